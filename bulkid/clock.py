@@ -1,0 +1,39 @@
+"""The only source of time in bulkid, so that tests run on a fake clock and never wait."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import anyio
+
+
+class Clock(Protocol):
+    """What bulkid asks of time. All figures are seconds."""
+
+    def now(self) -> float:
+        """Wall-clock time: seconds since the Unix epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop; a cancellation ends the wait at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The machine's own clock."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+
+def iso_utc(epoch_s: float) -> str:
+    """Write seconds since the epoch as ISO 8601 in UTC, to the second (``2026-01-31T08:15:00Z``)."""
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,81 @@
+"""The few exceptions that cross rooms: one root, each with its exit code and a sentence for a person.
+
+``message`` says what happened and where; ``hint`` says what to do next. Neither may ever hold a secret.
+"""
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_ROWS_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONNECTION = 3
+EXIT_MAX_FAILURES = 4
+EXIT_INTERRUPTED = 5
+EXIT_LOCKED = 6
+
+
+class BulkidError(Exception):
+    """Root of everything that bulkid raises on purpose.
+
+    Args:
+        message: What happened and where, as a sentence for a person.
+        hint: What to do next; empty when the message says it already.
+    """
+
+    exit_code: ClassVar[int] = EXIT_ROWS_FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(BulkidError):
+    """Options, settings or files that cannot be used: nothing was sent."""
+
+    exit_code = EXIT_USAGE
+
+
+class SheetError(UsageError):
+    """The sheet as a whole cannot be read: missing, locked, empty, of an unknown form, or with unusable headers."""
+
+
+class ConnectionFailedError(BulkidError):
+    """The server cannot be reached, or does not answer as an Identity Server does: nothing more was sent."""
+
+    exit_code = EXIT_CONNECTION
+
+
+class AuthenticationError(ConnectionFailedError):
+    """The credentials are refused: every further request would fail the same way."""
+
+
+class PermissionDeniedError(ConnectionFailedError):
+    """The token lacks a scope: every further request of the kind would fail the same way."""
+
+
+class TooManyFailuresError(BulkidError):
+    """More accounts failed than ``--max-failures`` allows: nothing more was sent."""
+
+    exit_code = EXIT_MAX_FAILURES
+
+
+class InterruptedRunError(BulkidError):
+    """The run was stopped before its end (a signal, a full disk, a lost database): resumable."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+class StateError(BulkidError):
+    """The state directory or its database cannot be used (read-only, full, from a newer bulkid)."""
+
+    exit_code = EXIT_USAGE
+
+
+class LockedError(BulkidError):
+    """Another run on this organisation holds the lock."""
+
+    exit_code = EXIT_LOCKED

@@ -1,0 +1,254 @@
+"""The nouns of bulkid: frozen values that the rooms hand to one another. No I/O, no policy.
+
+Identifiers compare without regard to case (they are GUIDs, or the short ids of the vendor's guide); they are kept
+and sent as the server writes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+EVERYONE = "Everyone"
+"""The built-in group that every account belongs to; it can be neither left nor removed."""
+
+
+class Status(StrEnum):
+    """What became of a row. Every row of a sheet has exactly one."""
+
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    INVALID = "invalid"
+    PENDING = "pending"
+
+
+class RunStatus(StrEnum):
+    """What became of a run; ``RUNNING`` is only ever seen in the journal while (or after a kill) it is under way."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPLETED_WITH_FAILURES = "completed_with_failures"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+
+
+class Via(StrEnum):
+    """Which kind of request carried an account's change."""
+
+    ACCOUNT = "account"
+    GROUP = "group"
+
+
+# --- the directory
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A robot account as the server describes it (RobotAccountDto)."""
+
+    id: str
+    name: str
+    display_name: str  # "" when the server has none (null)
+    group_ids: tuple[str, ...] | None  # None: the server did not say (null)
+    created: str = ""  # ISO 8601 as the server wrote it
+    last_login: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as the server describes it (GroupDto)."""
+
+    id: str
+    name: str
+    type: str = "custom"  # "builtIn" | "custom"
+
+
+# --- the sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one row: which column, which value, what to do."""
+
+    row: int  # as a spreadsheet shows it; the header is 1
+    column: str  # the header as the sheet has it; "" when the row as a whole is at fault
+    value: str  # the cell as it came in; "" when there is none
+    code: str  # stable snake_case word, such as "unknown_group"
+    message: str  # a sentence: what is wrong and what to do next
+
+
+@dataclass(frozen=True, slots=True)
+class RowWish:
+    """What one valid row asks for, in the sheet's own words: names are not yet resolved."""
+
+    row: int
+    account_id: str  # "" when the row names the account only by name
+    name: str  # "" when the row names the account only by id
+    display_name: str | None  # None: leave; "": clear, on purpose
+    add: tuple[str, ...]  # groups by id or name
+    remove: tuple[str, ...]
+    exact: tuple[str, ...] | None  # exactly these groups; () means none but Everyone; None: not asked
+    partition: str  # the organisation the row says it is for; "" when it does not say
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """One row of the sheet as read: what it asks for, or why it cannot."""
+
+    row: int
+    cells: tuple[str, ...]  # as they came in, one per header, for retry.csv
+    wish: RowWish | None  # None exactly when there are faults
+    faults: tuple[Fault, ...] = ()
+
+
+# --- wishes, resolved, and the difference to the directory
+
+
+@dataclass(frozen=True, slots=True)
+class AccountWish:
+    """What all rows for one account ask for together, in ids. Plain enough to be journaled and taken up again."""
+
+    account_id: str
+    name: str  # "" when not known (blind)
+    display_name: str | None  # None: leave; "": clear
+    add: tuple[str, ...]  # group ids
+    remove: tuple[str, ...]
+    exact: tuple[str, ...] | None
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What must still be sent for one account: the difference between its wish and its present state."""
+
+    account_id: str
+    name: str
+    display_name: str | None  # what the PUT carries: new or current; None: not known, left out (blind)
+    renames: bool  # True when display_name differs from the present one (or may: blind)
+    add: tuple[str, ...]  # group ids the account is not in yet
+    remove: tuple[str, ...]  # group ids the account is in
+    before: Account | None  # the state this was computed from; None when blind
+
+    @property
+    def empty(self) -> bool:
+        """Whether the account is already as wanted, so that nothing needs to be sent."""
+        return not (self.renames or self.add or self.remove)
+
+
+# --- requests and replies
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRule:
+    """At most ``count`` requests of ``method`` in any rolling window of ``seconds``."""
+
+    method: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request of the Identity API, ready to send. ``path`` is relative to the identity base, encoded."""
+
+    method: str  # "GET" | "PUT" | "POST"
+    path: str  # such as "api/RobotAccount/88-uv"
+    body: bytes | None = None  # JSON
+
+
+class ReplyKind(StrEnum):
+    """What a reply means for what to do next; decided by status and form, never by error text."""
+
+    OK = "ok"  # 2xx with a JSON body (payload), or 204
+    REFUSED = "refused"  # a definite no for this request: 400, 404, 409, 413, 422 and other 4xx
+    UNAUTHORIZED = "unauthorized"  # 401: the token is not (or no longer) taken
+    FORBIDDEN = "forbidden"  # 403: a scope is missing
+    THROTTLED = "throttled"  # 429: says nothing about the row
+    UNAVAILABLE = "unavailable"  # 503: the server takes nothing at present
+    SERVER_ERROR = "server_error"  # 408, 425, 500, 502, 504 and other 5xx: may or may not have been applied
+    LOST = "lost"  # sent, but no whole answer came (reset, timeout, cut body): may or may not have been applied
+    NOT_JSON = "not_json"  # 2xx with HTML or an undecodable body: wrong base URL, or something in between answered
+    NO_CONNECTION = "no_connection"  # nothing left: DNS, refused, TLS, proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for one request sent once."""
+
+    kind: ReplyKind
+    status: int | None = None  # HTTP status; None when no answer came
+    payload: Any = None  # decoded JSON, when kind is OK
+    retry_after: float | None = None  # seconds from receipt, when the server said so
+    error_code: str = ""  # the server's code, or bulkid's own snake_case word
+    error: str = ""  # readable words, no secrets
+
+
+# --- outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of one account in a run."""
+
+    status: Status
+    http_status: int | None = None
+    error_code: str = ""
+    error: str = ""
+    attempts: int = 0
+    via: Via | None = None
+    finished_at: float | None = None  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One account of a run as the journal keeps it: wish, state before, and what came of it."""
+
+    entry: int  # number within the run, from 0
+    wish: AccountWish
+    before: Account | None  # state at the time of the plan; None when blind
+    changes: str  # readable: "display name: Roby -> Robbie; + Finance; - Trainees"
+    outcome: Outcome
+    intended: bool = False  # True once a request for it may have left
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One line of the report: a row of the sheet with what became of it."""
+
+    row: int
+    robot_account_id: str
+    name: str
+    status: Status
+    changes: str
+    http_status: int | None
+    error_code: str
+    error: str
+    attempts: int
+    via: Via | None
+    finished_at: float | None
+    cells: tuple[str, ...] = ()  # the row as it came in
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run as the journal keeps it. Holds no secret."""
+
+    run_id: str
+    created_at: float
+    status: RunStatus
+    command: str  # "run"
+    source: str  # the file as the user named it
+    base_url: str
+    organization_id: str
+    host: str
+    pid: int
+    user: str = ""
+    phase: str = "reading"  # "reading" -> "read" (rows are whole) -> "planned" (entries are whole) -> "finished"
+    finished_at: float | None = None
+    message: str = ""  # why it ended early, as told to the user
+    report_dir: str = ""  # absolute folder that holds this run's files
+    sheet: Mapping[str, Any] = field(default_factory=dict)  # SheetInfo as JSON, so that rows can be parsed again
+    options: Mapping[str, Any] = field(default_factory=dict)  # what resume needs to go on as begun
+    counters: Mapping[str, Any] = field(default_factory=dict)  # requests, planned_puts, naive_puts, retries, ...
