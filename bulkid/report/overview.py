@@ -1,13 +1,13 @@
 """The sheet in front of ``report.xlsx``: which run this was, what came of it, and what to do next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.summary import METHODS
-from bulkid.report.workbook import Format, Sheet, Workbook, print_settings
+from bulkid.report.workbook import Format, Workbook, height, print_settings
 
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.UPDATED: "changed, and confirmed by the server",
@@ -16,6 +16,7 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.INVALID: "wrong in the sheet: never sent",
     Status.PENDING: "not settled: the run ended before",
 }
+_WIDTHS: Final = (22, 14, 76)
 _WHOLE: Final[Mapping[RunStatus, str]] = {
     RunStatus.RUNNING: "still under way when this was written",
     RunStatus.COMPLETED: "completed",
@@ -30,9 +31,7 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     """What to do now, as sentences with the command to type; never empty."""
     steps: list[str] = []
     if run.status is RunStatus.REFUSED:
-        return [
-            "Nothing was sent. Mend the invalid rows in your sheet, or in retry.csv, and run it again: bulkid run retry.csv"
-        ]
+        return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
     if summary.get(Status.PENDING, 0):
         steps.append(f"Finish the pending rows: bulkid resume {run.run_id}")
     if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
@@ -88,54 +87,71 @@ def effort(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 def write_overview(workbook: Workbook, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> None:
     """Write the sheet ``Summary``."""
-    book = workbook.book
-    sheet = book.add_worksheet("Summary")
-    sheet.hide_gridlines(2)
-    sheet.set_column(0, 0, 22)
-    sheet.set_column(1, 1, 14)
-    sheet.set_column(2, 2, 76)
-    print_settings(sheet, "Summary")
-    title = book.add_format({"bold": True, "font_size": 16, "font_color": "#1F3864"})
-    head = book.add_format({"bold": True, "font_color": "#1F3864", "bottom": 1, "bottom_color": "#1F3864"})
-    label = book.add_format({"font_color": "#595959", "valign": "top"})
-    value = book.add_format({"num_format": "@", "valign": "top", "text_wrap": True, "align": "left"})
-    figure = book.add_format({"num_format": "#,##0", "align": "right", "valign": "top"})
-
-    line = 0
-    workbook.put(sheet, line, 0, "Robot accounts: what became of the sheet", title)
-    line += 2
+    page = _Page(workbook)
+    page.title("Robot accounts: what became of the sheet")
     for name, text in facts(run, summary, sheet_name):
-        workbook.put(sheet, line, 0, name, label)
-        sheet.merge_range(line, 1, line, 2, "", value)
-        workbook.put(sheet, line, 1, text, value)
-        line += 1
-
-    line = _heading(workbook, sheet, line + 1, ("Status", "Rows", "Meaning"), head)
+        page.fact(name, text)
+    page.heading("Status", "Rows", "Meaning")
     for status in Status:
-        workbook.put(sheet, line, 0, status.value, workbook.status_formats[status])
-        sheet.write_number(line, 1, int(summary.get(status.value, 0)), figure)
-        workbook.put(sheet, line, 2, MEANINGS[status], value)
-        line += 1
-    for name, key in (("rows", "rows"), ("accounts", "accounts")):
-        workbook.put(sheet, line, 0, name, label)
-        sheet.write_number(line, 1, int(summary.get(key, 0)), figure)
-        line += 1
-
-    line = _heading(workbook, sheet, line + 1, ("Requests", "", ""), head)
+        page.figure(status.value, int(summary.get(status.value, 0)), MEANINGS[status], workbook.status_formats[status])
+    page.figure("rows", int(summary.get("rows", 0)))
+    page.figure("accounts", int(summary.get("accounts", 0)))
+    page.heading("Requests")
     for name, number in effort(summary):
-        workbook.put(sheet, line, 0, name, label)
-        sheet.write_number(line, 1, number, figure)
-        line += 1
-
-    line = _heading(workbook, sheet, line + 1, ("What to do next", "", ""), head)
+        page.figure(name, number)
+    page.heading("What to do next")
     for step in next_steps(run, summary):
-        sheet.merge_range(line, 0, line, 2, "", value)
-        workbook.put(sheet, line, 0, step, value)
-        sheet.set_row(line, 15 * (1 + len(step) // 110))  # a merged cell does not grow by itself
-        line += 1
+        page.sentence(step)
 
 
-def _heading(workbook: Workbook, sheet: Sheet, line: int, texts: Sequence[str], form: Format) -> int:
-    for column, text in enumerate(texts):
-        workbook.put(sheet, line, column, text, form)
-    return line + 1
+class _Page:
+    """The sheet, written from the top down: constant memory allows no way back."""
+
+    def __init__(self, workbook: Workbook) -> None:
+        book = workbook.book
+        self._put = workbook.put
+        self._sheet = sheet = book.add_worksheet("Summary")
+        self._line = 0
+        sheet.hide_gridlines(2)
+        for column, width in enumerate(_WIDTHS):
+            sheet.set_column(column, column, width)
+        print_settings(sheet, "Summary")
+        dark, top = {"font_color": "#1F3864", "bold": True}, {"num_format": "@", "valign": "top"}
+        ruled = {**dark, "bottom": 1, "bottom_color": "#1F3864"}
+        self._title = book.add_format({**dark, "font_size": 16})
+        self._heads = [book.add_format({**ruled, **more}) for more in ({}, {"align": "right"}, {"indent": 2})]
+        self._label = book.add_format({**top, "font_color": "#595959"})
+        self._text = book.add_format({**top, "text_wrap": True, "align": "left"})
+        self._meaning = book.add_format({**top, "indent": 2})
+        self._figure = book.add_format({"num_format": "#,##0", "align": "right", "valign": "top"})
+
+    def title(self, text: str) -> None:
+        self._put(self._sheet, self._line, 0, text, self._title)
+        self._line += 2
+
+    def heading(self, *texts: str) -> None:
+        self._line += 1
+        for column, form in enumerate(self._heads):
+            self._put(self._sheet, self._line, column, texts[column] if column < len(texts) else "", form)
+        self._line += 1
+
+    def fact(self, label: str, text: str) -> None:
+        self._put(self._sheet, self._line, 0, label, self._label)
+        self._across(1, text)
+
+    def sentence(self, text: str) -> None:
+        self._across(0, text)
+
+    def figure(self, label: str, number: int, meaning: str = "", form: Format = None) -> None:
+        self._put(self._sheet, self._line, 0, label, form or self._label)
+        self._sheet.write_number(self._line, 1, number, self._figure)
+        self._put(self._sheet, self._line, 2, meaning, self._meaning)
+        self._line += 1
+
+    def _across(self, first: int, text: str) -> None:
+        """A text over all columns from this one on; such a cell does not grow by itself."""
+        last = len(_WIDTHS) - 1
+        self._sheet.set_row(self._line, height(text, sum(_WIDTHS[first:])))
+        self._sheet.merge_range(self._line, first, self._line, last, "", self._text)
+        self._put(self._sheet, self._line, first, text, self._text)
+        self._line += 1
