@@ -1,0 +1,1 @@
+"""Files to wanted changes: reading, headers, cells, and what is wrong with each row."""
