@@ -20,6 +20,9 @@ _INVISIBLE = "\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _TRIMMED = _SPACE + _INVISIBLE
 
+NOT_CALCULATED = "#NOT_CALCULATED!"
+"""Stands for a formula that its file holds no value for (written by a program, never opened in a spreadsheet)."""
+
 # What spreadsheets show for a failed formula: English, and the words that a localised Excel writes into a CSV.
 _ERROR_WORDS = (
     "#N/A #REF! #VALUE! #NAME? #DIV/0! #NULL! #NUM! #GETTING_DATA #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #UNKNOWN! "
@@ -30,7 +33,7 @@ _ERROR_WORDS = (
     "#N/D #VALORE! #RIF! #NOME? #NULLO! #VALOR! #N\u00daM! #NULO! "  # Italian, Portuguese
     "#VERW! #WAARDE! #NAAM? #GETAL! #LEEG! #N/B"  # Dutch
 )
-_ERRORS = frozenset(word.casefold() for word in _ERROR_WORDS.split())
+_ERRORS = frozenset(word.casefold() for word in [*_ERROR_WORDS.split(), NOT_CALCULATED])
 _ERROR_STARTS = frozenset("#Ee")
 _LIBRE_OFFICE_ERROR = re.compile(r"err:5\d\d", re.IGNORECASE)
 # What Excel makes of a long number, on screen and in a CSV: the digits are lost.
@@ -83,16 +86,19 @@ def is_clear(text: str) -> bool:
     return text[:1] == "!" and text.casefold() == CLEAR
 
 
+def is_error(text: str) -> bool:
+    """Whether a trimmed text is what a spreadsheet shows for a failed formula, in any of the usual languages."""
+    return text[:1] in _ERROR_STARTS and (text.casefold() in _ERRORS or _LIBRE_OFFICE_ERROR.fullmatch(text) is not None)
+
+
 def text_problem(text: str) -> Problem | None:
     """Say what is wrong with a trimmed text, whatever the field; None when nothing is.
 
     Only what is surely a slip is called one: a spreadsheet's error, a number that a spreadsheet has rounded,
     characters that no name can hold, an absurd length. Everything else is for the server to decide.
     """
-    if text[:1] in _ERROR_STARTS and (text.casefold() in _ERRORS or _LIBRE_OFFICE_ERROR.fullmatch(text)):
-        return Problem(
-            "error_cell", f"The cell holds the spreadsheet error {text}: mend its formula or type the value."
-        )
+    if is_error(text):
+        return Problem("error_cell", _error_message(text))
     if "E+" in text and _SCIENTIFIC.fullmatch(text):
         return Problem(
             "number_rounded",
@@ -114,6 +120,15 @@ def text_problem(text: str) -> Problem | None:
             f"The text has {len(text)} characters, more than the {MAX_TEXT} that a name can have: shorten it.",
         )
     return None
+
+
+def _error_message(text: str) -> str:
+    if text == NOT_CALCULATED:
+        return (
+            "The cell holds a formula without a value: open the file in a spreadsheet program, save it there, and "
+            "try again."
+        )
+    return f"The cell holds the spreadsheet error {text}: mend its formula or type the value."
 
 
 def parse_list(cell: str) -> ListCell:

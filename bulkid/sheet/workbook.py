@@ -7,14 +7,19 @@ same form as those of a text, so that everything after is one way for all format
 
 import datetime as dt
 import io
+import struct
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
+from bulkid.sheet.prescan import MAX_AREA, ScanError, part_names, scan_ods, scan_xlsx
+from bulkid.sheet.prescan_binary import scan_xls, scan_xlsb
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -26,8 +31,11 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 
+_MAIN_PARTS = {"xl/workbook.xml": "xlsx", "xl/workbook.bin": "xlsb", "content.xml": "ods"}
+
 _MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
 _SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
+_ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
 _MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 100
 
 CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.timedelta
@@ -69,10 +77,11 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     _check_content(stream, source, kind)
     book = _load(stream, source)
     name, notes = _choose(book, source, wanted)
+    errors = _prescan(stream, source, kind, name, book.sheet_names.index(name))
     sheet = guarded(source, lambda: book.get_sheet_by_name(name))
 
     def rows(size: int) -> Iterator[list[tuple[str, ...]]]:
-        return _rows(sheet, source, size)
+        return _rows(sheet, source, size, errors)
 
     return Worksheet(name, rows, notes + _merged_note(sheet), book.close)
 
@@ -138,13 +147,13 @@ def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
         raise SheetError(f"{source} is not .{kind}, but of the old Excel format.", hint="Rename it to .xls.")
     if head.startswith(_ZIP_MAGIC) and kind == "xls":
         raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
-    if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)) and (kind in ZIP_KINDS or not head.startswith(b"\x09")):
+    if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
         raise SheetError(
             f"{source} is not a spreadsheet, whatever its name says{_what_instead(head)}.",
             hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
         )
     if kind in ZIP_KINDS:
-        _check_archive(stream, source)
+        _check_archive(stream, source, kind)
 
 
 def _what_instead(head: bytes) -> str:
@@ -154,17 +163,21 @@ def _what_instead(head: bytes) -> str:
     return " (it is text)" if head.isascii() and b"\0" not in head else ""
 
 
-def _check_archive(stream: BinaryIO, source: str) -> None:
-    """Refuse archives that would unpack to an absurd size, by what they declare, before anything is unpacked."""
+def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
+    """Refuse archives of another format, and those that declare an absurd size, before anything is unpacked."""
     try:
         stream.seek(0)
         with zipfile.ZipFile(stream) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+            names = part_names(archive)
+    except (zipfile.BadZipFile, *_ARCHIVE_ERRORS):
+        raise _damaged(source, "its end is missing, or its parts do not fit together") from None
+    actual = next((name for part, name in _MAIN_PARTS.items() if part in names), "")
+    if actual not in {kind, kind.replace("xlsm", "xlsx")}:
         raise SheetError(
-            f"{source} is damaged: its end is missing or its parts do not fit together.",
-            hint="Copy or save the file again.",
-        ) from None
+            f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
+            hint=f"Rename it to .{actual}." if actual else "Save the sheet as .xlsx or as CSV.",
+        )
     unpacked = sum(part.file_size for part in parts)
     packed = max(1, sum(part.compress_size for part in parts))
     if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
@@ -172,6 +185,13 @@ def _check_archive(stream: BinaryIO, source: str) -> None:
             f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
             hint="Save the rows that you need as CSV.",
         )
+
+
+def _damaged(source: str, why: str) -> SheetError:
+    return SheetError(
+        f"{source} is damaged: {why}.",
+        hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
+    )
 
 
 def _protected(source: str) -> SheetError:
@@ -214,7 +234,53 @@ def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
     return ("The worksheet has merged cells: only the first cell of each holds its value, the others count as blank.",)
 
 
-def _rows(sheet: "CalamineSheet", source: str, size: int) -> Iterator[list[tuple[str, ...]]]:
+def _prescan(stream: BinaryIO, source: str, kind: str, name: str, index: int) -> Mapping[int, Mapping[int, str]]:
+    """Find the error cells, and refuse a worksheet that calamine could not lay out.
+
+    A file that is not understood here is refused too, even where calamine reads it: its error cells would pass for
+    blank ones.
+    """
+    try:
+        if kind == "xls":
+            found = scan_xls(stream, index)
+        else:
+            found = {"xlsb": scan_xlsb, "ods": scan_ods}.get(kind, scan_xlsx)(stream, name)
+    except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
+        raise _damaged(source, str(error)) from None
+    if found.area > MAX_AREA:
+        raise SheetError(
+            f"{source}: the cells of the worksheet spread over {found.area:,} places, more than {MAX_AREA:,}.",
+            hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
+        )
+    return found.errors
+
+
+def _rows(
+    sheet: "CalamineSheet", source: str, size: int, errors: Mapping[int, Mapping[int, str]]
+) -> Iterator[list[tuple[str, ...]]]:
+    """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
+    start = sheet.start[1] if sheet.start else 0
+    first = min([start, *(column for cells in errors.values() for column in cells)])
+    margin = ("",) * (start - first)
     rows = guarded(source, lambda: iter(sheet.iter_rows()))
+    row = 0
     while chunk := guarded(source, lambda: list(islice(rows, size))):
-        yield [tuple(value if type(value) is str else cell_text(value) for value in row) for row in chunk]
+        texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
+        if errors:
+            texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
+        row += len(chunk)
+        yield texts
+    last = max(errors, default=0)
+    while row < last:  # rows of nothing but formulas without a value, which calamine does not count
+        end = min(last, row + size)
+        yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
+        row = end
+
+
+def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first: int) -> tuple[str, ...]:
+    if not errors:
+        return cells
+    mended = list(cells) + [""] * (max(errors) - first + 1 - len(cells))
+    for column, text in errors.items():
+        mended[column - first] = text
+    return tuple(mended)
