@@ -29,9 +29,10 @@ _BLOCK = 1 << 20
 _OVERLAP = 256  # bytes carried over to the next block, so that no pattern is cut in two
 _MAX_REPEATS = 100_000  # an ODS cell may claim to stand for any number of cells
 
-_COLUMNS = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{1,3})[0-9]""")
-_ROWS = re.compile(rb"""\sr\s*=\s*["'][A-Za-z]{0,3}([0-9]{1,7})["']""")
-_XLSX_TELLTALE = re.compile(rb"""\st\s*=\s*["']e["']|<(?:\w+:)?f[\s/>]""")
+# Patterns that begin with a plain text are found five times as fast as those that do not.
+_COLUMNS = re.compile(rb"""r=["']([A-Za-z]{1,3})[0-9]""")
+_ROWS = re.compile(rb"""row [^>]*?r=["']([0-9]{1,7})""")
+_XLSX_TELLTALES = (b't="e"', b"t='e'", b"<f>", b"<f ", b"<f/", b":f>", b":f ", b":f/")
 _ODS_TELLTALE = re.compile(rb'"error"|>\s*#|>\s*Err:5')
 
 
@@ -69,10 +70,10 @@ def scan_xlsx(stream: BinaryIO, sheet: str) -> Prescan:
         for block in _blocks(archive, target):
             columns.update(_COLUMNS.findall(block))
             rows = max(rows, *map(int, _ROWS.findall(block)), 0)
-            telling = telling or _XLSX_TELLTALE.search(block) is not None
+            telling = telling or any(each in block for each in _XLSX_TELLTALES)
         # Cells that have a format but no value are counted here, though calamine passes over them.
         area = rows * max((column_index(column.decode("ascii")) + 1 for column in columns), default=0)
-        if not telling and area <= MAX_AREA:
+        if rows and area <= MAX_AREA and not telling:
             return Prescan(area=area)
         cells = _XlsxCells()
         _parse(archive, target, cells)
@@ -141,7 +142,7 @@ class _Sheets(_Quiet):
         self.ids: dict[str, str] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "sheet" and "name" in attributes:
+        if _local(name) == "sheet" and "name" in attributes:
             self.ids[attributes["name"]] = next(
                 (value for key, value in attributes.items() if key.endswith(":id")), attributes.get("id", "")
             )
@@ -152,7 +153,7 @@ class _Relations(_Quiet):
         self.targets: dict[str, str] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "Relationship":
+        if _local(name) == "Relationship":
             self.targets[attributes.get("Id", "")] = attributes.get("Target", "")
 
 
@@ -171,6 +172,7 @@ class _XlsxCells:
         self._value = ""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        name = _local(name)
         if name == "c":
             self._start_cell(attributes)
         elif name == "row":
@@ -196,6 +198,7 @@ class _XlsxCells:
             self._value += data
 
     def end(self, name: str) -> None:
+        name = _local(name)
         if name in {"v", "t"}:
             self._in_value = False
         elif name == "c":
@@ -223,6 +226,7 @@ class _OdsCells:
         self._value = ""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        name = _local(name)
         if name == "table":
             self._inside = attributes.get("table:name", "") == self._table
         elif not self._inside:
@@ -241,6 +245,7 @@ class _OdsCells:
             self._value += data
 
     def end(self, name: str) -> None:
+        name = _local(name)
         if name == "table":
             self._inside = False
         elif not self._inside:
@@ -266,8 +271,8 @@ def _parse(archive: zipfile.ZipFile, part: str, handler: _Handler) -> None:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler = lambda name, attributes: handler.start(_local(name), attributes)
-    parser.EndElementHandler = lambda name: handler.end(_local(name))
+    parser.StartElementHandler = handler.start
+    parser.EndElementHandler = handler.end
     parser.CharacterDataHandler = handler.text
     with _opened(archive, part) as stream:
         while block := stream.read(_BLOCK):
@@ -280,7 +285,8 @@ def _refuse_doctype(*_: object) -> None:
 
 
 def _local(name: str) -> str:
-    return name.rpartition(":")[2]
+    """Drop the prefix of an element's name; most files have none, and this is asked for every element."""
+    return name.rpartition(":")[2] if ":" in name else name
 
 
 def _blocks(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:

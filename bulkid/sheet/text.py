@@ -7,6 +7,7 @@ anything is done, and is told with its place.
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +23,8 @@ _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
 _DELIMITERS = (",", ";", "\t", "|")  # on equal terms the first wins
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
 _LAST_RESORT = "cp1252"  # what Excel writes as "CSV" on a western Windows
+_NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\t\r\n"]*|[^\x00-\x7f]+""")
+_EXAMPLE_CHARACTERS = 40
 _NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
 
 
@@ -100,8 +103,8 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
         return "utf-8-sig", ()
     detected = _detect_encoding(stream, source)
     note = (
-        f"{source} is not UTF-8; it is read as {detected} (detected, so look at names with accents). "
-        "If they are wrong, give --encoding, or save the sheet as CSV UTF-8."
+        f"{source} is not UTF-8; it is read as {detected}, which is a guess{_example(stream, detected)}. "
+        "If letters are wrong, give --encoding, or save the sheet as CSV UTF-8."
     )
     return detected, (note,)
 
@@ -170,6 +173,13 @@ def _telling_lines(stream: BinaryIO) -> bytes:
             lines.append(line)
             size += len(line)
     return b"".join(lines)
+
+
+def _example(stream: BinaryIO, encoding: str) -> str:
+    """Show a cell by which a person sees at once whether the guess is right."""
+    text = _telling_lines(stream).decode(encoding, "replace")
+    found = _NOT_ASCII_CELL.search(text)
+    return f' (such as "{found.group().strip()[:_EXAMPLE_CHARACTERS]}")' if found else ""
 
 
 def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> None:

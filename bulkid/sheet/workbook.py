@@ -215,16 +215,20 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
     names = [each.name for each in sheets]
     if not names:
         raise SheetError(f"{source} has no worksheet.", hint="Put the rows on a worksheet.")
-    listed = ", ".join(f'"{name}"' for name in names)
     if wanted is None:
         visible = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
         if len(visible) == 1:
             return visible[0], ()
-        return visible[0], (f'Of the worksheets {listed} the first is read, "{visible[0]}"; --sheet chooses another.',)
+        note = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
+        return visible[0], (note,)
     for same in (lambda name: name == wanted, lambda name: trim(name).casefold() == trim(wanted).casefold()):
         if found := [name for name in names if same(name)]:
             return found[0], ()
-    raise SheetError(f'{source} has no worksheet "{wanted}".', hint=f"It has {listed}: give one of them to --sheet.")
+    raise SheetError(f'{source} has no worksheet "{wanted}".', hint=f"It has {_listed(names)}: give one to --sheet.")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
