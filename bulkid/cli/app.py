@@ -1,17 +1,16 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bulkid import __version__
-from bulkid.cli.guard import Guarded
-from bulkid.cli.options import Settings, with_settings
+from bulkid.cli.guard import guarded
+from bulkid.cli.options import with_settings
+from bulkid.config import Settings
 
 app = typer.Typer(
     name="bulkid",
-    cls=Guarded,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,9 +45,9 @@ def _global(
 
 
 @app.command()
+@guarded
 @with_settings("sheet", "general", without=("skip_invalid",), offline=True)
 def check(
-    context: typer.Context,
     source: SourceArgument,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -61,8 +60,9 @@ def check(
 
 
 @app.command()
+@guarded
 @with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
-def plan(context: typer.Context, source: SourceArgument, *, settings: Settings) -> int:
+def plan(source: SourceArgument, *, settings: Settings) -> int:
     """Show what would change per account, the requests that takes, and how long at the quota. Changes nothing."""
     from bulkid.cli import commands
 
@@ -70,8 +70,9 @@ def plan(context: typer.Context, source: SourceArgument, *, settings: Settings) 
 
 
 @app.command()
+@guarded
 @with_settings("connection", "sheet", "sending", "output", "general")
-def run(context: typer.Context, source: SourceArgument, *, settings: Settings) -> int:
+def run(source: SourceArgument, *, settings: Settings) -> int:
     """Plan, confirm, apply, verify, report."""
     from bulkid.cli import commands
 
@@ -79,9 +80,9 @@ def run(context: typer.Context, source: SourceArgument, *, settings: Settings) -
 
 
 @app.command()
+@guarded
 @with_settings("connection", "output", "general", without=("report_dir", "formats"))
 def resume(
-    context: typer.Context,
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
     ] = "",
@@ -97,9 +98,9 @@ def resume(
 
 
 @app.command()
+@guarded
 @with_settings("general", offline=True)
 def runs(
-    context: typer.Context,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
@@ -112,8 +113,9 @@ def runs(
 
 
 @app.command()
+@guarded
 @with_settings("output", "general", without=("verbose", "log_format"), offline=True)
-def report(context: typer.Context, run: RunArgument, *, settings: Settings) -> int:
+def report(run: RunArgument, *, settings: Settings) -> int:
     """Write a run's report again, in any format."""
     from bulkid.cli import commands
 
@@ -121,9 +123,9 @@ def report(context: typer.Context, run: RunArgument, *, settings: Settings) -> i
 
 
 @app.command()
+@guarded
 @with_settings("connection", "general")
 def doctor(
-    context: typer.Context,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
     settings: Settings,
@@ -135,6 +137,7 @@ def doctor(
 
 
 @app.command()
+@guarded
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -151,23 +154,19 @@ def sandbox(
     latency: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time that every answer takes.")] = 0.0,
     token_lifetime: Annotated[float, typer.Option(metavar="SECONDS", help="Lifetime of the tokens.")] = 3600.0,
     token: Annotated[list[str] | None, typer.Option(help="A ready token to accept beside those issued.")] = None,
-) -> None:
+) -> int:
     """Serve a simulated Identity Server on this machine."""
     from bulkid.cli import commands
 
-    options: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "accounts": accounts,
-        "groups": groups,
-        "seed": seed,
-        "quota": quota,
-        "faults": faults,
-        "latency": latency,
-        "token_lifetime": token_lifetime,
-        "tokens": tuple(token or ()),
-    }
-    raise typer.Exit(commands.sandbox(**options))
-
-
-__all__ = ["Path", "app"]
+    return commands.sandbox(
+        host,
+        port,
+        quota=quota,
+        faults=faults,
+        accounts=accounts,
+        groups=groups,
+        seed=seed,
+        latency_s=latency,
+        token_lifetime_s=token_lifetime,
+        static_tokens=tuple(token or ()),
+    )

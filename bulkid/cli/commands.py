@@ -150,9 +150,20 @@ def doctor(settings: Settings, *, json: bool) -> int:
     return EXIT_OK if all(finding.ok is not False for finding in findings) else EXIT_CONNECTION
 
 
-def sandbox(**options: Any) -> int:
-    """Serve a simulated Identity Server until a signal comes."""
-    _anyio_run(partial(serve, show.console(stderr=False), **options))
+def sandbox(host: str, port: int, *, quota: str, faults: str, **options: Any) -> int:  # noqa: ANN401 - SandboxOptions
+    """Serve a simulated Identity Server until a signal comes.
+
+    Raises:
+        UsageError: The options do not make a sandbox, or the address cannot be listened on.
+    """
+    from bulkid.sandbox import SandboxOptions, parse_faults, parse_limits
+
+    try:
+        limits = () if quota.strip().casefold() == "none" else tuple(parse_limits(quota))
+        made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
+    except ValueError as error:
+        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
+    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
     return EXIT_OK
 
 
@@ -240,6 +251,6 @@ def _options(settings: Settings) -> library.RunOptions:
     )
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
     sys.stdout.flush()

@@ -57,10 +57,12 @@ class Face(Hooks):
         self._err.print(text)
 
     def note(self, text: str) -> None:
+        """Say one sentence, unless the run is quiet."""
         if not self._quiet:
             show.print_notes(self._err, [text])
 
     def stage(self, name: str) -> None:
+        """End the progress display of the stage before; name the new one where more is wanted."""
         if self._display is not None:
             self._display.cancel()
             self._display = None
@@ -68,6 +70,7 @@ class Face(Hooks):
             self._err.print(f"{STAGES[name]} ...")
 
     def progress(self, progress: Progress) -> None:
+        """Show the sending until the next stage."""
         if not self._quiet:
             self._display = anyio.CancelScope()
             self._tasks.start_soon(self._show, progress, self._display)
@@ -77,6 +80,7 @@ class Face(Hooks):
             await show_progress(self._err, progress)
 
     async def confirm(self, preview: Preview) -> bool:
+        """Show the plan, and ask where a person is there to answer."""
         if not self._quiet:
             show.print_notes(self._err, preview.info.notes)
             show.print_plan(self._err, preview)

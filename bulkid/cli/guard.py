@@ -1,34 +1,42 @@
 """The last line before a user: errors become sentences and exit codes, never tracebacks."""
 
+import functools
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec
 
 import typer
 
-from bulkid.errors import EXIT_INTERRUPTED, BulkidError
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 
-DEBUG_VARIABLE = "BULKID_DEBUG"
+P = ParamSpec("P")
 
 
-class Guarded(typer.core.TyperGroup):
-    """A command group whose commands end in an exit code, whatever they raise."""
+def guarded(command: Callable[P, int]) -> Callable[P, None]:
+    """Make a command end in an exit code, whatever it raises on purpose."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Call the command; translate what it raises."""
-        try:
-            return super().invoke(ctx)
-        except BulkidError as error:
-            tell(error)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough (`bulkid check x.csv | head`): that is no fault of anyone.
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, sys.stdout.fileno())
-            raise typer.Exit(0) from None
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        raise typer.Exit(_exit_code(lambda: command(*args, **kwargs)))
+
+    return wrapper
+
+
+def _exit_code(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except BulkidError as error:
+        tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough (`bulkid check x.csv | head`): that is nobody's fault. What is still
+        # buffered goes nowhere, or the interpreter would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
 
 
 def tell(error: BulkidError) -> None:

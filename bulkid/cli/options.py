@@ -3,13 +3,13 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bulkid.config import SETTINGS, Setting, Settings, load_settings, values
+from bulkid.config import SETTINGS, Setting, load_settings, values
 
 METAVARS = {
     "url": "URL",
@@ -34,6 +34,8 @@ METAVARS = {
     "state_dir": "DIR",
 }
 
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
 PANELS = {"connection": "Connection", "sheet": "Sheet", "sending": "Sending", "output": "Output", "general": "General"}
 
 
@@ -47,21 +49,20 @@ def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = F
     """
     lines = [line for line in SETTINGS if line.group in groups and line.option and line.name not in without]
 
-    def decorate(command: Callable[..., int]) -> Callable[..., None]:
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
         signature = inspect.signature(command)
         own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
 
         @functools.wraps(command)
-        def wrapper(**given: Any) -> None:
-            options = {line.name: _given(given.pop(line.name)) for line in lines}
-            context = given.get("context")
-            inherited = (context.obj or {}) if context is not None else {}
-            options = {**{name: value for name, value in inherited.items() if value is not None}, **_present(options)}
+        def wrapper(context: typer.Context, **given: object) -> int:
+            # A switch that was not named, and an empty list, say nothing: the layers below then decide.
+            named = {line.name: given.pop(line.name) or None for line in lines}
+            options = {**_present(context.obj or {}), **_present(named)}
             settings = load_settings(options, environ=os.environ, cwd=Path.cwd(), offline=offline)
-            raise typer.Exit(command(**given, settings=settings))
+            return command(**given, settings=settings)
 
         wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads the options from
-            parameters=[*own, *(_parameter(line) for line in lines)], return_annotation=None
+            parameters=[_CONTEXT, *own, *(_parameter(line) for line in lines)], return_annotation=int
         )
         del wrapper.__wrapped__
         return wrapper
@@ -93,18 +94,5 @@ def _parameter(line: Setting) -> inspect.Parameter:
     )
 
 
-def _given(value: Any) -> Any:
-    """A switch that was not named, and an empty list, say nothing: the layers below then decide."""
-    return value or None
-
-
-def _present(options: dict[str, Any]) -> dict[str, Any]:
+def _present(options: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def setting_names() -> list[str]:
-    """Names of all settings that have an option, for the docs test."""
-    return [line.name for line in SETTINGS if line.option]
-
-
-__all__ = ["Settings", "setting_names", "with_settings"]

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.console import Console
 from bulkid.errors import UsageError
 from bulkid.model import QuotaRule
 from bulkid.runs import RunOptions, Target
+
+if TYPE_CHECKING:
+    from bulkid.sandbox import SandboxOptions
 
 
 @asynccontextmanager
@@ -35,24 +38,14 @@ async def sandboxed(target: Target, options: RunOptions, *, use: bool) -> AsyncI
         )
 
 
-async def serve(out: Console, **wanted: Any) -> None:
-    """Serve a sandbox until a signal comes, and say how to use it."""
-    from bulkid.sandbox import Sandbox, SandboxOptions, parse_faults, parse_limits
+async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
+    """Serve a sandbox until a signal comes, and say how to use it.
 
-    host, port = wanted["host"], wanted["port"]
-    try:
-        options = SandboxOptions(
-            accounts=wanted["accounts"],
-            groups=wanted["groups"],
-            seed=wanted["seed"],
-            limits=_limits(parse_limits, wanted["quota"]),
-            faults=parse_faults(wanted["faults"]),
-            latency_s=wanted["latency"],
-            token_lifetime_s=wanted["token_lifetime"],
-            static_tokens=wanted["tokens"],
-        )
-    except ValueError as error:
-        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
+    Raises:
+        UsageError: The address cannot be listened on.
+    """
+    from bulkid.sandbox import Sandbox
+
     server = Sandbox(options)
     try:
         url = await server.start(host, port)
@@ -72,12 +65,5 @@ async def serve(out: Console, **wanted: Any) -> None:
             await server.stop()
 
 
-def _limits(parse: Any, text: str) -> tuple[QuotaRule, ...]:
-    return () if text.strip().casefold() == "none" else tuple(parse(text))
-
-
 def _rules(rules: tuple[QuotaRule, ...]) -> str:
     return ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in rules) or "none"
-
-
-__all__ = ["sandboxed", "serve"]

@@ -87,7 +87,7 @@ async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Jou
         await session.identify()
         context.hooks.stage("directory")
         preview = await prepare(session, rows, options)
-    return preview
+    return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
 
 def _plan_result(rows: Rows, preview: Preview) -> PlanResult:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from bulkid.engine import Engine
 from bulkid.errors import ConnectionFailedError
@@ -155,11 +154,12 @@ async def _page(engine: Engine, organization_id: str, skip: int, found: _Found) 
     found.total = page.total
 
 
-async def _get(engine: Engine, request: Request, what: str, *, absent_ok: bool = False) -> Any:
+async def _get(engine: Engine, request: Request, what: str, *, absent_ok: bool = False) -> object:
     settled = await engine.call(request)
     reply = settled.reply
     if reply.kind is ReplyKind.OK:
-        return reply.payload
+        payload: object = reply.payload
+        return payload
     if reply.kind is ReplyKind.FORBIDDEN:
         raise _ForbiddenError(reply.error)
     if absent_ok and reply.status == 404:  # noqa: PLR2004 - HTTP's own word for "no such account"

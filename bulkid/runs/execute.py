@@ -66,7 +66,7 @@ class Execution:
             raise
         with anyio.CancelScope(shield=True):
             result = await self._conclude(error)
-        return result
+        return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
@@ -255,7 +255,7 @@ class Execution:
             await self.context.clock.sleep(COUNTERS_EVERY_S)
             await self._update(counters=self.figures())
 
-    async def _update(self, **fields: Any) -> None:
+    async def _update(self, **fields: object) -> None:
         await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))
 
 

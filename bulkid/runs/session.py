@@ -140,7 +140,7 @@ def base_of(target: Target) -> IdentityBase:
     if not target.url:
         raise UsageError(
             "No server is given.",
-            hint="Set BULKID_URL (or --url) to https://cloud.uipath.com/ORGANISATION or to your Orchestrator's address; "
+            hint="Set BULKID_URL (or --url) to https://cloud.uipath.com/ORGANISATION or your Orchestrator's address; "
             "--sandbox starts one to try bulkid with.",
         )
     return complete_url(target.url)
