@@ -1,0 +1,173 @@
+"""The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bulkid import __version__
+from bulkid.cli.guard import Guarded
+from bulkid.cli.options import Settings, with_settings
+
+app = typer.Typer(
+    name="bulkid",
+    cls=Guarded,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Update UiPath robot accounts in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
+)
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"bulkid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    state_dir: Annotated[
+        str | None,
+        typer.Option("--state-dir", metavar="DIR", help="Folder for the journal of runs and the quota used."),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - typer's form of an eager option
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = {"state_dir": state_dir}
+
+
+@app.command()
+@with_settings("sheet", "general", without=("skip_invalid",), offline=True)
+def check(
+    context: typer.Context,
+    source: SourceArgument,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    settings: Settings,
+) -> int:
+    """Read the sheet offline and name every bad row. No network."""
+    from bulkid.cli import commands
+
+    return commands.check(source, settings, json=json)
+
+
+@app.command()
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
+def plan(context: typer.Context, source: SourceArgument, *, settings: Settings) -> int:
+    """Show what would change per account, the requests that takes, and how long at the quota. Changes nothing."""
+    from bulkid.cli import commands
+
+    return commands.plan(source, settings)
+
+
+@app.command()
+@with_settings("connection", "sheet", "sending", "output", "general")
+def run(context: typer.Context, source: SourceArgument, *, settings: Settings) -> int:
+    """Plan, confirm, apply, verify, report."""
+    from bulkid.cli import commands
+
+    return commands.run(source, settings)
+
+
+@app.command()
+@with_settings("connection", "output", "general", without=("report_dir", "formats"))
+def resume(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
+    ] = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Go on with the valid rows.")] = False,
+    settings: Settings,
+) -> int:
+    """Finish an interrupted run."""
+    from bulkid.cli import commands
+
+    return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
+
+
+@app.command()
+@with_settings("general", offline=True)
+def runs(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
+    settings: Settings,
+) -> int:
+    """List earlier runs."""
+    from bulkid.cli import commands
+
+    return commands.runs(settings, limit=limit, json=json)
+
+
+@app.command()
+@with_settings("output", "general", without=("verbose", "log_format"), offline=True)
+def report(context: typer.Context, run: RunArgument, *, settings: Settings) -> int:
+    """Write a run's report again, in any format."""
+    from bulkid.cli import commands
+
+    return commands.report(run, settings)
+
+
+@app.command()
+@with_settings("connection", "general")
+def doctor(
+    context: typer.Context,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    settings: Settings,
+) -> int:
+    """Say whether the connection is right: URL, token, scopes, organisation, quota left, state directory."""
+    from bulkid.cli import commands
+
+    return commands.doctor(settings, json=json)
+
+
+@app.command()
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8765,
+    accounts: Annotated[int, typer.Option(min=1, help="Robot accounts in the directory.")] = 6000,
+    groups: Annotated[int, typer.Option(min=12, help="Groups in the directory.")] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the directory and of the faults.")] = 1,
+    quota: Annotated[
+        str, typer.Option(metavar="METHOD=COUNT/SECONDS;...", help="Limits per rolling window, or none.")
+    ] = "PUT=160/10;GET=300/10",
+    faults: Annotated[
+        str, typer.Option(metavar="NAME=PROBABILITY,...", help="Faults to inject, such as reset_after=0.1,html=0.05.")
+    ] = "",
+    latency: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time that every answer takes.")] = 0.0,
+    token_lifetime: Annotated[float, typer.Option(metavar="SECONDS", help="Lifetime of the tokens.")] = 3600.0,
+    token: Annotated[list[str] | None, typer.Option(help="A ready token to accept beside those issued.")] = None,
+) -> None:
+    """Serve a simulated Identity Server on this machine."""
+    from bulkid.cli import commands
+
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "accounts": accounts,
+        "groups": groups,
+        "seed": seed,
+        "quota": quota,
+        "faults": faults,
+        "latency": latency,
+        "token_lifetime": token_lifetime,
+        "tokens": tuple(token or ()),
+    }
+    raise typer.Exit(commands.sandbox(**options))
+
+
+__all__ = ["Path", "app"]

@@ -1,0 +1,112 @@
+"""The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from rich.console import Console
+
+from bulkid.cli import show
+from bulkid.cli.progress import show_progress
+from bulkid.config import Settings
+from bulkid.runs import Hooks, Preview, Progress
+
+STAGES = {
+    "sheet": "Reading the sheet",
+    "connect": "Connecting",
+    "directory": "Reading the directory",
+    "send": "Sending",
+    "verify": "Reading back what no answer confirmed",
+    "report": "Writing the report",
+}
+
+
+class Face(Hooks):
+    """Hooks for a terminal, or for a pipe where nobody looks.
+
+    Args:
+        err: Standard error.
+        settings: Says how much to show.
+        ask: Whether the plan is put before a person.
+    """
+
+    def __init__(self, err: Console, settings: Settings, *, ask: bool) -> None:
+        self._err = err
+        self._quiet = settings.quiet
+        self._verbose = settings.verbose
+        self._ask = ask
+        self._tasks: TaskGroup
+        self._display: anyio.CancelScope | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """Say one sentence that a person must see, however quiet the run is."""
+        self._err.print(text)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            show.print_notes(self._err, [text])
+
+    def stage(self, name: str) -> None:
+        if self._display is not None:
+            self._display.cancel()
+            self._display = None
+        if self._verbose and not self._quiet:
+            self._err.print(f"{STAGES[name]} ...")
+
+    def progress(self, progress: Progress) -> None:
+        if not self._quiet:
+            self._display = anyio.CancelScope()
+            self._tasks.start_soon(self._show, progress, self._display)
+
+    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
+        with scope:
+            await show_progress(self._err, progress)
+
+    async def confirm(self, preview: Preview) -> bool:
+        if not self._quiet:
+            show.print_notes(self._err, preview.info.notes)
+            show.print_plan(self._err, preview)
+        if not self._ask or not preview.plan.changes:
+            return True
+        self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")
+        # A cancelled prompt leaves its thread behind, waiting for a line that nobody needs any more.
+        answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+        return answer.strip().casefold() in {"y", "yes"}
+
+
+class _CurrentStderr:
+    """Standard error as it is at the moment of writing: a live display puts itself in between."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def use_logs(settings: Settings) -> None:
+    """Send logs to standard error in the form and detail that the settings ask for."""
+    from bulkid.logs import configure, register_secret
+
+    for secret in (settings.client_secret, settings.access_token):
+        if secret:
+            register_secret(secret.reveal())
+    stream: Any = _CurrentStderr()
+    configure(format=settings.log_format, verbosity=-1 if settings.quiet else int(settings.verbose), stream=stream)
