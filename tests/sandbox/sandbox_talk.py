@@ -66,10 +66,10 @@ class Talk:
 
     async def put(self, account_id: str, **fields: Any) -> Got:
         """Update an account; the organisation is filled in."""
-        return await self.ask("PUT", f"api/RobotAccount/{account_id}", json={"partitionGlobalId": ORG, **fields})
+        return await self.ask("PUT", f"api/RobotAccount/{account_id}", json={"partitionGlobalId": ORG} | fields)
 
     async def put_group(self, group_id: str, **fields: Any) -> Got:
-        return await self.ask("PUT", f"api/Group/{group_id}", json={"partitionGlobalId": ORG, **fields})
+        return await self.ask("PUT", f"api/Group/{group_id}", json={"partitionGlobalId": ORG} | fields)
 
     async def fetch_token(self, **fields: str) -> Got:
         form = {"grant_type": "client_credentials", "client_id": "sandbox", "client_secret": "sandbox-secret"}

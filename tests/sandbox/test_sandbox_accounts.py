@@ -284,3 +284,12 @@ async def test_an_account_can_be_created_once(talk: Talk) -> None:
     assert "FRESH" in second.json["error"]["message"]
     nameless = await talk.ask("POST", "api/RobotAccount", json={"partitionGlobalId": ORG})
     assert (nameless.status, list(nameless.json["errors"])) == (400, ["Name"])
+
+
+async def test_a_body_for_another_organisation_is_refused_by_every_write(talk: Talk) -> None:
+    other = {"partitionGlobalId": "11111111-2222-4333-8444-555555555555"}
+    created = await talk.ask("POST", "api/RobotAccount", json={**other, "name": "fresh"})
+    grouped = await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=["88-uv"], **other)
+    assert (created.status, grouped.status) == (403, 403)
+    assert len(talk.sandbox.state.accounts) == 60
+    assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01"}

@@ -1,11 +1,12 @@
 """Looking at a sandbox and interfering with it from another process."""
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Faults
-from bulkid.sandbox.control import _local
+from bulkid.sandbox.control import _local, serve
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
@@ -95,3 +96,8 @@ async def test_an_account_can_be_changed_behind_the_clients_back(talk: Talk) -> 
 )
 def test_only_this_machine_is_heard(remote: str | None, heard: bool) -> None:
     assert _local(remote) is heard
+
+
+async def test_another_machine_is_turned_away(talk: Talk) -> None:
+    request = make_mocked_request("GET", "/_sandbox/state").clone(remote="192.168.1.4")
+    assert (await serve(talk.sandbox, request)).status == 403

@@ -324,3 +324,29 @@ async def test_the_blocking_server_tells_its_address_and_ends_when_cancelled() -
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(f"{told[0]}/nowhere")
+
+
+async def test_an_idle_connection_is_closed_after_its_time(talking: Talking) -> None:
+    async with talking(keep_alive_s=0.01) as talk:
+        stream = await anyio.connect_tcp("127.0.0.1", int(talk.origin.rpartition(":")[2]))
+        async with stream:
+            await stream.send(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            with anyio.fail_after(20):
+                received = b"".join([part async for part in stream])
+        assert received.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_a_client_that_hangs_up_halfway_is_passed_over_in_silence(
+    talk: Talk, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(talk.origin.rpartition(":")[2])
+    for target in (b"/identity/api/RobotAccount/88-uv", b"/identity/connect/token", b"/_sandbox/account/88-uv"):
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(
+                b"P%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 1234\r\nContent-Length: 99\r\n"
+                b"Content-Type: application/%s\r\n\r\n{"
+                % ((b"UT", target, b"json") if b"Robot" in target else (b"OST", target, b"x-www-form-urlencoded"))
+            )
+    assert (await talk.get(f"api/RobotAccount/{ORG}/88-uv")).json["displayName"] == "Roby"
+    assert [record.getMessage() for record in caplog.records] == []
+    assert [entry.method for entry in talk.sandbox.log] == ["GET"]

@@ -1,5 +1,7 @@
 """The calls on groups, over real sockets."""
 
+import io
+import json
 from typing import Any
 
 import pytest
@@ -115,3 +117,12 @@ async def test_everyone_keeps_its_members(talk: Talk) -> None:
 async def test_an_unknown_group_is_not_found(talk: Talk) -> None:
     for got in (await talk.get(f"api/Group/{ORG}/nope"), await talk.put_group("nope", name="nope")):
         assert (got.status, got.json["message"]) == (404, "Group 'nope' was not found.")
+
+
+async def test_a_group_put_of_a_megabyte_and_more_is_taken(talk: Talk) -> None:
+    body = {"partitionGlobalId": ORG, "name": "alumni-02", "directoryUserIDsToAdd": ["88-uv"] * 150_000}
+    stream = io.BytesIO(json.dumps(body).encode())
+    headers = {"Content-Type": "application/json"}
+    got = await talk.ask("PUT", "api/Group/alumni-02", data=stream, headers=headers)
+    assert got.status == 200
+    assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01", "alumni-02"}

@@ -21,6 +21,7 @@ from bulkid.sandbox import (
     parse_limits,
     seeded_directory,
 )
+from bulkid.sandbox.seed import ODD_NAMES
 
 
 def told(directory: Directory) -> list[dict[str, object]]:
@@ -213,3 +214,10 @@ def test_what_is_not_there_is_a_key_error() -> None:
 
 def test_the_log_is_bounded() -> None:
     assert Sandbox(SandboxOptions(accounts=1, log_size=5)).log.maxlen == 5
+
+
+@pytest.mark.parametrize(("accounts", "odd"), [(1, 0), (10, 0), (101, 10), (6000, len(ODD_NAMES))])
+def test_at_most_one_account_in_ten_is_oddly_named(accounts: int, odd: int) -> None:
+    directory = seeded_directory(SandboxOptions(accounts=accounts))
+    plain = [account for account in directory.accounts.values() if account.name.startswith("robot-")]
+    assert len(plain) == accounts - 1 - odd
