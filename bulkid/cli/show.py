@@ -124,6 +124,8 @@ def print_result(out: Console, result: RunResult) -> None:
         for path in result.report.files:
             if path.name != "summary.json":
                 out.print(Text(f"  {path}"))
+    if summary["pending"]:
+        out.print(f"  {summary['pending']} rows are pending; go on with: bulkid resume {result.run.run_id}")
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:

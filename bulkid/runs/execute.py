@@ -50,16 +50,21 @@ class Execution:
 
     async def perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
         """Do the work and conclude the run, whatever ends it: status, report, exit code."""
+        with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
+            return await self._perform(work)
+
+    async def _perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
         self.started = self.context.clock.monotonic()
         self.counters = dict(self.record.counters)
         error: BulkidError | None = None
+        log.info("run.started", source=self.record.source, resumed=self.resumed)
         try:
             await work()
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
             error = caught
-            log.warning("run.ended_early", reason=caught.message)
+            log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._conclude(InterruptedRunError("The run was cancelled."))
