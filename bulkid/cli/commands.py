@@ -10,7 +10,7 @@ import orjson
 
 from bulkid import runs as library
 from bulkid.cli import show
-from bulkid.cli.face import Face, use_logs
+from bulkid.cli.face import Face, use_logs, watched
 from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
 from bulkid.config import Settings
@@ -43,7 +43,7 @@ def plan(source: str, settings: Settings) -> int:
     async def work() -> library.PlanResult:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
             stop = Stop()
-            async with Face(err, settings, ask=False) as face:
+            async with watched(err, settings, ask=False) as face:
                 with stopping(stop, face.say):
                     return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
 
@@ -71,7 +71,7 @@ def run(source: str, settings: Settings) -> int:
     async def work() -> library.RunResult:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
             stop = Stop()
-            async with Face(show.console(stderr=True), settings, ask=not settings.yes) as face:
+            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
                 with stopping(stop, face.say):
                     return await library.run(opened, target, options, _context(settings, face, stop), name=name)
 
@@ -94,7 +94,7 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
     async def work() -> library.RunResult:
         async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
             stop = Stop()
-            async with Face(show.console(stderr=True), settings, ask=ask) as face:
+            async with watched(show.console(stderr=True), settings, ask=ask) as face:
                 with stopping(stop, face.say):
                     return await library.resume(
                         record.run_id, target, _context(settings, face, stop), skip_invalid=skip_invalid or None

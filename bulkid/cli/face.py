@@ -1,8 +1,9 @@
 """The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
 
 import sys
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -12,7 +13,7 @@ from rich.console import Console
 from bulkid.cli import show
 from bulkid.cli.progress import show_progress
 from bulkid.config import Settings
-from bulkid.runs import Hooks, Preview, Progress
+from bulkid.runs import Hooks, Preview, Progress, task_group
 
 STAGES = {
     "sheet": "Reading the sheet",
@@ -24,33 +25,31 @@ STAGES = {
 }
 
 
+@asynccontextmanager
+async def watched(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["Face"]:
+    """A face for a run, with a place for its display to run in; errors of the block come out as they are."""
+    async with task_group() as tasks:
+        yield Face(err, settings, tasks, ask=ask)
+        tasks.cancel_scope.cancel()
+
+
 class Face(Hooks):
     """Hooks for a terminal, or for a pipe where nobody looks.
 
     Args:
         err: Standard error.
         settings: Says how much to show.
+        tasks: Where the progress display runs.
         ask: Whether the plan is put before a person.
     """
 
-    def __init__(self, err: Console, settings: Settings, *, ask: bool) -> None:
+    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:
         self._err = err
         self._quiet = settings.quiet
         self._verbose = settings.verbose
         self._ask = ask
-        self._tasks: TaskGroup
+        self._tasks = tasks
         self._display: anyio.CancelScope | None = None
-
-    async def __aenter__(self) -> Self:
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, trace)
 
     def say(self, text: str) -> None:
         """Say one sentence that a person must see, however quiet the run is."""

@@ -38,6 +38,7 @@ from bulkid.runs.options import (
 )
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check
+from bulkid.runs.tasks import task_group
 
 __all__ = [
     "CheckResult",
@@ -63,4 +64,5 @@ __all__ = [
     "resume",
     "run",
     "summary_of",
+    "task_group",
 ]
