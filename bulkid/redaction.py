@@ -64,7 +64,7 @@ _ASSIGNED: Final = re.compile(  # client_secret=..., "client_secret": "...", 'to
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 _USERINFO: Final = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>:@]*:(?:(?!://)[^\s"<>@])*)@""")
-_JWT: Final = re.compile(r"(?:ey[AJ]|ew[o0])[A-Za-z0-9_-]{5,800}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
+_JWT: Final = re.compile(r"(?:ey[AJ]|ew[o0])[A-Za-z0-9_-]{5,800}(?:\.[A-Za-z0-9_-]*){0,3}\.[A-Za-z0-9_-]{5,}")
 _ANY_PLACE: Final = re.compile(  # a text without any of these has none of the above: most are settled by this
     rf"://|ey[aj]|ew[o0]|bearer|basic|negotiate|ntlm|digest|{_PLACES}", re.IGNORECASE
 )

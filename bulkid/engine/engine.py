@@ -118,7 +118,7 @@ class Engine:
         self._users += 1
         try:
             while True:
-                granted = await self._sender.admit(request.method, lambda: True, call=True)
+                granted = await self._sender.admit(request.method, lambda: True)
                 if granted is None:  # never: it stays wanted
                     continue
                 decision = await self._sender.exchange(job, granted)

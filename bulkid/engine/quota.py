@@ -130,6 +130,11 @@ class Quota:
             return None
         return Permit(lane, tuple(window.free.pop() for window in lane.windows))
 
+    def at_hand(self, method: str) -> bool:
+        """Whether `try_acquire` would give a permit now."""
+        lane = self._lanes.get(method)
+        return lane is None or lane.open
+
     async def wait(self, method: str) -> None:
         """Park until `try_acquire` may succeed, or until sent away; call it only when a request could leave at once.
 

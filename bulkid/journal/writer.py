@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, to_thread
 from anyio.abc import TaskGroup
 
 from bulkid.clock import Clock, SystemClock
@@ -55,7 +55,6 @@ class OutcomeWriter:
         self._group = group
         self._room = room
         self._waiting: list[tuple[int, Outcome]] = []
-        self._thread = CapacityLimiter(1)
         self._lock = anyio.Lock()  # one group at a time, in order
         self._closed = False
         self._failure: StateError | None = None
@@ -121,7 +120,7 @@ class OutcomeWriter:
             written = False
             try:
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._journal.settle, self._run_id, group, limiter=self._thread)
+                    await to_thread.run_sync(self._journal.settle, self._run_id, group)
                 written = True
             finally:
                 if not written:
