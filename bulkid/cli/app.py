@@ -146,8 +146,12 @@ def sandbox(
     groups: Annotated[int, typer.Option(min=12, help="Groups in the directory.")] = 24,
     seed: Annotated[int, typer.Option(help="Seed of the directory and of the faults.")] = 1,
     quota: Annotated[
-        str, typer.Option(metavar="METHOD=COUNT/SECONDS;...", help="Limits per rolling window, or none.")
-    ] = "PUT=160/10;GET=300/10",
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD=COUNT/SECONDS",
+            help="Requests per rolling window, repeatable, or none. [dim]\\[PUT=160/10 and GET=300/10][/dim]",
+        ),
+    ] = None,
     faults: Annotated[
         str, typer.Option(metavar="NAME=PROBABILITY,...", help="Faults to inject, such as reset_after=0.1,html=0.05.")
     ] = "",
@@ -161,7 +165,7 @@ def sandbox(
     return commands.sandbox(
         host,
         port,
-        quota=quota,
+        quota=quota or ["PUT=160/10", "GET=300/10"],
         faults=faults,
         accounts=accounts,
         groups=groups,

@@ -150,7 +150,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
     return EXIT_OK if all(finding.ok is not False for finding in findings) else EXIT_CONNECTION
 
 
-def sandbox(host: str, port: int, *, quota: str, faults: str, **options: Any) -> int:  # noqa: ANN401 - SandboxOptions
+def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
     """Serve a simulated Identity Server until a signal comes.
 
     Raises:
@@ -159,7 +159,7 @@ def sandbox(host: str, port: int, *, quota: str, faults: str, **options: Any) ->
     from bulkid.sandbox import SandboxOptions, parse_faults, parse_limits
 
     try:
-        limits = () if quota.strip().casefold() == "none" else tuple(parse_limits(quota))
+        limits = () if quota == ["none"] else tuple(parse_limits(",".join(quota)))
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None

@@ -71,7 +71,7 @@ def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = F
 
 
 def _parameter(line: Setting) -> inspect.Parameter:
-    default = f" [dim]\\[{line.default_text}][/dim]" if line.default_text else ""
+    default = f" [dim]{_plain(f'[{line.default_text}]')}[/dim]" if line.default_text else ""
     names = [line.option] if line.option != "-v" else ["--verbose", "-v"]
     kind: Any
     initial: Any
@@ -84,14 +84,19 @@ def _parameter(line: Setting) -> inspect.Parameter:
         kind, initial = str | None, None
     option = typer.Option(
         *names,
-        help=f"{line.help[:1].upper()}{line.help[1:]}.{default}",
-        metavar=None if switch else METAVARS[line.name],
+        help=f"{_plain(line.help[:1].upper() + line.help[1:])}.{default}",
+        metavar="" if switch else METAVARS[line.name],
         show_default=False,
         rich_help_panel=PANELS[line.group],
     )
     return inspect.Parameter(
         line.name, inspect.Parameter.KEYWORD_ONLY, default=initial, annotation=Annotated[kind, option]
     )
+
+
+def _plain(text: str) -> str:
+    """Text for help pages, whose square brackets are no markup."""
+    return text.replace("[", "\\[")
 
 
 def _present(options: Mapping[str, object]) -> dict[str, object]:
