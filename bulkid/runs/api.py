@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
 
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, UsageError
 from bulkid.journal import Journal, new_run_id, open_journal, organization_lock
 from bulkid.model import QuotaRule, RunRecord, RunStatus, Status
 from bulkid.report import build_summary, prepare_folder
@@ -178,13 +178,25 @@ async def resume(
 
 
 def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[tuple[RunRecord, Mapping[Status, int]]]:
-    """Earlier runs, newest first, each with its rows by status.
+    """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted.
 
     Raises:
         StateError: The state directory cannot be used.
     """
-    with open_journal(state_dir or default_state_dir()) as journal:
-        return [(record, journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+    state_dir = state_dir or default_state_dir()
+    with open_journal(state_dir) as journal:
+        return [(_as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+
+
+def _as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
+    """The record, corrected where it says ``running`` although no process holds the run any more."""
+    if record.status is not RunStatus.RUNNING:
+        return record
+    try:
+        with _run_lock(state_dir, record):
+            return replace(record, status=RunStatus.INTERRUPTED)
+    except LockedError:
+        return record
 
 
 def report(

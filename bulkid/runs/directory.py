@@ -7,6 +7,7 @@ from functools import partial
 from bulkid.engine import Engine
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity import (
+    Capabilities,
     account_page,
     get_account,
     list_accounts,
@@ -55,8 +56,16 @@ def wanted(wishes: Sequence[RowWish]) -> Wanted:
     return Wanted(ids, names, any(wish.add or wish.remove or wish.exact is not None for wish in wishes))
 
 
-async def read_directory(engine: Engine, organization_id: str, want: Wanted) -> tuple[Directory, tuple[str, ...]]:
+async def read_directory(
+    engine: Engine, organization_id: str, want: Wanted, known: Capabilities
+) -> tuple[Directory, tuple[str, ...]]:
     """Read what the plan needs; what the token may not read is left out and said in a warning.
+
+    Args:
+        engine: Sends the requests.
+        organization_id: Whose directory.
+        want: What must be looked up.
+        known: What the token says it may do: what it may not is not asked for.
 
     Raises:
         ConnectionFailedError: The server cannot be reached or gives no directory.
@@ -67,6 +76,7 @@ async def read_directory(engine: Engine, organization_id: str, want: Wanted) -> 
     complete = True
     if want.groups:
         try:
+            _require(known.read_groups, "PM.Group.Read")
             groups = parse_groups(await _get(engine, list_groups(organization_id), "the list of groups"))
         except _ForbiddenError as error:
             warnings.append(
@@ -74,6 +84,7 @@ async def read_directory(engine: Engine, organization_id: str, want: Wanted) -> 
                 "Grant PM.Group.Read to use group names."
             )
     try:
+        _require(known.read_accounts, "PM.RobotAccount.Read")
         accounts, complete = await _read_accounts(engine, organization_id, want)
     except _ForbiddenError as error:
         warnings.append(
@@ -81,6 +92,12 @@ async def read_directory(engine: Engine, organization_id: str, want: Wanted) -> 
             "Grant PM.RobotAccount.Read to send only what differs."
         )
     return Directory(organization_id, accounts, groups, complete=complete), tuple(warnings)
+
+
+def _require(allowed: bool | None, scope: str) -> None:
+    """Save the request whose refusal the token itself foretells."""
+    if allowed is False:
+        raise _ForbiddenError(f"the token lacks {scope}")
 
 
 async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> dict[str, Account]:

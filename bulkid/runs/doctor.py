@@ -8,7 +8,7 @@ from typing import Any
 import anyio.to_thread
 
 from bulkid.errors import BulkidError
-from bulkid.identity import capabilities, list_accounts, list_groups
+from bulkid.identity import list_accounts, list_groups
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.runs.options import Context, RunOptions, Target
@@ -58,12 +58,15 @@ def _state(journal: Journal, state_dir: Path) -> str:
 
 
 async def _online(session: Session) -> list[Finding]:
-    claims = session.claims
     findings = [
-        Finding("token", ok=True, detail="a JWT" if claims else "taken as it is; not a JWT, its scopes cannot be read"),
+        Finding(
+            "token",
+            ok=True,
+            detail="a JWT" if session.claims else "taken as it is; not a JWT, its scopes cannot be read",
+        ),
         Finding("organisation", ok=True, detail=session.organization_id),
     ]
-    known = capabilities(claims)
+    known = session.known
     probes = [
         ("read accounts", known.read_accounts, "PM.RobotAccount.Read", list_accounts(session.organization_id, 0, 1)),
         ("read groups", known.read_groups, "PM.Group.Read", list_groups(session.organization_id)),

@@ -29,6 +29,9 @@ from bulkid.sheet import Sheet
 COUNTERS_EVERY_S = 2.0
 """How often the figures of a run under way are journaled, for those who look at it from outside."""
 
+RECENT_RUNS = 50
+"""How far back to look for runs that a kill ended: an older one can hold nothing of any quota window."""
+
 log = structlog.get_logger()
 
 
@@ -161,8 +164,18 @@ class Execution:
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
             with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
-                await session.recover(self.record.run_id)
+                await session.recover(await anyio.to_thread.run_sync(self._dead_runs))
                 await work(session)
+
+    def _dead_runs(self) -> list[str]:
+        """Runs on this organisation that a kill ended, this one's earlier sitting included.
+
+        Whoever holds the organisation's lock knows that no other run on it is alive.
+        """
+        organization_id = self.session.organization_id.casefold() if self.session else ""
+        running = (record for record in self.journal.list_runs(RECENT_RUNS) if record.status is RunStatus.RUNNING)
+        dead = [record.run_id for record in running if record.organization_id.casefold() == organization_id]
+        return [*dead, self.record.run_id]
 
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
@@ -199,7 +212,7 @@ class Execution:
         # Only an exact list of groups needs to know which of them is Everyone.
         groups = any(entry.wish.exact is not None for entry in entries)
         directory, warnings = await read_directory(
-            session.engine, session.organization_id, Wanted(ids, (), groups=groups)
+            session.engine, session.organization_id, Wanted(ids, (), groups=groups), session.known
         )
         for warning in warnings:
             self.context.hooks.note(warning)
@@ -214,6 +227,7 @@ class Execution:
         """
         if not changes:
             return
+        session.require_write()
         progress = Progress(session.engine, len(changes), session.rules, self.context.clock.monotonic)
         bound = self.options.max_failures
         limit = FailureLimit(bound.count if bound else None, bound.percent if bound else None, len(changes))
@@ -248,12 +262,13 @@ class Execution:
         if sending.too_many:
             await sending.verify()
             return
-        if self.context.stop.requested:
+        if self.context.stop.requested and sending.unfinished:
             raise InterruptedRunError(
                 f"Stopped by {self.context.stop.reason}.", hint=f"Go on with: bulkid resume {self.record.run_id}"
             )
-        async with until_stopped(self.context.stop):
-            await sending.verify()
+        if sending.doubts:
+            async with until_stopped(self.context.stop):
+                await sending.verify()
 
     async def _keep_figures(self) -> None:
         while True:

@@ -20,7 +20,9 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
     """
     warnings: tuple[str, ...] = ()
     if options.read and rows.wishes:
-        directory, warnings = await read_directory(session.engine, session.organization_id, wanted(rows.wishes))
+        directory, warnings = await read_directory(
+            session.engine, session.organization_id, wanted(rows.wishes), session.known
+        )
     else:
         directory = Directory(session.organization_id, None, None)
         warnings = () if options.read else (BLIND_WARNING,)

@@ -59,6 +59,11 @@ class Sending:
         """Whether more accounts failed than allowed."""
         return self.limit.exceeded(self.failures)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether an account is left that was not sent, or of which nothing certain is known."""
+        return bool(self.doubts) or self.progress.done < self.progress.total
+
     async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Send one PUT per account.
 

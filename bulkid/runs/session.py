@@ -1,6 +1,6 @@
 """A connection that a run works over: token, client, quota ledger and engine, opened together and closed together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -8,9 +8,10 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
-from bulkid.errors import ConnectionFailedError, UsageError
+from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageError
 from bulkid.identity import (
     DEFAULT_SCOPE,
+    Capabilities,
     ClientCredentials,
     Connection,
     IdentityBase,
@@ -18,6 +19,7 @@ from bulkid.identity import (
     StaticToken,
     TokenClaims,
     TokenSource,
+    capabilities,
     complete_url,
     open_client,
     organization_of,
@@ -58,6 +60,24 @@ class Session:
         """How many tokens were asked for: the POSTs that this session sent."""
         return self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
 
+    @property
+    def known(self) -> Capabilities:
+        """What the token says it may do."""
+        return capabilities(self.claims)
+
+    def require_write(self) -> None:
+        """Stop before the first request that the token itself says will be refused.
+
+        Raises:
+            PermissionDeniedError: The token may not change accounts.
+        """
+        if self.known.write_accounts is False:
+            raise PermissionDeniedError(
+                "The token may not change robot accounts: it lacks the scope PM.RobotAccount.Write.",
+                hint="Grant PM.RobotAccount (or PM.RobotAccount.Write) to the external application as an application "
+                "scope, and ask for it in BULKID_SCOPE where that is set.",
+            )
+
     def sent(self) -> dict[str, int]:
         """Requests that left so far, by method, tokens included."""
         return {"GET": self.stats.sent["GET"], "PUT": self.stats.sent["PUT"], "POST": self.token_requests}
@@ -89,9 +109,10 @@ class Session:
             )
         )
 
-    async def recover(self, owner: str) -> None:
-        """Free what a run held of the quota that is known to be dead: whoever calls holds the organisation's lock."""
-        await self.ledger.recover(owner)
+    async def recover(self, dead: Iterable[str]) -> None:
+        """Free what runs held of the quota that are known to be dead: the caller holds the organisation's lock."""
+        for owner in dead:
+            await self.ledger.recover(owner)
 
     async def used(self, rule: QuotaRule) -> int:
         """How much of a rule's window is used at present, by all runs on this state directory together."""
