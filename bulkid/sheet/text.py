@@ -112,7 +112,7 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
 def _given_encoding(name: str) -> str:
     try:
         codec = codecs.lookup(name.strip())
-        b"".decode(codec.name)  # refuses what is a codec, but not of text (hex, zip)
+        "a".encode(codec.name)  # refuses what is a codec, but not of text (hex, zip)
         codecs.getincrementaldecoder(codec.name)
     except (LookupError, ValueError, TypeError):
         raise SheetError(
