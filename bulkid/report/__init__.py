@@ -1,0 +1,18 @@
+"""Outcomes to files: csv, xlsx, jsonl, the retry sheet and the summary."""
+
+from bulkid.report.atomic import ReportError, prepare_folder
+from bulkid.report.columns import COLUMNS
+from bulkid.report.summary import build_summary
+from bulkid.report.writer import ReportFiles, write_report
+from bulkid.sheet.guard import defuse, undefuse
+
+__all__ = [
+    "COLUMNS",
+    "ReportError",
+    "ReportFiles",
+    "build_summary",
+    "defuse",
+    "prepare_folder",
+    "undefuse",
+    "write_report",
+]

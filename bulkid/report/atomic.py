@@ -1,0 +1,128 @@
+"""Files that are there whole or not at all, and the one error of this room.
+
+Each file is written beside its target, flushed to the disk and then put in the target's place. A reader never sees half
+a report, and a report that fails half-way leaves the earlier one as it was.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from bulkid.errors import BulkidError, UsageError
+
+
+class ReportError(BulkidError):
+    """A report file cannot be written (disk full, folder read-only). What the run did is safe in the journal."""
+
+
+class AtomicFile:
+    """One file on its way: written at ``temp``, put in place by :meth:`commit`.
+
+    Args:
+        folder: Where the file belongs; must exist.
+        name: The file's name, such as ``report.csv``.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.temp = folder / f".{name}.{secrets.token_hex(4)}.tmp"
+
+    def commit(self) -> Path:
+        """Put the finished temporary file in place; give the path that it really has now.
+
+        A target that another program holds open (Excel on Windows does) cannot be replaced: the file then gets the
+        next free number, ``report-2.csv``.
+
+        Raises:
+            OSError: When neither place takes it.
+        """
+        target = self.folder / self.name
+        try:
+            # Windows calls a target that is held open (or is a folder) a PermissionError; POSIX knows only the folder
+            self.temp.replace(target)
+        except (PermissionError, IsADirectoryError):
+            target = next_free(target)
+            self.temp.replace(target)
+        return target
+
+    def discard(self) -> None:
+        """Remove the temporary file where there still is one; never raises."""
+        with contextlib.suppress(OSError):
+            self.temp.unlink(missing_ok=True)
+
+
+def next_free(target: Path) -> Path:
+    """The first of ``report-2.csv``, ``report-3.csv`` ... that does not exist."""
+    numbered = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
+    return next(path for path in numbered if not os.path.lexists(path))
+
+
+def sync(path: Path) -> None:
+    """Have the operating system put a closed file's content on the disk.
+
+    Raises:
+        OSError: When the disk does not take it.
+    """
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def told(name: str, folder: Path, run_id: str) -> Iterator[None]:
+    """Turn an operating system's error into a sentence: what could not be written where, and how to do it again.
+
+    Raises:
+        ReportError: For any ``OSError`` inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ReportError(
+            f"Could not write {name} in {folder}: {reason(error)}.",
+            hint="What the run did is safe in the journal. "
+            f"Write the report again with: bulkid report {run_id} --report-dir DIR",
+        ) from error
+
+
+def reason(error: OSError) -> str:
+    """Say why in the operating system's words, without its number."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def prepare_folder(report_dir: Path, run_id: str) -> Path:
+    """Create the folder of a run's files and prove that it can be written to, before anything is sent.
+
+    Args:
+        report_dir: Where reports go, as the user named it.
+        run_id: The run, which gets a folder of its own there.
+
+    Returns:
+        The absolute folder.
+
+    Raises:
+        UsageError: When it cannot be created or written to.
+    """
+    folder = Path(report_dir)
+    try:
+        folder = folder.expanduser().absolute() / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = AtomicFile(folder, "probe")
+        try:
+            probe.temp.write_bytes(b"bulkid\n")
+            sync(probe.temp)
+        finally:
+            probe.discard()
+    except OSError as error:
+        why = reason(error)
+    except (ValueError, RuntimeError) as error:  # a NUL in the path; "~" without a home directory
+        why = str(error)
+    else:
+        return folder
+    raise UsageError(
+        f"The report cannot be written to {folder}: {why}. Nothing was sent.",
+        hint="Name a folder that you may write to with --report-dir DIR.",
+    )

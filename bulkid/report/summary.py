@@ -1,0 +1,46 @@
+"""The run in figures: ``summary.json``, which ``--json`` prints too."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bulkid.model import RunRecord, Status
+
+METHODS: Final = ("GET", "PUT", "POST")
+
+
+def build_summary(
+    run: RunRecord,
+    counts: Mapping[Status, int],
+    accounts: int,
+    report: str | None,
+    eta_s: float | None = None,
+) -> dict[str, Any]:
+    """Put together the summary of a run, with the keys that scripts rely on, in their order.
+
+    Args:
+        run: The run; its ``counters`` fill requests, planned_puts, naive_puts, retries, throttled and elapsed_s (0 when
+            missing).
+        counts: Rows per status; a status that is missing has none.
+        accounts: How many accounts the valid rows name.
+        report: Path of the report; ``None`` when none was written.
+        eta_s: Seconds that the run would take. The key is there for a plan only.
+    """
+    by_status = {status.value: int(counts.get(status, 0)) for status in Status}
+    requests = run.counters.get("requests") or {}
+    summary: dict[str, Any] = {
+        "run_id": run.run_id,
+        "status": run.status.value,
+        "rows": sum(by_status.values()),
+        "accounts": accounts,
+        **by_status,
+        "requests": {method: int(requests.get(method, 0)) for method in METHODS},
+        "planned_puts": int(run.counters.get("planned_puts", 0)),
+        "naive_puts": int(run.counters.get("naive_puts", 0)),
+        "retries": int(run.counters.get("retries", 0)),
+        "throttled": int(run.counters.get("throttled", 0)),
+        "elapsed_s": round(float(run.counters.get("elapsed_s", 0.0)), 3),
+    }
+    if eta_s is not None or run.command == "plan":
+        summary["eta_s"] = None if eta_s is None else round(eta_s, 3)
+    summary["report"] = report
+    return summary

@@ -1,0 +1,157 @@
+"""One pass over the rows of a run, into every file of its report."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import orjson
+
+from bulkid.model import ReportRow, RunRecord
+from bulkid.report.atomic import AtomicFile, reason, sync, told
+from bulkid.report.textfiles import CsvReport, JsonLines, RetrySheet
+
+_BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """What was written.
+
+    Attributes:
+        folder: The run's own folder.
+        files: The files, ``report.csv`` first, under the names that they really have.
+        notes: Sentences for the user on what is not as usual (a file held open, so that another name was taken).
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+class _Sink(Protocol):
+    """A file that takes rows. ``finish`` says whether there is anything to put in place."""
+
+    target: AtomicFile
+
+    def write(self, rows: Sequence[ReportRow]) -> None: ...
+    def finish(self) -> bool: ...
+    def discard(self) -> None: ...
+
+
+def write_report(
+    rows: Callable[[], Iterable[ReportRow]],
+    run: RunRecord,
+    folder: Path,
+    formats: Collection[str],
+    *,
+    headers: Sequence[str],
+    summary: Mapping[str, Any],
+    sheet_name: str = "",
+) -> ReportFiles:
+    """Write the files of a run's report: always ``report.csv`` and ``summary.json``, the others as due.
+
+    The rows are gone through once and never held. Each file is put in place whole, or not at all.
+
+    Args:
+        rows: Gives the rows of the sheet in order, each with its outcome.
+        run: The run.
+        folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
+        formats: ``xlsx`` and ``jsonl`` are written when named here; ``csv`` always is.
+        headers: The sheet's own headers, for ``retry.csv``.
+        summary: What ``summary.json`` holds, in its order (see :func:`~bulkid.report.build_summary`). Its ``report`` is
+            corrected where ``report.csv`` had to take another name.
+        sheet_name: The sheet of the source, when it has several.
+
+    Raises:
+        ReportError: When a file cannot be written. Files that were finished before stay.
+    """
+    notes: list[str] = []
+    files: list[Path] = []
+    sinks: list[tuple[str, _Sink]] = []
+    try:
+        for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
+            with told(name, folder, run.run_id):
+                folder.mkdir(parents=True, exist_ok=True)
+                sinks.append((name, build()))
+        for batch in _batches(rows()):
+            for name, sink in sinks:
+                with told(name, folder, run.run_id):
+                    sink.write(batch)
+        for name, sink in sinks:
+            with told(name, folder, run.run_id):
+                if sink.finish():
+                    files.append(_place(sink.target, notes))
+                else:
+                    _remove_old(sink.target, notes)
+    finally:
+        for _, sink in sinks:
+            sink.discard()
+    files.append(_write_summary(_true_report(summary, folder, files[0]), run, folder, notes))
+    return ReportFiles(folder, tuple(files), tuple(notes))
+
+
+def _wanted(
+    run: RunRecord,
+    folder: Path,
+    formats: Collection[str],
+    *,
+    headers: Sequence[str],
+    summary: Mapping[str, Any],
+    sheet_name: str,
+) -> Iterator[tuple[str, Callable[[], _Sink]]]:
+    """Name and maker of each file, the ones that matter most first."""
+    yield "report.csv", lambda: CsvReport(folder, run.run_id)
+    yield "retry.csv", lambda: RetrySheet(folder, headers)
+    if "jsonl" in formats:
+        yield "report.jsonl", lambda: JsonLines(folder, run.run_id)
+    if "xlsx" in formats:
+        from bulkid.report.overview import write_overview
+        from bulkid.report.workbook import Workbook
+
+        yield (
+            "report.xlsx",
+            lambda: Workbook(folder, run.run_id, lambda workbook: write_overview(workbook, run, summary, sheet_name)),
+        )
+
+
+def _batches(rows: Iterable[ReportRow]) -> Iterator[list[ReportRow]]:
+    source = iter(rows)
+    while batch := list(islice(source, _BATCH)):
+        yield batch
+
+
+def _place(target: AtomicFile, notes: list[str]) -> Path:
+    """Put a finished file in place; note it when the place was another than usual."""
+    path = target.commit()
+    if path.name != target.name:
+        notes.append(f"{target.name} is held open by another program, so {path.name} was written beside it.")
+    return path
+
+
+def _remove_old(target: AtomicFile, notes: list[str]) -> None:
+    """Remove what an earlier report left under this name, since there is nothing of the kind now."""
+    old = target.folder / target.name
+    try:
+        old.unlink(missing_ok=True)
+    except OSError as error:
+        notes.append(f"{target.name} is from an earlier report and could not be removed: {reason(error)}.")
+
+
+def _true_report(summary: Mapping[str, Any], folder: Path, report: Path) -> dict[str, Any]:
+    """The summary, with the name that the report has if it could not have its own."""
+    told_of = dict(summary)
+    if report.name != "report.csv" and told_of.get("report") == str(folder / "report.csv"):
+        told_of["report"] = str(report)
+    return told_of
+
+
+def _write_summary(summary: Mapping[str, Any], run: RunRecord, folder: Path, notes: list[str]) -> Path:
+    target = AtomicFile(folder, "summary.json")
+    with told(target.name, folder, run.run_id), contextlib.ExitStack() as stack:
+        stack.callback(target.discard)
+        target.temp.write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        sync(target.temp)
+        return _place(target, notes)
