@@ -13,6 +13,7 @@ from test_identity_claims import jwt
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity import DEFAULT_SCOPE, ClientCredentials, StaticToken, Token
 from bulkid.model import Reply, ReplyKind
+from bulkid.redaction import redact_text
 
 
 def granted(token: str = "token", **fields: object) -> Reply:
@@ -330,6 +331,11 @@ async def test_no_secret_shows_when_a_source_or_a_token_is_printed() -> None:
     for thing in (tokens, await tokens.current(), StaticToken("hunter2")):
         assert "hunter2" not in repr(thing)
         assert "s+cret" not in repr(thing)
+
+
+async def test_a_fetched_token_is_known_to_the_logs_as_a_secret() -> None:
+    await source(Endpoint(granted("opaque-reference-token"))).current()
+    assert "opaque-reference" not in redact_text("seen: opaque-reference-token")
 
 
 async def test_what_must_be_kept_out_of_words_is_the_secret_and_the_present_token() -> None:
