@@ -27,7 +27,7 @@ class _Window:
 
     def __init__(self, rule: QuotaRule) -> None:
         self.rule = rule
-        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S)
+        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S, rule.seconds)
         self.free: list[int] = []
         self.stamped: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
@@ -46,7 +46,7 @@ class _Window:
 
     def pause(self, now: float) -> float:
         """Seconds until another exchange may bring a slot."""
-        if self.unused or (self.opens_at is None and self.stamped):
+        if self.unused:
             return 0.0
         if self.opens_at is None:
             return self.poll_s
@@ -164,15 +164,13 @@ class Quota:
         if lane is None:
             return
         now = self._clock.monotonic()
-        changed = not answered
         for window, slot in zip(lane.windows, permit._slots, strict=True):  # noqa: SLF001
             if answered:
                 window.stamped.append((slot, now))
-                changed = changed or window.opens_at is None
             else:
                 window.unused.append(slot)
-        if changed:
-            lane.leader.ring()  # what it sleeps for may come earlier now
+        if not answered:
+            lane.leader.ring()  # there is a slot to be had at once; one that was answered opens later than any poll
         self._news.ring()
 
     def send_away(self) -> None:
@@ -184,13 +182,6 @@ class Quota:
             lane.leader.ring()
             lane.followers.ring()
         self._news.ring()
-
-    def trim(self, method: str) -> None:
-        """Give back slots leased for somebody who went away without using them."""
-        if (lane := self._lanes.get(method)) is not None:
-            for window in lane.windows:
-                window.give_back(keep=lane.waiting)
-            self._news.ring()
 
     async def keep_told(self) -> None:
         """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.

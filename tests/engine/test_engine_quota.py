@@ -263,6 +263,33 @@ async def test_when_another_process_flies_everything_it_is_asked_again_within_a_
     assert clock.elapsed - given_back <= 1
 
 
+async def test_what_another_process_gives_back_is_noticed_long_before_the_next_slot_opens() -> None:
+    clock = FakeClock()
+    ledger = Spy(clock)
+    rule = QuotaRule("PUT", 2, 300.0)
+    theirs = (await ledger.exchange(rule, 1, [], [])).slots
+    quota = Quota([rule], ledger, clock)
+    quota.release(await acquire(quota), answered=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(acquire, quota)
+        await clock.sleep(50)
+        assert len(ledger.wants) <= 2 + 6  # and nobody is asked all the time
+        await ledger.exchange(rule, 0, [], theirs)
+    assert clock.elapsed <= 60
+
+
+async def test_a_slot_given_back_while_the_ledger_is_being_asked_is_not_overlooked() -> None:
+    clock = FakeClock()
+    quota = Quota([QuotaRule("PUT", 1, 300.0)], Spy(clock, takes=0.25), clock)
+    permit = await acquire(quota)
+    begun = clock.elapsed
+    async with anyio.create_task_group() as group:
+        group.start_soon(acquire, quota)
+        await clock.sleep(0.125)
+        quota.release(permit, answered=False)
+    assert clock.elapsed - begun == 0.5  # the exchange under way, and the one that gives the slot back
+
+
 async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() -> None:
     clock = FakeClock()
     ledger = MemoryLedger(clock)
@@ -360,18 +387,6 @@ async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased()
         await clock.sleep(0.5)
         quota.send_away()
     assert clock.elapsed == 1.0  # the exchange under way ends in its own time
-    assert quota.try_acquire("PUT") is None
-    await quota.flush()
-    assert ledger.used == 0
-
-
-async def test_slots_leased_for_somebody_who_left_are_given_back() -> None:
-    clock = FakeClock()
-    ledger = Spy(clock)
-    quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
-    await quota.wait("PUT")
-    quota.trim("PUT")
-    quota.trim("GET")
     assert quota.try_acquire("PUT") is None
     await quota.flush()
     assert ledger.used == 0
