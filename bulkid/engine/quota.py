@@ -23,7 +23,7 @@ _TELL_AFTER_S = 0.5  # how long other processes may have to do without the news 
 class _Window:
     """One rule: the slots leased and not yet used, and what the ledger has not been told yet."""
 
-    __slots__ = ("free", "lock", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
+    __slots__ = ("free", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
 
     def __init__(self, rule: QuotaRule) -> None:
         self.rule = rule
@@ -33,7 +33,6 @@ class _Window:
         self.unused: list[int] = []
         self.used = 0  # as of the last exchange
         self.opens_at: float | None = None  # as of the last exchange; None: nothing is stamped
-        self.lock = anyio.Lock()
 
     @property
     def untold(self) -> bool:
@@ -255,18 +254,17 @@ class Quota:
 
     async def _exchange(self, window: _Window, want: int) -> None:
         """One exchange for one rule; what could not be told stays to be told."""
-        async with window.lock:
-            stamped, window.stamped = window.stamped, []
-            unused, window.unused = window.unused, []
-            now = self._clock.monotonic()
-            ages = [(slot, now - at) for slot, at in stamped]
-            try:
-                with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
-                    lease = await self._ledger.exchange(window.rule, want, ages, unused)
-            except BaseException:
-                window.stamped[:0] = stamped
-                window.unused[:0] = unused
-                raise
-            window.free.extend(lease.slots)
-            window.used = lease.used
-            window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in
+        stamped, window.stamped = window.stamped, []
+        unused, window.unused = window.unused, []
+        now = self._clock.monotonic()
+        ages = [(slot, now - at) for slot, at in stamped]
+        try:
+            with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
+                lease = await self._ledger.exchange(window.rule, want, ages, unused)
+        except BaseException:
+            window.stamped[:0] = stamped
+            window.unused[:0] = unused
+            raise
+        window.free.extend(lease.slots)
+        window.used = lease.used
+        window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in
