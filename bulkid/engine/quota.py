@@ -72,13 +72,13 @@ class _Lane:
 
 
 class Permit:
-    """The right to send one request of a method; to be released once its response is in."""
+    """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
 
-    __slots__ = ("_lane", "_slots")
+    __slots__ = ("lane", "slots")
 
     def __init__(self, lane: _Lane | None, slots: tuple[int, ...]) -> None:
-        self._lane = lane
-        self._slots = slots
+        self.lane = lane
+        self.slots = slots
 
 
 _FREE = Permit(None, ())  # of a method without rules
@@ -159,11 +159,11 @@ class Quota:
             permit: As given by `try_acquire`; to be released once.
             answered: False: the request never left (no connection), so the server cannot have counted it.
         """
-        lane = permit._lane  # noqa: SLF001 - the permit is opaque to others, not to its maker
+        lane = permit.lane
         if lane is None:
             return
         now = self._clock.monotonic()
-        for window, slot in zip(lane.windows, permit._slots, strict=True):  # noqa: SLF001
+        for window, slot in zip(lane.windows, permit.slots, strict=True):
             if answered:
                 window.stamped.append((slot, now))
             else:
@@ -203,8 +203,7 @@ class Quota:
         for lane in self._lanes.values():
             for window in lane.windows:
                 window.give_back(keep=lane.waiting)
-        with anyio.CancelScope(shield=True):
-            await self._tell()
+        await self._tell()
 
     def left(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
