@@ -1,1 +1,36 @@
-"""Files to wanted changes: reading, headers, cells, and what is wrong with each row."""
+"""The sheet room: files to rows, rows to wishes, and everything that is wrong with them. No network.
+
+``open_sheet`` reads ``.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods``; ``Sheet.chunks`` hands out the rows in chunks;
+``RowParser`` parses single rows, and journaled rows again after a crash.
+"""
+
+from bulkid.sheet.cells import CLEAR
+from bulkid.sheet.headers import (
+    ALIASES,
+    FIELDS,
+    TEMPLATE_HEADERS,
+    SheetOptions,
+    column_label,
+    column_letters,
+    fields_for_headers,
+    near_miss,
+)
+from bulkid.sheet.reader import EXTENSIONS, Sheet, open_sheet
+from bulkid.sheet.rows import RowParser, SheetInfo
+
+__all__ = [
+    "ALIASES",
+    "CLEAR",
+    "EXTENSIONS",
+    "FIELDS",
+    "TEMPLATE_HEADERS",
+    "RowParser",
+    "Sheet",
+    "SheetInfo",
+    "SheetOptions",
+    "column_label",
+    "column_letters",
+    "fields_for_headers",
+    "near_miss",
+    "open_sheet",
+]

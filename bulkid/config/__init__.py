@@ -1,0 +1,19 @@
+"""Settings: one table, and the layers that fill it (option, environment, job file, bulkid.toml, default)."""
+
+from bulkid.config.layers import load_settings, unknown_variables
+from bulkid.config.lines import GROUPS, Setting
+from bulkid.config.table import SETTINGS, Settings, setting, settings_markdown
+from bulkid.config.values import FailureBound, Secret
+
+__all__ = [
+    "GROUPS",
+    "SETTINGS",
+    "FailureBound",
+    "Secret",
+    "Setting",
+    "Settings",
+    "load_settings",
+    "setting",
+    "settings_markdown",
+    "unknown_variables",
+]

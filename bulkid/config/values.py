@@ -1,0 +1,334 @@
+"""What one setting's value may look like: plain functions from what was given to what bulkid uses.
+
+Each takes whatever a layer holds (text from an option or a variable, a typed value from TOML) and returns the value, or
+raises ``BadValueError`` with what is wrong; who gave it and what is allowed is added by the caller. No pydantic here:
+these run at the start of every command, and importing it costs more than all of them together.
+"""
+
+import codecs
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bulkid.model import QuotaRule
+
+Parse = Callable[[object], Any]
+
+_HIDDEN = "********"
+_LONGEST_SHOWN = 60
+_LONGEST_WINDOW_S = 86_400.0
+_METHODS = ("GET", "POST", "PUT")  # all that bulkid sends
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
+_QUOTA = re.compile(r"([A-Za-z]+) *= *([0-9]{1,9}) */ *([0-9]{1,9}(?:\.[0-9]{1,6})?)")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+
+
+class Secret:
+    """A value that no text form shows: not ``str``, not ``repr``, not a format, a log or a pickle.
+
+    Args:
+        value: The secret itself; only ``reveal`` gives it back.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself: for the request that needs it, and for nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({_HIDDEN})"
+
+    def __str__(self) -> str:
+        return _HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Secret":
+        return self  # so that dataclasses.asdict works without the pickle protocol
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not written to a pickle.")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureBound:
+    """How many accounts may fail before a run stops: exactly one of the two is given."""
+
+    count: int | None = None  # accounts
+    percent: float | None = None  # of the accounts that change, 0 to 100
+
+    def allowed(self, accounts: int) -> int:
+        """The number of failed accounts that is still within the bound, of ``accounts`` that change."""
+        if self.count is not None:
+            return self.count
+        # 0.1 % of 3,000 must be 3 although the float product may lie a hair below it
+        return math.floor(accounts * (self.percent or 0.0) / 100 + 1e-9)
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.count is None else str(self.count)
+
+
+class BadValueError(Exception):
+    """A value that cannot be used.
+
+    Args:
+        problem: What is wrong, to follow the value: ``"is not a number"``.
+        shown: The value for the message; empty when it must not be shown.
+    """
+
+    def __init__(self, problem: str, shown: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.shown = shown
+
+
+def show(raw: object) -> str:
+    """A given value for a message: short, in one line, and never the inside of a list or table."""
+    if isinstance(raw, Mapping):
+        return "a table"
+    if isinstance(raw, list | tuple):
+        return "a list"
+    if not isinstance(raw, str | int | float | os.PathLike):
+        return f"a {type(raw).__name__}"
+    shown = repr(os.fspath(raw)) if isinstance(raw, os.PathLike) else repr(raw)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
+def _fail(raw: object, problem: str) -> NoReturn:
+    raise BadValueError(problem, show(raw))
+
+
+def verbatim(raw: object) -> str:
+    """Text as it is, blanks included (a worksheet may be called ``" Data"``)."""
+    # a TOML file may hold an unquoted 2024 for a sheet of that name; True is an int too, but nobody's name
+    value = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+    if not isinstance(value, str):
+        _fail(raw, "is not text")
+    if not value.strip():
+        _fail(raw, "is empty")
+    if _UNPRINTABLE.search(value):
+        _fail(raw, "holds control characters or broken text")
+    return value
+
+
+def text(raw: object) -> str:
+    """Text without the blanks around it."""
+    return verbatim(raw).strip()
+
+
+def flag(raw: object) -> bool:
+    """A switch: true or false, as TOML, an option or a variable writes it."""
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower() if isinstance(raw, str | int) else ""
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    _fail(raw, "is neither yes nor no")
+
+
+def integer(low: int, high: int) -> Parse:
+    """A whole number within the bounds, both included."""
+
+    def parse(raw: object) -> int:
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            value = raw
+        elif isinstance(raw, str) and _INTEGER.fullmatch(raw.strip()):
+            value = int(raw)
+        else:
+            _fail(raw, "is not a whole number")
+        if not low <= value <= high:
+            _fail(raw, "is out of range")
+        return value
+
+    return parse
+
+
+def number(low: float, high: float) -> Parse:
+    """A number within the bounds, both included; with a decimal point, not a comma."""
+
+    def parse(raw: object) -> float:
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            value = raw
+        elif isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
+            value = float(raw)
+        else:
+            _fail(raw, "is not a number")
+        if not low <= value <= high:  # not-a-number fails here too
+            _fail(raw, "is out of range")
+        return float(value)
+
+    return parse
+
+
+def choice(*words: str) -> Parse:
+    """One of a few words, without regard to case."""
+
+    def parse(raw: object) -> str:
+        word = raw.strip().lower() if isinstance(raw, str) else ""
+        if word not in words:
+            _fail(raw, "is none of the words that it takes")
+        return word
+
+    return parse
+
+
+def path(raw: object) -> Path:
+    """A path, ``~`` expanded; still relative when given so (to what, the layer knows)."""
+    value = verbatim(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        _fail(raw, "names a home directory that is not known")
+
+
+def url(raw: object) -> str:
+    """An http(s) address. What it stands for, and what it lacks, is the identity room's to say."""
+    value = raw.strip() if isinstance(raw, str) else raw
+    # what stands before an @ may be a password, which may hold any character unquoted, so all of it is refused unshown
+    if isinstance(value, str) and "@" in value:
+        raise BadValueError("holds an @: an address must not hold a user name or password", "the address")
+    if not isinstance(value, str) or not value or _UNPRINTABLE.search(value) or " " in value:
+        _fail(raw, "is not an address")
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme.lower() not in {"http", "https"}:
+        _fail(raw, "does not begin with https:// (or http://)")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if not authority.strip(":."):
+        _fail(raw, "names no host")
+    return value
+
+
+def encoding(raw: object) -> str:
+    """The name of a text encoding that this Python knows, as Python writes it."""
+    name = text(raw)
+    if len(name) > _LONGEST_SHOWN:
+        _fail(raw, "is no text encoding that is known here")
+    try:
+        # bytes.decode refuses codecs that are no text encodings (hex, zlib), in words of its own: LookupError
+        b" ".decode(name, "ignore")
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        _fail(raw, "is no text encoding that is known here")
+
+
+def delimiter(raw: object) -> str:
+    """One character that separates cells, or its name."""
+    if isinstance(raw, str):
+        value = _DELIMITERS.get(raw.strip().lower(), raw)
+        if len(value) == 1 and value.isascii() and not value.isalnum() and value not in '"\r\n\0':
+            return value
+    _fail(raw, "cannot separate cells")
+
+
+def failure_bound(raw: object) -> FailureBound:
+    """``N`` accounts or ``N%`` of those that change."""
+    if isinstance(raw, str) and raw.strip().endswith("%"):
+        try:
+            return FailureBound(percent=number(0, 100)(raw.strip()[:-1].rstrip()))
+        except BadValueError as bad:
+            _fail(raw, bad.problem)
+    return FailureBound(count=integer(0, 10**9)(raw))
+
+
+def _items(raw: object, separators: str) -> list[object]:
+    """The items of something repeatable: a list as it is, text cut at the separators."""
+    if isinstance(raw, list | tuple):
+        return list(raw)
+    if not isinstance(raw, str):
+        _fail(raw, "is neither text nor a list of texts")
+    return [part.strip() for part in re.split(f"[{separators}\n]", raw) if part.strip()]
+
+
+def names(raw: object) -> tuple[str, ...]:
+    """Column names; in one text, ``;`` is between them."""
+    return tuple(dict.fromkeys(verbatim(item) for item in _items(raw, ";")))
+
+
+def formats(raw: object) -> tuple[str, ...]:
+    """Report formats, each once, in the order given."""
+    parse = choice("csv", "xlsx", "jsonl")
+    return tuple(dict.fromkeys(parse(word) for item in _items(raw, ";,") for word in _items(item, ";,")))
+
+
+def column_map(raw: object) -> Mapping[str, str]:
+    """``Column=field``, repeatable; in TOML also a table. The last ``=`` divides, so that a header may hold one."""
+    if isinstance(raw, Mapping):
+        pairs = [(text(column), text(field)) for column, field in raw.items()]
+    else:
+        pairs = []
+        for item in _items(raw, ";"):
+            column, separator, field = text(item).rpartition("=")
+            if not (separator and column.strip() and field.strip()):
+                _fail(item, "is not of the form Column=field")
+            pairs.append((column.strip(), field.strip()))
+    result: dict[str, str] = {}
+    for column, field in pairs:
+        if result.setdefault(column, field.lower()) != field.lower():
+            _fail(column, "is mapped twice")
+    return result
+
+
+def _quota_rule(raw: object) -> QuotaRule:
+    match = _QUOTA.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        _fail(raw, "is not of the form METHOD=COUNT/SECONDS")
+    method, count, seconds = match[1].upper(), int(match[2]), float(match[3])
+    if method not in _METHODS:
+        _fail(raw, f"names a method that bulkid does not send (it sends {', '.join(_METHODS)})")
+    if count < 1 or not 0 < seconds <= _LONGEST_WINDOW_S:
+        _fail(raw, "is out of range: COUNT is 1 or more, SECONDS above 0 and at most a day")
+    return QuotaRule(method, count, seconds)
+
+
+def quota(raw: object) -> tuple[QuotaRule, ...]:
+    """``METHOD=COUNT/SECONDS``, repeatable, one per method; ``none`` (alone) is the empty tuple: no quota at all."""
+    items = [part for item in _items(raw, ";,") for part in _items(item, ";,")]
+    if not items:
+        _fail(raw, "is empty")
+    if len(items) == 1 and isinstance(items[0], str) and items[0].lower() == "none":
+        return ()
+    rules = [_quota_rule(item) for item in items]
+    if len({rule.method for rule in rules}) < len(rules):
+        _fail(raw, "has two rules for one method")
+    return tuple(rules)
+
+
+def secret(raw: object) -> Secret:
+    """A client secret. Its faults are told without it."""
+    if isinstance(raw, Secret):
+        return raw
+    value = raw.rstrip("\r\n") if isinstance(raw, str) else ""
+    if not value:
+        raise BadValueError("is empty or not text")
+    if _UNPRINTABLE.search(value):
+        raise BadValueError("holds control characters or broken text")
+    return Secret(value)
+
+
+def token(raw: object) -> Secret:
+    """An access token, fit for an Authorization header. Its faults are told without it."""
+    value = secret(raw).reveal().strip()
+    if value.lower().startswith("bearer "):
+        raise BadValueError("begins with the word Bearer: give the token alone")
+    if not value or not value.isascii() or re.search(r"\s", value):
+        raise BadValueError("is no access token: it holds blanks or letters that none has")
+    return Secret(value)

@@ -1,0 +1,36 @@
+"""Sending: quota, gate, retry decision, worker pool, stop conditions. Knows a ``send`` callable, not HTTP."""
+
+from bulkid.engine.engine import CALL_KEY, Engine
+from bulkid.engine.gate import Gate
+from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, Stamp
+from bulkid.engine.quota import Permit, Quota
+from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
+from bulkid.engine.sender import Send, Settled, Task
+from bulkid.engine.stats import Stats
+from bulkid.engine.stop import FailureLimit, Stop
+
+__all__ = [
+    "CALL_KEY",
+    "Decision",
+    "Engine",
+    "FailureLimit",
+    "Gate",
+    "GiveUp",
+    "Lease",
+    "Ledger",
+    "MemoryLedger",
+    "Permit",
+    "Quota",
+    "Requeue",
+    "Retry",
+    "RetryPolicy",
+    "Send",
+    "Settle",
+    "Settled",
+    "Stamp",
+    "Stats",
+    "Stop",
+    "Task",
+    "counts",
+    "decide",
+]

@@ -1,0 +1,177 @@
+"""The engine: what the rest of bulkid sends through."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from bulkid.clock import Clock
+from bulkid.engine.gate import Gate
+from bulkid.engine.ledger import Ledger
+from bulkid.engine.pool import Pool
+from bulkid.engine.quota import Quota
+from bulkid.engine.rate import Rate
+from bulkid.engine.retry import Requeue, Retry, RetryPolicy
+from bulkid.engine.sender import Job, Send, Sender, Settled, Task
+from bulkid.engine.stats import Stats
+from bulkid.engine.stop import Stop
+from bulkid.model import QuotaRule, Request
+
+CALL_KEY: Final = -1
+"""The key of what `Engine.call` settles."""
+
+
+class Engine:
+    """Sends requests within quota, gate, rate and concurrency, and tries again what is worth it.
+
+    One engine serves one server, for one run. Single calls and one pool may be under way at the same time; what they
+    send together keeps all bounds. Belongs to one event loop. Leave it by ``async with`` or `aclose`.
+
+    Args:
+        send: Sends a request once and gives the reply; raises `BulkidError` when nothing more should be sent.
+        clock: All time comes from here.
+        random: Numbers in [0, 1), for the jitter.
+        policy: The bounds of trying again.
+        rules: The quota; a method without a rule is free.
+        ledger: Where the quota's slots are kept.
+        rate: Requests per second, evenly spaced; None: as fast as may be.
+        concurrency: How many requests may be in flight at once.
+        outage_limit_s: How long the server may be away (503, no connection) before that ends the run.
+        first_contact_limit_s: The same, as long as the server has never answered.
+        grace_s: How long requests in flight may take to settle, once a run stops early.
+        stats: Counters to write to; by default new ones, in ``engine.stats``.
+
+    Raises:
+        ValueError: A bound that lets nothing through, ever.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        policy: RetryPolicy,
+        rules: Sequence[QuotaRule],
+        ledger: Ledger,
+        rate: float | None = None,
+        concurrency: int = 16,
+        outage_limit_s: float = 600.0,
+        first_contact_limit_s: float = 15.0,
+        grace_s: float = 10.0,
+        stats: Stats | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"a concurrency must be above zero: {concurrency}")
+        self.stats = stats if stats is not None else Stats()
+        self.stats.started_at = clock.monotonic()
+        self.quota = Quota(rules, ledger, clock)
+        self.gate = Gate(
+            clock,
+            random,
+            outage_limit_s=outage_limit_s,
+            first_contact_limit_s=first_contact_limit_s,
+            on_close=self.quota.send_away,
+        )
+        self._sender = Sender(
+            send,
+            clock=clock,
+            random=random,
+            policy=policy,
+            gate=self.gate,
+            quota=self.quota,
+            rate=None if rate is None else Rate(rate),
+            concurrency=concurrency,
+            stats=self.stats,
+        )
+        self._clock = clock
+        self._concurrency = concurrency
+        self._grace_s = grace_s
+        self._users = 0  # calls and runs under way
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Tell the ledger what it does not know yet. Safe to call twice.
+
+        Raises:
+            StateError: The ledger cannot be used.
+        """
+        await self.quota.flush()
+
+    async def call(self, request: Request) -> Settled:
+        """Settle one request; for reading the directory. Many may run at once, within the concurrency.
+
+        A 403 on a GET is an answer like any other; on anything else it is fatal, as in `run`.
+
+        Raises:
+            BulkidError: Nothing more should be sent.
+        """
+        job = Job(CALL_KEY, request)
+        self._users += 1
+        try:
+            while True:
+                granted = await self._sender.admit(request.method, lambda: True)
+                if granted is None:  # never: it stays wanted
+                    continue
+                decision = await self._sender.exchange(job, granted)
+                if not isinstance(decision, Retry | Requeue):
+                    return job.settled(self._clock.now())
+                self.stats.retries += 1
+                if isinstance(decision, Retry):
+                    job.spent_s += decision.wait_s
+                    await self._clock.sleep(decision.wait_s)
+        finally:
+            await self._leave()
+
+    async def run(
+        self,
+        source: AsyncIterator[Sequence[Task]],
+        on_settled: Callable[[Settled], None],
+        stop: Stop,
+    ) -> None:
+        """Settle every task of a source, or stop early.
+
+        Returns once every task is settled, or once a stop was requested and what was in flight has settled or had its
+        time. A task that is not settled is not reported; if it was in flight, nobody knows whether it was applied.
+
+        Args:
+            source: Chunks of tasks, taken one ahead of need; closed at the end when it can be.
+            on_settled: Told of each settled task, in the event loop's thread; must be cheap. May request a stop.
+            stop: Asks to stop, gently or at once.
+
+        Raises:
+            BulkidError: Nothing more should be sent; what was in flight has settled by then, or had its time.
+        """
+        pool = Pool(
+            sender=self._sender,
+            quota=self.quota,
+            clock=self._clock,
+            workers=self._concurrency,
+            grace_s=self._grace_s,
+            stats=self.stats,
+            on_settled=on_settled,
+            stop=stop,
+        )
+        self._users += 1
+        try:
+            if not stop.requested:
+                await pool.run(source)
+        finally:
+            await self._leave()
+            if (close := getattr(source, "aclose", None)) is not None:
+                with anyio.CancelScope(shield=True):
+                    await close()
+
+    async def _leave(self) -> None:
+        """The last one out tells the ledger everything: nobody knows when the next one comes."""
+        self._users -= 1
+        if not self._users and self.quota.ruled:
+            await self.quota.flush()

@@ -1,0 +1,281 @@
+"""The quota of each method: never more in a rolling window than the rules allow, and none left unused.
+
+Slots are leased from the ledger only when somebody waits for one, and only as many as could leave at once. Within the
+process the leader of those who wait talks to the ledger for all of them, so however many wait there is one exchange
+at a time.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import anyio
+
+from bulkid.clock import Clock
+from bulkid.engine.alarm import Alarm
+from bulkid.engine.ledger import Ledger
+from bulkid.model import QuotaRule
+
+_POLL_SHARE = 50  # polls per window while every slot is in flight, perhaps in another process ...
+_POLL_MIN_S, _POLL_MAX_S = 0.05, 1.0  # ... but neither busily nor lazily
+_RECHECK_POLLS = 10  # polls between looks at a window whose next opening is known: another process may give slots back
+_TELL_AFTER_S = 0.5  # how long other processes may have to do without the news of a response
+
+
+class _Window:
+    """One rule: the slots leased and not yet used, and what the ledger has not been told yet."""
+
+    __slots__ = ("free", "lock", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
+
+    def __init__(self, rule: QuotaRule) -> None:
+        self.rule = rule
+        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S)
+        self.free: list[int] = []
+        self.stamped: list[tuple[int, float]] = []  # slot, when its response came in
+        self.unused: list[int] = []
+        self.used = 0  # as of the last exchange
+        self.opens_at: float | None = None  # as of the last exchange; None: nothing is stamped
+        self.lock = anyio.Lock()
+
+    @property
+    def untold(self) -> bool:
+        return bool(self.stamped or self.unused)
+
+    def give_back(self, keep: int = 0) -> None:
+        """Hand leased slots back unused, but for ``keep`` of them; the next exchange tells."""
+        while len(self.free) > keep:
+            self.unused.append(self.free.pop())
+
+    def pause(self, now: float) -> float:
+        """Seconds until another exchange may bring a slot."""
+        if self.unused or (self.opens_at is None and self.stamped):
+            return 0.0
+        if self.opens_at is None:
+            return self.poll_s
+        return min(self.opens_at - now, _RECHECK_POLLS * self.poll_s)
+
+
+class _Lane:
+    """One method that has rules: its windows, and those who wait for a slot in each of them."""
+
+    __slots__ = ("followers", "leader", "led", "round", "waiting", "windows")
+
+    def __init__(self, rules: Iterable[QuotaRule], clock: Clock) -> None:
+        # The longest window first: it is the likeliest to be full, and then no other slot is reserved in vain.
+        self.windows = tuple(_Window(rule) for rule in sorted(rules, key=lambda rule: -rule.seconds))
+        self.waiting = 0
+        self.led = False  # one of those who wait is talking to the ledger, for all
+        self.leader = Alarm(clock)
+        self.followers = Alarm(clock)
+        self.round = 0  # goes up when everybody who waits is sent away
+
+    @property
+    def open(self) -> bool:
+        return all(window.free for window in self.windows)
+
+
+class Permit:
+    """The right to send one request of a method; to be released once its response is in."""
+
+    __slots__ = ("_lane", "_slots")
+
+    def __init__(self, lane: _Lane | None, slots: tuple[int, ...]) -> None:
+        self._lane = lane
+        self._slots = slots
+
+
+_FREE = Permit(None, ())  # of a method without rules
+
+
+class Quota:
+    """The rules of all methods, over one ledger.
+
+    Several rules may hold for one method; of those with one window the strictest counts. Belongs to one event loop.
+
+    Args:
+        rules: What is allowed; a method without a rule is free.
+        ledger: Where the slots are kept.
+        clock: Measures ages and waits (monotonic).
+
+    Raises:
+        ValueError: A rule that allows nothing, ever.
+    """
+
+    def __init__(self, rules: Sequence[QuotaRule], ledger: Ledger, clock: Clock) -> None:
+        strictest: dict[tuple[str, float], QuotaRule] = {}
+        for rule in rules:
+            if rule.count < 1 or not rule.seconds > 0:
+                raise ValueError(f"a quota needs a count and a window above zero: {rule}")
+            known = strictest.setdefault((rule.method, rule.seconds), rule)
+            if rule.count < known.count:
+                strictest[rule.method, rule.seconds] = rule
+        self._lanes = {
+            method: _Lane([rule for rule in strictest.values() if rule.method == method], clock)
+            for method in dict.fromkeys(rule.method for rule in rules)
+        }
+        self._windows = [window for lane in self._lanes.values() for window in lane.windows]
+        self._ledger = ledger
+        self._clock = clock
+        self._news = Alarm(clock)
+
+    @property
+    def ruled(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._windows)
+
+    def try_acquire(self, method: str) -> Permit | None:
+        """Take a permit if one is at hand; None: `wait` first. Cheap, and never suspends."""
+        lane = self._lanes.get(method)
+        if lane is None:
+            return _FREE
+        if not lane.open:
+            return None
+        return Permit(lane, tuple(window.free.pop() for window in lane.windows))
+
+    def at_hand(self, method: str) -> bool:
+        """Whether `try_acquire` would give a permit now."""
+        lane = self._lanes.get(method)
+        return lane is None or lane.open
+
+    async def wait(self, method: str) -> None:
+        """Park until `try_acquire` may succeed, or until sent away; call it only when a request could leave at once.
+
+        Raises:
+            StateError: The ledger cannot be used.
+        """
+        lane = self._lanes.get(method)
+        if lane is None or lane.open:
+            return
+        lane.waiting += 1
+        try:
+            if lane.led:
+                await lane.followers.wait()
+            else:
+                await self._lead(lane)
+        finally:
+            lane.waiting -= 1
+
+    def release(self, permit: Permit, *, answered: bool) -> None:
+        """Say that the response to a request is in, which is when its window begins.
+
+        Args:
+            permit: As given by `try_acquire`; to be released once.
+            answered: False: the request never left (no connection), so the server cannot have counted it.
+        """
+        lane = permit._lane  # noqa: SLF001 - the permit is opaque to others, not to its maker
+        if lane is None:
+            return
+        now = self._clock.monotonic()
+        changed = not answered
+        for window, slot in zip(lane.windows, permit._slots, strict=True):  # noqa: SLF001
+            if answered:
+                window.stamped.append((slot, now))
+                changed = changed or window.opens_at is None
+            else:
+                window.unused.append(slot)
+        if changed:
+            lane.leader.ring()  # what it sleeps for may come earlier now
+        self._news.ring()
+
+    def send_away(self) -> None:
+        """Give back what is leased and not used, and let everybody who waits return: nothing may leave for now."""
+        for lane in self._lanes.values():
+            lane.round += 1
+            for window in lane.windows:
+                window.give_back()
+            lane.leader.ring()
+            lane.followers.ring()
+        self._news.ring()
+
+    def trim(self, method: str) -> None:
+        """Give back slots leased for somebody who went away without using them."""
+        if (lane := self._lanes.get(method)) is not None:
+            for window in lane.windows:
+                window.give_back(keep=lane.waiting)
+            self._news.ring()
+
+    async def keep_told(self) -> None:
+        """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.
+
+        Raises:
+            StateError: The ledger cannot be used.
+        """
+        while True:
+            if not any(window.untold for window in self._windows):
+                await self._news.wait()
+            await self._clock.sleep(_TELL_AFTER_S)
+            await self._tell()
+
+    async def flush(self) -> None:
+        """Give back what is leased and not used, and tell the ledger everything. No cancellation stops it half-way.
+
+        Raises:
+            StateError: The ledger cannot be used.
+        """
+        for lane in self._lanes.values():
+            for window in lane.windows:
+                window.give_back(keep=lane.waiting)
+        with anyio.CancelScope(shield=True):
+            await self._tell()
+
+    def left(self, method: str) -> int | None:
+        """How many requests of ``method`` could leave now, as far as known; None: without limit."""
+        if (lane := self._lanes.get(method)) is None:
+            return None
+        return max(0, min(window.rule.count - window.used + len(window.free) for window in lane.windows))
+
+    def opens_in(self, method: str) -> float | None:
+        """Seconds until the next slot opens when none is left, as far as known; None: some are left, or not known."""
+        if (lane := self._lanes.get(method)) is None or self.left(method):
+            return None
+        full = [window for window in lane.windows if window.used - len(window.free) >= window.rule.count]
+        opens_at = [window.opens_at for window in full if window.opens_at is not None]
+        return max(0.0, max(opens_at) - self._clock.monotonic()) if opens_at else None
+
+    async def _lead(self, lane: _Lane) -> None:
+        """Talk to the ledger for all who wait, until there is something for one of them."""
+        lane.led = True
+        begun = lane.round
+        try:
+            while not lane.open and lane.round == begun:
+                pause = await self._lease(lane)
+                if pause is not None and lane.round == begun:
+                    await lane.leader.wait(pause)
+        finally:
+            lane.led = False
+            lane.followers.ring()
+            if lane.round != begun:
+                for window in lane.windows:
+                    window.give_back()
+
+    async def _lease(self, lane: _Lane) -> float | None:
+        """Lease as many slots as could be used at once; None when there is one, else the pause before asking again."""
+        want = lane.waiting
+        for window in lane.windows:
+            if want > len(window.free):
+                await self._exchange(window, want - len(window.free))
+            want = min(want, len(window.free))
+            if not want:
+                return window.pause(self._clock.monotonic())
+        return None
+
+    async def _tell(self) -> None:
+        for window in self._windows:
+            if window.untold:
+                await self._exchange(window, 0)
+
+    async def _exchange(self, window: _Window, want: int) -> None:
+        """One exchange for one rule; what could not be told stays to be told."""
+        async with window.lock:
+            stamped, window.stamped = window.stamped, []
+            unused, window.unused = window.unused, []
+            now = self._clock.monotonic()
+            ages = [(slot, now - at) for slot, at in stamped]
+            try:
+                with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
+                    lease = await self._ledger.exchange(window.rule, want, ages, unused)
+            except BaseException:
+                window.stamped[:0] = stamped
+                window.unused[:0] = unused
+                raise
+            window.free.extend(lease.slots)
+            window.used = lease.used
+            window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in

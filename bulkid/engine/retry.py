@@ -1,0 +1,126 @@
+"""What to do about a reply, as a pure decision: no clock, no sleeping, no chance but the number handed in."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from bulkid.model import ReplyKind
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again, and when to stop trying. Times in seconds."""
+
+    max_attempts: int = 5  # replies that count
+    base_s: float = 0.5  # the longest first wait; doubles each time
+    cap_s: float = 30.0  # the longest wait of all
+    budget_s: float = 600.0  # time in flight and waits of one request together
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The reply is the answer, whether it is a yes or a no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send it again after a wait of its own."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """Send it again as soon as the gate lets it through: the reply says nothing about this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Attempts or time ran out: the last reply is the answer."""
+
+
+Decision = Settle | Retry | Requeue | GiveUp
+
+SETTLE: Final = Settle()
+REQUEUE: Final = Requeue()
+GIVE_UP: Final = GiveUp()
+
+
+class _Class(Enum):
+    FINAL = auto()  # never sent again
+    TRANSIENT = auto()  # counts, and waits by itself
+    AWAY = auto()  # the gate waits; counts only when the server took others in the meantime
+    FREE = auto()  # never counts
+
+
+# No default: a kind that is not listed here fails, in the tests and in use.
+_CLASSES: Final = {
+    ReplyKind.OK: _Class.FINAL,
+    ReplyKind.REFUSED: _Class.FINAL,
+    ReplyKind.FORBIDDEN: _Class.FINAL,
+    ReplyKind.UNAUTHORIZED: _Class.FREE,  # bounded by the source of tokens, which raises
+    ReplyKind.THROTTLED: _Class.FREE,  # bounded by nothing: it lasts as long as it lasts
+    ReplyKind.UNAVAILABLE: _Class.AWAY,
+    ReplyKind.NO_CONNECTION: _Class.AWAY,
+    ReplyKind.SERVER_ERROR: _Class.TRANSIENT,
+    ReplyKind.LOST: _Class.TRANSIENT,
+    ReplyKind.NOT_JSON: _Class.TRANSIENT,
+}
+
+MAYBE_APPLIED: Final = frozenset(
+    {ReplyKind.SERVER_ERROR, ReplyKind.LOST, ReplyKind.NOT_JSON, ReplyKind.UNAVAILABLE},
+)
+"""Replies after which a change may have been made all the same."""
+
+_MAX_DOUBLINGS: Final = 60  # beyond any cap; keeps the power within a float
+
+
+def full_jitter(base_s: float, cap_s: float, failures: int, jitter: float) -> float:
+    """A wait drawn evenly from nothing to ``base_s`` doubled per failure, at most ``cap_s``.
+
+    Args:
+        base_s: The longest wait after the first failure, in seconds.
+        cap_s: The longest wait of all, in seconds.
+        failures: How many there were, from 1.
+        jitter: Where in that span, in [0, 1).
+    """
+    return float(jitter * min(cap_s, base_s * 2.0 ** min(max(failures - 1, 0), _MAX_DOUBLINGS)))
+
+
+def counts(kind: ReplyKind, *, others_succeeded: bool) -> bool:
+    """Whether a reply uses up one of the request's attempts.
+
+    Args:
+        kind: Of the reply.
+        others_succeeded: Whether the server took another request since this one was last turned away in the same
+            manner; if not, it was away for everybody, and that says nothing about this one.
+    """
+    what = _CLASSES[kind]
+    return what in (_Class.FINAL, _Class.TRANSIENT) or (what is _Class.AWAY and others_succeeded)
+
+
+def decide(
+    policy: RetryPolicy, kind: ReplyKind, *, attempts: int, spent_s: float, retry_after: float | None, jitter: float
+) -> Decision:
+    """Say what to do about a reply.
+
+    Args:
+        policy: The bounds.
+        kind: Of the reply.
+        attempts: Replies so far that count (see `counts`), this one included.
+        spent_s: Time in flight and own waits so far, in seconds.
+        retry_after: What the server asked for, in seconds; wins over the policy's own wait.
+        jitter: A number in [0, 1).
+    """
+    what = _CLASSES[kind]
+    if what is _Class.FINAL:
+        return SETTLE
+    if what is _Class.FREE:
+        return REQUEUE
+    if attempts >= policy.max_attempts:
+        return GIVE_UP
+    if what is _Class.AWAY:
+        return GIVE_UP if spent_s > policy.budget_s else REQUEUE
+    own = full_jitter(policy.base_s, policy.cap_s, attempts, jitter)
+    wait = own if retry_after is None else max(retry_after, 0.0) + min(own, policy.base_s)
+    return GIVE_UP if spent_s + wait > policy.budget_s else Retry(wait)

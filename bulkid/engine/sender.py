@@ -1,0 +1,256 @@
+"""One request, from being allowed to leave to the decision about its reply. Shared by the pool and by single calls."""
+
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from bulkid.clock import Clock
+from bulkid.engine.gate import Gate
+from bulkid.engine.quota import Permit, Quota
+from bulkid.engine.rate import Rate
+from bulkid.engine.retry import GIVE_UP, MAYBE_APPLIED, SETTLE, Decision, RetryPolicy, counts, decide
+from bulkid.engine.stats import Stats
+from bulkid.errors import PermissionDeniedError
+from bulkid.model import Reply, ReplyKind, Request
+
+Send = Callable[[Request], Awaitable[Reply]]
+"""Sends a request once. Never raises for what a server or a network does; raises `BulkidError` for what is fatal."""
+
+Pass = tuple[Permit, int]
+"""The right to send one request now: the quota's permit and the gate's ticket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One request to be settled by `Engine.run`."""
+
+    key: int  # the caller's own number for it
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of one request."""
+
+    key: int  # of the task; -1 for `Engine.call`
+    reply: Reply  # the last one
+    attempts: int  # replies that count: those that say something about this request
+    maybe_applied: bool  # the last reply is no yes, but this or an earlier one may have been applied: read back
+    finished_at: float  # seconds since the epoch
+
+
+class Job:
+    """A request on its way: what has come of it so far."""
+
+    __slots__ = ("attempts", "key", "maybe_applied", "reply", "request", "spent_s", "successes_seen")
+
+    def __init__(self, key: int, request: Request) -> None:
+        self.key = key
+        self.request = request
+        self.attempts = 0
+        self.spent_s = 0.0
+        self.maybe_applied = False
+        self.successes_seen: int | None = None  # of others, when it was last turned away; None: it never was
+        self.reply: Reply | None = None
+
+    def settled(self, finished_at: float) -> Settled:
+        """What came of it, once the decision about its last reply is made."""
+        reply = self.reply
+        assert reply is not None  # noqa: S101 - a decision is only ever made about a reply
+        maybe_applied = self.maybe_applied and reply.kind is not ReplyKind.OK
+        return Settled(self.key, reply, self.attempts, maybe_applied, finished_at)
+
+
+class Sender:
+    """Lets requests leave one by one, by gate, concurrency, quota and rate together, and judges what comes back.
+
+    Args:
+        send: Sends a request once.
+        clock: Measures time in flight.
+        random: Numbers in [0, 1) for the jitter.
+        policy: The bounds of trying again.
+        gate: What the server takes.
+        quota: What may be sent.
+        rate: Spaces requests evenly; None: does not.
+        concurrency: How many may be in flight at once.
+        stats: Counts.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        policy: RetryPolicy,
+        gate: Gate,
+        quota: Quota,
+        rate: Rate | None,
+        concurrency: int,
+        stats: Stats,
+    ) -> None:
+        self._send = send
+        self._monotonic = clock.monotonic
+        self._random = random
+        self._policy = policy
+        self._gate = gate
+        self._quota = quota
+        self._rate = rate
+        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._concurrency = concurrency
+        self._stats = stats
+        self._busy = 0
+        self._row: deque[anyio.Event] = deque()  # where those wait who find all room taken
+        self._called = 0  # of those, how many were told that it's their turn, and have not taken it yet
+        self._successes = 0  # requests that the server took and answered for good
+
+    def try_pass(self, method: str) -> Pass | None:
+        """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
+        if self._rate is not None or not self._gate.open or not self._has_room():
+            return None
+        return self._take_pass(method)
+
+    async def admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
+        """Park until a request may leave, and let it: the caller then sends at once, with no await before.
+
+        Nothing is held while parked: no slot of the quota, no room.
+
+        Args:
+            method: Of the request.
+            wanted: Whether there still is a request to send.
+
+        Returns:
+            The pass, or None when the request is no longer wanted.
+
+        Raises:
+            BulkidError: The server has been away for too long, or the ledger cannot be used.
+        """
+        try:
+            if self._rate is None:
+                return await self._admit(method, wanted)
+            async with self._turns[method]:  # one at a time, so that a turn taken is used at once
+                return await self._admit(method, wanted)
+        finally:
+            self._offer_room()  # whether used or not, it is known by now
+
+    async def _admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
+        called = False  # whether our turn for room has come
+        while wanted():
+            if not self._gate.open:
+                called = False
+                self._offer_room()
+            probing = await self._gate.approach(method)
+            try:
+                if not self._has_room(called=called):
+                    await self._wait_for_room()
+                    called = True
+                elif not self._quota.at_hand(method):
+                    called = False
+                    self._offer_room()
+                    await self._quota.wait(method)
+                else:
+                    if self._rate is not None:
+                        await self._rate.wait()
+                    if wanted() and (granted := self._pass(method, probing=probing)) is not None:
+                        return granted
+            finally:
+                if probing:
+                    self._gate.leave(method)
+        self._quota.trim(method)
+        return None
+
+    def _pass(self, method: str, *, probing: bool) -> Pass | None:
+        """Everything again, with no await in between: much may have changed during the waits."""
+        if not self._has_room(called=True) or not (self._gate.open or (probing and self._gate.may_probe(method))):
+            return None
+        return self._take_pass(method)
+
+    def _take_pass(self, method: str) -> Pass | None:
+        permit = self._quota.try_acquire(method)
+        if permit is None:
+            return None
+        self._busy += 1
+        return permit, self._gate.depart()
+
+    def _has_room(self, *, called: bool = False) -> bool:
+        """Whether one more may be in flight: behind those who wait for room, unless it was called from among them."""
+        return self._busy + self._called + (0 if called else len(self._row)) < self._concurrency
+
+    async def _wait_for_room(self) -> None:
+        turn = anyio.Event()
+        self._row.append(turn)
+        try:
+            await turn.wait()
+        finally:
+            if turn.is_set():
+                self._called -= 1
+            else:
+                self._row.remove(turn)
+
+    def _offer_room(self) -> None:
+        """Call as many of those who wait for room as there is room for, in the order they came."""
+        while self._row and self._busy + self._called < self._concurrency:
+            self._called += 1
+            self._row.popleft().set()
+
+    async def exchange(self, job: Job, granted: Pass) -> Decision:
+        """Send a job once, with the pass it was given, and decide about the reply (kept in ``job.reply``).
+
+        Raises:
+            BulkidError: Nothing more should be sent: from ``send``, or because of the reply.
+        """
+        permit, ticket = granted
+        stats, method = self._stats, job.request.method
+        stats.sent[method] += 1
+        stats.in_flight += 1
+        reply: Reply | None = None
+        started = self._monotonic()
+        try:
+            job.reply = reply = await self._send(job.request)
+        finally:
+            stats.in_flight -= 1
+            self._busy -= 1
+            if self._row:
+                self._offer_room()
+            if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
+                self._quota.release(permit, answered=True)
+                self._gate.arrive(ticket, None)
+        left = reply.kind is not ReplyKind.NO_CONNECTION
+        self._quota.release(permit, answered=left)
+        if not left:
+            stats.sent[method] -= 1
+        return self._judge(job, reply, ticket, self._monotonic() - started)
+
+    def _judge(self, job: Job, reply: Reply, ticket: int, elapsed_s: float) -> Decision:
+        kind = reply.kind
+        if kind in MAYBE_APPLIED:
+            job.maybe_applied = True
+        self._gate.arrive(ticket, reply)
+        seen = job.successes_seen
+        if counts(kind, others_succeeded=seen is not None and self._successes > seen):
+            job.attempts += 1
+            job.spent_s += elapsed_s
+        if kind in (ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION):
+            job.successes_seen = self._successes
+        if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
+            raise PermissionDeniedError(
+                reply.error or "The server forbids the change (403).",
+                hint="Give the external application the scope that is missing, then run again.",
+            )
+        decision = decide(
+            self._policy,
+            kind,
+            attempts=job.attempts,
+            spent_s=job.spent_s,
+            retry_after=reply.retry_after,
+            jitter=self._random(),
+        )
+        if decision is GIVE_UP and not self._gate.answered:
+            raise self._gate.unreachable()
+        if decision is SETTLE:
+            self._successes += 1
+        elif kind is ReplyKind.THROTTLED:
+            self._stats.throttled += 1
+        return decision

@@ -1,0 +1,40 @@
+"""Counters of what is being sent, for whoever shows progress: written as things happen, polled when convenient."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+_SPAN_S = 10.0  # requests per second are told over about this long
+
+
+@dataclass(slots=True)
+class Stats:
+    """What has been sent so far. Plain numbers; read them whenever you like, from the event loop's thread."""
+
+    started_at: float = 0.0  # monotonic; set by the engine when it is made
+    sent: Counter[str] = field(default_factory=Counter)  # per method: requests that left, hidden ones included
+    in_flight: int = 0
+    retries: int = 0  # requests that had to be sent again, for whatever reason
+    throttled: int = 0  # replies 429
+    settled: int = 0  # tasks of `Engine.run` that have their answer
+    _looks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def hidden(self, method: str, count: int = 1) -> None:
+        """Count requests that the HTTP library sent again by itself: the server counts them too."""
+        self.sent[method] += count
+
+    def per_second(self, now: float) -> float:
+        """Requests per second over the last ten seconds or so, between the looks taken at it.
+
+        Args:
+            now: Monotonic, in seconds.
+        """
+        total = self.sent.total()
+        looks = self._looks
+        if not looks:
+            looks.append((self.started_at, 0))
+        while len(looks) > 1 and looks[1][0] <= now - _SPAN_S:
+            looks.popleft()
+        since, then = looks[0]
+        if now > looks[-1][0]:
+            looks.append((now, total))
+        return (total - then) / (now - since) if now > since else 0.0

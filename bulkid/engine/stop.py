@@ -1,0 +1,65 @@
+"""How sending is made to stop before its end: on request, at once, or by too many failures."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+
+class Stop:
+    """A request to stop. The first reason given is kept; asking again changes nothing.
+
+    Belongs to the event loop's thread: from a signal handler or another thread use
+    ``loop.call_soon_threadsafe(stop.request, "interrupted")``.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False  # take nothing new; what is in flight may settle
+        self.aborted = False  # what is in flight is cancelled
+        self.reason = ""
+        self._requested = anyio.Event()
+        self._aborted = anyio.Event()
+
+    def request(self, reason: str) -> None:
+        """Take nothing new, and let what is in flight settle.
+
+        Args:
+            reason: For the logs and for the caller; a short word or sentence.
+        """
+        if not self.requested:
+            self.requested = True
+            self.reason = reason
+            self._requested.set()
+
+    def abort(self) -> None:
+        """Stop now: what is in flight is cancelled, and stays unknown."""
+        self.request("aborted")
+        self.aborted = True
+        self._aborted.set()
+
+    async def wait(self) -> None:
+        """Wait until a stop is requested."""
+        await self._requested.wait()
+
+    async def wait_aborted(self) -> None:
+        """Wait until a stop at once is requested."""
+        await self._aborted.wait()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self.wait().__await__()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many failures are too many. With neither limit set, none are."""
+
+    max_failures: int | None = None  # more than this many
+    max_percent: float | None = None  # more than this share of the total
+    total: int = 0
+
+    def exceeded(self, failures: int) -> bool:
+        """Whether this many failures are more than allowed."""
+        if self.max_failures is not None and failures > self.max_failures:
+            return True
+        return self.max_percent is not None and failures * 100 > self.max_percent * self.total

@@ -1,0 +1,62 @@
+"""The Identity Server's API and nothing else: addresses, tokens, the calls, error bodies to messages.
+
+``open_client`` gives a client whose ``send`` sends one request once. Whether and when to send again is decided
+elsewhere.
+"""
+
+from bulkid.identity.calls import (
+    MAX_PAGE,
+    Page,
+    UnexpectedAnswerError,
+    account_page,
+    get_account,
+    get_group,
+    list_accounts,
+    list_groups,
+    parse_account,
+    parse_group,
+    parse_groups,
+    put_account,
+)
+from bulkid.identity.claims import Capabilities, TokenClaims, capabilities, organization_of, read_claims
+from bulkid.identity.client import Connection, IdentityClient, open_client
+from bulkid.identity.problems import read_problem, safe_text
+from bulkid.identity.replies import parse_retry_after, read_answer
+from bulkid.identity.tokens import DEFAULT_SCOPE, ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
+
+__all__ = [
+    "DEFAULT_SCOPE",
+    "MAX_PAGE",
+    "Capabilities",
+    "ClientCredentials",
+    "Connection",
+    "Deployment",
+    "IdentityBase",
+    "IdentityClient",
+    "Page",
+    "StaticToken",
+    "Token",
+    "TokenClaims",
+    "TokenSource",
+    "UnexpectedAnswerError",
+    "account_page",
+    "capabilities",
+    "complete_url",
+    "get_account",
+    "get_group",
+    "list_accounts",
+    "list_groups",
+    "open_client",
+    "organization_of",
+    "parse_account",
+    "parse_group",
+    "parse_groups",
+    "parse_retry_after",
+    "preset_quota",
+    "put_account",
+    "read_answer",
+    "read_claims",
+    "read_problem",
+    "safe_text",
+]

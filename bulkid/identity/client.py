@@ -1,0 +1,255 @@
+"""The client: sends one request once, and says what came back. No retry, no policy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from aiohttp import ClientResponse, ClientSession, hdrs
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from bulkid import __version__
+from bulkid.clock import Clock
+from bulkid.errors import ConnectionFailedError, UsageError
+from bulkid.identity.claims import TokenClaims, read_claims
+from bulkid.identity.deadlines import Deadlines
+from bulkid.identity.proxies import Proxy, proxy_for
+from bulkid.identity.replies import overdue, read_answer, read_fault, too_large
+from bulkid.identity.session import open_session, trust_context
+from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
+from bulkid.identity.urls import IdentityBase
+from bulkid.model import Reply, ReplyKind, Request
+
+MAX_ANSWER = 32 * 2**20
+"""Bytes of an answer that are taken: a page of 1000 accounts is some 300 KiB."""
+
+STRIKES = 3
+"""Answers in a row that are no JSON, before any that was, that prove the URL wrong."""
+
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_TENANT_HEADER = istr("X-UIPATH-TenantName")
+_CLOSE_TIME_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Settings of a connection. Holds no secret.
+
+    Attributes:
+        base: The identity base.
+        organization_id: As configured; empty when the token is to say it.
+        timeout_s: Seconds that a request has, connecting included.
+        concurrency: Connections at most.
+        ca_bundle: Certificates to trust instead of the operating system's.
+        tenant: For standalone servers with several tenants; empty for none.
+        user_agent: Who we are.
+    """
+
+    base: IdentityBase
+    organization_id: str = ""
+    timeout_s: float = 30.0
+    concurrency: int = 16
+    ca_bundle: str | Path | None = None
+    tenant: str = ""
+    user_agent: str = f"bulkid/{__version__}"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be sent."""
+        if not 0 < self.timeout_s < float("inf") or self.concurrency < 1:
+            raise UsageError("Timeout and concurrency must be more than nothing.", hint="See --timeout, --concurrency.")
+        if not (self.tenant + self.user_agent).isprintable():
+            raise UsageError("BULKID_TENANT holds a character that cannot be printed.")
+
+
+class IdentityClient:
+    """Sends requests to one Identity Server. Made by :func:`open_client`.
+
+    Args:
+        connection: Where to, and how.
+        tokens: Where access tokens come from.
+        session: The open session.
+        proxy: The way to the server.
+        clock: The source of time.
+    """
+
+    def __init__(
+        self, connection: Connection, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
+    ) -> None:
+        self.connection = connection
+        self._tokens = tokens
+        self._session = session
+        self._proxy = proxy
+        self._clock = clock
+        self._deadlines = Deadlines(connection.timeout_s)
+        self._prefix = f"{connection.base.url}/"
+        self._authority = connection.base.authority
+        self._proven = False  # whether the API has ever answered in JSON
+        self._strikes = 0
+        self._generation = 0  # of the token that the headers below carry
+        self._headers: CIMultiDict[str] = CIMultiDict()
+        self._headers_with_body: CIMultiDict[str] = CIMultiDict()
+        tokens.connect(self._post_form)
+
+    @property
+    def proxy(self) -> str:
+        """The proxy's address without credentials; empty when there is none."""
+        return str(self._proxy.url) if self._proxy else ""
+
+    async def send(self, request: Request) -> Reply:
+        """Send a request once; whatever the network or the server does, there is a reply.
+
+        A cancellation goes on to the caller; what then became of the request is not known.
+
+        Raises:
+            AuthenticationError: The credentials are refused for good.
+            ConnectionFailedError: The URL is proven to be no Identity Server's.
+        """
+        token = await self._tokens.current()
+        if isinstance(token, Reply):
+            return token
+        if token.generation != self._generation:
+            self._carry(token)
+        headers = self._headers if request.body is None else self._headers_with_body
+        reply = await self._exchange(request.method, request.path, request.body, headers)
+        kind = reply.kind
+        if kind is ReplyKind.OK:
+            self._proven = True
+            self._tokens.accepted(token.generation)
+        elif kind is ReplyKind.UNAUTHORIZED:
+            self._tokens.refused(token.generation, reply.error)
+        elif kind is ReplyKind.FORBIDDEN:
+            self._tokens.accepted(token.generation)
+        self._count_strikes(reply)
+        return reply
+
+    async def claims(self) -> TokenClaims | Reply | None:
+        """What the token says of itself, fetching one if need be.
+
+        Returns:
+            The claims; None when the token is no JWT; a reply when no token can be fetched at present.
+
+        Raises:
+            AuthenticationError: The credentials are refused for good.
+            ConnectionFailedError: The URL is proven to be no Identity Server's.
+        """
+        token = await self._tokens.current()
+        return token if isinstance(token, Reply) else read_claims(token.value)
+
+    def _carry(self, token: Token) -> None:
+        """Make the headers for a token, once for all requests that carry it."""
+        self._generation = token.generation
+        self._headers = CIMultiDict(
+            {hdrs.AUTHORIZATION: f"Bearer {token.value}", hdrs.ACCEPT: _JSON, **self._tenant_header()}
+        )
+        self._headers_with_body = CIMultiDict({**self._headers, hdrs.CONTENT_TYPE: _JSON})
+
+    def _tenant_header(self) -> dict[istr, str]:
+        return {_TENANT_HEADER: self.connection.tenant} if self.connection.tenant else {}
+
+    async def _post_form(self, path: str, form: bytes) -> Reply:
+        """Send a form without a token: what a token source needs."""
+        headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header()})
+        reply = await self._exchange("POST", path, form, headers)
+        if reply.kind is ReplyKind.NOT_JSON:
+            self._count_strikes(reply)
+        return reply
+
+    async def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        """Send one request and read its whole answer, within its time."""
+        flight = self._deadlines.begin()
+        try:
+            response = await self._session.request(
+                method,
+                URL(self._prefix + path, encoded=True),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy_headers=self._proxy.headers if self._proxy else None,
+            )
+            answer = await _read_bounded(response)
+        except asyncio.CancelledError:
+            if flight.was_cut_off():
+                return overdue(self.connection.timeout_s)
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever a foreign library makes of foreign bytes is an answer lost
+            return read_fault(fault, self._authority)
+        finally:
+            self._deadlines.end(flight)
+        if answer is None:
+            return too_large(response.status, MAX_ANSWER)
+        return read_answer(response.status, response.headers, answer, self._clock.now(), self._tokens.secrets())
+
+    def _count_strikes(self, reply: Reply) -> None:
+        """Tell a wrong URL from a passing page: some in a row, before the API has ever answered.
+
+        Raises:
+            ConnectionFailedError: The URL is wrong.
+        """
+        if reply.kind is not ReplyKind.NOT_JSON:
+            if reply.status is not None:
+                self._strikes = 0
+            return
+        self._strikes += 1
+        if not self._proven and self._strikes >= STRIKES:
+            raise ConnectionFailedError(
+                f"{self.connection.base.url} does not answer as an Identity Server does. {reply.error}",
+                hint="Check BULKID_URL. On Automation Cloud it is https://cloud.uipath.com/ORGANISATION.",
+            )
+
+    async def _close(self) -> None:
+        self._deadlines.close()
+        with anyio.move_on_after(_CLOSE_TIME_S, shield=True):
+            await self._session.close()
+
+
+@asynccontextmanager
+async def open_client(
+    connection: Connection, tokens: TokenSource, clock: Clock | None = None
+) -> AsyncIterator[IdentityClient]:
+    """Open a client; its connections close with the context.
+
+    Raises:
+        UsageError: The CA bundle or the proxy setting cannot be used.
+    """
+    proxy = proxy_for(connection.base)
+    trust = trust_context(connection.ca_bundle) if connection.base.url.startswith("https:") else None
+    session = open_session(
+        timeout_s=connection.timeout_s,
+        concurrency=connection.concurrency,
+        user_agent=connection.user_agent,
+        trust=trust,
+        proxy=proxy,
+    )
+    client = IdentityClient(connection, tokens, session, proxy, clock or SYSTEM_CLOCK)
+    try:
+        yield client
+    finally:
+        await client._close()  # noqa: SLF001 - open_client is the client's own constructor
+
+
+async def _read_bounded(response: ClientResponse) -> bytes | None:
+    """The whole body, decompressed; None (and the connection closed) when it is longer than any answer may be."""
+    headers = response.headers
+    length = headers.get(hdrs.CONTENT_LENGTH)
+    if length is not None and hdrs.CONTENT_ENCODING not in headers:
+        if int(length) <= MAX_ANSWER:
+            return await response.read()
+        response.close()
+        return None
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER:
+                response.close()
+                return None
+    except BaseException:
+        response.close()
+        raise
+    return b"".join(chunks)

@@ -1,0 +1,334 @@
+"""Access tokens: a given one, or those of an external application, fetched once for all who need them.
+
+Tokens carry a generation, so that a late answer to an old token cannot throw away its successor. A token that was
+never accepted and is refused is a *fresh* refusal: some of those in a row mean that the credentials are wrong, and
+the run stops instead of failing row by row.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import NoReturn, Protocol, cast
+from urllib.parse import urlencode
+
+import anyio
+
+from bulkid.clock import Clock, SystemClock, iso_utc
+from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
+from bulkid.identity.claims import read_claims
+from bulkid.model import Reply, ReplyKind
+
+DEFAULT_SCOPE = "PM.RobotAccount PM.Group.Read"
+"""What a run by account needs: accounts are read and written, groups are only read."""
+
+TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
+
+MAX_SKEW_S = 60.0
+"""A token is fetched anew this long before its end at most; short-lived ones by a tenth of their life."""
+
+FRESH_REFUSALS_AT_START = 2
+"""Fresh tokens refused in a row before any was accepted: the credentials are wrong."""
+FRESH_REFUSALS_LATER = 5
+"""The same once a token was accepted: the credentials were right, so a server in trouble is given more time."""
+
+SYSTEM_CLOCK = cast("Clock", SystemClock())  # its fields are functions, which a type checker holds against it
+
+_TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
+
+Post = Callable[[str, bytes], Awaitable[Reply]]
+"""Sends a form (path relative to the identity base, body) and returns the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token and its place in the order of those fetched."""
+
+    value: str = field(repr=False)
+    generation: int
+
+
+class TokenSource(Protocol):
+    """Where access tokens come from. ``open_client`` connects it; nobody else needs to."""
+
+    def connect(self, post: Post) -> None:
+        """Say how to reach the token endpoint."""
+        ...
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must never appear in words for people."""
+        ...
+
+    async def current(self) -> Token | Reply:
+        """The token to send now; or, when none could be fetched for a passing reason, that reason.
+
+        Raises:
+            AuthenticationError: The credentials are refused for good.
+        """
+        ...
+
+    def accepted(self, generation: int) -> None:
+        """Say that the server took the token."""
+        ...
+
+    def refused(self, generation: int, words: str) -> None:
+        """Say that the server answered 401, and with what words.
+
+        Raises:
+            AuthenticationError: Another token would be refused too, or there is none.
+        """
+        ...
+
+
+class StaticToken:
+    """An access token from outside, which cannot be renewed.
+
+    Args:
+        value: The token; blanks around it and a leading "Bearer" are dropped.
+
+    Raises:
+        UsageError: It is empty or holds characters that no token has.
+    """
+
+    def __init__(self, value: str) -> None:
+        stripped = re.sub(r"(?i)\A\s*bearer\s+", "", value).strip()
+        _require_token(stripped, "BULKID_ACCESS_TOKEN")
+        self._token = Token(stripped, 1)
+
+    def connect(self, post: Post) -> None:
+        """Nothing to reach: the token is given."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """The token."""
+        return (self._token.value,)
+
+    async def current(self) -> Token | Reply:
+        """The token, whatever its end: the server decides."""
+        return self._token
+
+    def accepted(self, generation: int) -> None:
+        """Nothing to remember."""
+
+    def refused(self, generation: int, words: str) -> None:  # noqa: ARG002 - there is but one generation
+        """End the run: there is no other token.
+
+        Raises:
+            AuthenticationError: Always.
+        """
+        claims = read_claims(self._token.value)
+        end = _named_end(claims.expires_at if claims else None)
+        raise AuthenticationError(
+            f"The server refuses the access token (401): {words}.{end}",
+            hint="It has expired, was revoked, or is for another organisation: set a new BULKID_ACCESS_TOKEN. "
+            "(With BULKID_CLIENT_ID and BULKID_CLIENT_SECRET, bulkid fetches tokens itself.)",
+        )
+
+
+class ClientCredentials:
+    """Tokens of an external application (OAuth client credentials), fetched when needed and before they end.
+
+    However many ask at once, one request goes to the token endpoint, and all get what came of it.
+
+    Args:
+        client_id: The application's id.
+        secret: The application's secret.
+        scope: Scopes, separated by blanks.
+        clock: The source of time.
+
+    Raises:
+        UsageError: The id or the secret is empty.
+    """
+
+    def __init__(self, client_id: str, secret: str, scope: str = DEFAULT_SCOPE, clock: Clock | None = None) -> None:
+        if not client_id.strip() or not secret.strip("\r\n"):
+            missing = "BULKID_CLIENT_SECRET" if client_id.strip() else "BULKID_CLIENT_ID"
+            raise UsageError(f"{missing} is empty.", hint="Both the id and the secret of the application are needed.")
+        self._client_id = client_id.strip()
+        self._secret = secret.strip("\r\n")
+        self._scope = " ".join(scope.split()) or DEFAULT_SCOPE
+        self._clock = clock or SYSTEM_CLOCK
+        self._post: Post | None = None
+        self._lock = anyio.Lock()
+        self._fetches = 0
+        self._token: Token | None = None
+        self._refused = False  # the present token was refused
+        self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
+        self._ends_at: float | None = None
+        self._passing: Reply | None = None  # why the latest fetch failed, when it did
+        self._final: ConnectionFailedError | None = None
+        self._accepted_generation = 0
+        self._fresh_refusals = 0
+
+    @property
+    def fetches(self) -> int:
+        """Requests made to the token endpoint so far."""
+        return self._fetches
+
+    def connect(self, post: Post) -> None:
+        """Say how to reach the token endpoint."""
+        self._post = post
+
+    def secrets(self) -> tuple[str, ...]:
+        """The application's secret and the present token."""
+        return (self._secret,) if self._token is None else (self._secret, self._token.value)
+
+    async def current(self) -> Token | Reply:
+        """The token to send now, fetched if need be; or why none could be fetched at present.
+
+        Raises:
+            AuthenticationError: The token endpoint refuses the credentials, or the server refused token after token.
+            ConnectionFailedError: There is no token endpoint at this address.
+        """
+        token = self._usable()
+        if token is not None:
+            return token
+        asked_after = self._fetches
+        async with self._lock:
+            if self._final is not None:
+                raise type(self._final)(self._final.message, hint=self._final.hint)
+            token = self._usable()
+            if token is not None:
+                return token
+            if self._fetches != asked_after and self._passing is not None:
+                return self._passing  # someone else has tried while we waited
+            return await self._fetch()
+
+    def accepted(self, generation: int) -> None:
+        """Say that the server took the token: the credentials are right."""
+        if generation > self._accepted_generation:
+            self._accepted_generation = generation
+            self._fresh_refusals = 0
+
+    def refused(self, generation: int, words: str) -> None:
+        """Say that the server answered 401: the next ``current`` fetches another token.
+
+        Raises:
+            AuthenticationError: Too many tokens were refused fresh from the endpoint.
+        """
+        if self._token is None or generation != self._token.generation or self._refused:
+            return  # of an older token, or known already from another request that carried this one
+        self._refused = True
+        if generation == self._accepted_generation:
+            return  # it was good once: it has expired
+        self._fresh_refusals += 1
+        limit = FRESH_REFUSALS_LATER if self._accepted_generation else FRESH_REFUSALS_AT_START
+        if self._fresh_refusals >= limit:
+            self._give_up(
+                f"The server refuses the access tokens that it issues itself (401, {limit} in a row): {words}.",
+                "Is BULKID_URL the organisation that the application (BULKID_CLIENT_ID) belongs to, and is it a "
+                "confidential application with application scopes?",
+            )
+
+    def _usable(self) -> Token | None:
+        """The present token, if it may still be sent."""
+        if self._token is None or self._refused:
+            return None
+        if self._refresh_at is not None and self._clock.monotonic() >= self._refresh_at:
+            return None
+        return self._token
+
+    async def _fetch(self) -> Token | Reply:
+        """Ask the token endpoint once, and take up what it says."""
+        if self._post is None:
+            raise RuntimeError("the token source is not connected: open_client does that")
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self._client_id,
+            "client_secret": self._secret,
+            "scope": self._scope,
+        }
+        asked_at = self._clock.monotonic()
+        self._fetches += 1
+        self._passing = None
+        try:
+            reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
+        except ConnectionFailedError as wrong_address:
+            self._final = wrong_address
+            raise
+        if reply.kind is ReplyKind.OK:
+            return self._take_up(reply.payload, asked_at)
+        if reply.kind in {ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN}:
+            self._explain_refusal(reply)
+        return self._put_off(reply)
+
+    def _take_up(self, payload: object, asked_at: float) -> Token:
+        """Keep the token that was answered, with the time to fetch the next."""
+        answer = payload if isinstance(payload, dict) else {}
+        value = answer.get("access_token")
+        if not isinstance(value, str) or not _TOKEN_CHARACTERS.fullmatch(value):
+            self._give_up(
+                "The token endpoint answered without an access token.", "Is BULKID_URL an Identity Server's address?"
+            )
+        self._token = Token(value, 1 if self._token is None else self._token.generation + 1)
+        self._refused = False
+        lifetime = _lifetime(answer.get("expires_in"), value)
+        # Counted from before the question: the token cannot have been issued earlier.
+        self._ends_at = None if lifetime is None else asked_at + lifetime
+        self._refresh_at = None if lifetime is None else asked_at + lifetime - min(MAX_SKEW_S, lifetime / 10)
+        return self._token
+
+    def _put_off(self, reply: Reply) -> Token | Reply:
+        """The endpoint is in trouble: go on with the present token while it lasts, else pass the trouble on.
+
+        No request has left with a token, so nothing can have been applied: the kinds that would mean that become
+        ``NO_CONNECTION``.
+        """
+        now = self._clock.monotonic()
+        if self._token is not None and not self._refused and self._ends_at is not None and now < self._ends_at:
+            self._refresh_at = now + (self._ends_at - now) / 2
+            return self._token
+        kind = ReplyKind.THROTTLED if reply.kind is ReplyKind.THROTTLED else ReplyKind.NO_CONNECTION
+        words = f"No access token at present: {reply.error}"
+        self._passing = Reply(kind, reply.status, None, reply.retry_after, reply.error_code, words)
+        return self._passing
+
+    def _explain_refusal(self, reply: Reply) -> NoReturn:
+        """Turn the endpoint's definite no into words that name the setting to look at."""
+        if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            self._final = ConnectionFailedError(
+                f"There is no token endpoint at this address ({reply.status} for {TOKEN_PATH}).",
+                hint="Check BULKID_URL.",
+            )
+            raise self._final
+        hints = {
+            "invalid_client": "Check BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (the secret may have expired), and that "
+            "BULKID_URL is the organisation that the application belongs to.",
+            "invalid_scope": f"Check BULKID_SCOPE (asked for: {self._scope}): the application must have these as "
+            "application scopes.",
+            "unauthorized_client": "Check BULKID_CLIENT_ID: it must be a confidential application with application "
+            "scopes.",
+        }
+        hint = hints.get(reply.error_code, "Check BULKID_CLIENT_ID, BULKID_CLIENT_SECRET and BULKID_SCOPE.")
+        said = reply.error_code if reply.error in {"", reply.error_code} else f"{reply.error_code}, {reply.error}"
+        self._give_up(f"The token endpoint refuses the credentials ({reply.status}: {said}).", hint)
+
+    def _give_up(self, message: str, hint: str) -> NoReturn:
+        """Remember the refusal, so that nobody asks again, and raise it."""
+        self._final = AuthenticationError(message, hint=hint)
+        self._token = None
+        raise self._final
+
+
+def _require_token(value: str, setting: str) -> None:
+    if not _TOKEN_CHARACTERS.fullmatch(value):
+        what = "holds blanks or characters that no access token has" if value else "is empty"
+        raise UsageError(f"{setting} {what}.", hint="Give the token alone, as one line.")
+
+
+def _lifetime(expires_in: object, token: str) -> float | None:
+    """Seconds that a token lives: as answered (seen as a number and quoted), else as it says itself."""
+    try:
+        seconds = float(expires_in) if isinstance(expires_in, str | int | float) else 0.0
+    except (ValueError, OverflowError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        claims = read_claims(token)
+        seconds = (claims.lifetime_s if claims else None) or 0.0
+    return seconds if seconds > 0 else None
+
+
+def _named_end(epoch_s: float | None) -> str:
+    """When a token says that it ends, as a sentence; nothing when that is no date of our times."""
+    if epoch_s is None or not 0 <= epoch_s < 4_102_444_800:  # noqa: PLR2004 - the year 2100
+        return ""
+    return f" It names {iso_utc(epoch_s)} as its end."

@@ -1,0 +1,201 @@
+"""Addresses: what an admin knows or pastes, completed to the identity base that every call starts from.
+
+The table of deployments and their bases is the vendor's; an address that cannot be right is refused here, with
+words, before a secret is sent anywhere.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote
+
+from yarl import URL
+
+from bulkid.errors import UsageError
+from bulkid.model import QuotaRule
+
+_CLOUD_HOSTS = frozenset({"cloud.uipath.com", "staging.uipath.com", "alpha.uipath.com"})
+_PUBLIC_SECTOR_HOST = "govcloud.uipath.us"
+_DEDICATED_SUFFIX = ".dedicated.uipath.com"
+
+_IDENTITY_SEGMENTS = ("identity", "identity_")
+_ORCHESTRATOR_PAGES = frozenset({"account", "api", "login", "odata", "swagger"})
+"""First path segments of a standalone Orchestrator's own pages: no organisation has such a name there."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f\\]")
+
+_EXAMPLES = "Such as https://cloud.uipath.com/acme, https://orchestrator.example.com or https://suite.example.com/acme."
+
+
+class Deployment(StrEnum):
+    """Which kind of installation answers; it decides the path of the identity base and the preset quota."""
+
+    CLOUD = "cloud"
+    PUBLIC_SECTOR = "public_sector"
+    DEDICATED = "dedicated"
+    SUITE = "suite"
+    STANDALONE = "standalone"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityBase:
+    """The address that all calls start from.
+
+    Attributes:
+        url: Percent-encoded, without a slash at the end, such as ``https://cloud.uipath.com/acme/identity_``.
+        deployment: The kind of installation.
+    """
+
+    url: str
+    deployment: Deployment
+
+    @property
+    def host(self) -> str:
+        """The host name alone, in lower case."""
+        return URL(self.url, encoded=True).raw_host or ""
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a person would write them: the port only when it is not the scheme's own."""
+        return URL(self.url, encoded=True).raw_authority
+
+
+def complete_url(address: str, organization_hint: str = "") -> IdentityBase:
+    """Complete an address to the identity base.
+
+    Args:
+        address: The base itself, something below it (``.../identity/connect/token``), or the address that an admin
+            knows (``https://cloud.uipath.com/acme``). Query and fragment are dropped.
+        organization_hint: The organisation's name, used where the deployment needs it in the path and the address
+            does not have it.
+
+    Raises:
+        UsageError: The address cannot be an Identity Server's, or a secret would travel in the clear.
+    """
+    text = address.strip()
+    if not text:
+        raise UsageError("No address of an Identity Server is given.", hint=f"Set BULKID_URL or --url. {_EXAMPLES}")
+    url = _parse(text)
+    host = (url.raw_host or "").rstrip(".").lower()
+    if url.scheme == "http" and not is_loopback(host):
+        raise UsageError(
+            f"http://{host} would send the secret and the token in the clear.",
+            hint="Use https:// (http:// is taken for this machine only).",
+        )
+    segments = [segment for segment in url.raw_path.split("/") if segment]
+    hosted = _hosted_deployment(host)
+    if hosted is not None:
+        deployment = hosted
+        segments = [_organization_segment(host, segments, organization_hint), "identity_"]
+    else:
+        segments, deployment = _self_hosted(segments)
+    shown_host = f"[{host}]" if ":" in host else host
+    port = "" if url.is_default_port() or url.explicit_port is None else f":{url.explicit_port}"
+    return IdentityBase(f"{url.scheme}://{shown_host}{port}/{'/'.join(segments)}", deployment)
+
+
+def preset_quota(base: IdentityBase) -> tuple[QuotaRule, ...]:
+    """The limits that the vendor publishes for this deployment: Automation Cloud has some, no other does."""
+    if base.deployment is not Deployment.CLOUD:
+        return ()
+    return (QuotaRule("PUT", 160, 300.0), QuotaRule("GET", 300, 300.0))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine itself, so that nothing travels over a network."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parse(text: str) -> URL:
+    """Parse an address into scheme, host, port and path; never echoes what may hold a password."""
+    scheme_match = _SCHEME.match(text)
+    rest = text[scheme_match.end() :] if scheme_match else text
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        raise UsageError(
+            "The address holds a user name or password (the part before @).",
+            hint="Leave it out of BULKID_URL: credentials go into BULKID_CLIENT_ID and BULKID_CLIENT_SECRET.",
+        )
+    if scheme_match is None:
+        # A name without a scheme: the secure one, but this machine itself is nearly always spoken to in plain HTTP.
+        scheme = "http" if is_loopback(_host_of(authority)) else "https"
+        text = f"{scheme}://{rest}"
+    elif scheme_match[1].lower() not in {"http", "https"}:
+        raise UsageError(f"{scheme_match[1]}:// is not an address of a web server.", hint=f"Use https://. {_EXAMPLES}")
+    if _UNPRINTABLE.search(text):
+        raise UsageError(
+            "The address holds a blank, a backslash or a character that cannot be printed.", hint=_EXAMPLES
+        )
+    try:
+        url = URL(text)
+        port_is_right = url.port is not None and url.port > 0
+    except ValueError:
+        port_is_right = False
+    if not port_is_right or not _is_host(url.raw_host or ""):
+        raise UsageError(f"{text!r} is not an address of a web server.", hint=_EXAMPLES)
+    return url
+
+
+def _is_host(host: str) -> bool:
+    """Whether a host, as it would be looked up, is a name or an address at all."""
+    if ":" not in host:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - IPv6
+    except ValueError:
+        return False
+
+
+def _host_of(authority: str) -> str:
+    """The host in ``host:port`` or ``[::1]:port``, or the whole when it is neither."""
+    if authority.startswith("["):
+        return authority[1:].split("]", 1)[0]
+    return authority.split(":", 1)[0].lower()
+
+
+def _hosted_deployment(host: str) -> Deployment | None:
+    """Which of the vendor's own clouds the host is; None when somebody hosts it themselves."""
+    if host in _CLOUD_HOSTS:
+        return Deployment.CLOUD
+    if host == _PUBLIC_SECTOR_HOST:
+        return Deployment.PUBLIC_SECTOR
+    return Deployment.DEDICATED if host.endswith(_DEDICATED_SUFFIX) else None
+
+
+def _organization_segment(host: str, segments: list[str], hint: str) -> str:
+    """The organisation in the path; names with ``_`` at the end (``portal_``) are services, not organisations."""
+    first = segments[0] if segments else ""
+    if first and first.lower() != "identity" and not first.endswith("_"):
+        return first
+    if hint.strip():
+        return quote(hint.strip(), safe="")
+    raise UsageError(
+        f"{host} needs the organisation in the address.",
+        hint=f"Use https://{host}/ORGANISATION, as in the browser's address bar after signing in "
+        "(newer organisations do not answer at the host alone).",
+    )
+
+
+def _self_hosted(segments: list[str]) -> tuple[list[str], Deployment]:
+    """Path of the identity base and deployment, from the path that was given on somebody's own host."""
+    lower = [segment.lower() for segment in segments]
+    if not lower or lower[0] in _ORCHESTRATOR_PAGES:
+        return ["identity"], Deployment.STANDALONE
+    if lower[1:2] == ["identity_"]:  # first, so that an organisation may be called "identity"
+        return [segments[0], "identity_"], Deployment.SUITE
+    for depth, segment in enumerate(lower):
+        if segment == "identity":
+            return [*segments[:depth], segment], Deployment.STANDALONE
+        if segment == "identity_":
+            return [*segments[: min(depth, 1)], segment], Deployment.SUITE
+    if lower[0].endswith("_"):
+        return ["identity_"], Deployment.SUITE
+    return [segments[0], "identity_"], Deployment.SUITE

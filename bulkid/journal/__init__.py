@@ -1,0 +1,41 @@
+"""Runs, rows, intents, outcomes and the quota ledger, in one database per state directory.
+
+Names are loaded on first use: SQLAlchemy takes longer to import than many commands take to run.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bulkid.journal.errors import StateFullError
+from bulkid.journal.ids import new_run_id
+from bulkid.journal.lock import organization_lock
+
+if TYPE_CHECKING:
+    from bulkid.journal.ledger import JournalLedger
+    from bulkid.journal.store import Journal, open_journal
+    from bulkid.journal.writer import OutcomeWriter
+
+__all__ = [
+    "Journal",
+    "JournalLedger",
+    "OutcomeWriter",
+    "StateFullError",
+    "new_run_id",
+    "open_journal",
+    "organization_lock",
+]
+
+_HOMES = {
+    "Journal": "bulkid.journal.store",
+    "JournalLedger": "bulkid.journal.ledger",
+    "OutcomeWriter": "bulkid.journal.writer",
+    "open_journal": "bulkid.journal.store",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(home), name)

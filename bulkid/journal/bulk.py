@@ -1,0 +1,62 @@
+"""One statement over many plain tuples, at the speed of the driver."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.sql.expression import ClauseElement
+
+
+class Bulk:
+    """A statement to be run over many tuples of plain values (text, numbers, None).
+
+    SQLAlchemy's own executemany makes and checks a dict per row, which costs more than the database does. Here the
+    statement is compiled by SQLAlchemy once per dialect, and the tuples go straight to the driver.
+
+    Args:
+        statement: An insert, update or delete whose values are bound by name.
+        names: The bound names, in the order of the tuples' values.
+    """
+
+    def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
+        self._statement = statement
+        self._names = tuple(names)
+        self._compiled: dict[str, tuple[str, bool]] = {}
+
+    def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
+        """Run the statement once per tuple.
+
+        Returns:
+            How many rows it touched, in sum.
+        """
+        if not tuples:
+            return 0
+        sql, positional = self._prepared(connection)
+        parameters: Any = tuples if isinstance(tuples, list) else list(tuples)
+        if not positional:
+            parameters = [dict(zip(self._names, values, strict=True)) for values in tuples]
+        try:
+            return connection.exec_driver_sql(sql, parameters).rowcount
+        except UnicodeEncodeError:
+            # Half a surrogate pair, from a broken cell or answer, is text that no encoding can hold.
+            clean = [tuple(storable(value) for value in values) for values in tuples]
+            return self.run(connection, clean)
+
+    def _prepared(self, connection: Connection) -> tuple[str, bool]:
+        dialect = connection.dialect
+        key = f"{dialect.name}+{dialect.driver}"
+        known = self._compiled.get(key)
+        if known is None:
+            compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(self._names))
+            if compiled.positional and tuple(compiled.positiontup) != self._names:
+                msg = f"values are given as {self._names}, the statement takes {compiled.positiontup}"
+                raise ValueError(msg)
+            known = self._compiled[key] = (str(compiled), bool(compiled.positional))
+        return known
+
+
+def storable(value: object) -> object:
+    """Return text with what cannot be encoded replaced by U+FFFD; anything else as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value

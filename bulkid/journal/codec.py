@@ -1,0 +1,283 @@
+"""The nouns of ``model.py`` to columns and back. The only place that knows the JSON inside the tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import orjson
+
+from bulkid.journal.bulk import storable
+from bulkid.model import (
+    Account,
+    AccountWish,
+    Entry,
+    Fault,
+    Outcome,
+    ReportRow,
+    RunRecord,
+    RunStatus,
+    SheetRow,
+    Status,
+    Via,
+)
+
+RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
+_MAPPINGS = frozenset({"sheet", "options", "counters"})
+
+_STATUS: Mapping[str, Status] = {status.value: status for status in Status}
+_VIA: Mapping[str | None, Via | None] = {None: None, **{via.value: via for via in Via}}
+
+ROW_COLUMNS = ("run", "row", "cells", "account_id", "name", "faults")
+ENTRY_COLUMNS = (
+    "run",
+    "entry",
+    "account_id",
+    "name",
+    "wish",
+    "before",
+    "changes",
+    "intended_at",
+    "status",
+    "http_status",
+    "error_code",
+    "error",
+    "attempts",
+    "via",
+    "finished_at",
+)
+OUTCOME_COLUMNS = ("status", "http_status", "error_code", "error", "attempts", "via", "finished_at")
+
+
+def dumps(value: object) -> str:
+    """Write JSON. Broken surrogates are replaced; mappings and sequences of any type are taken."""
+    try:
+        return orjson.dumps(value, default=_plain).decode()
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_clean(value), default=_plain).decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | set | frozenset):
+        return list(value)
+    raise TypeError
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {storable(str(key)): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return storable(value)
+
+
+# --- runs
+
+
+def run_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn fields of a ``RunRecord`` into columns.
+
+    Raises:
+        ValueError: A field that ``RunRecord`` does not have.
+    """
+    unknown = sorted(set(values) - set(RUN_FIELDS))
+    if unknown:
+        msg = f"a run has no field {', '.join(unknown)}"
+        raise ValueError(msg)
+    return {
+        name: dumps(value) if name in _MAPPINGS else storable(str(value) if name == "status" else value)
+        for name, value in values.items()
+    }
+
+
+def run_record(columns: Sequence[Any]) -> RunRecord:
+    """Turn the columns ``RUN_FIELDS`` into a ``RunRecord``."""
+    values = dict(zip(RUN_FIELDS, columns, strict=True))
+    values["status"] = RunStatus(values["status"])
+    for name in _MAPPINGS:
+        values[name] = orjson.loads(values[name])
+    return RunRecord(**values)
+
+
+# --- rows
+
+
+def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
+    """Turn a row of the sheet into ``ROW_COLUMNS``."""
+    wish = row.wish
+    return (
+        run,
+        row.row,
+        dumps(row.cells),
+        "" if wish is None else wish.account_id,
+        "" if wish is None else wish.name,
+        dump_faults(row.faults) if row.faults else None,
+    )
+
+
+def dump_faults(faults: Sequence[Fault]) -> str:
+    """Write the faults of one row as JSON."""
+    return dumps([(fault.column, fault.value, fault.code, fault.message) for fault in faults])
+
+
+def load_faults(row: int, *texts: str | None) -> tuple[Fault, ...]:
+    """Read the faults of one row, the first found first, each once."""
+    found = [Fault(row, *parts) for text in texts if text for parts in orjson.loads(text)]
+    return tuple(dict.fromkeys(found))
+
+
+def load_cells(text: str) -> tuple[str, ...]:
+    """Read the cells of one row."""
+    return tuple(orjson.loads(text))
+
+
+# --- entries
+
+
+def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
+    """Turn an entry into ``ENTRY_COLUMNS``."""
+    wish = entry.wish
+    return (
+        run,
+        entry.entry,
+        wish.account_id,
+        wish.name,
+        dumps((wish.display_name, wish.add, wish.remove, wish.exact, wish.rows)),
+        _dump_before(entry.before, wish),
+        entry.changes,
+        0.0 if entry.intended else None,
+        *outcome_values(entry.outcome),
+    )
+
+
+def entry_of(columns: Sequence[Any]) -> Entry:
+    """Turn ``ENTRY_COLUMNS`` (without the run) into an entry."""
+    number, account_id, name, wish_text, before, changes, intended_at, *outcome = columns
+    display_name, add, remove, exact, rows = orjson.loads(wish_text)
+    wish = AccountWish(
+        account_id=account_id,
+        name=name,
+        display_name=display_name,
+        add=tuple(add),
+        remove=tuple(remove),
+        exact=None if exact is None else tuple(exact),
+        rows=tuple(rows),
+    )
+    return Entry(number, wish, _load_before(before, wish), changes, _outcome(outcome), intended_at is not None)
+
+
+def _dump_before(before: Account | None, wish: AccountWish) -> str | None:
+    if before is None:
+        return None
+    # Id and name mostly repeat the wish's; when the account was made or last used says nothing about what to put back.
+    return dumps(
+        (
+            None if before.id == wish.account_id else before.id,
+            None if before.name == wish.name else before.name,
+            before.display_name,
+            before.group_ids,
+        )
+    )
+
+
+def _load_before(text: str | None, wish: AccountWish) -> Account | None:
+    if text is None:
+        return None
+    account_id, name, display_name, group_ids = orjson.loads(text)
+    return Account(
+        id=wish.account_id if account_id is None else account_id,
+        name=wish.name if name is None else name,
+        display_name=display_name,
+        group_ids=None if group_ids is None else tuple(group_ids),
+    )
+
+
+def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
+    """Turn an outcome into ``OUTCOME_COLUMNS``."""
+    return (
+        outcome.status.value,
+        outcome.http_status,
+        outcome.error_code,
+        outcome.error,
+        outcome.attempts,
+        None if outcome.via is None else outcome.via.value,
+        outcome.finished_at,
+    )
+
+
+def _outcome(columns: Sequence[Any]) -> Outcome:
+    status, http_status, error_code, error, attempts, via, finished_at = columns
+    return Outcome(_STATUS[status], http_status, error_code, error, attempts, _VIA[via], finished_at)
+
+
+# --- the report
+
+
+def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
+    """Turn a row and its entry, if any, into a line of the report.
+
+    Args:
+        columns: Row, cells, account id, name, faults, plan faults; then of the entry: account id (None: no entry),
+            name, changes and ``OUTCOME_COLUMNS``.
+        run_message: Why the run ended early: what is still pending is so because of it.
+    """
+    (
+        row,
+        cells,
+        row_account,
+        row_name,
+        faults,
+        plan_faults,
+        account_id,
+        name,
+        changes,
+        status_text,
+        http_status,
+        error_code,
+        error,
+        attempts,
+        via,
+        finished_at,
+    ) = columns
+    came_in = tuple(orjson.loads(cells))
+    if faults is not None or plan_faults is not None:
+        found = load_faults(row, faults, plan_faults)
+        return ReportRow(
+            row,
+            row_account,
+            row_name,
+            Status.INVALID,
+            "",
+            None,
+            found[0].code,
+            fault_text(found),
+            0,
+            None,
+            None,
+            came_in,
+        )
+    if account_id is None:
+        return ReportRow(row, row_account, row_name, Status.PENDING, "", None, "", run_message, 0, None, None, came_in)
+    status = _STATUS[status_text]
+    if status is Status.PENDING and not error:
+        error = run_message
+    return ReportRow(
+        row,
+        account_id,
+        name or row_name,
+        status,
+        changes,
+        http_status,
+        error_code,
+        error,
+        attempts,
+        _VIA[via],
+        finished_at,
+        came_in,
+    )
+
+
+def fault_text(faults: Sequence[Fault]) -> str:
+    """Join the faults of one row into one cell of the report."""
+    return " | ".join(f"{fault.column}: {fault.message}" if fault.column else fault.message for fault in faults)

@@ -1,0 +1,85 @@
+"""One run per organisation and state directory: a lock of the operating system, which ends with its owner."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from bulkid.clock import iso_utc
+from bulkid.errors import LockedError
+from bulkid.journal.errors import file_error
+
+
+@contextmanager
+def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the right to change an organisation's accounts, among all runs on one state directory.
+
+    The operating system frees it when the process dies, however it dies; it is never taken from a live owner, however
+    slow. It is held against other threads and locks of the same process, too.
+
+    Args:
+        state_dir: The state directory.
+        organization_id: Compared without regard to case.
+        record: Who holds it, for the message to others: ``run_id``, ``host``, ``pid``, ``since`` (seconds since the
+            epoch) and ``source``. No secret.
+
+    Raises:
+        LockedError: Another run holds it; the message names that run.
+        StateError: The state directory cannot be used.
+    """
+    folder = state_dir / "locks"
+    name = _file_name(organization_id)
+    details = folder / f"{name}.json"
+    lock = FileLock(folder / f"{name}.lock", timeout=0, mode=0o600, thread_local=False)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise _locked(organization_id, details) from None
+    except NotImplementedError as error:
+        raise file_error(OSError(0, "its file system has no locks"), folder) from error
+    except OSError as error:
+        raise file_error(error, folder) from error
+    try:
+        _write(details, record)
+        yield
+    finally:
+        # First the details, then the lock: the next owner's must not be taken away.
+        with suppress(OSError):
+            details.unlink()
+        lock.release()
+
+
+def _file_name(organization_id: str) -> str:
+    folded = organization_id.casefold()
+    readable = re.sub(r"[^a-z0-9-]+", "_", folded)[:40]
+    return f"{readable}-{sha256(folded.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def _write(details: Path, record: Mapping[str, Any]) -> None:
+    # A file of its own: Windows lets nobody read a locked one. Put in place whole, so that nobody reads half of it.
+    # Without it others only cannot say who holds the lock, which is no reason not to run.
+    with suppress(OSError):
+        unfinished = details.with_suffix(".tmp")
+        unfinished.touch(mode=0o600)
+        unfinished.write_bytes(orjson.dumps(dict(record)))
+        unfinished.replace(details)
+
+
+def _locked(organization_id: str, details: Path) -> LockedError:
+    try:
+        record = orjson.loads(details.read_bytes())
+        since = iso_utc(record["since"])
+        who = f"run {record['run_id']} ({record['source']}) on {record['host']}, process {record['pid']}, since {since}"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        who = "another run"
+    return LockedError(
+        f"The organisation {organization_id} is being changed by {who}.",
+        hint="Wait until it has ended, or stop it; a run that was stopped goes on with 'bulkid resume'.",
+    )

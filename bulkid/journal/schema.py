@@ -1,0 +1,111 @@
+"""The tables, as they are at the newest version (``migrate.py`` brings older files here).
+
+Runs, rows and entries are addressed from outside by run id and by number; inside, a run is a small integer, since a
+hundred thousand rows repeat it. Lists and mappings are JSON text, written and read only by ``codec.py``.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+VERSION = 1
+"""The version of this schema. Raise it together with a new step in ``migrate.py``."""
+
+metadata = MetaData()
+
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+
+def _run_column() -> "Column[int]":
+    return Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("applied_at", Double, nullable=False),  # seconds since the epoch
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", Integer, primary_key=True),
+    Column("run_id", String(64), nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("base_url", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("phase", String(32), nullable=False),
+    Column("finished_at", Double),
+    Column("message", Text, nullable=False),
+    Column("report_dir", Text, nullable=False),
+    Column("sheet", Text, nullable=False),  # JSON object
+    Column("options", Text, nullable=False),  # JSON object
+    Column("counters", Text, nullable=False),  # JSON object
+    sqlite_autoincrement=True,
+)
+
+rows = Table(
+    "rows",
+    metadata,
+    _run_column(),
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("cells", Text, nullable=False),  # JSON array of strings, as they came in
+    Column("account_id", Text, nullable=False),  # as the row says; "" when it does not
+    Column("name", Text, nullable=False),
+    Column("faults", Text),  # JSON, found on reading; NULL: none
+    Column("plan_faults", Text),  # JSON, found later (unknown group, contradiction); NULL: none
+    Column("entry", Integer),  # the account's entry; NULL: not planned
+    sqlite_with_rowid=False,
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _run_column(),
+    Column("entry", Integer, primary_key=True, autoincrement=False),
+    Column("account_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("wish", Text, nullable=False),  # JSON
+    Column("before", Text),  # JSON; NULL: not known (blind)
+    Column("changes", Text, nullable=False),
+    Column("intended_at", Double),  # when a request for it may first have left; NULL: surely none has
+    Column("status", String(16), nullable=False),
+    Column("http_status", Integer),
+    Column("error_code", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("via", String(16)),  # "account" | "group"
+    Column("finished_at", Double),
+    sqlite_with_rowid=False,
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("slot", _SERIAL, primary_key=True),  # never used twice, so that a late note cannot hit another's slot
+    Column("organization_id", Text, nullable=False),  # case-folded
+    Column("method", String(16), nullable=False),
+    Column("seconds", Double, nullable=False),  # the rule's window
+    Column("owner", String(64), nullable=False),  # run id
+    Column("reserved_at", Double, nullable=False),
+    Column("held_until", Double),  # when it counts as answered if nobody says so; NULL: somebody has said so
+    Column("opens_at", Double),  # a window after the answer; NULL: in flight
+    Index("slots_by_opening", "organization_id", "method", "seconds", "opens_at"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,377 @@
+"""The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from bulkid.errors import StateError, UsageError
+from bulkid.journal import codec
+from bulkid.journal.bulk import Bulk
+from bulkid.journal.database import Database, open_database
+from bulkid.journal.schema import entries, rows, runs
+from bulkid.model import Entry, Fault, Outcome, ReportRow, RunRecord, RunStatus, SheetRow, Status
+
+RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
+"""Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
+
+_PAGE = 1000
+"""Rows or entries read at a time: what an iterator holds in memory."""
+
+_NAMED = 5
+"""How many runs a message names."""
+
+_RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
+_ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
+_LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
+_FAULTY = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
+_PENDING = Status.PENDING.value
+
+
+def _values(names: Sequence[str]) -> dict[str, Any]:
+    return {name: bindparam(name) for name in names}
+
+
+_THIS_ENTRY = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
+
+_INSERT_ROWS = Bulk(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
+_INSERT_ENTRIES = Bulk(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_LINK = Bulk(
+    update(rows)
+    .values(entry=bindparam("to_entry"))
+    .where(rows.c.run == bindparam("in_run"), rows.c.row == bindparam("number")),
+    ("to_entry", "in_run", "number"),
+)
+_FIND_FAULT = Bulk(
+    update(rows)
+    .values(plan_faults=bindparam("found"))
+    .where(rows.c.run == bindparam("in_run"), rows.c.row == bindparam("number")),
+    ("found", "in_run", "number"),
+)
+_INTEND = Bulk(update(entries).values(intended_at=bindparam("at")).where(_THIS_ENTRY), ("at", "in_run", "number"))
+_SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
+_SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
+_SETTLE = Bulk(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
+_STILL_PENDING = Bulk(
+    _SETTLE_VALUES.where(_THIS_ENTRY, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
+)
+
+
+def open_journal(state_dir: Path) -> "Journal":
+    """Open the journal of a state directory; make the folder and the database where they are missing.
+
+    Raises:
+        StateError: Folder or database are read-only, full, damaged, of a newer bulkid, or something else altogether.
+    """
+    return Journal(open_database(state_dir))
+
+
+class Journal:
+    """All runs of one state directory. A context manager that closes itself.
+
+    Every method is one transaction, durable when it returns, unless it says otherwise. Each raises ``StateError`` when
+    the database cannot be used, and ``StateFullError`` when there is no room.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._numbers: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; harmless when repeated."""
+        self.database.close()
+
+    # --- runs
+
+    def create_run(self, record: RunRecord) -> None:
+        """Begin a run: keep its record."""
+        values = codec.run_values({name: getattr(record, name) for name in codec.RUN_FIELDS})
+        with self.database.write() as connection:
+            connection.execute(insert(runs).values(values))
+
+    def update_run(self, run_id: str, **fields: object) -> None:
+        """Change fields of a run's record.
+
+        Raises:
+            ValueError: A field that ``RunRecord`` does not have.
+        """
+        values = codec.run_values(fields)
+        if not values:
+            return
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            connection.execute(update(runs).where(runs.c.run == run).values(values))
+
+    def get_run(self, run_id: str) -> RunRecord | None:
+        """Return the record of exactly this run."""
+        with self.database.read() as connection:
+            found = connection.execute(select(*_RUN_COLUMNS).where(runs.c.run_id == run_id)).first()
+        return None if found is None else codec.run_record(found)
+
+    def find_run(self, text: str) -> RunRecord | None:
+        """Return the run whose id is ``text`` or, alone among all, begins with it.
+
+        Raises:
+            UsageError: Several ids begin with it.
+        """
+        wanted = text.strip().lower()
+        if not wanted:
+            return None
+        exact = self.get_run(wanted)
+        if exact is not None:
+            return exact
+        begins = runs.c.run_id.startswith(wanted, autoescape=True)
+        with self.database.read() as connection:
+            query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
+            found = [codec.run_record(columns) for columns in connection.execute(query)]
+        if len(found) > 1:
+            names = ", ".join(record.run_id for record in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+            raise UsageError(f"Several runs begin with '{wanted}': {names}.", hint="Give more of the run's id.")
+        return found[0] if found else None
+
+    def list_runs(self, limit: int | None = None) -> list[RunRecord]:
+        """Return the newest runs first, at most ``limit`` of them."""
+        return self._newest(None, limit)
+
+    def latest_resumable(self) -> RunRecord | None:
+        """Return the newest run that can go on: one stopped, interrupted, or killed while running.
+
+        A run still alive in another process looks the same; its lock tells. One killed in phase ``reading`` has not
+        all its rows.
+        """
+        found = self._newest(runs.c.status.in_([status.value for status in RESUMABLE]), 1)
+        return found[0] if found else None
+
+    def _newest(self, where: ColumnElement[bool] | None, limit: int | None) -> list[RunRecord]:
+        query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc())
+        if where is not None:
+            query = query.where(where)
+        if limit is not None:
+            query = query.limit(limit)
+        with self.database.read() as connection:
+            return [codec.run_record(columns) for columns in connection.execute(query)]
+
+    def _run(self, run_id: str) -> int:
+        """Return the number by which the tables know a run."""
+        number = self._numbers.get(run_id)
+        if number is None:
+            with self.database.read() as connection:
+                number = connection.execute(select(runs.c.run).where(runs.c.run_id == run_id)).scalar()
+            if number is None:
+                raise StateError(f"The run {run_id} is not in {self.database.path}.")
+            self._numbers[run_id] = number
+        return number
+
+    # --- rows
+
+    def add_rows(self, run_id: str, sheet_rows: Sequence[SheetRow]) -> None:
+        """Keep rows of the sheet, the bad ones with what is wrong with them."""
+        run = self._run(run_id)
+        values = [codec.row_values(run, row) for row in sheet_rows]
+        with self.database.write() as connection:
+            _INSERT_ROWS.run(connection, values)
+
+    def set_invalid(self, run_id: str, faults: Sequence[Fault]) -> None:
+        """Make rows invalid by what was found after reading. Faults add up; the same one counts once.
+
+        Raises:
+            StateError: A fault of a row that the run does not have.
+        """
+        run = self._run(run_id)
+        by_row: dict[int, list[Fault]] = {}
+        for fault in faults:
+            by_row.setdefault(fault.row, []).append(fault)
+        with self.database.write() as connection:
+            query = select(rows.c.row, rows.c.plan_faults).where(rows.c.run == run, rows.c.plan_faults.is_not(None))
+            known = {row: codec.load_faults(row, text) for row, text in connection.execute(query) if row in by_row}
+            values = [
+                (codec.dump_faults(tuple(dict.fromkeys((*known.get(row, ()), *found)))), run, row)
+                for row, found in by_row.items()
+            ]
+            self._require(_FIND_FAULT.run(connection, values) == len(values), run_id)
+
+    def iter_rows(self, run_id: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
+        """Yield each row's number, its cells as they came in, and whether it is invalid, in the sheet's order."""
+        columns = (rows.c.row, rows.c.cells, _FAULTY)
+        for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
+            yield row, codec.load_cells(cells), bool(invalid)
+
+    def iter_faults(self, run_id: str) -> Iterator[Fault]:
+        """Yield everything that is wrong with rows, in the sheet's order."""
+        columns = (rows.c.row, rows.c.faults, rows.c.plan_faults)
+        for row, *texts in self._pages(rows, rows.c.row, columns, self._run(run_id), _FAULTY):
+            yield from codec.load_faults(row, *texts)
+
+    # --- entries
+
+    def add_entries(self, run_id: str, planned: Sequence[Entry]) -> None:
+        """Keep entries, and link the rows that they come from."""
+        run = self._run(run_id)
+        values = [codec.entry_values(run, entry) for entry in planned]
+        links = [(entry.entry, run, row) for entry in planned for row in entry.wish.rows]
+        with self.database.write() as connection:
+            _INSERT_ENTRIES.run(connection, values)
+            self._require(_LINK.run(connection, links) == len(links), run_id)
+
+    def forget_rows(self, run_id: str) -> None:
+        """Drop all rows (and entries) of a run that never sent anything, so that its sheet can be read again."""
+        self._forget(run_id, lambda connection, run: connection.execute(delete(rows).where(rows.c.run == run)))
+
+    def forget_plan(self, run_id: str) -> None:
+        """Drop all entries of a run that never sent anything, and the faults found by planning, to plan it again."""
+        unplanned = update(rows).values(entry=None, plan_faults=None)
+        planned = or_(rows.c.entry.is_not(None), rows.c.plan_faults.is_not(None))
+        self._forget(run_id, lambda connection, run: connection.execute(unplanned.where(rows.c.run == run, planned)))
+
+    def _forget(self, run_id: str, clear_rows: Callable[[Connection, int], object]) -> None:
+        run = self._run(run_id)
+        sent = exists().where(entries.c.run == run, entries.c.intended_at.is_not(None))
+        with self.database.write() as connection:
+            if connection.execute(select(sent)).scalar():
+                raise StateError(f"The run {run_id} has sent requests already: its plan cannot be made again.")
+            connection.execute(delete(entries).where(entries.c.run == run))
+            clear_rows(connection, run)
+
+    def intend(self, run_id: str, numbers: Sequence[int], at: float) -> None:
+        """Note, before they leave, that requests for these entries may leave from ``at`` on (seconds since the epoch).
+
+        Raises:
+            StateError: An entry that the run does not have.
+        """
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            touched = _INTEND.run(connection, [(at, run, number) for number in numbers])
+            self._require(touched == len(numbers), run_id)
+
+    def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        """Keep outcomes, all or none. To repeat a call changes nothing; ``pending`` never replaces what is settled.
+
+        Raises:
+            StateError: An entry that the run does not have.
+        """
+        run = self._run(run_id)
+        settled, pending = [], []
+        for number, outcome in outcomes:
+            values = (*codec.outcome_values(outcome), run, number)
+            if outcome.status is Status.PENDING:
+                pending.append((*values, _PENDING))
+            else:
+                settled.append(values)
+        with self.database.write() as connection:
+            _STILL_PENDING.run(connection, pending)
+            self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
+
+    def iter_entries(self, run_id: str) -> Iterator[Entry]:
+        """Yield all entries of a run by number, with what has come of each so far."""
+        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id)):
+            yield codec.entry_of(columns)
+
+    def iter_unsettled(self, run_id: str) -> Iterator[Entry]:
+        """Yield the entries that nothing final is known of, by number.
+
+        Of one with ``intended`` a request may have left: its account must be read back. Entries may be settled while
+        this goes on; no transaction stays open between pages.
+        """
+        pending = entries.c.status == _PENDING
+        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), pending):
+            yield codec.entry_of(columns)
+
+    def _pages(
+        self,
+        table: Table,
+        key: ColumnElement[int],
+        columns: Sequence[ColumnElement[Any]],
+        run: int,
+        where: ColumnElement[bool] | None = None,
+    ) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a table by ``key``, which is the first of ``columns``, a page per transaction."""
+        query = select(*columns).where(table.c.run == run, key > bindparam("after")).order_by(key).limit(_PAGE)
+        if where is not None:
+            query = query.where(where)
+        after = -1
+        while True:
+            with self.database.read() as connection:
+                page = connection.execute(query, {"after": after}).all()
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0]
+
+    # --- what came of it
+
+    def report_rows(self, run_id: str) -> Iterator[ReportRow]:
+        """Yield a line for every row of the sheet, in its order, all of one moment even while the run goes on.
+
+        A transaction (which holds nobody up) stays open until the iterator ends or is closed.
+        """
+        run = self._run(run_id)
+        query = (
+            select(
+                rows.c.row,
+                rows.c.cells,
+                rows.c.account_id,
+                rows.c.name,
+                rows.c.faults,
+                rows.c.plan_faults,
+                entries.c.account_id,
+                entries.c.name,
+                entries.c.changes,
+                *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
+            )
+            .select_from(rows.outerjoin(entries, _LINKED))
+            .where(rows.c.run == run)
+            .order_by(rows.c.row)
+            .execution_options(yield_per=_PAGE)
+        )
+        with self.database.read() as connection:
+            message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
+            for columns in connection.execute(query):
+                yield codec.report_row(columns, message)
+
+    def counts(self, run_id: str) -> dict[Status, int]:
+        """Count the rows of the sheet by status; they add up to all rows."""
+        status = case((_FAULTY, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING))
+        source = rows.outerjoin(entries, _LINKED)
+        query = select(status, func.count()).select_from(source).where(rows.c.run == self._run(run_id)).group_by(status)
+        return self._counted(query)
+
+    def account_counts(self, run_id: str) -> dict[Status, int]:
+        """Count the entries (accounts) by status."""
+        query = (
+            select(entries.c.status, func.count()).where(entries.c.run == self._run(run_id)).group_by(entries.c.status)
+        )
+        return self._counted(query)
+
+    def _counted(self, query: Select[Any]) -> dict[Status, int]:
+        with self.database.read() as connection:
+            found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
+        return {status: found.get(status.value, 0) for status in Status}
+
+    def _require(self, found: bool, run_id: str) -> None:
+        if not found:
+            raise StateError(f"The run {run_id} lacks a row or an account that it should have, so nothing was noted.")

@@ -1,0 +1,153 @@
+"""Group commit: outcomes are taken at once and written a few milliseconds later, many in one transaction."""
+
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio import CancelScope, to_thread
+from anyio.abc import TaskGroup
+
+from bulkid.clock import Clock, SystemClock
+from bulkid.errors import StateError
+from bulkid.journal.store import Journal
+from bulkid.model import Outcome
+
+LINGER_S = 0.02
+"""How long the first outcome of a group waits for others."""
+
+GROUP = 500
+"""How many outcomes are written without waiting for more."""
+
+ROOM = 10_000
+"""How many outcomes may wait for the disk before ``room`` holds up whoever makes more."""
+
+
+class OutcomeWriter:
+    """Takes outcomes from workers and writes them in groups; an async context manager.
+
+    An outcome that ``add`` took is written, also when the body of the ``async with`` fails or is cancelled. When a
+    group cannot be written, the body is cancelled, the outcomes are tried once more at the end, and the ``StateError``
+    leaves the ``async with`` by itself (in no exception group).
+
+    Args:
+        journal: Where to.
+        run_id: Whose outcomes.
+        clock: For the few milliseconds that a group waits.
+        linger_s: How long the first outcome of a group waits for others.
+        group: How many are written without waiting for more.
+        room: How many may be waiting before ``room`` waits.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        run_id: str,
+        *,
+        clock: Clock | None = None,
+        linger_s: float = LINGER_S,
+        group: int = GROUP,
+        room: int = ROOM,
+    ) -> None:
+        self._journal = journal
+        self._run_id = run_id
+        self._clock = clock if clock is not None else SystemClock()
+        self._linger_s = linger_s
+        self._group = group
+        self._room = room
+        self._waiting: list[tuple[int, Outcome]] = []
+        self._lock = anyio.Lock()  # one group at a time, in order
+        self._closed = False
+        self._failure: StateError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._some = anyio.Event()
+        self._lingering: CancelScope | None = None
+        self._tasks: TaskGroup = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._work)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._tasks.cancel_scope.cancel()
+        try:
+            await self.aclose()
+        finally:
+            # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
+            ours = isinstance(error, anyio.get_cancelled_exc_class())
+            ended = await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
+        if self._failure is not None:
+            raise self._failure
+        return ended
+
+    @property
+    def failure(self) -> StateError | None:
+        """Why outcomes could not be written; None as long as all is well."""
+        return self._failure
+
+    def add(self, entry: int, outcome: Outcome) -> None:
+        """Take an outcome; from the thread of the event loop.
+
+        Raises:
+            RuntimeError: The writer is closed: this outcome would be lost.
+        """
+        if self._closed:
+            msg = "the writer is closed"
+            raise RuntimeError(msg)
+        self._waiting.append((entry, outcome))
+        waiting = len(self._waiting)
+        if waiting == 1:
+            self._some.set()
+        elif waiting >= self._group and self._lingering is not None:
+            self._lingering.cancel()
+
+    async def room(self) -> None:
+        """Wait while too many outcomes wait for the disk. To be called before work that makes more of them."""
+        if len(self._waiting) >= self._room:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write everything that was added before this call.
+
+        Raises:
+            StateError: It could not be written; it is kept, for another try at the end.
+        """
+        async with self._lock:
+            if not self._waiting:
+                return
+            group, self._waiting = self._waiting, []
+            written = False
+            try:
+                with CancelScope(shield=True):
+                    await to_thread.run_sync(self._journal.settle, self._run_id, group)
+                written = True
+            finally:
+                if not written:
+                    self._waiting = group + self._waiting
+                    self._some.set()
+
+    async def aclose(self) -> None:
+        """Write what is left and take no more; cannot be cancelled, harmless when repeated.
+
+        Raises:
+            StateError: It could not be written, not at this try either.
+        """
+        self._closed = True
+        with CancelScope(shield=True):
+            await self.flush()
+
+    async def _work(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some = anyio.Event()
+            with CancelScope() as self._lingering:
+                if len(self._waiting) < self._group:
+                    await self._clock.sleep(self._linger_s)
+            self._lingering = None
+            try:
+                await self.flush()
+            except StateError as error:
+                self._failure = error
+                self._tasks.cancel_scope.cancel()
+                return

@@ -1,0 +1,21 @@
+"""A simulated Identity Server: what a newcomer plays with, and what bulkid's own tests run against."""
+
+from bulkid.sandbox.directory import AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
+from bulkid.sandbox.seed import seeded_directory
+from bulkid.sandbox.server import LogEntry, Sandbox, run_server
+
+__all__ = [
+    "FAULT_KINDS",
+    "AccountRecord",
+    "Directory",
+    "Faults",
+    "GroupRecord",
+    "LogEntry",
+    "Sandbox",
+    "SandboxOptions",
+    "parse_faults",
+    "parse_limits",
+    "run_server",
+    "seeded_directory",
+]

@@ -1,0 +1,201 @@
+"""The simulated organisation: robot accounts and groups in dictionaries, and what may be done to them.
+
+Membership is kept once, on the account. `Everyone` holds every account without being written anywhere.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulkid.model import EVERYONE
+
+
+@dataclass(slots=True, eq=False)
+class AccountRecord:
+    """One robot account as the sandbox keeps it."""
+
+    id: str
+    name: str
+    display_name: str | None
+    created: str  # ISO 8601
+    last_login: str | None
+    group_ids: set[str] = field(default_factory=set)  # as the groups write their ids; never Everyone's
+
+
+@dataclass(slots=True, eq=False)
+class GroupRecord:
+    """One group as the sandbox keeps it."""
+
+    id: str
+    name: str
+    type: str  # "builtIn" | "custom"
+    created: str
+    modified: str
+
+
+SORT_KEYS: dict[str, Callable[[AccountRecord], str]] = {
+    "id": lambda account: account.id,
+    "name": lambda account: account.name.casefold(),
+    "displayname": lambda account: (account.display_name or "").casefold(),
+    "creationtime": lambda account: account.created,
+    "lastlogintime": lambda account: account.last_login or "",
+}
+"""What the account list sorts by."""
+
+
+class Directory:
+    """Accounts and groups of one organisation. Ids and names are looked up without regard to case.
+
+    Args:
+        accounts: In the order in which the server lists them.
+        groups: Exactly one of them is Everyone.
+        list_everyone: Whether an account's groupIds names Everyone.
+    """
+
+    def __init__(
+        self, accounts: Iterable[AccountRecord], groups: Iterable[GroupRecord], *, list_everyone: bool = False
+    ) -> None:
+        self.groups = {group.id.casefold(): group for group in groups}
+        self.accounts = {account.id.casefold(): account for account in accounts}
+        self.everyone = next(group for group in self.groups.values() if group.name == EVERYONE)
+        self.list_everyone = list_everyone
+        self._names: dict[str, AccountRecord] | None = None
+        self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
+
+    # --- looking up
+
+    def account(self, account_id: str) -> AccountRecord:
+        """The account with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.accounts[account_id.casefold()]
+
+    def account_named(self, name: str) -> AccountRecord:
+        """The account with this unique name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if self._names is None:
+            self._names = {account.name.casefold(): account for account in self.accounts.values()}
+        return self._names[name.casefold()]
+
+    def group(self, group_id: str) -> GroupRecord:
+        """The group with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.groups[group_id.casefold()]
+
+    def group_named(self, name: str) -> GroupRecord:
+        """The group with this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        wanted = name.casefold()
+        for group in self.groups.values():
+            if group.name.casefold() == wanted:
+                return group
+        raise KeyError(name)
+
+    def members(self, group: GroupRecord) -> list[AccountRecord]:
+        """Every account in this group; all accounts for Everyone."""
+        if group is self.everyone:
+            return list(self.accounts.values())
+        return [account for account in self.accounts.values() if group.id in account.group_ids]
+
+    def listing(self, search: str = "", sort_by: str = "", *, descending: bool = False) -> list[AccountRecord]:
+        """Accounts whose name or display name contains ``search``, sorted by a key of ``SORT_KEYS`` or as created."""
+        order = self._orders.get((sort_by, descending))
+        if order is None:
+            order = list(self.accounts.values())
+            if sort_by:
+                order.sort(key=SORT_KEYS[sort_by], reverse=descending)
+            self._orders[sort_by, descending] = order
+        if not search:
+            return order
+        wanted = search.casefold()
+        return [
+            account
+            for account in order
+            if wanted in account.name.casefold() or wanted in (account.display_name or "").casefold()
+        ]
+
+    # --- changing
+
+    def rename(self, account: AccountRecord, display_name: str | None) -> None:
+        """Give the account another display name; None for none."""
+        if account.display_name != display_name:
+            account.display_name = display_name
+            for key in [key for key in self._orders if key[0] == "displayname"]:
+                del self._orders[key]
+
+    def join(self, account: AccountRecord, groups: Iterable[GroupRecord]) -> None:
+        """Put the account into groups; being in one already, or Everyone, is no matter."""
+        account.group_ids.update(group.id for group in groups if group is not self.everyone)
+
+    def leave(self, account: AccountRecord, groups: Iterable[GroupRecord]) -> None:
+        """Take the account out of groups; not being in one is no matter. Everyone cannot be left: callers refuse."""
+        account.group_ids.difference_update(group.id for group in groups)
+
+    def create(self, account: AccountRecord) -> None:
+        """Add an account whose id and name are new."""
+        self.accounts[account.id.casefold()] = account
+        self._forget()
+
+    def delete(self, account_id: str) -> None:
+        """Remove an account.
+
+        Raises:
+            KeyError: there is none with this id.
+        """
+        del self.accounts[account_id.casefold()]
+        self._forget()
+
+    def _forget(self) -> None:
+        self._names = None
+        self._orders.clear()
+
+    # --- as the API writes it
+
+    def account_dto(self, account: AccountRecord) -> dict[str, Any]:
+        """The account as a RobotAccountDto; groupIds are sorted."""
+        ids: Collection[str] = account.group_ids
+        if self.list_everyone:
+            ids = {*ids, self.everyone.id}
+        return {
+            "id": account.id,
+            "name": account.name,
+            "displayName": account.display_name,
+            "creationTime": account.created,
+            "lastLoginTime": account.last_login,
+            "groupIds": sorted(ids),
+        }
+
+    def group_dto(self, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
+        """The group as a GroupDto; members are null unless asked for."""
+        members = None
+        if with_members:
+            members = [
+                {
+                    "identifier": account.id,
+                    "name": account.name,
+                    "displayName": account.display_name,
+                    "objectType": "DirectoryRobotUser",
+                    "source": "local",
+                }
+                for account in self.members(group)
+            ]
+        return {
+            "id": group.id,
+            "name": group.name,
+            "displayName": group.name,
+            "type": group.type,
+            "creationTime": group.created,
+            "lastModificationTime": group.modified,
+            "members": members,
+        }

@@ -1,0 +1,195 @@
+"""What a sandbox is told: size, rights, limits, latency, faults. Plain values, checked when they are made."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from bulkid.model import QuotaRule
+
+VENDOR_ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+"""The organisation of the vendor's own examples."""
+
+SHORT_CLOUD_LIMITS = (QuotaRule("PUT", 160, 10.0), QuotaRule("GET", 300, 10.0))
+"""Automation Cloud's counts in a window short enough to see them at work without waiting five minutes."""
+
+FAULT_KINDS = (
+    "reset_before",
+    "reset_after",
+    "throttle",
+    "throttle_silent",
+    "error_500",
+    "error_500_after",
+    "unavailable_503",
+    "slow",
+    "truncated",
+    "html",
+    "expired",
+)
+"""The faults that one draw per API request decides between, in the order of the draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often each fault strikes: probabilities from 0 to 1 per API request, at most one fault per request.
+
+    Because one draw decides, the probabilities of one request add up: ``reset_before=0.1, reset_after=0.1`` is
+    "20 % together". The token endpoint knows only ``token_error``.
+
+    Raises:
+        ValueError: a probability outside 0..1, a sum over 1, or a negative duration.
+    """
+
+    reset_before: float = 0.0  # the connection is reset, nothing was applied
+    reset_after: float = 0.0  # applied, then the connection is reset instead of an answer
+    throttle: float = 0.0  # 429 with Retry-After, not applied
+    throttle_silent: float = 0.0  # 429 without Retry-After, not applied
+    error_500: float = 0.0  # 500, not applied
+    error_500_after: float = 0.0  # applied, then 500
+    unavailable_503: float = 0.0  # 503, not applied
+    slow: float = 0.0  # applied at once, answered after slow_s
+    truncated: float = 0.0  # applied, then 200 with a body shorter than its Content-Length
+    html: float = 0.0  # 200 with an HTML page, not applied
+    expired: float = 0.0  # the token is revoked: 401 now and from now on
+    token_error: float = 0.0  # the token endpoint answers 500
+    slow_s: float = 2.0  # seconds
+    retry_after_s: int = 1  # seconds, what Retry-After of ``throttle`` says
+
+    def __post_init__(self) -> None:
+        for name in (*FAULT_KINDS, "token_error"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"The fault {name} is a probability from 0 to 1, not {getattr(self, name)}.")
+        if self.total > 1 + 1e-9:
+            raise ValueError(f"The probabilities of all faults together are {self.total:g}; they may not exceed 1.")
+        if not (self.slow_s >= 0 and self.retry_after_s >= 0):
+            raise ValueError("slow_s and retry_after_s are seconds and cannot be negative.")
+
+    @property
+    def total(self) -> float:
+        """The probability that an API request meets any fault."""
+        return sum((getattr(self, name) for name in FAULT_KINDS), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """Everything that a sandbox can be told; the defaults are what ``bulkid sandbox`` serves to a newcomer.
+
+    Where the real server's behaviour is not documented, the default is the reading that is harder on a client.
+
+    Raises:
+        ValueError: a size, duration or prefix that cannot be served.
+    """
+
+    # the directory
+    accounts: int = 6000
+    groups: int = 24  # Everyone included; never fewer than the vendor's example needs
+    seed: int = 1  # of the directory and of the faults
+    organization_id: str = VENDOR_ORGANIZATION
+    list_everyone: bool = False  # whether groupIds names Everyone (not documented)
+    group_ids: Literal["told", "null_in_list", "null"] = "told"  # groupIds is nullable; when it is null
+    page_cap: int = 1000  # a page never holds more, whatever top asks; totalCount stays true
+
+    # addresses
+    prefix: str = "/identity"
+    organization_name: str = "acme"  # served under /{organization_name}/identity_ as well
+    host_level: Literal["refuse", "serve"] = "refuse"  # /identity_ without organisation: 400, as Automation Cloud
+    tenant: str = ""  # when given, X-UIPATH-TenantName must say it
+
+    # rights
+    client_id: str = "sandbox"
+    client_secret: str = field(default="sandbox-secret", repr=False)
+    granted_scopes: tuple[str, ...] = ("PM.RobotAccount", "PM.Group")
+    static_tokens: tuple[str, ...] = field(default=(), repr=False)  # opaque tokens that never expire
+    token_lifetime_s: float = 3600.0
+    partition_claim: bool = True  # whether the token carries prt_id
+    quoted_expires_in: bool = False  # expires_in as "3600": some servers quote it
+
+    # how it answers
+    absent_display_name: Literal["blank", "keep"] = "blank"  # what a PUT without displayName does
+    bad_member: Literal["refuse", "ignore"] = "refuse"  # an unknown id in a group PUT: 400 for all, or passed over
+    max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
+    limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS
+    count_refused: bool = False  # whether a request answered 429 counts against the limit too
+    retry_after: bool = True  # whether a 429 of the limits says when to come again
+    latency_s: float = 0.0  # of the network, there and back; split at random between the two ways
+    jitter_s: float = 0.0  # up to this much more, at random
+    faults: Faults = field(default_factory=Faults)
+    keep_alive_s: float = 75.0  # an idle connection is closed after this
+    log_size: int = 100_000  # served requests remembered
+
+    def __post_init__(self) -> None:
+        if self.accounts < 0 or self.groups < MINIMUM_GROUPS:
+            raise ValueError(f"The sandbox needs accounts >= 0 and groups >= {MINIMUM_GROUPS}.")
+        if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
+            raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
+        if not (self.latency_s >= 0 and self.jitter_s >= 0 and self.token_lifetime_s >= 0):
+            raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds and cannot be negative.")
+        if self.page_cap < 1 or self.log_size < 0 or self.max_members_per_put < 0:
+            raise ValueError("page_cap must be at least 1; log_size and max_members_per_put cannot be negative.")
+
+
+MINIMUM_GROUPS = 3
+"""Everyone, and the two groups of the vendor's example."""
+
+
+def parse_faults(text: str) -> Faults:
+    """Read faults as the command line gives them: ``reset_after=0.2,html=10%,slow_s=3``; ``none`` or blank for none.
+
+    Raises:
+        ValueError: an unknown fault, or a number that cannot be one; the message says which.
+    """
+    return faults_from({name.replace("-", "_").lower(): _number(value) for name, value in _pairs(text)})
+
+
+def faults_from(values: Mapping[str, object]) -> Faults:
+    """Make faults from a mapping such as a JSON object.
+
+    Raises:
+        ValueError: an unknown fault, or a value that is no number in its range.
+    """
+    known = {item.name for item in fields(Faults)}
+    numbers: dict[str, float] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"There is no fault {name!r}; there are: {', '.join(sorted(known))}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"The fault {name} takes a number, not {value!r}.")
+        numbers[name] = float(value)
+    pause = int(numbers.pop("retry_after_s", 1))
+    return Faults(**numbers, retry_after_s=pause)
+
+
+def parse_limits(text: str) -> tuple[QuotaRule, ...]:
+    """Read limits as the command line gives them: ``PUT=20/5,GET=300/10`` (count/seconds); ``none`` for none.
+
+    Raises:
+        ValueError: anything that is not METHOD=COUNT/SECONDS.
+    """
+    return tuple(_limit(method, value) for method, value in _pairs(text))
+
+
+def _limit(method: str, value: str) -> QuotaRule:
+    count, slash, seconds = value.partition("/")
+    if not slash or not method.isalpha() or not count.strip().isdecimal():
+        raise ValueError(f"A limit is METHOD=COUNT/SECONDS, such as PUT=20/5, not {method}={value}.")
+    length = _number(seconds)
+    if not (length > 0 and math.isfinite(length)):
+        raise ValueError(f"The window of a limit is a number of seconds above 0, not {seconds}.")
+    return QuotaRule(method.upper(), int(count), length)
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    if text.strip().lower() in ("", "none"):
+        return
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part.strip()!r} is not of the form name=value.")
+        yield name.strip(), value.strip()
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number.") from None

@@ -1,0 +1,379 @@
+"""The simulated Identity Server: sockets, the door (limits, faults, tokens), and the record of what it served."""
+
+import random
+import socket
+import struct
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, Self
+from urllib.parse import parse_qsl, unquote
+
+import anyio
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from bulkid.model import QuotaRule
+from bulkid.sandbox import bodies, control
+from bulkid.sandbox.bodies import Answer, RefusalError
+from bulkid.sandbox.calls import CALLS, Arguments, Call, check_organization
+from bulkid.sandbox.directory import Directory
+from bulkid.sandbox.faults import FaultDice
+from bulkid.sandbox.limits import RollingLimits
+from bulkid.sandbox.options import Faults, SandboxOptions
+from bulkid.sandbox.seed import seeded_directory
+from bulkid.sandbox.tokens import TokenDesk
+
+MAX_BODY_BYTES = 30_000_000
+"""What the real server's web host takes by default."""
+
+STOP_PATIENCE_S = 0.2
+TOKEN_PATH = "connect/token"  # noqa: S105 - a path, not a secret
+
+_LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""SO_LINGER on, for no time: closing then sends a reset."""
+
+_BEFORE = {
+    "reset_before": Answer(0),
+    "error_500": bodies.abp(500, "An internal error occurred during your request!"),
+    "unavailable_503": Answer(503, bodies.UNAVAILABLE_PAGE, bodies.HTML),
+    "throttle_silent": bodies.throttled(None),
+    "html": bodies.html_page(),
+}
+"""The faults that are nothing but an answer in place of the call."""
+
+_AFTER = {"reset_after": Answer(0), "error_500_after": Answer(500)}
+"""The faults that are an answer in place of the call's own, which was carried out."""
+
+
+class LogEntry(NamedTuple):
+    """One request that came in, and what became of it."""
+
+    method: str
+    path: str  # with the query, as it came in
+    status: int  # 0: the connection was reset instead of an answer
+    arrived: float  # seconds on the sandbox's monotonic clock
+    account: str  # id of the robot account that the path names; ""
+    applied: bool  # whether a write was carried out, a write without effect included
+    fault: str  # the fault that it met; ""
+
+
+class _Target(NamedTuple):
+    """What a path and a method mean."""
+
+    call: Call | None  # None: known path, but not with this method
+    ids: tuple[str, ...]
+    query: str
+    key: str  # path and query below the prefix
+    allowed: str
+
+
+class Sandbox:
+    """A simulated Identity Server.
+
+    ``async with Sandbox(options) as sandbox`` serves it on a free port of the loopback interface; ``sandbox.url`` is
+    the identity base. It can be stopped and started again and keeps its state.
+
+    Args:
+        options: What to simulate.
+        monotonic: Seconds that only go forward, for limits and the life of tokens.
+        now: Seconds since the epoch, for what tokens say.
+        sleep: Waits, for latency and slow answers.
+    """
+
+    def __init__(
+        self,
+        options: SandboxOptions | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.options = options or SandboxOptions()
+        self.state: Directory = seeded_directory(self.options)
+        self.log: deque[LogEntry] = deque(maxlen=self.options.log_size)
+        self.served: Counter[tuple[str, int]] = Counter()  # API requests by method and status; 0: reset
+        self.struck: Counter[str] = Counter()  # faults by kind
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._desk = TokenDesk(self.options, now, monotonic)
+        self._limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
+        self._dice = FaultDice(self.options.seed, self.options.faults)
+        self._delays = random.Random(self.options.seed)  # noqa: S311 - latency, not a secret
+        self._delayed = self.options.latency_s > 0 or self.options.jitter_s > 0
+        self._prefixes = self._make_prefixes()
+        self._runner: web.AppRunner | None = None
+        self._origin = ""
+
+    # --- serving
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Serve on an address; port 0 takes a free one.
+
+        Returns:
+            The identity base, such as ``http://127.0.0.1:8123/identity``.
+
+        Raises:
+            OSError: the address cannot be served on.
+            RuntimeError: it is being served already.
+        """
+        if self._runner is not None:
+            raise RuntimeError("This sandbox is already being served.")
+        runner = web.AppRunner(
+            self.app(),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=self.options.keep_alive_s,
+            shutdown_timeout=STOP_PATIENCE_S,
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        name = f"[{host}]" if ":" in host else host
+        self._origin = f"http://{name}:{runner.addresses[0][1]}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening; a second call does nothing."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            with anyio.CancelScope(shield=True):  # bounded by STOP_PATIENCE_S: a cancelled owner still frees the port
+                await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def app(self) -> web.Application:
+        """A fresh application that serves this sandbox, for a server of one's own."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        return app
+
+    @property
+    def url(self) -> str:
+        """The identity base as a standalone server has it; valid once started."""
+        return f"{self._origin}{self.options.prefix}"
+
+    @property
+    def cloud_url(self) -> str:
+        """The identity base as Automation Cloud has it: organisation name and ``identity_``."""
+        return f"{self._origin}/{self.options.organization_name}/identity_"
+
+    # --- looking on and interfering
+
+    @property
+    def throttled(self) -> int:
+        """How many API requests were answered 429, by the limits or by a fault."""
+        return sum(number for (_, status), number in self.served.items() if status == 429)  # noqa: PLR2004
+
+    @property
+    def faults(self) -> Faults:
+        """How often each fault strikes at present."""
+        return self._dice.faults
+
+    @property
+    def limits(self) -> tuple[QuotaRule, ...]:
+        """The limits in force."""
+        return self._limits.rules
+
+    def set_faults(self, faults: Faults) -> None:
+        """Let other faults strike from now on."""
+        self._dice = FaultDice(self.options.seed, faults)
+
+    def set_limits(self, rules: Iterable[QuotaRule]) -> None:
+        """Put other limits in force; what was counted so far is forgotten."""
+        self._limits = RollingLimits(rules, count_refused=self.options.count_refused)
+
+    def revoke_tokens(self) -> None:
+        """Take back every token, static ones included."""
+        self._desk.revoke_all()
+
+    # --- one request
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._route(request)
+        except ConnectionError:  # the client hung up before its body was whole: nobody is left to answer
+            return web.Response(status=400)
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        for prefix in self._prefixes:
+            if path[: len(prefix)].lower() == prefix:
+                return await self._serve_api(request, path[len(prefix) :], query)
+        if path.startswith(control.PREFIX):
+            return await control.serve(self, request)
+        if path.lower().startswith("/identity_/"):  # not in prefixes: refused
+            return _response(bodies.message(400, "The organization is missing from the address.", 1100))
+        return _response(bodies.html_page())
+
+    async def _serve_api(self, request: web.Request, path: str, query: str) -> web.StreamResponse:
+        if path.lower().rstrip("/") == TOKEN_PATH:
+            return await self._serve_token(request)
+        target = _find(request.method, path, query)
+        if target is None:
+            return _response(bodies.html_page())
+        body = await request.read()
+        if self._delayed:
+            there, back = self._split_delay()
+            await self._sleep(there)
+        arrived = self._monotonic()
+        answer, fault = self._answer(request, target, body, arrived)
+        self._note(request, target, arrived, answer, fault)
+        if self._delayed:
+            await self._sleep(back)
+        if fault == "slow":
+            await self._sleep(self.faults.slow_s)
+        if fault in ("reset_before", "reset_after"):
+            _reset(request)
+        return _truncated(answer) if fault == "truncated" else _response(answer)
+
+    async def _serve_token(self, request: web.Request) -> web.Response:
+        if request.method != hdrs.METH_POST:
+            return _response(Answer(405, headers={"Allow": "POST"}))
+        if self._dice.draw_token_error():
+            self.struck["token_error"] += 1
+            return _response(_BEFORE["error_500"])
+        if request.content_type != "application/x-www-form-urlencoded":
+            return _response(bodies.oauth("invalid_request"))
+        form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
+        try:
+            return _response(self._desk.issue(form))
+        except RefusalError as refusal:
+            return _response(refusal.answer)
+
+    def _answer(self, request: web.Request, target: _Target, body: bytes, arrived: float) -> tuple[Answer, str]:
+        """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
+        wait = self._limits.admit(request.method, arrived)
+        if wait is not None:
+            return bodies.throttled(wait if self.options.retry_after else None), ""
+        fault = self._dice.draw(request.method, target.key)
+        if not fault:
+            return self._call(request, target, body), ""
+        self.struck[fault] += 1
+        if fault == "throttle":
+            return bodies.throttled(self.faults.retry_after_s), fault
+        if fault in _BEFORE:
+            return _BEFORE[fault], fault
+        if fault == "expired":
+            self._desk.revoke(request.headers.get(hdrs.AUTHORIZATION))
+        answer = self._call(request, target, body)
+        if fault in _AFTER:
+            answer = _AFTER[fault]._replace(applied=answer.applied)
+        return answer, fault
+
+    def _call(self, request: web.Request, target: _Target, body: bytes) -> Answer:
+        try:
+            return self._carry_out(request, target, body)
+        except RefusalError as refusal:
+            return refusal.answer
+
+    def _carry_out(self, request: web.Request, target: _Target, body: bytes) -> Answer:
+        headers = request.headers
+        scopes = self._desk.check(headers.get(hdrs.AUTHORIZATION))
+        if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
+            raise RefusalError(bodies.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant."))
+        call = target.call
+        if call is None:
+            raise RefusalError(Answer(405, headers={"Allow": target.allowed}))
+        if not any(scope in call.scopes for scope in scopes):
+            raise RefusalError(bodies.scope_missing(" ".join(scopes), call.scopes))
+        content_type = headers.get(hdrs.CONTENT_TYPE, "")
+        arguments = Arguments(self.state, self.options, target.ids, target.query, content_type, body)
+        if call.names_organization:
+            check_organization(arguments)
+        return call.run(arguments)
+
+    def _note(self, request: web.Request, target: _Target, arrived: float, answer: Answer, fault: str) -> None:
+        call = target.call
+        account = target.ids[call.subject] if call is not None and call.subject is not None else ""
+        self.served[request.method, answer.status] += 1
+        self.log.append(
+            LogEntry(request.method, request.raw_path, answer.status, arrived, account, answer.applied, fault)
+        )
+
+    def _split_delay(self) -> tuple[float, float]:
+        """The network's delay there and back. A request counts at the server's door, not when it was sent."""
+        whole = self.options.latency_s + self._delays.random() * self.options.jitter_s
+        there = self._delays.random() * whole
+        return there, whole - there
+
+    def _make_prefixes(self) -> tuple[str, ...]:
+        names = [self.options.prefix, f"/{self.options.organization_name}/identity_"]
+        if self.options.host_level == "serve":
+            names.append("/identity_")
+        return tuple(f"{name.lower()}/" for name in names)
+
+
+async def run_server(
+    options: SandboxOptions,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+    on_started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a sandbox until cancelled.
+
+    Args:
+        options: What to simulate.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        on_started: Told the identity base once it is being served.
+
+    Raises:
+        OSError: the address cannot be served on.
+    """
+    sandbox = Sandbox(options)
+    url = await sandbox.start(host, port)
+    try:
+        if on_started is not None:
+            on_started(url)
+        await anyio.sleep_forever()
+    finally:
+        await sandbox.stop()
+
+
+def _find(method: str, path: str, query: str) -> _Target | None:
+    """What a path below the prefix means; None when the API has no such path."""
+    parts = path.removesuffix("/").split("/")
+    if len(parts) < 2 or parts[0].lower() != "api" or "" in parts:  # noqa: PLR2004 - api and a resource
+        return None
+    methods = CALLS.get((parts[1].lower(), len(parts) - 2))
+    if methods is None:
+        return None
+    ids = tuple(unquote(part) if "%" in part else part for part in parts[2:])
+    return _Target(methods.get(method), ids, query, f"{path}?{query}" if query else path, ", ".join(methods))
+
+
+def _response(answer: Answer) -> web.Response:
+    headers = CIMultiDict(answer.headers)
+    if answer.body:
+        headers[hdrs.CONTENT_TYPE] = answer.content_type
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+def _truncated(answer: Answer) -> web.StreamResponse:
+    """The first half of an answer under the whole one's Content-Length, then the end of the connection."""
+    response = _response(answer._replace(body=answer.body[: len(answer.body) // 2]))
+    response.headers[hdrs.CONTENT_LENGTH] = str(len(answer.body) + 1)
+    response.force_close()
+    return response
+
+
+def _reset(request: web.Request) -> None:
+    """End the connection with a reset (RST), as a crashed server or an impatient firewall does."""
+    transport = request.transport
+    if transport is None:
+        return
+    link = transport.get_extra_info("socket")
+    if link is not None:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()

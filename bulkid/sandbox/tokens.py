@@ -1,0 +1,120 @@
+"""The token endpoint, and whether a token is taken."""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+import orjson
+
+from bulkid.sandbox.bodies import Answer, RefusalError, message, oauth, ok, unauthorized
+from bulkid.sandbox.options import SandboxOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    scopes: tuple[str, ...]
+    expires: float  # on the monotonic clock; infinite for static tokens
+
+
+class TokenDesk:
+    """Issues tokens for the client credentials that the options name, and knows which are good.
+
+    Args:
+        options: Credentials, scopes and lifetime.
+        now: Seconds since the epoch, for the token's claims.
+        monotonic: Seconds, for its life.
+    """
+
+    def __init__(self, options: SandboxOptions, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._options = options
+        self._now = now
+        self._monotonic = monotonic
+        self._key = os.urandom(32)
+        self._numbers = count(1)
+        self._grants = {token: _Grant(options.granted_scopes, float("inf")) for token in options.static_tokens}
+
+    def issue(self, form: Mapping[str, str]) -> Answer:
+        """Answer ``POST connect/token``.
+
+        Raises:
+            RefusalError: with an OAuth error: wrong credentials, grant type or scope.
+        """
+        options = self._options
+        if form.get("grant_type") != "client_credentials":
+            raise RefusalError(oauth("unsupported_grant_type" if form.get("grant_type") else "invalid_request"))
+        if form.get("client_id") != options.client_id or form.get("client_secret") != options.client_secret:
+            raise RefusalError(oauth("invalid_client"))
+        scopes = tuple(dict.fromkeys(form.get("scope", "").split())) or options.granted_scopes
+        for scope in scopes:
+            if not self._may_have(scope):
+                raise RefusalError(oauth("invalid_scope", f"The scope {scope} is not granted to this application."))
+        lifetime = int(options.token_lifetime_s)
+        value = {
+            "access_token": self._new_token(scopes),
+            "expires_in": str(lifetime) if options.quoted_expires_in else lifetime,
+            "token_type": "Bearer",
+            "scope": " ".join(scopes),
+        }
+        return ok(value)._replace(headers={"Cache-Control": "no-store, no-cache, max-age=0"})
+
+    def check(self, authorization: str | None) -> tuple[str, ...]:
+        """The scopes of the token in an Authorization header.
+
+        Raises:
+            RefusalError: 401: there is none, or it is unknown, expired or revoked.
+        """
+        if not authorization:
+            raise RefusalError(message(401, "You are not authenticated!", 0))
+        grant = self._grants.get(_bearer(authorization))
+        if grant is None:
+            raise RefusalError(unauthorized("The signature key was not found"))
+        if self._monotonic() >= grant.expires:
+            raise RefusalError(unauthorized("The token is expired"))
+        return grant.scopes
+
+    def revoke(self, authorization: str | None) -> None:
+        """Take back the token in an Authorization header, if there is one."""
+        self._grants.pop(_bearer(authorization or ""), None)
+
+    def revoke_all(self) -> None:
+        """Take back every token, static ones included."""
+        self._grants.clear()
+
+    def _may_have(self, scope: str) -> bool:
+        """Granting PM.Group means PM.Group.Read and PM.Group.Write too: the portal ticks all three."""
+        granted = self._options.granted_scopes
+        parent, _, variant = scope.rpartition(".")
+        return scope in granted or (variant in ("Read", "Write") and parent in granted)
+
+    def _new_token(self, scopes: tuple[str, ...]) -> str:
+        issued, expires = self._now(), self._monotonic() + self._options.token_lifetime_s
+        claims = {
+            "iss": "http://sandbox/identity",
+            "iat": int(issued),
+            "nbf": int(issued),
+            "exp": int(issued + self._options.token_lifetime_s),
+            "aud": ["IdentityServerApi"],
+            "client_id": self._options.client_id,
+            "sub_type": "service.external",
+            "scope": list(scopes),
+            "jti": f"{next(self._numbers):032X}",
+        }
+        if self._options.partition_claim:
+            claims["prt_id"] = self._options.organization_id
+        signed = f"{_base64url(orjson.dumps({'alg': 'HS256', 'typ': 'at+jwt'}))}.{_base64url(orjson.dumps(claims))}"
+        token = f"{signed}.{_base64url(hmac.digest(self._key, signed.encode(), hashlib.sha256))}"
+        self._grants[token] = _Grant(scopes, expires)
+        return token
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

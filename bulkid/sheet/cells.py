@@ -1,0 +1,237 @@
+"""Single cells: what a text in a cell means, and what is wrong with it. Pure functions over strings."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bulkid.model import EVERYONE
+
+CLEAR = "!clear"
+"""The cell that empties a field on purpose; a blank cell never does."""
+
+MAX_TEXT = 1024
+"""Characters. Names of the Identity Server are far shorter; a cell beyond this is a slip (a pasted page), and an id
+of that length would not even fit a URL. What lies below is for the server to decide."""
+
+# Characters that no one sees and that come along when text is copied from web pages and chats; str.strip() takes the
+# visible kinds of white space (no-break space among them), but not these.
+_INVISIBLE = "\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_TRIMMED = _SPACE + _INVISIBLE
+
+NOT_CALCULATED = "#NOT_CALCULATED!"
+"""Stands for a formula that its file holds no value for (written by a program, never opened in a spreadsheet)."""
+
+# What spreadsheets show for a failed formula: English, and the words that a localised Excel writes into a CSV.
+_ERROR_WORDS = (
+    "#N/A #REF! #VALUE! #NAME? #DIV/0! #NULL! #NUM! #GETTING_DATA #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #UNKNOWN! "
+    "#BUSY! #EXTERNAL! #PYTHON! #TIMEOUT! #N/A! "
+    "#NV #BEZUG! #WERT! #ZAHL! #\u00dcBERLAUF! "  # German
+    "#VALEUR! #NOM? #NOMBRE! #NUL! "  # French
+    "#\u00a1REF! #\u00a1VALOR! #\u00bfNOMBRE? #\u00a1DIV/0! #\u00a1NUM! #\u00a1NULO! #\u00a1DESBORDAMIENTO! "  # Spanish
+    "#N/D #VALORE! #RIF! #NOME? #NULLO! #VALOR! #N\u00daM! #NULO! "  # Italian, Portuguese
+    "#VERW! #WAARDE! #NAAM? #GETAL! #LEEG! #N/B"  # Dutch
+)
+_ERRORS = frozenset(word.casefold() for word in [*_ERROR_WORDS.split(), NOT_CALCULATED])
+_ERROR_STARTS = frozenset("#Ee")
+_LIBRE_OFFICE_ERROR = re.compile(r"err:5\d\d", re.IGNORECASE)
+# What Excel makes of a long number, on screen and in a CSV: the digits are lost.
+_SCIENTIFIC = re.compile(r"-?\d(?:[.,]\d+)?E\+\d{2,3}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEPARATORS = re.compile(r"[;,|\r\n]")
+_NEEDS_CARE = re.compile(r'[;,|\r\n"\[]')
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a text: a stable word, and a sentence that says what to do."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListCell:
+    """A list cell as read.
+
+    Args:
+        items: The names or ids, in the order of the cell, without doubles.
+        keys: The same, case folded, to compare with.
+        clear: The cell is ``!clear``.
+        problems: What is wrong with it; ``items`` then holds what could be read.
+    """
+
+    items: tuple[str, ...] = ()
+    keys: frozenset[str] = frozenset()
+    clear: bool = False
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def names_everyone(self) -> bool:
+        """Whether the built-in group of all accounts is among the items, by its name."""
+        return EVERYONE.casefold() in self.keys
+
+
+EMPTY_LIST = ListCell()
+
+
+def trim(text: str) -> str:
+    """Cut white space and invisible characters off both ends (no-break and zero-width spaces, byte order marks)."""
+    return text.strip() if text.isascii() else text.strip(_TRIMMED)
+
+
+def is_clear(text: str) -> bool:
+    """Whether a trimmed cell asks on purpose to empty the field."""
+    return text[:1] == "!" and text.casefold() == CLEAR
+
+
+def is_error(text: str) -> bool:
+    """Whether a trimmed text is what a spreadsheet shows for a failed formula, in any of the usual languages."""
+    return text[:1] in _ERROR_STARTS and (text.casefold() in _ERRORS or _LIBRE_OFFICE_ERROR.fullmatch(text) is not None)
+
+
+def text_problem(text: str) -> Problem | None:
+    """Say what is wrong with a trimmed text, whatever the field; None when nothing is.
+
+    Only what is surely a slip is called one: a spreadsheet's error, a number that a spreadsheet has rounded,
+    characters that no name can hold, an absurd length. Everything else is for the server to decide.
+    """
+    if is_error(text):
+        return Problem("error_cell", _error_message(text))
+    if "E+" in text and _SCIENTIFIC.fullmatch(text):
+        return Problem(
+            "number_rounded",
+            "The spreadsheet has rounded this long number, its digits are lost: format the column as text and enter "
+            "the value again.",
+        )
+    if text.isprintable() and len(text) <= MAX_TEXT:
+        return None
+    control = _CONTROL.search(text)
+    if control is not None:
+        return Problem(
+            "control_character",
+            f"The text holds the character U+{ord(control.group()):04X} (a line break, a tab or another that no name "
+            "can hold): remove it.",
+        )
+    if len(text) > MAX_TEXT:
+        return Problem(
+            "too_long",
+            f"The text has {len(text)} characters, more than the {MAX_TEXT} that a name can have: shorten it.",
+        )
+    return None
+
+
+def _error_message(text: str) -> str:
+    if text == NOT_CALCULATED:
+        return (
+            "The cell holds a formula without a value: open the file in a spreadsheet program, save it there, and "
+            "try again."
+        )
+    return f"The cell holds the spreadsheet error {text}: mend its formula or type the value."
+
+
+def parse_list(cell: str) -> ListCell:
+    """Read a list cell: separated by ``;``, ``,``, ``|`` or new lines, or a JSON array.
+
+    A name that holds a separator is written in double quotes (a double quote inside is doubled). Blank items fall
+    away, and so do doubles, without regard to case.
+    """
+    text = trim(cell)
+    if not text:
+        return EMPTY_LIST
+    if is_clear(text):
+        return ListCell(clear=True)
+    whole = text_problem(text) if "E+" in text else None  # "1,2E+16" is one rounded number, not two groups
+    if whole is not None and whole.code == "number_rounded":
+        return ListCell(problems=(whole,))
+    try:
+        parts = [text] if _NEEDS_CARE.search(text) is None else _split(text)
+    except _ListError as error:
+        return ListCell(problems=(Problem("bad_list", str(error)),))
+    return _collect(parts)
+
+
+class _ListError(ValueError):
+    """The cell's list notation is broken; the message is for a person."""
+
+
+def _collect(parts: list[str]) -> ListCell:
+    items: dict[str, str] = {}
+    problems: list[Problem] = []
+    for part in parts:
+        item = trim(part)
+        if not item:
+            continue
+        problem = text_problem(item)
+        if is_clear(item):
+            problem = Problem("clear_not_alone", f"{CLEAR} stands alone in its cell: remove it or the other entries.")
+        if problem is not None:
+            problems.append(problem)
+        items.setdefault(item.casefold(), item)
+    if not items:
+        return EMPTY_LIST  # ";" and "[]" say no more than a blank cell does: only !clear clears
+    return ListCell(tuple(items.values()), frozenset(items), problems=tuple(dict.fromkeys(problems)))
+
+
+def _split(text: str) -> list[str]:
+    if text.startswith("["):
+        if text.endswith("]"):
+            return _json_items(text)
+        if re.match(r'\[\s*"', text):
+            raise _ListError('The list starts like a JSON array but does not end with "]": complete it.')
+    if '"' not in text:
+        return _SEPARATORS.split(text)
+    return list(_quoted_items(text))
+
+
+def _json_items(text: str) -> list[str]:
+    import json
+
+    try:
+        values: Any = json.loads(text, parse_float=_plain_float, parse_int=str)
+    except (ValueError, RecursionError):
+        raise _ListError(
+            'The cell is in square brackets but is no JSON array such as ["Finance", "Trainees"]: mend it, or put a '
+            "name that really has brackets in double quotes."
+        ) from None
+    for value in values:
+        if not isinstance(value, str):
+            raise _ListError("The JSON array may hold only texts and numbers: remove what else is in it.")
+    return list(values)
+
+
+def _plain_float(text: str) -> str:
+    value = float(text)
+    return str(int(value)) if value.is_integer() and abs(value) < MAX_EXACT_NUMBER else text
+
+
+MAX_EXACT_NUMBER = 1e15
+"""Spreadsheets keep 15 digits of a number; from here on the last ones may be lost."""
+
+
+def _quoted_items(text: str) -> Iterator[str]:
+    """Split at separators outside double quotes. Quotes count only at the start of an item, as in CSV."""
+    position = 0
+    while position <= len(text):
+        start = re.compile(r"[ \t\xa0]*").match(text, position)
+        begin = start.end() if start else position
+        if text[begin : begin + 1] == '"':
+            item, end = _quoted(text, begin)
+            yield item
+        else:
+            found = _SEPARATORS.search(text, begin)
+            end = found.start() if found else len(text)
+            yield text[begin:end]
+        position = end + 1
+
+
+def _quoted(text: str, begin: int) -> tuple[str, int]:
+    closed = re.compile(r'"((?:[^"]|"")*)"').match(text, begin)
+    if closed is None:
+        raise _ListError('A double quote is opened and not closed: add the missing ", or remove the first one.')
+    found = _SEPARATORS.search(text, closed.end())
+    end = found.start() if found else len(text)
+    if trim(text[closed.end() : end]):
+        raise _ListError('There is text right after a closing double quote: put a ";" between, or double inner quotes.')
+    return closed.group(1).replace('""', '"'), end

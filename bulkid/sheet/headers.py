@@ -1,0 +1,274 @@
+"""Headers to fields: which column of a sheet means what. Pure functions, also for the web console.
+
+A header that is taken wrongly changes accounts wrongly, so nothing is guessed here: a header either is one of the
+contract's words (without regard to case, spaces, ``_`` and ``-``), or close to one (an error that says how to settle
+it), or something else (ignored, and said).
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from bulkid.errors import SheetError
+from bulkid.sheet.cells import trim
+
+FIELDS = (
+    "robot_account_id",
+    "name",
+    "display_name",
+    "groups_to_add",
+    "groups_to_remove",
+    "groups",
+    "partition_global_id",
+)
+"""What a column can mean, in the contract's order."""
+
+TEMPLATE_HEADERS = ("name", "display_name", "groups_to_add", "groups_to_remove")
+"""The header of an empty sheet that a newcomer can fill in."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "robot_account_id": ("id", "robot account id", "account id", "robot id"),
+        "name": ("name", "robot", "robot account", "account", "user name"),
+        "display_name": ("display name", "friendly name"),
+        "groups_to_add": ("groups to add", "group ids to add", "add groups"),
+        "groups_to_remove": ("groups to remove", "group ids to remove", "remove groups"),
+        "groups": ("groups", "group names", "group name"),
+        "partition_global_id": ("partition global id", "organization id"),
+    }
+)
+"""The headers taken for each field, as words; the contract's table."""
+
+# From how many letters on one, and two, typing slips still count as "close". Shorter words are too near to one
+# another: "nam" is one slip from "name", but so are "game" and "same" at the same price.
+_ONE_SLIP_FROM = 4
+_TWO_SLIPS_FROM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SheetOptions:
+    """What a user may say about how to read a sheet.
+
+    Args:
+        sheet: The worksheet's name; None takes the first visible one.
+        column_map: Header to field (``--map "Column=field"``), stronger than the contract's aliases.
+        ignore_columns: Headers to leave alone (``--ignore-column``).
+        encoding: The text's encoding; None detects it.
+        delimiter: One character, or ``tab``, ``comma``, ``semicolon``, ``pipe``; None detects it.
+    """
+
+    sheet: str | None = None
+    column_map: Mapping[str, str] = field(default_factory=dict)
+    ignore_columns: tuple[str, ...] = ()
+    encoding: str | None = None
+    delimiter: str | None = None
+
+
+def header_key(header: str) -> str:
+    """Reduce a header to what is compared: no case, no spaces of any kind, no ``_``, no ``-``."""
+    folded = unicodedata.normalize("NFKC", trim(header)).casefold()
+    return re.sub(r"[\s_\-]+", "", folded)
+
+
+_KNOWN: Mapping[str, str] = MappingProxyType(
+    {header_key(alias): name for name, aliases in ALIASES.items() for alias in aliases}
+)
+
+
+def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[str, ...]:
+    """Say for each header which field it is, ``""`` for a column that is not used.
+
+    Args:
+        headers: The header cells, in the sheet's order.
+        options: Only ``column_map`` and ``ignore_columns`` are looked at.
+
+    Raises:
+        SheetError: A header is close to a known one, two columns claim one field, ``column_map`` or
+            ``ignore_columns`` names what is not there, or no column names the account.
+    """
+    options = options or SheetOptions()
+    keys = [header_key(header) for header in headers]
+    mapped = _mapped(options.column_map, headers, keys)
+    ignored = _ignored(options.ignore_columns, headers, keys)
+    _refuse_both(mapped, ignored, headers)
+    fields = tuple(
+        mapped.get(index) or ("" if index in ignored else _KNOWN.get(key, "")) for index, key in enumerate(keys)
+    )
+    _refuse_near_misses(headers, keys, fields, ignored)
+    _refuse_duplicates(headers, fields)
+    _require_account(headers, fields)
+    return fields
+
+
+def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -> int:
+    """Count the headers that mean something, without complaint: how a delimiter is told from another."""
+    options = options or SheetOptions()
+    mapped = {header_key(column) for column in options.column_map}
+    return sum(1 for header in headers if (key := header_key(header)) and (key in _KNOWN or key in mapped))
+
+
+def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None) -> str:
+    """Name the columns that are ignored without having been told to be; ``""`` when there are none."""
+    told = {header_key(column) for column in (options.ignore_columns if options else ())}
+    names = [
+        column_label(headers, index)
+        for index, name in enumerate(fields)
+        if not name and (not header_key(headers[index]) or header_key(headers[index]) not in told)
+    ]
+    if not names:
+        return ""
+    return f"Ignored {'column' if len(names) == 1 else 'columns'}: {', '.join(names)}."
+
+
+def column_label(headers: Sequence[str], index: int) -> str:
+    """Name a column for a person: its header in quotes, or the letter that a spreadsheet shows for it."""
+    header = trim(headers[index]) if index < len(headers) else ""
+    return f'"{header}"' if header else f"column {column_letters(index)}"
+
+
+def column_letters(index: int) -> str:
+    """Write a column's number (from 0) as a spreadsheet does: 0 is A, 26 is AA."""
+    letters = ""
+    number = index + 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def _field_named(target: str) -> str:
+    key = header_key(target)
+    by_field = {header_key(name): name for name in FIELDS}
+    return by_field.get(key) or _KNOWN.get(key, "")
+
+
+def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequence[str]) -> dict[int, str]:
+    mapped: dict[int, str] = {}
+    for column, target in column_map.items():
+        name = _field_named(target)
+        if not name:
+            raise SheetError(
+                f'--map "{column}={target}": there is no field "{target}".',
+                hint=f"The fields are {', '.join(FIELDS)}.",
+            )
+        for index in _columns_named(column, headers, keys, option=f'--map "{column}={target}"'):
+            if mapped.get(index, name) != name:
+                raise SheetError(
+                    f'--map gives the column "{column}" to both {mapped[index]} and {name}.',
+                    hint="Map each column to one field.",
+                )
+            mapped[index] = name
+    return mapped
+
+
+def _ignored(columns: Sequence[str], headers: Sequence[str], keys: Sequence[str]) -> set[int]:
+    # A name that is not there is refused: a misspelt --ignore-column would let the column through that the user
+    # believes to be left alone.
+    return {
+        index
+        for column in columns
+        for index in _columns_named(column, headers, keys, option=f'--ignore-column "{column}"')
+    }
+
+
+def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], *, option: str) -> list[int]:
+    wanted = header_key(column)
+    exact = [index for index, header in enumerate(headers) if wanted and trim(header) == trim(column)]
+    found = exact or [index for index, key in enumerate(keys) if wanted and key == wanted]
+    if not found:
+        raise SheetError(
+            f'{option}: the sheet has no column "{column}".', hint=f"Its columns are {_list_columns(headers)}."
+        )
+    return found
+
+
+def _list_columns(headers: Sequence[str], limit: int = 30) -> str:
+    names = [column_label(headers, index) for index in range(min(len(headers), limit))]
+    return ", ".join(names) + (", ..." if len(headers) > limit else "")
+
+
+def _refuse_both(mapped: Mapping[int, str], ignored: set[int], headers: Sequence[str]) -> None:
+    for index in sorted(mapped.keys() & ignored):
+        raise SheetError(
+            f"Column {column_label(headers, index)} is both mapped and ignored.",
+            hint="Leave out either --map or --ignore-column for it.",
+        )
+
+
+def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
+    sentences = []
+    first: tuple[str, str] | None = None
+    for index, key in enumerate(keys):
+        if not key or fields[index] or index in ignored:
+            continue
+        alias = near_miss(headers[index])
+        if alias:
+            header = trim(headers[index])
+            sentences.append(f'"{header}" is close to "{alias}" ({_KNOWN[header_key(alias)]})')
+            first = first or (header, _KNOWN[header_key(alias)])
+    if first is not None:
+        header, name = first
+        raise SheetError(
+            f"A column might be misspelt: {'; '.join(sentences)}.",
+            hint=f'Correct the header, or say what it is: --map "{header}={name}", or --ignore-column "{header}".',
+        )
+
+
+def near_miss(header: str) -> str:
+    """Return the known header that an unknown one is close to, ``""`` when it is close to none.
+
+    Close means: one typing slip (two in long words), or the same words in another order or with some left out
+    ("groups add", "group ids").
+    """
+    from rapidfuzz.distance import OSA  # only sheets with unknown columns pay for it
+
+    key = header_key(header)
+    best: tuple[int, str] | None = None
+    for alias in (alias for aliases in ALIASES.values() for alias in aliases):
+        known = header_key(alias)
+        longest = max(len(key), len(known))
+        allowed = 0 if longest < _ONE_SLIP_FROM else 1 if longest < _TWO_SLIPS_FROM else 2
+        slips = OSA.distance(key, known, score_cutoff=allowed)
+        if 0 < slips <= allowed and (best is None or slips < best[0]):
+            best = (slips, alias)
+    if best is not None:
+        return best[1]
+    words = _words(header)
+    if len(words) > 1:
+        for alias in (alias for aliases in ALIASES.values() for alias in aliases):
+            if words <= _words(alias):
+                return alias
+    return ""
+
+
+def _words(header: str) -> frozenset[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", trim(header))
+    return frozenset(word.removesuffix("s") for word in re.split(r"[\s_\-]+", spaced.casefold()) if word)
+
+
+def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str]) -> None:
+    for name in FIELDS:
+        columns = [index for index, taken in enumerate(fields) if taken == name]
+        if len(columns) > 1:
+            labels = [f"{column_label(headers, index)} ({column_letters(index)})" for index in columns]
+            raise SheetError(
+                f"{len(columns)} columns mean {name}: {', '.join(labels)}.",
+                hint="Keep one of them, or rename the others; --ignore-column leaves one out by its header.",
+            )
+
+
+def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
+    if "robot_account_id" in fields or "name" in fields:
+        return
+    listed = _list_columns(headers) or "none"
+    hint = 'Add a column "robot_account_id" or "name", or say which column it is, e.g. --map "Column=name".'
+    if not any(fields) and _looks_like_data(headers):
+        hint = f"The first row looks like data: put a header row above it. {hint}"
+    raise SheetError(f"No column names the robot account. The columns are: {listed}.", hint=hint)
+
+
+def _looks_like_data(headers: Sequence[str]) -> bool:
+    guid = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+    return any(guid.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers)

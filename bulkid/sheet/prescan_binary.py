@@ -1,0 +1,237 @@
+"""The binary spreadsheet formats, looked through for what calamine does not tell (see ``prescan``).
+
+``.xlsb`` is an archive of record streams ([MS-XLSB]); ``.xls`` is one record stream ([MS-XLS]) inside a compound file
+([MS-CFB]). Only the few records that matter here are understood, all others are stepped over by their length.
+"""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from bulkid.sheet.prescan import Errors, Prescan, ScanError, part_names, part_of
+
+_ERROR_TEXTS = {
+    0x00: "#NULL!",
+    0x07: "#DIV/0!",
+    0x0F: "#VALUE!",
+    0x17: "#REF!",
+    0x1D: "#NAME?",
+    0x24: "#NUM!",
+    0x2A: "#N/A",
+    0x2B: "#GETTING_DATA",
+}
+"""[MS-XLS] 2.5.10 BErr; other codes exist in newer files and are shown as #N/A."""
+
+# [MS-XLSB] 2.3.2 record types
+_BRT_ROW = 0
+_BRT_CELL_BLANK = 1
+_BRT_CELL_ERROR = 3
+_BRT_FORMULA_ERROR = 11
+_BRT_LAST_CELL = 62  # cells have the types 1 to 11 and 62 (rich text)
+_BRT_SHEET = 156
+
+_NO_STRING = 0xFFFFFFFF
+
+# [MS-XLS] 2.3 record types
+_BOF = 0x0809
+_EOF = 0x000A
+_BOUNDSHEET = 0x0085
+_FORMULA = 0x0006
+_BOOLERR = 0x0205
+_NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
+_RESULT_IS_ERROR = 2
+_BIFF_SUBSTREAM_START = frozenset({0x0009, 0x0209, 0x0409, _BOF})
+
+# [MS-CFB] 2.1 sector numbers
+_LAST_SECTOR = 0xFFFFFFFA  # larger numbers are marks, not sectors
+_SECTOR_SHIFTS = frozenset({9, 12})
+_SMALL_SECTOR_SHIFT = 6
+_STREAM, _ROOT = 2, 5  # kinds of directory entries; the root's stream holds the small sectors
+_SMALL_STREAM = 4096  # bytes; shorter streams live in the small sectors
+
+
+def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
+    """Look through one worksheet of an ``.xlsb``.
+
+    Raises:
+        ScanError, struct.error, zipfile.BadZipFile, OSError, ValueError: The file is not as it should be.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        parts = part_names(archive)
+        book = archive.read(parts.get("xl/workbook.bin", ""))
+        relation = next((relation for name, relation in _xlsb_sheets(book) if name == sheet), "")
+        content = archive.read(part_of(archive, parts, "xl/_rels/workbook.bin.rels", relation))
+    errors: Errors = {}
+    row = last_row = last_column = 0
+    for kind, start, _ in _xlsb_records(content):
+        if kind == _BRT_ROW:
+            row = struct.unpack_from("<I", content, start)[0] + 1
+        elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_LAST_CELL:
+            column = struct.unpack_from("<I", content, start)[0]
+            last_row, last_column = row, max(last_column, column)
+            if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
+                errors.setdefault(row, {})[column] = _error_text(content[start + 8])
+    return Prescan(errors, last_row * (last_column + 1))
+
+
+def _error_text(code: int) -> str:
+    return _ERROR_TEXTS.get(code, "#N/A")
+
+
+def _xlsb_records(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield type, start and size of each record; both numbers are written in groups of seven bits."""
+    position = 0
+    while position < len(content):
+        kind = content[position]
+        position += 1
+        if kind & 0x80 and position < len(content):
+            kind = (kind & 0x7F) | (content[position] & 0x7F) << 7
+            position += 1
+        size = 0
+        for group in range(4):
+            if position >= len(content):
+                raise ScanError("it ends in the middle")
+            byte = content[position]
+            position += 1
+            size |= (byte & 0x7F) << 7 * group
+            if not byte & 0x80:
+                break
+        if position + size > len(content):
+            raise ScanError("it ends in the middle")
+        yield kind, position, size
+        position += size
+
+
+def _xlsb_sheets(book: bytes) -> Iterator[tuple[str, str]]:
+    for kind, start, _ in _xlsb_records(book):
+        if kind == _BRT_SHEET:
+            relation, position = _wide_string(book, start + 8)
+            name, _ = _wide_string(book, position)
+            yield name, relation
+
+
+def _wide_string(content: bytes, position: int) -> tuple[str, int]:
+    length = struct.unpack_from("<I", content, position)[0]
+    if length == _NO_STRING:
+        return "", position + 4
+    end = position + 4 + 2 * length
+    return content[position + 4 : end].decode("utf-16-le"), end
+
+
+# --- xls
+
+
+def scan_xls(stream: BinaryIO, index: int) -> Prescan:
+    """Look through one sheet of an ``.xls``, by its number among all sheets of the workbook (from 0).
+
+    Raises:
+        ScanError, struct.error, OSError, ValueError: The file is not as it should be.
+    """
+    stream.seek(0)
+    book = workbook_stream(stream.read())
+    starts = [
+        struct.unpack_from("<I", book, start)[0] for kind, start, _ in _biff_records(book, 0) if kind == _BOUNDSHEET
+    ]
+    errors: Errors = {}
+    for kind, start, size in _biff_records(book, starts[index]):
+        code = _biff_error(kind, book[start : start + size])
+        if code is not None:
+            row, column = struct.unpack_from("<HH", book, start)
+            errors.setdefault(row + 1, {})[column] = _error_text(code)
+    return Prescan(errors)
+
+
+def _biff_error(kind: int, record: bytes) -> int | None:
+    """Return the error code of a cell record, None when it is no error ([MS-XLS] 2.4.24 BoolErr, 2.4.127 Formula)."""
+    if kind == _BOOLERR:
+        _, _, _, code, is_error = struct.unpack_from("<HHHBB", record)
+        return int(code) if is_error else None
+    if kind == _FORMULA:
+        _, _, _, result, _, code, _, mark = struct.unpack_from("<HHHBBB3sH", record)
+        return int(code) if mark == _NO_NUMBER and result == _RESULT_IS_ERROR else None
+    return None
+
+
+def _biff_records(book: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Yield type, start and size of the records of one substream; charts inside a sheet are substreams of their own."""
+    depth = 0
+    while position + 4 <= len(book):
+        kind, size = struct.unpack_from("<HH", book, position)
+        start = position + 4
+        if start + size > len(book):
+            raise ScanError("it ends in the middle")
+        if kind in _BIFF_SUBSTREAM_START:
+            depth += 1
+        elif kind == _EOF:
+            depth -= 1
+            if depth <= 0:
+                return
+        elif depth == 1:
+            yield kind, start, size
+        position = start + size
+
+
+def workbook_stream(content: bytes) -> bytes:
+    """Take the stream ``Workbook`` (``Book`` in older files) out of a compound file.
+
+    Raises:
+        ScanError, struct.error: The file is not as it should be.
+    """
+    shift, small_shift = struct.unpack_from("<HH", content, 30)
+    if shift not in _SECTOR_SHIFTS or small_shift != _SMALL_SECTOR_SHIFT:
+        raise ScanError("its sectors have an impossible size")
+    small_size = 1 << small_shift
+    sectors = _Sectors(content, 1 << shift)
+    directory = sectors.chain(struct.unpack_from("<I", content, 48)[0])
+    root_start = root_size = 0
+    for position in range(0, len(directory) - 127, 128):
+        name_size, kind = struct.unpack_from("<HB", directory, position + 64)
+        name = directory[position : position + max(0, name_size - 2)].decode("utf-16-le", "replace")
+        start, size = struct.unpack_from("<II", directory, position + 116)
+        if kind == _ROOT:
+            root_start, root_size = start, size
+        elif kind == _STREAM and name.lower() in {"workbook", "book"}:
+            if size >= _SMALL_STREAM:
+                return sectors.chain(start)[:size]
+            small = sectors.chain(root_start)[:root_size]
+            table = sectors.chain(struct.unpack_from("<I", content, 60)[0])
+            return _follow(small, small_size, 0, struct.unpack(f"<{len(table) // 4}I", table), start)[:size]
+    raise ScanError("it holds no workbook")
+
+
+class _Sectors:
+    """The sectors of a compound file, and the table that chains them."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self._content = content
+        self._size = size
+        per_sector = size // 4
+        holders = list(struct.unpack_from("<109I", content, 76))
+        following = struct.unpack_from("<I", content, 68)[0]
+        seen: set[int] = set()
+        while following < _LAST_SECTOR and following not in seen:
+            seen.add(following)
+            *more, following = struct.unpack_from(f"<{per_sector}I", content, size + following * size)
+            holders.extend(more)
+        table: list[int] = []
+        for holder in holders:
+            if holder < _LAST_SECTOR:
+                sector = content[size + holder * size : 2 * size + holder * size]
+                table.extend(struct.unpack(f"<{len(sector) // 4}I", sector[: len(sector) // 4 * 4]))
+        self._table = tuple(table)
+
+    def chain(self, first: int) -> bytes:
+        return _follow(self._content, self._size, self._size, self._table, first)
+
+
+def _follow(content: bytes, size: int, offset: int, table: tuple[int, ...], first: int) -> bytes:
+    """Join the sectors of a chain; a chain that bites its own tail ends there."""
+    pieces = []
+    seen: set[int] = set()
+    sector = first
+    while sector < _LAST_SECTOR and sector not in seen:
+        seen.add(sector)
+        pieces.append(content[offset + sector * size : offset + (sector + 1) * size])
+        sector = table[sector] if sector < len(table) else _LAST_SECTOR
+    return b"".join(pieces)

@@ -1,0 +1,237 @@
+"""Opening a sheet, whatever it is stored in, and reading it row by row in chunks."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from bulkid.errors import SheetError
+from bulkid.model import SheetRow
+from bulkid.sheet.cells import trim
+from bulkid.sheet.csvfile import records
+from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
+from bulkid.sheet.rows import RowParser, SheetInfo, blank
+from bulkid.sheet.text import examine
+from bulkid.sheet.workbook import WORKBOOK_KINDS, open_worksheet
+
+TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
+EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+"""What can be read, in the contract's order."""
+
+_SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
+_FIRST_RECORDS = 100  # records read to find the header
+_MAX_NAMES = 5  # similar file names offered
+
+RawChunks = Callable[[int], Iterator[list[tuple[str, ...]]]]
+
+
+class Sheet:
+    """An opened sheet. Use it as a context manager, or ``close`` it.
+
+    Row numbers are those that a spreadsheet shows: the header is row 1 unless blank rows stand above it; blank rows
+    are passed over but counted; a record of a CSV counts as one row, however many lines it takes; Excel's ``sep=;``
+    line counts as none, since Excel does not show it.
+    """
+
+    def __init__(self, info: SheetInfo, raw: RawChunks, header_row: int, resources: ExitStack) -> None:
+        self.info = info
+        self._raw = raw
+        self._header_row = header_row
+        self._resources = resources
+
+    def chunks(self, size: int = 10_000) -> Iterator[list[SheetRow]]:
+        """Read all rows, from the first; call it again to read them again (one reading at a time).
+
+        Args:
+            size: Rows per chunk at most. For text, no more than a chunk is in memory.
+
+        Raises:
+            SheetError: The text cannot be split into cells from some record on (a quote that is never closed).
+        """
+        parser = RowParser(self.info)
+        count = 0
+        for chunk in self._raw(max(1, size)):
+            rows = [
+                parser.parse(number, cells)
+                for number, cells in enumerate(chunk, count + 1)
+                if number > self._header_row and not blank(cells)
+            ]
+            count += len(chunk)
+            if rows:
+                yield rows
+
+    def close(self) -> None:
+        """Give back files and memory; the sheet cannot be read any more."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_sheet(source: str | Path | BinaryIO, options: SheetOptions | None = None, *, name: str | None = None) -> Sheet:
+    """Open a sheet and find out all that must be known before its rows can be read.
+
+    Args:
+        source: A path, or bytes. Bytes need not be seekable: they are spooled first. They are CSV unless ``name``
+            has the extension of another kind.
+        options: What the user says about the sheet.
+        name: The sheet's name for people; the path by default.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read; the message says why and what to do.
+    """
+    options = options or SheetOptions()
+    with ExitStack() as resources:
+        if isinstance(source, str | Path):
+            path = Path(source)
+            label = name or str(source)
+            kind = _kind_of(path.name, label)
+            stream = resources.enter_context(_open_file(path, label))
+        else:
+            label = name or "standard input"
+            suffix = Path(label).suffix.lower().removeprefix(".")
+            kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
+            stream = resources.enter_context(_spool(source, label))
+        try:
+            opened = _open_book if kind in WORKBOOK_KINDS else _open_text
+            info, raw, header_row = opened(stream, label, kind, options, resources)
+        except OSError as error:
+            raise _unreadable(label, error) from None
+        return Sheet(info, raw, header_row, resources.pop_all())
+
+
+def _open_text(
+    stream: BinaryIO, label: str, kind: str, options: SheetOptions, _resources: ExitStack
+) -> tuple[SheetInfo, RawChunks, int]:
+    if options.sheet is not None:
+        raise SheetError(f"{label} is text and has no worksheets.", hint="Leave out --sheet.")
+    _refuse_binary(stream, label)
+    form = examine(stream, label, options, tabs=kind == "tsv")
+
+    def raw(size: int) -> Iterator[list[tuple[str, ...]]]:
+        return records(stream, label, form, size)
+
+    header_row, headers = _find_header(raw, label)
+    fields = fields_for_headers(headers, options)
+    notes = form.notes + _unused(headers, fields, options)
+    info = SheetInfo(label, "csv", "", form.encoding, form.delimiter, headers, fields, notes)
+    return info, raw, header_row
+
+
+def _open_book(
+    stream: BinaryIO, label: str, kind: str, options: SheetOptions, resources: ExitStack
+) -> tuple[SheetInfo, RawChunks, int]:
+    sheet = open_worksheet(stream, label, kind, options.sheet)
+    resources.callback(sheet.close)
+    header_row, headers = _find_header(sheet.rows, f'{label}, worksheet "{sheet.name}",')
+    fields = fields_for_headers(headers, options)
+    notes = sheet.notes + _unused(headers, fields, options)
+    return SheetInfo(label, kind, sheet.name, "", "", headers, fields, notes), sheet.rows, header_row
+
+
+def _unused(headers: tuple[str, ...], fields: tuple[str, ...], options: SheetOptions) -> tuple[str, ...]:
+    note = unused_note(headers, fields, options)
+    return (note,) if note else ()
+
+
+def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:
+    """Take the first row that is not blank; blank cells at its end are no columns."""
+    row = 0
+    for chunk in raw(_FIRST_RECORDS):
+        for cells in chunk:
+            row += 1
+            if not blank(cells):
+                headers = [trim(cell) for cell in cells]
+                while not headers[-1]:
+                    headers.pop()
+                return row, tuple(headers)
+    raise SheetError(f"{label} is empty.", hint="The first row must hold the headers, such as name, groups_to_add.")
+
+
+# --- files
+
+
+def _kind_of(file_name: str, label: str) -> str:
+    if file_name.startswith("~$"):
+        raise SheetError(
+            f"{label} is only the lock that Excel keeps beside an open file.", hint="Give the file itself."
+        )
+    suffix = Path(file_name).suffix.lower()
+    if suffix not in EXTENSIONS:
+        shown = f'The extension "{suffix}"' if suffix else "A name without an extension"
+        raise SheetError(
+            f"{label}: {shown} does not say what the file is.",
+            hint=f"A sheet ends in one of {', '.join(EXTENSIONS)}; - reads CSV from standard input.",
+        )
+    return suffix.removeprefix(".")
+
+
+def _open_file(path: Path, label: str) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise SheetError(f"{label} is a folder.", hint="Give one file in it.")
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise SheetError(f"{label} does not exist.", hint=_similar_files(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unreadable(label, error) from None
+    if os.fstat(stream.fileno()).st_size == 0:
+        stream.close()
+        raise SheetError(f"{label} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
+    return stream
+
+
+def _unreadable(label: str, error: Exception) -> SheetError:
+    if isinstance(error, PermissionError):
+        return SheetError(
+            f"{label} cannot be read: permission denied.",
+            hint="Close it in the spreadsheet program if it is open there, or ask for the right to read it.",
+        )
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return SheetError(f"{label} cannot be read: {reason}.", hint="Check the name, or copy the file to this machine.")
+
+
+def _similar_files(path: Path) -> str:
+    from difflib import get_close_matches
+
+    folder = path.parent
+    try:
+        names = [each.name for each in folder.iterdir() if each.suffix.lower() in EXTENSIONS]
+    except OSError:
+        return f"There is no folder {folder} either: check the path."
+    close = get_close_matches(path.name, names, n=_MAX_NAMES, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(str(folder / each) for each in close)}?"
+    return f"Check the name; the folder is {folder.resolve()}."
+
+
+def _spool(source: BinaryIO, label: str) -> BinaryIO:
+    spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY)  # noqa: SIM115 - the caller's stack closes it
+    try:
+        shutil.copyfileobj(source, spool)
+    except (OSError, ValueError) as error:  # ValueError: standard input is closed
+        spool.close()
+        raise _unreadable(label, error) from None
+    except BaseException:
+        spool.close()
+        raise
+    return cast("BinaryIO", spool)  # it has every method of one since Python 3.11, only not the type
+
+
+def _refuse_binary(stream: BinaryIO, label: str) -> None:
+    stream.seek(0)
+    head = stream.read(8)
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise SheetError(
+            f"{label} is a spreadsheet, not text.",
+            hint="Give it its own extension (.xlsx, .ods, .xls), or save it as CSV.",
+        )

@@ -1,0 +1,263 @@
+"""Rows to wishes: what one row asks for, or everything that is wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bulkid.model import EVERYONE, Fault, RowWish, SheetRow
+from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
+from bulkid.sheet.headers import FIELDS, column_label
+
+_CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few dozen, an adversary's must not pile up
+
+
+@dataclass(frozen=True, slots=True)
+class SheetInfo:
+    """What is known of a sheet besides its rows; enough to parse its journaled rows again.
+
+    Args:
+        source: The sheet's name for people.
+        kind: ``csv`` (any text), ``xlsx``, ``xlsm``, ``xlsb``, ``xls`` or ``ods``.
+        sheet: The worksheet's name; ``""`` for text.
+        encoding: The text's encoding; ``""`` for spreadsheets.
+        delimiter: One character; ``""`` for spreadsheets.
+        headers: The header cells as the sheet has them, trimmed.
+        fields: The field of each header; ``""`` for a column that is not used.
+        notes: Sentences that the user should see once.
+    """
+
+    source: str
+    kind: str
+    sheet: str
+    encoding: str
+    delimiter: str
+    headers: tuple[str, ...]
+    fields: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def columns(self) -> dict[str, str]:
+        """Map each field that the sheet has to its header."""
+        return {name: header for name, header in zip(self.fields, self.headers, strict=True) if name}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a journal; ``from_json`` takes them back."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            "sheet": self.sheet,
+            "encoding": self.encoding,
+            "delimiter": self.delimiter,
+            "headers": list(self.headers),
+            "fields": list(self.fields),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SheetInfo":
+        """Take back what ``to_json`` gave."""
+        return cls(
+            source=str(values["source"]),
+            kind=str(values["kind"]),
+            sheet=str(values["sheet"]),
+            encoding=str(values["encoding"]),
+            delimiter=str(values["delimiter"]),
+            headers=tuple(values["headers"]),
+            fields=tuple(values["fields"]),
+            notes=tuple(values["notes"]),
+        )
+
+
+def blank(cells: Sequence[str]) -> bool:
+    """Whether a row holds nothing at all."""
+    return not any(cells) or not any(map(trim, cells))
+
+
+class RowParser:
+    """Turns cells into wishes and faults, by the headers of one sheet. Cheap to make; keeps a small cache.
+
+    Args:
+        info: The sheet that the rows are of; only its headers and fields matter.
+    """
+
+    def __init__(self, info: SheetInfo) -> None:
+        self._headers = info.headers
+        self._width = len(info.headers)
+        at = {name: index for index, name in enumerate(info.fields) if name}
+        (
+            self._id,
+            self._name,
+            self._display_name,
+            self._add,
+            self._remove,
+            self._exact,
+            self._partition,
+        ) = (at.get(name, -1) for name in FIELDS)
+        self._lists: dict[str, ListCell] = {}
+
+    def parse(self, row: int, cells: Sequence[str]) -> SheetRow:
+        """Read one row; never raises, whatever the cells hold.
+
+        Args:
+            row: The row's number as a spreadsheet shows it.
+            cells: The cells as they came in; missing ones count as blank.
+
+        Returns:
+            The row with its wish, or with all of its faults. Its ``cells`` are padded to the headers, and longer than
+            them only when a surplus cell holds something: what came in is kept, so that it parses the same again.
+        """
+        faults: list[Fault] = []
+        fitted = self._fit(row, cells, faults)
+        account_id = self._text(row, fitted, self._id, faults)
+        name = self._text(row, fitted, self._name, faults)
+        partition = self._text(row, fitted, self._partition, faults)
+        display_name = self._display(row, fitted, faults)
+        add = self._list(row, fitted, self._add, faults)
+        remove = self._list(row, fitted, self._remove, faults)
+        exact = self._list(row, fitted, self._exact, faults)
+        if fitted == self._headers:
+            faults = [Fault(row, "", "", "header_again", "The row repeats the header: remove it.")]
+        elif not (account_id or name):
+            faults.append(self._no_account(row))
+        elif account_id in {".", ".."}:
+            faults.append(
+                self._fault(row, fitted, self._id, "bad_id", "This is no id: enter the account's id or name.")
+            )
+        if add is not EMPTY_LIST or remove is not EMPTY_LIST:
+            self._check_changes(row, fitted, add, remove, faults)
+            if exact is not EMPTY_LIST:
+                faults.append(self._exact_and_changes(row, fitted))
+        if faults:
+            return SheetRow(row, fitted, None, tuple(faults))
+        wanted = None if exact is EMPTY_LIST else exact.items
+        return SheetRow(
+            row, fitted, RowWish(row, account_id, name, display_name, add.items, remove.items, wanted, partition)
+        )
+
+    def _fit(self, row: int, cells: Sequence[str], faults: list[Fault]) -> tuple[str, ...]:
+        fitted = tuple(cells)
+        if len(fitted) == self._width:
+            return fitted
+        if len(fitted) < self._width:
+            return fitted + ("",) * (self._width - len(fitted))
+        surplus = [index for index in range(self._width, len(fitted)) if trim(fitted[index])]
+        if not surplus:
+            return fitted[: self._width]
+        faults.append(
+            Fault(
+                row,
+                "",
+                fitted[surplus[0]],
+                "surplus_cells",
+                f"The row has {surplus[-1] + 1} cells, but the header only {self._width}: put a cell that holds the "
+                "delimiter in double quotes, or remove what is too much.",
+            )
+        )
+        return fitted[: surplus[-1] + 1]
+
+    def _text(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> str:
+        if column < 0:
+            return ""
+        text = trim(cells[column])
+        if not text:
+            return ""
+        problem = text_problem(text)
+        if is_clear(text):
+            problem = Problem("clear_not_allowed", f"{CLEAR} works for display_name and groups only: enter a value.")
+        if problem is not None:
+            faults.append(self._fault(row, cells, column, problem.code, problem.message))
+        return text
+
+    def _display(self, row: int, cells: tuple[str, ...], faults: list[Fault]) -> str | None:
+        column = self._display_name
+        if column < 0:
+            return None
+        text = trim(cells[column])
+        if not text:
+            return None
+        if is_clear(text):
+            return ""
+        problem = text_problem(text)
+        if problem is not None:
+            faults.append(self._fault(row, cells, column, problem.code, problem.message))
+        return text
+
+    def _list(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> ListCell:
+        if column < 0:
+            return EMPTY_LIST
+        cell = cells[column]
+        if not cell:
+            return EMPTY_LIST
+        parsed = self._lists.get(cell)
+        if parsed is None:
+            parsed = parse_list(cell)
+            if len(self._lists) >= _CACHED_LISTS:
+                self._lists.clear()
+            self._lists[cell] = parsed
+        if parsed.problems:
+            faults.extend(self._fault(row, cells, column, each.code, each.message) for each in parsed.problems)
+        return parsed
+
+    def _check_changes(
+        self, row: int, cells: tuple[str, ...], add: ListCell, remove: ListCell, faults: list[Fault]
+    ) -> None:
+        for column, parsed in ((self._add, add), (self._remove, remove)):
+            if parsed.clear:
+                faults.append(
+                    self._fault(
+                        row,
+                        cells,
+                        column,
+                        "clear_not_allowed",
+                        f'{CLEAR} does not work here: to take the account out of all groups, put {CLEAR} in a "groups" '
+                        "column.",
+                    )
+                )
+        if remove.names_everyone:
+            faults.append(
+                self._fault(
+                    row,
+                    cells,
+                    self._remove,
+                    "everyone_cannot_be_removed",
+                    f'Every account belongs to "{EVERYONE}" and stays in it: take it out of the list.',
+                )
+            )
+        if not add.keys.isdisjoint(remove.keys):
+            both = ", ".join(f'"{item}"' for item in add.items if item.casefold() in remove.keys)
+            faults.append(
+                self._fault(
+                    row,
+                    cells,
+                    self._remove,
+                    "group_added_and_removed",
+                    f"The row both adds and removes {both}: decide for one of the two.",
+                )
+            )
+
+    def _exact_and_changes(self, row: int, cells: tuple[str, ...]) -> Fault:
+        others = [
+            column_label(self._headers, column)
+            for column in (self._add, self._remove)
+            if column >= 0 and trim(cells[column])
+        ]
+        return self._fault(
+            row,
+            cells,
+            self._exact,
+            "groups_and_changes",
+            f"{column_label(self._headers, self._exact)} says which groups exactly, so {' and '.join(others)} must be "
+            "blank in this row: keep one or the other.",
+        )
+
+    def _no_account(self, row: int) -> Fault:
+        columns = [column_label(self._headers, column) for column in (self._id, self._name) if column >= 0]
+        return Fault(
+            row,
+            "",
+            "",
+            "no_account",
+            f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row.",
+        )
+
+    def _fault(self, row: int, cells: tuple[str, ...], column: int, code: str, message: str) -> Fault:
+        return Fault(row, self._headers[column], cells[column], code, message)

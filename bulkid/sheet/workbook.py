@@ -1,0 +1,290 @@
+"""Spreadsheets: worksheets to rows of texts, as people see them, by calamine.
+
+calamine is asked directly, not through ``pandas.read_excel``: that builds lists of the whole sheet and a frame on top
+of them (198 MB for 100,000 rows against 48 MB), and nothing here needs a frame. Rows are handed out in chunks of the
+same form as those of a text, so that everything after is one way for all formats.
+"""
+
+import datetime as dt
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from xml.parsers.expat import ExpatError
+
+from bulkid.errors import SheetError
+from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
+from bulkid.sheet.prescan import MAX_AREA, ScanError, part_names, scan_ods, scan_xlsx
+from bulkid.sheet.prescan_binary import scan_xls, scan_xlsb
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet, CalamineWorkbook
+
+ZIP_KINDS = frozenset({"xlsx", "xlsm", "xlsb", "ods"})
+WORKBOOK_KINDS = ZIP_KINDS | {"xls"}
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+
+_MAIN_PARTS = {"xl/workbook.xml": "xlsx", "xl/workbook.bin": "xlsb", "content.xml": "ods"}
+
+_MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
+_SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
+_ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
+_MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 100
+
+CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.timedelta
+"""What calamine gives for a cell; a blank one is ``""``."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Worksheet:
+    """One worksheet, opened.
+
+    Args:
+        name: Its name.
+        rows: Starts reading: takes rows per chunk, yields chunks of rows, from row 1 on, blank ones too.
+        notes: Sentences for the user.
+        close: Gives back what is held.
+    """
+
+    name: str
+    rows: Callable[[int], Iterator[list[tuple[str, ...]]]]
+    notes: tuple[str, ...]
+    close: Callable[[], None]
+
+
+def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Worksheet:
+    """Open one worksheet of a workbook.
+
+    Args:
+        stream: Seekable bytes; read to memory by calamine, may be closed afterwards.
+        source: The sheet's name for messages.
+        kind: The extension without its dot.
+        wanted: The worksheet's name; None takes the first visible one.
+
+    Raises:
+        SheetError: The content is not what the extension says, is protected by a password, would unpack to an absurd
+            size, cannot be read, or has no such worksheet.
+    """
+    _check_content(stream, source, kind)
+    book = _load(stream, source)
+    name, notes = _choose(book, source, wanted)
+    errors = _prescan(stream, source, kind, name, book.sheet_names.index(name))
+    sheet = guarded(source, lambda: book.get_sheet_by_name(name))
+
+    def rows(size: int) -> Iterator[list[tuple[str, ...]]]:
+        return _rows(sheet, source, size, errors)
+
+    return Worksheet(name, rows, notes + _merged_note(sheet), book.close)
+
+
+def cell_text(value: CellValue) -> str:
+    """Write a value as a spreadsheet shows it: 88 for 88.0, TRUE, 2026-01-31 (number formats are not known).
+
+    A number of more than 15 digits has lost some in the spreadsheet already. It is written as Excel shows it,
+    ``1.2345678901234568E+16``, which no field takes, so that its row is called invalid and no wrong id is sent.
+    """
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return _number_text(value)
+    if isinstance(value, dt.datetime):
+        day, time = value.date().isoformat(), value.time()
+        return day if time == dt.time() else f"{day} {time.isoformat()}"
+    if isinstance(value, dt.timedelta):
+        seconds = int(value.total_seconds())
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return str(value)  # texts, and dates and times in ISO form
+
+
+def _number_text(value: float) -> str:
+    if value != value or value in {float("inf"), float("-inf")}:  # noqa: PLR0124 - a number unlike itself is NaN
+        return "#NUM!"
+    if abs(value) >= MAX_EXACT_NUMBER:
+        digits, exponent = f"{float(value):.16E}".split("E")
+        return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
+    return str(int(value)) if value == int(value) else f"{value:.15g}"
+
+
+def guarded(source: str, call: Callable[[], _T]) -> _T:
+    """Call into calamine; whatever goes wrong there becomes a SheetError.
+
+    Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``.
+    """
+    try:
+        return call()
+    except MemoryError:
+        raise SheetError(f"{source} does not fit into memory.", hint="Save the sheet as CSV.") from None
+    except BaseException as error:
+        kind = type(error).__name__
+        if kind == "PasswordError":
+            raise _protected(source) from None
+        if isinstance(error, Exception) or kind == "PanicException":
+            raise SheetError(
+                f"{source} cannot be read: {error}.",
+                hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
+            ) from None
+        raise
+
+
+def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
+    stream.seek(0)
+    head = stream.read(512)
+    if not head.strip(b"\0"):
+        raise SheetError(f"{source} is empty.", hint="Save the spreadsheet again.")
+    if head.startswith(_OLE_MAGIC) and kind in ZIP_KINDS:
+        stream.seek(0)
+        if _ENCRYPTED_PACKAGE in stream.read(8 << 20):
+            raise _protected(source)
+        raise SheetError(f"{source} is not .{kind}, but of the old Excel format.", hint="Rename it to .xls.")
+    if head.startswith(_ZIP_MAGIC) and kind == "xls":
+        raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
+    if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
+        raise SheetError(
+            f"{source} is not a spreadsheet, whatever its name says{_what_instead(head)}.",
+            hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
+        )
+    if kind in ZIP_KINDS:
+        _check_archive(stream, source, kind)
+
+
+def _what_instead(head: bytes) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<table")):
+        return " (it is a web page)"
+    return " (it is text)" if head.isascii() and b"\0" not in head else ""
+
+
+def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
+    """Refuse archives of another format, and those that declare an absurd size, before anything is unpacked."""
+    try:
+        stream.seek(0)
+        with zipfile.ZipFile(stream) as archive:
+            parts = archive.infolist()
+            names = part_names(archive)
+    except (zipfile.BadZipFile, *_ARCHIVE_ERRORS):
+        raise _damaged(source, "its end is missing, or its parts do not fit together") from None
+    actual = next((name for part, name in _MAIN_PARTS.items() if part in names), "")
+    if actual not in {kind, kind.replace("xlsm", "xlsx")}:
+        raise SheetError(
+            f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
+            hint=f"Rename it to .{actual}." if actual else "Save the sheet as .xlsx or as CSV.",
+        )
+    unpacked = sum(part.file_size for part in parts)
+    packed = max(1, sum(part.compress_size for part in parts))
+    if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
+        raise SheetError(
+            f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
+            hint="Save the rows that you need as CSV.",
+        )
+
+
+def _damaged(source: str, why: str) -> SheetError:
+    return SheetError(
+        f"{source} is damaged: {why}.",
+        hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
+    )
+
+
+def _protected(source: str) -> SheetError:
+    return SheetError(
+        f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
+    )
+
+
+def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
+    from python_calamine import CalamineWorkbook
+
+    stream.seek(0)
+    content = io.BytesIO(stream.read())
+    return guarded(source, lambda: CalamineWorkbook.from_filelike(content))
+
+
+def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
+    sheets = [each for each in guarded(source, lambda: book.sheets_metadata) if each.typ == SheetTypeEnum.WorkSheet]
+    names = [each.name for each in sheets]
+    if not names:
+        raise SheetError(f"{source} has no worksheet.", hint="Put the rows on a worksheet.")
+    if wanted is None:
+        visible = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
+        if len(visible) == 1:
+            return visible[0], ()
+        note = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
+        return visible[0], (note,)
+    for same in (lambda name: name == wanted, lambda name: trim(name).casefold() == trim(wanted).casefold()):
+        if found := [name for name in names if same(name)]:
+            return found[0], ()
+    raise SheetError(f'{source} has no worksheet "{wanted}".', hint=f"It has {_listed(names)}: give one to --sheet.")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
+    merged = sheet.merged_cell_ranges or []
+    if not merged:
+        return ()
+    return ("The worksheet has merged cells: only the first cell of each holds its value, the others count as blank.",)
+
+
+def _prescan(stream: BinaryIO, source: str, kind: str, name: str, index: int) -> Mapping[int, Mapping[int, str]]:
+    """Find the error cells, and refuse a worksheet that calamine could not lay out.
+
+    A file that is not understood here is refused too, even where calamine reads it: its error cells would pass for
+    blank ones.
+    """
+    try:
+        if kind == "xls":
+            found = scan_xls(stream, index)
+        else:
+            found = {"xlsb": scan_xlsb, "ods": scan_ods}.get(kind, scan_xlsx)(stream, name)
+    except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
+        raise _damaged(source, str(error)) from None
+    if found.area > MAX_AREA:
+        raise SheetError(
+            f"{source}: the cells of the worksheet spread over {found.area:,} places, more than {MAX_AREA:,}.",
+            hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
+        )
+    return found.errors
+
+
+def _rows(
+    sheet: "CalamineSheet", source: str, size: int, errors: Mapping[int, Mapping[int, str]]
+) -> Iterator[list[tuple[str, ...]]]:
+    """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
+    start = sheet.start[1] if sheet.start else 0
+    first = min([start, *(column for cells in errors.values() for column in cells)])
+    margin = ("",) * (start - first)
+    rows = guarded(source, lambda: iter(sheet.iter_rows()))
+    row = 0
+    while chunk := guarded(source, lambda: list(islice(rows, size))):
+        texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
+        if errors:
+            texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
+        row += len(chunk)
+        yield texts
+    last = max(errors, default=0)
+    while row < last:  # rows of nothing but formulas without a value, which calamine does not count
+        end = min(last, row + size)
+        yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
+        row = end
+
+
+def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first: int) -> tuple[str, ...]:
+    if not errors:
+        return cells
+    mended = list(cells) + [""] * (max(errors) - first + 1 - len(cells))
+    for column, text in errors.items():
+        mended[column - first] = text
+    return tuple(mended)

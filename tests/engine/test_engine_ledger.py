@@ -1,0 +1,14 @@
+"""The ledger in memory does what every ledger must."""
+
+import pytest
+
+from bulkid.engine import MemoryLedger
+from tests.fake_clock import FakeClock
+from tests.ledger_scenarios import SCENARIOS, Scenario
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_the_ledger_in_memory_passes_every_scenario(scenario: Scenario) -> None:
+    clock = FakeClock()
+    ledger = MemoryLedger(clock)
+    await scenario(lambda: ledger, clock)
