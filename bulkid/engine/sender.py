@@ -119,7 +119,7 @@ class Sender:
 
         Args:
             method: Of the request.
-            wanted: Whether there still is a request to send.
+            wanted: Whether the request is still to be sent.
 
         Returns:
             The pass, or None when the request is no longer wanted.
@@ -158,7 +158,6 @@ class Sender:
             finally:
                 if probing:
                     self._gate.leave(method)
-        self._quota.trim(method)
         return None
 
     def _pass(self, method: str, *, probing: bool) -> Pass | None:

@@ -137,6 +137,19 @@ async def test_retry_after_in_a_late_reply_is_obeyed_and_does_not_double_the_wai
     assert gate.opens_in() == pytest.approx(0.5 if when == "closed" else 0.25)
 
 
+async def test_a_late_retry_after_holds_also_when_the_probe_is_refused_without_one() -> None:
+    clock = FakeClock()
+    gate = Gate(clock, Chance(0.5))
+    first, late = gate.depart(), gate.depart()
+    gate.arrive(first, THROTTLED)
+    await gate.approach("PUT")
+    ticket = gate.depart()
+    gate.leave("PUT")
+    gate.arrive(late, Reply(ReplyKind.THROTTLED, 429, retry_after=30.0))
+    gate.arrive(ticket, THROTTLED)
+    assert gate.opens_in() == pytest.approx(30.13)
+
+
 async def test_exactly_one_request_probes_and_a_probe_that_comes_to_nothing_lets_another_probe() -> None:
     clock = FakeClock()
     gate = closed_gate(clock, THROTTLED)
@@ -201,6 +214,17 @@ async def test_a_server_never_reached_ends_it_sooner() -> None:
     with pytest.raises(ConnectionFailedError, match="cannot be reached: connection refused"):
         await keep_probing(gate, NO_CONNECTION)
     assert clock.elapsed == pytest.approx(15)
+
+
+async def test_it_looks_once_more_before_it_gives_up() -> None:
+    clock = FakeClock()
+    gate = Gate(clock, Chance(0.999))
+    gate.arrive(gate.depart(), NO_CONNECTION)
+    while clock.elapsed < 7.4:
+        await probe(gate, NO_CONNECTION)
+    await probe(gate, OK)  # the next wait would end after the limit
+    assert clock.elapsed == pytest.approx(15)
+    assert gate.open
 
 
 async def test_requests_that_vanish_before_any_answer_end_it_sooner_too() -> None:

@@ -161,9 +161,10 @@ def test_causes_and_notes_of_an_exception_are_cleaned_too() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_libraries_speak_through_the_same_way_out(form: logs.LogFormat) -> None:
+def test_libraries_speak_through_the_same_way_out(form: logs.LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = start(form)
     logging.getLogger("aiohttp.client").warning("sent %s", "Authorization: Bearer abc.def")
+    monkeypatch.setattr(logging.getLogger("aiohttp.client"), "level", logging.DEBUG)
     logging.getLogger("aiohttp.client").info("not at warning level")
     text = stream.getvalue()
     assert text.count("library.message") == 1
