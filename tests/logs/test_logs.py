@@ -333,15 +333,16 @@ def logged(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
             yield node.lineno, {"exception": "error"}.get(node.func.attr, node.func.attr), first.value
 
 
-def test_every_event_that_is_logged_is_listed_with_its_level() -> None:
+def test_the_list_of_events_and_what_is_logged_are_the_same() -> None:
     root = Path(bulkid.__file__).parent
-    strays = [
-        f"{path.relative_to(root)}:{line}: {level} {name}"
+    found = [
+        (f"{path.relative_to(root)}:{line}", level, name)
         for path in sorted(root.rglob("*.py"))
         for line, level, name in logged(ast.parse(path.read_text(encoding="utf-8")))
-        if logs.EVENTS.get(name) != level
     ]
-    assert strays == []
+    assert [stray for stray in found if logs.EVENTS.get(stray[2]) != stray[1]] == []
+    own = {"library.message", "log.unprintable"}  # made by the logs themselves, as the tests above show
+    assert set(logs.EVENTS) == own | {name for _, _, name in found}
 
 
 def test_event_names_are_dotted_words_and_levels_are_levels() -> None:
