@@ -1,8 +1,6 @@
 """The only source of time in bulkid, so that tests run on a fake clock and never wait."""
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -25,13 +23,20 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class SystemClock:
     """The machine's own clock."""
 
-    now: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    def now(self) -> float:
+        """Seconds since the Unix epoch, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        await anyio.sleep(seconds)
 
 
 def iso_utc(epoch_s: float) -> str:

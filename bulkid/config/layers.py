@@ -17,6 +17,7 @@ from bulkid.errors import UsageError
 
 FILE_NAME = "bulkid.toml"
 
+_PREFIX = "BULKID_"
 _LONGEST_SECRET_FILE = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
 _SECRET_FILES = {"client_secret": "client_secret_file", "access_token": "access_token_file"}
 _SETTLED_TOGETHER = {*_SECRET_FILES, *_SECRET_FILES.values()}
@@ -59,7 +60,7 @@ def load_settings(
             taken only as ``Secret``, which no command line makes: a program may hand them over, an option may not.
         environ: The environment, ``os.environ`` or a stand-in; an empty variable is one that is not set.
         job: The settings of a job file.
-        profile: The profile that the command line named; the others places may name one too.
+        profile: The profile that the command line named; other places may name one too.
         cwd: Working directory: relative paths start here, and the first bulkid.toml is looked for here.
         config_dir: Where the user's bulkid.toml lies; by default where the platform keeps configuration.
         offline: Leave the connection alone (its secrets unread, its values unchecked), for commands that have none.
@@ -92,9 +93,9 @@ def load_settings(
 
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     """The ``BULKID_`` variables that no setting reads, each with the names it may have been meant for."""
-    known = {line.env for line in SETTINGS}
-    names = (name for name in sorted(environ) if name.upper().startswith("BULKID_") and name.upper() not in known)
-    return {name: _near(name.upper(), known) for name in names}
+    known = {line.env.removeprefix(_PREFIX): line.env for line in SETTINGS}
+    rest = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environ) if name.upper().startswith(_PREFIX)}
+    return {name: tuple(known[near] for near in _near(word, known)) for name, word in rest.items() if word not in known}
 
 
 def _near(word: str, known: Iterable[str]) -> tuple[str, ...]:

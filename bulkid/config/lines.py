@@ -27,7 +27,7 @@ class Setting:
     group: str  # one of GROUPS
     help: str  # what it does; no full stop
     allowed: str  # what may be given; also the end of the error message
-    default: Any
+    default: Any  # the value itself, or the function that makes it
     default_text: str  # the default, for a person; "" when there is none
     secret: bool  # its value is never shown, and never in a file that bulkid reads settings from
     in_profile: bool  # False for the name of the profile itself

@@ -156,7 +156,7 @@ def integer(low: int, high: int) -> Parse:
         else:
             _fail(raw, "is not a whole number")
         if not low <= value <= high:
-            raise BadValueError("is out of range", show(raw))
+            _fail(raw, "is out of range")
         return value
 
     return parse
@@ -173,7 +173,7 @@ def number(low: float, high: float) -> Parse:
         else:
             _fail(raw, "is not a number")
         if not low <= value <= high:  # not-a-number fails here too
-            raise BadValueError("is out of range", show(raw))
+            _fail(raw, "is out of range")
         return float(value)
 
     return parse
@@ -203,17 +203,17 @@ def path(raw: object) -> Path:
 def url(raw: object) -> str:
     """An http(s) address. What it stands for, and what it lacks, is the identity room's to say."""
     value = raw.strip() if isinstance(raw, str) else raw
-    shown = "the address" if isinstance(value, str) and "@" in value else show(raw)  # a password may stand before the @
+    # what stands before an @ may be a password, which may hold any character unquoted, so all of it is refused unshown
+    if isinstance(value, str) and "@" in value:
+        raise BadValueError("holds an @: an address must not hold a user name or password", "the address")
     if not isinstance(value, str) or not value or _UNPRINTABLE.search(value) or " " in value:
-        raise BadValueError("is not an address", shown)
+        _fail(raw, "is not an address")
     scheme, separator, rest = value.partition("://")
     if not separator or scheme.lower() not in {"http", "https"}:
-        raise BadValueError("does not begin with https:// (or http://)", shown)
+        _fail(raw, "does not begin with https:// (or http://)")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        raise BadValueError("holds a user name or password, which an address must not", shown)
     if not authority.strip(":."):
-        raise BadValueError("names no host", shown)
+        _fail(raw, "names no host")
     return value
 
 
@@ -224,7 +224,7 @@ def encoding(raw: object) -> str:
         _fail(raw, "is no text encoding that is known here")
     try:
         # bytes.decode refuses codecs that are no text encodings (hex, zlib), in words of its own: LookupError
-        b"".decode(name)
+        b" ".decode(name, "ignore")
         return codecs.lookup(name).name
     except (LookupError, ValueError):
         _fail(raw, "is no text encoding that is known here")
@@ -308,7 +308,7 @@ def quota(raw: object) -> tuple[QuotaRule, ...]:
         return ()
     rules = [_quota_rule(item) for item in items]
     if len({rule.method for rule in rules}) < len(rules):
-        raise BadValueError("has two rules for one method", show(raw))
+        _fail(raw, "has two rules for one method")
     return tuple(rules)
 
 

@@ -48,6 +48,7 @@ class Gate:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.open = True
+        self.answered = False  # the server has answered something, ever
         self._clock = clock
         self._random = random
         self._outage_limit_s = outage_limit_s
@@ -60,7 +61,6 @@ class Gate:
         self._not_before = 0.0  # the latest that any Retry-After said
         self._claims: set[str] = set()  # methods of which one request is about to probe
         self._probing = False  # the probe is under way
-        self._answered = False  # the server has answered something, ever
         self._away_since: float | None = None  # since when there was nothing but 503 and no connection
         self._words = ""  # of the last such reply
         self._first_left_at: float | None = None
@@ -143,6 +143,10 @@ class Gate:
         elif self._not_before > (now if self.open else self._until):
             self._close(self._not_before)
 
+    def unreachable(self) -> ConnectionFailedError:
+        """What to raise when a request ran out of attempts and the server has never answered: that's not its fault."""
+        return self._give_up(self._clock.monotonic())
+
     def opens_in(self) -> float | None:
         """Seconds until the next probe may leave; None while the gate is open."""
         return None if self.open else max(0.0, self._until - self._clock.monotonic())
@@ -181,12 +185,12 @@ class Gate:
     def _gives_up_at(self) -> float:
         if self._away_since is None:
             return float("inf")
-        return self._away_since + (self._outage_limit_s if self._answered else self._first_contact_limit_s)
+        return self._away_since + (self._outage_limit_s if self.answered else self._first_contact_limit_s)
 
     def _note_contact(self, reply: Reply, now: float) -> None:
         if reply.kind not in _SILENT:
-            self._answered = True
-        elif reply.kind is ReplyKind.LOST and not self._answered and self._first_left_at is not None:
+            self.answered = True
+        elif reply.kind is ReplyKind.LOST and not self.answered and self._first_left_at is not None:
             self._lost += 1
             self._words = reply.error or reply.error_code or reply.kind.value
             if self._lost >= _LOST_AT_FIRST and now - self._first_left_at >= self._first_contact_limit_s:
@@ -200,7 +204,7 @@ class Gate:
         return self._away_too_long()
 
     def _away_too_long(self) -> ConnectionFailedError:
-        if not self._answered:
+        if not self.answered:
             return ConnectionFailedError(
                 f"The server cannot be reached: {self._words}",
                 hint="Check the address, the proxy and the network, and that the server is up.",

@@ -3,9 +3,11 @@
 import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import anyio
+from anyio.abc import TaskGroup
 
 from bulkid.clock import Clock
 from bulkid.engine.alarm import Alarm
@@ -20,14 +22,18 @@ _MAX_DELAYED: Final = 1024  # tasks that wait to be tried again, beyond which no
 
 
 class _Lane:
-    """The tasks of one method that are ready to be sent; each has its own quota, so none waits for another."""
+    """The tasks of one method that are ready to be sent, with their own workers: none waits for another's quota.
 
-    __slots__ = ("method", "ready", "suitors")
+    All lanes together keep the one concurrency; a parked worker costs nothing.
+    """
 
-    def __init__(self, method: str) -> None:
+    __slots__ = ("method", "ready", "suitors", "work")
+
+    def __init__(self, method: str, clock: Clock) -> None:
         self.method = method
         self.ready: deque[Job] = deque()
-        self.suitors = 0  # workers that wait to be let through with one of these; never more than there are tasks
+        self.suitors = 0  # workers that wait to be let through with one of these: one task is kept for each
+        self.work = Alarm(clock)  # rung when there may be something to do, or nothing more
 
 
 class Pool:
@@ -72,14 +78,14 @@ class Pool:
         self._unsettled = 0  # taken from the source and not settled yet
         self._exhausted = False  # the source has no more
         self._draining = False  # nothing new is sent
-        self._drain_begun = anyio.Event()
         self._error: Exception | None = None
-        self._work = Alarm(clock)  # rung when there may be something to do, or nothing more
+        self._over = anyio.Event()  # nothing more to take: all is settled, or nothing new is to be sent
         self._hunger = Alarm(clock)  # rung when few tasks are ready
         self._due = Alarm(clock)  # rung when a task is delayed
         self._parked: set[anyio.CancelScope] = set()  # suitors, so that a stop ends their waits
         self._feeding = anyio.CancelScope()
         self._working = anyio.CancelScope()
+        self._crew: TaskGroup | None = None
 
     async def run(self, source: AsyncIterator[Sequence[Task]]) -> None:
         """Settle every task of the source, or stop early.
@@ -95,9 +101,8 @@ class Pool:
             helpers.start_soon(self._watch_abort)
             helpers.start_soon(self._watch_grace)
             with self._working:
-                async with anyio.create_task_group() as workers:
-                    for _ in range(self._workers):
-                        workers.start_soon(self._guarded, self._worker)
+                async with anyio.create_task_group() as self._crew:
+                    await self._over.wait()
             helpers.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
@@ -110,26 +115,39 @@ class Pool:
 
     # --- workers
 
-    async def _worker(self) -> None:
-        while True:
-            taken = self._take() or await self._find()
-            if taken is None:
-                return
+    async def _worker(self, lane: _Lane) -> None:
+        while (taken := self._take(lane) or await self._find(lane)) is not None:
             job, granted = taken
             self._follow(job, await self._sender.exchange(job, granted))
 
-    @property
-    def _over(self) -> bool:
-        return self._draining or self._stop.requested or (self._exhausted and not self._unsettled)
-
-    def _take(self) -> tuple[Job, Pass] | None:
-        """The next task and the right to send it, if both are at hand."""
-        if self._draining or self._stop.requested:
+    def _take(self, lane: _Lane) -> tuple[Job, Pass] | None:
+        """The next task and the right to send it, if both are at hand, and nobody waits to send it."""
+        if len(lane.ready) <= lane.suitors or self._stopping:
             return None
-        for lane in self._lanes.values():
-            if lane.ready and (granted := self._sender.try_pass(lane.method)) is not None:
+        granted = self._sender.try_pass(lane.method)
+        return None if granted is None else (self._pop(lane), granted)
+
+    async def _find(self, lane: _Lane) -> tuple[Job, Pass] | None:
+        """Park until there is a task and the right to send it; None when there is nothing more to do."""
+        while not (self._stopping or self._over.is_set()):
+            if len(lane.ready) <= lane.suitors:
+                await lane.work.wait()
+            elif (granted := await self._court(lane)) is not None:
                 return self._pop(lane), granted
         return None
+
+    async def _court(self, lane: _Lane) -> Pass | None:
+        """Wait to be let through with a task of this lane; None when nothing new is to be sent."""
+        lane.suitors += 1
+        granted = None
+        with anyio.CancelScope() as scope:
+            self._parked.add(scope)
+            try:
+                granted = await self._sender.admit(lane.method, lambda: not self._stopping)
+            finally:
+                self._parked.discard(scope)
+                lane.suitors -= 1
+        return granted
 
     def _pop(self, lane: _Lane) -> Job:
         self._ready -= 1
@@ -137,28 +155,9 @@ class Pool:
             self._hunger.ring()
         return lane.ready.popleft()
 
-    async def _find(self) -> tuple[Job, Pass] | None:
-        """Park until there is a task and the right to send it; None when there is nothing more to do."""
-        while not self._over:
-            lane = next((lane for lane in self._lanes.values() if len(lane.ready) > lane.suitors), None)
-            if lane is None:
-                await self._work.wait()
-            elif (granted := await self._court(lane)) is not None:
-                return self._pop(lane), granted
-        return None
-
-    async def _court(self, lane: _Lane) -> Pass | None:
-        """Wait to be let through with a task of this lane, for as long as it has one."""
-        lane.suitors += 1
-        granted = None
-        with anyio.CancelScope() as scope:
-            self._parked.add(scope)
-            try:
-                granted = await self._sender.admit(lane.method, lambda: bool(lane.ready) and not self._over)
-            finally:
-                self._parked.discard(scope)
-                lane.suitors -= 1
-        return granted
+    @property
+    def _stopping(self) -> bool:
+        return self._draining or self._stop.requested
 
     def _follow(self, job: Job, decision: Decision) -> None:
         """Do what was decided about a reply."""
@@ -171,25 +170,30 @@ class Pool:
         elif isinstance(decision, Requeue):
             self._stats.retries += 1
             self._push(job, first=job.reply is not None and job.reply.kind is ReplyKind.UNAUTHORIZED)
-            self._work.ring()
         else:
             self._unsettled -= 1
             self._stats.settled += 1
             self._on_settled(job.settled(self._clock.now()))
-            if not self._unsettled and self._exhausted:
-                self._work.ring()
+            self._look_for_the_end()
 
     # --- where tasks come from
 
     def _push(self, job: Job, *, first: bool) -> None:
         """Make a task ready. One that was turned away goes to the end, so that it's not always the one that probes."""
-        method = job.request.method
-        lane = self._lanes.get(method) or self._lanes.setdefault(method, _Lane(method))
+        lane = self._lanes.get(job.request.method) or self._open_lane(job.request.method)
         if first:
             lane.ready.appendleft(job)
         else:
             lane.ready.append(job)
         self._ready += 1
+        lane.work.ring()
+
+    def _open_lane(self, method: str) -> _Lane:
+        assert self._crew is not None  # noqa: S101 - nothing is pushed before the crew is there
+        lane = self._lanes[method] = _Lane(method, self._clock)
+        for _ in range(self._workers):
+            self._crew.start_soon(self._guarded, partial(self._worker, lane))
+        return lane
 
     async def _feed(self, source: AsyncIterator[Sequence[Task]]) -> None:
         with self._feeding:
@@ -202,11 +206,14 @@ class Pool:
                 self._push(Job(task.key, task.request), first=False)
             self._unsettled += len(chunk)
             self._low = max(2 * self._workers, len(chunk) // 2)
-            self._work.ring()
             while self._ready > self._low or len(self._delayed) > _MAX_DELAYED:
                 await self._hunger.wait()
         self._exhausted = True
-        self._work.ring()
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        if self._exhausted and not self._unsettled:
+            self._end()
 
     async def _keep_time(self) -> None:
         """Make delayed tasks ready when they are due, before those that were not tried yet."""
@@ -217,8 +224,6 @@ class Pool:
                 due.append(heapq.heappop(self._delayed)[2])
             for job in reversed(due):
                 self._push(job, first=True)
-            if due:
-                self._work.ring()
             await self._due.wait(self._delayed[0][0] - now if self._delayed else None)
 
     # --- the early end
@@ -233,11 +238,15 @@ class Pool:
         if self._draining:
             return
         self._draining = True
-        self._drain_begun.set()
         self._feeding.cancel()
         for scope in tuple(self._parked):
             scope.cancel()
-        self._work.ring()
+        self._end()
+
+    def _end(self) -> None:
+        self._over.set()
+        for lane in self._lanes.values():
+            lane.work.ring()
 
     async def _watch_stop(self) -> None:
         await self._stop.wait()
@@ -249,6 +258,6 @@ class Pool:
         self._working.cancel()
 
     async def _watch_grace(self) -> None:
-        await self._drain_begun.wait()
+        await self._over.wait()
         await self._clock.sleep(self._grace_s)
         self._working.cancel()

@@ -1,17 +1,16 @@
 """One request, from being allowed to leave to the decision about its reply. Shared by the pool and by single calls."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.alarm import Alarm
 from bulkid.engine.gate import Gate
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.rate import Rate
-from bulkid.engine.retry import MAYBE_APPLIED, SETTLE, Decision, RetryPolicy, counts, decide
+from bulkid.engine.retry import GIVE_UP, MAYBE_APPLIED, SETTLE, Decision, RetryPolicy, counts, decide
 from bulkid.engine.stats import Stats
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
@@ -103,29 +102,24 @@ class Sender:
         self._concurrency = concurrency
         self._stats = stats
         self._busy = 0
-        self._calls_waiting = 0  # single calls that want room; they go before the pool's next task
-        self._room = Alarm(clock)
+        self._row: deque[anyio.Event] = deque()  # where those wait who find all room taken
+        self._called = 0  # of those, how many were told that it's their turn, and have not taken it yet
         self._successes = 0  # requests that the server took and answered for good
 
     def try_pass(self, method: str) -> Pass | None:
-        """Let a task of the pool leave, if nothing at all is in its way. Cheap, and never suspends."""
-        if self._rate is not None or not self._gate.open or self._busy + self._calls_waiting >= self._concurrency:
+        """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
+        if self._rate is not None or not self._gate.open or not self._has_room():
             return None
-        permit = self._quota.try_acquire(method)
-        if permit is None:
-            return None
-        self._busy += 1
-        return permit, self._gate.depart()
+        return self._take_pass(method)
 
-    async def admit(self, method: str, wanted: Callable[[], bool], *, call: bool = False) -> Pass | None:
+    async def admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
         """Park until a request may leave, and let it: the caller then sends at once, with no await before.
 
         Nothing is held while parked: no slot of the quota, no room.
 
         Args:
             method: Of the request.
-            wanted: Whether there still is a request to send.
-            call: Whether it is a single call, which goes before the pool's tasks.
+            wanted: Whether the request is still to be sent.
 
         Returns:
             The pass, or None when the request is no longer wanted.
@@ -133,49 +127,72 @@ class Sender:
         Raises:
             BulkidError: The server has been away for too long, or the ledger cannot be used.
         """
-        if self._rate is None:
-            return await self._admit(method, wanted, call=call)
-        async with self._turns[method]:  # one at a time, so that a turn taken is used at once
-            return await self._admit(method, wanted, call=call)
+        try:
+            if self._rate is None:
+                return await self._admit(method, wanted)
+            async with self._turns[method]:  # one at a time, so that a turn taken is used at once
+                return await self._admit(method, wanted)
+        finally:
+            self._offer_room()  # whether used or not, it is known by now
 
-    async def _admit(self, method: str, wanted: Callable[[], bool], *, call: bool) -> Pass | None:
+    async def _admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
+        called = False  # whether our turn for room has come
         while wanted():
+            if not self._gate.open:
+                called = False
+                self._offer_room()
             probing = await self._gate.approach(method)
             try:
-                await self._wait_for_room(call=call)
-                await self._quota.wait(method)
-                if self._rate is not None:
-                    await self._rate.wait()
-                if wanted() and (granted := self._pass(method, probing=probing, call=call)) is not None:
-                    return granted
+                if not self._has_room(called=called):
+                    await self._wait_for_room()
+                    called = True
+                elif not self._quota.at_hand(method):
+                    called = False
+                    self._offer_room()
+                    await self._quota.wait(method)
+                else:
+                    if self._rate is not None:
+                        await self._rate.wait()
+                    if wanted() and (granted := self._pass(method, probing=probing)) is not None:
+                        return granted
             finally:
                 if probing:
                     self._gate.leave(method)
-        self._quota.trim(method)
         return None
 
-    def _pass(self, method: str, *, probing: bool, call: bool) -> Pass | None:
+    def _pass(self, method: str, *, probing: bool) -> Pass | None:
         """Everything again, with no await in between: much may have changed during the waits."""
-        if not self._has_room(call=call) or not (self._gate.open or (probing and self._gate.may_probe(method))):
+        if not self._has_room(called=True) or not (self._gate.open or (probing and self._gate.may_probe(method))):
             return None
+        return self._take_pass(method)
+
+    def _take_pass(self, method: str) -> Pass | None:
         permit = self._quota.try_acquire(method)
         if permit is None:
             return None
         self._busy += 1
         return permit, self._gate.depart()
 
-    def _has_room(self, *, call: bool) -> bool:
-        return self._busy + (0 if call else self._calls_waiting) < self._concurrency
+    def _has_room(self, *, called: bool = False) -> bool:
+        """Whether one more may be in flight: behind those who wait for room, unless it was called from among them."""
+        return self._busy + self._called + (0 if called else len(self._row)) < self._concurrency
 
-    async def _wait_for_room(self, *, call: bool) -> None:
-        while not self._has_room(call=call):
-            self._calls_waiting += call
-            try:
-                await self._room.wait()
-            finally:
-                self._calls_waiting -= call
-                if call:
-                    self._room.ring()  # the pool held back for this call, which may have gone away
+    async def _wait_for_room(self) -> None:
+        turn = anyio.Event()
+        self._row.append(turn)
+        try:
+            await turn.wait()
+        finally:
+            if turn.is_set():
+                self._called -= 1
+            else:
+                self._row.remove(turn)
+
+    def _offer_room(self) -> None:
+        """Call as many of those who wait for room as there is room for, in the order they came."""
+        while self._row and self._busy + self._called < self._concurrency:
+            self._called += 1
+            self._row.popleft().set()
 
     async def exchange(self, job: Job, granted: Pass) -> Decision:
         """Send a job once, with the pass it was given, and decide about the reply (kept in ``job.reply``).
@@ -194,8 +211,8 @@ class Sender:
         finally:
             stats.in_flight -= 1
             self._busy -= 1
-            if self._room.waiting:
-                self._room.ring()
+            if self._row:
+                self._offer_room()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
                 self._quota.release(permit, answered=True)
                 self._gate.arrive(ticket, None)
@@ -229,6 +246,8 @@ class Sender:
             retry_after=reply.retry_after,
             jitter=self._random(),
         )
+        if decision is GIVE_UP and not self._gate.answered:
+            raise self._gate.unreachable()
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:

@@ -6,6 +6,7 @@ that came from outside is made safe here, once: bounded, on one line, and withou
 
 import re
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -97,7 +98,7 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 def _json(body: bytes) -> object:
     """The decoded body; None when it is empty, cut short or no JSON."""
     try:
-        return orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
+        return orjson.loads(body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         return None
 

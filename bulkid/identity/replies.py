@@ -3,7 +3,9 @@
 import asyncio
 import re
 import ssl
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -26,11 +28,21 @@ _KIND_BY_STATUS: dict[int, ReplyKind] = {
 _NO_SUCH_PLACE: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _DELAY = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
+_EXPIRED = ("certificate_expired", "its certificate has expired", "Is the clock of this machine right?")
+_OTHER_NAME = ("certificate_name", "its certificate is for another name", "Check the host name in BULKID_URL.")
+_UNTRUSTED = (
+    "certificate",
+    "its certificate is not trusted",
+    "Set BULKID_CA_BUNDLE to the certificate file (PEM) of your certificate authority.",
+)
 _CERTIFICATE_WORDS = {
-    10: ("certificate_expired", "its certificate has expired", "Check the clock of this machine, else tell the host."),
-    62: ("certificate_name", "its certificate is for another name", "Check the host name in BULKID_URL."),
+    10: _EXPIRED,  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
+    62: _OTHER_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH
+    64: _OTHER_NAME,  # X509_V_ERR_IP_ADDRESS_MISMATCH
+    0x800B0101: _EXPIRED,  # Windows' CERT_E_EXPIRED, which truststore hands on
+    0x800B010F: _OTHER_NAME,  # CERT_E_CN_NO_MATCH
 }
-"""By OpenSSL's verification code (X509_V_ERR_*): what else can be wrong than the issuer."""
+"""By the code of the failed verification: what else can be wrong than the issuer."""
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()) -> Reply:
@@ -55,12 +67,13 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float
 
 def _undecodable(status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str]) -> Reply:
     """A success that is no JSON: a page, an empty or a cut body. Only a byte order mark is forgiven."""
-    if body.startswith(b"\xef\xbb\xbf"):
-        return read_answer(status, headers, body[3:], 0.0, secrets)
+    if body.startswith(BOM_UTF8):
+        with suppress(orjson.JSONDecodeError):
+            return Reply(ReplyKind.OK, status, orjson.loads(body.removeprefix(BOM_UTF8)))
     if looks_like_html(body, headers.get("Content-Type", "")):
-        words = read_problem(status, body, headers.get("Content-Type", ""), secrets)[1]
-        return Reply(ReplyKind.NOT_JSON, status, error_code="not_json", error=f"The server answered with {words}.")
-    what = "text that is no JSON, or is cut short" if body.strip() else "an empty body"
+        what = read_problem(status, body, headers.get("Content-Type", ""), secrets)[1]
+    else:
+        what = "text that is no JSON, or is cut short" if body.strip() else "an empty body"
     return Reply(ReplyKind.NOT_JSON, status, error_code="not_json", error=f"The server answered with {what}.")
 
 
@@ -167,15 +180,8 @@ def _proxy_refused(fault: aiohttp.ClientHttpProxyError) -> Reply:
 
 def _bad_certificate(error: Exception, authority: str) -> Reply:
     verify_code = getattr(error, "verify_code", None)
-    code, what, hint = _CERTIFICATE_WORDS.get(
-        verify_code if isinstance(verify_code, int) else -1,
-        (
-            "certificate",
-            "its certificate is not trusted",
-            "Set BULKID_CA_BUNDLE to the certificate file (PEM) of your certificate authority.",
-        ),
-    )
-    detail = safe_text(str(getattr(error, "verify_message", "")), limit=120)
+    code, what, hint = _CERTIFICATE_WORDS.get(verify_code, _UNTRUSTED) if verify_code else _UNTRUSTED
+    detail = safe_text(str(getattr(error, "verify_message", "")), limit=120).rstrip(".")
     return _no_connection(code, f"Cannot trust {authority}: {what}{f' ({detail})' if detail else ''}. {hint}")
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol
 from urllib.parse import urlencode
 
 import anyio
@@ -18,6 +18,7 @@ from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
+from bulkid.redaction import register_secret
 
 DEFAULT_SCOPE = "PM.RobotAccount PM.Group.Read"
 """What a run by account needs: accounts are read and written, groups are only read."""
@@ -32,7 +33,7 @@ FRESH_REFUSALS_AT_START = 2
 FRESH_REFUSALS_LATER = 5
 """The same once a token was accepted: the credentials were right, so a server in trouble is given more time."""
 
-SYSTEM_CLOCK = cast("Clock", SystemClock())  # its fields are functions, which a type checker holds against it
+SYSTEM_CLOCK: Clock = SystemClock()
 
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
@@ -259,6 +260,7 @@ class ClientCredentials:
             self._give_up(
                 "The token endpoint answered without an access token.", "Is BULKID_URL an Identity Server's address?"
             )
+        register_secret(value)  # a token need not be a JWT, which the logs would know by its shape
         self._token = Token(value, 1 if self._token is None else self._token.generation + 1)
         self._refused = False
         lifetime = _lifetime(answer.get("expires_in"), value)

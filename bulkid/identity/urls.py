@@ -24,6 +24,7 @@ _ORCHESTRATOR_PAGES = frozenset({"account", "api", "login", "odata", "swagger"})
 """First path segments of a standalone Orchestrator's own pages: no organisation has such a name there."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 _EXAMPLES = "Such as https://cloud.uipath.com/acme, https://orchestrator.example.com or https://suite.example.com/acme."
@@ -138,9 +139,19 @@ def _parse(text: str) -> URL:
         port_is_right = url.port is not None and url.port > 0
     except ValueError:
         port_is_right = False
-    if not port_is_right or not url.raw_host:
+    if not port_is_right or not _is_host(url.raw_host or ""):
         raise UsageError(f"{text!r} is not an address of a web server.", hint=_EXAMPLES)
     return url
+
+
+def _is_host(host: str) -> bool:
+    """Whether a host, as it would be looked up, is a name or an address at all."""
+    if ":" not in host:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - IPv6
+    except ValueError:
+        return False
 
 
 def _host_of(authority: str) -> str:

@@ -6,7 +6,7 @@ cannot hand out one slot twice. Times are wall-clock: they must mean something t
 
 from collections.abc import Sequence
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, select, update
 
 from bulkid.clock import Clock
@@ -80,7 +80,6 @@ class JournalLedger:
         self._clock = clock
         self._hold_s = hold_s
         self._mine: set[int] = set()  # slots given out here that we have not heard of again
-        self._thread = CapacityLimiter(1)
 
     async def exchange(self, rule: QuotaRule, want: int, stamped: Sequence[Stamp], unused: Sequence[int]) -> Lease:
         """Bring the log up to date and reserve slots, durably; see ``Ledger``.
@@ -89,7 +88,11 @@ class JournalLedger:
         """
         now = self._clock.now()
         answered = [(slot, now - max(age, 0.0)) for slot, age in stamped]
-        return await to_thread.run_sync(self._exchange, rule, want, answered, unused, limiter=self._thread)
+        lease = await to_thread.run_sync(self._exchange, rule, want, answered, unused)
+        self._mine.difference_update(unused)
+        self._mine.difference_update(slot for slot, _ in answered)
+        self._mine.update(lease.slots)
+        return lease
 
     async def recover(self, owner: str) -> int:
         """Take the requests in flight of a run whose process is known to be dead as answered just now.
@@ -99,7 +102,7 @@ class JournalLedger:
         Returns:
             How many there were.
         """
-        return await to_thread.run_sync(self._recover, owner, limiter=self._thread)
+        return await to_thread.run_sync(self._recover, owner)
 
     def _recover(self, owner: str) -> int:
         with self._database.write() as connection:
@@ -119,10 +122,8 @@ class JournalLedger:
                 connection.execute(statement, moment)
             used, opens_at = connection.execute(_USED, log).one()
             granted = self._reserve(connection, rule, max(0, min(want, rule.count - used)), now)
-        self._mine.difference_update(unused)
-        self._mine.difference_update(slot for slot, _ in answered)
-        self._mine.update(granted)
-        return Lease(granted, None if opens_at is None else opens_at - now, used + len(granted))
+        opens_in = None if opens_at is None else min(opens_at - now, rule.seconds)  # no rounding beyond the window
+        return Lease(granted, opens_in, used + len(granted))
 
     def _note(
         self, connection: Connection, rule: QuotaRule, answered: Sequence[tuple[int, float]], key: tuple[object, ...]

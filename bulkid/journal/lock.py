@@ -37,7 +37,8 @@ def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str
     details = folder / f"{name}.json"
     lock = FileLock(folder / f"{name}.lock", timeout=0, mode=0o600, thread_local=False)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise _locked(organization_id, details) from None
@@ -66,6 +67,7 @@ def _write(details: Path, record: Mapping[str, Any]) -> None:
     # Without it others only cannot say who holds the lock, which is no reason not to run.
     with suppress(OSError):
         unfinished = details.with_suffix(".tmp")
+        unfinished.touch(mode=0o600)
         unfinished.write_bytes(orjson.dumps(dict(record)))
         unfinished.replace(details)
 

@@ -118,11 +118,8 @@ class Journal:
         """Change fields of a run's record.
 
         Raises:
-            ValueError: A field that ``RunRecord`` does not have, or that never changes (``run_id``).
+            ValueError: A field that ``RunRecord`` does not have.
         """
-        if "run_id" in fields:
-            msg = "a run keeps its id"
-            raise ValueError(msg)
         values = codec.run_values(fields)
         if not values:
             return

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, to_thread
 from anyio.abc import TaskGroup
 
 from bulkid.clock import Clock, SystemClock
@@ -55,7 +55,6 @@ class OutcomeWriter:
         self._group = group
         self._room = room
         self._waiting: list[tuple[int, Outcome]] = []
-        self._thread = CapacityLimiter(1)
         self._lock = anyio.Lock()  # one group at a time, in order
         self._closed = False
         self._failure: StateError | None = None
@@ -74,13 +73,15 @@ class OutcomeWriter:
         self._tasks.cancel_scope.cancel()
         try:
             await self.aclose()
+        except StateError as last:
+            self._failure = self._failure or last
+        # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
+        ours = isinstance(error, anyio.get_cancelled_exc_class())
+        try:
+            return await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
         finally:
-            # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
-            ours = isinstance(error, anyio.get_cancelled_exc_class())
-            ended = await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
-        if self._failure is not None:
-            raise self._failure
-        return ended
+            if self._failure is not None:
+                raise self._failure  # also over a cancellation: that outcomes could not be written must be told
 
     @property
     def failure(self) -> StateError | None:
@@ -121,7 +122,7 @@ class OutcomeWriter:
             written = False
             try:
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._journal.settle, self._run_id, group, limiter=self._thread)
+                    await to_thread.run_sync(self._journal.settle, self._run_id, group)
                 written = True
             finally:
                 if not written:

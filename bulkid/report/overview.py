@@ -122,7 +122,7 @@ class _Page:
         self._heads = [book.add_format({**ruled, **more}) for more in ({}, {"align": "right"}, {"indent": 2})]
         self._label = book.add_format({**top, "font_color": "#595959"})
         self._text = book.add_format({**top, "text_wrap": True, "align": "left"})
-        self._meaning = book.add_format({**top, "indent": 2})
+        self._meaning = book.add_format({**top, "align": "left", "indent": 2})
         self._figure = book.add_format({"num_format": "#,##0", "align": "right", "valign": "top"})
 
     def title(self, text: str) -> None:

@@ -46,10 +46,10 @@ _WIDTHS: Final[Mapping[str, _Column]] = {
     "robot_account_id": _Column(20, 38),
     "name": _Column(12, 32),
     "status": _Column(12, 12),
-    "changes": _Column(46, 46),
+    "changes": _Column(54, 54),
     "http_status": _Column(14, 14),
     "error_code": _Column(14, 28),
-    "error": _Column(52, 52),
+    "error": _Column(54, 54),
     "attempts": _Column(12, 12),
     "via": _Column(9, 9),
     "finished_at": _Column(24, 24),
@@ -58,8 +58,8 @@ _WIDTHS: Final[Mapping[str, _Column]] = {
 _LINE_POINTS: Final = 15
 _MOST_LINES: Final = 8  # of one row; the rest of a longer text is seen by clicking on it
 
-_SURE_CHANGES: Final = _WIDTHS["changes"].most * 9 // 20  # fits on one line even if every character is a wide one
-_SURE_ERROR: Final = _WIDTHS["error"].most * 9 // 20
+_SURE_CHANGES: Final = _WIDTHS["changes"].most // 2  # fits on one line even if every character is a wide one
+_SURE_ERROR: Final = _WIDTHS["error"].most // 2
 _LETTERS: Final = "ABCDEFGHIJKL"
 _ESCAPE_LIKE: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 # What XML 1.0 cannot hold, and the carriage return, which it would turn into a line feed.
@@ -79,10 +79,9 @@ def visible(text: str) -> str:
 
 
 def height(text: str, width: int) -> int:
-    """The height in points of a wrapped text in a cell so many characters wide, bounded; roughly, as words break."""
-    usable = width * 9 // 10
-    lines = text[: usable * _MOST_LINES].split("\n")
-    return _LINE_POINTS * min(sum(-(-_display_width(line) // usable) or 1 for line in lines), _MOST_LINES)
+    """The height in points of a wrapped text in a cell so many characters wide: roughly, and bounded."""
+    lines = text[: width * _MOST_LINES].split("\n")
+    return _LINE_POINTS * min(sum(-(-_display_width(line) // width) or 1 for line in lines), _MOST_LINES)
 
 
 def _height_attribute(row: ReportRow) -> str:
@@ -196,7 +195,6 @@ class Workbook:
         self._sheet = sheet = self.book.add_worksheet(name)
         sheet.freeze_panes(1, 0)
         sheet.repeat_rows(0)
-        sheet.print_area(0, 0, MAX_SHEET_ROWS - 1, len(COLUMNS) - 2)  # the run_id is the same all over: not on paper
         print_settings(sheet, name)
         cells = (
             _text_cell(letter, 1, header, self._head_style) for letter, header in zip(_LETTERS, COLUMNS, strict=True)
@@ -211,6 +209,7 @@ class Workbook:
             return
         last = len(COLUMNS) - 1
         sheet.autofilter(0, 0, max(self._line - 1, 1), last)
+        sheet.print_area(0, 0, self._line - 1, last - 1)  # the run_id, the same in every row, is not for paper
         sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
         for index, name in enumerate(COLUMNS):
             sheet.set_column(index, index, self._widths[name], self._text)

@@ -200,6 +200,12 @@ class Sandbox:
     # --- one request
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._route(request)
+        except ConnectionError:  # the client hung up before its body was whole: nobody is left to answer
+            return web.Response(status=400)
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         for prefix in self._prefixes:
             if path[: len(prefix)].lower() == prefix:

@@ -1,0 +1,39 @@
+"""The commands that the benchmarks compare."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from sys import executable
+
+from directory import ORGANIZATION, TOKEN
+from harness import HERE, Variant, expect_changed, reset
+
+
+def baseline(sheet: Path, url: str, rows: int, scratch: Path) -> Variant:
+    """The admin's script."""
+    command = [executable, str(HERE / "baseline_script.py"), str(sheet), url, TOKEN, ORGANIZATION]
+    return Variant(
+        "baseline",
+        [*command, str(scratch / "report.csv")],
+        prepare=lambda: reset(url) or (),
+        check=lambda: expect_changed(url, rows),
+    )
+
+
+def bulkid(sheet: Path, url: str, rows: int, scratch: Path, *options: str, name: str = "bulkid") -> Variant:
+    """``bulkid run`` as a user runs it, journal and report included, in a fresh state directory each time."""
+
+    def prepare() -> Sequence[str]:
+        reset(url)
+        fresh = Path(tempfile.mkdtemp(dir=scratch))
+        command = ["--state-dir", str(fresh / "state"), "run", str(sheet), "--url", url]
+        return [*command, "--report-dir", str(fresh / "reports"), "--yes", "--quiet", *options]
+
+    environment = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
+    return Variant(
+        name,
+        [executable, "-m", "bulkid"],
+        environment,
+        prepare=prepare,
+        check=lambda: expect_changed(url, rows),
+    )

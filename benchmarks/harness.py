@@ -1,0 +1,138 @@
+"""Runs commands side by side and measures each: wall clock, CPU (user and system), peak memory.
+
+The client runs on one core and the server on another. Variants alternate (A B A B ...), so that a machine that is slow
+for a while is slow for both, and the ratio is taken pair by pair. This process stays small on purpose: on Linux a
+child's peak memory never reads lower than what its parent held when it was started.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CLIENT_CORE, SERVER_CORE = 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A command to measure. ``prepare`` runs before each run and may add to the command; ``check`` runs after it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    prepare: Callable[[], Sequence[str]] = tuple
+    check: Callable[[], None] = lambda: None
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What one run took."""
+
+    wall_s: float
+    cpu_s: float  # user and system
+    peak_mib: float  # resident
+
+
+def measure(variant: Variant) -> Figures:
+    """Run a command once on the client's core. Its standard output is thrown away; a failure ends the benchmark."""
+    command = [*variant.command, *variant.prepare()]
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", **variant.environment}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    if hasattr(os, "wait4"):
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        figures = Figures(wall, used.ru_utime + used.ru_stime, peak)
+    else:  # Windows tells of a child's CPU and memory only while it lives
+        code = process.wait()
+        figures = Figures(time.perf_counter() - started, float("nan"), float("nan"))
+    if code:
+        sys.exit(f"{variant.name}: exit code {code} from {' '.join(command)}")
+    variant.check()
+    return figures
+
+
+def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> dict[str, list[Figures]]:
+    """Measure the variants in turn, ``runs`` times each; the warm-up rounds before that do not count."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {CLIENT_CORE})  # children inherit it
+    for variant in [*variants] * warm_up:
+        measure(variant)
+    found: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
+    for number in range(runs):
+        # every second round the other way about, so that neither always comes first after a pause
+        for variant in variants if number % 2 == 0 else reversed(variants):
+            found[variant.name].append(measure(variant))
+            print(f"  {variant.name}: {found[variant.name][-1].wall_s:.3f} s", file=sys.stderr)
+    return found
+
+
+def table(found: Mapping[str, Sequence[Figures]], *, requests: int = 0) -> str:
+    """The medians (and the spread of the wall clock) as markdown."""
+    per_request = " CPU per request |" if requests else ""
+    lines = [f"| | wall | from - to | CPU |{per_request} peak memory |", "| --- " * (6 if requests else 5) + "|"]
+    for name, figures in found.items():
+        walls = [each.wall_s for each in figures]
+        cpu = statistics.median(each.cpu_s for each in figures)
+        cells = [name, f"{statistics.median(walls):.3f} s", f"{min(walls):.3f} - {max(walls):.3f}", f"{cpu:.3f} s"]
+        cells += [f"{cpu / requests * 1e6:.0f} us"] if requests else []
+        cells.append(f"{statistics.median(each.peak_mib for each in figures):.0f} MiB")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ratios(found: Mapping[str, Sequence[Figures]], of: str, to: str) -> str:
+    """How ``of`` compares with ``to``, pair by pair: median and range, of wall clock and of CPU."""
+    parts = []
+    for label, key in (("wall", "wall_s"), ("CPU", "cpu_s")):
+        pairs = zip(found[of], found[to], strict=True)
+        each = sorted(getattr(one, key) / getattr(other, key) for one, other in pairs)
+        parts.append(f"{label} {statistics.median(each):.3f} ({each[0]:.3f} - {each[-1]:.3f})")
+    return f"{of} / {to}, pair by pair: {', '.join(parts)}"
+
+
+@contextlib.contextmanager
+def server(accounts: int) -> Iterator[str]:
+    """The benchmark's server in a process of its own, on its own core; yields the identity base URL."""
+    command = [sys.executable, str(HERE / "fast_server.py"), "--accounts", str(accounts), "--core", str(SERVER_CORE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            word, _, url = process.stdout.readline().strip().partition(" ")
+            if word != "ready":
+                sys.exit("The server did not start.")
+            yield url
+        finally:
+            process.terminate()
+
+
+def ask(url: str, path: str, method: str = "GET") -> dict[str, Any]:
+    """Call ``/_reset`` or ``/_stats`` of the server at ``url``."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever the environment says
+    request = urllib.request.Request(url.rpartition("/")[0] + path, method=method)  # noqa: S310 - our own server
+    with opener.open(request, timeout=60) as response:
+        return dict(json.load(response))
+
+
+def reset(url: str) -> None:
+    """Put the server's directory back as it was made."""
+    ask(url, "/_reset", "POST")
+
+
+def expect_changed(url: str, accounts: int) -> None:
+    """End the benchmark unless the server's own state says that so many accounts changed, by one PUT each."""
+    stats = ask(url, "/_stats")
+    if stats["changed"] != accounts or stats["served"]["PUT"] != accounts:
+        sys.exit(f"{accounts} accounts should have changed by one PUT each, but the server says {stats}")

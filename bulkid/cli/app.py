@@ -1,0 +1,176 @@
+"""The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
+
+from typing import Annotated
+
+import typer
+
+from bulkid import __version__
+from bulkid.cli.guard import guarded
+from bulkid.cli.options import with_settings
+from bulkid.config import Settings
+
+app = typer.Typer(
+    name="bulkid",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Update UiPath robot accounts in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
+)
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"bulkid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    state_dir: Annotated[
+        str | None,
+        typer.Option("--state-dir", metavar="DIR", help="Folder for the journal of runs and the quota used."),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - typer's form of an eager option
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = {"state_dir": state_dir}
+
+
+@app.command()
+@guarded
+@with_settings("sheet", "general", without=("skip_invalid",), offline=True)
+def check(
+    source: SourceArgument,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    settings: Settings,
+) -> int:
+    """Read the sheet offline and name every bad row. No network."""
+    from bulkid.cli import commands
+
+    return commands.check(source, settings, json=json)
+
+
+@app.command()
+@guarded
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
+def plan(source: SourceArgument, *, settings: Settings) -> int:
+    """Show what would change per account, the requests that takes, and how long at the quota. Changes nothing."""
+    from bulkid.cli import commands
+
+    return commands.plan(source, settings)
+
+
+@app.command()
+@guarded
+@with_settings("connection", "sheet", "sending", "output", "general")
+def run(source: SourceArgument, *, settings: Settings) -> int:
+    """Plan, confirm, apply, verify, report."""
+    from bulkid.cli import commands
+
+    return commands.run(source, settings)
+
+
+@app.command()
+@guarded
+@with_settings("connection", "output", "general", without=("report_dir", "formats"))
+def resume(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
+    ] = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Go on with the valid rows.")] = False,
+    settings: Settings,
+) -> int:
+    """Finish an interrupted run."""
+    from bulkid.cli import commands
+
+    return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
+
+
+@app.command()
+@guarded
+@with_settings("general", offline=True)
+def runs(
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
+    settings: Settings,
+) -> int:
+    """List earlier runs."""
+    from bulkid.cli import commands
+
+    return commands.runs(settings, limit=limit, json=json)
+
+
+@app.command()
+@guarded
+@with_settings("output", "general", without=("verbose", "log_format"), offline=True)
+def report(run: RunArgument, *, settings: Settings) -> int:
+    """Write a run's report again, in any format."""
+    from bulkid.cli import commands
+
+    return commands.report(run, settings)
+
+
+@app.command()
+@guarded
+@with_settings("connection", "general")
+def doctor(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    settings: Settings,
+) -> int:
+    """Say whether the connection is right: URL, token, scopes, organisation, quota left, state directory."""
+    from bulkid.cli import commands
+
+    return commands.doctor(settings, json=json)
+
+
+@app.command()
+@guarded
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8765,
+    accounts: Annotated[int, typer.Option(min=1, help="Robot accounts in the directory.")] = 6000,
+    groups: Annotated[int, typer.Option(min=12, help="Groups in the directory.")] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the directory and of the faults.")] = 1,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD=COUNT/SECONDS",
+            help="Requests per rolling window, repeatable, or none. [dim]\\[PUT=160/10 and GET=300/10][/dim]",
+        ),
+    ] = None,
+    faults: Annotated[
+        str, typer.Option(metavar="NAME=PROBABILITY,...", help="Faults to inject, such as reset_after=0.1,html=0.05.")
+    ] = "",
+    latency: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time that every answer takes.")] = 0.0,
+    token_lifetime: Annotated[float, typer.Option(metavar="SECONDS", help="Lifetime of the tokens.")] = 3600.0,
+    token: Annotated[list[str] | None, typer.Option(help="A ready token to accept beside those issued.")] = None,
+) -> int:
+    """Serve a simulated Identity Server on this machine."""
+    from bulkid.cli import commands
+
+    return commands.sandbox(
+        host,
+        port,
+        quota=quota or ["PUT=160/10", "GET=300/10"],
+        faults=faults,
+        accounts=accounts,
+        groups=groups,
+        seed=seed,
+        latency_s=latency,
+        token_lifetime_s=token_lifetime,
+        static_tokens=tuple(token or ()),
+    )

@@ -1,0 +1,256 @@
+"""What each command does: settings in, one call of :mod:`bulkid.runs`, words on the right stream, an exit code out."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, BinaryIO, TypeVar
+
+import anyio
+import orjson
+
+from bulkid import runs as library
+from bulkid.cli import show
+from bulkid.cli.face import Face, use_logs, watched
+from bulkid.cli.sandboxed import sandboxed, serve
+from bulkid.cli.signals import stopping
+from bulkid.config import Settings
+from bulkid.engine import Stop
+from bulkid.errors import EXIT_CONNECTION, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.sheet import SheetOptions
+
+T = TypeVar("T")
+
+STANDARD_INPUT = "-"
+
+
+def check(source: str, settings: Settings, *, json: bool) -> int:
+    """Read the sheet offline and name every bad row; exit code 0 or 2."""
+    out, err = show.console(stderr=False), show.console(stderr=True)
+    opened, name = _source(source)
+    result = library.check(opened, _sheet_options(settings), name=name)
+    if json:
+        _print_json(result.summary)
+    else:
+        show.print_check(out, err, result)
+    return EXIT_USAGE if result.faults else EXIT_OK
+
+
+def plan(source: str, settings: Settings) -> int:
+    """Show what a run would do."""
+    out, err = show.console(stderr=False), show.console(stderr=True)
+    opened, name = _source(source)
+
+    async def work() -> library.PlanResult:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(err, settings, ask=False) as face:
+                with stopping(stop, face.say):
+                    return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
+
+    use_logs(settings)
+    result = _anyio_run(work)
+    if settings.json:
+        _print_json(result.summary)
+    elif result.preview is not None:
+        show.print_notes(err, result.preview.info.notes)
+        show.print_faults(out, show.where(result.preview.info), result.faults)
+        show.print_plan(out, result.preview)
+    _tell(result.error)
+    return result.exit_code
+
+
+def run(source: str, settings: Settings) -> int:
+    """Plan, confirm, apply, verify, report."""
+    if not settings.yes and (source == STANDARD_INPUT or not _person_there()):
+        raise UsageError(
+            "Nobody can be asked here whether to send the plan: nothing was sent.",
+            hint="Look at it with `bulkid plan`, and run with --yes.",
+        )
+    opened, name = _source(source)
+
+    async def work() -> library.RunResult:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+                with stopping(stop, face.say):
+                    return await library.run(opened, target, options, _context(settings, face, stop), name=name)
+
+    use_logs(settings)
+    return _conclude(_anyio_run(work), settings)
+
+
+def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
+    """Finish an interrupted run."""
+    record = library.find_resumable_run(text, settings.state_dir)
+    # What was confirmed once is not asked again; a run that never came to its plan is.
+    ask = record.phase != "planned" and not yes
+    if ask and not _person_there():
+        raise UsageError(
+            f"Run {record.run_id} ended before its plan was confirmed, and nobody can be asked here.",
+            hint=f"Go on with: bulkid resume {record.run_id} --yes",
+        )
+    in_sandbox = bool(record.options.get("sandbox"))
+
+    async def work() -> library.RunResult:
+        async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
+            stop = Stop()
+            async with watched(show.console(stderr=True), settings, ask=ask) as face:
+                with stopping(stop, face.say):
+                    return await library.resume(
+                        record.run_id, target, _context(settings, face, stop), skip_invalid=skip_invalid or None
+                    )
+
+    use_logs(settings)
+    return _conclude(_anyio_run(work), settings)
+
+
+def runs(settings: Settings, *, limit: int, json: bool) -> int:
+    """List earlier runs."""
+    found = library.list_runs(settings.state_dir, limit)
+    if json:
+        _print_json([library.summary_of(record, counts) for record, counts in found])
+        return EXIT_OK
+    out = show.console(stderr=False)
+    if found:
+        out.print(show.runs_table(found))
+    else:
+        show.console(stderr=True).print("There are no runs yet.")
+    return EXIT_OK
+
+
+def report(text: str, settings: Settings) -> int:
+    """Write a run's report again."""
+    result = library.report(
+        text,
+        state_dir=settings.state_dir,
+        report_dir=settings.report_dir if settings.is_given("report_dir") else None,
+        formats=settings.formats,
+    )
+    err = show.console(stderr=True)
+    show.print_notes(err, result.notes)
+    if settings.json:
+        _print_json(result.summary)
+    elif not settings.quiet:
+        show.print_result(show.console(stderr=False), result)
+    return EXIT_OK
+
+
+def doctor(settings: Settings, *, json: bool) -> int:
+    """Say whether the connection is right."""
+
+    async def work() -> list[library.Finding]:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            return await library.doctor(target, options, library.Context(state_dir=settings.state_dir))
+
+    findings = _anyio_run(work)
+    if json:
+        _print_json({"findings": [finding.as_dict() for finding in findings]})
+    else:
+        show.print_findings(show.console(stderr=False), findings)
+    return EXIT_OK if all(finding.ok is not False for finding in findings) else EXIT_CONNECTION
+
+
+def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
+    """Serve a simulated Identity Server until a signal comes.
+
+    Raises:
+        UsageError: The options do not make a sandbox, or the address cannot be listened on.
+    """
+    from bulkid.sandbox import SandboxOptions, parse_faults, parse_limits
+
+    try:
+        limits = () if quota == ["none"] else tuple(parse_limits(",".join(quota)))
+        made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
+    except ValueError as error:
+        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
+    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
+    return EXIT_OK
+
+
+def _conclude(result: library.RunResult, settings: Settings) -> int:
+    err = show.console(stderr=True)
+    if result.faults and not settings.quiet:
+        show.print_faults(err, result.run.source, result.faults)
+    show.print_notes(err, result.notes)
+    if settings.json:
+        _print_json(result.summary)
+    elif not settings.quiet:
+        show.print_result(show.console(stderr=False), result)
+    _tell(result.error)
+    return result.exit_code
+
+
+def _tell(error: BulkidError | None) -> None:
+    if error is not None:
+        from bulkid.cli.guard import tell
+
+        tell(error)
+
+
+def _anyio_run(work: Callable[[], Awaitable[T]]) -> T:
+    try:
+        import uvloop  # noqa: F401 - only whether it is there
+    except ImportError:  # Windows, and interpreters that it is not built for
+        return anyio.run(work)
+    return anyio.run(work, backend_options={"use_uvloop": True})
+
+
+def _person_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _source(source: str) -> tuple[str | BinaryIO, str | None]:
+    if source == STANDARD_INPUT:
+        return sys.stdin.buffer, "standard input"
+    return source, None
+
+
+def _sheet_options(settings: Settings) -> SheetOptions:
+    return SheetOptions(
+        sheet=settings.sheet,
+        column_map=dict(settings.column_map),
+        ignore_columns=settings.ignore_columns,
+        encoding=settings.encoding,
+        delimiter=settings.delimiter,
+    )
+
+
+def _context(settings: Settings, face: Face, stop: Stop) -> library.Context:
+    return library.Context(state_dir=settings.state_dir, hooks=face, stop=stop)
+
+
+def _target(settings: Settings) -> library.Target:
+    return library.Target(
+        url=settings.url or "",
+        client_id=settings.client_id or "",
+        client_secret=settings.client_secret.reveal() if settings.client_secret else "",
+        access_token=settings.access_token.reveal() if settings.access_token else "",
+        scope=settings.scope or "",
+        organization_id=settings.organization_id or "",
+        tenant=settings.tenant or "",
+        ca_bundle=settings.ca_bundle,
+    )
+
+
+def _options(settings: Settings) -> library.RunOptions:
+    bound = settings.max_failures
+    return library.RunOptions(
+        sheet=_sheet_options(settings),
+        skip_invalid=settings.skip_invalid,
+        read=not settings.no_read,
+        quota=settings.quota,
+        rate=settings.rate,
+        concurrency=settings.concurrency,
+        max_attempts=settings.max_attempts,
+        timeout_s=settings.timeout,
+        max_failures=library.FailureBound(bound.count, bound.percent) if bound else None,
+        first=settings.first,
+        report_dir=settings.report_dir,
+        formats=settings.formats,
+        sandbox=settings.sandbox,
+    )
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,115 @@
+"""The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from rich.console import Console
+
+from bulkid.cli import show
+from bulkid.cli.progress import show_progress
+from bulkid.config import Settings
+from bulkid.runs import Hooks, Preview, Progress, task_group
+
+STAGES = {
+    "sheet": "Reading the sheet",
+    "connect": "Connecting",
+    "directory": "Reading the directory",
+    "send": "Sending",
+    "verify": "Reading back what no answer confirmed",
+    "report": "Writing the report",
+}
+
+
+@asynccontextmanager
+async def watched(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["Face"]:
+    """A face for a run, with a place for its display to run in; errors of the block come out as they are."""
+    async with task_group() as tasks:
+        yield Face(err, settings, tasks, ask=ask)
+        tasks.cancel_scope.cancel()
+
+
+class Face(Hooks):
+    """Hooks for a terminal, or for a pipe where nobody looks.
+
+    Args:
+        err: Standard error.
+        settings: Says how much to show.
+        tasks: Where the progress display runs.
+        ask: Whether the plan is put before a person.
+    """
+
+    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:
+        self._err = err
+        self._quiet = settings.quiet
+        self._verbose = settings.verbose
+        self._ask = ask
+        self._tasks = tasks
+        self._display: anyio.CancelScope | None = None
+
+    def say(self, text: str) -> None:
+        """Say one sentence that a person must see, however quiet the run is."""
+        self._err.print(text)
+
+    def note(self, text: str) -> None:
+        """Say one sentence, unless the run is quiet."""
+        if not self._quiet:
+            show.print_notes(self._err, [text])
+
+    def stage(self, name: str) -> None:
+        """End the progress display of the stage before; name the new one where more is wanted."""
+        if self._display is not None:
+            self._display.cancel()
+            self._display = None
+        if self._verbose and not self._quiet:
+            self._err.print(f"{STAGES[name]} ...")
+
+    def progress(self, progress: Progress) -> None:
+        """Show the sending until the next stage."""
+        if not self._quiet:
+            self._display = anyio.CancelScope()
+            self._tasks.start_soon(self._show, progress, self._display)
+
+    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
+        with scope:
+            await show_progress(self._err, progress)
+
+    async def confirm(self, preview: Preview) -> bool:
+        """Show the plan, and ask where a person is there to answer."""
+        if not self._quiet:
+            show.print_notes(self._err, preview.info.notes)
+            show.print_plan(self._err, preview)
+        if not self._ask or not preview.plan.changes:
+            return True
+        self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")
+        # A cancelled prompt leaves its thread behind, waiting for a line that nobody needs any more.
+        answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+        return answer.strip().casefold() in {"y", "yes"}
+
+
+class _CurrentStderr:
+    """Standard error as it is at the moment of writing: a live display puts itself in between."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def use_logs(settings: Settings) -> None:
+    """Send logs to standard error in the form and detail that the settings ask for."""
+    from bulkid.logs import configure, register_secret
+
+    for secret in (settings.client_secret, settings.access_token):
+        if secret:
+            register_secret(secret.reveal())
+    stream: Any = _CurrentStderr()
+    configure(format=settings.log_format, verbosity=-1 if settings.quiet else int(settings.verbose), stream=stream)

@@ -1,0 +1,48 @@
+"""The last line before a user: errors become sentences and exit codes, never tracebacks."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
+
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, int]) -> Callable[P, None]:
+    """Make a command end in an exit code, whatever it raises on purpose."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        raise typer.Exit(_exit_code(lambda: command(*args, **kwargs)))
+
+    return wrapper
+
+
+def _exit_code(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except BulkidError as error:
+        tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough (`bulkid check x.csv | head`): that is nobody's fault. What is still
+        # buffered goes nowhere, or the interpreter would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def tell(error: BulkidError) -> None:
+    """Say on standard error what went wrong and what to do next, with no secret in it."""
+    from bulkid.logs import redact_text
+
+    sys.stderr.write(redact_text(f"bulkid: {error.message}") + "\n")
+    if error.hint:
+        sys.stderr.write(redact_text(f"  {error.hint}") + "\n")

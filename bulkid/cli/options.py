@@ -1,0 +1,103 @@
+"""Command-line options made from the table of settings, so that no option is written down twice."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bulkid.config import SETTINGS, Setting, load_settings, values
+
+METAVARS = {
+    "url": "URL",
+    "organization_id": "ID",
+    "profile": "NAME",
+    "sheet": "NAME",
+    "column_map": '"Column=field"',
+    "ignore_columns": "NAME",
+    "encoding": "NAME",
+    "delimiter": "CHARACTER",
+    "via": "auto|accounts|groups",
+    "quota": "METHOD=COUNT/SECONDS",
+    "rate": "N",
+    "concurrency": "N",
+    "max_attempts": "N",
+    "timeout": "SECONDS",
+    "max_failures": "N|N%",
+    "first": "N",
+    "report_dir": "DIR",
+    "formats": "csv|xlsx|jsonl",
+    "log_format": "console|json",
+    "state_dir": "DIR",
+}
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+PANELS = {"connection": "Connection", "sheet": "Sheet", "sending": "Sending", "output": "Output", "general": "General"}
+
+
+def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = False) -> Callable[..., Any]:
+    """Give a command the options of some groups of settings, and hand it one ``settings`` in their place.
+
+    Args:
+        groups: Groups of the table whose options the command takes.
+        without: Settings of those groups that it does not take.
+        offline: The command never connects: the connection's settings are left alone.
+    """
+    lines = [line for line in SETTINGS if line.group in groups and line.option and line.name not in without]
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        signature = inspect.signature(command)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
+
+        @functools.wraps(command)
+        def wrapper(context: typer.Context, **given: object) -> int:
+            # A switch that was not named, and an empty list, say nothing: the layers below then decide.
+            named = {line.name: given.pop(line.name) or None for line in lines}
+            options = {**_present(context.obj or {}), **_present(named)}
+            settings = load_settings(options, environ=os.environ, cwd=Path.cwd(), offline=offline)
+            return command(**given, settings=settings)
+
+        wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads the options from
+            parameters=[_CONTEXT, *own, *(_parameter(line) for line in lines)], return_annotation=int
+        )
+        del wrapper.__wrapped__
+        return wrapper
+
+    return decorate
+
+
+def _parameter(line: Setting) -> inspect.Parameter:
+    default = f" [dim]{_plain(f'[{line.default_text}]')}[/dim]" if line.default_text else ""
+    names = [line.option] if line.option != "-v" else ["--verbose", "-v"]
+    kind: Any
+    initial: Any
+    switch = line.parse is values.flag
+    if switch:
+        kind, initial = bool, False
+    elif line.repeatable:
+        kind, initial = list[str] | None, None
+    else:
+        kind, initial = str | None, None
+    option = typer.Option(
+        *names,
+        help=f"{_plain(line.help[:1].upper() + line.help[1:])}.{default}",
+        metavar="" if switch else METAVARS[line.name],
+        show_default=False,
+        rich_help_panel=PANELS[line.group],
+    )
+    return inspect.Parameter(
+        line.name, inspect.Parameter.KEYWORD_ONLY, default=initial, annotation=Annotated[kind, option]
+    )
+
+
+def _plain(text: str) -> str:
+    """Text for help pages, whose square brackets are no markup."""
+    return text.replace("[", "\\[")
+
+
+def _present(options: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,53 @@
+"""The progress display: a live bar on a terminal, a plain line now and then elsewhere; always on standard error."""
+
+import anyio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from bulkid.planning import humanize_seconds
+from bulkid.runs import Progress, Snapshot
+
+REFRESH_S = 0.2
+PLAIN_EVERY_S = 5.0
+
+
+def line(snapshot: Snapshot) -> str:
+    """Everything but the bar, as words: ``3 failed · 31.2/s · quota 12 left · 4 minutes to go``."""
+    parts = [f"{snapshot.updated} updated"]
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.gate_opens_in is not None:
+        parts.append(f"the server takes nothing; asking again in {humanize_seconds(snapshot.gate_opens_in)}")
+    elif snapshot.quota_left == 0 and snapshot.quota_opens_in:
+        parts.append(f"quota used, opens in {humanize_seconds(snapshot.quota_opens_in)}")
+    elif snapshot.quota_left is not None:
+        parts.append(f"quota {snapshot.quota_left} left")
+    if snapshot.per_second:
+        parts.append(f"{snapshot.per_second:.1f}/s")
+    if snapshot.eta_s:
+        parts.append(f"{humanize_seconds(snapshot.eta_s)} to go")
+    return " · ".join(parts)
+
+
+async def _live(err: Console, progress: Progress) -> None:
+    columns = (SpinnerColumn(), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    with Bar(*columns, console=err, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=progress.total, words="")
+        while True:
+            snapshot = progress.snapshot()
+            bar.update(task, completed=snapshot.done, words=line(snapshot))
+            bar.refresh()
+            await anyio.sleep(REFRESH_S)
+
+
+async def _plain(err: Console, progress: Progress) -> None:
+    while True:
+        await anyio.sleep(PLAIN_EVERY_S)
+        snapshot = progress.snapshot()
+        err.print(f"{snapshot.done}/{snapshot.total} · {line(snapshot)}")
+
+
+async def show_progress(err: Console, progress: Progress) -> None:
+    """Show ``progress`` until cancelled."""
+    await (_live if err.is_terminal else _plain)(err, progress)

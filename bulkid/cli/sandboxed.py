@@ -1,0 +1,69 @@
+"""The embedded sandbox: one that lives as long as a command (``--sandbox``), and one that serves until stopped."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+from rich.console import Console
+
+from bulkid.errors import UsageError
+from bulkid.model import QuotaRule
+from bulkid.runs import RunOptions, Target
+
+if TYPE_CHECKING:
+    from bulkid.sandbox import SandboxOptions
+
+
+@asynccontextmanager
+async def sandboxed(target: Target, options: RunOptions, *, use: bool) -> AsyncIterator[tuple[Target, RunOptions]]:
+    """Start a sandbox where it is asked for, and point target and quota at it for as long as the block runs."""
+    if not use:
+        yield target, options
+        return
+    from bulkid.sandbox import Sandbox, SandboxOptions
+
+    own = SandboxOptions()
+    async with Sandbox(own) as server:
+        quota = own.limits if options.quota is None else options.quota
+        yield (
+            Target(
+                url=server.url,
+                client_id=own.client_id,
+                client_secret=own.client_secret,
+                organization_id=own.organization_id,
+            ),
+            replace(options, quota=quota, sandbox=True),
+        )
+
+
+async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
+    """Serve a sandbox until a signal comes, and say how to use it.
+
+    Raises:
+        UsageError: The address cannot be listened on.
+    """
+    from bulkid.sandbox import Sandbox
+
+    server = Sandbox(options)
+    try:
+        url = await server.start(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."
+        ) from None
+    out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
+    out.print(f"  BULKID_URL={url}")
+    out.print(f"  BULKID_CLIENT_ID={options.client_id}")
+    out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
+    out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await server.stop()
+
+
+def _rules(rules: tuple[QuotaRule, ...]) -> str:
+    return ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in rules) or "none"

@@ -1,0 +1,170 @@
+"""What a person reads: faults, plans, summaries. Values from sheets and servers are never read as markup."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bulkid.clock import iso_utc
+from bulkid.model import Fault, RunRecord, Status
+from bulkid.planning import describe, humanize_seconds
+from bulkid.runs import CheckResult, Finding, Preview, RunResult
+from bulkid.sheet import SheetInfo
+
+SHORT = 20
+"""Rows of a table that are shown before it is cut; the report holds them all."""
+
+PIPED_WIDTH = 160
+"""Columns to assume where the output is no terminal, so that tables are not cut to 80."""
+
+STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
+
+
+def console(*, stderr: bool) -> Console:
+    """Make a console for standard output or standard error; colours only on a terminal, markup never."""
+    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True)
+    return made
+
+
+def fault_line(fault: Fault) -> str:
+    """One fault as a line: where, what stands there, what to do."""
+    where = f"row {fault.row}"
+    if fault.column:
+        where += f", column {fault.column}"
+    value = f" {_shorten(fault.value)!r}" if fault.value else ""
+    return f"{where}:{value} {fault.message}" if value else f"{where}: {fault.message}"
+
+
+def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int | None = SHORT) -> None:
+    """Print faults in the order of rows; ``limit`` None prints all."""
+    for fault in islice(faults, limit):
+        out.print(Text(f"{place}: {fault_line(fault)}"), style="red" if out.is_terminal else None)
+    if limit is not None and len(faults) > limit:
+        out.print(f"... and {len(faults) - limit} more; `bulkid check` and the report name them all.")
+
+
+def print_check(out: Console, err: Console, result: CheckResult) -> None:
+    """Print what ``check`` found: every fault, then one line that sums up."""
+    print_notes(err, result.info.notes)
+    print_faults(out, where(result.info), result.faults, limit=None)
+    if result.faults:
+        out.print(
+            f"{result.rows} rows, {result.accounts} accounts; {result.invalid_rows} rows are invalid: "
+            "nothing would be sent. Mend them, or let the good rows go with --skip-invalid."
+        )
+    else:
+        out.print(f"{result.rows} rows, {result.accounts} accounts; every row is good.")
+
+
+def print_notes(err: Console, notes: Iterable[str]) -> None:
+    """Print sentences that are worth knowing but change nothing."""
+    for note in notes:
+        err.print(Text(f"note: {note}"), style="dim" if err.is_terminal else None)
+
+
+def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
+    """Print what would change, how many requests that takes, and how long at the quota."""
+    if preview.plan.changes:
+        out.print(_plan_table(preview, limit))
+        hidden = len(preview.plan.changes) - limit
+        if hidden > 0:
+            out.print(f"... and {hidden} more accounts.")
+    for line in plan_lines(preview):
+        out.print(line)
+
+
+def plan_lines(preview: Preview) -> list[str]:
+    """The counts, requests and time of a plan, as sentences."""
+    plan = preview.plan
+    counts = f"{len(plan.changes)} accounts change, {len(plan.unchanged)} are already as wanted"
+    lines = [f"{preview.rows} rows: {counts}, {preview.invalid_rows} rows are invalid."]
+    if preview.left_out:
+        lines.append(f"A trial: {preview.left_out} more accounts would change and are left for later.")
+    quota = [rule for rule in preview.rules if rule.method == "PUT"]
+    at = f" at {quota[0].count} per {quota[0].seconds:g} s" if quota else ""
+    took = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
+    if plan.planned_puts:
+        least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
+        saved = plan.naive_puts - plan.planned_puts
+        instead = f" instead of {plan.naive_puts}" if saved > 0 else ""
+        lines.append(f"{plan.planned_puts} PUTs{instead}{at}: {least}{took}.")
+    else:
+        lines.append(f"Nothing needs to be sent{took}.")
+    lines.extend(f"warning: {warning}" for warning in preview.warnings)
+    return lines
+
+
+def _plan_table(preview: Preview, limit: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("account", overflow="fold", max_width=40)
+    table.add_column("changes", overflow="fold")
+    for change in islice(preview.plan.changes, limit):
+        table.add_row(Text(change.name or change.account_id), Text(describe(change, preview.directory)))
+    return table
+
+
+def print_result(out: Console, result: RunResult) -> None:
+    """Print how a run ended: the counts, the requests, the report, and what to do next."""
+    summary = result.summary
+    counts = Text(f"{result.run.run_id}: {summary['rows']} rows: ")
+    parts = [(status, summary[status]) for status in STATUS_STYLES if summary[status]] or [("updated", 0)]
+    for index, (status, count) in enumerate(parts):
+        counts.append(", " if index else "")
+        counts.append(f"{count} {status}", style=STATUS_STYLES[status])
+    counts.append(f"; {_requests(summary['requests'])} in {humanize_seconds(summary['elapsed_s'])}")
+    if summary["throttled"]:
+        counts.append(f"; throttled {summary['throttled']} times")
+    out.print(counts)
+    if result.report is not None:
+        for path in result.report.files:
+            if path.name != "summary.json":
+                out.print(Text(f"  {path}"))
+    if summary["pending"]:
+        out.print(f"  {summary['pending']} rows are pending; go on with: bulkid resume {result.run.run_id}")
+
+
+def print_findings(out: Console, findings: Sequence[Finding]) -> None:
+    """Print what ``doctor`` found, a line per question, each problem with what to do."""
+    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "dim")}
+    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
+    for finding in findings:
+        mark, style = marks[finding.ok]
+        words = Text(finding.detail)
+        if finding.hint:
+            words.append(f"\n{finding.hint}", style="dim")
+        table.add_row(Text(mark, style=style), finding.subject, words)
+    out.print(table)
+
+
+def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
+    """A table of earlier runs, newest first."""
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for heading in ("run", "started", "status", "rows", "updated", "unchanged", "failed", "invalid", "pending"):
+        table.add_column(heading, justify="left" if heading in {"run", "started", "status"} else "right")
+    table.add_column("source", overflow="fold")
+    for record, counts in records:
+        figures = [str(counts.get(Status(status), 0)) for status in STATUS_STYLES]
+        total = str(sum(counts.values()))
+        table.add_row(
+            record.run_id, iso_utc(record.created_at), record.status.value, total, *figures, Text(record.source)
+        )
+    return table
+
+
+def _requests(requests: Mapping[str, Any]) -> str:
+    sent = [f"{count} {method}" + ("s" if count != 1 else "") for method, count in requests.items() if count]
+    return ", ".join(sent) if sent else "no requests"
+
+
+def where(info: SheetInfo) -> str:
+    """A sheet's name for messages: the file, and the worksheet where there is one."""
+    return f"{info.source} [{info.sheet}]" if info.sheet else info.source
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

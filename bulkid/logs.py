@@ -1,0 +1,234 @@
+"""Logging: structlog for bulkid's own events, the standard library's logging of the dependencies, one way out for both.
+
+Every line has ``timestamp``, ``level``, ``event`` and ``run_id``. Event names are stable and listed in :data:`EVENTS`.
+What is below the level costs a comparison and no more; what is shown has passed :func:`redact`. Tracebacks never show
+local variables: these hold tokens.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from bulkid.clock import SystemClock
+from bulkid.redaction import redact_text, redact_value, register_secret
+
+__all__ = ["EVENTS", "LogFormat", "bind_run", "configure", "redact", "redact_text", "register_secret"]
+
+LogFormat = Literal["console", "json"]
+
+EVENTS: Final[Mapping[str, str]] = {
+    "run.started": "info",
+    "run.ended_early": "info",
+    "account.failed": "info",
+    "library.message": "warning",
+    "log.unprintable": "error",
+}
+"""Every event that is logged, with its level, and none besides: a test compares. (What a library logs keeps its own
+level; an event that cannot be shown keeps the level that it came with.)"""
+
+_THRESHOLDS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+_LEVELS: Final = {"warn": "warning", "exception": "error", "err": "error", "fatal": "critical"}
+_OWN_KEYS: Final = ("timestamp", "level", "event", "run_id")
+_MULTILINE: Final = frozenset({"exception", "stack"})
+_UNSEEN: Final = {  # would move the cursor, change colours or reorder the line on a terminal
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - where two digits end
+    for code in (
+        *range(9),
+        11,
+        12,
+        13,
+        *range(14, 32),
+        *range(127, 160),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+
+
+class _Output:
+    """The one way out: where lines go, from which level on, and for which run. Changed by :func:`configure` alone."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO = sys.stderr
+        self.threshold = logging.WARNING
+        self.run_id = ""
+        self.now: Callable[[], float] = SystemClock().now
+        self._lock = threading.Lock()
+
+    def line(self, text: str) -> None:
+        """Write one line. A log that cannot be written (closed pipe, full disk) must not end a run: it is dropped."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            try:
+                self.stream.write(text + "\n")
+            except UnicodeEncodeError:
+                self.stream.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+            self.stream.flush()
+
+    debug = info = warning = error = critical = line
+
+
+class EventLogger(structlog.BoundLoggerBase):
+    """What ``structlog.get_logger()`` gives: drops by level first, at whatever level stands now.
+
+    (structlog's own filtering loggers have the level in their class, so a logger kept by a module would keep it too.)
+    """
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Log for whoever looks for a fault."""
+        if _output.threshold <= logging.DEBUG:
+            self._proxy_to_logger("debug", event, **fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log what goes as it should."""
+        if _output.threshold <= logging.INFO:
+            self._proxy_to_logger("info", event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log what a user should know."""
+        if _output.threshold <= logging.WARNING:
+            self._proxy_to_logger("warning", event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log what failed."""
+        if _output.threshold <= logging.ERROR:
+            self._proxy_to_logger("error", event, **fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Log what failed, with the exception that is being handled."""
+        self.error(event, **{"exc_info": True, **fields})
+
+    def critical(self, event: str, **fields: object) -> None:
+        """Log what ends the process."""
+        self._proxy_to_logger("critical", event, **fields)
+
+
+_output = _Output()
+_processors: list[Processor] = []  # changed in place: loggers that were made before go the new way too
+
+
+def configure(
+    *,
+    format: LogFormat,  # noqa: A002 - the name of the option that it comes from
+    verbosity: int,
+    stream: TextIO,
+    run_id: str = "",
+    now: Callable[[], float] | None = None,
+) -> None:
+    """Say how and where to log. May be called again, for instance when the run's id is known.
+
+    Args:
+        format: ``console`` for people, ``json`` for one object per line.
+        verbosity: -1 errors only (``--quiet``), 0 warnings too, 1 progress too (``-v``), 2 everything (``-vv``).
+        stream: Where the lines go.
+        run_id: Stands in every line for which :func:`bind_run` named no other.
+        now: Gives seconds since the epoch; the machine's clock when left out.
+    """
+    _output.stream = stream
+    _output.threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
+    _output.run_id = run_id
+    _output.now = now or SystemClock().now
+    _processors[:] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redact,
+        _complete,
+        *(_console(colours=_has_colours(stream)) if format == "console" else (_json_line,)),
+    ]
+    structlog.configure(
+        processors=_processors,
+        wrapper_class=EventLogger,
+        logger_factory=lambda *_: _output,
+        cache_logger_on_first_use=True,
+    )
+    _route_libraries(max(_output.threshold, logging.WARNING))
+
+
+def bind_run(run_id: str) -> None:
+    """Name the run that the present task works for; tasks and worker threads that it starts inherit it."""
+    structlog.contextvars.bind_contextvars(run_id=run_id)
+
+
+def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Take every secret out of an event: keys, values, nested ones, tracebacks (structlog processor)."""
+    try:
+        return {redact_text(str(key)): redact_value(str(key), value) for key, value in event_dict.items()}
+    except Exception as error:  # noqa: BLE001 - an object that cannot be looked into must cost its line, not the run
+        return {"event": "log.unprintable", "error_type": type(error).__name__}
+
+
+def _complete(_logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+    """Add what every line has, in front."""
+    stamp = datetime.fromtimestamp(_output.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    own = {
+        "timestamp": stamp,
+        "level": _LEVELS.get(method, method),
+        "event": event_dict.get("event"),
+        "run_id": event_dict.get("run_id", _output.run_id),
+    }
+    return {**own, **{key: value for key, value in event_dict.items() if key not in _OWN_KEYS}}
+
+
+def _json_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
+    return orjson.dumps(event_dict).decode("utf-8")
+
+
+def _console(*, colours: bool) -> tuple[Processor, ...]:
+    return (
+        _printable,
+        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
+    )
+
+
+def _printable(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Show control characters instead of having the terminal obey them; a server's error text may hold any."""
+    return {str(_shown(key, key)): _shown(key, value) for key, value in event_dict.items()}
+
+
+def _shown(key: str, value: object) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    shown = value.translate(_UNSEEN)
+    return shown if key in _MULTILINE else shown.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _has_colours(stream: TextIO) -> bool:
+    # structlog needs another package for colours on Windows; plain text is good enough there
+    return stream.isatty() and sys.platform != "win32" and "NO_COLOR" not in os.environ
+
+
+class _LibraryHandler(logging.Handler):
+    """Takes what the dependencies log to the same place, through the same processors."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a library's record as the event ``library.message``; never raises."""
+        with contextlib.suppress(Exception):  # the standard handling would print the record, unredacted
+            message = _message(record)
+            level = "critical" if record.levelno >= logging.CRITICAL else logging.getLevelName(record.levelno).lower()
+            method = level if level in {"warning", "error", "critical"} else "warning"
+            bound = EventLogger(_output, _processors, {})
+            fields = {"library": record.name, "message": message, "exc_info": record.exc_info}
+            getattr(bound, method)("library.message", **fields)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a library's own slip in its format must not hide what it had to say
+        return f"{record.msg} {record.args}"
+
+
+def _route_libraries(level: int) -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(_LibraryHandler(level))

@@ -1,0 +1,29 @@
+"""Planning: from the sheet's words to what must be sent, as pure functions of the sheet and the directory."""
+
+from bulkid.planning.change import confirms, describe, diff, shortfall
+from bulkid.planning.directory import Directory
+from bulkid.planning.estimate import humanize_seconds, minimum_seconds
+from bulkid.planning.plan import Plan, build_plan, limit_changes
+from bulkid.planning.reading import Read, first_read, missing_accounts, remaining_reads, wanted_accounts
+from bulkid.planning.resolve import Resolution, offline_faults, resolve
+
+__all__ = [
+    "Directory",
+    "Plan",
+    "Read",
+    "Resolution",
+    "build_plan",
+    "confirms",
+    "describe",
+    "diff",
+    "first_read",
+    "humanize_seconds",
+    "limit_changes",
+    "minimum_seconds",
+    "missing_accounts",
+    "offline_faults",
+    "remaining_reads",
+    "resolve",
+    "shortfall",
+    "wanted_accounts",
+]

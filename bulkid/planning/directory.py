@@ -1,0 +1,144 @@
+"""The directory: an index of the accounts and groups that were read, and what is known to be missing from it."""
+
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
+from typing import Generic, TypeVar
+
+from bulkid.model import EVERYONE, Account, Group
+from bulkid.planning.words import fold
+
+_EVERYONE_FOLDED = EVERYONE.lower()
+
+T = TypeVar("T")
+
+
+class Directory:
+    """What was read of an organisation: accounts and groups, found by id or by name without regard to case.
+
+    Args:
+        organization_id: The organisation's partitionGlobalId.
+        accounts: The robot accounts that were read; None when they could not be, or were not to be, read.
+        groups: The groups; None in the same way.
+        complete: False when the accounts were read one by one, so that only those asked for are here. An account
+            that is absent then was asked for as well, and the server had none.
+    """
+
+    __slots__ = ("_accounts", "_groups", "_groups_by_name", "_names", "complete", "everyone_id", "organization_id")
+
+    def __init__(
+        self,
+        organization_id: str,
+        accounts: Iterable[Account] | None,
+        groups: Iterable[Group] | None,
+        complete: bool = True,
+    ) -> None:
+        self.organization_id = organization_id
+        self.complete = complete
+        # Pages may overlap when an account is created while they are read: the later reading of an id wins.
+        self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
+        self._groups = None if groups is None else {fold(group.id): group for group in groups}
+        self._names: _ByName[Account] | None = None
+        self._groups_by_name = _ByName(self.groups or (), lambda group: group.name)
+        self.everyone_id = self._find_everyone()
+        """The id of the built-in group Everyone as the server writes it; "" when it is not known."""
+
+    @property
+    def accounts(self) -> Collection[Account] | None:
+        """The accounts that were read, in the order of reading; None when blind for accounts."""
+        return None if self._accounts is None else self._accounts.values()
+
+    @property
+    def groups(self) -> Collection[Group] | None:
+        """The groups that were read; None when blind for groups."""
+        return None if self._groups is None else self._groups.values()
+
+    def with_accounts(self, accounts: Iterable[Account], *, complete: bool | None = None) -> "Directory":
+        """Give a directory that also holds these accounts, replacing those with the same id; groups stay as they are.
+
+        Args:
+            accounts: What was read since.
+            complete: Whether all accounts are now known; by default as before, and False when none had been read.
+        """
+        known = () if self._accounts is None else self._accounts.values()
+        if complete is None:
+            complete = self.complete and self._accounts is not None
+        groups = None if self._groups is None else self._groups.values()
+        return Directory(self.organization_id, chain(known, accounts), groups, complete)
+
+    def account(self, account_id: str) -> Account | None:
+        """Find an account by its id."""
+        if self._accounts is None:
+            return None
+        found = self._accounts.get(account_id)  # nearly always written as it is folded
+        return self._accounts.get(fold(account_id)) if found is None else found
+
+    def account_named(self, name: str) -> Account | None:
+        """Find the one account of this name; None also when several names differ only by case."""
+        found = self.accounts_named(name)
+        return found[0] if len(found) == 1 else None
+
+    def accounts_named(self, name: str) -> tuple[Account, ...]:
+        """Find all accounts whose name is this one, apart from case (more than one is the server's oddity)."""
+        if self._accounts is None:
+            return ()
+        if self._names is None:  # many sheets go by id alone and never pay for this index
+            self._names = _ByName(self._accounts.values(), lambda account: account.name)
+        return self._names.find(fold(name))
+
+    def group(self, id_or_name: str) -> Group | None:
+        """Find a group by its id, else by its name; None also when several names differ only by case."""
+        found = self.groups_matching(id_or_name)
+        return found[0] if len(found) == 1 else None
+
+    def groups_matching(self, id_or_name: str) -> tuple[Group, ...]:
+        """Find the group with this id, else all groups whose name is this one apart from case."""
+        if self._groups is None:
+            return ()
+        folded = fold(id_or_name)
+        by_id = self._groups.get(folded)
+        return self._groups_by_name.find(folded) if by_id is None else (by_id,)
+
+    def group_name(self, group_id: str) -> str:
+        """Give a group's name for people to read; the id itself when the group is not known."""
+        group = self.group_with_id(group_id)
+        return group.name if group is not None and group.name else group_id
+
+    def group_with_id(self, group_id: str) -> Group | None:
+        """Find a group by its id only."""
+        return None if self._groups is None else self._groups.get(fold(group_id))
+
+    def _find_everyone(self) -> str:
+        named = self._groups_by_name.find(_EVERYONE_FOLDED)
+        built_in = [group for group in named if fold(group.type) == "builtin"]
+        return (built_in or named)[0].id if named else ""
+
+
+def is_everyone(text: str) -> bool:
+    """Whether a text is the name of the built-in group Everyone (its id is known only to a directory)."""
+    return fold(text) == _EVERYONE_FOLDED
+
+
+class _ByName(Generic[T]):
+    """Finds items by folded name. Names are nearly always unique: a tuple for each would cost megabytes.
+
+    Args:
+        items: What to index.
+        name: Gives an item's name.
+    """
+
+    __slots__ = ("_one", "_several")
+
+    def __init__(self, items: Iterable[T], name: Callable[[T], str]) -> None:
+        self._one: dict[str, T] = {}
+        self._several: dict[str, tuple[T, ...]] = {}
+        for item in items:
+            key = fold(name(item))
+            if self._one.setdefault(key, item) is not item:
+                self._several[key] = (*self.find(key), item)
+
+    def find(self, key: str) -> tuple[T, ...]:
+        """Give all items of this folded name."""
+        if key in self._several:
+            return self._several[key]
+        item = self._one.get(key)
+        return () if item is None else (item,)

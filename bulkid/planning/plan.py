@@ -1,0 +1,98 @@
+"""The plan: a value that says which accounts change, which stay, and what that takes."""
+
+from dataclasses import dataclass, replace
+
+from bulkid.model import AccountWish, Change
+from bulkid.planning.change import diff
+from bulkid.planning.directory import Directory
+from bulkid.planning.resolve import Resolution
+from bulkid.planning.words import count_of
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done for a whole sheet, in its order. Nothing here is empty: what needs no request is unchanged."""
+
+    changes: tuple[Change, ...]  # what differs, one per account
+    changing: tuple[AccountWish, ...]  # the wishes that the changes come from, side by side with them
+    unchanged: tuple[AccountWish, ...]  # already as wanted
+    left_out: tuple[AccountWish, ...] = ()  # would change, but are not part of this trial (--first)
+    notes: tuple[str, ...] = ()  # what resolving had to warn of
+
+    @property
+    def wishes(self) -> int:
+        """How many accounts the sheet has good rows for."""
+        return len(self.changing) + len(self.unchanged) + len(self.left_out)
+
+    @property
+    def by_account(self) -> tuple[Change, ...]:
+        """The changes that go out as the PUT of their own account.
+
+        The step from changes to requests is here: whatever other kind of request comes to carry some of the
+        changes takes them away from this one.
+        """
+        return self.changes
+
+    @property
+    def planned_puts(self) -> int:
+        """How many PUTs the plan takes, when none has to be repeated."""
+        return len(self.by_account)
+
+    @property
+    def naive_puts(self) -> int:
+        """How many PUTs one per good row would take, of the rows that this plan covers."""
+        return sum(len(wish.rows) for wishes in (self.changing, self.unchanged) for wish in wishes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before agreeing, as sentences."""
+        nameless = sum(change.display_name is None for change in self.changes)
+        if not nameless:
+            return self.notes
+        unnamed = (
+            f"The display name of {count_of(nameless, 'account')} is not known and is left out of the request; whether "
+            "the server then keeps it is not documented."
+        )
+        return (*self.notes, unnamed)
+
+
+def build_plan(resolution: Resolution, directory: Directory) -> Plan:
+    """Compare every wish with the directory.
+
+    Args:
+        resolution: What the sheet asks for.
+        directory: The present state; without accounts, everything wished is planned to be sent.
+
+    Raises:
+        PermissionDeniedError: An exact list of groups cannot be compared (never for wishes that were resolved with
+            this directory).
+    """
+    changes: list[Change] = []
+    changing: list[AccountWish] = []
+    unchanged: list[AccountWish] = []
+    for wish in resolution.wishes:
+        change = diff(wish, directory.account(wish.account_id), directory)
+        if change.empty:
+            unchanged.append(wish)
+        else:
+            changes.append(change)
+            changing.append(wish)
+    return Plan(tuple(changes), tuple(changing), tuple(unchanged), notes=resolution.warnings)
+
+
+def limit_changes(plan: Plan, first: int | None) -> Plan:
+    """Keep only the first accounts that change, for a trial; the others are left out, not forgotten.
+
+    Args:
+        plan: The whole plan.
+        first: How many to keep; None keeps all.
+    """
+    if first is None or first >= len(plan.changes):
+        return plan
+    kept = max(first, 0)
+    return replace(
+        plan,
+        changes=plan.changes[:kept],
+        changing=plan.changing[:kept],
+        left_out=plan.changing[kept:] + plan.left_out,
+    )

@@ -1,0 +1,68 @@
+"""bulkid as a library: every command is a function here, without printing or prompting.
+
+::
+
+    import anyio
+    from bulkid import runs
+
+    async def main():
+        target = runs.Target(url="https://cloud.uipath.com/acme", client_id="...", client_secret="...")
+        result = await runs.run("accounts.xlsx", target)
+        print(result.status, result.summary["updated"], result.report.folder)
+
+    anyio.run(main)
+"""
+
+from bulkid.engine import Stop
+from bulkid.runs.api import (
+    find_resumable_run,
+    list_runs,
+    plan,
+    report,
+    resume,
+    run,
+    summary_of,
+)
+from bulkid.runs.doctor import Finding, doctor
+from bulkid.runs.options import (
+    CheckResult,
+    Context,
+    FailureBound,
+    Hooks,
+    PlanResult,
+    Preview,
+    RunOptions,
+    RunResult,
+    Target,
+    default_state_dir,
+)
+from bulkid.runs.progress import Progress, Snapshot
+from bulkid.runs.source import check
+from bulkid.runs.tasks import task_group
+
+__all__ = [
+    "CheckResult",
+    "Context",
+    "FailureBound",
+    "Finding",
+    "Hooks",
+    "PlanResult",
+    "Preview",
+    "Progress",
+    "RunOptions",
+    "RunResult",
+    "Snapshot",
+    "Stop",
+    "Target",
+    "check",
+    "default_state_dir",
+    "doctor",
+    "find_resumable_run",
+    "list_runs",
+    "plan",
+    "report",
+    "resume",
+    "run",
+    "summary_of",
+    "task_group",
+]

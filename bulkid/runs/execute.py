@@ -1,0 +1,332 @@
+"""One run from its rows to its report: the order of the stages, and what an early end means for each."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from bulkid.engine import FailureLimit
+from bulkid.errors import BulkidError, InterruptedRunError, LockedError, TooManyFailuresError, UsageError
+from bulkid.journal import Journal, OutcomeWriter, organization_lock
+from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
+from bulkid.planning import Directory, describe, diff
+from bulkid.runs.directory import Wanted, read_directory
+from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
+from bulkid.runs.prepare import invalid_rows, prepare
+from bulkid.runs.progress import Progress
+from bulkid.runs.reporting import conclude
+from bulkid.runs.sending import Sending
+from bulkid.runs.session import Session, connect
+from bulkid.runs.source import Rows, read_rows
+from bulkid.runs.tasks import task_group, until_stopped
+from bulkid.sheet import Sheet
+
+COUNTERS_EVERY_S = 2.0
+"""How often the figures of a run under way are journaled, for those who look at it from outside."""
+
+RECENT_RUNS = 50
+"""How far back to look for runs that a kill ended: an older one can hold nothing of any quota window."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Execution:
+    """The work on one run, fresh or resumed. Everything that must survive is in the journal, nothing here is."""
+
+    journal: Journal
+    record: RunRecord
+    target: Target
+    options: RunOptions
+    context: Context
+    folder: Path
+    session: Session | None = None
+    resumed: bool = False
+    faults: tuple[Fault, ...] = ()
+    started: float = 0.0
+    counters: dict[str, Any] = field(default_factory=dict)
+
+    async def perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
+        """Do the work and conclude the run, whatever ends it: status, report, exit code."""
+        with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
+            return await self._perform(work)
+
+    async def _perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
+        self.started = self.context.clock.monotonic()
+        self.counters = dict(self.record.counters)
+        error: BulkidError | None = None
+        log.info("run.started", source=self.record.source, resumed=self.resumed)
+        try:
+            await work()
+        except BulkidError as caught:
+            if self.resumed and isinstance(caught, LockedError):
+                raise  # nothing was touched: the run stays as it was
+            error = caught
+            log.info("run.ended_early", reason=caught.message)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._conclude(InterruptedRunError("The run was cancelled."))
+            raise
+        with anyio.CancelScope(shield=True):
+            result = await self._conclude(error)
+        return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    async def _conclude(self, error: BulkidError | None) -> RunResult:
+        self.context.hooks.stage("report")
+        return await anyio.to_thread.run_sync(
+            partial(
+                conclude,
+                self.journal,
+                self.record.run_id,
+                folder=self.folder,
+                formats=self.options.formats,
+                counters=self.figures(),
+                error=error,
+                faults=self.faults,
+                now=self.context.clock.now(),
+            )
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The run's counters as of now: those of earlier sittings plus this one's."""
+        before, session = self.record.counters, self.session
+        sent = dict(before.get("requests", {}))
+        for method, count in (session.sent() if session else {}).items():
+            sent[method] = sent.get(method, 0) + count
+        return {
+            **self.counters,
+            "requests": sent,
+            "retries": before.get("retries", 0) + (session.stats.retries if session else 0),
+            "throttled": before.get("throttled", 0) + (session.stats.throttled if session else 0),
+            "elapsed_s": round(before.get("elapsed_s", 0.0) + self.context.clock.monotonic() - self.started, 3),
+        }
+
+    # --- the stages
+
+    async def fresh(self, sheet: Sheet) -> None:
+        """Read the sheet into the journal, then plan and apply it."""
+        self.context.hooks.stage("sheet")
+        store = partial(self.journal.add_rows, self.record.run_id)
+        async with until_stopped(self.context.stop):
+            rows = await read_rows(sheet, store)
+        await self._update(phase="read", sheet=rows.info.to_json())
+        await self.from_rows(rows)
+
+    async def from_rows(self, rows: Rows) -> None:
+        """Plan what the rows ask for, have it confirmed, and apply it.
+
+        Raises:
+            UsageError: A row is invalid and that is not allowed: nothing was sent.
+            InterruptedRunError: The user declined, or a signal came.
+        """
+        self.faults = tuple(rows.faults)
+        self.counters["accounts"] = rows.accounts
+
+        async def work(session: Session) -> None:
+            self.context.hooks.stage("directory")
+            async with until_stopped(self.context.stop):
+                preview = await prepare(session, rows, self.options)
+            await self._take_faults(rows, preview)
+            async with until_stopped(self.context.stop):
+                agreed = await self.context.hooks.confirm(preview)
+            if not agreed:
+                raise InterruptedRunError("Not confirmed: nothing was sent.")
+            changes = await self._journal_plan(preview)
+            await self._apply(session, preview.directory, changes)
+
+        await self._connected(work)
+
+    async def from_entries(self) -> None:
+        """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
+
+        async def work(session: Session) -> None:
+            self.context.hooks.stage("directory")
+            entries = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+            async with until_stopped(self.context.stop):
+                directory = await self._directory_for(session, entries)
+            settled, changes = _compare(entries, directory, self.context.clock.now())
+            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
+            await self._apply(session, directory, changes)
+
+        await self._connected(work)
+
+    async def _connected(self, work: Callable[[Session], Awaitable[None]]) -> None:
+        self.context.hooks.stage("connect")
+        async with connect(self.target, self.options, self.journal, self.context, owner=self.record.run_id) as session:
+            self.session = session
+            async with until_stopped(self.context.stop):
+                await session.identify()
+            await self._update(organization_id=session.organization_id, base_url=session.base.url)
+            with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
+                await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
+                await session.recover(await anyio.to_thread.run_sync(self._dead_runs))
+                await work(session)
+
+    def _dead_runs(self) -> list[str]:
+        """Runs on this organisation that a kill ended, this one's earlier sitting included.
+
+        Whoever holds the organisation's lock knows that no other run on it is alive.
+        """
+        organization_id = self.session.organization_id.casefold() if self.session else ""
+        running = (record for record in self.journal.list_runs(RECENT_RUNS) if record.status is RunStatus.RUNNING)
+        dead = [record.run_id for record in running if record.organization_id.casefold() == organization_id]
+        return [*dead, self.record.run_id]
+
+    async def _take_faults(self, rows: Rows, preview: Preview) -> None:
+        """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
+        self.faults = preview.faults
+        known = {fault.row for fault in rows.faults}
+        found = [fault for fault in preview.faults if fault.row not in known]
+        if found:
+            await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
+        count = invalid_rows(preview.faults)
+        if count and not self.options.skip_invalid:
+            raise UsageError(
+                f"{count} of {preview.rows} rows are invalid: nothing was sent.",
+                hint="Mend them (the report and retry.csv name each), or send the good rows alone with --skip-invalid.",
+            )
+
+    async def _journal_plan(self, preview: Preview) -> list[tuple[int, Change]]:
+        """Write every account of the plan to the journal before anything is sent."""
+        now = self.context.clock.now()
+        entries, changes = _entries(preview, now)
+        self.counters["planned_puts"] = preview.plan.planned_puts
+        self.counters["naive_puts"] = preview.plan.naive_puts
+
+        def write() -> None:
+            self.journal.add_entries(self.record.run_id, entries)
+            self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
+
+        await anyio.to_thread.run_sync(write)
+        return changes
+
+    async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
+        if not (self.options.read and entries):
+            return Directory(session.organization_id, None, None)
+        ids = tuple(entry.wish.account_id for entry in entries)
+        # Only an exact list of groups needs to know which of them is Everyone.
+        groups = any(entry.wish.exact is not None for entry in entries)
+        directory, warnings = await read_directory(
+            session.engine, session.organization_id, Wanted(ids, (), groups=groups), session.known
+        )
+        for warning in warnings:
+            self.context.hooks.note(warning)
+        return directory
+
+    async def _apply(self, session: Session, directory: Directory, changes: Sequence[tuple[int, Change]]) -> None:
+        """Send the changes and verify what no answer confirmed.
+
+        Raises:
+            TooManyFailuresError: More accounts failed than allowed.
+            InterruptedRunError: A signal came.
+        """
+        if not changes:
+            return
+        session.require_write()
+        progress = Progress(session.engine, len(changes), session.rules, self.context.clock.monotonic)
+        bound = self.options.max_failures
+        limit = FailureLimit(bound.count if bound else None, bound.percent if bound else None, len(changes))
+        async with task_group() as tasks:
+            async with OutcomeWriter(self.journal, self.record.run_id, clock=self.context.clock) as writer:
+                sending = Sending(
+                    session,
+                    self.journal,
+                    self.record.run_id,
+                    directory,
+                    writer,
+                    self.context.clock,
+                    self.context.stop,
+                    progress,
+                    limit,
+                )
+                tasks.start_soon(self._keep_figures)
+                self.context.hooks.stage("send")
+                self.context.hooks.progress(progress)
+                await sending.send(changes)
+                await self._verify(sending)
+            tasks.cancel_scope.cancel()
+        if sending.too_many:
+            raise TooManyFailuresError(
+                f"Stopped: {sending.failures} accounts failed, more than --max-failures allows.",
+                hint=f"See the report; go on with: bulkid resume {self.record.run_id}",
+            )
+
+    async def _verify(self, sending: Sending) -> None:
+        if sending.doubts:
+            self.context.hooks.stage("verify")
+        if sending.too_many:
+            await sending.verify()
+            return
+        if self.context.stop.requested and sending.unfinished:
+            raise InterruptedRunError(
+                f"Stopped by {self.context.stop.reason}.", hint=f"Go on with: bulkid resume {self.record.run_id}"
+            )
+        if sending.doubts:
+            async with until_stopped(self.context.stop):
+                await sending.verify()
+
+    async def _keep_figures(self) -> None:
+        while True:
+            await self.context.clock.sleep(COUNTERS_EVERY_S)
+            await self._update(counters=self.figures())
+
+    async def _update(self, **fields: object) -> None:
+        await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))
+
+
+def owner_of(record: RunRecord) -> dict[str, Any]:
+    """Who holds a lock, for the message to others."""
+    return {
+        "run_id": record.run_id,
+        "host": record.host,
+        "pid": record.pid,
+        "since": record.created_at,
+        "source": record.source,
+    }
+
+
+def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int, Change]]]:
+    """Every account of the plan as a journal entry, and which of them are to be sent."""
+    plan, directory = preview.plan, preview.directory
+    entries: list[Entry] = []
+    changes: list[tuple[int, Change]] = []
+    for change, wish in zip(plan.changes, plan.changing, strict=True):
+        changes.append((len(entries), change))
+        text = describe(change, directory)
+        entries.append(Entry(len(entries), wish, change.before, text, Outcome(Status.PENDING)))
+    unchanged = Outcome(Status.UNCHANGED, finished_at=now)
+    later = Outcome(Status.PENDING, error="Left for later by --first.")
+    for wishes, outcome in ((plan.unchanged, unchanged), (plan.left_out, later)):
+        for wish in wishes:
+            entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", outcome))
+    return entries, changes
+
+
+def _compare(
+    entries: Iterable[Entry], directory: Directory, now: float
+) -> tuple[list[tuple[int, Outcome]], list[tuple[int, Change]]]:
+    """Settle what the directory shows to be as wanted; what differs is to be sent."""
+    settled: list[tuple[int, Outcome]] = []
+    changes: list[tuple[int, Change]] = []
+    for entry in entries:
+        account = directory.account(entry.wish.account_id)
+        if account is None and directory.accounts is not None:
+            error = "The account does not exist any more."
+            settled.append(
+                (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
+            )
+            continue
+        change = diff(entry.wish, account, directory)
+        if not change.empty:
+            changes.append((entry.entry, change))
+        elif entry.intended:
+            # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
+            settled.append((entry.entry, Outcome(Status.UPDATED, via=Via.ACCOUNT, finished_at=now)))
+        else:
+            settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
+    return settled, changes

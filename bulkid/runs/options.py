@@ -1,0 +1,196 @@
+"""What a caller hands to :mod:`bulkid.runs`, and what it gets back. Values only; the work is done elsewhere."""
+
+import random as randomness
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bulkid.clock import Clock, SystemClock
+from bulkid.engine import Stop
+from bulkid.errors import EXIT_OK, BulkidError
+from bulkid.model import Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.sheet import SheetInfo, SheetOptions
+
+if TYPE_CHECKING:
+    from bulkid.planning import Directory, Plan
+    from bulkid.report import ReportFiles
+    from bulkid.runs.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which server, as whom. The secrets never appear in its ``repr``.
+
+    Args:
+        url: The identity base, or the address that an admin knows.
+        client_id: Of a confidential external application.
+        client_secret: Its secret; not needed with ``access_token``.
+        access_token: A ready token, used as it is instead of asking for one.
+        scope: Space-separated scopes to ask for; empty for the ones that bulkid needs.
+        organization_id: The ``partitionGlobalId``; empty to take it from the token's ``prt_id``.
+        tenant: Sent as ``X-UIPATH-TenantName`` to a standalone server; empty to leave it out.
+        ca_bundle: PEM file of certificate authorities to trust instead of the operating system's.
+    """
+
+    url: str
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    access_token: str = field(default="", repr=False)
+    scope: str = ""
+    organization_id: str = ""
+    tenant: str = ""
+    ca_bundle: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureBound:
+    """When a run has failed too often: more than ``count`` accounts, or more than ``percent`` of those that change."""
+
+    count: int | None = None
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How to read, plan, send and report.
+
+    Args:
+        sheet: How to read the sheet.
+        skip_invalid: Send the good rows although others are invalid.
+        read: Read the directory first; False runs blind on ids, nothing is compared.
+        quota: Rules that replace the preset of the deployment; ``()`` lifts it; None keeps it.
+        rate: Requests per second at most; None for no such limit.
+        concurrency: Requests in flight at most.
+        max_attempts: How often one request is tried.
+        timeout_s: Seconds that one request may take.
+        max_failures: When to stop for good; None never.
+        first: Apply only to the first so many accounts that change; None for all.
+        report_dir: Folder that holds a folder per run.
+        formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
+        sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
+        retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
+    """
+
+    sheet: SheetOptions = field(default_factory=SheetOptions)
+    skip_invalid: bool = False
+    read: bool = True
+    quota: tuple[QuotaRule, ...] | None = None
+    rate: float | None = None
+    concurrency: int = 16
+    max_attempts: int = 5
+    timeout_s: float = 30.0
+    max_failures: FailureBound | None = None
+    first: int | None = None
+    report_dir: Path = Path("reports")
+    formats: tuple[str, ...] = ()
+    sandbox: bool = False
+    retry_base_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What ``check`` found without a network."""
+
+    info: SheetInfo
+    rows: int
+    accounts: int
+    faults: tuple[Fault, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def invalid_rows(self) -> int:
+        """How many rows have at least one fault."""
+        return len({fault.row for fault in self.faults})
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A plan together with what a person needs to judge it."""
+
+    info: SheetInfo
+    plan: "Plan"
+    directory: "Directory"
+    base_url: str
+    organization_id: str
+    rows: int
+    faults: tuple[Fault, ...]
+    rules: tuple[QuotaRule, ...]
+    rate: float | None
+    eta_s: float
+    requests: Mapping[str, int]  # already sent, to read the directory
+    left_out: int  # accounts that --first leaves for later
+    warnings: tuple[str, ...]
+
+    @property
+    def invalid_rows(self) -> int:
+        """How many rows have at least one fault."""
+        return len({fault.row for fault in self.faults})
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """What ``plan`` found: the preview, or why there is none. ``summary`` has the keys of ``summary.json``."""
+
+    preview: Preview | None
+    summary: Mapping[str, Any]
+    faults: tuple[Fault, ...]
+    error: BulkidError | None
+    exit_code: int
+
+
+class Hooks:
+    """What a face may want to see or decide while a run is under way; the defaults show nothing and agree."""
+
+    def note(self, text: str) -> None:
+        """Tell the user one sentence."""
+
+    def stage(self, name: str) -> None:
+        """Say that a stage begins: ``sheet``, ``connect``, ``directory``, ``send``, ``verify``, ``report``."""
+
+    def progress(self, progress: "Progress") -> None:
+        """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""
+
+    async def confirm(self, preview: Preview) -> bool:
+        """Decide whether the plan is sent."""
+        return bool(preview)
+
+
+def default_state_dir() -> Path:
+    """The user's state directory for bulkid, as the operating system has it."""
+    from platformdirs import user_state_path
+
+    return user_state_path("bulkid", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What surrounds a run: where its state is kept, who watches it, who may stop it, time and chance.
+
+    Args:
+        state_dir: Holds the journal and the quota ledger that all runs share.
+        hooks: What a face wants to see and decide.
+        stop: Ends the work early.
+        clock: Source of time.
+        random: Source of jitter, in [0, 1).
+    """
+
+    state_dir: Path = field(default_factory=default_state_dir)
+    hooks: Hooks = field(default_factory=Hooks)
+    stop: Stop = field(default_factory=Stop)
+    clock: Clock = field(default_factory=SystemClock)
+    random: Callable[[], float] = randomness.random
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a run, for every face: the summary is what ``summary.json`` holds."""
+
+    run: RunRecord
+    status: RunStatus
+    summary: Mapping[str, Any]
+    report: "ReportFiles | None" = None
+    error: BulkidError | None = None
+    exit_code: int = EXIT_OK
+    faults: Sequence[Fault] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,57 @@
+"""From wishes to a plan: read the directory, resolve names, compare, and say what it will take."""
+
+from bulkid.model import Fault, QuotaRule
+from bulkid.planning import Directory, Plan, build_plan, limit_changes, minimum_seconds, resolve
+from bulkid.runs.directory import read_directory, wanted
+from bulkid.runs.options import Preview, RunOptions
+from bulkid.runs.session import Session
+from bulkid.runs.source import Rows
+
+BLIND_WARNING = (
+    "Running blind (--no-read): nothing is compared with the present state, every row is sent, and only ids are taken."
+)
+
+
+async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
+    """Read the directory (unless blind) and compute the plan.
+
+    Raises:
+        ConnectionFailedError: The server cannot be reached or gives no directory.
+    """
+    warnings: tuple[str, ...] = ()
+    if options.read and rows.wishes:
+        directory, warnings = await read_directory(
+            session.engine, session.organization_id, wanted(rows.wishes), session.known
+        )
+    else:
+        directory = Directory(session.organization_id, None, None)
+        warnings = () if options.read else (BLIND_WARNING,)
+    resolution = resolve(rows.wishes, directory, rows.info.columns())
+    plan = build_plan(resolution, directory)
+    limited = limit_changes(plan, options.first)
+    faults = sorted([*rows.faults, *resolution.faults], key=lambda fault: fault.row)
+    return Preview(
+        info=rows.info,
+        plan=limited,
+        directory=directory,
+        base_url=session.base.url,
+        organization_id=session.organization_id,
+        rows=rows.count,
+        faults=tuple(faults),
+        rules=session.rules,
+        rate=options.rate,
+        eta_s=estimate(limited, session.rules, options.rate),
+        requests=session.sent(),
+        left_out=len(limited.left_out),
+        warnings=(*warnings, *limited.warnings),
+    )
+
+
+def estimate(plan: Plan, rules: tuple[QuotaRule, ...], rate: float | None) -> float:
+    """Seconds that the plan's PUTs take at least, by the quota and by ``--rate``."""
+    return minimum_seconds(plan.planned_puts, rules, "PUT", rate)
+
+
+def invalid_rows(faults: tuple[Fault, ...]) -> int:
+    """How many rows have at least one fault."""
+    return len({fault.row for fault in faults})

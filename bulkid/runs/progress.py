@@ -1,0 +1,76 @@
+"""The live figures of a run, for whoever shows them: polled, never pushed, so that showing costs sending nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bulkid.engine import Engine
+from bulkid.model import QuotaRule
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How far the sending is at one moment."""
+
+    done: int
+    total: int
+    updated: int
+    failed: int
+    per_second: float
+    quota_left: int | None  # PUTs that may leave at once; None: no quota
+    quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
+    gate_opens_in: float | None  # seconds until the server is asked again, while it throttles or is away
+    eta_s: float | None  # seconds until the end, as far as it can be told
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts what has settled, and knows the engine's figures."""
+
+    engine: Engine
+    total: int
+    rules: tuple[QuotaRule, ...]
+    monotonic: Callable[[], float]
+    updated: int = 0
+    failed: int = 0
+    unverified: int = 0
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Accounts whose request has been answered for good, verified or not."""
+        return self.updated + self.failed + self.unverified
+
+    def snapshot(self) -> Snapshot:
+        """Take the figures of this moment."""
+        engine = self.engine
+        per_second = engine.stats.per_second(self.monotonic())
+        left = engine.quota.left("PUT")
+        opens_in = engine.quota.opens_in("PUT") if left == 0 else None
+        return Snapshot(
+            done=self.done,
+            total=self.total,
+            updated=self.updated,
+            failed=self.failed,
+            per_second=per_second,
+            quota_left=left,
+            quota_opens_in=opens_in,
+            gate_opens_in=engine.gate.opens_in(),
+            eta_s=self._eta(per_second, left, opens_in),
+        )
+
+    def _eta(self, per_second: float, left: int | None, opens_in: float | None) -> float | None:
+        """Seconds to go: what the quota makes certain, or what the present speed promises, whichever is longer."""
+        remaining = self.total - self.done
+        if remaining <= 0:
+            return 0.0
+        by_speed = remaining / per_second if per_second > 0 else None
+        by_quota = 0.0
+        for rule in self.rules:
+            if rule.method == "PUT" and left is not None:
+                over = remaining - left
+                if over > 0:
+                    windows = -(-over // rule.count)
+                    by_quota = max(by_quota, (windows - 1) * rule.seconds + (opens_in or rule.seconds))
+        if by_quota:
+            return by_quota
+        return by_speed

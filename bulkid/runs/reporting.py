@@ -1,0 +1,108 @@
+"""Concluding a run and writing its report, always from the journal: the same words now, later, or while it goes on."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bulkid.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_OK,
+    EXIT_ROWS_FAILED,
+    EXIT_USAGE,
+    BulkidError,
+    StateError,
+    UsageError,
+)
+from bulkid.journal import Journal
+from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.report import ReportError, ReportFiles, build_summary, write_report
+from bulkid.runs.options import RunResult
+
+_ENDED_EARLY = {EXIT_USAGE: RunStatus.REFUSED, EXIT_LOCKED: RunStatus.REFUSED, EXIT_INTERRUPTED: RunStatus.INTERRUPTED}
+
+
+def verdict(counts: Mapping[Status, int], error: BulkidError | None) -> tuple[RunStatus, int]:
+    """What a run's status and exit code are, from what became of its rows and from what ended it early."""
+    if error is not None:
+        return _ENDED_EARLY.get(error.exit_code, RunStatus.STOPPED), error.exit_code
+    if counts.get(Status.FAILED) or counts.get(Status.INVALID):
+        return RunStatus.COMPLETED_WITH_FAILURES, EXIT_ROWS_FAILED
+    return RunStatus.COMPLETED, EXIT_OK
+
+
+def conclude(
+    journal: Journal,
+    run_id: str,
+    *,
+    folder: Path,
+    formats: Collection[str],
+    counters: Mapping[str, Any],
+    error: BulkidError | None,
+    faults: Sequence[Fault],
+    now: float,
+) -> RunResult:
+    """Settle a run's status in the journal and write its report. Never raises for a full disk or a broken folder."""
+    notes: list[str] = []
+    counts = journal.counts(run_id)
+    status, exit_code = verdict(counts, error)
+    message = str(error) if error is not None else ""
+    try:
+        journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
+    except StateError as failed:
+        # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
+        notes.append(f"The run's end could not be journaled: {failed}")
+    record = journal.get_run(run_id)
+    if record is None:
+        raise StateError(f"Run {run_id} is missing from the journal.")
+    record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
+    summary = summarise(journal, record, folder)
+    files: ReportFiles | None = None
+    try:
+        files = write(journal, record, folder, formats, summary)
+        notes.extend(files.notes)
+    except ReportError as failed:
+        notes.append(str(failed))
+        exit_code = exit_code or failed.exit_code
+        summary = {**summary, "report": None}
+    return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
+
+
+def summarise(journal: Journal, record: RunRecord, folder: Path | None) -> dict[str, Any]:
+    """The summary of a run as the journal knows it now."""
+    report = str(folder / "report.csv") if folder is not None else None
+    accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
+    return build_summary(record, journal.counts(record.run_id), accounts, report)
+
+
+def write(
+    journal: Journal, record: RunRecord, folder: Path, formats: Collection[str], summary: Mapping[str, Any]
+) -> ReportFiles:
+    """Write a run's report files into ``folder``.
+
+    Raises:
+        ReportError: The folder or the disk does not take them; the outcomes are safe in the journal.
+    """
+    headers = tuple(record.sheet.get("headers", ()))
+    return write_report(
+        lambda: journal.report_rows(record.run_id),
+        record,
+        folder,
+        formats,
+        headers=headers,
+        summary=summary,
+        sheet_name=str(record.sheet.get("sheet", "")),
+    )
+
+
+def find(journal: Journal, text: str) -> RunRecord:
+    """The run with this id, or whose id begins so, or (``last``) the newest.
+
+    Raises:
+        UsageError: There is none, or several.
+    """
+    record = next(iter(journal.list_runs(1)), None) if text in {"", "last"} else journal.find_run(text)
+    if record is None:
+        raise UsageError(f"There is no run {text!r}.", hint="`bulkid runs` lists them.")
+    return record

@@ -1,0 +1,218 @@
+"""A connection that a run works over: token, client, quota ledger and engine, opened together and closed together."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from bulkid.clock import Clock
+from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
+from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageError
+from bulkid.identity import (
+    DEFAULT_SCOPE,
+    Capabilities,
+    ClientCredentials,
+    Connection,
+    IdentityBase,
+    IdentityClient,
+    StaticToken,
+    TokenClaims,
+    TokenSource,
+    capabilities,
+    complete_url,
+    open_client,
+    organization_of,
+    preset_quota,
+)
+from bulkid.journal import Journal, JournalLedger
+from bulkid.model import QuotaRule, Reply, ReplyKind, Request
+from bulkid.runs.options import Context, RunOptions, Target
+
+FIRST_CONTACT_LIMIT_S = 5.0
+"""How long a server that has never answered is given: a typo in its address must not look like work."""
+
+_TOKEN_REQUEST = Request("POST", "connect/token")
+
+
+@dataclass(slots=True)
+class Session:
+    """A connection to one organisation. ``identify`` must come first; it opens the engine."""
+
+    target: Target
+    options: RunOptions
+    base: IdentityBase
+    client: IdentityClient
+    tokens: TokenSource
+    journal: Journal
+    rules: tuple[QuotaRule, ...]
+    owner: str
+    context: Context
+    stack: AsyncExitStack
+    organization_id: str = ""
+    claims: TokenClaims | None = None
+    stats: Stats = field(default_factory=Stats)
+    engine: Engine = field(init=False)
+    ledger: JournalLedger = field(init=False)
+
+    @property
+    def token_requests(self) -> int:
+        """How many tokens were asked for: the POSTs that this session sent."""
+        return self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
+
+    @property
+    def known(self) -> Capabilities:
+        """What the token says it may do."""
+        return capabilities(self.claims)
+
+    def require_write(self) -> None:
+        """Stop before the first request that the token itself says will be refused.
+
+        Raises:
+            PermissionDeniedError: The token may not change accounts.
+        """
+        if self.known.write_accounts is False:
+            raise PermissionDeniedError(
+                "The token may not change robot accounts: it lacks the scope PM.RobotAccount.Write.",
+                hint="Grant PM.RobotAccount (or PM.RobotAccount.Write) to the external application as an application "
+                "scope, and ask for it in BULKID_SCOPE where that is set.",
+            )
+
+    def sent(self) -> dict[str, int]:
+        """Requests that left so far, by method, tokens included."""
+        return {"GET": self.stats.sent["GET"], "PUT": self.stats.sent["PUT"], "POST": self.token_requests}
+
+    async def identify(self) -> None:
+        """Get a token, learn the organisation from it unless it is given, and open the engine.
+
+        Raises:
+            ConnectionFailedError: The server cannot be reached, or refuses the credentials.
+            UsageError: Neither the settings nor the token say which organisation.
+        """
+        self.claims = await self._first_token()
+        self.organization_id = organization_of(self.target.organization_id, self.claims)
+        self.ledger = JournalLedger(
+            self.journal, self.organization_id, self.owner, self.context.clock, hold_s=self.options.timeout_s + 90
+        )
+        self.engine = await self.stack.enter_async_context(
+            Engine(
+                self.client.send,
+                clock=self.context.clock,
+                random=self.context.random,
+                policy=self._policy,
+                rules=self.rules,
+                ledger=self.ledger,
+                rate=self.options.rate,
+                concurrency=self.options.concurrency,
+                first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
+                stats=self.stats,
+            )
+        )
+
+    async def recover(self, dead: Iterable[str]) -> None:
+        """Free what runs held of the quota that are known to be dead: the caller holds the organisation's lock."""
+        for owner in dead:
+            await self.ledger.recover(owner)
+
+    async def used(self, rule: QuotaRule) -> int:
+        """How much of a rule's window is used at present, by all runs on this state directory together."""
+        return (await self.ledger.exchange(rule, 0, (), ())).used
+
+    @property
+    def _policy(self) -> RetryPolicy:
+        return RetryPolicy(max_attempts=self.options.max_attempts, base_s=self.options.retry_base_s)
+
+    async def _first_token(self) -> TokenClaims | None:
+        """Fetch the first token with the patience of any other request, although no organisation is known yet."""
+        answer: TokenClaims | None = None
+
+        async def ask(_: Request) -> Reply:
+            nonlocal answer
+            got = await self.client.claims()
+            if isinstance(got, Reply):
+                return got
+            answer = got
+            return Reply(ReplyKind.OK)
+
+        engine = Engine(
+            ask,
+            clock=self.context.clock,
+            random=self.context.random,
+            policy=self._policy,
+            rules=(),
+            ledger=MemoryLedger(self.context.clock),
+            first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
+        )
+        reply = (await engine.call(_TOKEN_REQUEST)).reply
+        if reply.kind is not ReplyKind.OK:
+            raise ConnectionFailedError(
+                f"No token could be fetched from {self.base.url}: {reply.error or reply.kind.value}.",
+                hint="`bulkid doctor` examines the connection.",
+            )
+        return answer
+
+
+def base_of(target: Target) -> IdentityBase:
+    """Complete the address of a target.
+
+    Raises:
+        UsageError: There is no address, or it cannot be one.
+    """
+    if not target.url:
+        raise UsageError(
+            "No server is given.",
+            hint="Set BULKID_URL (or --url) to https://cloud.uipath.com/ORGANISATION or your Orchestrator's address; "
+            "--sandbox starts one to try bulkid with.",
+        )
+    return complete_url(target.url)
+
+
+def tokens_of(target: Target, clock: Clock) -> TokenSource:
+    """The token source that a target's credentials make.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if target.access_token:
+        return StaticToken(target.access_token)
+    if target.client_id and target.client_secret:
+        return ClientCredentials(target.client_id, target.client_secret, target.scope or DEFAULT_SCOPE, clock)
+    missing = "BULKID_CLIENT_SECRET" if target.client_id else "BULKID_CLIENT_ID"
+    raise UsageError(
+        f"No credentials are given: {missing} is empty.",
+        hint="Set BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (or BULKID_CLIENT_SECRET_FILE), or BULKID_ACCESS_TOKEN.",
+    )
+
+
+@asynccontextmanager
+async def connect(
+    target: Target,
+    options: RunOptions,
+    journal: Journal,
+    context: Context,
+    *,
+    owner: str,
+) -> AsyncIterator[Session]:
+    """Open a session; nothing is sent before :meth:`Session.identify`.
+
+    Raises:
+        UsageError: The address, the credentials or the certificate bundle cannot be used.
+    """
+    base = base_of(target)
+    tokens = tokens_of(target, context.clock)
+    connection = Connection(
+        base,
+        target.organization_id,
+        timeout_s=options.timeout_s,
+        concurrency=options.concurrency,
+        ca_bundle=target.ca_bundle,
+        tenant=target.tenant,
+    )
+    rules = preset_quota(base) if options.quota is None else options.quota
+    async with open_client(connection, tokens, context.clock) as client, AsyncExitStack() as stack:
+        try:
+            yield Session(target, options, base, client, tokens, journal, rules, owner, context, stack)
+        finally:
+            # What the ledger has not been told yet is told also when the run is being cancelled.
+            with anyio.CancelScope(shield=True):
+                await stack.aclose()

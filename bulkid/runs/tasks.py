@@ -1,0 +1,50 @@
+"""Small helps for structured concurrency."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bulkid.engine import Stop
+from bulkid.errors import BulkidError, InterruptedRunError
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The one error to report out of a group: bulkid's own before all others, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [first_cause(inner) for inner in error.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, BulkidError)), leaves[0])
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[TaskGroup]:
+    """A task group whose failure is the plain error of the task that failed, not a group of errors."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
+
+
+@asynccontextmanager
+async def until_stopped(stop: Stop) -> AsyncIterator[None]:
+    """Run the block, but leave it at once when a stop is requested.
+
+    Raises:
+        InterruptedRunError: The block was left before its end.
+    """
+    done = False
+    async with task_group() as tasks:
+
+        async def watch() -> None:
+            await stop.wait()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        yield
+        done = True
+        tasks.cancel_scope.cancel()
+    if not done:
+        raise InterruptedRunError(f"Stopped by {stop.reason}.")

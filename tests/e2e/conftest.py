@@ -1,0 +1,24 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import Bulkid, Server
+
+
+@pytest.fixture
+def connected(tmp_path: Path) -> Callable[..., Bulkid]:
+    """Makes a command that is connected to a server, as an admin would set it up by environment."""
+
+    def make(server: Server, **env: str) -> Bulkid:
+        settings = {
+            "BULKID_URL": server.url,
+            "BULKID_CLIENT_ID": "sandbox",
+            "BULKID_CLIENT_SECRET": "sandbox-secret",
+        }
+        return Bulkid(tmp_path, settings | env)
+
+    return make

@@ -1,0 +1,203 @@
+"""Requests are built as the vendor describes them, and answers are read or refused as a whole."""
+
+from urllib.parse import unquote
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from identity_wire import ORG
+
+from bulkid.identity import (
+    Page,
+    UnexpectedAnswerError,
+    account_page,
+    get_account,
+    get_group,
+    list_accounts,
+    list_groups,
+    parse_account,
+    parse_group,
+    parse_groups,
+    put_account,
+)
+from bulkid.model import Account, Change, Group, Request
+
+DTO = {
+    "id": "88-uv",
+    "name": "roby",
+    "displayName": "Roby",
+    "creationTime": "2024-01-31T08:15:00Z",
+    "lastLoginTime": None,
+    "groupIds": ["gryff-01"],
+}
+
+
+def _change(
+    account_id: str = "88-uv",
+    display_name: str | None = "Roby",
+    add: tuple[str, ...] = (),
+    remove: tuple[str, ...] = (),
+) -> Change:
+    return Change(account_id, "roby", display_name, renames=False, add=add, remove=remove, before=None)
+
+
+def test_the_list_is_asked_for_by_name_so_that_pages_do_not_shift() -> None:
+    assert list_accounts(ORG) == Request("GET", f"api/RobotAccount/{ORG}?top=1000&skip=0&sortBy=name&sortOrder=asc")
+    assert list_accounts("o", 2000, 5, "a&b=ü").path == (
+        "api/RobotAccount/o?top=5&skip=2000&sortBy=name&sortOrder=asc&searchTerm=a%26b%3D%C3%BC"
+    )
+
+
+@pytest.mark.parametrize(("skip", "top"), [(0, 0), (0, 1001), (-1, 10)])
+def test_a_page_that_the_server_would_refuse_is_not_asked_for(skip: int, top: int) -> None:
+    with pytest.raises(ValueError, match="no such page"):
+        list_accounts("o", skip, top)
+
+
+def test_the_other_reads() -> None:
+    assert get_account("o", "88-uv") == Request("GET", "api/RobotAccount/o/88-uv")
+    assert list_groups("o") == Request("GET", "api/Group/o")
+    assert get_group("o", "g 1") == Request("GET", "api/Group/o/g%201")
+
+
+def test_a_put_carries_its_four_fields_in_the_order_of_the_vendors_example() -> None:
+    request = put_account(ORG, _change(add=("alumni-02",), remove=("x",)))
+    assert (request.method, request.path) == ("PUT", "api/RobotAccount/88-uv")
+    assert request.body == (
+        b'{"partitionGlobalId":"3fa85f64-5717-4562-b3fc-2c963f66afa6","displayName":"Roby",'
+        b'"groupIDsToAdd":["alumni-02"],"groupIDsToRemove":["x"]}'
+    )
+
+
+def test_the_display_name_is_left_out_when_unknown_and_sent_empty_when_cleared() -> None:
+    assert put_account("o", _change(display_name=None)).body == (
+        b'{"partitionGlobalId":"o","groupIDsToAdd":[],"groupIDsToRemove":[]}'
+    )
+    assert b'"displayName":""' in (put_account("o", _change(display_name="")).body or b"")
+
+
+def test_half_a_surrogate_pair_is_sent_as_an_escape_and_not_a_crash() -> None:
+    request = put_account("o", _change(account_id="a\ud800", display_name="\ud800"))
+    assert request.path == "api/RobotAccount/a%3F"
+    assert b'"displayName":"\\ud800"' in (request.body or b"")
+
+
+@given(st.one_of(st.text(min_size=1), st.text(alphabet="./\\%a", min_size=1, max_size=8)))
+def test_an_identifier_is_one_segment_of_the_path_whatever_it_holds(identifier: str) -> None:
+    path = put_account("o", _change(account_id=identifier)).path
+    prefix, _, segment = path.rpartition("/")
+    assert prefix == "api/RobotAccount"
+    assert segment.isascii()
+    assert not set(segment) & set(" ?#\\")
+    climbs = {".", ".."}
+    assert not climbs & set(unquote(segment).replace("\\", "/").split("/"))
+    if not climbs & set(identifier.replace("\\", "/").split("/")):
+        assert unquote(segment) == identifier
+
+
+@pytest.mark.parametrize(
+    ("identifier", "segment"),
+    [
+        ("88-uv", "88-uv"),
+        ("3FA85F64-5717-4562-b3fc-2c963f66afa6", "3FA85F64-5717-4562-b3fc-2c963f66afa6"),
+        ("a/b", "a%2Fb"),
+        ("a.b", "a.b"),
+        ("v1..2", "v1..2"),
+        ("ü?", "%C3%BC%3F"),
+        ("100%", "100%25"),
+        ("..", "%252E%252E"),
+        (".", "%252E"),
+        ("../x", "%252E%252E%2Fx"),
+        ("..\\x", "%252E%252E%5Cx"),
+    ],
+)
+def test_identifiers_keep_their_letters_and_cannot_climb(identifier: str, segment: str) -> None:
+    assert put_account("o", _change(account_id=identifier)).path == f"api/RobotAccount/{segment}"
+
+
+def test_an_empty_identifier_is_refused_since_it_would_name_the_list() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        get_account("o", "")
+
+
+def test_an_account_is_read_as_the_server_writes_it() -> None:
+    assert parse_account(DTO) == Account("88-uv", "roby", "Roby", ("gryff-01",), "2024-01-31T08:15:00Z", "")
+
+
+def test_null_display_name_is_none_and_null_groups_are_unknown() -> None:
+    account = parse_account({"id": "1", "name": "n", "displayName": None, "groupIds": None})
+    assert account == Account("1", "n", "", None, "", "")
+    assert parse_account({**DTO, "groupIds": []}).group_ids == ()
+
+
+def test_a_page_says_how_many_there_are_in_all() -> None:
+    assert account_page({"totalCount": 7, "results": [DTO]}) == Page(7, (parse_account(DTO),))
+    assert account_page({"totalCount": 0, "results": []}) == Page(0, ())
+
+
+def test_one_string_per_group_is_kept_however_many_accounts_are_in_it() -> None:
+    payload = orjson.loads(orjson.dumps({"totalCount": 2, "results": [DTO, {**DTO, "id": "2"}]}))
+    first, second = account_page(payload).accounts
+    assert first.group_ids is not None
+    assert second.group_ids is not None
+    assert first.group_ids[0] is second.group_ids[0]
+    assert parse_groups([{"id": "gryff-01", "name": "Gryffindor"}])[0].id is first.group_ids[0]
+
+
+def test_groups_are_read_with_their_type() -> None:
+    assert parse_groups(
+        [{"id": "1", "name": "Everyone", "type": "builtIn", "members": None}, {"id": "2", "name": "B", "type": 1}]
+    ) == (Group("1", "Everyone", "builtIn"), Group("2", "B", "custom"))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"id": "", "name": "n"},
+        {"id": 1, "name": "n"},
+        {"id": "1"},
+        {"id": "1", "name": None},
+        {"id": "1", "name": "n", "groupIds": "abc"},
+        {"id": "1", "name": "n", "groupIds": {"a": 1}},
+        {"id": "1", "name": "n", "groupIds": [1]},
+        {"id": "1", "name": "n", "groupIds": 5},
+        {"id": "1", "name": "n", "displayName": 5},
+        {"id": "1", "name": "n", "creationTime": 5},
+    ],
+)
+def test_an_account_of_another_shape_is_refused(payload: object) -> None:
+    with pytest.raises(UnexpectedAnswerError):
+        parse_account(payload)
+    with pytest.raises(UnexpectedAnswerError):
+        account_page({"totalCount": 1, "results": [payload]})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, [], {}, {"results": []}, {"totalCount": 1}, {"totalCount": True, "results": []}]
+    + [{"totalCount": count, "results": []} for count in ("1", -1, 1.5, None)],
+)
+def test_a_list_of_another_shape_is_refused(payload: object) -> None:
+    with pytest.raises(UnexpectedAnswerError) as refused:
+        account_page(payload)
+    assert "list of robot accounts" in refused.value.message
+
+
+@pytest.mark.parametrize("payload", [None, {}, "x", [None], [{}], [{"id": "1"}], [{"id": "", "name": "n"}]])
+def test_groups_of_another_shape_are_refused(payload: object) -> None:
+    with pytest.raises(UnexpectedAnswerError):
+        parse_groups(payload)
+    with pytest.raises(UnexpectedAnswerError):
+        parse_group(payload)
+
+
+def test_a_refusal_of_a_shape_names_its_fields_but_never_their_values() -> None:
+    with pytest.raises(UnexpectedAnswerError) as refused:
+        parse_account({"robotName": "hunter2", "b": 1})
+    assert "robotName" in str(refused.value)
+    assert "hunter2" not in str(refused.value)

@@ -1,0 +1,247 @@
+"""The way to the server: names, certificates, proxies; and that nothing left, where nothing left."""
+
+import asyncio
+import base64
+import socket
+from pathlib import Path
+
+import pytest
+from identity_wire import ORG, TLS, Seen, WireServer, always, answer, connect_proxy, listening, reset, wire_server
+
+from bulkid.errors import UsageError
+from bulkid.identity import Connection, StaticToken, complete_url, get_account, open_client
+from bulkid.identity.proxies import proxy_for
+from bulkid.model import Reply, ReplyKind
+
+GET = get_account(ORG, "88-uv")
+GOOD = answer({"id": "88-uv", "name": "roby"})
+
+
+async def reply_from(address: str, ca_bundle: Path | None = None, timeout_s: float = 10.0) -> Reply:
+    connection = Connection(complete_url(address), timeout_s=timeout_s, ca_bundle=ca_bundle)
+    async with open_client(connection, StaticToken("1234")) as client:
+        return await client.send(GET)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+# --- nothing left
+
+
+async def test_a_port_that_nobody_listens_on() -> None:
+    reply = await reply_from(f"http://127.0.0.1:{free_port()}")
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "connection_refused")
+    assert "Nothing answers at 127.0.0.1:" in reply.error
+
+
+async def test_a_host_that_does_not_exist() -> None:
+    reply = await reply_from("https://no-such-host.invalid")
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "host_not_found")
+    assert "BULKID_URL" in reply.error
+
+
+async def test_a_server_that_does_not_speak_tls() -> None:
+    async def plain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GOOD)
+        await writer.drain()
+
+    async with listening(plain) as port:
+        reply = await reply_from(f"https://localhost:{port}")
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "tls")
+
+
+async def test_a_server_that_never_finishes_the_handshake_is_given_up_in_time() -> None:
+    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with listening(silent) as port:
+        reply = await reply_from(f"https://localhost:{port}", timeout_s=0.5)
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "connect_timeout")
+
+
+# --- certificates
+
+
+async def test_a_certificate_of_the_bundle_is_trusted() -> None:
+    async with wire_server(always(GOOD), tls="server") as server:
+        reply = await reply_from(f"https://localhost:{server.port}", TLS / "server.pem")
+    assert reply.kind is ReplyKind.OK
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused_and_the_setting_is_named() -> None:
+    async with wire_server(always(GOOD), tls="server") as server:
+        reply = await reply_from(f"https://localhost:{server.port}")
+        assert server.seen == []
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "certificate")
+    assert "not trusted" in reply.error
+    assert "BULKID_CA_BUNDLE" in reply.error
+
+
+@pytest.mark.parametrize(
+    ("host", "certificate", "code"),
+    [("127.0.0.1", "server", "certificate_name"), ("localhost", "expired", "certificate_expired")],
+)
+async def test_other_faults_of_a_certificate_are_told_apart(host: str, certificate: str, code: str) -> None:
+    async with wire_server(always(GOOD), tls=certificate) as server:
+        reply = await reply_from(f"https://{host}:{server.port}", TLS / f"{certificate}.pem")
+        assert server.seen == []
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, code)
+    assert "BULKID_CA_BUNDLE" not in reply.error
+
+
+async def test_a_secure_connection_that_breaks_after_the_request_is_lost() -> None:
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    async with wire_server(script, tls="server") as server:
+        reply = await reply_from(f"https://localhost:{server.port}", TLS / "server.pem")
+    assert reply.kind is ReplyKind.LOST
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\xff\x00"])
+async def test_a_bundle_that_cannot_be_used_is_a_usage_error(tmp_path: Path, content: bytes | None) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(UsageError, match="CA bundle") as refused:
+        await reply_from("https://localhost:1", bundle)
+    assert "BULKID_CA_BUNDLE" in refused.value.hint
+
+
+async def test_a_directory_of_certificates_will_do_too(tmp_path: Path) -> None:
+    assert (await reply_from(f"https://localhost:{free_port()}", tmp_path)).kind is ReplyKind.NO_CONNECTION
+
+
+# --- proxies
+
+INSIDE = "https://identity.test:8443"
+
+
+async def through(proxy: WireServer, monkeypatch: pytest.MonkeyPatch, credentials: str = "") -> Reply:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{credentials}127.0.0.1:{proxy.port}")
+    return await reply_from(INSIDE, TLS / "server.pem")
+
+
+async def test_the_proxy_of_the_environment_leads_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wire_server(always(GOOD), tls="server") as server, connect_proxy(server.port) as proxy:
+        reply = await through(proxy, monkeypatch, "jo%40hn:p%3Aw@")
+        assert reply.kind is ReplyKind.OK
+        (asked,) = proxy.seen
+        assert asked.line == "CONNECT identity.test:8443 HTTP/1.1"
+        assert asked.headers["proxy-authorization"] == f"Basic {base64.b64encode(b'jo@hn:p:w').decode()}"
+        assert "authorization" not in asked.headers
+        assert server.seen[0].line == f"GET /identity/api/RobotAccount/{ORG}/88-uv HTTP/1.1"
+        assert server.seen[0].headers["authorization"] == "Bearer 1234"
+        assert "proxy-authorization" not in server.seen[0].headers
+
+
+async def test_a_connection_through_a_proxy_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wire_server(always(GOOD), tls="server") as server, connect_proxy(server.port) as proxy:
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
+        connection = Connection(complete_url(INSIDE), ca_bundle=TLS / "server.pem")
+        async with open_client(connection, StaticToken("1234")) as client:
+            for _ in range(3):
+                assert (await client.send(GET)).kind is ReplyKind.OK
+            assert client.proxy == f"http://127.0.0.1:{proxy.port}"
+        assert (len(proxy.seen), len(server.seen)) == (1, 3)
+
+
+async def test_a_request_lost_behind_a_proxy_is_lost_and_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    async with wire_server(script, tls="server") as server, connect_proxy(server.port) as proxy:
+        assert (await through(proxy, monkeypatch)).kind is ReplyKind.LOST
+        assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "word"),
+    [
+        ("407 Proxy Authentication Required", "proxy_credentials", "credentials"),
+        ("403 Forbidden", "proxy_refused", "403 Forbidden"),
+        ("502 Bad Gateway", "proxy_refused", "502 Bad Gateway"),
+    ],
+)
+async def test_a_proxy_that_refuses_means_that_nothing_left(
+    monkeypatch: pytest.MonkeyPatch, status: str, code: str, word: str
+) -> None:
+    async with connect_proxy(0, status=status) as proxy:
+        reply = await through(proxy, monkeypatch, "user:hunter2@")
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, code)
+    assert word in reply.error
+    assert "hunter2" not in reply.error
+
+
+async def test_a_proxy_that_hangs_up_means_that_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connect_proxy(0, hang_up=True) as proxy:
+        reply = await through(proxy, monkeypatch)
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "no_connection")
+
+
+async def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = await through(WireServer(free_port()), monkeypatch)
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "proxy_unreachable")
+    assert "HTTPS_PROXY" in reply.error
+
+
+async def test_a_certificate_is_checked_behind_a_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wire_server(always(GOOD), tls="server") as server, connect_proxy(server.port) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        reply = await reply_from(INSIDE)
+        assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "certificate")
+        assert server.seen == []
+
+
+async def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    async with wire_server(always(GOOD)) as server:
+        assert (await reply_from(f"http://127.0.0.1:{server.port}")).kind is ReplyKind.OK
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ({"https_proxy": "p:1"}, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1/x?y"}, "http://p:1"),
+        ({"HTTPS_PROXY": "https://p"}, "https://p"),
+        ({"ALL_PROXY": "http://p:1"}, "http://p:1"),
+        ({"ALL_PROXY": "socks5://p:1", "HTTPS_PROXY": "http://q:1"}, "http://q:1"),
+        ({"HTTP_PROXY": "http://p:1"}, None),
+        ({"HTTPS_PROXY": "http://u:w@p:1/x?y"}, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "identity.test"}, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".test"}, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "other.example"}, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": ""}, None),
+    ],
+)
+def test_the_usual_variables_choose_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str | None
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    chosen = proxy_for(complete_url(INSIDE))
+    assert (str(chosen.url) if chosen else None) == proxy
+    assert "w@" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    "setting", ["socks5://u:hunter2@p:1", "http://", "http://u:hunter2@p:x", "http://[u:hunter2@p"]
+)
+def test_a_setting_that_is_no_http_proxy_is_refused_and_not_echoed(
+    monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", setting)
+    with pytest.raises(UsageError, match="HTTPS_PROXY") as refused:
+        proxy_for(complete_url(INSIDE))
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -1,0 +1,96 @@
+"""What the journal's tests build runs from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bulkid.journal import Journal
+from bulkid.model import (
+    Account,
+    AccountWish,
+    Entry,
+    Fault,
+    Outcome,
+    RowWish,
+    RunRecord,
+    RunStatus,
+    SheetRow,
+    Status,
+    Via,
+)
+
+RUN = "20260131-081500-x7k2"
+PENDING = Outcome(Status.PENDING)
+UPDATED = Outcome(Status.UPDATED, 200, "", "", 1, Via.ACCOUNT, 1_770_000_000.25)
+FAILED = Outcome(Status.FAILED, 400, "1100", "Name is taken.", 3, None, 1_770_000_001.5)
+
+
+def start_python(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start another process that can import this project; its standard output and error can be read."""
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """Wait for a process that must succeed, and return what it printed."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out
+
+
+def record(run_id: str = RUN, **fields: object) -> RunRecord:
+    values: dict[str, object] = {
+        "created_at": 1_769_847_300.5,
+        "status": RunStatus.RUNNING,
+        "command": "run",
+        "source": "robots.xlsx",
+        "base_url": "https://cloud.uipath.com/acme/identity_",
+        "organization_id": "3FA85F64-5717-4562-b3fc-2c963f66afa6",
+        "host": "host-1",
+        "pid": 4242,
+    }
+    return RunRecord(run_id=run_id, **{**values, **fields})  # type: ignore[arg-type]  # the fields are the test's to get right
+
+
+def good_row(row: int, *cells: str) -> SheetRow:
+    wish = RowWish(row, f"id-{row}", f"Robot {row}", None, ("Finance",), (), None, "")
+    return SheetRow(row, cells or (f"id-{row}", f"Robot {row}", "Finance"), wish)
+
+
+def bad_row(row: int, *faults: Fault) -> SheetRow:
+    return SheetRow(row, ("", "", "Finance"), None, faults or (Fault(row, "id", "", "no_account", "Which account?"),))
+
+
+def entry(number: int, *rows: int, outcome: Outcome = PENDING, intended: bool = False) -> Entry:
+    wish = AccountWish(f"ID-{number}", f"robot {number}", "Robbie", ("g-1",), ("g-2",), None, rows or (number + 2,))
+    before = Account(f"ID-{number}", f"robot {number}", "Roby", ("g-2", "g-9"))
+    return Entry(number, wish, before, "display name: Roby -> Robbie; + Finance; - Trainees", outcome, intended)
+
+
+def begin(journal: Journal, count: int, run_id: str = RUN) -> str:
+    """A run of ``count`` rows from row 2 on, one account each, entry 0 for row 2."""
+    journal.create_run(record(run_id))
+    journal.add_rows(run_id, [good_row(row) for row in range(2, count + 2)])
+    journal.add_entries(run_id, [entry(number) for number in range(count)])
+    return run_id
+
+
+def statuses(journal: Journal, run_id: str = RUN) -> dict[int, Status]:
+    """Each row's status, as the report tells it."""
+    return {line.row: line.status for line in journal.report_rows(run_id)}
+
+
+def allow_pages(journal: Journal, count: int) -> None:
+    """Let the database grow to so many pages only, as if the disk ended there; 0 for no end."""
+    with journal.database.write() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={count or 1_000_000_000}")

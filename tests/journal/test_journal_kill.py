@@ -1,0 +1,131 @@
+"""What was acknowledged is there: after a kill at any moment, and after the disk was full."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bulkid.errors import StateError
+from bulkid.journal import Journal, StateFullError, open_journal
+from bulkid.model import Status
+from tests.journal.journal_kit import PENDING, RUN, UPDATED, allow_pages, begin, finish, good_row, record, start_python
+
+_SETTLE_FOR_EVER = """
+import pathlib, sys
+from bulkid.journal import open_journal
+from bulkid.model import Outcome, Status
+journal = open_journal(pathlib.Path(sys.argv[1]))
+first, count = int(sys.argv[2]), 12_000
+print("ready", flush=True)
+for start in range(first, count, 6):
+    numbers = range(start, start + 6)
+    journal.intend(sys.argv[3], numbers, 5.0)
+    print("intended", start, flush=True)
+    journal.settle(sys.argv[3], [(number, Outcome(Status.UPDATED, 200, attempts=number)) for number in numbers])
+    print("settled", start, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_every_acknowledged_settle_survives_a_kill(tmp_path: Path) -> None:
+    random = Random(20260131)
+    with open_journal(tmp_path) as journal:
+        begin(journal, 12_000)
+    first = 0
+    for _ in range(5):
+        process = start_python(_SETTLE_FOR_EVER, tmp_path, first, RUN)
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        for _ in range(random.randrange(4, 200)):
+            lines.append(process.stdout.readline())  # noqa: PERF401 - the process goes on meanwhile
+        process.kill()
+        rest, errors = process.communicate()
+        assert errors == ""
+        told = [line.split() for line in [*lines, *rest.splitlines(keepends=True)] if line.endswith("\n")]
+        settled = {int(line[1]) + offset for line in told if line[0] == "settled" for offset in range(6)}
+        intended = {int(line[1]) + offset for line in told if line[0] == "intended" for offset in range(6)}
+        assert settled, "the process was killed before it did anything"
+        with open_journal(tmp_path) as journal:
+            found = {entry.entry: entry for entry in journal.iter_entries(RUN)}
+            done = {number for number, entry in found.items() if entry.outcome.status is Status.UPDATED}
+            assert set(range(first)) | settled <= done
+            assert len(done) % 6 == 0  # a transaction is there as a whole or not at all
+            assert all(found[number].outcome.attempts == number for number in done)
+            assert intended <= {number for number, entry in found.items() if entry.intended}
+            assert done <= {number for number, entry in found.items() if entry.intended}
+            assert [entry.entry for entry in journal.iter_unsettled(RUN)] == sorted(set(found) - done)
+            assert sum(journal.counts(RUN).values()) == 12_000
+        first = max(done) + 1
+
+
+_FILL = """
+import pathlib, resource, signal, sys
+from dataclasses import replace
+from bulkid.journal import StateFullError, open_journal
+from bulkid.model import Outcome, Status
+journal = open_journal(pathlib.Path(sys.argv[1]))
+settled = 0
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+try:
+    for number in range(1000):
+        journal.settle(sys.argv[2], [(number, Outcome(Status.FAILED, 400, "", "long " * 200, 1))])
+        settled = number + 1
+except StateFullError as error:
+    print(settled, str(error))
+    print(sum(journal.counts(sys.argv[2]).values()))  # what is there can still be read
+    journal.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        begin(journal, 1000)
+    first, second = finish(start_python(_FILL, tmp_path, RUN)).splitlines()
+    number, message = first.split(" ", 1)
+    settled = int(number)
+    assert 0 < settled < 1000
+    assert int(second) == 1000
+    assert str(tmp_path) in message
+    assert "full" in message
+    assert "bulkid resume" in message
+    assert "UPDATE" not in message
+    with open_journal(tmp_path) as journal:
+        assert [entry.entry for entry in journal.iter_unsettled(RUN)] == list(range(settled, 1000))
+        journal.settle(RUN, [(entry, UPDATED) for entry in range(settled, 1000)])
+        assert journal.counts(RUN)[Status.PENDING] == 0
+
+
+def test_a_write_that_finds_no_room_changes_nothing_and_the_next_may_work(journal: Journal) -> None:
+    journal.create_run(record())
+    allow_pages(journal, 40)
+    rows = [good_row(row, "x" * 900) for row in range(2, 1002)]
+    with pytest.raises(StateFullError) as caught:
+        journal.add_rows(RUN, rows)
+    assert isinstance(caught.value, StateError)
+    assert caught.value.exit_code == 2
+    assert "xxx" not in repr(caught.value.__cause__)
+    assert list(journal.iter_rows(RUN)) == []
+    journal.update_run(RUN, message="still here")
+    allow_pages(journal, 0)
+    journal.add_rows(RUN, rows)
+    assert len(list(journal.iter_rows(RUN))) == 1000
+
+
+def test_nothing_of_a_value_is_in_an_error(journal: Journal) -> None:
+    begin(journal, 2)
+    with pytest.raises(StateError) as caught:
+        journal.add_rows(RUN, [good_row(2, "hush-hush")])
+    told = "".join((str(caught.value), repr(caught.value.__cause__), repr(caught.value.args)))
+    assert "hush" not in told
+    assert "INSERT" not in told
+    assert caught.value.__suppress_context__
+
+
+def test_an_outcome_with_text_that_no_encoding_can_hold_is_kept(journal: Journal) -> None:
+    begin(journal, 2)
+    journal.settle(RUN, [(0, replace(UPDATED, error="half \ud800")), (1, replace(PENDING, error="fine"))])
+    assert [entry.outcome.error for entry in journal.iter_entries(RUN)] == ["half �", "fine"]

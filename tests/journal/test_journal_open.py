@@ -1,0 +1,333 @@
+"""Opening: private files, migrations, and every way in which a state directory can be unusable."""
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from bulkid.errors import StateError
+from bulkid.journal import Journal, StateFullError, open_journal
+from bulkid.journal.dialect import make_engine
+from bulkid.journal.errors import file_error
+from bulkid.journal.migrate import migrate
+from tests.journal.journal_kit import RUN, begin, finish, record, start_python
+
+# The schema as version 1 made it. Never to be changed: newer versions are tested to come from here.
+V1 = """
+CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at DOUBLE NOT NULL, PRIMARY KEY (version));
+CREATE TABLE runs (run INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id VARCHAR(64) NOT NULL,
+    created_at DOUBLE NOT NULL, status VARCHAR(32) NOT NULL, command TEXT NOT NULL, source TEXT NOT NULL,
+    base_url TEXT NOT NULL, organization_id TEXT NOT NULL, host TEXT NOT NULL, pid BIGINT NOT NULL, user TEXT NOT NULL,
+    phase VARCHAR(32) NOT NULL, finished_at DOUBLE, message TEXT NOT NULL, report_dir TEXT NOT NULL,
+    sheet TEXT NOT NULL, options TEXT NOT NULL, counters TEXT NOT NULL, UNIQUE (run_id));
+CREATE TABLE rows (run INTEGER NOT NULL, row INTEGER NOT NULL, cells TEXT NOT NULL, account_id TEXT NOT NULL,
+    name TEXT NOT NULL, faults TEXT, plan_faults TEXT, entry INTEGER, PRIMARY KEY (run, row),
+    FOREIGN KEY(run) REFERENCES runs (run) ON DELETE CASCADE) WITHOUT ROWID;
+CREATE TABLE entries (run INTEGER NOT NULL, entry INTEGER NOT NULL, account_id TEXT NOT NULL, name TEXT NOT NULL,
+    wish TEXT NOT NULL, before TEXT, changes TEXT NOT NULL, intended_at DOUBLE, status VARCHAR(16) NOT NULL,
+    http_status INTEGER, error_code TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, via VARCHAR(16),
+    finished_at DOUBLE, PRIMARY KEY (run, entry),
+    FOREIGN KEY(run) REFERENCES runs (run) ON DELETE CASCADE) WITHOUT ROWID;
+CREATE TABLE slots (slot INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, organization_id TEXT NOT NULL,
+    method VARCHAR(16) NOT NULL, seconds DOUBLE NOT NULL, owner VARCHAR(64) NOT NULL, reserved_at DOUBLE NOT NULL,
+    held_until DOUBLE, opens_at DOUBLE);
+CREATE INDEX slots_by_opening ON slots (organization_id, method, seconds, opens_at);
+INSERT INTO schema_version VALUES (1, 1769847300.0);
+"""
+
+
+def schema_of(path: Path) -> object:
+    """Everything about the tables that means something: columns, types, keys, indexes; not how they are spelt."""
+    with closing_database(sqlite3.connect(path)) as db:
+        tables = db.execute(
+            "SELECT name, sql LIKE '%WITHOUT ROWID%', sql LIKE '%AUTOINCREMENT%' "
+            "FROM sqlite_master WHERE type = 'table'"
+        ).fetchall()
+        found = {}
+        for name, without_rowid, autoincrement in tables:
+            indexes = {
+                (unique, origin, tuple(column for _, _, column in db.execute(f"PRAGMA index_info('{index}')")))
+                for _, index, unique, origin, _ in db.execute(f"PRAGMA index_list('{name}')")
+            }
+            columns = db.execute(f"PRAGMA table_info('{name}')").fetchall()
+            keys = db.execute(f"PRAGMA foreign_key_list('{name}')").fetchall()
+            found[name] = (columns, keys, indexes, without_rowid, autoincrement)
+        return found
+
+
+@contextmanager
+def closing_database(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        with db:
+            yield db
+    finally:
+        db.close()
+
+
+def write_v1(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "bulkid.db"
+    with closing_database(sqlite3.connect(path)) as db:
+        db.executescript(V1)
+    return path
+
+
+def test_a_migrated_database_has_the_schema_of_a_fresh_one(tmp_path: Path) -> None:
+    open_journal(tmp_path / "fresh").close()
+    old = write_v1(tmp_path / "old")
+    open_journal(tmp_path / "old").close()
+    assert schema_of(old) == schema_of(tmp_path / "fresh" / "bulkid.db")
+
+
+def test_a_database_of_version_1_can_be_used(tmp_path: Path) -> None:
+    write_v1(tmp_path)
+    with open_journal(tmp_path) as journal:
+        begin(journal, 3)
+        assert sum(journal.counts(RUN).values()) == 3
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.create_run(record())
+    with open_journal(tmp_path) as journal:
+        assert journal.get_run(RUN) == record()
+
+
+def test_each_step_and_its_record_are_one(tmp_path: Path) -> None:
+    """A step that fails in the middle leaves nothing behind; the next try goes on from the step before."""
+    path = write_v1(tmp_path)
+    engine = make_engine(path)
+
+    def second(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN colour TEXT")
+
+    def broken(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN shape TEXT")
+        raise KeyboardInterrupt
+
+    def third(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN shape TEXT")
+
+    def state() -> tuple[list[tuple[int, float]], set[str]]:
+        with closing_database(sqlite3.connect(path)) as db:
+            versions = db.execute("SELECT version, applied_at FROM schema_version ORDER BY version").fetchall()
+            return versions[1:], {name for _, name, *_ in db.execute("PRAGMA table_info(runs)")} & {"colour", "shape"}
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            migrate(engine, path, 2.0, steps={2: second, 3: broken}, newest=3)
+        assert state() == ([(2, 2.0)], {"colour"})
+        migrate(engine, path, 3.0, steps={2: second, 3: third}, newest=3)
+        assert state() == ([(2, 2.0), (3, 3.0)], {"colour", "shape"})
+        migrate(engine, path, 4.0, steps={2: second, 3: third}, newest=3)
+        assert state() == ([(2, 2.0), (3, 3.0)], {"colour", "shape"})
+    finally:
+        engine.dispose()
+
+
+def test_many_may_open_a_new_directory_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from bulkid.journal import open_journal\n"
+        "for n in range(5): open_journal(pathlib.Path(sys.argv[1]) / str(n)).close()"
+    )
+    started = [start_python(script, tmp_path) for _ in range(2)]
+    troubles: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for number in range(5):
+                open_journal(tmp_path / str(number)).close()
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            troubles.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [finish(process) for process in started] == ["", ""]
+    assert troubles == []
+
+
+def settings_of(journal: Journal) -> dict[str, object]:
+    with journal.database.write() as connection:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names}
+
+
+def test_commits_are_durable_and_keys_are_checked(journal: Journal) -> None:
+    assert settings_of(journal) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no permissions of this kind")
+def test_the_directory_and_all_files_are_private(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with open_journal(tmp_path / "deep" / "state") as journal:
+            begin(journal, 1)
+            files = list((tmp_path / "deep" / "state").iterdir())
+            assert {"bulkid.db", "bulkid.db-wal", "bulkid.db-shm"} <= {file.name for file in files}
+            assert {file.name: file.stat().st_mode & 0o077 for file in files} == {file.name: 0 for file in files}
+            assert (tmp_path / "deep" / "state").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(old)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no permissions of this kind")
+def test_a_directory_that_was_there_keeps_its_permissions(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o750)
+    open_journal(shared).close()
+    assert shared.stat().st_mode & 0o777 == 0o750
+
+
+def test_odd_characters_in_the_path_are_just_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "Zürich 50% #1 & co"
+    with open_journal(folder) as journal:
+        begin(journal, 1)
+    assert (folder / "bulkid.db").stat().st_size > 0
+
+
+def refusal(folder: Path) -> StateError:
+    with pytest.raises(StateError) as caught:
+        open_journal(folder)
+    text = str(caught.value)
+    assert str(folder) in text
+    assert "SELECT" not in text
+    assert "sqlalche" not in text
+    return caught.value
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file", encoding="utf-8")
+    assert "--state-dir" in str(refusal(tmp_path / "state"))
+
+
+def test_a_directory_where_the_file_should_be(tmp_path: Path) -> None:
+    (tmp_path / "bulkid.db").mkdir()
+    assert "cannot be opened" in str(refusal(tmp_path))
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "bulkid.db").write_bytes(b"PK\x03\x04 something else altogether" * 100)
+    assert "is not a bulkid database" in str(refusal(tmp_path))
+    assert (tmp_path / "bulkid.db").read_bytes().startswith(b"PK")
+
+
+@pytest.mark.parametrize("extra", ["", "CREATE TABLE schema_version (version INTEGER, applied_at DOUBLE);"])
+def test_a_database_of_another_program(tmp_path: Path, extra: str) -> None:
+    with closing_database(sqlite3.connect(tmp_path / "bulkid.db")) as db:
+        db.executescript(f"CREATE TABLE songs (title TEXT); {extra}")
+    assert "is not a bulkid database" in str(refusal(tmp_path))
+
+
+def test_a_database_of_a_newer_bulkid(tmp_path: Path) -> None:
+    path = write_v1(tmp_path)
+    with closing_database(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO schema_version VALUES (99, 2.0)")
+    text = str(refusal(tmp_path))
+    assert "version 99" in text
+    assert "Update bulkid" in text
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        begin(journal, 2000)
+    path = tmp_path / "bulkid.db"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 8192))
+    with pytest.raises(StateError, match="is damaged"), open_journal(tmp_path) as journal:
+        list(journal.report_rows(RUN))
+
+
+@contextmanager
+def without_root() -> Iterator[None]:
+    """Root may write whatever is read-only: be somebody else meanwhile."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a read-only directory, which Windows makes by access lists")
+@pytest.mark.parametrize("what", ["directory", "missing directory", "file"])
+def test_what_is_read_only(what: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("readonly")
+    passable = [folder, *folder.parents[:2]]
+    modes = [parent.stat().st_mode & 0o777 for parent in passable]
+    target = folder / "state" if what == "missing directory" else folder
+    if what == "file":
+        open_journal(folder).close()
+        (folder / "bulkid.db").chmod(0o444)
+        (folder / "open.lock").chmod(0o666)
+    try:
+        for parent in passable:
+            parent.chmod(0o755)
+        folder.chmod(0o777 if what == "file" else 0o555)
+        with without_root(), pytest.raises(StateError, match="read-only") as caught, open_journal(target) as journal:
+            journal.create_run(record())  # what is there can be read; nothing leaves without a run
+        assert str(target) in str(caught.value)
+    finally:
+        for parent, mode in zip(passable, modes, strict=True):
+            parent.chmod(mode)
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG"])
+def test_a_disk_without_room_for_the_directory(name: str, tmp_path: Path) -> None:
+    import errno
+
+    if not hasattr(errno, name):
+        pytest.skip("this system has no such error")
+    error = file_error(OSError(getattr(errno, name), "no room"), tmp_path)
+    assert isinstance(error, StateFullError)
+    assert str(tmp_path) in str(error)
+
+
+def test_a_closed_journal_says_so(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    begin(journal, 1)
+    journal.close()
+    journal.close()
+    for call in (lambda: journal.settle(RUN, []), journal.list_runs, lambda: list(journal.report_rows(RUN))):
+        with pytest.raises(StateError, match="closed"):
+            call()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
+def test_opening_and_closing_leaks_nothing(tmp_path: Path) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with open_journal(tmp_path) as journal:
+        begin(journal, 2000)
+    before = open_files()
+    for _ in range(50):
+        journal = open_journal(tmp_path)
+        read_to_the_end, dropped, closed_late = (journal.report_rows(RUN) for _ in range(3))
+        assert len(list(read_to_the_end)) == 2000
+        next(dropped)
+        del dropped
+        next(closed_late)
+        journal.close()
+        del closed_late
+    assert open_files() <= before
+
+
+def test_the_room_can_be_imported_without_the_database_library() -> None:
+    script = "import sys, bulkid.journal as j; j.organization_lock, j.new_run_id; sys.exit('sqlalchemy' in sys.modules)"
+    assert finish(start_python(script)) == ""
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = __import__("bulkid.journal", fromlist=["nonsense"]).nonsense

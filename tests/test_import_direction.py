@@ -1,0 +1,297 @@
+"""The house's rule: imports only point down, and each heavy library stays in its room. Held over the syntax tree.
+
+Imports inside functions and under ``if TYPE_CHECKING`` count like any other. The second half shows the checker to see.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ORDER = (  # from the ground up: each may import what stands before it
+    "__init__",  # the version, and nothing that an import of any module would have to pay for
+    "model",
+    "errors",
+    "redaction",
+    "clock",
+    "sheet",
+    "planning",
+    "identity",
+    "engine",
+    "journal",
+    "report",
+    "runs",
+    "logs",
+    "config",
+    "jobfile",
+    "web",
+    "cli",
+    "__main__",
+)
+ONLY = {"sandbox": {"model"}}  # rooms outside the order: what of bulkid they may import
+ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
+LIBRARIES = {  # which rooms may import a library (and what lies within it)
+    "pandas": {"sheet"},
+    "python_calamine": {"sheet"},
+    "sqlalchemy": {"journal"},
+    "aiohttp": {"identity", "sandbox", "web"},
+    "requests": set[str](),
+    "httpx": set[str](),
+    "urllib3": set[str](),
+    "urllib.request": {"identity"},
+    "http.client": {"identity"},
+}
+SERVERS = {"sandbox", "web"}  # these have aiohttp's server side, not its client
+SERVER_SIDE = {"abc", "hdrs", "typedefs", "web"}  # and web_*
+MOST_LINES = 430  # "about 400"
+
+
+def _room(module: str) -> str:
+    """The package or module just below bulkid that ``module`` is or lies in."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def _absolute(module: str, *, is_package: bool, level: int, name: str) -> str:
+    """The absolute name of a relative import of ``name`` in ``module``."""
+    parts = module.split(".")
+    kept = parts[: len(parts) - level + (1 if is_package else 0)]
+    return ".".join([*kept, name] if name else kept)
+
+
+def _spelled(tree: ast.AST) -> list[str]:
+    """The modules of bulkid, and the libraries that are some rooms' own, that a module's string literals name."""
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [text for text in texts if re.fullmatch(r"bulkid(\.\w+)+", text) or text.split(".")[0] in LIBRARIES]
+
+
+def _called(node: ast.Call) -> str:
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    return node.func.attr if isinstance(node.func, ast.Attribute) else ""
+
+
+def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[int, str, str]]:
+    """Line, module and name ("" for the module itself) of every import.
+
+    An import whose name is computed may reach each dotted name that the module spells out; "?" when it spells none.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = _absolute(module, is_package=is_package, level=node.level, name=base)
+            for alias in node.names:
+                yield node.lineno, base, alias.name
+        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
+            target = node.args[0] if node.args else None
+            if not (isinstance(target, ast.Constant) and isinstance(target.value, str)):
+                for reached in _spelled(tree) or ["?"]:
+                    yield node.lineno, reached, ""
+            elif target.value.startswith("."):
+                level = len(target.value) - len(target.value.lstrip("."))
+                name = target.value.lstrip(".")
+                yield node.lineno, _absolute(module, is_package=is_package, level=level, name=name), ""
+            else:
+                yield node.lineno, target.value, ""
+
+
+def _house_fault(room: str, other: str) -> str:
+    """Why ``room`` may not import ``other``; "" when it may."""
+    if other == room:
+        return ""
+    if room in ONLY and other not in ONLY[room]:
+        return f"{room} imports only {', '.join(sorted(ONLY[room]))}"
+    if other in ONLY_FOR and room not in ONLY_FOR[other]:
+        return f"only {', '.join(sorted(ONLY_FOR[other]))} imports {other}"
+    if other not in {*ORDER, *ONLY}:
+        return f"{other} has no place in the order"
+    # a room without a place is told of as a whole, not import by import
+    if room in ORDER and other in ORDER and ORDER.index(other) > ORDER.index(room):
+        return f"{other} does not stand below {room}"
+    return ""
+
+
+def _library_fault(room: str, module: str, name: str) -> str:
+    """Why ``room`` may not import ``name`` from the library module ``module``; "" when it may."""
+    full = f"{module}.{name}" if name else module
+    for library, rooms in LIBRARIES.items():
+        if full != library and not full.startswith(f"{library}."):
+            continue
+        if room not in rooms:
+            return f"{library} is for {', '.join(sorted(rooms)) or 'no room'}"
+        if library == "aiohttp" and room in SERVERS:
+            within = full.split(".")[1] if "." in full else ""
+            # "import aiohttp.web" binds the whole of aiohttp, client included
+            if not name or not (within in SERVER_SIDE or within.startswith("web_")):
+                return f"{room} has only aiohttp's server side: from aiohttp import web"
+    return ""
+
+
+def faults(module: str, source: str, *, is_package: bool = False, house: frozenset[str] = frozenset()) -> list[str]:
+    """What in one module breaks the rules.
+
+    Args:
+        module: Its dotted name, such as ``bulkid.sheet.cells``.
+        source: Its text.
+        is_package: Whether it is an ``__init__.py``.
+        house: The rooms that exist: in ``from bulkid import x`` any other x is a name of ``bulkid/__init__.py``.
+    """
+    room = _room(module)
+    placed = {*ORDER, *ONLY}
+    found = [] if room in placed else [f"{module}: {room} has no place in the order"]
+    tree = ast.parse(source)
+    for line, target, name in _imports(tree, module, is_package=is_package):
+        if target == "?":
+            fault = "imports a module whose name only the run knows"
+        elif target == "bulkid" and name:
+            fault = _house_fault(room, name if name in placed | house else "__init__")
+        elif target == "bulkid" or target.startswith("bulkid."):
+            fault = _house_fault(room, _room(target))
+        else:
+            fault = _library_fault(room, target, name)
+        if fault:
+            found.append(f"{module}:{line}: {fault}")
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    if room != "cli":
+        found += [f"{module}:{call.lineno}: only cli prints" for call in calls if _called(call) == "print"]
+    lines = len(source.splitlines())
+    return [*found, f"{module}: {lines} lines, more than {MOST_LINES}"] if lines > MOST_LINES else found
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / "bulkid").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts), path
+
+
+MODULES = dict(_modules())
+HOUSE = frozenset(_room(module) for module in MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_keeps_the_rules_of_the_house(module: str) -> None:
+    path = MODULES[module]
+    is_package = path.name == "__init__.py"
+    name = "bulkid" if module == "bulkid.__init__" else module
+    assert faults(name, path.read_text(encoding="utf-8"), is_package=is_package, house=HOUSE) == []
+
+
+def test_the_walk_sees_the_whole_package() -> None:
+    assert {"bulkid.__init__", "bulkid.__main__", "bulkid.model", "bulkid.config", "bulkid.config.layers"} <= set(
+        MODULES
+    )
+
+
+# --- the checker sees
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bulkid.errors", "import bulkid.model"),
+        ("bulkid.runs", "from bulkid import journal, report, engine"),
+        ("bulkid.runs.plan", "from bulkid.runs.check import check\nfrom . import check\nfrom .check import x"),
+        ("bulkid.sheet.cells", "from ..model import Fault\nfrom .. import errors\nimport pandas as pd"),
+        ("bulkid.sheet.cells", "def f():\n    from python_calamine import CalamineWorkbook"),
+        ("bulkid.identity.client", "import aiohttp\nfrom aiohttp import ClientSession\nfrom bulkid import __version__"),
+        ("bulkid.sandbox.app", "from aiohttp import web, web_protocol\nfrom aiohttp.web import Request"),
+        ("bulkid.sandbox.app", "from aiohttp.web_request import Request\nfrom aiohttp.abc import Request"),
+        (
+            "bulkid.sandbox.app",
+            "from bulkid.model import Account\nfrom bulkid import model\nimport bulkid.sandbox.state",
+        ),
+        ("bulkid.cli.run", "from bulkid.sandbox import serve\nfrom bulkid.web import app\nprint('hello')"),
+        ("bulkid.__main__", "from bulkid.cli import main"),
+        ("bulkid.engine.pool", "printer.print('x')\nimport pandas_like\nimport aiohttp_retry"),
+        ("bulkid.journal.db", "import importlib\nimportlib.import_module('sqlalchemy')\nimport_module('bulkid.model')"),
+        ("bulkid.journal", "homes = {'Journal': 'bulkid.journal.store'}\nimport_module(homes[name])"),
+        ("bulkid.config.layers", "from importlib import import_module\nimport_module('.values', __package__)"),
+    ],
+)
+def test_what_points_down_is_allowed(module: str, source: str) -> None:
+    assert faults(module, source) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("bulkid.model", "import bulkid.errors", "errors does not stand below model"),
+        ("bulkid.model", "from bulkid import errors", "errors does not stand below model"),
+        ("bulkid.model", "from bulkid.errors import UsageError", "errors does not stand below model"),
+        ("bulkid.model", "from . import errors", "errors does not stand below model"),
+        ("bulkid.model", "from .errors import UsageError", "errors does not stand below model"),
+        ("bulkid.engine.pool", "import json, bulkid.runs as r", "runs does not stand below engine"),
+        ("bulkid.engine.pool", "from ..journal.db import x", "journal does not stand below engine"),
+        ("bulkid.engine.pool", "def f():\n  def g():\n    from ..runs import y", "runs does not stand below engine"),
+        (
+            "bulkid.engine.pool",
+            "if TYPE_CHECKING:\n  from bulkid.config import Settings",
+            "config does not stand below",
+        ),
+        ("bulkid.engine.pool", "importlib.import_module('bulkid.runs')", "runs does not stand below engine"),
+        ("bulkid.engine.pool", "import_module('..runs', __package__)", "runs does not stand below engine"),
+        ("bulkid.engine.pool", "__import__('bulkid.runs')", "runs does not stand below engine"),
+        ("bulkid.engine.pool", "import_module(name)", "only the run knows"),
+        ("bulkid.engine.pool", "import_module(f'bulkid.{name}')", "only the run knows"),
+        ("bulkid.engine.pool", "home = 'bulkid.runs'\nimport_module(home)", "runs does not stand below engine"),
+        ("bulkid.engine.pool", "home = 'pandas'\nimport_module(home)", "pandas is for sheet"),
+        ("bulkid.runs", "from bulkid.config import Settings", "config does not stand below runs"),
+        ("bulkid.web.app", "from bulkid.cli import main", "only __main__ imports cli"),
+        ("bulkid.runs", "import bulkid.cli", "only __main__ imports cli"),
+        ("bulkid.runs", "from bulkid.sandbox import serve", "only cli imports sandbox"),
+        ("bulkid.web.app", "from bulkid.sandbox import serve", "only cli imports sandbox"),
+        ("bulkid.sandbox.app", "from bulkid.errors import UsageError", "sandbox imports only model"),
+        ("bulkid.sandbox.app", "from bulkid import __version__", "sandbox imports only model"),
+        ("bulkid.runs", "from bulkid.helpers import x", "helpers has no place in the order"),
+        ("bulkid.helpers", "", "bulkid.helpers: helpers has no place in the order"),
+        ("bulkid.report.csv", "import pandas", "pandas is for sheet"),
+        ("bulkid.report.csv", "def f():\n  import pandas.api.types as t", "pandas is for sheet"),
+        ("bulkid.planning.merge", "from python_calamine import x", "python_calamine is for sheet"),
+        ("bulkid.runs", "import sqlalchemy as sa", "sqlalchemy is for journal"),
+        ("bulkid.engine.pool", "from aiohttp import ClientError", "aiohttp is for identity, sandbox, web"),
+        ("bulkid.cli.run", "import aiohttp.web", "aiohttp is for identity, sandbox, web"),
+        ("bulkid.sandbox.app", "import aiohttp", "only aiohttp's server side"),
+        ("bulkid.sandbox.app", "import aiohttp.web", "only aiohttp's server side"),
+        ("bulkid.sandbox.app", "from aiohttp import web, ClientSession", "only aiohttp's server side"),
+        ("bulkid.web.app", "from aiohttp.client import ClientSession", "only aiohttp's server side"),
+        ("bulkid.web.app", "from aiohttp import *", "only aiohttp's server side"),
+        ("bulkid.runs", "import urllib.request", "urllib.request is for identity"),
+        ("bulkid.runs", "from urllib import request", "urllib.request is for identity"),
+        ("bulkid.identity.url", "import httpx", "httpx is for no room"),
+        ("bulkid.report.csv", "print('x')", "only cli prints"),
+        ("bulkid.sandbox.app", "def f():\n    print()", "only cli prints"),
+        ("bulkid.runs", "x = 1\n" * 431, "431 lines, more than 430"),
+    ],
+)
+def test_what_points_up_or_strays_is_seen(module: str, source: str, fault: str) -> None:
+    found = faults(module, source)
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+def test_a_relative_import_in_a_package_starts_at_the_package_itself() -> None:
+    source = "from .db import x\nfrom ..runs import y"
+    assert faults("bulkid.journal", source, is_package=True) == ["bulkid.journal:2: runs does not stand below journal"]
+    assert faults("bulkid", "from .runs import plan", is_package=True) == [
+        "bulkid:1: runs does not stand below __init__"
+    ]
+
+
+def test_a_room_that_exists_but_has_no_place_is_seen_from_both_sides() -> None:
+    house = frozenset({"attic", "runs"})
+    assert faults("bulkid.runs", "from bulkid import attic", house=house) == [
+        "bulkid.runs:1: attic has no place in the order"
+    ]
+    assert faults("bulkid.attic", "x = 1", house=house) == ["bulkid.attic: attic has no place in the order"]
+
+
+def test_every_fault_of_a_module_is_told_at_once() -> None:
+    assert len(faults("bulkid.model", "import pandas\nimport bulkid.cli\nprint()")) == 3
