@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from typing import BinaryIO
 
 from bulkid.errors import SheetError
+from bulkid.sheet.guard import undefuse
 from bulkid.sheet.text import TextForm, open_text
 
 MAX_COLUMNS = 16_384
@@ -118,7 +119,7 @@ def _read(
         )
         with reader:
             for frame in reader:
-                chunk = list(zip(*[frame[column].tolist() for column in frame.columns], strict=True))
+                chunk = list(zip(*[_undefused(frame[column].tolist()) for column in frame.columns], strict=True))
                 drop = max(0, min(len(chunk), skip - position))
                 position += len(chunk)
                 if drop < len(chunk):
@@ -132,6 +133,11 @@ def _read(
     finally:
         with suppress(ValueError):  # the sheet was closed before its reading came to an end
             text.detach()
+
+
+def _undefused(cells: list[str]) -> list[str]:
+    """Take back what bulkid's own files do to cells that look like formulas; most columns have none."""
+    return list(map(undefuse, cells)) if any(cell[:1] == "'" for cell in cells) else cells
 
 
 def _translated(error: Exception, source: str) -> Exception:

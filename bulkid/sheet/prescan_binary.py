@@ -30,6 +30,7 @@ _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
 _BRT_LAST_CELL = 62  # cells have the types 1 to 11 and 62 (rich text)
 _BRT_SHEET = 156
+_MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384
 _CELL_HEAD = 8  # bytes: column and style; a row's record is longer
 
 _NO_STRING = 0xFFFFFFFF
@@ -75,20 +76,23 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
     row = last_row = last_column = 0
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
-            row = _number(content, start, size) + 1
+            row = _number(content, start, size, _MAX_ROWS) + 1
         elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_LAST_CELL:
-            column = _number(content, start, size)
+            column = _number(content, start, size, _MAX_COLUMNS)
             last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
                 errors.setdefault(row, {})[column] = _error_text(content[start + 8])
     return Prescan(errors, last_row * (last_column + 1))
 
 
-def _number(content: bytes, start: int, size: int) -> int:
+def _number(content: bytes, start: int, size: int, limit: int) -> int:
     """Read the row or the column that a record begins with; calamine reads on where a record is too short for it."""
     if size < _CELL_HEAD:
         raise ScanError("one of its records is too short")
-    return int(struct.unpack_from("<I", content, start)[0])
+    number = int(struct.unpack_from("<I", content, start)[0])
+    if number >= limit:
+        raise ScanError(f"it has a cell in row or column {number + 1}, where no spreadsheet has one")
+    return number
 
 
 def _error_text(code: int) -> str:

@@ -11,6 +11,7 @@ from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
 from bulkid.sheet.csvfile import records
+from bulkid.sheet.guard import defuse
 from bulkid.sheet.text import TextForm
 
 
@@ -126,6 +127,15 @@ def test_a_quote_that_is_never_closed_is_told_with_its_row(size: int) -> None:
 
 def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
     assert "16500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
+
+
+@given(st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4))
+def test_cells_that_a_report_has_defused_come_back_as_they_were(cells: list[str]) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerows([["name", "display_name"], *(["r", defuse(cell)] for cell in cells)])
+    _, rows = read(out.getvalue(), size=2)
+    assert [row.cells[1] for row in rows] == cells
 
 
 # --- delimiters
@@ -246,7 +256,9 @@ def test_bytes_that_fit_no_encoding_are_refused_with_their_place() -> None:
     assert "cannot be decoded" in refused(everything)
 
 
-@pytest.mark.parametrize("encoding", ["nonsense", "hex", "rot13", "", "zip", "undefined", "utf-8\0"])
+@pytest.mark.parametrize(
+    "encoding", ["nonsense", "hex", "rot13", "", "zip", "undefined", "utf-8\0", "unicode-escape", "idna"]
+)
 def test_an_encoding_that_is_none_is_refused(encoding: str) -> None:
     message = refused("name\nr\n", encoding=encoding)
     assert "encoding" in message
