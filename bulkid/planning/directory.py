@@ -124,7 +124,7 @@ def _by_name(items: Iterable[T], name: Callable[[T], str]) -> dict[str, T | tupl
     index: dict[str, T | tuple[T, ...]] = {}
     for item in items:
         key = fold(name(item))
-        before = index.get(key)
+        before: T | tuple[T, ...] | None = index.get(key)
         index[key] = item if before is None else (*_as_tuple(before), item)
     return index
 
