@@ -177,7 +177,7 @@ def _differing(
         if first.setdefault(folded, fold(value(row))) != fold(value(row)):
             several[folded] = {}
     if several:
-        for row in both:
+        for row in sorted(both, key=attrgetter("row")):  # whatever order they came in, they are told in the sheet's
             if (folded := fold(key(row))) in several:
                 several[folded].setdefault(fold(value(row)), []).append(row)
     return list(several.values())

@@ -293,6 +293,16 @@ async def test_any_sign_of_life_begins_the_limit_anew(alive: Reply) -> None:
     assert clock.elapsed - begun >= 600
 
 
+async def test_a_quiet_time_between_two_outages_is_no_part_of_either() -> None:
+    clock = FakeClock()
+    gate = closed_gate(clock, UNAVAILABLE)
+    await probe(gate, OK)
+    await clock.sleep(5000)
+    gate.arrive(gate.depart(), UNAVAILABLE)
+    await probe(gate, OK)
+    assert gate.open
+
+
 async def test_a_late_success_begins_the_limit_anew_too() -> None:
     clock = FakeClock()
     gate = Gate(clock, Chance(0.9))
