@@ -228,8 +228,9 @@ class Sender:
             job.successes_seen = self._successes
         if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
             raise PermissionDeniedError(
-                reply.error or "The server forbids the change (403).",
-                hint="Give the external application the scope that is missing, then run again.",
+                f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
+                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write). What was not "
+                "sent is pending.",
             )
         decision = decide(
             self._policy,
