@@ -1,6 +1,7 @@
 """The engine: what the rest of bulkid sends through."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,6 +17,7 @@ from bulkid.engine.retry import Requeue, Retry, RetryPolicy
 from bulkid.engine.sender import Job, Send, Sender, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
+from bulkid.errors import BulkidError
 from bulkid.model import QuotaRule, Request
 
 CALL_KEY: Final = -1
@@ -115,8 +117,7 @@ class Engine:
             BulkidError: Nothing more should be sent.
         """
         job = Job(CALL_KEY, request)
-        self._users += 1
-        try:
+        async with self._in_use():
             while True:
                 granted = await self._sender.admit(request.method, lambda: True)
                 if granted is None:  # never: it stays wanted
@@ -128,8 +129,6 @@ class Engine:
                 if isinstance(decision, Retry):
                     job.spent_s += decision.wait_s
                     await self._clock.sleep(decision.wait_s)
-        finally:
-            await self._leave()
 
     async def run(
         self,
@@ -160,18 +159,29 @@ class Engine:
             on_settled=on_settled,
             stop=stop,
         )
+        async with self._in_use():
+            try:
+                if not stop.requested:
+                    await pool.run(source)
+            finally:
+                if (close := getattr(source, "aclose", None)) is not None:
+                    with anyio.CancelScope(shield=True):
+                        await close()
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[None]:
+        """The last one out tells the ledger everything: nobody knows when the next one comes."""
         self._users += 1
         try:
-            if not stop.requested:
-                await pool.run(source)
-        finally:
-            await self._leave()
-            if (close := getattr(source, "aclose", None)) is not None:
-                with anyio.CancelScope(shield=True):
-                    await close()
-
-    async def _leave(self) -> None:
-        """The last one out tells the ledger everything: nobody knows when the next one comes."""
+            yield
+        except BaseException:
+            self._users -= 1
+            with suppress(BulkidError):  # the first error is the one to tell
+                await self._tell_when_idle()
+            raise
         self._users -= 1
+        await self._tell_when_idle()
+
+    async def _tell_when_idle(self) -> None:
         if not self._users and self.quota.ruled:
             await self.quota.flush()

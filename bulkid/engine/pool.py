@@ -32,7 +32,7 @@ class _Lane:
     def __init__(self, method: str, clock: Clock) -> None:
         self.method = method
         self.ready: deque[Job] = deque()
-        self.suitors = 0  # workers that wait to be let through with one of these; never more than there are tasks
+        self.suitors = 0  # workers that wait to be let through with one of these: one task is kept for each
         self.work = Alarm(clock)  # rung when there may be something to do, or nothing more
 
 
@@ -121,10 +121,11 @@ class Pool:
             self._follow(job, await self._sender.exchange(job, granted))
 
     def _take(self, lane: _Lane) -> tuple[Job, Pass] | None:
-        """The next task and the right to send it, if both are at hand."""
-        if lane.ready and not self._stopping and (granted := self._sender.try_pass(lane.method)) is not None:
-            return self._pop(lane), granted
-        return None
+        """The next task and the right to send it, if both are at hand, and nobody waits to send it."""
+        if len(lane.ready) <= lane.suitors or self._stopping:
+            return None
+        granted = self._sender.try_pass(lane.method)
+        return None if granted is None else (self._pop(lane), granted)
 
     async def _find(self, lane: _Lane) -> tuple[Job, Pass] | None:
         """Park until there is a task and the right to send it; None when there is nothing more to do."""
@@ -136,13 +137,13 @@ class Pool:
         return None
 
     async def _court(self, lane: _Lane) -> Pass | None:
-        """Wait to be let through with a task of this lane, for as long as it has one."""
+        """Wait to be let through with a task of this lane; None when nothing new is to be sent."""
         lane.suitors += 1
         granted = None
         with anyio.CancelScope() as scope:
             self._parked.add(scope)
             try:
-                granted = await self._sender.admit(lane.method, lambda: bool(lane.ready) and not self._stopping)
+                granted = await self._sender.admit(lane.method, lambda: not self._stopping)
             finally:
                 self._parked.discard(scope)
                 lane.suitors -= 1

@@ -23,17 +23,16 @@ _TELL_AFTER_S = 0.5  # how long other processes may have to do without the news 
 class _Window:
     """One rule: the slots leased and not yet used, and what the ledger has not been told yet."""
 
-    __slots__ = ("free", "lock", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
+    __slots__ = ("free", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
 
     def __init__(self, rule: QuotaRule) -> None:
         self.rule = rule
-        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S)
+        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S, rule.seconds)
         self.free: list[int] = []
         self.stamped: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
         self.used = 0  # as of the last exchange
         self.opens_at: float | None = None  # as of the last exchange; None: nothing is stamped
-        self.lock = anyio.Lock()
 
     @property
     def untold(self) -> bool:
@@ -46,7 +45,7 @@ class _Window:
 
     def pause(self, now: float) -> float:
         """Seconds until another exchange may bring a slot."""
-        if self.unused or (self.opens_at is None and self.stamped):
+        if self.unused:
             return 0.0
         if self.opens_at is None:
             return self.poll_s
@@ -73,13 +72,13 @@ class _Lane:
 
 
 class Permit:
-    """The right to send one request of a method; to be released once its response is in."""
+    """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
 
-    __slots__ = ("_lane", "_slots")
+    __slots__ = ("lane", "slots")
 
     def __init__(self, lane: _Lane | None, slots: tuple[int, ...]) -> None:
-        self._lane = lane
-        self._slots = slots
+        self.lane = lane
+        self.slots = slots
 
 
 _FREE = Permit(None, ())  # of a method without rules
@@ -160,19 +159,17 @@ class Quota:
             permit: As given by `try_acquire`; to be released once.
             answered: False: the request never left (no connection), so the server cannot have counted it.
         """
-        lane = permit._lane  # noqa: SLF001 - the permit is opaque to others, not to its maker
+        lane = permit.lane
         if lane is None:
             return
         now = self._clock.monotonic()
-        changed = not answered
-        for window, slot in zip(lane.windows, permit._slots, strict=True):  # noqa: SLF001
+        for window, slot in zip(lane.windows, permit.slots, strict=True):
             if answered:
                 window.stamped.append((slot, now))
-                changed = changed or window.opens_at is None
             else:
                 window.unused.append(slot)
-        if changed:
-            lane.leader.ring()  # what it sleeps for may come earlier now
+        if not answered:
+            lane.leader.ring()  # there is a slot to be had at once; one that was answered opens later than any poll
         self._news.ring()
 
     def send_away(self) -> None:
@@ -184,13 +181,6 @@ class Quota:
             lane.leader.ring()
             lane.followers.ring()
         self._news.ring()
-
-    def trim(self, method: str) -> None:
-        """Give back slots leased for somebody who went away without using them."""
-        if (lane := self._lanes.get(method)) is not None:
-            for window in lane.windows:
-                window.give_back(keep=lane.waiting)
-            self._news.ring()
 
     async def keep_told(self) -> None:
         """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.
@@ -213,8 +203,7 @@ class Quota:
         for lane in self._lanes.values():
             for window in lane.windows:
                 window.give_back(keep=lane.waiting)
-        with anyio.CancelScope(shield=True):
-            await self._tell()
+        await self._tell()
 
     def left(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
@@ -264,18 +253,17 @@ class Quota:
 
     async def _exchange(self, window: _Window, want: int) -> None:
         """One exchange for one rule; what could not be told stays to be told."""
-        async with window.lock:
-            stamped, window.stamped = window.stamped, []
-            unused, window.unused = window.unused, []
-            now = self._clock.monotonic()
-            ages = [(slot, now - at) for slot, at in stamped]
-            try:
-                with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
-                    lease = await self._ledger.exchange(window.rule, want, ages, unused)
-            except BaseException:
-                window.stamped[:0] = stamped
-                window.unused[:0] = unused
-                raise
-            window.free.extend(lease.slots)
-            window.used = lease.used
-            window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in
+        stamped, window.stamped = window.stamped, []
+        unused, window.unused = window.unused, []
+        now = self._clock.monotonic()
+        ages = [(slot, now - at) for slot, at in stamped]
+        try:
+            with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
+                lease = await self._ledger.exchange(window.rule, want, ages, unused)
+        except BaseException:
+            window.stamped[:0] = stamped
+            window.unused[:0] = unused
+            raise
+        window.free.extend(lease.slots)
+        window.used = lease.used
+        window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol
 from urllib.parse import urlencode
 
 import anyio
@@ -18,6 +18,7 @@ from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
+from bulkid.redaction import register_secret
 
 DEFAULT_SCOPE = "PM.RobotAccount PM.Group.Read"
 """What a run by account needs: accounts are read and written, groups are only read."""
@@ -32,7 +33,7 @@ FRESH_REFUSALS_AT_START = 2
 FRESH_REFUSALS_LATER = 5
 """The same once a token was accepted: the credentials were right, so a server in trouble is given more time."""
 
-SYSTEM_CLOCK = cast("Clock", SystemClock())  # its fields are functions, which a type checker holds against it
+SYSTEM_CLOCK: Clock = SystemClock()
 
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
@@ -149,7 +150,8 @@ class ClientCredentials:
         self._clock = clock or SYSTEM_CLOCK
         self._post: Post | None = None
         self._lock = anyio.Lock()
-        self._fetches = 0
+        self._fetches = 0  # tries, so that those who waited for one know that there was one
+        self._sent = 0  # of them, those that left
         self._token: Token | None = None
         self._refused = False  # the present token was refused
         self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
@@ -161,8 +163,8 @@ class ClientCredentials:
 
     @property
     def fetches(self) -> int:
-        """Requests made to the token endpoint so far."""
-        return self._fetches
+        """Requests to the token endpoint that left so far."""
+        return self._sent
 
     def connect(self, post: Post) -> None:
         """Say how to reach the token endpoint."""
@@ -240,11 +242,14 @@ class ClientCredentials:
         asked_at = self._clock.monotonic()
         self._fetches += 1
         self._passing = None
+        self._sent += 1
         try:
             reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
         except ConnectionFailedError as wrong_address:
             self._final = wrong_address
             raise
+        if reply.kind is ReplyKind.NO_CONNECTION:
+            self._sent -= 1
         if reply.kind is ReplyKind.OK:
             return self._take_up(reply.payload, asked_at)
         if reply.kind in {ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN}:
@@ -259,6 +264,7 @@ class ClientCredentials:
             self._give_up(
                 "The token endpoint answered without an access token.", "Is BULKID_URL an Identity Server's address?"
             )
+        register_secret(value)  # a token need not be a JWT, which the logs would know by its shape
         self._token = Token(value, 1 if self._token is None else self._token.generation + 1)
         self._refused = False
         lifetime = _lifetime(answer.get("expires_in"), value)

@@ -1,6 +1,6 @@
 """Runs, rows, intents, outcomes and the quota ledger, in one database per state directory.
 
-Names are loaded on first use: SQLAlchemy takes longer to import than many commands take to run.
+Most names are loaded on first use: SQLAlchemy takes longer to import than many commands take to run.
 """
 
 from importlib import import_module
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bulkid.journal.errors import StateFullError
 from bulkid.journal.ids import new_run_id
-from bulkid.journal.lock import organization_lock
 
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
+    from bulkid.journal.lock import organization_lock
     from bulkid.journal.store import Journal, open_journal
     from bulkid.journal.writer import OutcomeWriter
 
@@ -30,6 +30,7 @@ _HOMES = {
     "JournalLedger": "bulkid.journal.ledger",
     "OutcomeWriter": "bulkid.journal.writer",
     "open_journal": "bulkid.journal.store",
+    "organization_lock": "bulkid.journal.lock",
 }
 
 

@@ -1,4 +1,4 @@
-"""The database file of a state directory: opening it safely, and its three kinds of transaction."""
+"""The database file of a state directory: opening it safely, and transactions that read or write."""
 
 import os
 import threading

@@ -73,13 +73,15 @@ class OutcomeWriter:
         self._tasks.cancel_scope.cancel()
         try:
             await self.aclose()
+        except StateError as last:
+            self._failure = self._failure or last
+        # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
+        ours = isinstance(error, anyio.get_cancelled_exc_class())
+        try:
+            return await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
         finally:
-            # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
-            ours = isinstance(error, anyio.get_cancelled_exc_class())
-            ended = await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
-        if self._failure is not None:
-            raise self._failure
-        return ended
+            if self._failure is not None:
+                raise self._failure  # also over a cancellation: that outcomes could not be written must be told
 
     @property
     def failure(self) -> StateError | None:
@@ -125,7 +127,6 @@ class OutcomeWriter:
             finally:
                 if not written:
                     self._waiting = group + self._waiting
-                    self._some.set()
 
     async def aclose(self) -> None:
         """Write what is left and take no more; cannot be cancelled, harmless when repeated.

@@ -1,14 +1,15 @@
 """The directory: an index of the accounts and groups that were read, and what is known to be missing from it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
+from typing import Generic, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
 from bulkid.planning.words import fold
 
 _EVERYONE_FOLDED = EVERYONE.lower()
 
-T = TypeVar("T", Account, Group)
+T = TypeVar("T")
 
 
 class Directory:
@@ -36,8 +37,8 @@ class Directory:
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.
         self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
-        self._names: dict[str, Account | tuple[Account, ...]] | None = None
-        self._groups_by_name = _by_name(() if self._groups is None else self._groups.values(), lambda group: group.name)
+        self._names: _ByName[Account] | None = None
+        self._groups_by_name = _ByName(self.groups or (), lambda group: group.name)
         self.everyone_id = self._find_everyone()
         """The id of the built-in group Everyone as the server writes it; "" when it is not known."""
 
@@ -62,11 +63,14 @@ class Directory:
         if complete is None:
             complete = self.complete and self._accounts is not None
         groups = None if self._groups is None else self._groups.values()
-        return Directory(self.organization_id, _chain(known, accounts), groups, complete)
+        return Directory(self.organization_id, chain(known, accounts), groups, complete)
 
     def account(self, account_id: str) -> Account | None:
         """Find an account by its id."""
-        return None if self._accounts is None else self._accounts.get(fold(account_id))
+        if self._accounts is None:
+            return None
+        found = self._accounts.get(account_id)  # nearly always written as it is folded
+        return self._accounts.get(fold(account_id)) if found is None else found
 
     def account_named(self, name: str) -> Account | None:
         """Find the one account of this name; None also when several names differ only by case."""
@@ -78,8 +82,8 @@ class Directory:
         if self._accounts is None:
             return ()
         if self._names is None:  # many sheets go by id alone and never pay for this index
-            self._names = _by_name(self._accounts.values(), lambda account: account.name)
-        return _as_tuple(self._names.get(fold(name)))
+            self._names = _ByName(self._accounts.values(), lambda account: account.name)
+        return self._names.find(fold(name))
 
     def group(self, id_or_name: str) -> Group | None:
         """Find a group by its id, else by its name; None also when several names differ only by case."""
@@ -92,7 +96,7 @@ class Directory:
             return ()
         folded = fold(id_or_name)
         by_id = self._groups.get(folded)
-        return _as_tuple(self._groups_by_name.get(folded)) if by_id is None else (by_id,)
+        return self._groups_by_name.find(folded) if by_id is None else (by_id,)
 
     def group_name(self, group_id: str) -> str:
         """Give a group's name for people to read; the id itself when the group is not known."""
@@ -104,7 +108,7 @@ class Directory:
         return None if self._groups is None else self._groups.get(fold(group_id))
 
     def _find_everyone(self) -> str:
-        named = _as_tuple(self._groups_by_name.get(_EVERYONE_FOLDED))
+        named = self._groups_by_name.find(_EVERYONE_FOLDED)
         built_in = [group for group in named if fold(group.type) == "builtin"]
         return (built_in or named)[0].id if named else ""
 
@@ -114,22 +118,27 @@ def is_everyone(text: str) -> bool:
     return fold(text) == _EVERYONE_FOLDED
 
 
-def _chain(first: Iterable[Account], second: Iterable[Account]) -> Iterator[Account]:
-    yield from first
-    yield from second
+class _ByName(Generic[T]):
+    """Finds items by folded name. Names are nearly always unique: a tuple for each would cost megabytes.
 
+    Args:
+        items: What to index.
+        name: Gives an item's name.
+    """
 
-def _by_name(items: Iterable[T], name: Callable[[T], str]) -> dict[str, T | tuple[T, ...]]:
-    """Index by folded name; a bare item for a unique name, since a tuple each would cost megabytes."""
-    index: dict[str, T | tuple[T, ...]] = {}
-    for item in items:
-        key = fold(name(item))
-        before = index.get(key)
-        index[key] = item if before is None else (*_as_tuple(before), item)
-    return index
+    __slots__ = ("_one", "_several")
 
+    def __init__(self, items: Iterable[T], name: Callable[[T], str]) -> None:
+        self._one: dict[str, T] = {}
+        self._several: dict[str, tuple[T, ...]] = {}
+        for item in items:
+            key = fold(name(item))
+            if self._one.setdefault(key, item) is not item:
+                self._several[key] = (*self.find(key), item)
 
-def _as_tuple(found: T | tuple[T, ...] | None) -> tuple[T, ...]:
-    if found is None:
-        return ()
-    return found if isinstance(found, tuple) else (found,)
+    def find(self, key: str) -> tuple[T, ...]:
+        """Give all items of this folded name."""
+        if key in self._several:
+            return self._several[key]
+        item = self._one.get(key)
+        return () if item is None else (item,)

@@ -146,7 +146,7 @@ async def resume(
 
     Args:
         text: The run's id, the beginning of it, or empty for the newest run that can be resumed.
-        target: As whom; its address may be left empty, and must otherwise be the run's own.
+        target: As whom; its address may be left empty, and must otherwise be the run's own once that has a plan.
         context: What surrounds the work; None for the defaults.
         skip_invalid: Overrides what the run was begun with; None keeps it.
 
@@ -279,7 +279,10 @@ def dump_options(options: RunOptions, source: Source) -> dict[str, Any]:
     }
 
 
-_PLAIN = ("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox", "retry_base_s")
+_PLAIN = (
+    *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
+    *("retry_base_s", "outage_limit_s"),
+)
 
 
 def load_options(stored: Mapping[str, Any]) -> RunOptions:
@@ -328,7 +331,12 @@ def _user() -> str:
 
 
 def _same_target(record: RunRecord, target: Target) -> Target:
-    """The target, completed by what the run knows, and refused where it is another one."""
+    """The target, completed by what the run knows, and refused where it is another one.
+
+    A run that never came to its plan has sent nothing: its address or organisation may be the mistake that is mended.
+    """
+    if record.phase != "planned":
+        return replace(target, url=target.url or record.base_url)
     if target.url and base_of(target).url != record.base_url:
         raise UsageError(
             f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",

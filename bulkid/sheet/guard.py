@@ -34,6 +34,6 @@ def defuse(text: str) -> str:
 
 def undefuse(text: str) -> str:
     """Take away the one apostrophe that :func:`defuse` put there; leave every other text as it is."""
-    if text[:1] == "'" and _RUNS.match(text, 1):
+    if text[:1] == "'" and _RUNS.match(text):
         return text[1:]
     return text

@@ -32,7 +32,6 @@ def closed_gate(clock: FakeClock, reply: Reply, chance: Chance | None = None) ->
 
 async def probe(gate: Gate, reply: Reply | None) -> None:
     assert await gate.approach("PUT")
-    assert gate.may_probe("PUT")
     ticket = gate.depart()
     gate.leave("PUT")
     gate.arrive(ticket, reply)
@@ -137,6 +136,19 @@ async def test_retry_after_in_a_late_reply_is_obeyed_and_does_not_double_the_wai
     assert gate.opens_in() == pytest.approx(0.5 if when == "closed" else 0.25)
 
 
+async def test_a_late_retry_after_holds_also_when_the_probe_is_refused_without_one() -> None:
+    clock = FakeClock()
+    gate = Gate(clock, Chance(0.5))
+    first, late = gate.depart(), gate.depart()
+    gate.arrive(first, THROTTLED)
+    await gate.approach("PUT")
+    ticket = gate.depart()
+    gate.leave("PUT")
+    gate.arrive(late, Reply(ReplyKind.THROTTLED, 429, retry_after=30.0))
+    gate.arrive(ticket, THROTTLED)
+    assert gate.opens_in() == pytest.approx(30.13)
+
+
 async def test_exactly_one_request_probes_and_a_probe_that_comes_to_nothing_lets_another_probe() -> None:
     clock = FakeClock()
     gate = closed_gate(clock, THROTTLED)
@@ -164,8 +176,8 @@ async def test_a_claim_that_is_not_used_goes_to_the_next() -> None:
         group.start_soon(gate.approach, "PUT")
         await clock.sleep(5)
         gate.leave("PUT")
-    assert gate.may_probe("PUT")
     assert clock.elapsed == 5.25
+    assert not gate.open
 
 
 async def test_a_method_that_waits_for_its_quota_does_not_keep_another_from_probing() -> None:
@@ -175,11 +187,25 @@ async def test_a_method_that_waits_for_its_quota_does_not_keep_another_from_prob
     assert await gate.approach("GET")
     ticket = gate.depart()
     gate.leave("GET")
-    assert not gate.may_probe("PUT")
-    gate.arrive(ticket, THROTTLED)
-    assert not gate.may_probe("PUT")  # closed for longer
     gate.leave("PUT")
-    await probe(gate, OK)
+    async with anyio.create_task_group() as group:
+        group.start_soon(gate.approach, "PUT")  # waits for the probe, and then for the longer time
+        await clock.sleep(2)
+        gate.arrive(ticket, THROTTLED)
+    assert clock.elapsed == pytest.approx(0.25 + 2 + 0.5)
+
+
+async def test_when_a_probe_comes_to_nothing_another_goes_at_once() -> None:
+    clock = FakeClock()
+    gate = closed_gate(clock, THROTTLED)
+    await gate.approach("PUT")
+    ticket = gate.depart()
+    gate.leave("PUT")
+    async with anyio.create_task_group() as group:
+        group.start_soon(probe, gate, OK)
+        await clock.sleep(7)
+        gate.arrive(ticket, None)
+    assert clock.elapsed == 7.25
     assert gate.open
 
 
@@ -201,6 +227,17 @@ async def test_a_server_never_reached_ends_it_sooner() -> None:
     with pytest.raises(ConnectionFailedError, match="cannot be reached: connection refused"):
         await keep_probing(gate, NO_CONNECTION)
     assert clock.elapsed == pytest.approx(15)
+
+
+async def test_it_looks_once_more_before_it_gives_up() -> None:
+    clock = FakeClock()
+    gate = Gate(clock, Chance(0.999))
+    gate.arrive(gate.depart(), NO_CONNECTION)
+    while clock.elapsed < 7.4:
+        await probe(gate, NO_CONNECTION)
+    await probe(gate, OK)  # the next wait would end after the limit
+    assert clock.elapsed == pytest.approx(15)
+    assert gate.open
 
 
 async def test_requests_that_vanish_before_any_answer_end_it_sooner_too() -> None:
@@ -267,6 +304,16 @@ async def test_any_sign_of_life_begins_the_limit_anew(alive: Reply) -> None:
     with pytest.raises(ConnectionFailedError):
         await keep_probing(gate, UNAVAILABLE)
     assert clock.elapsed - begun >= 600
+
+
+async def test_a_quiet_time_between_two_outages_is_no_part_of_either() -> None:
+    clock = FakeClock()
+    gate = closed_gate(clock, UNAVAILABLE)
+    await probe(gate, OK)
+    await clock.sleep(5000)
+    gate.arrive(gate.depart(), UNAVAILABLE)
+    await probe(gate, OK)
+    assert gate.open
 
 
 async def test_a_late_success_begins_the_limit_anew_too() -> None:

@@ -150,6 +150,20 @@ def test_several_rules_for_one_method_all_hold(short: int, long: int, workers: i
     assert world.longest_idle() <= 1e-5
 
 
+async def test_of_several_rules_none_reserves_more_than_the_others_allow() -> None:
+    clock = FakeClock()
+    ledger = Spy(clock, takes=0.25)  # so that the others come while the first one asks
+    long, short = QuotaRule("PUT", 2, 100.0), QuotaRule("PUT", 9, 1.0)
+    quota = Quota([short, long], ledger, clock)
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(acquire, quota)
+        await clock.sleep(5)
+        assert (await ledger.exchange(long, 0, [], [])).used == 2
+        assert (await ledger.exchange(short, 0, [], [])).used == 2
+        group.cancel_scope.cancel()
+
+
 class Spy:
     """A ledger that notes what it is asked; may be made to fail, or to take its time."""
 
@@ -263,6 +277,35 @@ async def test_when_another_process_flies_everything_it_is_asked_again_within_a_
     assert clock.elapsed - given_back <= 1
 
 
+async def test_what_another_process_gives_back_is_noticed_long_before_the_next_slot_opens() -> None:
+    clock = FakeClock()
+    ledger = Spy(clock)
+    rule = QuotaRule("PUT", 2, 300.0)
+    theirs = (await ledger.exchange(rule, 1, [], [])).slots
+    quota = Quota([rule], ledger, clock)
+    quota.release(await acquire(quota), answered=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(acquire, quota)
+        await clock.sleep(50)
+        assert len(ledger.wants) <= 2 + 6  # and nobody is asked all the time
+        await ledger.exchange(rule, 0, [], theirs)
+    assert clock.elapsed <= 60
+
+
+async def test_a_slot_given_back_while_the_ledger_is_being_asked_is_not_overlooked() -> None:
+    clock = FakeClock()
+    quota = Quota([QuotaRule("PUT", 1, 300.0)], Spy(clock, takes=0.25), clock)
+    permit = await acquire(quota)
+    begun = clock.elapsed
+    async with anyio.create_task_group() as group:
+        group.start_soon(acquire, quota)
+        await clock.sleep(0.125)
+        quota.release(permit, answered=False)
+    assert clock.elapsed - begun == pytest.approx(
+        0.5, abs=1e-4
+    )  # the exchange under way, and the one that gives the slot back
+
+
 async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() -> None:
     clock = FakeClock()
     ledger = MemoryLedger(clock)
@@ -365,15 +408,31 @@ async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased()
     assert ledger.used == 0
 
 
-async def test_slots_leased_for_somebody_who_left_are_given_back() -> None:
+async def test_who_is_sent_away_while_the_window_is_full_returns_at_once() -> None:
+    clock = FakeClock()
+    quota = Quota([QuotaRule("PUT", 1, 300.0)], MemoryLedger(clock), clock)
+    quota.release(await acquire(quota), answered=True)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(quota.wait, "PUT")
+        await clock.sleep(5)
+        quota.send_away()
+    assert clock.elapsed == 5
+
+
+async def test_a_slot_at_hand_is_given_back_when_all_are_sent_away() -> None:
     clock = FakeClock()
     ledger = Spy(clock)
     quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
     await quota.wait("PUT")
-    quota.trim("PUT")
-    quota.trim("GET")
+    assert quota.at_hand("PUT")
+    quota.send_away()
+    assert not quota.at_hand("PUT")
     assert quota.try_acquire("PUT") is None
-    await quota.flush()
+    async with anyio.create_task_group() as group:
+        group.start_soon(quota.keep_told)
+        await clock.sleep(1)
+        group.cancel_scope.cancel()
     assert ledger.used == 0
 
 
@@ -381,6 +440,8 @@ async def test_progress_can_tell_what_is_left_and_when_more_opens() -> None:
     clock = FakeClock()
     quota = Quota([PUT3], MemoryLedger(clock), clock)
     assert quota.left("PUT") == 3
+    await quota.wait("PUT")
+    assert quota.left("PUT") == 3  # one of them at hand
     permits = [await acquire(quota) for _ in range(3)]
     assert (quota.left("PUT"), quota.opens_in("PUT")) == (0, None)  # all in flight: nobody can say
     quota.release(permits[0], answered=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import RetryPolicy, Settled, Stop, Task
+from bulkid.engine import MemoryLedger, RetryPolicy, Settled, Stop, Task
 from bulkid.errors import (
     AuthenticationError,
     BulkidError,
@@ -396,6 +396,28 @@ async def test_a_ledger_that_fails_ends_the_run() -> None:
         await settle(engine, puts(3))
 
 
+async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_the_one_that_is_told() -> None:
+    clock = FakeClock()
+    ledger = MemoryLedger(clock)
+    exchange = ledger.exchange
+
+    async def send(_: Request) -> Reply:
+        ledger.exchange = fails  # type: ignore[method-assign]
+        raise AuthenticationError("The secret is wrong.")
+
+    async def fails(*_: Any) -> Any:
+        raise StateError("The disk is full.")
+
+    engine = make_engine(clock, send, rules=[QuotaRule("PUT", 5, 60.0)], ledger=ledger)
+    with pytest.raises(AuthenticationError):
+        await settle(engine, puts(1))
+    with pytest.raises(StateError):
+        await engine.aclose()
+    ledger.exchange = exchange  # type: ignore[method-assign]
+    await engine.aclose()
+    assert (await ledger.exchange(QuotaRule("PUT", 5, 60.0), 0, [], [])).opens_in == pytest.approx(60)
+
+
 # --- stopping
 
 
@@ -466,11 +488,18 @@ async def test_a_stop_while_everything_waits_ends_at_once(answer: Reply, rules: 
 
 async def test_a_stop_before_the_start_sends_nothing() -> None:
     clock = FakeClock()
-    server = Server(clock)
+    taken: list[bool] = []
+
+    async def source() -> AsyncIterator[Sequence[Task]]:
+        taken.append(True)
+        yield puts(10)
+
     stop = Stop()
     stop.request("interrupted")
-    assert await settle(make_engine(clock, server.send), puts(10), stop=stop) == []
+    server = Server(clock)
+    await make_engine(clock, server.send).run(source(), lambda _: None, stop)
     assert server.arrivals == []
+    assert taken == []  # whoever hands out tasks journals them as perhaps sent
 
 
 async def test_when_the_grace_is_over_what_hangs_is_cancelled_and_not_reported() -> None:

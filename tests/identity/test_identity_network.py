@@ -60,7 +60,7 @@ async def test_a_server_that_never_finishes_the_handshake_is_given_up_in_time() 
         await asyncio.Event().wait()
 
     async with listening(silent) as port:
-        reply = await reply_from(f"https://localhost:{port}", timeout_s=0.2)
+        reply = await reply_from(f"https://localhost:{port}", timeout_s=0.5)
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "connect_timeout")
 
 
@@ -211,6 +211,7 @@ async def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest
         ({}, None),
         ({"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
         ({"https_proxy": "p:1"}, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1/x?y"}, "http://p:1"),
         ({"HTTPS_PROXY": "https://p"}, "https://p"),
         ({"ALL_PROXY": "http://p:1"}, "http://p:1"),
         ({"ALL_PROXY": "socks5://p:1", "HTTPS_PROXY": "http://q:1"}, "http://q:1"),

@@ -110,6 +110,16 @@ def test_no_token_and_no_secret_gets_through(text: str) -> None:
         assert not any(secret in said for secret in ("eyJ", "1234", "hunter2", "sesame-open"))
 
 
+def test_a_known_secret_is_found_across_a_cut_and_across_a_line_break() -> None:
+    assert "sesame" not in safe_text(" " * 9_990 + "sesame-open-wide", ["sesame-open-wide"])
+    assert "sesame" not in safe_text("open\nsesame", ["open sesame"])
+
+
+def test_an_error_that_is_no_sentence_is_not_taken_apart() -> None:
+    payload = {"padding": "x" * 300_000, "message": "found"}
+    assert _in_words(400, payload)[1].startswith('{"padding":"xxx')
+
+
 def test_long_text_is_cut_to_a_bound_and_says_so() -> None:
     code, message = _in_words(400, {"message": "word " * 1000, "errorCode": "c" * 1000})
     assert len(message) == 500

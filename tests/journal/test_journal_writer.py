@@ -224,6 +224,21 @@ async def test_a_disk_that_stays_full_is_told_at_the_end_too(journal: Journal) -
     assert journal.account_counts(RUN)[Status.PENDING] == 20
 
 
+async def test_a_full_disk_is_told_although_the_run_was_cancelled(journal: Journal) -> None:
+    begin(journal, 20)
+    allow_pages(journal, 1)
+
+    async def run() -> None:
+        with anyio.CancelScope() as scope:
+            async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
+                writer.add(0, LONG)
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    with pytest.raises(StateFullError):
+        await run()
+
+
 async def test_a_failed_flush_keeps_its_outcomes_in_order(journal: Journal) -> None:
     begin(journal, 20)
     allow_pages(journal, 1)

@@ -60,6 +60,9 @@ ENCODED: dict[str, Callable[[str], str]] = {
     "percent-encoded, most left": lambda secret: urllib.parse.quote(secret, safe="!$'()*,;:@/?~"),
     "in a form": lambda secret: urllib.parse.urlencode({"x": secret}),
     "every character percent-encoded": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
+    "in a form, every character percent-encoded": lambda secret: "+".join(
+        "".join(f"%{byte:02X}" for byte in part.encode()) for part in secret.split(" ")
+    ),
     "in JSON": lambda secret: json.dumps({"x": secret}),
     "in JSON, not only ASCII": lambda secret: json.dumps({"x": secret}, ensure_ascii=False),
     "in orjson": lambda secret: orjson.dumps({"x": [secret]}).decode(),
@@ -78,6 +81,7 @@ ENCODED: dict[str, Callable[[str], str]] = {
 @settings(max_examples=60)
 @given(secret=any_secret, before=st.text(max_size=5), after=st.text(max_size=5))
 @example(secret="quo\"te's", before="", after="")
+@example(secret="it's-fine", before="", after="")
 @example(secret="back\\slash", before="", after="")
 @example(secret="a/b+c=d e", before="", after="")
 def test_a_known_secret_is_found_in_every_form(form: str, secret: str, before: str, after: str) -> None:

@@ -63,7 +63,7 @@ def test_the_report_of_the_vendors_example_reads_as_promised(tmp_path: Path) -> 
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=report_rows())
 def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -86,7 +86,7 @@ def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow])
         assert summary["rows"] == len(rows) == sum(summary[status] for status in Status)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=report_rows(),
     headers=st.lists(nasty_text.filter(lambda text: text.strip().casefold() != "error"), min_size=3, max_size=3),
@@ -98,6 +98,8 @@ def test_retry_sheet_gives_the_open_rows_back_as_they_came_in(rows: list[ReportR
         wanted = [row for row in rows if row.status in OPEN]
         assert (folder / "retry.csv").exists() == bool(wanted)
         if wanted:
+            raw = [cell for line in read_csv(folder / "retry.csv") for cell in line]
+            assert not [cell for cell in raw if cell.lstrip().startswith(tuple(FORMULA_STARTS))]
             read = [[undefuse(cell) for cell in line] for line in read_csv(folder / "retry.csv")]
             assert read[0] == [*headers, "error"]
             assert [tuple(line[:3]) for line in read[1:]] == [row.cells for row in wanted]

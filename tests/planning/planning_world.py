@@ -1,0 +1,121 @@
+"""A small organisation for the planning tests, and a model of what the server's PUT does to it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from bulkid.model import Account, Change, Group, RowWish
+from bulkid.planning import Directory
+
+LAW = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+"""No timing in a law: a machine that is busy with other things proves nothing."""
+
+ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+EVERYONE_ID = "G-Everyone"
+GROUPS = (
+    Group(EVERYONE_ID, "Everyone", "builtIn"),
+    Group("g-fin", "Finance"),
+    Group("G-TRA", "Trainees"),
+    Group("alumni-02", "Alumni"),
+    Group("g-zue", "Zürich Straße"),
+)
+COLUMNS = {
+    "robot_account_id": "Id",
+    "name": "Robot",
+    "display_name": "Display Name",
+    "groups_to_add": "Add",
+    "groups_to_remove": "Remove",
+    "groups": "Groups",
+    "partition_global_id": "Org",
+}
+
+
+def account(
+    account_id: str = "88-uv", name: str = "Roby01", display_name: str = "Roby", groups: tuple[str, ...] | None = ()
+) -> Account:
+    """An account, in Everyone besides the groups given; None: the server did not say."""
+    return Account(account_id, name, display_name, None if groups is None else (EVERYONE_ID, *groups))
+
+
+ACCOUNTS = (
+    account(groups=("g-fin",)),
+    account("A-2", "Robot Two", "", ("G-TRA", "alumni-02")),
+    account("a-3", "ÜBER-bot", "Uber", ()),
+    account("a-4", "robot four", "Four", ("g-zue",)),
+)
+
+
+def directory(
+    accounts: Sequence[Account] | None = ACCOUNTS, groups: Sequence[Group] | None = GROUPS, complete: bool = True
+) -> Directory:
+    return Directory(ORG, accounts, groups, complete)
+
+
+def wish(
+    row: int = 2,
+    account_id: str = "",
+    name: str = "",
+    *,
+    display_name: str | None = None,
+    add: tuple[str, ...] = (),
+    remove: tuple[str, ...] = (),
+    exact: tuple[str, ...] | None = None,
+    partition: str = "",
+) -> RowWish:
+    return RowWish(row, account_id, name, display_name, add, remove, exact, partition)
+
+
+def put(state: Account, change: Change) -> Account:
+    """What the server makes of the change's PUT: it keeps what is not named, and Everyone always."""
+    gone = {group.lower() for group in change.remove}
+    held = [group for group in state.group_ids or () if group.lower() not in gone]
+    lower = {group.lower() for group in held}
+    held += [group for group in change.add if group.lower() not in lower]
+    assert EVERYONE_ID.lower() not in gone, "the server refuses to take an account out of Everyone"
+    name = state.display_name if change.display_name is None else change.display_name
+    return replace(state, display_name=name, group_ids=tuple(held))
+
+
+def cased(text: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([text, text.lower(), text.upper()])
+
+
+GROUP_TEXTS = st.sampled_from([text for group in GROUPS for text in (group.id, group.name)]).flatmap(cased)
+GROUP_LISTS = st.lists(GROUP_TEXTS, max_size=3).map(tuple)
+DISPLAY_NAMES = st.sampled_from([None, None, "", "Roby", "Robbie", "Four"])
+
+
+@st.composite
+def accounts(draw: st.DrawFn) -> tuple[Account, ...]:
+    """The same accounts in any state."""
+    ids = st.sets(st.sampled_from([group.id for group in GROUPS[1:]]))
+    return tuple(
+        replace(
+            known,
+            display_name=draw(st.sampled_from(["", "Roby", "Robbie", "Four"])),
+            group_ids=(EVERYONE_ID, *(draw(cased(group)) for group in sorted(draw(ids)))),
+        )
+        for known in ACCOUNTS
+    )
+
+
+@st.composite
+def rows(draw: st.DrawFn, *, faulty: bool = True, most: int = 6) -> list[RowWish]:
+    """Rows for these accounts; many of them for the same one, some of them at odds, some plainly wrong."""
+    made = []
+    for number in range(draw(st.integers(0, most))):
+        known = draw(st.sampled_from(ACCOUNTS))
+        by = draw(st.sampled_from(["id", "name", "both"]))
+        account_id = draw(cased(known.id)) if by != "name" else ""
+        name = draw(cased(known.name)) if by != "id" else ""
+        exact = draw(st.none() | st.none() | GROUP_LISTS)
+        add = draw(GROUP_LISTS) if exact is None or faulty else ()
+        remove = draw(st.just(()) | GROUP_LISTS) if exact is None or faulty else ()
+        if faulty:
+            account_id = draw(st.just(account_id) | st.sampled_from([account_id, account_id, "nobody"]))
+            add = (*add, *draw(st.just(()) | st.just(()) | st.just(("Finanze",))))
+        display = draw(DISPLAY_NAMES)
+        made.append(wish(number + 2, account_id, name, display_name=display, add=add, remove=remove, exact=exact))
+    return made

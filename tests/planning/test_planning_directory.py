@@ -1,0 +1,115 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, directory
+
+from bulkid.model import Group
+from bulkid.planning import Directory
+from bulkid.planning.words import fold
+
+ANY_TEXT = st.text(st.characters(), max_size=20)
+
+
+@pytest.mark.parametrize("text", ["88-uv", "88-UV", " 88-Uv "])
+def test_an_account_is_found_by_its_id_without_regard_to_case_or_outer_blanks(text: str) -> None:
+    assert directory().account(text) is ACCOUNTS[0]
+
+
+@pytest.mark.parametrize("text", ["ÜBER-bot", "über-BOT", "U\u0308BER-bot", "u\u0308ber-bot"])
+def test_an_account_is_found_by_its_name_however_its_letters_are_encoded(text: str) -> None:
+    assert directory().account_named(text) is ACCOUNTS[2]
+
+
+def test_letters_with_several_marks_are_the_same_in_whatever_order_the_marks_come() -> None:
+    assert fold("\u03b1\u0345\u0301") == fold("\u03b1\u0301\u0345") == fold("\u1fb4")
+
+
+def test_a_name_is_not_an_id_and_an_id_is_not_a_name() -> None:
+    assert directory().account("Roby01") is None
+    assert directory().account_named("88-uv") is None
+
+
+def test_two_accounts_whose_names_differ_only_by_case_are_not_guessed_between() -> None:
+    twins = directory((account("1", "Twin"), account("2", "TWIN"), account("3", "twin")))
+    assert twins.account_named("Twin") is None
+    assert [found.id for found in twins.accounts_named("tWIN")] == ["1", "2", "3"]
+
+
+def test_an_account_read_twice_counts_once_and_the_later_reading_wins() -> None:
+    later = account("88-UV", "Roby01", "Newer")
+    twice = directory((ACCOUNTS[0], later))
+    assert list(twice.accounts or ()) == [later]
+    assert twice.account_named("roby01") is later
+
+
+def test_a_group_is_found_by_id_before_name() -> None:
+    groups = (Group("sales", "Marketing"), Group("g-2", "Sales"))
+    assert directory(groups=groups).group("SALES") is groups[0]
+    assert directory(groups=groups).group("marketing") is groups[0]
+    assert directory(groups=groups).group("G-2") is groups[1]
+
+
+def test_two_groups_whose_names_differ_only_by_case_are_not_guessed_between() -> None:
+    groups = (Group("1", "Sales"), Group("2", "SALES"))
+    assert directory(groups=groups).group("Sales") is None
+    assert directory(groups=groups).groups_matching("Sales") == groups
+
+
+def test_a_group_is_shown_by_name_and_by_its_id_when_it_is_not_known() -> None:
+    assert directory().group_name("g-FIN") == "Finance"
+    assert directory().group_name("Finance") == "Finance"  # a name is not looked up as an id
+    assert directory().group_name("g-other") == "g-other"
+    assert directory(groups=None).group_name("g-fin") == "g-fin"
+    assert directory(groups=(Group("g-fin", ""),)).group_name("G-fin") == "G-fin"
+
+
+def test_everyone_is_the_built_in_group_of_that_name() -> None:
+    assert directory().everyone_id == EVERYONE_ID
+    two = (Group("custom", "everyone"), Group("real", "Everyone", "BuiltIn"))
+    assert directory(groups=two).everyone_id == "real"
+    assert directory(groups=GROUPS[1:]).everyone_id == ""
+    assert directory(groups=None).everyone_id == ""
+
+
+def test_a_blind_directory_knows_nothing_and_says_so() -> None:
+    blind = Directory(ORG, None, None)
+    assert (blind.accounts, blind.groups) == (None, None)
+    assert blind.account("88-uv") is blind.account_named("Roby01") is blind.group("g-fin") is None
+
+
+def test_an_empty_directory_is_not_a_blind_one() -> None:
+    empty = Directory(ORG, (), ())
+    assert empty.accounts is not None
+    assert empty.groups is not None
+
+
+def test_accounts_read_later_replace_those_known_and_leave_the_groups() -> None:
+    newer = account("88-UV", "Roby01", "Newer")
+    more = directory().with_accounts([newer, account("a-9", "Nine")])
+    assert more.account("88-uv") is newer
+    assert more.account_named("nine") is not None
+    assert more.account("A-2") is ACCOUNTS[1]
+    assert more.group("Finance") is GROUPS[1]
+    assert more.complete
+    assert directory().account("a-9") is None  # the first directory is as it was
+
+
+def test_the_first_accounts_read_into_a_blind_directory_are_not_all_accounts() -> None:
+    assert not directory(None).with_accounts(ACCOUNTS).complete
+    assert directory(None).with_accounts(ACCOUNTS, complete=True).complete
+    assert not directory(complete=False).with_accounts(ACCOUNTS).complete
+
+
+@LAW
+@given(ANY_TEXT)
+def test_folding_twice_is_folding_once(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@LAW
+@given(ANY_TEXT, ANY_TEXT)
+def test_an_account_of_any_id_and_name_is_found_again(account_id: str, name: str) -> None:
+    odd = account(account_id, name)
+    known = directory((odd,))
+    assert known.account(account_id) is known.account(account_id.strip()) is odd
+    assert known.account_named(name) is known.account_named(name.strip()) is odd

@@ -1,0 +1,265 @@
+"""What holds for every sheet and every directory."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from planning_world import (
+    ACCOUNTS,
+    COLUMNS,
+    EVERYONE_ID,
+    GROUP_LISTS,
+    GROUPS,
+    LAW,
+    accounts,
+    directory,
+    put,
+    rows,
+    wish,
+)
+
+from bulkid.model import Account, RowWish
+from bulkid.planning import (
+    Directory,
+    Resolution,
+    build_plan,
+    confirms,
+    describe,
+    diff,
+    offline_faults,
+    resolve,
+    shortfall,
+)
+
+ANY_TEXT = st.text(st.characters(), max_size=12)
+ID_OF_GROUP = {text.lower(): group.id for group in GROUPS for text in (group.name, group.id)}
+ID_OF_ACCOUNT = {text.lower(): known.id for known in ACCOUNTS for text in (known.name, known.id)}
+DIRECTORIES = st.sampled_from(
+    [
+        directory(),
+        directory(None),
+        directory(groups=None),
+        directory(None, None),
+        directory((), ()),
+        directory(groups=GROUPS[1:]),
+        directory(ACCOUNTS[:1], complete=False),
+    ]
+)
+
+
+def ids(texts: tuple[str, ...]) -> set[str]:
+    """The test's own reading of a list cell, in ids, without Everyone and what is unknown."""
+    return {ID_OF_GROUP[text.lower().replace("zürich strasse", "zürich straße")] for text in texts} - {EVERYONE_ID}
+
+
+def at_odds(one: RowWish, other: RowWish) -> bool:
+    """Whether two good rows for one account contradict each other: the contract's rule, pair by pair."""
+    names = {name for name in (one.display_name, other.display_name) if name is not None}
+    if len(names) > 1:
+        return True
+    for left, right in ((one, other), (other, one)):
+        if ids(left.add) & ids(right.remove):
+            return True
+        if left.exact is not None:
+            if right.exact is not None and ids(left.exact) != ids(right.exact):
+                return True
+            if ids(right.add) - ids(left.exact) or ids(right.remove) & ids(left.exact):
+                return True
+    return False
+
+
+def rewritten(row: RowWish, spell: Callable[[str], str]) -> RowWish:
+    """The same row with its id and its groups spelled in another way."""
+    add, remove = (tuple(map(spell, cell)) for cell in (row.add, row.remove))
+    exact = None if row.exact is None else tuple(map(spell, row.exact))
+    return replace(row, account_id=row.account_id.lower(), add=add, remove=remove, exact=exact)
+
+
+def account_of(row: RowWish) -> str:
+    return ID_OF_ACCOUNT[(row.account_id or row.name).lower()]
+
+
+def assert_each_row_has_one_place(sheet: list[RowWish], result: Resolution) -> None:
+    placed = [row for found in result.wishes for row in found.rows]
+    faulty = {fault.row for fault in result.faults}
+    assert len(placed) == len(set(placed))
+    assert sorted([*placed, *faulty]) == [row.row for row in sheet]
+
+
+@LAW
+@given(rows(), accounts())
+def test_every_row_is_in_one_wish_or_has_a_fault_and_never_both(
+    sheet: list[RowWish], state: tuple[Account, ...]
+) -> None:
+    result = resolve(sheet, directory(state), COLUMNS)
+    assert_each_row_has_one_place(sheet, result)
+    assert len({found.account_id for found in result.wishes}) == len(result.wishes)
+    assert [fault.row for fault in result.faults] == sorted(fault.row for fault in result.faults)
+
+
+@LAW
+@given(rows(), DIRECTORIES, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing_but_the_order_of_wishes(
+    sheet: list[RowWish], known: Directory, chance: random.Random
+) -> None:
+    lower = [rewritten(row, str.casefold) for row in sheet]  # without a directory the first row's spelling is kept
+    if known.accounts is None or known.groups is None:
+        sheet = lower
+    shuffled = chance.sample(sheet, len(sheet))
+    one, other = resolve(sheet, known, COLUMNS), resolve(shuffled, known, COLUMNS)
+    assert set(one.wishes) == set(other.wishes)
+    assert set(one.faults) == set(other.faults)
+    assert one.warnings == other.warnings
+    assert set(offline_faults(lower, COLUMNS)) == set(offline_faults(chance.sample(lower, len(lower)), COLUMNS))
+
+
+@LAW
+@given(rows(faulty=False))
+def test_rows_are_contradictions_exactly_when_two_good_rows_for_the_account_are_at_odds(sheet: list[RowWish]) -> None:
+    result = resolve(sheet, directory(), COLUMNS)
+    bad_alone = {fault.row for fault in result.faults if fault.code != "contradiction"}
+    good = [row for row in sheet if row.row not in bad_alone]
+    torn = {
+        account_of(one)
+        for one, other in combinations(good, 2)
+        if account_of(one) == account_of(other) and at_odds(one, other)
+    }
+    told = {fault.row for fault in result.faults if fault.code == "contradiction"}
+    assert told == {row.row for row in good if account_of(row) in torn}
+    for fault in result.faults:  # each names another row of its account
+        if fault.code == "contradiction":
+            own = next(account_of(row) for row in good if row.row == fault.row)
+            others = [row.row for row in good if account_of(row) == own and row.row != fault.row]
+            assert any(str(row) in fault.message for row in others)
+
+
+@LAW
+@given(rows(), accounts())
+def test_sending_the_plan_gives_what_the_rows_want_and_planning_again_gives_nothing(
+    sheet: list[RowWish], state: tuple[Account, ...]
+) -> None:
+    known = directory(state)
+    result = resolve(sheet, known, COLUMNS)
+    plan = build_plan(result, known)
+    after = {account.id: account for account in state}
+    for change in plan.changes:
+        assert change.before is after[change.account_id]
+        after[change.account_id] = put(after[change.account_id], change)
+
+    faulty = {fault.row for fault in result.faults}
+    for before in state:
+        mine = [row for row in sheet if row.row not in faulty and account_of(row) == before.id]
+        name = next((row.display_name for row in mine if row.display_name is not None), before.display_name)
+        exact = next((row.exact for row in mine if row.exact is not None), None)
+        added, removed = (set().union(*(ids(getattr(row, kind)) for row in mine)) for kind in ("add", "remove"))
+        held = ids(before.group_ids or ())
+        wanted = ids(exact) if exact is not None else (held | added) - removed
+        now = after[before.id]
+        assert now.display_name == name
+        assert ids(now.group_ids or ()) == wanted
+        assert EVERYONE_ID in (now.group_ids or ())
+
+    again = directory(tuple(after.values()))
+    assert build_plan(resolve(sheet, again, COLUMNS), again).changes == ()
+
+
+@LAW
+@given(rows(), accounts())
+def test_a_change_sends_only_what_differs_and_never_everyone(sheet: list[RowWish], state: tuple[Account, ...]) -> None:
+    known = directory(state)
+    plan = build_plan(resolve(sheet, known, COLUMNS), known)
+    for change in plan.changes:
+        before = known.account(change.account_id)
+        assert before is not None
+        held = ids(before.group_ids or ())
+        assert EVERYONE_ID.lower() not in {group.lower() for group in (*change.add, *change.remove)}
+        assert not ids(change.add) & held
+        assert ids(change.remove) <= held
+        assert change.renames == (change.display_name != before.display_name)
+        assert change.display_name is not None
+        assert not change.empty
+        assert describe(change, known)
+    assert plan.planned_puts <= plan.wishes <= plan.naive_puts
+
+
+@LAW
+@given(rows(), accounts(), accounts(), st.booleans())
+def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
+    sheet: list[RowWish], state: tuple[Account, ...], other: tuple[Account, ...], blind: bool
+) -> None:
+    known = directory(None if blind else state)
+    for change in build_plan(resolve(sheet, known, COLUMNS), known).changes:
+        account = next((known for known in state if known.id.lower() == change.account_id.lower()), state[0])
+        after = put(account, change)
+        assert confirms(change, after)
+        assert shortfall(change, after, known) == ""
+        for found in (*state, *other):
+            assert confirms(change, found) == (shortfall(change, found, known) == "")
+            # What a state confirms, sending would leave as it is.
+            if confirms(change, found):
+                sent = put(found, change)
+                assert (sent.display_name, set(sent.group_ids or ())) == (
+                    found.display_name,
+                    set(found.group_ids or ()),
+                )
+            elif not change.empty:
+                assert put(found, change) != found
+
+
+@st.composite
+def any_rows(draw: st.DrawFn) -> list[RowWish]:
+    texts = ANY_TEXT | st.sampled_from(["88-uv", "Roby01", "Finance", "everyone", "g-fin"])
+    cells = st.lists(texts, max_size=2).map(tuple)
+    made = st.builds(
+        wish,
+        account_id=texts,
+        name=texts,
+        display_name=st.none() | texts,
+        add=cells,
+        remove=cells,
+        exact=st.none() | cells,
+        partition=st.just("") | texts,
+    )
+    return [replace(row, row=number) for number, row in enumerate(draw(st.lists(made, max_size=4)), 2)]
+
+
+@LAW
+@given(any_rows(), DIRECTORIES, st.sampled_from([COLUMNS, {}]))
+def test_no_text_of_any_kind_raises_and_each_row_still_has_one_place(
+    sheet: list[RowWish], known: Directory, columns: dict[str, str]
+) -> None:
+    result = resolve(sheet, known, columns)
+    assert_each_row_has_one_place(sheet, result)
+    for fault in (*result.faults, *offline_faults(sheet, columns)):
+        assert fault.code
+        assert fault.message.endswith((".", "?"))
+    for change in build_plan(result, known).changes:
+        assert describe(change, known)
+
+
+@LAW
+@given(rows(faulty=False))
+def test_a_check_finds_all_contradictions_where_the_sheet_spells_each_thing_in_one_way(sheet: list[RowWish]) -> None:
+    same = [
+        replace(rewritten(row, lambda text: "Everyone" if not ids((text,)) else min(ids((text,)))), name="")
+        for row in (replace(row, account_id=account_of(row)) for row in sheet)
+    ]
+    online, offline = resolve(same, directory(), COLUMNS).faults, offline_faults(same, COLUMNS)
+    assert [(fault.row, fault.column, fault.code) for fault in offline] == [
+        (fault.row, fault.column, fault.code) for fault in online
+    ]
+
+
+@LAW
+@given(GROUP_LISTS, accounts())
+def test_where_the_server_does_not_tell_the_groups_an_exact_list_still_comes_true(
+    texts: tuple[str, ...], state: tuple[Account, ...]
+) -> None:
+    hidden = Account(state[0].id, state[0].name, state[0].display_name, None)
+    known = directory((hidden,))
+    (found,) = resolve([wish(account_id=hidden.id, exact=texts)], known, COLUMNS).wishes
+    after = put(state[0], diff(found, hidden, known))
+    assert ids(after.group_ids or ()) == ids(texts)

@@ -1,0 +1,91 @@
+"""The README stays true: what it quotes is in the code, and what it shows can be run."""
+
+import ast
+import asyncio
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from bulkid import runs
+from bulkid.cli.app import app
+from bulkid.config import SETTINGS
+from bulkid.sandbox import Sandbox, SandboxOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _strings_of_the_product() -> str:
+    """Every string literal of the product, one after the other; f-strings by their fixed parts."""
+    found = []
+    for path in sorted((ROOT / "bulkid").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+                found.append("".join(str(part) for part in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def _quoted_messages() -> list[str]:
+    section = README.split("## When something goes wrong", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+
+
+@pytest.mark.parametrize("message", _quoted_messages())
+def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message: str) -> None:
+    assert message in _strings_of_the_product()
+
+
+def test_every_option_that_a_page_names_exists() -> None:
+    known = {line.option for line in SETTINGS} | {"--help", "--version", "--verbose", "--limit"}
+    sandbox = next(command for command in app.registered_commands if command.callback.__name__ == "sandbox")
+    known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(sandbox.callback).parameters}
+    for page in PAGES:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        assert named <= known, f"{page.name} names options that do not exist"
+
+
+def test_every_variable_that_a_page_names_exists() -> None:
+    known = {line.env for line in SETTINGS} | {"BULKID_REQUIRE_ALL"}
+    for page in PAGES:
+        named = set(re.findall(r"BULKID_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
+        assert named <= known, f"{page.name} names variables that do not exist"
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_library_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = README.split("## Use it as a library", 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "accounts.xlsx").write_bytes((ROOT / "sample_data" / "robot_accounts.xlsx").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    namespace: dict[str, object] = {}
+    # The example as it stands but for the server's address; its own last line, which runs it, comes from the test.
+    exec(compile(code.replace("anyio.run(main)", ""), "README.md", "exec"), namespace)  # noqa: S102
+    target = runs.Target
+
+    async def work() -> None:
+        async with Sandbox(SandboxOptions(limits=())) as server:
+
+            def here(**given: str) -> runs.Target:
+                return target(
+                    **(given | {"url": server.url, "client_id": "sandbox", "client_secret": "sandbox-secret"})
+                )
+
+            monkeypatch.setattr(runs, "Target", here)
+            await namespace["main"]()  # type: ignore[operator]
+
+    asyncio.run(work())
+    assert list((tmp_path / "reports").glob("*/report.csv"))
