@@ -70,7 +70,8 @@ class Gate:
     async def approach(self, method: str) -> bool:
         """Park until the gate is open (False), or until the caller is the one who may probe (True: must then `leave`).
 
-        There is one of each method, since one whose quota is used up must not keep another from probing.
+        There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
+        only until the caller waits for something: then another may have gone first, or a late Retry-After have come.
 
         Raises:
             ConnectionFailedError: The server has been away for too long.
@@ -90,13 +91,6 @@ class Gate:
                     raise self._give_up(now)
                 await self._alarm.wait(min(self._until, gives_up_at) - now)
         return False
-
-    def may_probe(self, method: str) -> bool:
-        """Whether the caller, who holds the claim of its method, may send its probe now.
-
-        While it waited for its quota, another may have gone first, or a late Retry-After have put it off.
-        """
-        return not self._probing and method in self._claims and self._clock.monotonic() >= self._until
 
     def leave(self, method: str) -> None:
         """Give up the claim to probe, used or not; the next one may have it."""

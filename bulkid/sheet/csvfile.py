@@ -7,10 +7,12 @@ wrapper that ``dtype=str`` became in pandas 3.
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing, suppress
 from typing import BinaryIO
 
 from bulkid.errors import SheetError
+from bulkid.sheet.guard import undefuse
 from bulkid.sheet.text import TextForm, open_text
 
 MAX_COLUMNS = 16_384
@@ -41,7 +43,7 @@ class _Prefixed(io.TextIOBase):
         return self._text.read(size)
 
 
-def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Iterator[list[Record]]:
+def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:
     """Read all records in their order, blank ones too, so that counting them gives row numbers.
 
     Records are padded to one width; a record with more cells than all before makes the width grow for the rest.
@@ -59,9 +61,10 @@ def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Iterato
     done = 0
     while True:
         try:
-            for chunk in _read(stream, form, width, done, size):
-                done += len(chunk)
-                yield chunk
+            with closing(_read(stream, source, form, width=width, skip=done, size=size)) as chunks:
+                for chunk in chunks:
+                    done += len(chunk)
+                    yield chunk
         except _TooNarrowError as error:
             if error.cells > MAX_COLUMNS:
                 raise SheetError(
@@ -91,7 +94,9 @@ class _OpenQuoteError(Exception):
         self.record = record
 
 
-def _read(stream: BinaryIO, form: TextForm, width: int, skip: int, size: int) -> Iterator[list[Record]]:
+def _read(
+    stream: BinaryIO, source: str, form: TextForm, *, width: int, skip: int, size: int
+) -> Generator[list[Record], None, None]:
     """Read with a fixed width, from the start, handing out what lies behind the first ``skip`` records."""
     import pandas as pd
 
@@ -114,21 +119,33 @@ def _read(stream: BinaryIO, form: TextForm, width: int, skip: int, size: int) ->
         )
         with reader:
             for frame in reader:
-                chunk = list(zip(*[frame[column].tolist() for column in frame.columns], strict=True))
+                chunk = list(zip(*[_undefused(frame[column].tolist()) for column in frame.columns], strict=True))
                 drop = max(0, min(len(chunk), skip - position))
                 position += len(chunk)
                 if drop < len(chunk):
                     yield chunk[drop:]
     except pd.errors.ParserError as error:
-        raise _translated(error) from None
+        raise _translated(error, source) from None
+    except (OSError, UnicodeError) as error:
+        raise SheetError(
+            f"{source} could be read at first, and now no more: {error}.", hint="Was it changed meanwhile? Try again."
+        ) from None
     finally:
-        text.detach()
+        with suppress(ValueError):  # the sheet was closed before its reading came to an end
+            text.detach()
 
 
-def _translated(error: Exception) -> Exception:
+def _undefused(cells: list[str]) -> list[str]:
+    """Take back what bulkid's own files do to cells that look like formulas; most columns have none."""
+    return list(map(undefuse, cells)) if any(cell[:1] == "'" for cell in cells) else cells
+
+
+def _translated(error: Exception, source: str) -> Exception:
     message = str(error)
     if found := _TOO_MANY.search(message):
         return _TooNarrowError(int(found[1]) - 1, int(found[2]))
     if found := _OPEN_QUOTE.search(message):
         return _OpenQuoteError(int(found[1]))
-    return SheetError(f"The text cannot be split into cells: {message.strip()}", hint="Give the right --delimiter.")
+    return SheetError(
+        f"{source} cannot be split into cells: {message.strip()}.", hint="Give the right --delimiter or --encoding."
+    )

@@ -27,11 +27,13 @@ MAX_AREA = 20_000_000
 
 _BLOCK = 1 << 20
 _OVERLAP = 256  # bytes carried over to the next block, so that no pattern is cut in two
+_USUAL_BOOKS = ("xl/workbook.xml", "xl/workbook.bin")
 _MAX_REPEATS = 100_000  # an ODS cell may claim to stand for any number of cells
 
 # Patterns that begin with a plain text are found five times as fast as those that do not.
 _COLUMNS = re.compile(rb"""r=["']([A-Za-z]{1,3})[0-9]""")
 _ROWS = re.compile(rb"""row [^>]*?r=["']([0-9]{1,7})""")
+_CELL_ROWS = re.compile(rb"""r=["'][A-Za-z]{1,3}([0-9]{1,7})""")
 _XLSX_TELLTALES = (b't="e"', b"t='e'", b"<f>", b"<f ", b"<f/", b":f>", b":f ", b":f/")
 _ODS_TELLTALE = re.compile(rb'"error"|>\s*#|>\s*Err:5')
 
@@ -61,15 +63,16 @@ def scan_xlsx(stream: BinaryIO, sheet: str) -> Prescan:
     """
     with zipfile.ZipFile(stream) as archive:
         parts = part_names(archive)
+        book = main_part(archive, parts)
         collected = _Sheets()
-        _parse(archive, parts.get("xl/workbook.xml", ""), collected)
-        target = part_of(archive, parts, "xl/_rels/workbook.xml.rels", collected.ids.get(sheet, ""))
+        _parse(archive, parts.get(book, ""), collected)
+        target = part_of(archive, parts, book, collected.ids.get(sheet, ""))
         columns: set[bytes] = set()
         rows = 0
         telling = False
         for block in _blocks(archive, target):
             columns.update(_COLUMNS.findall(block))
-            rows = max(rows, *map(int, _ROWS.findall(block)), 0)
+            rows = max(rows, 0, *map(int, _ROWS.findall(block)), *map(int, _CELL_ROWS.findall(block)))
             telling = telling or any(each in block for each in _XLSX_TELLTALES)
         # Cells that have a format but no value are counted here, though calamine passes over them.
         area = rows * max((column_index(column.decode("ascii")) + 1 for column in columns), default=0)
@@ -95,6 +98,15 @@ def scan_ods(stream: BinaryIO, sheet: str) -> Prescan:
         return Prescan(cells.errors)
 
 
+def check_xml(archive: zipfile.ZipFile, part: str) -> None:
+    """See that a part is whole XML, whatever it says: calamine reads a cut ``content.xml`` without ever ending.
+
+    Raises:
+        ScanError, zipfile.BadZipFile, expat.ExpatError, OSError, ValueError: It is not.
+    """
+    _parse(archive, part, None)
+
+
 def column_index(letters: str) -> int:
     """Return a column's number from 0: A is 0, AA is 26."""
     number = 0
@@ -108,16 +120,33 @@ def part_names(archive: zipfile.ZipFile) -> dict[str, str]:
     return {name.replace("\\", "/").lower(): name for name in archive.namelist()}
 
 
-def part_of(archive: zipfile.ZipFile, parts: Mapping[str, str], relations: str, relation_id: str) -> str:
+def main_part(archive: zipfile.ZipFile, parts: Mapping[str, str]) -> str:
+    """Find the workbook in an archive, as a key of ``parts``; ``""`` when it is no Excel format."""
+    if "_rels/.rels" in parts:
+        relations = _Relations()
+        _parse(archive, parts["_rels/.rels"], relations)
+        for identity, kind in relations.kinds.items():
+            if kind.endswith("/officeDocument"):
+                return _resolved("", relations.targets[identity])
+    return next((part for part in _USUAL_BOOKS if part in parts), "")
+
+
+def part_of(archive: zipfile.ZipFile, parts: Mapping[str, str], book: str, relation_id: str) -> str:
     """Find the part that a relation of the workbook points to."""
-    collected = _Relations()
-    _parse(archive, parts.get(relations, ""), collected)
-    target = collected.targets.get(relation_id, "")
-    path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(f"xl/{target}")
-    part = parts.get(path.lower())
+    folder, name = posixpath.split(book)
+    relations = _Relations()
+    _parse(archive, parts.get(posixpath.join(folder, "_rels", f"{name}.rels"), ""), relations)
+    target = relations.targets.get(relation_id, "")
+    part = parts.get(_resolved(folder, target))
     if not target or part is None:
-        raise ScanError(f"the part of the worksheet is missing ({path})")
+        raise ScanError("the part that holds the worksheet is missing")
     return part
+
+
+def _resolved(folder: str, target: str) -> str:
+    path = target.replace("\\", "/")
+    absolute = path.lstrip("/") if path.startswith("/") else posixpath.normpath(posixpath.join(folder, path))
+    return absolute.lower()
 
 
 # --- XML
@@ -151,10 +180,13 @@ class _Sheets(_Quiet):
 class _Relations(_Quiet):
     def __init__(self) -> None:
         self.targets: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if _local(name) == "Relationship":
-            self.targets[attributes.get("Id", "")] = attributes.get("Target", "")
+            identity = attributes.get("Id", "")
+            self.targets[identity] = attributes.get("Target", "")
+            self.kinds[identity] = attributes.get("Type", "")
 
 
 class _XlsxCells:
@@ -267,13 +299,14 @@ class _OdsCells:
         self._column += self._columns
 
 
-def _parse(archive: zipfile.ZipFile, part: str, handler: _Handler) -> None:
+def _parse(archive: zipfile.ZipFile, part: str, handler: _Handler | None) -> None:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler = handler.start
-    parser.EndElementHandler = handler.end
-    parser.CharacterDataHandler = handler.text
+    if handler is not None:
+        parser.StartElementHandler = handler.start
+        parser.EndElementHandler = handler.end
+        parser.CharacterDataHandler = handler.text
     with _opened(archive, part) as stream:
         while block := stream.read(_BLOCK):
             parser.Parse(block, False)  # noqa: FBT003 - the parser takes it by position only

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bulkid.sheet.prescan import Errors, Prescan, ScanError, part_names, part_of
+from bulkid.sheet.prescan import Errors, Prescan, ScanError, main_part, part_names, part_of
 
 _ERROR_TEXTS = {
     0x00: "#NULL!",
@@ -30,6 +30,8 @@ _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
 _BRT_LAST_CELL = 62  # cells have the types 1 to 11 and 62 (rich text)
 _BRT_SHEET = 156
+_MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384
+_CELL_HEAD = 8  # bytes: column and style; a row's record is longer
 
 _NO_STRING = 0xFFFFFFFF
 
@@ -39,6 +41,10 @@ _EOF = 0x000A
 _BOUNDSHEET = 0x0085
 _FORMULA = 0x0006
 _BOOLERR = 0x0205
+_MULRK = 0x00BD
+_CELL_RECORDS = frozenset({_FORMULA, _BOOLERR, _MULRK, 0x0203, 0x0204, 0x00D6, 0x00FD, 0x027E})  # all that hold a value
+_LAST_XLS_COLUMN = 255
+_FILEPASS = 0x002F  # the workbook is encrypted from here on
 _NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
 _RESULT_IS_ERROR = 2
 _BIFF_SUBSTREAM_START = frozenset({0x0009, 0x0209, 0x0409, _BOF})
@@ -51,6 +57,10 @@ _STREAM, _ROOT = 2, 5  # kinds of directory entries; the root's stream holds the
 _SMALL_STREAM = 4096  # bytes; shorter streams live in the small sectors
 
 
+class PasswordError(Exception):
+    """The workbook is encrypted."""
+
+
 def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
     """Look through one worksheet of an ``.xlsb``.
 
@@ -59,20 +69,30 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
     """
     with zipfile.ZipFile(stream) as archive:
         parts = part_names(archive)
-        book = archive.read(parts.get("xl/workbook.bin", ""))
-        relation = next((relation for name, relation in _xlsb_sheets(book) if name == sheet), "")
-        content = archive.read(part_of(archive, parts, "xl/_rels/workbook.bin.rels", relation))
+        book = main_part(archive, parts)
+        sheets = dict(_xlsb_sheets(archive.read(parts.get(book, ""))))
+        content = archive.read(part_of(archive, parts, book, sheets.get(sheet, "")))
     errors: Errors = {}
     row = last_row = last_column = 0
-    for kind, start, _ in _xlsb_records(content):
+    for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
-            row = struct.unpack_from("<I", content, start)[0] + 1
+            row = _number(content, start, size, _MAX_ROWS) + 1
         elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_LAST_CELL:
-            column = struct.unpack_from("<I", content, start)[0]
-            last_row, last_column = row, max(last_column, column)
+            column = _number(content, start, size, _MAX_COLUMNS)
+            last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
                 errors.setdefault(row, {})[column] = _error_text(content[start + 8])
     return Prescan(errors, last_row * (last_column + 1))
+
+
+def _number(content: bytes, start: int, size: int, limit: int) -> int:
+    """Read the row or the column that a record begins with; calamine reads on where a record is too short for it."""
+    if size < _CELL_HEAD:
+        raise ScanError("one of its records is too short")
+    number = int(struct.unpack_from("<I", content, start)[0])
+    if number >= limit:
+        raise ScanError(f"it has a cell in row or column {number + 1}, where no spreadsheet has one")
+    return number
 
 
 def _error_text(code: int) -> str:
@@ -122,24 +142,40 @@ def _wide_string(content: bytes, position: int) -> tuple[str, int]:
 # --- xls
 
 
-def scan_xls(stream: BinaryIO, index: int) -> Prescan:
-    """Look through one sheet of an ``.xls``, by its number among all sheets of the workbook (from 0).
+def scan_xls(stream: BinaryIO) -> list[Prescan]:
+    """Look through all sheets of an ``.xls``, in their order; calamine lays them all out as soon as it opens the file.
 
     Raises:
+        PasswordError: The workbook is encrypted.
         ScanError, struct.error, OSError, ValueError: The file is not as it should be.
     """
     stream.seek(0)
     book = workbook_stream(stream.read())
-    starts = [
-        struct.unpack_from("<I", book, start)[0] for kind, start, _ in _biff_records(book, 0) if kind == _BOUNDSHEET
-    ]
+    starts = []
+    for kind, start, _ in _biff_records(book, 0):
+        if kind == _FILEPASS:
+            raise PasswordError
+        if kind == _BOUNDSHEET:
+            starts.append(struct.unpack_from("<I", book, start)[0])
+    return [_scan_xls_sheet(book, start) for start in starts]
+
+
+def _scan_xls_sheet(book: bytes, position: int) -> Prescan:
     errors: Errors = {}
-    for kind, start, size in _biff_records(book, starts[index]):
-        code = _biff_error(kind, book[start : start + size])
+    last_row = last_column = 0
+    for kind, start, size in _biff_records(book, position):
+        if kind not in _CELL_RECORDS:
+            continue
+        record = book[start : start + size]
+        row, column = struct.unpack_from("<HH", record)
+        end = struct.unpack_from("<H", record, size - 2)[0] if kind == _MULRK else column
+        if max(column, end) > _LAST_XLS_COLUMN:
+            raise ScanError(f"it has a cell in column {max(column, end) + 1}, where no .xls has one")
+        last_row, last_column = max(last_row, row), max(last_column, end)
+        code = _biff_error(kind, record)
         if code is not None:
-            row, column = struct.unpack_from("<HH", book, start)
             errors.setdefault(row + 1, {})[column] = _error_text(code)
-    return Prescan(errors)
+    return Prescan(errors, (last_row + 1) * (last_column + 1))
 
 
 def _biff_error(kind: int, record: bytes) -> int | None:

@@ -3,8 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -16,7 +17,7 @@ from bulkid.sheet.csvfile import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
 from bulkid.sheet.rows import RowParser, SheetInfo, blank
 from bulkid.sheet.text import examine
-from bulkid.sheet.workbook import WORKBOOK_KINDS, open_worksheet
+from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, open_worksheet
 
 TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -25,8 +26,6 @@ EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
 _FIRST_RECORDS = 100  # records read to find the header
 _MAX_NAMES = 5  # similar file names offered
-
-RawChunks = Callable[[int], Iterator[list[tuple[str, ...]]]]
 
 
 class Sheet:
@@ -43,7 +42,7 @@ class Sheet:
         self._header_row = header_row
         self._resources = resources
 
-    def chunks(self, size: int = 10_000) -> Iterator[list[SheetRow]]:
+    def chunks(self, size: int = 10_000) -> Generator[list[SheetRow], None, None]:
         """Read all rows, from the first; call it again to read them again (one reading at a time).
 
         Args:
@@ -54,15 +53,16 @@ class Sheet:
         """
         parser = RowParser(self.info)
         count = 0
-        for chunk in self._raw(max(1, size)):
-            rows = [
-                parser.parse(number, cells)
-                for number, cells in enumerate(chunk, count + 1)
-                if number > self._header_row and not blank(cells)
-            ]
-            count += len(chunk)
-            if rows:
-                yield rows
+        with closing(self._raw(max(1, size))) as chunks:
+            for chunk in chunks:
+                rows = [
+                    parser.parse(number, cells)
+                    for number, cells in enumerate(chunk, count + 1)
+                    if number > self._header_row and not blank(cells)
+                ]
+                count += len(chunk)
+                if rows:
+                    yield rows
 
     def close(self) -> None:
         """Give back files and memory; the sheet cannot be read any more."""
@@ -117,7 +117,7 @@ def _open_text(
     _refuse_binary(stream, label)
     form = examine(stream, label, options, tabs=kind == "tsv")
 
-    def raw(size: int) -> Iterator[list[tuple[str, ...]]]:
+    def raw(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         return records(stream, label, form, size)
 
     header_row, headers = _find_header(raw, label)
@@ -146,8 +146,8 @@ def _unused(headers: tuple[str, ...], fields: tuple[str, ...], options: SheetOpt
 def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:
     """Take the first row that is not blank; blank cells at its end are no columns."""
     row = 0
-    for chunk in raw(_FIRST_RECORDS):
-        for cells in chunk:
+    with closing(raw(_FIRST_RECORDS)) as chunks:
+        for cells in chain.from_iterable(chunks):
             row += 1
             if not blank(cells):
                 headers = [trim(cell) for cell in cells]

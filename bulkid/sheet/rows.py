@@ -82,6 +82,7 @@ class RowParser:
     def __init__(self, info: SheetInfo) -> None:
         self._headers = info.headers
         self._width = len(info.headers)
+        self._used = tuple(index for index, name in enumerate(info.fields) if name)
         at = {name: index for index, name in enumerate(info.fields) if name}
         (
             self._id,
@@ -107,6 +108,9 @@ class RowParser:
         """
         faults: list[Fault] = []
         fitted = self._fit(row, cells, faults)
+        if self._repeats_header(fitted):
+            message = "The row repeats the header, as happens where several sheets were joined: remove it."
+            return SheetRow(row, fitted, None, (Fault(row, "", "", "header_again", message),))
         account_id = self._text(row, fitted, self._id, faults)
         name = self._text(row, fitted, self._name, faults)
         partition = self._text(row, fitted, self._partition, faults)
@@ -114,9 +118,7 @@ class RowParser:
         add = self._list(row, fitted, self._add, faults)
         remove = self._list(row, fitted, self._remove, faults)
         exact = self._list(row, fitted, self._exact, faults)
-        if fitted == self._headers:
-            faults = [Fault(row, "", "", "header_again", "The row repeats the header: remove it.")]
-        elif not (account_id or name):
+        if not (account_id or name):
             faults.append(self._no_account(row))
         elif account_id in {".", ".."}:
             faults.append(
@@ -153,6 +155,10 @@ class RowParser:
             )
         )
         return fitted[: surplus[-1] + 1]
+
+    def _repeats_header(self, cells: tuple[str, ...]) -> bool:
+        """Whether the row says the header again. One column alone proves nothing: an account may be named "robot"."""
+        return len(self._used) > 1 and all(trim(cells[column]) == self._headers[column] for column in self._used)
 
     def _text(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> str:
         if column < 0:
@@ -229,7 +235,7 @@ class RowParser:
                     row,
                     cells,
                     self._remove,
-                    "group_added_and_removed",
+                    "add_and_remove",
                     f"The row both adds and removes {both}: decide for one of the two.",
                 )
             )
@@ -244,7 +250,7 @@ class RowParser:
             row,
             cells,
             self._exact,
-            "groups_and_changes",
+            "exact_with_changes",
             f"{column_label(self._headers, self._exact)} says which groups exactly, so {' and '.join(others)} must be "
             "blank in this row: keep one or the other.",
         )
@@ -255,7 +261,7 @@ class RowParser:
             row,
             "",
             "",
-            "no_account",
+            "missing_account",
             f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row.",
         )
 

@@ -23,6 +23,7 @@ _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
 _DELIMITERS = (",", ";", "\t", "|")  # on equal terms the first wins
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
 _LAST_RESORT = "cp1252"  # what Excel writes as "CSV" on a western Windows
+_NO_FILES = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"})  # Python's, of no file
 _NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\t\r\n"]*|[^\x00-\x7f]+""")
 _EXAMPLE_CHARACTERS = 40
 _NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
@@ -110,14 +111,17 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
 
 
 def _given_encoding(name: str) -> str:
+    unknown = SheetError(
+        f'There is no encoding "{name}".', hint="Try utf-8, utf-16, cp1252 (western Windows) or shift_jis."
+    )
     try:
         codec = codecs.lookup(name.strip())
-        b"".decode(codec.name)  # refuses what is a codec, but not of text (hex, zip)
+        "a".encode(codec.name)  # refuses what is a codec, but not of text (hex, zip)
         codecs.getincrementaldecoder(codec.name)
     except (LookupError, ValueError, TypeError):
-        raise SheetError(
-            f'There is no encoding "{name}".', hint="Try utf-8, utf-16, cp1252 (western Windows) or shift_jis."
-        ) from None
+        raise unknown from None
+    if codec.name.replace("-", "_") in _NO_FILES:
+        raise unknown
     return "utf-8-sig" if codec.name == "utf-8" else codec.name
 
 

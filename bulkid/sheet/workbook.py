@@ -10,16 +10,18 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
+from bulkid.sheet.calamine import guarded, hushed, protected
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.prescan import MAX_AREA, ScanError, part_names, scan_ods, scan_xlsx
-from bulkid.sheet.prescan_binary import scan_xls, scan_xlsb
+from bulkid.sheet.csvfile import MAX_COLUMNS
+from bulkid.sheet.prescan import MAX_AREA, Prescan, ScanError, check_xml, main_part, part_names, scan_ods, scan_xlsx
+from bulkid.sheet.prescan_binary import PasswordError, scan_xls, scan_xlsb
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -31,8 +33,7 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 
-_MAIN_PARTS = {"xl/workbook.xml": "xlsx", "xl/workbook.bin": "xlsb", "content.xml": "ods"}
-
+_MAX_ROWS = 1_048_576
 _MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
 _SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
 _ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
@@ -43,6 +44,9 @@ CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.time
 
 _T = TypeVar("_T")
 
+RawChunks = Callable[[int], Generator[list[tuple[str, ...]], None, None]]
+"""Starts reading: takes rows per chunk, yields chunks of rows, from row 1 on, blank ones too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worksheet:
@@ -50,13 +54,13 @@ class Worksheet:
 
     Args:
         name: Its name.
-        rows: Starts reading: takes rows per chunk, yields chunks of rows, from row 1 on, blank ones too.
+        rows: Starts reading.
         notes: Sentences for the user.
         close: Gives back what is held.
     """
 
     name: str
-    rows: Callable[[int], Iterator[list[tuple[str, ...]]]]
+    rows: RawChunks
     notes: tuple[str, ...]
     close: Callable[[], None]
 
@@ -75,12 +79,20 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
             size, cannot be read, or has no such worksheet.
     """
     _check_content(stream, source, kind)
+    scanned = _scanned(source, lambda: scan_xls(stream)) if kind == "xls" else []
+    _check_area(source, sum(each.area for each in scanned))
     book = _load(stream, source)
     name, notes = _choose(book, source, wanted)
-    errors = _prescan(stream, source, kind, name, book.sheet_names.index(name))
-    sheet = guarded(source, lambda: book.get_sheet_by_name(name))
+    if kind == "xls":
+        found = _scanned(source, lambda: scanned[book.sheet_names.index(name)])
+    else:
+        scan = {"xlsb": scan_xlsb, "ods": scan_ods}.get(kind, scan_xlsx)
+        found = _scanned(source, lambda: scan(stream, name))
+    errors = _checked(source, found)
+    with hushed():
+        sheet = guarded(source, lambda: book.get_sheet_by_name(name))
 
-    def rows(size: int) -> Iterator[list[tuple[str, ...]]]:
+    def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         return _rows(sheet, source, size, errors)
 
     return Worksheet(name, rows, notes + _merged_note(sheet), book.close)
@@ -114,37 +126,16 @@ def _number_text(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.15g}"
 
 
-def guarded(source: str, call: Callable[[], _T]) -> _T:
-    """Call into calamine; whatever goes wrong there becomes a SheetError.
-
-    Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``.
-    """
-    try:
-        return call()
-    except MemoryError:
-        raise SheetError(f"{source} does not fit into memory.", hint="Save the sheet as CSV.") from None
-    except BaseException as error:
-        kind = type(error).__name__
-        if kind == "PasswordError":
-            raise _protected(source) from None
-        if isinstance(error, Exception) or kind == "PanicException":
-            raise SheetError(
-                f"{source} cannot be read: {error}.",
-                hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
-            ) from None
-        raise
-
-
 def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
     stream.seek(0)
     head = stream.read(512)
     if not head.strip(b"\0"):
         raise SheetError(f"{source} is empty.", hint="Save the spreadsheet again.")
-    if head.startswith(_OLE_MAGIC) and kind in ZIP_KINDS:
-        stream.seek(0)
-        if _ENCRYPTED_PACKAGE in stream.read(8 << 20):
-            raise _protected(source)
-        raise SheetError(f"{source} is not .{kind}, but of the old Excel format.", hint="Rename it to .xls.")
+    if head.startswith(_OLE_MAGIC):
+        if _ENCRYPTED_PACKAGE in head + stream.read():
+            raise protected(source)
+        if kind in ZIP_KINDS:
+            raise SheetError(f"{source} is not .{kind}, but of the old Excel format.", hint="Rename it to .xls.")
     if head.startswith(_ZIP_MAGIC) and kind == "xls":
         raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
     if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
@@ -168,23 +159,44 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
     try:
         stream.seek(0)
         with zipfile.ZipFile(stream) as archive:
-            parts = archive.infolist()
-            names = part_names(archive)
-    except (zipfile.BadZipFile, *_ARCHIVE_ERRORS):
+            _check_size(archive, source)
+            if _is_encrypted(archive):
+                raise protected(source)
+            actual = _actual_kind(archive)
+            if actual == kind == "ods":
+                check_xml(archive, part_names(archive)["content.xml"])
+    except (zipfile.BadZipFile, zlib.error, ScanError, ExpatError, *_ARCHIVE_ERRORS):
         raise _damaged(source, "its end is missing, or its parts do not fit together") from None
-    actual = next((name for part, name in _MAIN_PARTS.items() if part in names), "")
     if actual not in {kind, kind.replace("xlsm", "xlsx")}:
         raise SheetError(
             f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
             hint=f"Rename it to .{actual}." if actual else "Save the sheet as .xlsx or as CSV.",
         )
-    unpacked = sum(part.file_size for part in parts)
-    packed = max(1, sum(part.compress_size for part in parts))
+
+
+def _check_size(archive: zipfile.ZipFile, source: str) -> None:
+    unpacked = sum(part.file_size for part in archive.infolist())
+    packed = max(1, sum(part.compress_size for part in archive.infolist()))
     if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
         raise SheetError(
             f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
             hint="Save the rows that you need as CSV.",
         )
+
+
+def _is_encrypted(archive: zipfile.ZipFile) -> bool:
+    """Whether an ODS asks for a password: its parts are encrypted one by one, or all in one."""
+    parts = part_names(archive)
+    manifest = parts.get("meta-inf/manifest.xml")
+    return "encrypted-package" in parts or (manifest is not None and b"encryption-data" in archive.read(manifest))
+
+
+def _actual_kind(archive: zipfile.ZipFile) -> str:
+    """Tell a format by its parts; ``xlsx`` stands for ``xlsm`` too, ``""`` for what is no spreadsheet."""
+    parts = part_names(archive)
+    if any(part.startswith("xl/") for part in parts):
+        return "xlsb" if main_part(archive, parts).endswith(".bin") else "xlsx"
+    return "ods" if "content.xml" in parts else ""
 
 
 def _damaged(source: str, why: str) -> SheetError:
@@ -194,18 +206,13 @@ def _damaged(source: str, why: str) -> SheetError:
     )
 
 
-def _protected(source: str) -> SheetError:
-    return SheetError(
-        f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
-    )
-
-
 def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
     from python_calamine import CalamineWorkbook
 
     stream.seek(0)
     content = io.BytesIO(stream.read())
-    return guarded(source, lambda: CalamineWorkbook.from_filelike(content))
+    with hushed():
+        return guarded(source, lambda: CalamineWorkbook.from_filelike(content))
 
 
 def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, tuple[str, ...]]:
@@ -238,30 +245,40 @@ def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
     return ("The worksheet has merged cells: only the first cell of each holds its value, the others count as blank.",)
 
 
-def _prescan(stream: BinaryIO, source: str, kind: str, name: str, index: int) -> Mapping[int, Mapping[int, str]]:
-    """Find the error cells, and refuse a worksheet that calamine could not lay out.
+def _scanned(source: str, scan: Callable[[], _T]) -> _T:
+    """Look through a file by ourselves. One that is not understood is refused, even where calamine reads it.
 
-    A file that is not understood here is refused too, even where calamine reads it: its error cells would pass for
-    blank ones.
+    Its error cells would pass for blank ones, and blank means to leave something as it is.
     """
     try:
-        if kind == "xls":
-            found = scan_xls(stream, index)
-        else:
-            found = {"xlsb": scan_xlsb, "ods": scan_ods}.get(kind, scan_xlsx)(stream, name)
+        return scan()
+    except PasswordError:
+        raise protected(source) from None
     except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
         raise _damaged(source, str(error)) from None
-    if found.area > MAX_AREA:
+
+
+def _checked(source: str, found: Prescan) -> Mapping[int, Mapping[int, str]]:
+    """Return the error cells; refuse a worksheet that calamine could not lay out."""
+    row = max(found.errors, default=0)
+    column = max((max(cells) for cells in found.errors.values()), default=0)
+    if row > _MAX_ROWS or column >= MAX_COLUMNS:
+        raise _damaged(source, f"it has a cell at row {row}, column {column + 1}, where no spreadsheet has one")
+    _check_area(source, found.area)
+    return found.errors
+
+
+def _check_area(source: str, area: int) -> None:
+    if area > MAX_AREA:
         raise SheetError(
-            f"{source}: the cells of the worksheet spread over {found.area:,} places, more than {MAX_AREA:,}.",
+            f"{source}: the cells of the worksheet spread over {area:,} places, more than {MAX_AREA:,}.",
             hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
         )
-    return found.errors
 
 
 def _rows(
     sheet: "CalamineSheet", source: str, size: int, errors: Mapping[int, Mapping[int, str]]
-) -> Iterator[list[tuple[str, ...]]]:
+) -> Generator[list[tuple[str, ...]], None, None]:
     """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
     start = sheet.start[1] if sheet.start else 0
     first = min([start, *(column for cells in errors.values() for column in cells)])

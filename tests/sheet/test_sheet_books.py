@@ -1,0 +1,464 @@
+"""Spreadsheets: every format, numbers as people see them, and what calamine does not tell."""
+
+import datetime as dt
+import io
+import struct
+import sys
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import openpyxl
+import pytest
+import sheet_books
+import xlsxwriter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openpyxl.styles import Font
+from sheet_books import Error
+
+from bulkid.errors import SheetError
+from bulkid.model import SheetRow
+from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet import workbook as workbook_module
+from bulkid.sheet.prescan import column_index
+from bulkid.sheet.prescan_binary import workbook_stream
+from bulkid.sheet.workbook import cell_text
+
+
+def read(content: bytes, name: str, size: int = 1000, **options: object) -> tuple[Sheet, list[SheetRow]]:
+    with open_sheet(io.BytesIO(content), SheetOptions(**options), name=name) as sheet:  # type: ignore[arg-type]
+        return sheet, [row for chunk in sheet.chunks(size) for row in chunk]
+
+
+def refused(content: bytes, name: str = "s.xlsx", **options: object) -> str:
+    with pytest.raises(SheetError) as caught:
+        read(content, name, **options)
+    return str(caught.value)
+
+
+def saved(book: openpyxl.Workbook) -> bytes:
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def written(*rows: list[object], start: int = 1) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for number, values in enumerate(rows, start):
+        for column, value in enumerate(values, 1):
+            if isinstance(value, Error):
+                sheet.cell(number, column, value.text).data_type = "e"
+            else:
+                sheet.cell(number, column, value)  # type: ignore[arg-type]
+    return saved(book)
+
+
+def ods(rows: str, table: str = "S") -> bytes:
+    spaces = " ".join(
+        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0"' for prefix in ("office", "table", "text")
+    )
+    calc = 'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
+    content = (
+        f"<office:document-content {spaces} {calc}><office:body><office:spreadsheet>"
+        f'<table:table table:name="Other"><table:table-row><table:table-cell office:value-type="string">'
+        "<text:p>#N/A</text:p></table:table-cell></table:table-row></table:table>"
+        f'<table:table table:name="{table}">{rows}</table:table>'
+        "</office:spreadsheet></office:body></office:document-content>"
+    )
+    manifest = '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
+    return sheet_books.archive(
+        {
+            "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+            "content.xml": content.encode(),
+            "META-INF/manifest.xml": manifest.encode(),
+        }
+    )
+
+
+def ods_row(*texts: str, repeated: int = 1) -> str:
+    cells = "".join(
+        f'<table:table-cell office:value-type="string"><text:p>{text}</text:p></table:table-cell>'
+        if text
+        else "<table:table-cell/>"
+        for text in texts
+    )
+    return f'<table:table-row table:number-rows-repeated="{repeated}">{cells}</table:table-row>'
+
+
+ROWS = [["id", "name", "groups"], ["88-uv", "Roby", "alumni-02"], [88.0, "Zoë", None]]
+ROWS_WITH_ERRORS = [
+    ["id", "name", "groups"],
+    [None, "r2", Error("#N/A")],
+    [None, "r3", Error("#REF!", formula=True)],
+    [Error("#DIV/0!"), None, None],
+    [None, "r5", None],
+]
+
+
+def every_format(rows: list[list[sheet_books.Cell]]) -> dict[str, bytes]:
+    def plain(cell: sheet_books.Cell) -> str:
+        return cell.text if isinstance(cell, Error) else f"{cell:g}" if isinstance(cell, float) else cell or ""
+
+    return {
+        "s.xlsx": written(*rows),
+        "s.XLSM": written(*rows),
+        "s.xlsb": sheet_books.xlsb(rows),
+        "s.xls": sheet_books.xls({"S": rows}),
+        "small.xls": sheet_books.xls({"S": rows}, pad=False),
+        "s.ods": ods("".join(ods_row(*map(plain, row)) for row in rows)),
+    }
+
+
+@pytest.mark.parametrize("name", ["s.xlsx", "s.XLSM", "s.xlsb", "s.xls", "small.xls", "s.ods"])
+def test_every_format_reads_the_same(name: str) -> None:
+    options = {"sheet": "S"} if name == "s.ods" else {}
+    sheet, rows = read(every_format(ROWS)[name], name, **options)
+    assert sheet.info.kind == name[name.index(".") + 1 :].lower()
+    assert sheet.info.columns() == {"robot_account_id": "id", "name": "name", "groups": "groups"}
+    assert [(row.row, row.cells) for row in rows] == [(2, ("88-uv", "Roby", "alumni-02")), (3, ("88", "Zoë", ""))]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("name", ["s.xlsx", "s.XLSM", "s.xlsb", "s.xls", "small.xls", "s.ods"])
+def test_error_cells_make_their_rows_invalid_in_every_format(name: str, size: int) -> None:
+    options = {"sheet": "S"} if name == "s.ods" else {}
+    _, rows = read(every_format(ROWS_WITH_ERRORS)[name], name, size, **options)
+    assert [(row.row, [(fault.code, fault.column, fault.value) for fault in row.faults]) for row in rows] == [
+        (2, [("error_cell", "groups", "#N/A")]),
+        (3, [("error_cell", "groups", "#REF!")]),
+        (4, [("error_cell", "id", "#DIV/0!")]),
+        (5, []),
+    ]
+
+
+def test_the_error_cells_of_another_sheet_do_not_matter() -> None:
+    good, bad = ROWS[:2], ROWS_WITH_ERRORS[:2]
+    content = sheet_books.xls({"A": bad, "B": good, "C": bad})
+    assert not read(content, "s.xls", sheet="B")[1][0].faults
+    assert read(content, "s.xls", sheet="C")[1][0].faults
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["name"])
+    book.active.append(["r"])
+    book.create_sheet("B").append(["#N/A"])
+    book["B"]["A1"].data_type = "e"
+    assert not read(saved(book), "s.xlsx")[1][0].faults
+    assert not read(ods(ods_row("name") + ods_row("r")), "s.ods", sheet="S")[1][0].faults
+
+
+def test_errors_stand_where_they_are_when_rows_and_columns_before_them_are_blank() -> None:
+    content = written([None, None, "name", "groups"], [], [None, None, "r", Error("#N/A")], start=3)
+    _, rows = read(content, "s.xlsx")
+    assert [(row.row, row.cells, len(row.faults)) for row in rows] == [(5, ("r", "#N/A"), 1)]
+    repeated = (
+        ods_row("", repeated=3) + ods_row("name", "groups") + ods_row("r", "#N/A", repeated=2) + ods_row("s", "x")
+    )
+    _, rows = read(ods(repeated), "s.ods", sheet="S")
+    assert [(row.row, row.cells, len(row.faults)) for row in rows] == [
+        (5, ("r", "#N/A"), 1),
+        (6, ("r", "#N/A"), 1),
+        (7, ("s", "x"), 0),
+    ]
+
+
+def test_a_formula_that_was_never_calculated_is_not_taken_for_a_blank_cell() -> None:
+    _, rows = read(written(["name", "groups"], ["r", '="Fin"&"ance"'], ["s", "Ops"]), "s.xlsx")
+    assert [[fault.code for fault in row.faults] for row in rows] == [["error_cell"], []]
+    assert "save it there" in rows[0].faults[0].message
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_rows_and_columns_of_nothing_but_uncalculated_formulas_are_not_lost(size: int) -> None:
+    _, rows = read(written(["name", "groups"], ["r", "Ops"], [], ["=A2", "=B2"], ["=A2", None]), "s.xlsx", size)
+    assert [(row.row, bool(row.faults)) for row in rows] == [(2, False), (4, True), (5, True)]
+    second = '<row r="2"><c r="A2"><f>B1</f></c><c r="B2" t="str"><v>r</v></c></row>'
+    content = sheet_books.xlsx({"S": '<row r="1"><c r="B1" t="str"><v>name</v></c></row>' + second})
+    _, rows = read(content, "s.xlsx")
+    assert rows[0].cells == ("#NOT_CALCULATED!", "r")
+
+
+def test_a_formula_with_an_empty_text_as_its_value_is_a_blank_cell() -> None:
+    cells = '<c r="A1" t="str"><v>name</v></c><c r="B1" t="str"><v>groups</v></c>'
+    more = '<c r="A2" t="str"><f>"r"</f><v>r</v></c><c r="B2" t="str"><f>""</f><v></v></c>'
+    _, rows = read(sheet_books.xlsx({"S": f'<row r="1">{cells}</row><row r="2">{more}</row>'}), "s.xlsx")
+    assert rows[0].cells == ("r", "")
+    assert rows[0].wish is not None
+
+
+def test_cells_without_positions_count_on() -> None:
+    row = '<row><c t="str"><v>{}</v></c><c t="{}"><v>{}</v></c></row>'
+    content = sheet_books.xlsx({"S": row.format("name", "str", "groups") + row.format("r", "e", "#N/A")})
+    _, rows = read(content, "s.xlsx")
+    assert [(each.row, [fault.column for fault in each.faults]) for each in rows] == [(2, ["groups"])]
+
+
+@pytest.mark.parametrize("prefix", ["", "x:"])
+def test_elements_may_have_a_prefix(prefix: str) -> None:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    content = sheet_books.xlsx({"S": ""})
+    cells = "<row r='1'><c r='A1' t='str'><v>name</v></c></row><row r='2'><c r='A2' t='e'><v>#N/A</v></c></row>"
+    xml = f"<worksheet><sheetData>{cells}</sheetData></worksheet>".replace("</", "\0").replace("<", f"<{prefix}")
+    xml = xml.replace("\0", f"</{prefix}").replace(
+        "worksheet>", f'worksheet xmlns{":x" if prefix else ""}="{main}">', 1
+    )
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()} | {"xl/worksheets/sheet1.xml": xml.encode()}
+    _, rows = read(sheet_books.archive(parts), "s.xlsx")
+    assert [fault.code for fault in rows[0].faults] == ["error_cell"]
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (88.0, "88"),
+        (-0.0, "0"),
+        (88.5, "88.5"),
+        (0.1 + 0.2, "0.3"),
+        (999_999_999_999_999.0, "999999999999999"),
+        (1e15, "1E+15"),
+        (12345678901234568.0, "1.2345678901234568E+16"),
+        (12345678901234568, "1.2345678901234568E+16"),
+        (True, "TRUE"),
+        (False, "FALSE"),
+        (dt.date(2026, 1, 31), "2026-01-31"),
+        (dt.datetime(2026, 1, 31), "2026-01-31"),  # noqa: DTZ001 - spreadsheets know no zones
+        (dt.datetime(2026, 1, 31, 8, 15), "2026-01-31 08:15:00"),  # noqa: DTZ001
+        (dt.time(8, 15), "08:15:00"),
+        (dt.timedelta(hours=30, minutes=5), "30:05:00"),
+        ("00123", "00123"),
+        (float("nan"), "#NUM!"),
+        (float("inf"), "#NUM!"),
+    ],
+)
+def test_values_are_written_as_people_see_them(value: object, text: str) -> None:
+    assert cell_text(value) == text  # type: ignore[arg-type]
+
+
+@given(st.integers(-(10**15) + 1, 10**15 - 1))
+def test_numbers_that_a_spreadsheet_keeps_exactly_are_written_exactly(number: int) -> None:
+    assert cell_text(float(number)) == str(number) == cell_text(number)
+
+
+def test_a_long_number_makes_its_row_invalid_and_says_how_to_store_it() -> None:
+    _, rows = read(written(["id"], [12345678901234567], ["12345678901234567"]), "s.xlsx")
+    assert [[fault.code for fault in row.faults] for row in rows] == [["number_rounded"], []]
+    assert "as text" in rows[0].faults[0].message
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.lists(
+            st.one_of(st.none(), st.sampled_from(["a", " b ", "ü;", "#N/A"]), st.integers(0, 99)),
+            min_size=2,
+            max_size=2,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_what_is_written_to_a_spreadsheet_is_read_from_it(values: list[list[object]]) -> None:
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as book:
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["name", "display_name"])
+        for number, row in enumerate(values, 1):
+            for column, value in enumerate(row):
+                if value is not None:
+                    sheet.write(number, column, value)
+    texts = [("" if value is None else str(value) for value in row) for row in values]
+    expected = [(number, cells) for number, cells in enumerate(map(tuple, texts), 2) if any(map(str.strip, cells))]
+    _, rows = read(out.getvalue(), "s.xlsx", 2)
+    assert [(row.row, row.cells) for row in rows] == expected
+
+
+# --- worksheets
+
+
+def test_the_first_visible_worksheet_is_read_and_the_choice_is_said() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Notes"
+    book.active.sheet_state = "hidden"
+    for title in ("Robots", "More"):
+        book.create_sheet(title).append(["name"])
+    book.create_chartsheet("Chart")
+    book.active = 1
+    sheet, _ = read(saved(book), "s.xlsx")
+    assert sheet.info.sheet == "Robots"
+    assert sheet.info.notes == (
+        'Of the worksheets "Robots", "More" the first is read, "Robots"; --sheet chooses another.',
+    )
+    assert read(saved(book), "s.xlsx", sheet=" more ")[0].info.sheet == "More"
+
+
+def test_an_unknown_worksheet_is_answered_with_those_that_there_are() -> None:
+    assert 'no worksheet "Bots". It has "Sheet": give one to --sheet.' in refused(written(["name"]), sheet="Bots")
+
+
+def test_an_empty_worksheet_is_said_to_be() -> None:
+    assert 'worksheet "Sheet", is empty' in refused(written())
+
+
+def test_merged_cells_are_warned_of() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for values in (["name", "groups"], ["a", "Ops"], ["b", None]):
+        book.active.append(values)
+    book.active.merge_cells("B2:B3")
+    sheet, rows = read(saved(book), "s.xlsx")
+    assert "merged" in sheet.info.notes[0]
+    assert rows[1].cells == ("b", "")
+
+
+# --- files that are not what they seem
+
+
+def test_a_stray_cell_far_out_is_refused_before_it_takes_the_memory() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active["A1"] = "name"
+    book.active["XFD1048576"] = "x"
+    assert "stray cell" in refused(saved(book))
+
+
+def test_a_formatted_cell_far_out_without_a_value_does_no_harm() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["name"])
+    book.active.append(["r"])
+    book.active["XFD1048576"].font = Font(bold=True)
+    assert len(read(saved(book), "s.xlsx")[1]) == 1
+
+
+def test_a_stray_cell_far_out_in_xlsb_is_refused_too() -> None:
+    content = sheet_books.xlsb([["name"]])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    far = struct.pack("<BBIIHBBI", 0, 16, 1_048_575, 0, 300, 0, 0, 0) + struct.pack("<BBIId", 5, 16, 16_383, 0, 1.0)
+    body = parts["xl/worksheets/sheet1.bin"]
+    end = body.rindex(b"\x92\x01\x00")
+    parts["xl/worksheets/sheet1.bin"] = body[:end] + far + body[end:]
+    assert "stray cell" in refused(sheet_books.archive(parts), "s.xlsb")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        (b"name\nr\n", "s.xlsx", "(it is text)"),
+        (b"<html><table></table></html>", "s.xls", "(it is a web page)"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "s.ods", "is not a spreadsheet"),
+        (bytes(600), "s.xlsx", "is empty"),
+        (b"PK\x03\x04 cut off", "s.xlsx", "is damaged"),
+        (b"PK\x03\x04", "s.xls", "Rename it to .xlsx"),
+        (sheet_books.xls({"S": [["name"]]}), "s.xlsx", "Rename it to .xls."),
+        (sheet_books.xlsb([["name"]]), "s.xlsx", "Rename it to .xlsb."),
+        (ods(ods_row("name")), "s.xlsm", "Rename it to .ods."),
+        (sheet_books.xlsx({"S": ""}), "s.ods", "Rename it to .xlsx."),
+        (sheet_books.archive({"word/document.xml": b"<x/>"}), "s.xlsx", "nor any other kind of spreadsheet"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "EncryptedPackage".encode("utf-16-le"),
+            "s.xlsx",
+            "password",
+        ),
+        (sheet_books.archive({"encrypted-package": b"x"}), "s.ods", "password"),
+        (
+            sheet_books.archive({"content.xml": b"x", "META-INF/manifest.xml": b"<m:encryption-data/>"}),
+            "s.ods",
+            "password",
+        ),
+        (ods("<table:table-row>"), "s.ods", "is damaged"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "s.xls", "is damaged"),
+        (sheet_books.xls({"S": [["name"]]}, locked=True), "s.xls", "password"),
+        (sheet_books.xls({"S": [["name"] * 257]}), "s.xls", "column 257"),
+        (sheet_books.xlsx({"S": ""}), "s.csv", "is a spreadsheet, not text"),
+        (sheet_books.xls({"S": [["name"]]}), "s.csv", "is a spreadsheet, not text"),
+    ],
+)
+def test_content_that_is_not_what_the_name_says_is_told(content: bytes, name: str, words: str) -> None:
+    assert words in refused(content, name)
+
+
+def test_an_archive_that_would_unpack_to_an_absurd_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.xlsx"
+    with (
+        zipfile.ZipFile(io.BytesIO(sheet_books.xlsx({"S": ""}))) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+        with target.open("xl/media/zeros.bin", "w") as part:
+            for _ in range(110):
+                part.write(bytes(1 << 20))
+    with pytest.raises(SheetError, match="would unpack to 110 MB"):
+        open_sheet(path)
+
+
+def test_the_absolute_limit_holds_whatever_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook_module, "_MAX_UNPACKED", 1000)
+    assert "would unpack" in refused(written(["name"]))
+
+
+def test_a_document_type_in_a_worksheet_is_refused() -> None:
+    with zipfile.ZipFile(
+        io.BytesIO(sheet_books.xlsx({"S": '<row r="1"><c r="A1" t="e"><v>&a;</v></c></row>'}))
+    ) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    parts["xl/worksheets/sheet1.xml"] = b'<!DOCTYPE w [<!ENTITY a "aaaa">]>' + sheet
+    message = refused(sheet_books.archive(parts))
+    assert "document type" in message or "cannot be read" in message
+
+
+def test_column_letters_are_read_back() -> None:
+    assert [column_index(letters) for letters in ("A", "z", "AA", "XFD")] == [0, 25, 26, 16383]
+
+
+@pytest.mark.parametrize("size", [10, 4095, 4096, 5000, 30_000])
+def test_the_stream_of_a_compound_file_is_found_in_small_and_large_sectors(size: int) -> None:
+    book = bytes(number * 7 % 251 for number in range(size))
+    assert workbook_stream(sheet_books.compound(book)) == book
+
+
+def test_a_panic_inside_calamine_is_neither_raised_nor_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    content = sheet_books.xlsb([["name"]])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    book = parts["xl/workbook.bin"]
+    parts["xl/workbook.bin"] = book.replace(
+        struct.pack("<I", 4) + "rId1".encode("utf-16-le"), struct.pack("<I", 5) + bytes(8)
+    )
+    assert refused(sheet_books.archive(parts), "s.xlsb")
+    print("still heard", file=sys.stderr)  # noqa: T201 - what is tested is whether it can be
+    assert capfd.readouterr().err == "still heard\n"
+
+
+def test_a_row_number_that_no_spreadsheet_has_is_refused() -> None:
+    cells = (
+        '<row r="1"><c r="A1" t="str"><v>name</v></c></row><row r="9999999"><c r="A9999999" t="e"><v>#N/A</v></c></row>'
+    )
+    assert "is damaged" in refused(sheet_books.xlsx({"S": cells}))
+
+
+# --- any bytes
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_damaged_spreadsheets_end_in_a_sheet_error_or_are_read(data: st.DataObject) -> None:
+    name, content = data.draw(st.sampled_from(sorted(DAMAGEABLE.items())))
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 6))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.one_of(st.just(len(damaged)), st.integers(0, len(damaged))))
+    with suppress(SheetError):
+        read(bytes(damaged[:cut]), name)
+
+
+DAMAGEABLE = every_format(ROWS_WITH_ERRORS)

@@ -1,0 +1,187 @@
+"""Rows: what one asks for, or everything that is wrong with it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkid.model import RowWish
+from bulkid.sheet import FIELDS, RowParser, SheetInfo
+
+HEADERS = ("ID", "Robot", "Display Name", "add groups", "remove groups", "Groups", "organization_id", "Comment")
+INFO = SheetInfo("s.csv", "csv", "", "utf-8-sig", ",", HEADERS, (*FIELDS, ""), ("a note",))
+AT = dict(zip(FIELDS, range(len(FIELDS)), strict=True))
+CELL = st.one_of(
+    st.sampled_from(
+        ["", " ", "a", "A", "Finance", "a;b", "!clear", "#N/A", "Everyone", "1E+16", "[", '["a"]', '"', "\0", "."]
+    ),
+    st.text(max_size=10),
+)
+
+
+def cells(**values: str) -> list[str]:
+    row = [""] * len(HEADERS)
+    for field, value in values.items():
+        row[AT[field]] = value
+    return row
+
+
+def wish(**values: str) -> RowWish:
+    parsed = RowParser(INFO).parse(7, cells(**values))
+    assert parsed.faults == ()
+    assert parsed.wish is not None
+    return parsed.wish
+
+
+def faults(**values: str) -> list[tuple[str, str]]:
+    parsed = RowParser(INFO).parse(7, cells(**values))
+    assert parsed.wish is None
+    assert all(fault.row == 7 and fault.message for fault in parsed.faults)
+    return [(fault.code, fault.column) for fault in parsed.faults]
+
+
+def test_a_full_row_says_what_it_says() -> None:
+    asked = wish(
+        robot_account_id=" 88-uv ",
+        name="Roby\u00a0",
+        display_name="Robbie",
+        groups_to_add="alumni-02; Finance",
+        groups_to_remove="Trainees",
+        partition_global_id="3fa85f64",
+    )
+    assert asked == RowWish(7, "88-uv", "Roby", "Robbie", ("alumni-02", "Finance"), ("Trainees",), None, "3fa85f64")
+
+
+def test_blank_leaves() -> None:
+    assert wish(name="r", display_name=" ", groups_to_add=";", groups="[]") == RowWish(
+        7, "", "r", None, (), (), None, ""
+    )
+
+
+def test_clear_empties_the_display_name_and_the_groups_on_purpose() -> None:
+    assert wish(name="r", display_name="!clear").display_name == ""
+    assert wish(name="r", groups=" !Clear ").exact == ()
+
+
+def test_exact_groups_are_kept_apart_from_changes() -> None:
+    assert wish(name="r", groups="Finance|Everyone").exact == ("Finance", "Everyone")
+
+
+@pytest.mark.parametrize("field", ["groups_to_add", "groups_to_remove"])
+def test_clear_is_no_group_change(field: str) -> None:
+    assert faults(name="r", **{field: "!clear"}) == [("clear_not_allowed", HEADERS[AT[field]])]
+
+
+@pytest.mark.parametrize("field", ["robot_account_id", "name", "partition_global_id"])
+def test_clear_is_no_name(field: str) -> None:
+    values = {"name": "r"} | {field: "!clear"}
+    assert faults(**values) == [("clear_not_allowed", HEADERS[AT[field]])]
+
+
+@pytest.mark.parametrize("text", ["Everyone", "everyone", "a; EVERYONE"])
+def test_everyone_cannot_be_removed_but_may_be_added(text: str) -> None:
+    assert faults(name="r", groups_to_remove=text) == [("everyone_cannot_be_removed", "remove groups")]
+    assert wish(name="r", groups_to_add=text).add
+
+
+@given(st.sampled_from(["Finance", "É", "ß"]))
+def test_one_group_both_added_and_removed_is_a_contradiction(group: str) -> None:
+    assert faults(name="r", groups_to_add=f"a;{group}", groups_to_remove=f"{group.upper()};b") == [
+        ("add_and_remove", "remove groups")
+    ]
+
+
+@pytest.mark.parametrize("exact", ["Finance", "!clear"])
+@pytest.mark.parametrize("field", ["groups_to_add", "groups_to_remove"])
+def test_exact_groups_and_changes_exclude_each_other(field: str, exact: str) -> None:
+    assert faults(name="r", groups=exact, **{field: "Ops"}) == [("exact_with_changes", "Groups")]
+
+
+@pytest.mark.parametrize("account_id", [".", ".."])
+def test_an_id_that_would_walk_the_url_is_none(account_id: str) -> None:
+    assert faults(robot_account_id=account_id) == [("bad_id", "ID")]
+
+
+def test_a_row_without_an_account_says_which_columns_to_fill() -> None:
+    parsed = RowParser(INFO).parse(3, cells(display_name="x"))
+    assert [fault.code for fault in parsed.faults] == ["missing_account"]
+    assert '"ID" or "Robot"' in parsed.faults[0].message
+
+
+def test_all_faults_of_a_row_are_told_each_with_its_column_and_value() -> None:
+    parsed = RowParser(INFO).parse(
+        9,
+        cells(robot_account_id="#N/A", display_name="a\tb", groups_to_add='"', groups_to_remove="everyone", groups="x"),
+    )
+    assert [(fault.code, fault.column, fault.value) for fault in parsed.faults] == [
+        ("error_cell", "ID", "#N/A"),
+        ("control_character", "Display Name", "a\tb"),
+        ("bad_list", "add groups", '"'),
+        ("everyone_cannot_be_removed", "remove groups", "everyone"),
+        ("exact_with_changes", "Groups", "x"),
+    ]
+
+
+def test_an_error_in_a_column_that_is_not_used_does_not_matter() -> None:
+    row = cells(name="r")
+    row[-1] = "#N/A"
+    assert RowParser(INFO).parse(2, row).wish is not None
+
+
+def test_missing_cells_are_blank_and_blank_surplus_cells_are_nothing() -> None:
+    parser = RowParser(INFO)
+    assert parser.parse(2, ["", "r"]).cells == ("", "r", "", "", "", "", "", "")
+    assert parser.parse(2, [*cells(name="r"), " ", ""]).cells == tuple(cells(name="r"))
+
+
+def test_a_surplus_cell_is_a_fault_and_is_kept() -> None:
+    parsed = RowParser(INFO).parse(2, [*cells(name="r"), "", "too much", ""])
+    assert [(fault.code, fault.value) for fault in parsed.faults] == [("surplus_cells", "too much")]
+    assert "10 cells" in parsed.faults[0].message
+    assert parsed.cells == (*cells(name="r"), "", "too much")
+
+
+def test_a_repeated_header_is_told_as_such() -> None:
+    parsed = RowParser(INFO).parse(40, [*HEADERS[:-1], "whatever"])
+    assert [fault.code for fault in parsed.faults] == ["header_again"]
+
+
+def test_an_account_may_be_called_like_the_only_column() -> None:
+    info = SheetInfo("s", "csv", "", "", ",", ("robot",), ("name",))
+    assert RowParser(info).parse(2, ["robot"]).wish is not None
+
+
+def test_a_sheet_without_optional_columns_asks_for_nothing_in_them() -> None:
+    info = SheetInfo("s", "csv", "", "", ",", ("id",), ("robot_account_id",))
+    assert RowParser(info).parse(2, ["88-uv"]).wish == RowWish(2, "88-uv", "", None, (), (), None, "")
+
+
+def test_a_parser_that_has_seen_very_many_lists_still_reads_them_right() -> None:
+    parser = RowParser(INFO)
+    for number in range(5000):
+        parsed = parser.parse(number, cells(name="r", groups_to_add=f"g{number}"))
+        assert parsed.wish is not None
+        assert parsed.wish.add == (f"g{number}",)
+    assert len(parser._lists) <= 4096
+
+
+@given(st.lists(CELL, max_size=len(HEADERS) + 2), st.integers(1, 10**6))
+def test_any_row_has_either_a_wish_or_faults_and_parses_the_same_again(row: list[str], number: int) -> None:
+    parsed = RowParser(INFO).parse(number, row)
+    assert (parsed.wish is None) == bool(parsed.faults)
+    assert len(parsed.cells) >= len(HEADERS)
+    assert RowParser(INFO).parse(number, parsed.cells) == parsed
+    if parsed.wish is not None:
+        assert parsed.wish.row == number
+        assert parsed.wish.account_id or parsed.wish.name
+        assert not ({item.casefold() for item in parsed.wish.add} & {item.casefold() for item in parsed.wish.remove})
+        assert parsed.wish.exact is None or not (parsed.wish.add or parsed.wish.remove)
+
+
+def test_what_is_known_of_a_sheet_survives_a_journal() -> None:
+    assert SheetInfo.from_json(json.loads(json.dumps(INFO.to_json()))) == INFO
+
+
+def test_the_columns_are_told_by_field() -> None:
+    assert INFO.columns() == dict(zip(FIELDS, HEADERS, strict=False))

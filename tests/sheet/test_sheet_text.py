@@ -1,0 +1,273 @@
+"""Texts: encodings, delimiters, records, row numbers."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bulkid.errors import SheetError
+from bulkid.model import SheetRow
+from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet.csvfile import records
+from bulkid.sheet.guard import defuse
+from bulkid.sheet.text import TextForm
+
+
+def read(
+    content: bytes | str, name: str = "s.csv", size: int = 10_000, **options: object
+) -> tuple[Sheet, list[SheetRow]]:
+    data = content if isinstance(content, bytes) else content.encode()
+    with open_sheet(io.BytesIO(data), SheetOptions(**options), name=name) as sheet:  # type: ignore[arg-type]
+        return sheet, [row for chunk in sheet.chunks(size) for row in chunk]
+
+
+def refused(content: bytes | str, name: str = "s.csv", **options: object) -> str:
+    with pytest.raises(SheetError) as caught:
+        read(content, name, **options)
+    return str(caught.value)
+
+
+# --- records
+
+
+def bare(cells: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Drop the blank cells at the end: the width is the reader's affair."""
+    return tuple(cells)[: max((at for at, cell in enumerate(cells, 1) if cell), default=0)]
+
+
+PIECES = st.lists(
+    st.sampled_from(["a", ",", ",", ",", '"', '""', "\n", "\r\n", "\r", " ", '"a,b"', "é", "\0", "NA", "00"])
+)
+
+
+@settings(max_examples=400)
+@given(PIECES.map("".join), st.integers(1, 3), st.sampled_from([1, 2, 3, 100]))
+@example("a,b\n1,2\n1,2,3,4\n1,2\n", 2, 1)
+@example("a,b,c\n1\n", 1, 1)
+def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
+    text: str, width: int, size: int
+) -> None:
+    form = TextForm("utf-8-sig", ",", sep_line=False, fields=width, notes=())
+    try:
+        found = [bare(cells) for chunk in records(io.BytesIO(text.encode()), "s", form, size) for cells in chunk]
+    except SheetError as error:
+        found = [("never closed",)] if "never closed" in error.message else []
+        with pytest.raises(csv.Error):
+            list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        expected = [("never closed",)]
+    else:
+        expected = [bare(cells) for cells in csv.reader(io.StringIO(text, newline=""))]
+    assert found == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+@pytest.mark.parametrize("at", range(2, 7))
+def test_a_surplus_cell_shifts_nothing_wherever_it_stands(at: int, size: int) -> None:
+    lines = ["name,display_name", *(f"r{row},d{row}" for row in range(2, 7))]
+    lines[at - 1] += ",x,y,z"
+    _, rows = read("\n".join(lines) + "\n", size=size)
+    assert [(row.row, row.cells[:2]) for row in rows] == [(row, (f"r{row}", f"d{row}")) for row in range(2, 7)]
+    assert [row.row for row in rows if row.faults] == [at]
+    assert rows[at - 2].cells == (f"r{at}", f"d{at}", "x", "y", "z")
+
+
+def test_chunks_are_no_larger_than_asked_and_reading_again_gives_the_same() -> None:
+    text = "name\n" + "".join(f"r{number}\n" for number in range(25))
+    with open_sheet(io.BytesIO(text.encode())) as sheet:
+        first = list(sheet.chunks(10))
+        again = list(sheet.chunks(10))
+    assert max(map(len, first)) <= 10
+    assert first == again
+    assert [row.row for chunk in first for row in chunk] == list(range(2, 27))
+
+
+def test_cells_stay_as_they_came_in_and_no_type_is_guessed() -> None:
+    _, rows = read("id,name,comment\n00123, NA ,null\n1e5,TRUE,\n")
+    assert [row.cells for row in rows] == [("00123", " NA ", "null"), ("1e5", "TRUE", "")]
+    assert rows[0].wish is not None
+    assert (rows[0].wish.account_id, rows[0].wish.name) == ("00123", "NA")
+
+
+def test_rows_are_counted_as_a_spreadsheet_shows_them() -> None:
+    _, rows = read('\n\nname,display_name\n\na,"two\nlines"\n , \n\nb,x\n')
+    assert [(row.row, bool(row.faults)) for row in rows] == [(5, True), (8, False)]
+
+
+def test_excels_sep_line_sets_the_delimiter_and_counts_no_row() -> None:
+    sheet, rows = read("sep=|\r\nname|groups\r\nr|a;b\r\n")
+    assert sheet.info.delimiter == "|"
+    assert [(row.row, row.cells) for row in rows] == [(2, ("r", "a;b"))]
+    sheet, rows = read(b"\xef\xbb\xbfSEP=;\nname;groups\nr;a\n")
+    assert (sheet.info.delimiter, rows[0].row) == (";", 2)
+
+
+def test_the_last_line_needs_no_end_and_a_header_alone_is_a_sheet_without_rows() -> None:
+    assert read("name\nr")[1][0].cells == ("r",)
+    assert read("name")[1] == []
+    assert read("name\n\n\n")[1] == []
+
+
+def test_a_trailing_delimiter_makes_no_column() -> None:
+    sheet, rows = read("name,groups,\nr,a,\n")
+    assert sheet.info.headers == ("name", "groups")
+    assert [row.faults for row in rows] == [()]
+
+
+def test_a_column_without_a_header_is_named_by_its_letter() -> None:
+    sheet, _ = read("name,,groups\nr,x,a\n")
+    assert sheet.info.notes == ("Ignored column: column B.",)
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_quote_that_is_never_closed_is_told_with_its_row(size: int) -> None:
+    assert "row 3 opens a double quote" in refused('name\na\n"b\nc\n', size=size)
+
+
+def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
+    assert "16500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
+
+
+@given(st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4))
+def test_cells_that_a_report_has_defused_come_back_as_they_were(cells: list[str]) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerows([["name", "display_name"], *(["r", defuse(cell)] for cell in cells)])
+    _, rows = read(out.getvalue(), size=2)
+    assert [row.cells[1] for row in rows] == cells
+
+
+# --- delimiters
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "line", ["name{d}groups", "Robot{d}Display Name{d}Comment", '"name"{d}"groups"', "id{d}x{d}y{d}z"]
+)
+def test_delimiters_are_detected(delimiter: str, line: str) -> None:
+    header = line.format(d=delimiter)
+    row = delimiter.join(["r1", '"a, b; c|d"'] + ["x"] * (header.count(delimiter) - 1))
+    sheet, rows = read(f"{header}\n{row}\n")
+    assert sheet.info.delimiter == delimiter
+    assert rows[0].cells[1] == "a, b; c|d"
+
+
+def test_one_column_of_lists_is_not_taken_apart() -> None:
+    sheet, rows = read("name\nr;1\nr|2\n")
+    assert sheet.info.headers == ("name",)
+    assert [row.cells for row in rows] == [("r;1",), ("r|2",)]
+
+
+def test_a_mapped_header_tells_the_delimiter_too() -> None:
+    sheet, _ = read("Bot, old;Login\nx, y;z\n", column_map={"Login": "name"})
+    assert sheet.info.headers == ("Bot, old", "Login")
+
+
+def test_tsv_means_tabs_whatever_it_looks_like() -> None:
+    assert read("name,x\tgroups\nr\ta\n", "s.tsv", column_map={"name,x": "name"})[0].info.delimiter == "\t"
+
+
+@pytest.mark.parametrize(
+    ("given_as", "delimiter"), [("tab", "\t"), ("\\t", "\t"), ("Semicolon", ";"), ("^", "^"), (" ", " ")]
+)
+def test_a_given_delimiter_is_obeyed(given_as: str, delimiter: str) -> None:
+    sheet, rows = read(f"name{delimiter}groups\nr{delimiter}a,b\n", delimiter=given_as)
+    assert sheet.info.delimiter == delimiter
+    assert rows[0].cells == ("r", "a,b")
+
+
+@pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n", "§", "\0"])
+def test_an_impossible_delimiter_is_refused(delimiter: str) -> None:
+    assert "cannot be a delimiter" in refused("name\nr\n", delimiter=delimiter)
+
+
+# --- encodings
+
+NAMES = "Jörg Müller, Zoë, 経理ロボット, Łódź"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", [NAMES, "plain"])
+def test_unicode_is_read_with_and_without_a_mark_and_without_a_note(encoding: str, name: str) -> None:
+    text = f'name\tdisplay_name\r\nrobot-1\t"{name}"\r\n'
+    sheet, rows = read(text.encode(encoding))
+    assert rows[0].cells == ("robot-1", name)
+    assert bool(sheet.info.notes) == (encoding in {"utf-16-le", "utf-16-be"})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec", "name"),
+    [
+        ("cp1252", "cp1252", "Jörg Müller, Größe €5"),
+        ("shift_jis", "cp932", "経理ロボット"),
+        ("cp1251", "cp1251", "Робот бухгалтерия"),
+        ("gb18030", "gb18030", "财务部机器人,请求书处理账户"),
+    ],
+)
+def test_other_encodings_are_detected_and_said_with_an_example(encoding: str, codec: str, name: str) -> None:
+    text = "name,display_name\n" + f'robot-1,"{name}"\n' * 20
+    sheet, rows = read(text.encode(encoding))
+    assert rows[0].cells[1] == name
+    assert sheet.info.encoding == codec
+    assert codec in sheet.info.notes[0]
+    assert name[:4] in sheet.info.notes[0]
+    assert "--encoding" in sheet.info.notes[0]
+
+
+def test_a_byte_that_is_not_utf8_far_behind_is_still_found() -> None:
+    text = b"name,display_name\n" + b"r,x\n" * 400_000 + "r,Müller\n".encode("cp1252")
+    with open_sheet(io.BytesIO(text)) as sheet:
+        assert sheet.info.encoding == "cp1252"
+
+
+@pytest.mark.parametrize(("given_as", "codec"), [("UTF8", "utf-8-sig"), ("latin-1", "iso8859-1"), (" cp850 ", "cp850")])
+def test_a_given_encoding_is_obeyed_without_a_note(given_as: str, codec: str) -> None:
+    sheet, rows = read("name,display_name\nr,Größe\n".encode(codec), encoding=given_as)
+    assert rows[0].cells[1] == "Größe"
+    assert sheet.info.encoding == codec
+    assert sheet.info.notes == ()
+
+
+def test_a_given_encoding_that_does_not_fit_is_told_with_line_and_offset() -> None:
+    message = refused("name\nr1\nMüller\n".encode("cp1252"), encoding="utf-8")
+    assert "byte 0xFC in line 3 (offset 9)" in message
+    assert "as --encoding says" in message
+
+
+@given(st.integers(0, 3_000_000).filter(lambda at: at % 7 != 0))
+@settings(max_examples=10)
+def test_the_place_of_an_undecodable_byte_is_right_across_blocks(at: int) -> None:
+    text = bytearray(b"name,x\n" * 430_000)
+    text[at] = 0xFF
+    message = refused(bytes(text), encoding="utf-8")
+    assert f"(offset {at})" in message
+    assert f"line {bytes(text[:at]).count(10) + 1} " in message
+
+
+def test_a_text_cut_within_a_character_is_told() -> None:
+    assert "the end of the file" in refused("name\nré".encode()[:-1], encoding="utf-8") or "0xC3" in refused(
+        "name\nré".encode()[:-1], encoding="utf-8"
+    )
+
+
+def test_bytes_that_fit_no_encoding_are_refused_with_their_place() -> None:
+    everything = b"name\n" + bytes(range(0x80, 0x100)) * 40 + b"\x81\x8d\x8f\x90\x9d"
+    assert "cannot be decoded" in refused(everything)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["nonsense", "hex", "rot13", "", "zip", "undefined", "utf-8\0", "unicode-escape", "idna"]
+)
+def test_an_encoding_that_is_none_is_refused(encoding: str) -> None:
+    message = refused("name\nr\n", encoding=encoding)
+    assert "encoding" in message
+
+
+def test_a_file_of_zeros_or_machine_code_is_no_text() -> None:
+    assert "not a text file" in refused(b"name\n\x7fELF\0\0\0\1\2\3" + bytes(range(256)))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n  \r\n", b"\xef\xbb\xbf", b"sep=;\n", "\ufeff".encode("utf-16")])
+def test_an_empty_text_is_said_to_be(content: bytes) -> None:
+    assert "is empty" in refused(content)
