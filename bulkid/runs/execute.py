@@ -11,7 +11,7 @@ import anyio.to_thread
 import structlog
 
 from bulkid.engine import FailureLimit
-from bulkid.errors import BulkidError, InterruptedRunError, LockedError, TooManyFailuresError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, LockedError, StateError, TooManyFailuresError, UsageError
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
 from bulkid.planning import Directory, describe, diff
@@ -66,7 +66,7 @@ class Execution:
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
-            error = caught
+            error = self._interrupted(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -75,6 +75,16 @@ class Execution:
         with anyio.CancelScope(shield=True):
             result = await self._conclude(error)
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    def _interrupted(self, error: BulkidError) -> BulkidError:
+        """What a state database that fails in the middle comes to: the run ends early, and is resumable.
+
+        By itself a ``StateError`` means that nothing was sent, which is true only before there is a run.
+        """
+        if not isinstance(error, StateError):
+            return error
+        advice = "" if "resume" in error.hint else f" Go on with: bulkid resume {self.record.run_id}"
+        return InterruptedRunError(error.message, hint=error.hint + advice)
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
