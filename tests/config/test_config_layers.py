@@ -251,6 +251,24 @@ def test_toml_values_need_no_quotes(place: Place) -> None:
     assert loaded.ignore_columns == ("a", "b;c")
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("concurrency", "1", "256"),
+        ("max_attempts", "1", "1000"),
+        ("timeout", "0.001", "3600"),
+        ("rate", "0.001", "100000"),
+        ("first", "1", "1000000000"),
+    ],
+)
+def test_the_bounds_of_a_setting_are_those_that_its_help_names(place: Place, name: str, least: str, most: str) -> None:
+    assert getattr(place.load({name: least}), name) == float(least)
+    assert getattr(place.load({name: most}), name) == float(most)
+    for beyond in (f"-{least}", f"{most}1", "0"):
+        assert "is out of range" in place.refusal({name: beyond})
+    assert least in setting(name).allowed
+
+
 def test_quota_none_lifts_the_preset_and_silence_keeps_it(place: Place) -> None:
     assert place.load({"quota": ["none"]}).quota == ()
     assert place.load().quota is None
@@ -408,6 +426,7 @@ def test_offline_commands_do_not_stumble_over_the_connection(place: Place) -> No
     }
     loaded = place.load(environ=broken, offline=True)
     assert (loaded.url, loaded.client_secret, loaded.rate, loaded.sheet) == (None, None, 4.0, "Data")
+    assert loaded.profile == "acme"
     place.refusal(environ=broken)
 
 
