@@ -190,6 +190,12 @@ class Execution:
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
         self.faults = preview.faults
+        plan = preview.plan
+        self.counters |= {
+            "accounts": plan.wishes,
+            "planned_puts": plan.planned_puts,
+            "naive_puts": plan.naive_puts,
+        }
         known = {fault.row for fault in rows.faults}
         found = [fault for fault in preview.faults if fault.row not in known]
         if found:
@@ -207,8 +213,6 @@ class Execution:
         """Write every account of the plan to the journal before anything is sent."""
         now = self.context.clock.now()
         entries, changes = _entries(preview, now)
-        self.counters["planned_puts"] = preview.plan.planned_puts
-        self.counters["naive_puts"] = preview.plan.naive_puts
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
