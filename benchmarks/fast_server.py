@@ -18,6 +18,7 @@ import contextlib
 import os
 import re
 import time
+from collections import deque
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
@@ -25,7 +26,7 @@ import orjson
 from directory import EVERYONE, GROUPS, ORGANIZATION, account_id, account_name, group_id, group_name
 
 CREATED = "2025-01-01T00:00:00Z"
-PHRASES = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
+PHRASES = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 AUTHORIZED = re.compile(rb"\r\nauthorization: *bearer .", re.IGNORECASE)
 PUT_PREFIX = b"PUT /identity/api/RobotAccount/"
@@ -35,8 +36,9 @@ HEAD_200 = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\
 class State:
     """The directory and the counters."""
 
-    def __init__(self, accounts: int) -> None:
+    def __init__(self, accounts: int, limit: tuple[int, float] | None = None) -> None:
         self.size = accounts
+        self.limit = limit  # PUTs, in any so many seconds
         self.reset()
 
     def reset(self) -> None:
@@ -45,6 +47,8 @@ class State:
         self.groups = {group_id(n): self._group(n) for n in range(GROUPS)}
         self.served = {"GET": 0, "PUT": 0, "POST": 0}
         self.first_put = self.last_put = 0.0
+        self.recent: deque[float] = deque()
+        self.refused = 0
 
     @staticmethod
     def _account(number: int) -> dict[str, Any]:
@@ -68,6 +72,22 @@ class State:
             "lastModificationTime": CREATED,
             "members": None,
         }
+
+    def take_put(self) -> bool:
+        """Count a PUT that came in now; whether it is within the limit."""
+        now = time.monotonic()
+        self.served["PUT"] += 1
+        self.first_put = self.first_put or now
+        self.last_put = now
+        if self.limit is None:
+            return True
+        while self.recent and self.recent[0] <= now - self.limit[1]:
+            self.recent.popleft()
+        if len(self.recent) >= self.limit[0]:
+            self.refused += 1
+            return False
+        self.recent.append(now)
+        return True
 
     def put_account(self, key: str, body: bytes) -> tuple[int, bytes]:
         """Apply one account's PUT: the account as it is afterwards."""
@@ -128,7 +148,8 @@ class State:
         """What was served, and how many accounts are no longer as made."""
         changed = sum(account != self._account(n) for n, account in enumerate(self.accounts.values()))
         span = self.last_put - self.first_put
-        return orjson.dumps({"served": self.served, "changed": changed, "put_span_s": span})
+        counts = {"served": self.served, "changed": changed, "refused_429": self.refused}
+        return orjson.dumps({**counts, "put_span_s": span})
 
 
 def refusal(status: int, message: str) -> tuple[int, bytes]:
@@ -215,11 +236,11 @@ class Connection(asyncio.Protocol):
         """Answer one request."""
         state = self.state
         if head.startswith(PUT_PREFIX) and AUTHORIZED.search(head):
-            state.served["PUT"] += 1
-            state.last_put = time.monotonic()
-            state.first_put = state.first_put or state.last_put
-            key = head[len(PUT_PREFIX) : head.index(b" ", len(PUT_PREFIX))].decode()
-            status, payload = state.put_account(unquote(key) if "%" in key else key, body)
+            if state.take_put():
+                key = head[len(PUT_PREFIX) : head.index(b" ", len(PUT_PREFIX))].decode()
+                status, payload = state.put_account(unquote(key) if "%" in key else key, body)
+            else:
+                status, payload = refusal(429, "Too many requests.")
         else:
             method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
             try:
@@ -237,9 +258,9 @@ class Connection(asyncio.Protocol):
             self.close()
 
 
-async def serve(accounts: int, port: int) -> None:
+async def serve(accounts: int, port: int, limit: tuple[int, float] | None) -> None:
     """Serve until the task is cancelled."""
-    state = State(accounts)
+    state = State(accounts, limit)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(state), "127.0.0.1", port, backlog=1024)
     print(f"ready http://127.0.0.1:{server.sockets[0].getsockname()[1]}/identity", flush=True)
     async with server:
@@ -251,9 +272,12 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=20_000)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--core", type=int, help="processor core to stay on, where the platform can do that")
+    parser.add_argument("--limit", help="PUTs of accounts in any rolling window, as COUNT/SECONDS; 429 above it")
     arguments = parser.parse_args()
+    count, _, seconds = (arguments.limit or "").partition("/")
     if arguments.core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {arguments.core})
+        with contextlib.suppress(OSError):  # there is no such core
+            os.sched_setaffinity(0, {arguments.core})
     try:
         import uvloop
 
@@ -261,7 +285,7 @@ def main() -> None:
     except ImportError:  # Windows
         run = asyncio.run
     with contextlib.suppress(KeyboardInterrupt):
-        run(serve(arguments.accounts, arguments.port))
+        run(serve(arguments.accounts, arguments.port, (int(count), float(seconds)) if count else None))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import re
 import resource
 import time
@@ -11,7 +10,7 @@ from typing import cast
 
 import orjson
 from directory import GROUPS, ORGANIZATION, TOKEN, account_id, group_id
-from harness import ask, server
+from harness import ask, pin, server
 
 CONTENT_LENGTH = re.compile(rb"Content-Length: ([0-9]+)")
 
@@ -75,8 +74,7 @@ if __name__ == "__main__":
     parser.add_argument("--connections", type=int, default=16)
     arguments = parser.parse_args()
     with server(arguments.requests) as url:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {0})
+        pin()
         port = int(url.split(":")[2].split("/")[0])
         before = resource.getrusage(resource.RUSAGE_SELF)
         idle = ask(url, "/_cpu")["cpu_s"]

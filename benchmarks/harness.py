@@ -43,6 +43,13 @@ class Figures:
     peak_mib: float  # resident
 
 
+def pin() -> None:
+    """Keep this process on the client's core, where the platform can do that."""
+    if hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):  # there is no such core, or it is not ours
+            os.sched_setaffinity(0, {CLIENT_CORE})
+
+
 def measure(variant: Variant) -> Figures:
     """Run a command once on the client's core. Its standard output is thrown away; a failure ends the benchmark."""
     command = [*variant.command, *variant.prepare()]
@@ -66,8 +73,7 @@ def measure(variant: Variant) -> Figures:
 
 def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> dict[str, list[Figures]]:
     """Measure the variants in turn, ``runs`` times each; the warm-up rounds before that do not count."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {CLIENT_CORE})  # children inherit it
+    pin()  # children inherit it
     for variant in [*variants] * warm_up:
         measure(variant)
     found: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
@@ -104,9 +110,17 @@ def ratios(found: Mapping[str, Sequence[Figures]], of: str, to: str) -> str:
 
 
 @contextlib.contextmanager
-def server(accounts: int) -> Iterator[str]:
+def server(accounts: int, *options: str) -> Iterator[str]:
     """The benchmark's server in a process of its own, on its own core; yields the identity base URL."""
-    command = [sys.executable, str(HERE / "fast_server.py"), "--accounts", str(accounts), "--core", str(SERVER_CORE)]
+    command = [
+        sys.executable,
+        str(HERE / "fast_server.py"),
+        "--accounts",
+        str(accounts),
+        "--core",
+        str(SERVER_CORE),
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -12,6 +12,7 @@ from bulkid.clock import Clock
 from bulkid.engine.alarm import Alarm
 from bulkid.engine.retry import full_jitter
 from bulkid.errors import ConnectionFailedError
+from bulkid.events import log
 from bulkid.model import Reply, ReplyKind
 
 BASE_S: Final = 0.5
@@ -70,7 +71,8 @@ class Gate:
     async def approach(self, method: str) -> bool:
         """Park until the gate is open (False), or until the caller is the one who may probe (True: must then `leave`).
 
-        There is one of each method, since one whose quota is used up must not keep another from probing.
+        There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
+        only until the caller waits for something: then another may have gone first, or a late Retry-After have come.
 
         Raises:
             ConnectionFailedError: The server has been away for too long.
@@ -90,13 +92,6 @@ class Gate:
                     raise self._give_up(now)
                 await self._alarm.wait(min(self._until, gives_up_at) - now)
         return False
-
-    def may_probe(self, method: str) -> bool:
-        """Whether the caller, who holds the claim of its method, may send its probe now.
-
-        While it waited for its quota, another may have gone first, or a late Retry-After have put it off.
-        """
-        return not self._probing and method in self._claims and self._clock.monotonic() >= self._until
 
     def leave(self, method: str) -> None:
         """Give up the claim to probe, used or not; the next one may have it."""
@@ -159,6 +154,7 @@ class Gate:
             return
         self.open = True
         self._alarm.ring()
+        log.info("gate.opened")
 
     def _refuse(self, reply: Reply, now: float) -> None:
         self._refusals += 1
@@ -174,6 +170,7 @@ class Gate:
             wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
             until = max(until, min(now + wait, self._gives_up_at()))  # a last look before giving up
         self._close(until)
+        log.info("gate.closed", reason=reply.kind.value, http_status=reply.status, wait_s=round(until - now, 3))
 
     def _close(self, until: float) -> None:
         self.open = False

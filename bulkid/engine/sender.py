@@ -136,35 +136,28 @@ class Sender:
             self._offer_room()  # whether used or not, it is known by now
 
     async def _admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
-        called = False  # whether our turn for room has come
-        while wanted():
-            if not self._gate.open:
-                called = False
-                self._offer_room()
+        """Wait for whatever is missing, one thing at a time, and look at everything again after each wait."""
+        spaced = False  # whether our turn by the rate has come
+        while True:
             probing = await self._gate.approach(method)
             try:
-                if not self._has_room(called=called):
+                if not wanted():
+                    return None
+                if not self._has_room():
+                    spaced = False
                     await self._wait_for_room()
-                    called = True
                 elif not self._quota.at_hand(method):
-                    called = False
-                    self._offer_room()
+                    spaced = False
+                    self._offer_room()  # we do not need it yet
                     await self._quota.wait(method)
+                elif self._rate is not None and not spaced:
+                    await self._rate.wait()
+                    spaced = True
                 else:
-                    if self._rate is not None:
-                        await self._rate.wait()
-                    if wanted() and (granted := self._pass(method, probing=probing)) is not None:
-                        return granted
+                    return self._take_pass(method)
             finally:
                 if probing:
                     self._gate.leave(method)
-        return None
-
-    def _pass(self, method: str, *, probing: bool) -> Pass | None:
-        """Everything again, with no await in between: much may have changed during the waits."""
-        if not self._has_room(called=True) or not (self._gate.open or (probing and self._gate.may_probe(method))):
-            return None
-        return self._take_pass(method)
 
     def _take_pass(self, method: str) -> Pass | None:
         permit = self._quota.try_acquire(method)
@@ -173,9 +166,9 @@ class Sender:
         self._busy += 1
         return permit, self._gate.depart()
 
-    def _has_room(self, *, called: bool = False) -> bool:
-        """Whether one more may be in flight: behind those who wait for room, unless it was called from among them."""
-        return self._busy + self._called + (0 if called else len(self._row)) < self._concurrency
+    def _has_room(self) -> bool:
+        """Whether one more may be in flight; who waits for room is called as soon as there is some."""
+        return self._busy + self._called < self._concurrency
 
     async def _wait_for_room(self) -> None:
         turn = anyio.Event()
@@ -190,7 +183,7 @@ class Sender:
 
     def _offer_room(self) -> None:
         """Call as many of those who wait for room as there is room for, in the order they came."""
-        while self._row and self._busy + self._called < self._concurrency:
+        while self._row and self._has_room():
             self._called += 1
             self._row.popleft().set()
 
@@ -235,8 +228,9 @@ class Sender:
             job.successes_seen = self._successes
         if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
             raise PermissionDeniedError(
-                reply.error or "The server forbids the change (403).",
-                hint="Give the external application the scope that is missing, then run again.",
+                f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
+                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write). What was not "
+                "sent is pending.",
             )
         decision = decide(
             self._policy,

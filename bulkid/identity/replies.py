@@ -173,7 +173,7 @@ def _no_connection(code: str, words: str) -> Reply:
 
 def _proxy_refused(fault: aiohttp.ClientHttpProxyError) -> Reply:
     if fault.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        words = "The proxy asks for credentials: give them in HTTPS_PROXY (http://user:password@proxy:port)."
+        words = "The proxy wants other credentials (407): HTTPS_PROXY takes user and password before the proxy's name."
         return _no_connection("proxy_credentials", words)
     return _no_connection("proxy_refused", f"The proxy refuses to connect: {status_words(fault.status)}.")
 

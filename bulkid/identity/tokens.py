@@ -16,6 +16,7 @@ import anyio
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
+from bulkid.events import log
 from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
@@ -150,7 +151,8 @@ class ClientCredentials:
         self._clock = clock or SYSTEM_CLOCK
         self._post: Post | None = None
         self._lock = anyio.Lock()
-        self._fetches = 0
+        self._fetches = 0  # tries, so that those who waited for one know that there was one
+        self._sent = 0  # of them, those that left
         self._token: Token | None = None
         self._refused = False  # the present token was refused
         self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
@@ -162,8 +164,8 @@ class ClientCredentials:
 
     @property
     def fetches(self) -> int:
-        """Requests made to the token endpoint so far."""
-        return self._fetches
+        """Requests to the token endpoint that left so far."""
+        return self._sent
 
     def connect(self, post: Post) -> None:
         """Say how to reach the token endpoint."""
@@ -241,11 +243,14 @@ class ClientCredentials:
         asked_at = self._clock.monotonic()
         self._fetches += 1
         self._passing = None
+        self._sent += 1
         try:
             reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
         except ConnectionFailedError as wrong_address:
             self._final = wrong_address
             raise
+        if reply.kind is ReplyKind.NO_CONNECTION:
+            self._sent -= 1
         if reply.kind is ReplyKind.OK:
             return self._take_up(reply.payload, asked_at)
         if reply.kind in {ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN}:
@@ -267,6 +272,7 @@ class ClientCredentials:
         # Counted from before the question: the token cannot have been issued earlier.
         self._ends_at = None if lifetime is None else asked_at + lifetime
         self._refresh_at = None if lifetime is None else asked_at + lifetime - min(MAX_SKEW_S, lifetime / 10)
+        log.info("token.fetched", generation=self._token.generation, lifetime_s=lifetime)
         return self._token
 
     def _put_off(self, reply: Reply) -> Token | Reply:

@@ -14,5 +14,5 @@ def new_run_id(now: float, random: Random | None = None) -> str:
         random: Where the last four characters come from, which keep apart runs of one second.
     """
     source = SystemRandom() if random is None else random
-    moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
+    moment = datetime.fromtimestamp(int(now), UTC).strftime("%Y%m%d-%H%M%S")
     return f"{moment}-{''.join(source.choices(_ALPHABET, k=4))}"

@@ -127,7 +127,6 @@ class OutcomeWriter:
             finally:
                 if not written:
                     self._waiting = group + self._waiting
-                    self._some.set()
 
     async def aclose(self) -> None:
         """Write what is left and take no more; cannot be cancelled, harmless when repeated.

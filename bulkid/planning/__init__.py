@@ -1,7 +1,7 @@
 """Planning: from the sheet's words to what must be sent, as pure functions of the sheet and the directory."""
 
 from bulkid.planning.change import confirms, describe, diff, shortfall
-from bulkid.planning.directory import Directory
+from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, missing_accounts, remaining_reads, wanted_accounts
@@ -18,6 +18,7 @@ __all__ = [
     "diff",
     "first_read",
     "humanize_seconds",
+    "is_everyone",
     "limit_changes",
     "minimum_seconds",
     "missing_accounts",

@@ -1,5 +1,6 @@
 """Which account a row means: by its id or its unique name, with or without a directory to ask."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from bulkid.planning.near import NearNames
 from bulkid.planning.words import fold, listing, quote
 
 NEEDS_ACCOUNTS = "the scope PM.RobotAccount.Read (and leave --no-read out)"
+_CHECK = "Check the spelling, and that it is the right organisation."
+_GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
 _GIVES: Mapping[str, Callable[[RowWish], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
 
 
@@ -79,10 +82,11 @@ class KnownAccounts:
         named = self._directory.account_named(row.name) if row.name else None
         if named is not None:
             return f"The account {quote(named.name)} has the id {quote(named.id)}."
-        return self._suggest(row.account_id)
+        # A GUID is near no name: seeking one would only use up what may be spent on suggestions.
+        return _CHECK if _GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
 
     def _suggest(self, text: str) -> str:
-        return did_you_mean(self._near.suggest(text)) or "Check the spelling, and that it is the right organisation."
+        return did_you_mean(self._near.suggest(text)) or _CHECK
 
     def _fault(self, row: RowWish, field: str, code: str, message: str) -> Fault:
         value = row.name if field == "name" else row.account_id

@@ -224,7 +224,7 @@ def _blind_warnings(directory: Directory, groups: KnownGroups | SaidGroups) -> t
     if directory.accounts is None:
         warnings.append(
             "The robot accounts were not read: rows are taken by id, nothing is compared with the present state, "
-            "and every row is sent."
+            "and everything asked for is sent."
         )
     if isinstance(groups, SaidGroups) and groups.count:
         warnings.append(

@@ -1,11 +1,12 @@
 """Reading the directory with the fewest GETs: groups in one, accounts by pages or one by one, whichever is less."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from bulkid.engine import Engine
-from bulkid.errors import ConnectionFailedError
+from bulkid.errors import ConnectionFailedError, PermissionDeniedError
 from bulkid.identity import (
     Capabilities,
     account_page,
@@ -16,11 +17,16 @@ from bulkid.identity import (
     parse_groups,
 )
 from bulkid.model import Account, Group, ReplyKind, Request, RowWish
-from bulkid.planning import Directory, Read, first_read, remaining_reads, wanted_accounts
+from bulkid.planning import Directory, Read, first_read, is_everyone, remaining_reads, wanted_accounts
 from bulkid.runs.tasks import task_group
 
 PAGE_SIZE = 1000
 """Accounts per page: the most that the API gives (``top`` 0-1000)."""
+
+_NAMED = 3
+"""How many of the names that cannot be looked up a message tells."""
+
+_GUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
 class _ForbiddenError(ConnectionFailedError):
@@ -48,18 +54,26 @@ class Wanted:
     ids: tuple[str, ...]
     names: tuple[str, ...]  # of rows that give no id
     groups: bool  # whether any row mentions a group
+    group_texts: frozenset[str] = frozenset()  # how they mention them: by id or by name
+    exact: bool = False  # whether any row gives an exact list of groups
 
 
 def wanted(wishes: Sequence[RowWish]) -> Wanted:
     """Collect what must be looked up, each account once."""
     ids, names = wanted_accounts(wishes)
-    return Wanted(ids, names, any(wish.add or wish.remove or wish.exact is not None for wish in wishes))
+    lists = {wish_list for wish in wishes for wish_list in (wish.add, wish.remove, wish.exact or ())}
+    texts = frozenset(text for texts in lists for text in texts)
+    exact = any(wish.exact is not None for wish in wishes)
+    return Wanted(ids, names, bool(texts) or exact, texts, exact)
 
 
 async def read_directory(
     engine: Engine, organization_id: str, want: Wanted, known: Capabilities
 ) -> tuple[Directory, tuple[str, ...]]:
-    """Read what the plan needs; what the token may not read is left out and said in a warning.
+    """Read what the plan needs; what the token may not read is left out and said in a warning, if ids can do.
+
+    What only a directory could tell (names, exact lists) ends the work then: the scope is what must be mended, not
+    every row of the sheet.
 
     Args:
         engine: Sends the requests.
@@ -69,28 +83,31 @@ async def read_directory(
 
     Raises:
         ConnectionFailedError: The server cannot be reached or gives no directory.
+        PermissionDeniedError: The sheet needs what the token may not read.
     """
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
     accounts: Sequence[Account] | None = None
     complete = True
+    no_groups = ""
     if want.groups:
         try:
             _require(known.read_groups, "PM.Group.Read")
             groups = parse_groups(await _get(engine, list_groups(organization_id), "the list of groups"))
         except _ForbiddenError as error:
-            warnings.append(
-                f"The groups cannot be read ({error.message}): groups are taken by id. "
-                "Grant PM.Group.Read to use group names."
-            )
+            _require_own_organization(known.read_groups, organization_id, error)
+            no_groups = f"The groups cannot be read ({error.message})"
+            warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, "PM.RobotAccount.Read")
         accounts, complete = await _read_accounts(engine, organization_id, want)
     except _ForbiddenError as error:
-        warnings.append(
-            f"The accounts cannot be read ({error.message}): running blind, nothing is compared. "
-            "Grant PM.RobotAccount.Read to send only what differs."
-        )
+        _require_own_organization(known.read_accounts, organization_id, error)
+        no_accounts = f"The accounts cannot be read ({error.message})"
+        _require_ids_alone(want, no_accounts)
+        warnings.append(f"{no_accounts}: running blind. Grant PM.RobotAccount.Read to send only what differs.")
+    if no_groups:
+        _require_group_ids(want, accounts or (), no_groups)
     return Directory(organization_id, accounts, groups, complete=complete), tuple(warnings)
 
 
@@ -98,6 +115,68 @@ def _require(allowed: bool | None, scope: str) -> None:
     """Save the request whose refusal the token itself foretells."""
     if allowed is False:
         raise _ForbiddenError(f"the token lacks {scope}")
+
+
+def _require_own_organization(allowed: bool | None, organization_id: str, refusal: _ForbiddenError) -> None:
+    """Tell a refusal that no scope explains from a missing scope.
+
+    Raises:
+        PermissionDeniedError: The token has the scope, and is refused all the same.
+    """
+    if allowed:
+        raise PermissionDeniedError(
+            f"The server does not let this token read the organisation {organization_id} (403): {refusal.message}",
+            hint="Check BULKID_ORGANIZATION_ID (or --organization-id): left out, it is the token's own.",
+        )
+
+
+def _require_ids_alone(want: Wanted, refusal: str) -> None:
+    """Stop where rows cannot do without the accounts.
+
+    Raises:
+        PermissionDeniedError: A row gives an account by name only, or an exact list of groups.
+    """
+    if want.names:
+        what = f"the sheet gives accounts by name ({_some(want.names)})"
+    elif want.exact:
+        what = "the sheet gives exact lists of groups, which need the present ones to compare with"
+    else:
+        return
+    raise PermissionDeniedError(
+        f"{refusal}, and {what}.",
+        hint="Grant PM.RobotAccount.Read to the application, and check the organisation id where one is set. Without "
+        "the scope, rows need ids, and groups to add and remove.",
+    )
+
+
+def _require_group_ids(want: Wanted, accounts: Iterable[Account], refusal: str) -> None:
+    """Stop where groups are given by what is no id, as far as can be told: each would fail its row.
+
+    Raises:
+        PermissionDeniedError: A row gives a group by name, or an exact list of groups.
+    """
+    known = {group_id.casefold() for account in accounts for group_id in account.group_ids or ()}
+    names = [
+        text
+        for text in sorted(want.group_texts)
+        if not (_GUID.fullmatch(text) or text.casefold() in known or is_everyone(text))
+    ]
+    if names:
+        what = f"the sheet gives groups by name ({_some(names)})"
+    elif want.exact:
+        what = "the sheet gives exact lists of groups, which need to know the group Everyone"
+    else:
+        return
+    raise PermissionDeniedError(
+        f"{refusal}, and {what}.",
+        hint="Grant PM.Group.Read to the application (and name it in BULKID_SCOPE where that is set), or give the "
+        "groups by id. If these are ids, --no-read sends them as they are.",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
 async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> dict[str, Account]:

@@ -1,6 +1,6 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,8 @@ import anyio.to_thread
 import structlog
 
 from bulkid.engine import FailureLimit
-from bulkid.errors import BulkidError, InterruptedRunError, LockedError, TooManyFailuresError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, LockedError, StateError, TooManyFailuresError, UsageError
+from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
 from bulkid.planning import Directory, describe, diff
@@ -31,8 +32,6 @@ COUNTERS_EVERY_S = 2.0
 
 RECENT_RUNS = 50
 """How far back to look for runs that a kill ended: an older one can hold nothing of any quota window."""
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class Execution:
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
-            error = caught
+            error = self._interrupted(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -75,6 +74,16 @@ class Execution:
         with anyio.CancelScope(shield=True):
             result = await self._conclude(error)
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    def _interrupted(self, error: BulkidError) -> BulkidError:
+        """What a state database that fails in the middle comes to: the run ends early, and is resumable.
+
+        By itself a ``StateError`` means that nothing was sent, which is true only before there is a run.
+        """
+        if not isinstance(error, StateError):
+            return error
+        advice = "" if "resume" in error.hint else f" Go on with: bulkid resume {self.record.run_id}"
+        return InterruptedRunError(error.message, hint=error.hint + advice)
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
@@ -131,6 +140,9 @@ class Execution:
             self.context.hooks.stage("directory")
             async with until_stopped(self.context.stop):
                 preview = await prepare(session, rows, self.options)
+            log.info(
+                "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
+            )
             await self._take_faults(rows, preview)
             async with until_stopped(self.context.stop):
                 agreed = await self.context.hooks.confirm(preview)
@@ -180,12 +192,20 @@ class Execution:
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
         self.faults = preview.faults
+        plan = preview.plan
+        self.counters |= {
+            "accounts": plan.wishes,
+            "planned_puts": plan.planned_puts,
+            "naive_puts": plan.naive_puts,
+        }
         known = {fault.row for fault in rows.faults}
         found = [fault for fault in preview.faults if fault.row not in known]
         if found:
             await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
         count = invalid_rows(preview.faults)
         if count and not self.options.skip_invalid:
+            for warning in preview.warnings:  # nobody will be shown the plan that says them
+                self.context.hooks.note(warning)
             raise UsageError(
                 f"{count} of {preview.rows} rows are invalid: nothing was sent.",
                 hint="Mend them (the report and retry.csv name each), or send the good rows alone with --skip-invalid.",
@@ -195,14 +215,13 @@ class Execution:
         """Write every account of the plan to the journal before anything is sent."""
         now = self.context.clock.now()
         entries, changes = _entries(preview, now)
-        self.counters["planned_puts"] = preview.plan.planned_puts
-        self.counters["naive_puts"] = preview.plan.naive_puts
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
 
         await anyio.to_thread.run_sync(write)
+        log.info("run.planned", changes=len(changes), accounts=len(entries), planned_puts=preview.plan.planned_puts)
         return changes
 
     async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
@@ -277,6 +296,10 @@ class Execution:
 
     async def _update(self, **fields: object) -> None:
         await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))
+
+
+def _size(read: Collection[object] | None) -> int | None:
+    return None if read is None else len(read)
 
 
 def owner_of(record: RunRecord) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class RunOptions:
         formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
         sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
         retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
+        outage_limit_s: Seconds that a server which has answered before may be away, until the run gives up.
     """
 
     sheet: SheetOptions = field(default_factory=SheetOptions)
@@ -86,6 +87,7 @@ class RunOptions:
     formats: tuple[str, ...] = ()
     sandbox: bool = False
     retry_base_s: float = 0.5
+    outage_limit_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

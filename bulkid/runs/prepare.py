@@ -7,9 +7,7 @@ from bulkid.runs.options import Preview, RunOptions
 from bulkid.runs.session import Session
 from bulkid.runs.source import Rows
 
-BLIND_WARNING = (
-    "Running blind (--no-read): nothing is compared with the present state, every row is sent, and only ids are taken."
-)
+BLIND_WARNING = "Running blind, as --no-read asks."
 
 
 async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:

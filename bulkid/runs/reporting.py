@@ -15,6 +15,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
+from bulkid.events import log
 from bulkid.journal import Journal
 from bulkid.model import Fault, RunRecord, RunStatus, Status
 from bulkid.report import ReportError, ReportFiles, build_summary, write_report
@@ -52,7 +53,8 @@ def conclude(
         journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
     except StateError as failed:
         # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
-        notes.append(f"The run's end could not be journaled: {failed}")
+        if error is None or failed.message != error.message:
+            notes.append(f"The run's end could not be journaled: {failed}")
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
@@ -66,6 +68,7 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
+    log.info("run.finished", status=status.value, exit_code=exit_code)
     return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
 
 

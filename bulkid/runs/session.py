@@ -104,6 +104,7 @@ class Session:
                 ledger=self.ledger,
                 rate=self.options.rate,
                 concurrency=self.options.concurrency,
+                outage_limit_s=self.options.outage_limit_s,
                 first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
                 stats=self.stats,
             )

@@ -140,6 +140,20 @@ async def test_calls_and_a_run_share_the_concurrency_and_neither_starves() -> No
     assert clock.elapsed == 88 / 4 * 0.5
 
 
+async def test_a_call_whose_turn_comes_while_its_quota_is_used_up_lets_the_next_one_pass() -> None:
+    clock = FakeClock()
+    server = Server(clock, latency=(0.25, 0.25))
+    engine = make_engine(clock, server.send, concurrency=1, rules=[QuotaRule("PUT", 1, 60.0)])
+    await engine.call(put(0))
+    async with anyio.create_task_group() as group:
+        for request in (get(1), put(1), get(2)):
+            group.start_soon(engine.call, request)
+            await clock.sleep(0)
+    assert [request for _, request, _ in server.arrivals] == [put(0), get(1), get(2), put(1)]
+    assert server.arrivals[2][0] == 1.25
+    assert server.arrivals[3][0] == pytest.approx(60.75)
+
+
 async def test_calls_that_are_cancelled_while_they_wait_for_room_leave_it_to_others() -> None:
     clock = FakeClock()
     server = Server(clock, latency=(0.25, 0.25))

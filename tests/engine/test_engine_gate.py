@@ -32,7 +32,6 @@ def closed_gate(clock: FakeClock, reply: Reply, chance: Chance | None = None) ->
 
 async def probe(gate: Gate, reply: Reply | None) -> None:
     assert await gate.approach("PUT")
-    assert gate.may_probe("PUT")
     ticket = gate.depart()
     gate.leave("PUT")
     gate.arrive(ticket, reply)
@@ -177,8 +176,8 @@ async def test_a_claim_that_is_not_used_goes_to_the_next() -> None:
         group.start_soon(gate.approach, "PUT")
         await clock.sleep(5)
         gate.leave("PUT")
-    assert gate.may_probe("PUT")
     assert clock.elapsed == 5.25
+    assert not gate.open
 
 
 async def test_a_method_that_waits_for_its_quota_does_not_keep_another_from_probing() -> None:
@@ -188,11 +187,25 @@ async def test_a_method_that_waits_for_its_quota_does_not_keep_another_from_prob
     assert await gate.approach("GET")
     ticket = gate.depart()
     gate.leave("GET")
-    assert not gate.may_probe("PUT")
-    gate.arrive(ticket, THROTTLED)
-    assert not gate.may_probe("PUT")  # closed for longer
     gate.leave("PUT")
-    await probe(gate, OK)
+    async with anyio.create_task_group() as group:
+        group.start_soon(gate.approach, "PUT")  # waits for the probe, and then for the longer time
+        await clock.sleep(2)
+        gate.arrive(ticket, THROTTLED)
+    assert clock.elapsed == pytest.approx(0.25 + 2 + 0.5)
+
+
+async def test_when_a_probe_comes_to_nothing_another_goes_at_once() -> None:
+    clock = FakeClock()
+    gate = closed_gate(clock, THROTTLED)
+    await gate.approach("PUT")
+    ticket = gate.depart()
+    gate.leave("PUT")
+    async with anyio.create_task_group() as group:
+        group.start_soon(probe, gate, OK)
+        await clock.sleep(7)
+        gate.arrive(ticket, None)
+    assert clock.elapsed == 7.25
     assert gate.open
 
 

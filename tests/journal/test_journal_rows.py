@@ -86,7 +86,7 @@ def test_faults_found_later_add_up_and_the_first_code_wins(journal: Journal) -> 
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(2), bad_row(3, on_reading), good_row(4)])
     journal.set_invalid(RUN, [group, third, name])
-    journal.set_invalid(RUN, [group])
+    journal.set_invalid(RUN, [group, on_reading])
     journal.set_invalid(RUN, [])
     first, second, last = journal.report_rows(RUN)
     assert (first.status, first.error_code, first.error) == (

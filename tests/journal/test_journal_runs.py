@@ -164,7 +164,8 @@ def test_a_long_list_of_candidates_is_cut(journal: Journal) -> None:
 
 
 def test_an_id_shows_its_time_in_utc() -> None:
-    assert new_run_id(1_769_847_300.9, Random(1)).startswith("20260131-081500-")
+    for now in (1_769_847_300.0, 1_769_847_300.9, 1_769_847_300.9999995):  # never the next second
+        assert new_run_id(now, Random(1)).startswith("20260131-081500-")
     assert len(new_run_id(0.0)) == len("20260131-081500-x7k2")
 
 

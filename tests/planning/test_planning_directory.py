@@ -20,6 +20,10 @@ def test_an_account_is_found_by_its_name_however_its_letters_are_encoded(text: s
     assert directory().account_named(text) is ACCOUNTS[2]
 
 
+def test_letters_with_several_marks_are_the_same_in_whatever_order_the_marks_come() -> None:
+    assert fold("\u03b1\u0345\u0301") == fold("\u03b1\u0301\u0345") == fold("\u1fb4")
+
+
 def test_a_name_is_not_an_id_and_an_id_is_not_a_name() -> None:
     assert directory().account("Roby01") is None
     assert directory().account_named("88-uv") is None

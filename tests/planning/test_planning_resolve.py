@@ -312,6 +312,20 @@ def test_without_accounts_two_names_on_one_id_make_both_rows_a_mismatch() -> Non
         ]
 
 
+def test_a_mismatched_row_is_told_its_other_faults_too() -> None:
+    rows = (wish(2, "1", "Roby", add=("nothing",)), wish(3, "2", "Roby"))
+    assert codes(read(*rows, known=directory(None))) == [
+        (2, "Id", "account_mismatch"),
+        (2, "Add", "unknown_group"),
+        (3, "Id", "account_mismatch"),
+    ]
+
+
+def test_mismatched_rows_are_named_in_the_order_of_the_sheet() -> None:
+    rows = [wish(row, str(row), "Roby") for row in (5, 2, 4, 3)]
+    assert "rows 3, 4 and 5 another" in read(*rows, known=directory(None)).faults[0].message
+
+
 # --- offline
 
 
@@ -348,6 +362,13 @@ def test_suggestions_are_sought_once_per_text_and_stop_when_they_would_take_too_
     names = ["Roby02", "ROBY02", "Robot Too", "roby03", "robot five", "Roby02"]
     result = read(*(wish(row, name=name) for row, name in enumerate(names, 2)))
     assert ["Did you mean" in fault.message for fault in result.faults] == [True, True, True, True, False, True]
+
+
+def test_a_guid_is_not_compared_with_names_but_a_short_id_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_COMPARISONS", len(ACCOUNTS))
+    guid, short = read(wish(2, "3fa85f64-5717-4562-B3FC-2c963f66afa6"), wish(3, "Roby02")).faults
+    assert guid.message.endswith("right organisation.")
+    assert 'Did you mean "Roby01"?' in short.message
 
 
 def test_a_paragraph_in_a_cell_is_cut_in_the_message_and_whole_in_the_value() -> None:

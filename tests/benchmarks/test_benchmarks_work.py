@@ -1,0 +1,127 @@
+"""The benchmarks still run, and their server says what really happened to it."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+ACCOUNT = "00000002-0000-4000-8000-000000000002"
+TEAM = "00000000-0000-4000-9000-000000000007"
+EVERYONE = "00000000-0000-4000-9000-000000000000"
+
+
+def script(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    options = getattr(request, "param", ())
+    command = [sys.executable, str(BENCHMARKS / "fast_server.py"), "--accounts", "5", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().split(":")[2].split("/")[0])
+        process.terminate()
+
+
+def raw(port: int, *pieces: bytes, answers: int = 1) -> list[tuple[int, Any]]:
+    """Send pieces as they are; the status and body of as many answers."""
+    found: list[tuple[int, Any]] = []
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        with connection.makefile("rb") as stream:
+            while len(found) < answers:
+                status = int(stream.readline().split()[1])
+                length = 0
+                while (line := stream.readline()) != b"\r\n":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                found.append((status, json.loads(stream.read(length))))
+    return found
+
+
+def message(method: str, path: str, body: object = None, *, token: str = "Authorization: Bearer t\r\n") -> bytes:
+    payload = b"" if body is None else json.dumps(body).encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{token}content-length: {len(payload)}\r\n\r\n".encode() + payload
+
+
+def put(account: str = ACCOUNT, **wish: object) -> bytes:
+    return message("PUT", f"/identity/api/RobotAccount/{account}", {"partitionGlobalId": ORGANIZATION, **wish})
+
+
+def test_a_put_is_applied_and_answered_with_the_account_as_it_is_then(port: int) -> None:
+    (answer,) = raw(port, put(displayName="Robbie", groupIDsToAdd=[TEAM], groupIDsToRemove=[EVERYONE]))
+    assert answer[0] == 200
+    assert answer[1]["displayName"] == "Robbie"
+    assert answer[1]["groupIds"] == [EVERYONE, TEAM]
+    assert raw(port, message("GET", f"/identity/api/RobotAccount/{ORGANIZATION}/{ACCOUNT}")) == [answer]
+    ((_, stats),) = raw(port, message("GET", "/_stats"))
+    assert (stats["changed"], stats["served"]) == (1, {"GET": 1, "PUT": 1, "POST": 0})
+    raw(port, message("POST", "/_reset"))
+    ((_, stats),) = raw(port, message("GET", "/_stats"))
+    assert (stats["changed"], stats["served"]["PUT"]) == (0, 0)
+
+
+def test_requests_in_pieces_and_several_in_one_piece_are_answered_in_order(port: int) -> None:
+    first, second = put(displayName="a"), put(displayName="b")
+    whole = first + second
+    for cut in (1, len(first) - 3, len(first), len(first) + 10):
+        answers = raw(port, whole[:cut], whole[cut:], answers=2)
+        assert [body["displayName"] for _, body in answers] == ["a", "b"]
+
+
+def test_pages_groups_and_refusals_have_the_shapes_of_the_api(port: int) -> None:
+    accounts = f"/identity/api/RobotAccount/{ORGANIZATION}"
+    ((_, page),) = raw(port, message("GET", f"{accounts}?top=2&skip=3"))
+    assert page["totalCount"] == 5
+    assert [account["name"] for account in page["results"]] == ["robot-000003", "robot-000004"]
+    ((_, groups),) = raw(port, message("GET", f"/identity/api/Group/{ORGANIZATION}"))
+    assert groups[0] | {"id": ""} == groups[0] | {"id": "", "name": "Everyone", "type": "builtIn"}
+    ((_, token),) = raw(port, message("POST", "/identity/connect/token", token=""))
+    assert token["expires_in"] == 3600
+    refused = [
+        message("GET", accounts, token=""),
+        put("nobody", displayName="x"),
+        put(groupIDsToAdd=["no-such-group"], displayName="never"),
+        message("PUT", f"/identity/api/RobotAccount/{ACCOUNT}", ["no", "object"]),
+        message("GET", "/elsewhere"),
+        message("GET", f"{accounts}?top=many"),
+    ]
+    assert [raw(port, each)[0][0] for each in refused] == [401, 404, 400, 400, 404, 400]
+    ((_, stats),) = raw(port, message("GET", "/_stats"))
+    assert stats["changed"] == 0
+
+
+@pytest.mark.parametrize("port", [("--limit", "2/60")], indirect=True)
+def test_above_its_limit_the_server_answers_429_and_counts_it(port: int) -> None:
+    assert [raw(port, put(displayName="x"))[0][0] for _ in range(3)] == [200, 200, 429]
+    ((_, stats),) = raw(port, message("GET", "/_stats"))
+    assert (stats["served"]["PUT"], stats["refused_429"]) == (3, 1)
+
+
+@pytest.mark.slow
+def test_the_comparison_with_the_admins_script_runs_and_every_row_arrives() -> None:
+    shown = script("throughput.py", "--rows", "60", "--runs", "1")
+    assert "| baseline |" in shown
+    assert "bulkid / baseline, pair by pair: wall " in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the hammer needs uvloop and resource usage")
+def test_the_other_benchmarks_run() -> None:
+    assert "PUT/s" in script("hammer.py", "--requests", "100")
+    assert "bulkid --version / import typer, rich" in script("startup.py", "--runs", "1")
+    assert "| bulkid |" in script("memory.py", "--rows", "60")
+    assert "| 6 | 0 |" in script("quota.py", "--rows", "6", "--count", "3", "--seconds", "0.5")
