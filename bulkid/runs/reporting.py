@@ -46,12 +46,24 @@ def conclude(
 ) -> RunResult:
     """Write a run's report and settle its status in the journal. Never raises for a full disk or a broken folder.
 
-    The status comes last: a run that is killed while it writes its report is still one that ``resume`` finishes.
+    The message comes first, since the report shows it for pending rows; the status comes last, so that a run that is
+    killed while it writes its report is still one that ``resume`` finishes.
     """
     notes: list[str] = []
+
+    def keep(**fields: object) -> None:
+        try:
+            journal.update_run(run_id, **fields)
+        except StateError as failed:
+            # The outcomes are what matters, and those are committed; only the closing words are missing.
+            note = f"The run's end could not be journaled: {failed}"
+            if note not in notes and (error is None or failed.message != error.message):
+                notes.append(note)
+
     counts = journal.counts(run_id)
     status, exit_code = verdict(counts, error)
     message = str(error) if error is not None else ""
+    keep(message=message, counters=dict(counters))
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
@@ -65,12 +77,7 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
-    try:
-        journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
-    except StateError as failed:
-        # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
-        if error is None or failed.message != error.message:
-            notes.append(f"The run's end could not be journaled: {failed}")
+    keep(status=status, finished_at=now)
     log.info("run.finished", status=status.value, exit_code=exit_code)
     return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
 
