@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -184,7 +184,8 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
+    with suppress(KeyboardInterrupt):  # the way to end it
+        _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
     return EXIT_OK
 
 
