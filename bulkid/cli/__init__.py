@@ -5,6 +5,15 @@ import sys
 
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
-    from bulkid.cli.app import app
+    try:
+        from bulkid.cli.streams import never_fail
 
-    app(prog_name="bulkid", args=sys.argv[1:])
+        never_fail()
+        from bulkid.cli.app import app
+
+        app(prog_name="bulkid", args=sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are still being imported; once a command runs, it stops in its own way
+        from bulkid.errors import EXIT_INTERRUPTED
+
+        sys.stderr.write("bulkid: stopped before anything was begun.\n")
+        sys.exit(EXIT_INTERRUPTED)
