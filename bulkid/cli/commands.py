@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -33,6 +33,8 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
         result = library.check(opened, _sheet_options(settings), name=name)
     if json:
         _print_json(result.summary)
+        show.print_notes(err, result.info.notes)
+        show.print_faults(err, show.where(result.info), result.faults, limit=None)
     else:
         show.print_check(out, err, result)
     return EXIT_USAGE if result.faults else EXIT_OK
@@ -53,12 +55,15 @@ def plan(source: str, settings: Settings) -> int:
     use_logs(settings)
     with _told_as_json("plan", wanted=settings.json):
         result = _anyio_run(work)
+    preview = result.preview
     if settings.json:
         _print_json(result.summary)
-    elif result.preview is not None:
-        show.print_notes(err, result.preview.info.notes)
-        show.print_faults(out, show.where(result.preview.info), result.faults)
-        show.print_plan(out, result.preview)
+    if preview is not None:
+        if not settings.quiet:
+            show.print_notes(err, preview.info.notes)
+        show.print_faults(err if settings.json else out, show.where(preview.info), result.faults)
+        if not settings.json:
+            show.print_plan(out, preview)
     _tell(result.error)
     return result.exit_code
 
@@ -184,7 +189,8 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
+    with suppress(KeyboardInterrupt):  # the way to end it
+        _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
     return EXIT_OK
 
 

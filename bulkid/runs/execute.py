@@ -202,8 +202,8 @@ class Execution:
             await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
         count = invalid_rows(preview.faults)
         if count and not self.options.skip_invalid:
-            for warning in preview.warnings:  # nobody will be shown the plan that says them
-                self.context.hooks.note(warning)
+            for note in (*preview.info.notes, *preview.warnings):  # nobody will be shown the plan that says them
+                self.context.hooks.note(note)
             raise UsageError(
                 f"{count} of {preview.rows} rows are invalid: nothing was sent.",
                 hint="Mend them (the report and retry.csv name each), or send the good rows alone with --skip-invalid.",

@@ -1,6 +1,7 @@
 """Concluding a run and writing its report, always from the journal: the same words now, later, or while it goes on."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def conclude(
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
     summary = summarise(journal, record, folder)
     files: ReportFiles | None = None
+    with suppress(StateError):  # told below, where the same is tried again
+        journal.update_run(run_id, message=message)  # the report tells it of each pending row
     try:
         files = write(journal, record, folder, formats, summary)
         notes.extend(files.notes)

@@ -1,0 +1,406 @@
+"""Every command as a script sees it: exit code, what is on standard output, what on standard error, which files."""
+
+import csv
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from doors_kit import (
+    REPORT_COLUMNS,
+    SECRET,
+    Hosted,
+    assert_clear,
+    connected_to,
+    end_of,
+    errors_of,
+    hosted,
+    renames,
+    sheet_of,
+    statuses,
+    summary_of,
+    wait_for_puts,
+)
+from harness import ORGANIZATION, Bulkid
+
+from bulkid import __version__
+
+MIXED = (
+    ("name", "display name", "Team"),
+    ("robot-0001", "Alpha", "kept"),
+    ("robot-9999", "Nobody", "mend me"),
+    ("robot-0003", "Robot 3", "as it is"),
+    ("robot-0002", "=cmd|'/c calc'!A1", "a formula"),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Hosted]:
+    with hosted(accounts=60) as host:
+        yield host
+
+
+def read_report(folder: Path) -> list[dict[str, str]]:
+    with (folder / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- what needs no server
+
+
+def test_help_and_version_are_on_standard_output_and_mistakes_are_not(tmp_path: Path) -> None:
+    bulkid = Bulkid(tmp_path)
+    version = bulkid("--version")
+    assert (version.returncode, version.stdout, version.stderr) == (0, f"bulkid {__version__}\n", "")
+    overview = bulkid("--help")
+    assert (overview.returncode, overview.stderr) == (0, "")
+    for command in ("check", "plan", "run", "resume", "runs", "report", "doctor", "sandbox"):
+        assert re.search(rf"^│ {command} ", overview.stdout, re.MULTILINE), command
+    page = bulkid("run", "--help")
+    assert (page.returncode, page.stderr) == (0, "")
+    for option in ("--sandbox", "--map", "--quota", "--max-failures", "--first", "--report-dir", "--log-format"):
+        assert option in page.stdout
+    for mistake in (("nonsense",), ("run",), ("plan", "x.csv", "--nonsense")):
+        refused = bulkid(*mistake)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "Traceback" not in refused.stderr
+        assert "Usage: bulkid" in refused.stderr
+
+
+def test_check_names_every_bad_row_and_needs_no_network(tmp_path: Path) -> None:
+    bulkid = Bulkid(tmp_path, {"BULKID_URL": "not an address at all"})
+    rows = [
+        ("name", "display name", "groups", "add groups"),
+        ("a", "A", "", ""),
+        ("", "B", "", ""),
+        ("c", "", "x", "y"),
+    ]
+    sheet_of(tmp_path, rows)
+    bad = bulkid("check", "sheet.csv")
+    assert (bad.returncode, bad.stderr) == (2, "")
+    assert re.findall(r"^sheet\.csv: row (\d+)", bad.stdout, re.MULTILINE) == ["3", "4"]
+    assert "2 rows are invalid" in bad.stdout
+    summary = summary_of(bulkid("check", "sheet.csv", "--json"))
+    assert (summary["status"], summary["run_id"], summary["report"]) == ("refused", None, None)
+    assert (summary["rows"], summary["invalid"], summary["pending"]) == (3, 2, 1)
+    good = bulkid("check", "-", "--json", stdin="name,display name\r\nroby,Robbie\r\n\r\nzoe,Zoë\r\n")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert (summary_of(good)["status"], summary_of(good)["rows"]) == ("completed", 2)
+
+
+def test_a_sheet_that_cannot_be_read_at_all_is_refused_in_json_too(tmp_path: Path) -> None:
+    bulkid = Bulkid(tmp_path)
+    sheet_of(tmp_path, [("name", "dispaly_name"), ("a", "b")])
+    missing = bulkid("check", "shet.csv", "--json")
+    assert_clear(missing, 2, "shet.csv", "Did you mean sheet.csv")
+    assert summary_of(missing)["status"] == "refused"
+    misspelt = bulkid("plan", "sheet.csv", "--json", "--sandbox")
+    assert_clear(misspelt, 2, "dispaly_name", "--map")
+    assert summary_of(misspelt, extra=["eta_s"])["status"] == "refused"
+
+
+def test_the_nearest_place_that_says_something_of_a_setting_wins(tmp_path: Path) -> None:
+    (tmp_path / "bulkid.toml").write_text(
+        '[default]\nconcurrency = 1001\n\n[profiles.test]\nconcurrency = 1002\nreport_dir = "by-profile"\n',
+        encoding="utf-8",
+    )
+    sheet_of(tmp_path, [("name", "display name"), ("roby", "R")])
+    plain, set_by_env = Bulkid(tmp_path), Bulkid(tmp_path, {"BULKID_CONCURRENCY": "1003"})
+    given = ("plan", "sheet.csv", "--sandbox")
+    assert_clear(set_by_env(*given, "--profile", "test", "--concurrency", "1004"), 2, "option --concurrency", "1004")
+    assert_clear(set_by_env(*given, "--profile", "test"), 2, "environment variable BULKID_CONCURRENCY", "1003")
+    assert_clear(plain(*given, "--profile", "test"), 2, "profile test in", "bulkid.toml", "1002")
+    assert_clear(plain(*given), 2, "[default] in", "bulkid.toml", "1001")
+    assert_clear(plain(*given, "--profile", "tset"), 2, "Did you mean test?")
+
+
+def test_via_groups_is_refused_rather_than_ignored(tmp_path: Path) -> None:
+    renames(tmp_path, 1)
+    assert_clear(Bulkid(tmp_path)("plan", "sheet.csv", "--sandbox", "--via", "groups"), 2, "--via", "accounts")
+
+
+# --- plan and run
+
+
+def test_plan_shows_what_would_change_on_standard_output_and_changes_nothing(tmp_path: Path, server: Hosted) -> None:
+    sheet_of(tmp_path, MIXED)
+    before = len(server.puts())
+    bulkid = connected_to(tmp_path, server.url)
+    shown = bulkid("plan", "sheet.csv", "--skip-invalid", "--quota", "PUT=1/60")
+    assert shown.returncode == 2, "one row is invalid"
+    assert "robot-0001  display name: Robot 1 -> Alpha" in shown.stdout
+    assert "row 3, column name: 'robot-9999'" in shown.stdout
+    assert "2 accounts change, 1 are already as wanted, 1 rows are invalid" in shown.stdout
+    assert "2 PUTs instead of 3 at 1 per 60 s: at least 1 minute" in shown.stdout
+    assert 'Ignored column: "Team"' in shown.stderr
+    planned = summary_of(bulkid("plan", "sheet.csv", "--json", "--quota", "PUT=1/60"), extra=["eta_s"])
+    assert (planned["eta_s"], planned["planned_puts"], planned["naive_puts"]) == (60.0, 2, 3)
+    assert (planned["unchanged"], planned["invalid"], planned["pending"]) == (1, 1, 2)
+    assert planned["requests"] == {"GET": 1, "PUT": 0, "POST": 1}
+    renames(tmp_path, 2, name="good.csv")
+    assert bulkid("plan", "good.csv", "--quiet").returncode == 0
+    assert len(server.puts()) == before
+    assert not (tmp_path / "reports").exists()
+    unreachable = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong")
+    failed = unreachable("plan", "good.csv", "--json")
+    assert_clear(failed, 3, "refuses the credentials")
+    assert summary_of(failed, extra=["eta_s"])["pending"] == 2
+
+
+def test_nothing_is_sent_where_nobody_can_be_asked(tmp_path: Path, server: Hosted) -> None:
+    renames(tmp_path, 2)
+    before = len(server.sandbox.log)
+    bulkid = connected_to(tmp_path, server.url)
+    assert_clear(bulkid("run", "sheet.csv"), 2, "--yes")
+    assert_clear(bulkid("run", "-", stdin="name,display name\nroby,R\n"), 2, "--yes")
+    assert len(server.sandbox.log) == before
+
+
+@pytest.mark.slow
+def test_a_refused_sheet_is_reported_and_its_retry_file_runs_once_mended(tmp_path: Path) -> None:
+    sheet_of(tmp_path, MIXED)
+    with hosted(accounts=60) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        refused = bulkid("run", "sheet.csv", "--yes", "--json")
+        assert_clear(refused, 2, "1 of 4 rows are invalid", "retry.csv")
+        summary = summary_of(refused)
+        assert (summary["status"], summary["invalid"], summary["pending"]) == ("refused", 1, 3)
+        assert host.puts() == []
+        assert statuses(bulkid.report(summary["run_id"])) == ["pending", "invalid", "pending", "pending"]
+
+        formats = ("--format", "jsonl", "--format", "xlsx")
+        done = bulkid("run", "sheet.csv", "--yes", "--json", "--skip-invalid", "--quiet", *formats)
+        assert (done.returncode, done.stderr) == (1, ""), "a quiet run says nothing but what was asked for"
+        summary = summary_of(done)
+        assert summary["status"] == "completed_with_failures"
+        assert (summary["updated"], summary["unchanged"], summary["invalid"], summary["accounts"]) == (2, 1, 1, 3)
+        folder = bulkid.run_folder(summary["run_id"])
+        assert json.loads((folder / "summary.json").read_bytes()) == summary
+        assert_report(folder, summary["run_id"])
+
+        retry = folder / "retry.csv"
+        text = retry.read_text(encoding="utf-8-sig")
+        assert text.splitlines()[0] == "name,display name,Team,error"
+        assert text.splitlines()[1].startswith("robot-9999,Nobody,mend me,")
+        again = bulkid("run", str(retry), "--yes", "--json")
+        assert again.returncode == 2
+        retry = bulkid.run_folder(summary_of(again)["run_id"]) / "retry.csv"
+        assert retry.read_text(encoding="utf-8-sig") == text, "to be retried again and again, as it is"
+        retry.write_text(text.replace("robot-9999", "robot-0009"), encoding="utf-8-sig")
+        mended = bulkid("run", str(retry), "--yes")
+        assert mended.returncode == 0, mended.stderr
+        assert "1 rows: 1 updated; 1 GET, 1 PUT, 1 POST" in mended.stdout
+        assert str(tmp_path / "reports") in mended.stdout
+        assert "robot-0009  display name: (none) -> Nobody" in mended.stderr
+        assert host.display_name("robot-0009") == "Nobody"
+        assert host.display_name("robot-0002") == "=cmd|'/c calc'!A1"
+
+
+def assert_report(folder: Path, run_id: str) -> None:
+    """Each column of each row, and the same in every format."""
+    rows = read_report(folder)
+    assert list(rows[0]) == REPORT_COLUMNS
+    assert [row["row"] for row in rows] == ["2", "3", "4", "5"]
+    assert statuses(rows) == ["updated", "invalid", "unchanged", "updated"]
+    assert [row["name"] for row in rows] == ["robot-0001", "robot-9999", "robot-0003", "robot-0002"]
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", row["robot_account_id"]) for row in (rows[0], rows[2], rows[3]))
+    assert rows[1]["robot_account_id"] == ""
+    assert rows[0]["changes"] == "display name: Robot 1 -> Alpha"
+    assert [row["http_status"] for row in rows] == ["200", "", "", "200"]
+    assert [row["error_code"] for row in rows] == ["", "unknown_account", "", ""]
+    assert "robot-9999" in rows[1]["error"]
+    assert [row["attempts"] for row in rows] == ["1", "0", "0", "1"]
+    assert [row["via"] for row in rows] == ["account", "", "", "account"]
+    moment = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+    assert all(moment.fullmatch(row["finished_at"]) for row in rows if row["status"] in {"updated", "unchanged"})
+    assert {row["run_id"] for row in rows} == {run_id}
+    assert (folder / "report.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    lines = [json.loads(line) for line in (folder / "report.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [list(line) for line in lines] == [REPORT_COLUMNS] * 4
+    assert [(line["row"], line["status"]) for line in lines] == [
+        (2, "updated"),
+        (3, "invalid"),
+        (4, "unchanged"),
+        (5, "updated"),
+    ]
+    workbook = openpyxl.load_workbook(folder / "report.xlsx", read_only=True)
+    table = [list(row) for row in workbook["Report"].iter_rows(values_only=True)]
+    workbook.close()
+    assert table[0] == REPORT_COLUMNS
+    assert [str(row[3]) for row in table[1:]] == statuses(rows)
+
+
+@pytest.mark.slow
+def test_logs_are_one_json_object_a_line_with_the_run_in_each(tmp_path: Path, server: Hosted) -> None:
+    account_id = next(account.id for account in server.sandbox.state.accounts.values() if account.name == "robot-0020")
+    sheet_of(tmp_path, [("id", "display name"), (account_id, "Logged"), ("no-such-id", "Logged too")])
+    bulkid = connected_to(tmp_path, server.url)
+    done = bulkid("run", "sheet.csv", "--yes", "--json", "--no-read", "-v", "--log-format", "json")
+    assert done.returncode == 1
+    summary = summary_of(done)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert {line["event"] for line in lines} == {"run.started", "account.failed"}
+    assert {line["run_id"] for line in lines} == {summary["run_id"]}
+    assert all({"timestamp", "level"} <= set(line) for line in lines)
+    assert SECRET not in done.stderr
+    console = bulkid("run", "sheet.csv", "--yes", "--no-read", "-v", "--log-format", "console")
+    assert re.search(r"^20\S+ \[info +\] account\.failed .*run_id=", console.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_trial_sends_the_first_accounts_that_change_and_resume_the_rest(tmp_path: Path) -> None:
+    rows = [("name", "display name"), ("robot-0003", "Robot 3"), *((f"robot-{n:04d}", f"T {n}") for n in range(4, 9))]
+    sheet_of(tmp_path, rows)
+    with hosted(accounts=60) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        trial = bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2")
+        summary = summary_of(trial)
+        assert (summary["unchanged"], summary["updated"], summary["pending"]) == (1, 2, 3)
+        assert len(host.puts()) == 2
+        assert statuses(bulkid.report()) == ["unchanged", "updated", "updated", *["pending"] * 3]
+        rest = bulkid("resume", summary["run_id"], "--json")
+        assert rest.returncode == 0, rest.stderr
+        assert (summary_of(rest)["updated"], summary_of(rest)["pending"], len(host.puts())) == (5, 0, 5)
+
+
+@pytest.mark.slow
+def test_the_first_failure_stops_a_run_that_allows_none(tmp_path: Path, server: Hosted) -> None:
+    ids = [account.id for account in server.sandbox.state.accounts.values()][30:36]
+    sheet_of(tmp_path, [("id", "display name"), *((each, "S") for each in (*ids[:2], "no-such-id", *ids[2:]))])
+    bulkid = connected_to(tmp_path, server.url)
+    options = ("--no-read", "--max-failures", "0", "--concurrency", "1")
+    done = bulkid("run", "sheet.csv", "--yes", "--json", *options)
+    assert_clear(done, 4, "--max-failures", "bulkid resume")
+    summary = summary_of(done)
+    assert (summary["status"], summary["updated"], summary["failed"], summary["pending"]) == ("stopped", 2, 1, 4)
+    assert statuses(bulkid.report()) == ["updated", "updated", "failed", *["pending"] * 4]
+    resumed = bulkid("resume", "--json")
+    assert resumed.returncode == 1
+    assert (summary_of(resumed)["updated"], summary_of(resumed)["failed"]) == (6, 1)
+    with (bulkid.run_folder() / "retry.csv").open(encoding="utf-8-sig", newline="") as file:
+        (retried,) = csv.DictReader(file)
+    assert (retried["id"], retried["display name"]) == ("no-such-id", "S")
+    assert "no-such-id" in retried["error"]
+
+
+# --- a run that is going, stopped, resumed; the earlier runs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send another process SIGINT alone")
+def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tmp_path: Path) -> None:
+    renames(tmp_path, 40)
+    with hosted(latency_s=1.0) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--concurrency", "2")
+        wait_for_puts(host, 5)
+        peeked = bulkid("report", "last", "--report-dir", "peek", "--json")
+        assert peeked.returncode == 0, peeked.stderr
+        going = summary_of(peeked)
+        assert going["rows"] == 40
+        assert 0 < going["updated"] < 40
+        assert len(read_report(tmp_path / "peek" / going["run_id"])) == 40
+        blocked = bulkid("run", "sheet.csv", "--yes", "--json")
+        assert_clear(blocked, 6, going["run_id"], "bulkid resume")
+        assert summary_of(blocked)["pending"] == 40
+        process.send_signal(signal.SIGINT)
+        done = end_of(process)
+        assert (done.returncode, len(errors_of(done))) == (5, 1), done.stderr
+        summary = summary_of(done)
+        assert (summary["run_id"], summary["status"]) == (going["run_id"], "interrupted")
+        assert summary["updated"] >= going["updated"]
+        assert summary["updated"] + summary["pending"] == 40
+        listed = json.loads(bulkid("runs", "--json").stdout)
+        assert [run["status"] for run in listed] == ["refused", "interrupted"]
+        assert listed[1] == summary
+        table = bulkid("runs", "--limit", "1")
+        assert table.returncode == 0
+        assert re.search(r"^\S+ +\S+Z +refused +40 +0 +0 +0 +0 +40 +sheet\.csv", table.stdout, re.MULTILINE)
+        host.portal.call(speed_up, host)
+        resumed = bulkid("resume", summary["run_id"], "--json")
+        assert resumed.returncode == 0, resumed.stderr
+        assert (summary_of(resumed)["updated"], summary_of(resumed)["run_id"]) == (40, summary["run_id"])
+        assert len(host.puts()) == 40
+        assert_clear(bulkid("resume", summary["run_id"]), 2, "nothing is pending")
+        assert_clear(bulkid("report", "no-such-run"), 2, "no-such-run", "bulkid runs")
+        again = bulkid("report", summary["run_id"], "--format", "jsonl")
+        assert (again.returncode, again.stderr) == (0, "")
+        assert "40 rows: 40 updated" in again.stdout
+        assert (bulkid.run_folder(summary["run_id"]) / "report.jsonl").exists()
+
+
+def speed_up(host: Hosted) -> None:
+    """Let the server answer at once from now on."""
+    host.sandbox._delayed = False
+
+
+# --- doctor and sandbox
+
+
+def findings(bulkid: Bulkid) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = bulkid("doctor", "--json")
+    assert errors_of(done) == []
+    assert SECRET not in done.stdout
+    return done.returncode, {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+@pytest.mark.slow
+def test_doctor_finds_each_thing_that_is_wrong(tmp_path: Path, server: Hosted) -> None:
+    code, found = findings(connected_to(tmp_path, server.url))
+    assert code == 0
+    subjects = ["state directory", "address", "token", "organisation", "read accounts", "read groups", "write accounts"]
+    assert list(found) == [*subjects, "quota"]
+    assert all(found[subject]["ok"] for subject in subjects)
+    assert found["organisation"]["detail"] == ORGANIZATION
+
+    code, found = findings(connected_to(tmp_path, "", BULKID_CLIENTID="typo"))
+    assert (code, found["address"]["ok"]) == (2, False)
+    assert "BULKID_CLIENT_ID" in found["environment"]["hint"]
+    code, found = findings(connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong"))
+    assert (code, found["token"]["ok"]) == (3, False)
+    code, found = findings(connected_to(tmp_path, server.url, BULKID_CLIENT_ID=""))
+    assert (code, found["token"]["ok"]) == (2, False)
+    assert "BULKID_CLIENT_ID" in found["token"]["detail"]
+    code, found = findings(connected_to(tmp_path, server.url.replace("/identity", "/elsewhere/identity")))
+    assert (code, found["token"]["ok"]) == (3, False)
+    assert "web page" in found["token"]["detail"]
+    code, found = findings(connected_to(tmp_path, server.url, BULKID_SCOPE="PM.Group.Write"))
+    wrong = {subject for subject in found if found[subject]["ok"] is False}
+    assert (code, wrong) == (3, {"read accounts", "read groups", "write accounts"})
+    assert "PM.RobotAccount.Read" in found["read accounts"]["hint"]
+    code, found = findings(connected_to(tmp_path, server.url, BULKID_ORGANIZATION_ID="another"))
+    assert (code, found["read accounts"]["ok"]) == (3, False)
+    assert "another" in found["read accounts"]["detail"]
+    code, found = findings(connected_to(tmp_path, server.url, BULKID_STATE_DIR=str(Path(__file__))))
+    assert (code, found["state directory"]["ok"]) == (2, False)
+
+    shown = connected_to(tmp_path, server.url)("doctor")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert re.search(r"^ok +write accounts +yes", shown.stdout, re.MULTILINE)
+
+
+def test_the_sandbox_says_how_to_connect_and_ends_well(tmp_path: Path, server: Hosted) -> None:
+    bulkid = Bulkid(tmp_path)
+    process = bulkid.start("sandbox", "--port", "0", "--accounts", "20", "--quota", "PUT=3/1")
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(5)]
+    assert [line.split("=")[0].strip() for line in said[1:4]] == [
+        "BULKID_URL",
+        "BULKID_CLIENT_ID",
+        "BULKID_CLIENT_SECRET",
+    ]
+    assert "PUT=3/1" in said[4]
+    if sys.platform != "win32":
+        process.send_signal(signal.SIGINT)
+        done = end_of(process)
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        process.kill()
+        process.communicate()
+    assert_clear(bulkid("sandbox", "--port", str(server.port)), 2, str(server.port), "--port")
+    assert_clear(bulkid("sandbox", "--faults", "nonsense=1"), 2, "nonsense", "html")
