@@ -27,7 +27,14 @@ LogFormat = Literal["console", "json"]
 
 EVENTS: Final[Mapping[str, str]] = {
     "run.started": "info",
+    "run.planned": "info",
     "run.ended_early": "info",
+    "run.finished": "info",
+    "directory.read": "info",
+    "token.fetched": "info",
+    "request.retried": "info",
+    "gate.closed": "info",
+    "gate.opened": "info",
     "account.failed": "info",
     "library.message": "warning",
     "log.unprintable": "error",

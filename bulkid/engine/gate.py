@@ -12,6 +12,7 @@ from bulkid.clock import Clock
 from bulkid.engine.alarm import Alarm
 from bulkid.engine.retry import full_jitter
 from bulkid.errors import ConnectionFailedError
+from bulkid.events import log
 from bulkid.model import Reply, ReplyKind
 
 BASE_S: Final = 0.5
@@ -153,6 +154,7 @@ class Gate:
             return
         self.open = True
         self._alarm.ring()
+        log.info("gate.opened")
 
     def _refuse(self, reply: Reply, now: float) -> None:
         self._refusals += 1
@@ -168,6 +170,7 @@ class Gate:
             wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
             until = max(until, min(now + wait, self._gives_up_at()))  # a last look before giving up
         self._close(until)
+        log.info("gate.closed", reason=reply.kind.value, http_status=reply.status, wait_s=round(until - now, 3))
 
     def _close(self, until: float) -> None:
         self.open = False

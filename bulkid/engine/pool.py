@@ -16,6 +16,7 @@ from bulkid.engine.retry import Decision, Requeue, Retry
 from bulkid.engine.sender import Job, Pass, Sender, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
+from bulkid.events import log
 from bulkid.model import ReplyKind
 
 _MAX_DELAYED: Final = 1024  # tasks that wait to be tried again, beyond which no new ones are taken
@@ -167,6 +168,7 @@ class Pool:
             self._numbers += 1
             heapq.heappush(self._delayed, (self._clock.monotonic() + decision.wait_s, self._numbers, job))
             self._due.ring()
+            _tell_retry(job, decision)
         elif isinstance(decision, Requeue):
             self._stats.retries += 1
             self._push(job, first=job.reply is not None and job.reply.kind is ReplyKind.UNAUTHORIZED)
@@ -261,3 +263,16 @@ class Pool:
         await self._over.wait()
         await self._clock.sleep(self._grace_s)
         self._working.cancel()
+
+
+def _tell_retry(job: Job, decision: Retry) -> None:
+    reply = job.reply
+    log.info(
+        "request.retried",
+        entry=job.key,
+        attempt=job.attempts,
+        wait_s=round(decision.wait_s, 3),
+        reason=reply.kind.value if reply else "",
+        http_status=reply.status if reply else None,
+        error=reply.error if reply else "",
+    )

@@ -16,6 +16,7 @@ import anyio
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
+from bulkid.events import log
 from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
@@ -271,6 +272,7 @@ class ClientCredentials:
         # Counted from before the question: the token cannot have been issued earlier.
         self._ends_at = None if lifetime is None else asked_at + lifetime
         self._refresh_at = None if lifetime is None else asked_at + lifetime - min(MAX_SKEW_S, lifetime / 10)
+        log.info("token.fetched", generation=self._token.generation, lifetime_s=lifetime)
         return self._token
 
     def _put_off(self, reply: Reply) -> Token | Reply:

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import time
 
@@ -106,20 +106,20 @@ def open_database(state_dir: Path) -> Database:
         _make_private(path)
     except OSError as error:
         raise file_error(error, state_dir) from error
-    database = Database(path)
-    try:
-        # Switching a new file to WAL does not wait for others that do the same; so one at a time.
-        with FileLock(state_dir / "open.lock", timeout=BUSY_S, mode=0o600):
-            database.migrate()
-    except Timeout as error:
-        database.close()
-        raise state_error(Trouble.BUSY, path, "") from error
-    except (OSError, NotImplementedError) as error:
-        database.close()
-        raise file_error(error if isinstance(error, OSError) else OSError(0, str(error)), state_dir) from error
-    except BaseException:
-        database.close()
-        raise
+    with ExitStack() as on_failure:
+        database = Database(path)
+        on_failure.callback(database.close)
+        try:
+            # Switching a new file to WAL does not wait for others that do the same; so one at a time.
+            with FileLock(state_dir / "open.lock", timeout=BUSY_S, mode=0o600):
+                database.migrate()
+        except Timeout as error:
+            raise state_error(Trouble.BUSY, path, "") from error
+        except NotImplementedError as error:
+            raise file_error(OSError(0, "its file system has no locks"), state_dir) from error
+        except OSError as error:
+            raise file_error(error, state_dir) from error
+        on_failure.pop_all()
     return database
 
 

@@ -1,6 +1,6 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import structlog
 
 from bulkid.engine import FailureLimit
 from bulkid.errors import BulkidError, InterruptedRunError, LockedError, TooManyFailuresError, UsageError
+from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
 from bulkid.planning import Directory, describe, diff
@@ -31,8 +32,6 @@ COUNTERS_EVERY_S = 2.0
 
 RECENT_RUNS = 50
 """How far back to look for runs that a kill ended: an older one can hold nothing of any quota window."""
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -131,6 +130,9 @@ class Execution:
             self.context.hooks.stage("directory")
             async with until_stopped(self.context.stop):
                 preview = await prepare(session, rows, self.options)
+            log.info(
+                "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
+            )
             await self._take_faults(rows, preview)
             async with until_stopped(self.context.stop):
                 agreed = await self.context.hooks.confirm(preview)
@@ -205,6 +207,7 @@ class Execution:
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
 
         await anyio.to_thread.run_sync(write)
+        log.info("run.planned", changes=len(changes), accounts=len(entries), planned_puts=preview.plan.planned_puts)
         return changes
 
     async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
@@ -279,6 +282,10 @@ class Execution:
 
     async def _update(self, **fields: object) -> None:
         await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))
+
+
+def _size(read: Collection[object] | None) -> int | None:
+    return None if read is None else len(read)
 
 
 def owner_of(record: RunRecord) -> dict[str, Any]:

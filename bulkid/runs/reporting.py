@@ -15,6 +15,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
+from bulkid.events import log
 from bulkid.journal import Journal
 from bulkid.model import Fault, RunRecord, RunStatus, Status
 from bulkid.report import ReportError, ReportFiles, build_summary, write_report
@@ -66,6 +67,7 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
+    log.info("run.finished", status=status.value, exit_code=exit_code)
     return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
 
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio.to_thread
-import structlog
 
 from bulkid.clock import Clock
 from bulkid.engine import FailureLimit, Settled, Stop, Task
+from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
@@ -19,8 +19,6 @@ from bulkid.runs.session import Session
 INTENT_CHUNK = 256
 """Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most
 two such chunks, and those are read back."""
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ SAMPLES: dict[str, str] = {
     "encoding": "cp1252",
     "delimiter": "tab",
     "skip_invalid": "on",
-    "via": "groups",
     "no_read": "1",
     "quota": "PUT=20/5",
     "rate": "2.5",
@@ -119,7 +118,7 @@ def test_no_two_settings_share_a_name() -> None:
 def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
-        "--skip-invalid --via --no-read --quota --rate --concurrency --max-attempts --timeout --max-failures --first "
+        "--skip-invalid --no-read --quota --rate --concurrency --max-attempts --timeout --max-failures --first "
         "--report-dir --format --json --yes --quiet -v --log-format --state-dir"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
@@ -155,7 +154,7 @@ def test_without_anything_given_every_setting_is_its_default(place: Place) -> No
         assert loaded.source_of(line.name) == "default"
         assert not loaded.is_given(line.name)
     assert loaded.report_dir == place.cwd / "reports"
-    assert (loaded.concurrency, loaded.max_attempts, loaded.timeout, loaded.via) == (16, 5, 30.0, "auto")
+    assert (loaded.concurrency, loaded.max_attempts, loaded.timeout) == (16, 5, 30.0)
     assert loaded.quota is None
     assert loaded.state_dir.name == "bulkid"
 
@@ -249,6 +248,24 @@ def test_toml_values_need_no_quotes(place: Place) -> None:
     assert [rule.method for rule in loaded.quota or ()] == ["PUT", "GET"]
     assert loaded.column_map == {"Robot name": "name"}
     assert loaded.ignore_columns == ("a", "b;c")
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("concurrency", "1", "256"),
+        ("max_attempts", "1", "1000"),
+        ("timeout", "0.001", "3600"),
+        ("rate", "0.001", "100000"),
+        ("first", "1", "1000000000"),
+    ],
+)
+def test_the_bounds_of_a_setting_are_those_that_its_help_names(place: Place, name: str, least: str, most: str) -> None:
+    assert getattr(place.load({name: least}), name) == float(least)
+    assert getattr(place.load({name: most}), name) == float(most)
+    for beyond in (f"-{least}", f"{most}1", "0"):
+        assert "is out of range" in place.refusal({name: beyond})
+    assert least in setting(name).allowed
 
 
 def test_quota_none_lifts_the_preset_and_silence_keeps_it(place: Place) -> None:
@@ -408,6 +425,7 @@ def test_offline_commands_do_not_stumble_over_the_connection(place: Place) -> No
     }
     loaded = place.load(environ=broken, offline=True)
     assert (loaded.url, loaded.client_secret, loaded.rate, loaded.sheet) == (None, None, 4.0, "Data")
+    assert loaded.profile == "acme"
     place.refusal(environ=broken)
 
 

@@ -203,6 +203,7 @@ def test_a_home_directory_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path:
         (FailureBound(percent=5), 100, 5),
         (FailureBound(percent=5), 99, 4),
         (FailureBound(percent=0.1), 3000, 3),
+        (FailureBound(percent=0.57), 10_000, 57),
         (FailureBound(percent=0), 100, 0),
         (FailureBound(percent=100), 12, 12),
     ],
@@ -213,10 +214,10 @@ def test_a_failure_bound_allows_so_many_of_the_accounts_that_change(
     assert bound.allowed(accounts) == allowed
 
 
-@given(st.integers(0, 1000), st.integers(0, 1_000_000))
-def test_a_percentage_never_allows_more_than_that_part_of_the_accounts(tenths: int, accounts: int) -> None:
-    allowed = FailureBound(percent=tenths / 10).allowed(accounts)
-    assert allowed == accounts * tenths // 1000
+@given(st.integers(0, 10_000), st.integers(0, 1_000_000))
+def test_a_percentage_allows_exactly_that_part_of_the_accounts(hundredths: int, accounts: int) -> None:
+    allowed = FailureBound(percent=hundredths / 100).allowed(accounts)
+    assert allowed == accounts * hundredths // 10_000
 
 
 @given(st.one_of(st.integers(0, 10**9).map(str), st.integers(0, 100).map("{}%".format)))

@@ -466,6 +466,15 @@ async def test_a_stop_from_the_one_who_is_told_takes_effect_at_once() -> None:
     assert stop.reason == "too many failures"
 
 
+async def test_a_stop_reaches_also_the_one_whose_turn_has_just_come() -> None:
+    clock = FakeClock()
+    server = Server(clock)
+    stop = Stop()
+    tasks = [Task(0, put(0)), Task(1, get(1))]  # the second waits for the first to make room
+    await make_engine(clock, server.send, concurrency=1).run(chunks(tasks), lambda _: stop.request("enough"), stop)
+    assert len(server.arrivals) == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "rules"),
     [

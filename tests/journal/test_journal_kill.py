@@ -107,7 +107,7 @@ def test_a_write_that_finds_no_room_changes_nothing_and_the_next_may_work(journa
         journal.add_rows(RUN, rows)
     assert isinstance(caught.value, StateError)
     assert caught.value.exit_code == 2
-    assert "xxx" not in repr(caught.value.__cause__)
+    assert "xxx" not in f"{caught.value.__cause__}"
     assert list(journal.iter_rows(RUN)) == []
     journal.update_run(RUN, message="still here")
     allow_pages(journal, 0)
@@ -119,7 +119,7 @@ def test_nothing_of_a_value_is_in_an_error(journal: Journal) -> None:
     begin(journal, 2)
     with pytest.raises(StateError) as caught:
         journal.add_rows(RUN, [good_row(2, "hush-hush")])
-    told = "".join((str(caught.value), repr(caught.value.__cause__), repr(caught.value.args)))
+    told = f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__cause__!r}"
     assert "hush" not in told
     assert "INSERT" not in told
     assert caught.value.__suppress_context__
