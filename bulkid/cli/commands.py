@@ -1,7 +1,9 @@
 """What each command does: settings in, one call of :mod:`bulkid.runs`, words on the right stream, an exit code out."""
 
+import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -13,9 +15,9 @@ from bulkid.cli import show
 from bulkid.cli.face import Face, use_logs, watched
 from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
-from bulkid.config import Settings
+from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
-from bulkid.errors import EXIT_CONNECTION, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, SheetError, StateError, UsageError
 from bulkid.sheet import SheetOptions
 
 T = TypeVar("T")
@@ -27,7 +29,8 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
     """Read the sheet offline and name every bad row; exit code 0 or 2."""
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
-    result = library.check(opened, _sheet_options(settings), name=name)
+    with _told_as_json("check", wanted=json):
+        result = library.check(opened, _sheet_options(settings), name=name)
     if json:
         _print_json(result.summary)
     else:
@@ -48,7 +51,8 @@ def plan(source: str, settings: Settings) -> int:
                     return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
 
     use_logs(settings)
-    result = _anyio_run(work)
+    with _told_as_json("plan", wanted=settings.json):
+        result = _anyio_run(work)
     if settings.json:
         _print_json(result.summary)
     elif result.preview is not None:
@@ -76,7 +80,9 @@ def run(source: str, settings: Settings) -> int:
                     return await library.run(opened, target, options, _context(settings, face, stop), name=name)
 
     use_logs(settings)
-    return _conclude(_anyio_run(work), settings)
+    with _told_as_json("run", wanted=settings.json):
+        result = _anyio_run(work)
+    return _conclude(result, settings)
 
 
 def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
@@ -101,7 +107,9 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
                     )
 
     use_logs(settings)
-    return _conclude(_anyio_run(work), settings)
+    with _told_as_json("run", wanted=settings.json):
+        result = _anyio_run(work)
+    return _conclude(result, settings)
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -142,12 +150,25 @@ def doctor(settings: Settings, *, json: bool) -> int:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
             return await library.doctor(target, options, library.Context(state_dir=settings.state_dir))
 
-    findings = _anyio_run(work)
+    findings = [*_strange_variables(), *_anyio_run(work)]
     if json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
         show.print_findings(show.console(stderr=False), findings)
-    return EXIT_OK if all(finding.ok is not False for finding in findings) else EXIT_CONNECTION
+    return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
+
+
+def _strange_variables() -> list[library.Finding]:
+    """Variables that look like bulkid's and are read by nobody: most are typos."""
+    return [
+        library.Finding(
+            "environment",
+            ok=None,
+            detail=f"{name} is no setting of bulkid and is ignored.",
+            hint=f"Did you mean {' or '.join(near)}?" if near else "",
+        )
+        for name, near in unknown_variables(os.environ).items()
+    ]
 
 
 def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
@@ -178,6 +199,17 @@ def _conclude(result: library.RunResult, settings: Settings) -> int:
         show.print_result(show.console(stderr=False), result)
     _tell(result.error)
     return result.exit_code
+
+
+@contextmanager
+def _told_as_json(command: str, *, wanted: bool) -> Iterator[None]:
+    """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
+    try:
+        yield
+    except (SheetError, StateError, LockedError):
+        if wanted:
+            _print_json(library.nothing_summary(command))
+        raise
 
 
 def _tell(error: BulkidError | None) -> None:
@@ -233,6 +265,11 @@ def _target(settings: Settings) -> library.Target:
 
 
 def _options(settings: Settings) -> library.RunOptions:
+    if settings.via == "groups":
+        raise UsageError(
+            f"{settings.source_of('via')}: this version sends one PUT per account only.",
+            hint="Leave it out, or give auto or accounts.",
+        )
     bound = settings.max_failures
     return library.RunOptions(
         sheet=_sheet_options(settings),

@@ -37,7 +37,7 @@ from bulkid.runs.options import (
     default_state_dir,
 )
 from bulkid.runs.progress import Progress, Snapshot
-from bulkid.runs.source import check
+from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.tasks import task_group
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "doctor",
     "find_resumable_run",
     "list_runs",
+    "nothing_summary",
     "plan",
     "report",
     "resume",

@@ -65,6 +65,7 @@ async def plan(
     options, context = options or RunOptions(), context or Context()
     base_of(target)
     context.hooks.stage("sheet")
+    started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
         sheet = stack.enter_context(await _in_thread(open_sheet, source, options.sheet, name=name))
@@ -76,8 +77,10 @@ async def plan(
         except BulkidError as error:
             faults = tuple(rows.faults)
             status, exit_code = reporting.verdict({}, error)
-            return PlanResult(None, offline_summary(rows, faults, status, command="plan"), faults, error, exit_code)
-    return _plan_result(rows, preview)
+            elapsed_s = context.clock.monotonic() - started
+            summary = offline_summary(rows, faults, status, command="plan", counters={"elapsed_s": elapsed_s})
+            return PlanResult(None, summary, faults, error, exit_code)
+    return _plan_result(rows, preview, context.clock.monotonic() - started)
 
 
 async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Journal, context: Context) -> Preview:
@@ -90,10 +93,15 @@ async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Jou
     return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
 
-def _plan_result(rows: Rows, preview: Preview) -> PlanResult:
+def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
     plan = preview.plan
     status = RunStatus.REFUSED if preview.faults else RunStatus.COMPLETED
-    counters = {"requests": preview.requests, "planned_puts": plan.planned_puts, "naive_puts": plan.naive_puts}
+    counters = {
+        "requests": preview.requests,
+        "planned_puts": plan.planned_puts,
+        "naive_puts": plan.naive_puts,
+        "elapsed_s": elapsed_s,
+    }
     summary = offline_summary(
         rows,
         preview.faults,
@@ -218,8 +226,9 @@ def report(
         UsageError: There is no such run, or the folder cannot be written.
         ReportError: Writing failed; the outcomes are safe in the journal.
     """
-    with open_journal(state_dir or default_state_dir()) as journal:
-        record = reporting.find(journal, text)
+    state_dir = state_dir or default_state_dir()
+    with open_journal(state_dir) as journal:
+        record = _as_it_is(state_dir, reporting.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
         summary = reporting.summarise(journal, record, folder)

@@ -1,13 +1,13 @@
 """Is the connection right? One question after the other, each with what to do when the answer is no."""
 
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
-from bulkid.errors import BulkidError
+from bulkid.errors import EXIT_CONNECTION, BulkidError
 from bulkid.identity import list_accounts, list_groups
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReplyKind, Request
@@ -23,10 +23,11 @@ class Finding:
     ok: bool | None
     detail: str
     hint: str = ""
+    exit_code: int = EXIT_CONNECTION  # what a command that meets this problem exits with
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON."""
-        return asdict(self)
+        return {"subject": self.subject, "ok": self.ok, "detail": self.detail, "hint": self.hint}
 
 
 async def doctor(target: Target, options: RunOptions | None = None, context: Context | None = None) -> list[Finding]:
@@ -46,10 +47,15 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
             await session.identify()
         except BulkidError as error:
             subjects = ("state directory", "address", "token")
-            findings.append(Finding(subjects[len(findings)], ok=False, detail=error.message, hint=error.hint))
+            subject = subjects[len(findings)]
+            findings.append(_problem(subject, error))
             return findings
         findings.extend(await _online(session))
     return findings
+
+
+def _problem(subject: str, error: BulkidError) -> Finding:
+    return Finding(subject, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
 
 
 def _state(journal: Journal, state_dir: Path) -> str:
@@ -82,7 +88,7 @@ async def _probe(session: Session, subject: str, claimed: bool | None, scope: st
     try:
         reply = (await session.engine.call(request)).reply
     except BulkidError as error:
-        return Finding(subject, ok=False, detail=error.message, hint=error.hint)
+        return _problem(subject, error)
     if reply.kind is ReplyKind.OK:
         total = reply.payload.get("totalCount") if isinstance(reply.payload, dict) else len(reply.payload)
         return Finding(subject, ok=True, detail=f"yes ({total})")

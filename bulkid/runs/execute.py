@@ -11,7 +11,7 @@ import anyio.to_thread
 import structlog
 
 from bulkid.engine import FailureLimit
-from bulkid.errors import BulkidError, InterruptedRunError, LockedError, TooManyFailuresError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, LockedError, StateError, TooManyFailuresError, UsageError
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
@@ -65,7 +65,7 @@ class Execution:
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
-            error = caught
+            error = self._interrupted(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -74,6 +74,16 @@ class Execution:
         with anyio.CancelScope(shield=True):
             result = await self._conclude(error)
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    def _interrupted(self, error: BulkidError) -> BulkidError:
+        """What a state database that fails in the middle comes to: the run ends early, and is resumable.
+
+        By itself a ``StateError`` means that nothing was sent, which is true only before there is a run.
+        """
+        if not isinstance(error, StateError):
+            return error
+        advice = "" if "resume" in error.hint else f" Go on with: bulkid resume {self.record.run_id}"
+        return InterruptedRunError(error.message, hint=error.hint + advice)
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
@@ -182,6 +192,12 @@ class Execution:
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
         self.faults = preview.faults
+        plan = preview.plan
+        self.counters |= {
+            "accounts": plan.wishes,
+            "planned_puts": plan.planned_puts,
+            "naive_puts": plan.naive_puts,
+        }
         known = {fault.row for fault in rows.faults}
         found = [fault for fault in preview.faults if fault.row not in known]
         if found:
@@ -199,8 +215,6 @@ class Execution:
         """Write every account of the plan to the journal before anything is sent."""
         now = self.context.clock.now()
         entries, changes = _entries(preview, now)
-        self.counters["planned_puts"] = preview.plan.planned_puts
-        self.counters["naive_puts"] = preview.plan.naive_puts
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)

@@ -53,7 +53,8 @@ def conclude(
         journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
     except StateError as failed:
         # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
-        notes.append(f"The run's end could not be journaled: {failed}")
+        if error is None or failed.message != error.message:
+            notes.append(f"The run's end could not be journaled: {failed}")
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")

@@ -1,5 +1,6 @@
 """From a file to wishes: reads the sheet chunk by chunk, into memory (check, plan) or through the journal (run)."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ def check(source: Source, options: SheetOptions | None = None, *, name: str | No
     Raises:
         SheetError: The sheet as a whole cannot be read.
     """
+    started = time.monotonic()
     with open_sheet(source, options or SheetOptions(), name=name) as sheet:
         rows = Rows(sheet.info)
         for chunk in sheet.chunks(CHUNK_ROWS):
@@ -59,7 +61,8 @@ def check(source: Source, options: SheetOptions | None = None, *, name: str | No
         info = sheet.info
     found = [*rows.faults, *offline_faults(rows.wishes, info.columns())]
     faults = tuple(sorted(found, key=lambda fault: fault.row))
-    summary = offline_summary(rows, faults, RunStatus.REFUSED if faults else RunStatus.COMPLETED)
+    status = RunStatus.REFUSED if faults else RunStatus.COMPLETED
+    summary = offline_summary(rows, faults, status, counters={"elapsed_s": time.monotonic() - started})
     return CheckResult(info, rows.count, rows.accounts, faults, summary)
 
 
@@ -86,6 +89,12 @@ def offline_summary(
         **build_summary(record, counts, rows.accounts if accounts is None else accounts, None, eta_s),
         "run_id": None,
     }
+
+
+def nothing_summary(command: str) -> dict[str, Any]:
+    """The summary of a command that ended before a single row could be read."""
+    record = RunRecord("", 0.0, RunStatus.REFUSED, command, "", "", "", "", 0)
+    return {**build_summary(record, {}, 0, None), "run_id": None}
 
 
 async def read_rows(sheet: Sheet, store: Callable[[list[SheetRow]], None] | None = None) -> Rows:

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from harness import Bulkid
+from harness import LONGEST_S, Bulkid
 
 from bulkid.sandbox import Sandbox, SandboxOptions
 
@@ -136,3 +137,17 @@ def connected_to(folder: Path, url: str, **env: str) -> Bulkid:
     """The command, connected to a server in the way that most are."""
     settings = {"BULKID_URL": url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET}
     return Bulkid(folder, {name: value for name, value in (settings | env).items() if value})
+
+
+def end_of(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for a command that was started, as if it had been called."""
+    out, err = process.communicate(timeout=LONGEST_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_for_puts(host: Hosted, count: int) -> None:
+    """Until so many PUTs have come in."""
+    deadline = time.monotonic() + LONGEST_S
+    while len(host.puts()) < count:
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.01)

@@ -17,14 +17,16 @@ from doors_kit import (
     assert_clear,
     assert_no_secret,
     connected_to,
+    end_of,
     errors_of,
     hosted,
     renames,
     sheet_of,
     statuses,
     summary_of,
+    wait_for_puts,
 )
-from harness import LONGEST_S, ORGANIZATION, ROOT, Bulkid
+from harness import ORGANIZATION, ROOT, Bulkid
 
 from bulkid import runs
 from bulkid.sandbox.tokens import TokenDesk
@@ -192,18 +194,6 @@ def over_tls(host: Hosted) -> Iterator[str]:
         host.portal.call(runner.cleanup)
 
 
-@dataclass
-class Tried:
-    """A run against a server that cannot be reached."""
-
-    bulkid: Bulkid
-    process: subprocess.Popen[str]
-
-    def end(self) -> subprocess.CompletedProcess[str]:
-        out, err = self.process.communicate(timeout=LONGEST_S)
-        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
-
-
 @pytest.fixture(scope="module")
 def unreachable(
     server: Hosted, tmp_path_factory: pytest.TempPathFactory
@@ -219,15 +209,15 @@ def unreachable(
             "unknown certificate": (stack.enter_context(over_tls(server)), {}),
             "refusing proxy": ("https://identity.example/identity", {"HTTPS_PROXY": proxy}),
         }
-        tried: dict[str, Tried] = {}
+        tried: dict[str, tuple[Bulkid, subprocess.Popen[str]]] = {}
         for name, (url, env) in attempts.items():
             folder = tmp_path_factory.mktemp("unreachable")
             renames(folder, 3, prefix=name)
             bulkid = connected_to(folder, url, **env)
-            tried[name] = Tried(bulkid, bulkid.start("run", "sheet.csv", "--yes", "--json"))
-        ends = {name: each.end() for name, each in tried.items()}
+            tried[name] = bulkid, bulkid.start("run", "sheet.csv", "--yes", "--json")
+        ends = {name: (bulkid, end_of(process)) for name, (bulkid, process) in tried.items()}
         away.start()
-        yield lambda name: (tried[name].bulkid, ends[name])
+        yield ends.__getitem__
 
 
 @contextmanager
@@ -283,14 +273,6 @@ def test_a_server_that_cannot_be_reached_is_one_message(
 # --- a server that goes away in the middle
 
 
-def wait_for_puts(host: Hosted, count: int) -> None:
-    """Until the server has carried out so many."""
-    deadline = time.monotonic() + LONGEST_S
-    while len(host.puts()) < count:
-        assert time.monotonic() < deadline, "the run does not get on"
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_a_server_that_comes_back_within_seconds_is_waited_for(tmp_path: Path) -> None:
     renames(tmp_path, 150)
@@ -301,7 +283,7 @@ def test_a_server_that_comes_back_within_seconds_is_waited_for(tmp_path: Path) -
         host.stop()
         time.sleep(1.5)
         host.start()
-        done = Tried(bulkid, process).end()
+        done = end_of(process)
         assert done.returncode == 0, done.stderr
         summary = summary_of(done)
         assert (summary["updated"], summary["failed"]) == (150, 0)
