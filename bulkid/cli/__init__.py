@@ -11,9 +11,17 @@ rows, plan and entries make millions of objects that stay, and hardly any cycle.
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
-    from bulkid.cli.app import app
-
     try:
+        from bulkid.cli.streams import never_fail
+
+        never_fail()
+        from bulkid.cli.app import app
+
         app(prog_name="bulkid", args=sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are still being imported; once a command runs, it stops in its own way
+        from bulkid.errors import EXIT_INTERRUPTED
+
+        sys.stderr.write("bulkid: stopped before anything was begun.\n")
+        sys.exit(EXIT_INTERRUPTED)
     finally:
-        gc.freeze()  # else the interpreter goes through all of it once more as it ends
+        gc.freeze()  # else the interpreter goes through all objects once more as it ends, which takes 0.2 s

@@ -1,12 +1,14 @@
 """The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
 
+import asyncio
+import os
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 from rich.console import Console
 
@@ -86,9 +88,32 @@ class Face(Hooks):
         if not self._ask or not preview.plan.changes:
             return True
         self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")
-        # A cancelled prompt leaves its thread behind, waiting for a line that nobody needs any more.
-        answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+        answer = await _line_from_stdin()
         return answer.strip().casefold() in {"y", "yes"}
+
+
+async def _line_from_stdin() -> str:
+    """Wait for a line that a person types; a cancellation ends the wait.
+
+    It leaves a thread behind that still waits for a line which nobody needs any more. So that the end of the process
+    waits neither for that thread (a worker thread of anyio's would be waited for) nor for the lock of ``sys.stdin``,
+    it is a daemon that reads the descriptor itself.
+    """
+    loop, answered = asyncio.get_running_loop(), anyio.Event()
+    descriptor, typed = sys.stdin.fileno(), bytearray()
+
+    def read() -> None:
+        # The end of the input, or a terminal that is gone, is an answer too: no.
+        with suppress(OSError):
+            while (more := os.read(descriptor, 1024)) and b"\n" not in more:
+                typed.extend(more)
+            typed.extend(more)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answered.set)
+
+    threading.Thread(target=read, name="prompt", daemon=True).start()
+    await answered.wait()
+    return typed.decode("utf-8", "replace")
 
 
 class _CurrentStderr:

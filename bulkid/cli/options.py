@@ -20,6 +20,7 @@ METAVARS = {
     "ignore_columns": "NAME",
     "encoding": "NAME",
     "delimiter": "CHARACTER",
+    "via": "auto|accounts|groups",
     "quota": "METHOD=COUNT/SECONDS",
     "rate": "N",
     "concurrency": "N",

@@ -203,6 +203,16 @@ class Settings:
     )
 
     # --- sending
+    via: Literal["auto", "accounts", "groups"] = field(
+        default="auto",
+        metadata=line(
+            values.choice("auto", "accounts", "groups"),
+            "sending",
+            "which requests carry the changes: the fewest, one per account, or one per group",
+            "auto, accounts or groups",
+            default_text="auto",
+        ),
+    )
     no_read: bool = field(
         default=False, metadata=switch("sending", "read nothing from the server: ids only, nothing compared")
     )

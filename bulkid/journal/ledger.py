@@ -4,15 +4,15 @@ Each exchange is one transaction that holds the write lock from its first moment
 cannot hand out one slot twice. Times are wall-clock: they must mean something to other processes and after a restart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from anyio import to_thread
-from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import Connection, Double, Update, and_, bindparam, delete, func, insert, null, select, update
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Lease, Stamp
 from bulkid.journal.bulk import Bulk
-from bulkid.journal.schema import slots
+from bulkid.journal.schema import runs, slots
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule
 
@@ -52,10 +52,13 @@ _PULL_HOLDS = (
 _OPEN = delete(slots).where(_LOG, slots.c.opens_at <= _NOW)
 _USED = select(func.count(), func.min(slots.c.opens_at)).where(_LOG)
 _RESERVE = insert(slots).returning(slots.c.slot)
+# What has been held for so long that it would have counted as answered before now is left to the expiry.
 _RECOVER = (
-    update(slots)
-    .values(held_until=_NOW, opens_at=_NOW + slots.c.seconds)
-    .where(slots.c.owner == bindparam("dead_owner"), _IN_FLIGHT)
+    update(slots).values(held_until=_NOW, opens_at=_NOW + slots.c.seconds).where(_IN_FLIGHT, slots.c.held_until > _NOW)
+)
+_RECOVER_OWNER = _RECOVER.where(slots.c.owner == bindparam("dead_owner"))
+_RECOVER_RUNS = _RECOVER.where(
+    slots.c.organization_id == bindparam("log_organization"), slots.c.owner.in_(select(runs.c.run_id))
 )
 
 
@@ -102,11 +105,21 @@ class JournalLedger:
         Returns:
             How many there were.
         """
-        return await to_thread.run_sync(self._recover, owner)
+        return await to_thread.run_sync(self._recover, _RECOVER_OWNER, {"dead_owner": owner})
 
-    def _recover(self, owner: str) -> int:
+    async def recover_runs(self) -> int:
+        """Recover every run of this organisation; to be called with its lock in hand, before anything is reserved.
+
+        Whoever holds the lock knows that no other run is alive. What is not a run (a plan, the doctor) may be.
+
+        Returns:
+            How many requests in flight there were.
+        """
+        return await to_thread.run_sync(self._recover, _RECOVER_RUNS, {"log_organization": self._organization})
+
+    def _recover(self, statement: Update, which: Mapping[str, object]) -> int:
         with self._database.write() as connection:
-            return connection.execute(_RECOVER, {"dead_owner": owner, "now": self._clock.now()}).rowcount
+            return connection.execute(statement, {**which, "now": self._clock.now()}).rowcount
 
     def _exchange(
         self, rule: QuotaRule, want: int, answered: Sequence[tuple[int, float]], unused: Sequence[int]

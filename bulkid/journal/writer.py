@@ -78,10 +78,12 @@ class OutcomeWriter:
         # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
         ours = isinstance(error, anyio.get_cancelled_exc_class())
         try:
-            return await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
+            ended = await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
         finally:
             if self._failure is not None:
                 raise self._failure  # also over a cancellation: that outcomes could not be written must be told
+        # The group says of its own cancellation that it is dealt with: no error of the body may be swallowed by that.
+        return ended if ours else None
 
     @property
     def failure(self) -> StateError | None:

@@ -1,6 +1,6 @@
 """Outcomes to files: csv, xlsx, jsonl, the retry sheet and the summary."""
 
-from bulkid.report.atomic import ReportError, prepare_folder
+from bulkid.report.atomic import ReportError, prepare_folder, remove_leftovers
 from bulkid.report.columns import COLUMNS
 from bulkid.report.summary import build_summary
 from bulkid.report.writer import ReportFiles, write_report
@@ -13,6 +13,7 @@ __all__ = [
     "build_summary",
     "defuse",
     "prepare_folder",
+    "remove_leftovers",
     "undefuse",
     "write_report",
 ]

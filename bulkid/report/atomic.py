@@ -55,6 +55,17 @@ class AtomicFile:
             self.temp.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files that a kill left behind; never raises.
+
+    To be called by whoever holds the run: a report that somebody else writes at this very moment would have to be
+    written again.
+    """
+    for temp in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            temp.unlink()
+
+
 def next_free(target: Path) -> Path:
     """The first of ``report-2.csv``, ``report-3.csv`` ... that does not exist."""
     numbered = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))

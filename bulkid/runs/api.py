@@ -15,7 +15,7 @@ import anyio.to_thread
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, UsageError
 from bulkid.journal import Journal, new_run_id, open_journal, organization_lock
 from bulkid.model import QuotaRule, RunRecord, RunStatus, Status
-from bulkid.report import build_summary, prepare_folder
+from bulkid.report import build_summary, prepare_folder, remove_leftovers
 from bulkid.runs import reporting
 from bulkid.runs.execute import Execution, owner_of
 from bulkid.runs.options import (
@@ -141,7 +141,7 @@ async def run(
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
         journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
-        stack.enter_context(_run_lock(context.state_dir, record))
+        _hold_run(stack, context.state_dir, record)
         await _in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(execution.fresh, sheet))
@@ -172,8 +172,11 @@ async def resume(
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
+        _hold_run(stack, context.state_dir, record)
+        # Now nobody else works on it; but somebody may have, until a moment ago.
+        remove_leftovers(folder)
+        record = await _in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
-        stack.enter_context(_run_lock(context.state_dir, record))
         execution = Execution(journal, record, target, options, context, folder, resumed=True)
         if record.phase == "planned":
             return await execution.perform(execution.from_entries)
@@ -181,6 +184,8 @@ async def resume(
             sheet = stack.enter_context(await _in_thread(_open_again, record, options))
             await _in_thread(journal.forget_rows, record.run_id)
             return await execution.perform(partial(execution.fresh, sheet))
+        # A kill may have left a plan half written; and what an earlier look at the directory found may be mended.
+        await _in_thread(journal.forget_plan, record.run_id)
         rows = await read_again(journal, record)
         return await execution.perform(partial(execution.from_rows, rows))
 
@@ -328,8 +333,22 @@ def _new_record(context: Context, sheet: Sheet, source: Source, url: str, option
 
 
 def _run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
-    """Held as long as a process works on a run: nobody resumes a run that is still alive."""
     return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
+
+
+def _hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord) -> None:
+    """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
+
+    Raises:
+        LockedError: Another process works on it.
+    """
+    try:
+        stack.enter_context(_run_lock(state_dir, replace(record, host=platform.node(), pid=os.getpid())))
+    except LockedError:
+        raise LockedError(
+            f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
+            hint="Wait until it has ended, or stop it (Ctrl+C in its window); then it can be resumed.",
+        ) from None
 
 
 def _user() -> str:
@@ -346,7 +365,9 @@ def _same_target(record: RunRecord, target: Target) -> Target:
     """
     if record.phase != "planned":
         return replace(target, url=target.url or record.base_url)
-    if target.url and base_of(target).url != record.base_url:
+    # The embedded sandbox ended with the run, and another one has taken its place, at another address.
+    in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
+    if target.url and base_of(target).url != record.base_url and not in_sandbox:
         raise UsageError(
             f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",
             hint="Set BULKID_URL (or the profile) to the run's own address.",
@@ -358,7 +379,7 @@ def _same_target(record: RunRecord, target: Target) -> Target:
             f"{organization_id}.",
             hint="Set BULKID_ORGANIZATION_ID (or the profile) to the run's own, or leave it empty.",
         )
-    return replace(target, url=record.base_url, organization_id=organization_id)
+    return replace(target, url=target.url if in_sandbox else record.base_url, organization_id=organization_id)
 
 
 def _open_again(record: RunRecord, options: RunOptions) -> Sheet:

@@ -11,7 +11,15 @@ import anyio.to_thread
 import structlog
 
 from bulkid.engine import FailureLimit
-from bulkid.errors import BulkidError, InterruptedRunError, LockedError, StateError, TooManyFailuresError, UsageError
+from bulkid.errors import (
+    BulkidError,
+    ConnectionFailedError,
+    InterruptedRunError,
+    LockedError,
+    StateError,
+    TooManyFailuresError,
+    UsageError,
+)
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
@@ -29,9 +37,6 @@ from bulkid.sheet import Sheet
 
 COUNTERS_EVERY_S = 2.0
 """How often the figures of a run under way are journaled, for those who look at it from outside."""
-
-RECENT_RUNS = 50
-"""How far back to look for runs that a kill ended: an older one can hold nothing of any quota window."""
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Execution:
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
-            error = self._interrupted(caught)
+            error = self._with_advice(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -75,15 +80,16 @@ class Execution:
             result = await self._conclude(error)
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
-    def _interrupted(self, error: BulkidError) -> BulkidError:
-        """What a state database that fails in the middle comes to: the run ends early, and is resumable.
+    def _with_advice(self, error: BulkidError) -> BulkidError:
+        """Say how to go on where the run can be resumed.
 
-        By itself a ``StateError`` means that nothing was sent, which is true only before there is a run.
+        A state database that fails in the middle is such a case: by itself a ``StateError`` means that nothing was
+        sent, which is true only before there is a run.
         """
-        if not isinstance(error, StateError):
+        if not isinstance(error, InterruptedRunError | StateError):
             return error
-        advice = "" if "resume" in error.hint else f" Go on with: bulkid resume {self.record.run_id}"
-        return InterruptedRunError(error.message, hint=error.hint + advice)
+        advice = "" if "resume" in error.hint else f"Go on with: bulkid resume {self.record.run_id}"
+        return InterruptedRunError(error.message, hint=f"{error.hint} {advice}".strip())
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
@@ -155,10 +161,12 @@ class Execution:
 
     async def from_entries(self) -> None:
         """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
+        entries = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        if not entries:
+            return  # only the report was missing: nobody needs to be asked for that
 
         async def work(session: Session) -> None:
             self.context.hooks.stage("directory")
-            entries = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
             async with until_stopped(self.context.stop):
                 directory = await self._directory_for(session, entries)
             settled, changes = _compare(entries, directory, self.context.clock.now())
@@ -176,18 +184,8 @@ class Execution:
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
             with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
-                await session.recover(await anyio.to_thread.run_sync(self._dead_runs))
+                await session.recover()
                 await work(session)
-
-    def _dead_runs(self) -> list[str]:
-        """Runs on this organisation that a kill ended, this one's earlier sitting included.
-
-        Whoever holds the organisation's lock knows that no other run on it is alive.
-        """
-        organization_id = self.session.organization_id.casefold() if self.session else ""
-        running = (record for record in self.journal.list_runs(RECENT_RUNS) if record.status is RunStatus.RUNNING)
-        dead = [record.run_id for record in running if record.organization_id.casefold() == organization_id]
-        return [*dead, self.record.run_id]
 
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
@@ -225,7 +223,7 @@ class Execution:
         return changes
 
     async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
-        if not (self.options.read and entries):
+        if not self.options.read:
             return Directory(session.organization_id, None, None)
         ids = tuple(entry.wish.account_id for entry in entries)
         # Only an exact list of groups needs to know which of them is Everyone.
@@ -281,13 +279,17 @@ class Execution:
         if sending.too_many:
             await sending.verify()
             return
-        if self.context.stop.requested and sending.unfinished:
-            raise InterruptedRunError(
-                f"Stopped by {self.context.stop.reason}.", hint=f"Go on with: bulkid resume {self.record.run_id}"
-            )
+        if not sending.unfinished:  # also when a signal came with the last answer: there is nothing to stop
+            return
+        if self.context.stop.requested:
+            raise InterruptedRunError(f"Stopped by {self.context.stop.reason}.")
+        async with until_stopped(self.context.stop):
+            await sending.verify()
         if sending.doubts:
-            async with until_stopped(self.context.stop):
-                await sending.verify()
+            raise ConnectionFailedError(
+                f"{len(sending.doubts)} accounts got no clear answer, and cannot be read back (blind): pending.",
+                hint=f"To send them again is safe: bulkid resume {self.record.run_id}",
+            )
 
     async def _keep_figures(self) -> None:
         while True:

@@ -44,17 +44,14 @@ def conclude(
     faults: Sequence[Fault],
     now: float,
 ) -> RunResult:
-    """Settle a run's status in the journal and write its report. Never raises for a full disk or a broken folder."""
+    """Write a run's report and settle its status in the journal. Never raises for a full disk or a broken folder.
+
+    The status comes last: a run that is killed while it writes its report is still one that ``resume`` finishes.
+    """
     notes: list[str] = []
     counts = journal.counts(run_id)
     status, exit_code = verdict(counts, error)
     message = str(error) if error is not None else ""
-    try:
-        journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
-    except StateError as failed:
-        # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
-        if error is None or failed.message != error.message:
-            notes.append(f"The run's end could not be journaled: {failed}")
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
@@ -68,6 +65,12 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
+    try:
+        journal.update_run(run_id, status=status, message=message, counters=dict(counters), finished_at=now)
+    except StateError as failed:
+        # The outcomes are what matters, and they are committed one group at a time; only the closing line is missing.
+        if error is None or failed.message != error.message:
+            notes.append(f"The run's end could not be journaled: {failed}")
     log.info("run.finished", status=status.value, exit_code=exit_code)
     return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
 

@@ -1,6 +1,6 @@
 """A connection that a run works over: token, client, quota ledger and engine, opened together and closed together."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -110,10 +110,9 @@ class Session:
             )
         )
 
-    async def recover(self, dead: Iterable[str]) -> None:
-        """Free what runs held of the quota that are known to be dead: the caller holds the organisation's lock."""
-        for owner in dead:
-            await self.ledger.recover(owner)
+    async def recover(self) -> None:
+        """Free what earlier runs held of the quota when they died: whoever calls holds the organisation's lock."""
+        await self.ledger.recover_runs()
 
     async def used(self, rule: QuotaRule) -> int:
         """How much of a rule's window is used at present, by all runs on this state directory together."""

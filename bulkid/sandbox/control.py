@@ -24,7 +24,8 @@ async def serve(sandbox: Sandbox, request: web.Request) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
     ``GET state`` (optionally ``?account=ID``), ``GET log`` (optionally ``?since=N``), ``POST faults`` and
-    ``POST limits`` (text as the command line takes it; faults also as a JSON object), ``POST account/{id}``.
+    ``POST limits`` (text as the command line takes it; faults also as a JSON object), ``POST account/{id}``,
+    ``POST secret`` (a JSON object with ``client_secret``: takes back all tokens, too).
     """
     if not _local(request.remote):
         return _json({"error": "Only callers on this machine are heard."}, _FORBIDDEN)
@@ -48,6 +49,8 @@ async def _answer(sandbox: Sandbox, request: web.Request) -> dict[str, Any]:
             sandbox.set_faults(faults_from(_object(body)) if body.startswith(b"{") else parse_faults(body.decode()))
         case "POST", "limits":
             sandbox.set_limits(parse_limits(body.decode()))
+        case "POST", "secret":
+            sandbox.change_secret(str(_object(body)["client_secret"]))
         case "POST", "account":
             return _change(sandbox, rest, _object(body))
         case _:

@@ -197,6 +197,10 @@ class Sandbox:
         """Take back every token, static ones included."""
         self._desk.revoke_all()
 
+    def change_secret(self, secret: str) -> None:
+        """Take back every token, static ones included, and ask for another client secret from now on."""
+        self._desk.change_secret(secret)
+
     # --- one request
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:

@@ -33,6 +33,7 @@ class TokenDesk:
         self._options = options
         self._now = now
         self._monotonic = monotonic
+        self._secret = options.client_secret
         self._key = os.urandom(32)
         self._numbers = count(1)
         self._grants = {token: _Grant(options.granted_scopes, float("inf")) for token in options.static_tokens}
@@ -46,7 +47,7 @@ class TokenDesk:
         options = self._options
         if form.get("grant_type") != "client_credentials":
             raise RefusalError(oauth("unsupported_grant_type" if form.get("grant_type") else "invalid_request"))
-        if form.get("client_id") != options.client_id or form.get("client_secret") != options.client_secret:
+        if form.get("client_id") != options.client_id or form.get("client_secret") != self._secret:
             raise RefusalError(oauth("invalid_client"))
         scopes = tuple(dict.fromkeys(form.get("scope", "").split())) or options.granted_scopes
         for scope in scopes:
@@ -83,6 +84,11 @@ class TokenDesk:
     def revoke_all(self) -> None:
         """Take back every token, static ones included."""
         self._grants.clear()
+
+    def change_secret(self, secret: str) -> None:
+        """Take back every token, and ask for another secret from now on."""
+        self._secret = secret
+        self.revoke_all()
 
     def _may_have(self, scope: str) -> bool:
         """Granting PM.Group means PM.Group.Read and PM.Group.Write too: the portal ticks all three."""

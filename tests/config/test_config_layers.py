@@ -43,6 +43,7 @@ SAMPLES: dict[str, str] = {
     "encoding": "cp1252",
     "delimiter": "tab",
     "skip_invalid": "on",
+    "via": "groups",
     "no_read": "1",
     "quota": "PUT=20/5",
     "rate": "2.5",
@@ -118,7 +119,7 @@ def test_no_two_settings_share_a_name() -> None:
 def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
-        "--skip-invalid --no-read --quota --rate --concurrency --max-attempts --timeout --max-failures --first "
+        "--skip-invalid --via --no-read --quota --rate --concurrency --max-attempts --timeout --max-failures --first "
         "--report-dir --format --json --yes --quiet -v --log-format --state-dir"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
@@ -154,7 +155,7 @@ def test_without_anything_given_every_setting_is_its_default(place: Place) -> No
         assert loaded.source_of(line.name) == "default"
         assert not loaded.is_given(line.name)
     assert loaded.report_dir == place.cwd / "reports"
-    assert (loaded.concurrency, loaded.max_attempts, loaded.timeout) == (16, 5, 30.0)
+    assert (loaded.concurrency, loaded.max_attempts, loaded.timeout, loaded.via) == (16, 5, 30.0, "auto")
     assert loaded.quota is None
     assert loaded.state_dir.name == "bulkid"
 

@@ -13,7 +13,7 @@ from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, open_journal
 from bulkid.model import QuotaRule
 from tests.fake_clock import FakeClock, run
-from tests.journal.journal_kit import allow_pages, finish, start_python
+from tests.journal.journal_kit import allow_pages, finish, record, start_python
 from tests.ledger_scenarios import SCENARIOS, Scenario
 
 PUT3 = QuotaRule("PUT", 3, 10.0)
@@ -68,6 +68,35 @@ async def test_requests_of_a_dead_run_count_as_answered_when_it_is_recovered(jou
     clock.advance(6)
     lease = await alive.exchange(PUT3, 0, [], [])
     assert (lease.used, lease.opens_in) == (1, None)  # only the living one's request is in flight
+
+
+async def test_whoever_holds_the_lock_recovers_every_run_of_the_organisation_but_no_plan(journal: Journal) -> None:
+    clock = FakeClock()
+    journal.create_run(record("dead"))
+    dead, plan, other = (
+        JournalLedger(journal, org, owner, clock) for org, owner in (("org", "dead"), ("org", "plan-7"), ("o2", "dead"))
+    )
+    for ledger in (dead, plan, other):
+        await ledger.exchange(PUT3, 1, [], [])
+    alive = JournalLedger(journal, "ORG", "alive", clock)
+    assert await alive.recover_runs() == 1
+    lease = await alive.exchange(PUT3, 0, [], [])
+    assert (lease.used, lease.opens_in) == (2, pytest.approx(10))
+    clock.advance(10)
+    assert (await alive.exchange(PUT3, 0, [], [])).used == 1  # what the plan sent is still in flight
+    assert (await other.exchange(PUT3, 0, [], [])).opens_in is None
+
+
+async def test_what_died_long_ago_takes_nothing_of_the_quota_any_more(journal: Journal) -> None:
+    clock = FakeClock()
+    journal.create_run(record("dead"))
+    await JournalLedger(journal, "org", "dead", clock, hold_s=120.0).exchange(PUT3, 3, [], [])
+    clock.advance(125)
+    alive = JournalLedger(journal, "org", "alive", clock)
+    assert await alive.recover_runs() == 0
+    assert (await alive.exchange(PUT3, 0, [], [])).opens_in == pytest.approx(5)  # held for 120 s, then a window
+    clock.advance(5)
+    assert len((await alive.exchange(PUT3, 3, [], [])).slots) == 3
 
 
 async def test_an_answer_to_a_recovered_request_still_counts(journal: Journal) -> None:

@@ -174,6 +174,25 @@ async def test_an_error_of_the_run_leaves_as_it_is_and_loses_nothing(journal: Jo
     assert updated(journal) == 1
 
 
+@pytest.mark.parametrize("added", [0, 1])
+@pytest.mark.parametrize("pauses", range(4))
+async def test_an_error_leaves_at_whatever_moment(journal: Journal, added: int, pauses: int) -> None:
+    """Whether the writer has nothing to do, waits for more, or has just begun."""
+    begin(journal, 10)
+
+    async def run() -> None:
+        async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
+            for number in range(added):
+                writer.add(number, UPDATED)
+            for _ in range(pauses):
+                await anyio.lowlevel.checkpoint()
+            raise ValueError("the run's own")
+
+    with pytest.raises(ValueError, match="the run's own"):
+        await run()
+    assert updated(journal) == added
+
+
 async def test_a_closed_writer_takes_nothing(journal: Journal) -> None:
     begin(journal, 2)
     async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:

@@ -101,3 +101,12 @@ def test_only_this_machine_is_heard(remote: str | None, heard: bool) -> None:
 async def test_another_machine_is_turned_away(talk: Talk) -> None:
     request = make_mocked_request("GET", "/_sandbox/state").clone(remote="192.168.1.4")
     assert (await serve(talk.sandbox, request)).status == 403
+
+
+async def test_the_secret_can_be_changed_and_then_no_token_is_taken_any_more(talk: Talk) -> None:
+    changed = await talk.ask("POST", f"{talk.origin}/_sandbox/secret", token=None, json={"client_secret": "another"})
+    assert changed.status == 200
+    assert (await talk.get(f"api/Group/{ORG}")).status == 401
+    for secret, status in (("sandbox-secret", 400), ("another", 200)):
+        form = {"grant_type": "client_credentials", "client_id": "sandbox", "client_secret": secret}
+        assert (await talk.ask("POST", "connect/token", token=None, data=form)).status == status

@@ -1,0 +1,151 @@
+"""Every fault of the sandbox together: each row ends with the status that the server's own state confirms."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from harness import Server
+from lives import World, bulkid_for, check_report
+
+from bulkid import runs
+from bulkid.sandbox import FAULT_KINDS
+
+ROWS = 300
+NO_GROUP = "00000000-0000-4000-8000-000000000000"
+TIMES = 10.0
+
+
+class Hurried:
+    """The machine's clock, but time passes ten times as fast: the waits are real, and short."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, as they are."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Ten times the seconds that really passed."""
+        return time.monotonic() * TIMES
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait a tenth."""
+        await anyio.sleep(seconds / TIMES)
+
+
+class Intruder(runs.Hooks):
+    """Somebody who interferes in the moment when the sending begins."""
+
+    def __init__(self, interfere: Callable[[], object]) -> None:
+        self._interfere = interfere
+
+    def stage(self, name: str) -> None:
+        """Interfere once the directory has been read."""
+        if name == "send":
+            self._interfere()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a row of the test's sheet asks for."""
+
+    name: str
+    add: str
+    remove: str
+
+    def holds(self, account: Mapping[str, Any] | None) -> bool:
+        """Whether the server's account is so."""
+        if account is None:
+            return False
+        groups = account["groupIds"]
+        return account["displayName"] == self.name and self.add in groups and self.remove not in groups
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("--accounts", str(ROWS + 50), "--quota", "none")) as started:
+        yield started
+
+
+def target_of(server: Server) -> runs.Target:
+    return runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
+
+
+def write_sheet(world: World) -> dict[str, Wanted]:
+    """Every account gets another name, another group in, another group out."""
+    groups = [group["id"] for group in world.server.get("state")["groups"] if group["type"] == "custom"]
+    wanted = {
+        account["id"]: Wanted(f"Fault {number}", groups[number % 7], groups[7 + number % 5])
+        for number, account in enumerate(world.accounts)
+    }
+    lines = [f"{account_id},{it.name},{it.add},{it.remove}\n" for account_id, it in wanted.items()]
+    header = "id,display_name,groups_to_add,groups_to_remove\n"
+    (world.bulkid.folder / "faults.csv").write_text(header + "".join(lines), encoding="utf-8")
+    return wanted
+
+
+def compare(world: World, wanted: Mapping[str, Wanted], run_id: str) -> Counter[str]:
+    """Hold every status against the server's own state; returns how many rows there are of each."""
+    state = {account["id"]: account for account in world.server.get("state")["accounts"]}
+    counts = check_report(world.bulkid, run_id, len(wanted))
+    for line in world.bulkid.report(run_id):
+        account_id = line["robot_account_id"]
+        done = wanted[account_id].holds(state.get(account_id))
+        if line["status"] != "pending":
+            assert (line["status"] == "updated") == done, line
+        if line["status"] == "failed":
+            assert line["error"], line
+    return counts
+
+
+def apply(world: World, *, read: bool, seed: int) -> runs.RunResult:
+    """Run the sheet as a library caller does who cannot wait."""
+    context = runs.Context(
+        state_dir=world.bulkid.folder / "state",
+        clock=Hurried(),
+        hooks=Intruder(lambda: world.server.post(f"account/{world.accounts[seed]['id']}", {"delete": True})),
+    )
+    options = runs.RunOptions(read=read, retry_base_s=0.1, report_dir=world.bulkid.folder / "reports", timeout_s=60)
+    sheet = world.bulkid.folder / "faults.csv"
+    return anyio.run(runs.run, sheet, target_of(world.server), options, context)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", [True, False], ids=["read", "blind"])
+@pytest.mark.parametrize("total", [0.2, 0.88])
+def test_every_fault_together(total: float, server: Server, tmp_path: Path, *, read: bool) -> None:
+    world = World(server, bulkid_for(server, tmp_path), ROWS)
+    wanted = write_sheet(world)
+    each = round(total / len(FAULT_KINDS), 4)
+    server.post("faults", {**dict.fromkeys(FAULT_KINDS, each), "token_error": 0.2, "slow_s": 0.02, "retry_after_s": 1})
+    result = apply(world, read=read, seed=17)
+    run_id = result.run.run_id
+    counts = compare(world, wanted, run_id)
+    struck = server.get("state")["faults"]
+    assert set(struck) == {*FAULT_KINDS, "token_error"}
+    assert result.exit_code in ({1} if total < 0.5 and read else {1, 3}), result.error
+    assert (result.exit_code == 3) == bool(counts["pending"])
+    if read and total < 0.5:
+        assert counts == {"updated": ROWS - 1, "failed": 1}  # the one that was taken away meanwhile
+
+    server.post("faults", {})
+    if counts["pending"]:
+        since = server.get("log?since=999999999")["total"]
+        settled = {line["robot_account_id"] for line in world.bulkid.report(run_id) if line["status"] != "pending"}
+        context = runs.Context(state_dir=tmp_path / "state")
+        resumed = anyio.run(runs.resume, run_id, target_of(server), context)
+        assert resumed.exit_code == 1, resumed.error
+        assert not settled & set(world.puts(since))
+        counts = compare(world, wanted, run_id)
+    assert not counts["pending"]
+    gone = next(line for line in world.bulkid.report(run_id) if line["robot_account_id"] == world.accounts[17]["id"])
+    assert gone["status"] == "failed"
+    summary = json.loads((world.bulkid.run_folder(run_id) / "summary.json").read_text(encoding="utf-8"))
+    # One row is one request that settles it; all others were tries again, each counted.
+    assert summary["requests"]["PUT"] >= ROWS
+    assert summary["throttled"] > 0
+    assert summary["retries"] >= summary["throttled"]

@@ -1,0 +1,113 @@
+"""Tokens that end, are taken back, or are refused for good while a run is under way."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from harness import LONGEST_S, Bulkid, Server
+from lives import Life, World, check_report, no_traceback
+
+CONNECTED = Callable[..., Bulkid]
+LIFETIME_S = 2.0
+REFRESH_S = 0.9 * LIFETIME_S
+"""A token is fetched anew when a tenth of its life is left."""
+
+
+@pytest.mark.slow
+def test_tokens_that_live_two_seconds(connected: CONNECTED) -> None:
+    """Twenty seconds of a request every half second: half of them read the directory, half change it."""
+    with Server(("--accounts", "20000", "--quota", "none", "--token-lifetime", f"{LIFETIME_S:g}")) as server:
+        world = World(server, connected(server), 20_000)
+        world.accounts = world.accounts[::1000]
+        wanted = world.sheet("short")
+        ended = world.bulkid("run", "short.csv", "--yes", "--json", "--rate", "2")
+        assert ended.returncode == 0, ended.stderr
+        summary = json.loads(ended.stdout)
+        assert wanted.items() <= world.names().items()
+        assert check_report(world.bulkid, summary["run_id"], 20) == {"updated": 20}
+        requests = summary["requests"]
+        assert requests["GET"] >= 20
+        assert requests["PUT"] == 20
+        # About one token per lifetime; each request that was refused for an old one cost one try more.
+        assert summary["elapsed_s"] >= 18
+        lifetimes = summary["elapsed_s"] / REFRESH_S
+        assert lifetimes / 2 <= requests["POST"] <= lifetimes + 2
+        assert {line["attempts"] for line in world.bulkid.report(summary["run_id"])} == {"1"}
+
+
+@pytest.mark.slow
+def test_tokens_that_are_taken_back_all_the_time(connected: CONNECTED) -> None:
+    with Server(("--accounts", "300", "--quota", "none", "--token-lifetime", f"{LIFETIME_S:g}")) as server:
+        world = World(server, connected(server), 300)
+        wanted = world.sheet("taken")
+        server.post("faults", {"expired": 0.1, "token_error": 0.2})
+        ended = world.bulkid("run", "taken.csv", "--yes", "--json")
+        assert ended.returncode == 0, ended.stderr
+        summary = json.loads(ended.stdout)
+        assert wanted.items() <= world.names().items()
+        assert check_report(world.bulkid, summary["run_id"], 300) == {"updated": 300}
+        by_status = Counter(entry["status"] for entry in world.log("PUT"))
+        assert by_status[200] == 300
+        assert by_status[401] > 20
+        # One new token serves all who were refused with the old one.
+        assert summary["requests"]["POST"] < by_status[401]
+
+
+@pytest.mark.slow
+def test_the_secret_is_changed_meanwhile(connected: CONNECTED) -> None:
+    """One clear message, and not a failed row: with the new secret the run goes on."""
+    with Server(("--accounts", "200", "--quota", "none", "--latency", "0.1")) as server:
+        world = World(server, connected(server), 200)
+        wanted = world.sheet("rotated")
+        with Life(world.bulkid, "run", "rotated.csv", "--yes", "--concurrency", "8") as life:
+            patience = time.monotonic() + LONGEST_S
+            while len(world.log("PUT")) < 30:
+                assert time.monotonic() < patience
+                time.sleep(0.02)
+            server.post("secret", {"client_secret": "another"})
+            assert life.end() == 3, life.said
+        no_traceback(life.said)
+        assert "BULKID_CLIENT_SECRET" in life.said
+        assert life.said.count("bulkid: ") == 1
+        run_id = next((world.bulkid.folder / "reports").iterdir()).name
+        counts = check_report(world.bulkid, run_id, 200)
+        assert set(counts) == {"updated", "pending"}
+        done = {entry["account"] for entry in world.log("PUT") if entry["status"] == 200}
+        assert counts["updated"] == len(done)
+
+        refused = world.bulkid("resume", "--json")  # with the old one still
+        assert refused.returncode == 3, refused.stderr
+        assert check_report(world.bulkid, run_id, 200) == counts
+
+        resumed = connected(server, BULKID_CLIENT_SECRET="another")("resume")
+        assert resumed.returncode == 0, resumed.stderr
+        assert wanted.items() <= world.names().items()
+        assert check_report(world.bulkid, run_id, 200) == {"updated": 200}
+        assert Counter(entry["status"] for entry in world.log("PUT"))[200] == 200
+
+
+@pytest.mark.slow
+def test_a_given_token_is_taken_back_meanwhile(connected: CONNECTED) -> None:
+    """It cannot be renewed here: the run stops, and goes on with another."""
+    with Server(("--accounts", "200", "--quota", "none", "--token", "first", "--latency", "0.1")) as server:
+        env = {"BULKID_CLIENT_ID": "", "BULKID_CLIENT_SECRET": "", "BULKID_ACCESS_TOKEN": "first"}
+        bulkid = connected(server, **env, BULKID_ORGANIZATION_ID="3fa85f64-5717-4562-b3fc-2c963f66afa6")
+        world = World(server, bulkid, 200)
+        wanted = world.sheet("static")
+        with Life(world.bulkid, "run", "static.csv", "--yes", "--concurrency", "8") as life:
+            patience = time.monotonic() + LONGEST_S
+            while len(world.log("PUT")) < 30:
+                assert time.monotonic() < patience
+                time.sleep(0.02)
+            server.post("secret", {"client_secret": "another"})
+            assert life.end() == 3, life.said
+        no_traceback(life.said)
+        assert "BULKID_ACCESS_TOKEN" in life.said
+        run_id = next((world.bulkid.folder / "reports").iterdir()).name
+        assert set(check_report(world.bulkid, run_id, 200)) == {"updated", "pending"}
+        resumed = connected(server, BULKID_CLIENT_SECRET="another")("resume")
+        assert resumed.returncode == 0, resumed.stderr
+        assert wanted.items() <= world.names().items()
+        assert check_report(world.bulkid, run_id, 200) == {"updated": 200}
