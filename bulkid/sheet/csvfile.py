@@ -25,22 +25,29 @@ _OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 Record = tuple[str, ...]
 
 
-class _Prefixed(io.TextIOBase):
-    """A text that starts with one more line.
+class _Framed(io.TextIOBase):
+    """A text with one more line in front, and a line end behind where that is missing.
 
     The tokeniser takes its columns from the first record alone, and does not check that one (it shifts or cuts it);
-    with a first record of our own, every record of the sheet is checked.
+    with a first record of our own, every record of the sheet is checked. It also gives up ("Buffer overflow caught") on
+    some texts of old Mac line ends that do not end in one.
     """
 
     def __init__(self, prefix: str, text: io.TextIOWrapper) -> None:
         self._prefix = prefix
         self._text = text
+        self._ended = True
 
     def read(self, size: int | None = -1, /) -> str:
         if self._prefix:
             prefix, self._prefix = self._prefix, ""
             return prefix
-        return self._text.read(size)
+        text = self._text.read(size)
+        if not text and not self._ended:
+            text = "\n"
+        if text:
+            self._ended = text.endswith("\n")
+        return text
 
 
 def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:
@@ -105,7 +112,7 @@ def _read(
     position = -1  # the line of our own
     try:
         reader = pd.read_csv(
-            _Prefixed(form.delimiter * (width - 1) + "\n" if width > 1 else '""\n', text),
+            _Framed(form.delimiter * (width - 1) + "\n" if width > 1 else '""\n', text),
             sep=form.delimiter,
             header=None,
             names=range(width),

@@ -143,10 +143,11 @@ def _xls_cell(row: int, column: int, cell: Cell) -> bytes:
     return b"" if cell is None else _biff(0x0203, place + struct.pack("<d", cell))
 
 
-def xls(sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False) -> bytes:
+def xls(sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False, inside: bytes = b"") -> bytes:
     """Return a BIFF8 workbook; without ``pad`` it is short enough to live in the small sectors."""
     bodies = [
         _bof(0x0010)
+        + inside
         + b"".join(_xls_cell(row, column, cell) for row, cells in enumerate(rows) for column, cell in enumerate(cells))
         + _biff(0x000A)
         for rows in sheets.values()
@@ -159,6 +160,16 @@ def xls(sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False) -> b
         offset += len(body)
     book = head + _biff(0x000A) + b"".join(bodies)
     return compound(book + bytes(max(0, 4096 - len(book)) if pad else 0))
+
+
+CHART = _bof(0x0020) + _xls_cell(1, 0, Error("#N/A")) + _biff(0x000A)
+"""A chart inside a worksheet, with a cell of its own that shows an error."""
+
+
+def many_numbers(row: int, first: int, count: int) -> bytes:
+    """Return the record for several numbers side by side (MULRK)."""
+    numbers = b"".join(struct.pack("<HI", 0, (number << 2) | 2) for number in range(count))
+    return _biff(0x00BD, struct.pack("<HH", row, first) + numbers + struct.pack("<H", first + count - 1))
 
 
 def _entry(name: str, kind: int, start: int, size: int, child: int = 0xFFFFFFFF) -> bytes:

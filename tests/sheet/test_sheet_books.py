@@ -2,8 +2,8 @@
 
 import datetime as dt
 import io
+import os
 import struct
-import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +20,10 @@ from sheet_books import Error
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet import prescan as prescan_module
 from bulkid.sheet import workbook as workbook_module
-from bulkid.sheet.prescan import column_index
-from bulkid.sheet.prescan_binary import workbook_stream
+from bulkid.sheet.prescan import column_index, scan_xlsx
+from bulkid.sheet.prescan_binary import scan_xls, workbook_stream
 from bulkid.sheet.workbook import cell_text
 
 
@@ -149,6 +150,11 @@ def test_the_error_cells_of_another_sheet_do_not_matter() -> None:
     assert not read(ods(ods_row("name") + ods_row("r")), "s.ods", sheet="S")[1][0].faults
 
 
+def test_the_cells_of_a_chart_inside_a_worksheet_are_not_its_own() -> None:
+    _, rows = read(sheet_books.xls({"S": [["name"], ["r"], ["s"]]}, inside=sheet_books.CHART), "s.xls")
+    assert [(row.cells, row.faults) for row in rows] == [(("r",), ()), (("s",), ())]
+
+
 def test_errors_stand_where_they_are_when_rows_and_columns_before_them_are_blank() -> None:
     content = written([None, None, "name", "groups"], [], [None, None, "r", Error("#N/A")], start=3)
     _, rows = read(content, "s.xlsx")
@@ -193,6 +199,14 @@ def test_cells_without_positions_count_on() -> None:
     content = sheet_books.xlsx({"S": row.format("name", "str", "groups") + row.format("r", "e", "#N/A")})
     _, rows = read(content, "s.xlsx")
     assert [(each.row, [fault.column for fault in each.faults]) for each in rows] == [(2, ["groups"])]
+
+
+def test_a_telltale_is_seen_where_two_blocks_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prescan_module, "_BLOCK", 300)
+    cells = '<row r="1"><c r="A1" t="str"><v>name</v></c></row><row r="2"><c r="A2" t="e"><v>#N/A</v></c></row>'
+    for padding in range(0, 300, 4):  # the telltale has five characters
+        content = sheet_books.xlsx({"S": f"<!--{'x' * padding}-->{cells}"})
+        assert scan_xlsx(io.BytesIO(content), "S").errors == {2: {0: "#N/A"}}, padding
 
 
 @pytest.mark.parametrize("prefix", ["", "x:"])
@@ -341,11 +355,24 @@ def test_a_stray_cell_far_out_in_xlsb_is_refused_too() -> None:
     content = sheet_books.xlsb([["name"]])
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    far = struct.pack("<BBIIHBBI", 0, 16, 1_048_575, 0, 300, 0, 0, 0) + struct.pack("<BBIId", 5, 16, 16_383, 0, 1.0)
+    far = b"".join(
+        struct.pack("<BBIIHBBI", 0, 16, row, 0, 300, 0, 0, 0) + struct.pack("<BBIId", 5, 16, column, 0, 1.0)
+        for row, column in ((1_048_574, 16_383), (1_048_575, 0))
+    )
     body = parts["xl/worksheets/sheet1.bin"]
     end = body.rindex(b"\x92\x01\x00")
     parts["xl/worksheets/sheet1.bin"] = body[:end] + far + body[end:]
     assert "stray cell" in refused(sheet_books.archive(parts), "s.xlsb")
+
+
+@pytest.mark.parametrize("record", [b"\x00\x04\0\0\0\0", b"\x02\x00", b"\x05\x07" + bytes(7)])
+def test_a_record_too_short_for_its_place_is_refused(record: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(sheet_books.xlsb([["name"], ["r"]]))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    body = parts["xl/worksheets/sheet1.bin"]
+    end = body.rindex(b"\x92\x01\x00")
+    parts["xl/worksheets/sheet1.bin"] = body[:end] + record + body[end:]
+    assert "too short" in refused(sheet_books.archive(parts), "s.xlsb")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +462,7 @@ def test_a_panic_inside_calamine_is_neither_raised_nor_printed(capfd: pytest.Cap
         struct.pack("<I", 4) + "rId1".encode("utf-16-le"), struct.pack("<I", 5) + bytes(8)
     )
     assert refused(sheet_books.archive(parts), "s.xlsb")
-    print("still heard", file=sys.stderr)  # noqa: T201 - what is tested is whether it can be
+    os.write(2, b"still heard\n")
     assert capfd.readouterr().err == "still heard\n"
 
 
@@ -444,6 +471,21 @@ def test_a_row_number_that_no_spreadsheet_has_is_refused() -> None:
         '<row r="1"><c r="A1" t="str"><v>name</v></c></row><row r="9999999"><c r="A9999999" t="e"><v>#N/A</v></c></row>'
     )
     assert "is damaged" in refused(sheet_books.xlsx({"S": cells}))
+
+
+def test_numbers_side_by_side_in_one_record_count_as_the_columns_that_they_take() -> None:
+    content = sheet_books.xls({"S": [["name"], ["r"]]}, inside=sheet_books.many_numbers(1, 1, 3))
+    assert [each.area for each in scan_xls(io.BytesIO(content))] == [2 * 4]
+    assert "column 257" in refused(
+        sheet_books.xls({"S": [["name"]]}, inside=sheet_books.many_numbers(1, 250, 7)), "s.xls"
+    )
+
+
+@pytest.mark.timeout(30)
+def test_a_chain_of_sectors_that_bites_its_tail_ends() -> None:
+    content = bytearray(sheet_books.xls({"S": [["name"], ["r"]]}))
+    content[512 + 4 * 4 : 512 + 5 * 4] = struct.pack("<I", 3)
+    assert len(workbook_stream(bytes(content))) == 2 * 512
 
 
 # --- any bytes

@@ -77,6 +77,8 @@ def test_case_spaces_underscores_and_hyphens_do_not_matter(
         ("remove group", "groups_to_remove"),
         ("organisation_id", "partition_global_id"),
         ("acount", "name"),
+        ("partition id", "partition_global_id"),
+        ("name display", "display_name"),
         ("robot_account_ids", "robot_account_id"),
     ],
 )
@@ -118,6 +120,10 @@ def test_map_gives_a_column_its_field_and_settles_a_near_miss() -> None:
 
 def test_map_is_stronger_than_the_alias() -> None:
     assert fields("id", "name", column_map={"name": "display_name"}) == ("robot_account_id", "display_name")
+
+
+def test_map_means_the_column_as_written_where_two_differ_in_case_only() -> None:
+    assert fields("id", "Info", "info", column_map={"info": "display_name"}) == ("robot_account_id", "", "display_name")
 
 
 def test_ignore_leaves_a_known_or_near_column_alone() -> None:

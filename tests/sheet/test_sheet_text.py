@@ -46,6 +46,7 @@ PIECES = st.lists(
 @given(PIECES.map("".join), st.integers(1, 3), st.sampled_from([1, 2, 3, 100]))
 @example("a,b\n1,2\n1,2,3,4\n1,2\n", 2, 1)
 @example("a,b,c\n1\n", 1, 1)
+@example("\r,,", 2, 3)
 def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
     text: str, width: int, size: int
 ) -> None:
@@ -243,6 +244,12 @@ def test_the_place_of_an_undecodable_byte_is_right_across_blocks(at: int) -> Non
     message = refused(bytes(text), encoding="utf-8")
     assert f"(offset {at})" in message
     assert f"line {bytes(text[:at]).count(10) + 1} " in message
+
+
+def test_the_place_is_right_where_a_character_is_cut_by_the_end_of_a_block() -> None:
+    text = bytearray(b"name,x\n" * 200_000)
+    text[(1 << 20) - 1] = 0xC3
+    assert f"byte 0xC3 in line 149797 (offset {(1 << 20) - 1})" in refused(bytes(text), encoding="utf-8")
 
 
 def test_a_text_cut_within_a_character_is_told() -> None:
