@@ -16,7 +16,7 @@ from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.progress import Progress
 from bulkid.runs.session import Session
 
-INTENT_CHUNK = 256
+INTENT_CHUNK = 512
 """Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most
 two such chunks, and those are read back."""
 
