@@ -1,10 +1,16 @@
 """The command line: arguments in, one call of :mod:`bulkid.runs`, words and an exit code out."""
 
+import gc
 import sys
+
+_COLLECT_AFTER = 100_000
+"""New objects until the next search for garbage cycles. Python's own 700 costs a tenth of a run's CPU time: imports,
+rows, plan and entries make millions of objects that stay, and hardly any cycle."""
 
 
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
         from bulkid.cli.streams import never_fail
 
@@ -17,3 +23,5 @@ def main() -> None:
 
         sys.stderr.write("bulkid: stopped before anything was begun.\n")
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        gc.freeze()  # else the interpreter goes through all objects once more as it ends, which takes 0.2 s

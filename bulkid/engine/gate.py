@@ -117,6 +117,8 @@ class Gate:
         Raises:
             ConnectionFailedError: The server has been away for too long.
         """
+        if self.answered and self._away_since is None and ticket >= 0 and reply and reply.kind is ReplyKind.OK:
+            return  # nothing new, as nearly always
         probe = ticket < 0
         if probe:
             self._probing = False

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from bulkid.clock import Clock
 from bulkid.engine.alarm import Alarm
 from bulkid.engine.quota import Quota
-from bulkid.engine.retry import Decision, Requeue, Retry
+from bulkid.engine.retry import GIVE_UP, SETTLE, Decision, Retry
 from bulkid.engine.sender import Job, Pass, Sender, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
@@ -162,21 +162,22 @@ class Pool:
 
     def _follow(self, job: Job, decision: Decision) -> None:
         """Do what was decided about a reply."""
-        if isinstance(decision, Retry):
+        if decision is SETTLE or decision is GIVE_UP:
+            self._unsettled -= 1
+            self._stats.settled += 1
+            self._on_settled(job.settled(self._clock.now()))
+            if not self._unsettled:
+                self._look_for_the_end()
+        elif isinstance(decision, Retry):
             self._stats.retries += 1
             job.spent_s += decision.wait_s
             self._numbers += 1
             heapq.heappush(self._delayed, (self._clock.monotonic() + decision.wait_s, self._numbers, job))
             self._due.ring()
             _tell_retry(job, decision)
-        elif isinstance(decision, Requeue):
+        else:
             self._stats.retries += 1
             self._push(job, first=job.reply is not None and job.reply.kind is ReplyKind.UNAUTHORIZED)
-        else:
-            self._unsettled -= 1
-            self._stats.settled += 1
-            self._on_settled(job.settled(self._clock.now()))
-            self._look_for_the_end()
 
     # --- where tasks come from
 

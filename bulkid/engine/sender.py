@@ -210,7 +210,8 @@ class Sender:
                 self._quota.release(permit, answered=True)
                 self._gate.arrive(ticket, None)
         left = reply.kind is not ReplyKind.NO_CONNECTION
-        self._quota.release(permit, answered=left)
+        if permit.lane is not None:
+            self._quota.release(permit, answered=left)
         if not left:
             stats.sent[method] -= 1
         return self._judge(job, reply, ticket, self._monotonic() - started)
@@ -220,6 +221,11 @@ class Sender:
         if kind in MAYBE_APPLIED:
             job.maybe_applied = True
         self._gate.arrive(ticket, reply)
+        if kind is ReplyKind.OK:  # what all that follows would come to, without asking: half of the engine's own time
+            job.attempts += 1
+            job.spent_s += elapsed_s
+            self._successes += 1
+            return SETTLE
         seen = job.successes_seen
         if counts(kind, others_succeeded=seen is not None and self._successes > seen):
             job.attempts += 1

@@ -196,12 +196,12 @@ def _load_before(text: str | None, wish: AccountWish) -> Account | None:
 def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     """Turn an outcome into ``OUTCOME_COLUMNS``."""
     return (
-        outcome.status.value,
+        outcome.status._value_,  # what ``value`` gives, five times as fast
         outcome.http_status,
         outcome.error_code,
         outcome.error,
         outcome.attempts,
-        None if outcome.via is None else outcome.via.value,
+        None if outcome.via is None else outcome.via._value_,
         outcome.finished_at,
     )
 

@@ -12,8 +12,9 @@ from bulkid.errors import StateError
 from bulkid.journal.store import Journal
 from bulkid.model import Outcome
 
-LINGER_S = 0.02
-"""How long the first outcome of a group waits for others."""
+LINGER_S = 0.1
+"""How long the first outcome of a group waits for others. A commit takes a millisecond of CPU time whatever it holds;
+instead of a wait of 0.02 s this one saves 0.1 s of 20,000 rows. What a kill takes with it is read back."""
 
 GROUP = 500
 """How many outcomes are written without waiting for more."""
