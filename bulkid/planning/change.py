@@ -34,8 +34,11 @@ def diff(wish: AccountWish, account: Account | None, directory: Directory) -> Ch
 def confirms(change: Change, after: Account) -> bool:
     """Whether a state that the server told, after the change was sent, is the one that the change wanted.
 
-    A server that does not say which groups the account is in confirms no change of groups.
+    Another account's state confirms nothing, and a server that does not say which groups the account is in confirms no
+    change of groups.
     """
+    if fold(after.id) != fold(change.account_id):
+        return False
     if change.display_name is not None and change.display_name != after.display_name:
         return False
     if not (change.add or change.remove):

@@ -165,8 +165,8 @@ def shows_plainly(change: Change, payload: object) -> bool:
         type(groups) is list
         and payload.get("displayName") == change.display_name
         and all(group in groups for group in change.add)
-        and bool(payload.get("id"))
-        and type(payload["id"]) is type(payload.get("name")) is str
+        and payload.get("id") == change.account_id
+        and type(payload.get("name")) is str
     )
 
 

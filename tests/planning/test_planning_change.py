@@ -150,3 +150,10 @@ def test_a_carried_display_name_must_still_be_there() -> None:
 )
 def test_a_change_is_described_on_one_line(described: Change, words: str) -> None:
     assert describe(described, directory()) == words
+
+
+def test_the_state_of_another_account_confirms_nothing() -> None:
+    before = Account("88-uv", "roby", "Roby", ("gryff-01",))
+    change = Change("88-uv", "roby", "Robbie", renames=True, add=(), remove=(), before=before)
+    assert confirms(change, Account("88-UV", "roby", "Robbie", ()))
+    assert not confirms(change, Account("88-uw", "roby", "Robbie", ()))

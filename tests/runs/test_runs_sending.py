@@ -48,6 +48,8 @@ def test_the_common_answer_is_plain() -> None:
         account(groupIds=None),
         account(groupIds="g2"),
         account(id=""),
+        account(id="88-UV"),
+        account(id="another-one"),
         account(id=88),
         account(name=None),
         {"id": "88-uv", "displayName": "Roby", "groupIds": ["g2"]},
