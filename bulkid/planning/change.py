@@ -57,6 +57,8 @@ def shortfall(change: Change, after: Account, directory: Directory) -> str:
     Returns:
         The words; "" exactly when the state confirms the change.
     """
+    if fold(after.id) != fold(change.account_id):
+        return f"the state shown is that of another account, {after.id}"
     words = []
     if change.display_name is not None and change.display_name != after.display_name:
         words.append(f"display name is {_shown(after.display_name)}, not {_shown(change.display_name)}")
