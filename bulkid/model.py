@@ -1,5 +1,8 @@
 """The nouns of bulkid: frozen values that the rooms hand to one another. No I/O, no policy.
 
+What is made once per request or per line of the report is a named tuple: a frozen dataclass takes five times as long to
+make (2.5 us for a ``ReportRow``).
+
 Identifiers compare without regard to case (they are GUIDs, or the short ids of the vendor's guide); they are kept
 and sent as the server writes them.
 """
@@ -7,7 +10,7 @@ and sent as the server writes them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 EVERYONE = "Everyone"
 """The built-in group that every account belongs to; it can be neither left nor removed."""
@@ -149,8 +152,7 @@ class QuotaRule:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request of the Identity API, ready to send. ``path`` is relative to the identity base, encoded."""
 
     method: str  # "GET" | "PUT" | "POST"
@@ -173,8 +175,7 @@ class ReplyKind(StrEnum):
     NO_CONNECTION = "no_connection"  # nothing left: DNS, refused, TLS, proxy
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came back for one request sent once."""
 
     kind: ReplyKind
@@ -213,8 +214,7 @@ class Entry:
     intended: bool = False  # True once a request for it may have left
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(NamedTuple):
     """One line of the report: a row of the sheet with what became of it."""
 
     row: int

@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 
@@ -22,16 +22,14 @@ Pass = tuple[Permit, int]
 """The right to send one request now: the quota's permit and the gate's ticket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One request to be settled by `Engine.run`."""
 
     key: int  # the caller's own number for it
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What came of one request."""
 
     key: int  # of the task; -1 for `Engine.call`
