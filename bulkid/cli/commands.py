@@ -61,7 +61,7 @@ def plan(source: str, settings: Settings) -> int:
     if preview is not None:
         if not settings.quiet:
             show.print_notes(err, preview.info.notes)
-        show.print_faults(err if settings.json else out, show.where(preview.info), result.faults)
+        show.print_faults(err if settings.json else out, show.where(preview.info), result.faults, limit=None)
         if not settings.json:
             show.print_plan(out, preview)
     _tell(result.error)

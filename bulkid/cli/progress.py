@@ -2,14 +2,18 @@
 
 import anyio
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from bulkid.planning import humanize_seconds
 from bulkid.runs import Progress, Snapshot
 
 REFRESH_S = 0.2
 PLAIN_EVERY_S = 5.0
+
+WIDE = 110
+"""Columns of a terminal that has room for a long bar beside the words."""
 
 
 def line(snapshot: Snapshot) -> str:
@@ -30,9 +34,19 @@ def line(snapshot: Snapshot) -> str:
     return " · ".join(parts)
 
 
+def _columns(width: int, total: int) -> tuple[ProgressColumn, ...]:
+    """The bar shrinks on a narrow terminal, and the words are cut at their end; the figures always stay whole."""
+    length = 28 if width >= WIDE else 8
+    return (
+        SpinnerColumn(),
+        BarColumn(bar_width=length, table_column=Column(min_width=length)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
+        TextColumn("{task.fields[words]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+    )
+
+
 async def _live(err: Console, progress: Progress) -> None:
-    columns = (SpinnerColumn(), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
-    with Bar(*columns, console=err, transient=True, auto_refresh=False) as bar:
+    with Bar(*_columns(err.width, progress.total), console=err, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("", total=progress.total, words="")
         while True:
             snapshot = progress.snapshot()

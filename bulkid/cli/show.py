@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.model import Fault, RunRecord, Status
-from bulkid.planning import describe, humanize_seconds
+from bulkid.planning import count_of, describe, humanize_seconds
 from bulkid.runs import CheckResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 
@@ -45,7 +45,7 @@ def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int |
     for fault in islice(faults, limit):
         out.print(Text(f"{place}: {fault_line(fault)}"), style="red" if out.is_terminal else None)
     if limit is not None and len(faults) > limit:
-        out.print(f"... and {len(faults) - limit} more; `bulkid check` and the report name them all.")
+        out.print(f"... and {len(faults) - limit:,} more; the report names them all.")
 
 
 def print_check(out: Console, err: Console, result: CheckResult) -> None:
@@ -54,11 +54,21 @@ def print_check(out: Console, err: Console, result: CheckResult) -> None:
     print_faults(out, where(result.info), result.faults, limit=None)
     if result.faults:
         out.print(
-            f"{result.rows} rows, {result.accounts} accounts; {result.invalid_rows} rows are invalid: "
-            "nothing would be sent. Mend them, or let the good rows go with --skip-invalid."
+            f"{_rows_and_accounts(result)}; {_invalid(result.invalid_rows)}: nothing would be sent. "
+            "Mend them, or let the good rows go with --skip-invalid."
         )
+    elif result.rows:
+        out.print(f"{_rows_and_accounts(result)}; every row is good.")
     else:
-        out.print(f"{result.rows} rows, {result.accounts} accounts; every row is good.")
+        out.print("The sheet has a header and no rows: there is nothing to do.")
+
+
+def _rows_and_accounts(result: CheckResult) -> str:
+    return f"{count_of(result.rows, 'row')}, {count_of(result.accounts, 'account')}"
+
+
+def _invalid(count: int) -> str:
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
 
 
 def print_notes(err: Console, notes: Iterable[str]) -> None:
@@ -73,7 +83,7 @@ def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
         out.print(_plan_table(preview, limit))
         hidden = len(preview.plan.changes) - limit
         if hidden > 0:
-            out.print(f"... and {hidden} more accounts.")
+            out.print(f"... and {hidden:,} more {'account' if hidden == 1 else 'accounts'}.")
     for line in plan_lines(preview):
         out.print(line)
 
@@ -81,18 +91,21 @@ def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
 def plan_lines(preview: Preview) -> list[str]:
     """The counts, requests and time of a plan, as sentences."""
     plan = preview.plan
-    counts = f"{len(plan.changes)} accounts change, {len(plan.unchanged)} are already as wanted"
-    lines = [f"{preview.rows} rows: {counts}, {preview.invalid_rows} rows are invalid."]
+    changes, same = len(plan.changes), len(plan.unchanged)
+    counts = f"{count_of(changes, 'account')} {'changes' if changes == 1 else 'change'}, "
+    counts += f"{same:,} {'is' if same == 1 else 'are'} already as wanted, {_invalid(preview.invalid_rows)}"
+    lines = [f"{count_of(preview.rows, 'row')}: {counts}."]
     if preview.left_out:
-        lines.append(f"A trial: {preview.left_out} more accounts would change and are left for later.")
+        left = f"{preview.left_out:,} more {'account' if preview.left_out == 1 else 'accounts'} would change"
+        lines.append(f"A trial: {left}, left for later.")
     quota = [rule for rule in preview.rules if rule.method == "PUT"]
     at = f" at {quota[0].count} per {quota[0].seconds:g} s" if quota else ""
     took = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
     if plan.planned_puts:
         least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
         saved = plan.naive_puts - plan.planned_puts
-        instead = f" instead of {plan.naive_puts}" if saved > 0 else ""
-        lines.append(f"{plan.planned_puts} PUTs{instead}{at}: {least}{took}.")
+        instead = f" instead of {plan.naive_puts:,}" if saved > 0 else ""
+        lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{took}.")
     else:
         lines.append(f"Nothing needs to be sent{took}.")
     lines.extend(f"warning: {warning}" for warning in preview.warnings)
@@ -111,21 +124,22 @@ def _plan_table(preview: Preview, limit: int) -> Table:
 def print_result(out: Console, result: RunResult) -> None:
     """Print how a run ended: the counts, the requests, the report, and what to do next."""
     summary = result.summary
-    counts = Text(f"{result.run.run_id}: {summary['rows']} rows: ")
+    counts = Text(f"{result.run.run_id}: {count_of(summary['rows'], 'row')}: ")
     parts = [(status, summary[status]) for status in STATUS_STYLES if summary[status]] or [("updated", 0)]
     for index, (status, count) in enumerate(parts):
         counts.append(", " if index else "")
-        counts.append(f"{count} {status}", style=STATUS_STYLES[status])
+        counts.append(f"{count:,} {status}", style=STATUS_STYLES[status])
     counts.append(f"; {_requests(summary['requests'])} in {humanize_seconds(summary['elapsed_s'])}")
     if summary["throttled"]:
-        counts.append(f"; throttled {summary['throttled']} times")
+        counts.append(f"; throttled {count_of(summary['throttled'], 'time')}")
     out.print(counts)
     if result.report is not None:
         for path in result.report.files:
             if path.name != "summary.json":
                 out.print(Text(f"  {_from_here(path)}"))
     if summary["pending"]:
-        out.print(f"  {summary['pending']} rows are pending; go on with: bulkid resume {result.run.run_id}")
+        pending = f"{count_of(summary['pending'], 'row')} {'is' if summary['pending'] == 1 else 'are'} pending"
+        out.print(f"  {pending}; go on with: bulkid resume {result.run.run_id}")
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:
@@ -142,15 +156,17 @@ def print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
-    """A table of earlier runs, newest first."""
+    """A table of earlier runs, newest first. The id, which other commands want to be given, is never cut."""
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    table.add_column("run (began, UTC)", no_wrap=True)
+    table.add_column(
+        "run (began, UTC)", no_wrap=True, min_width=max((len(run.run_id) for run, _ in records), default=0)
+    )
     table.add_column("status", overflow="fold", min_width=11)
     table.add_column("rows", overflow="fold", min_width=16)
     table.add_column("source", overflow="fold", min_width=12)
     for record, counts in records:
-        figures = [f"{counts[Status(status)]} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
-        rows = f"{sum(counts.values())}: {', '.join(figures)}" if figures else "none"
+        figures = [f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
+        rows = f"{sum(counts.values()):,}: {', '.join(figures)}" if figures else "none"
         table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(record.source))
     return table
 
@@ -162,7 +178,7 @@ def _from_here(path: Path) -> Path:
 
 
 def _requests(requests: Mapping[str, Any]) -> str:
-    sent = [f"{count} {method}" + ("s" if count != 1 else "") for method, count in requests.items() if count]
+    sent = [count_of(count, method) for method, count in requests.items() if count]
     return ", ".join(sent) if sent else "no requests"
 
 

@@ -6,6 +6,7 @@ from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, missing_accounts, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
+from bulkid.planning.words import count_of
 
 __all__ = [
     "Directory",
@@ -14,6 +15,7 @@ __all__ = [
     "Resolution",
     "build_plan",
     "confirms",
+    "count_of",
     "describe",
     "diff",
     "first_read",

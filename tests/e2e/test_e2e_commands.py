@@ -135,7 +135,7 @@ def test_plan_shows_what_would_change_on_standard_output_and_changes_nothing(tmp
     assert shown.returncode == 2, "one row is invalid"
     assert "robot-0001  display name: Robot 1 -> Alpha" in shown.stdout
     assert "row 3, column name: 'robot-9999'" in shown.stdout
-    assert "2 accounts change, 1 are already as wanted, 1 rows are invalid" in shown.stdout
+    assert "2 accounts change, 1 is already as wanted, 1 row is invalid" in shown.stdout
     assert "2 PUTs instead of 3 at 1 per 60 s: at least 1 minute" in shown.stdout
     assert 'Ignored column: "Team"' in shown.stderr
     planned = summary_of(bulkid("plan", "sheet.csv", "--json", "--quota", "PUT=1/60"), extra=["eta_s"])

@@ -1,0 +1,76 @@
+"""What a person reads: whole ids on a narrow terminal, figures that are never cut, counts with the right noun."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from bulkid.cli import progress as progress_module
+from bulkid.cli import show
+from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.runs import CheckResult
+from bulkid.sheet import SheetInfo
+
+
+def printed(*objects: object, width: int) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, markup=False, highlight=False)
+    for each in objects:
+        console.print(each)
+    return stream.getvalue()
+
+
+def a_run(run_id: str) -> RunRecord:
+    source = r"C:\Users\Administrator\Documents\robots\sheet of all the accounts.xlsx"
+    return RunRecord(run_id, 0.0, RunStatus.COMPLETED_WITH_FAILURES, "run", source, "", "", "", 0)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_list_of_runs_shows_every_id_whole(width: int) -> None:
+    ids = ["20260131-081500-x7k2", "20260131-081501-a2b3"]
+    counts = {Status.UPDATED: 12_345, Status.FAILED: 1}
+    text = printed(show.runs_table([(a_run(run_id), counts) for run_id in ids]), width=width)
+    assert all(run_id in text for run_id in ids)
+    assert "12,345" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_progress_is_told_whole_however_narrow_the_terminal(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    bar = Bar(*progress_module._columns(width, 100_000), console=console)
+    bar.add_task("", total=100_000, completed=99_999, words="99999 updated · quota used, opens in 4 minutes" * 3)
+    text = printed(bar.get_renderable(), width=width)
+    assert "99999/100000" in text
+    assert "99999 updated" in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "accounts", "words"),
+    [
+        (0, 0, "The sheet has a header and no rows: there is nothing to do."),
+        (1, 1, "1 row, 1 account; every row is good."),
+        (1200, 2, "1,200 rows, 2 accounts; every row is good."),
+    ],
+)
+def test_counts_go_with_their_noun(rows: int, accounts: int, words: str) -> None:
+    info = SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
+    assert checked(CheckResult(info, rows, accounts, (), {})) == words
+
+
+def test_one_invalid_row_is_one() -> None:
+    info = SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
+    faults = (Fault(3, "name", "x", "code", "Mend it."), Fault(3, "", "", "code", "And this."))
+    text = checked(CheckResult(info, 2, 1, faults, {}))
+    assert "a.csv: row 3, column name: 'x' Mend it.\n" in text
+    assert "2 rows, 1 account; 1 row is invalid: nothing would be sent." in text
+
+
+def checked(result: CheckResult) -> str:
+    out, err = (Console(file=io.StringIO(), width=160, markup=False, highlight=False) for _ in range(2))
+    show.print_check(out, err, result)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().rstrip("\n")
