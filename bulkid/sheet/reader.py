@@ -132,8 +132,14 @@ def _open_book(
 ) -> tuple[SheetInfo, RawChunks, int]:
     sheet = open_worksheet(stream, label, kind, options.sheet)
     resources.callback(sheet.close)
-    header_row, headers = _find_header(sheet.rows, f'{label}, worksheet "{sheet.name}",')
-    fields = fields_for_headers(headers, options)
+    try:
+        header_row, headers = _find_header(sheet.rows, f'{label}, worksheet "{sheet.name}",')
+        fields = fields_for_headers(headers, options)
+    except SheetError as error:
+        # The likeliest mistake of all: the rows are on another worksheet than the first.
+        if not sheet.guessed:
+            raise
+        raise SheetError(error.message, hint=f"{error.hint} {sheet.guessed}".strip()) from None
     notes = sheet.notes + _unused(headers, fields, options)
     return SheetInfo(label, kind, sheet.name, "", "", headers, fields, notes), sheet.rows, header_row
 

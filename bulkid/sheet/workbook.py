@@ -56,12 +56,14 @@ class Worksheet:
         name: Its name.
         rows: Starts reading.
         notes: Sentences for the user.
+        guessed: How it came to be this one of several, as a sentence; ``""`` when it was named, or is the only one.
         close: Gives back what is held.
     """
 
     name: str
     rows: RawChunks
     notes: tuple[str, ...]
+    guessed: str
     close: Callable[[], None]
 
 
@@ -82,7 +84,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     scanned = _scanned(source, lambda: scan_xls(stream)) if kind == "xls" else []
     _check_area(source, sum(each.area for each in scanned))
     book = _load(stream, source)
-    name, notes = _choose(book, source, wanted)
+    name, guessed = _choose(book, source, wanted)
     if kind == "xls":
         found = _scanned(source, lambda: scanned[book.sheet_names.index(name)])
     else:
@@ -95,7 +97,8 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         return _rows(sheet, source, size, errors)
 
-    return Worksheet(name, rows, notes + _merged_note(sheet), book.close)
+    notes = ((guessed,) if guessed else ()) + _merged_note(sheet)
+    return Worksheet(name, rows, notes, guessed, book.close)
 
 
 def cell_text(value: CellValue) -> str:
@@ -215,7 +218,8 @@ def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
         return guarded(source, lambda: CalamineWorkbook.from_filelike(content))
 
 
-def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, tuple[str, ...]]:
+def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, str]:
+    """The worksheet's name, and how it was chosen where nobody did."""
     from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
     sheets = [each for each in guarded(source, lambda: book.sheets_metadata) if each.typ == SheetTypeEnum.WorkSheet]
@@ -225,12 +229,12 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
     if wanted is None:
         visible = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
         if len(visible) == 1:
-            return visible[0], ()
-        note = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
-        return visible[0], (note,)
+            return visible[0], ""
+        guessed = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
+        return visible[0], guessed
     for same in (lambda name: name == wanted, lambda name: trim(name).casefold() == trim(wanted).casefold()):
         if found := [name for name in names if same(name)]:
-            return found[0], ()
+            return found[0], ""
     raise SheetError(f'{source} has no worksheet "{wanted}".', hint=f"It has {_listed(names)}: give one to --sheet.")
 
 

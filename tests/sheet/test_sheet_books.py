@@ -312,6 +312,18 @@ def test_the_first_visible_worksheet_is_read_and_the_choice_is_said() -> None:
     assert read(saved(book), "s.xlsx", sheet=" more ")[0].info.sheet == "More"
 
 
+def test_where_the_first_worksheet_is_not_the_one_meant_the_others_are_named() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Cover"
+    book.create_sheet("Robots").append(["name"])
+    others = 'Of the worksheets "Cover", "Robots" the first is read, "Cover"; --sheet chooses another.'
+    assert refused(saved(book)).endswith(others)
+    book["Cover"].append(["Version", "Author"])
+    assert refused(saved(book)).endswith(others)
+    assert "chooses another" not in refused(saved(book), sheet="Cover")
+
+
 def test_an_unknown_worksheet_is_answered_with_those_that_there_are() -> None:
     assert 'no worksheet "Bots". It has "Sheet": give one to --sheet.' in refused(written(["name"]), sheet="Bots")
 
