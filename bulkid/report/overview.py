@@ -30,8 +30,10 @@ _WHOLE: Final[Mapping[RunStatus, str]] = {
 def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     """What to do now, as sentences with the command to type; never empty."""
     steps: list[str] = []
-    if run.status is RunStatus.REFUSED:
+    if run.status is RunStatus.REFUSED and summary.get(Status.INVALID, 0):
         return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
+    if run.status is RunStatus.REFUSED:
+        return [f"Nothing was sent. Mend what is said above, and go on: bulkid resume {run.run_id}"]
     if summary.get(Status.PENDING, 0):
         steps.append(f"Finish the pending rows: bulkid resume {run.run_id}")
     if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
