@@ -1,5 +1,6 @@
 """One run per organisation and state directory: a lock of the operating system, which ends with its owner."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -7,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 from filelock import FileLock, Timeout
 
 from bulkid.clock import iso_utc
@@ -68,13 +68,13 @@ def _write(details: Path, record: Mapping[str, Any]) -> None:
     with suppress(OSError):
         unfinished = details.with_suffix(".tmp")
         unfinished.touch(mode=0o600)
-        unfinished.write_bytes(orjson.dumps(dict(record)))
+        unfinished.write_text(json.dumps(dict(record)), encoding="ascii")
         unfinished.replace(details)
 
 
 def _locked(organization_id: str, details: Path) -> LockedError:
     try:
-        record = orjson.loads(details.read_bytes())
+        record = json.loads(details.read_bytes())
         since = iso_utc(record["since"])
         who = f"run {record['run_id']} ({record['source']}) on {record['host']}, process {record['pid']}, since {since}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

@@ -44,6 +44,12 @@ def test_another_run_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     assert caught.value.exit_code == 6
 
 
+def test_a_source_whose_name_is_no_text_can_be_told_too(tmp_path: Path) -> None:
+    record = {**RECORD, "source": "f\udcff.csv"}  # a file name of other bytes than UTF-8, as POSIX allows it
+    with organization_lock(tmp_path, ORGANIZATION, record), pytest.raises(LockedError, match="\udcff"):
+        try_lock(tmp_path)
+
+
 def test_the_lock_is_free_again_when_its_block_ends(tmp_path: Path) -> None:
     with organization_lock(tmp_path, ORGANIZATION, RECORD):
         pass
