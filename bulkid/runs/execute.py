@@ -150,6 +150,8 @@ class Execution:
                 "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
             )
             await self._take_faults(rows, preview)
+            if preview.plan.changes:
+                session.require_write()  # before anybody is asked about what cannot be
             asked_at = self.context.clock.monotonic()
             async with until_stopped(self.context.stop):
                 agreed = await self.context.hooks.confirm(preview)
