@@ -197,8 +197,9 @@ def url(raw: object) -> str:
         raise BadValueError("holds an @: an address must not hold a user name or password", "the address")
     if not isinstance(value, str) or not value or _UNPRINTABLE.search(value) or " " in value:
         _fail(raw, "is not an address")
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme.lower() not in {"http", "https"}:
+    head, separator, tail = value.partition("://")
+    scheme, rest = (head, tail) if separator else ("", head)  # as pasted from a browser: https is added later
+    if separator and scheme.lower() not in {"http", "https"}:
         _fail(raw, "does not begin with https:// (or http://)")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     if not authority.strip(":."):
