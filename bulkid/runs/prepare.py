@@ -21,9 +21,11 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         directory, warnings = await read_directory(
             session.engine, session.organization_id, wanted(rows.wishes), session.known
         )
+    elif options.read:  # not a good row: nothing needs to be looked up
+        directory = Directory(session.organization_id, (), ())
     else:
         directory = Directory(session.organization_id, None, None)
-        warnings = () if options.read else (BLIND_WARNING,)
+        warnings = (BLIND_WARNING,)
     resolution = resolve(rows.wishes, directory, rows.info.columns())
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)

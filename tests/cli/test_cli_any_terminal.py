@@ -89,3 +89,11 @@ def test_a_port_that_no_machine_has_is_refused(tmp_path: Path) -> None:
     result = bulkid("sandbox", "--port", "99999", cwd=tmp_path)
     assert result.returncode == 2
     assert b"65535" in result.stderr
+
+
+def test_a_sheet_without_rows_is_not_told_to_run_blind(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("name,display_name\n", encoding="utf-8")
+    result = bulkid("plan", "none.csv", "--sandbox", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert b"warning" not in result.stdout + result.stderr
+    assert b"0 rows: 0 accounts change" in result.stdout
