@@ -121,7 +121,7 @@ class Redactor:
                 return self._mapping(value, depth + 1)
             if isinstance(value, Sequence | AbstractSet):
                 return self._items(value, depth + 1)
-        return self.text(_encodable(_shown(value)))
+        return self.text(encodable(_shown(value)))
 
     def keyed(self, key: object, value: object, depth: int = 0) -> object:
         """Take the secrets out of what stands under a key: all of it, when the key says that it is one."""
@@ -137,7 +137,7 @@ class Redactor:
 
     def _mapping(self, mapping: Mapping[object, object], depth: int) -> dict[str, object]:
         return {
-            self.text(_encodable(_name(key))): self.keyed(key, value, depth)
+            self.text(encodable(_name(key))): self.keyed(key, value, depth)
             for key, value in islice(mapping.items(), _MOST_ITEMS)
         }
 
@@ -178,7 +178,7 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     r"""Show half a surrogate pair as its escape (``\ud800``): no file and no terminal takes it as it is."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -187,7 +187,7 @@ def _forms(secret: str) -> set[str]:
     """Every form in which a secret is likely to be met."""
     data = secret.encode("utf-8", "surrogatepass")
     literal = repr(secret)[1:-1]
-    forms = {secret, _encodable(secret), literal, ascii(secret)[1:-1], repr(data)[2:-1]}
+    forms = {secret, encodable(secret), literal, ascii(secret)[1:-1], repr(data)[2:-1]}
     forms |= {re.sub(r"(?<!\\)'", r"\\'", form) for form in forms}  # inside a literal that holds both quotes
     for ensure_ascii in (False, True):
         escaped = json.dumps(secret, ensure_ascii=ensure_ascii)[1:-1]

@@ -11,16 +11,12 @@ class Stats:
     """What has been sent so far. Plain numbers; read them whenever you like, from the event loop's thread."""
 
     started_at: float = 0.0  # monotonic; set by the engine when it is made
-    sent: Counter[str] = field(default_factory=Counter)  # per method: requests that left, hidden ones included
+    sent: Counter[str] = field(default_factory=Counter)  # per method: requests that left
     in_flight: int = 0
     retries: int = 0  # requests that had to be sent again, for whatever reason
     throttled: int = 0  # replies 429
     settled: int = 0  # tasks of `Engine.run` that have their answer
     _looks: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def hidden(self, method: str, count: int = 1) -> None:
-        """Count requests that the HTTP library sent again by itself: the server counts them too."""
-        self.sent[method] += count
 
     def per_second(self, now: float) -> float:
         """Requests per second over the last ten seconds or so, between the looks taken at it.

@@ -12,10 +12,11 @@ from bulkid.journal.ids import new_run_id
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
     from bulkid.journal.lock import organization_lock
-    from bulkid.journal.store import Journal, open_journal
+    from bulkid.journal.store import RESUMABLE, Journal, open_journal
     from bulkid.journal.writer import OutcomeWriter
 
 __all__ = [
+    "RESUMABLE",
     "Journal",
     "JournalLedger",
     "OutcomeWriter",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "RESUMABLE": "bulkid.journal.store",
     "Journal": "bulkid.journal.store",
     "JournalLedger": "bulkid.journal.ledger",
     "OutcomeWriter": "bulkid.journal.writer",

@@ -4,7 +4,7 @@ from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.plan import Plan, build_plan, limit_changes
-from bulkid.planning.reading import Read, first_read, missing_accounts, remaining_reads, wanted_accounts
+from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
 from bulkid.planning.words import count_of
 
@@ -23,7 +23,6 @@ __all__ = [
     "is_everyone",
     "limit_changes",
     "minimum_seconds",
-    "missing_accounts",
     "offline_faults",
     "remaining_reads",
     "resolve",

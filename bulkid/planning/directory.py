@@ -1,7 +1,6 @@
 """The directory: an index of the accounts and groups that were read, and what is known to be missing from it."""
 
 from collections.abc import Callable, Collection, Iterable
-from itertools import chain
 from typing import Generic, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
@@ -51,19 +50,6 @@ class Directory:
     def groups(self) -> Collection[Group] | None:
         """The groups that were read; None when blind for groups."""
         return None if self._groups is None else self._groups.values()
-
-    def with_accounts(self, accounts: Iterable[Account], *, complete: bool | None = None) -> "Directory":
-        """Give a directory that also holds these accounts, replacing those with the same id; groups stay as they are.
-
-        Args:
-            accounts: What was read since.
-            complete: Whether all accounts are now known; by default as before, and False when none had been read.
-        """
-        known = () if self._accounts is None else self._accounts.values()
-        if complete is None:
-            complete = self.complete and self._accounts is not None
-        groups = None if self._groups is None else self._groups.values()
-        return Directory(self.organization_id, chain(known, accounts), groups, complete)
 
     def account(self, account_id: str) -> Account | None:
         """Find an account by its id."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bulkid.model import RowWish
-from bulkid.planning.directory import Directory
 from bulkid.planning.words import fold
 
 
@@ -29,16 +28,6 @@ def wanted_accounts(wishes: Iterable[RowWish]) -> tuple[tuple[str, ...], tuple[s
         elif wish.name:
             names.setdefault(fold(wish.name), wish.name)
     return tuple(ids.values()), tuple(names.values())
-
-
-def missing_accounts(
-    ids: Iterable[str], names: Iterable[str], directory: Directory
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Keep of the ids and names those that a directory does not hold yet."""
-    return (
-        tuple(account_id for account_id in ids if directory.account(account_id) is None),
-        tuple(name for name in names if not directory.accounts_named(name)),
-    )
 
 
 def first_read(wanted_ids: int, wanted_names: int) -> Literal["single", "page"]:

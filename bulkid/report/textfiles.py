@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 import orjson
 
 from bulkid.model import ReportRow, Status
+from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
 from bulkid.report.columns import COLUMNS, csv_cells, json_object
 from bulkid.sheet.guard import defuse
@@ -132,11 +133,6 @@ def json_line(value: dict[str, Any]) -> bytes:
     except TypeError:
         whole = {key: encodable(item) if isinstance(item, str) else item for key, item in value.items()}
         return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def encodable(text: str) -> str:
-    r"""Show what cannot be encoded (``\ud800``) instead of failing on it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _open_csv(path: Path) -> IO[str]:

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio.to_thread
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, UsageError
-from bulkid.journal import Journal, new_run_id, open_journal, organization_lock
+from bulkid.journal import RESUMABLE, Journal, new_run_id, open_journal, organization_lock
 from bulkid.model import FailureBound, QuotaRule, RunRecord, RunStatus, Status
 from bulkid.places import default_state_dir
 from bulkid.report import build_summary, prepare_folder, remove_leftovers
@@ -35,9 +35,6 @@ from bulkid.sheet import Sheet, SheetOptions, open_sheet
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
-SPREADSHEETS = ("xlsx", "xlsm", "xlsb", "xls", "ods")
 
 
 async def plan(
@@ -134,7 +131,7 @@ async def run(
     base = base_of(target)
     async with AsyncExitStack() as stack:
         sheet = stack.enter_context(await _in_thread(open_sheet, source, options.sheet, name=name))
-        if sheet.info.kind in SPREADSHEETS and "xlsx" not in options.formats:
+        if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = _new_record(context, sheet, source, base.url, options)
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)

@@ -35,6 +35,11 @@ class SheetInfo:
     fields: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def spreadsheet(self) -> bool:
+        """Whether the sheet is of a spreadsheet program's own format, and not text."""
+        return self.kind != "csv"
+
     def columns(self) -> dict[str, str]:
         """Map each field that the sheet has to its header."""
         return {name: header for name, header in zip(self.fields, self.headers, strict=True) if name}

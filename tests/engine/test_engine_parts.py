@@ -140,9 +140,6 @@ async def test_counters_follow_what_is_sent() -> None:
     assert stats.sent == Counter(PUT=12, GET=1)
     assert stats.throttled == server.kinds().count(ReplyKind.THROTTLED) == 1
     assert stats.retries == 3
-    stats.hidden("PUT")
-    stats.hidden("GET", 2)
-    assert stats.sent == Counter(PUT=13, GET=3)
 
 
 def test_requests_per_second_are_told_over_the_last_ten_seconds() -> None:

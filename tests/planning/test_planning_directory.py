@@ -83,23 +83,6 @@ def test_an_empty_directory_is_not_a_blind_one() -> None:
     assert empty.groups is not None
 
 
-def test_accounts_read_later_replace_those_known_and_leave_the_groups() -> None:
-    newer = account("88-UV", "Roby01", "Newer")
-    more = directory().with_accounts([newer, account("a-9", "Nine")])
-    assert more.account("88-uv") is newer
-    assert more.account_named("nine") is not None
-    assert more.account("A-2") is ACCOUNTS[1]
-    assert more.group("Finance") is GROUPS[1]
-    assert more.complete
-    assert directory().account("a-9") is None  # the first directory is as it was
-
-
-def test_the_first_accounts_read_into_a_blind_directory_are_not_all_accounts() -> None:
-    assert not directory(None).with_accounts(ACCOUNTS).complete
-    assert directory(None).with_accounts(ACCOUNTS, complete=True).complete
-    assert not directory(complete=False).with_accounts(ACCOUNTS).complete
-
-
 @LAW
 @given(ANY_TEXT)
 def test_folding_twice_is_folding_once(text: str) -> None:

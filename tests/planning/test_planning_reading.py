@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import LAW, directory, wish
+from planning_world import LAW, wish
 
-from bulkid.planning import Read, first_read, missing_accounts, remaining_reads, wanted_accounts
+from bulkid.planning import Read, first_read, remaining_reads, wanted_accounts
 
 
 def test_a_single_id_is_read_by_itself_and_anything_else_begins_with_a_page() -> None:
@@ -62,8 +62,3 @@ def test_wanted_accounts_are_each_named_once_and_by_id_where_there_is_one() -> N
         wish(7, "x"),
     ]
     assert wanted_accounts(rows) == (("88-uv", "x"), ("Roby01",))
-
-
-def test_missing_accounts_are_those_the_directory_does_not_hold() -> None:
-    assert missing_accounts(["88-UV", "x"], ["roby01", "y"], directory()) == (("x",), ("y",))
-    assert missing_accounts(["88-uv"], ["Roby01"], directory(None)) == (("88-uv",), ("Roby01",))
