@@ -181,6 +181,14 @@ class Reply(NamedTuple):
     error: str = ""  # readable words, no secrets
 
 
+@dataclass(frozen=True, slots=True)
+class FailureBound:
+    """How many accounts may fail before a run stops for good. With neither limit set, any number may."""
+
+    count: int | None = None  # accounts
+    percent: float | None = None  # of the accounts that change, 0 to 100
+
+
 # --- outcomes
 
 

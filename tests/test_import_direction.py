@@ -17,6 +17,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "model",
     "errors",
     "redaction",
+    "places",
     "events",
     "clock",
     "sheet",

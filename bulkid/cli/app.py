@@ -38,7 +38,7 @@ def _global(
         typer.Option("--state-dir", metavar="DIR", help="Folder for the journal of runs and the quota used."),
     ] = None,
     version: Annotated[  # noqa: ARG001 - typer's form of an eager option
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     context.obj = {"state_dir": state_dir}
@@ -50,7 +50,7 @@ def _global(
 def check(
     source: SourceArgument,
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", metavar="", help="Print the summary as one JSON object.")] = False,
     settings: Settings,
 ) -> int:
     """Read the sheet offline and name every bad row. No network."""
@@ -87,8 +87,10 @@ def resume(
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
     ] = "",
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
-    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Go on with the valid rows.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask before sending.")] = False,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", metavar="", help="Go on with the valid rows.")
+    ] = False,
     settings: Settings,
 ) -> int:
     """Finish an interrupted run."""
@@ -103,7 +105,7 @@ def resume(
 def runs(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
+    json: Annotated[bool, typer.Option("--json", metavar="", help="Print a JSON array of summaries.")] = False,
     settings: Settings,
 ) -> int:
     """List earlier runs."""
@@ -127,7 +129,7 @@ def report(run: RunArgument, *, settings: Settings) -> int:
 @with_settings("connection", "general")
 def doctor(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
     settings: Settings,
 ) -> int:
     """Say whether the connection is right: URL, token, scopes, organisation, quota left, state directory."""
@@ -141,7 +143,7 @@ def doctor(
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 for any free one.")] = 8765,
     accounts: Annotated[int, typer.Option(min=1, help="Robot accounts in the directory.")] = 6000,
     groups: Annotated[int, typer.Option(min=12, help="Groups in the directory.")] = 24,
     seed: Annotated[int, typer.Option(help="Seed of the directory and of the faults.")] = 1,

@@ -276,7 +276,6 @@ def _options(settings: Settings) -> library.RunOptions:
             f"{settings.source_of('via')}: this version sends one PUT per account only.",
             hint="Leave it out, or give auto or accounts.",
         )
-    bound = settings.max_failures
     return library.RunOptions(
         sheet=_sheet_options(settings),
         skip_invalid=settings.skip_invalid,
@@ -286,7 +285,7 @@ def _options(settings: Settings) -> library.RunOptions:
         concurrency=settings.concurrency,
         max_attempts=settings.max_attempts,
         timeout_s=settings.timeout,
-        max_failures=library.FailureBound(bound.count, bound.percent) if bound else None,
+        max_failures=settings.max_failures,
         first=settings.first,
         report_dir=settings.report_dir,
         formats=settings.formats,
@@ -295,5 +294,8 @@ def _options(settings: Settings) -> library.RunOptions:
 
 
 def _print_json(value: object) -> None:
+    """Print JSON as UTF-8, as programs expect it, whatever encoding the system has for its pipes."""
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(encoding="utf-8", newline="\n")
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
     sys.stdout.flush()

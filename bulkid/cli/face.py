@@ -137,4 +137,4 @@ def use_logs(settings: Settings) -> None:
         if secret:
             register_secret(secret.reveal())
     stream: Any = _CurrentStderr()
-    configure(format=settings.log_format, verbosity=-1 if settings.quiet else int(settings.verbose), stream=stream)
+    configure(format=settings.log_format, verbosity=-1 if settings.quiet else settings.verbose, stream=stream)

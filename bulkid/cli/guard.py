@@ -18,6 +18,7 @@ def guarded(command: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        show_any_letter()
         raise typer.Exit(_exit_code(lambda: command(*args, **kwargs)))
 
     return wrapper
@@ -37,6 +38,16 @@ def _exit_code(command: Callable[[], int]) -> int:
         # buffered goes nowhere, or the interpreter would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+
+
+def show_any_letter() -> None:
+    """Let the standard streams show a letter that their encoding lacks as an escape, instead of failing on it.
+
+    On Windows an output that goes into a pipe or a file has the system's code page, which knows no 北京.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
 
 
 def tell(error: BulkidError) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkid.config import SETTINGS, Setting, load_settings, values
+from bulkid.errors import UsageError
 
 METAVARS = {
     "url": "URL",
@@ -58,7 +59,7 @@ def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = F
             # A switch that was not named, and an empty list, say nothing: the layers below then decide.
             named = {line.name: given.pop(line.name) or None for line in lines}
             options = {**_present(context.obj or {}), **_present(named)}
-            settings = load_settings(options, environ=os.environ, cwd=Path.cwd(), offline=offline)
+            settings = load_settings(options, environ=os.environ, cwd=_here(), offline=offline)
             return command(**given, settings=settings)
 
         wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads the options from
@@ -70,13 +71,26 @@ def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = F
     return decorate
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:  # somebody has removed it, or taken away the right to look into it
+        raise UsageError(
+            f"The working directory cannot be used: {error.strerror}.",
+            hint="Change to another one (cd), and try again.",
+        ) from None
+
+
 def _parameter(line: Setting) -> inspect.Parameter:
     default = f" [dim]{_plain(f'[{line.default_text}]')}[/dim]" if line.default_text else ""
     names = [line.option] if line.option != "-v" else ["--verbose", "-v"]
     kind: Any
     initial: Any
-    switch = line.parse is values.flag
-    if switch:
+    counted = line.parse is values.verbosity
+    switch = counted or line.parse is values.flag
+    if counted:
+        kind, initial = int, 0
+    elif switch:
         kind, initial = bool, False
     elif line.repeatable:
         kind, initial = list[str] | None, None
@@ -87,6 +101,7 @@ def _parameter(line: Setting) -> inspect.Parameter:
         help=f"{_plain(line.help[:1].upper() + line.help[1:])}.{default}",
         metavar="" if switch else METAVARS[line.name],
         show_default=False,
+        count=counted,
         rich_help_panel=PANELS[line.group],
     )
     return inspect.Parameter(

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.clock import iso_utc
 from bulkid.model import Fault, RunRecord, Status
 from bulkid.planning import describe, humanize_seconds
 from bulkid.runs import CheckResult, Finding, Preview, RunResult
@@ -123,7 +123,7 @@ def print_result(out: Console, result: RunResult) -> None:
     if result.report is not None:
         for path in result.report.files:
             if path.name != "summary.json":
-                out.print(Text(f"  {path}"))
+                out.print(Text(f"  {_from_here(path)}"))
     if summary["pending"]:
         out.print(f"  {summary['pending']} rows are pending; go on with: bulkid resume {result.run.run_id}")
 
@@ -144,16 +144,21 @@ def print_findings(out: Console, findings: Sequence[Finding]) -> None:
 def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
     """A table of earlier runs, newest first."""
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    for heading in ("run", "started", "status", "rows", "updated", "unchanged", "failed", "invalid", "pending"):
-        table.add_column(heading, justify="left" if heading in {"run", "started", "status"} else "right")
-    table.add_column("source", overflow="fold")
+    table.add_column("run (began, UTC)", no_wrap=True)
+    table.add_column("status", overflow="fold", min_width=11)
+    table.add_column("rows", overflow="fold", min_width=16)
+    table.add_column("source", overflow="fold", min_width=12)
     for record, counts in records:
-        figures = [str(counts.get(Status(status), 0)) for status in STATUS_STYLES]
-        total = str(sum(counts.values()))
-        table.add_row(
-            record.run_id, iso_utc(record.created_at), record.status.value, total, *figures, Text(record.source)
-        )
+        figures = [f"{counts[Status(status)]} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
+        rows = f"{sum(counts.values())}: {', '.join(figures)}" if figures else "none"
+        table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(record.source))
     return table
+
+
+def _from_here(path: Path) -> Path:
+    """A path as a person would name it from the working directory, where it lies below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _requests(requests: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from bulkid.config.lines import Setting
 from bulkid.config.table import SETTINGS, Settings, setting
 from bulkid.config.values import BadValueError, Secret
 from bulkid.errors import UsageError
+from bulkid.places import default_config_dir
 
 FILE_NAME = "bulkid.toml"
 
@@ -144,9 +145,7 @@ def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: b
 def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | None) -> list[_Layer]:
     """The profile's tables, then the default tables; in each, the working directory before the user's."""
     if config_dir is None:
-        from platformdirs import user_config_path
-
-        config_dir = user_config_path("bulkid", appauthor=False)
+        config_dir = default_config_dir()
     paths = dict.fromkeys((cwd / FILE_NAME, config_dir.absolute() / FILE_NAME))
     files = [file for file in map(_read_file, paths) if file is not None]
     layers = []

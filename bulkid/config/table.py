@@ -10,14 +10,9 @@ from typing import Any, Literal
 
 from bulkid.config import values
 from bulkid.config.lines import GROUPS, METADATA, Setting, line, switch
-from bulkid.config.values import FailureBound, Secret
-from bulkid.model import QuotaRule
-
-
-def _default_state_dir() -> Path:
-    from platformdirs import user_state_path
-
-    return user_state_path("bulkid", appauthor=False)
+from bulkid.config.values import Secret
+from bulkid.model import FailureBound, QuotaRule
+from bulkid.places import default_state_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +100,7 @@ class Settings:
             "connection",
             "scopes to ask for, with blanks between them",
             "scopes such as PM.RobotAccount PM.Group",
-            default_text="PM.RobotAccount PM.Group",
+            default_text="PM.RobotAccount PM.Group.Read",
             option="",
         ),
     )
@@ -314,7 +309,16 @@ class Settings:
     )
     json: bool = field(default=False, metadata=switch("output", "print the summary as one JSON object"))
     quiet: bool = field(default=False, metadata=switch("output", "print errors only"))
-    verbose: bool = field(default=False, metadata=switch("output", "print and log more", option="-v"))
+    verbose: int = field(
+        default=0,
+        metadata=line(
+            values.verbosity,
+            "output",
+            "print and log more; -vv logs everything",
+            "0 to 2, yes or no",
+            option="-v",
+        ),
+    )
     log_format: Literal["console", "json"] = field(
         default="console",
         metadata=line(
@@ -328,7 +332,7 @@ class Settings:
 
     # --- general
     state_dir: Path = field(
-        default_factory=_default_state_dir,
+        default_factory=default_state_dir,
         metadata=line(
             values.path,
             "general",

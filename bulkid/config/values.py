@@ -6,15 +6,13 @@ these run at the start of every command, and importing it costs more than all of
 """
 
 import codecs
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bulkid.model import QuotaRule
+from bulkid.model import FailureBound, QuotaRule
 
 Parse = Callable[[object], Any]
 
@@ -65,24 +63,6 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not written to a pickle.")
-
-
-@dataclass(frozen=True, slots=True)
-class FailureBound:
-    """How many accounts may fail before a run stops: exactly one of the two is given."""
-
-    count: int | None = None  # accounts
-    percent: float | None = None  # of the accounts that change, 0 to 100
-
-    def allowed(self, accounts: int) -> int:
-        """The number of failed accounts that is still within the bound, of ``accounts`` that change."""
-        if self.count is not None:
-            return self.count
-        # 0.1 % of 3,000 must be 3 although the float product may lie a hair below it
-        return math.floor(accounts * (self.percent or 0.0) / 100 + 1e-9)
-
-    def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.count is None else str(self.count)
 
 
 class BadValueError(Exception):
@@ -143,6 +123,15 @@ def flag(raw: object) -> bool:
     if word in {"0", "false", "no", "off"}:
         return False
     _fail(raw, "is neither yes nor no")
+
+
+def verbosity(raw: object) -> int:
+    """How much to tell: 0, 1 or 2; a switch that is on counts as 1."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return min(int(integer(0, 1000)(raw)), 2)  # -vvv says no more than -vv
+    if isinstance(raw, str) and raw.strip() == "2":
+        return 2
+    return int(flag(raw))
 
 
 def integer(low: int, high: int) -> Parse:

@@ -14,6 +14,8 @@
 """
 
 from bulkid.engine import Stop
+from bulkid.model import FailureBound
+from bulkid.places import default_state_dir
 from bulkid.runs.api import (
     find_resumable_run,
     list_runs,
@@ -27,14 +29,12 @@ from bulkid.runs.doctor import Finding, doctor
 from bulkid.runs.options import (
     CheckResult,
     Context,
-    FailureBound,
     Hooks,
     PlanResult,
     Preview,
     RunOptions,
     RunResult,
     Target,
-    default_state_dir,
 )
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary

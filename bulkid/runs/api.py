@@ -14,19 +14,18 @@ import anyio.to_thread
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, UsageError
 from bulkid.journal import Journal, new_run_id, open_journal, organization_lock
-from bulkid.model import QuotaRule, RunRecord, RunStatus, Status
+from bulkid.model import FailureBound, QuotaRule, RunRecord, RunStatus, Status
+from bulkid.places import default_state_dir
 from bulkid.report import build_summary, prepare_folder, remove_leftovers
 from bulkid.runs import reporting
 from bulkid.runs.execute import Execution, owner_of
 from bulkid.runs.options import (
     Context,
-    FailureBound,
     PlanResult,
     Preview,
     RunOptions,
     RunResult,
     Target,
-    default_state_dir,
 )
 from bulkid.runs.prepare import prepare
 from bulkid.runs.session import base_of, connect

@@ -60,7 +60,8 @@ def _problem(subject: str, error: BulkidError) -> Finding:
 
 def _state(journal: Journal, state_dir: Path) -> str:
     size = sum(path.stat().st_size for path in state_dir.iterdir() if path.is_file())
-    return f"{state_dir} ({len(journal.list_runs())} runs, {size / 1_000_000:.1f} MB)"
+    runs = len(journal.list_runs())
+    return f"{state_dir} ({runs} run{'s' if runs != 1 else ''}, {size / 1_000_000:.1f} MB)"
 
 
 async def _online(session: Session) -> list[Finding]:

@@ -150,8 +150,10 @@ class Execution:
                 "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
             )
             await self._take_faults(rows, preview)
+            asked_at = self.context.clock.monotonic()
             async with until_stopped(self.context.stop):
                 agreed = await self.context.hooks.confirm(preview)
+            self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
             if not agreed:
                 raise InterruptedRunError("Not confirmed: nothing was sent.")
             changes = await self._journal_plan(preview)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
-from bulkid.model import Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.model import FailureBound, Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.places import default_state_dir
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
@@ -41,14 +42,6 @@ class Target:
     organization_id: str = ""
     tenant: str = ""
     ca_bundle: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailureBound:
-    """When a run has failed too often: more than ``count`` accounts, or more than ``percent`` of those that change."""
-
-    count: int | None = None
-    percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,13 +149,6 @@ class Hooks:
     async def confirm(self, preview: Preview) -> bool:
         """Decide whether the plan is sent."""
         return bool(preview)
-
-
-def default_state_dir() -> Path:
-    """The user's state directory for bulkid, as the operating system has it."""
-    from platformdirs import user_state_path
-
-    return user_state_path("bulkid", appauthor=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

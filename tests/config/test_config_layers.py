@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bulkid.config import (
     GROUPS,
     SETTINGS,
+    FailureBound,
     Secret,
     Setting,
     Settings,
@@ -245,7 +246,13 @@ def test_toml_values_need_no_quotes(place: Place) -> None:
         'quota = ["PUT=20/5", "GET=1/1"]\nmap = {"Robot name" = "name"}\nignore_column = ["a", "b;c"]\n'
     )
     loaded = place.load()
-    assert (loaded.rate, loaded.yes, str(loaded.max_failures), loaded.first, loaded.sheet) == (5, True, "3", 2, "2024")
+    assert (loaded.rate, loaded.yes, loaded.max_failures, loaded.first, loaded.sheet) == (
+        5,
+        True,
+        FailureBound(count=3),
+        2,
+        "2024",
+    )
     assert [rule.method for rule in loaded.quota or ()] == ["PUT", "GET"]
     assert loaded.column_map == {"Robot name": "name"}
     assert loaded.ignore_columns == ("a", "b;c")

@@ -50,6 +50,11 @@ from bulkid.model import QuotaRule
         (v.delimiter, ";", ";"),
         (v.delimiter, "pipe", "|"),
         (v.delimiter, " ", " "),
+        (v.verbosity, True, 1),
+        (v.verbosity, "yes", 1),
+        (v.verbosity, "2", 2),
+        (v.verbosity, 3, 2),
+        (v.verbosity, "off", 0),
         (v.failure_bound, "0", FailureBound(count=0)),
         (v.failure_bound, 7, FailureBound(count=7)),
         (v.failure_bound, " 5% ", FailureBound(percent=5.0)),
@@ -193,36 +198,6 @@ def test_a_home_directory_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert v.path("~/state") == tmp_path / "state"
-
-
-@pytest.mark.parametrize(
-    ("bound", "accounts", "allowed"),
-    [
-        (FailureBound(count=0), 100, 0),
-        (FailureBound(count=7), 3, 7),
-        (FailureBound(percent=5), 100, 5),
-        (FailureBound(percent=5), 99, 4),
-        (FailureBound(percent=0.1), 3000, 3),
-        (FailureBound(percent=0.57), 10_000, 57),
-        (FailureBound(percent=0), 100, 0),
-        (FailureBound(percent=100), 12, 12),
-    ],
-)
-def test_a_failure_bound_allows_so_many_of_the_accounts_that_change(
-    bound: FailureBound, accounts: int, allowed: int
-) -> None:
-    assert bound.allowed(accounts) == allowed
-
-
-@given(st.integers(0, 10_000), st.integers(0, 1_000_000))
-def test_a_percentage_allows_exactly_that_part_of_the_accounts(hundredths: int, accounts: int) -> None:
-    allowed = FailureBound(percent=hundredths / 100).allowed(accounts)
-    assert allowed == accounts * hundredths // 10_000
-
-
-@given(st.one_of(st.integers(0, 10**9).map(str), st.integers(0, 100).map("{}%".format)))
-def test_a_failure_bound_is_written_as_it_is_read(raw: str) -> None:
-    assert str(v.failure_bound(raw)) == raw
 
 
 @given(

@@ -1,0 +1,91 @@
+"""What a command prints must arrive, whatever the terminal, the pipe or the folder that it is started from."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulkid.cli.options import with_settings
+from bulkid.config import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bulkid(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subprocess.CompletedProcess[bytes]:
+    """Run bulkid as a Windows machine does whose output goes into a pipe."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("BULKID_")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "0"}
+    return subprocess.run(
+        [sys.executable, "-m", "bulkid", "--state-dir", str(cwd / "state"), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name,display_name,groups_to_remove\n北京,x,Everyone\n", encoding="utf-8")
+    (tmp_path / "北京.csv").write_text("name,groups_to_remove\n北京,Everyone\n", encoding="utf-8")
+    result = bulkid("check", "北京.csv", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout.startswith(rb"\u5317\u4eac.csv: row 2")
+    assert b"Traceback" not in result.stderr
+
+
+def test_the_plan_of_such_a_name_is_printed_whole(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name,display_name\n北京,Zürich 東京\n", encoding="utf-8")
+    result = bulkid("plan", "names.csv", "--sandbox", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert rb"\u5317\u4eac" in result.stdout
+    assert "Zürich".encode("cp1252") in result.stdout
+
+
+def test_json_is_utf_8_whatever_the_code_page(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name,display_name\n北京,東京\n", encoding="utf-8")
+    result = bulkid("run", "names.csv", "--sandbox", "--yes", "--json", "--report-dir", "報告", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "報告" in json.loads(result.stdout.decode("utf-8"))["report"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody works in")
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = 'import os, sys; os.rmdir(os.getcwd()); from bulkid.cli import main; sys.argv = ["bulkid", "runs"]; main()'
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=gone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("bulkid: The working directory cannot be used")
+
+
+@pytest.mark.parametrize(("given", "level"), [([], 0), (["-v"], 1), (["-vv"], 2), (["-v", "--verbose"], 2)])
+def test_verbose_counts(given: list[str], level: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    seen: list[int] = []
+
+    @with_settings("output", offline=True)
+    def command(*, settings: Settings) -> int:
+        seen.append(settings.verbose)
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    assert seen == [level]
+
+
+def test_a_port_that_no_machine_has_is_refused(tmp_path: Path) -> None:
+    result = bulkid("sandbox", "--port", "99999", cwd=tmp_path)
+    assert result.returncode == 2
+    assert b"65535" in result.stderr

@@ -1,0 +1,36 @@
+"""How many failures are too many, exactly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkid.engine import FailureLimit
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "total", "allowed"),
+    [
+        (0, None, 100, 0),
+        (7, None, 3, 7),
+        (None, 5.0, 100, 5),
+        (None, 5.0, 99, 4),
+        (None, 0.1, 3000, 3),
+        (None, 0.57, 10_000, 57),
+        (None, 0.0, 100, 0),
+        (None, 100.0, 12, 12),
+    ],
+)
+def test_a_limit_allows_so_many_and_not_one_more(
+    count: int | None, percent: float | None, total: int, allowed: int
+) -> None:
+    limit = FailureLimit(count, percent, total)
+    assert not limit.exceeded(allowed)
+    assert limit.exceeded(allowed + 1)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 1_000_000))
+def test_a_percentage_allows_exactly_that_part_of_the_accounts(hundredths: int, total: int) -> None:
+    limit = FailureLimit(None, hundredths / 100, total)
+    allowed = total * hundredths // 10_000
+    assert not limit.exceeded(allowed)
+    assert limit.exceeded(allowed + 1)
