@@ -1,7 +1,7 @@
 """The nouns of bulkid: frozen values that the rooms hand to one another. No I/O, no policy.
 
-What is made once per request or per line of the report is a named tuple: a frozen dataclass takes five times as long to
-make (2.5 us for a ``ReportRow``).
+What there is one of per row, account or request is a named tuple: a frozen dataclass takes five times as long to make
+(2.5 us for a ``ReportRow``), which adds up to 0.2 s of 20,000 rows. Change a copy with ``_replace``.
 
 Identifiers compare without regard to case (they are GUIDs, or the short ids of the vendor's guide); they are kept
 and sent as the server writes them.
@@ -47,8 +47,7 @@ class Via(StrEnum):
 # --- the directory
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A robot account as the server describes it (RobotAccountDto)."""
 
     id: str
@@ -82,8 +81,7 @@ class Fault:
     message: str  # a sentence: what is wrong and what to do next
 
 
-@dataclass(frozen=True, slots=True)
-class RowWish:
+class RowWish(NamedTuple):
     """What one valid row asks for, in the sheet's own words: names are not yet resolved."""
 
     row: int
@@ -96,8 +94,7 @@ class RowWish:
     partition: str  # the organisation the row says it is for; "" when it does not say
 
 
-@dataclass(frozen=True, slots=True)
-class SheetRow:
+class SheetRow(NamedTuple):
     """One row of the sheet as read: what it asks for, or why it cannot."""
 
     row: int
@@ -109,8 +106,7 @@ class SheetRow:
 # --- wishes, resolved, and the difference to the directory
 
 
-@dataclass(frozen=True, slots=True)
-class AccountWish:
+class AccountWish(NamedTuple):
     """What all rows for one account ask for together, in ids. Plain enough to be journaled and taken up again."""
 
     account_id: str
@@ -122,8 +118,7 @@ class AccountWish:
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What must still be sent for one account: the difference between its wish and its present state."""
 
     account_id: str
@@ -197,8 +192,7 @@ class FailureBound:
 # --- outcomes
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is known of one account in a run."""
 
     status: Status
@@ -210,8 +204,7 @@ class Outcome:
     finished_at: float | None = None  # seconds since the epoch
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One account of a run as the journal keeps it: wish, state before, and what came of it."""
 
     entry: int  # number within the run, from 0

@@ -69,7 +69,7 @@ def conclude(
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
-    summary = summarise(journal, record, folder)
+    summary = summarise(journal, record, folder, counts)
     files: ReportFiles | None = None
     with suppress(StateError):  # told below, where the same is tried again
         journal.update_run(run_id, message=message)  # the report tells it of each pending row
@@ -85,11 +85,13 @@ def conclude(
     return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
 
 
-def summarise(journal: Journal, record: RunRecord, folder: Path | None) -> dict[str, Any]:
-    """The summary of a run as the journal knows it now."""
+def summarise(
+    journal: Journal, record: RunRecord, folder: Path | None, counts: Mapping[Status, int] | None = None
+) -> dict[str, Any]:
+    """The summary of a run as the journal knows it now; ``counts`` are its rows by status where they are known."""
     report = str(folder / "report.csv") if folder is not None else None
     accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
-    return build_summary(record, journal.counts(record.run_id), accounts, report)
+    return build_summary(record, counts or journal.counts(record.run_id), accounts, report)
 
 
 def write(

@@ -1,7 +1,7 @@
 """Sending a plan and finding out what came of it: intents before, outcomes after, reading back where in doubt."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio.to_thread
 
@@ -140,7 +140,7 @@ class Sending:
         finished_at = self.clock.now()
         if after is not None and confirms(doubt.change, after):
             self.progress.updated += 1
-            self.writer.add(doubt.entry, replace(_updated(settled, Via.ACCOUNT), finished_at=finished_at))
+            self.writer.add(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
             return
         self.progress.failed += 1
         if after is None:
@@ -150,7 +150,7 @@ class Sending:
             code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
         else:
             code, error = reply.error_code, reply.error
-        self._fail(doubt.entry, replace(_failed(settled, code, error), finished_at=finished_at))
+        self._fail(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
 
 
 def shows_plainly(change: Change, payload: object) -> bool:

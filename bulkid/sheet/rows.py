@@ -163,7 +163,10 @@ class RowParser:
 
     def _repeats_header(self, cells: tuple[str, ...]) -> bool:
         """Whether the row says the header again. One column alone proves nothing: an account may be named "robot"."""
-        return len(self._used) > 1 and all(trim(cells[column]) == self._headers[column] for column in self._used)
+        used, headers = self._used, self._headers
+        if len(used) < 2 or trim(cells[used[0]]) != headers[used[0]]:  # noqa: PLR2004 - one proves nothing
+            return False
+        return all(trim(cells[column]) == headers[column] for column in used)
 
     def _text(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> str:
         if column < 0:
@@ -223,6 +226,8 @@ class RowParser:
                         "column.",
                     )
                 )
+        if remove is EMPTY_LIST:  # nothing to contradict, as in most rows
+            return
         if remove.names_everyone:
             faults.append(
                 self._fault(

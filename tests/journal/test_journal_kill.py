@@ -1,7 +1,6 @@
 """What was acknowledged is there: after a kill at any moment, and after the disk was full."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -127,5 +126,5 @@ def test_nothing_of_a_value_is_in_an_error(journal: Journal) -> None:
 
 def test_an_outcome_with_text_that_no_encoding_can_hold_is_kept(journal: Journal) -> None:
     begin(journal, 2)
-    journal.settle(RUN, [(0, replace(UPDATED, error="half \ud800")), (1, replace(PENDING, error="fine"))])
+    journal.settle(RUN, [(0, UPDATED._replace(error="half \ud800")), (1, PENDING._replace(error="fine"))])
     assert [entry.outcome.error for entry in journal.iter_entries(RUN)] == ["half �", "fine"]

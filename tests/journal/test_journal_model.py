@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -120,7 +120,7 @@ class JournalMachine(RuleBasedStateMachine):
         numbers = data.draw(st.lists(st.sampled_from(sorted(self.entries)), max_size=5, unique=True))
         self.journal.intend(RUN, numbers, at)
         for number in numbers:
-            self.entries[number] = replace(self.entries[number], intended=True)
+            self.entries[number] = self.entries[number]._replace(intended=True)
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), again=st.booleans())
@@ -133,7 +133,7 @@ class JournalMachine(RuleBasedStateMachine):
         for number, outcome in outcomes:
             known = self.entries[number]
             if outcome.status is not Status.PENDING or known.outcome.status is Status.PENDING:
-                self.entries[number] = replace(known, outcome=outcome)
+                self.entries[number] = known._replace(outcome=outcome)
 
     @precondition(lambda self: not any(entry.intended for entry in self.entries.values()))
     @rule()

@@ -3,7 +3,6 @@
 import threading
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,7 +112,7 @@ def test_a_fault_of_a_row_that_is_not_there_changes_nothing(journal: Journal) ->
     [
         entry(0, 2, 3),
         entry(1, outcome=UPDATED, intended=True),
-        entry(2, outcome=replace(FAILED, via=Via.GROUP)),
+        entry(2, outcome=FAILED._replace(via=Via.GROUP)),
         Entry(3, AccountWish("88-uv", "", "", (), (), (), (5,)), None, "", PENDING),
         Entry(
             4,
@@ -140,7 +139,7 @@ def begin_rows(journal: Journal, last: int = 9) -> None:
 def test_of_the_state_before_a_run_the_name_and_groups_are_kept(journal: Journal) -> None:
     begin_rows(journal)
     before = Account("id", "Robot", "Roby", ("g",), created="2024-01-01T00:00:00Z", last_login="2024-02-01T00:00:00Z")
-    journal.add_entries(RUN, [replace(entry(0), before=before)])
+    journal.add_entries(RUN, [entry(0)._replace(before=before)])
     (found,) = journal.iter_entries(RUN)
     assert found.before == Account("id", "Robot", "Roby", ("g",))
 
@@ -204,7 +203,7 @@ def test_an_intent_is_seen_after_reopening(tmp_path: Path) -> None:
 
 def test_to_settle_twice_changes_nothing(journal: Journal) -> None:
     begin(journal, 3)
-    outcomes = [(0, UPDATED), (1, FAILED), (2, replace(PENDING, error="no connection", attempts=2))]
+    outcomes = [(0, UPDATED), (1, FAILED), (2, PENDING._replace(error="no connection", attempts=2))]
     journal.settle(RUN, outcomes)
     before = list(journal.report_rows(RUN))
     journal.settle(RUN, outcomes)
@@ -215,7 +214,7 @@ def test_to_settle_twice_changes_nothing(journal: Journal) -> None:
 @pytest.mark.parametrize("together", [True, False])
 def test_pending_never_replaces_what_is_settled(journal: Journal, settled: Outcome, together: bool) -> None:
     begin(journal, 1)
-    late = replace(PENDING, error="interrupted", attempts=9)
+    late = PENDING._replace(error="interrupted", attempts=9)
     if together:
         journal.settle(RUN, [(0, settled), (0, late)])
     else:
@@ -227,7 +226,7 @@ def test_pending_never_replaces_what_is_settled(journal: Journal, settled: Outco
 
 def test_what_is_pending_can_be_said_more_precisely_and_then_settled(journal: Journal) -> None:
     begin(journal, 1)
-    for outcome in (replace(PENDING, error="a", attempts=1), replace(PENDING, error="b", attempts=2), FAILED, UPDATED):
+    for outcome in (PENDING._replace(error="a", attempts=1), PENDING._replace(error="b", attempts=2), FAILED, UPDATED):
         journal.settle(RUN, [(0, outcome)])
         assert [found.outcome for found in journal.iter_entries(RUN)] == [outcome]
 
@@ -245,7 +244,7 @@ def test_settling_is_all_or_nothing(journal: Journal) -> None:
 def test_pending_rows_tell_why_the_run_ended(journal: Journal) -> None:
     begin_rows(journal, 4)
     journal.add_entries(RUN, [entry(0, 2), entry(1, 3)])
-    journal.settle(RUN, [(0, replace(PENDING, error="not answered", error_code="lost"))])
+    journal.settle(RUN, [(0, PENDING._replace(error="not answered", error_code="lost"))])
     journal.update_run(RUN, message="No connection to the server.")
     assert [(line.error, line.error_code) for line in journal.report_rows(RUN)] == [
         ("not answered", "lost"),
@@ -385,7 +384,7 @@ def test_iterators_hold_only_a_page(journal: Journal) -> None:
         journal.add_rows(RUN, [good_row(row, "x" * 4000) for row in range(start, start + 500)])
         journal.add_entries(
             RUN,
-            [replace(entry(row), changes="y" * 4000, wish=entry(row, row).wish) for row in range(start, start + 500)],
+            [entry(row)._replace(changes="y" * 4000, wish=entry(row, row).wish) for row in range(start, start + 500)],
         )
     whole = 6000 * 4000
     for iterator in (journal.iter_rows, journal.iter_entries, journal.iter_unsettled, journal.report_rows):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +15,7 @@ from bulkid.model import Status
 from tests.fake_clock import FakeClock
 from tests.journal.journal_kit import FAILED, RUN, UPDATED, allow_pages, begin
 
-LONG = replace(FAILED, error="long " * 20_000)
+LONG = FAILED._replace(error="long " * 20_000)
 
 
 class StoppedClock(FakeClock):
@@ -272,7 +271,7 @@ async def test_a_failed_flush_keeps_its_outcomes_in_order(journal: Journal) -> N
             await writer.flush()
             assert updated(journal) == 1
             allow_pages(journal, 1)
-            writer.add(1, replace(LONG, error=LONG.error * 3))
+            writer.add(1, LONG._replace(error=LONG.error * 3))
 
     with pytest.raises(StateFullError):
         await run()

@@ -1,7 +1,6 @@
 """A small organisation for the planning tests, and a model of what the server's PUT does to it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -75,7 +74,7 @@ def put(state: Account, change: Change) -> Account:
     held += [group for group in change.add if group.lower() not in lower]
     assert EVERYONE_ID.lower() not in gone, "the server refuses to take an account out of Everyone"
     name = state.display_name if change.display_name is None else change.display_name
-    return replace(state, display_name=name, group_ids=tuple(held))
+    return state._replace(display_name=name, group_ids=tuple(held))
 
 
 def cased(text: str) -> st.SearchStrategy[str]:
@@ -92,8 +91,7 @@ def accounts(draw: st.DrawFn) -> tuple[Account, ...]:
     """The same accounts in any state."""
     ids = st.sets(st.sampled_from([group.id for group in GROUPS[1:]]))
     return tuple(
-        replace(
-            known,
+        known._replace(
             display_name=draw(st.sampled_from(["", "Roby", "Robbie", "Four"])),
             group_ids=(EVERYONE_ID, *(draw(cased(group)) for group in sorted(draw(ids)))),
         )

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 
 from hypothesis import given
@@ -75,7 +74,7 @@ def rewritten(row: RowWish, spell: Callable[[str], str]) -> RowWish:
     """The same row with its id and its groups spelled in another way."""
     add, remove = (tuple(map(spell, cell)) for cell in (row.add, row.remove))
     exact = None if row.exact is None else tuple(map(spell, row.exact))
-    return replace(row, account_id=row.account_id.lower(), add=add, remove=remove, exact=exact)
+    return row._replace(account_id=row.account_id.lower(), add=add, remove=remove, exact=exact)
 
 
 def account_of(row: RowWish) -> str:
@@ -192,12 +191,12 @@ def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
 ) -> None:
     known = directory(None if blind else state)
     for change in build_plan(resolve(sheet, known, COLUMNS), known).changes:
-        unread = replace(state[0], id=change.account_id)  # blind, any id may be asked for
+        unread = state[0]._replace(id=change.account_id)  # blind, any id may be asked for
         account = next((known for known in state if known.id.lower() == change.account_id.lower()), unread)
         after = put(account, change)
         assert confirms(change, after)
         assert shortfall(change, after, known) == ""
-        for found in (replace(each, id=change.account_id) for each in (*state, *other)):
+        for found in (each._replace(id=change.account_id) for each in (*state, *other)):
             assert confirms(change, found) == (shortfall(change, found, known) == "")
             # What a state confirms, sending would leave as it is.
             if confirms(change, found):
@@ -224,7 +223,7 @@ def any_rows(draw: st.DrawFn) -> list[RowWish]:
         exact=st.none() | cells,
         partition=st.just("") | texts,
     )
-    return [replace(row, row=number) for number, row in enumerate(draw(st.lists(made, max_size=4)), 2)]
+    return [row._replace(row=number) for number, row in enumerate(draw(st.lists(made, max_size=4)), 2)]
 
 
 @LAW
@@ -245,8 +244,8 @@ def test_no_text_of_any_kind_raises_and_each_row_still_has_one_place(
 @given(rows(faulty=False))
 def test_a_check_finds_all_contradictions_where_the_sheet_spells_each_thing_in_one_way(sheet: list[RowWish]) -> None:
     same = [
-        replace(rewritten(row, lambda text: "Everyone" if not ids((text,)) else min(ids((text,)))), name="")
-        for row in (replace(row, account_id=account_of(row)) for row in sheet)
+        rewritten(row, lambda text: "Everyone" if not ids((text,)) else min(ids((text,))))._replace(name="")
+        for row in (row._replace(account_id=account_of(row)) for row in sheet)
     ]
     online, offline = resolve(same, directory(), COLUMNS).faults, offline_faults(same, COLUMNS)
     assert [(fault.row, fault.column, fault.code) for fault in offline] == [
