@@ -97,3 +97,14 @@ def test_a_sheet_without_rows_is_not_told_to_run_blind(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert b"warning" not in result.stdout + result.stderr
     assert b"0 rows: 0 accounts change" in result.stdout
+
+
+def test_json_names_the_report_that_was_written_where_another_program_holds_the_first(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    run = json.loads(bulkid("run", "one.csv", "--sandbox", "--yes", "--json", cwd=tmp_path).stdout)
+    held = Path(run["report"])
+    held.unlink()
+    held.mkdir()  # like a file that is held open, what stands there cannot be replaced
+    again = json.loads(bulkid("report", run["run_id"], "--json", cwd=tmp_path).stdout)
+    assert again == {**run, "report": str(held.with_name("report-2.csv"))}
+    assert again == json.loads((held.parent / "summary.json").read_bytes())
