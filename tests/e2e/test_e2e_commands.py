@@ -194,8 +194,8 @@ def test_a_refused_sheet_is_reported_and_its_retry_file_runs_once_mended(tmp_pat
         retry.write_text(text.replace("robot-9999", "robot-0009"), encoding="utf-8-sig")
         mended = bulkid("run", str(retry), "--yes")
         assert mended.returncode == 0, mended.stderr
-        assert "1 rows: 1 updated; 1 GET, 1 PUT, 1 POST" in mended.stdout
-        assert str(tmp_path / "reports") in mended.stdout
+        assert "1 row: 1 updated; 1 GET, 1 PUT, 1 POST" in mended.stdout
+        assert str(Path("reports", "")) in mended.stdout
         assert "robot-0009  display name: (none) -> Nobody" in mended.stderr
         assert host.display_name("robot-0009") == "Nobody"
         assert host.display_name("robot-0002") == "=cmd|'/c calc'!A1"
@@ -320,7 +320,7 @@ def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tm
         assert listed[1] == summary
         table = bulkid("runs", "--limit", "1")
         assert table.returncode == 0
-        assert re.search(r"^\S+ +\S+Z +refused +40 +0 +0 +0 +0 +40 +sheet\.csv", table.stdout, re.MULTILINE)
+        assert re.search(r"^\S+ +refused +40: 40 pending +sheet\.csv", table.stdout, re.MULTILINE)
         host.portal.call(speed_up, host)
         resumed = bulkid("resume", summary["run_id"], "--json")
         assert resumed.returncode == 0, resumed.stderr

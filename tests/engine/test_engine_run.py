@@ -625,7 +625,8 @@ def test_whatever_comes_back_each_task_is_settled_once_or_not_at_all_and_nothing
     settled: list[Settled] = []
 
     async def play() -> Any:
-        engine = make_engine(clock, send, concurrency=concurrency, rules=rules, policy=RetryPolicy(max_attempts=99))
+        patient: dict[str, Any] = {"policy": RetryPolicy(max_attempts=99), "outage_limit_s": 1e6}
+        engine = make_engine(clock, send, concurrency=concurrency, rules=rules, **patient)
         await engine.call(get(0))
         stop = Stop()
         async with anyio.create_task_group() as group:
