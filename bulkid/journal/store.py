@@ -35,6 +35,9 @@ RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 _PAGE = 1000
 """Rows or entries read at a time: what an iterator holds in memory."""
 
+_PORTION = 5000
+"""Entries turned into columns at a time."""
+
 _NAMED = 5
 """How many runs a message names."""
 
@@ -258,11 +261,13 @@ class Journal:
     def add_entries(self, run_id: str, planned: Sequence[Entry]) -> None:
         """Keep entries, and link the rows that they come from."""
         run = self._run(run_id)
-        values = [codec.entry_values(run, entry) for entry in planned]
-        links = [(entry.entry, run, row) for entry in planned for row in entry.wish.rows]
         with self.database.write() as connection:
-            _INSERT_ENTRIES.run(connection, values)
-            self._require(_LINK.run(connection, links) == len(links), run_id)
+            # In portions: the columns of 100,000 entries at once would be 100 MB.
+            for start in range(0, len(planned), _PORTION):
+                portion = planned[start : start + _PORTION]
+                _INSERT_ENTRIES.run(connection, [codec.entry_values(run, entry) for entry in portion])
+                links = [(entry.entry, run, row) for entry in portion for row in entry.wish.rows]
+                self._require(_LINK.run(connection, links) == len(links), run_id)
 
     def forget_rows(self, run_id: str) -> None:
         """Drop all rows (and entries) of a run that never sent anything, so that its sheet can be read again."""
