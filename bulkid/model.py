@@ -101,6 +101,8 @@ class SheetRow(NamedTuple):
     cells: tuple[str, ...]  # as they came in, one per header, for retry.csv
     wish: RowWish | None  # None exactly when there are faults
     faults: tuple[Fault, ...] = ()
+    account_id: str = ""  # of a faulty row, as far as it could be read, for the report
+    name: str = ""
 
 
 # --- wishes, resolved, and the difference to the directory

@@ -155,6 +155,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
             return await library.doctor(target, options, library.Context(state_dir=settings.state_dir))
 
+    use_logs(settings)
     findings = [*_strange_variables(), *_anyio_run(work)]
     if json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})

@@ -173,7 +173,10 @@ def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Tab
 
 def _from_here(path: Path) -> Path:
     """A path as a person would name it from the working directory, where it lies below that."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory is gone
+        return path
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

@@ -110,8 +110,8 @@ def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
         run,
         row.row,
         dumps(row.cells),
-        "" if wish is None else wish.account_id,
-        "" if wish is None else wish.name,
+        row.account_id if wish is None else wish.account_id,
+        row.name if wish is None else wish.name,
         dump_faults(row.faults) if row.faults else None,
     )
 

@@ -134,9 +134,9 @@ async def run(
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = _new_record(context, sheet, source, base.url, options)
+        journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
         _hold_run(stack, context.state_dir, record)
         await _in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)

@@ -1,5 +1,6 @@
 """Is the connection right? One question after the other, each with what to do when the answer is no."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from bulkid.errors import EXIT_CONNECTION, BulkidError
-from bulkid.identity import list_accounts, list_groups
+from bulkid.identity import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.runs.options import Context, RunOptions, Target
@@ -64,6 +65,17 @@ def _state(journal: Journal, state_dir: Path) -> str:
     return f"{state_dir} ({runs} run{'s' if runs != 1 else ''}, {size / 1_000_000:.1f} MB)"
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request that only reads, sent to see whether it may be."""
+
+    subject: str
+    claimed: bool | None  # what the token says of it
+    scope: str
+    request: Request
+    count: Callable[[object], int]  # what the answer holds; raises when it is of another shape
+
+
 async def _online(session: Session) -> list[Finding]:
     findings = [
         Finding(
@@ -74,25 +86,28 @@ async def _online(session: Session) -> list[Finding]:
         Finding("organisation", ok=True, detail=session.organization_id),
     ]
     known = session.known
-    probes = [
-        ("read accounts", known.read_accounts, "PM.RobotAccount.Read", list_accounts(session.organization_id, 0, 1)),
-        ("read groups", known.read_groups, "PM.Group.Read", list_groups(session.organization_id)),
-    ]
-    for subject, claimed, scope, request in probes:
-        findings.append(await _probe(session, subject, claimed, scope, request))
+    accounts, groups = list_accounts(session.organization_id, 0, 1), list_groups(session.organization_id)
+    probes = (
+        Probe(
+            "read accounts", known.read_accounts, "PM.RobotAccount.Read", accounts, lambda got: account_page(got).total
+        ),
+        Probe("read groups", known.read_groups, "PM.Group.Read", groups, lambda got: len(parse_groups(got))),
+    )
+    for probe in probes:
+        findings.append(await _probe(session, probe))  # noqa: PERF401 - one after the other, for a calm server
     findings.append(_write(known.write_accounts))
     findings.append(Finding("quota", ok=None, detail=await _quota(session)))
     return findings
 
 
-async def _probe(session: Session, subject: str, claimed: bool | None, scope: str, request: Request) -> Finding:
+async def _probe(session: Session, probe: Probe) -> Finding:
+    subject, claimed, scope = probe.subject, probe.claimed, probe.scope
     try:
-        reply = (await session.engine.call(request)).reply
-    except BulkidError as error:
+        reply = (await session.engine.call(probe.request)).reply
+        if reply.kind is ReplyKind.OK:
+            return Finding(subject, ok=True, detail=f"yes ({probe.count(reply.payload)})")
+    except BulkidError as error:  # an answer of another shape is one, too
         return _problem(subject, error)
-    if reply.kind is ReplyKind.OK:
-        total = reply.payload.get("totalCount") if isinstance(reply.payload, dict) else len(reply.payload)
-        return Finding(subject, ok=True, detail=f"yes ({total})")
     missing = f"grant {scope}" if reply.kind is ReplyKind.FORBIDDEN else "check the organisation id and the address"
     said = f"{reply.error or reply.kind.value}" + (f" (HTTP {reply.status})" if reply.status else "")
     return Finding(

@@ -134,7 +134,7 @@ class RowParser:
             if exact is not EMPTY_LIST:
                 faults.append(self._exact_and_changes(row, fitted))
         if faults:
-            return SheetRow(row, fitted, None, tuple(faults))
+            return SheetRow(row, fitted, None, tuple(faults), account_id, name)
         wanted = None if exact is EMPTY_LIST else exact.items
         return SheetRow(
             row, fitted, RowWish(row, account_id, name, display_name, add.items, remove.items, wanted, partition)

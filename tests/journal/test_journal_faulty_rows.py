@@ -1,0 +1,19 @@
+"""A row that is wrong still says in the report which account it was for."""
+
+from pathlib import Path
+
+from journal_kit import RUN, record
+
+from bulkid.journal import open_journal
+from bulkid.sheet import open_sheet
+
+
+def test_an_invalid_row_keeps_its_id_and_name_for_the_report(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("id,name,display_name\n88-uv,roby,#N/A\n,robot-0001,#REF!\n", encoding="utf-8")
+    with open_sheet(path) as sheet, open_journal(tmp_path / "state") as journal:
+        journal.create_run(record())
+        for chunk in sheet.chunks():
+            journal.add_rows(RUN, chunk)
+        rows = [(row.robot_account_id, row.name, row.status) for row in journal.report_rows(RUN)]
+    assert rows == [("88-uv", "roby", "invalid"), ("", "robot-0001", "invalid")]
