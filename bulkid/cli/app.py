@@ -1,5 +1,6 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    # The page that lists the commands is plain: what draws boxes takes as long to import as all the rest together.
+    rich_markup_mode=None if sys.argv[1:] in ([], ["--help"]) else "rich",
     help="Update UiPath robot accounts in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
 )
 
@@ -73,7 +75,10 @@ def check(
 @guarded
 @with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
 def plan(source: SourceArgument, *, settings: Settings) -> int:
-    """Show what would change per account, the requests that takes, and how long at the quota. Changes nothing."""
+    """Show what a run would change.
+
+    The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
+    """
     from bulkid.cli import commands
 
     return commands.plan(source, settings)
@@ -142,7 +147,10 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
     settings: Settings,
 ) -> int:
-    """Say whether the connection is right: URL, token, scopes, organisation, quota left, state directory."""
+    """Say whether the connection is right.
+
+    Examines URL, token, scopes, organisation, quota left and state directory, and says what to mend.
+    """
     from bulkid.cli import commands
 
     return commands.doctor(settings, json=json)

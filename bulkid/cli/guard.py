@@ -1,14 +1,13 @@
 """The last line before a user: errors become sentences and exit codes, never tracebacks."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
 import typer
 
-from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
+from bulkid.errors import EXIT_INTERRUPTED, BulkidError
 
 P = ParamSpec("P")
 
@@ -33,11 +32,6 @@ def _exit_code(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough (`bulkid check x.csv | head`): that is nobody's fault. What is still
-        # buffered goes nowhere, or the interpreter would complain when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
 
 
 def show_any_letter() -> None:

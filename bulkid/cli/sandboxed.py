@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import anyio
 from rich.console import Console
 
 from bulkid.errors import UsageError
@@ -44,25 +43,21 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
     Raises:
         UsageError: The address cannot be listened on.
     """
-    from bulkid.sandbox import Sandbox
+    from bulkid.sandbox import run_server
 
-    server = Sandbox(options)
+    def tell(url: str) -> None:
+        out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
+        out.print(f"  BULKID_URL={url}")
+        out.print(f"  BULKID_CLIENT_ID={options.client_id}")
+        out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
+        out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
+
     try:
-        url = await server.start(host, port)
+        await run_server(options, host, port, tell)
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."
         ) from None
-    out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
-    out.print(f"  BULKID_URL={url}")
-    out.print(f"  BULKID_CLIENT_ID={options.client_id}")
-    out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
-    out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
-    try:
-        await anyio.sleep_forever()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await server.stop()
 
 
 def _rules(rules: tuple[QuotaRule, ...]) -> str:

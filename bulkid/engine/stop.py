@@ -1,8 +1,6 @@
 """How sending is made to stop before its end: on request, at once, or by too many failures."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 
@@ -45,9 +43,6 @@ class Stop:
     async def wait_aborted(self) -> None:
         """Wait until a stop at once is requested."""
         await self._aborted.wait()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self.wait().__await__()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.planning import humanize_seconds
 from bulkid.report.summary import METHODS
 from bulkid.report.workbook import Format, Workbook, height, print_settings
 
@@ -43,15 +44,6 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     return steps or ["Nothing: every row is as the sheet wants it."]
 
 
-def duration(seconds: float) -> str:
-    """Say a length of time as a person would: ``42.5 s``, ``3 min 20 s``, ``5 h 10 min``."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
     """Label and value of what a reader wants to know of the run."""
     source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
@@ -65,7 +57,7 @@ def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[t
         ("By", "@".join(filter(None, (run.user, run.host)))),
         ("Started", _when(run.created_at)),
         ("Finished", _when(run.finished_at)),
-        ("Took", duration(float(summary.get("elapsed_s", 0)))),
+        ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
         ("Files", run.report_dir and str(PurePath(run.report_dir))),
     ]
     return [(label, value) for label, value in lines if value]

@@ -24,11 +24,13 @@ class ReportFiles:
         folder: The run's own folder.
         files: The files, ``report.csv`` first, under the names that they really have.
         notes: Sentences for the user on what is not as usual (a file held open, so that another name was taken).
+        summary: What ``summary.json`` holds.
     """
 
     folder: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    summary: Mapping[str, Any]
 
 
 class _Sink(Protocol):
@@ -89,8 +91,9 @@ def write_report(
     finally:
         for _, sink in sinks:
             sink.discard()
-    files.append(_write_summary(_true_report(summary, folder, files[0]), run, folder, notes))
-    return ReportFiles(folder, tuple(files), tuple(notes))
+    summary = _true_report(summary, folder, files[0])
+    files.append(_write_summary(summary, run, folder, notes))
+    return ReportFiles(folder, tuple(files), tuple(notes), summary)
 
 
 def _wanted(

@@ -234,7 +234,7 @@ def report(
         folder = prepare_folder(parent, record.run_id)
         summary = reporting.summarise(journal, record, folder)
         files = reporting.write(journal, record, folder, formats, summary)
-        return RunResult(record, record.status, summary, files, notes=files.notes)
+        return RunResult(record, record.status, files.summary, files, notes=files.notes)
 
 
 def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any]:

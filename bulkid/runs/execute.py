@@ -26,7 +26,7 @@ from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, St
 from bulkid.planning import Directory, describe, diff
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
-from bulkid.runs.prepare import invalid_rows, prepare
+from bulkid.runs.prepare import prepare
 from bulkid.runs.progress import Progress
 from bulkid.runs.reporting import conclude
 from bulkid.runs.sending import Sending
@@ -204,7 +204,7 @@ class Execution:
         found = [fault for fault in preview.faults if fault.row not in known]
         if found:
             await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
-        count = invalid_rows(preview.faults)
+        count = preview.invalid_rows
         if count and not self.options.skip_invalid:
             for note in (*preview.info.notes, *preview.warnings):  # nobody will be shown the plan that says them
                 self.context.hooks.note(note)

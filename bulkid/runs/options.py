@@ -1,7 +1,7 @@
 """What a caller hands to :mod:`bulkid.runs`, and what it gets back. Values only; the work is done elsewhere."""
 
 import random as randomness
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,11 @@ class RunOptions:
     outage_limit_s: float = 600.0
 
 
+def count_invalid_rows(faults: Iterable[Fault]) -> int:
+    """How many rows have at least one fault."""
+    return len({fault.row for fault in faults})
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """What ``check`` found without a network."""
@@ -96,7 +101,7 @@ class CheckResult:
     @property
     def invalid_rows(self) -> int:
         """How many rows have at least one fault."""
-        return len({fault.row for fault in self.faults})
+        return count_invalid_rows(self.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Preview:
     @property
     def invalid_rows(self) -> int:
         """How many rows have at least one fault."""
-        return len({fault.row for fault in self.faults})
+        return count_invalid_rows(self.faults)
 
 
 @dataclass(frozen=True, slots=True)

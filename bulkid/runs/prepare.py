@@ -1,6 +1,6 @@
 """From wishes to a plan: read the directory, resolve names, compare, and say what it will take."""
 
-from bulkid.model import Fault, QuotaRule
+from bulkid.model import QuotaRule
 from bulkid.planning import Directory, Plan, build_plan, limit_changes, minimum_seconds, resolve
 from bulkid.runs.directory import read_directory, wanted
 from bulkid.runs.options import Preview, RunOptions
@@ -50,8 +50,3 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
 def estimate(plan: Plan, rules: tuple[QuotaRule, ...], rate: float | None) -> float:
     """Seconds that the plan's PUTs take at least, by the quota and by ``--rate``."""
     return minimum_seconds(plan.planned_puts, rules, "PUT", rate)
-
-
-def invalid_rows(faults: tuple[Fault, ...]) -> int:
-    """How many rows have at least one fault."""
-    return len({fault.row for fault in faults})

@@ -1,7 +1,7 @@
 """The live figures of a run, for whoever shows them: polled, never pushed, so that showing costs sending nothing."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from bulkid.engine import Engine
 from bulkid.model import QuotaRule
@@ -33,7 +33,6 @@ class Progress:
     updated: int = 0
     failed: int = 0
     unverified: int = 0
-    counters: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:

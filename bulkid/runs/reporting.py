@@ -75,6 +75,7 @@ def conclude(
         journal.update_run(run_id, message=message)  # the report tells it of each pending row
     try:
         files = write(journal, record, folder, formats, summary)
+        summary = dict(files.summary)
         notes.extend(files.notes)
     except ReportError as failed:
         notes.append(str(failed))

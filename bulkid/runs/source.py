@@ -13,7 +13,7 @@ from bulkid.journal import Journal
 from bulkid.model import Fault, RowWish, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning import offline_faults
 from bulkid.report import build_summary
-from bulkid.runs.options import CheckResult
+from bulkid.runs.options import CheckResult, count_invalid_rows
 from bulkid.sheet import RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
 
 CHUNK_ROWS = 10_000
@@ -78,7 +78,7 @@ def offline_summary(
     counters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary of what never became a run: as ``summary.json``, without a run's id, all good rows pending."""
-    invalid = len({fault.row for fault in faults})
+    invalid = count_invalid_rows(faults)
     counts = {
         Status.INVALID: invalid,
         Status.UNCHANGED: unchanged,

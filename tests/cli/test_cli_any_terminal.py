@@ -97,3 +97,68 @@ def test_a_sheet_without_rows_is_not_told_to_run_blind(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert b"warning" not in result.stdout + result.stderr
     assert b"0 rows: 0 accounts change" in result.stdout
+
+
+def test_json_names_the_report_that_was_written_where_another_program_holds_the_first(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    run = json.loads(bulkid("run", "one.csv", "--sandbox", "--yes", "--json", cwd=tmp_path).stdout)
+    held = Path(run["report"])
+    held.unlink()
+    held.mkdir()  # like a file that is held open, what stands there cannot be replaced
+    again = json.loads(bulkid("report", run["run_id"], "--json", cwd=tmp_path).stdout)
+    assert again == {**run, "report": str(held.with_name("report-2.csv"))}
+    assert again == json.loads((held.parent / "summary.json").read_bytes())
+
+
+CLOSED = "import os, sys; [os.close(int(number)) for number in sys.argv[1]]; os.execv(sys.executable, sys.argv[2:])"
+
+
+def without_streams(numbers: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run bulkid as a service does that has closed some of the standard streams."""
+    command = [sys.executable, "-m", "bulkid", "--state-dir", str(cwd / "state"), *arguments]
+    return subprocess.run(
+        [sys.executable, "-c", CLOSED, numbers, *command],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handed on in another way there")
+@pytest.mark.parametrize("numbers", ["0", "1", "2", "12", "012"])
+def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    result = without_streams(numbers, "run", "one.csv", "--sandbox", "--yes", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert b"Traceback" not in result.stderr
+    assert len(list((tmp_path / "reports").glob("*/report.csv"))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handed on in another way there")
+def test_a_missing_standard_input_is_nobody_to_ask_and_no_sheet(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    asked = without_streams("0", "run", "one.csv", "--sandbox", cwd=tmp_path)
+    assert (asked.returncode, asked.stderr.startswith(b"bulkid: Nobody can be asked here")) == (2, True)
+    empty = without_streams("0", "check", "-", cwd=tmp_path)
+    assert (empty.returncode, empty.stderr.startswith(b"bulkid: standard input is empty")) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_output_that_cannot_be_written_is_told(form: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "bulkid", "check", "one.csv", *form],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "bulkid: The output cannot be written: No space left on device.\n"

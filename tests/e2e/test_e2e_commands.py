@@ -60,7 +60,7 @@ def test_help_and_version_are_on_standard_output_and_mistakes_are_not(tmp_path: 
     overview = bulkid("--help")
     assert (overview.returncode, overview.stderr) == (0, "")
     for command in ("check", "plan", "run", "resume", "runs", "report", "doctor", "sandbox"):
-        assert re.search(rf"^│ {command} ", overview.stdout, re.MULTILINE), command
+        assert re.search(rf"^  {command} ", overview.stdout, re.MULTILINE), command
     page = bulkid("run", "--help")
     assert (page.returncode, page.stderr) == (0, "")
     for option in ("--sandbox", "--map", "--quota", "--max-failures", "--first", "--report-dir", "--log-format"):

@@ -61,7 +61,7 @@ async def test_a_stop_keeps_its_first_reason_and_wakes_those_who_wait() -> None:
     woken: list[str] = []
 
     async def waiter() -> None:
-        await stop
+        await stop.wait()
         woken.append(stop.reason)
 
     async with anyio.create_task_group() as group:

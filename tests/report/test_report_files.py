@@ -208,6 +208,7 @@ def test_a_report_that_is_held_open_gets_the_next_free_number(tmp_path: Path, mo
     hold_open(monkeypatch, "report.csv")
     files = write(tmp_path, [a_row()])
     assert files.files[0] == tmp_path / "report-3.csv"
+    assert files.summary == json.loads((tmp_path / "summary.json").read_bytes())
     assert (tmp_path / "report.csv").read_text(encoding="utf-8") == "old"
     assert (tmp_path / "report-2.csv").read_text(encoding="utf-8") == "older"
     assert "report-3.csv" in files.notes[0]
