@@ -1,6 +1,5 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -25,8 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # The page that lists the commands is plain: what draws boxes takes as long to import as all the rest together.
-    rich_markup_mode=None if sys.argv[1:] in ([], ["--help"]) else "rich",
+    rich_markup_mode="rich",
     help="Update UiPath robot accounts in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
 )
 
