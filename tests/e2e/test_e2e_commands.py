@@ -28,7 +28,7 @@ from doors_kit import (
 )
 from harness import ORGANIZATION, Bulkid
 
-from bulkid import __version__
+from bulkid import __version__, runs
 
 MIXED = (
     ("name", "display name", "Team"),
@@ -60,7 +60,7 @@ def test_help_and_version_are_on_standard_output_and_mistakes_are_not(tmp_path: 
     overview = bulkid("--help")
     assert (overview.returncode, overview.stderr) == (0, "")
     for command in ("check", "plan", "run", "resume", "runs", "report", "doctor", "sandbox"):
-        assert re.search(rf"^  {command} ", overview.stdout, re.MULTILINE), command
+        assert re.search(rf"^\W+{command} ", overview.stdout, re.MULTILINE), command
     page = bulkid("run", "--help")
     assert (page.returncode, page.stderr) == (0, "")
     for option in ("--sandbox", "--map", "--quota", "--max-failures", "--first", "--report-dir", "--log-format"):
@@ -350,38 +350,49 @@ def findings(bulkid: Bulkid) -> tuple[int, dict[str, dict[str, Any]]]:
 
 
 @pytest.mark.slow
-def test_doctor_finds_each_thing_that_is_wrong(tmp_path: Path, server: Hosted) -> None:
+def test_doctor_says_what_is_right_and_exits_by_what_is_wrong(tmp_path: Path, server: Hosted) -> None:
     code, found = findings(connected_to(tmp_path, server.url))
     assert code == 0
     subjects = ["state directory", "address", "token", "organisation", "read accounts", "read groups", "write accounts"]
     assert list(found) == [*subjects, "quota"]
     assert all(found[subject]["ok"] for subject in subjects)
     assert found["organisation"]["detail"] == ORGANIZATION
-
     code, found = findings(connected_to(tmp_path, "", BULKID_CLIENTID="typo"))
     assert (code, found["address"]["ok"]) == (2, False)
     assert "BULKID_CLIENT_ID" in found["environment"]["hint"]
-    code, found = findings(connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong"))
-    assert (code, found["token"]["ok"]) == (3, False)
-    code, found = findings(connected_to(tmp_path, server.url, BULKID_CLIENT_ID=""))
-    assert (code, found["token"]["ok"]) == (2, False)
-    assert "BULKID_CLIENT_ID" in found["token"]["detail"]
-    code, found = findings(connected_to(tmp_path, server.url.replace("/identity", "/elsewhere/identity")))
-    assert (code, found["token"]["ok"]) == (3, False)
-    assert "web page" in found["token"]["detail"]
-    code, found = findings(connected_to(tmp_path, server.url, BULKID_SCOPE="PM.Group.Write"))
-    wrong = {subject for subject in found if found[subject]["ok"] is False}
-    assert (code, wrong) == (3, {"read accounts", "read groups", "write accounts"})
-    assert "PM.RobotAccount.Read" in found["read accounts"]["hint"]
-    code, found = findings(connected_to(tmp_path, server.url, BULKID_ORGANIZATION_ID="another"))
-    assert (code, found["read accounts"]["ok"]) == (3, False)
-    assert "another" in found["read accounts"]["detail"]
-    code, found = findings(connected_to(tmp_path, server.url, BULKID_STATE_DIR=str(Path(__file__))))
-    assert (code, found["state directory"]["ok"]) == (2, False)
+    shown = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong")("doctor", "--url", server.url)
+    assert (shown.returncode, shown.stderr) == (3, "")
+    assert re.search(r"^ok +address +http", shown.stdout, re.MULTILINE)
+    assert re.search(r"^problem +token +.*refuses the credentials", shown.stdout, re.MULTILINE)
 
-    shown = connected_to(tmp_path, server.url)("doctor")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert re.search(r"^ok +write accounts +yes", shown.stdout, re.MULTILINE)
+
+WRONG = {
+    "no secret": ({"client_secret": ""}, {"token": "BULKID_CLIENT_SECRET"}, 2),
+    "web pages": ({"url": "/elsewhere/identity"}, {"token": "web page"}, 3),
+    "no scopes": (
+        {"scope": "PM.Group.Write"},
+        {"read accounts": "PM.RobotAccount.Read", "read groups": "PM.Group.Read", "write accounts": "PM.RobotAccount"},
+        3,
+    ),
+    "another organisation": (
+        {"organization_id": "another"},
+        {"read accounts": "'another'", "read groups": "'another'"},
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_doctor_finds_each_thing_that_is_wrong(tmp_path: Path, server: Hosted, what: str) -> None:
+    settings, problems, exit_code = WRONG[what]
+    url = server.url.replace("/identity", settings.get("url", "/identity"))
+    good = {"client_id": "sandbox", "client_secret": SECRET}
+    target = runs.Target(**{**good, **settings, "url": url})
+    found = await runs.doctor(target, context=runs.Context(state_dir=tmp_path / "state"))
+    wrong = {finding.subject: finding for finding in found if finding.ok is False}
+    assert set(wrong) == set(problems)
+    assert all(words in f"{wrong[subject].detail} {wrong[subject].hint}" for subject, words in problems.items())
+    assert {finding.exit_code for finding in wrong.values()} == {exit_code}
 
 
 def test_the_sandbox_says_how_to_connect_and_ends_well(tmp_path: Path, server: Hosted) -> None:
