@@ -8,6 +8,11 @@ _COLLECT_AFTER = 100_000
 rows, plan and entries make millions of objects that stay, and hardly any cycle."""
 
 
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl+C, or was caused by it: Python 3.11 wraps what stops the making of a class."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or interrupted(error.__cause__))
+
+
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
@@ -18,7 +23,10 @@ def main() -> None:
         from bulkid.cli.app import app
 
         app(prog_name="bulkid", args=sys.argv[1:])
-    except KeyboardInterrupt:  # while modules are still being imported; once a command runs, it stops in its own way
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # While modules are still being imported; once a command runs, it stops in its own way.
+        if not interrupted(error):
+            raise
         from bulkid.errors import EXIT_INTERRUPTED
 
         sys.stderr.write("bulkid: stopped before anything was begun.\n")

@@ -7,6 +7,7 @@ from typing import ParamSpec
 
 import typer
 
+from bulkid.cli import interrupted
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
 
 P = ParamSpec("P")
@@ -29,7 +30,9 @@ def _exit_code(command: Callable[[], int]) -> int:
     except BulkidError as error:
         tell(error)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not interrupted(error):
+            raise
         sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
         return EXIT_INTERRUPTED
 
