@@ -16,16 +16,9 @@
 from bulkid.engine import Stop
 from bulkid.model import FailureBound
 from bulkid.places import default_state_dir
-from bulkid.runs.api import (
-    find_resumable_run,
-    list_runs,
-    plan,
-    report,
-    resume,
-    run,
-    summary_of,
-)
+from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
+from bulkid.runs.history import find_resumable_run, list_runs, report, summary_of
 from bulkid.runs.options import (
     CheckResult,
     Context,

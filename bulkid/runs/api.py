@@ -3,22 +3,22 @@
 import getpass
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import anyio.to_thread
 
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, UsageError
-from bulkid.journal import RESUMABLE, Journal, new_run_id, open_journal, organization_lock
-from bulkid.model import FailureBound, QuotaRule, RunRecord, RunStatus, Status
-from bulkid.places import default_state_dir
-from bulkid.report import build_summary, prepare_folder, remove_leftovers
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.journal import Journal, new_run_id, open_journal
+from bulkid.model import RunRecord, RunStatus
+from bulkid.report import prepare_folder, remove_leftovers
 from bulkid.runs import reporting
-from bulkid.runs.execute import Execution, owner_of
+from bulkid.runs.execute import Execution
+from bulkid.runs.history import find_resumable, hold_run
 from bulkid.runs.options import (
     Context,
     PlanResult,
@@ -30,8 +30,9 @@ from bulkid.runs.options import (
 from bulkid.runs.prepare import prepare
 from bulkid.runs.session import base_of, connect
 from bulkid.runs.source import Rows, Source, offline_summary, read_again, read_rows
+from bulkid.runs.stored import dump_options, load_options
 from bulkid.runs.tasks import until_stopped
-from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet import Sheet, open_sheet
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,7 +138,7 @@ async def run(
         journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        _hold_run(stack, context.state_dir, record)
+        hold_run(stack, context.state_dir, record)
         await _in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(execution.fresh, sheet))
@@ -168,7 +169,7 @@ async def resume(
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
-        _hold_run(stack, context.state_dir, record)
+        hold_run(stack, context.state_dir, record)
         # Now nobody else works on it; but somebody may have, until a moment ago.
         remove_leftovers(folder)
         record = await _in_thread(find_resumable, journal, record.run_id)
@@ -184,130 +185,6 @@ async def resume(
         await _in_thread(journal.forget_plan, record.run_id)
         rows = await read_again(journal, record)
         return await execution.perform(partial(execution.from_rows, rows))
-
-
-def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[tuple[RunRecord, Mapping[Status, int]]]:
-    """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted.
-
-    Raises:
-        StateError: The state directory cannot be used.
-    """
-    state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir) as journal:
-        return [(_as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
-
-
-def _as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
-    """The record, corrected where it says ``running`` although no process holds the run any more."""
-    if record.status is not RunStatus.RUNNING:
-        return record
-    try:
-        with _run_lock(state_dir, record):
-            return replace(record, status=RunStatus.INTERRUPTED)
-    except LockedError:
-        return record
-
-
-def report(
-    text: str,
-    *,
-    state_dir: Path | None = None,
-    report_dir: Path | None = None,
-    formats: Collection[str] = (),
-) -> RunResult:
-    """Write a run's report again, from the journal, also while the run is still going.
-
-    Args:
-        text: The run's id, the beginning of it, or empty for the newest.
-        state_dir: Where the journal is; None for the user's own.
-        report_dir: Folder that gets a folder for the run; None for where the run wrote it.
-        formats: ``xlsx`` and ``jsonl`` beside the csv.
-
-    Raises:
-        UsageError: There is no such run, or the folder cannot be written.
-        ReportError: Writing failed; the outcomes are safe in the journal.
-    """
-    state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir) as journal:
-        record = _as_it_is(state_dir, reporting.find(journal, text))
-        parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
-        folder = prepare_folder(parent, record.run_id)
-        summary = reporting.summarise(journal, record, folder)
-        files = reporting.write(journal, record, folder, formats, summary)
-        return RunResult(record, record.status, files.summary, files, notes=files.notes)
-
-
-def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any]:
-    """A run's summary from what :func:`list_runs` gave."""
-    report_path = str(Path(record.report_dir) / "report.csv") if record.report_dir else None
-    return build_summary(record, counts, int(record.counters.get("accounts", 0)), report_path)
-
-
-def find_resumable_run(text: str, state_dir: Path | None = None) -> RunRecord:
-    """The run that ``resume`` would go on with.
-
-    Raises:
-        UsageError: There is none, or it is complete.
-        StateError: The state directory cannot be used.
-    """
-    with open_journal(state_dir or default_state_dir()) as journal:
-        return find_resumable(journal, text)
-
-
-def find_resumable(journal: Journal, text: str) -> RunRecord:
-    """The run to go on with.
-
-    Raises:
-        UsageError: There is none, or it is complete.
-    """
-    if not text:
-        newest = journal.latest_resumable()
-        if newest is None:
-            raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
-        return newest
-    record = reporting.find(journal, text)
-    ended = record.status not in RESUMABLE and record.status is not RunStatus.REFUSED
-    if ended and not journal.counts(record.run_id).get(Status.PENDING):
-        raise UsageError(
-            f"Run {record.run_id} is complete: nothing is pending.",
-            hint="Failed rows are in its retry.csv; run that once it is mended.",
-        )
-    return record
-
-
-def dump_options(options: RunOptions, source: Source) -> dict[str, Any]:
-    """What ``resume`` needs, as JSON. Holds no secret: options never do."""
-    quota = None if options.quota is None else [[rule.method, rule.count, rule.seconds] for rule in options.quota]
-    path = str(Path(source).absolute()) if isinstance(source, str | Path) else ""
-    return {
-        **{name: getattr(options, name) for name in _PLAIN},
-        "sheet": {**asdict(options.sheet), "column_map": dict(options.sheet.column_map)},
-        "quota": quota,
-        "max_failures": asdict(options.max_failures) if options.max_failures else None,
-        "formats": list(options.formats),
-        "path": path,
-    }
-
-
-_PLAIN = (
-    *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
-    *("retry_base_s", "outage_limit_s"),
-)
-
-
-def load_options(stored: Mapping[str, Any]) -> RunOptions:
-    """The options as :func:`dump_options` wrote them."""
-    sheet = {**stored.get("sheet", {})}
-    sheet["ignore_columns"] = tuple(sheet.get("ignore_columns", ()))
-    quota = stored.get("quota")
-    bound = stored.get("max_failures")
-    return RunOptions(
-        **{name: stored[name] for name in _PLAIN if name in stored},
-        sheet=SheetOptions(**sheet),
-        quota=None if quota is None else tuple(QuotaRule(method, count, seconds) for method, count, seconds in quota),
-        max_failures=FailureBound(**bound) if bound else None,
-        formats=tuple(stored.get("formats", ())),
-    )
 
 
 def _new_record(context: Context, sheet: Sheet, source: Source, url: str, options: RunOptions) -> RunRecord:
@@ -326,25 +203,6 @@ def _new_record(context: Context, sheet: Sheet, source: Source, url: str, option
         sheet=sheet.info.to_json(),
         options=dump_options(options, source),
     )
-
-
-def _run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
-    return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
-
-
-def _hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord) -> None:
-    """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
-
-    Raises:
-        LockedError: Another process works on it.
-    """
-    try:
-        stack.enter_context(_run_lock(state_dir, replace(record, host=platform.node(), pid=os.getpid())))
-    except LockedError:
-        raise LockedError(
-            f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
-            hint="Wait until it has ended, or stop it (Ctrl+C in its window); then it can be resumed.",
-        ) from None
 
 
 def _user() -> str:

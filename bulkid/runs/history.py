@@ -1,0 +1,127 @@
+"""Earlier runs: finding them, listing them, writing their reports again, and holding the one that is worked on."""
+
+import os
+import platform
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bulkid.errors import LockedError, UsageError
+from bulkid.journal import RESUMABLE, Journal, open_journal, organization_lock
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.places import default_state_dir
+from bulkid.report import build_summary, prepare_folder
+from bulkid.runs import reporting
+from bulkid.runs.execute import owner_of
+from bulkid.runs.options import RunResult
+
+
+def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[tuple[RunRecord, Mapping[Status, int]]]:
+    """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted.
+
+    Raises:
+        StateError: The state directory cannot be used.
+    """
+    state_dir = state_dir or default_state_dir()
+    with open_journal(state_dir) as journal:
+        return [(_as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+
+
+def _as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
+    """The record, corrected where it says ``running`` although no process holds the run any more."""
+    if record.status is not RunStatus.RUNNING:
+        return record
+    try:
+        with run_lock(state_dir, record):
+            return replace(record, status=RunStatus.INTERRUPTED)
+    except LockedError:
+        return record
+
+
+def report(
+    text: str,
+    *,
+    state_dir: Path | None = None,
+    report_dir: Path | None = None,
+    formats: Collection[str] = (),
+) -> RunResult:
+    """Write a run's report again, from the journal, also while the run is still going.
+
+    Args:
+        text: The run's id, the beginning of it, or empty for the newest.
+        state_dir: Where the journal is; None for the user's own.
+        report_dir: Folder that gets a folder for the run; None for where the run wrote it.
+        formats: ``xlsx`` and ``jsonl`` beside the csv.
+
+    Raises:
+        UsageError: There is no such run, or the folder cannot be written.
+        ReportError: Writing failed; the outcomes are safe in the journal.
+    """
+    state_dir = state_dir or default_state_dir()
+    with open_journal(state_dir) as journal:
+        record = _as_it_is(state_dir, reporting.find(journal, text))
+        parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
+        folder = prepare_folder(parent, record.run_id)
+        summary = reporting.summarise(journal, record, folder)
+        files = reporting.write(journal, record, folder, formats, summary)
+        return RunResult(record, record.status, files.summary, files, notes=files.notes)
+
+
+def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any]:
+    """A run's summary from what :func:`list_runs` gave."""
+    report_path = str(Path(record.report_dir) / "report.csv") if record.report_dir else None
+    return build_summary(record, counts, int(record.counters.get("accounts", 0)), report_path)
+
+
+def find_resumable_run(text: str, state_dir: Path | None = None) -> RunRecord:
+    """The run that ``resume`` would go on with.
+
+    Raises:
+        UsageError: There is none, or it is complete.
+        StateError: The state directory cannot be used.
+    """
+    with open_journal(state_dir or default_state_dir()) as journal:
+        return find_resumable(journal, text)
+
+
+def find_resumable(journal: Journal, text: str) -> RunRecord:
+    """The run to go on with.
+
+    Raises:
+        UsageError: There is none, or it is complete.
+    """
+    if not text:
+        newest = journal.latest_resumable()
+        if newest is None:
+            raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
+        return newest
+    record = reporting.find(journal, text)
+    ended = record.status not in RESUMABLE and record.status is not RunStatus.REFUSED
+    if ended and not journal.counts(record.run_id).get(Status.PENDING):
+        raise UsageError(
+            f"Run {record.run_id} is complete: nothing is pending.",
+            hint="Failed rows are in its retry.csv; run that once it is mended.",
+        )
+    return record
+
+
+def run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
+    """The lock on one run, free exactly when no process works on it."""
+    return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
+
+
+def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord) -> None:
+    """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
+
+    Raises:
+        LockedError: Another process works on it.
+    """
+    try:
+        stack.enter_context(run_lock(state_dir, replace(record, host=platform.node(), pid=os.getpid())))
+    except LockedError:
+        raise LockedError(
+            f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
+            hint="Wait until it has ended, or stop it (Ctrl+C in its window); then it can be resumed.",
+        ) from None
