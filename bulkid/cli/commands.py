@@ -272,11 +272,6 @@ def _target(settings: Settings) -> library.Target:
 
 
 def _options(settings: Settings) -> library.RunOptions:
-    if settings.via == "groups":
-        raise UsageError(
-            f"{settings.source_of('via')}: this version sends one PUT per account only.",
-            hint="Leave it out, or give auto or accounts.",
-        )
     return library.RunOptions(
         sheet=_sheet_options(settings),
         skip_invalid=settings.skip_invalid,
@@ -287,6 +282,8 @@ def _options(settings: Settings) -> library.RunOptions:
         max_attempts=settings.max_attempts,
         timeout_s=settings.timeout,
         max_failures=settings.max_failures,
+        via=settings.via,
+        group_batch=settings.group_batch,
         first=settings.first,
         report_dir=settings.report_dir,
         formats=settings.formats,

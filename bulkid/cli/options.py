@@ -22,6 +22,7 @@ METAVARS = {
     "encoding": "NAME",
     "delimiter": "CHARACTER",
     "via": "auto|accounts|groups",
+    "group_batch": "N",
     "quota": "METHOD=COUNT/SECONDS",
     "rate": "N",
     "concurrency": "N",

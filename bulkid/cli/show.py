@@ -103,11 +103,14 @@ def plan_lines(preview: Preview) -> list[str]:
     took = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
     if plan.planned_puts:
         least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
-        saved = plan.naive_puts - plan.planned_puts
+        by_group = plan.route is not None and plan.route.words
+        saved = 0 if by_group else plan.naive_puts - plan.planned_puts  # the route says it in full
         instead = f" instead of {plan.naive_puts:,}" if saved > 0 else ""
         lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{took}.")
     else:
         lines.append(f"Nothing needs to be sent{took}.")
+    if plan.route is not None and plan.route.words:
+        lines.append(plan.route.words)
     lines.extend(f"warning: {warning}" for warning in preview.warnings)
     return lines
 

@@ -208,6 +208,16 @@ class Settings:
             default_text="auto",
         ),
     )
+    group_batch: int = field(
+        default=200,
+        metadata=line(
+            values.integer(1, 10_000),
+            "sending",
+            "accounts that one group request changes at most",
+            "a whole number from 1 to 10000",
+            default_text="200",
+        ),
+    )
     no_read: bool = field(
         default=False, metadata=switch("sending", "read nothing from the server: ids only, nothing compared")
     )

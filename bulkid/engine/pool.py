@@ -206,7 +206,7 @@ class Pool:
         """Take the next chunk while some of the last one is still ready, so that the workers never wait for it."""
         async for chunk in source:
             for task in chunk:
-                self._push(Job(task.key, task.request), first=False)
+                self._push(Job(task.key, task.request, task.renew), first=False)
             self._unsettled += len(chunk)
             self._low = max(2 * self._workers, len(chunk) // 2)
             while self._ready > self._low or len(self._delayed) > _MAX_DELAYED:

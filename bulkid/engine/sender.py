@@ -27,6 +27,7 @@ class Task(NamedTuple):
 
     key: int  # the caller's own number for it
     request: Request
+    renew: Callable[[], Request] | None = None  # gives the request as it must be now, each time it is about to leave
 
 
 class Settled(NamedTuple):
@@ -42,11 +43,12 @@ class Settled(NamedTuple):
 class Job:
     """A request on its way: what has come of it so far."""
 
-    __slots__ = ("attempts", "key", "maybe_applied", "reply", "request", "spent_s", "successes_seen")
+    __slots__ = ("attempts", "key", "maybe_applied", "renew", "reply", "request", "spent_s", "successes_seen")
 
-    def __init__(self, key: int, request: Request) -> None:
+    def __init__(self, key: int, request: Request, renew: Callable[[], Request] | None = None) -> None:
         self.key = key
         self.request = request
+        self.renew = renew
         self.attempts = 0
         self.spent_s = 0.0
         self.maybe_applied = False
@@ -196,6 +198,8 @@ class Sender:
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
+        if job.renew is not None:  # it may have waited for the quota for minutes
+            job.request = job.renew()
         started = self._monotonic()
         try:
             job.reply = reply = await self._send(job.request)
@@ -233,8 +237,8 @@ class Sender:
         if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
             raise PermissionDeniedError(
                 f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
-                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write). What was not "
-                "sent is pending.",
+                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write, or PM.Group.Write for "
+                "group requests). What was not sent is pending.",
             )
         decision = decide(
             self._policy,

@@ -17,6 +17,7 @@ from bulkid.identity.calls import (
     parse_group,
     parse_groups,
     put_account,
+    put_group,
 )
 from bulkid.identity.claims import Capabilities, TokenClaims, capabilities, organization_of, read_claims
 from bulkid.identity.client import Connection, IdentityClient, open_client
@@ -55,6 +56,7 @@ __all__ = [
     "parse_retry_after",
     "preset_quota",
     "put_account",
+    "put_group",
     "read_answer",
     "read_claims",
     "read_problem",

@@ -21,7 +21,7 @@ from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 
-DEFAULT_SCOPE = "PM.RobotAccount PM.Group.Read"
+DEFAULT_SCOPE = "PM.RobotAccount PM.Group"
 """What a run by account needs: accounts are read and written, groups are only read."""
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret

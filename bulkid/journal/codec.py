@@ -272,7 +272,7 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
         error_code,
         error,
         attempts,
-        _VIA[via],
+        None if status is Status.PENDING else _VIA[via],  # of what is only intended nobody knows what carried it
         finished_at,
         came_in,
     )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -27,7 +28,7 @@ from bulkid.journal import codec
 from bulkid.journal.bulk import Bulk
 from bulkid.journal.database import Database, open_database
 from bulkid.journal.schema import entries, rows, runs
-from bulkid.model import Entry, Fault, Outcome, ReportRow, RunRecord, RunStatus, SheetRow, Status
+from bulkid.model import Entry, Fault, Outcome, ReportRow, RunRecord, RunStatus, SheetRow, Status, Via
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 """Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
@@ -70,13 +71,17 @@ _FIND_FAULT = Bulk(
 )
 _INTEND = Bulk(
     update(entries)
-    .values(intended_at=bindparam("at"))
+    .values(
+        intended_at=bindparam("at"),
+        # What is settled stays. The status is written out, since every bound value must come from the caller.
+        via=case((entries.c.status == literal_column(f"'{_PENDING}'"), bindparam("by")), else_=entries.c.via),
+    )
     .where(
         entries.c.run == bindparam("in_run"),
         entries.c.entry >= bindparam("first"),
         entries.c.entry <= bindparam("last"),
     ),
-    ("at", "in_run", "first", "last"),
+    ("at", "by", "in_run", "first", "last"),
 )
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
@@ -288,15 +293,21 @@ class Journal:
             connection.execute(delete(entries).where(entries.c.run == run))
             clear_rows(connection, run)
 
-    def intend(self, run_id: str, numbers: Sequence[int], at: float) -> None:
+    def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:
         """Note, before they leave, that requests for these entries may leave from ``at`` on (seconds since the epoch).
+
+        Args:
+            run_id: The run.
+            numbers: The entries.
+            at: Seconds since the epoch.
+            via: What kind of request carries them.
 
         Raises:
             StateError: An entry that the run does not have.
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            touched = _INTEND.run(connection, [(at, run, first, last) for first, last in _spans(numbers)])
+            touched = _INTEND.run(connection, [(at, via.value, run, first, last) for first, last in _spans(numbers)])
             self._require(touched == len(numbers), run_id)
 
     def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:

@@ -6,14 +6,20 @@ from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
+from bulkid.planning.route import DEFAULT_BATCH, Means, Route, Via, choose_route
 from bulkid.planning.words import count_of
 
 __all__ = [
+    "DEFAULT_BATCH",
     "Directory",
+    "Means",
     "Plan",
     "Read",
     "Resolution",
+    "Route",
+    "Via",
     "build_plan",
+    "choose_route",
     "confirms",
     "count_of",
     "describe",

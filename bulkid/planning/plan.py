@@ -6,6 +6,7 @@ from bulkid.model import AccountWish, Change
 from bulkid.planning.change import diff
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
+from bulkid.planning.route import Route
 from bulkid.planning.words import count_of
 
 
@@ -18,6 +19,7 @@ class Plan:
     unchanged: tuple[AccountWish, ...]  # already as wanted
     left_out: tuple[AccountWish, ...] = ()  # would change, but are not part of this trial (--first)
     notes: tuple[str, ...] = ()  # what resolving had to warn of
+    route: Route | None = None  # which requests carry the changes; None: one PUT per account
 
     @property
     def wishes(self) -> int:
@@ -26,17 +28,15 @@ class Plan:
 
     @property
     def by_account(self) -> tuple[Change, ...]:
-        """The changes that go out as the PUT of their own account.
-
-        The step from changes to requests is here: whatever other kind of request comes to carry some of the
-        changes takes them away from this one.
-        """
-        return self.changes
+        """The changes that go out as the PUT of their own account; group PUTs carry the others."""
+        if self.route is None:
+            return self.changes
+        return tuple([self.changes[index] for index in self.route.cover.by_account])
 
     @property
     def planned_puts(self) -> int:
         """How many PUTs the plan takes, when none has to be repeated."""
-        return len(self.by_account)
+        return len(self.changes) if self.route is None else self.route.puts
 
     @property
     def naive_puts(self) -> int:
@@ -95,4 +95,5 @@ def limit_changes(plan: Plan, first: int | None) -> Plan:
         changes=plan.changes[:kept],
         changing=plan.changing[:kept],
         left_out=plan.changing[kept:] + plan.left_out,
+        route=None,  # it was for all of them
     )

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
-from bulkid.planning import Directory, describe, diff
+from bulkid.planning import Directory, Route, describe, diff
 from bulkid.runs.directory import Wanted, read_directory
+from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
-from bulkid.runs.prepare import prepare
+from bulkid.runs.prepare import prepare, route_for
 from bulkid.runs.progress import Progress
 from bulkid.runs.reporting import conclude
 from bulkid.runs.sending import Sending
@@ -150,7 +152,7 @@ class Execution:
                 "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
             )
             await self._take_faults(rows, preview)
-            if preview.plan.changes:
+            if preview.plan.by_account:
                 session.require_write()  # before anybody is asked about what cannot be
             asked_at = self.context.clock.monotonic()
             async with until_stopped(self.context.stop):
@@ -159,7 +161,7 @@ class Execution:
             if not agreed:
                 raise InterruptedRunError("Not confirmed: nothing was sent.")
             changes = await self._journal_plan(preview)
-            await self._apply(session, preview.directory, changes)
+            await self._apply(session, preview.directory, changes, preview.plan.route)
 
         await self._connected(work)
 
@@ -175,7 +177,8 @@ class Execution:
                 directory = await self._directory_for(session, entries)
             settled, changes = _compare(entries, directory, self.context.clock.now())
             await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
-            await self._apply(session, directory, changes)
+            route = route_for([change for _, change in changes], directory, session, self.options)
+            await self._apply(session, directory, changes, route)
 
         await self._connected(work)
 
@@ -239,8 +242,10 @@ class Execution:
             self.context.hooks.note(warning)
         return directory
 
-    async def _apply(self, session: Session, directory: Directory, changes: Sequence[tuple[int, Change]]) -> None:
-        """Send the changes and verify what no answer confirmed.
+    async def _apply(
+        self, session: Session, directory: Directory, changes: Sequence[tuple[int, Change]], route: Route | None
+    ) -> None:
+        """Send the changes, those that go by group first, and verify what no answer confirmed.
 
         Raises:
             TooManyFailuresError: More accounts failed than allowed.
@@ -248,8 +253,11 @@ class Execution:
         """
         if not changes:
             return
-        session.require_write()
-        progress = Progress(session.engine, len(changes), session.rules, self.context.clock.monotonic)
+        by_account, batches = assign(changes, route)
+        if by_account:
+            session.require_write()
+        puts = len(by_account) + len(batches)
+        progress = Progress(session.engine, len(changes), puts, session.rules, self.context.clock.monotonic)
         bound = self.options.max_failures
         limit = FailureLimit(bound.count if bound else None, bound.percent if bound else None, len(changes))
         async with task_group() as tasks:
@@ -268,7 +276,12 @@ class Execution:
                 tasks.start_soon(self._keep_figures)
                 self.context.hooks.stage("send")
                 self.context.hooks.progress(progress)
-                await sending.send(changes)
+                if batches:
+                    names = GroupNames(session.engine, session.organization_id)
+                    carried = await GroupSending(sending, dict(changes), names).send(batches)
+                    by_account = sorted([*by_account, *carried], key=itemgetter(0))
+                    progress.puts += len(carried)
+                await sending.send(by_account)
                 await self._verify(sending)
             tasks.cancel_scope.cancel()
         if sending.too_many:
@@ -355,7 +368,8 @@ def _compare(
             changes.append((entry.entry, change))
         elif entry.intended:
             # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
-            settled.append((entry.entry, Outcome(Status.UPDATED, via=Via.ACCOUNT, finished_at=now)))
+            via = entry.outcome.via or Via.ACCOUNT
+            settled.append((entry.entry, Outcome(Status.UPDATED, via=via, finished_at=now)))
         else:
             settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
     return settled, changes

@@ -14,7 +14,7 @@ from bulkid.places import default_state_dir
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
-    from bulkid.planning import Directory, Plan
+    from bulkid.planning import Directory, Plan, Via
     from bulkid.report import ReportFiles
     from bulkid.runs.progress import Progress
 
@@ -58,6 +58,8 @@ class RunOptions:
         max_attempts: How often one request is tried.
         timeout_s: Seconds that one request may take.
         max_failures: When to stop for good; None never.
+        via: Which requests carry the changes: ``auto`` (the fewest, where that matters), ``accounts`` or ``groups``.
+        group_batch: Members that one group PUT changes at most.
         first: Apply only to the first so many accounts that change; None for all.
         report_dir: Folder that holds a folder per run.
         formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
@@ -75,6 +77,8 @@ class RunOptions:
     max_attempts: int = 5
     timeout_s: float = 30.0
     max_failures: FailureBound | None = None
+    via: "Via" = "auto"
+    group_batch: int = 200
     first: int | None = None
     report_dir: Path = Path("reports")
     formats: tuple[str, ...] = ()

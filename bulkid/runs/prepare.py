@@ -1,7 +1,20 @@
 """From wishes to a plan: read the directory, resolve names, compare, and say what it will take."""
 
-from bulkid.model import QuotaRule
-from bulkid.planning import Directory, Plan, build_plan, limit_changes, minimum_seconds, resolve
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bulkid.model import Change, QuotaRule
+from bulkid.planning import (
+    Directory,
+    Means,
+    Plan,
+    Route,
+    build_plan,
+    choose_route,
+    limit_changes,
+    minimum_seconds,
+    resolve,
+)
 from bulkid.runs.directory import read_directory, wanted
 from bulkid.runs.options import Preview, RunOptions
 from bulkid.runs.session import Session
@@ -15,6 +28,8 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
 
     Raises:
         ConnectionFailedError: The server cannot be reached or gives no directory.
+        UsageError: Group requests are asked for, blind.
+        PermissionDeniedError: Group requests are asked for, and the token says that it may not.
     """
     warnings: tuple[str, ...] = ()
     if options.read and rows.wishes:
@@ -29,6 +44,7 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
     resolution = resolve(rows.wishes, directory, rows.info.columns())
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)
+    limited = replace(limited, route=route_for(limited.changes, directory, session, options))
     faults = sorted([*rows.faults, *resolution.faults], key=lambda fault: fault.row)
     return Preview(
         info=rows.info,
@@ -50,3 +66,21 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
 def estimate(plan: Plan, rules: tuple[QuotaRule, ...], rate: float | None) -> float:
     """Seconds that the plan's PUTs take at least, by the quota and by ``--rate``."""
     return minimum_seconds(plan.planned_puts, rules, "PUT", rate)
+
+
+def route_for(changes: Sequence[Change], directory: Directory, session: Session, options: RunOptions) -> Route:
+    """Choose the requests that carry some changes.
+
+    Raises:
+        UsageError: Group requests are asked for, blind.
+        PermissionDeniedError: Group requests are asked for, and the token says that it may not.
+    """
+    accounts = directory.accounts
+    means = Means(
+        rules=session.rules,
+        rate=options.rate,
+        may_write_groups=session.known.write_groups,
+        read_back=accounts is not None,
+        accounts=len(accounts or ()),
+    )
+    return choose_route(changes, options.via, options.group_batch, means)

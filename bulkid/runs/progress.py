@@ -1,7 +1,7 @@
 """The live figures of a run, for whoever shows them: polled, never pushed, so that showing costs sending nothing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkid.engine import Engine
 from bulkid.model import QuotaRule
@@ -27,12 +27,17 @@ class Progress:
     """Counts what has settled, and knows the engine's figures."""
 
     engine: Engine
-    total: int
+    total: int  # accounts
+    puts: int  # requests that carry them, as far as is known
     rules: tuple[QuotaRule, ...]
     monotonic: Callable[[], float]
     updated: int = 0
     failed: int = 0
     unverified: int = 0
+    _settled_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settled_before = self.engine.stats.settled
 
     @property
     def done(self) -> int:
@@ -59,9 +64,9 @@ class Progress:
 
     def _eta(self, per_second: float, left: int | None, opens_in: float | None) -> float | None:
         """Seconds to go: what the quota makes certain, or what the present speed promises, whichever is longer."""
-        remaining = self.total - self.done
-        if remaining <= 0:
+        if self.done >= self.total:
             return 0.0
+        remaining = max(0, self.puts - (self.engine.stats.settled - self._settled_before))
         by_speed = remaining / per_second if per_second > 0 else None
         by_quota = 0.0
         for rule in self.rules:

@@ -76,7 +76,7 @@ class Sending:
             await self.writer.room()
             chunk = changes[start : start + INTENT_CHUNK]
             numbers = [entry for entry, _ in chunk]
-            await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now())
+            await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
             self._changes.update(chunk)
             yield [Task(entry, put_account(organization_id, change)) for entry, change in chunk]
 
@@ -87,15 +87,13 @@ class Sending:
             self.progress.updated += 1
             self.writer.add(settled.key, _updated(settled, Via.ACCOUNT))
             return
-        self.failures += reply.kind is not ReplyKind.OK
         if reply.kind is ReplyKind.OK or settled.maybe_applied:
+            self.failures += reply.kind is not ReplyKind.OK
             self.progress.unverified += 1
             self.doubts.append(Doubt(settled.key, change, settled))
         else:
-            self.progress.failed += 1
-            self._fail(settled.key, _failed(settled, reply.error_code, reply.error))
-        if self.too_many:
-            self.stop.request("--max-failures")
+            self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
+        self._mind_failures()
 
     def _confirmed(self, change: Change, settled: Settled) -> bool:
         if shows_plainly(change, settled.reply.payload):
@@ -109,7 +107,18 @@ class Sending:
             return change.display_name is None or change.display_name == after.display_name
         return confirms(change, after)
 
-    def _fail(self, entry: int, outcome: Outcome) -> None:
+    def fail(self, entry: int, outcome: Outcome) -> None:
+        """Settle an account that failed, and ask for a stop where those are too many."""
+        self.failures += 1
+        self._tell_failure(entry, outcome)
+        self._mind_failures()
+
+    def _mind_failures(self) -> None:
+        if self.too_many:
+            self.stop.request("--max-failures")
+
+    def _tell_failure(self, entry: int, outcome: Outcome) -> None:
+        self.progress.failed += 1
         self.writer.add(entry, outcome)
         log.info(
             "account.failed",
@@ -142,7 +151,6 @@ class Sending:
             self.progress.updated += 1
             self.writer.add(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
             return
-        self.progress.failed += 1
         if after is None:
             code, error = "account_gone", "The account does not exist any more."
         elif reply.kind is ReplyKind.OK:
@@ -150,7 +158,7 @@ class Sending:
             code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
         else:
             code, error = reply.error_code, reply.error
-        self._fail(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
+        self._tell_failure(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
 
 
 def shows_plainly(change: Change, payload: object) -> bool:

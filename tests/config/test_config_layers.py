@@ -120,8 +120,8 @@ def test_no_two_settings_share_a_name() -> None:
 def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
-        "--skip-invalid --via --no-read --quota --rate --concurrency --max-attempts --timeout --max-failures --first "
-        "--report-dir --format --json --yes --quiet -v --log-format --state-dir"
+        "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
+        "--max-failures --first --report-dir --format --json --yes --quiet -v --log-format --state-dir"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (

@@ -119,11 +119,6 @@ def test_the_nearest_place_that_says_something_of_a_setting_wins(tmp_path: Path)
     assert_clear(plain(*given, "--profile", "tset"), 2, "Did you mean test?")
 
 
-def test_via_groups_is_refused_rather_than_ignored(tmp_path: Path) -> None:
-    renames(tmp_path, 1)
-    assert_clear(Bulkid(tmp_path)("plan", "sheet.csv", "--sandbox", "--via", "groups"), 2, "--via", "accounts")
-
-
 # --- plan and run
 
 

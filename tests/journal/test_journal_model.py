@@ -115,12 +115,15 @@ class JournalMachine(RuleBasedStateMachine):
             self.rows[row].entry = number
 
     @precondition(lambda self: self.entries)
-    @rule(data=st.data(), at=st.floats(0, 4e9))
-    def intend(self, data: st.DataObject, at: float) -> None:
+    @rule(data=st.data(), at=st.floats(0, 4e9), via=st.sampled_from(Via))
+    def intend(self, data: st.DataObject, at: float, via: Via) -> None:
         numbers = data.draw(st.lists(st.sampled_from(sorted(self.entries)), max_size=5, unique=True))
-        self.journal.intend(RUN, numbers, at)
+        self.journal.intend(RUN, numbers, at, via)
         for number in numbers:
-            self.entries[number] = self.entries[number]._replace(intended=True)
+            entry = self.entries[number]
+            pending = entry.outcome.status is Status.PENDING
+            outcome = entry.outcome._replace(via=via) if pending else entry.outcome
+            self.entries[number] = entry._replace(intended=True, outcome=outcome)
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), again=st.booleans())
@@ -179,8 +182,9 @@ class JournalMachine(RuleBasedStateMachine):
                 assert line.status is outcome.status
                 error = outcome.error
                 assert line.error == (error or self.message if outcome.status is Status.PENDING else error)
+                carried = None if outcome.status is Status.PENDING else outcome.via
                 told = (line.http_status, line.error_code, line.attempts, line.via, line.finished_at)
-                known = (outcome.http_status, outcome.error_code, outcome.attempts, outcome.via, outcome.finished_at)
+                known = (outcome.http_status, outcome.error_code, outcome.attempts, carried, outcome.finished_at)
                 assert told == known
                 assert (line.robot_account_id, line.changes) == (entry.wish.account_id, entry.changes)
                 assert line.name == (entry.wish.name or row.name)

@@ -1,0 +1,143 @@
+"""Splitting refused group requests: whatever a server refuses, every change finds its way, at a bounded price."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from math import ceil, log2
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkid.runs.batches import Batch, BatchQueue, Member
+
+
+def batch_of(group: str, entries: Sequence[int]) -> Batch:
+    return Batch(group, tuple(Member(entry, f"a{entry}", joins=True) for entry in entries))
+
+
+@dataclass
+class Server:
+    """Takes a batch, or refuses it: for a member, for its size (as 413 or a plain 400), or without a clear answer."""
+
+    poisoned: Collection[int] = ()
+    most: int = 10**9
+    says_too_large: bool = True
+    broken_above: int = 10**9
+    applied: set[tuple[str, int]] = field(default_factory=set)
+    sizes: list[int] = field(default_factory=list)
+
+    def put(self, queue: BatchQueue, batch: Batch) -> list[int]:
+        self.sizes.append(len(batch))
+        if len(batch) > self.broken_above:
+            queue.unclear(batch)
+        elif len(batch) > self.most and self.says_too_large:
+            queue.too_large(batch)
+        elif len(batch) > self.most or any(member.entry in self.poisoned for member in batch.members):
+            queue.refused(batch)
+        else:
+            self.applied |= {(batch.group_id, member.entry) for member in batch.members}
+            return queue.passed(batch)
+        return []
+
+
+def drive(queue: BatchQueue, server: Server, pick: Callable[[list[Batch]], int] = lambda _: 0) -> tuple[list[int], int]:
+    """Send until nothing is left; answers come in the order that ``pick`` chooses."""
+    flying: list[Batch] = []
+    complete: list[int] = []
+    most_flying = 0
+    while True:
+        flying += queue.next()
+        most_flying = max(most_flying, len(flying))
+        if not flying:
+            assert queue.done, "something waits for an answer that nobody will give"
+            return complete, most_flying
+        complete += server.put(queue, flying.pop(pick(flying)))
+        assert len(server.sizes) < 10_000
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=20), min_size=1, max_size=5),
+    st.builds(
+        Server,
+        poisoned=st.sets(st.integers(0, 30), max_size=6),
+        most=st.sampled_from([1, 2, 3, 7, 10**9]),
+        says_too_large=st.booleans(),
+        broken_above=st.sampled_from([0, 4, 10**9]),
+    ),
+    st.data(),
+)
+def test_every_change_is_carried_by_its_group_or_its_account_goes_by_itself(
+    groups: list[set[int]], server: Server, data: st.DataObject
+) -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(f"g{number}", sorted(entries)) for number, entries in enumerate(groups))
+    complete, _ = drive(queue, server, lambda flying: data.draw(st.integers(0, len(flying) - 1)))
+    wanted = {(f"g{number}", entry) for number, entries in enumerate(groups) for entry in entries}
+    assert all(entry in queue.own for _, entry in wanted - server.applied)
+    assert {entry for _, entry in wanted} == set(complete) | set(queue.own)
+    assert not set(complete) & set(queue.own)
+    assert len(queue.own) == len(set(queue.own))
+    assert len(complete) == len(set(complete))
+    assert not server.applied - wanted
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 64, 199, 200, 1000])
+def test_one_culprit_costs_little_and_all_others_are_updated(size: int) -> None:
+    for culprit in range(size):
+        queue = BatchQueue()
+        queue.add([batch_of("g", range(size))])
+        server = Server({culprit})
+        drive(queue, server)
+        assert culprit in queue.own
+        extra = len(server.sizes) - 1 + len(queue.own)
+        assert extra <= 2 * ceil(log2(size)) + 2, culprit
+        assert {entry for _, entry in server.applied} | set(queue.own) == set(range(size))
+
+
+def test_a_size_that_is_refused_is_not_tried_again() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
+    server = Server(most=60)
+    drive(queue, server)
+    assert queue.limit == 50
+    assert [size for size in server.sizes if size > 60] == [200, 100]
+    assert len(server.sizes) == 2 + 10 * 4
+    assert not queue.own
+
+
+def test_a_size_that_is_refused_without_saying_so_is_found_out_once() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
+    server = Server(most=120, says_too_large=False)
+    drive(queue, server)
+    assert queue.limit == 100
+    assert [size for size in server.sizes if size > 120] == [200]
+    assert len(queue.own) <= 2
+
+
+def test_once_a_size_has_passed_batches_go_side_by_side() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
+    (scout,) = queue.next()
+    assert queue.next() == []
+    queue.passed(scout)
+    assert len(queue.next()) == 9
+
+
+def test_a_server_that_never_takes_a_group_request_is_soon_left_alone() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
+    server = Server(broken_above=0)
+    drive(queue, server)
+    assert len(server.sizes) == 3
+    assert len(queue.own) == 2000
+
+
+def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
+    queue = BatchQueue()
+    queue.add([batch_of("g", range(200)), batch_of("h", range(50, 150)), batch_of("g", range(200, 260))])
+    (scout,) = queue.next()
+    assert sorted([*queue.drop(scout), *queue.drop_group("g")]) == list(range(260))
+    server = Server()
+    drive(queue, server)
+    assert server.applied == {("h", entry) for entry in range(50, 150)}
