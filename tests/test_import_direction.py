@@ -39,6 +39,7 @@ ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these ma
 LIBRARIES = {  # which rooms may import a library (and what lies within it)
     "pandas": {"sheet"},
     "python_calamine": {"sheet"},
+    "igraph": {"planning"},
     "sqlalchemy": {"journal"},
     "aiohttp": {"identity", "sandbox", "web"},
     "requests": set[str](),

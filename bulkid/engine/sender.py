@@ -237,8 +237,8 @@ class Sender:
         if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
             raise PermissionDeniedError(
                 f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
-                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write, or PM.Group.Write for "
-                "group requests). What was not sent is pending.",
+                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write; PM.Group.Write "
+                "for group requests). What was not sent is pending.",
             )
         decision = decide(
             self._policy,

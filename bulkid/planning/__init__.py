@@ -1,6 +1,7 @@
 """Planning: from the sheet's words to what must be sent, as pure functions of the sheet and the directory."""
 
 from bulkid.planning.change import confirms, describe, diff, shortfall
+from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.plan import Plan, build_plan, limit_changes
@@ -11,20 +12,25 @@ from bulkid.planning.words import count_of
 
 __all__ = [
     "DEFAULT_BATCH",
+    "Cover",
     "Directory",
+    "GroupBatch",
     "Means",
     "Plan",
     "Read",
     "Resolution",
     "Route",
     "Via",
+    "accounts_only",
     "build_plan",
     "choose_route",
     "confirms",
     "count_of",
+    "cover",
     "describe",
     "diff",
     "first_read",
+    "groups_where_possible",
     "humanize_seconds",
     "is_everyone",
     "limit_changes",

@@ -1,0 +1,132 @@
+"""Which request carries which change: the fewest PUTs that a plan takes.
+
+A change of membership goes out with its account's PUT, which carries everything of that account, or with its group's,
+which carries up to a batch of accounts. Accounts that are renamed have a PUT of their own anyway, and it carries their
+memberships for nothing. Every other account goes wholly one way or the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bulkid.model import Change
+from bulkid.planning.cut import cheapest_cut
+from bulkid.planning.kinds import OWN_PUT, GroupNumbers, Kinds, gather
+from bulkid.planning.swaps import WORK, Search
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBatch:
+    """One PUT of a group. Its members are given by their places in the changes that the cover was made of."""
+
+    group_id: str  # as the changes write it, where it is first met
+    add: tuple[int, ...]  # accounts to add to the group
+    remove: tuple[int, ...]  # accounts to remove from it
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Every change of a plan, by the request that carries it."""
+
+    by_account: tuple[int, ...]  # places of the changes that go out as their account's own PUT, ascending
+    batches: tuple[GroupBatch, ...]  # group PUTs
+
+    @property
+    def puts(self) -> int:
+        """How many PUTs it takes, when none has to be repeated."""
+        return len(self.by_account) + len(self.batches)
+
+
+def cover(changes: Sequence[Change], batch: int | None) -> Cover:
+    """Carry the changes with as few PUTs as accounts and groups allow; where both take as many, by account.
+
+    With one PUT per group (``batch`` is None, or no group is larger) the result is the least possible number of PUTs
+    and, of all such covers, the one with the most accounts by their own PUT. With batches it is one that no swap
+    of :mod:`bulkid.planning.swaps` makes cheaper, and never dearer than a PUT per account.
+
+    Args:
+        changes: The differences of a plan, one per account.
+        batch: The most accounts in one group PUT, adds and removes together; None for any number.
+
+    Raises:
+        ValueError: A batch of less than one account.
+    """
+    kinds = gather(changes)
+    size = _size(kinds, batch)
+    return _carry(changes, kinds, size, _cheapest(kinds, size))
+
+
+def accounts_only(changes: Sequence[Change]) -> Cover:
+    """Carry every change with its account's own PUT."""
+    return Cover(tuple(place for place, change in enumerate(changes) if not change.empty), ())
+
+
+def groups_where_possible(changes: Sequence[Change], batch: int | None) -> Cover:
+    """Carry by group whatever a group PUT can carry.
+
+    By account go the accounts that are renamed, memberships and all, and those whose state is not known.
+
+    Args:
+        changes: The differences of a plan, one per account.
+        batch: The most accounts in one group PUT, adds and removes together; None for any number.
+
+    Raises:
+        ValueError: A batch of less than one account.
+    """
+    kinds = gather(changes)
+    return _carry(changes, kinds, _size(kinds, batch), [0] * len(kinds.groups))
+
+
+def _size(kinds: Kinds, batch: int | None) -> int:
+    """The batch size as a number that no group exceeds when there is no limit."""
+    if batch is not None and batch < 1:
+        raise ValueError(f"A group PUT needs room for at least one account, not {batch}.")
+    return max(kinds.loads(), default=0) + 1 if batch is None else batch
+
+
+def _cheapest(kinds: Kinds, batch: int) -> Sequence[int]:
+    """For each kind, how many of its accounts go by their own PUT."""
+    accounts = [count if groups else 0 for groups, count in zip(kinds.groups, kinds.counts, strict=True)]
+    if batch == 1:
+        return accounts  # a group PUT for one account never pays
+    loads = kinds.loads()
+    cut = cheapest_cut(kinds, [-(-load // batch) for load in loads])
+    if max(loads, default=0) <= batch:
+        return cut
+    found: list[Search] = []
+    work = WORK
+    for start in (cut, [0] * len(accounts), accounts):  # a search ends at what is near its start: small plans get three
+        if work > 0:
+            search = Search(kinds, batch, start, work)
+            search.improve()
+            found.append(search)
+            work = search.work
+    return min(found, key=lambda search: search.cost).own
+
+
+def _carry(changes: Sequence[Change], kinds: Kinds, batch: int, own: Sequence[int]) -> Cover:
+    """Write out a choice: of each kind, the first accounts go by their own PUT, the others by group."""
+    left = list(own)
+    by_account: list[int] = []
+    number = GroupNumbers()
+    members: list[list[tuple[int, bool]]] = [[] for _ in kinds.group_ids]
+    for group_id in kinds.group_ids:
+        number(group_id)
+    for place, (kind, change) in enumerate(zip(kinds.kind_of, changes, strict=True)):
+        if kind == OWN_PUT or left[kind]:
+            by_account.append(place)
+            if kind != OWN_PUT:
+                left[kind] -= 1
+            continue
+        for ids, adds in ((change.add, True), (change.remove, False)):
+            for group in dict.fromkeys(map(number, ids)):
+                members[group].append((place, adds))
+    batches = (
+        GroupBatch(group_id, tuple(p for p, adds in part if adds), tuple(p for p, adds in part if not adds))
+        for group_id, group_members in zip(kinds.group_ids, members, strict=True)
+        for part in _parts(group_members, batch)
+    )
+    return Cover(tuple(by_account), tuple(batches))
+
+
+def _parts(members: Sequence[tuple[int, bool]], most: int) -> Iterator[Sequence[tuple[int, bool]]]:
+    return (members[start : start + most] for start in range(0, len(members), most))

@@ -1,0 +1,319 @@
+"""Group requests over real sockets: few PUTs, and for every account its own true outcome, whatever the server does."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, log2
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from doors_kit import SECRET, Hosted, assert_clear, hosted, sheet_of, summary_of
+from harness import Bulkid
+from lives import Life, journal_of
+from test_e2e_faults import Hurried
+
+from bulkid import runs
+from bulkid.model import QuotaRule
+from bulkid.report import ReportFiles
+from bulkid.sandbox import Faults
+
+GROUPS = ("Finance", "Automation Users", "Trainees")
+
+
+class At(runs.Hooks):
+    """Somebody who interferes in the moment when a stage begins."""
+
+    def __init__(self, stage: str, interfere: Callable[[], object]) -> None:
+        self._stage, self._interfere = stage, interfere
+
+    def stage(self, name: str) -> None:
+        if name == self._stage:
+            self._interfere()
+
+
+def emptied(host: Hosted, accounts: int) -> list[str]:
+    """Take the first accounts out of every group; gives their names."""
+    state = host.sandbox.state
+    named = sorted(state.accounts.values(), key=lambda account: account.name)[:accounts]
+    for account in named:
+        state.leave(account, [group for group in state.groups.values() if group is not state.everyone])
+    return [account.name for account in named]
+
+
+def connected(host: Hosted) -> dict[str, str]:
+    return {"BULKID_URL": host.url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET}
+
+
+def memberships(host: Hosted, group: str) -> set[str]:
+    state = host.sandbox.state
+    return {account.name for account in state.members(state.group_named(group))}
+
+
+def into_groups(folder: Path, names: Sequence[str], groups: Sequence[str] = GROUPS) -> Path:
+    rows = [("name", "groups_to_add"), *((name, groups[n % len(groups)]) for n, name in enumerate(names))]
+    return sheet_of(folder, rows)
+
+
+def run(
+    host: Hosted, folder: Path, sheet: Path, hooks: runs.Hooks | None = None, **options: Any
+) -> tuple[runs.RunResult, list[dict[str, str]]]:
+    """Run a sheet as a library caller does; gives the report's rows too."""
+    given = runs.RunOptions(**{"report_dir": folder / "reports", "retry_base_s": 0.05, **options})
+    context = runs.Context(state_dir=folder / "state", hooks=hooks or runs.Hooks(), clock=Hurried())
+    target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
+    result = anyio.run(runs.run, sheet, target, given, context)
+    assert isinstance(result.report, ReportFiles)
+    return result, Bulkid(folder).report(result.run.run_id)
+
+
+def puts(host: Hosted) -> tuple[list[str], list[str]]:
+    """The paths of the PUTs that came in: to groups, to accounts."""
+    paths = [entry.path for entry in host.puts()]
+    return [path for path in paths if "/Group/" in path], [path for path in paths if "/RobotAccount/" in path]
+
+
+def by_name(rows: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    return {row["name"]: row for row in rows}
+
+
+def test_hundreds_of_accounts_take_a_few_group_requests_and_each_has_its_own_outcome(tmp_path: Path) -> None:
+    with hosted(accounts=700) as host:
+        names = emptied(host, 650)
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names))
+        assert (result.exit_code, result.summary["updated"]) == (0, 650)
+        assert len(puts(host)[0]) == result.summary["planned_puts"] == result.summary["requests"]["PUT"] == 6
+        assert not puts(host)[1]
+        assert {(row["via"], row["http_status"], row["attempts"]) for row in rows} == {("group", "200", "1")}
+        assert by_name(rows)[names[0]]["changes"] == "'+ Finance"  # a spreadsheet would run it else
+        assert [len(memberships(host, group) & set(names)) for group in GROUPS] == [217, 217, 216]
+        again, _ = run(host, tmp_path, into_groups(tmp_path, names))
+        assert (again.summary["unchanged"], again.summary["requests"]["PUT"]) == (650, 0)
+
+
+def test_a_quota_is_kept_by_group_requests_too_and_nothing_is_refused_for_it(tmp_path: Path) -> None:
+    rule = QuotaRule("PUT", 20, 5.0)
+    with hosted(accounts=700, limits=(rule,)) as host:
+        names = emptied(host, 650)
+        into_groups(tmp_path, names)
+        bulkid = Bulkid(tmp_path, connected(host))
+        done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "PUT=20/5", "--group-batch", "20")
+        summary = summary_of(done)
+        assert (summary["updated"], summary["throttled"], summary["requests"]["PUT"]) == (650, 0, 33)
+
+
+def test_renames_go_by_account_and_carry_their_memberships(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 240)
+        rows = [(name, f"New {n}" if n % 4 == 0 else "", "Finance") for n, name in enumerate(names)]
+        sheet = sheet_of(tmp_path, [("name", "display_name", "groups_to_add"), *rows])
+        result, report = run(host, tmp_path, sheet)
+        assert (result.exit_code, result.summary["updated"]) == (0, 240)
+        assert [len(paths) for paths in puts(host)] == [1, 60]
+        assert memberships(host, "Finance") >= set(names)
+        assert {row["via"] for row in report if int(row["row"]) % 4 == 2} == {"account"}
+        assert sum(row["via"] == "group" for row in report) == 180
+
+
+def test_a_culprit_costs_little_and_has_the_servers_own_words_while_all_others_are_updated(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 200)
+        gone = host.sandbox.state.account_named(names[133]).id
+        hooks = At("send", lambda: host.sandbox.state.delete(gone))
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]), hooks)
+        assert (result.exit_code, result.summary["updated"], result.summary["failed"]) == (1, 199, 1)
+        assert result.summary["planned_puts"] == 1
+        assert result.summary["requests"]["PUT"] - 1 <= 2 * ceil(log2(200)) + 2
+        culprit = by_name(rows)[names[133]]
+        assert (culprit["status"], culprit["via"], culprit["http_status"]) == ("failed", "account", "404")
+        assert "was not found" in culprit["error"]
+        assert memberships(host, "Finance") >= set(names) - {names[133]}
+
+
+def test_a_server_that_passes_over_the_culprit_is_found_out_by_reading_back(tmp_path: Path) -> None:
+    with hosted(accounts=300, bad_member="ignore") as host:
+        names = emptied(host, 200)
+        gone = host.sandbox.state.account_named(names[133]).id
+        hooks = At("send", lambda: host.sandbox.state.delete(gone))
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]), hooks)
+        assert (result.summary["updated"], result.summary["failed"]) == (199, 1)
+        assert by_name(rows)[names[133]]["http_status"] == "404"
+
+
+def test_a_change_that_a_group_request_did_not_make_is_made_by_the_accounts_own(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 200)
+        state = host.sandbox.state
+        forgotten, join, skipped = state.account_named(names[7]), state.join, []
+
+        def forgetful(account: Any, groups: Any) -> None:
+            if account is forgotten and not skipped:
+                skipped.append(account)
+            else:
+                join(account, groups)
+
+        state.join = forgetful  # type: ignore[method-assign]  # a server that says yes and does not do it
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]))
+        assert skipped
+        assert (result.exit_code, result.summary["updated"]) == (0, 200)
+        assert [len(paths) for paths in puts(host)] == [1, 1]
+        assert by_name(rows)[names[7]]["via"] == "account"
+
+
+def test_a_batch_that_is_too_large_is_split_and_its_size_remembered(tmp_path: Path) -> None:
+    with hosted(accounts=900, max_members_per_put=60) as host:
+        names = emptied(host, 800)
+        result, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]))
+        assert (result.exit_code, result.summary["updated"]) == (0, 800)
+        answers = [entry.status for entry in host.puts()]
+        assert answers.count(413) == 2, "200 and 100 are refused once"
+        assert answers.count(200) == 800 / 50
+
+
+def test_a_group_that_was_renamed_meanwhile_keeps_its_new_name(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 200)
+        group = host.sandbox.state.group_named("Finance")
+
+        def rename() -> None:
+            group.name = "Treasury"
+
+        result, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]), At("send", rename))
+        assert (result.exit_code, result.summary["updated"]) == (0, 200)
+        assert group.name == "Treasury"
+        assert {account.name for account in host.sandbox.state.members(group)} >= set(names)
+
+
+def test_a_group_that_was_deleted_meanwhile_fails_its_accounts_without_a_request_for_each(tmp_path: Path) -> None:
+    with hosted(accounts=500) as host:
+        names = emptied(host, 450)
+        groups = host.sandbox.state.groups
+
+        def delete() -> None:
+            group = host.sandbox.state.group_named("Finance")
+            host.sandbox.state.leave(next(iter(host.sandbox.state.accounts.values())), [group])
+            del groups[group.id.casefold()]
+
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance", "Trainees"]), At("send", delete))
+        assert (result.exit_code, result.summary["updated"], result.summary["failed"]) == (1, 225, 225)
+        assert result.summary["requests"]["PUT"] <= 4
+        failed = by_name(rows)[names[0]]
+        assert (failed["error_code"], failed["via"]) == ("group_gone", "group")
+        assert "Finance does not exist any more" in failed["error"]
+
+
+def test_built_in_groups_are_changed_by_group_too(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        state = host.sandbox.state
+        built_in = next(
+            group for group in state.groups.values() if group.type == "builtIn" and group is not state.everyone
+        )
+        names = emptied(host, 200)
+        result, _ = run(host, tmp_path, into_groups(tmp_path, names, [built_in.name]))
+        assert (result.exit_code, result.summary["updated"], len(puts(host)[0])) == (0, 200, 1)
+
+
+def test_every_fault_together_leaves_each_account_with_the_status_that_the_server_confirms(tmp_path: Path) -> None:
+    with hosted(accounts=450) as host:
+        names = emptied(host, 400)
+        host.portal.call(
+            host.sandbox.set_faults,
+            Faults(reset_before=0.05, reset_after=0.05, throttle=0.05, error_500=0.05, error_500_after=0.05),
+        )
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names), group_batch=10, timeout_s=60)
+        assert result.exit_code in {0, 1}, result.error
+        inside = {group: memberships(host, group) for group in GROUPS}
+        for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+            assert (row["status"] == "updated") == (name in inside[GROUPS[number % 3]]), row
+
+
+# --- kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.12, 0.2, 0.3, 0.45, 0.6, 0.9])
+def test_killed_among_group_requests_and_resumed_nothing_settled_is_sent_again(after_s: float, tmp_path: Path) -> None:
+    with hosted(accounts=300, latency_s=0.02) as host:
+        names = emptied(host, 300)
+        into_groups(tmp_path, names)
+        bulkid = Bulkid(tmp_path, connected(host))
+        options = ("--yes", "--via", "groups", "--group-batch", "5", "--concurrency", "2")
+        with Life(bulkid, "run", "sheet.csv", *options) as life:
+            life.wait_for("send")
+            time.sleep(after_s)
+            life.kill()
+        (run_id,) = journal_of(bulkid)
+        known = journal_of(bulkid)[run_id]
+        settled = {account for account, entry in known.items() if entry.status != "pending"}
+        time.sleep(0.2)  # what the killed client had sent is carried out all the same
+        since = len(host.puts())
+        done = bulkid("resume", run_id)
+        assert done.returncode == (2 if len(settled) == 300 else 0), done.stderr
+        rows = bulkid.report(run_id)
+        assert [row["status"] for row in rows] == ["updated"] * 300
+        assert {row["via"] for row in rows} == {"group"}
+        inside = {group: memberships(host, group) for group in GROUPS}
+        assert all(name in inside[GROUPS[number % 3]] for number, name in enumerate(names))
+        assert len(host.puts()) - since <= ceil(300 / 5) - since + 2, "what has arrived is not sent again"
+
+
+# --- what is chosen, and why
+
+
+@pytest.mark.parametrize(
+    ("scopes", "options", "exit_code", "words"),
+    [
+        (("PM.RobotAccount", "PM.Group.Read"), ("--via", "groups"), 3, ("PM.Group.Write", "--via groups")),
+        (("PM.RobotAccount", "PM.Group"), ("--via", "groups", "--no-read"), 2, ("blind",)),
+    ],
+)
+def test_group_requests_that_cannot_be_are_refused_before_anything_is_sent(
+    scopes: tuple[str, ...], options: tuple[str, ...], exit_code: int, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    with hosted(granted_scopes=scopes) as host:
+        names = emptied(host, 50)
+        ids = [
+            (host.sandbox.state.account_named(name).id, host.sandbox.state.group_named("Finance").id) for name in names
+        ]
+        sheet_of(tmp_path, [("id", "groups_to_add"), *ids])
+        bulkid = Bulkid(tmp_path, connected(host))
+        bulkid.env["BULKID_SCOPE"] = " ".join(scopes)
+        assert_clear(bulkid("run", "sheet.csv", "--yes", *options), exit_code, *words)
+        assert not host.puts()
+
+
+@pytest.mark.parametrize(
+    ("scope", "options", "puts_planned", "words"),
+    [
+        ("PM.RobotAccount PM.Group", (), 1, "Group requests, since that saves at least half: 1 PUT instead of 120."),
+        (
+            "PM.RobotAccount PM.Group",
+            ("--quota", "PUT=20/5"),
+            1,
+            (
+                "Group requests, since the quota makes requests scarce: 1 PUT instead of 120: no waiting instead of "
+                "25 seconds."
+            ),
+        ),
+        ("PM.RobotAccount PM.Group", ("--via", "accounts"), 120, "120 PUTs: no waiting for a quota"),
+        (
+            "PM.RobotAccount PM.Group.Read",
+            ("--quota", "PUT=20/5"),
+            120,
+            (
+                "Group requests would make it 1 PUT instead of 120: no waiting instead of 25 seconds. Grant PM.Group (or "
+                "PM.Group.Write) to the application for that."
+            ),
+        ),
+    ],
+)
+def test_the_plan_says_what_it_chose_and_why(
+    scope: str, options: tuple[str, ...], puts_planned: int, words: str, tmp_path: Path
+) -> None:
+    with hosted() as host:
+        into_groups(tmp_path, emptied(host, 120), ["Finance"])
+        bulkid = Bulkid(tmp_path, connected(host))
+        bulkid.env["BULKID_SCOPE"] = scope
+        shown = bulkid("plan", "sheet.csv", *options)
+        assert words in shown.stdout
+        assert summary_of(bulkid("plan", "sheet.csv", "--json", *options), ["eta_s"])["planned_puts"] == puts_planned
