@@ -301,8 +301,8 @@ def test_group_requests_that_cannot_be_are_refused_before_anything_is_sent(
             ("--quota", "PUT=20/5"),
             120,
             (
-                "Group requests would make it 1 PUT instead of 120: no waiting instead of 25 seconds. Grant PM.Group (or "
-                "PM.Group.Write) to the application for that."
+                "Group requests would make it 1 PUT instead of 120: no waiting instead of 25 seconds. Grant PM.Group "
+                "(or PM.Group.Write) to the application for that."
             ),
         ),
     ],
