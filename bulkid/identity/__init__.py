@@ -17,16 +17,17 @@ from bulkid.identity.calls import (
     parse_group,
     parse_groups,
     put_account,
+    put_group,
 )
 from bulkid.identity.claims import Capabilities, TokenClaims, capabilities, organization_of, read_claims
 from bulkid.identity.client import Connection, IdentityClient, open_client
 from bulkid.identity.problems import read_problem, safe_text
 from bulkid.identity.replies import parse_retry_after, read_answer
-from bulkid.identity.tokens import DEFAULT_SCOPE, ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.identity.tokens import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
 
 __all__ = [
-    "DEFAULT_SCOPE",
+    "DEFAULT_SCOPES",
     "MAX_PAGE",
     "Capabilities",
     "ClientCredentials",
@@ -55,6 +56,7 @@ __all__ = [
     "parse_retry_after",
     "preset_quota",
     "put_account",
+    "put_group",
     "read_answer",
     "read_claims",
     "read_problem",
