@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "info",
     "directory.read": "info",
     "token.fetched": "info",
+    "token.scope_refused": "info",
     "request.retried": "info",
     "gate.closed": "info",
     "gate.opened": "info",

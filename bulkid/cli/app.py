@@ -176,6 +176,13 @@ def sandbox(
     latency: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time that every answer takes.")] = 0.0,
     token_lifetime: Annotated[float, typer.Option(metavar="SECONDS", help="Lifetime of the tokens.")] = 3600.0,
     token: Annotated[list[str] | None, typer.Option(help="A ready token to accept beside those issued.")] = None,
+    poisoned: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An account (id or name) that no PUT can change, repeatable."),
+    ] = None,
+    max_members: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
+    ] = 0,
 ) -> int:
     """Serve a simulated Identity Server on this machine."""
     from bulkid.cli import commands
@@ -191,4 +198,6 @@ def sandbox(
         latency_s=latency,
         token_lifetime_s=token_lifetime,
         static_tokens=tuple(token or ()),
+        poisoned=tuple(poisoned or ()),
+        max_members_per_put=max_members,
     )

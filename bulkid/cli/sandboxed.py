@@ -41,7 +41,7 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
     """Serve a sandbox until a signal comes, and say how to use it.
 
     Raises:
-        UsageError: The address cannot be listened on.
+        UsageError: The address cannot be listened on, or an account to poison is not there.
     """
     from bulkid.sandbox import run_server
 
@@ -58,6 +58,8 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
         raise UsageError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."
         ) from None
+    except ValueError as error:
+        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
 
 
 def _rules(rules: tuple[QuotaRule, ...]) -> str:

@@ -100,7 +100,7 @@ class Settings:
             "connection",
             "scopes to ask for, with blanks between them",
             "scopes such as PM.RobotAccount PM.Group",
-            default_text="PM.RobotAccount PM.Group.Read",
+            default_text="PM.RobotAccount PM.Group, or what of it the application has",
             option="",
         ),
     )

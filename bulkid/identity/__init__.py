@@ -23,11 +23,11 @@ from bulkid.identity.claims import Capabilities, TokenClaims, capabilities, orga
 from bulkid.identity.client import Connection, IdentityClient, open_client
 from bulkid.identity.problems import read_problem, safe_text
 from bulkid.identity.replies import parse_retry_after, read_answer
-from bulkid.identity.tokens import DEFAULT_SCOPE, ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.identity.tokens import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
 
 __all__ = [
-    "DEFAULT_SCOPE",
+    "DEFAULT_SCOPES",
     "MAX_PAGE",
     "Capabilities",
     "ClientCredentials",

@@ -80,14 +80,6 @@ def put_account(organization_id: str, change: Change) -> Request:
     return Request("PUT", f"api/RobotAccount/{_segment(change.account_id)}", _body(fields))
 
 
-def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:
-    """Change who is in a group. The name must be its present one: another one would rename it."""
-    fields: dict[str, Any] = {"partitionGlobalId": organization_id, "name": group.name}
-    fields["directoryUserIDsToAdd"] = tuple(add)
-    fields["directoryUserIDsToRemove"] = tuple(remove)
-    return Request("PUT", f"api/Group/{_segment(group.id)}", _body(fields))
-
-
 def list_groups(organization_id: str) -> Request:
     """List all groups of the organisation; the server does not page them."""
     return Request("GET", f"api/Group/{_segment(organization_id)}")
@@ -96,6 +88,27 @@ def list_groups(organization_id: str) -> Request:
 def get_group(organization_id: str, group_id: str) -> Request:
     """Read one group, with its members."""
     return Request("GET", f"api/Group/{_segment(organization_id)}/{_segment(group_id)}")
+
+
+def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:
+    """Change the membership of many accounts in one group. Safe to repeat.
+
+    The group's name is always sent as it is at present: a group PUT carries it, and whether one without it keeps the
+    name is not documented. No limit to the number of ids is documented either; the caller bounds it.
+
+    Args:
+        organization_id: The organisation's partitionGlobalId.
+        group: The group as the server describes it now.
+        add: Ids of the accounts to add to it.
+        remove: Ids of the accounts to remove from it.
+    """
+    fields = {
+        "partitionGlobalId": organization_id,
+        "name": group.name,
+        "directoryUserIDsToAdd": list(add),
+        "directoryUserIDsToRemove": list(remove),
+    }
+    return Request("PUT", f"api/Group/{_segment(group.id)}", _body(fields))
 
 
 def _segment(identifier: str) -> str:

@@ -21,8 +21,9 @@ from bulkid.identity.claims import read_claims
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 
-DEFAULT_SCOPE = "PM.RobotAccount PM.Group"
-"""What a run by account needs: accounts are read and written, groups are only read."""
+DEFAULT_SCOPES = ("PM.RobotAccount PM.Group", "PM.RobotAccount PM.Group.Read", "PM.RobotAccount")
+"""What to ask for when nobody says: group requests and names of groups as well, names alone, or accounts only. An
+application is refused what it was not granted, and that as a whole, so these are asked for in turn."""
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 
@@ -36,6 +37,7 @@ FRESH_REFUSALS_LATER = 5
 
 SYSTEM_CLOCK: Clock = SystemClock()
 
+_DEFINITE = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
 Post = Callable[[str, bytes], Awaitable[Reply]]
@@ -134,20 +136,22 @@ class ClientCredentials:
     Args:
         client_id: The application's id.
         secret: The application's secret.
-        scope: Scopes, separated by blanks.
+        scope: Scopes, separated by blanks; "" for the first of ``DEFAULT_SCOPES`` that the application is granted.
         clock: The source of time.
 
     Raises:
         UsageError: The id or the secret is empty.
     """
 
-    def __init__(self, client_id: str, secret: str, scope: str = DEFAULT_SCOPE, clock: Clock | None = None) -> None:
+    def __init__(self, client_id: str, secret: str, scope: str = "", clock: Clock | None = None) -> None:
         if not client_id.strip() or not secret.strip("\r\n"):
             missing = "BULKID_CLIENT_SECRET" if client_id.strip() else "BULKID_CLIENT_ID"
             raise UsageError(f"{missing} is empty.", hint="Both the id and the secret of the application are needed.")
         self._client_id = client_id.strip()
         self._secret = secret.strip("\r\n")
-        self._scope = " ".join(scope.split()) or DEFAULT_SCOPE
+        wanted = " ".join(scope.split())
+        self._scope, *narrower = (wanted,) if wanted else DEFAULT_SCOPES
+        self._narrower = narrower  # what to ask for in place of it, should it be refused
         self._clock = clock or SYSTEM_CLOCK
         self._post: Post | None = None
         self._lock = anyio.Lock()
@@ -231,7 +235,22 @@ class ClientCredentials:
         return self._token
 
     async def _fetch(self) -> Token | Reply:
-        """Ask the token endpoint once, and take up what it says."""
+        """Ask the token endpoint, for less if it refuses the scope and nobody named one, and take up what it says."""
+        while True:
+            asked_at = self._clock.monotonic()
+            reply = await self._ask()
+            if not (self._narrower and reply.kind in _DEFINITE and reply.error_code == "invalid_scope"):
+                break
+            refused, self._scope = self._scope, self._narrower.pop(0)  # also for the tokens to come
+            log.info("token.scope_refused", scope=refused, next_scope=self._scope)
+        if reply.kind is ReplyKind.OK:
+            return self._take_up(reply.payload, asked_at)
+        if reply.kind in _DEFINITE:
+            self._explain_refusal(reply)
+        return self._put_off(reply)
+
+    async def _ask(self) -> Reply:
+        """Send one request to the token endpoint."""
         if self._post is None:
             raise RuntimeError("the token source is not connected: open_client does that")
         form = {
@@ -240,7 +259,6 @@ class ClientCredentials:
             "client_secret": self._secret,
             "scope": self._scope,
         }
-        asked_at = self._clock.monotonic()
         self._fetches += 1
         self._passing = None
         self._sent += 1
@@ -251,11 +269,7 @@ class ClientCredentials:
             raise
         if reply.kind is ReplyKind.NO_CONNECTION:
             self._sent -= 1
-        if reply.kind is ReplyKind.OK:
-            return self._take_up(reply.payload, asked_at)
-        if reply.kind in {ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN}:
-            self._explain_refusal(reply)
-        return self._put_off(reply)
+        return reply
 
     def _take_up(self, payload: object, asked_at: float) -> Token:
         """Keep the token that was answered, with the time to fetch the next."""

@@ -10,7 +10,6 @@ from bulkid.clock import Clock
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageError
 from bulkid.identity import (
-    DEFAULT_SCOPE,
     Capabilities,
     ClientCredentials,
     Connection,
@@ -176,7 +175,7 @@ def tokens_of(target: Target, clock: Clock) -> TokenSource:
     if target.access_token:
         return StaticToken(target.access_token)
     if target.client_id and target.client_secret:
-        return ClientCredentials(target.client_id, target.client_secret, target.scope or DEFAULT_SCOPE, clock)
+        return ClientCredentials(target.client_id, target.client_secret, target.scope, clock)
     missing = "BULKID_CLIENT_SECRET" if target.client_id else "BULKID_CLIENT_ID"
     raise UsageError(
         f"No credentials are given: {missing} is empty.",

@@ -83,6 +83,8 @@ def update_account(call: Arguments) -> Answer:
     to_add, to_remove = id_list(body, "groupIDsToAdd"), id_list(body, "groupIDsToRemove")
     check_partition(body, call.options.organization_id)
     account = _account(call, call.ids[0])
+    if account.id in call.state.poisoned:
+        raise RefusalError(abp(400, "Your request is not valid.", f"Robot account '{account.name}' is locked."))
     joined, left = _groups(call, to_add, to_remove)
     if display_name is not None or call.options.absent_display_name == "blank":
         call.state.rename(account, display_name)
@@ -197,9 +199,12 @@ def _members(
         )
     joining = [known[member.casefold()] for member in to_add if member.casefold() in known]
     leaving = [known[member.casefold()] for member in to_remove if member.casefold() in known]
-    both = {account.id for account in joining} & {account.id for account in leaving}
+    joining_ids, leaving_ids = {account.id for account in joining}, {account.id for account in leaving}
+    both = joining_ids & leaving_ids
     if both:
         raise RefusalError(abp(400, "Your request is not valid.", f"Member '{min(both)}' is both added and removed."))
+    if not call.state.poisoned.isdisjoint(joining_ids | leaving_ids):  # which one it was, a client has to find out
+        raise RefusalError(nested(400, [("MembershipNotUpdated", "A directory user's membership cannot be changed.")]))
     return joining, leaving
 
 

@@ -59,8 +59,24 @@ class Directory:
         self.accounts = {account.id.casefold(): account for account in accounts}
         self.everyone = next(group for group in self.groups.values() if group.name == EVERYONE)
         self.list_everyone = list_everyone
+        self.poisoned: set[str] = set()  # ids of accounts that no PUT may change
         self._names: dict[str, AccountRecord] | None = None
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
+
+    def poison(self, name: str) -> None:
+        """Let no PUT change an account from now on.
+
+        Args:
+            name: Its id or its name.
+
+        Raises:
+            ValueError: there is no such account.
+        """
+        try:
+            account = self.accounts.get(name.casefold()) or self.account_named(name)
+        except KeyError:
+            raise ValueError(f"There is no robot account {name!r} to poison.") from None
+        self.poisoned.add(account.id)
 
     # --- looking up
 

@@ -80,6 +80,9 @@ class Sandbox:
         monotonic: Seconds that only go forward, for limits and the life of tokens.
         now: Seconds since the epoch, for what tokens say.
         sleep: Waits, for latency and slow answers.
+
+    Raises:
+        ValueError: an account to poison that is not there.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Sandbox:
     ) -> None:
         self.options = options or SandboxOptions()
         self.state: Directory = seeded_directory(self.options)
+        for name in self.options.poisoned:
+            self.state.poison(name)
         self.log: deque[LogEntry] = deque(maxlen=self.options.log_size)
         self.served: Counter[tuple[str, int]] = Counter()  # API requests by method and status; 0: reset
         self.struck: Counter[str] = Counter()  # faults by kind
@@ -334,6 +339,7 @@ async def run_server(
 
     Raises:
         OSError: the address cannot be served on.
+        ValueError: an account to poison that is not there.
     """
     sandbox = Sandbox(options)
     url = await sandbox.start(host, port)

@@ -155,6 +155,20 @@ def test_a_scope_that_only_the_server_knows_to_be_missing_stops_the_run_at_the_f
         assert_no_secret(tmp_path, (done, resumed), STATIC)
 
 
+def test_an_application_with_the_scope_for_accounts_alone_runs_by_group_ids_without_any_setting(tmp_path: Path) -> None:
+    with hosted(accounts=60, granted_scopes=("PM.RobotAccount",)) as host:
+        finance = by_id(host, "Finance")
+        bulkid = connected_to(tmp_path, host.url)
+        sheet_of(tmp_path, (("name", "display name", "groups to add"), ("roby", "Robbie", finance)))
+        done = bulkid("run", "sheet.csv", "--yes", "--json")
+        assert done.returncode == 0, done.stderr
+        assert (summary_of(done)["updated"], summary_of(done)["requests"]["POST"]) == (1, 3)
+        assert host.display_name("roby") == "Robbie"
+        sheet_of(tmp_path, (("name", "groups to add"), ("roby", "Trainees")))
+        named = bulkid("run", "sheet.csv", "--yes")
+        assert_clear(named, 3, "PM.Group.Read")
+
+
 def test_without_the_read_scopes_a_run_by_ids_is_blind_and_says_so(tmp_path: Path, server: Hosted) -> None:
     finance = by_id(server, "Finance")
     sheet_of(tmp_path, (("id", "display name", "groups to add"), ("88-uv", "Blind", finance)))

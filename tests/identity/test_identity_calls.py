@@ -20,6 +20,7 @@ from bulkid.identity import (
     parse_group,
     parse_groups,
     put_account,
+    put_group,
 )
 from bulkid.model import Account, Change, Group, Request
 
@@ -75,6 +76,18 @@ def test_the_display_name_is_left_out_when_unknown_and_sent_empty_when_cleared()
         b'{"partitionGlobalId":"o","groupIDsToAdd":[],"groupIDsToRemove":[]}'
     )
     assert b'"displayName":""' in (put_account("o", _change(display_name="")).body or b"")
+
+
+def test_a_group_put_always_carries_the_groups_name_and_both_lists() -> None:
+    request = put_group(ORG, Group("g 1", "Zürich", "builtIn"), ["a", "b"], ("c",))
+    assert (request.method, request.path) == ("PUT", "api/Group/g%201")
+    assert (request.body or b"").decode() == (
+        '{"partitionGlobalId":"3fa85f64-5717-4562-b3fc-2c963f66afa6","name":"Zürich",'
+        '"directoryUserIDsToAdd":["a","b"],"directoryUserIDsToRemove":["c"]}'
+    )
+    assert (put_group("o", Group("1", "N"), (), []).body or b"").endswith(
+        b'"name":"N","directoryUserIDsToAdd":[],"directoryUserIDsToRemove":[]}'
+    )
 
 
 def test_half_a_surrogate_pair_is_sent_as_an_escape_and_not_a_crash() -> None:

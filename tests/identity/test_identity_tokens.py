@@ -11,7 +11,7 @@ from identity_wire import HandClock
 from test_identity_claims import jwt
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.identity import DEFAULT_SCOPE, ClientCredentials, StaticToken, Token
+from bulkid.identity import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import redact_text
 
@@ -39,7 +39,7 @@ def numbered(count: int) -> Reply:
     return granted(f"token-{count}", expires_in=3600)
 
 
-def source(endpoint: Endpoint, clock: HandClock | None = None, scope: str = DEFAULT_SCOPE) -> ClientCredentials:
+def source(endpoint: Endpoint, clock: HandClock | None = None, scope: str = "PM.RobotAccount") -> ClientCredentials:
     tokens = ClientCredentials("app", "s+cret &=", scope, clock or HandClock())
     tokens.connect(endpoint)
     return tokens
@@ -210,6 +210,79 @@ async def test_refused_credentials_end_the_run_and_name_the_setting(code: str, s
         assert setting in refused.value.hint
         assert "s+cret" not in str(refused.value)
     assert len(endpoint.forms) == 1  # a wrong secret is not sent again and again
+
+
+INVALID_SCOPE = Reply(ReplyKind.REFUSED, 400, error_code="invalid_scope", error="Not granted.")
+
+
+def asked_for(endpoint: Endpoint) -> list[str]:
+    return [form["scope"][0] for form in endpoint.forms]
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 2])
+async def test_without_a_scope_the_widest_is_asked_for_first_and_what_was_granted_is_asked_for_again(
+    refusals: int,
+) -> None:
+    clock, endpoint = HandClock(), Endpoint(*[INVALID_SCOPE] * refusals, numbered)
+    tokens = source(endpoint, clock, scope=" ")
+    first = await _token(tokens)
+    assert asked_for(endpoint) == list(DEFAULT_SCOPES[: refusals + 1])
+    assert (first.generation, tokens.fetches) == (1, refusals + 1)
+    clock.time += 3600
+    await _token(tokens)
+    assert asked_for(endpoint)[refusals + 1 :] == [DEFAULT_SCOPES[refusals]]
+
+
+async def test_an_application_that_has_none_of_the_scopes_is_told_so_after_one_question_each() -> None:
+    endpoint = Endpoint(INVALID_SCOPE)
+    tokens = source(endpoint, scope="")
+    for _ in range(2):
+        with pytest.raises(AuthenticationError, match="invalid_scope, Not granted") as refused:
+            await tokens.current()
+        assert "BULKID_SCOPE" in refused.value.hint
+    assert asked_for(endpoint) == list(DEFAULT_SCOPES)
+
+
+async def test_a_scope_that_somebody_set_is_never_replaced_by_another() -> None:
+    endpoint = Endpoint(INVALID_SCOPE)
+    for scope in (DEFAULT_SCOPES[0], "OR.Robots"):
+        with pytest.raises(AuthenticationError, match="invalid_scope"):
+            await source(endpoint, scope=scope).current()
+    assert asked_for(endpoint) == [DEFAULT_SCOPES[0], "OR.Robots"]
+
+
+@pytest.mark.parametrize("code", ["invalid_client", "bad_request", "invalid_scopes", ""])
+async def test_only_the_error_code_for_scopes_leads_to_a_narrower_question(code: str) -> None:
+    words = Reply(ReplyKind.REFUSED, 400, error_code=code, error="invalid_scope")
+    endpoint = Endpoint(words)
+    with pytest.raises(AuthenticationError):
+        await source(endpoint, scope="").current()
+    assert len(endpoint.forms) == 1
+
+
+async def test_trouble_that_passes_leads_to_the_same_question_again() -> None:
+    down = Reply(ReplyKind.UNAVAILABLE, 503, error_code="invalid_scope", error="down")
+    endpoint = Endpoint(down, INVALID_SCOPE, down, numbered)
+    tokens = source(endpoint, scope="")
+    assert isinstance(await tokens.current(), Reply)
+    assert isinstance(await tokens.current(), Reply)
+    assert isinstance(await tokens.current(), Token)
+    assert asked_for(endpoint) == [DEFAULT_SCOPES[0], DEFAULT_SCOPES[0], DEFAULT_SCOPES[1], DEFAULT_SCOPES[1]]
+
+
+async def test_fifty_who_ask_at_once_share_the_narrower_token() -> None:
+    endpoint = Endpoint(INVALID_SCOPE, numbered)
+    tokens = source(endpoint, scope="")
+    got: list[Token | Reply] = []
+
+    async def ask() -> None:
+        got.append(await tokens.current())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(ask)
+    assert got == [Token("token-2", 1)] * 50
+    assert len(endpoint.forms) == 2
 
 
 async def test_no_token_endpoint_means_a_wrong_url() -> None:

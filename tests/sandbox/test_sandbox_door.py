@@ -190,6 +190,15 @@ async def test_a_missing_scope_is_named(talking: Talking, method: str, path: str
             assert got.status != 403
 
 
+async def test_a_scope_that_is_not_granted_refuses_the_token_with_the_oauth_code(talking: Talking) -> None:
+    async with talking(granted_scopes=("PM.RobotAccount", "PM.Group.Read")) as talk:
+        for scope in ("PM.RobotAccount PM.Group", "PM.Group.Write", "pm.robotaccount"):
+            got = await talk.fetch_token(scope=scope)
+            assert (got.status, got.json["error"], "access_token" in got.json) == (400, "invalid_scope", False)
+        got = await talk.fetch_token(scope="PM.RobotAccount PM.Group.Read")
+        assert (got.status, got.json["scope"]) == (200, "PM.RobotAccount PM.Group.Read")
+
+
 async def test_a_token_carries_only_the_scopes_it_was_asked_for(talk: Talk) -> None:
     token = (await talk.fetch_token(scope="PM.RobotAccount.Read")).json["access_token"]
     assert (await talk.get(f"api/RobotAccount/{ORG}", token=token)).status == 200

@@ -2,10 +2,13 @@
 
 import io
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from sandbox_talk import Talk, Talking
+
+from bulkid.sandbox import Sandbox, SandboxOptions
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
@@ -78,6 +81,49 @@ async def test_too_many_members_in_one_put_are_too_large_when_told_so(talking: T
         assert (got.status, got.raw) == (413, b"")
         assert talk.sandbox.state.members(talk.sandbox.state.group("alumni-02")) == []
         assert (await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=ids[1:3])).status == 200
+
+
+@pytest.mark.parametrize("name", ["88-UV", "roby"])
+async def test_a_poisoned_account_refuses_its_own_put_and_every_group_put_that_names_it(
+    talking: Talking, name: str
+) -> None:
+    async with talking(poisoned=(name,)) as talk:
+        state = talk.sandbox.state
+        others = [state.account_named(f"robot-{number:04d}").id for number in range(1, 4)]
+        fields: dict[str, Any]
+        for fields in (
+            {"directoryUserIDsToAdd": [*others, "88-uv"]},
+            {"directoryUserIDsToAdd": others, "directoryUserIDsToRemove": ["88-UV"]},
+        ):
+            got = await talk.put_group("alumni-02", name="Renamed", **fields)
+            assert got.status == 400
+            (reason,) = got.json["result"]["errors"]
+            assert "cannot be changed" in reason["description"]
+            assert "88-uv" not in reason["description"]
+        assert (state.members(state.group("alumni-02")), state.group("alumni-02").name) == ([], "alumni-02")
+        own = await talk.put("88-uv", displayName="New", groupIDsToAdd=["alumni-02"])
+        assert (own.status, own.json["error"]["details"]) == (400, "Robot account 'roby' is locked.")
+        assert (state.account("88-uv").display_name, state.account("88-uv").group_ids) == ("Roby", {"gryff-01"})
+        assert (await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=others)).status == 200
+        assert (await talk.put(others[0], displayName="New")).status == 200
+
+
+def test_an_account_that_is_not_there_cannot_be_poisoned() -> None:
+    with pytest.raises(ValueError, match="no robot account 'nobody'"):
+        Sandbox(SandboxOptions(accounts=5, poisoned=("nobody",)))
+
+
+async def test_the_log_tells_the_puts_of_groups_and_those_of_accounts_apart_by_their_paths(talk: Talk) -> None:
+    await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=["88-uv"])
+    await talk.put_group("alumni-02", name="", directoryUserIDsToAdd=["88-uv"])
+    await talk.put("88-uv", displayName="New")
+    served = (await talk.get(f"{talk.origin}/_sandbox/log", token=None)).json["entries"]
+    by_path = Counter((entry["path"], entry["status"]) for entry in served if entry["method"] == "PUT")
+    assert by_path == {
+        ("/identity/api/Group/alumni-02", 200): 1,
+        ("/identity/api/Group/alumni-02", 400): 1,
+        ("/identity/api/RobotAccount/88-uv", 200): 1,
+    }
 
 
 async def test_the_name_in_a_group_put_becomes_the_groups_name(talk: Talk) -> None:
