@@ -22,9 +22,12 @@ from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.sending import Sending
 from bulkid.runs.tasks import task_group
 
-NAMES_AGE_S = 30.0
+NAMES_AGE_S = 10.0
 """How old the names of groups may be when a group PUT leaves: it carries the name, and an old one would rename the
 group back."""
+
+_LEAD_S = 1.0
+"""How long before requests may leave again, after a wait for the quota or the server, the names are read anew."""
 
 _CHECKED_AGE_S = 5.0
 """How old they may be when it is to be told whether a refusal means that the group is gone."""
@@ -159,9 +162,12 @@ class GroupSending:
         await self.names.read(self.sending.clock.monotonic())
 
     async def _keep_names(self) -> None:
-        """Keep the names fresh while batches wait for the quota."""
+        """Keep the names fresh for whatever leaves next; while nothing may leave, nothing is read."""
+        engine = self.sending.session.engine
         while True:
-            await self.sending.clock.sleep(NAMES_AGE_S)
+            quota_opens = engine.quota.opens_in("PUT") if engine.quota.left("PUT") == 0 else None
+            opens_in = max(quota_opens or 0.0, engine.gate.opens_in() or 0.0)
+            await self.sending.clock.sleep(max(opens_in - _LEAD_S, NAMES_AGE_S if not opens_in else _LEAD_S))
             await self._read_names()
 
     # --- what comes back

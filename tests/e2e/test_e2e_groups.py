@@ -1,5 +1,6 @@
 """Group requests over real sockets: few PUTs, and for every account its own true outcome, whatever the server does."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, log2
@@ -130,6 +131,18 @@ def test_a_culprit_costs_little_and_has_the_servers_own_words_while_all_others_a
         assert memberships(host, "Finance") >= set(names) - {names[133]}
 
 
+def test_an_account_that_no_request_can_change_fails_alone(tmp_path: Path) -> None:
+    with hosted(accounts=300, poisoned=("robot-0150",)) as host:
+        names = emptied(host, 200)
+        assert "robot-0150" in names
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]))
+        assert (result.exit_code, result.summary["updated"], result.summary["failed"]) == (1, 199, 1)
+        assert result.summary["requests"]["PUT"] - 1 <= 2 * ceil(log2(200)) + 2
+        failed = by_name(rows)["robot-0150"]
+        assert (failed["status"], failed["via"], failed["http_status"]) == ("failed", "account", "400")
+        assert failed["error"]
+
+
 def test_a_server_that_passes_over_the_culprit_is_found_out_by_reading_back(tmp_path: Path) -> None:
     with hosted(accounts=300, bad_member="ignore") as host:
         names = emptied(host, 200)
@@ -182,6 +195,24 @@ def test_a_group_that_was_renamed_meanwhile_keeps_its_new_name(tmp_path: Path) -
         assert (result.exit_code, result.summary["updated"]) == (0, 200)
         assert group.name == "Treasury"
         assert {account.name for account in host.sandbox.state.members(group)} >= set(names)
+
+
+def test_a_group_that_is_renamed_while_its_requests_wait_for_the_quota_keeps_its_new_name(tmp_path: Path) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 250)
+        group = host.sandbox.state.group_named("Finance")
+
+        def rename_later() -> None:
+            def rename() -> None:
+                group.name = "Treasury"
+
+            threading.Timer(1.5, rename).start()  # the first two requests have left, the quota opens in 3 s
+
+        sheet = into_groups(tmp_path, names, ["Finance"])
+        options = {"group_batch": 50, "quota": (QuotaRule("PUT", 2, 30.0),)}
+        result, _ = run(host, tmp_path, sheet, At("send", rename_later), **options)
+        assert (result.exit_code, result.summary["updated"], result.summary["requests"]["PUT"]) == (0, 250, 5)
+        assert group.name == "Treasury"
 
 
 def test_a_group_that_was_deleted_meanwhile_fails_its_accounts_without_a_request_for_each(tmp_path: Path) -> None:
