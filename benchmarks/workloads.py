@@ -5,9 +5,14 @@ import random
 from bulkid.model import Account, Change
 
 
+def group_id(number: int) -> str:
+    """The id of a group."""
+    return f"00000000-0000-4000-9000-{number:012d}"
+
+
 def change(number: int, groups: list[int], *, renames: bool = False, removes: bool = False) -> Change:
     """An account that is renamed, and added to groups that it is not in, or taken out of those that it is in."""
-    ids = tuple(f"00000000-0000-4000-9000-{group:012d}" for group in groups)
+    ids = tuple(map(group_id, groups))
     account_id, name = f"{number:08x}-0000-4000-8000-{number:012d}", f"robot-{number:06d}"
     before = Account(account_id, name, "Robot", ids if removes else ())
     add, remove = ((), ids) if removes else (ids, ())

@@ -109,21 +109,29 @@ class Search:
     # --- single swaps
 
     def _singles(self, kinds: Iterable[int]) -> None:
-        """Swap accounts of these kinds, one at a time, until no such swap pays."""
+        """Swap accounts of these kinds, one at a time, until no such swap pays; what saves a PUT before mere ties."""
         kinds = list(kinds)
-        moved = True
-        while moved:
-            moved = False
-            for kind in kinds:
-                while count := self._swap(kind):
-                    self._move(kind, count)
-                    moved = True
+        while self._sweep(kinds, spared=2) or self._sweep(kinds, spared=1):
+            pass
 
-    def _swap(self, kind: int) -> int:
-        """How many accounts of a kind to send by their own PUT (below zero: by group); 0 when no swap pays."""
+    def _sweep(self, kinds: Sequence[int], spared: int) -> bool:
+        moved = False
+        for kind in kinds:
+            while count := self._swap(kind, spared):
+                self._move(kind, count)
+                moved = True
+        return moved
+
+    def _swap(self, kind: int, spared: int) -> int:
+        """How many accounts of a kind to send by their own PUT (below zero: by group); 0 when no swap pays.
+
+        Args:
+            kind: The kind.
+            spared: How many group PUTs an account's own PUT must spare.
+        """
         load, batch, groups = self._load, self._batch, self._groups[kind]
         own = self.own[kind]
-        if own < self._counts[kind] and any(load[group] % batch == 1 for group in groups):
+        if own < self._counts[kind] and sum([load[group] % batch == 1 for group in groups]) >= spared:
             return 1
         return -min(own, *(-load[group] % batch for group in groups)) if own else 0
 

@@ -111,6 +111,25 @@ def test_above_its_limit_the_server_answers_429_and_counts_it(port: int) -> None
     assert (stats["served"]["PUT"], stats["refused_429"]) == (3, 1)
 
 
+def test_the_plans_are_counted_beside_one_put_per_row() -> None:
+    lines = script("plans.py", "--rows", "400", "--batch", "200").splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in lines[2:]}
+    assert cells["400 accounts into 3 groups"] == ["400 (10 min)", "400 (10 min)", "6 (0 min)"]
+    assert cells["400 renames"] == ["400 (10 min)"] * 3
+    mixed = [int(cell.split()[0]) for cell in cells["400 mixed changes over 40 groups, 20 % renames"]]
+    assert mixed[:2] == [400, 400]
+    assert 80 <= mixed[2] <= 200
+    settled = [int(cell.split()[0]) for cell in cells["the mixed changes, 70 % of the 400 rows already as wanted"]]
+    assert settled[:2] == [400, 120]
+    assert settled[2] < 120
+
+
+def test_the_choice_of_requests_can_be_timed() -> None:
+    lines = script("cover.py", "--scale", "0.01").splitlines()
+    assert len(lines) == 8
+    assert lines[2].startswith("| 100 accounts into 3 groups | 300 | 100 | 3 | ")
+
+
 @pytest.mark.slow
 def test_the_comparison_with_the_admins_script_runs_and_every_row_arrives() -> None:
     shown = script("throughput.py", "--rows", "60", "--runs", "1")

@@ -93,6 +93,21 @@ def test_with_batches_the_puts_are_within_one_of_the_fewest_and_never_more_than_
     assert found.puts <= accounts_only(adding(sets)).puts
 
 
+@pytest.mark.parametrize(
+    ("batch", "sets"),
+    [
+        (3, [(0,), (2,), (0, 2), (0, 2), (1, 2), (0, 2)]),  # from the cut alone
+        (2, [(0, 1), (2,), (0,), (1, 2), (0, 1)]),  # from all accounts by group alone
+        (3, [(1, 2, 3), (1,), (0, 3), (2,), (0, 2, 3), (1, 2, 3), (3,)]),  # from all accounts by themselves alone
+        (2, [(1,), (0, 1), (0,), (0, 1)]),  # what spares two PUTs comes before what spares one
+        (3, [(0, 1, 2), (0, 1, 3), (1,), (0, 1), (3,), (0,)]),
+        (2, [(0, 1), (0, 3), (1,), (0,), (0,), (0, 2), (2,)]),
+    ],
+)
+def test_where_a_greedy_choice_goes_astray_the_fewest_are_found(batch: int, sets: list[tuple[int, ...]]) -> None:
+    assert cover(adding(sets), batch).puts == cheapest([frozenset(groups) for groups in sets], batch)[0]
+
+
 @HARD
 @given(group_sets(9, 5), st.sampled_from([2, 3, 4]))
 def test_no_account_moved_to_the_other_side_makes_the_cover_smaller(sets: Sets, batch: int) -> None:
