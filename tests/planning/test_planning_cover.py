@@ -100,7 +100,9 @@ def test_with_batches_the_puts_are_within_one_of_the_fewest_and_never_more_than_
         (2, [(0, 1), (2,), (0,), (1, 2), (0, 1)]),  # from all accounts by group alone
         (3, [(1, 2, 3), (1,), (0, 3), (2,), (0, 2, 3), (1, 2, 3), (3,)]),  # from all accounts by themselves alone
         (2, [(1,), (0, 1), (0,), (0, 1)]),  # what spares two PUTs comes before what spares one
-        (3, [(0, 1, 2), (0, 1, 3), (1,), (0, 1), (3,), (0,)]),
+        (2, [(0,), (3, 0, 2), (3,), (1, 0, 3), (2,)]),  # a whole group's accounts at once back to the group
+        (2, [(0, 1), (0,), (2, 1), (0, 1), (1,)]),  # one more batch for several accounts
+        (4, [(0, 1, 2)] * 3 + [(0, 2), (0, 1), (1, 2), (0,)]),
         (2, [(0, 1), (0, 3), (1,), (0,), (0,), (0, 2), (2,)]),
     ],
 )
@@ -110,13 +112,14 @@ def test_where_a_greedy_choice_goes_astray_the_fewest_are_found(batch: int, sets
 
 @HARD
 @given(group_sets(9, 5), st.sampled_from([2, 3, 4]))
-def test_no_account_moved_to_the_other_side_makes_the_cover_smaller(sets: Sets, batch: int) -> None:
+def test_no_account_and_no_whole_group_moved_to_the_other_side_makes_the_cover_smaller(sets: Sets, batch: int) -> None:
     found = cover(adding(sets), batch)
-    own = set(found.by_account)
-    for place in range(len(sets)):
-        swapped = own ^ {place}
-        loads = Counter(group for other, groups in enumerate(sets) if other not in swapped for group in groups)
-        assert len(swapped) + sum(-(-load // batch) for load in loads.values()) >= found.puts
+    own = frozenset(found.by_account)
+    whole = [frozenset(place for place, groups in enumerate(sets) if group in groups) for group in range(5)]
+    others = [own ^ {place} for place in range(len(sets))]
+    for other in [*others, *(own | members for members in whole), *(own - members for members in whole)]:
+        loads = Counter(group for place, groups in enumerate(sets) if place not in other for group in groups)
+        assert len(other) + sum(-(-load // batch) for load in loads.values()) >= found.puts
 
 
 @LAW
