@@ -96,6 +96,7 @@ async def _online(session: Session) -> list[Finding]:
     for probe in probes:
         findings.append(await _probe(session, probe))  # noqa: PERF401 - one after the other, for a calm server
     findings.append(_write(known.write_accounts))
+    findings.append(_write_groups(known.write_groups))
     findings.append(Finding("quota", ok=None, detail=await _quota(session)))
     return findings
 
@@ -121,6 +122,15 @@ def _write(claimed: bool | None) -> Finding:
     if claimed:
         return Finding("write accounts", ok=True, detail="yes, by the token's scopes")
     return Finding("write accounts", ok=False, detail="the token lacks the scope", hint="Grant PM.RobotAccount.Write.")
+
+
+def _write_groups(claimed: bool | None) -> Finding:
+    """Worth knowing, never a problem: without group requests a run takes more PUTs and is as right."""
+    if claimed:
+        return Finding("write groups", ok=True, detail="yes, by the token's scopes: group requests save PUTs")
+    said = "cannot be told without trying" if claimed is None else "the token lacks the scope"
+    hint = "With PM.Group.Write one PUT changes many accounts (group requests); `--via groups` tries."
+    return Finding("write groups", ok=None, detail=said, hint=hint)
 
 
 async def _quota(session: Session) -> str:

@@ -348,7 +348,16 @@ def findings(bulkid: Bulkid) -> tuple[int, dict[str, dict[str, Any]]]:
 def test_doctor_says_what_is_right_and_exits_by_what_is_wrong(tmp_path: Path, server: Hosted) -> None:
     code, found = findings(connected_to(tmp_path, server.url))
     assert code == 0
-    subjects = ["state directory", "address", "token", "organisation", "read accounts", "read groups", "write accounts"]
+    subjects = [
+        "state directory",
+        "address",
+        "token",
+        "organisation",
+        "read accounts",
+        "read groups",
+        "write accounts",
+        "write groups",
+    ]
     assert list(found) == [*subjects, "quota"]
     assert all(found[subject]["ok"] for subject in subjects)
     assert found["organisation"]["detail"] == ORGANIZATION
