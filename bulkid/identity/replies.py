@@ -187,12 +187,12 @@ def _bad_certificate(error: Exception, authority: str) -> Reply:
 
 def _not_connected(fault: aiohttp.ClientConnectorError, authority: str) -> Reply:
     """No connection was made: by the class of the failure, then by what the operating system says."""
+    if isinstance(fault, aiohttp.ClientConnectorCertificateError):
+        return _bad_certificate(fault.certificate_error, authority)  # in older releases it has no os_error
     error = fault.os_error
     if isinstance(fault, aiohttp.ClientProxyConnectionError):
         words = f"Cannot connect to the proxy that HTTPS_PROXY names: {_reason(error)}."
         return _no_connection("proxy_unreachable", words)
-    if isinstance(fault, aiohttp.ClientConnectorCertificateError):
-        return _bad_certificate(fault.certificate_error, authority)
     if isinstance(fault, aiohttp.ClientConnectorDNSError):
         words = f"The host of {authority} is not found ({_reason(error)}). Check BULKID_URL and the network."
         return _no_connection("host_not_found", words)

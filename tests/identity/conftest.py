@@ -1,4 +1,7 @@
+import aiohttp
 import pytest
+
+from bulkid.identity.direct import fits
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 
@@ -9,3 +12,20 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            True,
+            id="direct",
+            marks=pytest.mark.skipif(not fits(), reason=f"aiohttp {aiohttp.__version__} is not known"),
+        ),
+        pytest.param(False, id="session"),
+    ],
+)
+def direct_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Each test holds for both ways to send: the short one, and the one that is taken where aiohttp is not known."""
+    if not request.param:
+        monkeypatch.setattr("bulkid.identity.client.fits", lambda: False)
+    return bool(request.param)

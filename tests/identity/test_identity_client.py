@@ -25,6 +25,8 @@ from bulkid.identity import (
 from bulkid.identity.client import MAX_ANSWER
 from bulkid.model import Change, Reply, ReplyKind
 
+pytestmark = pytest.mark.usefixtures("direct_way")
+
 PUT = put_account(ORG, Change("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}

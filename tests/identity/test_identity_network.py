@@ -13,6 +13,8 @@ from bulkid.identity import Connection, StaticToken, complete_url, get_account, 
 from bulkid.identity.proxies import proxy_for
 from bulkid.model import Reply, ReplyKind
 
+pytestmark = pytest.mark.usefixtures("direct_way")
+
 GET = get_account(ORG, "88-uv")
 GOOD = answer({"id": "88-uv", "name": "roby"})
 

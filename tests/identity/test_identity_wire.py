@@ -20,6 +20,8 @@ from bulkid.identity import (
 )
 from bulkid.model import Change, ReplyKind
 
+pytestmark = pytest.mark.usefixtures("direct_way")
+
 CHANGE = Change("88-uv", "roby", "Roby", renames=False, add=("alumni-02",), remove=(), before=None)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
