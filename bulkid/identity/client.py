@@ -18,7 +18,7 @@ from bulkid.identity.claims import TokenClaims, read_claims
 from bulkid.identity.deadlines import Deadlines
 from bulkid.identity.direct import Answer, DirectWay, fits, read_bounded
 from bulkid.identity.proxies import Proxy, proxy_for
-from bulkid.identity.replies import overdue, read_answer, read_fault, too_large
+from bulkid.identity.replies import overdue, read_answer, read_fault, read_success, too_large
 from bulkid.identity.session import open_session, trust_context
 from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
 from bulkid.identity.urls import IdentityBase
@@ -190,7 +190,9 @@ class IdentityClient:
             self._deadlines.end(flight)
         if answer is None:
             return too_large(status, MAX_ANSWER)
-        return read_answer(status, headers, answer, self._clock.now(), self._tokens.secrets())
+        return read_success(status, answer) or read_answer(
+            status, headers, answer, self._clock.now(), self._tokens.secrets()
+        )
 
     async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request by the session's own way, which knows proxies."""

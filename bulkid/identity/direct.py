@@ -40,7 +40,7 @@ _NEEDED: tuple[tuple[Callable[..., object], tuple[str, ...], frozenset[str]], ..
     (
         ResponseHandler.set_response_params,
         ("self",),
-        frozenset({"skip_payload", "read_until_eof", "auto_decompress", "read_timeout"}),
+        frozenset({"read_until_eof"}),
     ),
     (ResponseHandler.read, ("self",), frozenset()),
     (PooledConnection.close, ("self",), frozenset()),
@@ -121,36 +121,28 @@ class DirectWay:
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {self._base.host}") from error
         try:
-            answer = await self._converse(connection, request)
-            clean = answer.body is not None and _all_sent(connection)
-        except BaseException:
+            protocol = connection.protocol
+            _write(connection, request)
+            assert protocol is not None  # noqa: S101 - else there was nothing to write to
+            message, payload = await protocol.read()
+            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the answer yet
+                message, payload = await protocol.read()
+            answer = await read_bounded(message.headers, payload.read, payload, self._max_answer)
+            clean = answer is not None and _all_sent(connection)
+        except BaseException as error:
             connection.close()
+            if isinstance(error, HttpProcessingError):
+                raise self._no_http(error) from error
             raise
         if clean:
             connection.release()
         else:
             connection.close()
-        return answer
+        return Answer(message.code, message.headers, answer)
 
-    async def _converse(self, connection: PooledConnection, request: bytes) -> Answer:
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
-        protocol.set_response_params(
-            skip_payload=False, read_until_eof=True, auto_decompress=True, read_timeout=self._timeout.sock_read
-        )
-        transport.write(request)
-        try:
-            message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the answer yet
-                message, payload = await protocol.read()
-        except HttpProcessingError as error:
-            info = self._template.request_info
-            raise ClientResponseError(
-                info, (), status=error.code, message=error.message, headers=error.headers
-            ) from error
-        body = await read_bounded(message.headers, payload.read, payload, self._max_answer)
-        return Answer(message.code, message.headers, body)
+    def _no_http(self, error: HttpProcessingError) -> ClientResponseError:
+        info = self._template.request_info
+        return ClientResponseError(info, (), status=error.code, message=error.message, headers=error.headers)
 
     def _bytes(self, method: str, path: str, body: bytes | None, head: bytes) -> bytes:
         line = f"{method} {self._target}{path} HTTP/1.1"
@@ -170,6 +162,14 @@ class DirectWay:
             response_class=ClientResponse,
             session=self._session,
         )
+
+
+def _write(connection: PooledConnection, request: bytes) -> None:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or transport.is_closing():
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+    protocol.set_response_params(read_until_eof=True)
+    transport.write(request)
 
 
 def _all_sent(connection: PooledConnection) -> bool:

@@ -45,6 +45,16 @@ _CERTIFICATE_WORDS = {
 """By the code of the failed verification: what else can be wrong than the issuer."""
 
 
+def read_success(status: int, body: bytes) -> Reply | None:
+    """The reply to what nearly every answer is: a success in JSON. None: ``read_answer`` has more to say."""
+    if not 200 <= status < 300 or status in _EMPTY_ANSWERS:  # noqa: PLR2004 - the class of a status is its first digit
+        return None
+    try:
+        return Reply(ReplyKind.OK, status, orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return None
+
+
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()) -> Reply:
     """Say what a whole HTTP answer means.
 
@@ -58,10 +68,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float
     if 200 <= status < 300:  # noqa: PLR2004 - the class of a status is its first digit
         if status in _EMPTY_ANSWERS:
             return Reply(ReplyKind.OK, status)
-        try:
-            return Reply(ReplyKind.OK, status, orjson.loads(body))
-        except orjson.JSONDecodeError:
-            return _undecodable(status, headers, body, secrets)
+        return read_success(status, body) or _undecodable(status, headers, body, secrets)
     return _not_ok(status, headers, body, now, secrets)
 
 
