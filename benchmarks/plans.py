@@ -63,7 +63,7 @@ if __name__ == "__main__":
         f"{rows:,} renames": changes_of(renamed(rows)),
         f"the mixed changes, 70 % of the {rows:,} rows already as wanted": changes_of(changing, done=0.7),
     }
-    print("| sheet | one PUT per row | one PUT per account that differs | fewest PUTs |")
+    print("| sheet | one PUT per row | one PUT per account that differs | bulkid |")
     print("| --- | --- | --- | --- |")
     for name, changes in plans.items():
         counts = (rows, accounts_only(changes).puts, cover(changes, arguments.batch).puts)

@@ -5,6 +5,8 @@ import json
 import re
 import signal
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from doors_kit import (
     summary_of,
     wait_for_puts,
 )
-from harness import ORGANIZATION, Bulkid
+from harness import LONGEST_S, ORGANIZATION, Bulkid, Server
 
 from bulkid import __version__, runs
 
@@ -419,3 +421,25 @@ def test_the_sandbox_says_how_to_connect_and_ends_well(tmp_path: Path, server: H
         process.communicate()
     assert_clear(bulkid("sandbox", "--port", str(server.port)), 2, str(server.port), "--port")
     assert_clear(bulkid("sandbox", "--faults", "nonsense=1"), 2, "nonsense", "html")
+
+
+def test_the_sandbox_can_be_told_to_poison_accounts_and_to_bound_group_puts(tmp_path: Path) -> None:
+    with Server(("--accounts", "20", "--token", "1234", "--poisoned", "ROBY", "--max-members", "2")) as server:
+
+        def put(path: str, **fields: object) -> int:
+            body = json.dumps({"partitionGlobalId": ORGANIZATION, "name": "alumni-02"} | fields).encode()
+            headers = {"Authorization": "Bearer 1234", "Content-Type": "application/json"}
+            request = urllib.request.Request(f"{server.url}/{path}", body, headers, method="PUT")  # noqa: S310 - our own
+            try:
+                with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:  # noqa: S310 - the same
+                    return int(answer.status)
+            except urllib.error.HTTPError as refused:
+                with refused:
+                    return refused.code
+
+        others = [account["id"] for account in server.get("state")["accounts"] if account["name"] != "roby"]
+        assert put("api/RobotAccount/88-uv", displayName="New") == 400
+        assert put("api/Group/alumni-02", directoryUserIDsToAdd=["88-uv", others[0]]) == 400
+        assert put("api/Group/alumni-02", directoryUserIDsToAdd=others[:3]) == 413
+        assert put("api/Group/alumni-02", directoryUserIDsToAdd=others[:2]) == 200
+    assert_clear(Bulkid(tmp_path)("sandbox", "--port", "0", "--poisoned", "nobody"), 2, "'nobody'")
