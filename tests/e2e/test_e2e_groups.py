@@ -279,7 +279,8 @@ def test_killed_among_group_requests_and_resumed_nothing_settled_is_sent_again(a
         time.sleep(0.2)  # what the killed client had sent is carried out all the same
         since = len(host.puts())
         done = bulkid("resume", run_id)
-        assert done.returncode == (2 if len(settled) == 300 else 0), done.stderr
+        # With all settled only the report was missing, or not even that.
+        assert done.returncode in ({0, 2} if len(settled) == 300 else {0}), done.stderr
         rows = bulkid.report(run_id)
         assert [row["status"] for row in rows] == ["updated"] * 300
         assert {row["via"] for row in rows} == {"group"}
