@@ -112,6 +112,24 @@ def resume(
     return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
 
 
+@app.command(short_help="Put back what a run changed, where nobody has changed it since.")
+@guarded
+@with_settings("connection", "sending", "output", "general", without=("no_read",))
+def undo(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
+    *,
+    settings: Settings,
+) -> int:
+    """Put back what a run changed.
+
+    Shows the changes and asks, like run. An account that somebody has changed since is left and named. An undo is a
+    run itself: it can be resumed, and undone.
+    """
+    from bulkid.cli import commands
+
+    return commands.undo(run, settings)
+
+
 @app.command()
 @guarded
 @with_settings("general", offline=True)

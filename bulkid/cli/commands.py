@@ -117,6 +117,28 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
     return _conclude(result, settings)
 
 
+def undo(text: str, settings: Settings) -> int:
+    """Put back what a run changed."""
+    if not settings.yes and not _person_there():
+        raise UsageError(
+            "Nobody can be asked here whether to undo the run: nothing was sent.",
+            hint=f"Undo it without being asked: bulkid undo {text} --yes",
+        )
+    in_sandbox = settings.sandbox or bool(library.find_run(text, settings.state_dir).options.get("sandbox"))
+
+    async def work() -> library.RunResult:
+        async with sandboxed(_target(settings), _options(settings), use=in_sandbox) as (target, options):
+            stop = Stop()
+            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+                with stopping(stop, face.say):
+                    return await library.undo(text, target, options, _context(settings, face, stop))
+
+    use_logs(settings)
+    with _told_as_json("undo", wanted=settings.json):
+        result = _anyio_run(work)
+    return _conclude(result, settings)
+
+
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
     """List earlier runs."""
     found = library.list_runs(settings.state_dir, limit)

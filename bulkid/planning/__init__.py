@@ -4,16 +4,19 @@ from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
+from bulkid.planning.expect import Expected, departed, departure, resolve_expected
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
 from bulkid.planning.route import DEFAULT_BATCH, Means, Route, Via, choose_route
+from bulkid.planning.undo import inverse, refusal, touched
 from bulkid.planning.words import count_of
 
 __all__ = [
     "DEFAULT_BATCH",
     "Cover",
     "Directory",
+    "Expected",
     "GroupBatch",
     "Means",
     "Plan",
@@ -27,17 +30,23 @@ __all__ = [
     "confirms",
     "count_of",
     "cover",
+    "departed",
+    "departure",
     "describe",
     "diff",
     "first_read",
     "groups_where_possible",
     "humanize_seconds",
+    "inverse",
     "is_everyone",
     "limit_changes",
     "minimum_seconds",
     "offline_faults",
+    "refusal",
     "remaining_reads",
     "resolve",
+    "resolve_expected",
     "shortfall",
+    "touched",
     "wanted_accounts",
 ]

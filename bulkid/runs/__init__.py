@@ -18,7 +18,7 @@ from bulkid.model import FailureBound
 from bulkid.places import default_state_dir
 from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
-from bulkid.runs.history import find_resumable_run, list_runs, report, summary_of
+from bulkid.runs.history import find_resumable_run, find_run, list_runs, report, summary_of
 from bulkid.runs.options import (
     CheckResult,
     Context,
@@ -32,6 +32,7 @@ from bulkid.runs.options import (
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.tasks import task_group
+from bulkid.runs.undo import undo
 
 __all__ = [
     "CheckResult",
@@ -51,6 +52,7 @@ __all__ = [
     "default_state_dir",
     "doctor",
     "find_resumable_run",
+    "find_run",
     "list_runs",
     "nothing_summary",
     "plan",
@@ -59,4 +61,5 @@ __all__ = [
     "run",
     "summary_of",
     "task_group",
+    "undo",
 ]

@@ -1,23 +1,19 @@
 """The functions that a face or a program calls: each is one command of bulkid, without printing or prompting."""
 
-import getpass
 import os
 import platform
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-
-import anyio.to_thread
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
-from bulkid.journal import Journal, new_run_id, open_journal
+from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report import prepare_folder, remove_leftovers
 from bulkid.runs import reporting
 from bulkid.runs.execute import Execution
+from bulkid.runs.given import UNDO
 from bulkid.runs.history import find_resumable, hold_run
 from bulkid.runs.options import (
     Context,
@@ -28,14 +24,13 @@ from bulkid.runs.options import (
     Target,
 )
 from bulkid.runs.prepare import prepare
+from bulkid.runs.records import new_record, same_target
 from bulkid.runs.session import base_of, connect
 from bulkid.runs.source import Rows, Source, offline_summary, read_again, read_rows
 from bulkid.runs.stored import dump_options, load_options
-from bulkid.runs.tasks import until_stopped
+from bulkid.runs.tasks import in_thread, until_stopped
+from bulkid.runs.undo import begin_undo_again
 from bulkid.sheet import Sheet, open_sheet
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 async def plan(
@@ -64,8 +59,8 @@ async def plan(
     context.hooks.stage("sheet")
     started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
-        sheet = stack.enter_context(await _in_thread(open_sheet, source, options.sheet, name=name))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
         rows = Rows(sheet.info)
         try:
             async with until_stopped(context.stop):
@@ -131,15 +126,15 @@ async def run(
     options, context = options or RunOptions(), context or Context()
     base = base_of(target)
     async with AsyncExitStack() as stack:
-        sheet = stack.enter_context(await _in_thread(open_sheet, source, options.sheet, name=name))
+        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
-        record = _new_record(context, sheet, source, base.url, options)
-        journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
+        record = new_record(context, sheet.info, base.url, dump_options(options, source))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
         hold_run(stack, context.state_dir, record)
-        await _in_thread(journal.create_run, record)
+        await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(execution.fresh, sheet))
 
@@ -162,9 +157,9 @@ async def resume(
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
-        record = await _in_thread(find_resumable, journal, text)
-        target = _same_target(record, target)
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        record = await in_thread(find_resumable, journal, text)
+        target = same_target(record, target)
         options = load_options(record.options)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
@@ -172,68 +167,21 @@ async def resume(
         hold_run(stack, context.state_dir, record)
         # Now nobody else works on it; but somebody may have, until a moment ago.
         remove_leftovers(folder)
-        record = await _in_thread(find_resumable, journal, record.run_id)
+        record = await in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
         execution = Execution(journal, record, target, options, context, folder, resumed=True)
         if record.phase == "planned":
             return await execution.perform(execution.from_entries)
+        if UNDO in record.options:
+            return await execution.perform(await begin_undo_again(execution))
         if record.phase == "reading":
-            sheet = stack.enter_context(await _in_thread(_open_again, record, options))
-            await _in_thread(journal.forget_rows, record.run_id)
+            sheet = stack.enter_context(await in_thread(_open_again, record, options))
+            await in_thread(journal.forget_rows, record.run_id)
             return await execution.perform(partial(execution.fresh, sheet))
         # A kill may have left a plan half written; and what an earlier look at the directory found may be mended.
-        await _in_thread(journal.forget_plan, record.run_id)
+        await in_thread(journal.forget_plan, record.run_id)
         rows = await read_again(journal, record)
         return await execution.perform(partial(execution.from_rows, rows))
-
-
-def _new_record(context: Context, sheet: Sheet, source: Source, url: str, options: RunOptions) -> RunRecord:
-    now = context.clock.now()
-    return RunRecord(
-        run_id=new_run_id(now),
-        created_at=now,
-        status=RunStatus.RUNNING,
-        command="run",
-        source=sheet.info.source,
-        base_url=url,
-        organization_id="",
-        host=platform.node(),
-        pid=os.getpid(),
-        user=_user(),
-        sheet=sheet.info.to_json(),
-        options=dump_options(options, source),
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user on this machine, as in some containers
-        return ""
-
-
-def _same_target(record: RunRecord, target: Target) -> Target:
-    """The target, completed by what the run knows, and refused where it is another one.
-
-    A run that never came to its plan has sent nothing: its address or organisation may be the mistake that is mended.
-    """
-    if record.phase != "planned":
-        return replace(target, url=target.url or record.base_url)
-    # The embedded sandbox ended with the run, and another one has taken its place, at another address.
-    in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
-    if target.url and base_of(target).url != record.base_url and not in_sandbox:
-        raise UsageError(
-            f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",
-            hint="Set BULKID_URL (or the profile) to the run's own address.",
-        )
-    organization_id = target.organization_id or record.organization_id
-    if record.organization_id and organization_id.casefold() != record.organization_id.casefold():
-        raise UsageError(
-            f"Run {record.run_id} belongs to organisation {record.organization_id}, but the settings name "
-            f"{organization_id}.",
-            hint="Set BULKID_ORGANIZATION_ID (or the profile) to the run's own, or leave it empty.",
-        )
-    return replace(target, url=target.url if in_sandbox else record.base_url, organization_id=organization_id)
 
 
 def _open_again(record: RunRecord, options: RunOptions) -> Sheet:
@@ -245,7 +193,3 @@ def _open_again(record: RunRecord, options: RunOptions) -> Sheet:
             hint="Start it again with the same input.",
         )
     return open_sheet(path, options.sheet, name=record.source)
-
-
-async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))

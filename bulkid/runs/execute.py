@@ -24,8 +24,9 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
-from bulkid.planning import Directory, Route, describe, diff
+from bulkid.planning import Directory, Route, departed, describe, diff
 from bulkid.runs.directory import Wanted, read_directory
+from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
@@ -175,7 +176,7 @@ class Execution:
             self.context.hooks.stage("directory")
             async with until_stopped(self.context.stop):
                 directory = await self._directory_for(session, entries)
-            settled, changes = _compare(entries, directory, self.context.clock.now())
+            settled, changes = _compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
             await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
             route = route_for([change for _, change in changes], directory, session, self.options)
             await self._apply(session, directory, changes, route)
@@ -350,9 +351,16 @@ def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int,
 
 
 def _compare(
-    entries: Iterable[Entry], directory: Directory, now: float
+    entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool
 ) -> tuple[list[tuple[int, Outcome]], list[tuple[int, Change]]]:
-    """Settle what the directory shows to be as wanted; what differs is to be sent."""
+    """Settle what the directory shows to be as wanted; what differs is to be sent.
+
+    Args:
+        entries: What is unsettled.
+        directory: The present state.
+        now: When.
+        guarded: Whether to leave accounts alone that are neither as planned from nor as wanted.
+    """
     settled: list[tuple[int, Outcome]] = []
     changes: list[tuple[int, Change]] = []
     for entry in entries:
@@ -361,6 +369,12 @@ def _compare(
             error = "The account does not exist any more."
             settled.append(
                 (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
+            )
+            continue
+        if guarded and (differs := departed(entry, account, directory)):
+            error = f"The account is not as it was when the changes were planned: {differs}. It was left alone."
+            settled.append(
+                (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
             )
             continue
         change = diff(entry.wish, account, directory)

@@ -15,6 +15,7 @@ from bulkid.places import default_state_dir
 from bulkid.report import build_summary, prepare_folder
 from bulkid.runs import reporting
 from bulkid.runs.execute import owner_of
+from bulkid.runs.given import UNDO
 from bulkid.runs.options import RunResult
 
 
@@ -75,6 +76,17 @@ def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any
     return build_summary(record, counts, int(record.counters.get("accounts", 0)), report_path)
 
 
+def find_run(text: str, state_dir: Path | None = None) -> RunRecord:
+    """The run with this id, or whose id begins so, or (``last``) the newest.
+
+    Raises:
+        UsageError: There is none, or several.
+        StateError: The state directory cannot be used.
+    """
+    with open_journal(state_dir or default_state_dir()) as journal:
+        return reporting.find(journal, text)
+
+
 def find_resumable_run(text: str, state_dir: Path | None = None) -> RunRecord:
     """The run that ``resume`` would go on with.
 
@@ -93,7 +105,7 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
         UsageError: There is none, or it is complete.
     """
     if not text:
-        newest = journal.latest_resumable()
+        newest = _newest_resumable(journal)
         if newest is None:
             raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
         return newest
@@ -107,13 +119,33 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
     return record
 
 
+def _newest_resumable(journal: Journal) -> RunRecord | None:
+    """The newest run that can go on, but for those that were undone since: to go on with one would do it again."""
+    newest = journal.latest_resumable()
+    if newest is None:
+        return None
+    undone: set[str] = set()
+    for record in journal.list_runs():
+        if record.status in RESUMABLE and record.run_id not in undone:
+            return record
+        if UNDO in record.options and record.phase == "planned":
+            undone.add(str(record.options[UNDO]))
+    return None
+
+
 def run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
     """The lock on one run, free exactly when no process works on it."""
     return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
 
 
-def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord) -> None:
+def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord, *, then: str = "resumed") -> None:
     """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
+
+    Args:
+        stack: Frees the lock.
+        state_dir: The state directory.
+        record: The run.
+        then: What can be done with the run once it has ended, for the message.
 
     Raises:
         LockedError: Another process works on it.
@@ -123,5 +155,5 @@ def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord) -> None:
     except LockedError:
         raise LockedError(
             f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
-            hint="Wait until it has ended, or stop it (Ctrl+C in its window); then it can be resumed.",
+            hint=f"Wait until it has ended, or stop it (Ctrl+C in its window); then it can be {then}.",
         ) from None

@@ -30,18 +30,24 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         ConnectionFailedError: The server cannot be reached or gives no directory.
         UsageError: Group requests are asked for, blind.
         PermissionDeniedError: Group requests are asked for, and the token says that it may not.
+        UsageError: The changes were made for another server or organisation (never those of a sheet).
     """
     warnings: tuple[str, ...] = ()
+    want = wanted(rows.wishes)
+    if rows.given is not None:
+        rows.given.require_place(session)
+        want = replace(want, group_texts=frozenset())  # ids, all of them
     if options.read and rows.wishes:
-        directory, warnings = await read_directory(
-            session.engine, session.organization_id, wanted(rows.wishes), session.known
-        )
+        directory, warnings = await read_directory(session.engine, session.organization_id, want, session.known)
     elif options.read:  # not a good row: nothing needs to be looked up
         directory = Directory(session.organization_id, (), ())
     else:
         directory = Directory(session.organization_id, None, None)
         warnings = (BLIND_WARNING,)
-    resolution = resolve(rows.wishes, directory, rows.info.columns())
+    if rows.given is None:
+        resolution = resolve(rows.wishes, directory, rows.info.columns())
+    else:
+        resolution = rows.given.resolve(directory)
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)
     limited = replace(limited, route=route_for(limited.changes, directory, session, options))

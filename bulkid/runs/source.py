@@ -13,6 +13,7 @@ from bulkid.journal import Journal
 from bulkid.model import Fault, RowWish, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning import offline_faults
 from bulkid.report import build_summary
+from bulkid.runs.given import Given
 from bulkid.runs.options import CheckResult, count_invalid_rows
 from bulkid.sheet import RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
 
@@ -30,6 +31,7 @@ class Rows:
     wishes: list[RowWish] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
+    given: Given | None = None  # the changes themselves, where they are no sheet's
 
     @property
     def accounts(self) -> int:

@@ -1,13 +1,19 @@
 """Small helps for structured concurrency."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from bulkid.engine import Stop
 from bulkid.errors import BulkidError, InterruptedRunError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -48,3 +54,8 @@ async def until_stopped(stop: Stop) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
     if not done:
         raise InterruptedRunError(f"Stopped by {stop.reason}.")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what would hold up the event loop (a file, the database) in a worker thread."""
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
