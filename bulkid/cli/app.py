@@ -31,6 +31,9 @@ app = typer.Typer(
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
 ]
+OptionalSource = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -72,24 +75,41 @@ def check(
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
 @with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
-def plan(source: SourceArgument, *, settings: Settings) -> int:
+def plan(
+    source: SourceArgument,
+    *,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Write the plan to a file, for `bulkid run --plan FILE`.")
+    ] = "",
+    settings: Settings,
+) -> int:
     """Show what a run would change.
 
     The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
     """
     from bulkid.cli import commands
 
-    return commands.plan(source, settings)
+    return commands.plan(source, settings, to=out)
 
 
 @app.command()
 @guarded
 @with_settings("connection", "sheet", "sending", "output", "general")
-def run(source: SourceArgument, *, settings: Settings) -> int:
+def run(
+    source: OptionalSource = "",
+    *,
+    plan: Annotated[
+        str, typer.Option("--plan", metavar="FILE", help="Apply just the changes of a plan file, in place of a sheet.")
+    ] = "",
+    settings: Settings,
+) -> int:
     """Plan, confirm, apply, verify, report."""
     from bulkid.cli import commands
 
-    return commands.run(source, settings)
+    if bool(source) is bool(plan):
+        both = "give either SOURCE or --plan FILE, not both."
+        raise typer.BadParameter(both if source else "give SOURCE, or --plan FILE.")
+    return commands.run_plan(plan, settings) if plan else commands.run(source, settings)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import anyio
@@ -40,8 +41,8 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
     return EXIT_USAGE if result.faults else EXIT_OK
 
 
-def plan(source: str, settings: Settings) -> int:
-    """Show what a run would do."""
+def plan(source: str, settings: Settings, *, to: str = "") -> int:
+    """Show what a run would do; and write it to a file, where one is named."""
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
 
@@ -64,8 +65,28 @@ def plan(source: str, settings: Settings) -> int:
         show.print_faults(err if settings.json else out, show.where(preview.info), result.faults, limit=None)
         if not settings.json:
             show.print_plan(out, preview)
+        if to:
+            _save_plan(preview, Path(to), settings)
     _tell(result.error)
     return result.exit_code
+
+
+def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
+    """Write the plan to a file, unless ``run`` would refuse it.
+
+    Raises:
+        UsageError: A row is invalid and that is not allowed, or the file cannot be written.
+    """
+    if preview.faults and not settings.skip_invalid:
+        raise UsageError(
+            f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
+            hint="Mend them, or plan the good rows alone with --skip-invalid.",
+        )
+    written = library.save_plan(preview, path, sandbox=settings.sandbox)
+    if not settings.quiet:
+        show.print_notes(
+            show.console(stderr=True), [f"The plan is in {written}. Apply it: bulkid run --plan {written}"]
+        )
 
 
 def run(source: str, settings: Settings) -> int:
@@ -76,13 +97,46 @@ def run(source: str, settings: Settings) -> int:
             hint="Look at it with `bulkid plan`, and run with --yes.",
         )
     opened, name = _source(source)
+    return _run(partial(library.run, opened, name=name), settings)
+
+
+def run_plan(path: str, settings: Settings) -> int:
+    """Apply a plan file."""
+    if not settings.yes and not _person_there():
+        raise UsageError(
+            "Nobody can be asked here whether to send the plan: nothing was sent.",
+            hint=f"Apply it without being asked: bulkid run --plan {path} --yes",
+        )
+    return _run(partial(library.run_plan, Path(path)), settings)
+
+
+def undo(text: str, settings: Settings) -> int:
+    """Put back what a run changed."""
+    if not settings.yes and not _person_there():
+        raise UsageError(
+            "Nobody can be asked here whether to undo the run: nothing was sent.",
+            hint=f"Undo it without being asked: bulkid undo {text} --yes",
+        )
+    in_sandbox = bool(library.find_run(text, settings.state_dir).options.get("sandbox"))
+    return _run(partial(library.undo, text), settings, in_sandbox=in_sandbox)
+
+
+def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings, *, in_sandbox: bool = False) -> int:
+    """Begin a run that is watched, and asked about unless it is not to be, and tell how it ended.
+
+    Args:
+        begin: Begins it, with a target, options and a context.
+        settings: Say all three.
+        in_sandbox: Whether it is done in a sandbox, also where the settings do not say so.
+    """
 
     async def work() -> library.RunResult:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        use = settings.sandbox or in_sandbox
+        async with sandboxed(_target(settings), _options(settings), use=use) as (target, options):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
                 with stopping(stop, face.say):
-                    return await library.run(opened, target, options, _context(settings, face, stop), name=name)
+                    return await begin(target, options, _context(settings, face, stop))
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
@@ -113,28 +167,6 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
-        result = _anyio_run(work)
-    return _conclude(result, settings)
-
-
-def undo(text: str, settings: Settings) -> int:
-    """Put back what a run changed."""
-    if not settings.yes and not _person_there():
-        raise UsageError(
-            "Nobody can be asked here whether to undo the run: nothing was sent.",
-            hint=f"Undo it without being asked: bulkid undo {text} --yes",
-        )
-    in_sandbox = settings.sandbox or bool(library.find_run(text, settings.state_dir).options.get("sandbox"))
-
-    async def work() -> library.RunResult:
-        async with sandboxed(_target(settings), _options(settings), use=in_sandbox) as (target, options):
-            stop = Stop()
-            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
-                with stopping(stop, face.say):
-                    return await library.undo(text, target, options, _context(settings, face, stop))
-
-    use_logs(settings)
-    with _told_as_json("undo", wanted=settings.json):
         result = _anyio_run(work)
     return _conclude(result, settings)
 

@@ -29,6 +29,7 @@ from bulkid.runs.options import (
     RunResult,
     Target,
 )
+from bulkid.runs.planned import run_plan, save_plan
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.tasks import task_group
@@ -59,6 +60,8 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "run_plan",
+    "save_plan",
     "summary_of",
     "task_group",
     "undo",

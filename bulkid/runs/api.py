@@ -13,7 +13,7 @@ from bulkid.model import RunRecord, RunStatus
 from bulkid.report import prepare_folder, remove_leftovers
 from bulkid.runs import reporting
 from bulkid.runs.execute import Execution
-from bulkid.runs.given import UNDO
+from bulkid.runs.given import PLAN, UNDO
 from bulkid.runs.history import find_resumable, hold_run
 from bulkid.runs.options import (
     Context,
@@ -23,6 +23,7 @@ from bulkid.runs.options import (
     RunResult,
     Target,
 )
+from bulkid.runs.planned import begin_plan_again
 from bulkid.runs.prepare import prepare
 from bulkid.runs.records import new_record, same_target
 from bulkid.runs.session import base_of, connect
@@ -174,6 +175,8 @@ async def resume(
             return await execution.perform(execution.from_entries)
         if UNDO in record.options:
             return await execution.perform(await begin_undo_again(execution))
+        if PLAN in record.options:
+            return await execution.perform(await begin_plan_again(execution))
         if record.phase == "reading":
             sheet = stack.enter_context(await in_thread(_open_again, record, options))
             await in_thread(journal.forget_rows, record.run_id)
