@@ -215,11 +215,11 @@ def read_plan(path: Path) -> tuple[PlanFile, str]:
         SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
     """
     try:
+        if path.is_dir():  # Windows would call it a matter of permission
+            raise SheetError(f"{path} is a folder.", hint="Give a plan file in it.")
         data = path.read_bytes()
     except FileNotFoundError:
         raise SheetError(f"{path} does not exist.", hint=f"Check the name. {_AGAIN}") from None
-    except IsADirectoryError:
-        raise SheetError(f"{path} is a folder.", hint="Give a plan file in it.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     return load_plan(data, str(path)), sha256(data).hexdigest()

@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from doors_kit import (
     summary_of,
     wait_for_puts,
 )
+from given_kit import HEADERS, MIXED, id_of, settle, slowly, state_of
 from harness import Bulkid
 from lives import Life
 
@@ -29,34 +29,11 @@ from bulkid import runs
 from bulkid.journal import open_journal
 from bulkid.model import Status
 
-State = dict[str, tuple[str, str, frozenset[str]]]
-HEADERS = ("name", "display name", "groups to add", "groups to remove", "groups")
-MIXED = (
-    HEADERS,
-    ("robot-0001", "Alpha", "Finance", "", ""),
-    ("robot-0001", "", "Trainees", "", ""),
-    ("robot-0002", "!clear", "", "", "Finance; Trainees"),
-    ("robot-0003", "", "", "", "!clear"),
-    ("robot-0004", "Robot 4", "Legal", "", ""),
-    ("robot-0005", "Beta", "", "", ""),
-)
-"""Several rows for one account, an exact list, none at all, a display name cleared, one that stays as it is."""
-
-
-def state_of(host: Hosted) -> State:
-    """Everything that bulkid may change, by id."""
-    accounts = host.sandbox.state.accounts.values()
-    return {each.id: (each.name, each.display_name or "", frozenset(each.group_ids)) for each in accounts}
-
 
 @pytest.fixture
 def host() -> Iterator[Hosted]:
     with hosted(accounts=60, list_everyone=True) as started:
         yield started
-
-
-def id_of(host: Hosted, name: str) -> str:
-    return host.sandbox.state.account_named(name).id
 
 
 def run_id_of(bulkid: Bulkid, *arguments: str, code: int = 0) -> str:
@@ -164,19 +141,6 @@ def test_what_cannot_be_undone_is_refused_and_nothing_is_sent(tmp_path: Path, ho
     assert_clear(aloof("undo", good, "--yes"), 3, "cannot be read", "PM.RobotAccount.Read")
     assert len(host.puts()) == sent
     assert bulkid("undo", good, "--yes", "--quiet").returncode == 0
-
-
-def slowly(host: Hosted, *, delayed: bool) -> None:
-    """Let the server take its time, or answer at once."""
-    host.sandbox._delayed = delayed
-
-
-def settle(host: Hosted) -> None:
-    """Let the server finish what a killed client had sent."""
-    before = -1
-    while (now := len(host.sandbox.log)) != before:
-        before = now
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -1,0 +1,216 @@
+"""The plan file: what is written is read back the same, and nothing else is taken for a plan."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planning_world import COLUMNS, LAW, ORG, account, accounts, directory, put, rows, wish
+
+from bulkid.errors import SheetError
+from bulkid.model import Account, RowWish
+from bulkid.planning import Directory, build_plan, resolve, resolve_expected
+from bulkid.runs.options import Preview
+from bulkid.runs.planfile import PlanFile, dump_plan, expected_of, json_schema, load_plan, plan_file, read_plan
+from bulkid.sheet import SheetInfo
+
+State = tuple[Account, ...]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+INFO = SheetInfo("accounts.xlsx", "xlsx", "Täglich", "", "", ("Id",), ("robot_account_id",))
+
+
+def preview_of(sheet: list[RowWish], known: Directory) -> Preview:
+    resolution = resolve(sheet, known, COLUMNS)
+    plan = build_plan(resolution, known)
+    url = "https://cloud.uipath.com/acme/identity_"
+    return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.faults, (), None, 0.0, {}, 0, ())
+
+
+def written(sheet: list[RowWish], known: Directory) -> bytes:
+    return dump_plan(plan_file(preview_of(sheet, known), 1_769_847_300.0))
+
+
+@LAW
+@given(rows(), accounts(), st.booleans())
+def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowWish], state: State, blind: bool) -> None:
+    known = directory(None) if blind else directory(state)
+    preview = preview_of(sheet, known)
+    plan = plan_file(preview, 1_769_847_300.0)
+    data = dump_plan(plan)
+    assert load_plan(data, "plan.json") == plan
+    again = json.loads(data)
+    assert again["created_at"] == "2026-01-31T08:15:00Z"
+    assert again["counts"]["changing"] == len(again["accounts"]) == len(preview.plan.changes)
+    assert [item["rows"] for item in again["accounts"]] == sorted(item["rows"] for item in again["accounts"])
+    assert {fault["row"] for fault in again["faults"]} == {fault.row for fault in preview.faults}
+    resolution = resolve_expected([expected_of(each) for each in plan.accounts], known, "")
+    assert resolution.faults == ()
+    read = build_plan(resolution, known)
+    assert set(read.changes) == set(preview.plan.changes)
+    assert {found.account_id: found.rows for found in read.changing} == {
+        found.account_id: found.rows for found in preview.plan.changing
+    }
+
+
+@LAW
+@given(rows(), accounts(), accounts(), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3)))
+def test_an_account_is_changed_only_where_it_still_is_as_planned_from(
+    sheet: list[RowWish], before: State, others: State, meddled: set[int], done: set[int]
+) -> None:
+    preview = preview_of(sheet, directory(before))
+    changes = {change.account_id: change for change in preview.plan.changes}
+
+    def now(number: int, was: Account) -> Account:
+        if number in meddled:
+            return others[number]
+        return put(was, changes[was.id]) if number in done and was.id in changes else was
+
+    present = directory(tuple(now(number, was) for number, was in enumerate(before)))
+    plan = load_plan(written(sheet, directory(before)), "plan.json")
+    resolution = resolve_expected([expected_of(each) for each in plan.accounts], present, "as it was")
+    applied = build_plan(resolution, present)
+    assert all(fault.code == "changed_since" for fault in resolution.faults)
+    for change in applied.changes:  # exactly what was planned, of exactly what it was planned from
+        planned = changes[change.account_id]
+        assert (change.add, change.remove, change.renames) == (planned.add, planned.remove, planned.renames)
+        assert not change.renames or change.display_name == planned.display_name
+    faulty = {fault.row for fault in resolution.faults}
+    for number, was in enumerate(before):
+        if was.id in changes and number not in meddled:
+            mine = {row for found in preview.plan.changing if found.account_id == was.id for row in found.rows}
+            assert mine.isdisjoint(faulty)
+
+
+def a_plan(**change: Any) -> dict[str, Any]:
+    """A plan with two accounts, as JSON has it, changed at some places (``accounts__0__id=...``)."""
+    sheet = [
+        wish(2, "88-uv", display_name="Robbie", add=("Trainees",), remove=("Finance",)),
+        wish(4, "a-4", display_name=""),
+        wish(5, "nobody"),
+    ]
+    plan: dict[str, Any] = json.loads(written(sheet, directory()))
+    for place, value in change.items():
+        *path, last = [int(part) if part.isdecimal() else part for part in place.split("__")]
+        target: Any = plan
+        for part in path:
+            target = target[part]
+        target[last] = value
+    return plan
+
+
+ROWS_TWICE = [{"id": "g-fin", "name": ""}, {"id": "G-FIN", "name": ""}]
+NONSENSE = {
+    "a newer version": ({"version": 2}, "newer bulkid", "version 2"),
+    "another format": ({"format": "bulkid report"}, "no plan file", "format"),
+    "an unknown field": ({"accounts__1__colour": "red"}, "accounts[1].colour"),
+    "a misspelt id": ({"accounts__0__id": "../RobotAccount "}, "accounts[0].id", "is no id"),
+    "an id that leads elsewhere": ({"accounts__0__id": ".."}, "accounts[0].id", "is no id"),
+    "a text for a list": ({"accounts__0__rows": "2"}, "accounts[0].rows"),
+    "a row that is a text": ({"accounts__0__rows": ["2"]}, "accounts[0].rows[0]"),
+    "no rows": ({"accounts__0__rows": []}, "accounts[0].rows"),
+    "row 0": ({"accounts__0__rows": [0]}, "accounts[0].rows[0]"),
+    "a row of two accounts": ({"accounts__1__rows": [2]}, "accounts[1].rows", "twice"),
+    "a line break in a name": ({"accounts__0__display_name": "Rob\nbie"}, "accounts[0].display_name", "control"),
+    "a group given as text": ({"accounts__0__groups_to_add__0": "Trainees"}, "accounts[0].groups_to_add[0]"),
+    "a group twice": ({"accounts__0__groups_to_add": ROWS_TWICE}, "accounts[0]", "a group is there twice"),
+    "an account twice": ({"accounts__1__id": "88-UV"}, "accounts[1].id", "twice"),
+    "nothing to do": ({"accounts__1__display_name": None}, "accounts[1]", "nothing is to be changed"),
+    "no state before": ({"accounts__0__before": None}, "accounts[0].before", "blind"),
+    "a number for a name": ({"accounts__0__before__display_name": 7}, "accounts[0].before.display_name"),
+    "no organisation": ({"organization_id": ""}, "organization_id"),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_a_file_that_was_edited_to_nonsense_is_refused_by_name_and_place(what: str) -> None:
+    change, *words = NONSENSE[what]
+    with pytest.raises(SheetError) as caught:
+        load_plan(json.dumps(a_plan(**change)).encode(), "team/plan.json")
+    assert str(caught.value).startswith("team/plan.json")
+    for word in words:
+        assert word in caught.value.message
+    assert "bulkid" in caught.value.hint or "JSON" in caught.value.message
+
+
+def test_an_edit_that_makes_sense_is_taken() -> None:
+    plan = load_plan(json.dumps(a_plan(accounts__0__display_name="Rob", accounts__0__rows=[7, 9])).encode(), "x")
+    expected = expected_of(plan.accounts[0])
+    assert (expected.wish.display_name, expected.wish.rows) == ("Rob", (7, 9))
+    assert expected.before == account(groups=("g-fin",))
+    assert load_plan(b"\xef\xbb\xbf" + json.dumps(a_plan(), indent=4).encode(), "x") == load_plan(
+        orjson.dumps(a_plan()), "x"
+    )
+
+
+@given(st.data())
+def test_a_file_that_is_cut_off_is_never_taken(data: st.DataObject) -> None:
+    whole = json.dumps(a_plan()).encode()
+    with pytest.raises(SheetError, match=r"^plan\.json "):
+        load_plan(whole[: data.draw(st.integers(0, len(whole) - 1))], "plan.json")
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values within a value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [each for key, inner in items for each in places(inner, (*path, key))]
+
+
+@LAW
+@given(st.data())
+def test_whatever_stands_anywhere_a_plan_is_read_or_refused_in_words(data: st.DataObject) -> None:
+    plan = a_plan()
+    *path, last = data.draw(st.sampled_from(places(plan)))
+    target: Any = plan
+    for part in path:
+        target = target[part]
+    target[last] = data.draw(ANY_JSON)
+    try:
+        text = json.dumps(plan).encode()
+        read = load_plan(text, "plan.json")
+    except SheetError as error:
+        assert error.message.startswith("plan.json")  # noqa: PT017 - whether it is raised is for the data to say
+        return
+    resolve_expected([expected_of(each) for each in read.accounts], directory(), "as it was")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda _: None, "does not exist"),
+        (lambda path: path.mkdir(), "folder"),
+        (lambda path: path.write_bytes(b""), "not whole JSON"),
+        (lambda path: path.write_bytes(b"[1]"), "no plan file"),
+        (lambda path: path.write_bytes(b"name,display_name\nroby,Robbie\n"), "not whole JSON"),
+        (lambda path: path.write_bytes(b'{"format": "bulkid plan", "version": 1}'), "Field required".lower()),
+        (lambda path: path.write_bytes(b"\xff\xfe{}"), "not whole JSON"),
+        (lambda path: path.write_bytes(b'{"format": "bulkid plan", "version": "1"}'), "version"),
+    ],
+)
+def test_what_is_no_plan_file_is_told_from_one(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
+    path = tmp_path / "plan.json"
+    make(path)
+    with pytest.raises(SheetError) as caught:
+        read_plan(path)
+    assert str(path) in caught.value.message
+    assert words in caught.value.message
+
+
+def test_the_schema_in_the_docs_is_that_of_the_file_and_the_page_names_every_field() -> None:
+    schema = json_schema()
+    assert json.loads((DOCS / "plan_file.schema.json").read_text(encoding="utf-8")) == schema
+    page = (DOCS / "plan_file.md").read_text(encoding="utf-8")
+    fields = {name for part in (schema, *schema["$defs"].values()) for name in part["properties"]}
+    assert len(fields) > 25
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
+    assert set(PlanFile.model_fields) == set(schema["properties"])
