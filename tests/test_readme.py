@@ -43,7 +43,7 @@ def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message:
 
 
 def test_every_option_that_a_page_names_exists() -> None:
-    known = {line.option for line in SETTINGS} | {"--help", "--version", "--verbose", "--limit"}
+    known = {line.option for line in SETTINGS} | {"--help", "--version", "--verbose", "--limit", "--out", "--plan"}
     sandbox = next(command for command in app.registered_commands if command.callback.__name__ == "sandbox")
     known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(sandbox.callback).parameters}
     for page in PAGES:

@@ -85,6 +85,8 @@ class Face(Hooks):
         if not self._quiet:
             show.print_notes(self._err, preview.info.notes)
             show.print_plan(self._err, preview)
+            if self._ask:  # what is left out is part of what a person agrees to
+                show.print_faults(self._err, show.where(preview.info), preview.faults)
         if not self._ask or not preview.plan.changes:
             return True
         self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")

@@ -148,7 +148,7 @@ def _resolve(item: Expected, directory: Directory, as_what: str) -> AccountWish 
     if item.before is not None:
         differs = departure(wish, item.before, account, directory, partial=item.partial)
         if differs:
-            return "changed_since", f"The account is not {as_what}: {differs}. It was left alone."
+            return "changed_since", f"The account is not {as_what}: {differs}. It is left alone."
     return wish
 
 

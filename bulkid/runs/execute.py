@@ -372,7 +372,7 @@ def _compare(
             )
             continue
         if guarded and (differs := departed(entry, account, directory)):
-            error = f"The account is not as it was when the changes were planned: {differs}. It was left alone."
+            error = f"The account is not as it was when the changes were planned: {differs}. It is left alone."
             settled.append(
                 (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
             )
