@@ -50,9 +50,7 @@ def departure(wish: AccountWish, before: Account, present: Account, directory: D
         made.
     """
     points = list(_points(wish, before, present, directory))
-    if all(point.as_wanted for point in points) or all(point.as_before for point in points):
-        return ""
-    if partial and all(point.as_wanted or point.as_before for point in points):
+    if all(point.as_wanted for point in points):
         return ""
     odd = [point for point in points if not (point.as_before or (partial and point.as_wanted))]
     return "; ".join(point.words for point in odd)

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from bulkid.model import Account, Change, Group, RowWish
 from bulkid.planning import Directory
 
+State = tuple[Account, ...]
+"""All accounts at one moment."""
+
 LAW = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 """No timing in a law: a machine that is busy with other things proves nothing."""
 
@@ -117,3 +120,20 @@ def rows(draw: st.DrawFn, *, faulty: bool = True, most: int = 6) -> list[RowWish
         display = draw(DISPLAY_NAMES)
         made.append(wish(number + 2, account_id, name, display_name=display, add=add, remove=remove, exact=exact))
     return made
+
+
+def plain(state: State) -> dict[str, tuple[str, frozenset[str]]]:
+    """Display names and memberships, as the server compares them."""
+    return {each.id: (each.display_name, frozenset(map(str.lower, each.group_ids or ()))) for each in state}
+
+
+def touches(before: Account, after: Account) -> set[str]:
+    """The attributes that a run changed: "name", and ids of groups."""
+    one, other = plain((before,))[before.id], plain((after,))[after.id]
+    return ({"name"} if one[0] != other[0] else set()) | (one[1] ^ other[1])
+
+
+def looks(account: Account, attributes: set[str]) -> set[tuple[str, object]]:
+    """How an account looks in some attributes only."""
+    name, groups = plain((account,))[account.id]
+    return {(each, name if each == "name" else each in groups) for each in attributes}

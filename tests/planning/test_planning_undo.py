@@ -3,7 +3,22 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, LAW, account, accounts, directory, put, rows
+from planning_world import (
+    ACCOUNTS,
+    COLUMNS,
+    EVERYONE_ID,
+    GROUPS,
+    LAW,
+    State,
+    account,
+    accounts,
+    directory,
+    looks,
+    plain,
+    put,
+    rows,
+    touches,
+)
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountWish, Entry, Outcome, RowWish, Status
@@ -23,7 +38,6 @@ from bulkid.planning import (
     touched,
 )
 
-State = tuple[Account, ...]
 UPDATED, PENDING = Outcome(Status.UPDATED), Outcome(Status.PENDING)
 
 
@@ -48,11 +62,6 @@ def sent(plan: Plan, state: State) -> State:
     """The accounts once the plan's changes have been sent."""
     changes = {change.account_id: change for change in plan.changes}
     return tuple(put(each, changes[each.id]) if each.id in changes else each for each in state)
-
-
-def plain(state: State) -> dict[str, tuple[str, frozenset[str]]]:
-    """Display names and memberships, as the server compares them."""
-    return {each.id: (each.display_name, frozenset(map(str.lower, each.group_ids or ()))) for each in state}
 
 
 def resolved(entries: list[Entry], state: State) -> tuple[Resolution, Plan]:
@@ -86,18 +95,6 @@ def test_what_is_back_already_is_left_as_it_is(sheet: list[RowWish], before: Sta
     assert resolution.faults == ()
     assert undo.changes == ()
     assert len(undo.unchanged) == len(run.changes)
-
-
-def touches(before: Account, after: Account) -> set[str]:
-    """The attributes that a run changed: "name", and ids of groups."""
-    one, other = plain((before,))[before.id], plain((after,))[after.id]
-    return ({"name"} if one[0] != other[0] else set()) | (one[1] ^ other[1])
-
-
-def looks(account: Account, attributes: set[str]) -> set[tuple[str, object]]:
-    """How an account looks in some attributes only."""
-    name, groups = plain((account,))[account.id]
-    return {(each, name if each == "name" else each in groups) for each in attributes}
 
 
 @LAW
