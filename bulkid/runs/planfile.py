@@ -236,10 +236,10 @@ def load_plan(data: bytes, label: str) -> PlanFile:
         SheetError: It is damaged, no plan, of a newer bulkid, or contradicts itself; the message names the place.
     """
     data = data.removeprefix(_BOM)  # editors on Windows like to put one there
-    _require_format(data, label)
     try:
         plan = PlanFile.model_validate_json(data)
     except ValidationError as error:
+        _require_format(data, label)  # only now: to parse 100,000 accounts once more takes its time
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         raise _nonsense(label, _place(first["loc"]), message[:1].lower() + message[1:]) from None
