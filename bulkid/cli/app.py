@@ -74,7 +74,7 @@ def check(
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "wait"))
 def plan(
     source: SourceArgument,
     *,
@@ -114,7 +114,7 @@ def run(
 
 @app.command()
 @guarded
-@with_settings("connection", "output", "general", without=("report_dir", "formats"))
+@with_settings("connection", "output", "general", without=("report_dir", "formats"), also=("wait",))
 def resume(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")

@@ -13,7 +13,7 @@ import orjson
 
 from bulkid import runs as library
 from bulkid.cli import show
-from bulkid.cli.face import Face, use_logs, watched
+from bulkid.cli.face import use_logs, watched
 from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
 from bulkid.config import Settings, unknown_variables
@@ -117,7 +117,7 @@ def undo(text: str, settings: Settings) -> int:
             "Nobody can be asked here whether to undo the run: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
         )
-    in_sandbox = bool(library.find_run(text, settings.state_dir).options.get("sandbox"))
+    in_sandbox = bool(library.find_run(text, settings.state_dir, _database_url(settings)).options.get("sandbox"))
     return _run(partial(library.undo, text), settings, in_sandbox=in_sandbox)
 
 
@@ -146,7 +146,7 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
 
 def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
     """Finish an interrupted run."""
-    record = library.find_resumable_run(text, settings.state_dir)
+    record = library.find_resumable_run(text, settings.state_dir, _database_url(settings))
     # What was confirmed once is not asked again; a run that never came to its plan is.
     ask = record.phase != "planned" and not yes
     if ask and not _person_there():
@@ -173,7 +173,7 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
     """List earlier runs."""
-    found = library.list_runs(settings.state_dir, limit)
+    found = library.list_runs(settings.state_dir, limit, database_url=_database_url(settings))
     if json:
         _print_json([library.summary_of(record, counts) for record, counts in found])
         return EXIT_OK
@@ -190,6 +190,7 @@ def report(text: str, settings: Settings) -> int:
     result = library.report(
         text,
         state_dir=settings.state_dir,
+        database_url=_database_url(settings),
         report_dir=settings.report_dir if settings.is_given("report_dir") else None,
         formats=settings.formats,
     )
@@ -207,7 +208,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
 
     async def work() -> list[library.Finding]:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
-            return await library.doctor(target, options, library.Context(state_dir=settings.state_dir))
+            return await library.doctor(target, options, _context(settings))
 
     use_logs(settings)
     findings = [*_strange_variables(), *_anyio_run(work)]
@@ -308,8 +309,18 @@ def _sheet_options(settings: Settings) -> SheetOptions:
     )
 
 
-def _context(settings: Settings, face: Face, stop: Stop) -> library.Context:
-    return library.Context(state_dir=settings.state_dir, hooks=face, stop=stop)
+def _context(settings: Settings, face: library.Hooks | None = None, stop: Stop | None = None) -> library.Context:
+    return library.Context(
+        state_dir=settings.state_dir,
+        database_url=_database_url(settings),
+        hooks=face or library.Hooks(),
+        stop=stop or Stop(),
+        wait_s=settings.wait,
+    )
+
+
+def _database_url(settings: Settings) -> str:
+    return settings.database_url.reveal() if settings.database_url else ""
 
 
 def _target(settings: Settings) -> library.Target:

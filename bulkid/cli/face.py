@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
@@ -131,12 +132,22 @@ class _CurrentStderr:
         return sys.stderr.isatty()
 
 
+def _password_of(url: str) -> str:
+    """The password within an address; empty when there is none, or when it is no address."""
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""
+
+
 def use_logs(settings: Settings) -> None:
     """Send logs to standard error in the form and detail that the settings ask for."""
     from bulkid.logs import configure, register_secret
 
-    for secret in (settings.client_secret, settings.access_token):
+    for secret in (settings.client_secret, settings.access_token, settings.database_url):
         if secret:
             register_secret(secret.reveal())
+    if settings.database_url and (password := _password_of(settings.database_url.reveal())):
+        register_secret(password)
     stream: Any = _CurrentStderr()
     configure(format=settings.log_format, verbosity=-1 if settings.quiet else settings.verbose, stream=stream)

@@ -30,6 +30,7 @@ METAVARS = {
     "timeout": "SECONDS",
     "max_failures": "N|N%",
     "first": "N",
+    "wait": "SECONDS",
     "report_dir": "DIR",
     "formats": "csv|xlsx|jsonl",
     "log_format": "console|json",
@@ -41,15 +42,22 @@ _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD,
 PANELS = {"connection": "Connection", "sheet": "Sheet", "sending": "Sending", "output": "Output", "general": "General"}
 
 
-def with_settings(*groups: str, without: tuple[str, ...] = (), offline: bool = False) -> Callable[..., Any]:
+def with_settings(
+    *groups: str, without: tuple[str, ...] = (), also: tuple[str, ...] = (), offline: bool = False
+) -> Callable[..., Any]:
     """Give a command the options of some groups of settings, and hand it one ``settings`` in their place.
 
     Args:
         groups: Groups of the table whose options the command takes.
         without: Settings of those groups that it does not take.
+        also: Settings of other groups that it takes.
         offline: The command never connects: the connection's settings are left alone.
     """
-    lines = [line for line in SETTINGS if line.group in groups and line.option and line.name not in without]
+    lines = [
+        line
+        for line in SETTINGS
+        if line.option and line.name not in without and (line.group in groups or line.name in also)
+    ]
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         signature = inspect.signature(command)

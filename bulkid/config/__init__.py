@@ -2,7 +2,8 @@
 
 from bulkid.config.layers import load_settings, unknown_variables
 from bulkid.config.lines import GROUPS, Setting
-from bulkid.config.table import SETTINGS, Settings, setting, settings_markdown
+from bulkid.config.markdown import settings_markdown
+from bulkid.config.table import SETTINGS, Settings, setting
 from bulkid.config.values import Secret
 from bulkid.model import FailureBound
 

@@ -5,7 +5,7 @@ that may be one by mistake (the path of a secret file is shown only when it exis
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,11 @@ FILE_NAME = "bulkid.toml"
 
 _PREFIX = "BULKID_"
 _LONGEST_SECRET_FILE = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
-_SECRET_FILES = {"client_secret": "client_secret_file", "access_token": "access_token_file"}
+_SECRET_FILES = {
+    "client_secret": "client_secret_file",
+    "access_token": "access_token_file",
+    "database_url": "database_url_file",
+}
 _SETTLED_TOGETHER = {*_SECRET_FILES, *_SECRET_FILES.values()}
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # what Windows PowerShell's ">" writes
 
@@ -79,17 +83,21 @@ def load_settings(
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for line in SETTINGS:
-        if line.name in _SETTLED_TOGETHER or (offline and line.group == "connection" and line.name != "profile"):
+        if line.name in _SETTLED_TOGETHER or (offline and _of_the_connection(line.name)):
             continue
         layer = next((each for each in layers if line.name in each.values), None)
         if layer is not None:
             found[line.name] = _parsed(line, layer, cwd)
             sources[line.name] = layer.words[line.name]
-    if not offline:
-        _settle_secrets(layers, cwd, found, sources)
+    wanted = [name for name in _SECRET_FILES if not (offline and _of_the_connection(name))]
+    _settle_secrets(wanted, layers, cwd, found, sources)
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
     return Settings(**found, sources=sources)
+
+
+def _of_the_connection(name: str) -> bool:
+    return setting(name).group == "connection" and name != "profile"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -265,9 +273,12 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _settle_secrets(layers: Iterable[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]) -> None:
+def _settle_secrets(
+    names: Iterable[str], layers: Sequence[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]
+) -> None:
     """Each secret, from the first place that gives it or its file; one place may not give both."""
-    for name, file_name in _SECRET_FILES.items():
+    for name in names:
+        file_name = _SECRET_FILES[name]
         layer = next((each for each in layers if name in each.values or file_name in each.values), None)
         if layer is None:
             continue

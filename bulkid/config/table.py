@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bulkid.config import values
-from bulkid.config.lines import GROUPS, METADATA, Setting, line, switch
+from bulkid.config.lines import METADATA, Setting, line, switch
 from bulkid.config.values import Secret
 from bulkid.model import FailureBound, QuotaRule
 from bulkid.places import default_state_dir
@@ -292,6 +292,16 @@ class Settings:
             default_text="all",
         ),
     )
+    wait: float = field(
+        default=0.0,
+        metadata=line(
+            values.number(0, 604_800),
+            "sending",
+            "seconds to wait for another run on the organisation to end",
+            "seconds, from 0 to 604800",
+            default_text="0",
+        ),
+    )
     yes: bool = field(default=False, metadata=switch("sending", "do not ask before sending"))
 
     # --- output
@@ -352,6 +362,29 @@ class Settings:
             relative_to_file=True,
         ),
     )
+    database_url: Secret | None = field(
+        default=None,
+        metadata=line(
+            values.secret,
+            "general",
+            "PostgreSQL database that keeps the state for several hosts",
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+            default_text="a file in the state directory",
+            option="",
+            secret=True,
+        ),
+    )
+    database_url_file: Path | None = field(
+        default=None,
+        metadata=line(
+            values.path,
+            "general",
+            "file that holds the address of that database, and nothing else",
+            "the path of a file that can be read and holds one line of text",
+            option="",
+            relative_to_file=True,
+        ),
+    )
 
     # --- where each value came from: name to words; what is not in it is a default
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -392,23 +425,3 @@ def setting(name: str) -> Setting:
         KeyError: There is no such setting.
     """
     return _BY_NAME[name.replace("-", "_")]
-
-
-def settings_markdown() -> str:
-    """The table for the docs, one section per group."""
-    parts = []
-    for group in GROUPS:
-        rows = [
-            "| {} | {} | {} | {} | {} |".format(
-                f"`{each.option}`" if each.option else "",
-                f"`{each.env}`",
-                "" if each.secret or not each.in_profile else f"`{each.key}`",
-                f"{each.help[:1].upper()}{each.help[1:]}: {each.allowed}".replace("|", "\\|"),
-                each.default_text,
-            )
-            for each in SETTINGS
-            if each.group == group
-        ]
-        head = ["| option | variable | in bulkid.toml | what it is | default |", "| --- | --- | --- | --- | --- |"]
-        parts.append("\n".join([f"### {group.capitalize()}", "", *head, *rows, ""]))
-    return "\n".join(parts)

@@ -7,18 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bulkid.journal.errors import StateFullError
+from bulkid.journal.hold import Hold, LockLostError
 from bulkid.journal.ids import new_run_id
 
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
     from bulkid.journal.lock import organization_lock
-    from bulkid.journal.store import RESUMABLE, Journal, open_journal
+    from bulkid.journal.records import RESUMABLE
+    from bulkid.journal.store import Journal, open_journal
     from bulkid.journal.writer import OutcomeWriter
 
 __all__ = [
     "RESUMABLE",
+    "Hold",
     "Journal",
     "JournalLedger",
+    "LockLostError",
     "OutcomeWriter",
     "StateFullError",
     "new_run_id",
@@ -27,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RESUMABLE": "bulkid.journal.store",
+    "RESUMABLE": "bulkid.journal.records",
     "Journal": "bulkid.journal.store",
     "JournalLedger": "bulkid.journal.ledger",
     "OutcomeWriter": "bulkid.journal.writer",

@@ -21,7 +21,7 @@ class Bulk:
     def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
         self._statement = statement
         self._names = tuple(names)
-        self._compiled: dict[str, tuple[str, bool]] = {}
+        self._compiled: dict[str, str] = {}
 
     def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
         """Run the statement once per tuple.
@@ -31,32 +31,43 @@ class Bulk:
         """
         if not tuples:
             return 0
-        sql, positional = self._prepared(connection)
+        sql = self._prepared(connection)
         parameters: Any = tuples if isinstance(tuples, list) else list(tuples)
-        if not positional:
-            parameters = [dict(zip(self._names, values, strict=True)) for values in tuples]
-        try:
-            return connection.exec_driver_sql(sql, parameters).rowcount
-        except UnicodeEncodeError:
-            # Half a surrogate pair, from a broken cell or answer, is text that no encoding can hold.
-            clean = [tuple(storable(value) for value in values) for values in tuples]
-            return self.run(connection, clean)
+        if not _storable(parameters):
+            parameters = [tuple(storable(value) for value in values) for values in parameters]
+        return connection.exec_driver_sql(sql, parameters).rowcount
 
-    def _prepared(self, connection: Connection) -> tuple[str, bool]:
+    def _prepared(self, connection: Connection) -> str:
         dialect = connection.dialect
         key = f"{dialect.name}+{dialect.driver}"
         known = self._compiled.get(key)
         if known is None:
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(self._names))
-            if compiled.positional and tuple(compiled.positiontup) != self._names:
+            if tuple(compiled.positiontup or ()) != self._names:
                 msg = f"values are given as {self._names}, the statement takes {compiled.positiontup}"
                 raise ValueError(msg)
-            known = self._compiled[key] = (str(compiled), bool(compiled.positional))
+            known = self._compiled[key] = str(compiled)
         return known
 
 
+def _storable(tuples: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether all text among the values can be kept as it is, as nearly always; in one piece, that is fast to see."""
+    text = "".join([value for values in tuples for value in values if type(value) is str])
+    if text.isascii():
+        return "\0" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def storable(value: object) -> object:
-    """Return text with what cannot be encoded replaced by U+FFFD; anything else as it is."""
+    """Return text with what a database may not take replaced by U+FFFD; anything else as it is.
+
+    That is half a surrogate pair, from a broken cell or answer, which no encoding can hold; and the character U+0000,
+    which PostgreSQL refuses.
+    """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
     return value

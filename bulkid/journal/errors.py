@@ -1,4 +1,4 @@
-"""What can be wrong with a state directory, in words for a person: without a word of SQL, without values."""
+"""What can be wrong with the state database, in words for a person: without a word of SQL, without values."""
 
 import errno
 from enum import Enum
@@ -8,6 +8,7 @@ from bulkid.errors import StateError
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})  # Windows may lack EDQUOT
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
+_RESUME = "What was settled before is kept; go on with 'bulkid resume'."
 
 
 class Trouble(Enum):
@@ -19,10 +20,15 @@ class Trouble(Enum):
     NOT_A_DATABASE = "not_a_database"
     DAMAGED = "damaged"
     BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    MISSING = "missing"
+    NO_RIGHT = "no_right"
+    LOST = "lost"
     OTHER = "other"
 
 
-_WORDS = {
+_FILE_WORDS = {
     Trouble.FULL: (
         "cannot grow: its disk is full, or a quota is reached.",
         "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
@@ -40,6 +46,37 @@ _WORDS = {
     Trouble.BUSY: ("is held by another process.", "Wait until that process has ended, then try again."),
 }
 
+_ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, and that the server runs."
+_SERVER_WORDS = {
+    Trouble.FULL: (
+        "cannot grow: its server's disk is full.",
+        "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
+    ),
+    Trouble.READ_ONLY: (
+        "takes no writes: its server is a standby, or set to read-only.",
+        "Name the primary server in BULKID_DATABASE_URL.",
+    ),
+    Trouble.NOT_A_DATABASE: (
+        "has a schema named bulkid that is not bulkid's.",
+        "Name another database in BULKID_DATABASE_URL.",
+    ),
+    Trouble.DAMAGED: ("is damaged, its server says.", "Ask whoever runs the server."),
+    Trouble.UNREACHABLE: ("cannot be reached.", _ADDRESS),
+    Trouble.REFUSED: (
+        "refuses the user or the password.",
+        "Check both in BULKID_DATABASE_URL (a character such as @ or / in a password is written %40, %2F).",
+    ),
+    Trouble.MISSING: (
+        "does not exist, or its user may not connect to it.",
+        "Have it made: CREATE DATABASE ... OWNER ..., as docs/several_hosts.md shows.",
+    ),
+    Trouble.NO_RIGHT: (
+        "gives its user too few rights: bulkid makes tables in a schema of its own there.",
+        "Make the user the owner of the database, or of a schema named bulkid in it.",
+    ),
+    Trouble.LOST: ("does not answer any more: the connection was lost.", _RESUME),
+}
+
 
 class StateFullError(StateError):
     """The state database cannot take another write: the disk is full, or a quota or size limit is reached.
@@ -48,8 +85,18 @@ class StateFullError(StateError):
     """
 
 
+class DatabaseLostError(StateError):
+    """The connection to the state database was lost, and nothing of the transaction that was under way was kept.
+
+    Attributes:
+        final: Whether it was tried again for as long as makes sense.
+    """
+
+    final = False
+
+
 def state_error(trouble: Trouble, path: Path, name: str) -> StateError:
-    """Say what is wrong with the database.
+    """Say what is wrong with the database file.
 
     Args:
         trouble: The kind of error.
@@ -57,8 +104,21 @@ def state_error(trouble: Trouble, path: Path, name: str) -> StateError:
         name: The driver's name for the error, such as ``SQLITE_IOERR_READ``; only shown where nothing better is known.
     """
     kind = StateFullError if trouble is Trouble.FULL else StateError
-    what, hint = _WORDS.get(trouble, (f"cannot be used ({name}).", _OTHER_FOLDER))
+    what, hint = _FILE_WORDS.get(trouble, (f"cannot be used ({name}).", _OTHER_FOLDER))
     return kind(f"{path} {what}", hint=hint)
+
+
+def server_error(trouble: Trouble, place: str, name: str) -> StateError:
+    """Say what is wrong with the database on a server.
+
+    Args:
+        trouble: The kind of error.
+        place: What to call the database.
+        name: The server's or the driver's name for the error; only shown where nothing better is known.
+    """
+    kinds = {Trouble.FULL: StateFullError, Trouble.LOST: DatabaseLostError}
+    what, hint = _SERVER_WORDS.get(trouble, (f"cannot be used ({name}).", _ADDRESS))
+    return kinds.get(trouble, StateError)(f"{place[:1].upper()}{place[1:]} {what}", hint=hint)
 
 
 def file_error(error: OSError, path: Path) -> StateError:

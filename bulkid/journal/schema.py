@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 1
+VERSION = 2
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -108,4 +108,16 @@ slots = Table(
     Column("opens_at", Double),  # a window after the answer; NULL: in flight
     Index("slots_by_opening", "organization_id", "method", "seconds", "opens_at"),
     sqlite_autoincrement=True,
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", Text, primary_key=True),  # case-folded
+    Column("token", String(32), nullable=False),  # of the process that holds it
+    Column("beats", BigInteger, nullable=False),  # goes up as long as that process lives
+    Column("beat_at", Double, nullable=False),  # by the server's clock
+    Column("host", Text, nullable=False),
+    Column("life_file", Text, nullable=False),  # locked by the operating system there, as long as that process lives
+    Column("record", Text, nullable=False),  # JSON object: who holds it
 )

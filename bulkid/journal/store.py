@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,15 +22,14 @@ from sqlalchemy import (
     update,
 )
 
-from bulkid.errors import StateError, UsageError
+from bulkid.errors import StateError
 from bulkid.journal import codec
 from bulkid.journal.bulk import Bulk
-from bulkid.journal.database import Database, open_database
+from bulkid.journal.database import open_database, repeated
+from bulkid.journal.errors import DatabaseLostError
+from bulkid.journal.records import Records
 from bulkid.journal.schema import entries, rows, runs
-from bulkid.model import Entry, Fault, Outcome, ReportRow, RunRecord, RunStatus, SheetRow, Status, Via
-
-RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
-"""Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
+from bulkid.model import Entry, Fault, Outcome, ReportRow, SheetRow, Status, Via
 
 _PAGE = 1000
 """Rows or entries read at a time: what an iterator holds in memory."""
@@ -39,10 +37,6 @@ _PAGE = 1000
 _PORTION = 5000
 """Entries turned into columns at a time."""
 
-_NAMED = 5
-"""How many runs a message names."""
-
-_RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
 _LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
 _FAULTY = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
@@ -125,121 +119,30 @@ def _linked_spans(links: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, 
         yield ahead, first, last
 
 
-def open_journal(state_dir: Path) -> "Journal":
-    """Open the journal of a state directory; make the folder and the database where they are missing.
+def open_journal(state_dir: Path, database_url: str | None = None) -> "Journal":
+    """Open the journal of a state directory, or the one in a database on a server; make what is missing.
+
+    Args:
+        state_dir: The state directory: holds the database, unless that is on a server.
+        database_url: ``postgresql+psycopg://user:password@host/database``; empty or None: the state directory's own.
 
     Raises:
-        StateError: Folder or database are read-only, full, damaged, of a newer bulkid, or something else altogether.
+        StateError: The database cannot be reached, is read-only, full, damaged, of a newer bulkid, or something else
+            altogether.
     """
-    return Journal(open_database(state_dir))
+    return Journal(open_database(state_dir, database_url))
 
 
-class Journal:
-    """All runs of one state directory. A context manager that closes itself.
+class Journal(Records):
+    """All runs of one state database. A context manager that closes itself.
 
     Every method is one transaction, durable when it returns, unless it says otherwise. Each raises ``StateError`` when
     the database cannot be used, and ``StateFullError`` when there is no room.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self._numbers: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database; harmless when repeated."""
-        self.database.close()
-
-    # --- runs
-
-    def create_run(self, record: RunRecord) -> None:
-        """Begin a run: keep its record."""
-        values = codec.run_values({name: getattr(record, name) for name in codec.RUN_FIELDS})
-        with self.database.write() as connection:
-            connection.execute(insert(runs).values(values))
-
-    def update_run(self, run_id: str, **fields: object) -> None:
-        """Change fields of a run's record.
-
-        Raises:
-            ValueError: A field that ``RunRecord`` does not have.
-        """
-        values = codec.run_values(fields)
-        if not values:
-            return
-        run = self._run(run_id)
-        with self.database.write() as connection:
-            connection.execute(update(runs).where(runs.c.run == run).values(values))
-
-    def get_run(self, run_id: str) -> RunRecord | None:
-        """Return the record of exactly this run."""
-        with self.database.read() as connection:
-            found = connection.execute(select(*_RUN_COLUMNS).where(runs.c.run_id == run_id)).first()
-        return None if found is None else codec.run_record(found)
-
-    def find_run(self, text: str) -> RunRecord | None:
-        """Return the run whose id is ``text`` or, alone among all, begins with it.
-
-        Raises:
-            UsageError: Several ids begin with it.
-        """
-        wanted = text.strip().lower()
-        if not wanted:
-            return None
-        exact = self.get_run(wanted)
-        if exact is not None:
-            return exact
-        begins = runs.c.run_id.startswith(wanted, autoescape=True)
-        with self.database.read() as connection:
-            query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
-            found = [codec.run_record(columns) for columns in connection.execute(query)]
-        if len(found) > 1:
-            names = ", ".join(record.run_id for record in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
-            raise UsageError(f"Several runs begin with '{wanted}': {names}.", hint="Give more of the run's id.")
-        return found[0] if found else None
-
-    def list_runs(self, limit: int | None = None) -> list[RunRecord]:
-        """Return the newest runs first, at most ``limit`` of them."""
-        return self._newest(None, limit)
-
-    def latest_resumable(self) -> RunRecord | None:
-        """Return the newest run that can go on: one stopped, interrupted, or killed while running.
-
-        A run still alive in another process looks the same; its lock tells. One killed in phase ``reading`` has not
-        all its rows.
-        """
-        found = self._newest(runs.c.status.in_([status.value for status in RESUMABLE]), 1)
-        return found[0] if found else None
-
-    def _newest(self, where: ColumnElement[bool] | None, limit: int | None) -> list[RunRecord]:
-        query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc())
-        if where is not None:
-            query = query.where(where)
-        if limit is not None:
-            query = query.limit(limit)
-        with self.database.read() as connection:
-            return [codec.run_record(columns) for columns in connection.execute(query)]
-
-    def _run(self, run_id: str) -> int:
-        """Return the number by which the tables know a run."""
-        number = self._numbers.get(run_id)
-        if number is None:
-            with self.database.read() as connection:
-                number = connection.execute(select(runs.c.run).where(runs.c.run_id == run_id)).scalar()
-            if number is None:
-                raise StateError(f"The run {run_id} is not in {self.database.path}.")
-            self._numbers[run_id] = number
-        return number
-
     # --- rows
 
+    @repeated
     def add_rows(self, run_id: str, sheet_rows: Sequence[SheetRow]) -> None:
         """Keep rows of the sheet, the bad ones with what is wrong with them."""
         run = self._run(run_id)
@@ -247,6 +150,7 @@ class Journal:
         with self.database.write() as connection:
             _INSERT_ROWS.run(connection, values)
 
+    @repeated
     def set_invalid(self, run_id: str, faults: Sequence[Fault]) -> None:
         """Make rows invalid by what was found after reading. Faults add up; the same one counts once.
 
@@ -280,6 +184,7 @@ class Journal:
 
     # --- entries
 
+    @repeated
     def add_entries(self, run_id: str, planned: Sequence[Entry]) -> None:
         """Keep entries, and link the rows that they come from."""
         run = self._run(run_id)
@@ -292,10 +197,12 @@ class Journal:
                 spans = [(ahead, run, first, last) for ahead, first, last in _linked_spans(links)]
                 self._require(_LINK.run(connection, spans) == len(links), run_id)
 
+    @repeated
     def forget_rows(self, run_id: str) -> None:
         """Drop all rows (and entries) of a run that never sent anything, so that its sheet can be read again."""
         self._forget(run_id, lambda connection, run: connection.execute(delete(rows).where(rows.c.run == run)))
 
+    @repeated
     def forget_plan(self, run_id: str) -> None:
         """Drop all entries of a run that never sent anything, and the faults found by planning, to plan it again."""
         unplanned = update(rows).values(entry=None, plan_faults=None)
@@ -311,6 +218,7 @@ class Journal:
             connection.execute(delete(entries).where(entries.c.run == run))
             clear_rows(connection, run)
 
+    @repeated
     def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:
         """Note, before they leave, that requests for these entries may leave from ``at`` on (seconds since the epoch).
 
@@ -328,6 +236,7 @@ class Journal:
             touched = _INTEND.run(connection, [(at, via.value, run, first, last) for first, last in _spans(numbers)])
             self._require(touched == len(numbers), run_id)
 
+    @repeated
     def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         """Keep outcomes, all or none. To repeat a call changes nothing; ``pending`` never replaces what is settled.
 
@@ -375,19 +284,24 @@ class Journal:
             query = query.where(where)
         after = -1
         while True:
-            with self.database.read() as connection:
-                page = connection.execute(query, {"after": after}).all()
+            page = self._page(query, after)
             yield from page
             if len(page) < _PAGE:
                 return
             after = page[-1][0]
+
+    @repeated
+    def _page(self, query: Select[Any], after: int) -> Sequence[Sequence[Any]]:
+        with self.database.read() as connection:
+            return connection.execute(query, {"after": after}).all()
 
     # --- what came of it
 
     def report_rows(self, run_id: str) -> Iterator[ReportRow]:
         """Yield a line for every row of the sheet, in its order, all of one moment even while the run goes on.
 
-        A transaction (which holds nobody up) stays open until the iterator ends or is closed.
+        A transaction (which holds nobody up) stays open until the iterator ends or is closed. When the connection is
+        lost on the way, what is left is told as it is then.
         """
         run = self._run(run_id)
         query = (
@@ -404,22 +318,33 @@ class Journal:
                 *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
             )
             .select_from(rows.outerjoin(entries, _LINKED))
-            .where(rows.c.run == run)
+            .where(rows.c.run == run, rows.c.row > bindparam("after"))
             .order_by(rows.c.row)
             .execution_options(yield_per=_PAGE)
         )
-        with self.database.read() as connection:
-            message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
-            for columns in connection.execute(query):
-                yield codec.report_row(columns, message)
+        after = -1
+        while True:
+            try:
+                with self.database.read() as connection:
+                    message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
+                    for columns in connection.execute(query, {"after": after}):
+                        after = columns[0]
+                        yield codec.report_row(columns, message)
+            except DatabaseLostError:
+                self.get_run(run_id)  # waits until the database is back, or gives up
+            else:
+                return
 
+    @repeated
     def counts(self, run_id: str) -> dict[Status, int]:
         """Count the rows of the sheet by status; they add up to all rows."""
-        status = case((_FAULTY, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING))
+        status = case((_FAULTY, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING)).label("counted")
         source = rows.outerjoin(entries, _LINKED)
-        query = select(status, func.count()).select_from(source).where(rows.c.run == self._run(run_id)).group_by(status)
+        query = select(status, func.count()).select_from(source).where(rows.c.run == self._run(run_id))
+        query = query.group_by("counted")  # by its name: with values bound anew it would be another expression
         return self._counted(query)
 
+    @repeated
     def account_counts(self, run_id: str) -> dict[Status, int]:
         """Count the entries (accounts) by status."""
         query = (

@@ -60,7 +60,7 @@ async def plan(
     context.hooks.stage("sheet")
     started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
         rows = Rows(sheet.info)
         try:
@@ -78,7 +78,7 @@ async def plan(
 
 async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Journal, context: Context) -> Preview:
     context.hooks.stage("connect")
-    owner = f"plan-{os.getpid()}"
+    owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
     async with connect(target, options, journal, context, owner=owner) as session, until_stopped(context.stop):
         await session.identify()
         context.hooks.stage("directory")
@@ -131,10 +131,10 @@ async def run(
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = new_record(context, sheet.info, base.url, dump_options(options, source))
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        hold_run(stack, context.state_dir, record)
+        await hold_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(execution.fresh, sheet))
@@ -158,14 +158,14 @@ async def resume(
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         record = await in_thread(find_resumable, journal, text)
         target = same_target(record, target)
         options = load_options(record.options)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
-        hold_run(stack, context.state_dir, record)
+        await hold_run(stack, journal, record, context)
         # Now nobody else works on it; but somebody may have, until a moment ago.
         remove_leftovers(folder)
         record = await in_thread(find_resumable, journal, record.run_id)

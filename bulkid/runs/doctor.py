@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -38,16 +37,19 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
     """
     options, context = options or RunOptions(), context or Context()
     findings: list[Finding] = []
+    state = "state database" if context.database_url else "state directory"
     async with AsyncExitStack() as stack:
         try:
-            journal = stack.enter_context(await anyio.to_thread.run_sync(open_journal, context.state_dir))
-            findings.append(Finding("state directory", ok=True, detail=_state(journal, context.state_dir)))
+            journal = stack.enter_context(
+                await anyio.to_thread.run_sync(open_journal, context.state_dir, context.database_url)
+            )
+            findings.append(Finding(state, ok=True, detail=await anyio.to_thread.run_sync(_state, journal)))
             base = base_of(target)
             findings.append(Finding("address", ok=True, detail=f"{base.url} ({base.deployment.value})"))
             session = await stack.enter_async_context(connect(target, options, journal, context, owner="doctor"))
             await session.identify()
         except BulkidError as error:
-            subjects = ("state directory", "address", "token")
+            subjects = (state, "address", "token")
             subject = subjects[len(findings)]
             findings.append(_problem(subject, error))
             return findings
@@ -59,10 +61,9 @@ def _problem(subject: str, error: BulkidError) -> Finding:
     return Finding(subject, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
 
 
-def _state(journal: Journal, state_dir: Path) -> str:
-    size = sum(path.stat().st_size for path in state_dir.iterdir() if path.is_file())
+def _state(journal: Journal) -> str:
     runs = len(journal.list_runs())
-    return f"{state_dir} ({runs} run{'s' if runs != 1 else ''}, {size / 1_000_000:.1f} MB)"
+    return f"{journal.place} ({runs} run{'s' if runs != 1 else ''}, {journal.size() / 1_000_000:.1f} MB)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,13 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.events import log
-from bulkid.journal import Journal, OutcomeWriter, organization_lock
+from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
 from bulkid.planning import Directory, Route, departed, describe, diff
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
+from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
 from bulkid.runs.progress import Progress
@@ -190,7 +191,9 @@ class Execution:
             async with until_stopped(self.context.stop):
                 await session.identify()
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
-            with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
+            owner = owner_of(self.record)
+            async with holding(self.journal, session.organization_id, owner, self.context) as hold:
+                session.hold = hold
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
                 await session.recover()
                 await work(session)

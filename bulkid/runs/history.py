@@ -3,48 +3,48 @@
 import os
 import platform
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bulkid.errors import LockedError, UsageError
-from bulkid.journal import RESUMABLE, Journal, open_journal, organization_lock
+from bulkid.journal import RESUMABLE, Journal, open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.places import default_state_dir
 from bulkid.report import build_summary, prepare_folder
 from bulkid.runs import reporting
 from bulkid.runs.execute import owner_of
 from bulkid.runs.given import UNDO
-from bulkid.runs.options import RunResult
+from bulkid.runs.locking import holding
+from bulkid.runs.options import Context, RunResult
 
 
-def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[tuple[RunRecord, Mapping[Status, int]]]:
+def list_runs(
+    state_dir: Path | None = None, limit: int | None = None, *, database_url: str = ""
+) -> list[tuple[RunRecord, Mapping[Status, int]]]:
     """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted.
 
     Raises:
         StateError: The state directory cannot be used.
     """
     state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir) as journal:
-        return [(_as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+    with open_journal(state_dir, database_url) as journal:
+        return [(_as_it_is(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
 
 
-def _as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
+def _as_it_is(journal: Journal, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
-    if record.status is not RunStatus.RUNNING:
+    if record.status is not RunStatus.RUNNING or journal.held(lock_name(record)):
         return record
-    try:
-        with run_lock(state_dir, record):
-            return replace(record, status=RunStatus.INTERRUPTED)
-    except LockedError:
-        return record
+    return replace(record, status=RunStatus.INTERRUPTED)
 
 
 def report(
     text: str,
     *,
     state_dir: Path | None = None,
+    database_url: str = "",
     report_dir: Path | None = None,
     formats: Collection[str] = (),
 ) -> RunResult:
@@ -53,6 +53,7 @@ def report(
     Args:
         text: The run's id, the beginning of it, or empty for the newest.
         state_dir: Where the journal is; None for the user's own.
+        database_url: Of the PostgreSQL database that holds it instead; empty for none.
         report_dir: Folder that gets a folder for the run; None for where the run wrote it.
         formats: ``xlsx`` and ``jsonl`` beside the csv.
 
@@ -61,8 +62,8 @@ def report(
         ReportError: Writing failed; the outcomes are safe in the journal.
     """
     state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir) as journal:
-        record = _as_it_is(state_dir, reporting.find(journal, text))
+    with open_journal(state_dir, database_url) as journal:
+        record = _as_it_is(journal, reporting.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
         summary = reporting.summarise(journal, record, folder)
@@ -76,25 +77,25 @@ def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any
     return build_summary(record, counts, int(record.counters.get("accounts", 0)), report_path)
 
 
-def find_run(text: str, state_dir: Path | None = None) -> RunRecord:
+def find_run(text: str, state_dir: Path | None = None, database_url: str = "") -> RunRecord:
     """The run with this id, or whose id begins so, or (``last``) the newest.
 
     Raises:
         UsageError: There is none, or several.
         StateError: The state directory cannot be used.
     """
-    with open_journal(state_dir or default_state_dir()) as journal:
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return reporting.find(journal, text)
 
 
-def find_resumable_run(text: str, state_dir: Path | None = None) -> RunRecord:
+def find_resumable_run(text: str, state_dir: Path | None = None, database_url: str = "") -> RunRecord:
     """The run that ``resume`` would go on with.
 
     Raises:
         UsageError: There is none, or it is complete.
         StateError: The state directory cannot be used.
     """
-    with open_journal(state_dir or default_state_dir()) as journal:
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return find_resumable(journal, text)
 
 
@@ -133,25 +134,30 @@ def _newest_resumable(journal: Journal) -> RunRecord | None:
     return None
 
 
-def run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
-    """The lock on one run, free exactly when no process works on it."""
-    return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
+def lock_name(record: RunRecord) -> str:
+    """The name of the lock on one run, which is free exactly when no process works on it."""
+    return f"run {record.run_id}"
 
 
-def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord, *, then: str = "resumed") -> None:
+async def hold_run(
+    stack: AsyncExitStack, journal: Journal, record: RunRecord, context: Context, *, then: str = "resumed"
+) -> None:
     """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
 
     Args:
         stack: Frees the lock.
-        state_dir: The state directory.
+        journal: Keeps the lock.
         record: The run.
+        context: How long to wait for it.
         then: What can be done with the run once it has ended, for the message.
 
     Raises:
         LockedError: Another process works on it.
+        InterruptedRunError: A stop was requested while it waited.
     """
+    holder = owner_of(replace(record, host=platform.node(), pid=os.getpid()))
     try:
-        stack.enter_context(run_lock(state_dir, replace(record, host=platform.node(), pid=os.getpid())))
+        await stack.enter_async_context(holding(journal, lock_name(record), holder, context))
     except LockedError:
         raise LockedError(
             f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",

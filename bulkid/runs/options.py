@@ -166,6 +166,8 @@ class Context:
 
     Args:
         state_dir: Holds the journal and the quota ledger that all runs share.
+        database_url: Of the PostgreSQL database that holds both instead, for several hosts; empty for none.
+        wait_s: Seconds to wait for another run on the organisation to end, before `LockedError` is raised.
         hooks: What a face wants to see and decide.
         stop: Ends the work early.
         clock: Source of time.
@@ -173,6 +175,8 @@ class Context:
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
+    database_url: str = field(default="", repr=False)
+    wait_s: float = 0.0
     hooks: Hooks = field(default_factory=Hooks)
     stop: Stop = field(default_factory=Stop)
     clock: Clock = field(default_factory=SystemClock)

@@ -127,10 +127,10 @@ async def run_plan(
     }
     record = new_record(context, changes.rows.info, url, stored)
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        hold_run(stack, context.state_dir, record)
+        await hold_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(begin, execution, changes))

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 
 from bulkid.clock import Clock
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
@@ -24,7 +25,7 @@ from bulkid.identity import (
     organization_of,
     preset_quota,
 )
-from bulkid.journal import Journal, JournalLedger
+from bulkid.journal import Hold, Journal, JournalLedger
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.runs.options import Context, RunOptions, Target
 
@@ -51,6 +52,7 @@ class Session:
     organization_id: str = ""
     claims: TokenClaims | None = None
     stats: Stats = field(default_factory=Stats)
+    hold: Hold | None = None  # the organisation's lock, once it is held
     engine: Engine = field(init=False)
     ledger: JournalLedger = field(init=False)
 
@@ -95,7 +97,7 @@ class Session:
         )
         self.engine = await self.stack.enter_async_context(
             Engine(
-                self.client.send,
+                self._send,
                 clock=self.context.clock,
                 random=self.context.random,
                 policy=self._policy,
@@ -108,6 +110,16 @@ class Session:
                 stats=self.stats,
             )
         )
+
+    async def _send(self, request: Request) -> Reply:
+        """Send a request; one that changes something only while the organisation's lock is surely ours.
+
+        Raises:
+            LockLostError: Another run has taken it over.
+        """
+        if request.method != "GET" and self.hold is not None and not self.hold.sure:
+            await anyio.to_thread.run_sync(self.hold.confirm)
+        return await self.client.send(request)
 
     async def recover(self) -> None:
         """Free what earlier runs held of the quota when they died: whoever calls holds the organisation's lock."""

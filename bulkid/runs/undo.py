@@ -43,11 +43,12 @@ async def undo(
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         undone = await in_thread(reporting.find, journal, text)
         target = same_target(undone, target)
         url = base_of(target).url
-        hold_run(stack, context.state_dir, undone, then="undone")  # it must be over, and nobody may resume it meanwhile
+        # It must be over, and nobody may resume it meanwhile.
+        await hold_run(stack, journal, undone, context, then="undone")
         changes = await in_thread(undo_changes, journal, undone)
         # One account that somebody has changed since is no reason to leave the others as they are.
         options = replace(options, skip_invalid=True, read=True)
@@ -55,7 +56,7 @@ async def undo(
         record = new_record(context, changes.rows.info, url, stored, command="undo")
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        hold_run(stack, context.state_dir, record)
+        await hold_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(begin, execution, changes))

@@ -61,6 +61,8 @@ SAMPLES: dict[str, str] = {
     "verbose": "true",
     "log_format": "json",
     "state_dir": "state",
+    "database_url": "postgresql+psycopg://bulkid:hush@localhost/bulkid",
+    "wait": "30",
 }
 
 
@@ -121,7 +123,7 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
-        "--max-failures --first --report-dir --format --json --yes --quiet -v --log-format --state-dir"
+        "--max-failures --first --report-dir --format --json --yes --quiet -v --log-format --state-dir --wait"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (
@@ -133,7 +135,7 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
 
 def test_no_secret_is_an_option() -> None:
     secrets = {line.name for line in SETTINGS if line.secret}
-    assert secrets == {"client_secret", "access_token"}
+    assert secrets == {"client_secret", "access_token", "database_url"}
     assert all(not setting(name).option for name in secrets)
 
 
@@ -325,7 +327,7 @@ def test_a_ca_bundle_whose_name_no_file_system_takes_is_missing_too(place: Place
     [b"hush\n", b"hush", b"hush\r\n", b"\xef\xbb\xbfhush\r\n", "hush\r\n".encode("utf-16")],
     ids=["unix", "bare", "windows", "bom", "powershell"],
 )
-@pytest.mark.parametrize("name", ["client_secret", "access_token"])
+@pytest.mark.parametrize("name", ["client_secret", "access_token", "database_url"])
 def test_a_secret_file_holds_the_secret_and_maybe_an_end_of_line(place: Place, name: str, content: bytes) -> None:
     (place.cwd / "secret").write_bytes(content)
     loaded = place.load(environ={f"BULKID_{name.upper()}_FILE": "secret"})

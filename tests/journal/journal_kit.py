@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from bulkid.journal import Journal
+from bulkid.journal import Journal, open_journal
 from bulkid.model import (
     Account,
     AccountWish,
@@ -24,6 +25,22 @@ RUN = "20260131-081500-x7k2"
 PENDING = Outcome(Status.PENDING)
 UPDATED = Outcome(Status.UPDATED, 200, "", "", 1, Via.ACCOUNT, 1_770_000_000.25)
 FAILED = Outcome(Status.FAILED, 400, "1100", "Name is taken.", 3, None, 1_770_000_001.5)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a state is kept."""
+
+    folder: Path
+    url: str = ""  # of a database on a server; empty: a file in the folder
+
+    def open(self) -> Journal:
+        return open_journal(self.folder, self.url)
+
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Folder and URL, for ``open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])`` in another process."""
+        return str(self.folder), self.url
 
 
 def start_python(script: str, *arguments: object) -> "subprocess.Popen[str]":

@@ -9,32 +9,43 @@ import pytest
 from bulkid.errors import StateError
 from bulkid.journal import Journal, StateFullError, open_journal
 from bulkid.model import Status
-from tests.journal.journal_kit import PENDING, RUN, UPDATED, allow_pages, begin, finish, good_row, record, start_python
+from tests.journal.journal_kit import (
+    PENDING,
+    RUN,
+    UPDATED,
+    Place,
+    allow_pages,
+    begin,
+    finish,
+    good_row,
+    record,
+    start_python,
+)
 
 _SETTLE_FOR_EVER = """
 import pathlib, sys
 from bulkid.journal import open_journal
 from bulkid.model import Outcome, Status
-journal = open_journal(pathlib.Path(sys.argv[1]))
-first, count = int(sys.argv[2]), 12_000
+journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])
+first, count = int(sys.argv[3]), 12_000
 print("ready", flush=True)
 for start in range(first, count, 6):
     numbers = range(start, start + 6)
-    journal.intend(sys.argv[3], numbers, 5.0)
+    journal.intend(sys.argv[4], numbers, 5.0)
     print("intended", start, flush=True)
-    journal.settle(sys.argv[3], [(number, Outcome(Status.UPDATED, 200, attempts=number)) for number in numbers])
+    journal.settle(sys.argv[4], [(number, Outcome(Status.UPDATED, 200, attempts=number)) for number in numbers])
     print("settled", start, flush=True)
 """
 
 
 @pytest.mark.slow
-def test_every_acknowledged_settle_survives_a_kill(tmp_path: Path) -> None:
+def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
     random = Random(20260131)
-    with open_journal(tmp_path) as journal:
+    with place.open() as journal:
         begin(journal, 12_000)
     first = 0
     for _ in range(5):
-        process = start_python(_SETTLE_FOR_EVER, tmp_path, first, RUN)
+        process = start_python(_SETTLE_FOR_EVER, *place.arguments, first, RUN)
         assert process.stdout is not None
         lines = [process.stdout.readline()]
         for _ in range(random.randrange(4, 200)):
@@ -46,7 +57,7 @@ def test_every_acknowledged_settle_survives_a_kill(tmp_path: Path) -> None:
         settled = {int(line[1]) + offset for line in told if line[0] == "settled" for offset in range(6)}
         intended = {int(line[1]) + offset for line in told if line[0] == "intended" for offset in range(6)}
         assert settled, "the process was killed before it did anything"
-        with open_journal(tmp_path) as journal:
+        with place.open() as journal:
             found = {entry.entry: entry for entry in journal.iter_entries(RUN)}
             done = {number for number, entry in found.items() if entry.outcome.status is Status.UPDATED}
             assert set(range(first)) | settled <= done
@@ -98,7 +109,8 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
         assert journal.counts(RUN)[Status.PENDING] == 0
 
 
-def test_a_write_that_finds_no_room_changes_nothing_and_the_next_may_work(journal: Journal) -> None:
+def test_a_write_that_finds_no_room_changes_nothing_and_the_next_may_work(file_journal: Journal) -> None:
+    journal = file_journal
     journal.create_run(record())
     allow_pages(journal, 40)
     rows = [good_row(row, "x" * 900) for row in range(2, 1002)]

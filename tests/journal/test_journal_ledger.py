@@ -1,7 +1,6 @@
 """The durable quota: every ledger's scenarios, and what only one that outlives its process must do."""
 
 from contextlib import ExitStack
-from pathlib import Path
 
 import orjson
 import pytest
@@ -13,20 +12,20 @@ from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, open_journal
 from bulkid.model import QuotaRule
 from tests.fake_clock import FakeClock, run
-from tests.journal.journal_kit import allow_pages, finish, record, start_python
+from tests.journal.journal_kit import Place, allow_pages, finish, record, start_python
 from tests.ledger_scenarios import SCENARIOS, Scenario
 
 PUT3 = QuotaRule("PUT", 3, 10.0)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-async def test_it_does_what_every_ledger_must(scenario: Scenario, tmp_path: Path) -> None:
-    """Each handle opens the file anew, as another process would."""
+async def test_it_does_what_every_ledger_must(scenario: Scenario, place: Place) -> None:
+    """Each handle opens the database anew, as another process would."""
     clock = FakeClock()
     with ExitStack() as opened:
 
         def make() -> Ledger:
-            return JournalLedger(opened.enter_context(open_journal(tmp_path)), "org", "run", clock)
+            return JournalLedger(opened.enter_context(place.open()), "org", "run", clock)
 
         await scenario(make, clock)
 
@@ -39,14 +38,14 @@ async def test_organisations_have_quotas_of_their_own(journal: Journal) -> None:
     assert len((await other.exchange(PUT3, 3, [], [])).slots) == 3
 
 
-async def test_a_restart_keeps_the_quota(tmp_path: Path) -> None:
+async def test_a_restart_keeps_the_quota(place: Place) -> None:
     clock = FakeClock()
-    with open_journal(tmp_path) as journal:
+    with place.open() as journal:
         ledger = JournalLedger(journal, "org", "run", clock)
         lease = await ledger.exchange(PUT3, 2, [], [])
         await ledger.exchange(PUT3, 0, [(lease.slots[0], 0.0)], [])
     clock.advance(4)
-    with open_journal(tmp_path) as journal:
+    with place.open() as journal:
         lease = await JournalLedger(journal, "org", "other run", clock).exchange(PUT3, 3, [], [])
         assert (len(lease.slots), lease.used) == (1, 3)
         assert lease.opens_in == pytest.approx(6)
@@ -189,8 +188,8 @@ async def test_slots_that_opened_leave_nothing_behind(journal: Journal) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
 
 
-async def test_a_reservation_that_cannot_be_kept_is_none(journal: Journal) -> None:
-    clock = FakeClock()
+async def test_a_reservation_that_cannot_be_kept_is_none(file_journal: Journal) -> None:
+    clock, journal = FakeClock(), file_journal
     ledger = JournalLedger(journal, "org", "run", clock)
     allow_pages(journal, 1)
     with pytest.raises(StateFullError):
@@ -285,10 +284,10 @@ from bulkid.clock import SystemClock
 from bulkid.journal import JournalLedger, open_journal
 from bulkid.model import QuotaRule
 
-async def main(folder, owner):
+async def main(folder, url, owner):
     sent, stamps, random_ = [], [], random.Random(owner)
     rule = QuotaRule("PUT", 8, 0.4)
-    with open_journal(pathlib.Path(folder)) as journal:
+    with open_journal(pathlib.Path(folder), url) as journal:
         ledger = JournalLedger(journal, "org", owner, SystemClock())
         print("ready", flush=True)
         sys.stdin.readline()
@@ -306,14 +305,14 @@ async def main(folder, owner):
                 await asyncio.sleep(min(lease.opens_in or 0.02, 0.02))
         print(orjson.dumps(sent).decode())
 
-asyncio.run(main(sys.argv[1], sys.argv[2]))
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
-def test_four_processes_together_keep_one_quota(tmp_path: Path) -> None:
-    open_journal(tmp_path).close()
-    started = [start_python(_HAMMER, tmp_path, f"run-{number}") for number in range(4)]
+def test_four_processes_together_keep_one_quota(place: Place) -> None:
+    place.open().close()
+    started = [start_python(_HAMMER, *place.arguments, f"run-{number}") for number in range(4)]
     for process in started:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

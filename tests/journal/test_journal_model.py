@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bulkid.journal import Journal, open_journal
+from bulkid.journal import Journal
 from bulkid.model import Account, AccountWish, Entry, Fault, Outcome, RowWish, SheetRow, Status, Via
-from tests.journal.journal_kit import RUN, record
+from tests.journal.journal_kit import RUN, Place, record
+from tests.postgres_server import shared_server
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 ids = st.lists(text, max_size=3).map(tuple)
 settled = st.builds(
     Outcome,
@@ -39,10 +41,18 @@ class ModelRow:
 class JournalMachine(RuleBasedStateMachine):
     """The journal on disk beside what it should hold."""
 
+    def made(self, folder: Path) -> Place:
+        """An empty state."""
+        return Place(folder)
+
+    def put_away(self) -> None:
+        """What is left of the state when its folder is gone."""
+
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bulkid-test-"))
-        self.journal: Journal = open_journal(self.folder)
+        self.place = self.made(self.folder)
+        self.journal: Journal = self.place.open()
         self.journal.create_run(record())
         self.rows: dict[int, ModelRow] = {}
         self.entries: dict[int, Entry] = {}
@@ -52,11 +62,12 @@ class JournalMachine(RuleBasedStateMachine):
         if hasattr(self, "journal"):
             self.journal.close()
             shutil.rmtree(self.folder)
+            self.put_away()
 
     @rule()
     def restart(self) -> None:
         self.journal.close()
-        self.journal = open_journal(self.folder)
+        self.journal = self.place.open()
 
     @rule(message=text)
     def tell(self, message: str) -> None:
@@ -194,10 +205,23 @@ class JournalMachine(RuleBasedStateMachine):
             assert accounts[status] == sum(entry.outcome.status is status for entry in self.entries.values())
 
 
+class ServerMachine(JournalMachine):
+    """The journal on a server."""
+
+    def made(self, folder: Path) -> Place:
+        self.opened = ExitStack()
+        return Place(folder, self.opened.enter_context(shared_server().database()))
+
+    def put_away(self) -> None:
+        self.opened.close()
+
+
 JournalMachine.TestCase.settings = settings(
     max_examples=25,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # each step reads the whole run back from disk
 )
+ServerMachine.TestCase.settings = settings(JournalMachine.TestCase.settings, max_examples=8)
 TestJournalModel = JournalMachine.TestCase
+TestJournalModelOnAServer = ServerMachine.TestCase

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from bulkid.errors import StateError
 from bulkid.journal import Journal, StateFullError, open_journal
-from bulkid.journal.dialect import make_engine
+from bulkid.journal.dialect.sqlite import SqliteDialect
 from bulkid.journal.errors import file_error
 from bulkid.journal.migrate import migrate
 from tests.journal.journal_kit import RUN, begin, finish, record, start_python
@@ -102,7 +102,7 @@ def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
 def test_each_step_and_its_record_are_one(tmp_path: Path) -> None:
     """A step that fails in the middle leaves nothing behind; the next try goes on from the step before."""
     path = write_v1(tmp_path)
-    engine = make_engine(path)
+    dialect = SqliteDialect(tmp_path)
 
     def second(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN colour TEXT")
@@ -121,14 +121,14 @@ def test_each_step_and_its_record_are_one(tmp_path: Path) -> None:
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            migrate(engine, path, 2.0, steps={2: second, 3: broken}, newest=3)
+            migrate(dialect, 2.0, steps={2: second, 3: broken}, newest=3)
         assert state() == ([(2, 2.0)], {"colour"})
-        migrate(engine, path, 3.0, steps={2: second, 3: third}, newest=3)
+        migrate(dialect, 3.0, steps={2: second, 3: third}, newest=3)
         assert state() == ([(2, 2.0), (3, 3.0)], {"colour", "shape"})
-        migrate(engine, path, 4.0, steps={2: second, 3: third}, newest=3)
+        migrate(dialect, 4.0, steps={2: second, 3: third}, newest=3)
         assert state() == ([(2, 2.0), (3, 3.0)], {"colour", "shape"})
     finally:
-        engine.dispose()
+        dialect.engine.dispose()
 
 
 def test_many_may_open_a_new_directory_at_once(tmp_path: Path) -> None:
@@ -161,8 +161,13 @@ def settings_of(journal: Journal) -> dict[str, object]:
         return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names}
 
 
-def test_commits_are_durable_and_keys_are_checked(journal: Journal) -> None:
-    assert settings_of(journal) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+def test_commits_are_durable_and_keys_are_checked(file_journal: Journal) -> None:
+    assert settings_of(file_journal) == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no permissions of this kind")

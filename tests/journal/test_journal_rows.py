@@ -3,18 +3,18 @@
 import threading
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from bulkid.errors import StateError
-from bulkid.journal import Journal, open_journal
+from bulkid.journal import Journal
 from bulkid.model import Account, AccountWish, Entry, Fault, Outcome, ReportRow, RowWish, SheetRow, Status, Via
 from tests.journal.journal_kit import (
     FAILED,
     PENDING,
     RUN,
     UPDATED,
+    Place,
     bad_row,
     begin,
     entry,
@@ -188,12 +188,12 @@ def test_runs_do_not_touch_one_another(journal: Journal) -> None:
     assert len(list(journal.iter_entries(RUN))) == 3
 
 
-def test_an_intent_is_seen_after_reopening(tmp_path: Path) -> None:
-    with open_journal(tmp_path) as journal:
+def test_an_intent_is_seen_after_reopening(place: Place) -> None:
+    with place.open() as journal:
         begin(journal, 4)
         journal.intend(RUN, [1, 3], 1_770_000_000.0)
         journal.settle(RUN, [(1, UPDATED)])
-    with open_journal(tmp_path) as journal:
+    with place.open() as journal:
         assert [(found.entry, found.intended) for found in journal.iter_unsettled(RUN)] == [
             (0, False),
             (2, False),

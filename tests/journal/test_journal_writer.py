@@ -37,9 +37,9 @@ def commits(journal: Journal) -> Iterator[list[int]]:
     def committed(_connection: object) -> None:
         count[0] += 1
 
-    event.listen(journal.database._engine, "commit", committed)
+    event.listen(journal.database.dialect.engine, "commit", committed)
     yield count
-    event.remove(journal.database._engine, "commit", committed)
+    event.remove(journal.database.dialect.engine, "commit", committed)
 
 
 async def until_updated(journal: Journal, count: int) -> None:
@@ -203,7 +203,8 @@ async def test_a_closed_writer_takes_nothing(journal: Journal) -> None:
         await writer.aclose()
 
 
-async def test_a_full_disk_stops_the_run_at_once_and_is_tried_again_at_the_end(journal: Journal) -> None:
+async def test_a_full_disk_stops_the_run_at_once_and_is_tried_again_at_the_end(file_journal: Journal) -> None:
+    journal = file_journal
     begin(journal, 20)
     allow_pages(journal, 1)
     stopped = False
@@ -229,7 +230,8 @@ async def test_a_full_disk_stops_the_run_at_once_and_is_tried_again_at_the_end(j
     assert journal.account_counts(RUN)[Status.FAILED] == 1
 
 
-async def test_a_disk_that_stays_full_is_told_at_the_end_too(journal: Journal) -> None:
+async def test_a_disk_that_stays_full_is_told_at_the_end_too(file_journal: Journal) -> None:
+    journal = file_journal
     begin(journal, 20)
     allow_pages(journal, 1)
 
@@ -242,7 +244,8 @@ async def test_a_disk_that_stays_full_is_told_at_the_end_too(journal: Journal) -
     assert journal.account_counts(RUN)[Status.PENDING] == 20
 
 
-async def test_a_full_disk_is_told_although_the_run_was_cancelled(journal: Journal) -> None:
+async def test_a_full_disk_is_told_although_the_run_was_cancelled(file_journal: Journal) -> None:
+    journal = file_journal
     begin(journal, 20)
     allow_pages(journal, 1)
 
@@ -257,7 +260,8 @@ async def test_a_full_disk_is_told_although_the_run_was_cancelled(journal: Journ
         await run()
 
 
-async def test_a_failed_flush_keeps_its_outcomes_in_order(journal: Journal) -> None:
+async def test_a_failed_flush_keeps_its_outcomes_in_order(file_journal: Journal) -> None:
+    journal = file_journal
     begin(journal, 20)
     allow_pages(journal, 1)
 

@@ -1,0 +1,199 @@
+"""Locks that a server keeps: gone with their owner, from wherever it is looked at; never taken from one that lives."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import orjson
+import pytest
+
+from bulkid.errors import LockedError
+from bulkid.journal import Journal, LockLostError, server_lock
+from tests.journal.journal_kit import Place, start_python
+
+ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
+RECORD = {
+    "run_id": "20260131-081500-x7k2",
+    "host": "robot-host",
+    "pid": 4242,
+    "since": 1_769_847_300.5,
+    "source": "a.csv",
+}
+
+_HOLD = """
+import json, pathlib, sys
+from bulkid.journal import open_journal, server_lock
+if sys.argv[5]:
+    server_lock.platform.node = lambda: sys.argv[5]
+journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])
+hold = journal.hold(sys.argv[3], json.loads(sys.argv[4]))
+print("held", flush=True)
+sys.stdin.readline()
+hold.release()
+"""
+
+
+@contextmanager
+def holder(place: Place, host: str = "") -> Iterator[object]:
+    """Another process that holds the organisation's lock; as on another host when that is named."""
+    process = start_python(_HOLD, *place.arguments, ORGANIZATION, orjson.dumps(RECORD).decode(), host)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT if hasattr(signal, "SIGCONT") else signal.SIGTERM)
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hearts that are given up ten times sooner."""
+    for name in ("BEAT_S", "SURE_S", "WATCH_S", "STALE_S"):
+        monkeypatch.setattr(server_lock, name, getattr(server_lock, name) / 10)
+
+
+def take(journal: Journal, name: str = ORGANIZATION) -> None:
+    journal.hold(name, {**RECORD, "run_id": "another"}).release()
+
+
+def test_another_run_is_told_who_holds_the_lock_on_either_database(place: Place) -> None:
+    with place.open() as one, place.open() as two:
+        hold = one.hold(ORGANIZATION, RECORD)
+        for journal in (one, two):
+            with pytest.raises(LockedError) as caught:
+                journal.hold(ORGANIZATION.lower(), {})
+            for part in ("20260131-081500-x7k2", "robot-host", "4242", "2026-01-31T08:15:00Z", "a.csv"):
+                assert part in str(caught.value)
+        assert hold.sure
+        hold.confirm()
+        assert two.held(ORGANIZATION)
+        take(two, "another organisation")
+        hold.release()
+        hold.release()
+        assert not two.held(ORGANIZATION)
+        take(two)
+
+
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_it_ends_with_its_process_on_either_database(place: Place, how: str) -> None:
+    with holder(place) as process, place.open() as journal:
+        with pytest.raises(LockedError, match="20260131-081500-x7k2"):
+            take(journal)
+        if how == "killed":
+            process.kill()
+            process.wait()
+        else:
+            process.communicate("\n")
+        take(journal)
+        assert not list((place.folder / "locks").glob("*.alive"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_died_on_another_host_is_taken_over_once_its_heart_has_stood_still(postgres: Place) -> None:
+    with holder(postgres, "far away") as process, postgres.open() as journal:
+        process.kill()
+        process.wait()
+        begun = time.monotonic()
+        while True:
+            try:
+                hold = journal.hold(ORGANIZATION, RECORD)
+            except LockedError:
+                assert time.monotonic() - begun < 15
+                time.sleep(0.05)
+            else:
+                break
+        assert time.monotonic() - begun > server_lock.WATCH_S
+        assert hold.sure
+        hold.release()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process by a signal")
+def test_one_that_is_stopped_but_lives_on_this_host_keeps_its_lock(postgres: Place) -> None:
+    with holder(postgres) as process, postgres.open() as journal:
+        process.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + 2 * (server_lock.STALE_S + server_lock.WATCH_S)
+        while time.monotonic() < until:
+            with pytest.raises(LockedError, match="20260131-081500-x7k2"):
+                take(journal)
+            time.sleep(0.2)
+        process.send_signal(signal.SIGCONT)
+        process.communicate("\n")
+        take(journal)
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_was_given_up_notices_before_it_does_anything_more(
+    postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres.open() as one, postgres.open() as two:
+        hold = one.hold(ORGANIZATION, RECORD)
+        keeper = one.database.dialect._keeper
+        keeper._busy.acquire()  # its heart cannot beat, as on a host without network
+        monkeypatch.setattr(server_lock.platform, "node", lambda: "another host")
+        try:
+            while True:
+                try:
+                    theirs = two.hold(ORGANIZATION, {**RECORD, "run_id": "next"})
+                except LockedError:
+                    time.sleep(0.1)
+                else:
+                    break
+            assert not hold.sure
+        finally:
+            keeper._busy.release()
+        with pytest.raises(LockLostError, match="taken over"):
+            hold.confirm()
+        assert not hold.sure
+        assert LockLostError.exit_code == 5
+        hold.release()
+        assert theirs.sure
+        theirs.confirm()
+        assert two.held(ORGANIZATION)
+        theirs.release()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_connection_that_is_cut_costs_nobody_its_lock(postgres: Place) -> None:
+    with postgres.open() as one, postgres.open() as two:
+        hold = one.hold(ORGANIZATION, RECORD)
+        with two.database.write() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        for _ in range(10):
+            with pytest.raises(LockedError, match="20260131-081500-x7k2"):
+                take(two)
+            time.sleep(0.05)
+        hold.confirm()
+        assert hold.sure
+        with two.database.read() as connection:
+            held = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").scalar()
+        assert held == 1
+        hold.release()
+        take(two)
+
+
+def test_two_that_want_it_at_once_do_not_both_get_it(place: Place) -> None:
+    got: list[object] = []
+    start = threading.Barrier(4, timeout=20)
+
+    def work() -> None:
+        with place.open() as journal:
+            start.wait()
+            with suppress(LockedError):
+                got.append(journal.hold(ORGANIZATION, RECORD))
+            start.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
