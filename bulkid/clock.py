@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -37,6 +38,17 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait without blocking the event loop."""
         await anyio.sleep(seconds)
+
+
+def boot_id() -> str:
+    """What tells this boot of this machine from every other; empty where the system does not say.
+
+    Monotonic time is common to all processes of one boot, and means nothing beyond it.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def iso_utc(epoch_s: float) -> str:

@@ -5,7 +5,7 @@ full window after that: the server can have counted the request no later than it
 several runs on one ledger keep one quota together.
 """
 
-import heapq
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,28 +22,83 @@ class Lease:
     """What one exchange with the ledger gave."""
 
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
-    opens_in: float | None  # seconds until the next slot opens (0 < x <= window); None: nothing is stamped
-    used: int  # slots taken after this exchange: in flight (these included) or stamped within the window
+    opens_in: float | None  # seconds until the next slot may open (0 < x <= window); None: not known, ask again soon
+    used: (
+        int  # slots taken of the rule with the least left, after this exchange: in flight or stamped within its window
+    )
+    left: int  # slots that every rule still allows, after this exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one rule's window is taken."""
+
+    rule: QuotaRule
+    used: int  # in flight, or stamped within the window
+    oldest: float | None  # age of the oldest stamp within the window; None: there is none
+
+    @property
+    def left(self) -> int:
+        """How many more requests the rule allows now."""
+        return max(0, self.rule.count - self.used)
+
+    @property
+    def opens_in(self) -> float | None:
+        """Seconds until the oldest stamp leaves the window."""
+        return None if self.oldest is None else min(self.rule.seconds - self.oldest, self.rule.seconds)
+
+
+def lease(slots: Sequence[int], uses: Sequence[Use], *, withheld: bool = False) -> Lease:
+    """What an exchange tells of the slots reserved.
+
+    Args:
+        slots: Those reserved now.
+        uses: Each rule's window before they were reserved.
+        withheld: Whether slots are left that are kept for others: they may be had sooner than a window opens.
+    """
+    tightest = min(uses, key=lambda use: use.rule.count - use.used)
+    full = [use.opens_in for use in uses if use.left <= len(slots)]
+    known = [opens_in for use in uses if (opens_in := use.opens_in) is not None]
+    if full:
+        # Each full rule must open; one of which everything is in flight opens nobody knows when.
+        opens_in = None if None in full else max(seconds for seconds in full if seconds is not None)
+    else:
+        opens_in = min(known, default=None)
+    return Lease(
+        tuple(slots), None if withheld else opens_in, tightest.used + len(slots), max(0, tightest.left - len(slots))
+    )
 
 
 class Ledger(Protocol):
     """Where the slots of a quota are kept. Every handle on one store sees the same slots."""
 
-    async def exchange(self, rule: QuotaRule, want: int, stamped: Sequence[Stamp], unused: Sequence[int]) -> Lease:
+    async def exchange(
+        self,
+        rules: Sequence[QuotaRule],
+        want: int,
+        stamped: Sequence[Stamp],
+        unused: Sequence[int],
+        *,
+        waiting: bool = False,
+    ) -> Lease:
         """Bring the ledger up to date and reserve slots, in one atomic step.
 
-        In this order: note the responses, give back the slots never used, open the slots whose response is
-        ``rule.seconds`` old or older, then reserve up to ``want`` while the slots taken are fewer than ``rule.count``.
+        In this order: note the responses, give back the slots never used, then reserve up to ``want`` while each rule
+        has fewer slots taken than its ``count``. A rule counts every request of its method: those in flight and those
+        whose response is less than ``rule.seconds`` old, whichever rules they were sent under. A slot stays known
+        until the longest window that was ever asked for has passed.
 
-        Each pair of method and window length is a log of its own, so that several rules may hold for one method;
-        a changed ``count`` applies to the log as it stands. Slot numbers are unique within a log, and are never given
-        out twice. Slots that the log does not hold (any more) are passed over.
+        Where several processes want more than there is, each gets its share: see the ledger's own words.
+
+        Slot numbers are unique, and are never given out twice. Slots that the ledger does not hold (any more) are
+        passed over.
 
         Args:
-            rule: The rule that asks.
+            rules: The rules of one method; at least one.
             want: How many slots could be used at once; 0 only brings the ledger up to date.
             stamped: Slots whose response is in, with its age in seconds.
             unused: Slots whose request never left.
+            waiting: Whether somebody here waits for a slot although ``want`` is 0; otherwise nothing is kept for it.
 
         Raises:
             StateError: The store cannot be used.
@@ -53,11 +108,17 @@ class Ledger(Protocol):
 
 @dataclass(slots=True)
 class _Log:
-    """The slots of one method and window length."""
+    """The slots of one method."""
 
     flying: set[int] = field(default_factory=set)
-    resting: list[tuple[float, int]] = field(default_factory=list)  # heap of (opens at, slot)
+    resting: list[tuple[float, int]] = field(default_factory=list)  # (when its response came in, slot), in this order
     next_slot: int = 1
+    longest_s: float = 0.0
+
+    def use(self, rule: QuotaRule, now: float) -> Use:
+        gone = bisect_right(self.resting, (now - rule.seconds, self.next_slot))
+        oldest = now - self.resting[gone][0] if gone < len(self.resting) else None
+        return Use(rule, len(self.flying) + len(self.resting) - gone, oldest)
 
 
 class MemoryLedger:
@@ -69,22 +130,29 @@ class MemoryLedger:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._logs: dict[tuple[str, float], _Log] = {}
+        self._logs: dict[str, _Log] = {}
 
-    async def exchange(self, rule: QuotaRule, want: int, stamped: Sequence[Stamp], unused: Sequence[int]) -> Lease:
+    async def exchange(
+        self,
+        rules: Sequence[QuotaRule],
+        want: int,
+        stamped: Sequence[Stamp],
+        unused: Sequence[int],
+        *,
+        waiting: bool = False,  # noqa: ARG002 - one process: there is nobody to keep anything for
+    ) -> Lease:
         """Bring the log up to date and reserve slots; see `Ledger`. Never suspends, so it is atomic."""
-        log = self._logs.setdefault((rule.method, rule.seconds), _Log())
+        log = self._logs.setdefault(rules[0].method, _Log())
+        log.longest_s = max(log.longest_s, *(rule.seconds for rule in rules))
         now = self._clock.monotonic()
         for slot, age in stamped:
             if slot in log.flying:
                 log.flying.remove(slot)
-                heapq.heappush(log.resting, (now - max(age, 0.0) + rule.seconds, slot))
+                insort(log.resting, (now - max(age, 0.0), slot))
         log.flying.difference_update(unused)
-        while log.resting and log.resting[0][0] <= now:
-            heapq.heappop(log.resting)
-        used = len(log.flying) + len(log.resting)
-        granted = range(log.next_slot, log.next_slot + max(0, min(want, rule.count - used)))
+        del log.resting[: bisect_right(log.resting, (now - log.longest_s, log.next_slot))]
+        uses = [log.use(rule, now) for rule in rules]
+        granted = range(log.next_slot, log.next_slot + max(0, min(want, *(use.left for use in uses))))
         log.next_slot = granted.stop
         log.flying.update(granted)
-        opens_in = min(log.resting[0][0] - now, rule.seconds) if log.resting else None
-        return Lease(tuple(granted), opens_in, used + len(granted))
+        return lease(granted, uses)

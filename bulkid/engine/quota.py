@@ -20,19 +20,40 @@ _RECHECK_POLLS = 10  # polls between looks at a window whose next opening is kno
 _TELL_AFTER_S = 0.5  # how long other processes may have to do without the news of a response
 
 
-class _Window:
-    """One rule: the slots leased and not yet used, and what the ledger has not been told yet."""
+class _Lane:
+    """One method that has rules: the slots leased and not yet used, what the ledger has not been told, who waits."""
 
-    __slots__ = ("free", "opens_at", "poll_s", "rule", "stamped", "unused", "used")
+    __slots__ = (
+        "asked",
+        "followers",
+        "free",
+        "leader",
+        "led",
+        "left",
+        "opens_at",
+        "poll_s",
+        "round",
+        "rules",
+        "stamped",
+        "unused",
+        "waiting",
+    )
 
-    def __init__(self, rule: QuotaRule) -> None:
-        self.rule = rule
-        self.poll_s = min(max(rule.seconds / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S, rule.seconds)
+    def __init__(self, rules: Iterable[QuotaRule], clock: Clock) -> None:
+        self.rules = tuple(rules)
+        shortest_s = min(rule.seconds for rule in self.rules)
+        self.poll_s = min(max(shortest_s / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S, shortest_s)
         self.free: list[int] = []
         self.stamped: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
-        self.used = 0  # as of the last exchange
-        self.opens_at: float | None = None  # as of the last exchange; None: nothing is stamped
+        self.left = min(rule.count for rule in self.rules)  # as of the last exchange
+        self.opens_at: float | None = None  # as of the last exchange; None: not known
+        self.asked = False  # whether the ledger thinks that somebody here waits
+        self.waiting = 0
+        self.led = False  # one of those who wait is talking to the ledger, for all
+        self.leader = Alarm(clock)
+        self.followers = Alarm(clock)
+        self.round = 0  # goes up when everybody who waits is sent away
 
     @property
     def untold(self) -> bool:
@@ -52,36 +73,17 @@ class _Window:
         return min(self.opens_at - now, _RECHECK_POLLS * self.poll_s)
 
 
-class _Lane:
-    """One method that has rules: its windows, and those who wait for a slot in each of them."""
-
-    __slots__ = ("followers", "leader", "led", "round", "waiting", "windows")
-
-    def __init__(self, rules: Iterable[QuotaRule], clock: Clock) -> None:
-        # The longest window first: it is the likeliest to be full, and then no other slot is reserved in vain.
-        self.windows = tuple(_Window(rule) for rule in sorted(rules, key=lambda rule: -rule.seconds))
-        self.waiting = 0
-        self.led = False  # one of those who wait is talking to the ledger, for all
-        self.leader = Alarm(clock)
-        self.followers = Alarm(clock)
-        self.round = 0  # goes up when everybody who waits is sent away
-
-    @property
-    def open(self) -> bool:
-        return all(window.free for window in self.windows)
-
-
 class Permit:
     """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
 
-    __slots__ = ("lane", "slots")
+    __slots__ = ("lane", "slot")
 
-    def __init__(self, lane: _Lane | None, slots: tuple[int, ...]) -> None:
+    def __init__(self, lane: _Lane | None, slot: int) -> None:
         self.lane = lane
-        self.slots = slots
+        self.slot = slot
 
 
-_FREE = Permit(None, ())  # of a method without rules
+_FREE = Permit(None, 0)  # of a method without rules
 
 
 class Quota:
@@ -110,7 +112,6 @@ class Quota:
             method: _Lane([rule for rule in strictest.values() if rule.method == method], clock)
             for method in dict.fromkeys(rule.method for rule in rules)
         }
-        self._windows = [window for lane in self._lanes.values() for window in lane.windows]
         self._ledger = ledger
         self._clock = clock
         self._news = Alarm(clock)
@@ -118,21 +119,19 @@ class Quota:
     @property
     def ruled(self) -> bool:
         """Whether there is any rule."""
-        return bool(self._windows)
+        return bool(self._lanes)
 
     def try_acquire(self, method: str) -> Permit | None:
         """Take a permit if one is at hand; None: `wait` first. Cheap, and never suspends."""
         lane = self._lanes.get(method)
         if lane is None:
             return _FREE
-        if not lane.open:
-            return None
-        return Permit(lane, tuple(window.free.pop() for window in lane.windows))
+        return Permit(lane, lane.free.pop()) if lane.free else None
 
     def at_hand(self, method: str) -> bool:
         """Whether `try_acquire` would give a permit now."""
         lane = self._lanes.get(method)
-        return lane is None or lane.open
+        return lane is None or bool(lane.free)
 
     async def wait(self, method: str) -> None:
         """Park until `try_acquire` may succeed, or until sent away; call it only when a request could leave at once.
@@ -141,7 +140,7 @@ class Quota:
             StateError: The ledger cannot be used.
         """
         lane = self._lanes.get(method)
-        if lane is None or lane.open:
+        if lane is None or lane.free:
             return
         lane.waiting += 1
         try:
@@ -162,13 +161,10 @@ class Quota:
         lane = permit.lane
         if lane is None:
             return
-        now = self._clock.monotonic()
-        for window, slot in zip(lane.windows, permit.slots, strict=True):
-            if answered:
-                window.stamped.append((slot, now))
-            else:
-                window.unused.append(slot)
-        if not answered:
+        if answered:
+            lane.stamped.append((permit.slot, self._clock.monotonic()))
+        else:
+            lane.unused.append(permit.slot)
             lane.leader.ring()  # there is a slot to be had at once; one that was answered opens later than any poll
         self._news.ring()
 
@@ -176,8 +172,7 @@ class Quota:
         """Give back what is leased and not used, and let everybody who waits return: nothing may leave for now."""
         for lane in self._lanes.values():
             lane.round += 1
-            for window in lane.windows:
-                window.give_back()
+            lane.give_back()
             lane.leader.ring()
             lane.followers.ring()
         self._news.ring()
@@ -189,7 +184,7 @@ class Quota:
             StateError: The ledger cannot be used.
         """
         while True:
-            if not any(window.untold for window in self._windows):
+            if not any(lane.untold for lane in self._lanes.values()):
                 await self._news.wait()
             await self._clock.sleep(_TELL_AFTER_S)
             await self._tell()
@@ -201,30 +196,27 @@ class Quota:
             StateError: The ledger cannot be used.
         """
         for lane in self._lanes.values():
-            for window in lane.windows:
-                window.give_back(keep=lane.waiting)
-        await self._tell()
+            lane.give_back(keep=lane.waiting)
+        await self._tell(also=[lane for lane in self._lanes.values() if lane.asked and not lane.waiting])
 
     def left(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
-        if (lane := self._lanes.get(method)) is None:
-            return None
-        return max(0, min(window.rule.count - window.used + len(window.free) for window in lane.windows))
+        lane = self._lanes.get(method)
+        return None if lane is None else lane.left + len(lane.free)
 
     def opens_in(self, method: str) -> float | None:
         """Seconds until the next slot opens when none is left, as far as known; None: some are left, or not known."""
-        if (lane := self._lanes.get(method)) is None or self.left(method):
+        lane = self._lanes.get(method)
+        if lane is None or self.left(method) or lane.opens_at is None:
             return None
-        full = [window for window in lane.windows if window.used - len(window.free) >= window.rule.count]
-        opens_at = [window.opens_at for window in full if window.opens_at is not None]
-        return max(0.0, max(opens_at) - self._clock.monotonic()) if opens_at else None
+        return max(0.0, lane.opens_at - self._clock.monotonic())
 
     async def _lead(self, lane: _Lane) -> None:
         """Talk to the ledger for all who wait, until there is something for one of them."""
         lane.led = True
         begun = lane.round
         try:
-            while not lane.open and lane.round == begun:
+            while not lane.free and lane.round == begun:
                 pause = await self._lease(lane)
                 if pause is not None and lane.round == begun:
                     await lane.leader.wait(pause)
@@ -232,38 +224,32 @@ class Quota:
             lane.led = False
             lane.followers.ring()
             if lane.round != begun:
-                for window in lane.windows:
-                    window.give_back()
+                lane.give_back()
 
     async def _lease(self, lane: _Lane) -> float | None:
         """Lease as many slots as could be used at once; None when there is one, else the pause before asking again."""
-        want = lane.waiting
-        for window in lane.windows:
-            if want > len(window.free):
-                await self._exchange(window, want - len(window.free))
-            want = min(want, len(window.free))
-            if not want:
-                return window.pause(self._clock.monotonic())
-        return None
+        await self._exchange(lane, lane.waiting)
+        return None if lane.free else lane.pause(self._clock.monotonic())
 
-    async def _tell(self) -> None:
-        for window in self._windows:
-            if window.untold:
-                await self._exchange(window, 0)
+    async def _tell(self, also: Sequence[_Lane] = ()) -> None:
+        for lane in self._lanes.values():
+            if lane.untold or lane in also:
+                await self._exchange(lane, 0)
 
-    async def _exchange(self, window: _Window, want: int) -> None:
-        """One exchange for one rule; what could not be told stays to be told."""
-        stamped, window.stamped = window.stamped, []
-        unused, window.unused = window.unused, []
+    async def _exchange(self, lane: _Lane, want: int) -> None:
+        """One exchange for one method; what could not be told stays to be told."""
+        stamped, lane.stamped = lane.stamped, []
+        unused, lane.unused = lane.unused, []
         now = self._clock.monotonic()
         ages = [(slot, now - at) for slot, at in stamped]
+        lane.asked = bool(want or lane.waiting)
         try:
             with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
-                lease = await self._ledger.exchange(window.rule, want, ages, unused)
+                lease = await self._ledger.exchange(lane.rules, want, ages, unused, waiting=bool(lane.waiting))
         except BaseException:
-            window.stamped[:0] = stamped
-            window.unused[:0] = unused
+            lane.stamped[:0] = stamped
+            lane.unused[:0] = unused
             raise
-        window.free.extend(lease.slots)
-        window.used = lease.used
-        window.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in
+        lane.free.extend(lease.slots)
+        lane.left = lease.left
+        lane.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in

@@ -7,14 +7,24 @@ from sqlalchemy import Connection, func, insert, select
 from bulkid.errors import StateError
 from bulkid.journal.dialect import Dialect
 from bulkid.journal.errors import Trouble
-from bulkid.journal.schema import VERSION, locks, metadata, schema_version
+from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, waiters
 
 Step = Callable[[Connection], None]
 
 
 def _to_2(connection: Connection) -> None:
-    """Locks that a server keeps."""
-    locks.create(connection)
+    """Locks that a server keeps; slots that all rules of a method count, by the ledger's own time.
+
+    Only SQLite has ever had version 1. Its slots go on: the ledger's time begins at wall-clock time.
+    """
+    connection.exec_driver_sql("DROP INDEX slots_by_opening")
+    connection.exec_driver_sql("ALTER TABLE slots RENAME TO slots_1")
+    metadata.create_all(connection, [locks, slots, clocks, waiters])
+    connection.exec_driver_sql(
+        "INSERT INTO slots (slot, organization_id, method, owner, reserved_at, held_until, answered_at) "
+        "SELECT slot, organization_id, method, owner, reserved_at, held_until, opens_at - seconds FROM slots_1"
+    )
+    connection.exec_driver_sql("DROP TABLE slots_1")
 
 
 STEPS: Mapping[int, Step] = {2: _to_2}

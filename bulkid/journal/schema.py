@@ -101,13 +101,35 @@ slots = Table(
     Column("slot", _SERIAL, primary_key=True),  # never used twice, so that a late note cannot hit another's slot
     Column("organization_id", Text, nullable=False),  # case-folded
     Column("method", String(16), nullable=False),
-    Column("seconds", Double, nullable=False),  # the rule's window
     Column("owner", String(64), nullable=False),  # run id
-    Column("reserved_at", Double, nullable=False),
+    Column("reserved_at", Double, nullable=False),  # these three by the ledger's own time, see clocks
     Column("held_until", Double),  # when it counts as answered if nobody says so; NULL: somebody has said so
-    Column("opens_at", Double),  # a window after the answer; NULL: in flight
-    Index("slots_by_opening", "organization_id", "method", "seconds", "opens_at"),
+    Column("answered_at", Double),  # NULL: in flight
+    Index("slots_by_answer", "organization_id", "method", "answered_at"),
     sqlite_autoincrement=True,
+)
+
+clocks = Table(  # the ledger's own time, which only ever goes forward and never faster than true time
+    "clocks",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("method", String(16), primary_key=True),
+    Column("source", Text, nullable=False),  # whose clock it is read from: a boot of a machine, or the server
+    Column("clock_at_anchor", Double, nullable=False),  # what that clock showed ...
+    Column("time_at_anchor", Double, nullable=False),  # ... when it was this time
+    Column("last_time", Double, nullable=False),  # of the last exchange
+    Column("longest", Double, nullable=False),  # the longest window that was asked for
+)
+
+waiters = Table(  # who wants slots, so that nobody takes them all
+    "waiters",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("method", String(16), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("want", Integer, nullable=False),
+    Column("since", Double, nullable=False),  # since when it has been given nothing
+    Column("seen", Double, nullable=False),
 )
 
 locks = Table(

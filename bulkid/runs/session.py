@@ -127,7 +127,7 @@ class Session:
 
     async def used(self, rule: QuotaRule) -> int:
         """How much of a rule's window is used at present, by all runs on this state directory together."""
-        return (await self.ledger.exchange(rule, 0, (), ())).used
+        return (await self.ledger.exchange([rule], 0, (), ())).used
 
     @property
     def _policy(self) -> RetryPolicy:

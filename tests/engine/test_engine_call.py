@@ -205,7 +205,7 @@ async def test_calls_keep_the_quota_and_tell_the_ledger_when_the_last_is_done() 
     assert set(server.kinds()) == {ReplyKind.OK}
     assert 20 <= clock.elapsed <= 21
     await clock.sleep(4)
-    lease = await ledger.exchange(rule, 0, [], [])
+    lease = await ledger.exchange([rule], 0, [], [])
     assert lease.opens_in == pytest.approx(6, abs=0.3)
 
 
@@ -221,7 +221,7 @@ async def test_a_cancelled_call_ends_at_once_and_its_slot_stays_taken_for_a_wind
         group.cancel_scope.cancel()
     assert clock.elapsed == 2
     assert server.in_flight == []
-    lease = await ledger.exchange(rule, 0, [], [])
+    lease = await ledger.exchange([rule], 0, [], [])
     assert (lease.used, lease.opens_in) == (1, pytest.approx(10))
 
 
@@ -231,7 +231,7 @@ async def test_leaving_the_engine_tells_the_ledger() -> None:
     ledger = MemoryLedger(clock)
     async with make_engine(clock, Server(clock).send, rules=[rule], ledger=ledger) as engine:
         await engine.quota.wait("GET")
-    assert (await ledger.exchange(rule, 0, [], [])).used == 0
+    assert (await ledger.exchange([rule], 0, [], [])).used == 0
 
 
 async def test_an_engine_that_could_send_nothing_is_refused() -> None:

@@ -159,8 +159,8 @@ async def test_of_several_rules_none_reserves_more_than_the_others_allow() -> No
         for _ in range(6):
             group.start_soon(acquire, quota)
         await clock.sleep(5)
-        assert (await ledger.exchange(long, 0, [], [])).used == 2
-        assert (await ledger.exchange(short, 0, [], [])).used == 2
+        assert (await ledger.exchange([long], 0, [], [])).used == 2
+        assert (await ledger.exchange([short], 0, [], [])).used == 2
         group.cancel_scope.cancel()
 
 
@@ -175,12 +175,20 @@ class Spy:
         self.wants: list[int] = []
         self.used = 0
 
-    async def exchange(self, rule: QuotaRule, want: int, stamped: Sequence[Stamp], unused: Sequence[int]) -> Lease:
+    async def exchange(
+        self,
+        rules: Sequence[QuotaRule],
+        want: int,
+        stamped: Sequence[Stamp],
+        unused: Sequence[int],
+        *,
+        waiting: bool = False,
+    ) -> Lease:
         if self.fails:
             raise StateError("The disk is full.")
         self.wants.append(want)
         await self.clock.sleep(self.takes)
-        lease = await self.inner.exchange(rule, want, stamped, unused)
+        lease = await self.inner.exchange(rules, want, stamped, unused, waiting=waiting)
         self.used = lease.used
         return lease
 
@@ -266,13 +274,13 @@ async def test_when_another_process_flies_everything_it_is_asked_again_within_a_
     clock = FakeClock()
     ledger = Spy(clock)
     rule = QuotaRule("PUT", 1, 300.0)
-    theirs = (await ledger.exchange(rule, 1, [], [])).slots
+    theirs = (await ledger.exchange([rule], 1, [], [])).slots
     quota = Quota([rule], ledger, clock)
     async with anyio.create_task_group() as group:
         group.start_soon(acquire, quota)
         await clock.sleep(30.5)
         assert 30 <= len(ledger.wants) <= 33
-        await ledger.exchange(rule, 0, [], theirs)
+        await ledger.exchange([rule], 0, [], theirs)
         given_back = clock.elapsed
     assert clock.elapsed - given_back <= 1
 
@@ -281,14 +289,14 @@ async def test_what_another_process_gives_back_is_noticed_long_before_the_next_s
     clock = FakeClock()
     ledger = Spy(clock)
     rule = QuotaRule("PUT", 2, 300.0)
-    theirs = (await ledger.exchange(rule, 1, [], [])).slots
+    theirs = (await ledger.exchange([rule], 1, [], [])).slots
     quota = Quota([rule], ledger, clock)
     quota.release(await acquire(quota), answered=True)
     async with anyio.create_task_group() as group:
         group.start_soon(acquire, quota)
         await clock.sleep(50)
         assert len(ledger.wants) <= 2 + 6  # and nobody is asked all the time
-        await ledger.exchange(rule, 0, [], theirs)
+        await ledger.exchange([rule], 0, [], theirs)
     assert clock.elapsed <= 60
 
 
@@ -316,7 +324,7 @@ async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() 
         await clock.sleep(5)
         quota.release(permit, answered=True)
         await clock.sleep(1)
-        lease = await ledger.exchange(PUT3, 0, [], [])
+        lease = await ledger.exchange([PUT3], 0, [], [])
         assert lease.opens_in == pytest.approx(9)
         group.cancel_scope.cancel()
 
@@ -455,7 +463,7 @@ async def test_progress_can_tell_what_is_left_and_when_more_opens() -> None:
 async def test_a_lower_count_in_a_later_run_never_tells_less_than_nothing() -> None:
     clock = FakeClock()
     ledger = MemoryLedger(clock)
-    await ledger.exchange(PUT3, 3, [], [])
+    await ledger.exchange([PUT3], 3, [], [])
     quota: Any = Quota([QuotaRule("PUT", 1, 10.0)], ledger, clock)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:

@@ -388,7 +388,7 @@ async def test_a_ledger_that_fails_ends_the_run() -> None:
     clock = FakeClock()
 
     class Broken:
-        async def exchange(self, *_: Any) -> Any:
+        async def exchange(self, *_: Any, **__: Any) -> Any:
             raise StateError("The database is locked.")
 
     engine = make_engine(clock, Server(clock).send, rules=[QuotaRule("PUT", 1, 1.0)], ledger=Broken())
@@ -405,7 +405,7 @@ async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_the_one_t
         ledger.exchange = fails  # type: ignore[method-assign]
         raise AuthenticationError("The secret is wrong.")
 
-    async def fails(*_: Any) -> Any:
+    async def fails(*_: Any, **__: Any) -> Any:
         raise StateError("The disk is full.")
 
     engine = make_engine(clock, send, rules=[QuotaRule("PUT", 5, 60.0)], ledger=ledger)
@@ -415,7 +415,7 @@ async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_the_one_t
         await engine.aclose()
     ledger.exchange = exchange  # type: ignore[method-assign]
     await engine.aclose()
-    assert (await ledger.exchange(QuotaRule("PUT", 5, 60.0), 0, [], [])).opens_in == pytest.approx(60)
+    assert (await ledger.exchange([QuotaRule("PUT", 5, 60.0)], 0, [], [])).opens_in == pytest.approx(60)
 
 
 # --- stopping

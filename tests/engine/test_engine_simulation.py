@@ -208,7 +208,7 @@ async def test_when_the_gate_closes_leased_slots_go_back_to_those_who_can_use_th
     async with anyio.create_task_group() as group:
         group.start_soon(settle, engine, puts(30))
         await clock.sleep(100)
-        lease = await ledger.exchange(rule, 99, [], [])
+        lease = await ledger.exchange([rule], 99, [], [])
         assert len(lease.slots) == 10 - 4  # all but what was sent
         group.cancel_scope.cancel()
 

@@ -1,5 +1,6 @@
 """The durable quota: every ledger's scenarios, and what only one that outlives its process must do."""
 
+import math
 from contextlib import ExitStack
 
 import orjson
@@ -7,15 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkid.clock import Clock
 from bulkid.engine import Ledger
 from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, open_journal
+from bulkid.journal.dialect.postgres import PostgresDialect
 from bulkid.model import QuotaRule
 from tests.fake_clock import FakeClock, run
 from tests.journal.journal_kit import Place, allow_pages, finish, record, start_python
 from tests.ledger_scenarios import SCENARIOS, Scenario
 
 PUT3 = QuotaRule("PUT", 3, 10.0)
+LAPSE_S = 3.0  # how long somebody who asked is taken to want more, with a window of ten seconds
+
+
+@pytest.fixture(autouse=True)
+def _server_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server shows the test's own wall-clock time, as SQLite's ledger measures by the test's monotonic time."""
+
+    def read(_dialect: object, _connection: object, clock: Clock) -> tuple[str, float]:
+        return "server", clock.now()
+
+    monkeypatch.setattr(PostgresDialect, "reading_of", read)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
@@ -33,20 +47,20 @@ async def test_it_does_what_every_ledger_must(scenario: Scenario, place: Place) 
 async def test_organisations_have_quotas_of_their_own(journal: Journal) -> None:
     clock = FakeClock()
     one, same, other = (JournalLedger(journal, org, "run", clock) for org in ("ACME-É", "acme-é", "zeta"))
-    assert len((await one.exchange(PUT3, 3, [], [])).slots) == 3
-    assert (await same.exchange(PUT3, 3, [], [])).slots == ()
-    assert len((await other.exchange(PUT3, 3, [], [])).slots) == 3
+    assert len((await one.exchange([PUT3], 3, [], [])).slots) == 3
+    assert (await same.exchange([PUT3], 3, [], [])).slots == ()
+    assert len((await other.exchange([PUT3], 3, [], [])).slots) == 3
 
 
 async def test_a_restart_keeps_the_quota(place: Place) -> None:
     clock = FakeClock()
     with place.open() as journal:
         ledger = JournalLedger(journal, "org", "run", clock)
-        lease = await ledger.exchange(PUT3, 2, [], [])
-        await ledger.exchange(PUT3, 0, [(lease.slots[0], 0.0)], [])
+        lease = await ledger.exchange([PUT3], 2, [], [])
+        await ledger.exchange([PUT3], 0, [(lease.slots[0], 0.0)], [])
     clock.advance(4)
     with place.open() as journal:
-        lease = await JournalLedger(journal, "org", "other run", clock).exchange(PUT3, 3, [], [])
+        lease = await JournalLedger(journal, "org", "other run", clock).exchange([PUT3], 3, [], [])
         assert (len(lease.slots), lease.used) == (1, 3)
         assert lease.opens_in == pytest.approx(6)
 
@@ -54,18 +68,18 @@ async def test_a_restart_keeps_the_quota(place: Place) -> None:
 async def test_requests_of_a_dead_run_count_as_answered_when_it_is_recovered(journal: Journal) -> None:
     clock = FakeClock()
     dead, alive = (JournalLedger(journal, "org", owner, clock) for owner in ("dead", "alive"))
-    slots = (await dead.exchange(PUT3, 2, [], [])).slots
-    await dead.exchange(PUT3, 0, [(slots[0], 0.0)], [])
-    await alive.exchange(PUT3, 1, [], [])
+    slots = (await dead.exchange([PUT3], 2, [], [])).slots
+    await dead.exchange([PUT3], 0, [(slots[0], 0.0)], [])
+    await alive.exchange([PUT3], 1, [], [])
     clock.advance(6)
     assert await alive.recover("dead") == 1
     assert await alive.recover("dead") == 0
-    lease = await alive.exchange(PUT3, 1, [], [])
+    lease = await alive.exchange([PUT3], 1, [], [])
     assert (lease.slots, lease.opens_in) == ((), pytest.approx(4))  # what was answered opens when it would have
     clock.advance(4)
-    assert (await alive.exchange(PUT3, 0, [], [])).opens_in == pytest.approx(6)
+    assert (await alive.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(6)
     clock.advance(6)
-    lease = await alive.exchange(PUT3, 0, [], [])
+    lease = await alive.exchange([PUT3], 0, [], [])
     assert (lease.used, lease.opens_in) == (1, None)  # only the living one's request is in flight
 
 
@@ -76,84 +90,84 @@ async def test_whoever_holds_the_lock_recovers_every_run_of_the_organisation_but
         JournalLedger(journal, org, owner, clock) for org, owner in (("org", "dead"), ("org", "plan-7"), ("o2", "dead"))
     )
     for ledger in (dead, plan, other):
-        await ledger.exchange(PUT3, 1, [], [])
+        await ledger.exchange([PUT3], 1, [], [])
     alive = JournalLedger(journal, "ORG", "alive", clock)
     assert await alive.recover_runs() == 1
-    lease = await alive.exchange(PUT3, 0, [], [])
+    lease = await alive.exchange([PUT3], 0, [], [])
     assert (lease.used, lease.opens_in) == (2, pytest.approx(10))
     clock.advance(10)
-    assert (await alive.exchange(PUT3, 0, [], [])).used == 1  # what the plan sent is still in flight
-    assert (await other.exchange(PUT3, 0, [], [])).opens_in is None
+    assert (await alive.exchange([PUT3], 0, [], [])).used == 1  # what the plan sent is still in flight
+    assert (await other.exchange([PUT3], 0, [], [])).opens_in is None
 
 
 async def test_what_died_long_ago_takes_nothing_of_the_quota_any_more(journal: Journal) -> None:
     clock = FakeClock()
     journal.create_run(record("dead"))
-    await JournalLedger(journal, "org", "dead", clock, hold_s=120.0).exchange(PUT3, 3, [], [])
+    await JournalLedger(journal, "org", "dead", clock, hold_s=120.0).exchange([PUT3], 3, [], [])
     clock.advance(125)
     alive = JournalLedger(journal, "org", "alive", clock)
     assert await alive.recover_runs() == 0
-    assert (await alive.exchange(PUT3, 0, [], [])).opens_in == pytest.approx(5)  # held for 120 s, then a window
+    assert (await alive.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(5)  # held for 120 s, then a window
     clock.advance(5)
-    assert len((await alive.exchange(PUT3, 3, [], [])).slots) == 3
+    assert len((await alive.exchange([PUT3], 3, [], [])).slots) == 3
 
 
 async def test_an_answer_to_a_recovered_request_still_counts(journal: Journal) -> None:
     """Who was taken for dead was only slow: the window begins when its answer came."""
     clock = FakeClock()
     slow = JournalLedger(journal, "org", "slow", clock)
-    (slot,) = (await slow.exchange(PUT3, 1, [], [])).slots
+    (slot,) = (await slow.exchange([PUT3], 1, [], [])).slots
     await slow.recover("slow")
     clock.advance(5)
-    assert (await slow.exchange(PUT3, 0, [(slot, 1.0)], [])).opens_in == pytest.approx(9)
+    assert (await slow.exchange([PUT3], 0, [(slot, 1.0)], [])).opens_in == pytest.approx(9)
 
 
 async def test_a_slot_that_nobody_speaks_of_is_held_and_then_rests_for_a_window(journal: Journal) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock, hold_s=120.0)
-    await ledger.exchange(PUT3, 3, [], [])
+    await ledger.exchange([PUT3], 3, [], [])
     clock.advance(119.5)
-    lease = await ledger.exchange(PUT3, 1, [], [])
+    lease = await ledger.exchange([PUT3], 1, [], [])
     assert (lease.slots, lease.opens_in, lease.used) == ((), None, 3)
     clock.advance(0.5)
-    lease = await ledger.exchange(PUT3, 1, [], [])
+    lease = await ledger.exchange([PUT3], 1, [], [])
     assert (lease.slots, lease.opens_in) == ((), pytest.approx(10))
     clock.advance(9.5)
-    assert (await ledger.exchange(PUT3, 1, [], [])).opens_in == pytest.approx(0.5)
+    assert (await ledger.exchange([PUT3], 1, [], [])).opens_in == pytest.approx(0.5)
     clock.advance(0.5)
-    lease = await ledger.exchange(PUT3, 5, [], [])
+    lease = await ledger.exchange([PUT3], 5, [], [])
     assert (len(lease.slots), lease.used) == (3, 3)
 
 
 async def test_each_owner_s_own_hold_counts(journal: Journal) -> None:
     clock = FakeClock()
     patient, hasty = (JournalLedger(journal, "org", "run", clock, hold_s=hold) for hold in (500.0, 1.0))
-    await patient.exchange(PUT3, 2, [], [])
-    await hasty.exchange(PUT3, 1, [], [])
+    await patient.exchange([PUT3], 2, [], [])
+    await hasty.exchange([PUT3], 1, [], [])
     clock.advance(20)
-    assert (await hasty.exchange(PUT3, 0, [], [])).used == 2
+    assert (await hasty.exchange([PUT3], 0, [], [])).used == 2
 
 
 async def test_an_answer_that_comes_after_all_was_given_up_still_counts(journal: Journal) -> None:
     """A machine that slept: its slots were opened again, and only now the server has answered."""
     clock = FakeClock()
     slept, other = (JournalLedger(journal, "org", owner, clock, hold_s=5.0) for owner in ("slept", "other"))
-    (first, second) = (await slept.exchange(PUT3, 2, [], [])).slots
+    (first, second) = (await slept.exchange([PUT3], 2, [], [])).slots
     clock.advance(100)
-    assert (await other.exchange(PUT3, 0, [], [])).used == 0
-    lease = await slept.exchange(PUT3, 3, [(first, 2.0), (second, 50.0)], [])
+    assert (await other.exchange([PUT3], 0, [], [])).used == 0
+    lease = await slept.exchange([PUT3], 3, [(first, 2.0), (second, 50.0)], [])
     assert (len(lease.slots), lease.used, lease.opens_in) == (2, 3, pytest.approx(8))
-    again = await slept.exchange(PUT3, 0, [(first, 2.0)], [])
+    again = await slept.exchange([PUT3], 0, [(first, 2.0)], [])
     assert (again.used, again.opens_in) == (3, pytest.approx(8))
 
 
 async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock)
-    (slot,) = (await ledger.exchange(PUT3, 1, [], [])).slots
-    await ledger.exchange(PUT3, 0, [(slot, 0.0)], [])
+    (slot,) = (await ledger.exchange([PUT3], 1, [], [])).slots
+    await ledger.exchange([PUT3], 0, [(slot, 0.0)], [])
     clock.advance(7)
-    lease = await ledger.exchange(PUT3, 0, [(slot, 0.0)], [slot])
+    lease = await ledger.exchange([PUT3], 0, [(slot, 0.0)], [slot])
     assert (lease.used, lease.opens_in) == (1, pytest.approx(3))
 
 
@@ -161,29 +175,29 @@ async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
 async def test_a_clock_set_back_makes_nobody_wait_longer_than_a_window(journal: Journal, back: float) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock, hold_s=30.0)
-    stamped, flying, _ = (await ledger.exchange(PUT3, 3, [], [])).slots
-    await ledger.exchange(PUT3, 0, [(stamped, 0.0)], [])
+    stamped, flying, _ = (await ledger.exchange([PUT3], 3, [], [])).slots
+    await ledger.exchange([PUT3], 0, [(stamped, 0.0)], [])
     clock._elapsed -= back  # the administrator sets the clock
-    lease = await ledger.exchange(PUT3, 1, [], [])
+    lease = await ledger.exchange([PUT3], 1, [], [])
     assert (lease.slots, lease.opens_in) == ((), pytest.approx(10))
     clock.advance(10)
-    lease = await ledger.exchange(PUT3, 1, [], [])
+    lease = await ledger.exchange([PUT3], 1, [], [])
     assert len(lease.slots) == 1
-    await ledger.exchange(PUT3, 0, [(flying, 0.0)], list(lease.slots))
+    await ledger.exchange([PUT3], 0, [(flying, 0.0)], list(lease.slots))
     clock.advance(20)  # of the last one nothing was heard: held for its 30 seconds from when the clock was set
-    assert (await ledger.exchange(PUT3, 0, [], [])).opens_in == pytest.approx(10)
+    assert (await ledger.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(10)
     clock.advance(10)
-    assert (await ledger.exchange(PUT3, 0, [], [])).used == 0
+    assert (await ledger.exchange([PUT3], 0, [], [])).used == 0
 
 
 async def test_slots_that_opened_leave_nothing_behind(journal: Journal) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock)
     for _ in range(5):
-        slots = (await ledger.exchange(PUT3, 3, [], [])).slots
-        await ledger.exchange(PUT3, 0, [(slot, 0.0) for slot in slots], [])
+        slots = (await ledger.exchange([PUT3], 3, [], [])).slots
+        await ledger.exchange([PUT3], 0, [(slot, 0.0) for slot in slots], [])
         clock.advance(10)
-    await ledger.exchange(PUT3, 0, [], [])
+    await ledger.exchange([PUT3], 0, [], [])
     with journal.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
 
@@ -193,13 +207,13 @@ async def test_a_reservation_that_cannot_be_kept_is_none(file_journal: Journal) 
     ledger = JournalLedger(journal, "org", "run", clock)
     allow_pages(journal, 1)
     with pytest.raises(StateFullError):
-        await ledger.exchange(QuotaRule("PUT", 50_000, 10.0), 50_000, [], [])
+        await ledger.exchange([QuotaRule("PUT", 50_000, 10.0)], 50_000, [], [])
     allow_pages(journal, 0)
-    lease = await ledger.exchange(PUT3, 3, [], [])
+    lease = await ledger.exchange([PUT3], 3, [], [])
     assert (len(lease.slots), lease.used) == (3, 3)
     journal.close()
     with pytest.raises(StateError, match="closed"):
-        await ledger.exchange(PUT3, 1, [], [])
+        await ledger.exchange([PUT3], 1, [], [])
 
 
 class Sent:
@@ -229,7 +243,10 @@ steps = st.lists(
 def test_no_window_ever_holds_more_and_nothing_is_left_unused(
     tmp_path_factory: pytest.TempPathFactory, todo: list[tuple[str, int, int, float]]
 ) -> None:
-    """Three runs on one file, answers in any order, deaths among them; time is measured over all together."""
+    """Three runs on one file, answers in any order, deaths among them; time is measured over all together.
+
+    Only what others want, too, may be withheld.
+    """
     rule = QuotaRule("PUT", 4, 10.0)
 
     async def main() -> None:
@@ -239,16 +256,19 @@ def test_no_window_ever_holds_more_and_nothing_is_left_unused(
             journals = [opened.enter_context(open_journal(folder)) for _ in range(3)]
             history: list[list[float]] = []  # [left at, counted by the server at the latest]
             runs = [Sent(JournalLedger(journals[who], "org", f"run-{who}", clock)) for who in range(3)]
+            asked = [-math.inf] * 3  # when each last wanted something
             for what, who, many, seconds in todo:
                 clock.advance(seconds)
                 me, now = runs[who], clock.now()
                 if what in ("take", "tell"):
                     want = many if what == "take" else 0
                     stamps = [(slot, now - history[index][1]) for slot, index in me.answered.items()]
-                    lease = await me.ledger.exchange(rule, want, stamps, list(me.unused))
+                    lease = await me.ledger.exchange([rule], want, stamps, list(me.unused))
                     me.answered, me.unused = {}, {}
                     assert len(lease.slots) <= want
-                    assert len(lease.slots) == want or lease.used >= rule.count
+                    asked[who] = now if want else -math.inf
+                    alone = all(at < now - LAPSE_S for other, at in enumerate(asked) if other != who)
+                    assert len(lease.slots) == want or lease.used >= rule.count or not alone
                     for slot in lease.slots:
                         me.flying[slot] = len(history)
                         history.append([now, float("inf")])
@@ -293,7 +313,7 @@ async def main(folder, url, owner):
         sys.stdin.readline()
         while len(sent) < 10:
             now = time.time()
-            lease = await ledger.exchange(rule, 3, [(slot, now - at) for slot, at in stamps], [])
+            lease = await ledger.exchange([rule], 3, [(slot, now - at) for slot, at in stamps], [])
             stamps = []
             for slot in lease.slots:
                 left = time.time()

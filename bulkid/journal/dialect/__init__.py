@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bulkid.clock import Clock
 from bulkid.errors import StateError
 from bulkid.journal.errors import Trouble
 from bulkid.journal.hold import Hold
@@ -52,6 +53,14 @@ class Dialect(Protocol):
 
     def writing(self) -> AbstractContextManager[Connection]:
         """A transaction that writes; committed, durably, when the block ends well."""
+        ...
+
+    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
+        """Within a transaction that writes: let nobody else use this log of the quota until it ends."""
+        ...
+
+    def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:
+        """Read the clock that all processes on this database share: whose it is, and the seconds it shows."""
         ...
 
     def error(self, cause: BaseException | None, name: str) -> StateError:

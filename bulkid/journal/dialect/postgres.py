@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from bulkid.clock import Clock
 from bulkid.errors import StateError
 from bulkid.journal.dialect import translated
 from bulkid.journal.errors import DatabaseLostError, Trouble, server_error
@@ -56,6 +57,8 @@ _CODES = {
 _MARK = text("SELECT CAST(pg_current_xact_id() AS text)")
 _FATE = text("SELECT pg_xact_status(CAST(:mark AS xid8))")
 _LOCK_TABLES = text("SELECT pg_advisory_xact_lock(:key)")
+_LOCK_LOG = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 _SCHEMA_EXISTS = text("SELECT to_regnamespace(:name) IS NOT NULL")
 _SIZE = text(
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c WHERE c.relkind = 'r' AND "
@@ -203,6 +206,14 @@ class PostgresDialect:
                 lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
                 raise lost
             time.sleep(0.2)
+
+    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
+        """Let nobody else use this log of the quota until the transaction ends; other logs go on meanwhile."""
+        connection.execute(_LOCK_LOG, {"name": f"bulkid quota {method} {organization_id}"})
+
+    def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - not this host's
+        """Read the server's clock, which is one for all hosts (and which somebody may set)."""
+        return "server", float(connection.execute(_CLOCK).scalar_one())
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
         """Say what a driver's error means."""

@@ -1,6 +1,7 @@
 """SQLite: one file per state directory, for all processes of one machine."""
 
 import os
+import platform
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.pool import QueuePool
 
+from bulkid.clock import Clock, boot_id
 from bulkid.errors import LockedError, StateError
 from bulkid.journal.errors import Trouble, file_error, state_error
 from bulkid.journal.hold import Hold
@@ -114,6 +116,13 @@ class SqliteDialect:
         """A transaction that holds the write lock from its first moment; durable once the block has ended."""
         with self._turn, self._writer.begin() as connection:
             yield connection
+
+    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
+        """Nothing to do: a transaction that writes holds the only write lock there is."""
+
+    def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - it has no clock
+        """Read the machine's monotonic clock, which nobody can set and all processes of one boot share."""
+        return f"{platform.node()} {boot_id()}", clock.monotonic()
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
         """Say what is wrong with the file."""

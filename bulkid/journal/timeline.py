@@ -1,0 +1,81 @@
+"""The ledger's own time: as fast as true time at the most, never back, and one for all processes on a database.
+
+Wall-clock time can be set, and monotonic time means nothing to another machine or after a restart. So the ledger keeps
+a time of its own in the database, anchored to a clock that all its processes share: in a file, the monotonic clock of
+the machine's present boot; on a server, the server's wall clock, watched by each process's own monotonic clock. Where
+it cannot be told how much time has passed (another boot), none has: a window may then last longer, never shorter.
+
+That is all the quota needs: what lies within a window of true time lies within a window of this one, too.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the clocks show at one moment."""
+
+    source: str  # whose clock is shared: "HOST BOOT", or "server"
+    clock: float  # seconds on it
+    before: float  # this process's monotonic time before the shared clock was read ...
+    after: float  # ... and after it
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The ledger's time at the last exchange, and how to go on from there."""
+
+    source: str
+    clock_at_anchor: float
+    time_at_anchor: float
+    last_time: float
+
+    @staticmethod
+    def begin(shown: Shown, wall: float) -> "Timeline":
+        """Begin at wall-clock time: a number like any other, but one that people can read."""
+        return Timeline(shown.source, shown.clock, wall, wall)
+
+    def at(self, shown: Shown, seen: "Seen | None" = None) -> "Timeline":
+        """Go on to the present.
+
+        Args:
+            shown: What the clocks show.
+            seen: What this process knows of its own last exchange; None: it had none.
+        """
+        time = self.last_time
+        if shown.source == self.source:
+            time = max(time, self.time_at_anchor + shown.clock - self.clock_at_anchor)
+        else:
+            time += _since_boot(self.source, shown)
+        if seen is not None:
+            # The clock of a server was set, perhaps; this process's own tells how much time can have passed.
+            time = min(time, seen.time + shown.after - seen.shown.before)
+            if seen.time == self.last_time:  # nobody has used the ledger since
+                time = max(time, seen.time + shown.before - seen.shown.after)
+        time = max(time, self.last_time)
+        onward = self.time_at_anchor + shown.clock - self.clock_at_anchor
+        if shown.source == self.source and abs(time - onward) < _SAME_S:
+            return replace(self, last_time=time)
+        return Timeline(shown.source, shown.clock, time, time)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last exchange of this process."""
+
+    time: float
+    shown: Shown
+
+
+_SAME_S = 1e-6  # the anchor stays, so that rounding does not add up
+
+
+def _since_boot(source: str, shown: Shown) -> float:
+    """Seconds that have surely passed since the last exchange: those since this boot of the same machine.
+
+    Only Linux tells its boots apart and counts monotonic time from there.
+    """
+    host, _, boot = shown.source.rpartition(" ")
+    old_host, _, old_boot = source.rpartition(" ")
+    rebooted = host == old_host != "" and boot and old_boot and boot != old_boot
+    return max(0.0, shown.clock) if rebooted else 0.0
