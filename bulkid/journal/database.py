@@ -41,6 +41,7 @@ class Database:
         self._monotonic = monotonic
         self._sleep = sleep
         self._closed = False
+        self._given_up = False
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -67,21 +68,27 @@ class Database:
     def repeat(self, work: Callable[[], T]) -> T:
         """Do something with transactions in it; again from its beginning for as long as the database is away.
 
+        Once that was too long nobody waits any more until it has answered again: a run that ends because of it shall
+        not wait anew for each of its last words.
+
         Raises:
             DatabaseLostError: The database has been away for longer than its dialect's patience.
         """
         pause_s, deadline = _FIRST_PAUSE_S, None
         while True:
             try:
-                return work()
+                done = work()
             except DatabaseLostError as lost:
                 now = self._monotonic()
                 deadline = now + self.dialect.patience_s if deadline is None else deadline
-                if lost.final or now >= deadline:
-                    lost.final = True
+                if lost.final or self._given_up or now >= deadline:
+                    lost.final = self._given_up = True
                     raise
                 self._sleep(min(pause_s, deadline - now))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._given_up = False
+                return done
 
     def close(self) -> None:
         """Close it; harmless when repeated."""

@@ -27,10 +27,14 @@ class LifeFile:
             # Without it a dead owner is known by its heart alone, which takes half a minute.
             self.path = Path()
 
-    def release(self) -> None:
-        """Let it go, and remove it; harmless when repeated."""
+    def release(self, *, needed: bool = False) -> None:
+        """Let it go; harmless when repeated.
+
+        Args:
+            needed: Leave it behind, unlocked: for others to see that whoever is still named somewhere has gone.
+        """
         self._lock.release()
-        if self.path.name:
+        if self.path.name and not needed:
             with suppress(OSError):
                 self.path.unlink()
 
@@ -47,6 +51,10 @@ def lives(path: str) -> bool | None:
     except (OSError, NotImplementedError):
         return None
     lock.release()
-    with suppress(OSError):
-        Path(path).unlink()  # nobody needs it any more
     return False
+
+
+def forget(path: str) -> None:
+    """Remove the life file of a dead process, once nothing names it any more."""
+    with suppress(OSError):
+        Path(path).unlink()

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.hold import LockLostError
-from bulkid.journal.life import LifeFile, lives
+from bulkid.journal.life import LifeFile, forget, lives
 from bulkid.journal.lock import locked_error
 from bulkid.journal.schema import locks
 
@@ -81,6 +81,7 @@ class Keeper:
         self._busy = threading.RLock()  # one at a time on the connection
         self._connection: Connection | None = None
         self._holds: dict[str, ServerHold] = {}
+        self._left = False  # whether a lock was let go that still stands in the database
         self._life: LifeFile | None = None
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
@@ -149,6 +150,9 @@ class Keeper:
             raise locked_error(name, None)  # somebody else was faster
         if not got:
             connection.execute(_TRY, {"key": _key(folded)})
+        others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
+        if known.host == platform.node() and known.life_file and not connection.execute(others).scalar():
+            forget(known.life_file)
         return asked
 
     def _row(self, folded: str, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,11 +208,13 @@ class Keeper:
             if self._holds.pop(hold.folded, None) is None:
                 return
             if not hold.lost:
-                with suppress(SQLAlchemyError):
+                mine = delete(locks).where(locks.c.name == hold.folded, locks.c.token == self._token)
+                try:
                     connection = self._connect()
-                    mine = delete(locks).where(locks.c.name == hold.folded, locks.c.token == self._token)
                     connection.execute(mine)
                     connection.execute(_UNLOCK, {"key": _key(hold.folded)})
+                except SQLAlchemyError:
+                    self._left = True
             if not self._holds:
                 self._close()
 
@@ -235,8 +241,10 @@ class Keeper:
         self._heart = None
         self._disconnect()
         if self._life is not None:
-            self._life.release()
+            self._life.release(needed=self._left)
             self._life = None
+        # Should this process take another lock, it must not pass for the owner of one that it left behind.
+        self._token, self._left = secrets.token_hex(16), False
 
 
 class ServerHold:

@@ -13,6 +13,7 @@ import structlog
 
 from bulkid.engine import FailureLimit
 from bulkid.errors import (
+    EXIT_INTERRUPTED,
     BulkidError,
     ConnectionFailedError,
     InterruptedRunError,
@@ -35,7 +36,7 @@ from bulkid.runs.progress import Progress
 from bulkid.runs.reporting import conclude
 from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
-from bulkid.runs.source import Rows, read_rows
+from bulkid.runs.source import Rows, nothing_summary, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
 from bulkid.sheet import Sheet
 
@@ -97,6 +98,15 @@ class Execution:
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
+        try:
+            return await self._concluded(error)
+        except StateError as gone:
+            # What is settled is in the journal; that alone cannot be reached to tell of it.
+            error = self._with_advice(gone if error is None else error)
+            summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
+            return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
+
+    async def _concluded(self, error: BulkidError | None) -> RunResult:
         return await anyio.to_thread.run_sync(
             partial(
                 conclude,

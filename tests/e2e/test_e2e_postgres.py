@@ -1,0 +1,167 @@
+"""The state in PostgreSQL: several hosts share it, and a server that goes away costs nothing that was settled."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from harness import Bulkid, Server
+from lives import Life, World, bulkid_for, check_report, no_traceback
+
+from bulkid import runs
+from bulkid.journal import server_lock
+from bulkid.journal.dialect.postgres import PostgresDialect
+from tests.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
+
+ROWS = 200
+LATENCY_S = 0.03
+CONNECTED = Callable[..., Bulkid]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(("--accounts", str(ROWS), "--quota", "none", "--latency", str(LATENCY_S))) as started:
+        yield started
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    with shared_server().database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def own_server() -> PostgresServer:
+    """A server that these tests may stop."""
+    return start_server()
+
+
+def host(server: Server, folder: Path, url: str, **env: str) -> Bulkid:
+    """A command as on a host of its own: its own folders, and the shared database."""
+    folder.mkdir()
+    return bulkid_for(server, folder, BULKID_DATABASE_URL=url, **env)
+
+
+def test_the_main_job_and_no_word_of_the_password(server: Server, tmp_path: Path, database: str) -> None:
+    world = World(server, host(server, tmp_path / "one", database), 3)
+    wanted = world.sheet("job")
+    outputs = [
+        world.bulkid(*command)
+        for command in (("doctor",), ("run", "job.csv", "--yes", "-vv"), ("runs",), ("report", "last", "-v"))
+    ]
+    assert [done.returncode for done in outputs[:3]] == [0, 0, 0], outputs[1].stderr
+    assert "the PostgreSQL database bulkid_test_" in outputs[0].stdout
+    assert wanted.items() <= world.names().items()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix == ".db"]
+    texts = [text for done in outputs for text in (done.stdout, done.stderr)]
+    texts += [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    for secret in (PASSWORD, "p%40ss%2Fw%3Ard"):
+        assert not [text for text in texts if secret in text]
+    no_traceback(*outputs)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_resumed_from_another_host(server: Server, tmp_path: Path, database: str) -> None:
+    world = World(server, host(server, tmp_path / "one", database), ROWS)
+    other = host(server, tmp_path / "two", database)
+    wanted, begun = world.sheet("moved"), world.now()
+    with Life(world.bulkid, "run", "moved.csv", "--yes", "--rate", "20") as life:
+        assert life.wait_for("send")
+        busy = other("resume", "--yes")
+        assert busy.returncode == 6, busy.stderr
+        assert str(life.process.pid) in busy.stderr
+    world.settle(LATENCY_S)
+    sent = world.puts(begun)
+    assert 0 < len(sent) < ROWS, "killed in the middle"
+    (listed,) = json.loads(other("runs", "--json").stdout)
+    assert listed["status"] == "interrupted"
+    resumed = other("resume", "--yes", "--json", "--wait", "40")
+    assert resumed.returncode == 0, resumed.stderr
+    assert wanted.items() <= world.names().items()
+    # The journal knew what was settled, and read back what was in doubt: nothing was sent twice.
+    assert set(world.puts(begun).values()) == {1}
+    assert check_report(world.bulkid, listed["run_id"], ROWS) == {"updated": ROWS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_the_database_in_the_middle_of_a_run_is_survived(
+    server: Server, tmp_path: Path, own_server: PostgresServer, mode: str
+) -> None:
+    with own_server.database() as url:
+        world = World(server, host(server, tmp_path / "one", url), ROWS)
+        wanted, begun = world.sheet(mode), world.now()
+        with Life(world.bulkid, "run", f"{mode}.csv", "--yes", "--quota", "PUT=60/0.5") as life:
+            assert life.wait_for("send")
+            time.sleep(0.2)
+            own_server.stop(mode)
+            time.sleep(1.0)
+            own_server.start()
+            assert life.end() == 0, life.said
+        assert wanted.items() <= world.names().items()
+        assert set(world.puts(begun).values()) == {1}
+        (listed,) = json.loads(world.bulkid("runs", "--json").stdout)
+        assert check_report(world.bulkid, listed["run_id"], ROWS) == {"updated": ROWS}
+        no_traceback(life.said)
+
+
+@pytest.mark.slow
+def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
+    server: Server, tmp_path: Path, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresDialect, "patience_s", 1.0)
+    monkeypatch.setattr(server_lock, "PATIENCE_S", 1.0)
+    with own_server.database() as url:
+        world = World(server, host(server, tmp_path / "one", url), ROWS)
+        wanted, begun = world.sheet("away"), world.now()
+        target = runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
+
+        class Watch(runs.Hooks):
+            def progress(self, progress: object) -> None:  # noqa: ARG002 - the moment when sending begins
+                own_server.stop("immediate")
+
+        context = runs.Context(state_dir=tmp_path / "one" / "state", database_url=url, hooks=Watch())
+        options = runs.RunOptions(report_dir=tmp_path / "one" / "reports", concurrency=2)
+        sheet = world.bulkid.folder / "away.csv"
+        result = anyio.run(partial(runs.run, sheet, target, options, context))
+        own_server.start()
+        assert result.exit_code == 5
+        assert result.error is not None
+        assert "bulkid resume" in str(result.error)
+        assert len(world.puts(begun)) < ROWS
+        resumed = world.bulkid("resume", "--yes", "--json")
+        assert resumed.returncode == 0, resumed.stderr
+        assert wanted.items() <= world.names().items()
+        assert set(world.puts(begun).values()) == {1}
+        assert check_report(world.bulkid, result.run.run_id, ROWS) == {"updated": ROWS}
+
+
+@pytest.mark.slow
+def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server: Server, tmp_path: Path) -> None:
+    """The same over files: the wait is not the database's."""
+    world = World(server, bulkid_for(server, tmp_path), ROWS)
+    world.sheet("first")
+    with Life(world.bulkid, "run", "first.csv", "--yes", "--rate", "40") as first:
+        assert first.wait_for("send")
+        world.sheet("second")
+        refused = world.bulkid("run", "second.csv", "--yes")
+        assert refused.returncode == 6
+        assert f"process {first.process.pid}" in refused.stderr
+        with (
+            Life(world.bulkid, "run", "second.csv", "--yes", "--wait", "60") as second,
+            Life(world.bulkid, "run", "second.csv", "--yes", "--wait", "60") as third,
+        ):
+            assert second.wait_to_say("Waiting for it, at most 60 s")
+            assert third.wait_to_say("Waiting for it, at most 60 s")
+            third.signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+            assert third.end() == 5, third.said
+            assert first.end() == 0, first.said
+            assert second.end() == 0, second.said
+            assert second.said.count("Waiting for it") == 1
+    assert set(world.names().values()) >= {"second 0", f"second {ROWS - 1}"}
