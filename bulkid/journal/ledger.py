@@ -63,7 +63,7 @@ _RECOVER_RUNS = _RECOVER.where(slots.c.owner.in_(select(runs.c.run_id)))
 _THIS_CLOCK = and_(
     clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
 )
-_TIMELINE = (clocks.c.source, clocks.c.clock_at_anchor, clocks.c.time_at_anchor, clocks.c.last_time)
+_TIMELINE = (clocks.c.source, clocks.c.clock_at_anchor, clocks.c.time_at_anchor, clocks.c.last_time, clocks.c.ticks)
 _THEIR_WANTS = and_(
     waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method")
 )
@@ -206,7 +206,7 @@ class JournalLedger:
             line = Timeline(*known[:-1]).at(shown, self._seen.get(method))
             longest = max(window_s, known[-1])
             connection.execute(update(clocks).values(**self._clock_values(line, longest)).where(_THIS_CLOCK), log)
-        self._seen[method] = Seen(line.last_time, shown)
+        self._seen[method] = Seen(line.last_time, line.ticks, shown)
         return line.last_time, longest
 
     @staticmethod
@@ -216,6 +216,7 @@ class JournalLedger:
             "clock_at_anchor": line.clock_at_anchor,
             "time_at_anchor": line.time_at_anchor,
             "last_time": line.last_time,
+            "ticks": line.ticks,
             "longest": longest,
         }
 

@@ -118,6 +118,7 @@ clocks = Table(  # the ledger's own time, which only ever goes forward and never
     Column("clock_at_anchor", Double, nullable=False),  # what that clock showed ...
     Column("time_at_anchor", Double, nullable=False),  # ... when it was this time
     Column("last_time", Double, nullable=False),  # of the last exchange
+    Column("ticks", BigInteger, nullable=False),  # exchanges so far
     Column("longest", Double, nullable=False),  # the longest window that was asked for
 )
 

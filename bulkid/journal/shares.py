@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,9 @@ class Waiter:
 def grant(count: int, used: Mapping[str, int], me: Waiter, others: Sequence[Waiter]) -> int:
     """How many of the slots that it wants a process may have now, so that nobody starves and none is left over.
 
-    Of the whole window each gets an equal share; what is left of the division goes to those who have waited longest.
-    Up to its share a process is given whatever is free; beyond it, only what the others do not want of theirs.
+    What is free goes, slot by slot, to whoever has the fewest of the window, and among equals to who has waited
+    longest, until nobody wants more: max-min fair sharing by progressive filling
+    (https://en.wikipedia.org/wiki/Max-min_fairness). What falls to the others that way stays free for them.
 
     Args:
         count: Slots of the window.
@@ -26,13 +28,17 @@ def grant(count: int, used: Mapping[str, int], me: Waiter, others: Sequence[Wait
         others: Who else wants some.
     """
     free = max(0, count - sum(used.values()))
-    if not others or not free:
+    if not others:
         return min(me.want, free)
-    everybody = sorted((me, *others), key=lambda waiter: (waiter.since, waiter.owner))
-    share, rest = divmod(count, len(everybody))
-    missing = {
-        waiter.owner: max(0, share + (place < rest) - used.get(waiter.owner, 0))
-        for place, waiter in enumerate(everybody)
-    }
-    kept = sum(min(waiter.want, missing[waiter.owner]) for waiter in others)
-    return min(me.want, free, max(missing[me.owner], free - kept))
+    mine = 0
+    heap = [(used.get(one.owner, 0), one.since, one.owner, one.want) for one in (me, *others) if one.want > 0]
+    heapify(heap)
+    while free and heap:
+        has, since, owner, want = heap[0]
+        mine += owner == me.owner
+        free -= 1
+        if want > 1:
+            heapreplace(heap, (has + 1, since, owner, want - 1))
+        else:
+            heappop(heap)
+    return mine

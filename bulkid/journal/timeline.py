@@ -29,11 +29,12 @@ class Timeline:
     clock_at_anchor: float
     time_at_anchor: float
     last_time: float
+    ticks: int  # exchanges so far
 
     @staticmethod
     def begin(shown: Shown, wall: float) -> "Timeline":
         """Begin at wall-clock time: a number like any other, but one that people can read."""
-        return Timeline(shown.source, shown.clock, wall, wall)
+        return Timeline(shown.source, shown.clock, wall, wall, 1)
 
     def at(self, shown: Shown, seen: "Seen | None" = None) -> "Timeline":
         """Go on to the present.
@@ -50,13 +51,13 @@ class Timeline:
         if seen is not None:
             # The clock of a server was set, perhaps; this process's own tells how much time can have passed.
             time = min(time, seen.time + shown.after - seen.shown.before)
-            if seen.time == self.last_time:  # nobody has used the ledger since
+            if seen.ticks == self.ticks:  # nobody has used the ledger since
                 time = max(time, seen.time + shown.before - seen.shown.after)
         time = max(time, self.last_time)
         onward = self.time_at_anchor + shown.clock - self.clock_at_anchor
         if shown.source == self.source and abs(time - onward) < _SAME_S:
-            return replace(self, last_time=time)
-        return Timeline(shown.source, shown.clock, time, time)
+            return replace(self, last_time=time, ticks=self.ticks + 1)
+        return Timeline(shown.source, shown.clock, time, time, self.ticks + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Seen:
     """The last exchange of this process."""
 
     time: float
+    ticks: int
     shown: Shown
 
 
