@@ -35,6 +35,7 @@ class FakeClock:
 
     def __init__(self, busy: Callable[[], bool] = lambda: False) -> None:
         self._elapsed = 0.0
+        self._wall_offset = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._busy = busy
@@ -46,7 +47,7 @@ class FakeClock:
         return self._elapsed
 
     def now(self) -> float:
-        return WALL_START + self._elapsed
+        return WALL_START + self._elapsed + self._wall_offset
 
     def monotonic(self) -> float:
         return MONOTONIC_START + self._elapsed
@@ -67,6 +68,10 @@ class FakeClock:
         self._elapsed += seconds
         while self._sleepers and self._sleepers[0][0] <= self._elapsed:
             self._wake(heapq.heappop(self._sleepers)[2])
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock forward, or back when negative, as an administrator does; no time passes by that."""
+        self._wall_offset += seconds
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         if id(loop) in self._loops:

@@ -368,7 +368,7 @@ class Settings:
             values.secret,
             "general",
             "PostgreSQL database that keeps the state for several hosts",
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+            "the URL of a PostgreSQL database, as docs/several_hosts.md shows it",
             default_text="a file in the state directory",
             option="",
             secret=True,

@@ -171,6 +171,28 @@ async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
     assert (lease.used, lease.opens_in) == (1, pytest.approx(3))
 
 
+@pytest.mark.parametrize("step", [-1e6, -50.0, 5.0, 1e6])
+async def test_a_clock_that_is_set_opens_nothing_early_and_makes_nobody_wait_longer(place: Place, step: float) -> None:
+    """Also for somebody else, and for somebody who comes new to a file."""
+    clock = FakeClock()
+    with place.open() as one, place.open() as two:
+        mine, theirs = (JournalLedger(journal, "org", "run", clock) for journal in (one, two))
+        await theirs.exchange([PUT3], 0, [], [])
+        slots = (await mine.exchange([PUT3], 3, [], [])).slots
+        await mine.exchange([PUT3], 0, [(slot, 0.0) for slot in slots], [])
+        clock.advance(4)
+        assert (await mine.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(6)
+        clock.set_wall(step)
+        asking = [mine, theirs]
+        if not place.url:
+            asking.append(JournalLedger(one, "org", "new", clock))
+        for ledger in asking:
+            lease = await ledger.exchange([PUT3], 1, [], [])
+            assert (lease.slots, lease.opens_in) == ((), pytest.approx(6))
+        clock.advance(6)
+        assert len((await theirs.exchange([PUT3], 3, [], [])).slots) == 3
+
+
 @pytest.mark.parametrize("back", [50.0, 1e6])
 async def test_a_clock_set_back_makes_nobody_wait_longer_than_a_window(journal: Journal, back: float) -> None:
     clock = FakeClock()
@@ -232,6 +254,7 @@ steps = st.lists(
         st.integers(0, 2),  # who
         st.integers(1, 4),  # how many
         st.sampled_from([0.0, 0.0, 0.25, 1.0, 2.5, 9.75]),  # seconds that pass
+        st.sampled_from([0.0, 0.0, -3600.0, 5.0, 1e6]),  # by how much the wall clock is set
     ),
     min_size=5,
     max_size=40,
@@ -241,9 +264,9 @@ steps = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(steps)
 def test_no_window_ever_holds_more_and_nothing_is_left_unused(
-    tmp_path_factory: pytest.TempPathFactory, todo: list[tuple[str, int, int, float]]
+    tmp_path_factory: pytest.TempPathFactory, todo: list[tuple[str, int, int, float, float]]
 ) -> None:
-    """Three runs on one file, answers in any order, deaths among them; time is measured over all together.
+    """Three runs on one file, answers in any order, deaths among them, the clock set; true time is what is measured.
 
     Only what others want, too, may be withheld.
     """
@@ -257,9 +280,10 @@ def test_no_window_ever_holds_more_and_nothing_is_left_unused(
             history: list[list[float]] = []  # [left at, counted by the server at the latest]
             runs = [Sent(JournalLedger(journals[who], "org", f"run-{who}", clock)) for who in range(3)]
             asked = [-math.inf] * 3  # when each last wanted something
-            for what, who, many, seconds in todo:
+            for what, who, many, seconds, step in todo:
                 clock.advance(seconds)
-                me, now = runs[who], clock.now()
+                clock.set_wall(step)
+                me, now = runs[who], clock.elapsed
                 if what in ("take", "tell"):
                     want = many if what == "take" else 0
                     stamps = [(slot, now - history[index][1]) for slot, index in me.answered.items()]

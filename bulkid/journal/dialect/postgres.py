@@ -59,7 +59,9 @@ _FATE = text("SELECT pg_xact_status(CAST(:mark AS xid8))")
 _LOCK_TABLES = text("SELECT pg_advisory_xact_lock(:key)")
 _LOCK_LOG = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
-_SCHEMA_EXISTS = text("SELECT to_regnamespace(:name) IS NOT NULL")
+_MAY_USE = text(
+    "SELECT has_schema_privilege(to_regnamespace(:name), 'USAGE')"  # NULL when there is no such schema
+)
 _SIZE = text(
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c WHERE c.relkind = 'r' AND "
     "c.relnamespace = to_regnamespace(:name)"
@@ -100,7 +102,7 @@ class PostgresDialect:
             StateError: It is not PostgreSQL's, or the driver is not installed. It is never shown: it may hold a
                 password.
         """
-        form = "Give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+        form = "docs/several_hosts.md shows its form."
         try:
             url = make_url(database_url)
         except (ArgumentError, ValueError):  # ValueError: a port that is no number
@@ -108,7 +110,7 @@ class PostgresDialect:
         if url.drivername not in _DRIVERS:
             raise StateError(
                 "The state database's address (BULKID_DATABASE_URL) is not the URL of a PostgreSQL database.",
-                hint=f"{form} Without it, the state is kept in the state directory.",
+                hint=f"Without it, the state is kept in the state directory; {form}",
             )
         try:
             return cls(url.set(drivername="postgresql+psycopg"), state_dir)
@@ -147,9 +149,11 @@ class PostgresDialect:
             raise self.trouble(self._diagnosis()) from cause
         with connection:
             self._met = True
-            there = connection.execute(_SCHEMA_EXISTS, {"name": SCHEMA}).scalar()
-            if not there:
+            may_use = connection.execute(_MAY_USE, {"name": SCHEMA}).scalar()
+            if may_use is None:
                 self._make_schema(connection)
+            elif not may_use:
+                raise self.trouble(Trouble.NO_RIGHT)
         yield
 
     def _make_schema(self, connection: Connection) -> None:

@@ -1,0 +1,94 @@
+"""Processes that share one quota: never over it together, none of it unused, and none of them starved."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import ROOT, Server
+from lives import bulkid_for, most_in_any_window
+
+from tests.postgres_server import shared_server
+
+PER_WINDOW, WINDOW_S = 20, 1.0
+EACH = 80
+
+_SEND = """
+import json, pathlib, sys
+import anyio
+from bulkid import runs
+from bulkid.engine import Stop, Task
+from bulkid.identity import put_account
+from bulkid.journal import open_journal
+from bulkid.model import Account, Change, QuotaRule
+from bulkid.runs.session import connect
+
+async def main(url, folder, database, owner, count, seconds, accounts):
+    target = runs.Target(url=url, client_id="sandbox", client_secret="sandbox-secret")
+    options = runs.RunOptions(quota=(QuotaRule("PUT", int(count), float(seconds)),))
+    context = runs.Context(state_dir=pathlib.Path(folder), database_url=database)
+    settled = []
+    with open_journal(context.state_dir, database) as journal:
+        async with connect(target, options, journal, context, owner=owner) as session:
+            await session.identify()
+            print("ready", flush=True)
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+            changes = [Change(account, "", f"{owner} was here", True, (), (), None) for account in json.loads(accounts)]
+            async def chunks():
+                yield [Task(number, put_account(session.organization_id, each)) for number, each in enumerate(changes)]
+            await session.engine.run(chunks(), settled.append, Stop())
+    print(json.dumps([reply.reply.status for reply in settled]))
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield ""
+        return
+    with shared_server().database() as url:
+        yield url
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_quota_without_a_refusal_and_to_equal_parts(tmp_path: Path, database: str) -> None:
+    limit = f"PUT={PER_WINDOW}/{WINDOW_S:g}"
+    with Server(("--accounts", str(3 * EACH), "--quota", limit)) as server:
+        env = bulkid_for(server, tmp_path).settings()
+        accounts = [account["id"] for account in server.get("state")["accounts"]]
+        started = {
+            owner: subprocess.Popen(
+                [
+                    *(sys.executable, "-c", _SEND, server.url, str(tmp_path / "state"), database, owner),
+                    *(str(PER_WINDOW), str(WINDOW_S), json.dumps(mine)),
+                ],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for owner, mine in (("one", accounts[:EACH]), ("two", accounts[EACH : 2 * EACH]))
+        }
+        for process in started.values():
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in started.values():
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        outputs = [process.communicate(timeout=100)[0] for process in started.values()]
+        puts = [entry for entry in server.get("log?since=0")["entries"] if entry["method"] == "PUT"]
+    assert [json.loads(output) for output in outputs] == [[200] * EACH] * 2
+    assert {entry["status"] for entry in puts} == {200}
+    assert len(puts) == 2 * EACH
+    arrivals = [entry["arrived"] for entry in puts]
+    assert most_in_any_window(arrivals, WINDOW_S) <= PER_WINDOW
+    first_part = [entry["account"] in set(accounts[:EACH]) for entry in puts[PER_WINDOW:EACH]]
+    assert abs(sum(first_part) - len(first_part) / 2) <= 0.15 * len(first_part), (
+        "to equal parts, from the second window on"
+    )
