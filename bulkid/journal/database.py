@@ -92,9 +92,11 @@ class Database:
 
     def close(self) -> None:
         """Close it; harmless when repeated."""
+        if self._closed:
+            return
         self._closed = True
         with translated(self.dialect):
-            self.dialect.engine.dispose()
+            self.dialect.close()
 
     def _require_open(self) -> None:
         if self._closed:

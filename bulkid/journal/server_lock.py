@@ -80,6 +80,7 @@ class Keeper:
         self._token = secrets.token_hex(16)
         self._busy = threading.RLock()  # one at a time on the connection
         self._connection: Connection | None = None
+        self._driver: Any = None  # the driver's own connection within
         self._holds: dict[str, ServerHold] = {}
         self._left = False  # whether a lock was let go that still stands in the database
         self._life: LifeFile | None = None
@@ -188,10 +189,15 @@ class Keeper:
     def beat(self) -> bool:
         """Let the heart beat once; False when the server cannot be reached."""
         with self._busy:
+            if not self._holds:
+                return True
             asked = _Moment()
             try:
                 connection = self._connect()
                 kept = set(connection.execute(_BEAT, {"mine": self._token}).scalars())
+                for hold in self._holds.values():
+                    if not hold.guarded:  # on a new connection; somebody who only looks may hold it for a moment
+                        hold.guarded = bool(connection.execute(_TRY, {"key": _key(hold.folded)}).scalar())
             except SQLAlchemyError:
                 self._disconnect()
                 return False
@@ -218,6 +224,15 @@ class Keeper:
             if not self._holds:
                 self._close()
 
+    def close(self) -> None:
+        """Let the heart stop. Locks that nobody released stay behind, as those of a dead process."""
+        with self._busy:
+            for hold in self._holds.values():
+                hold.lost = True
+            self._left = self._left or bool(self._holds)
+            self._holds.clear()
+            self._close()
+
     def _beat_on(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT_S):
             self.beat()
@@ -225,16 +240,19 @@ class Keeper:
     def _connect(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._driver = self._connection.connection.dbapi_connection
             self._connection.detach()  # it is nobody else's: its session holds the advisory locks
-            for folded in self._holds:
-                self._connection.execute(_TRY, {"key": _key(folded)})
+            for hold in self._holds.values():
+                hold.guarded = False
         return self._connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             with suppress(SQLAlchemyError):
                 self._connection.close()
-            self._connection = None
+            if self._driver is not None:
+                self._driver.close()  # of a connection that broke SQLAlchemy only lets go
+            self._connection = self._driver = None
 
     def _close(self) -> None:
         self._ended.set()
@@ -263,6 +281,7 @@ class ServerHold:
         self.record = dict(record)
         self.confirmed = confirmed
         self.lost = False
+        self.guarded = True  # whether the advisory lock is held, too
         self._keeper = keeper
         self._name = name
 
@@ -279,7 +298,7 @@ class ServerHold:
         """
         deadline = time.monotonic() + PATIENCE_S
         while not self.sure:
-            reached = self._keeper.beat()
+            reached = self.lost or self._keeper.beat()
             if self.lost:
                 raise LockLostError(
                     f"Another run has taken over {self._name}: this one gave no sign of life for too long.",

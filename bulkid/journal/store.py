@@ -320,20 +320,22 @@ class Journal(Records):
             .select_from(rows.outerjoin(entries, _LINKED))
             .where(rows.c.run == run, rows.c.row > bindparam("after"))
             .order_by(rows.c.row)
-            .execution_options(yield_per=_PAGE)
+            .limit(_PAGE)
         )
-        after = -1
-        while True:
+        after, told, more = -1, 0, True
+        while more:
             try:
                 with self.database.read() as connection:
                     message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
-                    for columns in connection.execute(query, {"after": after}):
-                        after = columns[0]
-                        yield codec.report_row(columns, message)
+                    while more:
+                        before = told
+                        for columns in connection.execute(query, {"after": after}):
+                            after = columns[0]
+                            told += 1
+                            yield codec.report_row(columns, message)
+                        more = told - before == _PAGE
             except DatabaseLostError:
                 self.get_run(run_id)  # waits until the database is back, or gives up
-            else:
-                return
 
     @repeated
     def counts(self, run_id: str) -> dict[Status, int]:

@@ -80,6 +80,10 @@ class Dialect(Protocol):
         """Bytes that the database takes."""
         ...
 
+    def close(self) -> None:
+        """Give up one use of it; the last one closes its connections."""
+        ...
+
     def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
         """Take a lock that ends with its owner.
 

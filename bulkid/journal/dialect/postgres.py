@@ -1,6 +1,7 @@
 """PostgreSQL: one database on a server, for the processes of several hosts. Needs version 13 or newer."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -71,6 +72,9 @@ _SIZE = text(
 if TYPE_CHECKING:
     import psycopg
 
+_IN_USE: "dict[tuple[URL, Path], PostgresDialect]" = {}
+_IN_USE_LOCK = threading.Lock()
+
 
 class PostgresDialect:
     """A database on a PostgreSQL server; see `Dialect`.
@@ -92,6 +96,8 @@ class PostgresDialect:
         self.engine = self._make_engine(url)
         self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._keeper = Keeper(self.engine, state_dir)
+        self._key = (url, state_dir)
+        self._users = 0
         self._met = False  # whether it has answered before
 
     @classmethod
@@ -113,7 +119,7 @@ class PostgresDialect:
                 hint=f"Without it, the state is kept in the state directory; {form}",
             )
         try:
-            return cls(url.set(drivername="postgresql+psycopg"), state_dir)
+            return cls._shared(url.set(drivername="postgresql+psycopg"), state_dir.absolute())
         except ImportError:
             raise StateError(
                 "The state is kept in PostgreSQL (BULKID_DATABASE_URL), whose driver is not installed here.",
@@ -121,6 +127,26 @@ class PostgresDialect:
             ) from None
         except (SQLAlchemyError, ValueError, TypeError):  # an option in its query that is none
             raise StateError("The state database's address (BULKID_DATABASE_URL) cannot be used.", hint=form) from None
+
+    @classmethod
+    def _shared(cls, url: URL, state_dir: Path) -> Self:
+        """The one that is in use already: runs side by side in one process share its connections and its heart."""
+        with _IN_USE_LOCK:
+            dialect = _IN_USE.get((url, state_dir))
+            if not isinstance(dialect, cls):
+                dialect = _IN_USE[url, state_dir] = cls(url, state_dir)
+            dialect._users += 1
+            return dialect
+
+    def close(self) -> None:
+        """Give up one use of it; the last one closes its connections."""
+        with _IN_USE_LOCK:
+            self._users -= 1
+            if self._users:
+                return
+            _IN_USE.pop(self._key, None)
+        self._keeper.close()
+        self.engine.dispose()
 
     @staticmethod
     def _make_engine(url: URL) -> Engine:

@@ -136,6 +136,10 @@ class SqliteDialect:
         """Bytes of the state directory's files."""
         return sum(path.stat().st_size for path in self._state_dir.iterdir() if path.is_file())
 
+    def close(self) -> None:
+        """Close the file."""
+        self.engine.dispose()
+
     def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
         """Take a lock of the operating system, which ends with its owner."""
         return FileHold(self._state_dir, name, record)
