@@ -71,7 +71,7 @@ def check(
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "yes_really"))
 def plan(source: SourceArgument, *, settings: Settings) -> int:
     """Show what a run would change.
 
@@ -101,6 +101,9 @@ def resume(
     ] = "",
     *,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask before sending.")] = False,
+    yes_really: Annotated[
+        bool, typer.Option("--yes-really", metavar="", help="Send also what changes more than --max-change allows.")
+    ] = False,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", metavar="", help="Go on with the valid rows.")
     ] = False,
@@ -109,7 +112,7 @@ def resume(
     """Finish an interrupted run."""
     from bulkid.cli import commands
 
-    return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
+    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
 
 
 @app.command()

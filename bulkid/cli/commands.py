@@ -90,14 +90,16 @@ def run(source: str, settings: Settings) -> int:
     return _conclude(result, settings)
 
 
-def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
+def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
     """Finish an interrupted run."""
     record = library.find_resumable_run(text, settings.state_dir)
-    # What was confirmed once is not asked again; a run that never came to its plan is.
-    ask = record.phase != "planned" and not yes
+    # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
+    ask = not yes and library.asks_before_sending(record, settings.state_dir)
     if ask and not _person_there():
+        planned = record.phase == "planned"
+        what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
-            f"Run {record.run_id} ended before its plan was confirmed, and nobody can be asked here.",
+            f"Run {record.run_id} {what}, and nobody can be asked here.",
             hint=f"Go on with: bulkid resume {record.run_id} --yes",
         )
     in_sandbox = bool(record.options.get("sandbox"))
@@ -108,7 +110,11 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
             async with watched(show.console(stderr=True), settings, ask=ask) as face:
                 with stopping(stop, face.say):
                     return await library.resume(
-                        record.run_id, target, _context(settings, face, stop), skip_invalid=skip_invalid or None
+                        record.run_id,
+                        target,
+                        _context(settings, face, stop),
+                        skip_invalid=skip_invalid or None,
+                        yes_really=yes_really,
                     )
 
     use_logs(settings)
@@ -285,6 +291,8 @@ def _options(settings: Settings) -> library.RunOptions:
         via=settings.via,
         group_batch=settings.group_batch,
         first=settings.first,
+        max_change=settings.max_change,
+        yes_really=settings.yes_really,
         report_dir=settings.report_dir,
         formats=settings.formats,
         sandbox=settings.sandbox,

@@ -4,6 +4,7 @@ from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
+from bulkid.planning.guard import Excess, excess, needs_total
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
@@ -14,6 +15,7 @@ __all__ = [
     "DEFAULT_BATCH",
     "Cover",
     "Directory",
+    "Excess",
     "GroupBatch",
     "Means",
     "Plan",
@@ -29,12 +31,14 @@ __all__ = [
     "cover",
     "describe",
     "diff",
+    "excess",
     "first_read",
     "groups_where_possible",
     "humanize_seconds",
     "is_everyone",
     "limit_changes",
     "minimum_seconds",
+    "needs_total",
     "offline_faults",
     "remaining_reads",
     "resolve",

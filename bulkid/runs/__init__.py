@@ -14,11 +14,11 @@
 """
 
 from bulkid.engine import Stop
-from bulkid.model import FailureBound
+from bulkid.model import ChangeBound, FailureBound
 from bulkid.places import default_state_dir
 from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
-from bulkid.runs.history import find_resumable_run, list_runs, report, summary_of
+from bulkid.runs.history import asks_before_sending, find_resumable_run, list_runs, report, summary_of
 from bulkid.runs.options import (
     CheckResult,
     Context,
@@ -34,6 +34,7 @@ from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.tasks import task_group
 
 __all__ = [
+    "ChangeBound",
     "CheckResult",
     "Context",
     "FailureBound",
@@ -47,6 +48,7 @@ __all__ = [
     "Snapshot",
     "Stop",
     "Target",
+    "asks_before_sending",
     "check",
     "default_state_dir",
     "doctor",

@@ -145,7 +145,12 @@ async def run(
 
 
 async def resume(
-    text: str, target: Target, context: Context | None = None, *, skip_invalid: bool | None = None
+    text: str,
+    target: Target,
+    context: Context | None = None,
+    *,
+    skip_invalid: bool | None = None,
+    yes_really: bool = False,
 ) -> RunResult:
     """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
 
@@ -154,6 +159,8 @@ async def resume(
         target: As whom; its address may be left empty, and must otherwise be the run's own once that has a plan.
         context: What surrounds the work; None for the defaults.
         skip_invalid: Overrides what the run was begun with; None keeps it.
+        yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
+            plan was not confirmed before.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
@@ -165,7 +172,7 @@ async def resume(
         journal = stack.enter_context(await _in_thread(open_journal, context.state_dir))
         record = await _in_thread(find_resumable, journal, text)
         target = _same_target(record, target)
-        options = load_options(record.options)
+        options = replace(load_options(record.options), yes_really=yes_really)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)

@@ -250,22 +250,6 @@ def test_logs_are_one_json_object_a_line_with_the_run_in_each(tmp_path: Path, se
 
 
 @pytest.mark.slow
-def test_a_trial_sends_the_first_accounts_that_change_and_resume_the_rest(tmp_path: Path) -> None:
-    rows = [("name", "display name"), ("robot-0003", "Robot 3"), *((f"robot-{n:04d}", f"T {n}") for n in range(4, 9))]
-    sheet_of(tmp_path, rows)
-    with hosted(accounts=60) as host:
-        bulkid = connected_to(tmp_path, host.url)
-        trial = bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2")
-        summary = summary_of(trial)
-        assert (summary["unchanged"], summary["updated"], summary["pending"]) == (1, 2, 3)
-        assert len(host.puts()) == 2
-        assert statuses(bulkid.report()) == ["unchanged", "updated", "updated", *["pending"] * 3]
-        rest = bulkid("resume", summary["run_id"], "--json")
-        assert rest.returncode == 0, rest.stderr
-        assert (summary_of(rest)["updated"], summary_of(rest)["pending"], len(host.puts())) == (5, 0, 5)
-
-
-@pytest.mark.slow
 def test_the_first_failure_stops_a_run_that_allows_none(tmp_path: Path, server: Hosted) -> None:
     ids = [account.id for account in server.sandbox.state.accounts.values()][30:36]
     sheet_of(tmp_path, [("id", "display name"), *((each, "S") for each in (*ids[:2], "no-such-id", *ids[2:]))])
