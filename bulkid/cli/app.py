@@ -1,6 +1,6 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -31,6 +31,10 @@ app = typer.Typer(
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
 ]
+EXPORT_NEEDS_NOT = (
+    *("via", "no_read", "max_failures", "first", "max_change", "yes", "yes_really"),  # it changes nothing
+    *("report_dir", "formats"),
+)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -138,6 +142,28 @@ def report(run: RunArgument, *, settings: Settings) -> int:
     from bulkid.cli import commands
 
     return commands.report(run, settings)
+
+
+@app.command(short_help="Write the robot accounts to a sheet that run takes back.")
+@guarded
+@with_settings("connection", "sending", "output", "general", without=EXPORT_NEEDS_NOT)
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
+    *,
+    groups: Annotated[
+        Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")
+    ] = "names",
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace a file that is there already.")] = False,
+    settings: Settings,
+) -> int:
+    """Write every robot account of the organisation to a file.
+
+    Id, name, display name, groups, creation and last login. As .csv or .xlsx it is a sheet: run unchanged it sends
+    nothing, edited it sends just the edit.
+    """
+    from bulkid.cli import commands
+
+    return commands.export(file, settings, groups=groups, force=force)
 
 
 @app.command(short_help="Say whether connection, token, scopes and quota are right.")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import anyio
 import orjson
@@ -152,6 +152,29 @@ def report(text: str, settings: Settings) -> int:
     elif not settings.quiet:
         show.print_result(show.console(stderr=False), result)
     return EXIT_OK
+
+
+def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], force: bool) -> int:
+    """Write the organisation's robot accounts to a file."""
+    err = show.console(stderr=True)
+
+    async def work() -> library.ExportResult:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(err, settings, ask=False) as face:
+                with stopping(stop, face.say):
+                    context = _context(settings, face, stop)
+                    return await library.export(file, target, options, context, groups=groups, replace=force)
+
+    use_logs(settings)
+    result = _anyio_run(work)
+    if not settings.quiet or not result.complete:
+        show.print_notes(err, result.notes)
+    if settings.json:
+        _print_json(result.summary)
+    elif not settings.quiet:
+        show.print_export(show.console(stderr=False), result)
+    return result.exit_code
 
 
 def doctor(settings: Settings, *, json: bool) -> int:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bulkid.model import Fault, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
-from bulkid.runs import CheckResult, Finding, Preview, RunResult
+from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 
 SHORT = 20
@@ -160,6 +160,12 @@ def next_lines(result: RunResult) -> list[str]:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def print_export(out: Console, result: ExportResult) -> None:
+    """Print what was exported."""
+    counted = count_of(result.accounts, "robot account")
+    out.print(Text(f"{counted} in {_from_here(result.path)}; {_requests(result.requests)}"))
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:

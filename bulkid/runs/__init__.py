@@ -18,6 +18,7 @@ from bulkid.model import ChangeBound, FailureBound
 from bulkid.places import default_state_dir
 from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
+from bulkid.runs.export import ExportResult, export
 from bulkid.runs.history import asks_before_sending, find_resumable_run, list_runs, report, summary_of
 from bulkid.runs.options import (
     CheckResult,
@@ -37,6 +38,7 @@ __all__ = [
     "ChangeBound",
     "CheckResult",
     "Context",
+    "ExportResult",
     "FailureBound",
     "Finding",
     "Hooks",
@@ -52,6 +54,7 @@ __all__ = [
     "check",
     "default_state_dir",
     "doctor",
+    "export",
     "find_resumable_run",
     "list_runs",
     "nothing_summary",
