@@ -4,7 +4,7 @@ from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
-from bulkid.planning.export import EXPORT_COLUMNS, ExportedAccount, Exporter, incomplete_note
+from bulkid.planning.export import EXPORT_COLUMNS, ExportedAccount, Exporter
 from bulkid.planning.guard import Excess, excess, needs_total
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
@@ -39,7 +39,6 @@ __all__ = [
     "first_read",
     "groups_where_possible",
     "humanize_seconds",
-    "incomplete_note",
     "is_everyone",
     "limit_changes",
     "minimum_seconds",

@@ -13,7 +13,7 @@ from bulkid.model import Account, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
 from bulkid.planning.resolve import resolve
-from bulkid.planning.words import count_of, fold, quote
+from bulkid.planning.words import fold, quote
 from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
 
 EXPORT_COLUMNS: Final = ("robot_account_id", "name", "display_name", "groups", "created", "last_login")
@@ -241,14 +241,3 @@ def _with(cells: Cells, column: int, text: str) -> Cells:
 def _time(text: str) -> str:
     """A time as the server wrote it, if it is anything like one: nobody reads it back."""
     return text if text.isprintable() and len(text) <= _LONGEST_TIME else ""
-
-
-def incomplete_note(found: int, counted: int) -> str:
-    """Say that the list of accounts is not what the server counts; "" when it is."""
-    if found == counted:
-        return ""
-    which = "some may be missing" if found < counted else "some may be gone by now"
-    return (
-        f"The list changed while it was read: {count_of(found, 'account')} found, and the server counts {counted:,}; "
-        f"{which}. Export again."
-    )

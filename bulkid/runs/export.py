@@ -14,7 +14,7 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, Usag
 from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
-from bulkid.planning import ExportedAccount, Exporter, incomplete_note
+from bulkid.planning import ExportedAccount, Exporter, count_of
 from bulkid.report.exported import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
 from bulkid.runs.directory import PAGE_SIZE, ForbiddenError, fetch
 from bulkid.runs.options import Context, RunOptions, Target
@@ -24,8 +24,8 @@ from bulkid.runs.tasks import task_group, until_stopped
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""
 
-READINGS = 2
-"""How often the list is read when it holds fewer accounts than the server counts: it may have changed meanwhile."""
+READINGS = 3
+"""How often the list is read at most: once more from the start where it changed while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,48 +102,57 @@ async def export(
     options, context, path = options or RunOptions(), context or Context(), Path(path)
     base_of(target)
     async with AsyncExitStack() as stack:
-        file = open_export(path, replace=replace)
-        stack.callback(file.discard)
+        work = _Export(path, open_export(path, replace=replace), replace=replace, by_id=groups == "ids")
+        stack.callback(work.discard)
         journal = stack.enter_context(await anyio.to_thread.run_sync(open_journal, context.state_dir))
         context.hooks.stage("connect")
         owner = f"export-{os.getpid()}"
         async with connect(target, options, journal, context, owner=owner) as session, until_stopped(context.stop):
             await session.identify()
             context.hooks.stage("directory")
-            work = _Export(session, file, path, by_id=groups == "ids")
-            await work.read_and_write()
+            await work.read_and_write(session)
+            requests = session.sent()
         with told_of_export(path):
-            await anyio.to_thread.run_sync(file.finish)
-            placed = place(file, replace=replace)
-    return work.result(path.with_name(placed.name), groups)
+            await anyio.to_thread.run_sync(work.file.finish)
+            placed = place(work.file, replace=replace)
+    return work.result(path.with_name(placed.name), groups, requests)
 
 
 @dataclass(slots=True)
 class _Export:
     """One export under way. Accounts are in memory for a few pages at a time; of the others, the ids."""
 
-    session: Session
-    file: ExportFile
     path: Path
+    file: ExportFile
+    replace: bool
     by_id: bool
+    session: Session = field(init=False)
     exporter: Exporter = field(init=False)
     seen: set[str] = field(default_factory=set)
+    totals: set[int] = field(default_factory=set)
     written: int = 0
     counted: int = 0
 
-    async def read_and_write(self) -> None:
-        """Read groups and accounts, and write each page as it comes in.
+    @property
+    def settled(self) -> bool:
+        """Whether the list was the same from its first page to its last, as far as the server's counts tell."""
+        return self.totals == {len(self.seen)}
+
+    async def read_and_write(self, session: Session) -> None:
+        """Read groups and accounts, and write each page as it comes in; again from the start if the list changes.
 
         Raises:
             PermissionDeniedError: The token may not read them.
         """
-        session = self.session
+        self.session = session
         try:
-            found = await self._groups()
-            self.exporter = Exporter(session.organization_id, found, by_id=self.by_id, fits=fits)
-            for _ in range(READINGS):
+            groups = await self._groups()
+            for reading in range(READINGS):
+                if reading:
+                    self._begin_again()
+                self.exporter = Exporter(session.organization_id, groups, by_id=self.by_id, fits=fits)
                 await self._read_all()
-                if len(self.seen) >= self.counted:
+                if self.settled:
                     return
         except ForbiddenError as error:
             raise PermissionDeniedError(
@@ -151,6 +160,17 @@ class _Export:
                 hint="An export needs PM.RobotAccount.Read and PM.Group.Read: grant both to the application (and name "
                 "them in BULKID_SCOPE where that is set). Check the organisation id where one is set.",
             ) from None
+
+    def _begin_again(self) -> None:
+        self.discard()
+        self.file = open_export(self.path, replace=self.replace)
+        self.seen.clear()
+        self.totals.clear()
+        self.written = 0
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+        self.file.discard()
 
     async def _groups(self) -> tuple[Group, ...]:
         known = self.session.known
@@ -196,7 +216,8 @@ class _Export:
     async def _take(self, pages: Sequence[Page]) -> None:
         """Write those accounts of the pages that were not met before: pages overlap when the list changes."""
         self.counted = pages[-1].total
-        if self.file.target.name.lower().endswith(".xlsx") and self.counted > MAX_EXPORT_ROWS:
+        self.totals.update(page.total for page in pages)
+        if self.path.suffix.lower() == ".xlsx" and self.counted > MAX_EXPORT_ROWS:
             raise UsageError(
                 f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.counted:,}.",
                 hint="Export to .csv.",
@@ -212,7 +233,7 @@ class _Export:
         return not known
 
     def _write(self, accounts: Sequence[Account]) -> None:
-        if self.file.target.name.lower().endswith(".jsonl"):
+        if self.path.suffix.lower() == ".jsonl":
             rows = [ExportedAccount(each, self.exporter.listed_groups(each), ()) for each in accounts]
         else:
             rows = self.exporter.rows(accounts)
@@ -220,12 +241,14 @@ class _Export:
         with told_of_export(self.path):
             self.file.write(rows)
 
-    def result(self, path: Path, groups: str) -> ExportResult:
+    def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:
         """What became of it, once the file is in place."""
-        note = incomplete_note(len(self.seen), self.counted)
-        notes = [*self.exporter.notes, note] if note else [*self.exporter.notes]
+        notes = [*self.exporter.notes]
+        if not self.settled:
+            notes.append(
+                f"The list changed each time that it was read: {count_of(len(self.seen), 'account')} found where the "
+                f"server counts {self.counted:,}. Some may be missing, or gone by now: export again."
+            )
         if path.name != self.path.name:
             notes.append(f"{self.path.name} is held open or was made by another program, so {path.name} was written.")
-        return ExportResult(
-            path, self.written, self.counted, groups, self.session.sent(), tuple(notes), complete=not note
-        )
+        return ExportResult(path, self.written, self.counted, groups, requests, tuple(notes), complete=self.settled)

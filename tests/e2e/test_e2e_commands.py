@@ -61,7 +61,7 @@ def test_help_and_version_are_on_standard_output_and_mistakes_are_not(tmp_path: 
     assert (version.returncode, version.stdout, version.stderr) == (0, f"bulkid {__version__}\n", "")
     overview = bulkid("--help")
     assert (overview.returncode, overview.stderr) == (0, "")
-    for command in ("check", "plan", "run", "resume", "runs", "report", "doctor", "sandbox"):
+    for command in ("check", "plan", "run", "resume", "runs", "report", "export", "doctor", "sandbox"):
         assert re.search(rf"^\W+{command} ", overview.stdout, re.MULTILINE), command
     page = bulkid("run", "--help")
     assert (page.returncode, page.stderr) == (0, "")

@@ -171,7 +171,7 @@ def test_the_sample_workbook_does_what_it_says_and_the_same_sheet_as_text_then_c
 def test_the_sample_migration_does_what_it_says(tmp_path: Path, server: Hosted) -> None:
     rows = read_rows(SAMPLES / "migration.csv")
     wanted = state_of(server) | state_wanted(server, rows)
-    done = connected_to(tmp_path, server.url)("run", str(SAMPLES / "migration.csv"), "--yes", "--json")
+    done = connected_to(tmp_path, server.url)("run", str(SAMPLES / "migration.csv"), "--yes", "--yes-really", "--json")
     assert done.returncode == 0, done.stderr
     assert state_of(server) == wanted
     summary = summary_of(done)
