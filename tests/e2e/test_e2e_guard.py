@@ -15,7 +15,7 @@ def host() -> Hosted:
 
 
 def connected(folder: Path, host: Hosted, **env: str) -> Bulkid:
-    return connected_to(folder, host.url, **env)
+    return connected_to(folder, host.url, **({"BULKID_MAX_CHANGE": ""} | env))
 
 
 def by_id(folder: Path, host: Hosted, count: int) -> None:

@@ -18,7 +18,7 @@ def trial(tmp_path: Path) -> Bulkid:
 
 
 def connected(bulkid: Bulkid, host: Hosted, **env: str) -> Bulkid:
-    return connected_to(bulkid.folder, host.url, **env)
+    return connected_to(bulkid.folder, host.url, **({"BULKID_MAX_CHANGE": ""} | env))
 
 
 @pytest.mark.slow
