@@ -191,6 +191,14 @@ class FailureBound:
     percent: float | None = None  # of the accounts that change, 0 to 100
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeBound:
+    """How many accounts one plan may change before somebody must say that it is really meant. One of the two is set."""
+
+    count: int | None = None  # accounts
+    percent: float | None = None  # of all accounts of the organisation, 0 to 100
+
+
 # --- outcomes
 
 

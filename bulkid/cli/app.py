@@ -1,6 +1,6 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -34,6 +34,10 @@ SourceArgument = Annotated[
 OptionalSource = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
 ]
+EXPORT_NEEDS_NOT = (
+    *("via", "no_read", "max_failures", "first", "max_change", "yes", "yes_really"),  # it changes nothing
+    *("report_dir", "formats"),
+)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -74,7 +78,7 @@ def check(
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general", without=("yes",))
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "yes_really"))
 def plan(
     source: SourceArgument,
     *,
@@ -121,6 +125,9 @@ def resume(
     ] = "",
     *,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask before sending.")] = False,
+    yes_really: Annotated[
+        bool, typer.Option("--yes-really", metavar="", help="Send also what changes more than --max-change allows.")
+    ] = False,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", metavar="", help="Go on with the valid rows.")
     ] = False,
@@ -129,7 +136,7 @@ def resume(
     """Finish an interrupted run."""
     from bulkid.cli import commands
 
-    return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
+    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
 
 
 @app.command(short_help="Put back what a run changed, where nobody has changed it since.")
@@ -173,6 +180,28 @@ def report(run: RunArgument, *, settings: Settings) -> int:
     from bulkid.cli import commands
 
     return commands.report(run, settings)
+
+
+@app.command(short_help="Write the robot accounts to a sheet that run takes back.")
+@guarded
+@with_settings("connection", "sending", "output", "general", without=EXPORT_NEEDS_NOT)
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
+    *,
+    groups: Annotated[
+        Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")
+    ] = "names",
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace a file that is there already.")] = False,
+    settings: Settings,
+) -> int:
+    """Write every robot account of the organisation to a file.
+
+    Id, name, display name, groups, creation and last login. As .csv or .xlsx it is a sheet: run unchanged it sends
+    nothing, edited it sends just the edit.
+    """
+    from bulkid.cli import commands
+
+    return commands.export(file, settings, groups=groups, force=force)
 
 
 @app.command(short_help="Say whether connection, token, scopes and quota are right.")

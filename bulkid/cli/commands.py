@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import anyio
 import orjson
@@ -144,14 +144,16 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
     return _conclude(result, settings)
 
 
-def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
+def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
     """Finish an interrupted run."""
     record = library.find_resumable_run(text, settings.state_dir)
-    # What was confirmed once is not asked again; a run that never came to its plan is.
-    ask = record.phase != "planned" and not yes
+    # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
+    ask = not yes and library.asks_before_sending(record, settings.state_dir)
     if ask and not _person_there():
+        planned = record.phase == "planned"
+        what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
-            f"Run {record.run_id} ended before its plan was confirmed, and nobody can be asked here.",
+            f"Run {record.run_id} {what}, and nobody can be asked here.",
             hint=f"Go on with: bulkid resume {record.run_id} --yes",
         )
     in_sandbox = bool(record.options.get("sandbox"))
@@ -162,7 +164,11 @@ def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> i
             async with watched(show.console(stderr=True), settings, ask=ask) as face:
                 with stopping(stop, face.say):
                     return await library.resume(
-                        record.run_id, target, _context(settings, face, stop), skip_invalid=skip_invalid or None
+                        record.run_id,
+                        target,
+                        _context(settings, face, stop),
+                        skip_invalid=skip_invalid or None,
+                        yes_really=yes_really,
                     )
 
     use_logs(settings)
@@ -200,6 +206,29 @@ def report(text: str, settings: Settings) -> int:
     elif not settings.quiet:
         show.print_result(show.console(stderr=False), result)
     return EXIT_OK
+
+
+def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], force: bool) -> int:
+    """Write the organisation's robot accounts to a file."""
+    err = show.console(stderr=True)
+
+    async def work() -> library.ExportResult:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(err, settings, ask=False) as face:
+                with stopping(stop, face.say):
+                    context = _context(settings, face, stop)
+                    return await library.export(file, target, options, context, groups=groups, replace=force)
+
+    use_logs(settings)
+    result = _anyio_run(work)
+    if not settings.quiet or not result.complete:
+        show.print_notes(err, result.notes)
+    if settings.json:
+        _print_json(result.summary)
+    elif not settings.quiet:
+        show.print_export(show.console(stderr=False), result)
+    return result.exit_code
 
 
 def doctor(settings: Settings, *, json: bool) -> int:
@@ -339,6 +368,8 @@ def _options(settings: Settings) -> library.RunOptions:
         via=settings.via,
         group_batch=settings.group_batch,
         first=settings.first,
+        max_change=settings.max_change,
+        yes_really=settings.yes_really,
         report_dir=settings.report_dir,
         formats=settings.formats,
         sandbox=settings.sandbox,

@@ -30,6 +30,7 @@ METAVARS = {
     "timeout": "SECONDS",
     "max_failures": "N|N%",
     "first": "N",
+    "max_change": "N|N%",
     "report_dir": "DIR",
     "formats": "csv|xlsx|jsonl",
     "log_format": "console|json",

@@ -14,11 +14,12 @@
 """
 
 from bulkid.engine import Stop
-from bulkid.model import FailureBound
+from bulkid.model import ChangeBound, FailureBound
 from bulkid.places import default_state_dir
 from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
-from bulkid.runs.history import find_resumable_run, find_run, list_runs, report, summary_of
+from bulkid.runs.export import ExportResult, export
+from bulkid.runs.history import asks_before_sending, find_resumable_run, find_run, list_runs, report, summary_of
 from bulkid.runs.options import (
     CheckResult,
     Context,
@@ -36,8 +37,10 @@ from bulkid.runs.tasks import task_group
 from bulkid.runs.undo import undo
 
 __all__ = [
+    "ChangeBound",
     "CheckResult",
     "Context",
+    "ExportResult",
     "FailureBound",
     "Finding",
     "Hooks",
@@ -49,9 +52,11 @@ __all__ = [
     "Snapshot",
     "Stop",
     "Target",
+    "asks_before_sending",
     "check",
     "default_state_dir",
     "doctor",
+    "export",
     "find_resumable_run",
     "find_run",
     "list_runs",

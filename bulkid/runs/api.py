@@ -141,7 +141,12 @@ async def run(
 
 
 async def resume(
-    text: str, target: Target, context: Context | None = None, *, skip_invalid: bool | None = None
+    text: str,
+    target: Target,
+    context: Context | None = None,
+    *,
+    skip_invalid: bool | None = None,
+    yes_really: bool = False,
 ) -> RunResult:
     """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
 
@@ -150,6 +155,8 @@ async def resume(
         target: As whom; its address may be left empty, and must otherwise be the run's own once that has a plan.
         context: What surrounds the work; None for the defaults.
         skip_invalid: Overrides what the run was begun with; None keeps it.
+        yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
+            plan was not confirmed before.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
@@ -161,7 +168,7 @@ async def resume(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
         record = await in_thread(find_resumable, journal, text)
         target = same_target(record, target)
-        options = load_options(record.options)
+        options = replace(load_options(record.options), yes_really=yes_really)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)

@@ -24,10 +24,11 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
-from bulkid.planning import Directory, Route, departed, describe, diff
+from bulkid.planning import Directory, Plan, Route, departed, describe, diff
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
+from bulkid.runs.guard import require_within_bound
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
 from bulkid.runs.progress import Progress
@@ -36,6 +37,7 @@ from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
+from bulkid.runs.trial import LEFT, TAKEN_UP, due, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
 
 COUNTERS_EVERY_S = 2.0
@@ -139,7 +141,7 @@ class Execution:
         """Plan what the rows ask for, have it confirmed, and apply it.
 
         Raises:
-            UsageError: A row is invalid and that is not allowed: nothing was sent.
+            UsageError: A row is invalid and that is not allowed, or the plan changes too much: nothing was sent.
             InterruptedRunError: The user declined, or a signal came.
         """
         self.faults = tuple(rows.faults)
@@ -153,22 +155,34 @@ class Execution:
                 "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
             )
             await self._take_faults(rows, preview)
-            if preview.plan.by_account:
-                session.require_write()  # before anybody is asked about what cannot be
-            asked_at = self.context.clock.monotonic()
-            async with until_stopped(self.context.stop):
-                agreed = await self.context.hooks.confirm(preview)
-            self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
-            if not agreed:
-                raise InterruptedRunError("Not confirmed: nothing was sent.")
+            await self._agree(session, preview)
             changes = await self._journal_plan(preview)
             await self._apply(session, preview.directory, changes, preview.plan.route)
 
         await self._connected(work)
 
+    async def _agree(self, session: Session, preview: Preview) -> None:
+        """Have a plan confirmed that may be sent.
+
+        Raises:
+            PermissionDeniedError: The token may not change accounts.
+            UsageError: The plan changes more than it may.
+            InterruptedRunError: The user declined, or a signal came.
+        """
+        if preview.plan.by_account:
+            session.require_write()  # before anybody is asked about what cannot be
+        require_within_bound(preview.excess, self.options)
+        asked_at = self.context.clock.monotonic()
+        async with until_stopped(self.context.stop):
+            agreed = await self.context.hooks.confirm(preview)
+        self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
+        if not agreed:
+            raise InterruptedRunError("Not confirmed: nothing was sent.")
+
     async def from_entries(self) -> None:
         """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
-        entries = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        unsettled = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        entries, rest_of_trial = due(unsettled)
         if not entries:
             return  # only the report was missing: nobody needs to be asked for that
 
@@ -177,11 +191,22 @@ class Execution:
             async with until_stopped(self.context.stop):
                 directory = await self._directory_for(session, entries)
             settled, changes = _compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
-            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
             route = route_for([change for _, change in changes], directory, session, self.options)
+            if rest_of_trial:
+                plan = rest_as_plan(entries, changes, route)
+                await self._take_up_rest(session, directory, plan, [entry.entry for entry in entries])
+            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
             await self._apply(session, directory, changes, route)
 
         await self._connected(work)
+
+    async def _take_up_rest(self, session: Session, directory: Directory, plan: Plan, entries: Sequence[int]) -> None:
+        """Have the rest of a trial confirmed, which nobody has seen yet; from then on it is pending like any other."""
+        await self._agree(session, await preview_rest(session, self.record, self.options, directory, plan))
+        taken_up = [(entry, TAKEN_UP) for entry in entries]
+        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, taken_up)
+        self.counters |= {"left_accounts": 0, "left_rows": 0}
+        await self._update(counters=self.figures())
 
     async def _connected(self, work: Callable[[Session], Awaitable[None]]) -> None:
         self.context.hooks.stage("connect")
@@ -203,6 +228,8 @@ class Execution:
             "accounts": plan.wishes,
             "planned_puts": plan.planned_puts,
             "naive_puts": plan.naive_puts,
+            "left_accounts": len(plan.left_out),
+            "left_rows": sum(len(wish.rows) for wish in plan.left_out),
         }
         known = {fault.row for fault in rows.faults}
         found = [fault for fault in preview.faults if fault.row not in known]
@@ -343,10 +370,12 @@ def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int,
         text = describe(change, directory)
         entries.append(Entry(len(entries), wish, change.before, text, Outcome(Status.PENDING)))
     unchanged = Outcome(Status.UNCHANGED, finished_at=now)
-    later = Outcome(Status.PENDING, error="Left for later by --first.")
-    for wishes, outcome in ((plan.unchanged, unchanged), (plan.left_out, later)):
-        for wish in wishes:
-            entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", outcome))
+    for wish in plan.unchanged:
+        entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", unchanged))
+    for wish in plan.left_out:
+        account = directory.account(wish.account_id)
+        text = describe(diff(wish, account, directory), directory)
+        entries.append(Entry(len(entries), wish, account, text, LEFT))
     return entries, changes
 
 

@@ -17,6 +17,7 @@ from bulkid.runs import reporting
 from bulkid.runs.execute import owner_of
 from bulkid.runs.given import UNDO
 from bulkid.runs.options import RunResult
+from bulkid.runs.trial import due
 
 
 def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[tuple[RunRecord, Mapping[Status, int]]]:
@@ -96,6 +97,20 @@ def find_resumable_run(text: str, state_dir: Path | None = None) -> RunRecord:
     """
     with open_journal(state_dir or default_state_dir()) as journal:
         return find_resumable(journal, text)
+
+
+def asks_before_sending(record: RunRecord, state_dir: Path | None = None) -> bool:
+    """Whether resuming this run would send what nobody has agreed to yet.
+
+    That is so where it ended before its plan was confirmed, and where only what it left for later as a trial is open.
+
+    Raises:
+        StateError: The state directory cannot be used.
+    """
+    if record.phase != "planned" or not record.counters.get("left_accounts"):
+        return record.phase != "planned"
+    with open_journal(state_dir or default_state_dir()) as journal:
+        return due(list(journal.iter_unsettled(record.run_id)))[1]
 
 
 def find_resumable(journal: Journal, text: str) -> RunRecord:

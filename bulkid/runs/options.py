@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
-from bulkid.model import FailureBound, Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
 from bulkid.places import default_state_dir
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
-    from bulkid.planning import Directory, Plan, Via
+    from bulkid.planning import Directory, Excess, Plan, Via
     from bulkid.report import ReportFiles
     from bulkid.runs.progress import Progress
 
@@ -61,6 +61,9 @@ class RunOptions:
         via: Which requests carry the changes: ``auto`` (the fewest, where that matters), ``accounts`` or ``groups``.
         group_batch: Members that one group PUT changes at most.
         first: Apply only to the first so many accounts that change; None for all.
+        max_change: How many accounts a plan may change without ``yes_really``; None for half of the organisation's,
+            where it has more than 20.
+        yes_really: Send also a plan that changes more than that.
         report_dir: Folder that holds a folder per run.
         formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
         sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
@@ -80,6 +83,8 @@ class RunOptions:
     via: "Via" = "auto"
     group_batch: int = 200
     first: int | None = None
+    max_change: ChangeBound | None = None
+    yes_really: bool = False
     report_dir: Path = Path("reports")
     formats: tuple[str, ...] = ()
     sandbox: bool = False
@@ -125,6 +130,7 @@ class Preview:
     requests: Mapping[str, int]  # already sent, to read the directory
     left_out: int  # accounts that --first leaves for later
     warnings: tuple[str, ...]
+    excess: "Excess | None"  # how the plan goes beyond --max-change
 
     @property
     def invalid_rows(self) -> int:

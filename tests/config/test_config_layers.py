@@ -53,6 +53,8 @@ SAMPLES: dict[str, str] = {
     "timeout": "7",
     "max_failures": "5%",
     "first": "10",
+    "max_change": "10%",
+    "yes_really": "true",
     "report_dir": "out",
     "formats": "xlsx",
     "json": "true",
@@ -121,7 +123,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
-        "--max-failures --first --report-dir --format --json --yes --quiet -v --log-format --state-dir"
+        "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
+        "--state-dir"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (
