@@ -35,7 +35,16 @@ OptionalSource = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
 ]
 EXPORT_NEEDS_NOT = (
-    *("via", "no_read", "max_failures", "first", "max_change", "yes", "yes_really"),  # it changes nothing
+    *(
+        "via",
+        "group_batch",
+        "no_read",
+        "max_failures",
+        "first",
+        "max_change",
+        "yes",
+        "yes_really",
+    ),  # it changes nothing
     *("report_dir", "formats"),
 )
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]

@@ -60,7 +60,7 @@ def run(
     host: Hosted, folder: Path, sheet: Path, hooks: runs.Hooks | None = None, **options: Any
 ) -> tuple[runs.RunResult, list[dict[str, str]]]:
     """Run a sheet as a library caller does; gives the report's rows too."""
-    given = runs.RunOptions(**{"report_dir": folder / "reports", "retry_base_s": 0.05, **options})
+    given = runs.RunOptions(**{"yes_really": True, "report_dir": folder / "reports", "retry_base_s": 0.05, **options})
     context = runs.Context(state_dir=folder / "state", hooks=hooks or runs.Hooks(), clock=Hurried())
     target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
     result = anyio.run(runs.run, sheet, target, given, context)
