@@ -294,7 +294,7 @@ async def test_for_any_sheet_the_undo_gives_the_state_before_and_its_undo_the_st
         path = sheet_of(tmp_path, [HEADERS, *random_rows(chance, host, 40)])
         target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
         context = runs.Context(state_dir=tmp_path / "state")
-        options = runs.RunOptions(report_dir=tmp_path / "reports")
+        options = runs.RunOptions(report_dir=tmp_path / "reports", yes_really=True)
 
         async def step(work: Callable[..., Any], what: Any) -> str:
             result = await work(what, target, options, context)
