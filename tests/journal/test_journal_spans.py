@@ -1,5 +1,7 @@
 """Spans say the same as the numbers that they were made of, in as few words as there are."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ NUMBERS = st.lists(st.integers(0, 12), unique=True)
 def test_spans_hold_each_number_once_in_its_order(numbers: list[int]) -> None:
     found = list(spans(numbers))
     assert [number for first, last in found for number in range(first, last + 1)] == numbers
-    assert all(second[0] != first[1] + 1 for first, second in zip(found, found[1:], strict=False))
+    assert all(second[0] != first[1] + 1 for first, second in pairwise(found))
 
 
 @given(NUMBERS, st.data())
