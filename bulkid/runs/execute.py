@@ -338,10 +338,11 @@ def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int,
     plan, directory = preview.plan, preview.directory
     entries: list[Entry] = []
     changes: list[tuple[int, Change]] = []
+    pending = Outcome(Status.PENDING)  # one for all: 100,000 would be 11 MiB at the moment that holds the most
     for change, wish in zip(plan.changes, plan.changing, strict=True):
         changes.append((len(entries), change))
         text = describe(change, directory)
-        entries.append(Entry(len(entries), wish, change.before, text, Outcome(Status.PENDING)))
+        entries.append(Entry(len(entries), wish, change.before, text, pending))
     unchanged = Outcome(Status.UNCHANGED, finished_at=now)
     later = Outcome(Status.PENDING, error="Left for later by --first.")
     for wishes, outcome in ((plan.unchanged, unchanged), (plan.left_out, later)):
