@@ -365,10 +365,11 @@ def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int,
     plan, directory = preview.plan, preview.directory
     entries: list[Entry] = []
     changes: list[tuple[int, Change]] = []
+    pending = Outcome(Status.PENDING)  # one for all: 100,000 would be 11 MiB at the moment that holds the most
     for change, wish in zip(plan.changes, plan.changing, strict=True):
         changes.append((len(entries), change))
         text = describe(change, directory)
-        entries.append(Entry(len(entries), wish, change.before, text, Outcome(Status.PENDING)))
+        entries.append(Entry(len(entries), wish, change.before, text, pending))
     unchanged = Outcome(Status.UNCHANGED, finished_at=now)
     for wish in plan.unchanged:
         entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", unchanged))
