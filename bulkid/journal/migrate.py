@@ -8,11 +8,16 @@ from sqlalchemy import Connection, Engine, func, insert, inspect, select
 from bulkid.errors import StateError
 from bulkid.journal.dialect import writing
 from bulkid.journal.errors import Trouble, state_error
-from bulkid.journal.schema import VERSION, metadata, schema_version
+from bulkid.journal.schema import VERSION, metadata, schema_version, taken_files
 
 Step = Callable[[Connection], None]
 
-STEPS: Mapping[int, Step] = {}
+
+def _add_taken_files(connection: Connection) -> None:
+    taken_files.create(connection)
+
+
+STEPS: Mapping[int, Step] = {2: _add_taken_files}
 """For each version above 1, what turns the schema of the version before into it. A new file is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 1
+VERSION = 2
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -107,5 +107,22 @@ slots = Table(
     Column("held_until", Double),  # when it counts as answered if nobody says so; NULL: somebody has said so
     Column("opens_at", Double),  # a window after the answer; NULL: in flight
     Index("slots_by_opening", "organization_id", "method", "seconds", "opens_at"),
+    sqlite_autoincrement=True,
+)
+
+taken_files = Table(
+    "taken_files",
+    metadata,
+    Column("file", _SERIAL, primary_key=True),
+    Column("folder", Text, nullable=False),  # the drop folder, absolute
+    Column("sha256", String(64), nullable=False),  # of the bytes, in hexadecimal
+    Column("name", Text, nullable=False),  # as it was dropped
+    Column("working", Text, nullable=False),  # its path while a run works on it, within the folder
+    Column("run_id", String(64), nullable=False),  # of the run that is, or is to be, begun for it
+    Column("state", String(16), nullable=False),  # "claimed" -> "closing" -> "archived" | "failed"; "gone"
+    Column("target", Text, nullable=False),  # where it goes in the end, within the folder; "": not known yet
+    Column("taken_at", Double, nullable=False),  # seconds since the epoch
+    Column("closed_at", Double),
+    Index("taken_files_by_content", "folder", "sha256"),
     sqlite_autoincrement=True,
 )
