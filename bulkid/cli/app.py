@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from bulkid import __version__
 from bulkid.cli.guard import guarded
-from bulkid.cli.options import with_settings
+from bulkid.cli.options import Load, with_settings
 from bulkid.config import Settings
 
 
@@ -29,10 +29,15 @@ app = typer.Typer(
 )
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), - for CSV, or a job file (.toml).",
+    ),
 ]
-OptionalSource = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
 EXPORT_NEEDS_NOT = (
     *(
@@ -72,62 +77,70 @@ def _global(
 
 @app.command()
 @guarded
-@with_settings("sheet", "general", without=("skip_invalid",), offline=True)
+@with_settings("sheet", "general", without=("skip_invalid",), offline=True, by_job=True)
 def check(
     source: SourceArgument,
     *,
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the summary as one JSON object.")] = False,
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Read the sheet offline and name every bad row. No network."""
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    return commands.check(source, settings, json=json)
+    if jobs.are_jobs([source]):
+        return jobs.check(source, settings, json=json)
+    return commands.check(source, settings(), json=json)
 
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "yes_really"))
+@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "yes_really"), by_job=True)
 def plan(
     source: SourceArgument,
     *,
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Write the plan to a file, for `bulkid run --plan FILE`.")
     ] = "",
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Show what a run would change.
 
     The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
     """
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    return commands.plan(source, settings, to=out)
+    if jobs.are_jobs([source]):
+        return jobs.plan(source, settings, to=out)
+    return commands.plan(source, settings(), to=out)
 
 
 @app.command()
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general")
+@with_settings("connection", "sheet", "sending", "hours", "output", "general", by_job=True)
 def run(
-    source: OptionalSource = "",
+    sources: SourcesArgument = None,
     *,
     plan: Annotated[
         str, typer.Option("--plan", metavar="FILE", help="Apply just the changes of a plan file, in place of a sheet.")
     ] = "",
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Plan, confirm, apply, verify, report."""
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    if bool(source) is bool(plan):
+    if bool(sources) is bool(plan):
         both = "give either SOURCE or --plan FILE, not both."
-        raise typer.BadParameter(both if source else "give SOURCE, or --plan FILE.")
-    return commands.run_plan(plan, settings) if plan else commands.run(source, settings)
+        raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
+    if not sources:
+        return commands.run_plan(plan, settings())
+    if jobs.are_jobs(sources):
+        return jobs.run(sources, settings)
+    return commands.run(sources[0], settings())
 
 
 @app.command()
 @guarded
-@with_settings("connection", "output", "general", without=("report_dir", "formats"))
+@with_settings("connection", "hours", "output", "general", without=("report_dir", "formats"))
 def resume(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
@@ -228,6 +241,15 @@ def doctor(
     from bulkid.cli import commands
 
     return commands.doctor(settings, json=json)
+
+
+@app.command("job-schema")
+@guarded
+def job_schema() -> int:
+    """Print the JSON schema of job files, for editors."""
+    from bulkid.cli import jobs
+
+    return jobs.schema()
 
 
 @app.command()

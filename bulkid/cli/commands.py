@@ -18,7 +18,16 @@ from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
 from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, SheetError, StateError, UsageError
+from bulkid.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    BulkidError,
+    LockedError,
+    SheetError,
+    StateError,
+    UsageError,
+)
 from bulkid.sheet import SheetOptions
 
 T = TypeVar("T")
@@ -28,21 +37,46 @@ STANDARD_INPUT = "-"
 
 def check(source: str, settings: Settings, *, json: bool) -> int:
     """Read the sheet offline and name every bad row; exit code 0 or 2."""
-    out, err = show.console(stderr=False), show.console(stderr=True)
-    opened, name = _source(source)
     with _told_as_json("check", wanted=json):
-        result = library.check(opened, _sheet_options(settings), name=name)
+        result = check_sheet(source, settings, json=json)
     if json:
         _print_json(result.summary)
+    return EXIT_USAGE if result.faults else EXIT_OK
+
+
+def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
+    """Read one sheet offline and say what is wrong with it, on standard error where JSON is wanted.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+    """
+    out, err = show.console(stderr=False), show.console(stderr=True)
+    opened, name = _source(source)
+    result = library.check(opened, _sheet_options(settings), name=name)
+    if json:
         show.print_notes(err, result.info.notes)
         show.print_faults(err, show.where(result.info), result.faults, limit=None)
     else:
         show.print_check(out, err, result)
-    return EXIT_USAGE if result.faults else EXIT_OK
+    return result
 
 
 def plan(source: str, settings: Settings, *, to: str = "") -> int:
     """Show what a run would do; and write it to a file, where one is named."""
+    use_logs(settings)
+    with _told_as_json("plan", wanted=settings.json):
+        result = plan_sheet(source, settings, to=to)
+    if settings.json:
+        _print_json(result.summary)
+    return result.exit_code
+
+
+def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.PlanResult:
+    """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file.
+
+    Raises:
+        BulkidError: The settings or the sheet as a whole cannot be used, or the plan cannot be written.
+    """
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
 
@@ -53,12 +87,8 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
                 with stopping(stop, face.say):
                     return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
 
-    use_logs(settings)
-    with _told_as_json("plan", wanted=settings.json):
-        result = _anyio_run(work)
+    result = _anyio_run(work)
     preview = result.preview
-    if settings.json:
-        _print_json(result.summary)
     if preview is not None:
         if not settings.quiet:
             show.print_notes(err, preview.info.notes)
@@ -68,7 +98,7 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
         if to:
             _save_plan(preview, Path(to), settings)
     _tell(result.error)
-    return result.exit_code
+    return result
 
 
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
@@ -130,13 +160,16 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
         in_sandbox: Whether it is done in a sandbox, also where the settings do not say so.
     """
 
-    async def work() -> library.RunResult:
+    async def work() -> library.RunResult | None:
         use = settings.sandbox or in_sandbox
         async with sandboxed(_target(settings), _options(settings), use=use) as (target, options):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+                context = _context(settings, face, stop)
                 with stopping(stop, face.say):
-                    return await begin(target, options, _context(settings, face, stop))
+                    async with library.within_hours(_hours(settings), context) as may_work:
+                        return await begin(target, options, context) if may_work else None
+        return None
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
@@ -158,23 +191,28 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
         )
     in_sandbox = bool(record.options.get("sandbox"))
 
-    async def work() -> library.RunResult:
+    async def work() -> library.RunResult | None:
         async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=ask) as face:
+                context = _context(settings, face, stop)
                 with stopping(stop, face.say):
-                    return await library.resume(
-                        record.run_id,
-                        target,
-                        _context(settings, face, stop),
-                        skip_invalid=skip_invalid or None,
-                        yes_really=yes_really,
-                    )
+                    async with library.within_hours(_hours(settings), context) as may_work:
+                        if not may_work:
+                            return None
+                        return await library.resume(
+                            record.run_id,
+                            target,
+                            context,
+                            skip_invalid=skip_invalid or None,
+                            yes_really=yes_really,
+                        )
+        return None
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
         result = _anyio_run(work)
-    return _conclude(result, settings)
+    return _conclude(result, settings, outside=EXIT_INTERRUPTED)  # it is still pending
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -278,17 +316,26 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
     return EXIT_OK
 
 
-def _conclude(result: library.RunResult, settings: Settings) -> int:
+def _conclude(result: library.RunResult | None, settings: Settings, *, outside: int = EXIT_OK) -> int:
+    if result is None:  # outside of its hours nothing was begun
+        if settings.json:
+            _print_json(library.combined_summary([]))
+        return outside
+    if settings.json:
+        _print_json(result.summary)
+    show_run(result, settings)
+    return result.exit_code
+
+
+def show_run(result: library.RunResult, settings: Settings) -> None:
+    """Show what became of a run: what is wrong with its rows, its figures (unless JSON is wanted), what ended it."""
     err = show.console(stderr=True)
     if result.faults and not settings.quiet:
         show.print_faults(err, result.run.source, result.faults)
     show.print_notes(err, result.notes)
-    if settings.json:
-        _print_json(result.summary)
-    elif not settings.quiet:
+    if not (settings.json or settings.quiet):
         show.print_result(show.console(stderr=False), result)
     _tell(result.error)
-    return result.exit_code
 
 
 @contextmanager
@@ -334,6 +381,16 @@ def _sheet_options(settings: Settings) -> SheetOptions:
         ignore_columns=settings.ignore_columns,
         encoding=settings.encoding,
         delimiter=settings.delimiter,
+    )
+
+
+def _hours(settings: Settings) -> library.Hours:
+    """When a run may send, from the settings."""
+    return library.Hours(
+        window=settings.window,
+        zone=settings.time_zone,
+        until=settings.until,
+        max_duration_s=settings.max_duration,
     )
 
 

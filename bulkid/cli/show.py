@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bulkid.model import Fault, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
+from bulkid.report import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 
@@ -149,7 +150,7 @@ def next_lines(result: RunResult) -> list[str]:
     left = int(result.run.counters.get("left_accounts", 0))
     left_rows = int(result.run.counters.get("left_rows", 0)) if left else 0
     pending = result.summary["pending"] - left_rows
-    resume = f"bulkid resume {result.run.run_id}"
+    resume = how_to_resume(result.run)
     lines = [f"{count_of(pending, 'row')} {_are(pending)} pending; go on with: {resume}"] if pending > 0 else []
     if left:
         rest = "Run the rest with the same command without --first (what is done is then unchanged)"

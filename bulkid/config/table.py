@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bulkid.config import values
+from bulkid.config.hours import HoursSettings
 from bulkid.config.lines import GROUPS, METADATA, Setting, line, switch
-from bulkid.config.sending import SendingSettings
 from bulkid.places import default_state_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SendingSettings):
+class Settings(HoursSettings):
     """Everything that a command can be told, checked. What a field means is its line of the table."""
 
     # --- output

@@ -7,7 +7,7 @@ from typing import Any, Final
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.planning import humanize_seconds
-from bulkid.report.summary import METHODS
+from bulkid.report.summary import METHODS, how_to_resume
 from bulkid.report.workbook import Format, Workbook, height, print_settings
 
 MEANINGS: Final[Mapping[Status, str]] = {
@@ -35,9 +35,9 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
         return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
     if run.status is RunStatus.REFUSED:
         sent = "more " if summary.get(Status.UPDATED, 0) else ""
-        return [f"Nothing {sent}was sent. Mend what is said above, and go on: bulkid resume {run.run_id}"]
+        return [f"Nothing {sent}was sent. Mend what is said above, and go on: {how_to_resume(run)}"]
     if summary.get(Status.PENDING, 0):
-        steps.append(f"Finish the pending rows: bulkid resume {run.run_id}")
+        steps.append(f"Finish the pending rows: {how_to_resume(run)}")
     if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
         steps.append("Mend the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
     if run.status is RunStatus.RUNNING:

@@ -115,10 +115,11 @@ async def run(
     context: Context | None = None,
     *,
     name: str | None = None,
+    run_id: str = "",
 ) -> RunResult:
     """Plan, apply, verify and report a sheet. What ends it early is in the result, once the sheet could be read.
 
-    Args: as :func:`plan`.
+    Args: as :func:`plan`, and ``run_id``, of :func:`bulkid.journal.new_run_id`, where the caller must know it before.
 
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
@@ -130,7 +131,7 @@ async def run(
         sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
-        record = new_record(context, sheet.info, base.url, dump_options(options, source))
+        record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))

@@ -1,6 +1,7 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -25,6 +26,7 @@ from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
 from bulkid.planning import Directory, Plan, Route, departed, describe, diff
+from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
@@ -93,7 +95,7 @@ class Execution:
         """
         if not isinstance(error, InterruptedRunError | StateError):
             return error
-        advice = "" if "resume" in error.hint else f"Go on with: bulkid resume {self.record.run_id}"
+        advice = "" if "resume" in error.hint else f"Go on with: {how_to_resume(self.record)}"
         return InterruptedRunError(error.message, hint=f"{error.hint} {advice}".strip())
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
@@ -215,10 +217,24 @@ class Execution:
             async with until_stopped(self.context.stop):
                 await session.identify()
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
-            with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
-                await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
-                await session.recover()
-                await work(session)
+            async with self._turn(session.organization_id):
+                with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
+                    await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
+                    await session.recover()
+                    await work(session)
+
+    @asynccontextmanager
+    async def _turn(self, organization_id: str) -> AsyncIterator[None]:
+        """Wait until no other job of this process works on the organisation."""
+        turn = self.context.turns.of(organization_id)
+        if turn.locked():
+            self.context.hooks.note("Waiting: another job of this start works on the same organisation.")
+        async with until_stopped(self.context.stop):
+            await turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
@@ -315,7 +331,7 @@ class Execution:
         if sending.too_many:
             raise TooManyFailuresError(
                 f"Stopped: {sending.failures} accounts failed, more than --max-failures allows.",
-                hint=f"See the report; go on with: bulkid resume {self.record.run_id}",
+                hint=f"See the report; go on with: {how_to_resume(self.record)}",
             )
 
     async def _verify(self, sending: Sending) -> None:
@@ -333,7 +349,7 @@ class Execution:
         if sending.doubts:
             raise ConnectionFailedError(
                 f"{len(sending.doubts)} accounts got no clear answer, and cannot be read back (blind): pending.",
-                hint=f"To send them again is safe: bulkid resume {self.record.run_id}",
+                hint=f"To send them again is safe: {how_to_resume(self.record)}",
             )
 
     async def _keep_figures(self) -> None:

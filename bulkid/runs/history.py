@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -135,17 +135,24 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
 
 
 def _newest_resumable(journal: Journal) -> RunRecord | None:
-    """The newest run that can go on, but for those that were undone since: to go on with one would do it again."""
-    newest = journal.latest_resumable()
-    if newest is None:
+    if journal.latest_resumable() is None:
         return None
+    return next(resumable_runs(journal), None)
+
+
+def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
+    """The runs that can go on, newest first, but for those that were undone since: to go on would do them again."""
     undone: set[str] = set()
     for record in journal.list_runs():
         if record.status in RESUMABLE and record.run_id not in undone:
-            return record
-        if UNDO in record.options and record.phase == "planned":
+            yield record
+        elif UNDO in record.options and record.phase == "planned":
             undone.add(str(record.options[UNDO]))
-    return None
+
+
+def was_undone(journal: Journal, run_id: str) -> bool:
+    """Whether a later run has put back what a run changed."""
+    return any(each.options.get(UNDO) == run_id and each.phase == "planned" for each in journal.list_runs())
 
 
 def run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
 from bulkid.places import default_state_dir
+from bulkid.runs.turns import Turns
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class RunOptions:
         sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
         retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
         outage_limit_s: Seconds that a server which has answered before may be away, until the run gives up.
+        job: Name of the job that the run belongs to; empty for none.
     """
 
     sheet: SheetOptions = field(default_factory=SheetOptions)
@@ -90,6 +92,7 @@ class RunOptions:
     sandbox: bool = False
     retry_base_s: float = 0.5
     outage_limit_s: float = 600.0
+    job: str = ""
 
 
 def count_invalid_rows(faults: Iterable[Fault]) -> int:
@@ -161,6 +164,9 @@ class Hooks:
     def progress(self, progress: "Progress") -> None:
         """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""
 
+    def concluded(self, result: "RunResult") -> None:
+        """Take what became of one of the runs of a job."""
+
     async def confirm(self, preview: Preview) -> bool:
         """Decide whether the plan is sent."""
         return bool(preview)
@@ -176,6 +182,7 @@ class Context:
         stop: Ends the work early.
         clock: Source of time.
         random: Source of jitter, in [0, 1).
+        turns: Shared by the contexts of jobs that run side by side, so that those of one organisation take turns.
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
@@ -183,6 +190,7 @@ class Context:
     stop: Stop = field(default_factory=Stop)
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = randomness.random
+    turns: Turns = field(default_factory=Turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from bulkid.sheet import SheetOptions
 
 _PLAIN = (
     *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
-    *("retry_base_s", "outage_limit_s", "via", "group_batch", "first"),
+    *("retry_base_s", "outage_limit_s", "via", "group_batch", "first", "job"),
 )
 
 
