@@ -26,7 +26,8 @@ def write_jobs(folder: Path, urls: list[str], rows: int, quota: str) -> list[str
         path = folder / f"org{number:03d}.toml"
         path.write_text(
             f'source = "sheet.csv"\nurl = "{url}"\nclient_id = "sandbox"\nclient_secret_env = "BENCH_SECRET"\n'
-            f'yes = true\nquiet = true\nquota = ["{quota}"]\nreport_dir = "reports/{number}"\nstate_dir = "state"\n',
+            "yes = true\nyes_really = true\nquiet = true\n"
+            f'quota = ["{quota}"]\nreport_dir = "reports/{number}"\nstate_dir = "state"\n',
             encoding="utf-8",
         )
         jobs.append(str(path))

@@ -13,7 +13,12 @@ import orjson
 
 from bulkid import runs as library
 from bulkid.cli import show
-from bulkid.cli.face import Face, use_logs, watched
+from bulkid.cli.face import use_logs, watched
+from bulkid.cli.given import context_of as _context
+from bulkid.cli.given import hours_of as _hours
+from bulkid.cli.given import options_of as _options
+from bulkid.cli.given import sheet_options_of as _sheet_options
+from bulkid.cli.given import target_of as _target
 from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
 from bulkid.config import Settings, unknown_variables
@@ -28,7 +33,6 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.sheet import SheetOptions
 
 T = TypeVar("T")
 
@@ -372,65 +376,6 @@ def _source(source: str) -> tuple[str | BinaryIO, str | None]:
     if source == STANDARD_INPUT:
         return sys.stdin.buffer, "standard input"
     return source, None
-
-
-def _sheet_options(settings: Settings) -> SheetOptions:
-    return SheetOptions(
-        sheet=settings.sheet,
-        column_map=dict(settings.column_map),
-        ignore_columns=settings.ignore_columns,
-        encoding=settings.encoding,
-        delimiter=settings.delimiter,
-    )
-
-
-def _hours(settings: Settings) -> library.Hours:
-    """When a run may send, from the settings."""
-    return library.Hours(
-        window=settings.window,
-        zone=settings.time_zone,
-        until=settings.until,
-        max_duration_s=settings.max_duration,
-    )
-
-
-def _context(settings: Settings, face: Face, stop: Stop) -> library.Context:
-    return library.Context(state_dir=settings.state_dir, hooks=face, stop=stop)
-
-
-def _target(settings: Settings) -> library.Target:
-    return library.Target(
-        url=settings.url or "",
-        client_id=settings.client_id or "",
-        client_secret=settings.client_secret.reveal() if settings.client_secret else "",
-        access_token=settings.access_token.reveal() if settings.access_token else "",
-        scope=settings.scope or "",
-        organization_id=settings.organization_id or "",
-        tenant=settings.tenant or "",
-        ca_bundle=settings.ca_bundle,
-    )
-
-
-def _options(settings: Settings) -> library.RunOptions:
-    return library.RunOptions(
-        sheet=_sheet_options(settings),
-        skip_invalid=settings.skip_invalid,
-        read=not settings.no_read,
-        quota=settings.quota,
-        rate=settings.rate,
-        concurrency=settings.concurrency,
-        max_attempts=settings.max_attempts,
-        timeout_s=settings.timeout,
-        max_failures=settings.max_failures,
-        via=settings.via,
-        group_batch=settings.group_batch,
-        first=settings.first,
-        max_change=settings.max_change,
-        yes_really=settings.yes_really,
-        report_dir=settings.report_dir,
-        formats=settings.formats,
-        sandbox=settings.sandbox,
-    )
 
 
 def _print_json(value: object) -> None:

@@ -10,18 +10,15 @@ from bulkid.cli import show
 from bulkid.cli.commands import (
     STANDARD_INPUT,
     _anyio_run,
-    _context,
-    _hours,
-    _options,
     _person_there,
     _print_json,
-    _target,
     _tell,
     check_sheet,
     plan_sheet,
     show_run,
 )
 from bulkid.cli.face import use_logs, watched
+from bulkid.cli.given import context_of, hours_of, options_of, target_of
 from bulkid.cli.options import Load
 from bulkid.cli.sandboxed import sandboxed
 from bulkid.cli.signals import stopping
@@ -136,7 +133,7 @@ class _Loaded:
             source=self.file.source,
             target=target,
             options=options,
-            hours=_hours(self.settings),
+            hours=hours_of(self.settings),
             notify=self.file.notify,
             metrics_file=self.file.metrics_file,
         )
@@ -205,12 +202,12 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
                 face.on_concluded = lambda result: show_run(result, settings)
                 with stopping(stop, face.say):
-                    return await library.run_job(loaded.job(target, options), _context(settings, face, stop))
+                    return await library.run_job(loaded.job(target, options), context_of(settings, face, stop))
 
     return [_anyio_run(work)]
 

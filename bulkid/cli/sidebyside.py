@@ -17,8 +17,8 @@ from rich.table import Column
 
 from bulkid import runs as library
 from bulkid.cli import show
-from bulkid.cli.commands import _context, _options, _target
 from bulkid.cli.face import STAGES, Face
+from bulkid.cli.given import context_of, options_of, target_of
 from bulkid.cli.progress import PLAIN_EVERY_S, REFRESH_S, line
 from bulkid.cli.sandboxed import sandboxed
 from bulkid.cli.signals import stopping
@@ -176,11 +176,11 @@ async def side_by_side(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[Jo
     found: dict[int, JobResult] = {}
 
     async def one(number: int, settings: Settings, make: MakeJob, stop: Stop) -> None:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
             job = make(target, options)
             async with task_group() as tasks:
                 face = JobFace(err, settings, tasks, job.name, board)
-                context = _context(settings, face, stop)
+                context = context_of(settings, face, stop)
                 result = found[number] = await library.run_job(job, replace(context, turns=turns))
                 tasks.cancel_scope.cancel()
             if not settings.quiet:

@@ -1,7 +1,6 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -217,24 +216,12 @@ class Execution:
             async with until_stopped(self.context.stop):
                 await session.identify()
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
-            async with self._turn(session.organization_id):
+            around = self.context
+            async with around.turns.taken(session.organization_id, around.stop, around.hooks.note):
                 with organization_lock(self.context.state_dir, session.organization_id, owner_of(self.record)):
                     await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
                     await session.recover()
                     await work(session)
-
-    @asynccontextmanager
-    async def _turn(self, organization_id: str) -> AsyncIterator[None]:
-        """Wait until no other job of this process works on the organisation."""
-        turn = self.context.turns.of(organization_id)
-        if turn.locked():
-            self.context.hooks.note("Waiting: another job of this start works on the same organisation.")
-        async with until_stopped(self.context.stop):
-            await turn.acquire()
-        try:
-            yield
-        finally:
-            turn.release()
 
     async def _take_faults(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""

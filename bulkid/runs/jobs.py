@@ -118,7 +118,15 @@ class Sitting:
         log.info("job.resumed", job=self.job.name, run=run_id)
         self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
         skip_invalid = self.job.options.skip_invalid or None
-        return await self._done(await resume(run_id, self.job.target, self.context, skip_invalid=skip_invalid))
+        return await self._done(
+            await resume(
+                run_id,
+                self.job.target,
+                self.context,
+                skip_invalid=skip_invalid,
+                yes_really=self.job.options.yes_really,
+            )
+        )
 
     async def refused(self, error: BulkidError) -> None:
         """Note what kept a file of the job from being run; the job itself goes on."""
