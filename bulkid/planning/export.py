@@ -101,10 +101,11 @@ class Exporter:
         shown = [self._shown(account) for account in accounts]
         wanted = [self._cells(account, cell) for account, (_, cell) in zip(accounts, shown, strict=True)]
         settled: list[Cells | None] = list(wanted)
-        failing = sorted(self._failing(accounts, wanted))
+        directory = Directory(self._organization_id, accounts, self._groups)
+        failing = sorted(self._failing(accounts, wanted, directory))
         if failing:
             few = [accounts[index] for index in failing]
-            reduced = self._reduced(few, [wanted[index] for index in failing])
+            reduced = self._reduced(few, [wanted[index] for index in failing], directory)
             for index, cells in zip(failing, reduced, strict=True):
                 settled[index] = cells
         return [
@@ -197,8 +198,14 @@ class Exporter:
 
     # --- reading back
 
-    def _failing(self, accounts: Sequence[Account], rows: Sequence[Cells]) -> set[int]:
-        """Which rows a run would not take as "leave this account as it is"."""
+    def _failing(self, accounts: Sequence[Account], rows: Sequence[Cells], directory: Directory) -> set[int]:
+        """Which rows a run would not take as "leave this account as it is".
+
+        Args:
+            accounts: What the rows are about.
+            rows: The cells under the headers that a run takes.
+            directory: These accounts and those that they may be taken for.
+        """
         failing: set[int] = set()
         wishes = []
         for index, cells in enumerate(rows):
@@ -207,7 +214,6 @@ class Exporter:
                 failing.add(index)
             else:
                 wishes.append(parsed.wish)
-        directory = Directory(self._organization_id, accounts, self._groups)
         resolution = resolve(wishes, directory, self._columns)
         plan = build_plan(resolution, directory)
         failing.update(fault.row for fault in resolution.faults)
@@ -216,16 +222,18 @@ class Exporter:
             failing.update(row for row in wish.rows if fold(wish.account_id) != fold(accounts[row].id))
         return failing
 
-    def _reduced(self, accounts: Sequence[Account], wanted: Sequence[Cells]) -> list[Cells | None]:
+    def _reduced(
+        self, accounts: Sequence[Account], wanted: Sequence[Cells], directory: Directory
+    ) -> list[Cells | None]:
         """Blank as few cells as need be: who it is first, then whatever else comes back as it is."""
         rows = [_only(cells, _ID) for cells in wanted]
-        by_id_fails = self._failing(accounts, rows)
+        by_id_fails = self._failing(accounts, rows, directory)
         rows = [_only(cells, _NAME) if index in by_id_fails else rows[index] for index, cells in enumerate(wanted)]
-        dropped = self._failing(accounts, rows)
+        dropped = self._failing(accounts, rows, directory)
         rows = [_BLANK if index in dropped else cells for index, cells in enumerate(rows)]
         for column in (_NAME, _DISPLAY_NAME, _GROUPS):
             fuller = [_with(row, column, cells[column]) for row, cells in zip(rows, wanted, strict=True)]
-            failing = self._failing(accounts, fuller)
+            failing = self._failing(accounts, fuller, directory)
             rows = [row if index in failing else fuller[index] for index, row in enumerate(rows)]
         return [None if index in dropped else cells for index, cells in enumerate(rows)]
 

@@ -117,6 +117,7 @@ VENDOR = World(
 @LAW
 @given(world=worlds())
 @example(world=VENDOR)
+@example(world=World((Account("!clear", "same", "A", ()), Account("b", "same", "B", ())), VENDOR.groups))
 def test_an_export_that_is_run_unchanged_sends_nothing(world: World, by_id: bool, kind: str) -> None:
     rows, _ = exported(world, by_id=by_id)
     plan = planned(world, rows, kind)
