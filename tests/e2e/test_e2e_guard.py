@@ -96,3 +96,21 @@ def test_the_number_of_accounts_is_asked_for_only_where_the_verdict_depends_on_i
     counted = bulkid("plan", "sheet.csv", "--max-change", "2%")
     assert "1 of the organisation's 40 accounts (2.5 %)" in " ".join(counted.stdout.split())
     assert [entry.path.count("top=1&") for entry in host.sandbox.log].count(1) == 1
+
+
+@pytest.mark.slow
+def test_an_undo_and_a_plan_file_pass_the_guard_like_a_sheet(tmp_path: Path, host: Hosted) -> None:
+    renames(tmp_path, 21)
+    bulkid = connected(tmp_path, host)
+    words = ("21 of the organisation's 40 accounts", "--yes-really")
+    assert bulkid("plan", "sheet.csv", "--out", "plan.json", "--quiet").returncode == 0
+    assert_clear(bulkid("run", "--plan", "plan.json", "--yes"), 2, *words)
+    assert host.puts() == []
+    done = bulkid("run", "--plan", "plan.json", "--yes", "--yes-really", "--json")
+    assert done.returncode == 0, done.stderr
+    run_id = summary_of(done)["run_id"]
+    assert_clear(bulkid("undo", run_id, "--yes"), 2, *words)
+    assert len(host.puts()) == 21
+    undone = bulkid("undo", run_id, "--yes", "--yes-really", "--json")
+    assert undone.returncode == 0, undone.stderr
+    assert len(host.puts()) == 42
