@@ -1,6 +1,6 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -23,10 +23,11 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter, organization_lock
-from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
-from bulkid.planning import Directory, Plan, Route, departed, describe, diff
+from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
+from bulkid.planning import Directory, Plan, Route
 from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
+from bulkid.runs.entries import compare, entries_of
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.guard import require_within_bound
@@ -38,7 +39,7 @@ from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
-from bulkid.runs.trial import LEFT, TAKEN_UP, due, preview_rest, rest_as_plan
+from bulkid.runs.trial import TAKEN_UP, due, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
 
 COUNTERS_EVERY_S = 2.0
@@ -191,7 +192,7 @@ class Execution:
             self.context.hooks.stage("directory")
             async with until_stopped(self.context.stop):
                 directory = await self._directory_for(session, entries)
-            settled, changes = _compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
+            settled, changes = compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
             route = route_for([change for _, change in changes], directory, session, self.options)
             if rest_of_trial:
                 plan = rest_as_plan(entries, changes, route)
@@ -250,7 +251,7 @@ class Execution:
     async def _journal_plan(self, preview: Preview) -> list[tuple[int, Change]]:
         """Write every account of the plan to the journal before anything is sent."""
         now = self.context.clock.now()
-        entries, changes = _entries(preview, now)
+        entries, changes = entries_of(preview, now)
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
@@ -361,62 +362,3 @@ def owner_of(record: RunRecord) -> dict[str, Any]:
         "since": record.created_at,
         "source": record.source,
     }
-
-
-def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int, Change]]]:
-    """Every account of the plan as a journal entry, and which of them are to be sent."""
-    plan, directory = preview.plan, preview.directory
-    entries: list[Entry] = []
-    changes: list[tuple[int, Change]] = []
-    pending = Outcome(Status.PENDING)  # one for all: 100,000 would be 11 MiB at the moment that holds the most
-    for change, wish in zip(plan.changes, plan.changing, strict=True):
-        changes.append((len(entries), change))
-        text = describe(change, directory)
-        entries.append(Entry(len(entries), wish, change.before, text, pending))
-    unchanged = Outcome(Status.UNCHANGED, finished_at=now)
-    for wish in plan.unchanged:
-        entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", unchanged))
-    for wish in plan.left_out:
-        account = directory.account(wish.account_id)
-        text = describe(diff(wish, account, directory), directory)
-        entries.append(Entry(len(entries), wish, account, text, LEFT))
-    return entries, changes
-
-
-def _compare(
-    entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool
-) -> tuple[list[tuple[int, Outcome]], list[tuple[int, Change]]]:
-    """Settle what the directory shows to be as wanted; what differs is to be sent.
-
-    Args:
-        entries: What is unsettled.
-        directory: The present state.
-        now: When.
-        guarded: Whether to leave accounts alone that are neither as planned from nor as wanted.
-    """
-    settled: list[tuple[int, Outcome]] = []
-    changes: list[tuple[int, Change]] = []
-    for entry in entries:
-        account = directory.account(entry.wish.account_id)
-        if account is None and directory.accounts is not None:
-            error = "The account does not exist any more."
-            settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
-            )
-            continue
-        if guarded and (differs := departed(entry, account, directory)):
-            error = f"The account is not as it was when the changes were planned: {differs}. It is left alone."
-            settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
-            )
-            continue
-        change = diff(entry.wish, account, directory)
-        if not change.empty:
-            changes.append((entry.entry, change))
-        elif entry.intended:
-            # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
-            via = entry.outcome.via or Via.ACCOUNT
-            settled.append((entry.entry, Outcome(Status.UPDATED, via=via, finished_at=now)))
-        else:
-            settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
-    return settled, changes
