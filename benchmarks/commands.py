@@ -27,7 +27,7 @@ def bulkid(sheet: Path, url: str, rows: int, scratch: Path, *options: str, name:
         reset(url)
         fresh = Path(tempfile.mkdtemp(dir=scratch))
         command = ["--state-dir", str(fresh / "state"), "run", str(sheet), "--url", url]
-        return [*command, "--report-dir", str(fresh / "reports"), "--yes", "--quiet", *options]
+        return [*command, "--report-dir", str(fresh / "reports"), "--yes", "--yes-really", "--quiet", *options]
 
     environment = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
     return Variant(

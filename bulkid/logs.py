@@ -37,6 +37,12 @@ EVENTS: Final[Mapping[str, str]] = {
     "gate.closed": "info",
     "gate.opened": "info",
     "account.failed": "info",
+    "job.resumed": "info",
+    "file.taken": "info",
+    "file.passed_over": "info",
+    "file.duplicate": "info",
+    "file.failed": "info",
+    "file.put_away": "info",
     "library.message": "warning",
     "log.unprintable": "error",
 }

@@ -9,6 +9,7 @@ and sent as the server writes them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -189,6 +190,34 @@ class FailureBound:
 
     count: int | None = None  # accounts
     percent: float | None = None  # of the accounts that change, 0 to 100
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBound:
+    """How many accounts one plan may change before somebody must say that it is really meant. One of the two is set."""
+
+    count: int | None = None  # accounts
+    percent: float | None = None  # of all accounts of the organisation, 0 to 100
+
+
+# --- hours
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """A time as the clock on the wall shows it, to the minute."""
+
+    at: time
+    zone: tzinfo | None = None  # where that clock hangs; None: not said
+
+
+@dataclass(frozen=True, slots=True)
+class DailyWindow:
+    """The hours of each day in which work may be done, over midnight where ``end`` comes before ``start``."""
+
+    start: time  # to the minute; included
+    end: time  # to the minute; excluded, and another than start
+    zone: tzinfo | None = None  # None: not said
 
 
 # --- outcomes

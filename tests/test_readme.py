@@ -44,8 +44,8 @@ def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message:
 
 def test_every_option_that_a_page_names_exists() -> None:
     known = {line.option for line in SETTINGS} | {"--help", "--version", "--verbose", "--limit", "--out", "--plan"}
-    sandbox = next(command for command in app.registered_commands if command.callback.__name__ == "sandbox")
-    known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(sandbox.callback).parameters}
+    for command in app.registered_commands:
+        known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"

@@ -1,13 +1,13 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from bulkid import __version__
 from bulkid.cli.guard import guarded
-from bulkid.cli.options import with_settings
+from bulkid.cli.options import Load, with_settings
 from bulkid.config import Settings
 
 
@@ -29,11 +29,29 @@ app = typer.Typer(
 )
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), - for CSV, or a job file (.toml).",
+    ),
 ]
-OptionalSource = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A sheet (.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods), or - for CSV.")
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
+EXPORT_NEEDS_NOT = (
+    *(
+        "via",
+        "group_batch",
+        "no_read",
+        "max_failures",
+        "first",
+        "max_change",
+        "yes",
+        "yes_really",
+    ),  # it changes nothing
+    *("report_dir", "formats"),
+)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -59,68 +77,81 @@ def _global(
 
 @app.command()
 @guarded
-@with_settings("sheet", "general", without=("skip_invalid",), offline=True)
+@with_settings("sheet", "general", without=("skip_invalid",), offline=True, by_job=True)
 def check(
     source: SourceArgument,
     *,
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the summary as one JSON object.")] = False,
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Read the sheet offline and name every bad row. No network."""
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    return commands.check(source, settings, json=json)
+    if jobs.are_jobs([source]):
+        return jobs.check(source, settings, json=json)
+    return commands.check(source, settings(), json=json)
 
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general", without=("yes", "wait"))
+@with_settings(
+    "connection", "sheet", "sending", "output", "general", without=("yes", "yes_really", "wait"), by_job=True
+)
 def plan(
     source: SourceArgument,
     *,
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Write the plan to a file, for `bulkid run --plan FILE`.")
     ] = "",
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Show what a run would change.
 
     The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
     """
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    return commands.plan(source, settings, to=out)
+    if jobs.are_jobs([source]):
+        return jobs.plan(source, settings, to=out)
+    return commands.plan(source, settings(), to=out)
 
 
 @app.command()
 @guarded
-@with_settings("connection", "sheet", "sending", "output", "general")
+@with_settings("connection", "sheet", "sending", "hours", "output", "general", by_job=True)
 def run(
-    source: OptionalSource = "",
+    sources: SourcesArgument = None,
     *,
     plan: Annotated[
         str, typer.Option("--plan", metavar="FILE", help="Apply just the changes of a plan file, in place of a sheet.")
     ] = "",
-    settings: Settings,
+    settings: Load,
 ) -> int:
     """Plan, confirm, apply, verify, report."""
-    from bulkid.cli import commands
+    from bulkid.cli import commands, jobs
 
-    if bool(source) is bool(plan):
+    if bool(sources) is bool(plan):
         both = "give either SOURCE or --plan FILE, not both."
-        raise typer.BadParameter(both if source else "give SOURCE, or --plan FILE.")
-    return commands.run_plan(plan, settings) if plan else commands.run(source, settings)
+        raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
+    if not sources:
+        return commands.run_plan(plan, settings())
+    if jobs.are_jobs(sources):
+        return jobs.run(sources, settings)
+    return commands.run(sources[0], settings())
 
 
 @app.command()
 @guarded
-@with_settings("connection", "output", "general", without=("report_dir", "formats"), also=("wait",))
+@with_settings("connection", "hours", "output", "general", without=("report_dir", "formats"), also=("wait",))
 def resume(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
     ] = "",
     *,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask before sending.")] = False,
+    yes_really: Annotated[
+        bool, typer.Option("--yes-really", metavar="", help="Send also what changes more than --max-change allows.")
+    ] = False,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", metavar="", help="Go on with the valid rows.")
     ] = False,
@@ -129,7 +160,7 @@ def resume(
     """Finish an interrupted run."""
     from bulkid.cli import commands
 
-    return commands.resume(run, settings, yes=yes, skip_invalid=skip_invalid)
+    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
 
 
 @app.command(short_help="Put back what a run changed, where nobody has changed it since.")
@@ -175,6 +206,28 @@ def report(run: RunArgument, *, settings: Settings) -> int:
     return commands.report(run, settings)
 
 
+@app.command(short_help="Write the robot accounts to a sheet that run takes back.")
+@guarded
+@with_settings("connection", "sending", "output", "general", without=EXPORT_NEEDS_NOT)
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
+    *,
+    groups: Annotated[
+        Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")
+    ] = "names",
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace a file that is there already.")] = False,
+    settings: Settings,
+) -> int:
+    """Write every robot account of the organisation to a file.
+
+    Id, name, display name, groups, creation and last login. As .csv or .xlsx it is a sheet: run unchanged it sends
+    nothing, edited it sends just the edit.
+    """
+    from bulkid.cli import commands
+
+    return commands.export(file, settings, groups=groups, force=force)
+
+
 @app.command(short_help="Say whether connection, token, scopes and quota are right.")
 @guarded
 @with_settings("connection", "general")
@@ -190,6 +243,15 @@ def doctor(
     from bulkid.cli import commands
 
     return commands.doctor(settings, json=json)
+
+
+@app.command("job-schema")
+@guarded
+def job_schema() -> int:
+    """Print the JSON schema of job files, for editors."""
+    from bulkid.cli import jobs
+
+    return jobs.schema()
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import anyio
 import orjson
@@ -14,12 +14,26 @@ import orjson
 from bulkid import runs as library
 from bulkid.cli import show
 from bulkid.cli.face import use_logs, watched
+from bulkid.cli.given import context_of as _context
+from bulkid.cli.given import database_url_of as _database_url
+from bulkid.cli.given import hours_of as _hours
+from bulkid.cli.given import options_of as _options
+from bulkid.cli.given import sheet_options_of as _sheet_options
+from bulkid.cli.given import target_of as _target
 from bulkid.cli.sandboxed import sandboxed, serve
 from bulkid.cli.signals import stopping
 from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, LockedError, SheetError, StateError, UsageError
-from bulkid.sheet import SheetOptions
+from bulkid.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    BulkidError,
+    LockedError,
+    SheetError,
+    StateError,
+    UsageError,
+)
 
 T = TypeVar("T")
 
@@ -28,21 +42,46 @@ STANDARD_INPUT = "-"
 
 def check(source: str, settings: Settings, *, json: bool) -> int:
     """Read the sheet offline and name every bad row; exit code 0 or 2."""
-    out, err = show.console(stderr=False), show.console(stderr=True)
-    opened, name = _source(source)
     with _told_as_json("check", wanted=json):
-        result = library.check(opened, _sheet_options(settings), name=name)
+        result = check_sheet(source, settings, json=json)
     if json:
         _print_json(result.summary)
+    return EXIT_USAGE if result.faults else EXIT_OK
+
+
+def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
+    """Read one sheet offline and say what is wrong with it, on standard error where JSON is wanted.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+    """
+    out, err = show.console(stderr=False), show.console(stderr=True)
+    opened, name = _source(source)
+    result = library.check(opened, _sheet_options(settings), name=name)
+    if json:
         show.print_notes(err, result.info.notes)
         show.print_faults(err, show.where(result.info), result.faults, limit=None)
     else:
         show.print_check(out, err, result)
-    return EXIT_USAGE if result.faults else EXIT_OK
+    return result
 
 
 def plan(source: str, settings: Settings, *, to: str = "") -> int:
     """Show what a run would do; and write it to a file, where one is named."""
+    use_logs(settings)
+    with _told_as_json("plan", wanted=settings.json):
+        result = plan_sheet(source, settings, to=to)
+    if settings.json:
+        _print_json(result.summary)
+    return result.exit_code
+
+
+def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.PlanResult:
+    """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file.
+
+    Raises:
+        BulkidError: The settings or the sheet as a whole cannot be used, or the plan cannot be written.
+    """
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
 
@@ -53,12 +92,8 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
                 with stopping(stop, face.say):
                     return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
 
-    use_logs(settings)
-    with _told_as_json("plan", wanted=settings.json):
-        result = _anyio_run(work)
+    result = _anyio_run(work)
     preview = result.preview
-    if settings.json:
-        _print_json(result.summary)
     if preview is not None:
         if not settings.quiet:
             show.print_notes(err, preview.info.notes)
@@ -68,7 +103,7 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
         if to:
             _save_plan(preview, Path(to), settings)
     _tell(result.error)
-    return result.exit_code
+    return result
 
 
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
@@ -130,13 +165,16 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
         in_sandbox: Whether it is done in a sandbox, also where the settings do not say so.
     """
 
-    async def work() -> library.RunResult:
+    async def work() -> library.RunResult | None:
         use = settings.sandbox or in_sandbox
         async with sandboxed(_target(settings), _options(settings), use=use) as (target, options):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+                context = _context(settings, face, stop)
                 with stopping(stop, face.say):
-                    return await begin(target, options, _context(settings, face, stop))
+                    async with library.within_hours(_hours(settings), context) as may_work:
+                        return await begin(target, options, context) if may_work else None
+        return None
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
@@ -144,31 +182,42 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
     return _conclude(result, settings)
 
 
-def resume(text: str, settings: Settings, *, yes: bool, skip_invalid: bool) -> int:
+def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
     """Finish an interrupted run."""
     record = library.find_resumable_run(text, settings.state_dir, _database_url(settings))
-    # What was confirmed once is not asked again; a run that never came to its plan is.
-    ask = record.phase != "planned" and not yes
+    # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
+    ask = not yes and library.asks_before_sending(record, settings.state_dir, _database_url(settings))
     if ask and not _person_there():
+        planned = record.phase == "planned"
+        what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
-            f"Run {record.run_id} ended before its plan was confirmed, and nobody can be asked here.",
+            f"Run {record.run_id} {what}, and nobody can be asked here.",
             hint=f"Go on with: bulkid resume {record.run_id} --yes",
         )
     in_sandbox = bool(record.options.get("sandbox"))
 
-    async def work() -> library.RunResult:
+    async def work() -> library.RunResult | None:
         async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
             stop = Stop()
             async with watched(show.console(stderr=True), settings, ask=ask) as face:
+                context = _context(settings, face, stop)
                 with stopping(stop, face.say):
-                    return await library.resume(
-                        record.run_id, target, _context(settings, face, stop), skip_invalid=skip_invalid or None
-                    )
+                    async with library.within_hours(_hours(settings), context) as may_work:
+                        if not may_work:
+                            return None
+                        return await library.resume(
+                            record.run_id,
+                            target,
+                            context,
+                            skip_invalid=skip_invalid or None,
+                            yes_really=yes_really,
+                        )
+        return None
 
     use_logs(settings)
     with _told_as_json("run", wanted=settings.json):
         result = _anyio_run(work)
-    return _conclude(result, settings)
+    return _conclude(result, settings, outside=EXIT_INTERRUPTED)  # it is still pending
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -201,6 +250,29 @@ def report(text: str, settings: Settings) -> int:
     elif not settings.quiet:
         show.print_result(show.console(stderr=False), result)
     return EXIT_OK
+
+
+def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], force: bool) -> int:
+    """Write the organisation's robot accounts to a file."""
+    err = show.console(stderr=True)
+
+    async def work() -> library.ExportResult:
+        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(err, settings, ask=False) as face:
+                with stopping(stop, face.say):
+                    context = _context(settings, face, stop)
+                    return await library.export(file, target, options, context, groups=groups, replace=force)
+
+    use_logs(settings)
+    result = _anyio_run(work)
+    if not settings.quiet or not result.complete:
+        show.print_notes(err, result.notes)
+    if settings.json:
+        _print_json(result.summary)
+    elif not settings.quiet:
+        show.print_export(show.console(stderr=False), result)
+    return result.exit_code
 
 
 def doctor(settings: Settings, *, json: bool) -> int:
@@ -250,17 +322,26 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
     return EXIT_OK
 
 
-def _conclude(result: library.RunResult, settings: Settings) -> int:
+def _conclude(result: library.RunResult | None, settings: Settings, *, outside: int = EXIT_OK) -> int:
+    if result is None:  # outside of its hours nothing was begun
+        if settings.json:
+            _print_json(library.combined_summary([]))
+        return outside
+    if settings.json:
+        _print_json(result.summary)
+    show_run(result, settings)
+    return result.exit_code
+
+
+def show_run(result: library.RunResult, settings: Settings) -> None:
+    """Show what became of a run: what is wrong with its rows, its figures (unless JSON is wanted), what ended it."""
     err = show.console(stderr=True)
     if result.faults and not settings.quiet:
         show.print_faults(err, result.run.source, result.faults)
     show.print_notes(err, result.notes)
-    if settings.json:
-        _print_json(result.summary)
-    elif not settings.quiet:
+    if not (settings.json or settings.quiet):
         show.print_result(show.console(stderr=False), result)
     _tell(result.error)
-    return result.exit_code
 
 
 @contextmanager
@@ -297,63 +378,6 @@ def _source(source: str) -> tuple[str | BinaryIO, str | None]:
     if source == STANDARD_INPUT:
         return sys.stdin.buffer, "standard input"
     return source, None
-
-
-def _sheet_options(settings: Settings) -> SheetOptions:
-    return SheetOptions(
-        sheet=settings.sheet,
-        column_map=dict(settings.column_map),
-        ignore_columns=settings.ignore_columns,
-        encoding=settings.encoding,
-        delimiter=settings.delimiter,
-    )
-
-
-def _context(settings: Settings, face: library.Hooks | None = None, stop: Stop | None = None) -> library.Context:
-    return library.Context(
-        state_dir=settings.state_dir,
-        database_url=_database_url(settings),
-        hooks=face or library.Hooks(),
-        stop=stop or Stop(),
-        wait_s=settings.wait,
-    )
-
-
-def _database_url(settings: Settings) -> str:
-    return settings.database_url.reveal() if settings.database_url else ""
-
-
-def _target(settings: Settings) -> library.Target:
-    return library.Target(
-        url=settings.url or "",
-        client_id=settings.client_id or "",
-        client_secret=settings.client_secret.reveal() if settings.client_secret else "",
-        access_token=settings.access_token.reveal() if settings.access_token else "",
-        scope=settings.scope or "",
-        organization_id=settings.organization_id or "",
-        tenant=settings.tenant or "",
-        ca_bundle=settings.ca_bundle,
-    )
-
-
-def _options(settings: Settings) -> library.RunOptions:
-    return library.RunOptions(
-        sheet=_sheet_options(settings),
-        skip_invalid=settings.skip_invalid,
-        read=not settings.no_read,
-        quota=settings.quota,
-        rate=settings.rate,
-        concurrency=settings.concurrency,
-        max_attempts=settings.max_attempts,
-        timeout_s=settings.timeout,
-        max_failures=settings.max_failures,
-        via=settings.via,
-        group_batch=settings.group_batch,
-        first=settings.first,
-        report_dir=settings.report_dir,
-        formats=settings.formats,
-        sandbox=settings.sandbox,
-    )
 
 
 def _print_json(value: object) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,7 +16,7 @@ from rich.console import Console
 from bulkid.cli import show
 from bulkid.cli.progress import show_progress
 from bulkid.config import Settings
-from bulkid.runs import Hooks, Preview, Progress, task_group
+from bulkid.runs import Hooks, Preview, Progress, RunResult, task_group
 
 STAGES = {
     "sheet": "Reading the sheet",
@@ -53,6 +53,7 @@ class Face(Hooks):
         self._ask = ask
         self._tasks = tasks
         self._display: anyio.CancelScope | None = None
+        self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
 
     def say(self, text: str) -> None:
         """Say one sentence that a person must see, however quiet the run is."""
@@ -65,11 +66,14 @@ class Face(Hooks):
 
     def stage(self, name: str) -> None:
         """End the progress display of the stage before; name the new one where more is wanted."""
+        self._end_display()
+        if self._verbose and not self._quiet:
+            self._err.print(f"{STAGES[name]} ...")
+
+    def _end_display(self) -> None:
         if self._display is not None:
             self._display.cancel()
             self._display = None
-        if self._verbose and not self._quiet:
-            self._err.print(f"{STAGES[name]} ...")
 
     def progress(self, progress: Progress) -> None:
         """Show the sending until the next stage."""
@@ -80,6 +84,11 @@ class Face(Hooks):
     async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
         with scope:
             await show_progress(self._err, progress)
+
+    def concluded(self, result: RunResult) -> None:
+        """Hand on what became of one of a job's runs."""
+        if self.on_concluded is not None:
+            self.on_concluded(result)
 
     async def confirm(self, preview: Preview) -> bool:
         """Show the plan, and ask where a person is there to answer."""

@@ -5,12 +5,15 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from bulkid.config import SETTINGS, Setting, load_settings, values
+from bulkid.config import SETTINGS, Setting, Settings, load_settings, values
 from bulkid.errors import UsageError
+
+if TYPE_CHECKING:
+    from bulkid.jobfile import JobFile
 
 METAVARS = {
     "url": "URL",
@@ -31,19 +34,41 @@ METAVARS = {
     "max_failures": "N|N%",
     "first": "N",
     "wait": "SECONDS",
+    "max_change": "N|N%",
     "report_dir": "DIR",
     "formats": "csv|xlsx|jsonl",
     "log_format": "console|json",
+    "until": "HH:MM",
+    "max_duration": "LENGTH",
     "state_dir": "DIR",
 }
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
-PANELS = {"connection": "Connection", "sheet": "Sheet", "sending": "Sending", "output": "Output", "general": "General"}
+PANELS = {
+    "connection": "Connection",
+    "sheet": "Sheet",
+    "sending": "Sending",
+    "hours": "Hours",
+    "output": "Output",
+    "general": "General",
+}
+
+
+class Load(Protocol):
+    """Settles the settings of a command, once it is known whether a job file has a say."""
+
+    def __call__(self, job: "JobFile | None" = None) -> Settings:
+        """Settle them.
+
+        Raises:
+            UsageError: Something given cannot be used.
+        """
+        ...
 
 
 def with_settings(
-    *groups: str, without: tuple[str, ...] = (), also: tuple[str, ...] = (), offline: bool = False
+    *groups: str, without: tuple[str, ...] = (), also: tuple[str, ...] = (), offline: bool = False, by_job: bool = False
 ) -> Callable[..., Any]:
     """Give a command the options of some groups of settings, and hand it one ``settings`` in their place.
 
@@ -52,6 +77,7 @@ def with_settings(
         without: Settings of those groups that it does not take.
         also: Settings of other groups that it takes.
         offline: The command never connects: the connection's settings are left alone.
+        by_job: The command may be given job files: ``settings`` is then a :class:`Load`.
     """
     lines = [
         line
@@ -68,8 +94,12 @@ def with_settings(
             # A switch that was not named, and an empty list, say nothing: the layers below then decide.
             named = {line.name: given.pop(line.name) or None for line in lines}
             options = {**_present(context.obj or {}), **_present(named)}
-            settings = load_settings(options, environ=os.environ, cwd=_here(), offline=offline)
-            return command(**given, settings=settings)
+
+            def load(job: "JobFile | None" = None) -> Settings:
+                settle = load_settings if job is None else job.load
+                return settle(options, environ=os.environ, cwd=_here(), offline=offline)
+
+            return command(**given, settings=load if by_job else load())
 
         wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads the options from
             parameters=[_CONTEXT, *own, *(_parameter(line) for line in lines)], return_annotation=int

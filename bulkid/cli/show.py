@@ -11,7 +11,8 @@ from rich.text import Text
 
 from bulkid.model import Fault, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
-from bulkid.runs import CheckResult, Finding, Preview, RunResult
+from bulkid.report import how_to_resume
+from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 
 SHORT = 20
@@ -140,9 +141,32 @@ def print_result(out: Console, result: RunResult) -> None:
         for path in result.report.files:
             if path.name != "summary.json":
                 out.print(Text(f"  {_from_here(path)}"))
-    if summary["pending"]:
-        pending = f"{count_of(summary['pending'], 'row')} {'is' if summary['pending'] == 1 else 'are'} pending"
-        out.print(f"  {pending}; go on with: bulkid resume {result.run.run_id}")
+    for sentence in next_lines(result):
+        out.print(f"  {sentence}")
+
+
+def next_lines(result: RunResult) -> list[str]:
+    """What is still open after a run, and the command that goes on with it."""
+    left = int(result.run.counters.get("left_accounts", 0))
+    left_rows = int(result.run.counters.get("left_rows", 0)) if left else 0
+    pending = result.summary["pending"] - left_rows
+    resume = how_to_resume(result.run)
+    lines = [f"{count_of(pending, 'row')} {_are(pending)} pending; go on with: {resume}"] if pending > 0 else []
+    if left:
+        rest = "Run the rest with the same command without --first (what is done is then unchanged)"
+        too = f", or with: {resume}" if pending <= 0 else ""
+        lines.append(f"A trial: {count_of(left, 'account')} {_are(left)} left for later. {rest}{too}")
+    return lines
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def print_export(out: Console, result: ExportResult) -> None:
+    """Print what was exported."""
+    counted = count_of(result.accounts, "robot account")
+    out.print(Text(f"{counted} in {_from_here(result.path)}; {_requests(result.requests)}"))
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:

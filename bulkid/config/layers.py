@@ -12,6 +12,7 @@ from typing import Any
 
 from bulkid.config.lines import Setting
 from bulkid.config.table import SETTINGS, Settings, setting
+from bulkid.config.toml import read_toml
 from bulkid.config.values import BadValueError, Secret
 from bulkid.errors import UsageError
 from bulkid.places import default_config_dir
@@ -36,6 +37,7 @@ class _Layer:
     values: Mapping[str, Any]
     words: Mapping[str, str]
     base: Path  # where the relative paths start that start at the place itself
+    all_relative: bool = False  # a job file: every relative path starts there
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ def load_settings(
     config_dir: Path | None = None,
     offline: bool = False,
     job_name: str = "job file",
+    job_dir: Path | None = None,
+    job_secrets: Mapping[str, Secret] | None = None,
 ) -> Settings:
     """Settle every setting by the first place that says something of it, and check what it says.
 
@@ -70,6 +74,8 @@ def load_settings(
         config_dir: Where the user's bulkid.toml lies; by default where the platform keeps configuration.
         offline: Leave the connection alone (its secrets unread, its values unchecked), for commands that have none.
         job_name: How to call the job file in messages.
+        job_dir: Where the job file lies: all its relative paths start there.
+        job_secrets: Secrets that were read from the variables which the job file names.
 
     Raises:
         UsageError: Something given cannot be used; the message names where it was given and what is allowed.
@@ -78,7 +84,7 @@ def load_settings(
     given = _mapping_layer({**options, "profile": options.get("profile") or profile}, "option", cwd)
     upper = [given, _environment_layer(environ, cwd)]
     if job is not None:
-        upper.append(_mapping_layer(job, job_name, cwd))
+        upper.append(_job_layer(job, job_secrets or {}, job_name, job_dir or cwd))
     layers = [*upper, *_file_layers(_profile(upper, cwd), cwd, config_dir)]
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -143,6 +149,12 @@ def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
     return _Layer(values, words, base)
 
 
+def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str, base: Path) -> _Layer:
+    layer = _mapping_layer(job, name, base)
+    words = {secret: f"{name}, key {secret}_env" for secret in secrets}
+    return _Layer({**layer.values, **secrets}, {**layer.words, **words}, base, all_relative=True)
+
+
 def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: bool = os.name == "nt") -> _Layer:
     if ignore_case:  # Windows: a copy of os.environ may have lost that Bulkid_Url and BULKID_URL are one
         environ = {name.upper(): value for name, value in environ.items()}
@@ -176,20 +188,9 @@ def _table_layer(table: Mapping[str, Any], name: str, file: _File) -> _Layer:
 
 
 def _read_file(path: Path) -> _File | None:
-    import tomllib
-
-    try:
-        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
+    document = read_toml(path)
+    if document is None:
         return None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text.", hint="Save it as UTF-8.") from None
-    except RecursionError:
-        raise UsageError(f"{path} is not a TOML file that bulkid takes: it nests too deep.") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not a TOML file: {error}.") from None
     for key in document:
         if key not in {"default", "profiles"}:
             raise UsageError(
@@ -254,7 +255,9 @@ def _parsed(line: Setting, layer: _Layer, cwd: Path) -> object:
         raise _refused(line, layer, bad.problem, bad.shown) from None
     if not isinstance(value, Path):
         return value
-    value = (layer.base if line.relative_to_file else cwd) / value
+    value = (layer.base if line.relative_to_file or layer.all_relative else cwd) / value
+    if layer.all_relative:
+        value = Path(os.path.normpath(value))  # jobs/../reports reads badly
     if line.name == "ca_bundle" and not _exists(value):
         raise _refused(line, layer, "does not exist", repr(str(value)))
     return value

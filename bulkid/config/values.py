@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bulkid.model import FailureBound, QuotaRule
+from bulkid.model import ChangeBound, FailureBound, QuotaRule
 
 Parse = Callable[[object], Any]
 
@@ -231,12 +231,23 @@ def delimiter(raw: object) -> str:
 
 def failure_bound(raw: object) -> FailureBound:
     """``N`` accounts or ``N%`` of those that change."""
+    count, percent = _count_or_percent(raw)
+    return FailureBound(count, percent)
+
+
+def change_bound(raw: object) -> ChangeBound:
+    """``N`` accounts or ``N%`` of all that the organisation has."""
+    count, percent = _count_or_percent(raw)
+    return ChangeBound(count, percent)
+
+
+def _count_or_percent(raw: object) -> tuple[int | None, float | None]:
     if isinstance(raw, str) and raw.strip().endswith("%"):
         try:
-            return FailureBound(percent=number(0, 100)(raw.strip()[:-1].rstrip()))
+            return None, number(0, 100)(raw.strip()[:-1].rstrip())
         except BadValueError as bad:
             _fail(raw, bad.problem)
-    return FailureBound(count=integer(0, 10**9)(raw))
+    return integer(0, 10**9)(raw), None
 
 
 def _items(raw: object, separators: str) -> list[object]:

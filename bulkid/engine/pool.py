@@ -205,6 +205,8 @@ class Pool:
     async def _take_chunks(self, source: AsyncIterator[Sequence[Task]]) -> None:
         """Take the next chunk while some of the last one is still ready, so that the workers never wait for it."""
         async for chunk in source:
+            if self._stopping:  # while it was being made, which cannot be broken off; its workers have gone home
+                return
             for task in chunk:
                 self._push(Job(task.key, task.request, task.renew), first=False)
             self._unsettled += len(chunk)

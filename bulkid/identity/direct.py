@@ -127,7 +127,12 @@ class DirectWay:
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the answer yet
                 message, payload = await protocol.read()
-            answer = await read_bounded(message.headers, payload.read, payload, self._max_answer)
+            headers = message.headers
+            answer: bytes | None
+            if payload.is_eof() and hdrs.CONTENT_ENCODING not in headers:
+                answer = payload.read_nowait()  # a short body has come with the head: nothing to wait for
+            else:
+                answer = await read_bounded(headers, payload.read, payload, self._max_answer)
             clean = answer is not None and _all_sent(connection)
         except BaseException as error:
             connection.close()
@@ -138,7 +143,7 @@ class DirectWay:
             connection.release()
         else:
             connection.close()
-        return Answer(message.code, message.headers, answer)
+        return Answer(message.code, headers, answer)
 
     def _no_http(self, error: HttpProcessingError) -> ClientResponseError:
         info = self._template.request_info

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from bulkid.journal.lock import organization_lock
     from bulkid.journal.records import RESUMABLE
     from bulkid.journal.store import Journal, open_journal
+    from bulkid.journal.taken import FileState, TakenFile, TakenFiles
     from bulkid.journal.writer import OutcomeWriter
 
 __all__ = [
     "RESUMABLE",
+    "FileState",
     "Hold",
     "Journal",
     "JournalLedger",
     "LockLostError",
     "OutcomeWriter",
     "StateFullError",
+    "TakenFile",
+    "TakenFiles",
     "new_run_id",
     "open_journal",
     "organization_lock",
@@ -32,9 +36,12 @@ __all__ = [
 
 _HOMES = {
     "RESUMABLE": "bulkid.journal.records",
+    "FileState": "bulkid.journal.taken",
     "Journal": "bulkid.journal.store",
     "JournalLedger": "bulkid.journal.ledger",
     "OutcomeWriter": "bulkid.journal.writer",
+    "TakenFile": "bulkid.journal.taken",
+    "TakenFiles": "bulkid.journal.taken",
     "open_journal": "bulkid.journal.store",
     "organization_lock": "bulkid.journal.lock",
 }

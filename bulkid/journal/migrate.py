@@ -7,27 +7,31 @@ from sqlalchemy import Connection, func, insert, select
 from bulkid.errors import StateError
 from bulkid.journal.dialect import Dialect
 from bulkid.journal.errors import Trouble
-from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, waiters
+from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, taken_files, waiters
 
 Step = Callable[[Connection], None]
 
 
-def _to_2(connection: Connection) -> None:
+def _add_taken_files(connection: Connection) -> None:
+    taken_files.create(connection)
+
+
+def _to_3(connection: Connection) -> None:
     """Locks that a server keeps; slots that all rules of a method count, by the ledger's own time.
 
-    Only SQLite has ever had version 1. Its slots go on: the ledger's time begins at wall-clock time.
+    Only SQLite has ever had an older version. Its slots go on: the ledger's time begins at wall-clock time.
     """
     connection.exec_driver_sql("DROP INDEX slots_by_opening")
-    connection.exec_driver_sql("ALTER TABLE slots RENAME TO slots_1")
+    connection.exec_driver_sql("ALTER TABLE slots RENAME TO slots_2")
     metadata.create_all(connection, [locks, slots, clocks, waiters])
     connection.exec_driver_sql(
         "INSERT INTO slots (slot, organization_id, method, owner, reserved_at, held_until, answered_at) "
-        "SELECT slot, organization_id, method, owner, reserved_at, held_until, opens_at - seconds FROM slots_1"
+        "SELECT slot, organization_id, method, owner, reserved_at, held_until, opens_at - seconds FROM slots_2"
     )
-    connection.exec_driver_sql("DROP TABLE slots_1")
+    connection.exec_driver_sql("DROP TABLE slots_2")
 
 
-STEPS: Mapping[int, Step] = {2: _to_2}
+STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3}
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 2
+VERSION = 3
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -143,4 +143,21 @@ locks = Table(
     Column("host", Text, nullable=False),
     Column("life_file", Text, nullable=False),  # locked by the operating system there, as long as that process lives
     Column("record", Text, nullable=False),  # JSON object: who holds it
+)
+
+taken_files = Table(
+    "taken_files",
+    metadata,
+    Column("file", _SERIAL, primary_key=True),
+    Column("folder", Text, nullable=False),  # the drop folder, absolute
+    Column("sha256", String(64), nullable=False),  # of the bytes, in hexadecimal
+    Column("name", Text, nullable=False),  # as it was dropped
+    Column("working", Text, nullable=False),  # its path while a run works on it, within the folder
+    Column("run_id", String(64), nullable=False),  # of the run that is, or is to be, begun for it
+    Column("state", String(16), nullable=False),  # "claimed" -> "closing" -> "archived" | "failed"; "gone"
+    Column("target", Text, nullable=False),  # where it goes in the end, within the folder; "": not known yet
+    Column("taken_at", Double, nullable=False),  # seconds since the epoch
+    Column("closed_at", Double),
+    Index("taken_files_by_content", "folder", "sha256"),
+    sqlite_autoincrement=True,
 )

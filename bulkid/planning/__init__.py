@@ -5,6 +5,8 @@ from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, group
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.expect import Expected, departed, departure, resolve_expected
+from bulkid.planning.export import EXPORT_COLUMNS, ExportedAccount, Exporter
+from bulkid.planning.guard import Excess, excess, needs_total
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
@@ -14,9 +16,13 @@ from bulkid.planning.words import count_of
 
 __all__ = [
     "DEFAULT_BATCH",
+    "EXPORT_COLUMNS",
     "Cover",
     "Directory",
+    "Excess",
     "Expected",
+    "ExportedAccount",
+    "Exporter",
     "GroupBatch",
     "Means",
     "Plan",
@@ -34,6 +40,7 @@ __all__ = [
     "departure",
     "describe",
     "diff",
+    "excess",
     "first_read",
     "groups_where_possible",
     "humanize_seconds",
@@ -41,6 +48,7 @@ __all__ = [
     "is_everyone",
     "limit_changes",
     "minimum_seconds",
+    "needs_total",
     "offline_faults",
     "refusal",
     "remaining_reads",

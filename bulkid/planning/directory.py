@@ -20,9 +20,19 @@ class Directory:
         groups: The groups; None in the same way.
         complete: False when the accounts were read one by one, so that only those asked for are here. An account
             that is absent then was asked for as well, and the server had none.
+        total: How many accounts the organisation has; None when nothing that was read told it.
     """
 
-    __slots__ = ("_accounts", "_groups", "_groups_by_name", "_names", "complete", "everyone_id", "organization_id")
+    __slots__ = (
+        "_accounts",
+        "_groups",
+        "_groups_by_name",
+        "_names",
+        "complete",
+        "everyone_id",
+        "organization_id",
+        "total",
+    )
 
     def __init__(
         self,
@@ -30,9 +40,11 @@ class Directory:
         accounts: Iterable[Account] | None,
         groups: Iterable[Group] | None,
         complete: bool = True,
+        total: int | None = None,
     ) -> None:
         self.organization_id = organization_id
         self.complete = complete
+        self.total = total
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.
         self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
         self._groups = None if groups is None else {fold(group.id): group for group in groups}

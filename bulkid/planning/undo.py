@@ -4,8 +4,9 @@ from bulkid.model import Account, AccountWish, Entry, Status
 from bulkid.planning.expect import Expected
 from bulkid.planning.words import fold
 
-PARTLY_DONE = "not_applied"
-"""The error code of an account that answered as if changed, and did not read so: part of the change may be there."""
+PARTLY_DONE = frozenset({"not_applied", "group_gone"})
+"""Error codes of failed accounts that have part of the change, maybe: one that the server called changed, and that did
+not read so; one that waited for a group which was deleted, while other groups had taken it in."""
 
 
 def touched(entry: Entry) -> bool:
@@ -73,7 +74,7 @@ def _uncertain(entry: Entry) -> bool:
     outcome = entry.outcome
     if outcome.status is Status.PENDING:
         return entry.intended
-    return outcome.status is Status.FAILED and outcome.error_code == PARTLY_DONE
+    return outcome.status is Status.FAILED and outcome.error_code in PARTLY_DONE
 
 
 def _without(groups: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from bulkid.report.atomic import ReportError, prepare_folder, remove_leftovers
 from bulkid.report.columns import COLUMNS
-from bulkid.report.summary import build_summary
+from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import ReportFiles, write_report
 from bulkid.sheet.guard import defuse, undefuse
 
@@ -12,6 +12,7 @@ __all__ = [
     "ReportFiles",
     "build_summary",
     "defuse",
+    "how_to_resume",
     "prepare_folder",
     "remove_leftovers",
     "undefuse",

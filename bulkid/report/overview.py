@@ -7,7 +7,7 @@ from typing import Any, Final
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.planning import humanize_seconds
-from bulkid.report.summary import METHODS
+from bulkid.report.summary import METHODS, how_to_resume
 from bulkid.report.workbook import Format, Workbook, height, print_settings
 
 MEANINGS: Final[Mapping[Status, str]] = {
@@ -34,9 +34,10 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     if run.status is RunStatus.REFUSED and summary.get(Status.INVALID, 0):
         return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
     if run.status is RunStatus.REFUSED:
-        return [f"Nothing was sent. Mend what is said above, and go on: bulkid resume {run.run_id}"]
+        sent = "more " if summary.get(Status.UPDATED, 0) else ""
+        return [f"Nothing {sent}was sent. Mend what is said above, and go on: {how_to_resume(run)}"]
     if summary.get(Status.PENDING, 0):
-        steps.append(f"Finish the pending rows: bulkid resume {run.run_id}")
+        steps.append(f"Finish the pending rows: {how_to_resume(run)}")
     if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
         steps.append("Mend the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
     if run.status is RunStatus.RUNNING:
@@ -49,7 +50,7 @@ def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[t
     source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
     lines = [
         ("Run", run.run_id),
-        ("Result", _WHOLE[run.status]),
+        ("Result", _result(run, summary)),
         ("Why", run.message),
         ("Source", source),
         ("Organisation", run.organization_id),
@@ -61,6 +62,13 @@ def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[t
         ("Files", run.report_dir and str(PurePath(run.report_dir))),
     ]
     return [(label, value) for label, value in lines if value]
+
+
+def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
+    """What became of the run; one that was refused may have sent something in an earlier sitting (a trial)."""
+    if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
+        return "refused: nothing more was sent"
+    return _WHOLE[run.status]
 
 
 def _when(epoch_s: float | None) -> str:

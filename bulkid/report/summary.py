@@ -8,6 +8,13 @@ from bulkid.model import RunRecord, Status
 METHODS: Final = ("GET", "PUT", "POST")
 
 
+def how_to_resume(run: RunRecord) -> str:
+    """How a person goes on with a run, to stand in a sentence: a command, or for a job nothing but its next start."""
+    if job := run.options.get("job"):
+        return f"start the job {job!r} again"
+    return f"bulkid resume {run.run_id}"
+
+
 def build_summary(
     run: RunRecord,
     counts: Mapping[Status, int],

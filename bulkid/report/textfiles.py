@@ -20,7 +20,7 @@ RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING
 ERROR_HEADER: Final = "error"
 
 
-def _close(file: IO[Any]) -> None:
+def close_text(file: IO[Any]) -> None:
     """Flush to the disk, then close: an error of either must be seen before the file takes its place."""
     file.flush()
     os.fsync(file.fileno())
@@ -36,7 +36,7 @@ class CsvReport:
     def __init__(self, folder: Path, run_id: str) -> None:
         self.target = AtomicFile(folder, "report.csv")
         self._run_id = defuse(run_id)
-        self._file = _open_csv(self.target.temp)
+        self._file = open_csv(self.target.temp)
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
 
@@ -47,12 +47,12 @@ class CsvReport:
 
     def finish(self) -> bool:
         """Bring the file to the disk. Always worth keeping."""
-        _close(self._file)
+        close_text(self._file)
         return True
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        _drop(self._file, self.target)
+        drop_text(self._file, self.target)
 
 
 class RetrySheet:
@@ -77,7 +77,7 @@ class RetrySheet:
         if not open_rows:
             return
         if self._file is None:
-            self._file = _open_csv(self.target.temp)
+            self._file = open_csv(self.target.temp)
             self._writer = csv.writer(self._file)
             self._writer.writerow([*self._headers, ERROR_HEADER])
         self._writer.writerows(open_rows)
@@ -95,12 +95,12 @@ class RetrySheet:
         """Bring the file to the disk; say whether there is one."""
         if self._file is None:
             return False
-        _close(self._file)
+        close_text(self._file)
         return True
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        _drop(self._file, self.target)
+        drop_text(self._file, self.target)
 
 
 class JsonLines:
@@ -118,12 +118,12 @@ class JsonLines:
 
     def finish(self) -> bool:
         """Bring the file to the disk. Always worth keeping."""
-        _close(self._file)
+        close_text(self._file)
         return True
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        _drop(self._file, self.target)
+        drop_text(self._file, self.target)
 
 
 def json_line(value: dict[str, Any]) -> bytes:
@@ -135,11 +135,13 @@ def json_line(value: dict[str, Any]) -> bytes:
         return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _open_csv(path: Path) -> IO[str]:
+def open_csv(path: Path) -> IO[str]:
+    """Begin a CSV file that Excel, too, reads as UTF-8."""
     return path.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="")
 
 
-def _drop(file: IO[Any] | None, target: AtomicFile) -> None:
+def drop_text(file: IO[Any] | None, target: AtomicFile) -> None:
+    """Close a file and give it up, unless it is in place already; never raises."""
     if file is not None:
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
             file.close()

@@ -15,6 +15,7 @@ from bulkid.report.columns import COLUMNS
 
 Sheet: TypeAlias = Any  # xlsxwriter has no type information
 Format: TypeAlias = Any
+Book: TypeAlias = Any
 
 MAX_SHEET_ROWS = 1_048_576
 """Rows of one sheet, the header among them: the file format's own limit."""
@@ -81,7 +82,7 @@ def visible(text: str) -> str:
 def height(text: str, width: int) -> int:
     """The height in points of a wrapped text in a cell so many characters wide: roughly, and bounded."""
     lines = text[: width * _MOST_LINES].split("\n")
-    return _LINE_POINTS * min(sum(-(-_display_width(line) // width) or 1 for line in lines), _MOST_LINES)
+    return _LINE_POINTS * min(sum(-(-display_width(line) // width) or 1 for line in lines), _MOST_LINES)
 
 
 def _height_attribute(row: ReportRow) -> str:
@@ -93,7 +94,7 @@ def _height_attribute(row: ReportRow) -> str:
     return f' ht="{points}"' if points > _LINE_POINTS else ""
 
 
-def _text_cell(letter: str, line: int, text: str, style: int) -> str:
+def text_cell(letter: str, line: int, text: str, style: int) -> str:
     """A cell that holds a text and nothing else, whatever the text looks like; no cell when there is none."""
     if not text:
         return ""
@@ -104,8 +105,9 @@ def _text_cell(letter: str, line: int, text: str, style: int) -> str:
     return f'<c r="{letter}{line}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
 
 
-def _style_number(form: Format) -> int:
-    return int(form._get_xf_index())  # noqa: SLF001 - rows are written as finished XML, which names a style by its number
+def style_number(form: Format) -> int:
+    """The number that a cell's XML names a style by."""
+    return int(form._get_xf_index())  # noqa: SLF001 - rows are written as finished XML: the library has no other way to it
 
 
 def _picture(match: re.Match[str]) -> str:
@@ -113,10 +115,56 @@ def _picture(match: re.Match[str]) -> str:
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"  # noqa: PLR2004 - the control characters end there
 
 
-def _display_width(text: str) -> int:
+def display_width(text: str) -> int:
     """How wide the longest line is; ideographs and their like take two places."""
     lines = text.splitlines() or [""]
     return max(len(line) + sum(unicodedata.east_asian_width(char) in "WF" for char in line) for line in lines)
+
+
+def open_book(path: Path, scratch: str) -> Book:
+    """Begin a workbook that takes its rows in order, in constant memory, and makes nothing of texts but texts.
+
+    Args:
+        path: Where it is put together at the end.
+        scratch: Folder that holds the rows until then.
+    """
+    import xlsxwriter  # type: ignore[import-untyped] # the package has no type information
+
+    book = xlsxwriter.Workbook(
+        str(path),
+        {
+            "constant_memory": True,
+            "tmpdir": scratch,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        },
+    )
+    book.use_zip64()
+    return book
+
+
+def close_book(book: Book) -> None:
+    """Put the file together.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from xlsxwriter.exceptions import FileCreateError  # type: ignore[import-untyped] # as above
+
+    try:
+        book.close()
+    except FileCreateError as error:  # wraps the operating system's own error
+        cause = error.args[0] if error.args else None
+        raise (cause if isinstance(cause, OSError) else OSError(str(error))) from error
+
+
+def drop_book(book: Book) -> None:
+    """Give up a workbook, unless it is closed already, and what is open for it."""
+    book.fileclosed = True  # else its destructor would try to write what is given up
+    for sheet in book.worksheets():
+        with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
+            sheet.row_data_fh.close()
 
 
 class Workbook:
@@ -129,23 +177,11 @@ class Workbook:
     """
 
     def __init__(self, folder: Path, run_id: str, lead: Callable[["Workbook"], None]) -> None:
-        import xlsxwriter  # type: ignore[import-untyped] # the package has no type information
-
         self.target = AtomicFile(folder, "report.xlsx")
         self._run_id = run_id
         # The row data waits here until the file is put together; removed with all that is in it, whatever happens
         self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
-        self.book = xlsxwriter.Workbook(
-            str(self.target.temp),
-            {
-                "constant_memory": True,
-                "tmpdir": self._scratch.name,
-                "strings_to_formulas": False,
-                "strings_to_urls": False,
-                "strings_to_numbers": False,
-            },
-        )
-        self.book.use_zip64()
+        self.book = open_book(self.target.temp, self._scratch.name)
         self.book.set_properties({"title": f"bulkid run {visible(run_id)}"})
         self._sheet: Sheet = None
         self._line = 0
@@ -154,19 +190,17 @@ class Workbook:
         self._widths = {name: column.least for name, column in _WIDTHS.items()}
         self._widths["run_id"] = max(self._widths["run_id"], min(len(run_id) + 2, _WIDTHS["run_id"].most))
         self._text = self.book.add_format({"num_format": "@", "valign": "top"})
-        self._text_style = _style_number(self._text)
-        self._wrapped_style = _style_number(
+        self._text_style = style_number(self._text)
+        self._wrapped_style = style_number(
             self.book.add_format({"num_format": "@", "valign": "top", "text_wrap": True})
         )
-        self._number_style = _style_number(
-            self.book.add_format({"num_format": "0", "valign": "top", "align": "center"})
-        )
-        self._time_style = _style_number(
+        self._number_style = style_number(self.book.add_format({"num_format": "0", "valign": "top", "align": "center"}))
+        self._time_style = style_number(
             self.book.add_format({"num_format": 'yyyy-mm-dd hh:mm:ss "UTC"', "valign": "top", "align": "left"})
         )
-        self._head_style = _style_number(self.style(HEADER_COLOURS, bold=True))
+        self._head_style = style_number(self.style(HEADER_COLOURS, bold=True))
         self.status_formats = {status: self.style(pair) for status, pair in COLOURS.items()}
-        self._status_styles = {status: _style_number(form) for status, form in self.status_formats.items()}
+        self._status_styles = {status: style_number(form) for status, form in self.status_formats.items()}
         try:
             lead(self)
             self._next_sheet()
@@ -197,7 +231,7 @@ class Workbook:
         sheet.repeat_rows(0)
         print_settings(sheet, name)
         cells = (
-            _text_cell(letter, 1, header, self._head_style) for letter, header in zip(_LETTERS, COLUMNS, strict=True)
+            text_cell(letter, 1, header, self._head_style) for letter, header in zip(_LETTERS, COLUMNS, strict=True)
         )
         sheet.row_data_fh.write(f'<row r="1">{"".join(cells)}</row>')
         self._line = 1
@@ -238,19 +272,19 @@ class Workbook:
         return "".join(
             (
                 f'<row r="{line}"{_height_attribute(row)}><c r="A{line}" s="{number}"><v>{row.row}</v></c>',
-                _text_cell("B", line, row.robot_account_id, text),
-                _text_cell("C", line, row.name, text),
-                _text_cell("D", line, row.status.value, self._status_styles[row.status]),
-                _text_cell("E", line, row.changes, wrapped),
+                text_cell("B", line, row.robot_account_id, text),
+                text_cell("C", line, row.name, text),
+                text_cell("D", line, row.status.value, self._status_styles[row.status]),
+                text_cell("E", line, row.changes, wrapped),
                 "" if code is None else f'<c r="F{line}" s="{number}"><v>{code}</v></c>',
-                _text_cell("G", line, row.error_code, text),
-                _text_cell("H", line, row.error, wrapped),
+                text_cell("G", line, row.error_code, text),
+                text_cell("H", line, row.error, wrapped),
                 f'<c r="I{line}" s="{number}"><v>{row.attempts}</v></c>',
-                _text_cell("J", line, row.via.value if row.via else "", text),
+                text_cell("J", line, row.via.value if row.via else "", text),
                 ""
                 if at is None
                 else f'<c r="K{line}" s="{self._time_style}"><v>{_EPOCH_DAY + int(at) / _DAY_S!r}</v></c>',
-                _text_cell("L", line, self._run_id, text),
+                text_cell("L", line, self._run_id, text),
                 "</row>",
             )
         )
@@ -258,7 +292,7 @@ class Workbook:
     def _widen(self, rows: Sequence[ReportRow]) -> None:
         for name, column in _WIDTHS.items():
             if column.most > column.least and name != "run_id":
-                widest = max((_display_width(getattr(row, name)[:200]) for row in rows), default=0)
+                widest = max((display_width(getattr(row, name)[:200]) for row in rows), default=0)
                 self._widths[name] = min(max(self._widths[name], widest + 2), column.most)
 
     def finish(self) -> bool:
@@ -267,23 +301,14 @@ class Workbook:
         Raises:
             OSError: When it cannot be written.
         """
-        from xlsxwriter.exceptions import FileCreateError  # type: ignore[import-untyped] # as above
-
         self._end_sheet()
-        try:
-            self.book.close()
-        except FileCreateError as error:  # wraps the operating system's own error
-            cause = error.args[0] if error.args else None
-            raise (cause if isinstance(cause, OSError) else OSError(str(error))) from error
+        close_book(self.book)
         sync(self.target.temp)
         return True
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already, and all that was kept for it."""
-        self.book.fileclosed = True  # else its destructor would try to write what is given up
-        for sheet in self.book.worksheets():
-            with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
-                sheet.row_data_fh.close()
+        drop_book(self.book)
         self._scratch.cleanup()
         self.target.discard()
 

@@ -14,11 +14,15 @@
 """
 
 from bulkid.engine import Stop
-from bulkid.model import FailureBound
+from bulkid.model import ChangeBound, FailureBound
 from bulkid.places import default_state_dir
+from bulkid.runs.aftermath import Notify
 from bulkid.runs.api import plan, resume, run
 from bulkid.runs.doctor import Finding, doctor
-from bulkid.runs.history import find_resumable_run, find_run, list_runs, report, summary_of
+from bulkid.runs.dropfolder import DropFolder
+from bulkid.runs.export import ExportResult, export
+from bulkid.runs.history import asks_before_sending, find_resumable_run, find_run, list_runs, report, summary_of
+from bulkid.runs.jobs import Job, JobResult, combined_summary, run_job, within_hours, worst
 from bulkid.runs.options import (
     CheckResult,
     Context,
@@ -33,14 +37,23 @@ from bulkid.runs.planned import run_plan, save_plan
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.tasks import task_group
+from bulkid.runs.turns import Turns
 from bulkid.runs.undo import undo
+from bulkid.runs.window import Hours
 
 __all__ = [
+    "ChangeBound",
     "CheckResult",
     "Context",
+    "DropFolder",
+    "ExportResult",
     "FailureBound",
     "Finding",
     "Hooks",
+    "Hours",
+    "Job",
+    "JobResult",
+    "Notify",
     "PlanResult",
     "Preview",
     "Progress",
@@ -49,9 +62,13 @@ __all__ = [
     "Snapshot",
     "Stop",
     "Target",
+    "Turns",
+    "asks_before_sending",
     "check",
+    "combined_summary",
     "default_state_dir",
     "doctor",
+    "export",
     "find_resumable_run",
     "find_run",
     "list_runs",
@@ -60,9 +77,12 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "run_job",
     "run_plan",
     "save_plan",
     "summary_of",
     "task_group",
     "undo",
+    "within_hours",
+    "worst",
 ]

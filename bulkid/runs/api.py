@@ -115,10 +115,11 @@ async def run(
     context: Context | None = None,
     *,
     name: str | None = None,
+    run_id: str = "",
 ) -> RunResult:
     """Plan, apply, verify and report a sheet. What ends it early is in the result, once the sheet could be read.
 
-    Args: as :func:`plan`.
+    Args: as :func:`plan`, and ``run_id``, of :func:`bulkid.journal.new_run_id`, where the caller must know it before.
 
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
@@ -130,7 +131,7 @@ async def run(
         sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
-        record = new_record(context, sheet.info, base.url, dump_options(options, source))
+        record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
@@ -141,7 +142,12 @@ async def run(
 
 
 async def resume(
-    text: str, target: Target, context: Context | None = None, *, skip_invalid: bool | None = None
+    text: str,
+    target: Target,
+    context: Context | None = None,
+    *,
+    skip_invalid: bool | None = None,
+    yes_really: bool = False,
 ) -> RunResult:
     """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
 
@@ -150,6 +156,8 @@ async def resume(
         target: As whom; its address may be left empty, and must otherwise be the run's own once that has a plan.
         context: What surrounds the work; None for the defaults.
         skip_invalid: Overrides what the run was begun with; None keeps it.
+        yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
+            plan was not confirmed before.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
@@ -161,7 +169,7 @@ async def resume(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         record = await in_thread(find_resumable, journal, text)
         target = same_target(record, target)
-        options = load_options(record.options)
+        options = replace(load_options(record.options), yes_really=yes_really)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)

@@ -29,7 +29,7 @@ _NAMED = 3
 _GUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
-class _ForbiddenError(ConnectionFailedError):
+class ForbiddenError(ConnectionFailedError):
     """The token may not read this; whether that matters is the caller's to decide."""
 
 
@@ -40,6 +40,12 @@ class _Found:
     accounts: dict[str, Account] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     total: int = 0
+    listed: bool = False  # whether the server was asked for its list, which says how many there are
+
+    @property
+    def known_total(self) -> int | None:
+        """How many accounts the organisation has, if anything has told."""
+        return max(self.total, len(self.accounts)) if self.listed else None
 
     def add(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
@@ -88,36 +94,48 @@ async def read_directory(
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
     accounts: Sequence[Account] | None = None
-    complete = True
+    complete, total = True, None
     no_groups = ""
     if want.groups:
         try:
             _require(known.read_groups, "PM.Group.Read")
-            groups = parse_groups(await _get(engine, list_groups(organization_id), "the list of groups"))
-        except _ForbiddenError as error:
+            groups = parse_groups(await fetch(engine, list_groups(organization_id), "the list of groups"))
+        except ForbiddenError as error:
             _require_own_organization(known.read_groups, organization_id, error)
             no_groups = f"The groups cannot be read ({error.message})"
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, "PM.RobotAccount.Read")
-        accounts, complete = await _read_accounts(engine, organization_id, want)
-    except _ForbiddenError as error:
+        found = _Found()
+        complete = await _read_accounts(engine, organization_id, want, found)
+        accounts, total = list(found.accounts.values()), found.known_total
+    except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
         _require_ids_alone(want, no_accounts)
         warnings.append(f"{no_accounts}: running blind. Grant PM.RobotAccount.Read to send only what differs.")
     if no_groups:
         _require_group_ids(want, accounts or (), no_groups)
-    return Directory(organization_id, accounts, groups, complete=complete), tuple(warnings)
+    return Directory(organization_id, accounts, groups, complete=complete, total=total), tuple(warnings)
+
+
+async def count_accounts(engine: Engine, organization_id: str) -> int:
+    """How many accounts the organisation has, for one GET.
+
+    Raises:
+        ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
+    """
+    request = list_accounts(organization_id, 0, 1)
+    return account_page(await fetch(engine, request, "the list of robot accounts")).total
 
 
 def _require(allowed: bool | None, scope: str) -> None:
     """Save the request whose refusal the token itself foretells."""
     if allowed is False:
-        raise _ForbiddenError(f"the token lacks {scope}")
+        raise ForbiddenError(f"the token lacks {scope}")
 
 
-def _require_own_organization(allowed: bool | None, organization_id: str, refusal: _ForbiddenError) -> None:
+def _require_own_organization(allowed: bool | None, organization_id: str, refusal: ForbiddenError) -> None:
     """Tell a refusal that no scope explains from a missing scope.
 
     Raises:
@@ -185,31 +203,31 @@ async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequenc
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
-    accounts, _ = await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False))
-    return {account.id.casefold(): account for account in accounts}
-
-
-async def _read_accounts(engine: Engine, organization_id: str, want: Wanted) -> tuple[list[Account], bool]:
-    """All accounts by pages, or the wanted ones one by one; and whether the list is complete."""
     found = _Found()
+    await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False), found)
+    return dict(found.accounts)
+
+
+async def _read_accounts(engine: Engine, organization_id: str, want: Wanted, found: _Found) -> bool:
+    """Find all accounts by pages, or the wanted ones one by one; say whether the list is complete."""
     if first_read(len(want.ids), len(want.names)) == "single":
         await _all(engine, organization_id, [Read("account", term=account_id) for account_id in want.ids], found)
-        return list(found.accounts.values()), False
+        return False
     await _page(engine, organization_id, 0, found)
     page_size = len(found.accounts)
     reads = remaining_reads(found.total, page_size, *_missing(want, found))
     await _all(engine, organization_id, reads, found)
     if any(read.kind != "page" for read in reads):
         if not _missing(want, found)[1]:
-            return list(found.accounts.values()), False
+            return False
         # A search that misses a name proves nothing (how it matches is not documented): only the whole list does.
         pages = [Read("page", skip=skip, top=page_size) for skip in range(page_size, found.total, page_size)]
         await _all(engine, organization_id, pages, found)
     elif len(found.accounts) < found.total and (reads or page_size == 0):
         # The list holds fewer than it says: it changed meanwhile, or hides some. An id's own 404 decides.
         await _one_by_one(engine, organization_id, want.ids, found)
-        return list(found.accounts.values()), False
-    return list(found.accounts.values()), len(found.accounts) >= found.total
+        return False
+    return len(found.accounts) >= found.total
 
 
 async def _one_by_one(engine: Engine, organization_id: str, ids: Sequence[str], found: _Found) -> None:
@@ -235,29 +253,35 @@ async def _one(engine: Engine, organization_id: str, read: Read, found: _Found) 
     if read.kind == "page":
         await _page(engine, organization_id, read.skip, found)
     elif read.kind == "search":
-        payload = await _get(engine, list_accounts(organization_id, 0, PAGE_SIZE, read.term), f"account {read.term}")
+        payload = await fetch(engine, list_accounts(organization_id, 0, PAGE_SIZE, read.term), f"account {read.term}")
         found.add(account_page(payload).accounts)
     else:
-        payload = await _get(engine, get_account(organization_id, read.term), f"account {read.term}", absent_ok=True)
+        payload = await fetch(engine, get_account(organization_id, read.term), f"account {read.term}", absent_ok=True)
         if payload is not None:
             found.add([parse_account(payload)])
 
 
 async def _page(engine: Engine, organization_id: str, skip: int, found: _Found) -> None:
     request = list_accounts(organization_id, skip, PAGE_SIZE)
-    page = account_page(await _get(engine, request, "the list of robot accounts"))
+    page = account_page(await fetch(engine, request, "the list of robot accounts"))
     found.add(page.accounts)
-    found.total = page.total
+    found.total, found.listed = page.total, True
 
 
-async def _get(engine: Engine, request: Request, what: str, *, absent_ok: bool = False) -> object:
+async def fetch(engine: Engine, request: Request, what: str, *, absent_ok: bool = False) -> object:
+    """Ask for something, and give the answer's JSON; None for what does not exist, where that is an answer.
+
+    Raises:
+        ForbiddenError: The token may not read it.
+        ConnectionFailedError: The server cannot be reached, or does not give it.
+    """
     settled = await engine.call(request)
     reply = settled.reply
     if reply.kind is ReplyKind.OK:
         payload: object = reply.payload
         return payload
     if reply.kind is ReplyKind.FORBIDDEN:
-        raise _ForbiddenError(reply.error)
+        raise ForbiddenError(reply.error)
     if absent_ok and reply.status == 404:  # noqa: PLR2004 - HTTP's own word for "no such account"
         return None
     status = f" (HTTP {reply.status})" if reply.status else ""

@@ -1,6 +1,6 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -24,11 +24,14 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
-from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status, Via
-from bulkid.planning import Directory, Route, departed, describe, diff
+from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
+from bulkid.planning import Directory, Plan, Route
+from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
+from bulkid.runs.entries import compare, entries_of
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
+from bulkid.runs.guard import require_within_bound
 from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
@@ -38,6 +41,7 @@ from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, nothing_summary, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
+from bulkid.runs.trial import TAKEN_UP, due, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
 
 COUNTERS_EVERY_S = 2.0
@@ -93,7 +97,7 @@ class Execution:
         """
         if not isinstance(error, InterruptedRunError | StateError):
             return error
-        advice = "" if "resume" in error.hint else f"Go on with: bulkid resume {self.record.run_id}"
+        advice = "" if "resume" in error.hint else f"Go on with: {how_to_resume(self.record)}"
         return InterruptedRunError(error.message, hint=f"{error.hint} {advice}".strip())
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
@@ -150,7 +154,7 @@ class Execution:
         """Plan what the rows ask for, have it confirmed, and apply it.
 
         Raises:
-            UsageError: A row is invalid and that is not allowed: nothing was sent.
+            UsageError: A row is invalid and that is not allowed, or the plan changes too much: nothing was sent.
             InterruptedRunError: The user declined, or a signal came.
         """
         self.faults = tuple(rows.faults)
@@ -164,22 +168,34 @@ class Execution:
                 "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
             )
             await self._take_faults(rows, preview)
-            if preview.plan.by_account:
-                session.require_write()  # before anybody is asked about what cannot be
-            asked_at = self.context.clock.monotonic()
-            async with until_stopped(self.context.stop):
-                agreed = await self.context.hooks.confirm(preview)
-            self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
-            if not agreed:
-                raise InterruptedRunError("Not confirmed: nothing was sent.")
+            await self._agree(session, preview)
             changes = await self._journal_plan(preview)
             await self._apply(session, preview.directory, changes, preview.plan.route)
 
         await self._connected(work)
 
+    async def _agree(self, session: Session, preview: Preview) -> None:
+        """Have a plan confirmed that may be sent.
+
+        Raises:
+            PermissionDeniedError: The token may not change accounts.
+            UsageError: The plan changes more than it may.
+            InterruptedRunError: The user declined, or a signal came.
+        """
+        if preview.plan.by_account:
+            session.require_write()  # before anybody is asked about what cannot be
+        require_within_bound(preview.excess, self.options)
+        asked_at = self.context.clock.monotonic()
+        async with until_stopped(self.context.stop):
+            agreed = await self.context.hooks.confirm(preview)
+        self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
+        if not agreed:
+            raise InterruptedRunError("Not confirmed: nothing was sent.")
+
     async def from_entries(self) -> None:
         """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
-        entries = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        unsettled = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        entries, rest_of_trial = due(unsettled)
         if not entries:
             return  # only the report was missing: nobody needs to be asked for that
 
@@ -187,12 +203,23 @@ class Execution:
             self.context.hooks.stage("directory")
             async with until_stopped(self.context.stop):
                 directory = await self._directory_for(session, entries)
-            settled, changes = _compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
-            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
+            settled, changes = compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
             route = route_for([change for _, change in changes], directory, session, self.options)
+            if rest_of_trial:
+                plan = rest_as_plan(entries, changes, route)
+                await self._take_up_rest(session, directory, plan, [entry.entry for entry in entries])
+            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
             await self._apply(session, directory, changes, route)
 
         await self._connected(work)
+
+    async def _take_up_rest(self, session: Session, directory: Directory, plan: Plan, entries: Sequence[int]) -> None:
+        """Have the rest of a trial confirmed, which nobody has seen yet; from then on it is pending like any other."""
+        await self._agree(session, await preview_rest(session, self.record, self.options, directory, plan))
+        taken_up = [(entry, TAKEN_UP) for entry in entries]
+        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, taken_up)
+        self.counters |= {"left_accounts": 0, "left_rows": 0}
+        await self._update(counters=self.figures())
 
     async def _connected(self, work: Callable[[Session], Awaitable[None]]) -> None:
         self.context.hooks.stage("connect")
@@ -201,8 +228,12 @@ class Execution:
             async with until_stopped(self.context.stop):
                 await session.identify()
             await self._update(organization_id=session.organization_id, base_url=session.base.url)
+            around = self.context
             owner = owner_of(self.record)
-            async with holding(self.journal, session.organization_id, owner, self.context) as hold:
+            async with (
+                around.turns.taken(session.organization_id, around.stop, around.hooks.note),
+                holding(self.journal, session.organization_id, owner, around) as hold,
+            ):
                 session.hold = hold
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
                 await session.recover()
@@ -216,6 +247,8 @@ class Execution:
             "accounts": plan.wishes,
             "planned_puts": plan.planned_puts,
             "naive_puts": plan.naive_puts,
+            "left_accounts": len(plan.left_out),
+            "left_rows": sum(len(wish.rows) for wish in plan.left_out),
         }
         known = {fault.row for fault in rows.faults}
         found = [fault for fault in preview.faults if fault.row not in known]
@@ -233,7 +266,7 @@ class Execution:
     async def _journal_plan(self, preview: Preview) -> list[tuple[int, Change]]:
         """Write every account of the plan to the journal before anything is sent."""
         now = self.context.clock.now()
-        entries, changes = _entries(preview, now)
+        entries, changes = entries_of(preview, now)
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
@@ -301,7 +334,7 @@ class Execution:
         if sending.too_many:
             raise TooManyFailuresError(
                 f"Stopped: {sending.failures} accounts failed, more than --max-failures allows.",
-                hint=f"See the report; go on with: bulkid resume {self.record.run_id}",
+                hint=f"See the report; go on with: {how_to_resume(self.record)}",
             )
 
     async def _verify(self, sending: Sending) -> None:
@@ -319,7 +352,7 @@ class Execution:
         if sending.doubts:
             raise ConnectionFailedError(
                 f"{len(sending.doubts)} accounts got no clear answer, and cannot be read back (blind): pending.",
-                hint=f"To send them again is safe: bulkid resume {self.record.run_id}",
+                hint=f"To send them again is safe: {how_to_resume(self.record)}",
             )
 
     async def _keep_figures(self) -> None:
@@ -344,59 +377,3 @@ def owner_of(record: RunRecord) -> dict[str, Any]:
         "since": record.created_at,
         "source": record.source,
     }
-
-
-def _entries(preview: Preview, now: float) -> tuple[list[Entry], list[tuple[int, Change]]]:
-    """Every account of the plan as a journal entry, and which of them are to be sent."""
-    plan, directory = preview.plan, preview.directory
-    entries: list[Entry] = []
-    changes: list[tuple[int, Change]] = []
-    for change, wish in zip(plan.changes, plan.changing, strict=True):
-        changes.append((len(entries), change))
-        text = describe(change, directory)
-        entries.append(Entry(len(entries), wish, change.before, text, Outcome(Status.PENDING)))
-    unchanged = Outcome(Status.UNCHANGED, finished_at=now)
-    later = Outcome(Status.PENDING, error="Left for later by --first.")
-    for wishes, outcome in ((plan.unchanged, unchanged), (plan.left_out, later)):
-        for wish in wishes:
-            entries.append(Entry(len(entries), wish, directory.account(wish.account_id), "", outcome))
-    return entries, changes
-
-
-def _compare(
-    entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool
-) -> tuple[list[tuple[int, Outcome]], list[tuple[int, Change]]]:
-    """Settle what the directory shows to be as wanted; what differs is to be sent.
-
-    Args:
-        entries: What is unsettled.
-        directory: The present state.
-        now: When.
-        guarded: Whether to leave accounts alone that are neither as planned from nor as wanted.
-    """
-    settled: list[tuple[int, Outcome]] = []
-    changes: list[tuple[int, Change]] = []
-    for entry in entries:
-        account = directory.account(entry.wish.account_id)
-        if account is None and directory.accounts is not None:
-            error = "The account does not exist any more."
-            settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
-            )
-            continue
-        if guarded and (differs := departed(entry, account, directory)):
-            error = f"The account is not as it was when the changes were planned: {differs}. It is left alone."
-            settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
-            )
-            continue
-        change = diff(entry.wish, account, directory)
-        if not change.empty:
-            changes.append((entry.entry, change))
-        elif entry.intended:
-            # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
-            via = entry.outcome.via or Via.ACCOUNT
-            settled.append((entry.entry, Outcome(Status.UPDATED, via=via, finished_at=now)))
-        else:
-            settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
-    return settled, changes

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from bulkid.runs.execute import owner_of
 from bulkid.runs.given import UNDO
 from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, RunResult
+from bulkid.runs.trial import due
 
 
 def list_runs(
@@ -99,6 +100,20 @@ def find_resumable_run(text: str, state_dir: Path | None = None, database_url: s
         return find_resumable(journal, text)
 
 
+def asks_before_sending(record: RunRecord, state_dir: Path | None = None, database_url: str = "") -> bool:
+    """Whether resuming this run would send what nobody has agreed to yet.
+
+    That is so where it ended before its plan was confirmed, and where only what it left for later as a trial is open.
+
+    Raises:
+        StateError: The state directory cannot be used.
+    """
+    if record.phase != "planned" or not record.counters.get("left_accounts"):
+        return record.phase != "planned"
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
+        return due(list(journal.iter_unsettled(record.run_id)))[1]
+
+
 def find_resumable(journal: Journal, text: str) -> RunRecord:
     """The run to go on with.
 
@@ -121,17 +136,24 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
 
 
 def _newest_resumable(journal: Journal) -> RunRecord | None:
-    """The newest run that can go on, but for those that were undone since: to go on with one would do it again."""
-    newest = journal.latest_resumable()
-    if newest is None:
+    if journal.latest_resumable() is None:
         return None
+    return next(resumable_runs(journal), None)
+
+
+def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
+    """The runs that can go on, newest first, but for those that were undone since: to go on would do them again."""
     undone: set[str] = set()
     for record in journal.list_runs():
         if record.status in RESUMABLE and record.run_id not in undone:
-            return record
-        if UNDO in record.options and record.phase == "planned":
+            yield record
+        elif UNDO in record.options and record.phase == "planned":
             undone.add(str(record.options[UNDO]))
-    return None
+
+
+def was_undone(journal: Journal, run_id: str) -> bool:
+    """Whether a later run has put back what a run changed."""
+    return any(each.options.get(UNDO) == run_id and each.phase == "planned" for each in journal.list_runs())
 
 
 def lock_name(record: RunRecord) -> str:

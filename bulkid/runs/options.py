@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
-from bulkid.model import FailureBound, Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
 from bulkid.places import default_state_dir
+from bulkid.runs.turns import Turns
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
-    from bulkid.planning import Directory, Plan, Via
+    from bulkid.planning import Directory, Excess, Plan, Via
     from bulkid.report import ReportFiles
     from bulkid.runs.progress import Progress
 
@@ -61,11 +62,15 @@ class RunOptions:
         via: Which requests carry the changes: ``auto`` (the fewest, where that matters), ``accounts`` or ``groups``.
         group_batch: Members that one group PUT changes at most.
         first: Apply only to the first so many accounts that change; None for all.
+        max_change: How many accounts a plan may change without ``yes_really``; None for half of the organisation's,
+            where it has more than 20.
+        yes_really: Send also a plan that changes more than that.
         report_dir: Folder that holds a folder per run.
         formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
         sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
         retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
         outage_limit_s: Seconds that a server which has answered before may be away, until the run gives up.
+        job: Name of the job that the run belongs to; empty for none.
     """
 
     sheet: SheetOptions = field(default_factory=SheetOptions)
@@ -80,11 +85,14 @@ class RunOptions:
     via: "Via" = "auto"
     group_batch: int = 200
     first: int | None = None
+    max_change: ChangeBound | None = None
+    yes_really: bool = False
     report_dir: Path = Path("reports")
     formats: tuple[str, ...] = ()
     sandbox: bool = False
     retry_base_s: float = 0.5
     outage_limit_s: float = 600.0
+    job: str = ""
 
 
 def count_invalid_rows(faults: Iterable[Fault]) -> int:
@@ -125,6 +133,7 @@ class Preview:
     requests: Mapping[str, int]  # already sent, to read the directory
     left_out: int  # accounts that --first leaves for later
     warnings: tuple[str, ...]
+    excess: "Excess | None"  # how the plan goes beyond --max-change
 
     @property
     def invalid_rows(self) -> int:
@@ -155,6 +164,9 @@ class Hooks:
     def progress(self, progress: "Progress") -> None:
         """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""
 
+    def concluded(self, result: "RunResult") -> None:
+        """Take what became of one of the runs of a job."""
+
     async def confirm(self, preview: Preview) -> bool:
         """Decide whether the plan is sent."""
         return bool(preview)
@@ -172,6 +184,7 @@ class Context:
         stop: Ends the work early.
         clock: Source of time.
         random: Source of jitter, in [0, 1).
+        turns: Shared by the contexts of jobs that run side by side, so that those of one organisation take turns.
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
@@ -181,6 +194,7 @@ class Context:
     stop: Stop = field(default_factory=Stop)
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = randomness.random
+    turns: Turns = field(default_factory=Turns)
 
 
 @dataclass(frozen=True, slots=True)

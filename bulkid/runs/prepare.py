@@ -16,6 +16,7 @@ from bulkid.planning import (
     resolve,
 )
 from bulkid.runs.directory import read_directory, wanted
+from bulkid.runs.guard import excess_warning, find_excess
 from bulkid.runs.options import Preview, RunOptions
 from bulkid.runs.session import Session
 from bulkid.runs.source import Rows
@@ -51,6 +52,7 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)
     limited = replace(limited, route=route_for(limited.changes, directory, session, options))
+    too_much = await find_excess(session, directory, len(limited.changes), options)
     faults = sorted([*rows.faults, *resolution.faults], key=lambda fault: fault.row)
     return Preview(
         info=rows.info,
@@ -65,7 +67,8 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         eta_s=estimate(limited, session.rules, options.rate),
         requests=session.sent(),
         left_out=len(limited.left_out),
-        warnings=(*warnings, *limited.warnings),
+        warnings=(*warnings, *limited.warnings, *excess_warning(too_much, options)),
+        excess=too_much,
     )
 
 

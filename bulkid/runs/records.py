@@ -16,7 +16,13 @@ from bulkid.sheet import SheetInfo
 
 
 def new_record(
-    context: Context, info: SheetInfo, url: str, options: Mapping[str, Any], *, command: str = "run"
+    context: Context,
+    info: SheetInfo,
+    url: str,
+    options: Mapping[str, Any],
+    *,
+    command: str = "run",
+    run_id: str = "",
 ) -> RunRecord:
     """The record of a run that begins now.
 
@@ -26,10 +32,11 @@ def new_record(
         url: The identity base.
         options: As :func:`~bulkid.runs.stored.dump_options` makes them.
         command: The command that began it.
+        run_id: Its id, where the caller had to know it before; empty for a new one.
     """
     now = context.clock.now()
     return RunRecord(
-        run_id=new_run_id(now),
+        run_id=run_id or new_run_id(now),
         created_at=now,
         status=RunStatus.RUNNING,
         command=command,

@@ -4,7 +4,7 @@
 ``RowParser`` parses single rows, and journaled rows again after a crash.
 """
 
-from bulkid.sheet.cells import CLEAR
+from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
     ALIASES,
     FIELDS,
@@ -31,6 +31,8 @@ __all__ = [
     "column_label",
     "column_letters",
     "fields_for_headers",
+    "list_cell",
     "near_miss",
     "open_sheet",
+    "parse_list",
 ]

@@ -1,7 +1,7 @@
 """Single cells: what a text in a cell means, and what is wrong with it. Pure functions over strings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ _LIBRE_OFFICE_ERROR = re.compile(r"err:5\d\d", re.IGNORECASE)
 _SCIENTIFIC = re.compile(r"-?\d(?:[.,]\d+)?E\+\d{2,3}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[;,|\r\n]")
+_QUOTE = '"'
 _NEEDS_CARE = re.compile(r'[;,|\r\n"\[]')
 
 
@@ -150,6 +151,11 @@ def parse_list(cell: str) -> ListCell:
     except _ListError as error:
         return ListCell(problems=(Problem("bad_list", str(error)),))
     return _collect(parts)
+
+
+def list_cell(items: Iterable[str]) -> str:
+    """Write a list cell that :func:`parse_list` reads as these items, as far as they can be in a list at all."""
+    return "; ".join(f'"{item.replace(_QUOTE, 2 * _QUOTE)}"' if _NEEDS_CARE.search(item) else item for item in items)
 
 
 class _ListError(ValueError):

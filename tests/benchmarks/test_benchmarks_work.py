@@ -144,3 +144,9 @@ def test_the_other_benchmarks_run() -> None:
     assert "bulkid --version / import typer, rich" in script("startup.py", "--runs", "1")
     assert "| bulkid |" in script("memory.py", "--rows", "60")
     assert "| 6 | 0 |" in script("quota.py", "--rows", "6", "--count", "3", "--seconds", "0.5")
+
+
+def test_many_organisations_run_in_one_process() -> None:
+    lines = script("organisations.py", "--organisations", "3", "--rows", "5", "--window", "1").splitlines()
+    cells = [cell.strip() for cell in lines[-1].strip("|").split("|")]
+    assert cells[:3] == ["3", "15", "0"]

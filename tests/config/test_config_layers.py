@@ -29,6 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # one value per setting that is no default, as text
 SAMPLES: dict[str, str] = {
+    "window": "22:00-05:30 Europe/Berlin",
+    "time_zone": "America/New_York",
+    "until": "05:30",
+    "max_duration": "1h 30m",
     "url": "https://cloud.uipath.com/acme",
     "organization_id": "org-1",
     "client_id": "app-1",
@@ -53,6 +57,8 @@ SAMPLES: dict[str, str] = {
     "timeout": "7",
     "max_failures": "5%",
     "first": "10",
+    "max_change": "10%",
+    "yes_really": "true",
     "report_dir": "out",
     "formats": "xlsx",
     "json": "true",
@@ -123,7 +129,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
-        "--max-failures --first --report-dir --format --json --yes --quiet -v --log-format --state-dir --wait"
+        "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
+        "--state-dir --until --max-duration --wait"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (

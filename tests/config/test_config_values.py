@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bulkid.config import FailureBound, Secret
 from bulkid.config import values as v
 from bulkid.config.values import BadValueError
-from bulkid.model import QuotaRule
+from bulkid.model import ChangeBound, QuotaRule
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,8 @@ from bulkid.model import QuotaRule
         (v.failure_bound, " 5% ", FailureBound(percent=5.0)),
         (v.failure_bound, "0.5 %", FailureBound(percent=0.5)),
         (v.failure_bound, "100%", FailureBound(percent=100.0)),
+        (v.change_bound, "200", ChangeBound(count=200)),
+        (v.change_bound, "0.5 %", ChangeBound(percent=0.5)),
         (v.names, "Cost centre; Note ;;Note", ("Cost centre", "Note")),
         (v.names, ["a;b", "c"], ("a;b", "c")),
         (v.formats, "xlsx,JSONL;xlsx", ("xlsx", "jsonl")),
@@ -130,6 +132,9 @@ def test_a_value_is_taken_in_every_form_that_people_write(parse: v.Parse, raw: o
         (v.delimiter, "\uff1b", "cannot separate"),
         (v.delimiter, 1, "cannot separate"),
         (v.failure_bound, "-1", "out of range"),
+        (v.change_bound, "-1", "out of range"),
+        (v.change_bound, "100.1%", "out of range"),
+        (v.change_bound, "half", "whole number"),
         (v.failure_bound, "101%", "out of range"),
         (v.failure_bound, "%", "not a number"),
         (v.failure_bound, "few", "whole number"),

@@ -18,6 +18,7 @@ def connected(tmp_path: Path) -> Callable[..., Bulkid]:
             "BULKID_URL": server.url,
             "BULKID_CLIENT_ID": "sandbox",
             "BULKID_CLIENT_SECRET": "sandbox-secret",
+            "BULKID_MAX_CHANGE": "100%",  # the organisations are small, and most tests change all of one
         }
         return Bulkid(tmp_path, settings | env)
 

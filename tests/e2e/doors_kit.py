@@ -17,6 +17,7 @@ from harness import LONGEST_S, Bulkid
 from bulkid.sandbox import Sandbox, SandboxOptions
 
 SECRET = "sandbox-secret"
+ANY_CHANGE = {"BULKID_MAX_CHANGE": "100%"}
 STATUSES = ("updated", "unchanged", "failed", "invalid", "pending")
 SUMMARY_KEYS = [
     *("run_id", "status", "rows", "accounts", *STATUSES, "requests", "planned_puts", "naive_puts"),
@@ -134,8 +135,11 @@ def statuses(rows: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def connected_to(folder: Path, url: str, **env: str) -> Bulkid:
-    """The command, connected to a server in the way that most are."""
-    settings = {"BULKID_URL": url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET}
+    """The command, connected to a server in the way that most are.
+
+    These organisations are small and most tests change all of one: without ``BULKID_MAX_CHANGE=""`` they may.
+    """
+    settings = {"BULKID_URL": url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET, **ANY_CHANGE}
     return Bulkid(folder, {name: value for name, value in (settings | env).items() if value})
 
 

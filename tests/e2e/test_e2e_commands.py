@@ -61,7 +61,7 @@ def test_help_and_version_are_on_standard_output_and_mistakes_are_not(tmp_path: 
     assert (version.returncode, version.stdout, version.stderr) == (0, f"bulkid {__version__}\n", "")
     overview = bulkid("--help")
     assert (overview.returncode, overview.stderr) == (0, "")
-    for command in ("check", "plan", "run", "resume", "undo", "runs", "report", "doctor", "sandbox"):
+    for command in ("check", "plan", "run", "resume", "undo", "runs", "report", "export", "doctor", "sandbox"):
         assert re.search(rf"^\W+{command} ", overview.stdout, re.MULTILINE), command
     page = bulkid("run", "--help")
     assert (page.returncode, page.stderr) == (0, "")
@@ -247,22 +247,6 @@ def test_logs_are_one_json_object_a_line_with_the_run_in_each(tmp_path: Path, se
     assert SECRET not in done.stderr
     console = bulkid("run", "sheet.csv", "--yes", "--no-read", "-v", "--log-format", "console")
     assert re.search(r"^20\S+ \[info +\] account\.failed .*run_id=", console.stderr, re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_a_trial_sends_the_first_accounts_that_change_and_resume_the_rest(tmp_path: Path) -> None:
-    rows = [("name", "display name"), ("robot-0003", "Robot 3"), *((f"robot-{n:04d}", f"T {n}") for n in range(4, 9))]
-    sheet_of(tmp_path, rows)
-    with hosted(accounts=60) as host:
-        bulkid = connected_to(tmp_path, host.url)
-        trial = bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2")
-        summary = summary_of(trial)
-        assert (summary["unchanged"], summary["updated"], summary["pending"]) == (1, 2, 3)
-        assert len(host.puts()) == 2
-        assert statuses(bulkid.report()) == ["unchanged", "updated", "updated", *["pending"] * 3]
-        rest = bulkid("resume", summary["run_id"], "--json")
-        assert rest.returncode == 0, rest.stderr
-        assert (summary_of(rest)["updated"], summary_of(rest)["pending"], len(host.puts())) == (5, 0, 5)
 
 
 @pytest.mark.slow

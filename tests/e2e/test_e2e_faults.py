@@ -109,7 +109,9 @@ def apply(world: World, *, read: bool, seed: int) -> runs.RunResult:
         clock=Hurried(),
         hooks=Intruder(lambda: world.server.post(f"account/{world.accounts[seed]['id']}", {"delete": True})),
     )
-    options = runs.RunOptions(read=read, retry_base_s=0.1, report_dir=world.bulkid.folder / "reports", timeout_s=60)
+    options = runs.RunOptions(
+        yes_really=True, read=read, retry_base_s=0.1, report_dir=world.bulkid.folder / "reports", timeout_s=60
+    )
     sheet = world.bulkid.folder / "faults.csv"
     return anyio.run(runs.run, sheet, target_of(world.server), options, context)
 

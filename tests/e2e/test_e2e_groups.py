@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from doors_kit import SECRET, Hosted, assert_clear, hosted, sheet_of, summary_of
+from doors_kit import ANY_CHANGE, SECRET, Hosted, assert_clear, hosted, sheet_of, summary_of
 from harness import Bulkid
 from lives import Life, journal_of
 from test_e2e_faults import Hurried
@@ -43,7 +43,7 @@ def emptied(host: Hosted, accounts: int) -> list[str]:
 
 
 def connected(host: Hosted) -> dict[str, str]:
-    return {"BULKID_URL": host.url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET}
+    return {"BULKID_URL": host.url, "BULKID_CLIENT_ID": "sandbox", "BULKID_CLIENT_SECRET": SECRET, **ANY_CHANGE}
 
 
 def memberships(host: Hosted, group: str) -> set[str]:
@@ -60,7 +60,7 @@ def run(
     host: Hosted, folder: Path, sheet: Path, hooks: runs.Hooks | None = None, **options: Any
 ) -> tuple[runs.RunResult, list[dict[str, str]]]:
     """Run a sheet as a library caller does; gives the report's rows too."""
-    given = runs.RunOptions(**{"report_dir": folder / "reports", "retry_base_s": 0.05, **options})
+    given = runs.RunOptions(**{"yes_really": True, "report_dir": folder / "reports", "retry_base_s": 0.05, **options})
     context = runs.Context(state_dir=folder / "state", hooks=hooks or runs.Hooks(), clock=Hurried())
     target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
     result = anyio.run(runs.run, sheet, target, given, context)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from doors_kit import Hosted, connected_to, hosted, sheet_of, statuses, summary_of
+from doors_kit import Hosted, assert_clear, connected_to, hosted, sheet_of, statuses, summary_of
 from harness import SAMPLES
 
 SHEETS = Path(__file__).parent / "sheets"
@@ -171,7 +171,10 @@ def test_the_sample_workbook_does_what_it_says_and_the_same_sheet_as_text_then_c
 def test_the_sample_migration_does_what_it_says(tmp_path: Path, server: Hosted) -> None:
     rows = read_rows(SAMPLES / "migration.csv")
     wanted = state_of(server) | state_wanted(server, rows)
-    done = connected_to(tmp_path, server.url)("run", str(SAMPLES / "migration.csv"), "--yes", "--json")
+    bulkid = connected_to(tmp_path, server.url, BULKID_MAX_CHANGE="")
+    refused = bulkid("run", str(SAMPLES / "migration.csv"), "--yes", "--json")
+    assert_clear(refused, 2, "of the organisation's 6,000 accounts", "--yes-really")
+    done = bulkid("run", str(SAMPLES / "migration.csv"), "--yes", "--yes-really", "--json")
     assert done.returncode == 0, done.stderr
     assert state_of(server) == wanted
     summary = summary_of(done)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,46 @@ def test_a_resumed_undo_overwrites_nobody_who_changed_an_account_meanwhile(tmp_p
         assert host.display_name("robot-0030") == "Somebody's"
 
 
+def joiners(folder: Path, count: int) -> None:
+    """A sheet that group requests are made for."""
+    rows = [(f"robot-{number:04d}", "Logistics; Payroll", "Automation Users") for number in range(1, count + 1)]
+    sheet_of(folder, [("name", "groups to add", "groups to remove"), *rows])
+
+
+def test_what_went_by_group_is_put_back_by_group(tmp_path: Path, host: Hosted) -> None:
+    joiners(tmp_path, 40)
+    bulkid, before = connected_to(tmp_path, host.url), state_of(host)
+    run = run_id_of(bulkid, "run", "sheet.csv", "--via", "groups")
+    assert {row["via"] for row in bulkid.report(run)} <= {"group", ""}
+    after = state_of(host)
+    undo = run_id_of(bulkid, "undo", run, "--via", "groups")
+    assert {row["via"] for row in bulkid.report(undo)} <= {"group", ""}
+    assert state_of(host) == before
+    run_id_of(bulkid, "undo", undo, "--via", "accounts")
+    assert state_of(host) == after
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_its_group_requests_is_undone_and_so_is_a_killed_undo(tmp_path: Path) -> None:
+    joiners(tmp_path, 40)
+    by_group = ("--via", "groups", "--group-batch", "4", "--concurrency", "1")
+    with hosted(latency_s=0.3) as host:
+        bulkid, before = connected_to(tmp_path, host.url), state_of(host)
+        for most, command in ((12, ("run", "sheet.csv")), (3, ("undo", "last"))):
+            sent = len(host.puts())
+            with Life(bulkid, *command, "--yes", *by_group) as life:
+                wait_for_puts(host, sent + most)
+                life.kill()
+            time.sleep(0.4)  # more than an answer takes
+            settle(host)
+        host.portal.call(lambda: slowly(host, delayed=False))
+        assert state_of(host) != before
+        resumed = bulkid("resume", "--yes", "--json")
+        assert resumed.returncode == 0, all_text(resumed)
+        assert state_of(host) == before
+        assert set(statuses(bulkid.report(str(summary_of(resumed)["run_id"])))) <= {"updated", "unchanged"}
+
+
 def random_rows(chance: random.Random, host: Hosted, count: int) -> list[tuple[str, ...]]:
     """Rows of every kind for random accounts; those for one account never contradict one another."""
     groups = sorted(group.name for group in host.sandbox.state.groups.values() if group.type == "custom")
@@ -253,7 +294,7 @@ async def test_for_any_sheet_the_undo_gives_the_state_before_and_its_undo_the_st
         path = sheet_of(tmp_path, [HEADERS, *random_rows(chance, host, 40)])
         target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
         context = runs.Context(state_dir=tmp_path / "state")
-        options = runs.RunOptions(report_dir=tmp_path / "reports")
+        options = runs.RunOptions(report_dir=tmp_path / "reports", yes_really=True)
 
         async def step(work: Callable[..., Any], what: Any) -> str:
             result = await work(what, target, options, context)

@@ -564,6 +564,30 @@ async def test_slots_of_cancelled_requests_stay_taken_for_a_window_since_the_ser
     assert engine.quota.opens_in("PUT") == pytest.approx(60)
 
 
+@pytest.mark.parametrize("earlier", [0, 3])
+async def test_a_stop_while_a_chunk_is_being_made_sends_nothing_of_it(earlier: int) -> None:
+    """A source may have to finish what it has begun (the journal is being written): its chunk then comes too late."""
+    clock, stop = FakeClock(), Stop()
+    server = Server(clock)
+
+    async def source() -> AsyncIterator[Sequence[Task]]:
+        if earlier:
+            yield puts(earlier)
+        with anyio.CancelScope(shield=True):
+            await clock.sleep(5)
+        yield puts(10)[earlier:]
+
+    async def soon() -> None:
+        await clock.sleep(2)
+        stop.request("interrupted")
+
+    settled: list[Settled] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(soon)
+        await make_engine(clock, server.send).run(source(), settled.append, stop)
+    assert len(settled) == earlier
+
+
 async def test_a_stop_does_not_wait_for_a_source_that_hangs() -> None:
     clock = FakeClock()
 

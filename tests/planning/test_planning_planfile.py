@@ -26,7 +26,7 @@ def preview_of(sheet: list[RowWish], known: Directory) -> Preview:
     resolution = resolve(sheet, known, COLUMNS)
     plan = build_plan(resolution, known)
     url = "https://cloud.uipath.com/acme/identity_"
-    return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.faults, (), None, 0.0, {}, 0, ())
+    return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.faults, (), None, 0.0, {}, 0, (), None)
 
 
 def written(sheet: list[RowWish], known: Directory) -> bytes:

@@ -193,6 +193,7 @@ WISH = AccountWish("88-uv", "Roby01", "Robbie", ("g-fin",), ("G-TRA",), None, (2
         (Outcome(Status.FAILED, error_code="400"), True, False),
         (Outcome(Status.FAILED, error_code="changed_since"), False, False),
         (Outcome(Status.FAILED, error_code="not_applied"), True, True),
+        (Outcome(Status.FAILED, error_code="group_gone"), True, True),
     ],
 )
 def test_only_what_a_run_changed_or_may_have_changed_is_undone(

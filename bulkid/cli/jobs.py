@@ -1,0 +1,222 @@
+"""What the commands do with job files: one job, its drop folder, or several jobs side by side."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkid import runs as library
+from bulkid.cli import show
+from bulkid.cli.commands import (
+    STANDARD_INPUT,
+    _anyio_run,
+    _person_there,
+    _print_json,
+    _tell,
+    check_sheet,
+    plan_sheet,
+    show_run,
+)
+from bulkid.cli.face import use_logs, watched
+from bulkid.cli.given import context_of, hours_of, options_of, target_of
+from bulkid.cli.options import Load
+from bulkid.cli.sandboxed import sandboxed
+from bulkid.cli.signals import stopping
+from bulkid.config import Settings
+from bulkid.engine import Stop
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.jobfile import JobFile, is_job_file, read_job
+
+
+def are_jobs(sources: Sequence[str]) -> bool:
+    """Whether the sources of a command are job files; it takes either those, or one sheet.
+
+    Raises:
+        UsageError: Several sources, and not all of them are job files.
+    """
+    jobs = [source for source in sources if is_job_file(source)]
+    if len(sources) > 1 and len(jobs) < len(sources):
+        other = next(source for source in sources if not is_job_file(source))
+        shown = "standard input" if other == STANDARD_INPUT else other
+        raise UsageError(
+            f"Several sources must all be job files (.toml), and {shown} is none.",
+            hint="Give one sheet, or one or more job files.",
+        )
+    return bool(jobs)
+
+
+def schema() -> int:
+    """Print the JSON schema of job files."""
+    from bulkid.jobfile.schema import job_schema
+
+    _print_json(job_schema())
+    return EXIT_OK
+
+
+# --- looking at a job
+
+
+def check(source: str, load: Load, *, json: bool) -> int:
+    """Read the job file and its sheets offline, and name every bad row; the worst of the exit codes."""
+    job = read_job(source)
+    settings = load(job)
+
+    def one(sheet: str) -> tuple[int, dict[str, Any]]:
+        result = check_sheet(sheet, settings, json=json)
+        return EXIT_USAGE if result.faults else EXIT_OK, dict(result.summary)
+
+    return _each_sheet("check", job, one, json=json)
+
+
+def plan(source: str, load: Load, *, to: str = "") -> int:
+    """Show what a run of the job would do with each of its sheets; the worst of the exit codes.
+
+    Raises:
+        UsageError: The job file or a setting cannot be used, or several plans would have to go into one file.
+    """
+    job = read_job(source)
+    settings = load(job)
+    use_logs(settings)
+    if to and not isinstance(job.source, Path):
+        raise UsageError(
+            f"Job {job.name}: a plan file holds the plan of one sheet, and a drop folder may have several.",
+            hint=f"Write the plan of one of its files: bulkid plan SHEET --out {to}",
+        )
+
+    def one(sheet: str) -> tuple[int, dict[str, Any]]:
+        result = plan_sheet(sheet, settings, to=to)
+        return result.exit_code, dict(result.summary)
+
+    return _each_sheet("plan", job, one, json=settings.json)
+
+
+def _each_sheet(command: str, job: JobFile, one: Callable[[str], tuple[int, dict[str, Any]]], *, json: bool) -> int:
+    """Do something with each sheet of a job; one that cannot be read does not hold up the next."""
+    codes: list[int] = []
+    summaries: list[dict[str, Any]] = []
+    for sheet in _sheets(job):
+        try:
+            code, summary = one(sheet)
+        except BulkidError as error:
+            _tell(error)
+            code, summary = error.exit_code, library.nothing_summary(command)
+        codes.append(code)
+        summaries.append(summary)
+    if json:
+        _print_json(library.combined_summary(summaries, command))
+    return library.worst(codes)
+
+
+def _sheets(job: JobFile) -> list[str]:
+    if isinstance(job.source, Path):
+        return [str(job.source)]
+    waiting = [str(seen.path) for seen in job.source.waiting()]
+    if not waiting:
+        show.console(stderr=True).print(f"No file waits in {job.source.folder}.")
+    return waiting
+
+
+# --- running jobs
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A job file with its settings."""
+
+    file: JobFile
+    settings: Settings
+
+    def job(self, target: library.Target, options: library.RunOptions) -> library.Job:
+        return library.Job(
+            name=self.file.name,
+            description=self.file.description,
+            source=self.file.source,
+            target=target,
+            options=options,
+            hours=hours_of(self.settings),
+            notify=self.file.notify,
+            metrics_file=self.file.metrics_file,
+        )
+
+
+def run(sources: Sequence[str], load: Load) -> int:
+    """Run jobs, several of them side by side; the worst of their exit codes.
+
+    Raises:
+        UsageError: A job file or a setting cannot be used: nothing was begun, for no job.
+    """
+    loaded = [_Loaded(file, load(file)) for file in _read_all(sources)]
+    for job in loaded:
+        use_logs(job.settings)
+        _require_consent(job, alone=len(loaded) == 1)
+    results = _run_one(loaded[0]) if len(loaded) == 1 else _run_all(loaded)
+    if any(job.settings.json for job in loaded):
+        _print_json(_summary_of_all(results))
+    for result in results:
+        _tell(result.error)
+    return library.worst(result.exit_code for result in results)
+
+
+def _summary_of_all(results: Sequence[library.JobResult]) -> dict[str, Any]:
+    summaries = [finished.summary for result in results for finished in result.runs]
+    if not summaries and any(result.error for result in results):
+        return library.nothing_summary("run")
+    return library.combined_summary(summaries)
+
+
+def _read_all(sources: Sequence[str]) -> list[JobFile]:
+    """Read all job files; the faults of all of them are told together.
+
+    Raises:
+        UsageError: One cannot be used, or is given twice.
+    """
+    files: list[JobFile] = []
+    errors: list[BulkidError] = []
+    for source in sources:
+        try:
+            files.append(read_job(source))
+        except UsageError as error:
+            errors.append(error)
+    if errors:
+        for told in errors[:-1]:
+            _tell(told)
+        raise errors[-1]
+    for number, file in enumerate(files):
+        if any(file.path.resolve() == other.path.resolve() for other in files[:number]):
+            raise UsageError(f"The job file {file.shown} is given twice.")
+        if any(file.name == other.name for other in files[:number]):
+            raise UsageError(f"Two jobs are called {file.name!r}.", hint="Give each a name of its own (key name).")
+    return files
+
+
+def _require_consent(loaded: _Loaded, *, alone: bool) -> None:
+    if loaded.settings.yes or (alone and _person_there()):
+        return
+    raise UsageError(
+        f"Job {loaded.file.name}: nobody can be asked here whether to send the plan: nothing was sent.",
+        hint="Look at it with `bulkid plan`, and set yes = true in the job file, or run with --yes.",
+    )
+
+
+def _run_one(loaded: _Loaded) -> list[library.JobResult]:
+    settings = loaded.settings
+
+    async def work() -> library.JobResult:
+        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
+            stop = Stop()
+            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+                face.on_concluded = lambda result: show_run(result, settings)
+                with stopping(stop, face.say):
+                    return await library.run_job(loaded.job(target, options), context_of(settings, face, stop))
+
+    return [_anyio_run(work)]
+
+
+def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
+    from bulkid.cli.sidebyside import side_by_side
+
+    results = _anyio_run(lambda: side_by_side([(each.settings, each.file.name, each.job) for each in loaded]))
+    for each, result in zip(loaded, results, strict=True):
+        for finished in result.runs:
+            show_run(finished, each.settings)
+    return results

@@ -1,0 +1,122 @@
+"""The keys of a job file: every setting that bulkid.toml knows, and what only a job has.
+
+The settings come from the one table, so that a setting which is added there is a key of job files, of their schema and
+of their docs without another word here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import Field, WithJsonSchema, WrapValidator
+from pydantic_core import PydanticCustomError
+
+from bulkid.config import SETTINGS, Setting, Settings, values
+from bulkid.config.values import BadValueError, Parse
+from bulkid.model import FailureBound
+
+UNSHOWN = frozenset({"client_secret_file", "access_token_file"})
+"""Settings whose value may be a secret that was put into the wrong place."""
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+
+
+def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *, shown: bool = True) -> Any:  # noqa: ANN401 - a type
+    """A field that keeps what the file says, once ``parse`` has taken it.
+
+    Args:
+        parse: Raises ``BadValueError`` for what cannot be used.
+        allowed: What can; the end of the error message.
+        schema: The JSON schema of what can.
+        about: What the key is, for schema and docs.
+        shown: Whether the message of a fault may show the value.
+    """
+
+    def check(value: object, _handler: object) -> object:
+        try:
+            parse(value)
+        except BadValueError as bad:
+            told = {"problem": bad.problem, "shown": bad.shown if shown else "", "allowed": allowed}
+            raise PydanticCustomError("bad_value", "{problem}", told) from None
+        return value
+
+    described = {**schema, "description": f"{about[:1].upper()}{about[1:]}: {allowed}."}
+    return Annotated[Any, WrapValidator(check), WithJsonSchema(described)]
+
+
+def _schema_of(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a type
+    """The JSON schema of a setting, from the type that it has in ``Settings``."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return {"type": "string", "enum": list(inner)}
+    if origin is tuple:
+        return _TEXTS
+    if origin is not None and issubclass(origin if isinstance(origin, type) else object, Mapping):
+        return {"anyOf": [{"type": "object", "additionalProperties": _TEXT}, *_TEXTS["anyOf"]]}
+    if inner:  # X | None
+        return _schema_of(next(each for each in inner if each is not type(None)))
+    plain = {bool: "boolean", int: "integer", float: "number", FailureBound: ["integer", "string"]}
+    return {"type": plain.get(kind, "string")}
+
+
+def _field(line: Setting, kind: Any) -> tuple[Any, Any]:  # noqa: ANN401 - a type
+    schema = dict(_schema_of(kind))
+    if line.parse is values.verbosity:
+        schema = {"type": ["integer", "boolean"]}
+    if line.name == "max_duration":
+        schema = {"type": ["string", "number"]}
+    kind = checked(line.parse, line.allowed, schema, line.help, shown=line.name not in UNSHOWN)
+    return kind, Field(default=None, alias=line.key)
+
+
+def setting_fields() -> dict[str, tuple[Any, Any]]:
+    """A pydantic field for every setting that a file may hold, by its key."""
+    hints = get_type_hints(Settings)
+    # pydantic's own models have an attribute "json"; the underscore keeps clear of any such
+    return {f"{line.key}_": _field(line, hints[line.name]) for line in SETTINGS if not line.secret}
+
+
+def path(raw: object) -> Path:
+    """A path as a job file gives it."""
+    return values.path(raw)
+
+
+def pattern(raw: object) -> str:
+    """A file name with ``*`` and ``?``."""
+    said = values.text(raw)
+    if "/" in said or "\\" in said:
+        raise BadValueError("holds a folder: files are looked for in the drop folder alone", values.show(raw))
+    return said
+
+
+def variable(raw: object) -> str:
+    """The name of an environment variable; whatever else stands there may be the secret itself."""
+    said = raw if isinstance(raw, str) else ""
+    if not (said.isascii() and said.isidentifier() and said == said.upper()):
+        raise BadValueError("is not the name of an environment variable")
+    return said
+
+
+def addresses(raw: object) -> tuple[str, ...]:
+    """Where to tell of a run: service addresses, or names of variables and files that hold one."""
+    items = list(raw) if isinstance(raw, list | tuple) else [raw]
+    for item in items:
+        said = item.strip() if isinstance(item, str) else ""
+        scheme, colon, rest = said.partition(":")
+        if scheme == "env" and colon:
+            variable(rest)
+        elif scheme == "file" and colon and not rest.startswith("//"):
+            values.path(rest)
+        else:
+            _address(said)
+    return tuple(str(item).strip() for item in items)
+
+
+def _address(said: str) -> None:
+    scheme, separator, rest = said.partition("://")
+    if not (separator and rest and scheme.isascii() and scheme.replace("+", "").replace("-", "").isalnum()):
+        raise BadValueError("is not the address of a service")
+    user, at, _ = rest.partition("@")
+    if at and ":" in user:
+        raise BadValueError("holds a password, and bulkid takes none from a job file")

@@ -1,0 +1,215 @@
+"""From a job file to a checked job: every fault of it at once, each with its key, its value and what is allowed."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulkid.config import SETTINGS, Secret, Settings, load_settings, setting
+from bulkid.config.toml import read_toml
+from bulkid.config.values import show
+from bulkid.errors import UsageError
+from bulkid.runs.aftermath import Notify
+from bulkid.runs.dropfolder import DropFolder
+
+_SECRETS = {line.key for line in SETTINGS if line.secret}
+_NEAR = 75.0  # similarity in percent from which on a key may have been meant
+_MAX_NEAR = 2
+
+
+class JobFileError(UsageError):
+    """A job file that cannot be used: nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A job as its file says it; paths are absolute."""
+
+    path: Path
+    shown: str  # the path as the user gave it
+    name: str
+    description: str
+    source: Path | DropFolder
+    notify: Notify
+    metrics_file: Path | None
+    settings: Mapping[str, Any]  # by the table's names, as the file has them
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret setting: variable that holds it
+
+    def load(
+        self,
+        options: Mapping[str, Any],
+        *,
+        environ: Mapping[str, str],
+        cwd: Path,
+        config_dir: Path | None = None,
+        offline: bool = False,
+    ) -> Settings:
+        """Settle all settings: option, environment, this file, profile, default.
+
+        Args: as ``bulkid.config.load_settings``.
+
+        Raises:
+            UsageError: A setting cannot be used, or a variable that should hold a secret is not set.
+        """
+        return load_settings(
+            options,
+            environ=environ,
+            job=self.settings,
+            job_secrets={} if offline else self._secrets(environ),
+            job_name=f"job file {self.shown}",
+            job_dir=self.path.parent,
+            cwd=cwd,
+            config_dir=config_dir,
+            offline=offline,
+        )
+
+    def _secrets(self, environ: Mapping[str, str]) -> dict[str, Secret]:
+        found = {}
+        for name, variable in self.variables.items():
+            overruled = environ.get(setting(name).env) or environ.get(setting(f"{name}_file").env)
+            if environ.get(variable):
+                found[name] = Secret(environ[variable])
+            elif not overruled:
+                # The variable is not named here: a secret may have been put into the key by mistake.
+                raise JobFileError(
+                    f"job file {self.shown}, key {name}_env: the variable that it names is not set.",
+                    hint="Set it where the job is started: cron, systemd and the Task Scheduler each have a place "
+                    "for that.",
+                )
+        return found
+
+
+def is_job_file(source: str) -> bool:
+    """Whether a SOURCE on the command line is a job file."""
+    return source.lower().endswith(".toml")
+
+
+def read_job(source: str) -> JobFile:
+    """Read and check a job file.
+
+    Raises:
+        JobFileError: It is not there or cannot be used; the message names every fault.
+        UsageError: It cannot be read, or is no TOML file.
+    """
+    path = Path(source).expanduser().absolute()
+    document = read_toml(path)
+    if document is None:
+        raise JobFileError(f"There is no job file {source}.", hint=f"The folder is {path.parent}.")
+    keys, faults = _canonical(document)
+    model, found = _validated(keys)
+    faults += found
+    if faults or model is None:
+        raise JobFileError(_told(source, faults), hint="docs/jobs.md lists the keys of a job file.")
+    return _job(path, source, model)
+
+
+def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The file with every setting under its key; a name of Settings and ``-`` are taken too. Secrets are refused."""
+    keys: dict[str, Any] = {}
+    faults: list[str] = []
+    for said, value in document.items():
+        key = said.replace("-", "_")
+        with suppress(KeyError):  # what only a job has, or nothing: told later
+            key = setting(key).key
+        if key in _SECRETS:
+            faults.append(
+                f"key {said}: is a secret, and a job file holds none. Put it into an environment variable and its "
+                f"name into {key}_env, or into a file and its path into {key}_file."
+            )
+        elif key in keys:
+            faults.append(f"key {said}: {key} is given twice.")
+        else:
+            keys[key] = value
+    return keys, faults
+
+
+def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    from pydantic import ValidationError
+
+    from bulkid.jobfile.schema import JobModel
+
+    faults = [
+        f"key {secret}_env: {secret}_file is given too. Give one of them."
+        for secret in sorted(_SECRETS)
+        if f"{secret}_env" in keys and f"{secret}_file" in keys
+    ]
+    try:
+        model = JobModel.model_validate(keys)
+    except ValidationError as error:
+        return None, faults + [_fault(each) for each in error.errors(include_url=False)]
+    return model.model_dump(exclude_none=True, by_alias=True), faults
+
+
+def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
+    """One fault as a sentence. Only what a check of ours gave free is shown of the value."""
+    where = [str(part) for part in error["loc"] if not str(part).startswith("<")]
+    key = ".".join(where)
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}.{_near(where)}"
+        case "missing":
+            return f"key {key} is missing. Give {_allowed(where)}."
+        case "bad_value":
+            told = error["ctx"]
+            return f"key {key}: {told['shown'] or 'the value'} {told['problem']}. Give {told['allowed']}."
+    return f"key {key}: {show(error['input'])} is not a table. Write it as [{key}]."
+
+
+def _allowed(where: list[str]) -> str:
+    return "the path of a folder" if where[-1] == "folder" else "the path of a sheet, or a table [source] with a folder"
+
+
+def _near(where: list[str]) -> str:
+    """The keys that an unknown one may have been meant for."""
+    from rapidfuzz import fuzz, process
+
+    from bulkid.jobfile.schema import Folder, JobModel, Notify, keys_of
+
+    known = keys_of({"source": Folder, "notify": Notify}[where[0]] if len(where) > 1 else JobModel)
+    found = process.extract(where[-1].lower(), known, scorer=fuzz.ratio, limit=_MAX_NEAR, score_cutoff=_NEAR)
+    near = [name for name, _, _ in found]
+    if near:
+        return f" Did you mean {' or '.join(near)}?"
+    return f" It has: {', '.join(known)}." if len(where) > 1 else ""
+
+
+def _told(source: str, faults: list[str]) -> str:
+    if len(faults) == 1:
+        return f"job file {source}: {faults[0]}"
+    return "\n  ".join([f"job file {source}: {len(faults)} things cannot be used:", *faults])
+
+
+def _job(path: Path, source: str, model: dict[str, Any]) -> JobFile:
+    said = dict(model)
+    place = said.pop("source")
+    notify = said.pop("notify", {})
+    metrics = said.pop("metrics_file", None)
+    name, description = said.pop("name", path.stem), said.pop("description", "")
+    variables = {secret: said.pop(f"{secret}_env") for secret in sorted(_SECRETS) if f"{secret}_env" in said}
+    return JobFile(
+        path=path,
+        shown=source,
+        name=str(name).strip(),
+        description=str(description).strip(),
+        source=_source(path.parent, place),
+        notify=Notify(**{kind: _texts(where) for kind, where in notify.items()}),
+        metrics_file=None if metrics is None else _path(path.parent, metrics),
+        settings={setting(key).name: value for key, value in said.items()},
+        variables=variables,
+    )
+
+
+def _source(base: Path, place: Any) -> Path | DropFolder:  # noqa: ANN401 - as pydantic gives it
+    if isinstance(place, Mapping):
+        return DropFolder(_path(base, place["folder"]), str(place["glob"]).strip(), float(place["settle"]))
+    return _path(base, place)
+
+
+def _path(base: Path, said: object) -> Path:
+    return Path(os.path.normpath(base / Path(str(said)).expanduser()))
+
+
+def _texts(said: str | list[str]) -> tuple[str, ...]:
+    return (said.strip(),) if isinstance(said, str) else tuple(each.strip() for each in said)

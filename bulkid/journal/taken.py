@@ -1,0 +1,108 @@
+"""Which files of a drop folder were taken, by content: the claim comes first, so that no crash takes one twice."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, insert, select, update
+
+from bulkid.journal.database import repeated
+from bulkid.journal.schema import taken_files
+from bulkid.journal.store import Journal
+
+
+class FileState(StrEnum):
+    """How far a file has come."""
+
+    CLAIMED = "claimed"  # it is this run's: begun, pending, or about to be begun
+    CLOSING = "closing"  # the run is done with it, and it is being moved to its target
+    ARCHIVED = "archived"
+    FAILED = "failed"
+    GONE = "gone"  # somebody took it away while it was claimed
+
+
+@dataclass(frozen=True, slots=True)
+class TakenFile:
+    """A file that was taken out of a drop folder."""
+
+    file: int
+    folder: str
+    sha256: str
+    name: str
+    working: str
+    run_id: str
+    state: FileState
+    target: str = ""
+
+
+_COLUMNS = [taken_files.c[name] for name in TakenFile.__dataclass_fields__]
+_OPEN = (FileState.CLAIMED.value, FileState.CLOSING.value)
+
+
+class TakenFiles:
+    """The files of one drop folder. Every method is one transaction, durable when it returns.
+
+    Args:
+        journal: Whose database remembers them.
+        folder: The drop folder's absolute path, always written the same way.
+    """
+
+    def __init__(self, journal: Journal, folder: str) -> None:
+        self.database = journal.database
+        self._folder = folder
+
+    @repeated
+    def open(self) -> list[TakenFile]:
+        """Files that were claimed and are not closed, oldest first."""
+        found = taken_files.c.folder == self._folder, taken_files.c.state.in_(_OPEN)
+        with self.database.read() as connection:
+            rows = connection.execute(select(*_COLUMNS).where(*found).order_by(taken_files.c.file)).all()
+        return [_file(row) for row in rows]
+
+    @repeated
+    def taken_before(self, sha256: str) -> TakenFile | None:
+        """The file with the same content that was taken, or is being taken; one that failed may be tried again."""
+        query = (
+            select(*_COLUMNS)
+            .where(
+                taken_files.c.folder == self._folder,
+                taken_files.c.sha256 == sha256,
+                taken_files.c.state.not_in([FileState.FAILED.value, FileState.GONE.value]),
+            )
+            .order_by(taken_files.c.file)
+        )
+        with self.database.read() as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else _file(row)
+
+    @repeated
+    def claim(self, sha256: str, name: str, working: str, run_id: str, now: float) -> TakenFile:
+        """Claim a file for a run, before it is touched."""
+        values = {"sha256": sha256, "name": name, "working": working, "run_id": run_id}
+        row = {**values, "folder": self._folder, "state": FileState.CLAIMED.value, "target": "", "taken_at": now}
+        with self.database.write() as connection:
+            number = connection.execute(insert(taken_files).values(row).returning(taken_files.c.file)).scalar_one()
+        return TakenFile(int(number), self._folder, sha256, name, working, run_id, FileState.CLAIMED)
+
+    def begin_closing(self, file: TakenFile, target: str) -> None:
+        """Say where a file goes, before it is moved there."""
+        self._change(file, state=FileState.CLOSING.value, target=target)
+
+    def close(self, file: TakenFile, state: FileState, now: float) -> None:
+        """Say that a file has come to where it stays."""
+        self._change(file, state=state.value, closed_at=now)
+
+    @repeated
+    def forget(self, file: TakenFile) -> None:
+        """Take back a claim for which nothing was begun."""
+        with self.database.write() as connection:
+            connection.execute(delete(taken_files).where(taken_files.c.file == file.file))
+
+    @repeated
+    def _change(self, file: TakenFile, **values: object) -> None:
+        with self.database.write() as connection:
+            connection.execute(update(taken_files).where(taken_files.c.file == file.file).values(**values))
+
+
+def _file(row: object) -> TakenFile:
+    values = {name: getattr(row, name) for name in TakenFile.__dataclass_fields__}
+    return TakenFile(**{**values, "state": FileState(values["state"])})

@@ -1,0 +1,257 @@
+"""``export``: the organisation's robot accounts as a sheet that ``run`` takes back."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio.to_thread
+
+from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, UsageError
+from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
+from bulkid.journal import open_journal
+from bulkid.model import Account, Group
+from bulkid.planning import ExportedAccount, Exporter, count_of
+from bulkid.report.exported import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
+from bulkid.runs.directory import PAGE_SIZE, ForbiddenError, fetch
+from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.runs.session import Session, base_of, connect
+from bulkid.runs.tasks import task_group, until_stopped
+
+PAGES_AHEAD = 8
+"""Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""
+
+READINGS = 3
+"""How often the list is read at most: once more from the start where it changed while it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What was exported.
+
+    Attributes:
+        path: The file, under the name that it really has.
+        accounts: How many accounts are in it.
+        counted: How many the server says there are.
+        groups: How groups are given: ``names`` or ``ids``.
+        requests: What was sent, by method.
+        notes: What a person should know, as sentences.
+        complete: Whether the list was the one that the server counts.
+    """
+
+    path: Path
+    accounts: int
+    counted: int
+    groups: str
+    requests: Mapping[str, int]
+    notes: tuple[str, ...]
+    complete: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 when accounts may be missing."""
+        return EXIT_OK if self.complete else EXIT_ROWS_FAILED
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "file": str(self.path),
+            "accounts": self.accounts,
+            "counted": self.counted,
+            "complete": self.complete,
+            "groups": self.groups,
+            "requests": dict(self.requests),
+            "notes": list(self.notes),
+        }
+
+
+async def export(
+    path: str | Path,
+    target: Target,
+    options: RunOptions | None = None,
+    context: Context | None = None,
+    *,
+    groups: Literal["names", "ids"] = "names",
+    replace: bool = False,
+) -> ExportResult:
+    """Write every robot account of the organisation to a file: csv, xlsx or jsonl, by its ending.
+
+    A csv or xlsx that is run unchanged sends nothing, and one that was edited sends just the edit; what no cell can
+    hold so is left blank and told in the notes.
+
+    Args:
+        path: The file.
+        target: Which server, as whom.
+        options: How to send; what concerns sheets and changes is not looked at.
+        context: What surrounds the work; None for the defaults.
+        groups: Whether groups are given by name (by id where a name is not sure) or by id.
+        replace: Whether a file that is there already is replaced.
+
+    Raises:
+        UsageError: The settings or the file cannot be used.
+        ConnectionFailedError: The server cannot be reached, or does not give its accounts and groups.
+        PermissionDeniedError: The token may not read them.
+        InterruptedRunError: A stop was requested; there is no file then.
+        ReportError: The file cannot be written.
+        StateError: The state directory cannot be used.
+    """
+    options, context, path = options or RunOptions(), context or Context(), Path(path)
+    base_of(target)
+    async with AsyncExitStack() as stack:
+        work = _Export(path, open_export(path, replace=replace), replace=replace, by_id=groups == "ids")
+        stack.callback(work.discard)
+        journal = stack.enter_context(
+            await anyio.to_thread.run_sync(open_journal, context.state_dir, context.database_url)
+        )
+        context.hooks.stage("connect")
+        owner = f"export-{platform.node()[:32]}-{os.getpid()}"
+        async with connect(target, options, journal, context, owner=owner) as session, until_stopped(context.stop):
+            await session.identify()
+            context.hooks.stage("directory")
+            await work.read_and_write(session)
+            requests = session.sent()
+        with told_of_export(path):
+            await anyio.to_thread.run_sync(work.file.finish)
+            placed = place(work.file, replace=replace)
+    return work.result(path.with_name(placed.name), groups, requests)
+
+
+@dataclass(slots=True)
+class _Export:
+    """One export under way. Accounts are in memory for a few pages at a time; of the others, the ids."""
+
+    path: Path
+    file: ExportFile
+    replace: bool
+    by_id: bool
+    session: Session = field(init=False)
+    exporter: Exporter = field(init=False)
+    seen: set[str] = field(default_factory=set)
+    totals: set[int] = field(default_factory=set)
+    written: int = 0
+    counted: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the list was the same from its first page to its last, as far as the server's counts tell."""
+        return self.totals == {len(self.seen)}
+
+    async def read_and_write(self, session: Session) -> None:
+        """Read groups and accounts, and write each page as it comes in; again from the start if the list changes.
+
+        Raises:
+            PermissionDeniedError: The token may not read them.
+        """
+        self.session = session
+        try:
+            groups = await self._groups()
+            for reading in range(READINGS):
+                if reading:
+                    self._begin_again()
+                self.exporter = Exporter(session.organization_id, groups, by_id=self.by_id, fits=fits)
+                await self._read_all()
+                if self.settled:
+                    return
+        except ForbiddenError as error:
+            raise PermissionDeniedError(
+                f"The robot accounts and their groups cannot be read: {error.message}",
+                hint="An export needs PM.RobotAccount.Read and PM.Group.Read: grant both to the application (and name "
+                "them in BULKID_SCOPE where that is set). Check the organisation id where one is set.",
+            ) from None
+
+    def _begin_again(self) -> None:
+        self.discard()
+        self.file = open_export(self.path, replace=self.replace)
+        self.seen.clear()
+        self.totals.clear()
+        self.written = 0
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+        self.file.discard()
+
+    async def _groups(self) -> tuple[Group, ...]:
+        known = self.session.known
+        lacks = [
+            scope
+            for allowed, scope in (
+                (known.read_accounts, "PM.RobotAccount.Read"),
+                (known.read_groups, "PM.Group.Read"),
+            )
+            if allowed is False
+        ]
+        if lacks:
+            raise ForbiddenError(f"the token lacks {' and '.join(lacks)}.")
+        request = list_groups(self.session.organization_id)
+        return parse_groups(await fetch(self.session.engine, request, "the list of groups"))
+
+    async def _read_all(self) -> None:
+        """Read the list once, a few pages at a time. It may grow or shrink while it is read."""
+        first = await self._page(0)
+        await self._take([first])
+        size = len(first.accounts)  # what the server gives a page, which may be fewer than asked for
+        skip = size
+        while size and skip < self.counted:
+            skips = range(skip, self.counted, size)[:PAGES_AHEAD]
+            await self._take(await self._pages(skips))
+            skip += size * len(skips)
+
+    async def _pages(self, skips: Sequence[int]) -> list[Page]:
+        pages: dict[int, Page] = {}
+
+        async def read(skip: int) -> None:
+            pages[skip] = await self._page(skip)
+
+        async with task_group() as tasks:
+            for skip in skips:
+                tasks.start_soon(read, skip)
+        return [pages[skip] for skip in skips]
+
+    async def _page(self, skip: int) -> Page:
+        request = list_accounts(self.session.organization_id, skip, PAGE_SIZE)
+        return account_page(await fetch(self.session.engine, request, "the list of robot accounts"))
+
+    async def _take(self, pages: Sequence[Page]) -> None:
+        """Write those accounts of the pages that were not met before: pages overlap when the list changes."""
+        self.counted = pages[-1].total
+        self.totals.update(page.total for page in pages)
+        if self.path.suffix.lower() == ".xlsx" and self.counted > MAX_EXPORT_ROWS:
+            raise UsageError(
+                f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.counted:,}.",
+                hint="Export to .csv.",
+            )
+        for page in pages:
+            new = [account for account in page.accounts if self._is_new(account)]
+            await anyio.to_thread.run_sync(partial(self._write, new))
+
+    def _is_new(self, account: Account) -> bool:
+        key = account.id.casefold()
+        known = key in self.seen
+        self.seen.add(key)
+        return not known
+
+    def _write(self, accounts: Sequence[Account]) -> None:
+        if self.path.suffix.lower() == ".jsonl":
+            rows = [ExportedAccount(each, self.exporter.listed_groups(each), ()) for each in accounts]
+        else:
+            rows = self.exporter.rows(accounts)
+        self.written += sum(row.cells is not None for row in rows)
+        with told_of_export(self.path):
+            self.file.write(rows)
+
+    def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:
+        """What became of it, once the file is in place."""
+        notes = [*self.exporter.notes]
+        if not self.settled:
+            notes.append(
+                f"The list changed each time that it was read: {count_of(len(self.seen), 'account')} found where the "
+                f"server counts {self.counted:,}. Some may be missing, or gone by now: export again."
+            )
+        if path.name != self.path.name:
+            notes.append(f"{self.path.name} is held open or was made by another program, so {path.name} was written.")
+        return ExportResult(path, self.written, self.counted, groups, requests, tuple(notes), complete=self.settled)

@@ -1,0 +1,53 @@
+"""Several jobs in one terminal: a line each, one stop for all."""
+
+import asyncio
+import io
+
+import anyio
+import pytest
+from rich.console import Console
+
+from bulkid.cli.sidebyside import Board, StopAll
+from bulkid.runs import Progress, Snapshot
+
+
+class Shown(Progress):
+    """Figures that stay as they are."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self.total = total
+        self._snapshot = Snapshot(done, total, done, 0, 2.0, 7, None, None, None)
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
+    stream = io.StringIO()
+    board = Board(Console(file=stream, force_terminal=True, width=width), ["acme", "globex"])
+
+    async def main() -> None:
+        async with board.shown(), anyio.create_task_group() as tasks:
+            tasks.start_soon(board.show, "acme", Shown(3, 10))
+            tasks.start_soon(board.show, "globex", Shown(4, 20))
+            await anyio.sleep(0.5)
+            tasks.cancel_scope.cancel()
+
+    asyncio.run(main())
+    text = stream.getvalue()
+    for words in ("acme", "globex", "3/10", "4/20", "3 updated", "4 updated"):
+        assert words in text
+
+
+def test_one_stop_is_a_stop_for_all_and_one_jobs_own_is_not() -> None:
+    everything = StopAll()
+    first, second = everything.one(), everything.one()
+    first.request("--max-failures")
+    assert not second.requested
+    assert not everything.requested
+    everything.request("SIGINT")
+    assert (first.reason, second.reason) == ("--max-failures", "SIGINT")
+    everything.abort()
+    assert first.aborted
+    assert second.aborted

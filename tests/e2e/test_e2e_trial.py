@@ -1,0 +1,113 @@
+"""A trial over the command line: what it sends, what it leaves, and the two ways to run the rest."""
+
+import re
+from pathlib import Path
+
+import pytest
+from doors_kit import Hosted, assert_clear, connected_to, hosted, sheet_of, statuses, summary_of
+from harness import Bulkid
+
+ROWS = [("name", "display name"), ("robot-0003", "Robot 3"), *((f"robot-{n:04d}", f"T {n}") for n in range(4, 9))]
+"""One row that is as it is already, and five that change."""
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Bulkid:
+    sheet_of(tmp_path, ROWS)
+    return Bulkid(tmp_path)
+
+
+def connected(bulkid: Bulkid, host: Hosted, **env: str) -> Bulkid:
+    return connected_to(bulkid.folder, host.url, **({"BULKID_MAX_CHANGE": ""} | env))
+
+
+@pytest.mark.slow
+def test_a_trial_sends_the_first_accounts_that_change_and_says_both_ways_to_run_the_rest(trial: Bulkid) -> None:
+    with hosted(accounts=60) as host:
+        bulkid = connected(trial, host)
+        done = bulkid("run", "sheet.csv", "--yes", "--first", "2")
+        assert done.returncode == 0, done.stderr
+        assert [entry.path.rsplit("/", 1)[1] for entry in host.puts()] == [
+            account.id
+            for account in host.sandbox.state.accounts.values()
+            if account.name in {"robot-0004", "robot-0005"}
+        ]
+        run_id = re.search(r"^(\S+): 6 rows: 2 updated, 1 unchanged, 3 pending", done.stdout, re.MULTILINE)[1]  # type: ignore[index]
+        assert (
+            "A trial: 3 accounts are left for later. Run the rest with the same command without --first (what is done "
+            f"is then unchanged), or with: bulkid resume {run_id}"
+        ) in " ".join(done.stdout.split())
+        assert statuses(bulkid.report()) == ["unchanged", "updated", "updated", *["pending"] * 3]
+        left = bulkid.report()[3]
+        assert (left["error_code"], left["changes"]) == ("left_for_later", "display name: Robot 6 -> T 6")
+        rest = summary_of(bulkid("run", "sheet.csv", "--yes", "--json"))
+        assert (rest["unchanged"], rest["updated"], rest["pending"]) == (3, 3, 0)
+        assert len(host.puts()) == 5
+
+
+@pytest.mark.slow
+def test_resume_takes_up_the_rest_of_a_trial_once_somebody_agrees(trial: Bulkid) -> None:
+    with hosted(accounts=60) as host:
+        bulkid = connected(trial, host)
+        summary = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))
+        assert (summary["unchanged"], summary["updated"], summary["pending"]) == (1, 2, 3)
+        assert (summary["status"], len(host.puts())) == ("completed", 2)
+        assert_clear(bulkid("resume"), 2, "no interrupted run")
+        assert_clear(bulkid("resume", summary["run_id"]), 2, "trial whose rest was not confirmed", "--yes")
+        assert len(host.puts()) == 2
+        rest = bulkid("resume", summary["run_id"], "--json", "--yes")
+        assert rest.returncode == 0, rest.stderr
+        assert "3 accounts change" in " ".join(rest.stderr.split()), "the rest is shown as a plan"
+        assert (summary_of(rest)["updated"], summary_of(rest)["pending"], len(host.puts())) == (5, 0, 5)
+        shown = bulkid("report", summary["run_id"]).stdout
+        assert "left for later" not in shown
+        assert "pending" not in shown
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_stopped_is_finished_as_a_trial_before_the_rest_is_taken_up(trial: Bulkid) -> None:
+    with hosted(accounts=60) as host:
+        ids = [account.id for account in host.sandbox.state.accounts.values()][10:14]
+        rows = [ids[0], "no-such-id", *ids[1:]]
+        sheet_of(trial.folder, [("id", "display name"), *((each, "T") for each in rows)])
+        bulkid = connected(trial, host)
+        options = ("--first", "3", "--no-read", "--max-failures", "0", "--concurrency", "1")
+        stopped = bulkid("run", "sheet.csv", "--yes", *options)
+        assert_clear(stopped, 4, "--max-failures", "bulkid resume")
+        words = " ".join(stopped.stdout.split())
+        assert "1 updated, 1 failed, 3 pending" in words
+        assert re.search(r"1 row is pending; go on with: bulkid resume \S+ A trial: 2 accounts are left", words), words
+        finished = bulkid("resume")
+        assert finished.returncode == 1, finished.stderr
+        words = " ".join(finished.stdout.split())
+        assert "2 updated, 1 failed, 2 pending" in words
+        assert "pending; go on" not in words
+        assert re.search(r"A trial: 2 accounts are left .* or with: bulkid resume \S+$", words), words
+        rest = summary_of(bulkid("resume", bulkid.run_folder().name, "--yes", "--json"))
+        assert (rest["updated"], rest["failed"], rest["pending"]) == (4, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_not_confirmed_is_resumed_as_a_trial(trial: Bulkid) -> None:
+    with hosted(accounts=60) as host:
+        wrong = connected(trial, host, BULKID_CLIENT_SECRET="wrong")
+        refused = wrong("run", "sheet.csv", "--yes", "--json", "--first", "2")
+        assert refused.returncode == 3
+        right = connected(trial, host)
+        first = summary_of(right("resume", summary_of(refused)["run_id"], "--yes", "--json"))
+        assert (first["updated"], first["pending"], len(host.puts())) == (2, 3, 2)
+
+
+@pytest.mark.slow
+def test_the_rest_of_a_trial_is_guarded_like_a_plan_of_its_own(trial: Bulkid) -> None:
+    sheet_of(trial.folder, [("name", "display name"), *((f"robot-{n:04d}", f"T {n}") for n in range(1, 21))])
+    with hosted(accounts=30) as host:
+        bulkid = connected(trial, host)
+        assert_clear(bulkid("run", "sheet.csv", "--yes"), 2, "20 of the organisation's 30 accounts", "--yes-really")
+        tried = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "1"))
+        refused = bulkid("resume", tried["run_id"], "--yes", "--json")
+        assert_clear(refused, 2, "19 of the organisation's 30 accounts", "--yes-really")
+        assert len(host.puts()) == 1
+        assert (summary_of(refused)["updated"], summary_of(refused)["pending"]) == (1, 19)
+        rest = summary_of(bulkid("resume", tried["run_id"], "--yes", "--yes-really", "--json"))
+        assert (rest["updated"], rest["pending"], len(host.puts())) == (20, 0, 20)

@@ -1,0 +1,529 @@
+"""The files of a drop folder: which wait, which are complete, and that each ends in one place, come what may."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_clock import FakeClock, run
+
+from bulkid.clock import SystemClock
+from bulkid.engine import Stop
+from bulkid.errors import InterruptedRunError, UsageError
+from bulkid.journal import TakenFiles, open_journal
+from bulkid.model import FailureBound, QuotaRule
+from bulkid.runs import (
+    Context,
+    DropFolder,
+    Hooks,
+    Hours,
+    Job,
+    JobResult,
+    Notify,
+    RunOptions,
+    Target,
+    folderjob,
+    list_runs,
+    run_job,
+    undo,
+)
+from bulkid.runs.dropfolder import dated, look
+from bulkid.sandbox import Sandbox, SandboxOptions
+
+
+def drop(folder: Path, name: str, content: str = "x", age_s: int = 0) -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    os.utime(path, (1_700_000_000 - age_s,) * 2)
+    return path
+
+
+# --- which files
+
+
+def test_the_oldest_comes_first(tmp_path: Path) -> None:
+    for name, age in (("new.csv", 1), ("old.csv", 100), ("b.csv", 50), ("a.csv", 50)):
+        drop(tmp_path, name, age_s=age)
+    assert [seen.path.name for seen in DropFolder(tmp_path).waiting()] == ["old.csv", "a.csv", "b.csv", "new.csv"]
+
+
+def test_what_is_not_finished_or_not_meant_is_never_taken(tmp_path: Path) -> None:
+    for name in ("a.csv.part", "a.TMP", "~$a.xlsx", ".hidden.csv", "a.crdownload", "B.CSV", "c.csv", "d.xlsx"):
+        drop(tmp_path, name)
+    (tmp_path / "folder.csv").mkdir()
+    assert {seen.path.name for seen in DropFolder(tmp_path).waiting()} == {"B.CSV", "c.csv", "d.xlsx"}
+    assert {seen.path.name for seen in DropFolder(tmp_path, "*.csv").waiting()} == {"B.CSV", "c.csv"}
+
+
+def test_a_link_is_not_a_file_that_was_dropped(tmp_path: Path) -> None:
+    elsewhere = drop(tmp_path, "real.txt")
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    try:
+        (inbox / "link.csv").symlink_to(elsewhere)
+    except OSError:
+        pytest.skip("this user may make no links here")
+    assert DropFolder(inbox).waiting() == []
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"drop folder .*nowhere cannot be looked into"):
+        DropFolder(tmp_path / "nowhere").waiting()
+
+
+@pytest.mark.parametrize("change", ["grows", "is written anew", "goes away"])
+def test_a_file_is_complete_once_it_has_stayed_as_it_is(tmp_path: Path, change: str) -> None:
+    async def main() -> None:
+        clock, stop = FakeClock(), Stop()
+        drop(tmp_path, "still.csv")
+        moving = drop(tmp_path, "moving.csv")
+
+        async def write() -> None:
+            await clock.sleep(9)
+            if change == "goes away":
+                moving.unlink()
+            else:
+                drop(tmp_path, "moving.csv", "xy" if change == "grows" else "z", age_s=-5)
+            drop(tmp_path, "late.csv")
+
+        task = asyncio.ensure_future(write())
+        complete, growing = await look(DropFolder(tmp_path, settle_s=10), clock, stop, ())
+        await task
+        assert clock.elapsed == 10
+        assert [seen.path.name for seen in complete] == ["still.csv"]
+        assert growing == (1 if change == "goes away" else 2)
+        complete, growing = await look(DropFolder(tmp_path, settle_s=10), clock, stop, complete)
+        assert growing == 0
+        assert {seen.path.name for seen in complete} == {"late.csv", "moving.csv"} - (
+            {"moving.csv"} if change == "goes away" else set()
+        )
+
+    run(main)
+
+
+def test_an_empty_folder_is_not_waited_for_and_a_stop_ends_the_wait(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, stop = FakeClock(), Stop()
+        assert await look(DropFolder(tmp_path), clock, stop, ()) == ([], 0)
+        assert clock.elapsed == 0
+        drop(tmp_path, "a.csv")
+        stop.request("SIGTERM")
+        with pytest.raises(InterruptedRunError, match="Stopped by SIGTERM"):
+            await look(DropFolder(tmp_path), clock, stop, ())
+
+    run(main)
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    folder = DropFolder(tmp_path)
+    found = []
+    for _ in range(3):
+        found.append(folder.free_name("archive", "a.tar.csv"))
+        (tmp_path / found[-1]).touch()
+    assert found == ["archive/a.tar.csv", "archive/a.tar-2.csv", "archive/a.tar-3.csv"]
+
+
+def test_the_date_stands_before_the_name_once() -> None:
+    day = date(2026, 1, 31)
+    assert dated("robots.xlsx", day) == "2026-01-31_robots.xlsx"
+    assert dated("2025-12-24_robots.xlsx", day) == "2026-01-31_robots.xlsx"
+    assert dated("robots", day, "_duplicate") == "2026-01-31_robots_duplicate"
+
+
+# --- what becomes of them
+
+
+class Inbox:
+    """A drop folder, its state, and a simulated server, all in this process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder = root, root / "in"
+        self.folder.mkdir()
+        self.options = RunOptions(report_dir=root / "reports")
+        self.notes: list[str] = []
+
+    def sheet(self, name: str, tag: str, rows: int = 3, age_s: int = 0) -> None:
+        lines = "".join(f"robot-{number:04d},{tag} {number}\n" for number in range(1, rows + 1))
+        drop(self.folder, name, f"name,display_name\n{lines}", age_s)
+
+    async def work(self, server: Sandbox, **more: Any) -> JobResult:
+        hooks = Hooks()
+        hooks.note = self.notes.append  # type: ignore[method-assign]
+        target = Target(url=server.url, client_id="sandbox", client_secret=more.pop("secret", "sandbox-secret"))
+        source = DropFolder(self.folder, settle_s=0)
+        job = Job(name="drop", source=source, target=target, options=self.options, **more)
+        return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock()))
+
+    def places(self) -> dict[str, list[str]]:
+        """Which files lie where: those that were dropped, without dates and without what lies beside them."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.folder.rglob("*")):
+            companion = path.name.endswith((".report.csv", ".retry.csv", ".error.txt"))
+            if path.is_file() and not companion and not path.name.startswith("."):
+                place = path.parent.relative_to(self.folder).as_posix()
+                name = path.name[11:] if place in {"archive", "failed"} else path.name
+                found.setdefault(place, []).append(name)
+        return found
+
+    def runs(self) -> Counter[str]:
+        return Counter(Path(record.source).name for record, _ in list_runs(self.root / "state"))
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    return Inbox(tmp_path)
+
+
+def served(work: Callable[[Sandbox], Any], **options: Any) -> None:
+    async def main() -> None:
+        async with Sandbox(SandboxOptions(**{"accounts": 20, "limits": (), **options})) as server:
+            await work(server)
+
+    run(main)
+
+
+def names(server: Sandbox) -> dict[str, str | None]:
+    return {account.name: account.display_name for account in server.state.accounts.values()}
+
+
+def test_good_ones_are_archived_bad_ones_fail_and_none_holds_up_the_next(inbox: Inbox) -> None:
+    inbox.sheet("first.csv", "First", age_s=50)
+    drop(inbox.folder, "unreadable.csv", "nothing,known\n1,2\n", age_s=40)
+    drop(inbox.folder, "unknown.csv", "name,display_name\nnobody-here,X\n", age_s=30)
+    drop(inbox.folder, "picture.png", "\x00\x01", age_s=20)
+    inbox.sheet("last.csv", "Last", age_s=10)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server)
+        assert result.exit_code == 2
+        assert [each.summary["updated"] for each in result.runs] == [3, 0, 3]
+        assert names(server)["robot-0001"] == "Last 1"
+
+    served(work)
+    assert inbox.places() == {
+        "archive": ["first.csv", "last.csv"],
+        "failed": ["picture.png", "unknown.csv", "unreadable.csv"],
+    }
+    beside = {path.name[11:] for path in (inbox.folder / "failed").iterdir()}
+    assert {"unreadable.error.txt", "picture.error.txt", "unknown.report.csv", "unknown.retry.csv"} <= beside
+    (report,) = (inbox.folder / "archive").glob("*_first.report.csv")
+    assert report.read_text(encoding="utf-8-sig").count("updated") == 3
+
+
+def test_the_same_content_is_taken_once_under_whatever_name_and_said_so(inbox: Inbox) -> None:
+    async def work(server: Sandbox) -> None:
+        inbox.sheet("a.csv", "Once")
+        assert (await inbox.work(server)).exit_code == 0
+        puts = len(server.log)
+        for name in ("a.csv", "b.csv"):
+            inbox.sheet(name, "Once")
+        result = await inbox.work(server)
+        assert (result.exit_code, result.runs) == (0, ())
+        assert len(server.log) == puts
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "a_duplicate.csv", "b_duplicate.csv"]}
+    assert inbox.runs() == {"a.csv": 1}
+    assert any("b.csv has the content of a.csv" in note and "not run again" in note for note in inbox.notes)
+
+
+def test_the_same_name_with_other_content_is_another_file(inbox: Inbox) -> None:
+    async def work(server: Sandbox) -> None:
+        for tag in ("One", "Two"):
+            inbox.sheet("a.csv", tag)
+            assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0002"] == "Two 2"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
+def test_what_failed_may_be_dropped_again(inbox: Inbox) -> None:
+    """The fault may have been the server's (a group that was missing), so that the same content is good later."""
+
+    async def work(server: Sandbox) -> None:
+        for _ in range(2):
+            drop(inbox.folder, "a.csv", "name,display_name\nnobody-here,X\n")
+            assert (await inbox.work(server)).exit_code == 2
+
+    served(work)
+    assert inbox.places() == {"failed": ["a-2.csv", "a.csv"]}
+
+
+def test_a_run_that_cannot_go_on_keeps_its_file_and_the_next_start_goes_on_first(inbox: Inbox) -> None:
+    inbox.sheet("old.csv", "Old", age_s=50)
+    inbox.sheet("new.csv", "New", age_s=10)
+
+    async def work(server: Sandbox) -> None:
+        stopped = await inbox.work(server, secret="wrong")
+        assert stopped.exit_code == 3
+        assert inbox.places() == {"working": ["old.csv"], ".": ["new.csv"]}
+        inbox.sheet("older.csv", "Older", age_s=500)
+        result = await inbox.work(server)
+        assert result.exit_code == 0
+        assert [Path(each.run.source).name for each in result.runs] == ["old.csv", "older.csv", "new.csv"]
+        assert names(server)["robot-0003"] == "New 3"
+
+    served(work)
+    assert inbox.places() == {"archive": ["new.csv", "old.csv", "older.csv"]}
+    assert set(inbox.runs().values()) == {1}
+
+
+def test_settings_that_cannot_be_used_are_no_fault_of_the_file(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        source = DropFolder(inbox.folder, settle_s=0)
+        job = Job(name="drop", source=source, target=Target(url=server.url, client_id="sandbox"))
+        result = await run_job(job, Context(state_dir=inbox.root / "state"))
+        assert result.exit_code == 2
+        assert "No credentials" in str(result.error)
+
+    served(work)
+    assert inbox.places() == {".": ["a.csv"]}
+
+
+def test_the_end_of_its_hours_leaves_a_file_pending_and_the_others_waiting(inbox: Inbox) -> None:
+    inbox.sheet("long.csv", "Long", rows=8, age_s=50)
+    inbox.sheet("next.csv", "Next", age_s=10)
+    inbox.options = replace(inbox.options, quota=(), concurrency=1)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server, hours=Hours(max_duration_s=4.0))
+        assert result.exit_code == 5
+        assert [each.summary["updated"] for each in result.runs] == [3]
+        assert inbox.places() == {"working": ["long.csv"], ".": ["next.csv"]}
+        server.set_limits(())
+        result = await inbox.work(server)
+        assert result.exit_code == 0
+        assert [each.summary["updated"] for each in result.runs] == [8, 3]
+        assert sum(entry.method == "PUT" and entry.status == 200 for entry in server.log) == 11
+
+    served(work, limits=(QuotaRule("PUT", 3, 600.0),))
+    assert inbox.places() == {"archive": ["long.csv", "next.csv"]}
+
+
+def test_a_file_whose_changes_fail_is_archived_beside_what_is_to_be_mended(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A", rows=3)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server)
+        assert result.exit_code == 1
+
+    served(work, poisoned=("robot-0002",))
+    assert inbox.places() == {"archive": ["a.csv"]}
+    (retry,) = (inbox.folder / "archive").glob("*_a.retry.csv")
+    assert "robot-0002" in retry.read_text(encoding="utf-8-sig")
+
+
+def test_too_many_failures_stop_the_job_and_the_next_start_goes_on(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A", rows=9, age_s=50)
+    inbox.sheet("b.csv", "B", age_s=10)
+    inbox.options = replace(inbox.options, max_failures=FailureBound(0), concurrency=1)
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 4
+        assert inbox.places() == {"working": ["a.csv"], ".": ["b.csv"]}
+        assert (await inbox.work(server)).exit_code == 1  # the one that failed is settled; all others are done
+
+    served(work, poisoned=("robot-0005",))
+    assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+def test_what_lies_in_working_and_is_not_known_is_left_alone_and_told(inbox: Inbox) -> None:
+    (inbox.folder / "working").mkdir()
+    inbox.sheet("working/lost.csv", "Lost")
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+    assert inbox.places() == {"working": ["lost.csv"]}
+    assert any("lost.csv was not taken by a run that this state directory knows" in note for note in inbox.notes)
+
+
+def test_what_somebody_took_away_from_working_is_told_and_holds_up_nothing(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A", age_s=50)
+    inbox.sheet("b.csv", "B", age_s=10)
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server, secret="wrong")).exit_code == 3
+        (inbox.folder / "working" / "a.csv").unlink()
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "B 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["b.csv"]}
+    assert any("somebody took it away" in note for note in inbox.notes)
+
+
+def test_a_key_that_does_nothing_yet_is_told_for_each_run_and_each_refusal(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A", age_s=50)
+    drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=40)
+
+    async def work(server: Sandbox) -> None:
+        await inbox.work(server, notify=Notify(always=("env:HOOK",)), metrics_file=inbox.root / "m.prom")
+
+    served(work)
+    told = [note for note in inbox.notes if "does nothing about the key" in note]
+    assert [note.split("key ")[1].split(" ")[0] for note in told] == ["notify", "metrics_file"] * 2
+
+
+def test_a_plan_that_may_not_be_sent_is_the_files_fault_and_holds_up_no_other(inbox: Inbox) -> None:
+    """What the run says no to once it knows the organisation would be said of the same file for ever."""
+    inbox.options = replace(inbox.options, read=False, via="groups")
+    drop(inbox.folder, "a.csv", "id,display_name\n88-uv,A\n", age_s=50)
+    inbox.sheet("names.csv", "By name, which blind runs do not take", age_s=10)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server)
+        assert [each.summary["invalid"] for each in result.runs] == [0, 3]
+        assert result.exit_code == 2
+
+    served(work)
+    assert inbox.places() == {"failed": ["a.csv", "names.csv"]}
+
+
+def test_a_file_whose_run_was_undone_is_put_away(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A", rows=8)
+    inbox.options = replace(inbox.options, quota=(), concurrency=1, via="accounts")
+
+    async def work(server: Sandbox) -> None:
+        before = names(server)
+        stopped = await inbox.work(server, hours=Hours(max_duration_s=4.0))
+        assert stopped.exit_code == 5
+        server.set_limits(())
+        target = Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
+        options = RunOptions(report_dir=inbox.root / "reports")
+        undone = await undo(stopped.runs[0].run.run_id, target, options, Context(state_dir=inbox.root / "state"))
+        assert undone.exit_code == 0
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server) == before
+
+    served(work, limits=(QuotaRule("PUT", 3, 600.0),))
+    assert inbox.places() == {"archive": ["a.csv"]}
+    assert any("was undone since" in note for note in inbox.notes)
+
+
+def test_a_folder_that_another_process_works_on_is_left_alone(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        source = DropFolder(inbox.folder)
+        with open_journal(inbox.root / "state") as journal, folderjob._hold(source, journal, "drop", 0.0):
+            result = await inbox.work(server)
+        assert result.exit_code == 6
+        assert "Another process works on the drop folder" in str(result.error)
+
+    served(work)
+    assert inbox.places() == {".": ["a.csv"]}
+
+
+def test_a_file_that_changes_while_it_is_claimed_goes_back(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox.sheet("a.csv", "A")
+    real = folderjob.move
+    changed: list[Path] = []
+
+    def move(source: Path, target: Path) -> None:
+        if not changed:
+            changed.append(source)
+            inbox.sheet("a.csv", "Changed")
+        real(source, target)
+
+    async def work(server: Sandbox) -> None:
+        monkeypatch.setattr(folderjob, "move", move)
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "Changed 1"
+        assert inbox.runs() == {"a.csv": 1}
+        inbox.sheet("a.csv", "A")  # which was claimed, but never run
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
+# --- killed between any two steps
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it is done."""
+
+
+class Saboteur:
+    """Kills the work before or after its n-th step that leaves something behind."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps = 0
+        self.kill_at = -1
+        for name in ("move", "put_beside"):
+            monkeypatch.setattr(folderjob, name, self._watched(getattr(folderjob, name)))
+        for name in ("claim", "begin_closing", "close", "forget"):
+            monkeypatch.setattr(TakenFiles, name, self._watched(getattr(TakenFiles, name)))
+
+    def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            self._maybe()
+            result = step(*args)
+            self._maybe()
+            return result
+
+        return watched
+
+    def _maybe(self) -> None:
+        self.steps += 1
+        if self.steps == self.kill_at:
+            raise Killed
+
+
+# Three files: claim, move, put_beside, begin_closing, move, close, each with a before and an after;
+# then the one move of the duplicate.
+STEPS = list(range(1, 2 * (3 * 6 + 1) + 1))
+
+
+@pytest.mark.parametrize("number", STEPS)
+def test_a_kill_between_any_two_steps_leaves_each_file_in_one_place_and_runs_none_twice(
+    number: int, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A", age_s=50)
+    drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=40)
+    inbox.sheet("b.csv", "B", age_s=30)
+    inbox.sheet("same.csv", "A", age_s=20)
+    saboteur = Saboteur(monkeypatch)
+    saboteur.kill_at = number
+
+    async def work(server: Sandbox) -> None:
+        with pytest.raises(Killed):
+            await inbox.work(server)
+        assert Counter(name for names in inbox.places().values() for name in names).total() == 4
+        saboteur.kill_at = -1
+        await inbox.work(server)
+        puts = Counter((entry.account, entry.path) for entry in server.log if entry.method == "PUT")
+        assert set(puts.values()) == {2}  # A, then B: each account once by each
+        assert names(server)["robot-0002"] == "B 2"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b.csv", "same_duplicate.csv"], "failed": ["bad.csv"]}
+    assert inbox.runs() == {"a.csv": 1, "b.csv": 1}
+    with open_journal(inbox.root / "state") as journal:
+        assert TakenFiles(journal, DropFolder(inbox.folder).key).open() == []
+
+
+def test_the_steps_that_are_killed_at_are_all_there_are(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox.sheet("a.csv", "A", age_s=50)
+    drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=40)
+    inbox.sheet("b.csv", "B", age_s=30)
+    inbox.sheet("same.csv", "A", age_s=20)
+    saboteur = Saboteur(monkeypatch)
+
+    async def work(server: Sandbox) -> None:
+        await inbox.work(server)
+
+    served(work)
+    assert list(range(1, saboteur.steps + 1)) == STEPS
