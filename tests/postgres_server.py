@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,7 +104,15 @@ class PostgresServer:
         """Start the private server, or start it again."""
         assert self.folder is not None
         options = " ".join(f"-c {name}='{value}'" for name, value in _SETTINGS.items())
-        self._control("-w", "-l", str(self.folder / "log"), "-o", f"-p {self.port} {options}", "start")
+        for attempt in range(10):
+            try:
+                self._control("-w", "-l", str(self.folder / "log"), "-o", f"-p {self.port} {options}", "start")
+            except AssertionError:  # after a crash its last processes may still be there
+                if attempt == 9:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the private server; ``immediate`` is as if it had crashed."""

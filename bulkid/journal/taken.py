@@ -98,7 +98,7 @@ class TakenFiles:
             connection.execute(delete(taken_files).where(taken_files.c.file == file.file))
 
     @repeated
-    def _change(self, file: TakenFile, **values: object) -> None:
+    def _change(self, file: TakenFile, /, **values: object) -> None:
         with self.database.write() as connection:
             connection.execute(update(taken_files).where(taken_files.c.file == file.file).values(**values))
 
