@@ -127,11 +127,11 @@ def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
                 own_server.stop("immediate")
 
         context = runs.Context(state_dir=tmp_path / "one" / "state", database_url=url, hooks=Watch())
-        options = runs.RunOptions(report_dir=tmp_path / "one" / "reports", concurrency=2)
+        options = runs.RunOptions(report_dir=tmp_path / "one" / "reports", concurrency=2, yes_really=True)
         sheet = world.bulkid.folder / "away.csv"
         result = anyio.run(partial(runs.run, sheet, target, options, context))
+        assert result.exit_code == 5, result.error
         own_server.start()
-        assert result.exit_code == 5
         assert result.error is not None
         assert "bulkid resume" in str(result.error)
         assert len(world.puts(begun)) < ROWS

@@ -218,7 +218,10 @@ def test_a_journal_that_is_closed_lets_its_heart_stop(postgres: Place) -> None:
     assert not hold.sure
     with pytest.raises(LockLostError):
         hold.confirm()
-    assert not [thread for thread in threading.enumerate() if thread.name == "heart" and thread.is_alive()]
+    for thread in threading.enumerate():
+        if thread.name == "heart":
+            thread.join(20)
+            assert not thread.is_alive()
     with elsewhere(postgres).open() as journal:
         take(journal)  # on this host it is seen at once that nobody holds it any more
 
