@@ -43,6 +43,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "file.duplicate": "info",
     "file.failed": "info",
     "file.put_away": "info",
+    "notify.sent": "info",
+    "notify.failed": "info",
+    "metrics.failed": "info",
+    "runs.pruned": "info",
     "library.message": "warning",
     "log.unprintable": "error",
 }

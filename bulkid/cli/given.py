@@ -2,7 +2,7 @@
 
 from bulkid import runs as library
 from bulkid.cli.face import Face
-from bulkid.config import Settings
+from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
 from bulkid.sheet import SheetOptions
 
@@ -30,7 +30,25 @@ def hours_of(settings: Settings) -> library.Hours:
 
 def context_of(settings: Settings, face: Face, stop: Stop) -> library.Context:
     """What surrounds a run that a face watches."""
-    return library.Context(state_dir=settings.state_dir, hooks=face, stop=stop)
+    return library.Context(state_dir=settings.state_dir, hooks=face, stop=stop, after=after_of(settings))
+
+
+def after_of(settings: Settings) -> library.After:
+    """What follows a run that has ended."""
+    return library.After(recipients=recipients_of(settings), metrics_file=settings.metrics_file)
+
+
+def recipients_of(settings: Settings) -> library.Recipients:
+    """Whom to tell; from here on no log line shows an address."""
+
+    def addresses(said: Secret | None) -> tuple[str, ...]:
+        return library.addresses_in(said.reveal()) if said else ()
+
+    return library.Recipients(
+        success=addresses(settings.notify_success),
+        failure=addresses(settings.notify_failure),
+        always=addresses(settings.notify_always),
+    )
 
 
 def target_of(settings: Settings) -> library.Target:

@@ -11,7 +11,8 @@ from bulkid.journal.ids import new_run_id
 
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
-    from bulkid.journal.lock import organization_lock
+    from bulkid.journal.lock import forget_lock, organization_lock
+    from bulkid.journal.past import claimed_runs, drop_run, newest_runs, shrink
     from bulkid.journal.store import RESUMABLE, Journal, open_journal
     from bulkid.journal.taken import FileState, TakenFile, TakenFiles
     from bulkid.journal.writer import OutcomeWriter
@@ -25,9 +26,14 @@ __all__ = [
     "StateFullError",
     "TakenFile",
     "TakenFiles",
+    "claimed_runs",
+    "drop_run",
+    "forget_lock",
     "new_run_id",
+    "newest_runs",
     "open_journal",
     "organization_lock",
+    "shrink",
 ]
 
 _HOMES = {
@@ -38,8 +44,13 @@ _HOMES = {
     "OutcomeWriter": "bulkid.journal.writer",
     "TakenFile": "bulkid.journal.taken",
     "TakenFiles": "bulkid.journal.taken",
+    "claimed_runs": "bulkid.journal.past",
+    "drop_run": "bulkid.journal.past",
+    "forget_lock": "bulkid.journal.lock",
+    "newest_runs": "bulkid.journal.past",
     "open_journal": "bulkid.journal.store",
     "organization_lock": "bulkid.journal.lock",
+    "shrink": "bulkid.journal.past",
 }
 
 

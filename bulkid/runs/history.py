@@ -28,10 +28,10 @@ def list_runs(state_dir: Path | None = None, limit: int | None = None) -> list[t
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir) as journal:
-        return [(_as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+        return [(as_it_is(state_dir, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
 
 
-def _as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
+def as_it_is(state_dir: Path, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
     if record.status is not RunStatus.RUNNING:
         return record
@@ -63,7 +63,7 @@ def report(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir) as journal:
-        record = _as_it_is(state_dir, reporting.find(journal, text))
+        record = as_it_is(state_dir, reporting.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
         summary = reporting.summarise(journal, record, folder)
@@ -157,7 +157,12 @@ def was_undone(journal: Journal, run_id: str) -> bool:
 
 def run_lock(state_dir: Path, record: RunRecord) -> AbstractContextManager[None]:
     """The lock on one run, free exactly when no process works on it."""
-    return organization_lock(state_dir, f"run {record.run_id}", owner_of(record))
+    return organization_lock(state_dir, lock_name(record), owner_of(record))
+
+
+def lock_name(record: RunRecord) -> str:
+    """What the lock on a run is called."""
+    return f"run {record.run_id}"
 
 
 def hold_run(stack: AsyncExitStack, state_dir: Path, record: RunRecord, *, then: str = "resumed") -> None:
