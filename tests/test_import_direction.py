@@ -26,6 +26,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "engine",
     "journal",
     "report",
+    "notify",
     "runs",
     "logs",
     "config",
@@ -34,13 +35,18 @@ ORDER = (  # from the ground up: each may import what stands before it
     "cli",
     "__main__",
 )
-ONLY = {"sandbox": {"model"}}  # rooms outside the order: what of bulkid they may import
+ONLY = {  # rooms outside the order, or narrower than it: what of bulkid they may import
+    "sandbox": {"model"},
+    "notify": {"model", "errors", "redaction", "events", "clock", "planning"},
+}
 ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
 LIBRARIES = {  # which rooms may import a library (and what lies within it)
     "pandas": {"sheet"},
     "python_calamine": {"sheet"},
     "igraph": {"planning"},
     "sqlalchemy": {"journal"},
+    "apprise": {"notify"},
+    "prometheus_client": {"report"},
     "aiohttp": {"identity", "sandbox", "web"},
     "requests": set[str](),
     "httpx": set[str](),
@@ -259,6 +265,10 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.report.csv", "def f():\n  import pandas.api.types as t", "pandas is for sheet"),
         ("bulkid.planning.merge", "from python_calamine import x", "python_calamine is for sheet"),
         ("bulkid.runs", "import sqlalchemy as sa", "sqlalchemy is for journal"),
+        ("bulkid.runs", "from apprise import Apprise", "apprise is for notify"),
+        ("bulkid.web.app", "import prometheus_client", "prometheus_client is for report"),
+        ("bulkid.notify.message", "from bulkid.report import COLUMNS", "notify imports only"),
+        ("bulkid.report.csv", "from bulkid import notify", "notify does not stand below report"),
         ("bulkid.engine.pool", "from aiohttp import ClientError", "aiohttp is for identity, sandbox, web"),
         ("bulkid.cli.run", "import aiohttp.web", "aiohttp is for identity, sandbox, web"),
         ("bulkid.sandbox.app", "import aiohttp", "only aiohttp's server side"),

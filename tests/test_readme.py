@@ -43,9 +43,18 @@ def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message:
 
 
 def test_every_option_that_a_page_names_exists() -> None:
-    known = {line.option for line in SETTINGS} | {"--help", "--version", "--verbose", "--limit", "--out", "--plan"}
+    known = {line.option for line in SETTINGS} | {
+        "--help",
+        "--version",
+        "--verbose",
+        "--limit",
+        "--out",
+        "--plan",
+        "--prune",
+    }
     for command in app.registered_commands:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
+    known |= {"--collector"}  # node_exporter's
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"

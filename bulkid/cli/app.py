@@ -95,7 +95,13 @@ def check(
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @guarded
 @with_settings(
-    "connection", "sheet", "sending", "output", "general", without=("yes", "yes_really", "wait"), by_job=True
+    "connection",
+    "sheet",
+    "sending",
+    "output",
+    "general",
+    without=("yes", "yes_really", "wait", "metrics_file"),
+    by_job=True,
 )
 def plan(
     source: SourceArgument,
@@ -188,17 +194,29 @@ def runs(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print a JSON array of summaries.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--prune", metavar="AGE", help="Drop runs older than this (90d, 12h, 4w), with their reports."),
+    ] = None,
+    prune_pending: Annotated[
+        bool, typer.Option("--prune-pending", metavar="", help="With --prune: also those with pending rows.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="With --prune: only say what would be dropped.")
+    ] = False,
     settings: Settings,
 ) -> int:
-    """List earlier runs."""
-    from bulkid.cli import commands
+    """List earlier runs, or drop old ones."""
+    from bulkid.cli import commands, house
 
-    return commands.runs(settings, limit=limit, json=json)
+    if older_than is None and not (prune_pending or dry_run):
+        return commands.runs(settings, limit=limit, json=json)
+    return house.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
 
 
 @app.command()
 @guarded
-@with_settings("output", "general", without=("verbose", "log_format"), offline=True)
+@with_settings("output", "general", without=("verbose", "log_format", "metrics_file"), offline=True)
 def report(run: RunArgument, *, settings: Settings) -> int:
     """Write a run's report again, in any format."""
     from bulkid.cli import commands

@@ -18,6 +18,7 @@ from bulkid.cli.given import context_of as _context
 from bulkid.cli.given import database_url_of as _database_url
 from bulkid.cli.given import hours_of as _hours
 from bulkid.cli.given import options_of as _options
+from bulkid.cli.given import recipients_of as _recipients
 from bulkid.cli.given import sheet_options_of as _sheet_options
 from bulkid.cli.given import target_of as _target
 from bulkid.cli.sandboxed import sandboxed, serve
@@ -283,7 +284,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
             return await library.doctor(target, options, _context(settings))
 
     use_logs(settings)
-    findings = [*_strange_variables(), *_anyio_run(work)]
+    findings = [*_strange_variables(), *_anyio_run(work), *library.examine_recipients(_recipients(settings))]
     if json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})
     else:

@@ -25,6 +25,7 @@ STAGES = {
     "send": "Sending",
     "verify": "Reading back what no answer confirmed",
     "report": "Writing the report",
+    "notify": "Telling those who want to know",
 }
 
 
@@ -63,6 +64,10 @@ class Face(Hooks):
         """Say one sentence, unless the run is quiet."""
         if not self._quiet:
             show.print_notes(self._err, [text])
+
+    def warn(self, text: str) -> None:
+        """Say one sentence, however quiet the run is."""
+        show.print_notes(self._err, [text])
 
     def stage(self, name: str) -> None:
         """End the progress display of the stage before; name the new one where more is wanted."""

@@ -2,7 +2,7 @@
 
 from bulkid import runs as library
 from bulkid.cli.face import Face
-from bulkid.config import Settings
+from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
 from bulkid.sheet import SheetOptions
 
@@ -36,12 +36,31 @@ def context_of(settings: Settings, face: Face | None = None, stop: Stop | None =
         hooks=face or library.Hooks(),
         stop=stop or Stop(),
         wait_s=settings.wait,
+        after=after_of(settings),
     )
 
 
 def database_url_of(settings: Settings) -> str:
     """Where the state is kept, when that is on a server; empty for the state directory."""
     return settings.database_url.reveal() if settings.database_url else ""
+
+
+def after_of(settings: Settings) -> library.After:
+    """What follows a run that has ended."""
+    return library.After(recipients=recipients_of(settings), metrics_file=settings.metrics_file)
+
+
+def recipients_of(settings: Settings) -> library.Recipients:
+    """Whom to tell; from here on no log line shows an address."""
+
+    def addresses(said: Secret | None) -> tuple[str, ...]:
+        return library.addresses_in(said.reveal()) if said else ()
+
+    return library.Recipients(
+        success=addresses(settings.notify_success),
+        failure=addresses(settings.notify_failure),
+        always=addresses(settings.notify_always),
+    )
 
 
 def target_of(settings: Settings) -> library.Target:

@@ -134,8 +134,6 @@ class _Loaded:
             target=target,
             options=options,
             hours=hours_of(self.settings),
-            notify=self.file.notify,
-            metrics_file=self.file.metrics_file,
         )
 
 

@@ -40,6 +40,7 @@ METAVARS = {
     "log_format": "console|json",
     "until": "HH:MM",
     "max_duration": "LENGTH",
+    "metrics_file": "FILE",
     "state_dir": "DIR",
 }
 

@@ -86,6 +86,10 @@ class JobFace(Face):
         """Say one sentence, unless the run is quiet."""
         super().note(f"{self._name}: {text}")
 
+    def warn(self, text: str) -> None:
+        """Say one sentence, however quiet the run is."""
+        super().warn(f"{self._name}: {text}")
+
     def stage(self, name: str) -> None:
         """End the progress of the stage before; name the new one where more is wanted."""
         self._end_display()

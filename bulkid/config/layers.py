@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bulkid.config import values
 from bulkid.config.lines import Setting
 from bulkid.config.table import SETTINGS, Settings, setting
 from bulkid.config.toml import read_toml
@@ -22,9 +23,8 @@ FILE_NAME = "bulkid.toml"
 _PREFIX = "BULKID_"
 _LONGEST_SECRET_FILE = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
 _SECRET_FILES = {
-    "client_secret": "client_secret_file",
-    "access_token": "access_token_file",
-    "database_url": "database_url_file",
+    name: f"{name}_file"
+    for name in ("client_secret", "access_token", "database_url", "notify_success", "notify_failure", "notify_always")
 }
 _SETTLED_TOGETHER = {*_SECRET_FILES, *_SECRET_FILES.values()}
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # what Windows PowerShell's ">" writes
@@ -103,7 +103,20 @@ def load_settings(
 
 
 def _of_the_connection(name: str) -> bool:
-    return setting(name).group == "connection" and name != "profile"
+    """Whether a setting is of no use to a command that never connects: nobody is told of what it does either."""
+    return (setting(name).group == "connection" and name != "profile") or name.startswith("notify_")
+
+
+def parse_age(text: str, source: str) -> float:
+    """An age such as ``90d`` in seconds, for what is no setting.
+
+    Raises:
+        UsageError: It cannot be read; the message begins with ``source``.
+    """
+    try:
+        return values.age(text)
+    except BadValueError as bad:
+        raise UsageError(f"{source}: {bad.shown} {bad.problem}.", hint="Give 12h, 90d or 4w, say.") from None
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -151,7 +164,10 @@ def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
 
 def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str, base: Path) -> _Layer:
     layer = _mapping_layer(job, name, base)
-    words = {secret: f"{name}, key {secret}_env" for secret in secrets}
+    keys = {
+        secret: secret.replace("_", ".", 1) if secret.startswith("notify_") else f"{secret}_env" for secret in secrets
+    }
+    words = {secret: f"{name}, key {key}" for secret, key in keys.items()}
     return _Layer({**layer.values, **secrets}, {**layer.words, **words}, base, all_relative=True)
 
 
@@ -294,15 +310,20 @@ def _settle_secrets(
             sources[name] = layer.words[name]
         else:
             found[file_name] = path = Path(str(_parsed(setting(file_name), layer, cwd)))
-            found[name] = _read_secret(path, setting(name), layer.words[file_name])
+            found[name] = read_secret(path, setting(name), layer.words[file_name])
             sources[name] = sources[file_name] = layer.words[file_name]
 
 
-def _read_secret(path: Path, line: Setting, source: str) -> object:
-    """The one line of text in a secret's file. Its path is shown only when something is there."""
+def read_secret(path: Path, line: Setting, source: str) -> Secret:
+    """What a secret's file holds. Its path is shown only when something is there.
+
+    Raises:
+        UsageError: It cannot be read, or holds no such secret.
+    """
     shown = str(path) if _exists(path) else "the file it names"
     try:
-        return line.parse(_file_text(path))
+        secret: Secret = line.parse(_file_text(path))
+        return secret  # noqa: TRY300 - the errors below are those of this one line
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     except ValueError:

@@ -23,6 +23,8 @@ _METHODS = ("GET", "POST", "PUT")  # all that bulkid sends
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
 _QUOTA = re.compile(r"([A-Za-z]+) *= *([0-9]{1,9}) */ *([0-9]{1,9}(?:\.[0-9]{1,6})?)")
+_AGE = re.compile(r"([0-9]{1,6}) *([hdw])")
+_AGE_UNITS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
@@ -332,4 +334,26 @@ def token(raw: object) -> Secret:
         raise BadValueError("begins with the word Bearer: give the token alone")
     if not value or not value.isascii() or re.search(r"\s", value):
         raise BadValueError("is no access token: it holds blanks or letters that none has")
+    return Secret(value)
+
+
+def age(raw: object) -> float:
+    """An age in hours, days or weeks (``12h``, ``90d``, ``4w``), as seconds."""
+    match = _AGE.fullmatch(raw.strip().lower()) if isinstance(raw, str) else None
+    if match is None or not int(match[1]):
+        _fail(raw, "is not an age")
+    return int(match[1]) * _AGE_UNITS[match[2]]
+
+
+def addresses(raw: object) -> Secret:
+    """Addresses of services that tell people, each of which may hold a password. Their faults are told without them."""
+    if isinstance(raw, Secret):
+        return raw
+    value = raw.strip() if isinstance(raw, str) else ""
+    if not value:
+        raise BadValueError("is empty or not text")
+    if _UNPRINTABLE.search(re.sub(r"[\r\n\t]", " ", value)):
+        raise BadValueError("holds control characters or broken text")
+    if "://" not in value:
+        raise BadValueError("holds no address of a service")
     return Secret(value)

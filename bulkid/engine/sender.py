@@ -211,11 +211,14 @@ class Sender:
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
                 self._quota.release(permit, answered=True)
                 self._gate.arrive(ticket, None)
+                stats.count_answer(method, None)
         left = reply.kind is not ReplyKind.NO_CONNECTION
         if permit.lane is not None:
             self._quota.release(permit, answered=left)
         if not left:
             stats.sent[method] -= 1
+        elif reply.kind is not ReplyKind.OK:
+            stats.count_answer(method, reply.status)
         return self._judge(job, reply, ticket, self._monotonic() - started)
 
     def _judge(self, job: Job, reply: Reply, ticket: int, elapsed_s: float) -> Decision:

@@ -2,6 +2,12 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Final
+
+NO_ANSWER: Final = 0
+"""In place of a status class: the request left, and no answer came."""
+
+_SUCCESS: Final = 2
 
 _SPAN_S = 10.0  # requests per second are told over about this long
 
@@ -12,11 +18,29 @@ class Stats:
 
     started_at: float = 0.0  # monotonic; set by the engine when it is made
     sent: Counter[str] = field(default_factory=Counter)  # per method: requests that left
+    not_ok: Counter[tuple[str, int]] = field(default_factory=Counter)  # per method and status class (4: 4xx), but 2xx
     in_flight: int = 0
     retries: int = 0  # requests that had to be sent again, for whatever reason
     throttled: int = 0  # replies 429
     settled: int = 0  # tasks of `Engine.run` that have their answer
     _looks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def count_answer(self, method: str, status: int | None) -> None:
+        """Count the answer to a request that left. What is 2xx need not be told: it is what remains."""
+        answer = NO_ANSWER if status is None else status // 100
+        if answer != _SUCCESS:
+            self.not_ok[method, answer] += 1
+
+    def answers(self) -> dict[str, dict[str, int]]:
+        """Requests that left, per method and status class (``2xx``, ``4xx``, ``none``); in flight counts as 2xx."""
+        found: dict[str, dict[str, int]] = {method: {"2xx": count} for method, count in self.sent.items()}
+        for (method, answer), count in sorted(self.not_ok.items()):
+            classes = found.setdefault(method, {"2xx": 0})
+            classes["none" if answer == NO_ANSWER else f"{answer}xx"] = count
+            classes["2xx"] -= count
+        return {
+            method: {each: count for each, count in classes.items() if count > 0} for method, classes in found.items()
+        }
 
     def per_second(self, now: float) -> float:
         """Requests per second over the last ten seconds or so, between the looks taken at it.

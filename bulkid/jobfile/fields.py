@@ -15,7 +15,7 @@ from bulkid.config import SETTINGS, Setting, Settings, values
 from bulkid.config.values import BadValueError, Parse
 from bulkid.model import FailureBound
 
-UNSHOWN = frozenset({"client_secret_file", "access_token_file"})
+UNSHOWN = frozenset(f"{line.name}_file" for line in SETTINGS if line.secret)
 """Settings whose value may be a secret that was put into the wrong place."""
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -98,8 +98,8 @@ def variable(raw: object) -> str:
     return said
 
 
-def addresses(raw: object) -> tuple[str, ...]:
-    """Where to tell of a run: service addresses, or names of variables and files that hold one."""
+def references(raw: object) -> tuple[str, ...]:
+    """Where the addresses of services stand: variables and files. An address itself holds a password or a token."""
     items = list(raw) if isinstance(raw, list | tuple) else [raw]
     for item in items:
         said = item.strip() if isinstance(item, str) else ""
@@ -109,14 +109,5 @@ def addresses(raw: object) -> tuple[str, ...]:
         elif scheme == "file" and colon and not rest.startswith("//"):
             values.path(rest)
         else:
-            _address(said)
+            raise BadValueError("is no reference; an address holds a password or a token, and a job file holds none")
     return tuple(str(item).strip() for item in items)
-
-
-def _address(said: str) -> None:
-    scheme, separator, rest = said.partition("://")
-    if not (separator and rest and scheme.isascii() and scheme.replace("+", "").replace("-", "").isalnum()):
-        raise BadValueError("is not the address of a service")
-    user, at, _ = rest.partition("@")
-    if at and ":" in user:
-        raise BadValueError("holds a password, and bulkid takes none from a job file")

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulkid.config import SETTINGS, Secret, Settings, load_settings, setting
+from bulkid.config import SETTINGS, Secret, Settings, addresses_from, load_settings, setting
 from bulkid.config.toml import read_toml
 from bulkid.config.values import show
 from bulkid.errors import UsageError
-from bulkid.runs.aftermath import Notify
 from bulkid.runs.dropfolder import DropFolder
 
 _SECRETS = {line.key for line in SETTINGS if line.secret}
@@ -32,10 +31,9 @@ class JobFile:
     name: str
     description: str
     source: Path | DropFolder
-    notify: Notify
-    metrics_file: Path | None
     settings: Mapping[str, Any]  # by the table's names, as the file has them
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret setting: variable that holds it
+    notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # whom: where the addresses stand
 
     def load(
         self,
@@ -78,6 +76,14 @@ class JobFile:
                     hint="Set it where the job is started: cron, systemd and the Task Scheduler each have a place "
                     "for that.",
                 )
+        for kind, references in self.notify.items():
+            name = f"notify_{kind}"
+            if environ.get(setting(name).env) or environ.get(setting(f"{name}_file").env):
+                continue
+            source = f"job file {self.shown}, key notify.{kind}"
+            addresses = addresses_from(references, name=name, environ=environ, base=self.path.parent, source=source)
+            if addresses is not None:
+                found[name] = addresses
         return found
 
 
@@ -114,9 +120,14 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         with suppress(KeyError):  # what only a job has, or nothing: told later
             key = setting(key).key
         if key in _SECRETS:
+            named = (
+                f"give env:NAME in {key.replace('_', '.', 1)}"
+                if key.startswith("notify_")
+                else f"its name into {key}_env"
+            )
             faults.append(
-                f"key {said}: is a secret, and a job file holds none. Put it into an environment variable and its "
-                f"name into {key}_env, or into a file and its path into {key}_file."
+                f"key {said}: is a secret, and a job file holds none. Put it into an environment variable and "
+                f"{named}, or into a file and its path into {key}_file."
             )
         elif key in keys:
             faults.append(f"key {said}: {key} is given twice.")
@@ -185,7 +196,6 @@ def _job(path: Path, source: str, model: dict[str, Any]) -> JobFile:
     said = dict(model)
     place = said.pop("source")
     notify = said.pop("notify", {})
-    metrics = said.pop("metrics_file", None)
     name, description = said.pop("name", path.stem), said.pop("description", "")
     variables = {secret: said.pop(f"{secret}_env") for secret in sorted(_SECRETS) if f"{secret}_env" in said}
     return JobFile(
@@ -194,10 +204,9 @@ def _job(path: Path, source: str, model: dict[str, Any]) -> JobFile:
         name=str(name).strip(),
         description=str(description).strip(),
         source=_source(path.parent, place),
-        notify=Notify(**{kind: _texts(where) for kind, where in notify.items()}),
-        metrics_file=None if metrics is None else _path(path.parent, metrics),
         settings={setting(key).name: value for key, value in said.items()},
         variables=variables,
+        notify={kind: _texts(where) for kind, where in notify.items()},
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from bulkid.config import values
-from bulkid.jobfile.fields import addresses, checked, path, pattern, setting_fields, variable
+from bulkid.jobfile.fields import checked, path, pattern, references, setting_fields, variable
 
 SETTLE_S = 10.0
 """How long a file in a drop folder must stay as it is until it counts as complete."""
@@ -14,10 +14,7 @@ SETTLE_S = 10.0
 _TEXT = {"type": "string"}
 _PLACES = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _VARIABLE = "the name of an environment variable in capitals, such as ACME_SECRET"
-_SERVICE = (
-    "env:NAME or file:PATH for where the address stands, or the address of a service without a password, such as "
-    "json://hooks.example.com/bulkid"
-)
+_SERVICE = "env:NAME or file:PATH: the variable or the file that holds the address of a service, or several of them"
 
 
 def _model(name: str, title: str, about: str, keys: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
@@ -54,9 +51,12 @@ Notify = _model(
     "Notify",
     "Whom to tell how a run ended.",
     {
-        "success": (checked(addresses, _SERVICE, _PLACES, "told of a run that ends with 0", shown=False), Field([])),
-        "failure": (checked(addresses, _SERVICE, _PLACES, "told of a run that ends otherwise", shown=False), Field([])),
-        "always": (checked(addresses, _SERVICE, _PLACES, "told of every run", shown=False), Field([])),
+        "success": (checked(references, _SERVICE, _PLACES, "told of a run that ends with 0", shown=False), Field([])),
+        "failure": (
+            checked(references, _SERVICE, _PLACES, "told of a run that ends otherwise", shown=False),
+            Field([]),
+        ),
+        "always": (checked(references, _SERVICE, _PLACES, "told of every run", shown=False), Field([])),
     },
 )
 
@@ -80,10 +80,6 @@ _OWN: dict[str, tuple[Any, Any]] = {
         Field(None),
     ),
     "notify": (Union[Notify, None], Field(None)),  # noqa: UP007 - a value
-    "metrics_file": (
-        checked(path, "the path of a file", _TEXT, "file for the figures of the last run, for Prometheus"),
-        Field(None),
-    ),
 }
 
 JobModel = _model("Job", "A job of bulkid", "What runs without a person.", {**_OWN, **setting_fields()})

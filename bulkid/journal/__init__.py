@@ -12,7 +12,8 @@ from bulkid.journal.ids import new_run_id
 
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
-    from bulkid.journal.lock import organization_lock
+    from bulkid.journal.lock import forget_lock, organization_lock
+    from bulkid.journal.past import claimed_runs, drop_run, newest_runs
     from bulkid.journal.records import RESUMABLE
     from bulkid.journal.store import Journal, open_journal
     from bulkid.journal.taken import FileState, TakenFile, TakenFiles
@@ -29,7 +30,11 @@ __all__ = [
     "StateFullError",
     "TakenFile",
     "TakenFiles",
+    "claimed_runs",
+    "drop_run",
+    "forget_lock",
     "new_run_id",
+    "newest_runs",
     "open_journal",
     "organization_lock",
 ]
@@ -42,6 +47,10 @@ _HOMES = {
     "OutcomeWriter": "bulkid.journal.writer",
     "TakenFile": "bulkid.journal.taken",
     "TakenFiles": "bulkid.journal.taken",
+    "claimed_runs": "bulkid.journal.past",
+    "drop_run": "bulkid.journal.past",
+    "forget_lock": "bulkid.journal.lock",
+    "newest_runs": "bulkid.journal.past",
     "open_journal": "bulkid.journal.store",
     "organization_lock": "bulkid.journal.lock",
 }

@@ -118,3 +118,13 @@ def locked_error(name: str, record: object, note: str = "") -> LockedError:
         hint="Wait until it has ended (--wait SECONDS does), or stop it; a run that was stopped goes on with "
         "'bulkid resume'.",
     )
+
+
+def forget_lock(state_dir: Path, organization_id: str) -> None:
+    """Remove the file of a lock that nobody will ask for again; never raises.
+
+    Only for what is gone for good: whoever waits for the file that is removed would get a lock that the next does not
+    see.
+    """
+    with suppress(OSError):
+        (state_dir / "locks" / f"{_file_name(organization_id)}.lock").unlink()

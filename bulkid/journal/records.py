@@ -52,6 +52,10 @@ class Records:
         with self.database.read() as connection:
             return self.database.dialect.size(connection)
 
+    def shrink(self) -> bool:
+        """Give the room of what was deleted back to the disk; False when somebody else is at work on the database."""
+        return self.database.dialect.shrink()
+
     # --- locks
 
     def hold(self, name: str, record: Mapping[str, Any]) -> Hold:

@@ -35,7 +35,7 @@ class TakenFile:
 
 
 _COLUMNS = [taken_files.c[name] for name in TakenFile.__dataclass_fields__]
-_OPEN = (FileState.CLAIMED.value, FileState.CLOSING.value)
+OPEN = (FileState.CLAIMED.value, FileState.CLOSING.value)
 
 
 class TakenFiles:
@@ -53,7 +53,7 @@ class TakenFiles:
     @repeated
     def open(self) -> list[TakenFile]:
         """Files that were claimed and are not closed, oldest first."""
-        found = taken_files.c.folder == self._folder, taken_files.c.state.in_(_OPEN)
+        found = taken_files.c.folder == self._folder, taken_files.c.state.in_(OPEN)
         with self.database.read() as connection:
             rows = connection.execute(select(*_COLUMNS).where(*found).order_by(taken_files.c.file)).all()
         return [_file(row) for row in rows]

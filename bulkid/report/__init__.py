@@ -2,19 +2,26 @@
 
 from bulkid.report.atomic import ReportError, prepare_folder, remove_leftovers
 from bulkid.report.columns import COLUMNS
+from bulkid.report.figures import CONTENT_TYPE, RunFigures, render_figures, write_figures
+from bulkid.report.folder import remove_report
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import ReportFiles, write_report
 from bulkid.sheet.guard import defuse, undefuse
 
 __all__ = [
     "COLUMNS",
+    "CONTENT_TYPE",
     "ReportError",
     "ReportFiles",
+    "RunFigures",
     "build_summary",
     "defuse",
     "how_to_resume",
     "prepare_folder",
     "remove_leftovers",
+    "remove_report",
+    "render_figures",
     "undefuse",
+    "write_figures",
     "write_report",
 ]

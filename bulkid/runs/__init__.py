@@ -15,15 +15,18 @@
 
 from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
+from bulkid.notify import Recipients, addresses_in
 from bulkid.places import default_state_dir
-from bulkid.runs.aftermath import Notify
 from bulkid.runs.api import plan, resume, run
-from bulkid.runs.doctor import Finding, doctor
+from bulkid.runs.doctor import Finding, doctor, examine_recipients
 from bulkid.runs.dropfolder import DropFolder
 from bulkid.runs.export import ExportResult, export
 from bulkid.runs.history import asks_before_sending, find_resumable_run, find_run, list_runs, report, summary_of
+from bulkid.runs.housekeeping import Pruned, prune
 from bulkid.runs.jobs import Job, JobResult, combined_summary, run_job, within_hours, worst
+from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (
+    After,
     CheckResult,
     Context,
     Hooks,
@@ -42,6 +45,8 @@ from bulkid.runs.undo import undo
 from bulkid.runs.window import Hours
 
 __all__ = [
+    "METRICS_TYPE",
+    "After",
     "ChangeBound",
     "CheckResult",
     "Context",
@@ -53,27 +58,32 @@ __all__ = [
     "Hours",
     "Job",
     "JobResult",
-    "Notify",
     "PlanResult",
     "Preview",
     "Progress",
+    "Pruned",
+    "Recipients",
     "RunOptions",
     "RunResult",
     "Snapshot",
     "Stop",
     "Target",
     "Turns",
+    "addresses_in",
     "asks_before_sending",
     "check",
     "combined_summary",
     "default_state_dir",
     "doctor",
+    "examine_recipients",
     "export",
     "find_resumable_run",
     "find_run",
     "list_runs",
+    "metrics",
     "nothing_summary",
     "plan",
+    "prune",
     "report",
     "resume",
     "run",

@@ -12,6 +12,7 @@ from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report import prepare_folder, remove_leftovers
 from bulkid.runs import reporting
+from bulkid.runs.afterwards import followed_up
 from bulkid.runs.execute import Execution
 from bulkid.runs.given import PLAN, UNDO
 from bulkid.runs.history import find_resumable, hold_run
@@ -108,6 +109,7 @@ def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
     return PlanResult(preview, summary, preview.faults, None, EXIT_USAGE if preview.faults else EXIT_OK)
 
 
+@followed_up
 async def run(
     source: Source,
     target: Target,
@@ -141,6 +143,7 @@ async def run(
         return await execution.perform(partial(execution.fresh, sheet))
 
 
+@followed_up
 async def resume(
     text: str,
     target: Target,

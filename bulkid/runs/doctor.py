@@ -7,10 +7,12 @@ from typing import Any
 
 import anyio.to_thread
 
-from bulkid.errors import EXIT_CONNECTION, BulkidError
+from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
 from bulkid.identity import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReplyKind, Request
+from bulkid.notify import Recipients, unusable
+from bulkid.planning import count_of
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.runs.session import Session, base_of, connect
 
@@ -75,6 +77,19 @@ class Probe:
     scope: str
     request: Request
     count: Callable[[object], int]  # what the answer holds; raises when it is of another shape
+
+
+def examine_recipients(recipients: Recipients) -> list[Finding]:
+    """Say whether each address of those who are told of runs is one that a service takes; sends nothing."""
+    if not recipients:
+        return []
+    wrong = unusable(recipients)
+    good = sum(1 for _ in recipients) - len(wrong)
+    findings = [Finding("notify", ok=True, detail=f"{count_of(good, 'address', 'addresses')} that a service takes")]
+    problems = [
+        Finding("notify", ok=False, detail=f"{each.recipient}: {each.reason}", exit_code=EXIT_USAGE) for each in wrong
+    ]
+    return [*(findings if good else []), *problems]
 
 
 async def _online(session: Session) -> list[Finding]:

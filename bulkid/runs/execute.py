@@ -29,6 +29,7 @@ from bulkid.planning import Directory, Plan, Route
 from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.entries import compare, entries_of
+from bulkid.runs.figures import LiveFigures, added, with_figures
 from bulkid.runs.given import is_given
 from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.guard import require_within_bound
@@ -111,19 +112,19 @@ class Execution:
             return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
 
     async def _concluded(self, error: BulkidError | None) -> RunResult:
-        return await anyio.to_thread.run_sync(
-            partial(
-                conclude,
-                self.journal,
-                self.record.run_id,
-                folder=self.folder,
-                formats=self.options.formats,
-                counters=self.figures(),
-                error=error,
-                faults=self.faults,
-                now=self.context.clock.now(),
-            )
+        end = partial(
+            conclude,
+            self.journal,
+            self.record.run_id,
+            folder=self.folder,
+            formats=self.options.formats,
+            counters=self.figures(),
+            error=error,
+            faults=self.faults,
+            now=self.context.clock.now(),
         )
+        path = self.context.after.metrics_file
+        return await anyio.to_thread.run_sync(lambda: with_figures(path, self.journal, end()))
 
     def figures(self) -> dict[str, Any]:
         """The run's counters as of now: those of earlier sittings plus this one's."""
@@ -134,6 +135,7 @@ class Execution:
         return {
             **self.counters,
             "requests": sent,
+            "answers": added(before.get("answers", {}), session.stats.answers() if session else {}),
             "retries": before.get("retries", 0) + (session.stats.retries if session else 0),
             "throttled": before.get("throttled", 0) + (session.stats.throttled if session else 0),
             "elapsed_s": round(before.get("elapsed_s", 0.0) + self.context.clock.monotonic() - self.started, 3),
@@ -356,9 +358,11 @@ class Execution:
             )
 
     async def _keep_figures(self) -> None:
+        live = LiveFigures(self.context.after.metrics_file, self.journal, self.record.run_id, self.context.clock)
         while True:
             await self.context.clock.sleep(COUNTERS_EVERY_S)
             await self._update(counters=self.figures())
+            await live.show()
 
     async def _update(self, **fields: object) -> None:
         await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))

@@ -213,7 +213,7 @@ class _Work:
         except SheetError as error:
             log.info("file.failed", file=file.name, error=error.message)
             self._say(f"{error.message} {error.hint}".strip())
-            await self.sitting.refused(error)
+            self.sitting.refused(error)
             await self._close(file, FAILED, f"{error.message}\n{error.hint}".strip())
             return True
         return await self._judge(file, result)

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ def list_runs(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
-        return [(_as_it_is(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+        return [(as_it_is(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
 
 
-def _as_it_is(journal: Journal, record: RunRecord) -> RunRecord:
+def as_it_is(journal: Journal, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
     if record.status is not RunStatus.RUNNING or journal.held(lock_name(record)):
         return record
@@ -64,7 +64,7 @@ def report(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
-        record = _as_it_is(journal, reporting.find(journal, text))
+        record = as_it_is(journal, reporting.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
         summary = reporting.summarise(journal, record, folder)
@@ -154,6 +154,20 @@ def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
 def was_undone(journal: Journal, run_id: str) -> bool:
     """Whether a later run has put back what a run changed."""
     return any(each.options.get(UNDO) == run_id and each.phase == "planned" for each in journal.list_runs())
+
+
+@contextmanager
+def run_lock(journal: Journal, record: RunRecord) -> Iterator[None]:
+    """The lock on one run, free exactly when no process works on it.
+
+    Raises:
+        LockedError: A process works on it.
+    """
+    hold = journal.hold(lock_name(record), owner_of(record))
+    try:
+        yield
+    finally:
+        hold.release()
 
 
 def lock_name(record: RunRecord) -> str:

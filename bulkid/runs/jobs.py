@@ -1,6 +1,7 @@
 """A job: what runs without a person. Within its hours it finishes what is pending, and then does what is new."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import platform
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.notify import message_of_failure
 from bulkid.report import build_summary
-from bulkid.runs.aftermath import Notify, after_refusal, after_run
+from bulkid.runs.afterwards import tell
 from bulkid.runs.api import resume, run
 from bulkid.runs.dropfolder import DropFolder
 from bulkid.runs.history import resumable_runs
@@ -60,8 +62,6 @@ class Job:
         options: How to read, plan, send and report.
         hours: When it may send.
         description: What it is for.
-        notify: Whom to tell how a run ended.
-        metrics_file: Where to leave figures.
     """
 
     name: str
@@ -70,8 +70,6 @@ class Job:
     options: RunOptions = field(default_factory=RunOptions)
     hours: Hours = field(default_factory=Hours)
     description: str = ""
-    notify: Notify = field(default_factory=Notify)
-    metrics_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,7 @@ class Sitting:
     context: Context
     results: list[RunResult] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
+    told: BulkidError | None = None
 
     async def run(self, source: Path, *, name: str | None = None, run_id: str = "") -> RunResult:
         """Run a sheet as one of the job's runs.
@@ -105,9 +104,8 @@ class Sitting:
         Raises:
             BulkidError: There is no run: the sheet cannot be read, or the settings cannot be used.
         """
-        return await self._done(
-            await run(source, self.job.target, self.job.options, self.context, name=name, run_id=run_id)
-        )
+        begun = run(source, self.job.target, self.job.options, self.context, name=name, run_id=run_id)
+        return await self._done(begun)
 
     async def resume(self, run_id: str) -> RunResult:
         """Go on with one of the job's runs.
@@ -118,25 +116,27 @@ class Sitting:
         log.info("job.resumed", job=self.job.name, run=run_id)
         self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
         skip_invalid = self.job.options.skip_invalid or None
-        return await self._done(
-            await resume(
-                run_id,
-                self.job.target,
-                self.context,
-                skip_invalid=skip_invalid,
-                yes_really=self.job.options.yes_really,
-            )
+        begun = resume(
+            run_id,
+            self.job.target,
+            self.context,
+            skip_invalid=skip_invalid,
+            yes_really=self.job.options.yes_really,
         )
+        return await self._done(begun)
 
-    async def refused(self, error: BulkidError) -> None:
+    def refused(self, error: BulkidError) -> None:
         """Note what kept a file of the job from being run; the job itself goes on."""
         self.codes.append(error.exit_code)
-        await after_refusal(error, self.job, self.context.hooks)
 
-    async def _done(self, result: RunResult) -> RunResult:
+    async def _done(self, begun: Awaitable[RunResult]) -> RunResult:
+        try:
+            result = await begun
+        except BulkidError as error:
+            self.told = error  # the run has told whoever wants to know of it
+            raise
         self.results.append(result)
         self.codes.append(result.exit_code)
-        await after_run(result, self.job, self.context.hooks)
         self.context.hooks.concluded(result)
         return result
 
@@ -160,7 +160,9 @@ async def run_job(job: Job, context: Context) -> JobResult:
     except BulkidError as caught:
         error = caught
         sitting.codes.append(caught.exit_code)
-        await after_refusal(caught, job, context.hooks)
+        if caught is not sitting.told:
+            place = job.source if isinstance(job.source, Path) else job.source.folder
+            await tell(message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context)
     return JobResult(job, tuple(sitting.results), worst(sitting.codes), error)
 
 

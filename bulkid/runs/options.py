@@ -10,6 +10,7 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.notify import Recipients
 from bulkid.places import default_state_dir
 from bulkid.runs.turns import Turns
 from bulkid.sheet import SheetInfo, SheetOptions
@@ -158,8 +159,16 @@ class Hooks:
     def note(self, text: str) -> None:
         """Tell the user one sentence."""
 
+    def warn(self, text: str) -> None:
+        """Tell the user one sentence that matters also to one who wants to hear of errors only."""
+        self.note(text)
+
     def stage(self, name: str) -> None:
-        """Say that a stage begins: ``sheet``, ``connect``, ``directory``, ``send``, ``verify``, ``report``."""
+        """Say that a stage begins.
+
+        They are ``sheet``, ``connect``, ``directory``, ``send``, ``verify``,
+        ``report``, ``notify``.
+        """
 
     def progress(self, progress: "Progress") -> None:
         """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""
@@ -170,6 +179,19 @@ class Hooks:
     async def confirm(self, preview: Preview) -> bool:
         """Decide whether the plan is sent."""
         return bool(preview)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What follows a run that has ended. Nothing of it changes what became of the run.
+
+    Args:
+        recipients: Whom to tell.
+        metrics_file: Where to leave figures for Prometheus; None for nowhere.
+    """
+
+    recipients: Recipients = field(default_factory=Recipients)
+    metrics_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +207,7 @@ class Context:
         clock: Source of time.
         random: Source of jitter, in [0, 1).
         turns: Shared by the contexts of jobs that run side by side, so that those of one organisation take turns.
+        after: What follows the run.
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
@@ -195,6 +218,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = randomness.random
     turns: Turns = field(default_factory=Turns)
+    after: After = field(default_factory=After)
 
 
 @dataclass(frozen=True, slots=True)

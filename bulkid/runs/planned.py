@@ -13,6 +13,7 @@ from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
 from bulkid.report import prepare_folder
 from bulkid.report.atomic import AtomicFile, sync
+from bulkid.runs.afterwards import followed_up
 from bulkid.runs.changes import Changes, begin, changes_of
 from bulkid.runs.execute import Execution
 from bulkid.runs.given import PLAN, Origin
@@ -81,6 +82,7 @@ def _require_plan_or_nothing(path: Path) -> None:
         raise UsageError(f"{path} exists, and is no plan file: it is not replaced.", hint="Give --out another name.")
 
 
+@followed_up
 async def run_plan(
     path: Path, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:

@@ -11,6 +11,7 @@ from bulkid.model import RunRecord
 from bulkid.planning import Expected, inverse, refusal, touched
 from bulkid.report import prepare_folder
 from bulkid.runs import reporting
+from bulkid.runs.afterwards import followed_up
 from bulkid.runs.changes import Changes, Left, begin, changes_of
 from bulkid.runs.execute import Execution
 from bulkid.runs.given import UNDO, Origin
@@ -22,6 +23,7 @@ from bulkid.runs.stored import dump_options
 from bulkid.runs.tasks import in_thread
 
 
+@followed_up
 async def undo(
     text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:

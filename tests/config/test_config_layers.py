@@ -18,6 +18,7 @@ from bulkid.config import (
     Setting,
     Settings,
     load_settings,
+    parse_age,
     setting,
     settings_markdown,
     unknown_variables,
@@ -38,6 +39,10 @@ SAMPLES: dict[str, str] = {
     "client_id": "app-1",
     "client_secret": "hush",
     "access_token": "1234",
+    "notify_success": "json://hooks.example.com/good",
+    "notify_failure": "json://hooks.example.com/bad",
+    "notify_always": "json://hooks.example.com/all",
+    "metrics_file": "bulkid.prom",
     "scope": "PM.RobotAccount",
     "tenant": "Default",
     "sandbox": "yes",
@@ -130,7 +135,7 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
         "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
-        "--state-dir --until --max-duration --wait"
+        "--state-dir --until --max-duration --wait --metrics-file"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (
@@ -142,7 +147,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
 
 def test_no_secret_is_an_option() -> None:
     secrets = {line.name for line in SETTINGS if line.secret}
-    assert secrets == {"client_secret", "access_token", "database_url"}
+    notify = {"notify_success", "notify_failure", "notify_always"}
+    assert secrets == {"client_secret", "access_token", "database_url"} | notify
     assert all(not setting(name).option for name in secrets)
 
 
@@ -665,3 +671,40 @@ def test_settings_are_loaded_without_any_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# --- addresses of those who are told
+
+
+def test_a_file_of_addresses_may_hold_several_lines(place: Place) -> None:
+    (place.cwd / "who").write_bytes(b"# the night shift\r\njson://one.example.com/a\r\njson://two.example.com/b\r\n")
+    loaded = place.load(environ={"BULKID_NOTIFY_FAILURE_FILE": "who"})
+    assert loaded.notify_failure is not None
+    assert "json://two.example.com/b" in loaded.notify_failure.reveal()
+    assert "example" not in repr(loaded)
+
+
+@pytest.mark.parametrize("value", ["somebody@example.com-of-the-night-shift", "json://hooks\x00"])
+def test_what_is_no_address_is_refused_unshown(place: Place, value: str) -> None:
+    message = place.refusal(environ={"BULKID_NOTIFY_ALWAYS": value})
+    assert message.startswith("environment variable BULKID_NOTIFY_ALWAYS: the value holds ")
+    assert value not in message
+
+
+def test_a_command_that_never_connects_needs_no_addresses(place: Place) -> None:
+    loaded = place.load(environ={"BULKID_NOTIFY_FAILURE_FILE": "is-not-there"}, offline=True)
+    assert loaded.notify_failure is None
+
+
+# --- ages
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12h", 43_200), ("90d", 7_776_000), (" 4W ", 2_419_200)])
+def test_an_age_is_hours_days_or_weeks(text: str, seconds: float) -> None:
+    assert parse_age(text, "option --prune") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "0d", "-1d", "1.5d", "90 days", "3m", "d"])
+def test_what_is_no_age_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"option --prune: .* is not an age"):
+        parse_age(text, "option --prune")

@@ -60,7 +60,7 @@ def test_every_path_starts_at_the_job_file(desk: Desk) -> None:
     (desk.jobs / "s").write_text("hush", encoding="utf-8")
     job, settings = desk.read(text), desk.load(text)
     assert job.source == desk.jobs / "robots.csv"
-    assert job.metrics_file == desk.jobs / "m.prom"
+    assert settings.metrics_file == desk.jobs / "m.prom"
     assert settings.report_dir == desk.jobs / "out"
     assert settings.state_dir == desk.jobs / "state"
     assert settings.client_secret.reveal() == "hush"
@@ -151,7 +151,7 @@ def test_a_secret_in_the_file_is_told_with_the_places_where_it_belongs(desk: Des
 
 def test_a_password_in_the_address_of_a_service_is_refused_and_not_shown(desk: Desk) -> None:
     message = desk.refusal(f'{SHEET}notify.always = "mailto://me:{HUSH}@example.com"\n')
-    assert "holds a password" in message
+    assert "an address holds a password or a token, and a job file holds none" in message
     assert HUSH not in message
 
 
@@ -176,11 +176,24 @@ def test_one_secret_has_one_place(desk: Desk) -> None:
     assert "client_secret_file is given too. Give one of them." in message
 
 
-def test_addresses_are_kept_and_never_shown(desk: Desk) -> None:
-    job = desk.read(f'{SHEET}[notify]\nsuccess = "env:HOOK"\nfailure = ["file:hook", "json://x/{HUSH}"]\n')
-    assert job.notify.success == ("env:HOOK",)
-    assert job.notify.failure == ("file:hook", f"json://x/{HUSH}")
-    assert HUSH not in repr(job)
+def test_addresses_come_from_where_the_file_says_and_are_never_shown(desk: Desk) -> None:
+    text = f'{SHEET}[notify]\nsuccess = "env:HOOK"\nfailure = ["file:hook", "env:HOOK"]\n'
+    (desk.jobs / "hook").write_text(f"json://x.example.com/{HUSH}\n", encoding="utf-8")
+    settings = desk.load(text, HOOK=f"json://y.example.com/{HUSH}")
+    assert settings.notify_success.reveal() == f"json://y.example.com/{HUSH}"
+    assert settings.notify_failure.reveal().split() == [f"json://{host}.example.com/{HUSH}" for host in "xy"]
+    assert settings.source_of("notify_failure") == f"job file {desk.jobs / 'night.toml'}, key notify.failure"
+    assert HUSH not in repr(settings)
+    assert desk.load(
+        text, BULKID_NOTIFY_SUCCESS="json://other.example.com", HOOK="json://y"
+    ).notify_success.reveal() == ("json://other.example.com")
+
+
+def test_an_address_in_the_file_itself_is_refused_and_not_shown(desk: Desk) -> None:
+    for text in (f'[notify]\nfailure = "json://x/{HUSH}"\n', f'notify_failure = "json://x/{HUSH}"\n'):
+        message = desk.refusal(SHEET + text)
+        assert "notify" in message
+        assert HUSH not in message
 
 
 @pytest.mark.parametrize(("name", "is_one"), [("a.toml", True), ("A.TOML", True), ("a.csv", False), ("-", False)])
@@ -200,9 +213,7 @@ _toml_values = st.one_of(
     st.booleans().map(lambda flag: str(flag).lower()),
     st.sampled_from(["[]", "{}", "[1]", '["a"]', '{ a = "b" }', "1979-05-27", "22:00:00", "nan", "inf", "1.5"]),
 )
-_keys = st.sampled_from(
-    [line.key for line in SETTINGS if not line.secret] + ["name", "source", "notify", "metrics_file"]
-)
+_keys = st.sampled_from([line.key for line in SETTINGS if not line.secret] + ["name", "source", "notify"])
 
 
 @given(st.dictionaries(_keys, _toml_values, max_size=4))

@@ -18,13 +18,14 @@ from bulkid.errors import InterruptedRunError, UsageError
 from bulkid.journal import TakenFiles, open_journal
 from bulkid.model import FailureBound, QuotaRule
 from bulkid.runs import (
+    After,
     Context,
     DropFolder,
     Hooks,
     Hours,
     Job,
     JobResult,
-    Notify,
+    Recipients,
     RunOptions,
     Target,
     folderjob,
@@ -34,6 +35,7 @@ from bulkid.runs import (
 )
 from bulkid.runs.dropfolder import dated, look
 from bulkid.sandbox import Sandbox, SandboxOptions
+from tests.notify.receiver import receiver
 
 
 def drop(folder: Path, name: str, content: str = "x", age_s: int = 0) -> Path:
@@ -157,8 +159,9 @@ class Inbox:
         hooks.note = self.notes.append  # type: ignore[method-assign]
         target = Target(url=server.url, client_id="sandbox", client_secret=more.pop("secret", "sandbox-secret"))
         source = DropFolder(self.folder, settle_s=0)
+        after = more.pop("after", After())
         job = Job(name="drop", source=source, target=target, options=self.options, **more)
-        return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock()))
+        return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock(), after=after))
 
     def places(self) -> dict[str, list[str]]:
         """Which files lie where: those that were dropped, without dates and without what lies beside them."""
@@ -363,16 +366,26 @@ def test_what_somebody_took_away_from_working_is_told_and_holds_up_nothing(inbox
     assert any("somebody took it away" in note for note in inbox.notes)
 
 
-def test_a_key_that_does_nothing_yet_is_told_for_each_run_and_each_refusal(inbox: Inbox) -> None:
+def test_each_run_and_each_refusal_is_told_once_and_the_figures_are_of_the_newest_run(inbox: Inbox) -> None:
     inbox.sheet("a.csv", "A", age_s=50)
     drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=40)
+    with receiver() as service:
+        after = After(recipients=Recipients(always=(service.address(),)), metrics_file=inbox.root / "m.prom")
 
-    async def work(server: Sandbox) -> None:
-        await inbox.work(server, notify=Notify(always=("env:HOOK",)), metrics_file=inbox.root / "m.prom")
+        async def work(server: Sandbox) -> None:
+            await inbox.work(server, after=after)
+            await inbox.work(server, after=after, secret="")  # settings that cannot be used end the job before any run
 
-    served(work)
-    told = [note for note in inbox.notes if "does nothing about the key" in note]
-    assert [note.split("key ")[1].split(" ")[0] for note in told] == ["notify", "metrics_file"] * 2
+        served(work)
+    (good, bad, job) = service.messages
+    assert good["title"] == "bulkid: drop: completed, 3 updated"
+    assert "Source: " in good["message"]
+    assert "a.csv" in good["message"]
+    assert bad["title"] == job["title"] == "bulkid: drop: nothing was begun"
+    assert f"Command: bulkid run {inbox.folder / 'bad.csv'}" in bad["message"]
+    assert f"Command: bulkid run {inbox.folder}\n" in job["message"]
+    assert "No credentials are given" in job["message"]
+    assert 'bulkid_run_rows{job="drop",status="updated"} 3.0' in (inbox.root / "m.prom").read_text()
 
 
 def test_a_plan_that_may_not_be_sent_is_the_files_fault_and_holds_up_no_other(inbox: Inbox) -> None:

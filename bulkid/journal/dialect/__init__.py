@@ -80,6 +80,10 @@ class Dialect(Protocol):
         """Bytes that the database takes."""
         ...
 
+    def shrink(self) -> bool:
+        """Give the room of what was deleted back to the disk; False when that cannot be done at present."""
+        ...
+
     def close(self) -> None:
         """Give up one use of it; the last one closes its connections."""
         ...

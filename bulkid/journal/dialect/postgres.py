@@ -273,6 +273,10 @@ class PostgresDialect:
         """Bytes of bulkid's tables and indexes."""
         return int(connection.execute(_SIZE, {"name": SCHEMA}).scalar_one())
 
+    def shrink(self) -> bool:
+        """Nothing to do: the server's autovacuum makes the room free for what comes."""
+        return True
+
     def _diagnosis(self) -> Trouble:
         """Why there is no connection. The protocol's library gives no code for that, only text in some language."""
         import psycopg

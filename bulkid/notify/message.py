@@ -1,0 +1,159 @@
+"""What a person is told of a run, in plain words: what came of it, what it took, where to look, what to do next."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.planning import count_of, humanize_seconds
+from bulkid.redaction import redact_text
+
+MOST_ATTACHED: Final = 8 * 1024 * 1024
+"""Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
+
+_ATTACHED: Final = ("report.xlsx", "report.csv", "retry.csv")
+"""What is worth to be attached, in this order; of the first two, which say the same, only one."""
+
+_WORDS: Final[Mapping[RunStatus, str]] = {
+    RunStatus.RUNNING: "still under way",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
+    RunStatus.STOPPED: "stopped before its end",
+    RunStatus.INTERRUPTED: "interrupted",
+    RunStatus.REFUSED: "refused: nothing was sent",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is told, whichever way it goes. Holds no secret."""
+
+    title: str
+    body: str  # plain text
+    exit_code: int
+    attachments: tuple[Path, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether those who want to hear of successes are told."""
+        return self.exit_code == EXIT_OK
+
+    @property
+    def kind(self) -> str:
+        """How grave it is, in apprise's words."""
+        return {EXIT_OK: "success", EXIT_ROWS_FAILED: "warning"}.get(self.exit_code, "failure")
+
+
+def message_of_run(
+    run: RunRecord,
+    summary: Mapping[str, Any],
+    exit_code: int,
+    *,
+    error: BulkidError | None = None,
+    files: Sequence[Path] = (),
+    job: str = "",
+) -> Message:
+    """Tell of a run that has ended.
+
+    Args:
+        run: The run.
+        summary: As ``summary.json`` has it.
+        exit_code: What the command exits with.
+        error: What ended it early.
+        files: The files of its report.
+        job: The name of the job that it belongs to; empty for none.
+    """
+    attachments, too_large = _attachments(files)
+    counts = ", ".join(f"{summary[status]:,} {status}" for status in Status if summary[status]) or "nothing to do"
+    requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
+    throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
+    report = summary.get("report")
+    lines = [
+        f"{_WORDS[run.status][:1].upper()}{_WORDS[run.status][1:]} (exit code {exit_code}).",
+        f"{count_of(summary['rows'], 'row')}: {counts}.",
+        *_why(error or run.message),
+        "",
+        *_facts(
+            ("Run", run.run_id),
+            ("Job", job),
+            ("Source", run.source),
+            ("Organisation", run.organization_id),
+            ("Server", run.base_url),
+            ("Host", f"{run.user}@{run.host}" if run.user else run.host),
+            ("Took", humanize_seconds(float(summary["elapsed_s"]))),
+            ("Requests", f"{requests or 'none'}{throttled}"),
+            ("Report", str(report) if report else "none could be written"),
+        ),
+        *(f"{path.name} is too large to be attached." for path in too_large),
+        *_next(run, summary),
+    ]
+    title = f"bulkid: {job or run.source}: {_WORDS[run.status]}, {counts}"
+    return Message(redact_text(_one_line(title)), redact_text("\n".join(lines)), exit_code, attachments)
+
+
+def message_of_failure(command: str, subject: str, error: BulkidError, *, host: str, job: str = "") -> Message:
+    """Tell of a command that could not even begin (or find) a run: nothing was sent.
+
+    Args:
+        command: ``run``, ``resume`` or ``undo``.
+        subject: The sheet or the run that it was for.
+        error: Why.
+        host: Where.
+        job: The name of the job; empty for none.
+    """
+    lines = [
+        f"Nothing was begun (exit code {error.exit_code}).",
+        *_why(error),
+        "",
+        *_facts(("Command", f"bulkid {command} {subject}".strip()), ("Job", job), ("Host", host)),
+    ]
+    title = f"bulkid: {job or subject or command}: nothing was begun"
+    return Message(redact_text(_one_line(title)), redact_text("\n".join(lines)), error.exit_code)
+
+
+def _why(error: BulkidError | str) -> list[str]:
+    return [str(error)] if str(error) else []
+
+
+def _facts(*facts: tuple[str, str]) -> list[str]:
+    return [f"{label}: {_one_line(value)}" for label, value in facts if value]
+
+
+def _next(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
+    """What to do now, as far as there is anything."""
+    if run.status is RunStatus.REFUSED and summary["invalid"]:
+        yield "Mend the sheet, or retry.csv, and run it again."
+        return
+    if summary["pending"]:
+        yield f"Go on with: bulkid resume {run.run_id}"
+    if summary["failed"] or summary["invalid"]:
+        yield "retry.csv has the rows that failed or are invalid, and says what is wrong with each."
+
+
+def _attachments(files: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Which files fit, and which do not."""
+    fitting: list[Path] = []
+    too_large: list[Path] = []
+    room = MOST_ATTACHED
+    by_name = {path.name: path for path in files}
+    for name in _ATTACHED:
+        path = by_name.get(name)
+        if path is None or (name == "report.csv" and any(each.name == "report.xlsx" for each in fitting)):
+            continue
+        try:
+            size = path.stat().st_size
+        except OSError:  # taken away meanwhile
+            continue
+        if size > room:
+            too_large.append(path)
+        else:
+            room -= size
+            fitting.append(path)
+    return tuple(fitting), tuple(too_large)
+
+
+def _one_line(text: str) -> str:
+    """A text without line breaks: in the subject of a mail they would begin another header."""
+    return " ".join(text.split())

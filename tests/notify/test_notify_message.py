@@ -1,0 +1,162 @@
+"""What is told of a run: all that a person needs, in plain words, and no more than fits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkid.errors import InterruptedRunError, SheetError
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.notify import Message, message_of_failure, message_of_run
+from bulkid.notify import message as message_module
+from bulkid.redaction import register_secret
+from bulkid.report import build_summary
+
+RUN = "20260131-081500-ab12"
+
+
+def a_run(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = {
+        "run_id": RUN,
+        "created_at": 1_769_846_400.0,
+        "status": RunStatus.COMPLETED,
+        "command": "run",
+        "source": "robots.xlsx",
+        "base_url": "https://cloud.uipath.com/acme/identity_",
+        "organization_id": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "host": "build-7",
+        "pid": 1,
+        "user": "jane",
+        "counters": {"requests": {"GET": 2, "PUT": 1300}, "throttled": 2, "elapsed_s": 300.0},
+    }
+    return RunRecord(**{**fields, **changes})
+
+
+def told(run: RunRecord, counts: dict[Status, int], exit_code: int = 0, **more: Any) -> Message:
+    report = more.pop("report", f"/reports/{RUN}/report.csv")
+    return message_of_run(run, build_summary(run, counts, 1300, report), exit_code, **more)
+
+
+def test_a_run_that_went_well_is_told_with_all_its_figures() -> None:
+    message = told(a_run(), {Status.UPDATED: 1300, Status.UNCHANGED: 20}, job="nightly")
+    assert message.title == "bulkid: nightly: completed, 1,300 updated, 20 unchanged"
+    assert message.body.splitlines() == [
+        "Completed (exit code 0).",
+        "1,320 rows: 1,300 updated, 20 unchanged.",
+        "",
+        f"Run: {RUN}",
+        "Job: nightly",
+        "Source: robots.xlsx",
+        "Organisation: 3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "Server: https://cloud.uipath.com/acme/identity_",
+        "Host: jane@build-7",
+        "Took: 5 minutes",
+        "Requests: 2 GET, 1,300 PUT, throttled 2 times",
+        f"Report: /reports/{RUN}/report.csv",
+    ]
+    assert (message.kind, message.success) == ("success", True)
+
+
+def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
+    error = InterruptedRunError("Stopped by SIGTERM.", hint=f"Go on with: bulkid resume {RUN}")
+    run = a_run(status=RunStatus.INTERRUPTED, organization_id="", user="")
+    message = told(run, {Status.UPDATED: 1, Status.PENDING: 2}, 5, error=error, report=None)
+    assert "Stopped by SIGTERM." in message.body
+    assert message.body.splitlines()[-1] == f"Go on with: bulkid resume {RUN}"
+    assert "Host: build-7" in message.body
+    assert "Report: none could be written" in message.body
+    assert "Organisation" not in message.body
+    assert message.kind == "failure"
+
+
+def test_rows_that_failed_are_no_success_but_a_warning() -> None:
+    message = told(a_run(status=RunStatus.COMPLETED_WITH_FAILURES), {Status.FAILED: 1}, 1)
+    assert (message.kind, message.success) == ("warning", False)
+    assert "retry.csv has the rows that failed" in message.body
+
+
+def test_a_refused_run_says_what_to_mend_and_not_to_resume() -> None:
+    message = told(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
+    assert message.body.splitlines()[-1] == "Mend the sheet, or retry.csv, and run it again."
+    assert "bulkid resume" not in message.body
+
+
+def test_what_never_became_a_run_is_told_too() -> None:
+    error = SheetError("robots.xlsx is not there.", hint="Look at the path.")
+    message = message_of_failure("run", "robots.xlsx", error, host="build-7")
+    assert message.title == "bulkid: robots.xlsx: nothing was begun"
+    assert "robots.xlsx is not there. Look at the path." in message.body
+    assert "Command: bulkid run robots.xlsx" in message.body
+    assert (message.exit_code, message.success) == (2, False)
+
+
+@given(
+    st.builds(
+        a_run,
+        source=st.text(max_size=30),
+        host=st.text(max_size=10),
+        message=st.text(max_size=30),
+        status=st.sampled_from(RunStatus),
+    ),
+    st.dictionaries(st.sampled_from(Status), st.integers(0, 10**6)),
+    st.integers(0, 6),
+    st.text(max_size=20),
+)
+def test_the_title_is_one_line_and_every_count_is_told(
+    run: RunRecord, counts: dict[Status, int], exit_code: int, job: str
+) -> None:
+    message = told(run, counts, exit_code, job=job)
+    assert message.title.splitlines() == [message.title]
+    for status, count in counts.items():
+        assert not count or f"{count:,} {status}" in message.body
+
+
+def test_no_secret_is_told_whatever_an_error_says() -> None:
+    register_secret("hush-hush-secret")
+    run = a_run(
+        status=RunStatus.STOPPED, message="the token hush-hush-secret is refused", source="hush-hush-secret.csv"
+    )
+    message = told(run, {Status.PENDING: 1}, 3)
+    assert "hush-hush" not in message.title + message.body
+
+
+# --- the report
+
+
+def files_of(folder: Path, **sizes: int) -> list[Path]:
+    paths = []
+    for name, size in sizes.items():
+        path = folder / name.replace("_", ".")
+        with path.open("wb") as file:
+            file.truncate(size)
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("sizes", "attached"),
+    [
+        ({"report_csv": 10, "summary_json": 5}, ["report.csv"]),
+        ({"report_csv": 10, "report_xlsx": 10, "retry_csv": 3}, ["report.xlsx", "retry.csv"]),
+        ({"report_csv": 10, "report_jsonl": 10}, ["report.csv"]),
+        ({"report_csv": 10, "report_xlsx": 101, "retry_csv": 3}, ["report.csv", "retry.csv"]),
+        ({"report_csv": 60, "retry_csv": 60}, ["report.csv"]),
+        ({"report_csv": 101}, []),
+    ],
+)
+def test_the_report_is_attached_as_far_as_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], attached: list[str]
+) -> None:
+    monkeypatch.setattr(message_module, "MOST_ATTACHED", 100)
+    files = files_of(tmp_path, **sizes)
+    message = told(a_run(), {Status.UPDATED: 1}, files=files)
+    assert [path.name for path in message.attachments] == attached
+    for path in files:
+        too_large = sizes[path.name.replace(".", "_")] > 100 or (path.name == "retry.csv" and path.name not in attached)
+        assert (f"{path.name} is too large to be attached." in message.body) is too_large
+
+
+def test_a_report_that_was_taken_away_is_not_attached(tmp_path: Path) -> None:
+    assert told(a_run(), {Status.UPDATED: 1}, files=[tmp_path / "report.csv"]).attachments == ()

@@ -1,0 +1,146 @@
+"""The figures for Prometheus: its own parser and its own linter take them, and they say what the run came to."""
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from report_kit import a_run
+
+from bulkid.model import RunStatus, Status
+from bulkid.report import ReportError, RunFigures, render_figures, write_figures
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples_of(text: bytes) -> Samples:
+    """All samples of a page, each of which may be there only once."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text.decode()):
+        assert family.type == "gauge"
+        assert family.documentation
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def value(samples: Mapping[Any, float], name: str, job: str = "", **labels: str) -> float | None:
+    return samples.get((f"bulkid_{name}", frozenset({"job": job, **labels}.items())))
+
+
+COUNTERS = {
+    "requests": {"GET": 3, "PUT": 10, "POST": 1},
+    "answers": {"GET": {"2xx": 3}, "PUT": {"2xx": 7, "4xx": 2, "none": 1}},
+    "retries": 3,
+    "throttled": 2,
+    "elapsed_s": 12.5,
+}
+
+
+def test_a_run_is_told_by_rows_requests_times_and_status() -> None:
+    run = a_run(counters=COUNTERS, status=RunStatus.STOPPED, created_at=100.0, finished_at=200.0)
+    rows = {Status.UPDATED: 6, Status.PENDING: 4}
+    found = samples_of(render_figures([RunFigures("nightly", run, rows, 50.0)]))
+    assert value(found, "run_rows", "nightly", status="updated") == 6
+    assert value(found, "run_rows", "nightly", status="pending") == 4
+    assert value(found, "run_rows", "nightly", status="failed") == 0
+    assert value(found, "run_requests", "nightly", method="PUT", code_class="4xx") == 2
+    assert value(found, "run_requests", "nightly", method="PUT", code_class="none") == 1
+    assert value(found, "run_requests", "nightly", method="POST", code_class="unknown") == 1
+    assert value(found, "run_requests", "nightly", method="GET", code_class="unknown") is None
+    assert value(found, "run_throttled", "nightly") == 2
+    assert value(found, "run_retries", "nightly") == 3
+    assert value(found, "run_duration_seconds", "nightly") == 12.5
+    assert value(found, "run_started_timestamp_seconds", "nightly") == 100
+    assert value(found, "run_finished_timestamp_seconds", "nightly") == 200
+    assert value(found, "last_success_timestamp_seconds", "nightly") == 50
+    assert value(found, "run_status", "nightly", status="stopped") == 1
+    assert value(found, "run_status", "nightly", status="completed") == 0
+
+
+def test_a_run_under_way_has_no_end_and_a_job_without_a_success_no_time_of_one() -> None:
+    run = a_run(status=RunStatus.RUNNING, finished_at=None)
+    found = samples_of(render_figures([RunFigures("", run, {}, None)]))
+    assert value(found, "run_finished_timestamp_seconds") is None
+    assert value(found, "last_success_timestamp_seconds") is None
+    assert value(found, "run_status", status="running") == 1
+
+
+figures = st.builds(
+    RunFigures,
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.builds(
+        a_run,
+        status=st.sampled_from(RunStatus),
+        finished_at=st.none() | st.floats(0, 2e9),
+        counters=st.fixed_dictionaries(
+            {},
+            optional={
+                "requests": st.dictionaries(st.sampled_from(["GET", "PUT", "POST"]), st.integers(0, 10**6)),
+                "throttled": st.integers(0, 10**6),
+                "elapsed_s": st.floats(0, 1e6),
+            },
+        ),
+    ),
+    st.dictionaries(st.sampled_from(Status), st.integers(0, 10**6)),
+    st.none() | st.floats(0, 2e9),
+)
+
+
+@given(st.lists(figures, max_size=4, unique_by=lambda each: each.job))
+def test_whatever_a_job_is_called_its_figures_are_read_as_they_were_told(jobs: list[RunFigures]) -> None:
+    found = samples_of(render_figures(jobs))
+    assert all(math.isfinite(number) for number in found.values())
+    for each in jobs:
+        assert sum(number for (name, labels), number in found.items() if _is(name, labels, "run_status", each)) == 1
+        requests = each.run.counters.get("requests", {})
+        told = [number for (name, labels), number in found.items() if _is(name, labels, "run_requests", each)]
+        assert sum(told) == sum(requests.values())
+        for status in Status:
+            assert value(found, "run_rows", each.job, status=status.value) == each.rows.get(status, 0)
+
+
+def _is(name: str, labels: frozenset[tuple[str, str]], wanted: str, figures: RunFigures) -> bool:
+    return name == f"bulkid_{wanted}" and ("job", figures.job) in labels
+
+
+def test_prometheus_own_linter_finds_nothing_to_complain_of() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        if os.environ.get("BULKID_REQUIRE_ALL") == "1":
+            pytest.fail("promtool is not there (Debian: apt-get install prometheus)")
+        pytest.skip("promtool is not there")
+    run = a_run(counters=COUNTERS)
+    page = render_figures([RunFigures("nightly", run, {}, 1.0), RunFigures('a "b"\\\n', run, {}, None)])
+    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# --- the file
+
+
+def test_the_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "bulkid.prom"
+    path.write_text("old")
+    figures = [RunFigures("", a_run(), {}, None)]
+    write_figures(path, figures)
+    assert path.read_bytes() == render_figures(figures)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["missing/bulkid.prom", "folder", "file/bulkid.prom"])
+def test_a_place_that_takes_no_file_is_named_and_left_as_it_is(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ReportError, match=r"The figures cannot be written to .*bulkid.prom|.*folder"):
+        write_figures(tmp_path / place, [RunFigures("", a_run(), {}, None)])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
