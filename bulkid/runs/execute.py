@@ -24,7 +24,7 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
-from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
+from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus, Status
 from bulkid.planning import Directory, Plan, Route
 from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
@@ -208,7 +208,8 @@ class Execution:
             settled, changes = compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
             route = route_for([change for _, change in changes], directory, session, self.options)
             if rest_of_trial:
-                plan = rest_as_plan(entries, changes, route)
+                failed = {number for number, outcome in settled if outcome.status is Status.FAILED}
+                plan = rest_as_plan([entry for entry in entries if entry.entry not in failed], changes, route)
                 await self._take_up_rest(session, directory, plan, [entry.entry for entry in entries])
             await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
             await self._apply(session, directory, changes, route)

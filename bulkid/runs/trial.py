@@ -39,7 +39,7 @@ def rest_as_plan(entries: Sequence[Entry], changes: Sequence[tuple[int, Change]]
     """The rest of a trial as a plan.
 
     Args:
-        entries: The rest.
+        entries: The rest, without what can no longer be sent.
         changes: Those of them that still differ, each with its entry's number.
         route: Which requests carry the changes.
     """

@@ -111,3 +111,15 @@ def test_the_rest_of_a_trial_is_guarded_like_a_plan_of_its_own(trial: Bulkid) ->
         assert (summary_of(refused)["updated"], summary_of(refused)["pending"]) == (1, 19)
         rest = summary_of(bulkid("resume", tried["run_id"], "--yes", "--yes-really", "--json"))
         assert (rest["updated"], rest["pending"], len(host.puts())) == (20, 0, 20)
+
+
+@pytest.mark.slow
+def test_an_account_of_the_rest_that_is_gone_is_not_shown_as_one_that_is_as_wanted(trial: Bulkid) -> None:
+    with hosted(accounts=60) as host:
+        bulkid = connected(trial, host)
+        tried = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))
+        host.sandbox.state.delete(host.sandbox.state.account_named("robot-0008").id)
+        rest = bulkid("resume", tried["run_id"], "--yes", "--json")
+        assert rest.returncode == 1, rest.stderr
+        assert "2 rows: 2 accounts change, 0 are already as wanted" in " ".join(rest.stderr.split())
+        assert (summary_of(rest)["updated"], summary_of(rest)["failed"], summary_of(rest)["pending"]) == (4, 1, 0)
