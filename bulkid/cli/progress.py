@@ -12,7 +12,7 @@ from bulkid.runs import Progress, Snapshot
 REFRESH_S = 0.2
 PLAIN_EVERY_S = 5.0
 
-WIDE = 110
+WIDE = 130
 """Columns of a terminal that has room for a long bar beside the words."""
 
 

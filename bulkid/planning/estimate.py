@@ -47,7 +47,7 @@ def humanize_seconds(seconds: float) -> str:
     for size, _ in _UNITS[:2]:
         if rest >= size:
             smaller = size // 24 if size == _UNITS[0][0] else 60
-            rest = round(rest / smaller) * smaller
+            rest = round(seconds / smaller) * smaller  # not of what is rounded already
             break
     parts = []
     for size, unit in _UNITS:

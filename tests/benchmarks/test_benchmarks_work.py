@@ -131,6 +131,12 @@ def test_the_choice_of_requests_can_be_timed() -> None:
 
 
 @pytest.mark.slow
+def test_group_requests_are_timed_against_the_sandbox() -> None:
+    row = script("groups.py", "--accounts", "60", "--count", "20", "--seconds", "1").splitlines()[2]
+    assert row.startswith("| 60 | 3 | 0 | ")
+
+
+@pytest.mark.slow
 def test_the_comparison_with_the_admins_script_runs_and_every_row_arrives() -> None:
     shown = script("throughput.py", "--rows", "60", "--runs", "1")
     assert "| baseline |" in shown

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from planning_world import LAW
 
@@ -81,6 +81,7 @@ def test_times_are_told_in_their_two_largest_units(seconds: float, words: str) -
 
 @LAW
 @given(st.floats(0, 10**8))
+@example(43_612_200.5)
 def test_a_told_time_is_never_off_by_more_than_half_its_smaller_unit(seconds: float) -> None:
     sizes = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
     words = humanize_seconds(seconds)
