@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Connection, func, insert, select
 
 from bulkid.errors import StateError
+from bulkid.journal.console_tables import create_console_tables
 from bulkid.journal.dialect import Dialect
 from bulkid.journal.errors import Trouble
 from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, taken_files, waiters
@@ -31,7 +32,7 @@ def _to_3(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE slots_2")
 
 
-STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3}
+STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables}
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

@@ -17,7 +17,9 @@ from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify import Recipients, addresses_in
 from bulkid.places import default_state_dir
-from bulkid.runs.api import plan, resume, run
+from bulkid.runs.api import plan, plan_undo, resume, run
+from bulkid.runs.archive import Archive, RowsFound, RunLine
+from bulkid.runs.badrows import write_bad_rows
 from bulkid.runs.doctor import Finding, doctor, examine_recipients
 from bulkid.runs.dropfolder import DropFolder
 from bulkid.runs.export import ExportResult, export
@@ -47,6 +49,7 @@ from bulkid.runs.window import Hours
 __all__ = [
     "METRICS_TYPE",
     "After",
+    "Archive",
     "ChangeBound",
     "CheckResult",
     "Context",
@@ -63,6 +66,8 @@ __all__ = [
     "Progress",
     "Pruned",
     "Recipients",
+    "RowsFound",
+    "RunLine",
     "RunOptions",
     "RunResult",
     "Snapshot",
@@ -83,6 +88,7 @@ __all__ = [
     "metrics",
     "nothing_summary",
     "plan",
+    "plan_undo",
     "prune",
     "report",
     "resume",
@@ -95,4 +101,5 @@ __all__ = [
     "undo",
     "within_hours",
     "worst",
+    "write_bad_rows",
 ]

@@ -31,7 +31,7 @@ from bulkid.runs.session import base_of, connect
 from bulkid.runs.source import Rows, Source, offline_summary, read_again, read_rows
 from bulkid.runs.stored import dump_options, load_options
 from bulkid.runs.tasks import in_thread, until_stopped
-from bulkid.runs.undo import begin_undo_again
+from bulkid.runs.undo import begin_undo_again, undo_changes
 from bulkid.sheet import Sheet, open_sheet
 
 
@@ -74,6 +74,41 @@ async def plan(
             elapsed_s = context.clock.monotonic() - started
             summary = offline_summary(rows, faults, status, command="plan", counters={"elapsed_s": elapsed_s})
             return PlanResult(None, summary, faults, error, exit_code)
+    return _plan_result(rows, preview, context.clock.monotonic() - started)
+
+
+async def plan_undo(
+    text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
+) -> PlanResult:
+    """Compute what ``undo`` of a run would send, reading the directory and changing nothing.
+
+    Args:
+        text: The run's id, the beginning of it, or ``last`` for the newest.
+        target: As whom; its address and organisation may be left empty, and must otherwise be the run's own.
+        options: How to plan.
+        context: What surrounds the work; None for the defaults.
+
+    Raises:
+        UsageError: There is no such run, or it cannot be undone with this target.
+        LockedError: The run is still going.
+        StateError: The state directory cannot be used.
+    """
+    options, context = options or RunOptions(), context or Context()
+    started = context.clock.monotonic()
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        undone = await in_thread(reporting.find, journal, text)
+        target = same_target(undone, target)
+        await hold_run(stack, journal, undone, context, then="undone")
+        changes = await in_thread(undo_changes, journal, undone)
+        options = replace(options, skip_invalid=True, read=True)
+        rows = changes.rows
+        try:
+            preview = await _preview(rows, target, options, journal, context)
+        except BulkidError as error:
+            status, exit_code = reporting.verdict({}, error)
+            summary = offline_summary(rows, (), status, command="plan")
+            return PlanResult(None, summary, (), error, exit_code)
     return _plan_result(rows, preview, context.clock.monotonic() - started)
 
 

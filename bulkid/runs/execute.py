@@ -75,6 +75,7 @@ class Execution:
         self.counters = dict(self.record.counters)
         error: BulkidError | None = None
         log.info("run.started", source=self.record.source, resumed=self.resumed)
+        self.context.hooks.began(self.record)
         try:
             await work()
         except BulkidError as caught:

@@ -156,6 +156,9 @@ class PlanResult:
 class Hooks:
     """What a face may want to see or decide while a run is under way; the defaults show nothing and agree."""
 
+    def began(self, record: RunRecord) -> None:
+        """Take the run's record, now that it is in the journal and the work on it begins."""
+
     def note(self, text: str) -> None:
         """Tell the user one sentence."""
 
@@ -208,6 +211,7 @@ class Context:
         random: Source of jitter, in [0, 1).
         turns: Shared by the contexts of jobs that run side by side, so that those of one organisation take turns.
         after: What follows the run.
+        user: Who begins runs, for the history; empty for the user of the operating system.
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
@@ -219,6 +223,7 @@ class Context:
     random: Callable[[], float] = randomness.random
     turns: Turns = field(default_factory=Turns)
     after: After = field(default_factory=After)
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

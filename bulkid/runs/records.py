@@ -27,7 +27,7 @@ def new_record(
     """The record of a run that begins now.
 
     Args:
-        context: Tells the time.
+        context: Tells the time, and who begins it.
         info: What the rows are of.
         url: The identity base.
         options: As :func:`~bulkid.runs.stored.dump_options` makes them.
@@ -45,7 +45,7 @@ def new_record(
         organization_id="",
         host=platform.node(),
         pid=os.getpid(),
-        user=_user(),
+        user=context.user or _user(),
         sheet=info.to_json(),
         options=options,
     )

@@ -15,7 +15,7 @@ from bulkid.sheet.headers import (
     fields_for_headers,
     near_miss,
 )
-from bulkid.sheet.reader import EXTENSIONS, Sheet, open_sheet
+from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline
 from bulkid.sheet.rows import RowParser, SheetInfo
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "EXTENSIONS",
     "FIELDS",
     "TEMPLATE_HEADERS",
+    "Outline",
     "RowParser",
     "Sheet",
     "SheetInfo",
@@ -34,5 +35,6 @@ __all__ = [
     "list_cell",
     "near_miss",
     "open_sheet",
+    "outline",
     "parse_list",
 ]

@@ -5,7 +5,8 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, closing
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -107,6 +108,64 @@ def open_sheet(source: str | Path | BinaryIO, options: SheetOptions | None = Non
         except OSError as error:
             raise _unreadable(label, error) from None
         return Sheet(info, raw, header_row, resources.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a sheet shows before anything is said of what its columns mean.
+
+    Args:
+        headers: The header cells, trimmed.
+        worksheets: Every worksheet of the file; none for text.
+        sheet: The worksheet that is looked at; ``""`` for text.
+        encoding: The text's encoding; ``""`` for spreadsheets.
+        delimiter: One character; ``""`` for spreadsheets.
+        sample: The first rows below the header, as they came in.
+    """
+
+    headers: tuple[str, ...]
+    worksheets: tuple[str, ...]
+    sheet: str
+    encoding: str
+    delimiter: str
+    sample: tuple[tuple[str, ...], ...]
+
+
+def outline(path: Path, options: SheetOptions | None = None, *, name: str | None = None, sample: int = 5) -> Outline:
+    """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
+
+    Args:
+        path: The file.
+        options: Only worksheet, encoding and delimiter are looked at.
+        name: The sheet's name for people; the path by default.
+        sample: How many rows below the header to show.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+    """
+    options, label = options or SheetOptions(), name or str(path)
+    kind = _kind_of(path.name, label)
+    with ExitStack() as resources:
+        stream = resources.enter_context(_open_file(path, label))
+        worksheets: tuple[str, ...] = ()
+        sheet_name = encoding = delimiter = ""
+        if kind in WORKBOOK_KINDS:
+            sheet = open_worksheet(stream, label, kind, options.sheet)
+            resources.callback(sheet.close)
+            raw, worksheets, sheet_name = sheet.rows, sheet.names, sheet.name
+        else:
+            _refuse_binary(stream, label)
+            form = examine(stream, label, options, tabs=kind == "tsv")
+            encoding, delimiter = form.encoding, form.delimiter
+
+            def raw(size: int) -> Generator[list[tuple[str, ...]], None, None]:
+                return records(stream, label, form, size)
+
+        header_row, headers = _find_header(raw, label)
+        with closing(raw(_FIRST_RECORDS)) as chunks:
+            below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
+            rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
+        return Outline(headers, worksheets, sheet_name, encoding, delimiter, rows)
 
 
 def _open_text(

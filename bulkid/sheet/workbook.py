@@ -58,6 +58,7 @@ class Worksheet:
         notes: Sentences for the user.
         guessed: How it came to be this one of several, as a sentence; ``""`` when it was named, or is the only one.
         close: Gives back what is held.
+        names: Every worksheet of the workbook, in its order.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Worksheet:
     notes: tuple[str, ...]
     guessed: str
     close: Callable[[], None]
+    names: tuple[str, ...]
 
 
 def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Worksheet:
@@ -98,7 +100,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
         return _rows(sheet, source, size, errors)
 
     notes = ((guessed,) if guessed else ()) + _merged_note(sheet)
-    return Worksheet(name, rows, notes, guessed, book.close)
+    return Worksheet(name, rows, notes, guessed, book.close, tuple(book.sheet_names))
 
 
 def cell_text(value: CellValue) -> str:

@@ -1,0 +1,70 @@
+"""Pages of a run's rows and of the runs: the same lines as the whole report has, in parts."""
+
+from dataclasses import replace
+
+from bulkid.journal import Journal
+from bulkid.journal.pages import latest_failures, row_page, run_page
+from bulkid.model import AccountWish, Entry, Outcome, RowWish, RunStatus, SheetRow, Status
+from tests.journal.journal_kit import RUN, record
+
+COUNT = 250
+
+
+def _filled(journal: Journal) -> None:
+    """A run of 250 rows, every tenth of which failed."""
+    journal.create_run(record())
+    rows, entries = [], []
+    for number in range(COUNT):
+        row, name = number + 2, f"Robot_{number:03}"
+        cells = (name, "100 %" if number == 7 else "x")
+        rows.append(SheetRow(row, cells, RowWish(row, "", name, "x", (), (), None, ""), (), "", name))
+        status = Status.FAILED if number % 10 == 0 else Status.UPDATED
+        error = f"no {number}" if status is Status.FAILED else ""
+        wish = AccountWish(f"id-{number}", name, "x", (), (), None, (row,))
+        entries.append(
+            Entry(number, wish, None, f"+ {cells[1]}", Outcome(status, 400, "", error, 1, None, float(number)))
+        )
+    journal.add_rows(RUN, rows)
+    journal.add_entries(RUN, entries)
+    journal.settle(RUN, [(entry.entry, entry.outcome) for entry in entries])
+
+
+def test_the_pages_of_a_run_are_its_report_in_parts(journal: Journal) -> None:
+    _filled(journal)
+    whole = list(journal.report_rows(RUN))
+    parts = [row_page(journal, RUN, offset=offset, limit=100) for offset in (0, 100, 200)]
+    assert [row for part in parts for row in part.rows] == whole
+    assert {part.total for part in parts} == {COUNT}
+
+
+def test_rows_are_found_by_status_and_by_any_part_of_account_change_or_message(journal: Journal) -> None:
+    _filled(journal)
+    failed = row_page(journal, RUN, status=Status.FAILED, limit=10)
+    assert failed.total == 25
+    assert all(row.status is Status.FAILED for row in failed.rows)
+    assert [row.name for row in row_page(journal, RUN, search="robot_012").rows] == ["Robot_012"]
+    assert [row.robot_account_id for row in row_page(journal, RUN, search="ID-33").rows] == ["id-33"]
+    assert [row.error for row in row_page(journal, RUN, search="NO 40").rows] == ["no 40"]
+    assert row_page(journal, RUN, status=Status.UPDATED, search="no 40").total == 0
+
+
+def test_what_a_database_takes_for_wildcards_is_plain_text_in_a_search(journal: Journal) -> None:
+    _filled(journal)
+    assert row_page(journal, RUN, search="%").total == 1
+    assert row_page(journal, RUN, search="t_0").total == 100
+    assert row_page(journal, RUN, search="'; DROP TABLE runs; --").total == 0
+
+
+def test_the_latest_failures_come_first(journal: Journal) -> None:
+    _filled(journal)
+    assert [row.error for row in latest_failures(journal, RUN, 3)] == ["no 240", "no 230", "no 220"]
+
+
+def test_runs_come_newest_first_and_by_status(journal: Journal) -> None:
+    for number in range(7):
+        status = RunStatus.COMPLETED if number % 2 else RunStatus.INTERRUPTED
+        journal.create_run(replace(record(), run_id=f"run-{number}", created_at=float(number), status=status))
+    page, total = run_page(journal, offset=1, limit=2)
+    assert ([run.run_id for run in page], total) == (["run-5", "run-4"], 7)
+    page, total = run_page(journal, statuses=[RunStatus.COMPLETED])
+    assert ([run.run_id for run in page], total) == (["run-5", "run-3", "run-1"], 3)
