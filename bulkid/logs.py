@@ -50,6 +50,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify.failed": "info",
     "metrics.failed": "info",
     "runs.pruned": "info",
+    "console.request_broke": "warning",
+    "console.run_broke": "warning",
+    "console.no_door": "warning",
     "library.message": "warning",
     "log.unprintable": "error",
 }

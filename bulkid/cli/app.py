@@ -272,6 +272,75 @@ def job_schema() -> int:
     return jobs.schema()
 
 
+@app.command(short_help="Serve the web console.")
+@guarded
+@with_settings(
+    "connection", "sending", "hours", "output", "console", "general", without=("yes", "yes_really", "first", "json")
+)
+def serve(*, settings: Settings) -> int:
+    """Serve the web console.
+
+    Upload a sheet, see what it would change, start it, watch it, fetch the report. The link that is printed lets one
+    browser of this machine in; where there are users (bulkid users add), they sign in instead.
+    """
+    from bulkid.cli import serving
+
+    return serving.serve(settings)
+
+
+users_app = typer.Typer(
+    name="users", cls=_Overview, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
+)
+app.add_typer(users_app)
+
+UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
+
+
+@users_app.command("add")
+@guarded
+@with_settings("general", offline=True)
+def users_add(
+    name: UserArgument,
+    *,
+    role: Annotated[str, typer.Option(metavar="viewer|operator|admin", help="What the user may do.")] = "operator",
+    settings: Settings,
+) -> int:
+    """Add a user; the password is asked for, or read from standard input."""
+    from bulkid.cli import people
+
+    return people.add(settings, name, role)
+
+
+@users_app.command("remove")
+@guarded
+@with_settings("general", offline=True)
+def users_remove(name: UserArgument, *, settings: Settings) -> int:
+    """Remove a user; sessions and tokens of theirs end."""
+    from bulkid.cli import people
+
+    return people.remove(settings, name)
+
+
+@users_app.command("list")
+@guarded
+@with_settings("general", offline=True)
+def users_list(*, settings: Settings) -> int:
+    """List the users."""
+    from bulkid.cli import people
+
+    return people.listing(settings)
+
+
+@users_app.command("passwd")
+@guarded
+@with_settings("general", offline=True)
+def users_passwd(name: UserArgument, *, settings: Settings) -> int:
+    """Change a user's password, asked for or read from standard input; sessions of theirs end."""
+    from bulkid.cli import people
+
+    return people.change_password(settings, name)
+
+
 @app.command()
 @guarded
 def sandbox(

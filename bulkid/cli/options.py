@@ -41,6 +41,11 @@ METAVARS = {
     "until": "HH:MM",
     "max_duration": "LENGTH",
     "metrics_file": "FILE",
+    "serve_host": "ADDRESS",
+    "serve_port": "PORT",
+    "certfile": "FILE",
+    "keyfile": "FILE",
+    "public_names": "NAME",
     "state_dir": "DIR",
 }
 
@@ -52,6 +57,7 @@ PANELS = {
     "sending": "Sending",
     "hours": "Hours",
     "output": "Output",
+    "console": "Console",
     "general": "General",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from bulkid.config import values
 from bulkid.config.values import Parse
 
-GROUPS = ("connection", "sheet", "sending", "hours", "output", "general")
+GROUPS = ("connection", "sheet", "sending", "hours", "output", "console", "general")
 """What a setting is about; commands that never connect skip the first."""
 
 METADATA = "setting"

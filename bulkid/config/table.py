@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bulkid.config import values
-from bulkid.config.after import AfterSettings
+from bulkid.config.console import ConsoleSettings
 from bulkid.config.lines import METADATA, Setting, line, switch
 from bulkid.config.values import Secret
 from bulkid.places import default_state_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(AfterSettings):
+class Settings(ConsoleSettings):
     """Everything that a command can be told, checked. What a field means is its line of the table."""
 
     # --- output

@@ -135,7 +135,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
         "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
-        "--state-dir --until --max-duration --wait --metrics-file"
+        "--state-dir --until --max-duration --wait --metrics-file "
+        "--host --port --certfile --keyfile --behind-proxy --public-name --require-approval"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (

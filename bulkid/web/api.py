@@ -1,0 +1,372 @@
+"""The JSON interface: what a person does on the pages, for programs with a token. ``openapi.py`` describes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import orjson
+from aiohttp import web
+from aiohttp.multipart import BodyPartReader
+
+from bulkid.clock import iso_utc
+from bulkid.errors import BulkidError, UsageError
+from bulkid.model import Fault, Status
+from bulkid.runs import Preview, RunLine, summary_of
+from bulkid.sheet import FIELDS
+from bulkid.web import book, openapi
+from bulkid.web.actors import Role
+from bulkid.web.console import Console, console_of
+from bulkid.web.doors import Kind, door
+from bulkid.web.drafts import Draft, PreviewJob, preview_page
+from bulkid.web.history import DOWNLOADS, found_run, written
+from bulkid.web.security import RefusedError, actor_of
+from bulkid.web.sheets import MALFORMED, take_part, warnings_of
+from bulkid.web.uploads import Reading, Upload
+
+MOST: Final = 1000
+"""Lines of a list that one answer holds at most."""
+
+_BIGGEST: Final = 2**31 - 1
+
+
+def answer(value: Mapping[str, Any], status: int = 200) -> web.Response:
+    """An answer of JSON."""
+    body = orjson.dumps(value, default=str)
+    return web.Response(body=body, content_type="application/json", status=status)
+
+
+# --- what came in
+
+
+def number_of(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query.
+
+    Raises:
+        UsageError: It is none, or out of bounds.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) <= most:  # noqa: PLR2004
+        return int(text)
+    raise UsageError(f"{name} is a whole number from {least} to {most}.")
+
+
+async def body_of(request: web.Request, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """The JSON object of a request, each member of its type.
+
+    Raises:
+        UsageError: It is no such object.
+    """
+    if request.content_type != "application/json":
+        raise RefusedError(415, "The body must be JSON (Content-Type: application/json).")
+    try:
+        found = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise UsageError("The body is not JSON.") from None
+    if not isinstance(found, dict):
+        raise UsageError("The body must be a JSON object.")
+    for name, value in found.items():
+        if name not in known:
+            raise UsageError(f"There is no member {name[:40]!r}.", hint=f"There are {', '.join(known)}.")
+        kinds = known[name]
+        right = isinstance(value, kinds) and not (isinstance(value, bool) and kinds is not bool)
+        if not right:
+            raise UsageError(f"The member {name} is of the wrong type.")
+    return found
+
+
+# --- sheets
+
+
+@door(Role.VIEWER, Kind.API)
+async def describe(_request: web.Request) -> web.Response:
+    """The interface itself, as OpenAPI."""
+    return answer(openapi.document())
+
+
+@door(Role.OPERATOR, Kind.API)
+async def upload(request: web.Request) -> web.Response:
+    """Take a sheet in."""
+    console, actor = console_of(request), actor_of(request)
+    if request.content_type != "multipart/form-data":
+        raise RefusedError(415, "A sheet is uploaded as multipart/form-data, in a part named sheet.")
+    taken: Upload | None = None
+    try:
+        reader = await request.multipart()
+        while taken is None and (part := await reader.next()) is not None:
+            if isinstance(part, BodyPartReader) and part.name == "sheet" and part.filename:
+                taken = await take_part(part, console, actor.person)
+    except MALFORMED:
+        raise UsageError("The body broke off, or is no multipart/form-data.") from None
+    if taken is None:
+        raise UsageError("There is no part named sheet with a file name.")
+    await book.note(request, "sheet uploaded", taken.upload_id, taken.name)
+    return answer(sheet_json(await console.drafts.get(taken)), 201)
+
+
+async def draft_of(request: web.Request) -> Draft:
+    """The sheet that a request is about, or the answer that there is none."""
+    try:
+        return await console_of(request).draft(request.match_info["upload"])
+    except UsageError as error:
+        raise RefusedError(404, error.message, error.hint) from None
+
+
+@door(Role.VIEWER, Kind.API)
+async def sheet(request: web.Request) -> web.Response:
+    """A sheet as it was understood."""
+    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
+    return answer(sheet_json(await draft_of(request), offset, limit))
+
+
+def sheet_json(draft: Draft, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+    """A sheet for programs: what it is read as, and some of what is wrong with it."""
+    check, error = draft.understood.check, draft.understood.error
+    return {
+        "sheet": draft.upload.upload_id,
+        "name": draft.upload.name,
+        "uploaded_at": iso_utc(draft.upload.at),
+        "readable": check is not None,
+        "error": None if error is None else error_json(error),
+        "columns": [] if check is None else columns_json(check.info.headers, check.info.fields),
+        "skip_invalid": draft.upload.reading.skip_invalid,
+        "rows": 0 if check is None else check.rows,
+        "accounts": 0 if check is None else check.accounts,
+        "invalid_rows": 0 if check is None else check.invalid_rows,
+        "faults": [] if check is None else faults_json(check.faults[offset : offset + limit]),
+        "faults_total": 0 if check is None else len(check.faults),
+    }
+
+
+def columns_json(headers: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Each column with the field that it is read as."""
+    return [{"header": header, "field": field or None} for header, field in zip(headers, fields, strict=True)]
+
+
+def faults_json(faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    """Faults as they are in reports."""
+    return [asdict(fault) for fault in faults]
+
+
+def error_json(error: BulkidError) -> dict[str, str]:
+    """What went wrong, and what to do next."""
+    return {"message": error.message, "hint": error.hint}
+
+
+@door(Role.OPERATOR, Kind.API)
+async def read_again(request: web.Request) -> web.Response:
+    """Say how a sheet is to be read; what is not said is left to bulkid."""
+    console, actor = console_of(request), actor_of(request)
+    draft = await draft_of(request)
+    text = dict.fromkeys(("worksheet", "encoding", "delimiter"), str)
+    said = await body_of(request, {**text, "map": dict, "ignore": list, "skip_invalid": bool})
+    mapped, ignored = said.get("map", {}), said.get("ignore", [])
+    if not all(value in FIELDS for value in mapped.values() if isinstance(value, str)) or not all(
+        isinstance(value, str) for value in (*mapped.values(), *ignored)
+    ):
+        raise UsageError("map leads from headers to fields.", hint=f"The fields are {', '.join(FIELDS)}.")
+    reading = Reading(
+        sheet=said.get("worksheet", ""),
+        encoding=said.get("encoding", ""),
+        delimiter=said.get("delimiter", ""),
+        column_map=mapped,
+        ignore_columns=tuple(ignored),
+        skip_invalid=said.get("skip_invalid", False),
+    )
+    by = tuple(dict.fromkeys((*draft.upload.by, actor.person)))
+    changed = replace(draft.upload, reading=reading, by=by)
+    await anyio.to_thread.run_sync(console.uploads.keep, changed)
+    await book.note(request, "sheet read otherwise", changed.upload_id, changed.name)
+    return answer(sheet_json(await console.drafts.get(changed)))
+
+
+# --- previews
+
+
+@door(Role.OPERATOR, Kind.API)
+async def make_preview(request: web.Request) -> web.Response:
+    """Begin to find out what a sheet would change."""
+    console = console_of(request)
+    draft = await draft_of(request)
+    if draft.understood.check is None:
+        raise UsageError("The sheet cannot be read yet.", hint="Say what its columns are.")
+    job = draft.preview
+    if job is None or job.done.is_set():
+        job = console.begin_preview(draft, actor_of(request))
+        await book.note(request, "preview made", draft.upload.upload_id, draft.upload.name)
+    return answer(preview_json(job), 202)
+
+
+@door(Role.VIEWER, Kind.API)
+async def preview(request: web.Request) -> web.Response:
+    """What a sheet would change, as far as that is known."""
+    draft = await draft_of(request)
+    if draft.preview is None:
+        raise RefusedError(404, "There is no preview of this sheet at present.", "Make one.")
+    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
+    find = partial(preview_json, draft.preview, offset, limit)
+    return answer(await anyio.to_thread.run_sync(find))
+
+
+def preview_json(job: PreviewJob, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+    """A preview for programs."""
+    found: Preview | None = job.result
+    state = "making" if not job.done.is_set() else "ready" if found is not None else "failed"
+    value: dict[str, Any] = {"preview": job.preview_id, "state": state}
+    value["error"] = None if job.error is None else error_json(job.error)
+    if found is None:
+        return value
+    lines = preview_page(job, "changes", "", offset, limit)
+    return {
+        **value,
+        "base_url": found.base_url,
+        "changes": len(found.plan.changes),
+        "unchanged": len(found.plan.unchanged),
+        "invalid_rows": found.invalid_rows,
+        "planned_puts": found.plan.planned_puts,
+        "naive_puts": found.plan.naive_puts,
+        "eta_s": found.eta_s,
+        "warnings": warnings_of(found),
+        "too_much": None if found.excess is None else found.excess.sentence,
+        "accounts": [asdict(line) for line in lines.changes],
+    }
+
+
+@door(Role.OPERATOR, Kind.API)
+async def start(request: web.Request) -> web.Response:
+    """Begin the run that a preview showed."""
+    console, actor = console_of(request), actor_of(request)
+    draft = await draft_of(request)
+    said = await body_of(request, {"preview": str, "first": (int, type(None)), "really": bool})
+    first = said.get("first")
+    if first is not None and not 1 <= first <= _BIGGEST:
+        raise UsageError("first is a whole number, 1 or more.")
+    job = await console.start(draft, said.get("preview", ""), actor, first=first, really=said.get("really", False))
+    await book.note(request, "run started", job.run_id, draft.upload.name)
+    return answer(run_json(console, await found_run(console, job.run_id)), 201)
+
+
+# --- runs
+
+
+@door(Role.VIEWER, Kind.API)
+async def runs(request: web.Request) -> web.Response:
+    """Runs, newest first."""
+    console = console_of(request)
+    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 25, 1, 100)
+    lines, total = await anyio.to_thread.run_sync(partial(console.archive.runs, offset=offset, limit=limit))
+    return answer({"runs": [run_json(console, line) for line in lines], "total": total})
+
+
+@door(Role.VIEWER, Kind.API)
+async def run(request: web.Request) -> web.Response:
+    """One run: how far it is, or how it ended."""
+    console = console_of(request)
+    return answer(run_json(console, await found_run(console, request.match_info["run"])))
+
+
+def run_json(console: Console, line: RunLine) -> dict[str, Any]:
+    """A run for programs: its summary as ``--json`` prints it, and whether it is under way."""
+    job = console.supervisor.job(line.run.run_id)
+    summary = summary_of(line.run, line.counts)
+    going = job is not None or line.run.status == "running"
+    figures = job.figures.snapshot() if job is not None and job.figures is not None else None
+    return {
+        **{name: value for name, value in summary.items() if name != "report"},  # a path of the server's own disk
+        "running": going,
+        "source": line.run.source,
+        "user": line.run.user,
+        "host": line.run.host,
+        "created_at": iso_utc(line.run.created_at),
+        "finished_at": None if line.run.finished_at is None else iso_utc(line.run.finished_at),
+        "message": line.run.message,
+        "done": None if figures is None else figures.done,
+        "eta_s": None if figures is None else figures.eta_s,
+    }
+
+
+@door(Role.VIEWER, Kind.API)
+async def rows(request: web.Request) -> web.Response:
+    """What became of the rows of a run."""
+    console = console_of(request)
+    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
+    word = request.query.get("status")
+    if word is not None and word not in set(Status):
+        raise UsageError(f"status is one of {', '.join(Status)}.")
+    line = await found_run(console, request.match_info["run"])
+    find = partial(
+        console.archive.rows,
+        line.run.run_id,
+        status=None if word is None else Status(word),
+        search=request.query.get("search", "")[:200],
+        offset=offset,
+        limit=limit,
+    )
+    found = await anyio.to_thread.run_sync(find)
+    return answer({"rows": [row_json(row) for row in found.rows], "total": found.total})
+
+
+def row_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a ReportRow
+    """A row as in ``report.jsonl``."""
+    from bulkid.report.columns import json_object
+
+    found = json_object(row, "")
+    del found["run_id"]
+    return found
+
+
+@door(Role.VIEWER, Kind.API)
+async def report(request: web.Request) -> web.Response:
+    """A run's report as a file."""
+    console, kind = console_of(request), request.match_info["kind"]
+    if kind not in DOWNLOADS:
+        raise RefusedError(404, f"There is no report of the kind {kind[:40]!r}.", f"There are {', '.join(DOWNLOADS)}.")
+    line = await found_run(console, request.match_info["run"])
+    content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
+    if content is None:
+        raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
+    return web.Response(body=content, content_type=DOWNLOADS[kind][1])
+
+
+@door(Role.OPERATOR, Kind.API)
+async def stop(request: web.Request) -> web.Response:
+    """Stop a run: what is in flight may finish, the rest stays pending."""
+    console, run_id = console_of(request), request.match_info["run"]
+    line = await found_run(console, run_id)
+    job = console.supervisor.job(run_id)
+    if job is None:
+        raise RefusedError(409, "The run is not under way in this console.")
+    job.stop.request(actor_of(request).name)
+    await book.note(request, "run stopped", run_id)
+    return answer(run_json(console, line), 202)
+
+
+@door(Role.OPERATOR, Kind.API)
+async def resume(request: web.Request) -> web.Response:
+    """Go on with an interrupted run."""
+    console = console_of(request)
+    line = await found_run(console, request.match_info["run"])
+    job = await console.resume(line.run, actor_of(request))
+    await book.note(request, "run resumed", job.run_id or line.run.run_id)
+    return answer(run_json(console, await found_run(console, line.run.run_id)), 202)
+
+
+ROUTES: Final = (
+    web.get("/api/v1/openapi.json", describe),
+    web.post("/api/v1/sheets", upload),
+    web.get("/api/v1/sheets/{upload}", sheet),
+    web.patch("/api/v1/sheets/{upload}", read_again),
+    web.post("/api/v1/sheets/{upload}/preview", make_preview),
+    web.get("/api/v1/sheets/{upload}/preview", preview),
+    web.post("/api/v1/sheets/{upload}/start", start),
+    web.get("/api/v1/runs", runs),
+    web.get("/api/v1/runs/{run}", run),
+    web.get("/api/v1/runs/{run}/rows", rows),
+    web.get("/api/v1/runs/{run}/report/{kind}", report),
+    web.post("/api/v1/runs/{run}/stop", stop),
+    web.post("/api/v1/runs/{run}/resume", resume),
+)

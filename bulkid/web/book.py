@@ -1,0 +1,112 @@
+"""Writing down who did what: the audit table, and the pages of tokens and of the table itself."""
+
+import csv
+import io
+from functools import partial
+
+import anyio.to_thread
+from aiohttp import web
+from aiohttp.web import HTTPSeeOther
+
+from bulkid.clock import iso_utc
+from bulkid.errors import UsageError
+from bulkid.journal.console import AuditRecord
+from bulkid.report import defuse
+from bulkid.web.actors import Role
+from bulkid.web.console import console_of
+from bulkid.web.doors import Kind, door
+from bulkid.web.pages import ACTOR, PAGE_SIZE, Pager, page, page_number
+from bulkid.web.people import issue_token
+from bulkid.web.security import actor_of, client_address
+
+_LONGEST = 500  # characters of a name or message that the table keeps
+
+
+async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, actor: str = "") -> None:
+    """Write down what somebody did, or was not let do.
+
+    Args:
+        request: Says who, and from where.
+        action: A stable word or two, such as ``run started``.
+        subject: What it was done to: a run, a sheet, a token.
+        detail: What else to know.
+        actor: Who, where there is no session yet.
+    """
+    console = console_of(request)
+    known = request.get(ACTOR)
+    record = AuditRecord(
+        console.clock.now(),
+        (actor or (known.name if known is not None else ""))[:_LONGEST],
+        client_address(request),
+        action,
+        subject[:_LONGEST],
+        detail[:_LONGEST],
+    )
+    await anyio.to_thread.run_sync(console.book.note, record)
+
+
+@door(Role.ADMIN)
+async def audit(request: web.Request) -> web.StreamResponse:
+    """Show who did what, the newest first."""
+    number = page_number(request)
+    find = partial(console_of(request).book.audit_page, (number - 1) * PAGE_SIZE, PAGE_SIZE)
+    entries, total = await anyio.to_thread.run_sync(find)
+    return page(request, "audit.html", entries=entries, pager=Pager(request, total, number))
+
+
+@door(Role.ADMIN, Kind.DATA)
+async def audit_csv(request: web.Request) -> web.StreamResponse:
+    """The whole audit table as a file."""
+
+    def write() -> bytes:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(("at", "actor", "address", "action", "subject", "detail"))
+        for entry in console_of(request).book.audit_entries():
+            said = (entry.actor, entry.address, entry.action, entry.subject, entry.detail)
+            writer.writerow((iso_utc(entry.at), *map(defuse, said)))
+        return text.getvalue().encode("utf-8-sig", "backslashreplace")
+
+    return web.Response(
+        body=await anyio.to_thread.run_sync(write),
+        content_type="text/csv",
+        headers={"Content-Disposition": 'attachment; filename="bulkid-audit.csv"'},
+    )
+
+
+@door(Role.ADMIN)
+async def tokens(request: web.Request) -> web.StreamResponse:
+    """The tokens of programs."""
+    return await _tokens_page(request)
+
+
+async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResponse:
+    found = await anyio.to_thread.run_sync(console_of(request).book.tokens)
+    return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role))
+
+
+@door(Role.ADMIN)
+async def issue(request: web.Request) -> web.StreamResponse:
+    """Make a token, and show it this once."""
+    console, actor = console_of(request), actor_of(request)
+    form = await request.post()
+    name, word = str(form.get("name", "")), str(form.get("role", ""))
+    try:
+        role = Role.of(word)
+    except KeyError:
+        raise UsageError(f"There is no role {word[:40]!r}.") from None
+    make = partial(issue_token, console.book, name, role, actor, console.clock.now())
+    token = await anyio.to_thread.run_sync(make)
+    await note(request, "token issued", name, role.word)
+    return await _tokens_page(request, token)
+
+
+@door(Role.ADMIN)
+async def revoke(request: web.Request) -> web.StreamResponse:
+    """Revoke a token for good."""
+    console, token_id = console_of(request), request.match_info["token"]
+    revoke_it = partial(console.book.revoke_token, token_id, console.clock.now())
+    if not await anyio.to_thread.run_sync(revoke_it):
+        raise UsageError("There is no such token, or it has been revoked already.")
+    await note(request, "token revoked", token_id)
+    raise HTTPSeeOther("/tokens")

@@ -1,0 +1,242 @@
+"""What is known of an uploaded sheet before it runs: how bulkid understood it, and the preview of what it would do."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from bulkid import runs
+from bulkid.errors import BulkidError, SheetError
+from bulkid.model import AccountWish, Change, Fault
+from bulkid.planning import describe
+from bulkid.sheet import Outline, outline
+from bulkid.web.uploads import Upload
+
+KEPT: Final = 6
+"""Sheets whose reading and preview stay in memory; a preview of 100,000 accounts takes about 100 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A sheet as bulkid read it. ``outline`` None: not even that; ``check`` None: its headers do not suffice."""
+
+    outline: Outline | None
+    check: runs.CheckResult | None
+    error: BulkidError | None
+
+
+NOTHING_TO_READ: Final = Understood(None, None, None)
+"""Of the undo of a run, which has no sheet."""
+
+
+@dataclass(slots=True)
+class PreviewJob:
+    """A preview that is being made, or has been."""
+
+    preview_id: str
+    by: str
+    phase: str = "sheet"
+    result: runs.Preview | None = None
+    error: BulkidError | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+    _texts: list[str] | None = None
+
+    def texts(self) -> list[str]:
+        """What a search looks through, one text per account that changes; made when the first search comes."""
+        if self._texts is None:
+            preview = self.result
+            self._texts = [] if preview is None else [_text(change, preview) for change in preview.plan.changes]
+        return self._texts
+
+
+class _Hooks(runs.Hooks):
+    def __init__(self, job: PreviewJob) -> None:
+        self._job = job
+
+    def stage(self, name: str) -> None:
+        self._job.phase = name
+
+
+@dataclass(slots=True)
+class Draft:
+    """One reading of one upload."""
+
+    upload: Upload
+    understood: Understood
+    preview: PreviewJob | None = None
+
+
+class Drafts:
+    """Drafts by upload, the ones used last; what is dropped is made again when it is asked for.
+
+    Args:
+        target: Where previews look.
+        options: The console's own options.
+        context: What surrounds a preview.
+    """
+
+    def __init__(self, target: runs.Target, options: runs.RunOptions, context: runs.Context) -> None:
+        self._target = target
+        self._options = options
+        self._context = context
+        self._drafts: OrderedDict[str, Draft] = OrderedDict()
+        self._reading = anyio.CapacityLimiter(2)  # sheets read at once: each takes a core and its memory
+
+    async def get(self, upload: Upload) -> Draft:
+        """The draft of an upload as it is to be read now."""
+        draft = self._drafts.get(upload.upload_id)
+        if draft is None or draft.upload.reading != upload.reading:
+            understood = (
+                NOTHING_TO_READ
+                if upload.undo_of
+                else await anyio.to_thread.run_sync(understand, upload, self._options, limiter=self._reading)
+            )
+            draft = self._drafts[upload.upload_id] = Draft(upload, understood)
+        self._drafts.move_to_end(upload.upload_id)
+        while len(self._drafts) > KEPT:
+            self._drafts.popitem(last=False)
+        return draft
+
+    def begin_preview(self, draft: Draft, by: str) -> PreviewJob:
+        """Take note that a preview is being made; :meth:`make_preview` makes it."""
+        draft.preview = PreviewJob(secrets.token_hex(8), by)
+        return draft.preview
+
+    async def make_preview(self, upload: Upload, job: PreviewJob) -> None:
+        """Read the directory and work out what the sheet would change; sends nothing that changes anything."""
+        context = replace(self._context, hooks=_Hooks(job), stop=runs.Stop())
+        try:
+            options = upload.reading.options(self._options)
+            if upload.undo_of:
+                found = await runs.plan_undo(upload.undo_of, self._target, options, context)
+            else:
+                found = await runs.plan(upload.path, self._target, options, context, name=upload.name)
+            job.result, job.error = found.preview, found.error
+        except BulkidError as error:
+            job.error = error
+        finally:
+            job.done.set()
+
+
+def understand(upload: Upload, options: runs.RunOptions) -> Understood:
+    """Read an upload from its first row to its last, offline."""
+    wanted = upload.reading.options(options).sheet
+    seen: Outline | None = None
+    try:
+        seen = outline(upload.path, wanted, name=upload.name)
+        return Understood(seen, runs.check(upload.path, wanted, name=upload.name), None)
+    except SheetError as error:
+        return Understood(seen, None, error)
+
+
+# --- pages of a preview
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """One account of a preview: old beside new."""
+
+    account_id: str
+    name: str
+    rows: tuple[int, ...]
+    display_before: str | None  # None: not known
+    display_after: str | None  # None: stays
+    add: tuple[str, ...]  # names of groups
+    remove: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewPage:
+    """Some lines of a preview of one kind, and how many there are."""
+
+    changes: Sequence[ChangeLine] = ()
+    wishes: Sequence[AccountWish] = ()
+    faults: Sequence[Fault] = ()
+    total: int = 0
+
+
+def preview_page(job: PreviewJob, kind: str, search: str, offset: int, limit: int) -> PreviewPage:
+    """Some lines of a preview.
+
+    Args:
+        job: The preview, made.
+        kind: ``changes``, ``unchanged`` or ``invalid``.
+        search: Only lines that hold this text, without regard to case.
+        offset: How many of them to pass over.
+        limit: How many to give at most.
+    """
+    preview = job.result
+    if preview is None:
+        return PreviewPage()
+    plan, text = preview.plan, search.casefold()
+    if kind == "unchanged":
+        wishes = [wish for wish in plan.unchanged if text in f"{wish.name}\n{wish.account_id}".casefold()]
+        return PreviewPage(wishes=wishes[offset : offset + limit], total=len(wishes))
+    if kind == "invalid":
+        faults = faults_with(preview.faults, search)
+        return PreviewPage(faults=faults[offset : offset + limit], total=len(faults))
+    if not text:
+        chosen: Sequence[int] = range(len(plan.changes))
+    else:
+        chosen = [index for index, each in enumerate(job.texts()) if text in each]
+    lines = [_line(plan.changes[index], plan.changing[index], preview) for index in chosen[offset : offset + limit]]
+    return PreviewPage(changes=lines, total=len(chosen))
+
+
+def faults_with(faults: Sequence[Fault], search: str, column: str = "") -> Sequence[Fault]:
+    """The faults of a column that hold a text in row number, value or message, without regard to case."""
+    text = search.casefold()
+    if not text and not column:
+        return faults
+    return [
+        fault
+        for fault in faults
+        if (not column or fault.column == column)
+        and text in f"{fault.row}\n{fault.column}\n{fault.value}\n{fault.message}".casefold()
+    ]
+
+
+def _line(change: Change, wish: AccountWish, preview: runs.Preview) -> ChangeLine:
+    names = preview.directory.group_name
+    return ChangeLine(
+        account_id=change.account_id,
+        name=change.name,
+        rows=wish.rows,
+        display_before=None if change.before is None else change.before.display_name,
+        display_after=change.display_name if change.renames else None,
+        add=tuple(map(names, change.add)),
+        remove=tuple(map(names, change.remove)),
+    )
+
+
+def _text(change: Change, preview: runs.Preview) -> str:
+    return f"{change.name}\n{change.account_id}\n{describe(change, preview.directory)}".casefold()
+
+
+# --- is a plan the one that a person has seen?
+
+
+def departures(seen: runs.Preview, now: runs.Preview, first: int | None) -> list[str]:
+    """The accounts for which a plan made now would send something else than the one that was shown.
+
+    Args:
+        seen: What was shown, of the whole sheet.
+        now: What would be sent, already cut to the trial.
+        first: How many accounts the trial was to have; None for all.
+    """
+    shown = seen.plan.changes if first is None else seen.plan.changes[:first]
+    before = {_sent(change): change for change in shown}
+    after = {_sent(change): change for change in now.plan.changes}
+    differ = [*(before[key] for key in before.keys() - after.keys()), *(after[key] for key in after.keys() - before)]
+    return sorted({change.name or change.account_id for change in differ})
+
+
+def _sent(change: Change) -> tuple[object, ...]:
+    """What is shown and sent of a change: groups that it does not touch may come and go meanwhile."""
+    before = change.before.display_name if change.before is not None else None
+    renamed = (before, change.display_name) if change.renames else None
+    return (change.account_id, renamed, change.add, change.remove)

@@ -1,0 +1,312 @@
+"""What stands before every handler: headers, host, session, door, CSRF token, origin, errors as answers."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from hmac import compare_digest
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from aiohttp import web
+from aiohttp_session import Session
+
+from bulkid.errors import (
+    BulkidError,
+    ConnectionFailedError,
+    InterruptedRunError,
+    LockedError,
+    StateError,
+    UsageError,
+)
+from bulkid.events import log
+from bulkid.web.actors import Actor
+from bulkid.web.console import NotAllowedError, console_of
+from bulkid.web.doors import Door, Kind, door_of
+from bulkid.web.pages import ACTOR, CSRF, page
+from bulkid.web.people import actor_of_token
+from bulkid.web.sessions import session_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CSRF_FIELD: Final = "csrf"
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # not "no-referrer": with that, browsers send "Origin: null" with forms, which then proves nothing
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+SEEN_EVERY_S: Final = 60.0
+"""How old the note of a session's last request may become before the cookie is written again."""
+
+
+class RefusedError(Exception):
+    """A request that is not let through.
+
+    Args:
+        status: The HTTP status.
+        message: Why, for a person.
+        hint: What to do next.
+    """
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.hint = hint
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Who asks; only behind a door that lets nobody unknown in."""
+    return request[ACTOR]
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer the headers that confine what a browser does with it (a signal, so that none is left out)."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.pop("Server", None)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever goes wrong into a page or an object that says so; a traceback reaches nobody."""
+    try:
+        return await handler(request)
+    except RefusedError as error:
+        return refusal(request, error.status, error.message, error.hint)
+    except BulkidError as error:
+        return refusal(request, status_for(error), error.message, error.hint)
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect
+            raise
+        message, hint = _HTTP_WORDS.get(error.status, (error.reason, ""))
+        answer = refusal(request, error.status, message, hint)
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+    except Exception as error:  # noqa: BLE001 - the last line before a person
+        log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
+        return refusal(request, 500, "Something is wrong with bulkid itself.", "The server's log says more.")
+
+
+_HTTP_WORDS: Final = {
+    404: ("There is no such page.", "The start page leads to all there are."),
+    405: ("This address does not take such a request.", ""),
+    413: ("The request is larger than any that the console needs.", ""),
+}
+
+
+def status_for(error: BulkidError) -> int:
+    """The HTTP status for what bulkid raises on purpose."""
+    if isinstance(error, LockedError):
+        return 409
+    if isinstance(error, NotAllowedError):
+        return 403
+    if isinstance(error, UsageError):
+        return 400
+    if isinstance(error, ConnectionFailedError):
+        return 502
+    return 503 if isinstance(error, StateError | InterruptedRunError) else 500
+
+
+def kind_of(request: web.Request) -> Kind:
+    """What the answer should be, judged by the route, or by the path where there is none."""
+    found = door_of(request.match_info.handler)
+    if found is not None:
+        return found.kind
+    return Kind.API if request.path.startswith("/api/") else Kind.PAGE
+
+
+def refusal(request: web.Request, status: int, message: str, hint: str) -> web.Response:
+    """Say no in the form that whoever asks understands."""
+    if kind_of(request) is Kind.PAGE:
+        return page(request, "error.html", status=status, message=message, hint=hint)
+    body = {"error": {"code": _CODES.get(status, "failed"), "message": message, "hint": hint}}
+    return web.json_response(body, status=status)
+
+
+_CODES: Final = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    429: "too_many_requests",
+    500: "internal",
+    502: "server_unreachable",
+    503: "unavailable",
+}
+
+
+# --- who asks, from where
+
+
+@web.middleware
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse names that are not the console's own: a stranger's name that leads here is an attack (DNS rebinding)."""
+    if not is_own(request, request.headers.get("Host", "")):
+        raise RefusedError(
+            421,
+            "The console is not known by this name.",
+            "Use the address that it printed, or serve it with --public-name.",
+        )
+    return await handler(request)
+
+
+def is_own(request: web.Request, host: str) -> bool:
+    """Whether a ``Host`` header names this console: one of its names, at its port where it says one."""
+    console = console_of(request)
+    try:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not name or parts.username is not None or parts.path:
+        return False
+    if console.serve.behind_proxy:  # the proxy's port, whatever it is
+        return name in console.serve.public_names
+    return name in own_names(console.serve.host, console.serve.public_names) and port in {None, console.serve.port}
+
+
+def own_names(host: str, public_names: object) -> frozenset[str]:
+    """The names of a console that is asked directly."""
+    names = {str(name) for name in public_names} if isinstance(public_names, list | tuple) else set()
+    if host in {"127.0.0.1", "localhost", "::1"}:
+        names |= {"127.0.0.1", "localhost", "::1"}
+    elif host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        names.add(host)
+    return frozenset(names)
+
+
+@web.middleware
+async def check_door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request through the door of its route, or not."""
+    if request.match_info.http_exception is not None:  # no such route: say so to those who are in, no more
+        opened = Door(None, kind_of(request))
+    else:
+        found = door_of(request.match_info.handler)
+        if found is None:
+            log.warning("console.no_door", path=request.path)
+            raise RefusedError(403, "This page has no door, so nobody gets in.")
+        opened = found
+    if opened.kind is Kind.API:
+        await check_program(request, opened)
+        return await handler(request)
+    session = session_of(request)
+    now = console_of(request).clock.now()
+    actor = await console_of(request).entrance.actor(session, now)
+    request[CSRF] = _csrf(session) if actor is not None else ""
+    if actor is not None:
+        request[ACTOR] = actor
+        if now - float(session["seen"]) > SEEN_EVERY_S:
+            session["seen"] = now
+    if opened.role is not None:
+        if actor is None:
+            return sign_in_first(request, opened)
+        if not actor.may(opened.role):
+            raise RefusedError(403, f"This takes the role {opened.role.word}; yours is {actor.role.word}.")
+    if request.method not in SAFE_METHODS:
+        check_origin(request)
+        if opened.role is not None and not opened.token_in_body:
+            check_token(request, await _sent_token(request))
+    return await handler(request)
+
+
+async def check_program(request: web.Request, opened: Door) -> None:
+    """Let only programs with a token, and the role for it, to the JSON interface. Sessions count for nothing there.
+
+    Raises:
+        RefusedError: There is no good token, or its role does not suffice.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    actor = None
+    if scheme.lower() == "bearer" and token:
+        actor = await anyio.to_thread.run_sync(actor_of_token, console_of(request).book, token.strip())
+    if actor is None:
+        raise RefusedError(
+            401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
+        )
+    if opened.role is not None and not actor.may(opened.role):
+        raise RefusedError(403, f"This takes the role {opened.role.word}; the token's is {actor.role.word}.")
+    request[ACTOR] = actor
+
+
+def sign_in_first(request: web.Request, opened: Door) -> web.Response:
+    """Answer 401: the sign-in page to a person, an object to a script."""
+    if opened.kind is not Kind.PAGE:
+        return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
+    wanted = request.path_qs if request.method in SAFE_METHODS else "/"
+    return page(request, "signin.html", status=401, next=wanted, failed="")
+
+
+def check_origin(request: web.Request) -> None:
+    """Refuse what a page of another origin sends.
+
+    Raises:
+        RefusedError: It is not one of our own pages.
+    """
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "same-origin")
+    own = origin is not None and urlsplit(origin).scheme in {"http", "https"} and is_own(request, _host_of(origin))
+    if not own or site not in {"same-origin", "none"}:
+        raise RefusedError(403, "The request did not come from a page of this console.", "Reload the page, and again.")
+
+
+def _host_of(origin: str) -> str:
+    return origin.split("://", 1)[-1]
+
+
+def _csrf(session: Session) -> str:
+    if "csrf" not in session:
+        session["csrf"] = secrets.token_urlsafe(24)
+    return str(session["csrf"])
+
+
+async def _sent_token(request: web.Request) -> str:
+    header = request.headers.get(CSRF_HEADER)
+    if header is not None:
+        return header
+    if request.content_type != "application/x-www-form-urlencoded":
+        return ""
+    return str((await request.post()).get(CSRF_FIELD, ""))
+
+
+def check_token(request: web.Request, token: str) -> None:
+    """Compare the token of a request with that of its session.
+
+    Raises:
+        RefusedError: It is missing or another one.
+    """
+    expected = request.get(CSRF, "")
+    if not expected or not compare_digest(expected.encode(), token.encode("utf-8", "replace")):
+        raise RefusedError(403, "The form has expired.", "Reload the page, and send it again.")
+
+
+def local_path(wanted: object) -> str:
+    """A path of this console to go on to, whatever was asked for: never another site."""
+    text = str(wanted or "/")
+    if not text.startswith("/") or text.startswith(("//", "/\\")) or any(ord(letter) < 0x21 for letter in text):  # noqa: PLR2004
+        return "/"
+    return text
+
+
+def client_address(request: web.Request) -> str:
+    """Where a request comes from: the peer, or what the proxy that we stand behind says of it."""
+    if console_of(request).serve.behind_proxy:
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        if forwarded:
+            return forwarded.rsplit(",", 1)[-1].strip()[:64]  # the last one is what our own proxy saw
+    return request.remote or ""

@@ -1,0 +1,215 @@
+"""The console as a server: the application, its routes, and its life from the first socket to the last run settled."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from aiohttp import web
+
+from bulkid import runs
+from bulkid.errors import UsageError
+from bulkid.journal.console import ConsoleBook
+from bulkid.web import api, general, history, sheets
+from bulkid.web import book as books
+from bulkid.web.console import CONSOLE, Console, ServeOptions
+from bulkid.web.entrance import Entrance, LocalEntrance
+from bulkid.web.pages import set_up_templates
+from bulkid.web.people import TeamEntrance
+from bulkid.web.security import add_headers, answer_errors, check_door, check_host
+from bulkid.web.sessions import make_storage, session_middleware
+from bulkid.web.supervisor import Supervisor
+
+SETTLE_S: Final = 12.0
+"""How long runs may take to settle what is in flight when the server ends; the engine itself takes ten at most."""
+
+FORM_BYTES: Final = 1 << 20
+"""The largest body of a request that is no upload."""
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+ROUTES: Final = (
+    web.get("/", history.home),
+    web.get("/static/{name}", general.static),
+    web.get("/enter", general.enter),
+    web.post("/signout", general.sign_out),
+    web.post("/signout-everywhere", general.sign_out_everywhere),
+    web.get("/account", general.account),
+    web.post("/account/link", general.new_link),
+    web.get("/status", general.status),
+    web.post("/status", general.examine),
+    web.get("/template.csv", sheets.template),
+    web.post("/sheets", sheets.upload),
+    web.get("/sheets/{upload}", sheets.sheet),
+    web.post("/sheets/{upload}", sheets.read_again),
+    web.get("/sheets/{upload}/retry.csv", sheets.bad_rows),
+    web.get("/sheets/{upload}/preview", sheets.preview),
+    web.post("/sheets/{upload}/preview", sheets.make_preview),
+    web.post("/sheets/{upload}/start", sheets.start),
+    web.get("/runs", history.history),
+    web.get("/runs/{run}", history.run),
+    web.get("/runs/{run}/events", history.events),
+    web.get("/runs/{run}/download/{kind}", history.download),
+    web.post("/runs/{run}/pause", history.pause),
+    web.post("/runs/{run}/stop", history.stop),
+    web.post("/runs/{run}/resume", history.resume),
+    web.post("/runs/{run}/retry", history.retry),
+    web.post("/runs/{run}/undo", history.undo),
+    web.post("/runs/{run}/again", history.again),
+    web.post("/signin", general.sign_in),
+    web.get("/tokens", books.tokens),
+    web.post("/tokens", books.issue),
+    web.post("/tokens/{token}/revoke", books.revoke),
+    web.get("/audit", books.audit),
+    web.get("/audit.csv", books.audit_csv),
+    *api.ROUTES,
+)
+
+
+def make_app(console: Console) -> web.Application:
+    """Put the application together."""
+    secure = console.serve.certfile is not None or console.serve.behind_proxy
+    app = web.Application(
+        middlewares=[
+            answer_errors,
+            check_host,
+            session_middleware(make_storage(console.serve.port, secure=secure)),
+            check_door,
+        ],
+        client_max_size=FORM_BYTES,
+    )
+    app[CONSOLE] = console
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(ROUTES)
+    set_up_templates(app)
+    return app
+
+
+def require_safe(serve: ServeOptions, *, has_users: bool) -> None:
+    """Refuse to be reachable from other machines without users and encryption.
+
+    Raises:
+        UsageError: It would be.
+    """
+    if serve.keyfile is not None and serve.certfile is None:
+        raise UsageError("A key without a certificate makes no TLS.", hint="Name the certificate with --certfile.")
+    if serve.require_approval and not has_users:
+        raise UsageError(
+            "Nobody but you is there to approve a sheet.", hint="Add users (bulkid users add), or leave approval out."
+        )
+    if serve.host in _LOOPBACK and not serve.behind_proxy:
+        return
+    if not has_users:
+        raise UsageError(
+            f"The console has no users, so it is not served on {serve.host}: anybody there could get in.",
+            hint="Add a first one with `bulkid users add NAME --role admin`, or leave out --host.",
+        )
+    if serve.certfile is None and not serve.behind_proxy:
+        raise UsageError(
+            f"Passwords would cross the network to {serve.host} in the clear.",
+            hint="Give --certfile and --keyfile, or put a proxy that ends TLS before it and say --behind-proxy.",
+        )
+    if serve.behind_proxy and not serve.public_names:
+        raise UsageError(
+            "Behind a proxy the console must know the name that browsers use.",
+            hint="Say it: --public-name bulkid.example.com",
+        )
+
+
+def tls_of(serve: ServeOptions) -> ssl.SSLContext | None:
+    """The TLS that was asked for.
+
+    Raises:
+        UsageError: Certificate or key cannot be used.
+    """
+    if serve.certfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(serve.certfile, serve.keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"The certificate {serve.certfile} cannot be used: {getattr(error, 'strerror', None) or error}.",
+            hint="--certfile takes a PEM file with the chain, --keyfile its key, without a passphrase.",
+        ) from None
+    return context
+
+
+@asynccontextmanager
+async def serving(
+    serve: ServeOptions,
+    target: runs.Target,
+    options: runs.RunOptions,
+    context: runs.Context,
+    *,
+    entrance: Entrance | None = None,
+) -> AsyncIterator[tuple[Console, str]]:
+    """Serve the console while the block runs; leaving it settles what is in flight and marks runs as interrupted.
+
+    Args:
+        serve: Where and how.
+        target: Which server, as whom.
+        options: How to plan, send and report; what a page says of a sheet comes on top.
+        context: What surrounds every run; its state directory is shared with terminals and scheduled jobs.
+        entrance: Who gets in; None for the users that there are, and without any for whoever has the link.
+
+    Yields:
+        The console, and the address that it is served at.
+
+    Raises:
+        UsageError: It cannot be served there, or not safely.
+        StateError: The state directory cannot be used.
+    """
+    tls = tls_of(serve)
+    archive = await anyio.to_thread.run_sync(runs.Archive, context.state_dir, context.database_url)
+    with archive:
+        book = ConsoleBook(archive.journal)
+        if entrance is None:
+            entrance = TeamEntrance(book) if await anyio.to_thread.run_sync(book.users) else LocalEntrance()
+        require_safe(serve, has_users=entrance.has_users)
+        async with runs.task_group() as tasks:
+            supervisor = Supervisor(tasks, context)
+            sock, serve = _listen(serve)
+            console = Console(
+                serve=serve,
+                target=target,
+                options=options,
+                context=context,
+                archive=archive,
+                supervisor=supervisor,
+                entrance=entrance,
+                book=book,
+            )
+            runner = web.AppRunner(make_app(console), access_log=None, handle_signals=False, shutdown_timeout=2.0)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, sock, ssl_context=tls).start()
+                yield console, f"{'https' if tls else 'http'}://{_shown(serve.host)}:{serve.port}"
+            finally:
+                with anyio.CancelScope(shield=True):
+                    console.live.close()
+                    await supervisor.close(SETTLE_S)
+                    await runner.cleanup()
+                tasks.cancel_scope.cancel()
+
+
+def _listen(serve: ServeOptions) -> tuple[socket.socket, ServeOptions]:
+    """Open the socket, so that the port is known before anything is served."""
+    family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
+    try:
+        sock = socket.create_server((serve.host, serve.port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {serve.host}:{serve.port}: {error.strerror or error}.",
+            hint="Choose another --port, or 0 for any free one.",
+        ) from None
+    return sock, replace(serve, port=sock.getsockname()[1])
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

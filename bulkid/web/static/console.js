@@ -1,0 +1,114 @@
+// The console's one script. Every page works without it; with it, uploads can be dropped and runs are watched live.
+"use strict";
+
+function all(selector, work) {
+  document.querySelectorAll(selector).forEach(work);
+}
+
+// A form that takes a while says so, and is not sent twice.
+all("form[data-busy]", (form) => {
+  form.addEventListener("submit", () => {
+    const button = form.querySelector("button[type=submit]");
+    if (button) {
+      button.disabled = true;
+      button.textContent = form.dataset.busy;
+    }
+  });
+});
+
+// Back from another page: browsers may show the form as it was left.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted && document.querySelector("form[data-busy]")) {
+    location.reload();
+  }
+});
+
+all("form[data-confirm]", (form) => {
+  form.addEventListener("submit", (event) => {
+    if (!window.confirm(form.dataset.confirm)) {
+      event.preventDefault();
+    }
+  });
+});
+
+// Uploading: drag and drop, and a word before a file is sent that is too large anyway.
+all("form[data-drop]", (form) => {
+  const input = form.querySelector("input[type=file]");
+  const error = form.querySelector("[data-drop-error]");
+  all("[data-script-only]", (each) => { each.hidden = false; });
+
+  function fits() {
+    const file = input.files[0];
+    const most = Number(input.dataset.maxBytes);
+    const large = Boolean(file) && file.size > most;
+    error.hidden = !large;
+    error.textContent = large
+      ? `${file.name} has ${Math.ceil(file.size / 1048576)} MB; the most that is taken is ${most / 1048576} MB.`
+      : "";
+    return Boolean(file) && !large;
+  }
+
+  input.addEventListener("change", fits);
+  form.addEventListener("submit", (event) => {
+    if (!fits()) {
+      event.preventDefault();
+      return;
+    }
+    const button = form.querySelector("button[type=submit]");
+    button.disabled = true;
+    button.textContent = "Uploading and reading ...";
+  });
+  ["dragenter", "dragover"].forEach((name) => form.addEventListener(name, (event) => {
+    event.preventDefault();
+    form.classList.add("over");
+  }));
+  ["dragleave", "drop"].forEach((name) => form.addEventListener(name, () => form.classList.remove("over")));
+  form.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (event.dataTransfer.files.length) {
+      input.files = event.dataTransfer.files;
+      if (fits()) {
+        form.requestSubmit();
+      }
+    }
+  });
+});
+
+// A run, live. Each event holds the whole state, so that one that was missed is no loss.
+all("[data-live]", (box) => {
+  const part = (name) => box.querySelector(`[data-live-${name}]`);
+  const number = new Intl.NumberFormat("en");
+
+  function say(name, text) {
+    const place = part(name);
+    if (place.textContent !== text) {
+      place.textContent = text;
+    }
+  }
+
+  function show(state) {
+    say("words", state.words);
+    if (state.total === undefined) {
+      return;
+    }
+    part("bar").max = state.total || 1;
+    part("bar").value = state.done;
+    ["done", "total", "updated", "failed"].forEach((name) => say(name, number.format(state[name])));
+    ["rate", "quota", "eta"].forEach((name) => say(name, state[name] || "–"));
+    part("failures-box").hidden = state.failures.length === 0;
+    part("failures").replaceChildren(...state.failures.map((failure) => {
+      const line = document.createElement("li");
+      line.textContent = `row ${number.format(failure.row)}, ${failure.name}: ${failure.error}`;
+      return line;
+    }));
+  }
+
+  const source = new EventSource(box.dataset.live);
+  source.addEventListener("open", () => { part("lost").hidden = true; });
+  source.addEventListener("error", () => { part("lost").hidden = false; });
+  source.addEventListener("state", (event) => show(JSON.parse(event.data)));
+  source.addEventListener("ended", () => {
+    source.close();
+    location.reload();
+  });
+});

@@ -1,0 +1,141 @@
+"""Runs live here, in one task group of the server, and not in the requests that begin them."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bulkid.errors import BulkidError, InterruptedRunError
+from bulkid.events import log
+from bulkid.model import RunRecord
+from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Stop
+
+Confirm = Callable[[Preview], bool]
+Work = Callable[[Context], Awaitable[RunResult]]
+
+
+@dataclass(eq=False)
+class Job(Hooks):
+    """One run under way in this process, seen through its hooks.
+
+    Args:
+        user: Who began it.
+        agreed: Decides whether the plan is the one that a person has seen; may raise what the run then ends with.
+    """
+
+    user: str
+    agreed: Confirm
+    stop: Stop = field(default_factory=Stop)
+    run_id: str = ""
+    phase: str = "sheet"
+    figures: Progress | None = None
+    notes: list[str] = field(default_factory=list)
+    error: BulkidError | None = None
+    started: anyio.Event = field(default_factory=anyio.Event)  # it has a run id, or has ended without one
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    def began(self, record: RunRecord) -> None:
+        """Learn which run this is."""
+        self.run_id = record.run_id
+        self.started.set()
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the run's page."""
+        self.notes.append(text)
+
+    def stage(self, name: str) -> None:
+        """Learn how far the run is."""
+        self.phase = name
+        if name == "report":
+            self.figures = None
+
+    def progress(self, progress: Progress) -> None:
+        """Take the live figures."""
+        self.figures = progress
+
+    async def confirm(self, preview: Preview) -> bool:
+        """Send the plan if it is the one that was agreed to."""
+        return self.agreed(preview)
+
+
+class Supervisor:
+    """Begins runs, knows those under way, and ends them all when the server ends.
+
+    Args:
+        tasks: The server's task group, in which runs live.
+        context: What surrounds every run; hooks, stop and user are its own.
+    """
+
+    def __init__(self, tasks: TaskGroup, context: Context) -> None:
+        self._tasks = tasks
+        self._context = context
+        self._jobs: set[Job] = set()
+        self._closing = False
+
+    def job(self, run_id: str) -> Job | None:
+        """The job of a run that is under way in this process."""
+        return next((job for job in self._jobs if job.run_id == run_id), None)
+
+    @property
+    def running(self) -> int:
+        """How many runs are under way in this process."""
+        return len(self._jobs)
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let something that is no run (a preview, a feed of figures) live in the server's task group."""
+        self._tasks.start_soon(work)
+
+    async def start(self, work: Work, user: str, agreed: Confirm) -> Job:
+        """Begin a run, and wait until it is in the journal or has failed before that.
+
+        Raises:
+            BulkidError: It failed before there was a run.
+            InterruptedRunError: The server is being stopped.
+        """
+        if self._closing:
+            raise InterruptedRunError("The console is being stopped: nothing was begun.", hint="Start it again.")
+        job = Job(user, agreed)
+        self._jobs.add(job)
+        self._tasks.start_soon(self._live, job, work)
+        await job.started.wait()
+        if not job.run_id and job.error is not None:
+            raise job.error
+        return job
+
+    async def _live(self, job: Job, work: Work) -> None:
+        context = replace(self._context, hooks=job, stop=job.stop, user=job.user)
+        try:
+            result = await work(context)
+            job.error = result.error
+            job.notes.extend(result.notes)
+        except BulkidError as error:
+            job.error = error
+        except Exception as error:  # noqa: BLE001 - one run's defect must end neither the others nor the server
+            log.warning("console.run_broke", run_id=job.run_id, error=f"{type(error).__name__}: {error}")
+            job.error = InterruptedRunError("The run ended by a defect of bulkid.", hint="The server's log says more.")
+        finally:
+            self._jobs.discard(job)
+            job.ended.set()
+            job.started.set()
+
+    async def close(self, grace_s: float) -> None:
+        """Stop all runs: let what is in flight settle, for so many seconds, then cancel it; take no new ones."""
+        self._closing = True
+        jobs = list(self._jobs)
+        for job in jobs:
+            job.stop.request("the console's own end")
+        with anyio.move_on_after(grace_s):
+            for job in jobs:
+                await job.ended.wait()
+        for job in jobs:
+            job.stop.abort()
+        for job in jobs:
+            await job.ended.wait()
+
+    def abort(self) -> None:
+        """Stop all runs at once; what was sent stays known."""
+        self._closing = True
+        for job in self._jobs:
+            job.stop.abort()

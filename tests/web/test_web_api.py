@@ -1,0 +1,257 @@
+"""The JSON interface: the way of a sheet for a program, its refusals, and the document that describes it."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from web_kit import Browser, World, sheet, world
+
+from bulkid.sandbox import SandboxOptions
+from bulkid.web import api, openapi
+from bulkid.web.actors import Actor, Role
+from bulkid.web.people import actor_of_token, issue_token
+
+ADA = Actor("ada", Role.ADMIN, "ada")
+
+
+class Program:
+    """A program with a token."""
+
+    def __init__(self, console: World, role: Role = Role.OPERATOR) -> None:
+        self.token = issue_token(console.console.book, "test", role, ADA, 0.0)
+        self.browser: Browser = console.browser
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        """Send a request; gives status and JSON."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with self.browser.session.request(
+            method, f"{self.browser.base}/api/v1{path}", headers=headers, **more
+        ) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def upload(self, content: bytes, name: str = "accounts.csv") -> tuple[int, Any]:
+        """Send a sheet."""
+        form = aiohttp.FormData()
+        form.add_field("sheet", content, filename=name)
+        return await self.ask("POST", "/sheets", data=form)
+
+    async def previewed(self, upload: str) -> dict[str, Any]:
+        """The preview of a sheet, once it is made."""
+        await self.ask("POST", f"/sheets/{upload}/preview")
+        with anyio.fail_after(60):
+            while True:
+                _, found = await self.ask("GET", f"/sheets/{upload}/preview")
+                if found["state"] != "making":
+                    return dict(found)
+                await anyio.sleep(0.05)
+
+    async def ended(self, run_id: str) -> dict[str, Any]:
+        """A run, once it has ended."""
+        with anyio.fail_after(60):
+            while True:
+                _, found = await self.ask("GET", f"/runs/{run_id}")
+                if not found["running"]:
+                    return dict(found)
+                await anyio.sleep(0.05)
+
+
+async def test_a_program_goes_the_whole_way(console: World) -> None:
+    program = Program(console)
+    status, taken = await program.upload(sheet(5))
+    assert (status, taken["rows"], taken["invalid_rows"]) == (201, 5, 0)
+    preview = await program.previewed(taken["sheet"])
+    assert preview["changes"] == 5
+    assert preview["accounts"][0]["display_after"] == "New name 1"
+    status, begun = await program.ask("POST", f"/sheets/{taken['sheet']}/start", json={"preview": preview["preview"]})
+    assert status == 201
+    ended = await program.ended(begun["run_id"])
+    assert (ended["status"], ended["updated"], ended["user"]) == ("completed", 5, "token test")
+    status, rows = await program.ask("GET", f"/runs/{begun['run_id']}/rows?status=updated&limit=2&offset=1")
+    assert rows["total"] == 5
+    assert [row["name"] for row in rows["rows"]] == ["robot-0002", "robot-0003"]
+
+
+async def test_a_program_says_how_a_sheet_is_read(console: World) -> None:
+    program = Program(console)
+    _, taken = await program.upload(b"Who,What\nrobot-0001,x\n")
+    assert taken["readable"] is False
+    assert "No column names" in taken["error"]["message"]
+    status, mapped = await program.ask(
+        "PATCH", f"/sheets/{taken['sheet']}", json={"map": {"Who": "name", "What": "display_name"}}
+    )
+    assert (status, mapped["readable"], mapped["rows"]) == (200, True, 1)
+
+
+async def test_a_program_stops_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=1) as console:
+        program = Program(console)
+        _, taken = await program.upload(sheet(40))
+        preview = await program.previewed(taken["sheet"])
+        _, begun = await program.ask("POST", f"/sheets/{taken['sheet']}/start", json={"preview": preview["preview"]})
+        with anyio.fail_after(30):
+            while not any(method == "PUT" for method, _ in console.sandbox.served):  # noqa: ASYNC110 - another's counter
+                await anyio.sleep(0.02)
+        status, _ = await program.ask("POST", f"/runs/{begun['run_id']}/stop")
+        assert status == 202
+        assert (await program.ended(begun["run_id"]))["status"] == "interrupted"
+        assert (await program.ask("POST", f"/runs/{begun['run_id']}/stop"))[0] == 409
+        status, _ = await program.ask("POST", f"/runs/{begun['run_id']}/resume")
+        assert status == 202
+        assert (await program.ended(begun["run_id"]))["updated"] == 40
+
+
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer x", "Bearer bulkid_x", "Basic YTpi", "Bearer  "])
+async def test_without_a_good_token_every_endpoint_answers_401(console: World, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    for route in api.ROUTES:
+        path = route.path.replace("{upload}", "x").replace("{run}", "x").replace("{kind}", "csv")
+        async with console.browser.session.request(  # a session of a person counts for nothing here
+            route.method, console.browser.base + path, headers=headers
+        ) as answer:
+            assert answer.status == 401, route
+            assert (await answer.json())["error"]["code"] == "unauthorized"
+
+
+async def test_a_revoked_token_opens_nothing_any_more(console: World) -> None:
+    program = Program(console)
+    assert (await program.ask("GET", "/runs"))[0] == 200
+    (record,) = console.console.book.tokens()
+    assert console.console.book.revoke_token(record.token_id, 1.0)
+    assert (await program.ask("GET", "/runs"))[0] == 401
+    assert actor_of_token(console.console.book, program.token) is None
+
+
+async def test_a_viewer_s_token_changes_nothing(console: World) -> None:
+    viewer = Program(console, Role.VIEWER)
+    _, taken = await Program(console).upload(sheet(1))
+    assert (await viewer.ask("GET", f"/sheets/{taken['sheet']}"))[0] == 200
+    for route in api.ROUTES:
+        if route.method != "GET":
+            path = route.path.removeprefix("/api/v1").replace("{upload}", taken["sheet"]).replace("{run}", "x")
+            assert (await viewer.ask(route.method, path, json={}))[0] == 403, route
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more", "status"),
+    [
+        ("GET", "/nowhere", {}, 404),
+        ("GET", "/runs/nope", {}, 404),
+        ("GET", "/runs?limit=0", {}, 400),
+        ("GET", "/runs?limit=1e3", {}, 400),
+        ("GET", "/runs?offset=-1", {}, 400),
+        ("GET", "/sheets/nope", {}, 404),
+        ("PUT", "/runs", {}, 405),
+        ("POST", "/sheets", {"data": b"x"}, 415),
+        ("POST", "/sheets", {"json": {}}, 415),
+        ("PATCH", "/sheets/SHEET", {"data": b"{"}, 415),
+        ("PATCH", "/sheets/SHEET", {"json": []}, 400),
+        ("PATCH", "/sheets/SHEET", {"json": {"colour": 1}}, 400),
+        ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": "nothing"}}}, 400),
+        ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": 1}}}, 400),
+        ("PATCH", "/sheets/SHEET", {"json": {"skip_invalid": "yes"}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x"}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 0}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": True}}, 400),
+    ],
+)
+async def test_every_refusal_has_the_one_shape(
+    console: World, method: str, path: str, more: dict[str, Any], status: int
+) -> None:
+    program = Program(console)
+    _, taken = await program.upload(sheet(1))
+    found, body = await program.ask(method, path.replace("SHEET", taken["sheet"]), **more)
+    assert found == status
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "hint"}
+    assert body["error"]["message"]
+
+
+async def test_a_body_that_is_too_large_is_refused_in_the_same_shape(console: World) -> None:
+    program = Program(console)
+    _, taken = await program.upload(sheet(1))
+    large = aiohttp.BytesIOPayload(
+        io.BytesIO(b'{"ignore": ["' + b"x" * 2_000_000 + b'"]}'), content_type="application/json"
+    )
+    status, body = await program.ask("PATCH", f"/sheets/{taken['sheet']}", data=large)
+    assert status == 413
+    assert body["error"]["code"] == "too_large"
+
+
+def test_the_document_names_every_endpoint_and_no_other() -> None:
+    described = {
+        (method.upper(), path)
+        for path, operations in openapi.document()["paths"].items()
+        for method in operations
+        if method != "parameters"
+    }
+    assert described == {(route.method, route.path) for route in api.ROUTES}
+
+
+@contextmanager
+def console_in_a_thread(folder: Path) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    """A console in a thread of its own: its address, a token, and the ids of two sheets."""
+    ready: list[tuple[str, str, tuple[str, str]]] = []
+    up, down = threading.Event(), threading.Event()
+
+    async def live() -> None:
+        async with world(folder) as made:
+            program = Program(made)
+            _, good = await program.upload(sheet(3))
+            _, read_otherwise = await program.upload(sheet(3))
+            ready.append((made.browser.base, program.token, (good["sheet"], read_otherwise["sheet"])))
+            up.set()
+            await anyio.to_thread.run_sync(down.wait)
+
+    thread = threading.Thread(target=anyio.run, args=(live,))
+    thread.start()
+    try:
+        assert up.wait(60)
+        yield ready[0]
+    finally:
+        down.set()
+        thread.join(60)
+
+
+@pytest.mark.slow
+def test_the_console_keeps_what_its_document_says(tmp_path: Path) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    with console_in_a_thread(tmp_path) as (address, token, sheets):
+        schema = schemathesis.openapi.from_dict(openapi.document())
+        schema.config.update(base_url=address)
+        seen = set()
+        for result in schema.get_all_operations():
+            operation = result.ok()
+
+            @settings(
+                max_examples=25,
+                deadline=None,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+                database=None,
+            )
+            @given(case=operation.as_strategy())
+            def hold(case: Any) -> None:
+                if "upload" in (case.path_parameters or {}):
+                    case.path_parameters["upload"] = sheets[case.method == "PATCH"]
+                answer = case.call(headers={"Authorization": f"Bearer {token}"})
+                seen.add((case.method, answer.status_code))
+                case.validate_response(
+                    answer,
+                    checks=[
+                        schemathesis.checks.not_a_server_error,
+                        schemathesis.specs.openapi.checks.status_code_conformance,
+                        schemathesis.specs.openapi.checks.content_type_conformance,
+                        schemathesis.specs.openapi.checks.response_schema_conformance,
+                    ],
+                )
+
+            hold()
+        assert {("GET", 200), ("POST", 202), ("PATCH", 200)} <= seen

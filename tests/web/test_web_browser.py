@@ -1,0 +1,310 @@
+"""The console in a real browser: the whole way with 300 rows, by keyboard and without the script, and axe-core's rules.
+
+Chromium comes from the system (``BULKID_CHROMIUM`` names another); axe-core's ``axe.min.js`` is where
+``BULKID_AXE`` says. Where either is missing the tests are skipped, and fail instead where ``BULKID_REQUIRE_ALL=1``.
+``BULKID_SHOTS`` names a folder that gets a picture of every page, light, dark and narrow.
+"""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_kit import sheet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+
+from harness import SAMPLES, Bulkid, Server
+from test_web_cli import served
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+]
+WIDTHS = (1440, 360)
+SCHEMES = ("light", "dark")
+LONGEST_MS = 60_000
+
+
+def _missing(what: str) -> Any:
+    if os.environ.get("BULKID_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture
+def chromium() -> Iterator[Any]:
+    path = os.environ.get("BULKID_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        _missing("Chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def axe() -> str:
+    path = Path(os.environ.get("BULKID_AXE", ""))
+    if not path.is_file():
+        _missing("axe-core (BULKID_AXE)")
+    return path.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _opened(chromium: Any, bulkid: Bulkid, server: Server, **context: Any) -> Iterator[tuple[Any, str]]:
+    """A page of a console that is connected to a server, let in by the link."""
+    bulkid.env.update(BULKID_URL=server.url, BULKID_CLIENT_ID="sandbox", BULKID_CLIENT_SECRET="sandbox-secret")
+    with served(bulkid) as (_, address, key):
+        made = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
+        made.set_default_timeout(LONGEST_MS)
+        page = made.new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"{address}/enter?key={key}")
+        yield page, address
+        made.close()
+        # A browser tells of every answer of 400 and more as an error; ours are meant.
+        assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+def _until_done(page: Any, *, more_than: int) -> None:
+    """Wait until so many accounts show as done: Playwright's own waiting needs ``eval``, which the policy forbids."""
+    for _ in range(LONGEST_MS // 50):
+        if page.evaluate("Number(document.querySelector('[data-live-bar]')?.value)") > more_than:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("the run does not get on")
+
+
+def _upload(page: Any, address: str, name: str, content: bytes) -> None:
+    page.goto(address)
+    page.set_input_files("#sheet", {"name": name, "mimeType": "text/csv", "buffer": content})
+    page.click("button:has-text('Upload')")
+    page.wait_for_url(re.compile("/sheets/"))
+
+
+def _run_ended(page: Any) -> None:
+    page.wait_for_url(re.compile("/runs/"))
+    page.wait_for_selector("[data-live]", state="detached")
+
+
+def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
+    with (
+        Server(("--quota", "none", "--latency", "0.02")) as server,
+        _opened(chromium, Bulkid(tmp_path), server) as (page, address),
+    ):
+        _upload(page, address, "accounts.csv", sheet(300))
+        assert "300" in page.inner_text(".figures")
+        page.click("button:has-text('Preview')")
+        page.wait_for_selector("#lines")
+        assert page.locator("tbody tr").count() == 100
+        page.fill("input[name=search]", "robot-0299")
+        page.click("button:has-text('Search')")
+        page.wait_for_url(re.compile("search=robot-0299"))
+        assert page.locator("tbody tr").count() == 1
+        page.click("button:has-text('Start')")
+        page.wait_for_url(re.compile("/runs/"))
+        _until_done(page, more_than=0)
+        page.reload()  # what is shown comes back, and goes on
+        _run_ended(page)
+        assert "300 updated" in page.inner_text(".facts")
+        with page.expect_download() as download:
+            page.click(".downloads a:has-text('csv')")
+        assert Path(download.value.path()).read_text(encoding="utf-8-sig").count(",updated,") == 300
+        assert "updated" in {row["status"] for row in Bulkid(tmp_path).report()}
+
+
+def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path: Path) -> None:
+    with (
+        Server(("--quota", "none", "--latency", "0.1")) as server,
+        _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "1"}), server) as (page, address),
+    ):
+        _upload(page, address, "accounts.csv", sheet(60))
+        page.click("button:has-text('Preview')")
+        page.click("button:has-text('Start')")
+        _until_done(page, more_than=2)
+        page.click("button:has-text('Pause')")
+        page.wait_for_selector("button:has-text('Resume')")
+        page.click("button:has-text('Resume')")
+        _run_ended(page)
+        assert "60 updated" in page.inner_text(".facts")
+
+
+def test_a_sheet_is_dropped_on_the_page(chromium: Any, tmp_path: Path) -> None:
+    with Server() as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
+        data = page.evaluate_handle(
+            """() => {
+                const data = new DataTransfer();
+                data.items.add(new File(["name,display_name\\nrobot-0001,x\\n"], "dropped.csv"));
+                return data;
+            }"""
+        )
+        page.dispatch_event("form.drop", "drop", {"dataTransfer": data})
+        page.wait_for_url(re.compile("/sheets/"))
+        assert "dropped.csv" in page.inner_text("h1")
+
+
+def test_a_file_that_is_too_large_is_told_of_before_it_is_sent(chromium: Any, tmp_path: Path) -> None:
+    large = tmp_path / "large.csv"
+    with large.open("wb") as file:
+        file.truncate(65 << 20)
+    with Server() as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
+        page.set_input_files("#sheet", large)
+        page.click("button:has-text('Upload')")
+        assert "the most that is taken is 64 MB" in page.inner_text("[data-drop-error]")
+        assert page.url.rstrip("/") == address
+
+
+def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
+    with Server(("--quota", "none")) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
+        page.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
+
+        def press_on(words: str) -> None:
+            page.keyboard.press("Home")
+            for _ in range(60):
+                focused = page.evaluate(
+                    "[document.activeElement.textContent, getComputedStyle(document.activeElement).outlineStyle]"
+                )
+                if words in focused[0] and len(focused[0]) < 200:
+                    assert focused[1] != "none"  # one sees where one is
+                    page.keyboard.press("Enter")
+                    return
+                page.keyboard.press("Tab")
+            raise AssertionError(words)
+
+        press_on("Upload and read") if page.query_selector("text=Upload and read") else page.focus("#sheet")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("/sheets/"))
+        press_on("Preview what would change")
+        page.wait_for_selector("#lines")
+        press_on("Start: change")
+        _run_ended(page)
+        assert "3 updated" in page.inner_text(".facts")
+
+
+def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None:
+    with (
+        Server(("--quota", "none")) as server,
+        _opened(chromium, Bulkid(tmp_path), server, java_script_enabled=False) as (page, address),
+    ):
+        _upload(page, address, "accounts.csv", sheet(5))
+        page.click("button:has-text('Preview')")
+        page.wait_for_selector("#lines")
+        page.click("button:has-text('Start')")
+        page.wait_for_url(re.compile("/runs/"))
+        page.wait_for_selector("text=5 updated")
+
+
+def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
+    evil = "<img src=x onerror=\"document.title='owned'\">"
+    quoted = evil.replace('"', '""')
+    with Server(("--quota", "none")) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
+        content = f'name,display_name,"{quoted}"\nrobot-0001,"{quoted}",x\n"{quoted}",x,x\n'.encode()
+        _upload(page, address, f"{evil}.csv".replace("/", ""), content)
+        for button in ("Read it this way", "Preview"):
+            if button == "Read it this way":
+                page.check("input[name=skip_invalid]")
+            page.click(f"button:has-text('{button}')")
+            page.wait_for_load_state()
+            assert page.title() != "owned"
+        page.wait_for_selector("#lines")
+        page.click("button:has-text('Start')")
+        _run_ended(page)
+        assert page.title() != "owned"
+        assert page.locator("img").count() == 0
+        assert evil in page.inner_text("table")
+
+
+def _pages(page: Any, address: str) -> Iterator[str]:
+    """Go through every page; gives the name of each when it is open."""
+    page.goto(address)
+    yield "home"
+    page.set_input_files("#sheet", SAMPLES / "with_errors.csv")
+    page.click("button:has-text('Upload')")
+    page.wait_for_url(re.compile("/sheets/"))
+    yield "sheet-with-errors"
+    page.goto(address)
+    page.set_input_files("#sheet", {"name": "who.csv", "mimeType": "text/csv", "buffer": b"Who,What\nrobot-0001,x\n"})
+    page.click("button:has-text('Upload')")
+    yield "sheet-to-map"
+    page.goto(address)
+    page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")
+    page.click("button:has-text('Upload')")
+    page.wait_for_url(re.compile("/sheets/"))
+    yield "sheet"
+    page.click("button:has-text('Preview')")
+    page.wait_for_selector("#lines")
+    yield "preview"
+    page.click("a:has-text('Bad rows')")
+    yield "preview-bad-rows"
+    page.click("a:has-text('Changes')")
+    page.click("button:has-text('Start')")
+    page.wait_for_selector("[data-live-failures] li")
+    yield "run-live"
+    page.click("button:has-text('Pause')")
+    _run_ended(page)
+    yield "run-paused"
+    page.goto(address)
+    yield "home-with-runs"
+    for name in ("runs", "status", "account", "tokens", "audit"):
+        page.goto(f"{address}/{name}")
+        yield name
+    page.fill("input[name=name]", "nightly job") if name == "tokens" else None
+    page.goto(f"{address}/runs/nope")
+    yield "error"
+    page.goto(address)
+    page.click("button:has-text('Sign out')")
+    yield "signed-out"
+
+
+def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: Any, axe: str, tmp_path: Path) -> None:
+    shots = os.environ.get("BULKID_SHOTS")
+    found: list[str] = []
+    options = ("--quota", "PUT=60/10", "--latency", "0.1", "--poisoned", "robot-0001")
+    with (
+        Server(options) as server,
+        _opened(
+            chromium,
+            Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2", "BULKID_QUOTA": "PUT=60/10"}),
+            server,
+            bypass_csp=True,
+        ) as (page, address),
+    ):
+        for name in _pages(page, address):
+            for scheme in SCHEMES:
+                for width in WIDTHS:
+                    page.emulate_media(color_scheme=scheme)
+                    page.set_viewport_size({"width": width, "height": 900})
+                    wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                    if wider > 0:
+                        found.append(f"{name}, {scheme}, {width} px: {wider} px too wide")
+                    page.evaluate(axe)
+                    result = page.evaluate("axe.run()")
+                    found += [
+                        f"{name}, {scheme}, {width} px: {fault['id']}: {fault['nodes'][0]['target']}"
+                        for fault in result["violations"]
+                    ]
+                    if shots:
+                        page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png")
+            page.emulate_media(color_scheme="light")
+            page.set_viewport_size({"width": 1440, "height": 900})
+    assert found == []

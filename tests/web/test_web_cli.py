@@ -1,0 +1,233 @@
+"""``bulkid serve`` and ``bulkid users`` as processes: the link, the end, a kill in the middle, users by terminal."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from web_kit import LONGEST_S, browser_at, run_id_of, sheet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+
+from harness import Bulkid, Server
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def bulkid(tmp_path: Path) -> Bulkid:
+    return Bulkid(tmp_path)
+
+
+@contextmanager
+def served(bulkid: Bulkid, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A console in a process of its own: the process, its address, and the link's key ("" where there are users)."""
+    process = bulkid.start("serve", "--port", "0", *options)
+    assert process.stdout is not None
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if "Ctrl+C ends it" in line:
+                break
+        address = re.search(r"https?://[\w.\[\]:]+:\d+", said)
+        assert address, said
+        key = re.search(r"enter\?key=(\S+)", said)
+        yield process, address[0], key[1] if key else ""
+    finally:
+        process.kill()
+        process.communicate(timeout=LONGEST_S)
+
+
+async def test_the_link_of_the_terminal_lets_in_and_a_signal_ends_the_console(bulkid: Bulkid) -> None:
+    with served(bulkid, "--sandbox") as (process, address, key):
+        async with browser_at(address) as browser:
+            assert (await browser.get(f"/enter?key={key}")).status == 200
+            assert "simulated server" in (await browser.get("/")).text
+            async with browser.session.get(f"{address}/runs/nope/events") as answer:
+                assert answer.status == 404
+        process.send_signal(signal.SIGTERM)
+        assert await anyio.to_thread.run_sync(process.wait, LONGEST_S) == 0
+
+
+@pytest.mark.slow
+async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_with_it(bulkid: Bulkid) -> None:
+    with Server(("--quota", "none", "--latency", "0.05")) as server:
+        bulkid.env.update(
+            BULKID_URL=server.url,
+            BULKID_CLIENT_ID="sandbox",
+            BULKID_CLIENT_SECRET="sandbox-secret",
+            BULKID_CONCURRENCY="2",
+        )
+        with served(bulkid) as (process, address, key):
+            async with browser_at(address) as browser:
+                await browser.get(f"/enter?key={key}")
+                path = await browser.preview("accounts.csv", sheet(120))
+                run_id = run_id_of(await browser.start(path))
+                await _sent(server, 20)
+            process.kill()
+            process.wait(LONGEST_S)
+        with served(bulkid) as (_, address, key):
+            async with browser_at(address) as browser:
+                await browser.get(f"/enter?key={key}")
+                home = await browser.get("/")
+                assert "1 run can go on" in home.text
+                page = await browser.get(f"/runs/{run_id}")
+                assert "interrupted" in page.text
+                await browser.post(f"/runs/{run_id}/resume")
+                ended = await browser.run_ended(run_id)
+                assert "completed" in ended.text
+                assert "pending" not in ended.text
+        names = {row["name"]: row["status"] for row in bulkid.report(run_id)}
+        assert len(names) == 120
+        assert set(names.values()) <= {"updated", "unchanged"}
+        again = bulkid("runs", "--json")
+        (summary,) = json.loads(again.stdout)
+        assert summary["pending"] == 0
+
+
+async def _sent(server: Server, count: int) -> None:
+    """Wait until so many changes have been sent."""
+    with anyio.fail_after(LONGEST_S):
+        while (await anyio.to_thread.run_sync(_puts, server)) < count:  # noqa: ASYNC110 - in another process
+            await anyio.sleep(0.05)
+
+
+def _puts(server: Server) -> int:
+    return sum(entry.get("method") == "PUT" for entry in server.get("log")["entries"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are asked to end by signals here")
+async def test_the_end_by_a_signal_settles_what_is_in_flight_and_keeps_the_run(bulkid: Bulkid) -> None:
+    with Server(("--quota", "none", "--latency", "0.1")) as server:
+        bulkid.env.update(
+            BULKID_URL=server.url,
+            BULKID_CLIENT_ID="sandbox",
+            BULKID_CLIENT_SECRET="sandbox-secret",
+            BULKID_CONCURRENCY="2",
+        )
+        with served(bulkid) as (process, address, key):
+            async with browser_at(address) as browser:
+                await browser.get(f"/enter?key={key}")
+                path = await browser.preview("accounts.csv", sheet(100))
+                run_id = run_id_of(await browser.start(path))
+                async with browser.session.get(f"{address}/runs/{run_id}/events") as watcher:
+                    await watcher.content.readline()
+                    await _sent(server, 5)
+                    process.send_signal(signal.SIGINT)
+                    assert await anyio.to_thread.run_sync(process.wait, LONGEST_S) == 0
+        (summary,) = json.loads(bulkid("runs", "--json").stdout)
+        assert summary["status"] == "interrupted"
+        assert summary["run_id"] == run_id
+        resumed = bulkid("resume", "--json")
+        assert json.loads(resumed.stdout)["pending"] == 0
+
+
+def test_users_are_added_listed_changed_and_removed(bulkid: Bulkid) -> None:
+    assert "There are no users" in bulkid("users", "list").stderr
+    added = bulkid("users", "add", "Ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    assert added.returncode == 0, added.stderr
+    assert PASSWORD not in added.stdout + added.stderr
+    again = bulkid("users", "add", "ADA", stdin=f"{PASSWORD}\n")
+    assert again.returncode == 2
+    assert "There is a user" in again.stderr
+    listed = bulkid("users", "list")
+    assert "Ada" in listed.stdout
+    assert "admin" in listed.stdout
+    assert bulkid("users", "passwd", "ada", stdin=f"{PASSWORD} 2\n").returncode == 0
+    assert bulkid("users", "remove", "ada").returncode == 0
+    assert bulkid("users", "remove", "ada").returncode == 2
+    assert bulkid("users", "passwd", "ada", stdin=f"{PASSWORD}\n").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "says"),
+    [
+        (("add", "ada", "--role", "king"), PASSWORD, "There is no role 'king'"),
+        (("add", "ada"), "short", "A password has"),
+        (("add", "ada"), "", "A password has"),
+        (("add", " "), PASSWORD, "printable characters"),
+        (("add", "x" * 200), PASSWORD, "printable characters"),
+    ],
+)
+def test_a_user_that_cannot_be_is_refused(bulkid: Bulkid, arguments: tuple[str, ...], typed: str, says: str) -> None:
+    refused = bulkid("users", *arguments, stdin=f"{typed}\n")
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+async def test_with_a_user_the_console_asks_for_name_and_password(bulkid: Bulkid) -> None:
+    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    with served(bulkid, "--sandbox") as (_, address, key):
+        assert not key
+        async with browser_at(address) as browser:
+            page = await browser.post("/signin", {"name": "ada", "password": PASSWORD})
+            assert page.status == 200
+            assert "Update robot accounts" in page.text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--host", "192.0.2.1"), "no users"),
+        (("--behind-proxy", "--public-name", "bulkid.example.com"), "no users"),
+        (("--require-approval",), "Nobody but you"),
+        (("--certfile", "nowhere.pem"), "cannot be used"),
+        (("--keyfile", "nowhere.pem"), "without a certificate"),
+        (("--port", "70000"), "70000"),
+    ],
+)
+def test_what_cannot_be_served_safely_is_refused(bulkid: Bulkid, options: tuple[str, ...], says: str) -> None:
+    refused = bulkid("serve", "--sandbox", *options)
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+async def test_the_console_speaks_tls(bulkid: Bulkid, tmp_path: Path) -> None:
+    import ssl
+
+    certificate = tmp_path / "cert.pem"
+    _make_certificate(certificate)
+    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    with served(bulkid, "--sandbox", "--certfile", str(certificate)) as (_, address, _key):
+        assert address.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        async with browser_at(address) as browser, browser.session.get(f"{address}/", ssl=trusted) as answer:
+            assert answer.status == 401
+
+
+def _make_certificate(path: Path) -> None:
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "console")])
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8
+    content = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    path.write_bytes(content + made.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,237 @@
+"""Who gets in, and what a browser is told to allow: held over every route that there is."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from web_kit import World, browser_at, run_id_of, sheet, world
+
+from bulkid.errors import UsageError
+from bulkid.web.console import CONSOLE, ServeOptions
+from bulkid.web.doors import Kind, door_of
+from bulkid.web.entrance import IDLE_S, SESSION_S, LocalEntrance, session_lives
+from bulkid.web.security import local_path
+from bulkid.web.server import ROUTES, make_app, require_safe
+
+OPEN = {("GET", "/static/{name}"), ("GET", "/enter"), ("POST", "/signin")}
+"""The routes that need no session."""
+
+
+def _path(pattern: str) -> str:
+    return re.sub(r"{(\w+)}", "abcdefgh23456789", pattern)
+
+
+def _routes(console: World) -> list[tuple[str, str, Any]]:
+    app = make_app(console.console)
+    assert app[CONSOLE] is console.console
+    found = []
+    for route in app.router.routes():
+        assert route.resource is not None
+        if route.method != "HEAD":
+            found.append((route.method, route.resource.canonical, route.handler))
+    assert len(found) == len(ROUTES)
+    return found
+
+
+async def test_every_route_has_a_door_and_without_a_session_none_but_the_open_ones_let_anybody_in(
+    console: World,
+) -> None:
+    async with console.another_browser() as stranger:
+        for method, pattern, handler in _routes(console):
+            opened = door_of(handler)
+            assert opened is not None, f"{method} {pattern} has no door"
+            if (method, pattern) in OPEN:
+                assert opened.role is None
+                continue
+            async with stranger.session.request(
+                method, stranger.base + _path(pattern), headers={"Origin": stranger.base}, allow_redirects=False
+            ) as answer:
+                text = await answer.text()
+            assert answer.status == 401, f"{method} {pattern} answers {answer.status}"
+            if opened.kind is Kind.PAGE:
+                assert "<h1>Sign in</h1>" in text
+            else:
+                assert '"unauthorized"' in text
+
+
+async def test_every_route_that_changes_something_refuses_a_request_without_the_right_token(console: World) -> None:
+    browser = console.browser
+    changing = [
+        (method, pattern, handler)
+        for method, pattern, handler in _routes(console)
+        if method != "GET" and door_of(handler).kind is not Kind.API and (method, pattern) not in OPEN  # type: ignore[union-attr]
+    ]
+    assert len(changing) > 10
+    for method, pattern, _ in changing:
+        for token in ("", "x" * 32, "é"):
+            form: Any = {"csrf": token}
+            if pattern == "/sheets":
+                form = aiohttp.FormData()
+                form.add_field("csrf", token)
+                form.add_field("sheet", sheet(1), filename="a.csv")
+            async with browser.session.request(
+                method, browser.base + _path(pattern), data=form, headers={"Origin": browser.base}
+            ) as answer:
+                assert answer.status == 403, f"{method} {pattern} answers {answer.status} to the token {token!r}"
+    assert not (console.console.state_dir / "uploads").exists()
+
+
+async def test_an_upload_without_a_token_before_the_file_is_refused(console: World) -> None:
+    form = aiohttp.FormData()
+    form.add_field("sheet", sheet(1), filename="a.csv")
+    form.add_field("csrf", console.browser.csrf)
+    async with console.browser.session.post(
+        f"{console.browser.base}/sheets", data=form, headers={"Origin": console.browser.base}
+    ) as answer:
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"]
+)
+async def test_what_another_origin_sends_is_refused_though_its_token_is_right(
+    console: World, origin: str | None
+) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    async with console.browser.session.post(
+        f"{console.browser.base}/account/link", data={"csrf": console.browser.csrf}, headers=headers
+    ) as answer:
+        assert answer.status == 403
+
+
+async def test_what_a_browser_says_to_come_from_another_site_is_refused(console: World) -> None:
+    page = await console.browser.post("/account/link", headers={"Sec-Fetch-Site": "cross-site"})
+    assert page.status == 403
+    assert (await console.browser.post("/account/link", headers={"Sec-Fetch-Site": "same-origin"})).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1:1", "user@127.0.0.1", "", "[::1"]
+)
+async def test_a_host_that_is_not_the_console_s_own_is_refused(console: World, host: str) -> None:
+    page = await console.browser.get("/runs", headers={"Host": host})
+    assert page.status in {400, 421}
+    assert "Runs" not in page.text
+
+
+async def test_its_own_names_lead_to_the_console(console: World) -> None:
+    port = console.console.serve.port
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
+        assert (await console.browser.get("/runs", headers={"Host": host})).status == 200
+
+
+async def test_every_answer_confines_what_a_browser_does_with_it(console: World) -> None:
+    for path in ("/", "/runs", "/nowhere", "/runs/nope", "/static/console.js", "/static/nope", "/status"):
+        page = await console.browser.get(path)
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert page.headers["Referrer-Policy"] == "same-origin"
+        assert "Server" not in page.headers
+
+
+async def test_pages_hold_no_script_and_no_style_of_their_own(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(3))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    for each in ("/", path, f"/runs/{run_id}", "/runs", "/status", "/account"):
+        text = (await console.browser.get(each)).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text, re.IGNORECASE)
+
+
+async def test_a_link_lets_in_once(console: World) -> None:
+    token = console.entrance.new_link()
+    async with console.another_browser() as first, console.another_browser() as second:
+        assert (await first.get(f"/enter?key={token}")).status == 200
+        assert (await first.get("/runs")).status == 200
+        assert (await second.get(f"/enter?key={token}")).status == 401
+        assert (await second.get("/runs")).status == 401
+
+
+async def test_signing_out_ends_this_session_and_signing_out_everywhere_all_of_them(console: World) -> None:
+    async with console.another_browser() as other, console.another_browser() as third:
+        await other.enter(console.entrance)
+        await third.enter(console.entrance)
+        await third.post("/signout")
+        assert (await third.get("/runs")).status == 401
+        assert (await other.get("/runs")).status == 200
+        await other.post("/signout-everywhere")
+        assert (await other.get("/runs")).status == 401
+        assert (await console.browser.get("/runs")).status == 401
+
+
+async def test_a_cookie_of_another_start_or_a_forged_one_opens_nothing(console: World, tmp_path: Path) -> None:
+    name = f"bulkid-{console.console.serve.port}"
+    async with world(tmp_path / "other") as other:
+        (theirs,) = [cookie.value for cookie in other.browser.session.cookie_jar]
+    for value in (theirs, "gAAAAA", "", "x" * 5000):
+        async with browser_at(console.browser.base) as stranger:
+            assert (await stranger.get("/runs", headers={"Cookie": f"{name}={value}"})).status == 401
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(console: World) -> None:
+    async with console.another_browser() as other:
+        page = await other.get(f"/enter?key={console.entrance.new_link()}", allow_redirects=False)
+        cookie = page.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+
+
+def test_a_session_ends_after_its_time_and_when_it_is_left_alone() -> None:
+    assert session_lives({"created": 0.0, "seen": IDLE_S - 1.0}, IDLE_S + 1.0)
+    assert not session_lives({"created": 0.0, "seen": 0.0}, IDLE_S)
+    assert not session_lives({"created": 0.0, "seen": SESSION_S - 1.0}, SESSION_S)
+    assert not session_lives({}, 0.0)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        ServeOptions(host="::"),
+        ServeOptions(host="192.0.2.1"),
+        ServeOptions(host="::", behind_proxy=True, public_names=("bulkid.example.com",)),
+        ServeOptions(host="127.0.0.1", behind_proxy=True, public_names=("bulkid.example.com",)),
+        ServeOptions(host="::", certfile=Path("cert.pem")),
+    ],
+)
+def test_without_users_the_console_is_served_to_this_machine_alone(serve: ServeOptions) -> None:
+    with pytest.raises(UsageError, match="no users"):
+        require_safe(serve, has_users=LocalEntrance.has_users)
+
+
+def test_with_users_other_addresses_need_tls_or_a_proxy_that_is_named() -> None:
+    with pytest.raises(UsageError, match="in the clear"):
+        require_safe(ServeOptions(host="192.0.2.1"), has_users=True)
+    with pytest.raises(UsageError, match="name that browsers use"):
+        require_safe(ServeOptions(behind_proxy=True), has_users=True)
+    require_safe(ServeOptions(host="192.0.2.1", certfile=Path("cert.pem")), has_users=True)
+    require_safe(ServeOptions(behind_proxy=True, public_names=("bulkid.example.com",)), has_users=True)
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/\r\nX: y", None])
+def test_after_signing_in_nobody_is_sent_to_another_site(wanted: object) -> None:
+    assert local_path(wanted) == "/"
+
+
+async def test_a_defect_shows_no_traceback(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object, **_more: object) -> None:
+        msg = "secret detail"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(console.console.archive, "runs", broken)
+    page = await console.browser.get("/runs")
+    assert page.status == 500
+    assert "secret detail" not in page.text
+    assert "Something is wrong with bulkid itself" in page.text
+
+
+def test_a_route_without_a_door_is_shut() -> None:
+    async def forgotten(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    assert door_of(forgotten) is None

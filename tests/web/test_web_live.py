@@ -1,0 +1,94 @@
+"""The live figures of a run: worked out once for all who watch, and whole in every event."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import anyio
+
+from bulkid.model import ReportRow, RunRecord, RunStatus, Status
+from bulkid.runs import Archive, Context, RunLine, Snapshot
+from bulkid.web import live
+from bulkid.web.live import Live
+from bulkid.web.supervisor import Job, Supervisor
+
+FAILED = ReportRow(2, "id", "robot-1", Status.FAILED, "", 400, "locked", "is locked", 1, None, 1.0)
+SENDING = Snapshot(3, 9, 2, 1, 4.0, 7, None, None, 2.0)
+
+
+class SlowJournal:
+    """An archive in which a failure shows up only at the third look, as a commit takes its time."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def run(self, run_id: str) -> RunLine:
+        """A run that has ended."""
+        record = RunRecord(run_id, 0.0, RunStatus.COMPLETED, "run", "a.csv", "", "", "", 1)
+        return RunLine(record, {**dict.fromkeys(Status, 0), Status.UPDATED: 8, Status.FAILED: 1})
+
+    def failures(self, run_id: str, limit: int) -> Sequence[ReportRow]:
+        """What is committed so far."""
+        assert (run_id, limit) == ("run", live.SHOWN_FAILURES)
+        self.looks += 1
+        return [FAILED] if self.looks >= 3 else []
+
+
+class Figures:
+    """The figures of a run that is sending."""
+
+    def snapshot(self) -> Snapshot:
+        """Always the same."""
+        return SENDING
+
+
+async def _told(live_feeds: Live, enough: Any) -> list[dict[str, Any]]:
+    told = []
+    async for text in live_feeds.watch("run"):
+        told.append(json.loads(text))
+        if enough(told[-1]):
+            return told
+    return told
+
+
+async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(monkeypatch: Any) -> None:
+    monkeypatch.setattr(live, "EVERY_S", 0.001)
+    archive = SlowJournal()
+    async with anyio.create_task_group() as tasks:
+        supervisor = Supervisor(tasks, Context())
+        job = Job("ada", bool, run_id="run", phase="send", figures=cast("Any", Figures()))
+        monkeypatch.setattr(supervisor, "job", lambda _run_id: job)
+        feeds = Live(cast("Archive", archive), supervisor)
+        with anyio.fail_after(20):
+            told = await _told(feeds, lambda state: state["failures"])
+        assert told[0]["failed"] == 1
+        assert told[0]["failures"] == []
+        assert told[-1]["failures"] == [{"row": 2, "name": "robot-1", "error": "is locked"}]
+        tasks.cancel_scope.cancel()
+
+
+async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
+    archive = SlowJournal()
+    archive.looks = 2
+    async with anyio.create_task_group() as tasks:
+        feeds = Live(cast("Archive", archive), Supervisor(tasks, Context()))
+        heard: list[list[dict[str, Any]]] = []
+
+        async def watch() -> None:
+            heard.append(await _told(feeds, lambda _state: False))
+
+        async with anyio.create_task_group() as watchers:
+            for _ in range(50):
+                watchers.start_soon(watch)
+        assert len(heard) == 50
+        assert all(each == heard[0] and each[0]["running"] is False for each in heard)
+        assert archive.looks == 3
+        tasks.cancel_scope.cancel()
+
+
+def test_the_quota_is_told_in_words() -> None:
+    say = live.quota_words
+    assert say(None, None, None) == ""
+    assert say(1200, None, None) == "1,200 left"
+    assert say(0, 30.0, None) == "used up; opens in 30 seconds"
+    assert say(0, 30.0, 4.0) == "the server takes nothing; asking again in 4 seconds"

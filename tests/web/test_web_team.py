@@ -1,0 +1,310 @@
+"""Users: signing in, roles, approval, tokens of programs, and the table of who did what."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from web_kit import Browser, World, browser_at, run_id_of, sheet, world
+
+from bulkid import runs
+from bulkid.errors import UsageError
+from bulkid.journal.console import ConsoleBook
+from bulkid.web import passwords
+from bulkid.web.actors import Actor, Role
+from bulkid.web.console import ServeOptions
+from bulkid.web.passwords import Throttle, hash_password, is_right
+from bulkid.web.people import issue_token
+from bulkid.web.server import make_app
+
+PASSWORD = "correct horse battery"
+HASH = hash_password(PASSWORD)
+PEOPLE = {"vera": "viewer", "olaf": "operator", "otto": "operator", "ada": "admin"}
+
+
+@asynccontextmanager
+async def team(folder: Path, **serve: bool) -> AsyncIterator[World]:
+    """A console with four users."""
+    with runs.Archive(folder / "state") as archive:
+        book = ConsoleBook(archive.journal)
+        for name, role in PEOPLE.items():
+            book.add_user(name, role, HASH, 0.0)
+    async with world(folder, serve=ServeOptions(port=0, **serve)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def signed_in(console: World, name: str) -> AsyncIterator[Browser]:
+    async with browser_at(console.browser.base) as browser:
+        page = await sign_in(browser, name)
+        assert page.status == 200, page.text
+        yield browser
+
+
+async def sign_in(browser: Browser, name: str, password: str = PASSWORD, onward: str = "/"):  # noqa: ANN201
+    return await browser.post("/signin", {"name": name, "password": password, "next": onward})
+
+
+async def test_users_sign_in_and_go_on_to_what_they_wanted(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        page = await console.browser.get("/runs?show=open")
+        assert page.status == 401
+        assert 'value="/runs?show=open"' in page.text
+        page = await sign_in(console.browser, "Olaf", onward="/runs?show=open")
+        assert page.status == 200
+        assert page.url.endswith("/runs?show=open")
+
+
+@pytest.mark.parametrize("onward", ["//evil.example/", "https://evil.example/", "/\\evil.example"])
+async def test_signing_in_leads_to_no_other_site(tmp_path: Path, onward: str) -> None:
+    async with team(tmp_path) as console:
+        page = await console.browser.post(
+            "/signin", {"name": "olaf", "password": PASSWORD, "next": onward}, allow_redirects=False
+        )
+        assert page.headers["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("olaf", "wrong"), ("nobody", PASSWORD), ("", ""), ("olaf", "x" * 5000)]
+)
+async def test_a_wrong_name_and_a_wrong_password_are_told_alike(tmp_path: Path, name: str, password: str) -> None:
+    async with team(tmp_path) as console:
+        page = await sign_in(console.browser, name, password)
+        assert page.status == 401
+        assert "Name or password are wrong." in page.text
+        assert (await console.browser.get("/runs")).status == 401
+
+
+async def test_guessing_is_throttled_for_the_user_at_that_address(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        for _ in range(5):
+            assert (await sign_in(console.browser, "olaf", "wrong")).status == 401
+        page = await sign_in(console.browser, "OLAF")  # the right one, too
+        assert page.status == 429
+        assert int(page.headers["Retry-After"]) > 200
+        assert (await sign_in(console.browser, "ada")).status == 200  # others are not locked out
+
+
+async def test_guesses_that_come_all_at_once_are_throttled_too(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        found: list[int] = []
+
+        async def guess() -> None:
+            found.append((await sign_in(console.browser, "olaf", "wrong")).status)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(15):
+                tasks.start_soon(guess)
+        assert found.count(401) == 5
+        assert found.count(429) == 10
+
+
+def test_a_right_password_clears_the_user_there_but_not_the_address() -> None:
+    throttle = Throttle(lambda: 0.0, pair_limit=3, address_limit=4)
+    for _ in range(3):
+        throttle.tried("ada", "a")
+    assert throttle.wait("ada", "a") > 0
+    throttle.succeeded("ada", "a")
+    assert throttle.wait("ada", "a") == 0.0
+    for _ in range(2):
+        throttle.tried("otto", "a")
+    assert throttle.wait("vera", "a") > 0
+
+
+def test_a_throttle_opens_again_and_holds_over_all_names_of_an_address() -> None:
+    now = 0.0
+    throttle = Throttle(lambda: now, window_s=300.0, pair_limit=3, address_limit=6)
+    for number in range(6):
+        assert throttle.wait(f"user {number}", "a") == 0.0
+        throttle.tried(f"user {number}", "a")
+    assert throttle.wait("another", "a") == 300.0
+    assert throttle.wait("another", "b") == 0.0
+    now = 299.0
+    assert throttle.wait("another", "a") == 1.0
+    now = 300.0
+    assert throttle.wait("another", "a") == 0.0
+
+
+def test_a_throttle_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
+    throttle = Throttle(lambda: 0.0, most_keys=30)
+    for number in range(1000):
+        throttle.tried(f"user {number}", f"address {number}")
+    assert len(throttle._failures) <= 30
+
+
+def test_passwords_are_kept_as_salted_hashes_and_have_a_least_length() -> None:
+    assert HASH.startswith("$argon2id$")
+    assert hash_password(PASSWORD) != HASH
+    assert is_right(HASH, PASSWORD)
+    assert not is_right(HASH, PASSWORD + " ")
+    assert not is_right("nonsense", PASSWORD)
+    for bad in ("", "short", "x" * (passwords.LONGEST + 1)):
+        with pytest.raises(UsageError):
+            hash_password(bad)
+
+
+async def test_a_viewer_can_change_nothing(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "vera") as vera, signed_in(console, "olaf") as olaf:
+        path = await olaf.preview("accounts.csv", sheet(2))
+        await olaf.preview_page(path)
+        assert (await vera.get(f"{path}/preview")).status == 200
+        assert 'name="preview"' not in (await vera.get(f"{path}/preview")).text
+        app = make_app(console.console)
+        tried = 0
+        for route in app.router.routes():
+            pattern = route.resource.canonical if route.resource is not None else ""
+            if route.method != "POST" or pattern.startswith(("/api/", "/sign")):
+                continue
+            address = pattern.replace("{upload}", path.rsplit("/", 1)[1]).replace("{run}", "x").replace("{token}", "x")
+            assert (await vera.post(address)).status == 403, pattern
+            tried += 1
+        assert tried > 10
+        for each in ("/tokens", "/audit", "/audit.csv", "/template.csv"):
+            assert (await vera.get(each)).status == 403
+            assert (await olaf.get(each)).status == (200 if each == "/template.csv" else 403)
+
+
+async def test_who_uploaded_a_sheet_cannot_start_it_where_approval_is_required(tmp_path: Path) -> None:
+    async with (
+        team(tmp_path, require_approval=True) as console,
+        signed_in(console, "olaf") as olaf,
+        signed_in(console, "otto") as otto,
+    ):
+        path = await olaf.preview("accounts.csv", sheet(2))
+        seen = await otto.preview_page(path)
+        token = seen.text.split('name="preview" value="')[1].split('"')[0]
+        own = await olaf.preview_page(path)
+        assert "another operator must start" in own.text
+        refused = await olaf.post(f"{path}/start", {"preview": token})
+        assert refused.status == 403
+        assert runs.list_runs(console.console.state_dir) == []
+        run_id = run_id_of(await otto.start(path))
+        assert "2 updated" in (await otto.run_ended(run_id)).text
+
+
+async def test_who_says_how_a_sheet_is_read_counts_as_its_author_too(tmp_path: Path) -> None:
+    async with (
+        team(tmp_path, require_approval=True) as console,
+        signed_in(console, "olaf") as olaf,
+        signed_in(console, "otto") as otto,
+    ):
+        path = await olaf.preview("accounts.csv", b"Who,What\nrobot-0001,x\n")
+        await otto.post(path, {"field-0": "name", "field-1": "display_name"})
+        await otto.post(f"{path}/preview")
+        assert "another operator must start" in (await otto.preview_page(path)).text
+
+
+async def test_a_token_does_not_help_its_owner_past_the_approval(tmp_path: Path) -> None:
+    async with team(tmp_path, require_approval=True) as console, signed_in(console, "ada") as ada:
+        token = issue_token(console.console.book, "job", Role.OPERATOR, Actor("ada", Role.ADMIN, "ada"), 0.0)
+        path = await ada.preview("accounts.csv", sheet(2))
+        await ada.preview_page(path)
+        headers = {"Authorization": f"Bearer {token}"}
+        address = f"{ada.base}/api/v1{path}"
+        async with ada.session.get(f"{address}/preview", headers=headers) as answer:
+            preview = (await answer.json())["preview"]
+        async with ada.session.post(f"{address}/start", headers=headers, json={"preview": preview}) as answer:
+            assert answer.status == 403
+
+
+async def test_approval_without_users_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Nobody but you"):
+        async with world(tmp_path, serve=ServeOptions(port=0, require_approval=True)):
+            pass
+
+
+async def test_a_new_password_a_new_role_and_signing_out_everywhere_end_sessions_at_once(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        book = console.console.book
+        async with signed_in(console, "olaf") as olaf:
+            book.change_user("olaf", password_hash=HASH)
+            assert (await olaf.get("/runs")).status == 401
+        async with signed_in(console, "olaf") as olaf:
+            book.change_user("olaf", role="viewer")
+            assert (await olaf.get("/runs")).status == 401
+        async with signed_in(console, "olaf") as olaf, signed_in(console, "olaf") as elsewhere:
+            await olaf.get("/")
+            await olaf.post("/signout-everywhere")
+            assert (await elsewhere.get("/runs")).status == 401
+        async with signed_in(console, "ada") as ada:
+            book.remove_user("ada", 1.0)
+            assert (await ada.get("/runs")).status == 401
+
+
+async def test_links_open_nothing_where_there_are_users(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "ada") as ada:
+        assert (await ada.post("/account/link")).status == 404
+        assert (await console.browser.get("/enter?key=x")).status == 401
+
+
+async def test_everything_that_is_done_is_in_the_audit_table_and_can_be_taken_along(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "ada") as ada:
+        await sign_in(console.browser, "=cmd", "wrong")
+        path = await ada.preview("accounts.csv", sheet(2))
+        run_id = run_id_of(await ada.start(path))
+        await ada.run_ended(run_id)
+        await ada.post(f"/runs/{run_id}/undo")
+        await ada.get("/tokens")
+        issued = await ada.post("/tokens", {"name": "nightly", "role": "viewer"})
+        token_id = console.console.book.tokens()[0].token_id
+        assert "bulkid_" in issued.text
+        await ada.post(f"/tokens/{token_id}/revoke")
+        page = await ada.get("/audit")
+        rows = list(csv.DictReader(io.StringIO((await ada.get("/audit.csv")).body.decode("utf-8-sig"))))
+        done = [(row["actor"], row["action"]) for row in rows]
+        for action in (
+            "signed in",
+            "sheet uploaded",
+            "preview made",
+            "run started",
+            "undo previewed",
+            "token issued",
+            "token revoked",
+        ):
+            assert ("ada", action) in done
+            assert action in page.text
+        assert ("'=cmd", "sign-in refused") in done
+        assert all(row["address"] == "127.0.0.1" for row in rows)
+        assert PASSWORD not in page.text
+
+
+async def test_a_run_in_the_history_names_the_user_who_began_it(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "otto") as otto:
+        path = await otto.preview("accounts.csv", sheet(2))
+        await otto.run_ended(run_id_of(await otto.start(path)))
+        ((record, _),) = runs.list_runs(console.console.state_dir)
+        assert record.user == "otto"
+
+
+async def test_behind_a_proxy_the_last_hop_says_who_asks_and_the_cookie_is_for_tls_alone(tmp_path: Path) -> None:
+    with runs.Archive(tmp_path / "state") as archive:
+        ConsoleBook(archive.journal).add_user("ada", "admin", HASH, 0.0)
+    serve = ServeOptions(port=0, behind_proxy=True, public_names=("bulkid.example.com",))
+    async with world(tmp_path, serve=serve) as console:
+        headers = {
+            "Host": "bulkid.example.com",
+            "Origin": "https://bulkid.example.com",
+            "X-Forwarded-For": "6.6.6.6, 192.0.2.7",
+        }
+        page = await console.browser.post(
+            "/signin", {"name": "ada", "password": PASSWORD}, headers=headers, allow_redirects=False
+        )
+        assert page.status == 303
+        assert page.headers["Set-Cookie"].startswith("__Host-bulkid=")
+        assert "Secure" in page.headers["Set-Cookie"]
+        assert console.console.book.audit_page(0, 1)[0][0].address == "192.0.2.7"
+        assert (
+            await console.browser.get("/", headers={"Host": f"127.0.0.1:{console.console.serve.port}"})
+        ).status == 421
+
+
+async def test_a_reader_of_the_database_finds_neither_passwords_nor_tokens(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        token = issue_token(console.console.book, "job", Role.VIEWER, Actor("ada", Role.ADMIN, "ada"), 0.0)
+    content = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir() if path.is_file())
+    assert token.encode() not in content
+    assert PASSWORD.encode() not in content
+    assert b"$argon2id$" in content

@@ -1,0 +1,303 @@
+"""The way of a sheet through the console: uploaded, understood, previewed, started, watched, reported, taken back."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+from web_kit import SAMPLES, World, run_id_of, sheet, world
+
+from bulkid import runs
+from bulkid.model import Status
+from bulkid.sandbox import SandboxOptions
+from tests.postgres_server import shared_server
+
+
+def _report(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+
+
+async def _first_put(console: World) -> None:
+    """Wait until the sending has begun."""
+    with anyio.fail_after(30):
+        while not any(method == "PUT" for method, _ in console.sandbox.served):  # noqa: ASYNC110 - another's counter
+            await anyio.sleep(0.02)
+
+
+async def test_a_sheet_goes_from_upload_to_report(console: World) -> None:
+    browser = console.browser
+    path = await browser.preview("accounts.csv", sheet(30))
+    preview = await browser.preview_page(path)
+    assert "30</b> accounts change" in preview.text
+    assert "<ins>New name 1</ins>" in preview.text
+    page = await browser.start(path)
+    ended = await browser.run_ended(run_id_of(page))
+    assert "30 updated" in ended.text
+    rows = _report((await browser.get(f"/runs/{run_id_of(page)}/download/csv")).body)
+    assert [row["status"] for row in rows] == ["updated"] * 30
+    assert console.sandbox.state.account_named("robot-0007").display_name == "New name 7"
+
+
+async def test_every_form_of_the_report_can_be_downloaded(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(3))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    lines = (await console.browser.get(f"/runs/{run_id}/download/jsonl")).body.splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["updated"] * 3
+    assert (await console.browser.get(f"/runs/{run_id}/download/xlsx")).body.startswith(b"PK")
+    assert (await console.browser.get(f"/runs/{run_id}/download/retry")).status == 404  # nothing is left to retry
+    assert (await console.browser.get(f"/runs/{run_id}/download/exe")).status == 404
+
+
+async def test_bad_rows_are_named_filtered_and_given_back_to_mend(console: World) -> None:
+    page = await console.browser.upload("with_errors.csv", (SAMPLES / "with_errors.csv").read_bytes())
+    offline = runs.check(SAMPLES / "with_errors.csv")
+    assert f"<b>{offline.invalid_rows}</b> bad rows" in page.text
+    for fault in offline.faults[:5]:
+        assert str(fault.row) in page.text
+    path = page.url.removeprefix(console.browser.base)
+    found = await console.browser.get(f"{path}?search={offline.faults[0].row}")
+    assert found.text.count('<th scope="row"><span') < page.text.count('<th scope="row"><span')
+    rows = list(csv.DictReader(io.StringIO((await console.browser.get(f"{path}/retry.csv")).body.decode("utf-8-sig"))))
+    assert len(rows) == offline.invalid_rows
+    assert all(row["error"] for row in rows)
+
+
+async def test_a_sheet_with_a_bad_row_cannot_be_started_unless_its_good_rows_may_go_alone(console: World) -> None:
+    content = sheet(3) + b"\n,nobody"
+    path = await console.browser.preview("accounts.csv", content)
+    seen = await console.browser.preview_page(path)
+    assert 'name="preview"' not in seen.text
+    fields = {"field-0": "name", "field-1": "display_name", "skip_invalid": "1"}
+    await console.browser.post(path, fields)
+    await console.browser.post(f"{path}/preview")
+    run_id = run_id_of(await console.browser.start(path))
+    assert "3 updated" in (await console.browser.run_ended(run_id)).text
+
+
+async def test_columns_that_bulkid_does_not_know_are_mapped_by_hand(console: World) -> None:
+    content = b"Who,What\nrobot-0001,Mapped\n"
+    page = await console.browser.upload("accounts.csv", content)
+    assert "No column names the robot account" in page.text
+    path = page.url.removeprefix(console.browser.base)
+    mapped = await console.browser.post(path, {"field-0": "name", "field-1": "display_name"})
+    assert "<b>1</b> account" in mapped.text
+    await console.browser.post(f"{path}/preview")
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    assert console.sandbox.state.account_named("robot-0001").display_name == "Mapped"
+
+
+async def test_a_trial_changes_only_the_first_accounts_and_the_rest_can_be_resumed(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(10))
+    run_id = run_id_of(await console.browser.start(path, first="4"))
+    ended = await console.browser.run_ended(run_id)
+    assert "4 updated" in ended.text
+    assert "6 pending" in ended.text
+    await console.browser.post(f"/runs/{run_id}/resume")
+    assert "10 updated" in (await console.browser.run_ended(run_id)).text
+
+
+@pytest.mark.parametrize("first", ["0", "-1", "x", "1e3"])
+async def test_a_trial_of_no_number_of_accounts_is_refused(console: World, first: str) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    assert (await console.browser.start(path, first=first)).status == 400
+    assert console.sandbox.state.account_named("robot-0001").display_name != "New name 1"
+
+
+async def test_nothing_is_sent_when_the_directory_has_changed_since_the_preview(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(5))
+    await console.browser.preview_page(path)
+    console.sandbox.state.account_named("robot-0003").display_name = "Somebody else"
+    page = await console.browser.start(path)
+    ended = await console.browser.run_ended(run_id_of(page))
+    assert "The directory has changed since the preview: 1 account would be changed otherwise" in ended.text
+    assert "robot-0003" in ended.text
+    assert console.sandbox.state.account_named("robot-0001").display_name != "New name 1"
+    again = await console.browser.post(f"/runs/{run_id_of(page)}/again")
+    assert "<del>Somebody else</del>" in (await console.browser.preview_page(path)).text
+    assert again.url.endswith(f"{path}/preview")
+
+
+async def test_a_preview_that_is_not_the_present_one_is_not_started(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    await console.browser.preview_page(path)
+    page = await console.browser.post(f"{path}/start", {"preview": "0" * 16})
+    assert page.status == 400
+    assert "not the present one" in page.text
+
+
+async def test_a_preview_is_started_once(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    seen = await console.browser.preview_page(path)
+    started = await console.browser.start(path)
+    await console.browser.run_ended(run_id_of(started))
+    token = seen.text.split('name="preview" value="')[1].split('"')[0]
+    assert (await console.browser.post(f"{path}/start", {"preview": token})).status == 400
+
+
+async def test_what_a_run_changed_is_taken_back_after_a_preview(console: World) -> None:
+    before = console.sandbox.state.account_named("robot-0001").display_name
+    path = await console.browser.preview("accounts.csv", sheet(3))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    page = await console.browser.post(f"/runs/{run_id}/undo")
+    undo = page.url.removeprefix(console.browser.base).removesuffix("/preview")
+    seen = await console.browser.preview_page(undo)
+    assert f"<ins>{before}</ins>" in seen.text
+    assert (
+        console.sandbox.state.account_named("robot-0001").display_name == "New name 1"
+    )  # so far it was only looked at
+    undone = run_id_of(await console.browser.start(undo))
+    assert "3 updated" in (await console.browser.run_ended(undone)).text
+    assert console.sandbox.state.account_named("robot-0001").display_name == before
+
+
+async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> None:
+    options = SandboxOptions(limits=(), poisoned=("robot-0002",))
+    async with world(tmp_path, sandbox=options) as console:
+        path = await console.browser.preview("accounts.csv", sheet(3))
+        run_id = run_id_of(await console.browser.start(path))
+        ended = await console.browser.run_ended(run_id)
+        assert "1 failed" in ended.text
+        failed = await console.browser.get(f"/runs/{run_id}?status=failed")
+        assert "robot-0002" in failed.text
+        assert "robot-0003" not in failed.text
+        page = await console.browser.post(f"/runs/{run_id}/retry")
+        again = page.url.removeprefix(console.browser.base)
+        assert "<b>1</b> row" in page.text
+        await console.browser.post(f"{again}/preview")
+        assert "1</b> account changes" in (await console.browser.preview_page(again)).text
+
+
+async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=1) as console:
+        path = await console.browser.preview("accounts.csv", sheet(40))
+        run_id = run_id_of(await console.browser.start(path))
+        await _first_put(console)
+        await console.browser.post(f"/runs/{run_id}/pause")
+        ended = await console.browser.run_ended(run_id)
+        assert "interrupted" in ended.text
+        await console.browser.post(f"/runs/{run_id}/resume")
+        assert "40 updated" in (await console.browser.run_ended(run_id)).text
+        puts = sum(count for (method, _), count in console.sandbox.served.items() if method == "PUT")
+        assert puts == 40  # none was sent twice
+
+
+async def test_a_run_of_a_terminal_shows_up_and_the_other_way_round(console: World, tmp_path: Path) -> None:
+    source = tmp_path / "terminal.csv"
+    source.write_bytes(sheet(2))
+    context = runs.Context(state_dir=console.console.state_dir)
+    result = await runs.run(source, console.console.target, console.console.options, context)
+    listed = await console.browser.get("/runs")
+    assert result.run.run_id in listed.text
+    assert "terminal.csv" in listed.text
+    path = await console.browser.preview("console.csv", sheet(2, start=5))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    assert run_id in {record.run_id for record, _ in runs.list_runs(console.console.state_dir)}
+
+
+async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=2) as console:
+        path = await console.browser.preview("accounts.csv", sheet(40))
+        run_id = run_id_of(await console.browser.start(path))
+        states, ended = [], False
+        async with console.browser.session.get(f"{console.browser.base}/runs/{run_id}/events") as answer:
+            assert answer.content_type == "text/event-stream"
+            event = ""
+            async for line in answer.content:
+                text = line.decode().strip()
+                if text.startswith("event: "):
+                    event = text.removeprefix("event: ")
+                elif text.startswith("data: "):
+                    ended = event == "ended"
+                    if not ended:
+                        states.append(json.loads(text.removeprefix("data: ")))
+        assert ended
+        done = [state["done"] for state in states]
+        assert done == sorted(done)
+        assert states[-1]["running"] is False
+        assert states[-1]["updated"] == 40
+
+
+async def test_a_failure_is_told_of_while_the_run_goes_on(tmp_path: Path) -> None:
+    options = SandboxOptions(limits=(), latency_s=0.05, poisoned=("robot-0001",))
+    async with world(tmp_path, sandbox=options, concurrency=1) as console:
+        path = await console.browser.preview("accounts.csv", sheet(40))
+        run_id = run_id_of(await console.browser.start(path))
+        told = []
+        async for text in console.console.live.watch(run_id):
+            state = json.loads(text)
+            if state["running"] and state["failures"]:
+                told += state["failures"]
+        assert {failure["name"] for failure in told} == {"robot-0001"}
+        assert all("locked" in failure["error"] for failure in told)
+
+
+async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_offers_to_go_on(tmp_path: Path) -> None:
+    slow = SandboxOptions(limits=(), latency_s=0.05)
+    async with world(tmp_path, sandbox=slow, concurrency=1) as console:
+        path = await console.browser.preview("accounts.csv", sheet(60))
+        run_id = run_id_of(await console.browser.start(path))
+        await _first_put(console)
+    ((record, counts),) = runs.list_runs(tmp_path / "state")
+    assert record.status == "interrupted"
+    assert sum(counts.values()) == 60
+    assert counts[Status.PENDING] > 0
+    async with world(tmp_path) as console:
+        home = await console.browser.get("/")
+        assert "can go on" in home.text
+        assert run_id in home.text
+
+
+async def test_a_search_looks_through_the_whole_preview_and_pages_have_a_hundred_lines(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(250))
+    seen = await console.browser.preview_page(path)
+    assert seen.text.count("<ins>") == 100
+    assert "page 1 of 3" in seen.text
+    last = await console.browser.preview_page(path, "?page=3")
+    assert last.text.count("<ins>") == 50
+    found = await console.browser.preview_page(path, "?search=NEW+name+237")
+    assert found.text.count("<ins>") == 1
+    assert "robot-0237" in found.text
+
+
+async def test_the_status_page_says_what_doctor_says(console: World) -> None:
+    page = await console.browser.get("/status")
+    assert "read accounts" in page.text
+    assert "sandbox-secret" not in page.text
+
+
+async def test_a_plan_that_changes_most_of_the_organisation_needs_a_word_more(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=SandboxOptions(limits=(), accounts=60)) as console:
+        path = await console.browser.preview("accounts.csv", sheet(50))
+        seen = await console.browser.preview_page(path)
+        assert "All of this is really meant" in seen.text
+        assert "--yes-really" not in seen.text
+        refused = await console.browser.start(path)
+        assert refused.status == 400
+        assert "more than the limit of 50 %" in refused.text
+        run_id = run_id_of(await console.browser.start(path, really="1"))
+        assert "50 updated" in (await console.browser.run_ended(run_id)).text
+
+
+async def test_two_consoles_on_one_postgresql_show_the_same_runs(tmp_path: Path) -> None:
+    slow = SandboxOptions(limits=(), latency_s=0.05)
+    with shared_server().database() as url:
+        async with (
+            world(tmp_path / "one", sandbox=slow, database_url=url, concurrency=1) as one,
+            world(tmp_path / "two", sandbox=slow, database_url=url) as two,
+        ):
+            path = await one.browser.preview("accounts.csv", sheet(40))
+            run_id = run_id_of(await one.browser.start(path))
+            await _first_put(one)
+            seen = await two.browser.get(f"/runs/{run_id}")
+            assert "Under way in another process" in seen.text
+            assert "/pause" not in seen.text
+            refused = await two.browser.post(f"/runs/{run_id}/pause")
+            assert "stop it there" in refused.text
+            assert "40 updated" in (await two.browser.run_ended(run_id)).text
+            assert "40 updated" in (await one.browser.run_ended(run_id)).text
