@@ -51,6 +51,7 @@ def test_every_option_that_a_page_names_exists() -> None:
         "--out",
         "--plan",
         "--prune",
+        "--role",
     }
     for command in app.registered_commands:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
