@@ -52,6 +52,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "runs.pruned": "info",
     "console.request_broke": "warning",
     "console.run_broke": "warning",
+    "console.task_broke": "warning",
     "console.no_door": "warning",
     "library.message": "warning",
     "log.unprintable": "error",

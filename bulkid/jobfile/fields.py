@@ -1,4 +1,4 @@
-"""The keys of a job file: every setting that bulkid.toml knows, and what only a job has.
+"""The keys of a job file: the settings that bulkid.toml knows but for the console's, and what only a job has.
 
 The settings come from the one table, so that a setting which is added there is a key of job files, of their schema and
 of their docs without another word here.
@@ -74,7 +74,11 @@ def setting_fields() -> dict[str, tuple[Any, Any]]:
     """A pydantic field for every setting that a file may hold, by its key."""
     hints = get_type_hints(Settings)
     # pydantic's own models have an attribute "json"; the underscore keeps clear of any such
-    return {f"{line.key}_": _field(line, hints[line.name]) for line in SETTINGS if not line.secret}
+    return {
+        f"{line.key}_": _field(line, hints[line.name])
+        for line in SETTINGS
+        if not line.secret and line.group != "console"
+    }
 
 
 def path(raw: object) -> Path:

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from bulkid import runs
-from bulkid.errors import BulkidError, SheetError
+from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.model import AccountWish, Change, Fault
 from bulkid.planning import describe
 from bulkid.sheet import Outline, outline
@@ -118,6 +118,9 @@ class Drafts:
             job.result, job.error = found.preview, found.error
         except BulkidError as error:
             job.error = error
+        except Exception:
+            job.error = InterruptedRunError("The preview broke off by a defect of bulkid.", hint="The log says more.")
+            raise
         finally:
             job.done.set()
 

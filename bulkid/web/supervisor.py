@@ -85,7 +85,13 @@ class Supervisor:
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let something that is no run (a preview, a feed of figures) live in the server's task group."""
-        self._tasks.start_soon(work)
+        self._tasks.start_soon(self._guarded, work)
+
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a defect here must end neither the runs nor the server
+            log.warning("console.task_broke", error=f"{type(error).__name__}: {error}")
 
     async def start(self, work: Work, user: str, agreed: Confirm) -> Job:
         """Begin a run, and wait until it is in the journal or has failed before that.

@@ -90,12 +90,19 @@ def test_the_layers_stand_in_their_order_and_say_where_a_value_came_from(desk: D
     assert settings.source_of("yes") == "default"
 
 
-@pytest.mark.parametrize("line", [line for line in SETTINGS if not line.secret], ids=lambda line: line.key)
+FOR_JOBS = [line for line in SETTINGS if not line.secret and line.group != "console"]
+
+
+@pytest.mark.parametrize("line", FOR_JOBS, ids=lambda line: line.key)
 def test_every_setting_is_a_key_and_is_checked_as_it_is_elsewhere(line: Any, desk: Desk) -> None:
     message = desk.refusal(f"{line.key} = 1979-05-27\n{SHEET}")
     assert f"key {line.key}: " in message
     assert line.allowed in message
     assert line.key in job_schema()["properties"]
+
+
+def test_a_job_has_no_say_in_where_the_console_is_served(desk: Desk) -> None:
+    assert "unknown key 'serve_host'" in desk.refusal(f'serve_host = "0.0.0.0"\n{SHEET}')
 
 
 def test_all_faults_are_told_at_once_each_with_key_value_and_what_is_allowed(desk: Desk) -> None:

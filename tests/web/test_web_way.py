@@ -301,3 +301,26 @@ async def test_two_consoles_on_one_postgresql_show_the_same_runs(tmp_path: Path)
             assert "stop it there" in refused.text
             assert "40 updated" in (await two.browser.run_ended(run_id)).text
             assert "40 updated" in (await one.browser.run_ended(run_id)).text
+
+
+async def test_a_defect_in_a_preview_or_a_run_ends_neither_the_console_nor_other_runs(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    await console.browser.preview_page(path)
+
+    async def broken(*_arguments: object, **_more: object) -> runs.PlanResult:
+        msg = "xyzzy"
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as defect:
+        defect.setattr(runs, "run", broken)
+        page = await console.browser.start(path)
+        assert page.status == 503
+        assert "xyzzy" not in page.text
+        defect.setattr(runs, "plan", broken)
+        await console.browser.post(f"{path}/preview")
+        assert "broke off by a defect of bulkid" in (await console.browser.preview_page(path)).text
+    await console.browser.post(f"{path}/preview")
+    run_id = run_id_of(await console.browser.start(path))
+    assert "2 updated" in (await console.browser.run_ended(run_id)).text
