@@ -108,8 +108,9 @@ def _run_ended(page: Any) -> None:
 
 def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
     with (
-        Server(("--quota", "none", "--latency", "0.02")) as server,
-        _opened(chromium, Bulkid(tmp_path), server) as (page, address),
+        Server(("--quota", "none", "--latency", "0.04")) as server,
+        # Six seconds of sending: it must still go on when a slow machine has shown its page.
+        _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2"}), server) as (page, address),
     ):
         _upload(page, address, "accounts.csv", sheet(300))
         assert "300" in page.inner_text(".figures")
