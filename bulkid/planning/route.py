@@ -24,7 +24,7 @@ class Means:
     Args:
         rules: The quota.
         rate: Requests per second at most; None for no such limit.
-        may_write_groups: What the token says of it; None when it does not say.
+        may_write_groups: Whether the token says that it may read groups and change them; None when it does not say.
         read_back: Whether accounts can be read back; a group PUT's answer confirms nothing about one account.
         accounts: How many accounts reading back may have to go through.
     """
@@ -99,8 +99,8 @@ def _groups(changes: Sequence[Change], batch: int, means: Means) -> Route:
     route = Route(groups_where_possible(changes, batch), len(changes))
     if route.cover.batches and means.may_write_groups is False:
         raise PermissionDeniedError(
-            "The token may not change groups: it lacks the scope PM.Group.Write.",
-            hint="Grant PM.Group (or PM.Group.Write) to the external application as an application scope, and ask for "
+            "The token may not read and change groups: it lacks the scope PM.Group.Write or PM.Group.Read.",
+            hint="Grant PM.Group (or both of these) to the external application as an application scope, and ask for "
             "it in BULKID_SCOPE where that is set; or leave --via groups out.",
         )
     if not route.cover.batches:

@@ -84,11 +84,12 @@ def route_for(changes: Sequence[Change], directory: Directory, session: Session,
         UsageError: Group requests are asked for, blind.
         PermissionDeniedError: Group requests are asked for, and the token says that it may not.
     """
-    accounts = directory.accounts
+    accounts, known = directory.accounts, session.known
     means = Means(
         rules=session.rules,
         rate=options.rate,
-        may_write_groups=session.known.write_groups,
+        # A group PUT carries the group's name as it is at that moment, so the groups must be read too.
+        may_write_groups=False if known.read_groups is False else known.write_groups,
         read_back=accounts is not None,
         accounts=len(accounts or ()),
     )

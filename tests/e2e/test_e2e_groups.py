@@ -296,6 +296,7 @@ def test_killed_among_group_requests_and_resumed_nothing_settled_is_sent_again(a
     ("scopes", "options", "exit_code", "words"),
     [
         (("PM.RobotAccount", "PM.Group.Read"), ("--via", "groups"), 3, ("PM.Group.Write", "--via groups")),
+        (("PM.RobotAccount", "PM.Group.Write"), ("--via", "groups"), 3, ("PM.Group.Read", "--via groups")),
         (("PM.RobotAccount", "PM.Group"), ("--via", "groups", "--no-read"), 2, ("blind",)),
     ],
 )
