@@ -49,6 +49,8 @@ METAVARS = {
     "state_dir": "DIR",
 }
 
+_PARAMETERS: dict[str, inspect.Parameter] = {}
+
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 PANELS = {
@@ -128,6 +130,14 @@ def _here() -> Path:
 
 
 def _parameter(line: Setting) -> inspect.Parameter:
+    """The option of a setting; made once for all commands that take it, since that is a part of every start."""
+    made = _PARAMETERS.get(line.name)
+    if made is None:
+        made = _PARAMETERS[line.name] = _new_parameter(line)
+    return made
+
+
+def _new_parameter(line: Setting) -> inspect.Parameter:
     default = f" [dim]{_plain(f'[{line.default_text}]')}[/dim]" if line.default_text else ""
     names = [line.option] if line.option != "-v" else ["--verbose", "-v"]
     kind: Any

@@ -22,7 +22,7 @@ def _file(about: str) -> Mapping[str, Any]:
     return line(values.path, "output", about, _FILE, option="", relative_to_file=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
 class AfterSettings(HoursSettings):
     """The fields of ``Settings`` about what follows a run."""
 

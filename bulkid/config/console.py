@@ -8,7 +8,7 @@ from bulkid.config.after import AfterSettings
 from bulkid.config.lines import line, switch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
 class ConsoleSettings(AfterSettings):
     """The fields of ``Settings`` about the web console."""
 

@@ -74,7 +74,7 @@ def duration(raw: object) -> float:
     return seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
 class HoursSettings(SendingSettings):
     """The fields of ``Settings`` that are about hours, after those about sending."""
 

@@ -9,7 +9,7 @@ from bulkid.config.lines import line, switch
 from bulkid.config.values import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
 class ReadingSettings:
     """The groups ``connection`` and ``sheet`` of :class:`bulkid.config.Settings`."""
 

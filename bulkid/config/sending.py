@@ -9,7 +9,7 @@ from bulkid.config.reading import ReadingSettings
 from bulkid.model import ChangeBound, FailureBound, QuotaRule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
 class SendingSettings(ReadingSettings):
     """The group ``sending`` of :class:`bulkid.config.Settings`, after the groups before it."""
 

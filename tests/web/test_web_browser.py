@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,19 @@ def _opened(chromium: Any, bulkid: Bulkid, server: Server, **context: Any) -> It
         assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
+def page_error() -> type[Exception]:
+    """What Playwright raises when a page goes away; imported late, since Playwright may be missing."""
+    from playwright.sync_api import Error
+
+    return Error
+
+
 def _until_done(page: Any, *, more_than: int) -> None:
     """Wait until so many accounts show as done: Playwright's own waiting needs ``eval``, which the policy forbids."""
     for _ in range(LONGEST_MS // 50):
-        if page.evaluate("Number(document.querySelector('[data-live-bar]')?.value)") > more_than:
-            return
+        with suppress(page_error()):  # the page is being loaded anew at this moment
+            if page.evaluate("Number(document.querySelector('[data-live-bar]')?.value)") > more_than:
+                return
         page.wait_for_timeout(50)
     raise AssertionError("the run does not get on")
 
