@@ -1,10 +1,13 @@
 """Signing in and out, the state of the connection, and the files that pages refer to."""
 
 import math
+from functools import partial
 
+import anyio.to_thread
 from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
+from bulkid import runs
 from bulkid.planning import humanize_seconds
 from bulkid.web.actors import Role
 from bulkid.web.book import note
@@ -127,3 +130,11 @@ async def examine(request: web.Request) -> web.StreamResponse:
     """Have the connection examined again."""
     await console_of(request).findings(again=True)
     raise HTTPSeeOther("/status")
+
+
+@door(Role.VIEWER, Kind.API)
+async def metrics(request: web.Request) -> web.Response:
+    """The figures of every job's newest run as Prometheus text, for a scraper with a bearer token."""
+    context = console_of(request).context
+    find = partial(runs.metrics, context.state_dir, database_url=context.database_url)
+    return web.Response(body=await anyio.to_thread.run_sync(find), headers={"Content-Type": runs.METRICS_TYPE})

@@ -66,6 +66,7 @@ ROUTES: Final = (
     web.post("/tokens/{token}/revoke", books.revoke),
     web.get("/audit", books.audit),
     web.get("/audit.csv", books.audit_csv),
+    web.get("/metrics", general.metrics),
     *api.ROUTES,
 )
 

@@ -61,6 +61,18 @@ class Program:
                 await anyio.sleep(0.05)
 
 
+async def test_a_scraper_with_a_token_is_given_the_figures_of_the_runs(console: World) -> None:
+    program = Program(console, Role.VIEWER)
+    url = f"{program.browser.base}/metrics"
+    async with program.browser.session.get(url) as refused:
+        assert refused.status == 401
+    await test_a_program_goes_the_whole_way(console)
+    async with program.browser.session.get(url, headers={"Authorization": f"Bearer {program.token}"}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        assert 'bulkid_run_rows{job="",status="updated"} 5.0' in await answer.text()
+
+
 async def test_a_program_goes_the_whole_way(console: World) -> None:
     program = Program(console)
     status, taken = await program.upload(sheet(5))
