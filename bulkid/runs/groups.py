@@ -86,6 +86,7 @@ class GroupSending:
     _attempts: dict[int, int] = field(default_factory=dict)
     _intended: set[int] = field(default_factory=set)
     _failed: set[int] = field(default_factory=set)
+    _gone: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, batches: Sequence[Batch]) -> list[tuple[int, Change]]:
@@ -215,6 +216,7 @@ class GroupSending:
 
     def _give_up_group(self, group_id: str, entries: Sequence[int], settled: Settled | None) -> None:
         """Settle the accounts that wait for a group which is gone: their own PUTs would be refused one by one."""
+        self._gone.add(group_id.casefold())
         sending = self.sending
         name = sending.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
@@ -257,9 +259,14 @@ class GroupSending:
                 if account is not None and confirms(change, account):
                     self._confirm(entry, waiting.pop(entry))
         self.sending.progress.unverified -= len(waiting)
-        if waiting:
-            log.info("group.not_applied", accounts=len(waiting))
-        return list(waiting)
+        for entry, settled in waiting.items():  # what had passed, too, went with a group that was deleted
+            lost = next((group for group in self.changes[entry].add if group.casefold() in self._gone), None)
+            if lost is not None:
+                self._give_up_group(lost, [entry], settled)
+        left = [entry for entry in waiting if entry not in self._failed]
+        if left:
+            log.info("group.not_applied", accounts=len(left))
+        return left
 
     def _confirm(self, entry: int, settled: Settled) -> None:
         sending = self.sending

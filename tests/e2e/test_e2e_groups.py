@@ -233,6 +233,27 @@ def test_a_group_that_was_deleted_meanwhile_fails_its_accounts_without_a_request
         assert "Finance does not exist any more" in failed["error"]
 
 
+def test_a_group_that_is_deleted_while_its_requests_wait_for_the_quota_fails_its_accounts_all_the_same(
+    tmp_path: Path,
+) -> None:
+    with hosted(accounts=300) as host:
+        names = emptied(host, 250)
+        state = host.sandbox.state
+        group = state.group_named("Finance")
+
+        def delete() -> None:
+            for account in state.members(group):
+                state.leave(account, [group])
+            del state.groups[group.id.casefold()]
+
+        later = At("send", lambda: threading.Timer(1.5, delete).start())  # two have left, the quota opens in 3 s
+        options = {"group_batch": 50, "quota": (QuotaRule("PUT", 2, 30.0),)}
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]), later, **options)
+        assert (result.exit_code, result.summary["failed"]) == (1, 250)
+        assert {(row["error_code"], row["via"]) for row in rows} == {("group_gone", "group")}
+        assert result.summary["requests"]["PUT"] <= result.summary["planned_puts"] == 5, "none for each account"
+
+
 def test_built_in_groups_are_changed_by_group_too(tmp_path: Path) -> None:
     with hosted(accounts=300) as host:
         state = host.sandbox.state

@@ -94,6 +94,15 @@ def test_one_culprit_costs_little_and_all_others_are_updated(size: int) -> None:
         assert {entry for _, entry in server.applied} | set(queue.own) == set(range(size))
 
 
+def test_where_one_half_passes_the_other_is_split_without_being_sent() -> None:
+    queue = BatchQueue()
+    queue.add([batch_of("g", range(64))])
+    server = Server({63})
+    drive(queue, server)
+    assert server.sizes == [64, 32, 16, 8, 4, 2]
+    assert queue.own == [62, 63]
+
+
 def test_a_size_that_is_refused_is_not_tried_again() -> None:
     queue = BatchQueue()
     queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))

@@ -235,7 +235,7 @@ class PostgresDialect:
                 lost = self.trouble(Trouble.LOST)
                 lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
                 raise lost
-            time.sleep(0.2)
+            time.sleep(0.2)  # in a worker thread, for the patience at most: the server is asked again
 
     def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
         """Let nobody else use this log of the quota until the transaction ends; other logs go on meanwhile."""
