@@ -6,7 +6,7 @@ memberships for nothing. Every other account goes wholly one way or the other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkid.model import Change
 from bulkid.planning.cut import cheapest_cut
@@ -27,8 +27,8 @@ class GroupBatch:
 class Cover:
     """Every change of a plan, by the request that carries it."""
 
-    by_account: tuple[int, ...]  # places of the changes that go out as their account's own PUT, ascending
-    batches: tuple[GroupBatch, ...]  # group PUTs
+    by_account: tuple[int, ...] = field(repr=False)  # places of the changes that go by account PUT, ascending
+    batches: tuple[GroupBatch, ...] = field(repr=False)  # group PUTs
 
     @property
     def puts(self) -> int:

@@ -1,6 +1,6 @@
 """The plan: a value that says which accounts change, which stay, and what that takes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bulkid.model import AccountWish, Change
 from bulkid.planning.change import diff
@@ -14,10 +14,10 @@ from bulkid.planning.words import count_of
 class Plan:
     """What is to be done for a whole sheet, in its order. Nothing here is empty: what needs no request is unchanged."""
 
-    changes: tuple[Change, ...]  # what differs, one per account
-    changing: tuple[AccountWish, ...]  # the wishes that the changes come from, side by side with them
-    unchanged: tuple[AccountWish, ...]  # already as wanted
-    left_out: tuple[AccountWish, ...] = ()  # would change, but are not part of this trial (--first)
+    changes: tuple[Change, ...] = field(repr=False)  # what differs, one per account
+    changing: tuple[AccountWish, ...] = field(repr=False)  # the wishes that the changes come from, side by side
+    unchanged: tuple[AccountWish, ...] = field(repr=False)  # already as wanted
+    left_out: tuple[AccountWish, ...] = field(default=(), repr=False)  # would change, but are no part of this trial
     notes: tuple[str, ...] = ()  # what resolving had to warn of
     route: Route | None = None  # which requests carry the changes; None: one PUT per account
 

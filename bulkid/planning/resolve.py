@@ -1,7 +1,7 @@
 """From the sheet's words to ids: every row becomes part of one account's wish, or is told why it cannot."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bulkid.model import AccountWish, Fault, RowWish
@@ -23,8 +23,8 @@ from bulkid.planning.words import count_of, fold, quote
 class Resolution:
     """What a sheet asks for, account by account. Each row is in exactly one wish, or has at least one fault."""
 
-    wishes: tuple[AccountWish, ...]  # in the order of each account's first good row
-    faults: tuple[Fault, ...]  # by row
+    wishes: tuple[AccountWish, ...] = field(repr=False)  # in the order of each account's first good row
+    faults: tuple[Fault, ...] = field(repr=False)  # by row
     warnings: tuple[str, ...]  # sentences for a person
 
 
@@ -121,9 +121,9 @@ class _RowReader:
     def _group_faults(self, row: RowWish, add: GroupList, remove: GroupList, exact: GroupList | None) -> list[Fault]:
         faults = []
         lists = (("groups_to_add", add), ("groups_to_remove", remove), ("groups", exact))
-        for field, cell in lists:
+        for column, cell in lists:
             for text, found in cell.unclear if cell is not None else ():
-                faults.append(self._fault(row, field, text, found.code, found.message))
+                faults.append(self._fault(row, column, text, found.code, found.message))
         if remove.everyone:
             message = "Every account belongs to the group Everyone; it cannot be removed. Take it out of the list."
             faults.append(self._fault(row, "groups_to_remove", remove.everyone, "everyone_cannot_be_removed", message))

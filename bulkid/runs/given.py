@@ -1,6 +1,6 @@
 """Changes that a run is given ready-made (an undo, a plan file) in place of a sheet, and where they belong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkid.errors import UsageError
 from bulkid.model import RunRecord
@@ -64,7 +64,7 @@ class Origin:
 class Given:
     """The changes and their origin."""
 
-    expected: tuple[Expected, ...]
+    expected: tuple[Expected, ...] = field(repr=False)
     origin: Origin
 
     def require_place(self, session: Session) -> None:

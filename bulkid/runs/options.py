@@ -108,7 +108,7 @@ class CheckResult:
     info: SheetInfo
     rows: int
     accounts: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault, ...] = field(repr=False)
     summary: Mapping[str, Any]
 
     @property
@@ -127,7 +127,7 @@ class Preview:
     base_url: str
     organization_id: str
     rows: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault, ...] = field(repr=False)
     rules: tuple[QuotaRule, ...]
     rate: float | None
     eta_s: float
@@ -148,7 +148,7 @@ class PlanResult:
 
     preview: Preview | None
     summary: Mapping[str, Any]
-    faults: tuple[Fault, ...]
+    faults: tuple[Fault, ...] = field(repr=False)
     error: BulkidError | None
     exit_code: int
 
@@ -236,5 +236,5 @@ class RunResult:
     report: "ReportFiles | None" = None
     error: BulkidError | None = None
     exit_code: int = EXIT_OK
-    faults: Sequence[Fault] = ()
+    faults: Sequence[Fault] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()

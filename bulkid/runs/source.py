@@ -28,8 +28,8 @@ class Rows:
     """What a sheet holds, once read: the wishes of the good rows and the faults of the others."""
 
     info: SheetInfo
-    wishes: list[RowWish] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    wishes: list[RowWish] = field(default_factory=list, repr=False)
+    faults: list[Fault] = field(default_factory=list, repr=False)
     count: int = 0
     given: Given | None = None  # the changes themselves, where they are no sheet's
 
