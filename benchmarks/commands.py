@@ -20,6 +20,30 @@ def baseline(sheet: Path, url: str, rows: int, scratch: Path) -> Variant:
     )
 
 
+def command_of(
+    name: str,
+    command: str,
+    sheet: Path,
+    *options: str,
+    url: str = "",
+    scratch: Path | None = None,
+    exits: frozenset[int] = frozenset({0}),
+) -> Variant:
+    """``check``, or ``plan`` or ``run`` on a server that is reset first, with a state directory of its own."""
+
+    def prepare() -> Sequence[str]:
+        if not url:
+            return [command, str(sheet)]
+        reset(url)
+        fresh = Path(tempfile.mkdtemp(dir=scratch))
+        made = ["--state-dir", str(fresh / "state"), command, str(sheet), "--url", url, "--quiet", *options]
+        more = ["--report-dir", str(fresh / "reports"), "--yes", "--yes-really"]
+        return [*made, *more] if command == "run" else made
+
+    environment = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
+    return Variant(name, [executable, "-m", "bulkid"], environment, prepare=prepare, exits=exits)
+
+
 def bulkid(sheet: Path, url: str, rows: int, scratch: Path, *options: str, name: str = "bulkid") -> Variant:
     """``bulkid run`` as a user runs it, journal and report included, in a fresh state directory each time."""
 

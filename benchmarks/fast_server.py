@@ -6,8 +6,10 @@ Keep-alive, bodies by Content-Length, requests in pieces and several in one piec
 
     python benchmarks/fast_server.py --accounts 20000 --core 1
 
-prints one line, ``ready http://127.0.0.1:PORT/identity``, and serves until it is ended. ``POST /_reset`` puts the
-directory back, ``GET /_stats`` says what was served since and how many accounts differ from the directory as made,
+With ``--cost MICROSECONDS`` it spends that much of the clock on each PUT, as a server does that is slower than the
+client. With ``--workload NAME`` its accounts and groups are those that the sheet of that workload (``workloads.py``) is
+about. It prints one line, ``ready http://127.0.0.1:PORT/identity``, and serves until it is ended. ``POST /_reset`` puts
+the directory back, ``GET /_stats`` says what was served since and how many accounts differ from the directory as made,
 ``GET /_cpu`` what processor time the server has used.
 """
 
@@ -36,29 +38,50 @@ HEAD_200 = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\
 class State:
     """The directory and the counters."""
 
-    def __init__(self, accounts: int, limit: tuple[int, float] | None = None) -> None:
+    def __init__(self, accounts: int, limit: tuple[int, float] | None = None, cost_s: float = 0.0) -> None:
         self.size = accounts
         self.limit = limit  # PUTs, in any so many seconds
+        self.cost_s = cost_s  # of the clock, for each PUT
+        self.free_at = 0.0  # when the PUT before is done with
+        self.group_count = GROUPS
+        self.members: dict[int, tuple[str, ...]] = {}  # groups that an account is in from the beginning, by its number
         self.reset()
+
+    def use(self, workload: str, rows: int) -> None:
+        """Take the accounts and groups that a workload is about."""
+        from workloads import WORKLOADS
+
+        chosen = WORKLOADS[workload]
+        self.group_count = 1 + chosen.groups(rows)
+        for change in chosen.changes(rows):
+            if change.before is not None and change.before.group_ids:
+                self.members[int(change.account_id[:8], 16)] = change.before.group_ids
+        self.reset()
+
+    def spend(self) -> None:
+        """Spend what a PUT costs: one PUT after another, as a server does whose one processor is busy."""
+        if self.cost_s:
+            self.free_at = max(self.free_at, time.perf_counter()) + self.cost_s
+            while time.perf_counter() < self.free_at:
+                pass
 
     def reset(self) -> None:
         """Make the directory and the counters anew."""
         self.accounts = {account_id(n): self._account(n) for n in range(self.size)}
-        self.groups = {group_id(n): self._group(n) for n in range(GROUPS)}
+        self.groups = {group_id(n): self._group(n) for n in range(self.group_count)}
         self.served = {"GET": 0, "PUT": 0, "POST": 0}
         self.first_put = self.last_put = 0.0
         self.recent: deque[float] = deque()
         self.refused = 0
 
-    @staticmethod
-    def _account(number: int) -> dict[str, Any]:
+    def _account(self, number: int) -> dict[str, Any]:
         return {
             "id": account_id(number),
             "name": account_name(number),
             "displayName": f"Robot {number}",
             "creationTime": CREATED,
             "lastLoginTime": None,
-            "groupIds": [EVERYONE],
+            "groupIds": [EVERYONE, *self.members.get(number, ())],
         }
 
     @staticmethod
@@ -91,6 +114,7 @@ class State:
 
     def put_account(self, key: str, body: bytes) -> tuple[int, bytes]:
         """Apply one account's PUT: the account as it is afterwards."""
+        self.spend()
         account = self.accounts.get(key)
         if account is None:
             return refusal(404, f"Robot account {key} was not found.")
@@ -258,9 +282,8 @@ class Connection(asyncio.Protocol):
             self.close()
 
 
-async def serve(accounts: int, port: int, limit: tuple[int, float] | None) -> None:
+async def serve(state: State, port: int) -> None:
     """Serve until the task is cancelled."""
-    state = State(accounts, limit)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(state), "127.0.0.1", port, backlog=1024)
     print(f"ready http://127.0.0.1:{server.sockets[0].getsockname()[1]}/identity", flush=True)
     async with server:
@@ -273,6 +296,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--core", type=int, help="processor core to stay on, where the platform can do that")
     parser.add_argument("--limit", help="PUTs of accounts in any rolling window, as COUNT/SECONDS; 429 above it")
+    parser.add_argument("--cost", type=float, default=0.0, help="microseconds that each PUT of an account takes")
+    parser.add_argument("--workload", help="accounts and groups that this workload of --accounts rows is about")
     arguments = parser.parse_args()
     count, _, seconds = (arguments.limit or "").partition("/")
     if arguments.core is not None and hasattr(os, "sched_setaffinity"):
@@ -284,8 +309,12 @@ def main() -> None:
         run = uvloop.run
     except ImportError:  # Windows
         run = asyncio.run
+    limit = (int(count), float(seconds)) if count else None
+    state = State(arguments.accounts, limit, arguments.cost / 1e6)
+    if arguments.workload:
+        state.use(arguments.workload, arguments.accounts)
     with contextlib.suppress(KeyboardInterrupt):
-        run(serve(arguments.accounts, arguments.port, (int(count), float(seconds)) if count else None))
+        run(serve(state, arguments.port))
 
 
 if __name__ == "__main__":

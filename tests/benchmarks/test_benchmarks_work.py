@@ -148,7 +148,12 @@ def test_the_comparison_with_the_admins_script_runs_and_every_row_arrives() -> N
 def test_the_other_benchmarks_run() -> None:
     assert "PUT/s" in script("hammer.py", "--requests", "100")
     assert "bulkid --version / import typer, rich" in script("startup.py", "--runs", "1")
-    assert "| bulkid |" in script("memory.py", "--rows", "60")
+    assert "| bulkid |" in script("memory.py", "--rows", "60", "--script")
+    shown = script("memory.py", "--rows", "60", "--kind", "csv", "--workload", "mixed", "--workload", "unknown")
+    assert [line.split(" | ")[2] for line in shown.splitlines()[2:]] == [
+        *("check", "plan", "plan (quota)", "run", "run (groups)"),
+        *("check", "plan", "plan (quota)", "run"),
+    ]
     assert "| 6 | 0 |" in script("quota.py", "--rows", "6", "--count", "3", "--seconds", "0.5")
 
 
