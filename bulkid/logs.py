@@ -54,6 +54,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "console.run_broke": "warning",
     "console.task_broke": "warning",
     "console.no_door": "warning",
+    "console.refused": "info",
     "library.message": "warning",
     "log.unprintable": "error",
 }

@@ -18,11 +18,13 @@ from bulkid.runs import Preview, RunLine, summary_of
 from bulkid.sheet import FIELDS
 from bulkid.web import book, openapi
 from bulkid.web.actors import Role
+from bulkid.web.bodies import read_body
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.drafts import Draft, PreviewJob, preview_page
+from bulkid.web.errors import RefusedError
 from bulkid.web.history import DOWNLOADS, found_run, written
-from bulkid.web.security import RefusedError, actor_of
+from bulkid.web.security import actor_of
 from bulkid.web.sheets import MALFORMED, take_part, warnings_of
 from bulkid.web.uploads import Reading, Upload
 
@@ -64,7 +66,7 @@ async def body_of(request: web.Request, known: Mapping[str, type | tuple[type, .
     if request.content_type != "application/json":
         raise RefusedError(415, "The body must be JSON (Content-Type: application/json).")
     try:
-        found = orjson.loads(await request.read())
+        found = orjson.loads(await read_body(request))
     except orjson.JSONDecodeError:
         raise UsageError("The body is not JSON.") from None
     if not isinstance(found, dict):

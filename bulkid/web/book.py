@@ -10,9 +10,11 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid.clock import iso_utc
 from bulkid.errors import UsageError
+from bulkid.events import log
 from bulkid.journal.console import AuditRecord
 from bulkid.report import defuse
 from bulkid.web.actors import Role
+from bulkid.web.bodies import form_of
 from bulkid.web.console import console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.pages import ACTOR, PAGE_SIZE, Pager, page, page_number
@@ -43,6 +45,17 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
         detail[:_LONGEST],
     )
     await anyio.to_thread.run_sync(console.book.note, record)
+
+
+async def note_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
+    """Record a refused request of a client that has not signed in; of many, only some are recorded."""
+    left_out = console_of(request).refusals.admit(client_address(request))
+    if left_out is None:
+        log.info("console.refused", action=action, address=client_address(request))
+        return
+    if left_out:
+        detail = f"{detail} ({left_out:,} more were refused and are not listed)".strip()
+    await note(request, action, subject, detail, actor=subject)
 
 
 @door(Role.ADMIN)
@@ -89,7 +102,7 @@ async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResp
 async def issue(request: web.Request) -> web.StreamResponse:
     """Make a token, and show it this once."""
     console, actor = console_of(request), actor_of(request)
-    form = await request.post()
+    form = await form_of(request)
     name, word = str(form.get("name", "")), str(form.get("role", ""))
     try:
         role = Role.of(word)

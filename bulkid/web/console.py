@@ -19,6 +19,7 @@ from bulkid.web.actors import Actor
 from bulkid.web.drafts import Draft, Drafts, PreviewJob, departures
 from bulkid.web.entrance import Entrance
 from bulkid.web.live import Live
+from bulkid.web.refusals import RefusalLimit
 from bulkid.web.supervisor import Job, Supervisor
 from bulkid.web.uploads import KEPT_S, Upload, Uploads
 
@@ -71,6 +72,7 @@ class Console:
     uploads: Uploads = field(init=False)
     drafts: Drafts = field(init=False)
     live: Live = field(init=False)
+    refusals: RefusalLimit = field(init=False)
     _findings: tuple[float, list[runs.Finding]] | None = None
     _examining: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -79,6 +81,7 @@ class Console:
         self.uploads.drop_old(self.clock.now() - KEPT_S)
         self.drafts = Drafts(self.target, self.options, self.context)
         self.live = Live(self.archive, self.supervisor)
+        self.refusals = RefusalLimit(self.clock.monotonic)
 
     @property
     def state_dir(self) -> Path:

@@ -10,13 +10,15 @@ from aiohttp.web import HTTPSeeOther
 from bulkid import runs
 from bulkid.planning import humanize_seconds
 from bulkid.web.actors import Role
-from bulkid.web.book import note
+from bulkid.web.bodies import form_of
+from bulkid.web.book import note, note_refusal
 from bulkid.web.console import console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.entrance import LocalEntrance
+from bulkid.web.errors import RefusedError
 from bulkid.web.pages import STATIC, page
 from bulkid.web.people import SignInError, TeamEntrance
-from bulkid.web.security import RefusedError, actor_of, client_address, local_path
+from bulkid.web.security import actor_of, client_address, local_path
 from bulkid.web.sessions import begin_session, session_of
 
 _A_YEAR_S = 31_536_000
@@ -45,7 +47,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
     if isinstance(entrance, LocalEntrance):
         opened = entrance.enter(request.query.get("key", ""), console.clock.now())
     if opened is None:
-        await note(request, "link refused")
+        await note_refusal(request, "link refused")
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
     begin_session(request, opened)
@@ -59,12 +61,12 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     entrance = console_of(request).entrance
     if not isinstance(entrance, TeamEntrance):
         raise RefusedError(404, "There are no users here: the link in the terminal lets in.")
-    form = await request.post()
+    form = await form_of(request)
     name, onward = str(form.get("name", ""))[:LONGEST_NAME], local_path(form.get("next"))
     try:
         opened = await entrance.sign_in(name, str(form.get("password", "")), client_address(request))
     except SignInError as error:
-        await note(request, "sign-in refused", name, error.message, actor=name)
+        await note_refusal(request, "sign-in refused", name, error.message)
         failed = error.message
         if error.wait_s:
             failed += f" Try again in {humanize_seconds(error.wait_s)}."

@@ -22,9 +22,10 @@ from bulkid.web.book import note
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.drafts import Draft
+from bulkid.web.errors import RefusedError
 from bulkid.web.live import state_from_journal, state_of
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
-from bulkid.web.security import RefusedError, actor_of
+from bulkid.web.security import actor_of
 from bulkid.web.uploads import Upload
 
 RUNS_PER_PAGE: Final = 25

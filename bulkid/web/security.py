@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,8 +21,10 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.web.actors import Actor
+from bulkid.web.bodies import form_of
 from bulkid.web.console import NotAllowedError, console_of
 from bulkid.web.doors import Door, Kind, door_of
+from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, CSRF, page
 from bulkid.web.people import actor_of_token
 from bulkid.web.sessions import session_of
@@ -47,22 +50,6 @@ HEADERS: Final[Mapping[str, str]] = {
 
 SEEN_EVERY_S: Final = 60.0
 """How old the note of a session's last request may become before the cookie is written again."""
-
-
-class RefusedError(Exception):
-    """A request that is not let through.
-
-    Args:
-        status: The HTTP status.
-        message: Why, for a person.
-        hint: What to do next.
-    """
-
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.hint = hint
 
 
 def actor_of(request: web.Request) -> Actor:
@@ -155,19 +142,26 @@ _CODES: Final = {
 
 
 @web.middleware
-async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse names that are not the console's own: a stranger's name that leads here is an attack (DNS rebinding)."""
+async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse host names that are not the console's own, and requests that no browser sends.
+
+    A foreign name that leads here is an attack (DNS rebinding).
+    """
     if not is_own(request, request.headers.get("Host", "")):
         raise RefusedError(
             421,
             "The console is not known by this name.",
             "Use the address that it printed, or serve it with --public-name.",
         )
+    if "Content-Encoding" in request.headers:
+        raise RefusedError(415, "The console takes no compressed requests.")
+    if not request.path_qs.isprintable():  # also: bytes that are not UTF-8 become lone surrogates
+        raise RefusedError(400, "The address is not valid.")
     return await handler(request)
 
 
 def is_own(request: web.Request, host: str) -> bool:
-    """Whether a ``Host`` header names this console: one of its names, at its port where it says one."""
+    """Return whether a ``Host`` header names this console: one of its names, at its port where it gives one."""
     console = console_of(request)
     try:
         parts = urlsplit(f"//{host}")
@@ -176,19 +170,43 @@ def is_own(request: web.Request, host: str) -> bool:
         return False
     if not name or parts.username is not None or parts.path:
         return False
-    if console.serve.behind_proxy:  # the proxy's port, whatever it is
-        return name in console.serve.public_names
-    return name in own_names(console.serve.host, console.serve.public_names) and port in {None, console.serve.port}
+    name = name.removesuffix(".")
+    public = {each.lower().removesuffix(".") for each in console.serve.public_names}
+    if console.serve.behind_proxy:  # the proxy's port may be any
+        return name in public
+    return name in public | own_names(console.serve.host, _local_address(request)) and port in {
+        None,
+        console.serve.port,
+    }
 
 
-def own_names(host: str, public_names: object) -> frozenset[str]:
-    """The names of a console that is asked directly."""
-    names = {str(name) for name in public_names} if isinstance(public_names, list | tuple) else set()
+def own_names(host: str, reached: str = "") -> frozenset[str]:
+    """Return the names of a console that clients reach directly.
+
+    Args:
+        host: The address that it listens on.
+        reached: The address of this machine at which the connection came in. No DNS name can stand for an address
+            in figures, so a console that listens on all addresses may accept it.
+    """
     if host in {"127.0.0.1", "localhost", "::1"}:
-        names |= {"127.0.0.1", "localhost", "::1"}
-    elif host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        names.add(host)
-    return frozenset(names)
+        return frozenset({"127.0.0.1", "localhost", "::1"})
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        local = {"localhost"} if _is_loopback(reached) else set()
+        return frozenset({reached, *local} - {""})
+    return frozenset({host.lower()})
+
+
+def _local_address(request: web.Request) -> str:
+    """Return the address of this machine at which the request's connection came in, "" where that is not known."""
+    address = request.get_extra_info("sockname")
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) and address else ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 @web.middleware
@@ -233,7 +251,7 @@ async def check_program(request: web.Request, opened: Door) -> None:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     actor = None
-    if scheme.lower() == "bearer" and token:
+    if scheme.lower() == "bearer" and token.isascii():
         actor = await anyio.to_thread.run_sync(actor_of_token, console_of(request).book, token.strip())
     if actor is None:
         raise RefusedError(
@@ -260,13 +278,10 @@ def check_origin(request: web.Request) -> None:
     """
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    own = origin is not None and urlsplit(origin).scheme in {"http", "https"} and is_own(request, _host_of(origin))
+    scheme, separator, host = (origin or "").partition("://")
+    own = scheme in {"http", "https"} and separator and is_own(request, host)
     if not own or site not in {"same-origin", "none"}:
         raise RefusedError(403, "The request did not come from a page of this console.", "Reload the page, and again.")
-
-
-def _host_of(origin: str) -> str:
-    return origin.split("://", 1)[-1]
 
 
 def _csrf(session: Session) -> str:
@@ -281,7 +296,7 @@ async def _sent_token(request: web.Request) -> str:
         return header
     if request.content_type != "application/x-www-form-urlencoded":
         return ""
-    return str((await request.post()).get(CSRF_FIELD, ""))
+    return (await form_of(request)).get(CSRF_FIELD, "")
 
 
 def check_token(request: web.Request, token: str) -> None:

@@ -1,5 +1,6 @@
 """The console as a server: the application, its routes, and its life from the first socket to the last run settled."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -16,11 +17,12 @@ from bulkid.errors import UsageError
 from bulkid.journal.console import ConsoleBook
 from bulkid.web import api, general, history, sheets
 from bulkid.web import book as books
+from bulkid.web.connections import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
 from bulkid.web.console import CONSOLE, Console, ServeOptions
 from bulkid.web.entrance import Entrance, LocalEntrance
 from bulkid.web.pages import set_up_templates
 from bulkid.web.people import TeamEntrance
-from bulkid.web.security import add_headers, answer_errors, check_door, check_host
+from bulkid.web.security import add_headers, answer_errors, check_door, check_request
 from bulkid.web.sessions import make_storage, session_middleware
 from bulkid.web.supervisor import Supervisor
 
@@ -77,7 +79,7 @@ def make_app(console: Console) -> web.Application:
     app = web.Application(
         middlewares=[
             answer_errors,
-            check_host,
+            check_request,
             session_middleware(make_storage(console.serve.port, secure=secure)),
             check_door,
         ],
@@ -186,17 +188,37 @@ async def serving(
                 entrance=entrance,
                 book=book,
             )
-            runner = web.AppRunner(make_app(console), access_log=None, handle_signals=False, shutdown_timeout=2.0)
+            runner = web.AppRunner(
+                make_app(console),
+                access_log=None,
+                handle_signals=False,
+                shutdown_timeout=2.0,
+                keepalive_timeout=IDLE_S,
+                auto_decompress=False,
+            )
             await runner.setup()
+            listening = await _listening(runner, sock, tls, serve)
             try:
-                await web.SockSite(runner, sock, ssl_context=tls).start()
                 yield console, f"{'https' if tls else 'http'}://{_shown(serve.host)}:{serve.port}"
             finally:
                 with anyio.CancelScope(shield=True):
+                    listening.close()
                     console.live.close()
                     await supervisor.close(SETTLE_S)
                     await runner.cleanup()
                 tasks.cancel_scope.cancel()
+
+
+async def _listening(
+    runner: web.AppRunner, sock: socket.socket, tls: ssl.SSLContext | None, serve: ServeOptions
+) -> asyncio.Server:
+    """Serve the application on a socket, within limits on connections."""
+    assert runner.server is not None  # noqa: S101 - the runner has been set up
+    per_address = None if serve.behind_proxy else PER_ADDRESS
+    factory = limited(ConnectionLimit(per_address, most_connections()), runner.server)
+    handshake_s = None if tls is None else IDLE_S
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s)
 
 
 def _listen(serve: ServeOptions) -> tuple[socket.socket, ServeOptions]:

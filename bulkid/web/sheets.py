@@ -19,14 +19,16 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.runs import Preview, write_bad_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, column_label, fields_for_headers
 from bulkid.web.actors import Actor, Role
+from bulkid.web.bodies import form_of
 from bulkid.web.book import note
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.drafts import Draft, Understood, faults_with, preview_page
+from bulkid.web.errors import RefusedError
 from bulkid.web.history import preview_made
 from bulkid.web.live import PHASES
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
-from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, RefusedError, actor_of, check_token
+from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, actor_of, check_token
 from bulkid.web.uploads import MAX_BYTES, Reading, Upload, write_chunk
 
 SHOWN_COLUMNS: Final = 40
@@ -207,7 +209,7 @@ async def read_again(request: web.Request) -> web.StreamResponse:
     """Take a person's word on how to read a sheet."""
     console, actor = console_of(request), actor_of(request)
     draft = await console.draft(request.match_info["upload"])
-    form = await request.post()
+    form = await form_of(request)
     seen = draft.understood.outline
     column_map: dict[str, str] = {}
     ignored: list[str] = []
@@ -315,7 +317,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed."""
     console, actor = console_of(request), actor_of(request)
     draft = await console.draft(request.match_info["upload"])
-    form = await request.post()
+    form = await form_of(request)
     first = first_of(str(form.get("first", "")))
     job = await console.start(draft, str(form.get("preview", "")), actor, first=first, really=bool(form.get("really")))
     await note(request, "run started", job.run_id, draft.upload.name)

@@ -1,0 +1,206 @@
+"""Connections that send nothing, host names, slow bodies: what clients without an account can do to the console."""
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from web_kit import World
+
+from bulkid.web import bodies
+from bulkid.web.connections import ConnectionLimit
+from bulkid.web.console import ServeOptions
+from bulkid.web.refusals import RefusalLimit
+from tests.web.test_web_junk import raw
+from tests.web.test_web_team import team
+
+
+@dataclass
+class Connection(asyncio.BaseTransport):
+    """A connection of which only the address matters."""
+
+    address: str
+    closed: bool = field(default=False)
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return (self.address, 1) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
+def test_no_address_and_not_all_together_have_more_open_connections_than_allowed(
+    steps: list[tuple[str, bool]],
+) -> None:
+    limit = ConnectionLimit(per_address=3, most=6)
+    opened: list[Connection] = []
+    for address, opens in steps:
+        living = [each for each in opened if not each.closed]
+        mine = [each for each in living if each.address == address]
+        if opens:
+            connection = Connection(address)
+            admitted = limit.admits(connection)
+            assert admitted == (len(mine) < 3 and len(living) < 6)
+            if admitted:
+                opened.append(connection)
+        elif mine:
+            mine[0].closed = True
+
+
+async def answer_to(port: int, **more: object) -> bytes:
+    """The first line of the answer to a request on a new connection; nothing where the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, **more)
+    writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port)
+    try:
+        return await asyncio.wait_for(reader.readline(), 20)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_an_address_with_a_hundred_idle_connections_gets_no_more_and_others_do(console: World) -> None:
+    port = console.console.serve.port
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(250)]
+    assert await answer_to(port) == b""
+    if sys.platform == "linux":  # the whole of 127.0.0.0/8 is this machine there
+        assert b"HTTP/1.1 401" in await answer_to(port, local_addr=("127.0.0.2", 0))
+    for _, writer in idle:
+        writer.close()
+    while b"HTTP/1.1 401" not in await answer_to(port):
+        pass  # each connection takes a turn of the server, which sees the closed ones
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit on open files")
+def test_with_few_open_files_the_console_stays_within_them() -> None:
+    program = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 256))\n"
+        "from bulkid.web.connections import most_connections\n"
+        "print(most_connections(), resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split(maxsplit=1) == ["128", "(256, 256)\n"]
+
+
+async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkid.web.server.IDLE_S", 0.05)
+    async with team(tmp_path) as console:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: 127"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)
+            writer.write(sent)
+            assert await asyncio.wait_for(reader.read(), 60) == b""
+            writer.close()
+
+
+async def test_a_form_that_comes_too_slowly_is_answered_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_S", 0.05)
+    async with team(tmp_path) as console:
+        port = console.console.serve.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = (
+            "POST /signin HTTP/1.1\r\nHost: 127.0.0.1:{0}\r\nOrigin: http://127.0.0.1:{0}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nname="
+        )
+        writer.write(head.format(port).encode())
+        assert b"HTTP/1.1 408" in await asyncio.wait_for(reader.readline(), 60)
+        writer.close()
+
+
+# --- host names
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"127.0.0.1:%d", 401),
+        (b"127.0.0.1", 401),
+        (b"localhost:%d", 401),
+        (b"BULKID.Example.com:%d", 401),
+        (b"bulkid.example.com.:%d", 401),
+        (b"evil.example.com:%d", 421),
+        (b"10.1.2.3:%d", 421),
+        (b"[::1]:%d", 421),
+        (b"bulkid.example.com:1", 421),
+        (b"", 421),
+    ],
+)
+async def test_on_all_addresses_the_one_that_was_reached_and_the_public_names_are_the_console_s_own(
+    tmp_path: Path, host: bytes, status: int
+) -> None:
+    serve = {"host": "0.0.0.0", "public_names": ("Bulkid.example.COM",), "certfile": None}  # noqa: S104 - what is tested
+    async with team(tmp_path) as console:
+        console.console.serve = ServeOptions(port=console.console.serve.port, **serve)
+        port = console.console.serve.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        name = host % port if b"%d" in host else host
+        writer.write(b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert int(answer.split(b" ", 2)[1]) == status
+
+
+async def test_behind_a_proxy_a_public_name_counts_in_any_case(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        port = console.console.serve.port
+        console.console.serve = ServeOptions(port=port, behind_proxy=True, public_names=("Bulkid.example.COM",))
+        for host, status in ((b"bulkid.EXAMPLE.com", 401), (b"127.0.0.1", 421)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+            assert int(answer.split(b" ", 2)[1]) == status
+
+
+# --- the audit log
+
+
+async def test_links_that_do_not_exist_leave_a_bounded_number_of_rows_in_the_audit_log(console: World) -> None:
+    before = console.console.book.audit_page(0, 1)[1]
+    for number in range(40):
+        status, _ = await raw(console, [b"GET /enter?key=%d HTTP/1.1" % number])
+        assert status == 401
+    assert console.console.book.audit_page(0, 1)[1] - before == 10
+
+
+async def test_refused_sign_ins_leave_a_bounded_number_of_rows_in_the_audit_log(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        before = console.console.book.audit_page(0, 1)[1]
+        for number in range(40):
+            await console.browser.post("/signin", {"name": f"user {number}", "password": "x"})
+        assert console.console.book.audit_page(0, 1)[1] - before == 10
+
+
+def test_refusals_are_recorded_again_after_a_while_with_the_number_left_out() -> None:
+    now = [0.0]
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_address=2, most=3)
+    assert [limit.admit("a") for _ in range(4)] == [0, 0, None, None]
+    assert [limit.admit(address) for address in "bcd"] == [2, None, None]
+    now[0] = 11
+    assert [limit.admit("a"), limit.admit("a")] == [2, 0]
+
+
+@given(st.lists(st.tuples(st.text("abcdefgh", min_size=1, max_size=1), st.floats(0, 5)), max_size=80))
+def test_in_no_window_are_more_refusals_recorded_than_allowed_and_none_is_forgotten(
+    steps: list[tuple[str, float]],
+) -> None:
+    now = [0.0]
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_address=2, most=4)
+    recorded: list[tuple[float, str]] = []
+    told = 0
+    for address, wait in steps:
+        now[0] += wait
+        left_out = limit.admit(address)
+        if left_out is not None:
+            told += left_out
+            recorded.append((now[0], address))
+    for at, _ in recorded:
+        window = [each for when, each in recorded if at - 10 < when <= at]
+        assert len(window) <= 4
+        assert all(window.count(each) <= 2 for each in window)
+    assert told + len(recorded) <= len(steps)

@@ -1,0 +1,176 @@
+"""Requests that no browser sends: each gets a 4xx answer, and the console serves on."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from web_kit import Browser, World
+
+from bulkid.web.actors import Actor, Role
+from bulkid.web.people import issue_token
+from tests.web.test_web_team import sign_in, team
+
+ADA = Actor("ada", Role.ADMIN, "ada")
+
+
+async def raw(console: World, head: Sequence[bytes], body: bytes = b"") -> tuple[int, bytes]:
+    """Send bytes as they are; gives the status and the whole answer."""
+    port = console.console.serve.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [head[0], b"Host: 127.0.0.1:%d" % port, *head[1:], b"Content-Length: %d" % len(body), b"Connection: close"]
+    writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+JUNK: dict[str, tuple[list[bytes], bytes]] = {
+    "token of other bytes": ([b"GET /api/v1/runs HTTP/1.1", b"Authorization: Bearer bulkid_\xff"], b""),
+    "scheme alone": ([b"GET /api/v1/runs HTTP/1.1", b"Authorization: Bearer"], b""),
+    "origin without an end": ([b"POST /signin HTTP/1.1", b"Origin: http://["], b""),
+    "origin of other bytes": ([b"POST /signin HTTP/1.1", b"Origin: http://\xff\xfe"], b""),
+    "origin with a port of words": ([b"POST /signin HTTP/1.1", b"Origin: http://127.0.0.1:port"], b""),
+    "form of other bytes": (
+        [b"POST /signin HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: application/x-www-form-urlencoded"],
+        b"name=\xff\xfe&password=%ff%fe",
+    ),
+    "form in rot13": (
+        [
+            b"POST /signin HTTP/1.1",
+            b"Origin: %ORIGIN%",
+            b"Content-Type: application/x-www-form-urlencoded; charset=rot13",
+        ],
+        b"name=a&password=b",
+    ),
+    "form in hex": (
+        [
+            b"POST /signin HTTP/1.1",
+            b"Origin: %ORIGIN%",
+            b"Content-Type: application/x-www-form-urlencoded; charset=hex",
+        ],
+        b"name=a&password=b",
+    ),
+    "form in no charset there is": (
+        [
+            b"POST /signin HTTP/1.1",
+            b"Origin: %ORIGIN%",
+            b"Content-Type: application/x-www-form-urlencoded; charset=\xff",
+        ],
+        b"name=a&password=b",
+    ),
+    "form in utf-7": (
+        [
+            b"POST /signin HTTP/1.1",
+            b"Origin: %ORIGIN%",
+            b"Content-Type: application/x-www-form-urlencoded; charset=utf-7",
+        ],
+        b"name=+AGE-&password=b",
+    ),
+    "multipart that is none": (
+        [b"POST /signin HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: multipart/form-data; boundary=x"],
+        b"junk",
+    ),
+    "multipart without a boundary": (
+        [b"POST /signin HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: multipart/form-data"],
+        b"junk",
+    ),
+    "multipart cut short": (
+        [b"POST /signin HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: multipart/form-data; boundary=x"],
+        b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nbob',
+    ),
+    "upload without a session": (
+        [b"POST /sheets HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: multipart/form-data; boundary=x"],
+        b"junk",
+    ),
+    "content type of other bytes": ([b"POST /signin HTTP/1.1", b"Origin: %ORIGIN%", b"Content-Type: \xff/\xff"], b"x"),
+    "compressed junk": (
+        [
+            b"POST /signin HTTP/1.1",
+            b"Origin: %ORIGIN%",
+            b"Content-Encoding: gzip",
+            b"Content-Type: application/x-www-form-urlencoded",
+        ],
+        b"junk",
+    ),
+    "cookie of junk": ([b"GET / HTTP/1.1", b"Cookie: %COOKIE%=\xff\xfe\x01"], b""),
+    "cookie of text": ([b"GET / HTTP/1.1", b'Cookie: %COOKIE%="; \\"; ={}'], b""),
+    "cookie of a token": ([b"GET / HTTP/1.1", b"Cookie: %COOKIE%=gAAAAABjunk"], b""),
+    "query of other bytes": ([b"GET /enter?key=%ff%fe&key=\xff HTTP/1.1"], b""),
+    "path of other bytes": ([b"GET /%ff%fe/\xff HTTP/1.1"], b""),
+    "path of a lone surrogate": ([b"GET /runs/%ed%a0%80 HTTP/1.1"], b""),
+    "static path of other bytes": ([b"GET /static/%ff%00 HTTP/1.1"], b""),
+    "host with other bytes": ([b"GET / HTTP/1.1", b"X-Forwarded-For: \xff", b"Host: \xff"], b""),
+    "api body of other bytes": (
+        [b"POST /api/v1/sheets/x/reading HTTP/1.1", b"Content-Type: application/json; charset=rot13"],
+        b"{}",
+    ),
+}
+
+
+def filled(lines: Sequence[bytes], console: World) -> list[bytes]:
+    """The lines with this console's own origin and cookie name."""
+    port = console.console.serve.port
+    return [
+        line.replace(b"%ORIGIN%", b"http://127.0.0.1:%d" % port).replace(b"%COOKIE%", b"bulkid-%d" % port)
+        for line in lines
+    ]
+
+
+async def lives(console: World) -> None:
+    assert (await console.browser.get("/static/console.css")).status == 200
+
+
+@pytest.mark.parametrize("kind", JUNK)
+async def test_junk_is_refused_where_one_person_uses_the_console(console: World, kind: str) -> None:
+    head, body = JUNK[kind]
+    status, answer = await raw(console, filled(head, console), body)
+    assert 400 <= status < 500, answer
+    await lives(console)
+
+
+@pytest.mark.parametrize("kind", JUNK)
+async def test_junk_is_refused_where_a_team_signs_in(tmp_path: Path, kind: str) -> None:
+    async with team(tmp_path) as console:
+        head, body = JUNK[kind]
+        status, answer = await raw(console, filled(head, console), body)
+        assert 400 <= status < 500, answer
+        await lives(console)
+
+
+FORMS: dict[str, tuple[list[bytes], bytes]] = {
+    kind: (head[1:], body) for kind, (head, body) in JUNK.items() if b"POST /signin" in head[0]
+}
+
+
+@pytest.mark.parametrize("path", ["/sheets", "/tokens", "/signout", "/status"])
+@pytest.mark.parametrize("kind", FORMS)
+async def test_junk_of_a_user_who_is_signed_in_is_refused(tmp_path: Path, path: str, kind: str) -> None:
+    async with team(tmp_path) as console:
+        await sign_in(console.browser, "ada")
+        head, body = FORMS[kind]
+        post = [b"POST %s HTTP/1.1" % path.encode(), cookie_of(console.browser), *head]
+        status, answer = await raw(console, filled(post, console), body)
+        assert 400 <= status < 500, answer
+        post.insert(1, b"X-CSRF-Token: " + console.browser.csrf.encode())
+        status, answer = await raw(console, filled(post, console), body)
+        assert 300 <= status < 500, answer  # signing out needs no body
+        await lives(console)
+
+
+def cookie_of(browser: Browser) -> bytes:
+    """The header with the cookies of a browser."""
+    return b"Cookie: " + "; ".join(f"{each.key}={each.value}" for each in browser.session.cookie_jar).encode()
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("path", ["/sheets", "/sheets/0123456789abcdef/reading", "/runs/20260101-000000-aaaa/resume"])
+async def test_junk_of_a_program_with_a_token_is_refused(console: World, path: str, kind: str) -> None:
+    token = issue_token(console.console.book, "test", Role.ADMIN, ADA, 0.0)
+    head, body = FORMS[kind]
+    post = [b"POST /api/v1%s HTTP/1.1" % path.encode(), b"Authorization: Bearer " + token.encode(), *head]
+    status, answer = await raw(console, filled(post, console), body)
+    assert 400 <= status < 500, answer
+    await lives(console)
