@@ -182,6 +182,7 @@ class Reply(NamedTuple):
     retry_after: float | None = None  # seconds from receipt, when the server said so
     error_code: str = ""  # the server's code, or bulkid's own snake_case word
     error: str = ""  # readable words, no secrets
+    credential: int = 0  # which access token the request carried: a later one has a higher number; 0: not said
 
 
 @dataclass(frozen=True, slots=True)

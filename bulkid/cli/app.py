@@ -367,6 +367,14 @@ def sandbox(
         list[str] | None,
         typer.Option(metavar="NAME", help="An account (id or name) that no PUT can change, repeatable."),
     ] = None,
+    unauthorized: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The same, answered 401 with every token, repeatable."),
+    ] = None,
+    forbidden: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The same, answered 403, repeatable."),
+    ] = None,
     max_members: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
     ] = 0,
@@ -386,5 +394,7 @@ def sandbox(
         token_lifetime_s=token_lifetime,
         static_tokens=tuple(token or ()),
         poisoned=tuple(poisoned or ()),
+        unauthorized=tuple(unauthorized or ()),
+        forbidden=tuple(forbidden or ()),
         max_members_per_put=max_members,
     )

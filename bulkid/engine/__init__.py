@@ -4,6 +4,7 @@ from bulkid.engine.engine import CALL_KEY, Engine
 from bulkid.engine.gate import Gate
 from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, Stamp
 from bulkid.engine.quota import Permit, Quota
+from bulkid.engine.refusals import Credentials, OnForbidden
 from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
 from bulkid.engine.sender import Send, Settled, Task
 from bulkid.engine.stats import Stats
@@ -11,6 +12,7 @@ from bulkid.engine.stop import FailureLimit, Stop
 
 __all__ = [
     "CALL_KEY",
+    "Credentials",
     "Decision",
     "Engine",
     "FailureLimit",
@@ -19,6 +21,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "MemoryLedger",
+    "OnForbidden",
     "Permit",
     "Quota",
     "Requeue",

@@ -13,6 +13,7 @@ from bulkid.engine.ledger import Ledger
 from bulkid.engine.pool import Pool
 from bulkid.engine.quota import Quota
 from bulkid.engine.rate import Rate
+from bulkid.engine.refusals import Credentials
 from bulkid.engine.retry import Requeue, Retry, RetryPolicy
 from bulkid.engine.sender import Job, Send, Sender, Settled, Task
 from bulkid.engine.stats import Stats
@@ -43,6 +44,9 @@ class Engine:
         first_contact_limit_s: The same, as long as the server has never answered.
         grace_s: How long requests in flight may take to settle, once a run stops early.
         stats: Counters to write to; by default new ones, in ``engine.stats``.
+        credentials: Told of a credential that the server refuses for every request; None: a 401 is never final.
+        check: A request that the server takes with every good credential; sent where no other request shows whether a
+            401 is about one request or about all.
 
     Raises:
         ValueError: A bound that lets nothing through, ever.
@@ -63,6 +67,8 @@ class Engine:
         first_contact_limit_s: float = 15.0,
         grace_s: float = 10.0,
         stats: Stats | None = None,
+        credentials: Credentials | None = None,
+        check: Request | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"a concurrency must be above zero: {concurrency}")
@@ -86,6 +92,8 @@ class Engine:
             rate=None if rate is None else Rate(rate),
             concurrency=concurrency,
             stats=self.stats,
+            credentials=credentials,
+            check=check,
         )
         self._clock = clock
         self._concurrency = concurrency
@@ -111,7 +119,7 @@ class Engine:
     async def call(self, request: Request) -> Settled:
         """Settle one request; for reading the directory. Many may run at once, within the concurrency.
 
-        A 403 on a GET is an answer like any other; on anything else it is fatal, as in `run`.
+        A 403 on a GET is an answer like any other; on anything else it ends the run where it is about all requests.
 
         Raises:
             BulkidError: Nothing more should be sent.

@@ -208,7 +208,7 @@ class Pool:
             if self._stopping:  # while it was being made, which cannot be broken off; its workers have gone home
                 return
             for task in chunk:
-                self._push(Job(task.key, task.request, task.renew), first=False)
+                self._push(Job(*task), first=False)
             self._unsettled += len(chunk)
             self._low = max(2 * self._workers, len(chunk) // 2)
             while self._ready > self._low or len(self._delayed) > _MAX_DELAYED:

@@ -2,21 +2,26 @@
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 
 from bulkid.clock import Clock
+from bulkid.engine.alarm import Alarm
 from bulkid.engine.gate import Gate
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.rate import Rate
-from bulkid.engine.retry import GIVE_UP, MAYBE_APPLIED, SETTLE, Decision, RetryPolicy, counts, decide
+from bulkid.engine.refusals import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
+from bulkid.engine.retry import GIVE_UP, MAYBE_APPLIED, REQUEUE, SETTLE, Decision, RetryPolicy, counts, decide
 from bulkid.engine.stats import Stats
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
 
 Send = Callable[[Request], Awaitable[Reply]]
 """Sends a request once. Never raises for what a server or a network does; raises `BulkidError` for what is fatal."""
+
+CHECK_KEY: Final = -2
+"""The key of the request that finds out whether the server still takes a credential."""
 
 Pass = tuple[Permit, int]
 """The right to send one request now: the quota's permit and the gate's ticket."""
@@ -28,6 +33,7 @@ class Task(NamedTuple):
     key: int  # the caller's own number for it
     request: Request
     renew: Callable[[], Request] | None = None  # gives the request as it must be now, each time it is about to leave
+    on_forbidden: OnForbidden = OnForbidden.SCOPE_MAY_BE_MISSING  # what a 403 can mean, where the request writes
 
 
 class Settled(NamedTuple):
@@ -43,12 +49,33 @@ class Settled(NamedTuple):
 class Job:
     """A request on its way: what has come of it so far."""
 
-    __slots__ = ("attempts", "key", "maybe_applied", "renew", "reply", "request", "spent_s", "successes_seen")
+    __slots__ = (
+        "attempts",
+        "key",
+        "maybe_applied",
+        "number",
+        "on_forbidden",
+        "own_refusals",
+        "renew",
+        "reply",
+        "request",
+        "spent_s",
+        "successes_seen",
+    )
 
-    def __init__(self, key: int, request: Request, renew: Callable[[], Request] | None = None) -> None:
+    def __init__(
+        self,
+        key: int,
+        request: Request,
+        renew: Callable[[], Request] | None = None,
+        on_forbidden: OnForbidden = OnForbidden.SCOPE_MAY_BE_MISSING,
+    ) -> None:
         self.key = key
         self.request = request
         self.renew = renew
+        self.on_forbidden = on_forbidden
+        self.number = 0  # in the order in which requests left
+        self.own_refusals = 0  # replies 401 that were about this request
         self.attempts = 0
         self.spent_s = 0.0
         self.maybe_applied = False
@@ -76,6 +103,9 @@ class Sender:
         rate: Spaces requests evenly; None: does not.
         concurrency: How many may be in flight at once.
         stats: Counts.
+        credentials: Told of a credential that the server refuses; None: a 401 is never final.
+        check: A request that the server takes with every good credential, sent when no other request can show whether
+            one is; None: then the credential is to blame for a 401.
     """
 
     def __init__(
@@ -90,6 +120,8 @@ class Sender:
         rate: Rate | None,
         concurrency: int,
         stats: Stats,
+        credentials: Credentials | None = None,
+        check: Request | None = None,
     ) -> None:
         self._send = send
         self._monotonic = clock.monotonic
@@ -105,6 +137,14 @@ class Sender:
         self._row: deque[anyio.Event] = deque()  # where those wait who find all room taken
         self._called = 0  # of those, how many were told that it's their turn, and have not taken it yet
         self._successes = 0  # requests that the server took and answered for good
+        self._credentials = credentials
+        self._check = check
+        self._checking = False
+        self._departures = 0  # requests that have left
+        self._suspects: list[Suspect] = []
+        self._answers = Alarm(clock)  # rung on each reply while there are suspects
+        self._taken: dict[str, Job] = {}  # by method: the latest that the server took
+        self._forbidden = ForbiddenWrites()
 
     def try_pass(self, method: str) -> Pass | None:
         """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
@@ -198,6 +238,7 @@ class Sender:
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
+        self._departures = job.number = self._departures + 1
         if job.renew is not None:  # it may have waited for the quota for minutes
             job.request = job.renew()
         started = self._monotonic()
@@ -212,6 +253,7 @@ class Sender:
                 self._quota.release(permit, answered=True)
                 self._gate.arrive(ticket, None)
                 stats.count_answer(method, None)
+                self._answers.ring()
         left = reply.kind is not ReplyKind.NO_CONNECTION
         if permit.lane is not None:
             self._quota.release(permit, answered=left)
@@ -219,7 +261,68 @@ class Sender:
             stats.sent[method] -= 1
         elif reply.kind is not ReplyKind.OK:
             stats.count_answer(method, reply.status)
-        return self._judge(job, reply, ticket, self._monotonic() - started)
+        if self._suspects:
+            self._inform_suspects(job.number, reply)
+        decision = self._judge(job, reply, ticket, self._monotonic() - started)
+        if decision is REQUEUE and reply.kind is ReplyKind.UNAUTHORIZED and self._credentials is not None:
+            return await self._judge_refusal(job, reply, self._credentials)
+        return decision
+
+    # --- 401
+
+    async def _judge_refusal(self, job: Job, reply: Reply, credentials: Credentials) -> Decision:
+        """Find out whether a 401 is about the request or about its credential.
+
+        Requests that left after the 401 came in show it for nothing; where none is under way, the check request does.
+
+        Raises:
+            AuthenticationError: The server refuses every request, and there is no other credential.
+        """
+        suspect = Suspect(reply.credential, self._departures)
+        # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with.
+        hopeless = not self._taken and not self._busy and job.request.method == "GET"
+        if job.key == CHECK_KEY or hopeless:
+            self._drop_credential(credentials, reply)
+            return REQUEUE
+        self._suspects.append(suspect)
+        try:
+            while suspect.own is None:
+                if self._busy or self._checking:
+                    await self._answers.wait()
+                elif self._check is None:
+                    self._drop_credential(credentials, reply)
+                else:
+                    await self._send_check(self._check)
+        finally:
+            self._suspects.remove(suspect)
+        if not suspect.own:
+            return REQUEUE
+        job.attempts += 1
+        job.own_refusals += 1
+        return REQUEUE if job.own_refusals < OWN_REFUSALS else GIVE_UP
+
+    async def _send_check(self, check: Request) -> None:
+        self._checking = True
+        try:
+            granted = await self.admit(check.method, lambda: any(suspect.own is None for suspect in self._suspects))
+            if granted is not None:
+                await self.exchange(Job(CHECK_KEY, check), granted)
+        finally:
+            self._checking = False
+            self._answers.ring()
+
+    def _drop_credential(self, credentials: Credentials, reply: Reply) -> None:
+        for suspect in self._suspects:
+            suspect.drop(reply.credential)
+        self._answers.ring()
+        credentials.refused(reply.credential, reply.error)
+
+    def _inform_suspects(self, number: int, reply: Reply) -> None:
+        for suspect in self._suspects:
+            suspect.take(number, reply)
+        self._answers.ring()
+
+    # --- the decision
 
     def _judge(self, job: Job, reply: Reply, ticket: int, elapsed_s: float) -> Decision:
         kind = reply.kind
@@ -230,6 +333,9 @@ class Sender:
             job.attempts += 1
             job.spent_s += elapsed_s
             self._successes += 1
+            self._taken[job.request.method] = job
+            if self._forbidden.in_a_row and job.request.method != "GET":
+                self._forbidden.in_a_row = 0
             return SETTLE
         seen = job.successes_seen
         if counts(kind, others_succeeded=seen is not None and self._successes > seen):
@@ -238,11 +344,7 @@ class Sender:
         if kind in (ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION):
             job.successes_seen = self._successes
         if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
-            raise PermissionDeniedError(
-                f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
-                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write; PM.Group.Write "
-                "for group requests). What was not sent is pending.",
-            )
+            return self._judge_forbidden(job, reply)
         decision = decide(
             self._policy,
             kind,
@@ -258,3 +360,15 @@ class Sender:
         elif kind is ReplyKind.THROTTLED:
             self._stats.throttled += 1
         return decision
+
+    def _judge_forbidden(self, job: Job, reply: Reply) -> Decision:
+        taken = self._taken.get(job.request.method)
+        latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
+        about_this = self._forbidden.judge(job.request, job.on_forbidden, reply.credential, latest)
+        if about_this is None:
+            raise PermissionDeniedError(
+                f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
+                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write; PM.Group.Write "
+                "for group requests). What was not sent is pending.",
+            )
+        return SETTLE if about_this else REQUEUE

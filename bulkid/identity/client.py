@@ -108,7 +108,9 @@ class IdentityClient:
     async def send(self, request: Request) -> Reply:
         """Send a request once; whatever the network or the server does, there is a reply.
 
-        A cancellation goes on to the caller; what then became of the request is not known.
+        A 401 says nothing about the token yet: it may be about this request alone. The caller finds out, and calls
+        `refused` where the token is to blame. A cancellation goes on to the caller; what then became of the request is
+        not known.
 
         Raises:
             AuthenticationError: The credentials are refused for good.
@@ -119,19 +121,27 @@ class IdentityClient:
             return token
         if token.generation != self._generation:
             self._carry(token)
-        reply = await self._exchange(self._carried(request))
+        reply = await self._exchange(self._carried(request), token.generation)
         kind = reply.kind
         if kind is ReplyKind.OK:
             self._proven = True
             self._strikes = 0
             self._tokens.accepted(token.generation)
             return reply
-        if kind is ReplyKind.UNAUTHORIZED:
-            self._tokens.refused(token.generation, reply.error)
-        elif kind is ReplyKind.FORBIDDEN:
+        if kind is ReplyKind.FORBIDDEN:
             self._tokens.accepted(token.generation)
         self._count_strikes(reply)
         return reply
+
+    def refused(self, credential: int, words: str) -> None:
+        """Say that the server takes no request with this token (its number, as in `Reply.credential`).
+
+        The next request carries another one.
+
+        Raises:
+            AuthenticationError: Another token would be refused too, or there is none.
+        """
+        self._tokens.refused(credential, words)
 
     async def claims(self) -> TokenClaims | Reply | None:
         """What the token says of itself, fetching one if need be.
@@ -175,7 +185,7 @@ class IdentityClient:
             self._count_strikes(reply)
         return reply
 
-    async def _exchange(self, exchange: Awaitable[Answer]) -> Reply:
+    async def _exchange(self, exchange: Awaitable[Answer], credential: int = 0) -> Reply:
         """Send one request and read its whole answer, within its time."""
         flight = self._deadlines.begin()
         try:
@@ -190,9 +200,11 @@ class IdentityClient:
             self._deadlines.end(flight)
         if answer is None:
             return too_large(status, MAX_ANSWER)
-        return read_success(status, answer) or read_answer(
-            status, headers, answer, self._clock.now(), self._tokens.secrets()
-        )
+        reply = read_success(status, answer, credential)
+        if reply is not None:
+            return reply
+        reply = read_answer(status, headers, answer, self._clock.now(), self._tokens.secrets())
+        return reply._replace(credential=credential)
 
     async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request by the session's own way, which knows proxies."""

@@ -45,12 +45,12 @@ _CERTIFICATE_WORDS = {
 """By the code of the failed verification: what else can be wrong than the issuer."""
 
 
-def read_success(status: int, body: bytes) -> Reply | None:
+def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
     """The reply to what nearly every answer is: a success in JSON. None: ``read_answer`` has more to say."""
     if not 200 <= status < 300 or status in _EMPTY_ANSWERS:  # noqa: PLR2004 - the class of a status is its first digit
         return None
     try:
-        return Reply(ReplyKind.OK, status, orjson.loads(body))
+        return Reply(ReplyKind.OK, status, orjson.loads(body), credential=credential)
     except orjson.JSONDecodeError:
         return None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
-from bulkid.engine import Engine, Settled, Task
+from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
 from bulkid.identity import list_groups, parse_groups, put_group
@@ -36,6 +36,9 @@ _SETTLING_S = 2.0
 """How long an account that does not show the change yet is given before it is read once more."""
 
 _TOO_LARGE = 413
+
+_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
+"""Replies that refuse one batch for good: the group, or one of its members, is to blame."""
 
 
 @dataclass(slots=True)
@@ -141,7 +144,10 @@ class GroupSending:
         self._keys += 1
         self._flights[self._keys] = batch
         self.sending.progress.puts += batch.root is not None  # the plan has counted whole batches only
-        return Task(self._keys, self._request(batch), lambda: self._request(batch))
+        granted = self.sending.session.known.write_groups is True
+        # Then it is about this group or a member, which goes by account: no number of them is a reason to stop.
+        on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
+        return Task(self._keys, self._request(batch), lambda: self._request(batch), on_forbidden)
 
     def _request(self, batch: Batch) -> Request:
         """The request as it must be at this moment: the group's name as it is, without whom is sent otherwise."""
@@ -201,7 +207,7 @@ class GroupSending:
             reply = settled.reply
             if reply.status == _TOO_LARGE:
                 self.queue.too_large(batch)
-            elif reply.kind is not ReplyKind.REFUSED:
+            elif reply.kind not in _REFUSALS:
                 self.queue.unclear(batch)
             elif await self._is_gone(batch.group_id):
                 entries = [*self.queue.drop(batch), *self.queue.drop_group(batch.group_id)]

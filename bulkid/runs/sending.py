@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 
 from bulkid.clock import Clock
-from bulkid.engine import FailureLimit, Settled, Stop, Task
+from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
 from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
@@ -73,13 +73,15 @@ class Sending:
 
     async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
         organization_id = self.session.organization_id
+        granted = self.session.known.write_accounts is True
+        on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
         for start in range(0, len(changes), INTENT_CHUNK):
             await self.writer.room()
             chunk = changes[start : start + INTENT_CHUNK]
             numbers = [entry for entry, _ in chunk]
             await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
             self._changes.update(chunk)
-            yield [Task(entry, put_account(organization_id, change)) for entry, change in chunk]
+            yield [Task(entry, put_account(organization_id, change), None, on_forbidden) for entry, change in chunk]
 
     def _settled(self, settled: Settled) -> None:
         change = self._changes.pop(settled.key)
@@ -183,8 +185,18 @@ def _updated(settled: Settled, via: Via) -> Outcome:
     return Outcome(Status.UPDATED, settled.reply.status, "", "", settled.attempts, via, settled.finished_at)
 
 
+_ONE_REQUEST = {
+    ReplyKind.UNAUTHORIZED: "The server refuses this request alone, and takes others with the same access token",
+    ReplyKind.FORBIDDEN: "The server forbids the change of this account alone",
+}
+"""What it means that a reply of this kind came, and the run went on."""
+
+
 def _failed(settled: Settled, code: str, error: str) -> Outcome:
     code = code or settled.reply.kind.value
+    meaning = _ONE_REQUEST.get(settled.reply.kind)
+    if meaning is not None:
+        error = f"{meaning} ({settled.reply.status}): {error or code}"
     return Outcome(
         Status.FAILED, settled.reply.status, code, error or code, settled.attempts, Via.ACCOUNT, settled.finished_at
     )

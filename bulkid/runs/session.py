@@ -21,6 +21,7 @@ from bulkid.identity import (
     TokenSource,
     capabilities,
     complete_url,
+    list_accounts,
     open_client,
     organization_of,
     preset_quota,
@@ -108,6 +109,8 @@ class Session:
                 outage_limit_s=self.options.outage_limit_s,
                 first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
                 stats=self.stats,
+                credentials=self.client,
+                check=list_accounts(self.organization_id, 0, 1),
             )
         )
 

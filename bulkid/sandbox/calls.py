@@ -27,6 +27,12 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 10
 _NO_LIMIT = 2**31 - 1
 _NOT_FOUND = 1002
+_LOCKED = {
+    400: "Your request is not valid.",
+    401: "You are not authenticated!",
+    403: "You are not authorized!",
+}
+"""What the refusal of a poisoned account says, by its status."""
 
 
 class Arguments(NamedTuple):
@@ -84,7 +90,8 @@ def update_account(call: Arguments) -> Answer:
     check_partition(body, call.options.organization_id)
     account = _account(call, call.ids[0])
     if account.id in call.state.poisoned:
-        raise RefusalError(abp(400, "Your request is not valid.", f"Robot account '{account.name}' is locked."))
+        status = call.state.poisoned[account.id]
+        raise RefusalError(abp(status, _LOCKED[status], f"Robot account '{account.name}' is locked."))
     joined, left = _groups(call, to_add, to_remove)
     if display_name is not None or call.options.absent_display_name == "blank":
         call.state.rename(account, display_name)
@@ -203,8 +210,10 @@ def _members(
     both = joining_ids & leaving_ids
     if both:
         raise RefusalError(abp(400, "Your request is not valid.", f"Member '{min(both)}' is both added and removed."))
-    if not call.state.poisoned.isdisjoint(joining_ids | leaving_ids):  # which one it was, a client has to find out
-        raise RefusalError(nested(400, [("MembershipNotUpdated", "A directory user's membership cannot be changed.")]))
+    statuses = [call.state.poisoned[each] for each in joining_ids | leaving_ids if each in call.state.poisoned]
+    if statuses:  # which one it was, a client has to find out
+        why = [("MembershipNotUpdated", "A directory user's membership cannot be changed.")]
+        raise RefusalError(nested(max(statuses), why))
     return joining, leaving
 
 

@@ -59,15 +59,16 @@ class Directory:
         self.accounts = {account.id.casefold(): account for account in accounts}
         self.everyone = next(group for group in self.groups.values() if group.name == EVERYONE)
         self.list_everyone = list_everyone
-        self.poisoned: set[str] = set()  # ids of accounts that no PUT may change
+        self.poisoned: dict[str, int] = {}  # ids of accounts that no PUT may change; the status it is answered with
         self._names: dict[str, AccountRecord] | None = None
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 
-    def poison(self, name: str) -> None:
+    def poison(self, name: str, status: int = 400) -> None:
         """Let no PUT change an account from now on.
 
         Args:
             name: Its id or its name.
+            status: What such a PUT is answered with: 400, 401 or 403.
 
         Raises:
             ValueError: there is no such account.
@@ -76,7 +77,7 @@ class Directory:
             account = self.accounts.get(name.casefold()) or self.account_named(name)
         except KeyError:
             raise ValueError(f"There is no robot account {name!r} to poison.") from None
-        self.poisoned.add(account.id)
+        self.poisoned[account.id] = status
 
     # --- looking up
 

@@ -108,6 +108,8 @@ class SandboxOptions:
     absent_display_name: Literal["blank", "keep"] = "blank"  # what a PUT without displayName does
     bad_member: Literal["refuse", "ignore"] = "refuse"  # an unknown id in a group PUT: 400 for all, or passed over
     poisoned: tuple[str, ...] = ()  # accounts (id or name) that refuse every PUT: their own, and those of groups
+    unauthorized: tuple[str, ...] = ()  # the same, answered 401 whatever token they carry
+    forbidden: tuple[str, ...] = ()  # the same, answered 403 whatever the scopes
     max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
     limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS
     count_refused: bool = False  # whether a request answered 429 counts against the limit too

@@ -95,8 +95,13 @@ class Sandbox:
     ) -> None:
         self.options = options or SandboxOptions()
         self.state: Directory = seeded_directory(self.options)
-        for name in self.options.poisoned:
-            self.state.poison(name)
+        for status, names in (
+            (400, self.options.poisoned),
+            (401, self.options.unauthorized),
+            (403, self.options.forbidden),
+        ):
+            for name in names:
+                self.state.poison(name, status)
         self.log: deque[LogEntry] = deque(maxlen=self.options.log_size)
         self.served: Counter[tuple[str, int]] = Counter()  # API requests by method and status; 0: reset
         self.struck: Counter[str] = Counter()  # faults by kind

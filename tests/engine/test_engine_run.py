@@ -299,7 +299,7 @@ async def test_a_missing_scope_ends_the_run_with_the_servers_words_and_no_task_i
     with pytest.raises(PermissionDeniedError, match=r"Expect to have 'PM\.RobotAccount'"):
         await engine.run(chunks(puts(500)), settled.append, Stop())
     assert settled == []
-    assert len(server.arrivals) <= 16
+    assert len(server.arrivals) <= 16 + 2  # the first two could have been about one request alone
 
 
 async def test_a_missing_scope_on_reading_is_an_answer() -> None:

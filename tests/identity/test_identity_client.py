@@ -15,6 +15,7 @@ from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity import (
     ClientCredentials,
     Connection,
+    IdentityClient,
     StaticToken,
     TokenClaims,
     complete_url,
@@ -23,7 +24,7 @@ from bulkid.identity import (
     put_account,
 )
 from bulkid.identity.client import MAX_ANSWER
-from bulkid.model import Change, Reply, ReplyKind
+from bulkid.model import Change, Reply, ReplyKind, Request
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 
@@ -56,7 +57,7 @@ async def reply_to(script: Script, timeout_s: float = 10.0) -> Reply:
 async def test_an_error_body_becomes_words_and_the_wait_is_read() -> None:
     problem = {"message": "Slow down.", "errorCode": 4290}
     reply = await reply_to(always(answer(problem, 429, ("Retry-After: 7",))))
-    assert reply == Reply(ReplyKind.THROTTLED, 429, None, 7.0, "4290", "Slow down.")
+    assert reply == Reply(ReplyKind.THROTTLED, 429, None, 7.0, "4290", "Slow down.", credential=1)
 
 
 async def test_the_token_never_appears_in_a_reply() -> None:
@@ -269,8 +270,35 @@ async def test_a_cancellation_goes_on_to_the_caller_and_is_no_reply() -> None:
 
 
 async def test_a_given_token_that_is_refused_ends_the_run() -> None:
-    with pytest.raises(AuthenticationError, match="Token is gone"):
-        await reply_to(always(answer({"message": "Token is gone."}, 401)))
+    async with (
+        wire_server(always(answer({"message": "Token is gone."}, 401))) as server,
+        open_client(connection(server), StaticToken("1234")) as client,
+    ):
+        refused = await client.send(PUT)
+        assert (refused.kind, refused.credential) == (ReplyKind.UNAUTHORIZED, 1)
+        with pytest.raises(AuthenticationError, match="Token is gone"):
+            client.refused(refused.credential, refused.error)
+
+
+async def test_a_refusal_alone_costs_no_token_until_the_caller_says_that_the_token_is_to_blame() -> None:
+    issued = list[str]()
+    async with (
+        wire_server(_token_server(set(), issued)) as server,
+        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+    ):
+        for _ in range(3):
+            assert (await client.send(PUT)).credential == 1
+        client.refused(1, "no good")
+        client.refused(1, "no good")
+        assert (await client.send(PUT)).credential == 2
+    assert issued == ["t1", "t2"]
+
+
+async def refuse(client: IdentityClient, request: Request) -> None:
+    """Send a request that is refused, and blame the token for it."""
+    reply = await client.send(request)
+    assert reply.kind is ReplyKind.UNAUTHORIZED
+    client.refused(reply.credential, reply.error)
 
 
 def _token_server(is_good: set[str], issued: list[str]) -> Script:
@@ -297,8 +325,10 @@ async def test_a_token_that_expires_is_replaced_once_for_all() -> None:
         assert (await client.send(PUT)).kind is ReplyKind.OK
         good.clear()
         good.add("t2")
-        kinds = {reply.kind for reply in await asyncio.gather(*(client.send(PUT) for _ in range(16)))}
-        assert kinds == {ReplyKind.UNAUTHORIZED}
+        replies = await asyncio.gather(*(client.send(PUT) for _ in range(16)))
+        assert {(reply.kind, reply.credential) for reply in replies} == {(ReplyKind.UNAUTHORIZED, 1)}
+        for reply in replies:
+            client.refused(reply.credential, reply.error)
         kinds = {reply.kind for reply in await asyncio.gather(*(client.send(PUT) for _ in range(16)))}
         assert kinds == {ReplyKind.OK}
     assert issued == ["t1", "t2"]
@@ -310,9 +340,9 @@ async def test_fresh_tokens_that_are_refused_end_the_run() -> None:
         wire_server(_token_server(set(), issued)) as server,
         open_client(connection(server), ClientCredentials("app", "secret")) as client,
     ):
-        assert (await client.send(PUT)).kind is ReplyKind.UNAUTHORIZED
+        await refuse(client, PUT)
         with pytest.raises(AuthenticationError, match="401"):
-            await client.send(PUT)
+            await refuse(client, PUT)
     assert issued == ["t1", "t2"]
 
 
@@ -325,9 +355,9 @@ async def test_an_answer_that_came_with_a_token_is_its_acceptance() -> None:
         assert (await client.send(PUT)).kind is ReplyKind.OK
         good.clear()
         for _ in range(5):  # t1 has expired, and four fresh ones are refused: the credentials were right once
-            assert (await client.send(PUT)).kind is ReplyKind.UNAUTHORIZED
+            await refuse(client, PUT)
         with pytest.raises(AuthenticationError):
-            await client.send(PUT)
+            await refuse(client, PUT)
 
 
 async def test_a_missing_scope_is_no_doubt_about_the_token() -> None:
@@ -345,7 +375,7 @@ async def test_a_missing_scope_is_no_doubt_about_the_token() -> None:
     ):
         assert (await client.send(PUT)).error == "Expect to have 'PM.RobotAccount'"
         for _ in range(5):  # 1 of an accepted token, 4 fresh: not yet the end, since 403 was an acceptance
-            assert (await client.send(GET)).kind is ReplyKind.UNAUTHORIZED
+            await refuse(client, GET)
 
 
 async def test_a_wrong_secret_is_told_with_the_servers_words() -> None:

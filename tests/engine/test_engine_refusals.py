@@ -1,0 +1,309 @@
+"""A 401 or a 403 is blamed on the one request or on the credential, whichever it is about."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkid.engine import Engine, OnForbidden, Settled, Stop, Task
+from bulkid.engine.refusals import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW
+from bulkid.errors import AuthenticationError, PermissionDeniedError
+from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.model import QuotaRule, Reply, ReplyKind, Request
+from tests.engine_world import chunks, get, make_engine, put, puts
+from tests.fake_clock import FakeClock, run
+
+CHECK = Request("GET", "api/RobotAccount/org?top=1")
+UNAUTHORIZED = Reply(ReplyKind.UNAUTHORIZED, 401, error="no good")
+
+
+class Server:
+    """Issues tokens, takes those that are good, and refuses some requests whatever they carry.
+
+    Args:
+        clock: Its time.
+        refused: Paths that are answered 401.
+        forbidden: Paths that are answered 403.
+        source: Where tokens come from; None: client credentials.
+        seed: Of its latencies.
+    """
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        refused: Collection[str] = (),
+        forbidden: Collection[str] = (),
+        *,
+        source: TokenSource | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.clock = clock
+        self.refused_paths = refused
+        self.forbidden_paths = forbidden
+        self.good: Callable[[str], bool] = lambda _: True
+        self.revoked: set[str] = set()
+        self.issued = 0
+        self.sent: Counter[str] = Counter()
+        self.at_work: Callable[[Request], None] = lambda _: None
+        self._random = random.Random(seed)
+        self.tokens: TokenSource = source or ClientCredentials("app", "secret", "PM.RobotAccount", clock)
+        self.tokens.connect(self._issue)
+
+    async def _issue(self, path: str, form: bytes) -> Reply:
+        assert path == "connect/token"
+        assert parse_qs(form.decode())["client_id"] == ["app"]
+        await self.clock.sleep(0.125)
+        self.issued += 1
+        return Reply(ReplyKind.OK, 200, {"access_token": f"t{self.issued}"})
+
+    async def send(self, request: Request) -> Reply:
+        token = await self.tokens.current()
+        assert isinstance(token, Token)
+        await self.clock.sleep(self._random.randint(0, 64) / 1024)
+        self.sent[request.path] += 1
+        self.at_work(request)
+        reply = self._judge(request, token)
+        await self.clock.sleep(self._random.randint(0, 64) / 1024)
+        if reply.kind in (ReplyKind.OK, ReplyKind.FORBIDDEN):
+            self.tokens.accepted(token.generation)
+        return reply._replace(credential=token.generation)
+
+    def _judge(self, request: Request, token: Token) -> Reply:
+        if token.value in self.revoked or not self.good(token.value) or request.path in self.refused_paths:
+            return UNAUTHORIZED
+        if request.path in self.forbidden_paths:
+            return Reply(ReplyKind.FORBIDDEN, 403, error="not yours")
+        return Reply(ReplyKind.OK, 200, {})
+
+    def refused(self, credential: int, words: str) -> None:
+        self.tokens.refused(credential, words)
+
+    def engine(self, **given: Any) -> Engine:
+        return make_engine(self.clock, self.send, **({"credentials": self, "check": CHECK} | given))
+
+
+async def settle(engine: Engine, count: int) -> dict[int, Settled]:
+    settled: list[Settled] = []
+    await engine.run(chunks(puts(count)), settled.append, Stop())
+    assert len(settled) == len({one.key for one in settled}) == count
+    return {one.key: one for one in settled}
+
+
+def paths(*numbers: int) -> set[str]:
+    return {put(number).path for number in numbers}
+
+
+def failed(settled: dict[int, Settled]) -> dict[int, ReplyKind]:
+    return {key: one.reply.kind for key, one in settled.items() if one.reply.kind is not ReplyKind.OK}
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+@pytest.mark.parametrize("where", [0, 1, 17, 150, 298, 299])
+@pytest.mark.parametrize("read_first", [True, False])
+async def test_one_account_that_is_always_refused_fails_alone_and_costs_no_token(
+    where: int, concurrency: int, *, read_first: bool
+) -> None:
+    server = Server(FakeClock(), paths(where))
+    engine = server.engine(concurrency=concurrency)
+    if read_first:
+        await engine.call(get(0))
+    settled = await settle(engine, 300)
+    assert failed(settled) == {where: ReplyKind.UNAUTHORIZED}
+    assert settled[where].attempts == server.sent[put(where).path] == 2
+    assert server.issued == 1
+    assert server.sent.total() <= 300 + 1 + read_first + 2  # one more PUT, and a check for each refusal at most
+
+
+async def test_the_only_account_of_a_run_can_fail_too() -> None:
+    server = Server(FakeClock(), paths(0))
+    assert failed(await settle(server.engine(), 1)) == {0: ReplyKind.UNAUTHORIZED}
+    assert (server.issued, server.sent[CHECK.path]) == (1, 2)
+
+
+async def test_a_read_that_is_refused_alone_is_an_answer() -> None:
+    server = Server(FakeClock(), {get(7).path})
+    engine = server.engine()
+    await engine.call(get(0))
+    assert (await engine.call(get(7))).reply.kind is ReplyKind.UNAUTHORIZED
+    assert (await engine.call(get(8))).reply.kind is ReplyKind.OK
+    assert server.issued == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_a_token_that_was_revoked_is_replaced_once_for_all(concurrency: int) -> None:
+    server = Server(FakeClock())
+
+    def revoke(request: Request) -> None:
+        if request == put(100) and not server.revoked:
+            server.revoked.add("t1")
+
+    server.at_work = revoke
+    assert not failed(await settle(server.engine(concurrency=concurrency), 300))
+    assert server.issued == 2
+    assert server.sent[CHECK.path] == 1
+    assert server.sent.total() - 1 - 300 <= 2 * concurrency
+
+
+async def test_wrong_credentials_end_a_run_at_once() -> None:
+    server = Server(FakeClock())
+    server.good = lambda _: False
+    with pytest.raises(AuthenticationError, match="no good"):
+        await server.engine().call(get(0))
+    assert (server.issued, server.sent.total()) == (2, 2)
+
+
+async def test_wrong_credentials_end_a_blind_run_at_once_and_call_no_account_failed() -> None:
+    server = Server(FakeClock())
+    server.good = lambda _: False
+    settled: list[Settled] = []
+    with pytest.raises(AuthenticationError, match="no good"):
+        await server.engine().run(chunks(puts(300)), settled.append, Stop())
+    assert not settled
+    assert server.issued == 2
+    assert server.sent.total() <= 2 * 16 + 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_credentials_that_are_withdrawn_end_a_run_and_call_no_account_failed(concurrency: int) -> None:
+    server = Server(FakeClock())
+
+    def withdraw(request: Request) -> None:
+        if request == put(100):
+            server.good = lambda _: False
+
+    server.at_work = withdraw
+    settled: list[Settled] = []
+    with pytest.raises(AuthenticationError, match="5 in a row"):
+        await server.engine(concurrency=concurrency).run(chunks(puts(300)), settled.append, Stop())
+    assert {one.reply.kind for one in settled} == {ReplyKind.OK}
+    assert server.issued == 1 + 5
+    assert server.sent.total() - len(settled) <= 7 * (concurrency + 1)
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_a_given_token_outlives_a_refusal_of_one_request_and_ends_the_run_once_it_is_revoked(
+    concurrency: int,
+) -> None:
+    server = Server(FakeClock(), paths(50), source=StaticToken("given"))
+
+    def revoke(request: Request) -> None:
+        if request == put(200):
+            server.revoked.add("given")
+
+    server.at_work = revoke
+    settled: list[Settled] = []
+    with pytest.raises(AuthenticationError, match="access token"):
+        await server.engine(concurrency=concurrency).run(chunks(puts(300)), settled.append, Stop())
+    assert {one.key for one in settled if one.reply.kind is ReplyKind.UNAUTHORIZED} == {50}
+    assert len(settled) > 150
+
+
+async def test_a_quota_that_is_used_up_leaves_no_refusal_undecided() -> None:
+    server = Server(FakeClock(), paths(9))
+    engine = server.engine(rules=[QuotaRule("PUT", 5, 300.0), QuotaRule("GET", 5, 300.0)], concurrency=4)
+    assert failed(await settle(engine, 11)) == {9: ReplyKind.UNAUTHORIZED}
+    assert server.issued == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 60),
+    refused=st.sets(st.integers(0, 59), max_size=20),
+    revocations=st.lists(st.integers(0, 120), max_size=6),
+    concurrency=st.integers(1, 8),
+    seed=st.integers(0, 2**16),
+)
+def test_whatever_is_refused_and_revoked_each_request_gets_its_own_true_outcome(
+    count: int, refused: set[int], revocations: list[int], concurrency: int, seed: int
+) -> None:
+    server = Server(FakeClock(), paths(*refused), seed=seed)
+    served = 0
+
+    def revoke(_: Request) -> None:
+        nonlocal served
+        served += 1
+        if served in revocations:
+            server.revoked |= {f"t{number}" for number in range(server.issued + 1)}
+
+    server.at_work = revoke
+
+    async def play() -> dict[int, Settled]:
+        engine = server.engine(concurrency=concurrency)
+        await engine.call(get(0))
+        return await settle(engine, count)
+
+    settled = run(play)
+    wanted = {key: ReplyKind.UNAUTHORIZED for key in refused if key < count}
+    assert failed(settled) == wanted
+    assert server.issued <= 1 + len(set(revocations))
+    assert all(settled[key].attempts == 2 for key in wanted)
+
+
+# --- 403
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+@pytest.mark.parametrize("where", [0, 1, 150, 299])
+async def test_one_account_that_must_not_be_changed_fails_alone(where: int, concurrency: int) -> None:
+    server = Server(FakeClock(), forbidden=paths(where))
+    settled = await settle(server.engine(concurrency=concurrency), 300)
+    assert failed(settled) == {where: ReplyKind.FORBIDDEN}
+    assert server.sent[put(where).path] <= 2
+
+
+async def test_where_every_write_is_forbidden_the_run_ends_and_no_account_is_called_failed() -> None:
+    server = Server(FakeClock(), forbidden=paths(*range(300)))
+    settled: list[Settled] = []
+    with pytest.raises(PermissionDeniedError, match="not yours"):
+        await server.engine(concurrency=1).run(chunks(puts(300)), settled.append, Stop())
+    assert not settled
+    assert server.sent.total() == FORBIDDEN_AT_FIRST
+
+
+async def test_the_only_account_of_a_run_being_forbidden_is_a_missing_scope_as_far_as_can_be_told() -> None:
+    server = Server(FakeClock(), forbidden=paths(0))
+    with pytest.raises(PermissionDeniedError):
+        await server.engine().run(chunks(puts(1)), lambda _: None, Stop())
+    assert server.sent.total() == FORBIDDEN_AT_FIRST
+
+
+async def test_a_permission_that_is_withdrawn_ends_the_run_after_few_failures() -> None:
+    server = Server(FakeClock(), forbidden=paths(*range(100, 300)))
+    settled: list[Settled] = []
+    with pytest.raises(PermissionDeniedError):
+        await server.engine(concurrency=1).run(chunks(puts(300)), settled.append, Stop())
+    forbidden = [one for one in settled if one.reply.kind is ReplyKind.FORBIDDEN]
+    assert len(forbidden) == FORBIDDEN_IN_A_ROW - 1
+
+
+async def test_a_write_of_another_kind_shows_nothing_about_this_one() -> None:
+    group = Request("PUT", "api/Group/1", b"{}")
+    server = Server(FakeClock(), forbidden={group.path})
+    engine = server.engine(concurrency=1)
+    await settle(engine, 5)
+    with pytest.raises(PermissionDeniedError):
+        await engine.call(group)
+
+
+async def test_a_request_that_may_be_forbidden_is_settled_by_it() -> None:
+    server = Server(FakeClock(), forbidden=paths(0))
+    settled: list[Settled] = []
+    await server.engine().run(chunks([Task(0, put(0), None, OnForbidden.ABOUT_THE_REQUEST)]), settled.append, Stop())
+    assert [one.reply.kind for one in settled] == [ReplyKind.FORBIDDEN]
+
+
+async def test_with_a_scope_that_the_token_says_it_has_the_only_account_of_a_run_fails_alone() -> None:
+    server = Server(FakeClock(), forbidden=paths(*range(300)))
+    settled: list[Settled] = []
+    one = Task(0, put(0), None, OnForbidden.SCOPE_GRANTED)
+    await server.engine().run(chunks([one]), settled.append, Stop())
+    assert [(each.reply.kind, each.attempts) for each in settled] == [(ReplyKind.FORBIDDEN, 1)]
+    tasks = [Task(key, put(key), None, OnForbidden.SCOPE_GRANTED) for key in range(300)]
+    with pytest.raises(PermissionDeniedError):
+        await server.engine(concurrency=1).run(chunks(tasks), settled.append, Stop())
+    assert len(settled) == 1 + FORBIDDEN_IN_A_ROW - 1
