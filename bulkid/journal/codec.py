@@ -144,7 +144,7 @@ def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
         wish.account_id,
         wish.name,
         dumps((wish.display_name, wish.add, wish.remove, wish.exact, wish.rows)),
-        _dump_before(entry.before, wish),
+        dump_before(entry.before, wish),
         entry.changes,
         0.0 if entry.intended else None,
         *outcome_values(entry.outcome),
@@ -167,7 +167,8 @@ def entry_of(columns: Sequence[Any]) -> Entry:
     return Entry(number, wish, _load_before(before, wish), changes, _outcome(outcome), intended_at is not None)
 
 
-def _dump_before(before: Account | None, wish: AccountWish) -> str | None:
+def dump_before(before: Account | None, wish: AccountWish) -> str | None:
+    """Write the state before a run; what the wish says too is left out."""
     if before is None:
         return None
     # Id and name mostly repeat the wish's; when the account was made or last used says nothing about what to put back.

@@ -78,6 +78,10 @@ _INTEND = Bulk(
     ),
     ("at", "by", "in_run", "first", "last"),
 )
+_PLAN_AGAIN = Bulk(
+    update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ENTRY),
+    ("state", "words", "in_run", "number"),
+)
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
 _SETTLE = Bulk(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
@@ -184,6 +188,18 @@ class Journal(Records):
                 raise StateError(f"The run {run_id} has sent requests already: its plan cannot be made again.")
             connection.execute(delete(entries).where(entries.c.run == run))
             clear_rows(connection, run)
+
+    @repeated
+    def plan_again(self, run_id: str, planned: Sequence[Entry]) -> None:
+        """Keep the states before, and the changes in words, of entries that were planned anew. Nothing else changes.
+
+        Raises:
+            StateError: An entry that the run does not have.
+        """
+        run = self._run(run_id)
+        values = [(codec.dump_before(each.before, each.wish), each.changes, run, each.entry) for each in planned]
+        with self.database.write() as connection:
+            self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 
     @repeated
     def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:

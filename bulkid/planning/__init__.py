@@ -4,7 +4,7 @@ from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
-from bulkid.planning.expect import Expected, departed, departure, resolve_expected
+from bulkid.planning.expect import Expected, departed, departure, pinned, resolve_expected
 from bulkid.planning.export import EXPORT_COLUMNS, ExportedAccount, Exporter
 from bulkid.planning.guard import Excess, excess, needs_total
 from bulkid.planning.plan import Plan, build_plan, limit_changes
@@ -50,6 +50,7 @@ __all__ = [
     "minimum_seconds",
     "needs_total",
     "offline_faults",
+    "pinned",
     "refusal",
     "remaining_reads",
     "resolve",

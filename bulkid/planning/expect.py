@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountWish, Entry, Fault
+from bulkid.planning.change import diff
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.words import count_of, fold, quote
@@ -76,6 +77,25 @@ def departed(entry: Entry, present: Account | None, directory: Directory) -> str
     if present is None:
         return "it does not exist any more"
     return departure(entry.wish, entry.before, present, directory, partial=entry.intended)
+
+
+def pinned(entry: Entry, directory: Directory) -> AccountWish:
+    """Give what a run wants of an account as the change that was planned and shown.
+
+    An exact list of groups asks for whatever leads to it; this is what it added and removed at the time of the plan.
+
+    Args:
+        entry: The account in the run's journal.
+        directory: Tells which group is Everyone, and which groups there are.
+
+    Raises:
+        PermissionDeniedError: The wish is an exact list, and the groups cannot be read.
+    """
+    wish = entry.wish
+    if wish.exact is None or entry.before is None:
+        return wish
+    planned = diff(wish, entry.before, directory)
+    return wish._replace(exact=None, add=planned.add, remove=planned.remove)
 
 
 def require_sight(directory: Directory) -> None:

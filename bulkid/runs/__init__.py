@@ -17,7 +17,7 @@ from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify import Recipients, addresses_in
 from bulkid.places import default_state_dir
-from bulkid.runs.api import plan, plan_undo, resume, run
+from bulkid.runs.api import plan, plan_rest, plan_undo, resume, run
 from bulkid.runs.archive import Archive, RowsFound, RunLine
 from bulkid.runs.badrows import write_bad_rows
 from bulkid.runs.doctor import Finding, doctor, examine_recipients
@@ -38,9 +38,11 @@ from bulkid.runs.options import (
     RunResult,
     Target,
 )
+from bulkid.runs.plan_hash import plan_hash, sent_of
 from bulkid.runs.planned import run_plan, save_plan
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary
+from bulkid.runs.stored import load_options
 from bulkid.runs.tasks import task_group
 from bulkid.runs.turns import Turns
 from bulkid.runs.undo import undo
@@ -85,9 +87,12 @@ __all__ = [
     "find_resumable_run",
     "find_run",
     "list_runs",
+    "load_options",
     "metrics",
     "nothing_summary",
     "plan",
+    "plan_hash",
+    "plan_rest",
     "plan_undo",
     "prune",
     "report",
@@ -96,6 +101,7 @@ __all__ = [
     "run_job",
     "run_plan",
     "save_plan",
+    "sent_of",
     "summary_of",
     "task_group",
     "undo",

@@ -32,7 +32,7 @@ from bulkid.runs.source import Rows, Source, offline_summary, read_again, read_r
 from bulkid.runs.stored import dump_options, load_options
 from bulkid.runs.tasks import in_thread, until_stopped
 from bulkid.runs.undo import begin_undo_again, undo_changes
-from bulkid.sheet import Sheet, open_sheet
+from bulkid.sheet import Sheet, SheetInfo, open_sheet
 
 
 async def plan(
@@ -112,6 +112,39 @@ async def plan_undo(
     return _plan_result(rows, preview, context.clock.monotonic() - started)
 
 
+async def plan_rest(text: str, target: Target, context: Context | None = None) -> PlanResult:
+    """Compute what ``resume`` of a run would send now, reading the directory and changing nothing.
+
+    Args:
+        text: The run's id, the beginning of it, or empty for the newest run that can be resumed.
+        target: As whom; its address may be left empty, and must otherwise be the run's own.
+        context: What surrounds the work; None for the defaults.
+
+    Raises:
+        UsageError: There is no such run, it has no plan, or it cannot be resumed with this target.
+        LockedError: The run is still going.
+        StateError: The state directory cannot be used.
+    """
+    context = context or Context()
+    started = context.clock.monotonic()
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        record = await in_thread(find_resumable, journal, text)
+        if record.phase != "planned":
+            raise UsageError(f"Run {record.run_id} ended before its plan was confirmed; nothing was sent.")
+        target = same_target(record, target)
+        await hold_run(stack, journal, record, context)
+        record = await in_thread(find_resumable, journal, record.run_id)
+        rows = Rows(SheetInfo.from_json(record.sheet))
+        try:
+            execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
+            preview = await execution.rest()
+        except BulkidError as error:
+            status, exit_code = reporting.verdict({}, error)
+            return PlanResult(None, offline_summary(rows, (), status, command="plan"), (), error, exit_code)
+    return _plan_result(rows, preview, context.clock.monotonic() - started)
+
+
 async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Journal, context: Context) -> Preview:
     context.hooks.stage("connect")
     owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
@@ -186,6 +219,8 @@ async def resume(
     *,
     skip_invalid: bool | None = None,
     yes_really: bool = False,
+    approved: str = "",
+    asks: bool = False,
 ) -> RunResult:
     """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
 
@@ -196,6 +231,8 @@ async def resume(
         skip_invalid: Overrides what the run was begun with; None keeps it.
         yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
             plan was not confirmed before.
+        approved: The hash of the plan that was approved for what is pending; kept once that plan is confirmed.
+        asks: Have what is pending confirmed again, although it was confirmed before.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
@@ -207,7 +244,7 @@ async def resume(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         record = await in_thread(find_resumable, journal, text)
         target = same_target(record, target)
-        options = replace(load_options(record.options), yes_really=yes_really)
+        options = replace(load_options(record.options), yes_really=yes_really, approved=approved)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
@@ -216,7 +253,7 @@ async def resume(
         remove_leftovers(folder)
         record = await in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
-        execution = Execution(journal, record, target, options, context, folder, resumed=True)
+        execution = Execution(journal, record, target, options, context, folder, resumed=True, asks=asks)
         if record.phase == "planned":
             return await execution.perform(execution.from_entries)
         if UNDO in record.options:

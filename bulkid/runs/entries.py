@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bulkid.model import Change, Entry, Outcome, Status, Via
-from bulkid.planning import Directory, departed, describe, diff
+from bulkid.planning import Directory, departed, describe, diff, pinned
 from bulkid.runs.options import Preview
 from bulkid.runs.trial import LEFT
 
@@ -49,13 +49,14 @@ def compare(
                 (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
             )
             continue
-        if guarded and (differs := departed(entry, account, directory)):
+        wish = pinned(entry, directory) if guarded else entry.wish
+        if guarded and (differs := departed(entry._replace(wish=wish), account, directory)):
             error = f"The account is not as it was when the changes were planned: {differs}. It is left alone."
             settled.append(
                 (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
             )
             continue
-        change = diff(entry.wish, account, directory)
+        change = diff(wish, account, directory)
         if not change.empty:
             changes.append((entry.entry, change))
         elif entry.intended:

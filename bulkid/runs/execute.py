@@ -1,7 +1,7 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -24,25 +24,26 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
-from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus, Status
-from bulkid.planning import Directory, Plan, Route
+from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status
+from bulkid.planning import Directory, Plan, Route, describe
 from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
 from bulkid.runs.entries import compare, entries_of
 from bulkid.runs.figures import LiveFigures, added, with_figures
-from bulkid.runs.given import is_given
+from bulkid.runs.given import APPROVED, is_guarded
 from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.guard import require_within_bound
 from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
 from bulkid.runs.progress import Progress
+from bulkid.runs.records import owner_of
 from bulkid.runs.reporting import conclude
 from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, nothing_summary, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
-from bulkid.runs.trial import TAKEN_UP, due, preview_rest, rest_as_plan
+from bulkid.runs.trial import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
 
 COUNTERS_EVERY_S = 2.0
@@ -61,6 +62,7 @@ class Execution:
     folder: Path
     session: Session | None = None
     resumed: bool = False
+    asks: bool = False  # have what is pending confirmed again, although it was confirmed before
     faults: tuple[Fault, ...] = ()
     started: float = 0.0
     counters: dict[str, Any] = field(default_factory=dict)
@@ -197,33 +199,84 @@ class Execution:
 
     async def from_entries(self) -> None:
         """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
-        unsettled = await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
-        entries, rest_of_trial = due(unsettled)
+        entries, rest_of_trial = await self._due()
         if not entries:
             return  # only the report was missing: nobody needs to be asked for that
 
         async def work(session: Session) -> None:
-            self.context.hooks.stage("directory")
-            async with until_stopped(self.context.stop):
-                directory = await self._directory_for(session, entries)
-            settled, changes = compare(entries, directory, self.context.clock.now(), guarded=is_given(self.record))
-            route = route_for([change for _, change in changes], directory, session, self.options)
-            if rest_of_trial:
-                failed = {number for number, outcome in settled if outcome.status is Status.FAILED}
-                plan = rest_as_plan([entry for entry in entries if entry.entry not in failed], changes, route)
-                await self._take_up_rest(session, directory, plan, [entry.entry for entry in entries])
+            anew = rest_of_trial or self.asks
+            directory, plan, settled, changes = await self._compared(session, entries, confirmed_anew=anew)
+            if anew:
+                await self._take_up(session, directory, plan, entries, changes)
             await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
-            await self._apply(session, directory, changes, route)
+            await self._apply(session, directory, changes, plan.route)
 
         await self._connected(work)
 
-    async def _take_up_rest(self, session: Session, directory: Directory, plan: Plan, entries: Sequence[int]) -> None:
-        """Have the rest of a trial confirmed, which nobody has seen yet; from then on it is pending like any other."""
+    async def rest(self) -> Preview:
+        """Compute what :meth:`from_entries` would send now. Changes nothing, also not in the journal."""
+        entries, _ = await self._due()
+        if not entries:
+            raise UsageError(f"Run {self.record.run_id} is complete: nothing is pending.")
+        self.context.hooks.stage("connect")
+        owner = f"plan-{self.record.run_id}"
+        async with connect(self.target, self.options, self.journal, self.context, owner=owner) as session:
+            async with until_stopped(self.context.stop):
+                await session.identify()
+            directory, plan, _, _ = await self._compared(session, entries, confirmed_anew=True)
+            preview = await preview_rest(session, self.record, self.options, directory, plan)
+        return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    async def _due(self) -> tuple[list[Entry], bool]:
+        return due(await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id))))
+
+    async def _compared(
+        self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool
+    ) -> tuple[Directory, Plan, list[tuple[int, Outcome]], list[tuple[int, Change]]]:
+        """Compare entries with the directory: what is still to be sent as a plan, what is settled, and the changes."""
+        self.context.hooks.stage("directory")
+        async with until_stopped(self.context.stop):
+            directory = await self._directory_for(session, entries)
+        guarded = is_guarded(self.record, confirmed_anew=confirmed_anew)
+        settled, changes = compare(entries, directory, self.context.clock.now(), guarded=guarded)
+        route = route_for([change for _, change in changes], directory, session, self.options)
+        failed = {number for number, outcome in settled if outcome.status is Status.FAILED}
+        plan = rest_as_plan([entry for entry in entries if entry.entry not in failed], changes, route)
+        return directory, plan, settled, changes
+
+    async def _take_up(
+        self,
+        session: Session,
+        directory: Directory,
+        plan: Plan,
+        entries: Sequence[Entry],
+        changes: Sequence[tuple[int, Change]],
+    ) -> None:
+        """Have the rest of a run confirmed, which was not shown yet; from then on it is pending like any other."""
         await self._agree(session, await preview_rest(session, self.record, self.options, directory, plan))
-        taken_up = [(entry, TAKEN_UP) for entry in entries]
-        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, taken_up)
+        left = {entry.entry: entry for entry in entries if is_left(entry)}
+        # Undo, and a resume of what was approved, go by the state that the confirmed changes start from.
+        planned = [
+            left[number]._replace(before=change.before, changes=describe(change, directory))
+            for number, change in changes
+            if number in left
+        ]
+
+        def write() -> None:
+            self.journal.plan_again(self.record.run_id, planned)
+            self._keep_approval()
+            self.journal.settle(self.record.run_id, [(number, TAKEN_UP) for number in left])
+
+        await anyio.to_thread.run_sync(write)
         self.counters |= {"left_accounts": 0, "left_rows": 0}
         await self._update(counters=self.figures())
+
+    def _keep_approval(self) -> None:
+        """Keep the hash of the plan that was just confirmed, where it was approved by another user."""
+        if self.options.approved:
+            options = {**self.record.options, APPROVED: self.options.approved}
+            self.record = replace(self.record, options=options)
+            self.journal.update_run(self.record.run_id, options=options)
 
     async def _connected(self, work: Callable[[Session], Awaitable[None]]) -> None:
         self.context.hooks.stage("connect")
@@ -274,6 +327,7 @@ class Execution:
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
+            self._keep_approval()
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
 
         await anyio.to_thread.run_sync(write)
@@ -372,14 +426,3 @@ class Execution:
 
 def _size(read: Collection[object] | None) -> int | None:
     return None if read is None else len(read)
-
-
-def owner_of(record: RunRecord) -> dict[str, Any]:
-    """Who holds a lock, for the message to others."""
-    return {
-        "run_id": record.run_id,
-        "host": record.host,
-        "pid": record.pid,
-        "since": record.created_at,
-        "source": record.source,
-    }

@@ -10,10 +10,19 @@ from bulkid.runs.session import Session
 UNDO, PLAN = "undo", "plan"
 """Under which name the options of a run say what its changes were given by."""
 
+APPROVED = "approved"
+"""Under which name the options of a run hold the hash of the plan that was approved for it."""
 
-def is_given(record: RunRecord) -> bool:
-    """Whether a run's changes were given, so that no account may be changed that is not as expected."""
-    return UNDO in record.options or PLAN in record.options
+
+def is_guarded(record: RunRecord, *, confirmed_anew: bool) -> bool:
+    """Whether a resume leaves accounts alone that have changed since they were planned.
+
+    Args:
+        record: The run. Its changes may have been given, or approved as they were shown.
+        confirmed_anew: Whether what the resume sends is a new plan that is shown and confirmed first.
+    """
+    given = UNDO in record.options or PLAN in record.options
+    return given or (bool(record.options.get(APPROVED)) and not confirmed_anew)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.places import default_state_dir
 from bulkid.report import build_summary, prepare_folder
 from bulkid.runs import reporting
-from bulkid.runs.execute import owner_of
 from bulkid.runs.given import UNDO
 from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, RunResult
+from bulkid.runs.records import owner_of
 from bulkid.runs.trial import due
 
 

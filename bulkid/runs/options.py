@@ -72,6 +72,9 @@ class RunOptions:
         retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
         outage_limit_s: Seconds that a server which has answered before may be away, until the run gives up.
         job: Name of the job that the run belongs to; empty for none.
+        authors: The users who wrote what the run applies, as the web console knows them; kept with the run.
+        approved: The hash of the plan that a user other than the authors approved; empty where none was needed. It is
+            kept with the run once that plan is confirmed, and then a resume makes only the changes that were planned.
     """
 
     sheet: SheetOptions = field(default_factory=SheetOptions)
@@ -94,6 +97,8 @@ class RunOptions:
     retry_base_s: float = 0.5
     outage_limit_s: float = 600.0
     job: str = ""
+    authors: tuple[str, ...] = ()
+    approved: str = ""
 
 
 def count_invalid_rows(faults: Iterable[Fault]) -> int:

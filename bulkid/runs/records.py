@@ -80,3 +80,14 @@ def same_target(record: RunRecord, target: Target) -> Target:
             hint="Set BULKID_ORGANIZATION_ID (or the profile) to the run's own, or leave it empty.",
         )
     return replace(target, url=target.url if in_sandbox else record.base_url, organization_id=organization_id)
+
+
+def owner_of(record: RunRecord) -> dict[str, Any]:
+    """Who holds a lock, for the message to others."""
+    return {
+        "run_id": record.run_id,
+        "host": record.host,
+        "pid": record.pid,
+        "since": record.created_at,
+        "source": record.source,
+    }

@@ -31,6 +31,7 @@ def dump_options(options: RunOptions, source: Source) -> dict[str, Any]:
         "max_failures": asdict(options.max_failures) if options.max_failures else None,
         "max_change": asdict(options.max_change) if options.max_change else None,
         "formats": list(options.formats),
+        "authors": list(options.authors),
         "path": path,
     }
 
@@ -48,4 +49,5 @@ def load_options(stored: Mapping[str, Any]) -> RunOptions:
         max_failures=FailureBound(**bound) if bound else None,
         max_change=ChangeBound(**change) if change else None,
         formats=tuple(stored.get("formats", ())),
+        authors=tuple(stored.get("authors", ())),
     )

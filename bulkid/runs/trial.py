@@ -27,11 +27,12 @@ def due(unsettled: Sequence[Entry]) -> tuple[list[Entry], bool]:
     Returns:
         The entries, and whether they are the rest of a trial.
     """
-    own = [entry for entry in unsettled if not _left(entry)]
+    own = [entry for entry in unsettled if not is_left(entry)]
     return (own, False) if own else (list(unsettled), bool(unsettled))
 
 
-def _left(entry: Entry) -> bool:
+def is_left(entry: Entry) -> bool:
+    """Whether an entry was left for later by a trial, and was not taken up since."""
     return entry.outcome.error_code == LEFT.error_code and not entry.intended
 
 

@@ -18,6 +18,7 @@ from bulkid.runs import Preview, RunLine, summary_of
 from bulkid.sheet import FIELDS
 from bulkid.web import book, openapi
 from bulkid.web.actors import Role
+from bulkid.web.approval import with_authors
 from bulkid.web.bodies import read_body
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
@@ -25,7 +26,7 @@ from bulkid.web.drafts import Draft, PreviewJob, preview_page
 from bulkid.web.errors import RefusedError
 from bulkid.web.history import DOWNLOADS, found_run, written
 from bulkid.web.security import actor_of
-from bulkid.web.sheets import MALFORMED, take_part, warnings_of
+from bulkid.web.sheets import MALFORMED, note_start, require_sheet, take_part, warnings_of
 from bulkid.web.uploads import Reading, Upload
 
 MOST: Final = 1000
@@ -132,7 +133,9 @@ def sheet_json(draft: Draft, offset: int = 0, limit: int = 100) -> dict[str, Any
         "sheet": draft.upload.upload_id,
         "name": draft.upload.name,
         "uploaded_at": iso_utc(draft.upload.at),
-        "readable": check is not None,
+        "authors": list(draft.upload.by),
+        "rest_of": draft.upload.rest_of or None,
+        "readable": check is not None or bool(draft.upload.derived_from),
         "error": None if error is None else error_json(error),
         "columns": [] if check is None else columns_json(check.info.headers, check.info.fields),
         "skip_invalid": draft.upload.reading.skip_invalid,
@@ -164,6 +167,7 @@ async def read_again(request: web.Request) -> web.Response:
     """Say how a sheet is to be read; what is not said is left to bulkid."""
     console, actor = console_of(request), actor_of(request)
     draft = await draft_of(request)
+    require_sheet(draft)
     text = dict.fromkeys(("worksheet", "encoding", "delimiter"), str)
     said = await body_of(request, {**text, "map": dict, "ignore": list, "skip_invalid": bool})
     mapped, ignored = said.get("map", {}), said.get("ignore", [])
@@ -179,8 +183,7 @@ async def read_again(request: web.Request) -> web.Response:
         ignore_columns=tuple(ignored),
         skip_invalid=said.get("skip_invalid", False),
     )
-    by = tuple(dict.fromkeys((*draft.upload.by, actor.person)))
-    changed = replace(draft.upload, reading=reading, by=by)
+    changed = replace(draft.upload, reading=reading, by=with_authors(draft.upload.by, actor.person))
     await anyio.to_thread.run_sync(console.uploads.keep, changed)
     await book.note(request, "sheet read otherwise", changed.upload_id, changed.name)
     return answer(sheet_json(await console.drafts.get(changed)))
@@ -194,7 +197,7 @@ async def make_preview(request: web.Request) -> web.Response:
     """Begin to find out what a sheet would change."""
     console = console_of(request)
     draft = await draft_of(request)
-    if draft.understood.check is None:
+    if draft.understood.check is None and not draft.upload.derived_from:
         raise UsageError("The sheet cannot be read yet.", hint="Say what its columns are.")
     job = draft.preview
     if job is None or job.done.is_set():
@@ -218,7 +221,7 @@ def preview_json(job: PreviewJob, offset: int = 0, limit: int = 100) -> dict[str
     """A preview for programs."""
     found: Preview | None = job.result
     state = "making" if not job.done.is_set() else "ready" if found is not None else "failed"
-    value: dict[str, Any] = {"preview": job.preview_id, "state": state}
+    value: dict[str, Any] = {"preview": job.preview_id, "state": state, "plan": job.plan_hash or None}
     value["error"] = None if job.error is None else error_json(job.error)
     if found is None:
         return value
@@ -247,8 +250,15 @@ async def start(request: web.Request) -> web.Response:
     first = said.get("first")
     if first is not None and not 1 <= first <= _BIGGEST:
         raise UsageError("first is a whole number, 1 or more.")
-    job = await console.start(draft, said.get("preview", ""), actor, first=first, really=said.get("really", False))
-    await book.note(request, "run started", job.run_id, draft.upload.name)
+    job = await console.start(
+        draft,
+        said.get("preview", ""),
+        actor,
+        first=first,
+        really=said.get("really", False),
+        note=partial(book.note, request),
+    )
+    await note_start(request, draft, job)
     return answer(run_json(console, await found_run(console, job.run_id)), 201)
 
 
@@ -352,9 +362,25 @@ async def resume(request: web.Request) -> web.Response:
     """Go on with an interrupted run."""
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
-    job = await console.resume(line.run, actor_of(request))
-    await book.note(request, "run resumed", job.run_id or line.run.run_id)
+    found = await console.resume(line.run, actor_of(request))
+    if isinstance(found, Draft):
+        raise RefusedError(
+            409,
+            "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
+            f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{line.run.run_id}/rest",
+        )
+    await book.note(request, "run resumed", found.run_id or line.run.run_id)
     return answer(run_json(console, await found_run(console, line.run.run_id)), 202)
+
+
+@door(Role.OPERATOR, Kind.API)
+async def rest(request: web.Request) -> web.Response:
+    """Make what is pending of a run a sheet of its own, to be previewed and started."""
+    console = console_of(request)
+    line = await found_run(console, request.match_info["run"])
+    draft = await console.rest_of(line.run, actor_of(request))
+    await book.note(request, "rest previewed", line.run.run_id)
+    return answer(sheet_json(draft), 201)
 
 
 ROUTES: Final = (
@@ -371,4 +397,5 @@ ROUTES: Final = (
     web.get("/api/v1/runs/{run}/report/{kind}", report),
     web.post("/api/v1/runs/{run}/stop", stop),
     web.post("/api/v1/runs/{run}/resume", resume),
+    web.post("/api/v1/runs/{run}/rest", rest),
 )

@@ -1,7 +1,9 @@
 """Everything that the console's handlers share: settings, the archive, drafts, runs under way, who may enter."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,20 +13,30 @@ from aiohttp import web
 
 from bulkid import runs
 from bulkid.clock import Clock, SystemClock
-from bulkid.errors import BulkidError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.journal.console import ConsoleBook
-from bulkid.model import RunRecord
+from bulkid.model import RunRecord, Status
 from bulkid.planning import count_of
 from bulkid.web.actors import Actor
-from bulkid.web.drafts import Draft, Drafts, PreviewJob, departures
+from bulkid.web.approval import ApprovalPolicy, Authors, Resume, with_authors
+from bulkid.web.drafts import BusyError, Draft, Drafts, PreviewJob, departures
 from bulkid.web.entrance import Entrance
 from bulkid.web.live import Live
 from bulkid.web.refusals import RefusalLimit
 from bulkid.web.supervisor import Job, Supervisor
-from bulkid.web.uploads import KEPT_S, Upload, Uploads
+from bulkid.web.uploads import Upload, UploadLimits, Uploads
 
 DOCTOR_KEPT_S: Final = 30.0
 """How long an examination of the connection is shown again before another one is made."""
+
+KEEP_AUDIT_S: Final = 400 * 86_400.0
+"""How long entries of the audit log are kept by default."""
+
+TIDY_EVERY_S: Final = 3600.0
+"""How often the console removes what it has kept long enough."""
+
+Note = Callable[[str, str, str], Awaitable[None]]
+"""Writes an action, its subject and a detail into the audit log."""
 
 _NAMED: Final = 3  # accounts that a refusal names
 
@@ -40,7 +52,9 @@ class ServeOptions:
         keyfile: Its key (PEM), where the chain does not hold it.
         behind_proxy: A reverse proxy that ends TLS stands before the console and says who asks (X-Forwarded-For).
         public_names: Host names under which browsers reach the console, besides the address itself.
-        require_approval: Whoever uploaded a sheet, or said how to read it, cannot start it.
+        require_approval: An author of a plan cannot start it (see ``approval.py``).
+        upload_limits: How many uploads are kept, and for how long.
+        keep_audit_s: Seconds that entries of the audit log are kept.
     """
 
     host: str = "127.0.0.1"
@@ -50,10 +64,12 @@ class ServeOptions:
     behind_proxy: bool = False
     public_names: Sequence[str] = ()
     require_approval: bool = False
+    upload_limits: UploadLimits = field(default_factory=UploadLimits)
+    keep_audit_s: float = KEEP_AUDIT_S
 
 
 class NotAllowedError(BulkidError):
-    """Somebody else must do this."""
+    """Another user must do this."""
 
 
 @dataclass(slots=True)
@@ -69,6 +85,7 @@ class Console:
     entrance: Entrance
     book: ConsoleBook
     clock: Clock = field(default_factory=SystemClock)
+    policy: ApprovalPolicy = field(init=False)
     uploads: Uploads = field(init=False)
     drafts: Drafts = field(init=False)
     live: Live = field(init=False)
@@ -77,8 +94,9 @@ class Console:
     _examining: anyio.Lock = field(default_factory=anyio.Lock)
 
     def __post_init__(self) -> None:
-        self.uploads = Uploads(self.state_dir / "uploads")
-        self.uploads.drop_old(self.clock.now() - KEPT_S)
+        self.policy = ApprovalPolicy(self.serve.require_approval)
+        self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
+        self.uploads.drop_old(self.clock.now())
         self.drafts = Drafts(self.target, self.options, self.context)
         self.live = Live(self.archive, self.supervisor)
         self.refusals = RefusalLimit(self.clock.monotonic)
@@ -100,7 +118,11 @@ class Console:
         return await self.drafts.get(upload)
 
     def begin_preview(self, draft: Draft, actor: Actor) -> PreviewJob:
-        """Begin to make a preview; it is made in the server's task group, whoever waits for it."""
+        """Begin to make a preview; it is made in the server's task group, whether or not a request waits for it.
+
+        Raises:
+            BusyError: Too many previews wait already.
+        """
         job = self.drafts.begin_preview(draft, actor.name)
 
         async def make() -> None:
@@ -110,9 +132,19 @@ class Console:
         return job
 
     async def start(
-        self, draft: Draft, preview_id: str, actor: Actor, *, first: int | None = None, really: bool = False
+        self,
+        draft: Draft,
+        preview_id: str,
+        actor: Actor,
+        *,
+        first: int | None = None,
+        really: bool = False,
+        note: Note | None = None,
     ) -> Job:
         """Run a sheet as its preview showed it, or its first accounts that change, for a trial.
+
+        With ``require_approval`` this approves the plan: the user must not be one of its authors, and the run sends
+        nothing unless the plan that it computes has the hash of the one that was shown.
 
         Args:
             draft: The sheet.
@@ -120,9 +152,11 @@ class Console:
             actor: Who starts it.
             first: How many accounts a trial is to have; None for all.
             really: A plan that changes more of the organisation than ``max_change`` allows is meant so.
+            note: Writes into the audit log that the run was refused, once it is.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
+            NotAllowedError: The user may not approve the plan.
             BulkidError: The run could not be begun.
         """
         shown = draft.preview
@@ -131,46 +165,70 @@ class Console:
             raise UsageError(
                 "This preview is not the present one any more: nothing was sent.", hint="Look at the new preview first."
             )
-        self._require_startable(draft.upload, seen)
-        if self.needs_another(draft, actor):
+        upload = draft.upload
+        self._require_startable(upload, seen)
+        if upload.rest_of and first is not None:
+            raise UsageError("The rest of a run is sent as a whole: nothing was sent.", hint="Leave the number out.")
+        if not self.policy.may_start(actor.person, upload.by):
             raise NotAllowedError(
-                "Whoever uploaded a sheet, or said how to read it, cannot start it here: nothing was sent.",
-                hint="Ask another operator to look at the preview and to start it.",
+                f"{actor.person} is an author of this plan and cannot approve it: nothing was sent.",
+                hint=f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
         if seen.excess is not None and first is None and not really:
             raise UsageError(
                 f"{seen.excess.sentence}: nothing was sent.",
                 hint="Look at the preview again. If all of it is meant, say so beside the button that starts it.",
             )
-        upload = draft.upload
-        options = replace(upload.reading.options(self.options), first=first, yes_really=really)
+        options = replace(upload.reading.options(self.options), first=first, yes_really=really, authors=upload.by)
+        approved = await anyio.to_thread.run_sync(runs.plan_hash, seen, options)
+        if self.policy.required:
+            options = replace(options, approved=approved)
+        stale = False
 
-        def agreed(now: runs.Preview) -> bool:
-            differ = departures(seen, now, first)
-            if differ:
-                draft.preview = None  # what it showed is past
-                raise UsageError(
-                    f"The directory has changed since the preview: {count_of(len(differ), 'account')} would be changed "
-                    f"otherwise than shown ({', '.join(differ[:_NAMED])}{' ...' if len(differ) > _NAMED else ''}). "
-                    "Nothing was sent.",
-                    hint="Make the preview again, look at it, and start that.",
-                )
-            return True
+        async def agreed(now: runs.Preview) -> bool:
+            nonlocal stale
+            if await anyio.to_thread.run_sync(runs.plan_hash, now, options) == approved:
+                await anyio.to_thread.run_sync(self.uploads.mark_used, upload)
+                return True
+            stale, draft.preview = True, None  # what it showed is past
+            error = _changed(departures(seen, now, first), resumes=bool(upload.rest_of))
+            if note is not None:
+                await note("start refused", upload.upload_id, error.message)
+            raise error
 
         async def work(context: runs.Context) -> runs.RunResult:
-            if upload.undo_of:
-                return await runs.undo(upload.undo_of, self.target, options, context)
-            return await runs.run(upload.path, self.target, options, context, name=upload.name)
+            result = await self._apply(upload, options, context)
+            if stale:  # only now: until its end the run holds what a preview needs
+                with suppress(BusyError):
+                    self.begin_preview(draft, actor)
+            return result
 
         job = await self.supervisor.start(work, actor.name, agreed)
+        job.plan_hash = approved
         draft.preview = None  # once is enough: what it showed is being done
         return job
 
+    async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
+        if upload.rest_of:
+            really, approved = options.yes_really, options.approved
+            return await runs.resume(
+                upload.rest_of, self.target, context, yes_really=really, approved=approved, asks=True
+            )
+        if upload.undo_of:
+            return await runs.undo(upload.undo_of, self.target, options, context)
+        return await runs.run(upload.path, self.target, options, context, name=upload.name)
+
     def needs_another(self, draft: Draft, actor: Actor) -> bool:
-        """Whether somebody else than this actor must start a sheet."""
-        if not self.serve.require_approval:
-            return False
-        return actor.person.casefold() in {name.casefold() for name in draft.upload.by}
+        """Whether another user than this actor must start a sheet."""
+        return not self.policy.may_start(actor.person, draft.upload.by)
+
+    async def authors_of(self, run: RunRecord) -> Authors:
+        """The authors of what a run applies; for a run of a terminal or a job, the user who began it."""
+        known = run.options.get("authors")
+        if known:
+            return with_authors(known)
+        upload = await self.upload_of(run)  # of a console that did not keep authors with its runs
+        return with_authors(() if upload is None else upload.by, run.user)
 
     def _require_startable(self, upload: Upload, seen: runs.Preview) -> None:
         if seen.faults and not upload.reading.skip_invalid:
@@ -195,6 +253,9 @@ class Console:
 
     async def upload_of(self, run: RunRecord) -> Upload | None:
         """The sheet that a run was begun with here, as long as it is kept."""
+        undone = run.options.get("undo")
+        if undone:
+            return await anyio.to_thread.run_sync(partial(self.uploads.derived, str(undone), undo=True))
         path = Path(str(run.options.get("path") or "."))
         try:
             upload = await anyio.to_thread.run_sync(self.uploads.get, path.parent.name)
@@ -215,18 +276,54 @@ class Console:
                 hint=then,
             )
 
-    async def resume(self, run: RunRecord, actor: Actor) -> Job:
-        """Go on with an interrupted run.
+    async def resume(self, run: RunRecord, actor: Actor) -> Job | Draft:
+        """Go on with an interrupted run, or give what is pending as a plan of its own, to be previewed and started.
+
+        A run goes on where all that is pending was shown and, with ``require_approval``, approved.
 
         Raises:
             BulkidError: It cannot go on.
         """
         self.require_resumable(run)
+        find = partial(runs.asks_before_sending, run, self.state_dir, self.context.database_url)
+        unseen = await anyio.to_thread.run_sync(find)
+        approved = str(run.options.get("approved") or "")
+        if self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW:
+            return await self.rest_of(run, actor)
 
         async def work(context: runs.Context) -> runs.RunResult:
             return await runs.resume(run.run_id, self.target, context)
 
-        return await self.supervisor.start(work, actor.name, bool)
+        async def unexpected(_now: runs.Preview) -> bool:
+            raise InterruptedRunError(
+                "Only what was not shown yet is pending by now: nothing was sent.", hint="Resume it again."
+            )
+
+        return await self.supervisor.start(work, actor.name, unexpected)
+
+    def looks_like_rest(self, line: runs.RunLine) -> bool:
+        """Whether resuming a run leads to a preview, as far as its record tells; :meth:`resume` makes sure of it."""
+        left = int(line.run.counters.get("left_rows") or 0)
+        unseen = 0 < line.counts[Status.PENDING] <= left
+        approved = str(line.run.options.get("approved") or "")
+        return self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW
+
+    async def rest_of(self, run: RunRecord, actor: Actor) -> Draft:
+        """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run.
+
+        Raises:
+            UsageError: The run cannot go on.
+            StorageFullError: There are too many uploads.
+        """
+        self.require_resumable(run)
+        authors = await self.authors_of(run)
+
+        def keep() -> Upload:
+            found = self.uploads.derived(run.run_id, undo=False)
+            made = found or self.uploads.reserve_rest(run.run_id, self.clock.now(), actor.person, authors)
+            return self.uploads.keep(made)
+
+        return await self.drafts.get(await anyio.to_thread.run_sync(keep))
 
     # --- the connection
 
@@ -238,6 +335,19 @@ class Console:
                 found = await runs.doctor(self.target, self.options, self.context)
                 self._findings = (self.clock.now(), found)
             return self._findings
+
+
+def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
+    """The refusal of a plan that is not the one that was shown."""
+    message = "The directory has changed since the preview"
+    if differ:
+        message += (
+            f": {count_of(len(differ), 'account')} would be changed otherwise than shown "
+            f"({', '.join(differ[:_NAMED])}{' ...' if len(differ) > _NAMED else ''})"
+        )
+    hint = "Look at the new preview, and start that."
+    # A run that has sent something is never refused as a whole: it stays one that can go on.
+    return (InterruptedRunError if resumes else UsageError)(f"{message}. Nothing was sent.", hint=hint)
 
 
 CONSOLE: Final = web.AppKey("console", Console)

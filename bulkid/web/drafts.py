@@ -16,8 +16,21 @@ from bulkid.planning import describe
 from bulkid.sheet import Outline, outline
 from bulkid.web.uploads import Upload
 
-KEPT: Final = 6
-"""Sheets whose reading and preview stay in memory; a preview of 100,000 accounts takes about 100 MB."""
+KEPT: Final = 50
+"""Sheets whose reading and preview stay in memory at most."""
+
+KEPT_ROWS: Final = 300_000
+"""Rows of those sheets together at most; a preview of 100,000 accounts takes about 100 MB."""
+
+AT_ONCE: Final = 2
+"""Sheets that are read, and previews that are made, at once: each takes a core and its memory."""
+
+WAITING: Final = 20
+"""Previews that may wait for their turn."""
+
+
+class BusyError(BulkidError):
+    """The console has as much to do as it can keep in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +43,7 @@ class Understood:
 
 
 NOTHING_TO_READ: Final = Understood(None, None, None)
-"""Of the undo of a run, which has no sheet."""
+"""Of the undo and of the rest of a run, which have no sheet."""
 
 
 @dataclass(slots=True)
@@ -42,6 +55,7 @@ class PreviewJob:
     phase: str = "sheet"
     result: runs.Preview | None = None
     error: BulkidError | None = None
+    plan_hash: str = ""
     done: anyio.Event = field(default_factory=anyio.Event)
     _texts: list[str] | None = None
 
@@ -69,6 +83,13 @@ class Draft:
     understood: Understood
     preview: PreviewJob | None = None
 
+    @property
+    def weight(self) -> int:
+        """Rows that it keeps in memory, about."""
+        check, job = self.understood.check, self.preview
+        rows = 0 if check is None else check.rows
+        return max(rows, 0 if job is None or job.result is None else job.result.rows)
+
 
 class Drafts:
     """Drafts by upload, the ones used last; what is dropped is made again when it is asked for.
@@ -84,7 +105,9 @@ class Drafts:
         self._options = options
         self._context = context
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._reading = anyio.CapacityLimiter(2)  # sheets read at once: each takes a core and its memory
+        self._reading = anyio.CapacityLimiter(AT_ONCE)
+        self._making = anyio.CapacityLimiter(AT_ONCE)
+        self._unmade = 0  # previews that wait, or are being made
 
     async def get(self, upload: Upload) -> Draft:
         """The draft of an upload as it is to be read now."""
@@ -92,17 +115,31 @@ class Drafts:
         if draft is None or draft.upload.reading != upload.reading:
             understood = (
                 NOTHING_TO_READ
-                if upload.undo_of
+                if upload.derived_from
                 else await anyio.to_thread.run_sync(understand, upload, self._options, limiter=self._reading)
             )
             draft = self._drafts[upload.upload_id] = Draft(upload, understood)
         self._drafts.move_to_end(upload.upload_id)
-        while len(self._drafts) > KEPT:
-            self._drafts.popitem(last=False)
+        self._trim()
         return draft
 
+    def _trim(self) -> None:
+        """Drop the drafts that were used least lately, until those left fit into memory; the last one always stays."""
+        weight = sum(draft.weight for draft in self._drafts.values())
+        while len(self._drafts) > 1 and (len(self._drafts) > KEPT or weight > KEPT_ROWS):
+            weight -= self._drafts.popitem(last=False)[1].weight
+
     def begin_preview(self, draft: Draft, by: str) -> PreviewJob:
-        """Take note that a preview is being made; :meth:`make_preview` makes it."""
+        """Take note that a preview is being made; :meth:`make_preview` makes it.
+
+        Raises:
+            BusyError: Too many previews wait already.
+        """
+        if self._unmade >= AT_ONCE + WAITING:
+            raise BusyError(
+                f"{WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
+            )
+        self._unmade += 1
         draft.preview = PreviewJob(secrets.token_hex(8), by)
         return draft.preview
 
@@ -110,19 +147,31 @@ class Drafts:
         """Read the directory and work out what the sheet would change; sends nothing that changes anything."""
         context = replace(self._context, hooks=_Hooks(job), stop=runs.Stop())
         try:
-            options = upload.reading.options(self._options)
-            if upload.undo_of:
-                found = await runs.plan_undo(upload.undo_of, self._target, options, context)
-            else:
-                found = await runs.plan(upload.path, self._target, options, context, name=upload.name)
-            job.result, job.error = found.preview, found.error
+            async with self._making:
+                found = await self._plan(upload, context)
+                preview = found.preview
+                if preview is not None:
+                    job.plan_hash = await anyio.to_thread.run_sync(
+                        runs.plan_hash, preview, upload.reading.options(self._options)
+                    )
+                job.result, job.error = preview, found.error
         except BulkidError as error:
             job.error = error
         except Exception:
             job.error = InterruptedRunError("The preview broke off by a defect of bulkid.", hint="The log says more.")
             raise
         finally:
+            self._unmade -= 1
             job.done.set()
+            self._trim()
+
+    async def _plan(self, upload: Upload, context: runs.Context) -> runs.PlanResult:
+        if upload.rest_of:
+            return await runs.plan_rest(upload.rest_of, self._target, context)
+        options = upload.reading.options(self._options)
+        if upload.undo_of:
+            return await runs.plan_undo(upload.undo_of, self._target, options, context)
+        return await runs.plan(upload.path, self._target, options, context, name=upload.name)
 
 
 def understand(upload: Upload, options: runs.RunOptions) -> Understood:
@@ -232,14 +281,7 @@ def departures(seen: runs.Preview, now: runs.Preview, first: int | None) -> list
         first: How many accounts the trial was to have; None for all.
     """
     shown = seen.plan.changes if first is None else seen.plan.changes[:first]
-    before = {_sent(change): change for change in shown}
-    after = {_sent(change): change for change in now.plan.changes}
+    before = {runs.sent_of(change): change for change in shown}
+    after = {runs.sent_of(change): change for change in now.plan.changes}
     differ = [*(before[key] for key in before.keys() - after.keys()), *(after[key] for key in after.keys() - before)]
     return sorted({change.name or change.account_id for change in differ})
-
-
-def _sent(change: Change) -> tuple[object, ...]:
-    """What is shown and sent of a change: groups that it does not touch may come and go meanwhile."""
-    before = change.before.display_name if change.before is not None else None
-    renamed = (before, change.display_name) if change.renames else None
-    return (change.account_id, renamed, change.add, change.remove)

@@ -18,6 +18,7 @@ from bulkid.errors import UsageError
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs import RunLine
 from bulkid.web.actors import Actor, Role
+from bulkid.web.approval import with_authors
 from bulkid.web.book import note
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
@@ -79,6 +80,7 @@ class Controls:
 
     stop: bool
     resume: bool
+    rest: bool  # resuming leads to a preview of what is pending
     retry: bool
     undo: bool
     again: bool
@@ -130,6 +132,7 @@ def controls_of(console: Console, line: RunLine, upload: Upload | None, undone: 
     return Controls(
         stop=job is not None,
         resume=resumable,
+        rest=resumable and console.looks_like_rest(line),
         retry=not going and open_rows > 0 and not resumable,
         undo=not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
         again=not going and line.run.phase != "planned" and upload is not None,
@@ -217,12 +220,15 @@ def _why_not(record: RunRecord) -> str:
 
 @door(Role.OPERATOR)
 async def resume(request: web.Request) -> web.StreamResponse:
-    """Go on with an interrupted run."""
+    """Go on with an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
-    job = await console.resume(line.run, actor_of(request))
+    found = await console.resume(line.run, actor_of(request))
+    if isinstance(found, Draft):
+        await note(request, "rest previewed", line.run.run_id)
+        raise HTTPSeeOther(await preview_made(console, found, actor_of(request)))
     await note(request, "run resumed", line.run.run_id)
-    raise HTTPSeeOther(f"/runs/{job.run_id or line.run.run_id}")
+    raise HTTPSeeOther(f"/runs/{found.run_id or line.run.run_id}")
 
 
 # --- what comes after
@@ -237,11 +243,18 @@ async def retry(request: web.Request) -> web.StreamResponse:
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
 
+    authors = with_authors(await console.authors_of(line.run), actor.person)
+
     def keep() -> str:
-        name = f"retry of {line.run.run_id}.csv"
-        made = console.uploads.reserve(name, console.clock.now(), actor.person, retry_of=line.run.run_id)
-        made.path.write_bytes(content)
-        return console.uploads.keep(made).upload_id
+        name, now = f"retry of {line.run.run_id}.csv", console.clock.now()
+        made = console.uploads.reserve(name, now, actor.person, authors=authors, retry_of=line.run.run_id)
+        try:
+            with made.path.open("xb") as file:
+                console.uploads.write(made, file, content, 0)
+            return console.uploads.keep(made).upload_id
+        except BaseException:
+            console.uploads.drop(made)
+            raise
 
     upload_id = await anyio.to_thread.run_sync(keep)
     await note(request, "retry prepared", line.run.run_id)
@@ -255,8 +268,10 @@ async def undo(request: web.Request) -> web.StreamResponse:
     line = await found_run(console, request.match_info["run"])
     console.require_same_server(line.run, then=f"Undo it in a terminal: bulkid undo {line.run.run_id}")
 
+    authors = with_authors(await console.authors_of(line.run), actor.person)
+
     def keep() -> str:
-        made = console.uploads.reserve_undo(line.run.run_id, console.clock.now(), actor.person)
+        made = console.uploads.reserve_undo(line.run.run_id, console.clock.now(), actor.person, authors)
         return console.uploads.keep(made).upload_id
 
     draft = await console.draft(await anyio.to_thread.run_sync(keep))
@@ -273,6 +288,8 @@ async def again(request: web.Request) -> web.StreamResponse:
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
     draft = await console.drafts.get(upload)
+    if draft.preview is not None and draft.preview.result is not None:  # made when the run found another plan
+        raise HTTPSeeOther(f"/sheets/{upload.upload_id}/preview")
     raise HTTPSeeOther(await preview_made(console, draft, actor_of(request)))
 
 

@@ -41,6 +41,8 @@ SCHEMAS: Mapping[str, Schema] = {
             "sheet": _TEXT,
             "name": _TEXT,
             "uploaded_at": _TEXT,
+            "authors": {**_list(_TEXT), "description": "The users who wrote any part of it."},
+            "rest_of": {**_nullable(_TEXT), "description": "The run whose pending rows these are, instead of a file."},
             "readable": _FLAG,
             "error": _nullable(_MESSAGE),
             "columns": _list(_object({"header": _TEXT, "field": _nullable({"enum": list(FIELDS)})})),
@@ -79,6 +81,7 @@ SCHEMAS: Mapping[str, Schema] = {
             {
                 "preview": _TEXT,
                 "state": {"enum": ["making", "ready", "failed"]},
+                "plan": {**_nullable(_TEXT), "description": "The plan's hash, once it is ready."},
                 "error": _nullable(_MESSAGE),
                 "base_url": _TEXT,
                 "changes": _COUNT,
@@ -92,8 +95,8 @@ SCHEMAS: Mapping[str, Schema] = {
                 "accounts": _list(_reference("Change")),
             }
         ),
-        "required": ["preview", "state", "error"],
-        "description": "What a sheet would change; everything beyond the first three once its state is ready.",
+        "required": ["preview", "state", "plan", "error"],
+        "description": "What a sheet would change; everything beyond the first four once its state is ready.",
     },
     "Start": {
         **_object(
@@ -160,13 +163,14 @@ def _answers(good: int, schema: str | None, *bad: int, media: str = "application
     words = {
         400: "Not possible; the message says why.",
         401: "No token, or an unknown or revoked one.",
-        403: "The token's role does not suffice, or somebody else must start the sheet.",
+        403: "The token's role does not suffice, or its owner is an author of the plan and cannot approve it.",
         404: "There is no such thing.",
-        409: "The run is not, or still, under way.",
+        409: "The run is not, or still, under way; or what is pending must be previewed and started first.",
         413: "Too large.",
         415: "A body of another type.",
         502: "The Identity Server does not answer.",
-        503: "The state database cannot be used, or the console is being stopped.",
+        503: "The state database cannot be used, too much waits already, or the console is being stopped.",
+        507: "The uploads take all the space that they may; the message names the limit.",
     }
     for status in sorted({400, 401, 403, 503, *bad}):
         error = {"application/json": {"schema": _reference("Error")}}
@@ -214,7 +218,7 @@ def document() -> Schema:
             "post": {
                 "summary": "Upload a sheet",
                 "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
-                "responses": _answers(201, "Sheet", 413, 415),
+                "responses": _answers(201, "Sheet", 413, 415, 507),
             }
         },
         "/api/v1/sheets/{upload}": {
@@ -277,6 +281,13 @@ def document() -> Schema:
         "/api/v1/runs/{run}/resume": {
             "parameters": [_RUN],
             "post": {"summary": "Go on with it", "responses": _answers(202, "Run", 404, 409, 502)},
+        },
+        "/api/v1/runs/{run}/rest": {
+            "parameters": [_RUN],
+            "post": {
+                "summary": "Make what is pending of it a sheet, to be previewed and started",
+                "responses": _answers(201, "Sheet", 404, 507),
+            },
         },
     }
     return {

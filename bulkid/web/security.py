@@ -24,10 +24,12 @@ from bulkid.web.actors import Actor
 from bulkid.web.bodies import form_of
 from bulkid.web.console import NotAllowedError, console_of
 from bulkid.web.doors import Door, Kind, door_of
+from bulkid.web.drafts import BusyError
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, CSRF, page
 from bulkid.web.people import actor_of_token
 from bulkid.web.sessions import session_of
+from bulkid.web.uploads import StorageFullError, TooLargeError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -95,15 +97,20 @@ _HTTP_WORDS: Final = {
 
 def status_for(error: BulkidError) -> int:
     """The HTTP status for what bulkid raises on purpose."""
-    if isinstance(error, LockedError):
-        return 409
-    if isinstance(error, NotAllowedError):
-        return 403
-    if isinstance(error, UsageError):
-        return 400
-    if isinstance(error, ConnectionFailedError):
-        return 502
-    return 503 if isinstance(error, StateError | InterruptedRunError) else 500
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+_STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first that fits
+    (LockedError, 409),
+    (NotAllowedError, 403),
+    (TooLargeError, 413),
+    (StorageFullError, 507),
+    (UsageError, 400),
+    (ConnectionFailedError, 502),
+    (StateError, 503),
+    (InterruptedRunError, 503),
+    (BusyError, 503),
+)
 
 
 def kind_of(request: web.Request) -> Kind:
@@ -135,6 +142,7 @@ _CODES: Final = {
     500: "internal",
     502: "server_unreachable",
     503: "unavailable",
+    507: "insufficient_storage",
 }
 
 

@@ -19,6 +19,7 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.runs import Preview, write_bad_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, column_label, fields_for_headers
 from bulkid.web.actors import Actor, Role
+from bulkid.web.approval import with_authors
 from bulkid.web.bodies import form_of
 from bulkid.web.book import note
 from bulkid.web.console import Console, console_of
@@ -29,7 +30,8 @@ from bulkid.web.history import preview_made
 from bulkid.web.live import PHASES
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
 from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, actor_of, check_token
-from bulkid.web.uploads import MAX_BYTES, Reading, Upload, write_chunk
+from bulkid.web.supervisor import Job
+from bulkid.web.uploads import MAX_BYTES, Reading, StorageFullError, Upload
 
 SHOWN_COLUMNS: Final = 40
 """Columns that the page of a sheet shows; a sheet may have thousands, by accident or by malice."""
@@ -94,6 +96,7 @@ async def take_part(part: BodyPartReader, console: Console, by: str) -> Upload:
 
     Raises:
         SheetError: It is no sheet by its name, empty, or too large.
+        StorageFullError: There is no room for it.
     """
     made = await anyio.to_thread.run_sync(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
@@ -101,8 +104,8 @@ async def take_part(part: BodyPartReader, console: Console, by: str) -> Upload:
         with made.path.open("xb") as file:
             while chunk := await part.read_chunk(_CHUNK):
                 try:
-                    written = await anyio.to_thread.run_sync(write_chunk, file, chunk, written)
-                except SheetError:
+                    written = await anyio.to_thread.run_sync(console.uploads.write, made, file, chunk, written)
+                except (SheetError, StorageFullError):
                     await _drain(part)
                     raise
         _require_content(made, written)
@@ -141,7 +144,7 @@ class ColumnLine:
 async def sheet(request: web.Request) -> web.StreamResponse:
     """Show a sheet as bulkid understood it."""
     draft = await console_of(request).draft(request.match_info["upload"])
-    if draft.upload.undo_of:
+    if draft.upload.derived_from:
         raise HTTPSeeOther(f"/sheets/{draft.upload.upload_id}/preview")
     understood = draft.understood
     faults = faults_of(understood, request.query.get("search", ""), request.query.get("column", ""))
@@ -209,6 +212,7 @@ async def read_again(request: web.Request) -> web.StreamResponse:
     """Take a person's word on how to read a sheet."""
     console, actor = console_of(request), actor_of(request)
     draft = await console.draft(request.match_info["upload"])
+    require_sheet(draft)
     form = await form_of(request)
     seen = draft.understood.outline
     column_map: dict[str, str] = {}
@@ -231,8 +235,7 @@ async def read_again(request: web.Request) -> web.StreamResponse:
     if reading.sheet != draft.upload.reading.sheet and seen is not None and reading.sheet != seen.sheet:
         # another worksheet has columns of its own: what was said of these does not hold there
         reading = replace(reading, column_map={}, ignore_columns=())
-    by = tuple(dict.fromkeys((*draft.upload.by, actor.person)))
-    changed = replace(draft.upload, reading=reading, by=by)
+    changed = replace(draft.upload, reading=reading, by=with_authors(draft.upload.by, actor.person))
     await anyio.to_thread.run_sync(console.uploads.keep, changed)
     await note(request, "sheet read otherwise", changed.upload_id, changed.name)
     raise HTTPSeeOther(f"/sheets/{changed.upload_id}")
@@ -266,7 +269,7 @@ async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
     console = console_of(request)
     draft = await console.draft(request.match_info["upload"])
-    if draft.understood.check is None and not draft.upload.undo_of:
+    if draft.understood.check is None and not draft.upload.derived_from:
         raise UsageError("The sheet cannot be read yet.", hint="Say first what its columns are.")
     await note(request, "preview made", draft.upload.upload_id, draft.upload.name)
     raise HTTPSeeOther(await preview_made(console, draft, actor_of(request)))
@@ -302,6 +305,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
         pager=Pager(request, found.total, number),
         warnings=warnings_of(job.result),
         needs_another=console.needs_another(draft, actor_of(request)),
+        approval=console.policy.required,
         put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],
     )
 
@@ -319,9 +323,28 @@ async def start(request: web.Request) -> web.StreamResponse:
     draft = await console.draft(request.match_info["upload"])
     form = await form_of(request)
     first = first_of(str(form.get("first", "")))
-    job = await console.start(draft, str(form.get("preview", "")), actor, first=first, really=bool(form.get("really")))
-    await note(request, "run started", job.run_id, draft.upload.name)
+    chosen, really = str(form.get("preview", "")), bool(form.get("really"))
+    job = await console.start(draft, chosen, actor, first=first, really=really, note=partial(note, request))
+    await note_start(request, draft, job)
     raise HTTPSeeOther(f"/runs/{job.run_id}")
+
+
+def require_sheet(draft: Draft) -> None:
+    """Refuse to say how a sheet is read where there is none.
+
+    Raises:
+        UsageError: It is the undo or the rest of a run.
+    """
+    if draft.upload.derived_from:
+        raise UsageError("This is no sheet: the journal of a run says what it holds.", hint="Look at its preview.")
+
+
+async def note_start(request: web.Request, draft: Draft, job: Job) -> None:
+    """Write into the audit log that a run was started, and which plan of which authors that approved."""
+    if console_of(request).policy.required:
+        detail = f"plan {job.plan_hash} of {', '.join(draft.upload.by)}"
+        await note(request, "plan approved", job.run_id, detail)
+    await note(request, "run started", job.run_id, draft.upload.name)
 
 
 def first_of(text: str) -> int | None:

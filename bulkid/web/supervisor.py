@@ -12,7 +12,7 @@ from bulkid.events import log
 from bulkid.model import RunRecord
 from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Stop
 
-Confirm = Callable[[Preview], bool]
+Confirm = Callable[[Preview], Awaitable[bool]]
 Work = Callable[[Context], Awaitable[RunResult]]
 
 
@@ -22,13 +22,14 @@ class Job(Hooks):
 
     Args:
         user: Who began it.
-        agreed: Decides whether the plan is the one that a person has seen; may raise what the run then ends with.
+        agreed: Decides whether the plan is the one that the user saw; may raise what the run then ends with.
     """
 
     user: str
     agreed: Confirm
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
+    plan_hash: str = ""  # of the plan that was agreed to, where one was shown
     phase: str = "sheet"
     figures: Progress | None = None
     notes: list[str] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Job(Hooks):
 
     async def confirm(self, preview: Preview) -> bool:
         """Send the plan if it is the one that was agreed to."""
-        return self.agreed(preview)
+        return await self.agreed(preview)
 
 
 class Supervisor:

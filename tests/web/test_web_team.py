@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -26,13 +27,13 @@ PEOPLE = {"vera": "viewer", "olaf": "operator", "otto": "operator", "ada": "admi
 
 
 @asynccontextmanager
-async def team(folder: Path, **serve: bool) -> AsyncIterator[World]:
+async def team(folder: Path, *, require_approval: bool = False, **more: Any) -> AsyncIterator[World]:
     """A console with four users."""
     with runs.Archive(folder / "state") as archive:
         book = ConsoleBook(archive.journal)
         for name, role in PEOPLE.items():
             book.add_user(name, role, HASH, 0.0)
-    async with world(folder, serve=ServeOptions(port=0, **serve)) as made:
+    async with world(folder, serve=ServeOptions(port=0, require_approval=require_approval), **more) as made:
         yield made
 
 
@@ -177,7 +178,7 @@ async def test_who_uploaded_a_sheet_cannot_start_it_where_approval_is_required(t
         seen = await otto.preview_page(path)
         token = seen.text.split('name="preview" value="')[1].split('"')[0]
         own = await olaf.preview_page(path)
-        assert "another operator must start" in own.text
+        assert "another operator must approve" in own.text
         refused = await olaf.post(f"{path}/start", {"preview": token})
         assert refused.status == 403
         assert runs.list_runs(console.console.state_dir) == []
@@ -194,7 +195,7 @@ async def test_who_says_how_a_sheet_is_read_counts_as_its_author_too(tmp_path: P
         path = await olaf.preview("accounts.csv", b"Who,What\nrobot-0001,x\n")
         await otto.post(path, {"field-0": "name", "field-1": "display_name"})
         await otto.post(f"{path}/preview")
-        assert "another operator must start" in (await otto.preview_page(path)).text
+        assert "another operator must approve" in (await otto.preview_page(path)).text
 
 
 async def test_a_token_does_not_help_its_owner_past_the_approval(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ async def test_a_trial_changes_only_the_first_accounts_and_the_rest_can_be_resum
     ended = await console.browser.run_ended(run_id)
     assert "4 updated" in ended.text
     assert "6 pending" in ended.text
-    await console.browser.post(f"/runs/{run_id}/resume")
+    rest = (await console.browser.post(f"/runs/{run_id}/resume")).url.removeprefix(console.browser.base)
+    await console.browser.start(rest.removesuffix("/preview"))
     assert "10 updated" in (await console.browser.run_ended(run_id)).text
 
 

@@ -1,0 +1,67 @@
+"""The identity of a plan: a hash over what it would send, to whom, and under which options.
+
+An approval is given to this hash. A plan that is computed again and has the same hash sends the same changes.
+"""
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, Final
+
+from bulkid.model import AccountWish, Change
+from bulkid.planning import Plan, limit_changes
+from bulkid.runs.options import Preview, RunOptions
+
+FORMAT: Final = "bulkid plan hash 1"
+"""Part of what is hashed. Change it with the serialisation."""
+
+
+def plan_hash(preview: Preview, options: RunOptions) -> str:
+    """Compute the identity of a plan as 64 hexadecimal digits.
+
+    It covers the server, the organisation, the options that decide what is sent, what every good row requests, and the
+    changes themselves. It does not cover the requests that carry the changes, nor what a change leaves as it is: other
+    groups of the account may come and go.
+
+    Args:
+        preview: The plan, of all accounts or already limited to ``options.first``.
+        options: The options that the run has.
+    """
+    plan = limit_changes(preview.plan, options.first)
+    digest = sha256()
+    for part in _parts(preview, plan, options):
+        digest.update(json.dumps(part, separators=(",", ":")).encode("ascii"))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def sent_of(change: Change) -> tuple[object, ...]:
+    """What is shown and sent of a change, without what the change leaves as it is."""
+    before = change.before.display_name if change.before is not None else None
+    renamed = (before, change.display_name) if change.renames else None
+    return (change.account_id, renamed, change.add, change.remove)
+
+
+def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
+    bound = options.max_change
+    yield {
+        "format": FORMAT,
+        "base_url": preview.base_url,
+        "organization_id": preview.organization_id,
+        "first": options.first,
+        "skip_invalid": options.skip_invalid,
+        "read": options.read,
+        "via": options.via,
+        "group_batch": options.group_batch,
+        "max_change": None if bound is None else [bound.count, bound.percent],
+        "yes_really": options.yes_really,
+    }
+    yield ["requested"]
+    requested = [*plan.changing, *plan.unchanged, *plan.left_out]
+    yield from (_requested(each) for each in sorted(requested, key=lambda each: each.rows))
+    yield ["sent"]
+    yield from map(sent_of, plan.changes)
+
+
+def _requested(wish: AccountWish) -> list[Any]:
+    return [wish.rows, wish.account_id, wish.display_name, wish.add, wish.remove, wish.exact]
