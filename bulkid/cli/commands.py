@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -22,7 +22,7 @@ from bulkid.cli.given import recipients_of as _recipients
 from bulkid.cli.given import sheet_options_of as _sheet_options
 from bulkid.cli.given import target_of as _target
 from bulkid.cli.sandboxed import sandboxed, serve
-from bulkid.cli.signals import stopping
+from bulkid.cli.signals import inbox, stopping
 from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
 from bulkid.errors import (
@@ -58,7 +58,8 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     """
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
-    result = library.check(opened, _sheet_options(settings), name=name)
+    with inbox.raising():
+        result = library.check(opened, _sheet_options(settings), name=name)
     if json:
         show.print_notes(err, result.info.notes)
         show.print_faults(err, show.where(result.info), result.faults, limit=None)
@@ -318,8 +319,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    with suppress(KeyboardInterrupt):  # the way to end it
-        _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
+    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
     return EXIT_OK
 
 
@@ -364,11 +364,32 @@ def _tell(error: BulkidError | None) -> None:
 
 
 def _anyio_run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run ``work`` in an event loop.
+
+    Raises:
+        KeyboardInterrupt: A signal came while ``work`` was not prepared for one (see ``stopping``).
+    """
     try:
         import uvloop  # noqa: F401 - only whether it is there
+
+        options = {"use_uvloop": True}
     except ImportError:  # Windows, and interpreters that it is not built for
-        return anyio.run(work)
-    return anyio.run(work, backend_options={"use_uvloop": True})
+        options = {}
+
+    async def interruptible() -> T:
+        with anyio.CancelScope() as scope:
+
+            def arrived(_number: int) -> None:
+                if scope.cancel_called:
+                    raise KeyboardInterrupt  # the second signal: wait for nothing more
+                scope.cancel()
+
+            with inbox.delivering(arrived):
+                return await work()
+        raise KeyboardInterrupt
+
+    with inbox.keeping():
+        return anyio.run(interruptible, backend_options=options)
 
 
 def _person_there() -> bool:

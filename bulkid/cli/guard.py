@@ -8,6 +8,7 @@ from typing import ParamSpec
 import typer
 
 from bulkid.cli import interrupted
+from bulkid.cli.signals import inbox
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
 
 P = ParamSpec("P")
@@ -25,8 +26,12 @@ def guarded(command: Callable[P, int]) -> Callable[P, None]:
 
 
 def _exit_code(command: Callable[[], int]) -> int:
+    if inbox.waiting:
+        sys.stderr.write("bulkid: stopped before anything was begun.\n")
+        return EXIT_INTERRUPTED
     try:
-        return command()
+        with inbox.raising():
+            return command()
     except BulkidError as error:
         tell(error)
         return error.exit_code

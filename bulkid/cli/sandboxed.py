@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bulkid.cli.signals import stopping
+from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.model import QuotaRule
 from bulkid.runs import RunOptions, Target
@@ -52,8 +54,10 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
         out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
         out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
 
+    stop = Stop()
     try:
-        await run_server(options, host, port, tell)
+        with stopping(stop, lambda _: None):  # a signal is the way to end it, which needs no words
+            await run_server(options, host, port, tell, until=stop.wait)
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."

@@ -1,23 +1,128 @@
-"""SIGINT and SIGTERM as a wish to stop, on every system: the first stops cleanly, a second one at once."""
+"""SIGINT and SIGTERM as requests to stop, on every system: the first one stops cleanly, a second one at once.
 
-import asyncio
+One handler serves for the whole life of the process and keeps every signal until something has dealt with it. A bare
+``KeyboardInterrupt`` is no substitute: Python drops an exception that is raised inside a destructor or a weak
+reference's callback, and the import system runs such a callback for each module. While the program starts, the handler
+therefore only keeps the signal; :meth:`SignalInbox.raising` and :meth:`SignalInbox.delivering` look at what was kept.
+"""
+
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-from bulkid.engine import Stop
+if TYPE_CHECKING:  # this module is the first that a start imports, so it imports next to nothing itself
+    import asyncio
+
+    from bulkid.engine import Stop
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed console window on Windows
+_NO_FD = -1
+
+
+class SignalInbox:
+    """Keeps the signals that arrived until they are dealt with. Belongs to the main thread."""
+
+    def __init__(self) -> None:
+        self._kept: deque[int] = deque()
+        self._raises = False
+        self._receive: Callable[[int], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a signal has arrived that no code has dealt with."""
+        return bool(self._kept)
+
+    def install(self) -> None:
+        """Handle the signals from now on."""
+        for number in self._numbers():
+            signal.signal(number, self._arrived)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals while the block runs, and put back afterwards what handled them before."""
+        before = {number: signal.getsignal(number) for number in self._numbers()}
+        self.install()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Let a signal raise ``KeyboardInterrupt`` while the block runs: for work without an event loop.
+
+        Raises:
+            KeyboardInterrupt: A signal arrived, before the block too.
+        """
+        before, self._raises = self._raises, True
+        try:
+            if self._kept:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raises = before
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Only keep a signal while the block runs, until an event loop within it delivers it."""
+        before, self._raises = self._raises, False
+        try:
+            yield
+        finally:
+            self._raises = before
+
+    @contextmanager
+    def delivering(self, receive: Callable[[int], None]) -> Iterator[None]:
+        """Hand each signal to ``receive`` while the block runs, those first that were kept; inside the event loop.
+
+        Args:
+            receive: Gets the signal's number; called by the event loop, never in the midst of other code.
+        """
+        import asyncio
+
+        before = self._receive, self._loop
+        loop = asyncio.get_running_loop()
+        with self.installed(), _waking(loop):
+            self._receive, self._loop = receive, loop
+            try:
+                self._deliver()
+                yield
+            finally:
+                self._receive, self._loop = before
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        """The handler. Python calls it on the main thread, between any two instructions."""
+        self._kept.append(number)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver)
+        elif len(self._kept) > 1 or (self._raises and not _importing(frame)):
+            raise KeyboardInterrupt
+
+    def _deliver(self) -> None:
+        while self._kept and self._receive is not None:
+            self._receive(self._kept.popleft())
+
+    @staticmethod
+    def _numbers() -> list[signal.Signals]:
+        return [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
+
+inbox = SignalInbox()
+"""The process's own: signals are the process's, so there is one."""
 
 
 @contextmanager
-def stopping(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
-    """Turn signals into ``stop.request()`` and then ``stop.abort()`` while the block runs, and put them back after.
+def stopping(stop: "Stop", tell: Callable[[str], None]) -> Iterator[None]:
+    """Turn signals into ``stop.request()`` and then ``stop.abort()`` while the block runs.
 
+    A signal that arrived before the block, and that no code has dealt with, counts as the first one.
     Must be entered on the main thread, inside the running event loop.
     """
-    loop = asyncio.get_running_loop()
-    signals = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
     def arrived(number: int) -> None:
         name = signal.Signals(number).name
@@ -28,16 +133,45 @@ def stopping(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
             tell(f"{name}: letting requests in flight finish (10 s at most); once more stops at once.")
             stop.request(name)
 
-    before = {number: signal.getsignal(number) for number in signals}
-    for number in signals:
-        try:
-            loop.add_signal_handler(number, arrived, number)
-        except NotImplementedError:  # Windows: its event loop takes no signal handlers
-            signal.signal(number, lambda got, _: loop.call_soon_threadsafe(arrived, got))
-    try:
+    with inbox.delivering(arrived):
         yield
-    finally:
-        for number in signals:
-            with suppress(NotImplementedError):  # as above; the plain handler is put back all the same
-                loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, which an exception would leave half made."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def _waking(loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
+    """Have a signal end the loop's wait for events.
+
+    A signal that arrives between the last instruction and the system's wait would go unseen until some other event.
+    uvloop and the loop on Windows see to that by themselves, asyncio's own loop on POSIX does not.
+    """
+    import socket
+
+    theirs = signal.set_wakeup_fd(_NO_FD)
+    if theirs != _NO_FD:
+        signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+        yield
+        return
+    receiving, sending = socket.socketpair()
+    with receiving, sending:
+        for end in (receiving, sending):
+            end.settimeout(0)
+
+        def drain() -> Any:  # noqa: ANN401 - what was sent is of no use: the handler has kept the signal
+            receiving.recv(4096)
+
+        loop.add_reader(receiving, drain)
+        signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(_NO_FD)
+            loop.remove_reader(receiving)

@@ -333,14 +333,16 @@ async def run_server(
     host: str = "127.0.0.1",
     port: int = 8123,
     on_started: Callable[[str], None] | None = None,
+    until: Callable[[], Awaitable[None]] = anyio.sleep_forever,
 ) -> None:
-    """Serve a sandbox until cancelled.
+    """Serve a sandbox until ``until`` returns, or until cancelled.
 
     Args:
         options: What to simulate.
         host: The address to listen on.
         port: The port; 0 takes a free one.
         on_started: Told the identity base once it is being served.
+        until: Returns when the sandbox is to end.
 
     Raises:
         OSError: the address cannot be served on.
@@ -351,7 +353,7 @@ async def run_server(
     try:
         if on_started is not None:
             on_started(url)
-        await anyio.sleep_forever()
+        await until()
     finally:
         await sandbox.stop()
 

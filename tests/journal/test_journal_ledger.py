@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bulkid.clock import Clock
@@ -261,8 +261,10 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+# A failing example is shown as it was drawn: to make it smaller takes minutes, since each try opens three databases.
+@settings(max_examples=40, deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
 @given(steps)
+@example([("take", 0, 4, 0.0, 0.0), ("give back", 0, 4, 0.0, 0.0), ("tell", 0, 1, 0.0, 0.0), ("take", 1, 4, 0.0, 0.0)])
 def test_no_window_ever_holds_more_and_nothing_is_left_unused(
     tmp_path_factory: pytest.TempPathFactory, todo: list[tuple[str, int, int, float, float]]
 ) -> None:
@@ -310,7 +312,7 @@ def test_no_window_ever_holds_more_and_nothing_is_left_unused(
                 elif what == "give back":
                     for slot in list(me.flying)[:many]:
                         me.unused[slot] = me.flying.pop(slot)
-                        history[me.unused[slot]][1] = 0.0
+                        history[me.unused[slot]][1] = -math.inf  # the server has never had it
                 else:
                     survivor = runs[(who + 1) % 3]
                     await survivor.ledger.recover(f"run-{who}")

@@ -1,0 +1,238 @@
+"""No signal is lost, at whatever moment it comes, and one signal is never taken for two."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from bulkid.cli.signals import SignalInbox, inbox, stopping
+from bulkid.engine import Stop
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+MOMENTS = Path(__file__).with_name("signal_moments.py")
+ROOT = Path(__file__).resolve().parents[2]
+SHEET = ROOT / "sample_data" / "robot_accounts.csv"
+PATIENCE_S = 60.0
+LONGEST_S = 900
+"""A dozen starts of the program, on a busy machine."""
+
+LOOPS: list[Any] = [pytest.param({"use_uvloop": True}, id="uvloop"), pytest.param({}, id="asyncio")]
+
+
+class _Key:
+    """Something that a weak reference can point to."""
+
+
+@pytest.fixture
+def box() -> SignalInbox:
+    return SignalInbox()
+
+
+# --- the start of a process
+
+
+def _start(tmp_path: Path, number: str, step: int, *arguments: str) -> "tuple[subprocess.Popen[str], Path]":
+    log = tmp_path / "moments"
+    process = subprocess.Popen(
+        [sys.executable, str(MOMENTS), number, str(step), str(log), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BULKID_STATE_DIR": str(tmp_path / "state")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return process, log
+
+
+def _check_moments(log: Path) -> None:
+    found = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert len(found) > 5
+    assert any(in_callback for _, in_callback, _, _ in found)  # where a KeyboardInterrupt would be dropped
+    for calls, _, ended, said in found:
+        assert ended == 5, f"at call {calls}: {said}"
+        assert "Traceback" not in said, f"at call {calls}: {said}"
+        assert "Exception ignored" not in said, f"at call {calls}: {said}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LONGEST_S)
+def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path) -> None:
+    process, log = _start(tmp_path, "SIGINT", 30_000, "sandbox", "--port", "0", "--accounts", "20")
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl+C ends it" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    _check_moments(log)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LONGEST_S)
+def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path) -> None:
+    process, log = _start(tmp_path, "SIGINT", 40_000, "run", str(SHEET), "--sandbox", "--yes", "--quiet")
+    process.communicate()
+    assert process.returncode == 0
+    _check_moments(log)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LONGEST_S)
+def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path) -> None:
+    process, log = _start(tmp_path, "SIGTERM", 60_000, "serve", "--sandbox", "--port", "0")
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl+C ends it" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    _check_moments(log)
+
+
+@pytest.mark.slow
+def test_a_sandbox_that_a_script_put_into_the_background_can_be_stopped(tmp_path: Path) -> None:
+    """A shell has such a process ignore SIGINT, and Python leaves it at that."""
+    process = subprocess.Popen(
+        ["sh", "-c", "trap '' INT; exec \"$0\" -m bulkid sandbox --port 0 --accounts 20", sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl+C ends it" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+
+
+# --- the inbox
+
+
+def test_a_signal_whose_exception_python_drops_is_kept(box: SignalInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    key = _Key()
+    seen = weakref.ref(key, lambda _: signal.raise_signal(signal.SIGINT))
+    with box.installed(), box.raising():
+        del key
+        assert seen() is None
+        assert box.waiting  # the exception is gone, the signal is not
+        with pytest.raises(KeyboardInterrupt), box.raising():
+            pytest.fail("the block began")
+
+
+def test_what_nothing_has_dealt_with_raises_as_soon_as_it_may(box: SignalInbox) -> None:
+    with box.installed():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), box.raising():
+            pytest.fail("the block began")
+
+
+def test_the_second_signal_raises_also_where_the_first_is_only_kept(box: SignalInbox) -> None:
+    with box.installed(), box.raising(), box.keeping():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_afterwards_the_handlers_are_as_they_were(box: SignalInbox) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with box.installed():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# --- within the event loop
+
+
+def _in_loop(options: dict[str, bool], work: Callable[[Stop, list[str]], Any]) -> tuple[Stop, list[str]]:
+    told: list[str] = []
+
+    async def main() -> Stop:
+        stop = Stop()
+        with anyio.fail_after(PATIENCE_S):
+            await work(stop, told)
+        return stop
+
+    return anyio.run(main, backend_options=options), told
+
+
+@pytest.mark.parametrize("options", LOOPS)
+def test_one_signal_at_any_step_is_one_request(options: dict[str, bool]) -> None:
+    """Before the block, at its first instruction, in a task, and in a callback: each time a stop, and never two."""
+
+    async def before(stop: Stop, told: list[str]) -> None:
+        with inbox.installed():
+            signal.raise_signal(signal.SIGINT)
+            with stopping(stop, told.append):
+                await stop.wait()
+
+    async def at_once(stop: Stop, told: list[str]) -> None:
+        with stopping(stop, told.append):
+            signal.raise_signal(signal.SIGINT)
+            await stop.wait()
+
+    async def in_a_callback(stop: Stop, told: list[str]) -> None:
+        with stopping(stop, told.append):
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+            await stop.wait()
+
+    async def from_a_thread(stop: Stop, told: list[str]) -> None:
+        with stopping(stop, told.append):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, os.kill, os.getpid(), signal.SIGINT)
+                await stop.wait()
+
+    for work in (before, at_once, in_a_callback, from_a_thread):
+        stop, told = _in_loop(options, work)
+        assert (stop.requested, stop.aborted, len(told)) == (True, False, 1), work.__name__
+
+
+@pytest.mark.parametrize("options", LOOPS)
+def test_the_second_aborts(options: dict[str, bool]) -> None:
+    async def work(stop: Stop, told: list[str]) -> None:
+        with stopping(stop, told.append):
+            signal.raise_signal(signal.SIGINT)
+            await stop.wait()
+            signal.raise_signal(signal.SIGTERM)
+            await stop.wait_aborted()
+
+    stop, told = _in_loop(options, work)
+    assert stop.reason == "SIGINT"
+    assert [words.split(":")[0] for words in told] == ["SIGINT", "SIGTERM again"]
+
+
+@pytest.mark.parametrize("options", LOOPS)
+def test_a_signal_ends_the_loop_s_wait_for_events(options: dict[str, bool]) -> None:
+    """One that comes between the last instruction and the system's wait is seen by the wake-up descriptor alone."""
+
+    async def work(stop: Stop, told: list[str]) -> None:
+        with stopping(stop, told.append):
+            descriptor = signal.set_wakeup_fd(-1)
+            assert descriptor != -1
+            signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+            signal.raise_signal(signal.SIGINT)
+            await stop.wait()
+            await anyio.lowlevel.checkpoint()  # what the descriptor got is read, and does no harm
+
+    before = signal.set_wakeup_fd(-1)
+    try:
+        _in_loop(options, work)
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.set_wakeup_fd(before)
