@@ -12,6 +12,7 @@ from typing import Any
 
 from bulkid.config import values
 from bulkid.config.lines import Setting
+from bulkid.config.origins import Origin, refuse_mixed
 from bulkid.config.table import SETTINGS, Settings, setting
 from bulkid.config.toml import read_toml
 from bulkid.config.values import BadValueError, Secret
@@ -37,6 +38,7 @@ class _Layer:
     values: Mapping[str, Any]
     words: Mapping[str, str]
     base: Path  # where the relative paths start that start at the place itself
+    file: str = ""  # the file that it is, as messages call it; empty for options and the environment
     all_relative: bool = False  # a job file: every relative path starts there
 
 
@@ -97,6 +99,15 @@ def load_settings(
             sources[line.name] = layer.words[line.name]
     wanted = [name for name in _SECRET_FILES if not (offline and _of_the_connection(name))]
     _settle_secrets(wanted, layers, cwd, found, sources)
+    if not (offline or found.get("sandbox")):
+        user_dir = (config_dir or default_config_dir()).absolute()
+        refuse_mixed(
+            [Origin(layer.file, layer.values) for layer in layers],
+            found,
+            sources,
+            working=str(cwd / FILE_NAME) if user_dir != cwd else "",
+            user_dir=user_dir,
+        )
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
     return Settings(**found, sources=sources)
@@ -168,7 +179,7 @@ def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str,
         secret: secret.replace("_", ".", 1) if secret.startswith("notify_") else f"{secret}_env" for secret in secrets
     }
     words = {secret: f"{name}, key {key}" for secret, key in keys.items()}
-    return _Layer({**layer.values, **secrets}, {**layer.words, **words}, base, all_relative=True)
+    return _Layer({**layer.values, **secrets}, {**layer.words, **words}, base, name, all_relative=True)
 
 
 def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: bool = os.name == "nt") -> _Layer:
@@ -200,7 +211,8 @@ def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | N
 
 def _table_layer(table: Mapping[str, Any], name: str, file: _File) -> _Layer:
     values = {setting(key).name: value for key, value in table.items()}
-    return _Layer(values, {setting(key).name: f"{name}, key {key}" for key in table}, file.path.parent)
+    words = {setting(key).name: f"{name}, key {key}" for key in table}
+    return _Layer(values, words, file.path.parent, str(file.path))
 
 
 def _read_file(path: Path) -> _File | None:

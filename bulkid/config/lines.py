@@ -33,6 +33,7 @@ class Setting:
     in_profile: bool  # False for the name of the profile itself
     relative_to_file: bool  # a relative path in bulkid.toml starts at that file, else at the working directory
     repeatable: bool  # the option may be given several times
+    credential: bool  # it is sent to the server of the setting url, or is a file that holds what is
     parse: Parse
 
 

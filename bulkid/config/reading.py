@@ -41,6 +41,7 @@ class ReadingSettings:
             "id of the external application",
             "the App ID as the admin page shows it",
             option="",
+            credential=True,
         ),
     )
     client_secret: Secret | None = field(
@@ -52,6 +53,7 @@ class ReadingSettings:
             "the App Secret as the admin page showed it once",
             option="",
             secret=True,
+            credential=True,
         ),
     )
     client_secret_file: Path | None = field(
@@ -63,6 +65,7 @@ class ReadingSettings:
             "the path of a file that can be read and holds one line of text",
             option="",
             relative_to_file=True,
+            credential=True,
         ),
     )
     access_token: Secret | None = field(
@@ -74,6 +77,7 @@ class ReadingSettings:
             "the token alone",
             option="",
             secret=True,
+            credential=True,
         ),
     )
     access_token_file: Path | None = field(
@@ -85,6 +89,7 @@ class ReadingSettings:
             "the path of a file that can be read and holds one line of text",
             option="",
             relative_to_file=True,
+            credential=True,
         ),
     )
     scope: str | None = field(

@@ -123,7 +123,7 @@ def _setting_of(each: Field[Any]) -> Setting:
     said = dict(each.metadata[METADATA])
     key = said["key"] or each.name
     option = f"--{key.replace('_', '-')}" if said["option"] is None else said["option"]
-    flags = {name: said.get(name, False) for name in ("secret", "relative_to_file", "repeatable")}
+    flags = {name: said.get(name, False) for name in ("secret", "relative_to_file", "repeatable", "credential")}
     default = each.default if each.default is not MISSING else each.default_factory  # not called: it may do I/O
     derived = {"name": each.name, "key": key, "option": option, "env": f"BULKID_{key.upper()}", "default": default}
     return Setting(**{**said, **flags, **derived, "in_profile": said.get("in_profile", True)})

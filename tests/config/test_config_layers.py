@@ -207,10 +207,10 @@ def test_option_beats_environment_beats_job_beats_profile_beats_default_table(pl
 
 
 def test_a_profile_is_put_together_from_both_files(place: Place) -> None:
-    place.write('[profiles.acme]\nurl = "https://h/a"\n')
-    place.write('[profiles.acme]\nclient_id = "me"\nurl = "https://h/b"\n', user=True)
+    place.write('[profiles.acme]\ntenant = "a"\n')
+    place.write('[profiles.acme]\nclient_id = "me"\ntenant = "b"\nurl = "https://h/b"\n', user=True)
     loaded = place.load(profile="acme")
-    assert (loaded.url, loaded.client_id) == ("https://h/a", "me")
+    assert (loaded.url, loaded.client_id, loaded.tenant) == ("https://h/b", "me", "a")
 
 
 @pytest.mark.parametrize("how", ["parameter", "option", "environment", "job"])

@@ -1,0 +1,190 @@
+"""Credentials are never sent to an address that another file gives."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkid.config import SETTINGS, Secret, Settings, load_settings, setting
+from bulkid.errors import UsageError
+
+PLACES = ("option", "environment", "job", "working", "user")  # the first that gives a setting counts
+FILES = {"job", "working", "user"}
+
+
+class World:
+    """Five places in which settings are given, each with values of its own that say where they come from."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = {"working": root / "work" / "bulkid.toml", "user": root / "user" / "bulkid.toml"}
+        for path in self.paths.values():
+            path.parent.mkdir()
+        self.shown = {"job": "job file night.toml"} | {place: str(path) for place, path in self.paths.items()}
+
+    def load(self, said: dict[str, Collection[str]], **more: Any) -> Settings:
+        """Load settings that are given in these places each."""
+        where = {place: {name for name, places in said.items() if place in places} for place in PLACES}
+        for place, path in self.paths.items():
+            (path.parent / "secret").write_text(place)
+            (path.parent / "ca.pem").touch()
+            lines = [f"{key} = '{value}'" for key, value in self._file(where[place], place).items()]
+            path.write_text("\n".join(["[default]", *lines]))
+        option: dict[str, Any] = self._plain(where["option"], "option")
+        option |= {name: Secret("option") for name in where["option"] & {"client_secret", "access_token"}}
+        environ = {setting(name).env: value for name, value in self._plain(where["environment"], "environment").items()}
+        environ |= {f"BULKID_{name.upper()}": "environment" for name in where["environment"] if "_" in name}
+        job = self._plain(where["job"], "job")
+        secrets = {name: Secret("job") for name in where["job"] & {"client_secret", "access_token"}}
+        arguments: dict[str, Any] = {
+            "environ": environ,
+            "job": job,
+            "job_secrets": secrets,
+            "job_name": self.shown["job"],
+            "cwd": self.paths["working"].parent,
+            "config_dir": self.paths["user"].parent,
+        }
+        return load_settings(option, **(arguments | more))
+
+    @staticmethod
+    def _plain(names: Collection[str], place: str) -> dict[str, str]:
+        values = {"url": f"https://{place}.example.com/identity", "client_id": place}
+        return {name: values[name] for name in names if name in values}
+
+    def _file(self, names: Collection[str], place: str) -> dict[str, str]:
+        files = {f"{name}_file": "secret" for name in names if name in ("client_secret", "access_token")}
+        return self._plain(names, place) | files | ({"ca_bundle": "ca.pem"} if "ca_bundle" in names else {})
+
+    def refusal(self, said: dict[str, Collection[str]], **more: Any) -> str:
+        """Load, which must be refused; gives the message."""
+        with pytest.raises(UsageError) as caught:
+            self.load(said, **more)
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+USER = {"client_id": ["user"], "client_secret": ["user"]}
+
+
+def test_the_address_of_a_working_directory_does_not_get_the_user_s_credentials(world: World) -> None:
+    message = world.refusal({"url": ["working", "user"], **USER})
+    assert all(str(path) in message for path in world.paths.values())
+    assert "--url or BULKID_URL" in message
+    world.refusal({"url": ["working"], "access_token": ["user"]})
+
+
+def test_the_address_of_a_job_file_does_not_get_a_profile_s_credentials(world: World) -> None:
+    message = world.refusal({"url": ["job"], **USER})
+    assert "job file night.toml" in message
+    assert str(world.paths["user"]) in message
+
+
+@pytest.mark.parametrize("place", ["option", "environment"])
+def test_the_user_s_own_word_sends_credentials_anywhere(world: World, place: str) -> None:
+    loaded = world.load({"url": [place, "working"], **USER})
+    assert loaded.url == f"https://{place}.example.com/identity"
+
+
+@pytest.mark.parametrize("file", ["job", "user", "working"])
+def test_credentials_of_the_environment_go_to_the_address_of_a_file(world: World, file: str) -> None:
+    """The job at night has the secret in its environment and the address in its file."""
+    loaded = world.load({"url": [file], "client_id": ["environment"], "client_secret": ["environment"]})
+    assert loaded.url == f"https://{file}.example.com/identity"
+
+
+def test_a_working_directory_does_not_turn_the_environment_s_credentials_away_from_the_user_s_server(
+    world: World,
+) -> None:
+    message = world.refusal({"url": ["working", "user"], "client_secret": ["environment"]})
+    assert str(world.paths["working"]) in message
+    assert "environment variable BULKID_CLIENT_SECRET" in message
+
+
+def test_a_token_is_sent_alone_and_counts_alone(world: World) -> None:
+    loaded = world.load({"url": ["working"], "access_token": ["environment"], **USER})
+    assert loaded.access_token == Secret("environment")
+
+
+def test_nothing_is_refused_where_nothing_is_sent(world: World) -> None:
+    said = {"url": ["working"], **USER}
+    assert world.load(said, environ={"BULKID_SANDBOX": "1"}).sandbox
+    assert world.load(said, offline=True).client_secret is None
+
+
+def test_a_working_directory_s_certificate_authorities_count_for_its_own_address_alone(world: World) -> None:
+    """With an authority of theirs, other people on the way could read the credentials."""
+    message = world.refusal({"url": ["user"], "ca_bundle": ["working"], **USER})
+    assert "certificate authorities" in message
+    assert str(world.paths["working"]) in message
+    world.refusal({"url": ["environment"], "ca_bundle": ["working"], "client_secret": ["environment"]})
+    world.load({"url": ["user"], "ca_bundle": ["user"], **USER})
+    world.load({"url": ["job"], "ca_bundle": ["user"], "client_secret": ["environment"]})
+    own = {name: ["working"] for name in ("url", "client_id", "client_secret", "ca_bundle")}
+    assert world.load(own).ca_bundle == world.paths["working"].parent / "ca.pem"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_working_directory_does_not_name_the_files_of_the_user_s_secrets(world: World, link: bool) -> None:
+    if link:
+        (world.paths["working"].parent / "key").symlink_to(world.paths["user"].parent / "secret")
+    named = "key" if link else str(world.paths["user"].parent / "secret")
+    world.load({})
+    world.paths["working"].write_text(
+        f"[default]\nurl = 'https://evil.example.com/identity'\nclient_secret_file = '{named}'\n"
+    )
+    with pytest.raises(UsageError, match="whose secrets are for the settings there"):
+        load_settings({}, environ={}, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
+
+
+def test_where_the_working_directory_is_the_user_s_own_all_is_one_file(world: World) -> None:
+    world.load({"url": ["user"], "ca_bundle": ["user"], **USER})
+    own = world.paths["user"].parent
+    assert load_settings({}, environ={}, cwd=own, config_dir=own).client_secret == Secret("user")
+
+
+def test_one_address_in_both_files_is_no_other_address(world: World) -> None:
+    world.load({**USER})
+    for path in world.paths.values():
+        path.write_text(f"{path.read_text()}\nurl = 'https://same.example.com/identity'\n")
+    loaded = load_settings({}, environ={}, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
+    assert loaded.client_id == "user"
+
+
+def test_every_setting_that_signs_in_is_known_as_a_credential() -> None:
+    named = ("client_", "access_token")
+    assert all(line.credential == line.name.startswith(named) for line in SETTINGS)
+
+
+somewhere = st.sets(st.sampled_from(PLACES), max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(said=st.fixed_dictionaries(dict.fromkeys(("url", "client_id", "client_secret", "access_token"), somewhere)))
+def test_whatever_is_given_where_no_file_s_credentials_meet_another_file_s_address(
+    tmp_path_factory: pytest.TempPathFactory, said: dict[str, set[str]]
+) -> None:
+    """Values say where they come from: what is loaded is looked at, and what is refused must have had a reason."""
+    world = World(tmp_path_factory.mktemp("origins"))
+    first = {name: next((place for place in PLACES if place in places), "") for name, places in said.items()}
+    sent = ["access_token"] if first["access_token"] else [name for name in first if name != "url" and first[name]]
+    url = first["url"]
+    mixed = [name for name in sent if url in FILES and first[name] in FILES - {url}]
+    # of one file, each place gives another address here, so a file that is not asked cannot agree
+    turned = bool(sent) and url == "working" and "user" in said["url"]
+    if mixed or turned:
+        message = world.refusal({name: list(places) for name, places in said.items()})
+        assert world.shown[url] in message
+        assert not mixed or any(world.shown[first[name]] in message for name in mixed)
+        return
+    loaded = world.load({name: list(places) for name, places in said.items()})
+    assert (loaded.url or "") == (f"https://{url}.example.com/identity" if url else "")
+    for name in sent:
+        value = getattr(loaded, name)
+        assert (value.reveal() if isinstance(value, Secret) else value) == first[name]
