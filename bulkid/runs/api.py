@@ -62,7 +62,7 @@ async def plan(
     started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
+        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name, isolated=True))
         rows = Rows(sheet.info)
         try:
             async with until_stopped(context.stop):
@@ -198,7 +198,7 @@ async def run(
     options, context = options or RunOptions(), context or Context()
     base = base_of(target)
     async with AsyncExitStack() as stack:
-        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name))
+        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name, isolated=True))
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)
@@ -278,4 +278,4 @@ def _open_again(record: RunRecord, options: RunOptions) -> Sheet:
             f"Run {record.run_id} ended while standard input was still being read; nothing was sent.",
             hint="Start it again with the same input.",
         )
-    return open_sheet(path, options.sheet, name=record.source)
+    return open_sheet(path, options.sheet, name=record.source, isolated=True)

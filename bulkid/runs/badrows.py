@@ -30,7 +30,7 @@ def write_bad_rows(
         by_row.setdefault(fault.row, []).append(fault)
     if not by_row:
         return None
-    with open_sheet(source, options, name=name) as sheet:
+    with open_sheet(source, options, name=name, isolated=True) as sheet:
         retry = RetrySheet(folder, sheet.info.headers)
         try:
             for chunk in sheet.chunks(CHUNK_ROWS):

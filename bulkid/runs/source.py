@@ -55,7 +55,7 @@ def check(source: Source, options: SheetOptions | None = None, *, name: str | No
         SheetError: The sheet as a whole cannot be read.
     """
     started = time.monotonic()
-    with open_sheet(source, options or SheetOptions(), name=name) as sheet:
+    with open_sheet(source, options or SheetOptions(), name=name, isolated=True) as sheet:
         rows = Rows(sheet.info)
         for chunk in sheet.chunks(CHUNK_ROWS):
             rows.add(chunk)

@@ -5,11 +5,11 @@
 """
 
 import struct
-import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bulkid.sheet.prescan import Errors, Prescan, ScanError, main_part, part_names, part_of
+from bulkid.sheet.archive import Archive, ScanError
+from bulkid.sheet.prescan import MAX_COLUMNS, MAX_ROWS, Errors, Prescan, main_part, part_of
 
 _ERROR_TEXTS = {
     0x00: "#NULL!",
@@ -29,8 +29,10 @@ _BRT_CELL_BLANK = 1
 _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
 _BRT_LAST_CELL = 62  # cells have the types 1 to 11 and 62 (rich text)
+_BRT_CELL_SHARED = 7
+_BRT_SHARED_STRING = 19
 _BRT_SHEET = 156
-_MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384
+_XLSB_STRINGS = "xl/sharedstrings.bin"
 _CELL_HEAD = 8  # bytes: column and style; a row's record is longer
 
 _NO_STRING = 0xFFFFFFFF
@@ -39,6 +41,7 @@ _NO_STRING = 0xFFFFFFFF
 _BOF = 0x0809
 _EOF = 0x000A
 _BOUNDSHEET = 0x0085
+_DIMENSIONS = 0x0200
 _FORMULA = 0x0006
 _BOOLERR = 0x0205
 _MULRK = 0x00BD
@@ -65,24 +68,34 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
     """Look through one worksheet of an ``.xlsb``.
 
     Raises:
-        ScanError, struct.error, zipfile.BadZipFile, OSError, ValueError: The file is not as it should be.
+        ScanError, struct.error, zipfile.BadZipFile, zlib.error, OSError, ValueError: The file is not as it should be.
     """
-    with zipfile.ZipFile(stream) as archive:
-        parts = part_names(archive)
-        book = main_part(archive, parts)
-        sheets = dict(_xlsb_sheets(archive.read(parts.get(book, ""))))
-        content = archive.read(part_of(archive, parts, book, sheets.get(sheet, "")))
+    with Archive(stream) as archive:
+        book = main_part(archive)
+        sheets = dict(_xlsb_sheets(archive.read(book)))
+        content = archive.read(part_of(archive, book, sheets.get(sheet, "")))
+        lengths = list(_xlsb_lengths(archive.read(_XLSB_STRINGS))) if _XLSB_STRINGS in archive.parts else []
     errors: Errors = {}
-    row = last_row = last_column = 0
+    row = last_row = last_column = text = 0
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
-            row = _number(content, start, size, _MAX_ROWS) + 1
+            row = _number(content, start, size, MAX_ROWS) + 1
         elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_LAST_CELL:
-            column = _number(content, start, size, _MAX_COLUMNS)
+            column = _number(content, start, size, MAX_COLUMNS)
             last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
                 errors.setdefault(row, {})[column] = _error_text(content[start + 8])
-    return Prescan(errors, last_row * (last_column + 1))
+            elif kind == _BRT_CELL_SHARED:
+                at = struct.unpack_from("<I", content, start + 8)[0]
+                text += lengths[at] if at < len(lengths) else 0
+    return Prescan(errors, last_row * (last_column + 1), text)
+
+
+def _xlsb_lengths(strings: bytes) -> Iterator[int]:
+    """Yield the length of each shared string."""
+    for kind, start, _ in _xlsb_records(strings):
+        if kind == _BRT_SHARED_STRING:
+            yield struct.unpack_from("<I", strings, start + 1)[0]
 
 
 def _number(content: bytes, start: int, size: int, limit: int) -> int:
@@ -162,8 +175,10 @@ def scan_xls(stream: BinaryIO) -> list[Prescan]:
 
 def _scan_xls_sheet(book: bytes, position: int) -> Prescan:
     errors: Errors = {}
-    last_row = last_column = 0
+    last_row = last_column = declared = 0
     for kind, start, size in _biff_records(book, position):
+        if kind == _DIMENSIONS:
+            declared = _declared_area(book[start : start + size])
         if kind not in _CELL_RECORDS:
             continue
         record = book[start : start + size]
@@ -175,7 +190,16 @@ def _scan_xls_sheet(book: bytes, position: int) -> Prescan:
         code = _biff_error(kind, record)
         if code is not None:
             errors.setdefault(row + 1, {})[column] = _error_text(code)
-    return Prescan(errors, (last_row + 1) * (last_column + 1))
+    return Prescan(errors, max((last_row + 1) * (last_column + 1), declared))
+
+
+def _declared_area(record: bytes) -> int:
+    """How many cells a sheet declares: calamine makes room for them ([MS-XLS] 2.4.90 Dimensions, and before BIFF8)."""
+    layout = "<IIHH" if len(record) >= struct.calcsize("<IIHH") else "<HHHH"
+    first_row, end_row, first_column, end_column = struct.unpack_from(layout, record)
+    if end_row < first_row or end_column < first_column:
+        raise ScanError("it declares an area that ends before it begins")
+    return int((end_row - first_row) * (end_column - first_column))
 
 
 def _biff_error(kind: int, record: bytes) -> int | None:
@@ -246,7 +270,9 @@ class _Sectors:
         holders = list(struct.unpack_from("<109I", content, 76))
         following = struct.unpack_from("<I", content, 68)[0]
         seen: set[int] = set()
-        while following < _LAST_SECTOR and following not in seen:
+        while following < _LAST_SECTOR:
+            if following in seen:
+                raise ScanError("its sectors are chained in a circle")
             seen.add(following)
             *more, following = struct.unpack_from(f"<{per_sector}I", content, size + following * size)
             holders.extend(more)
@@ -262,11 +288,17 @@ class _Sectors:
 
 
 def _follow(content: bytes, size: int, offset: int, table: tuple[int, ...], first: int) -> bytes:
-    """Join the sectors of a chain; a chain that bites its own tail ends there."""
+    """Join the sectors of a chain.
+
+    Raises:
+        ScanError: It leads back to a sector of its own: calamine would follow it for ever.
+    """
     pieces = []
     seen: set[int] = set()
     sector = first
-    while sector < _LAST_SECTOR and sector not in seen:
+    while sector < _LAST_SECTOR:
+        if sector in seen:
+            raise ScanError("its sectors are chained in a circle")
         seen.add(sector)
         pieces.append(content[offset + sector * size : offset + (sector + 1) * size])
         sector = table[sector] if sector < len(table) else _LAST_SECTOR

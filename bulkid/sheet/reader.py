@@ -16,9 +16,10 @@ from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csvfile import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
+from bulkid.sheet.isolation import open_isolated
 from bulkid.sheet.rows import RowParser, SheetInfo, blank
 from bulkid.sheet.text import examine
-from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, open_worksheet
+from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
 
 TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -78,7 +79,13 @@ class Sheet:
         self.close()
 
 
-def open_sheet(source: str | Path | BinaryIO, options: SheetOptions | None = None, *, name: str | None = None) -> Sheet:
+def open_sheet(
+    source: str | Path | BinaryIO,
+    options: SheetOptions | None = None,
+    *,
+    name: str | None = None,
+    isolated: bool = False,
+) -> Sheet:
     """Open a sheet and find out all that must be known before its rows can be read.
 
     Args:
@@ -86,6 +93,7 @@ def open_sheet(source: str | Path | BinaryIO, options: SheetOptions | None = Non
             has the extension of another kind.
         options: What the user says about the sheet.
         name: The sheet's name for people; the path by default.
+        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``).
 
     Raises:
         SheetError: The sheet as a whole cannot be read; the message says why and what to do.
@@ -103,8 +111,13 @@ def open_sheet(source: str | Path | BinaryIO, options: SheetOptions | None = Non
             kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
             stream = resources.enter_context(_spool(source, label))
         try:
-            opened = _open_book if kind in WORKBOOK_KINDS else _open_text
-            info, raw, header_row = opened(stream, label, kind, options, resources)
+            if kind in WORKBOOK_KINDS:
+                opener = open_isolated if isolated else open_worksheet
+                book = opener(stream, label, kind, options.sheet)
+                resources.callback(book.close)
+                info, raw, header_row = _open_book(book, label, kind, options)
+            else:
+                info, raw, header_row = _open_text(stream, label, kind, options)
         except OSError as error:
             raise _unreadable(label, error) from None
         return Sheet(info, raw, header_row, resources.pop_all())
@@ -131,7 +144,14 @@ class Outline:
     sample: tuple[tuple[str, ...], ...]
 
 
-def outline(path: Path, options: SheetOptions | None = None, *, name: str | None = None, sample: int = 5) -> Outline:
+def outline(
+    path: Path,
+    options: SheetOptions | None = None,
+    *,
+    name: str | None = None,
+    sample: int = 5,
+    isolated: bool = False,
+) -> Outline:
     """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
 
     Args:
@@ -139,6 +159,7 @@ def outline(path: Path, options: SheetOptions | None = None, *, name: str | None
         options: Only worksheet, encoding and delimiter are looked at.
         name: The sheet's name for people; the path by default.
         sample: How many rows below the header to show.
+        isolated: As for :func:`open_sheet`.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
@@ -150,7 +171,8 @@ def outline(path: Path, options: SheetOptions | None = None, *, name: str | None
         worksheets: tuple[str, ...] = ()
         sheet_name = encoding = delimiter = ""
         if kind in WORKBOOK_KINDS:
-            sheet = open_worksheet(stream, label, kind, options.sheet)
+            opener = open_isolated if isolated else open_worksheet
+            sheet = opener(stream, label, kind, options.sheet)
             resources.callback(sheet.close)
             raw, worksheets, sheet_name = sheet.rows, sheet.names, sheet.name
         else:
@@ -168,9 +190,7 @@ def outline(path: Path, options: SheetOptions | None = None, *, name: str | None
         return Outline(headers, worksheets, sheet_name, encoding, delimiter, rows)
 
 
-def _open_text(
-    stream: BinaryIO, label: str, kind: str, options: SheetOptions, _resources: ExitStack
-) -> tuple[SheetInfo, RawChunks, int]:
+def _open_text(stream: BinaryIO, label: str, kind: str, options: SheetOptions) -> tuple[SheetInfo, RawChunks, int]:
     if options.sheet is not None:
         raise SheetError(f"{label} is text and has no worksheets.", hint="Leave out --sheet.")
     _refuse_binary(stream, label)
@@ -186,11 +206,7 @@ def _open_text(
     return info, raw, header_row
 
 
-def _open_book(
-    stream: BinaryIO, label: str, kind: str, options: SheetOptions, resources: ExitStack
-) -> tuple[SheetInfo, RawChunks, int]:
-    sheet = open_worksheet(stream, label, kind, options.sheet)
-    resources.callback(sheet.close)
+def _open_book(sheet: Worksheet, label: str, kind: str, options: SheetOptions) -> tuple[SheetInfo, RawChunks, int]:
     try:
         header_row, headers = _find_header(sheet.rows, f'{label}, worksheet "{sheet.name}",')
         fields = fields_for_headers(headers, options)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
+from bulkid.sheet.archive import Archive, ScanError
 from bulkid.sheet.calamine import guarded, hushed, protected
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.csvfile import MAX_COLUMNS
-from bulkid.sheet.prescan import MAX_AREA, Prescan, ScanError, check_xml, main_part, part_names, scan_ods, scan_xlsx
+from bulkid.sheet.prescan import MAX_AREA, MAX_TEXT, Prescan, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.prescan_binary import PasswordError, scan_xls, scan_xlsb
+from bulkid.sheet.prescan_ods import scan_ods
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -33,7 +34,6 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 
-_MAX_ROWS = 1_048_576
 _MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
 _SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
 _ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
@@ -83,15 +83,10 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
             size, cannot be read, or has no such worksheet.
     """
     _check_content(stream, source, kind)
-    scanned = _scanned(source, lambda: scan_xls(stream)) if kind == "xls" else []
-    _check_area(source, sum(each.area for each in scanned))
+    scan = _scan_ahead(stream, source, kind)
     book = _load(stream, source)
     name, guessed = _choose(book, source, wanted)
-    if kind == "xls":
-        found = _scanned(source, lambda: scanned[book.sheet_names.index(name)])
-    else:
-        scan = {"xlsb": scan_xlsb, "ods": scan_ods}.get(kind, scan_xlsx)
-        found = _scanned(source, lambda: scan(stream, name))
+    found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
     errors = _checked(source, found)
     with hushed():
         sheet = guarded(source, lambda: book.get_sheet_by_name(name))
@@ -101,6 +96,31 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
 
     notes = ((guessed,) if guessed else ()) + _merged_note(sheet)
     return Worksheet(name, rows, notes, guessed, book.close, tuple(book.sheet_names))
+
+
+def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], Prescan]:
+    """Look through all that calamine takes in as soon as it opens a file; give what looks through one worksheet.
+
+    Raises:
+        SheetError: calamine must not open the file.
+    """
+    if kind == "xls":
+        sheets = _scanned(source, lambda: scan_xls(stream))
+        _check_area(source, sum(each.area for each in sheets))
+        return lambda _, position: sheets[position]
+    if kind == "ods":
+        tables = _scanned(source, lambda: scan_ods(stream))
+        _check_area(source, sum(each.area for each in tables.values()))
+        return lambda name, _: tables[name]
+    if kind == "xlsb":
+        return lambda name, _: scan_xlsb(stream, name)
+
+    def strings() -> int:
+        with Archive(stream) as archive:
+            return check_shared_strings(archive)
+
+    longest = _scanned(source, strings)
+    return lambda name, _: scan_xlsx(stream, name, longest)
 
 
 def cell_text(value: CellValue) -> str:
@@ -161,17 +181,11 @@ def _what_instead(head: bytes) -> str:
 
 def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
     """Refuse archives of another format, and those that declare an absurd size, before anything is unpacked."""
-    try:
-        stream.seek(0)
-        with zipfile.ZipFile(stream) as archive:
-            _check_size(archive, source)
-            if _is_encrypted(archive):
-                raise protected(source)
-            actual = _actual_kind(archive)
-            if actual == kind == "ods":
-                check_xml(archive, part_names(archive)["content.xml"])
-    except (zipfile.BadZipFile, zlib.error, ScanError, ExpatError, *_ARCHIVE_ERRORS):
-        raise _damaged(source, "its end is missing, or its parts do not fit together") from None
+    with _scanned(source, lambda: Archive(stream)) as archive:
+        _check_size(archive, source)
+        if _scanned(source, lambda: _is_encrypted(archive)):
+            raise protected(source)
+        actual = _scanned(source, lambda: _actual_kind(archive))
     if actual not in {kind, kind.replace("xlsm", "xlsx")}:
         raise SheetError(
             f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
@@ -179,9 +193,8 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
         )
 
 
-def _check_size(archive: zipfile.ZipFile, source: str) -> None:
-    unpacked = sum(part.file_size for part in archive.infolist())
-    packed = max(1, sum(part.compress_size for part in archive.infolist()))
+def _check_size(archive: Archive, source: str) -> None:
+    unpacked, packed = archive.unpacked, max(1, archive.packed)
     if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
         raise SheetError(
             f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
@@ -189,19 +202,19 @@ def _check_size(archive: zipfile.ZipFile, source: str) -> None:
         )
 
 
-def _is_encrypted(archive: zipfile.ZipFile) -> bool:
+def _is_encrypted(archive: Archive) -> bool:
     """Whether an ODS asks for a password: its parts are encrypted one by one, or all in one."""
-    parts = part_names(archive)
-    manifest = parts.get("meta-inf/manifest.xml")
-    return "encrypted-package" in parts or (manifest is not None and b"encryption-data" in archive.read(manifest))
+    manifest = "meta-inf/manifest.xml"
+    return "encrypted-package" in archive.parts or (
+        manifest in archive.parts and b"encryption-data" in archive.read(manifest)
+    )
 
 
-def _actual_kind(archive: zipfile.ZipFile) -> str:
+def _actual_kind(archive: Archive) -> str:
     """Tell a format by its parts; ``xlsx`` stands for ``xlsm`` too, ``""`` for what is no spreadsheet."""
-    parts = part_names(archive)
-    if any(part.startswith("xl/") for part in parts):
-        return "xlsb" if main_part(archive, parts).endswith(".bin") else "xlsx"
-    return "ods" if "content.xml" in parts else ""
+    if any(part.startswith("xl/") for part in archive.parts):
+        return "xlsb" if main_part(archive).endswith(".bin") else "xlsx"
+    return "ods" if "content.xml" in archive.parts else ""
 
 
 def _damaged(source: str, why: str) -> SheetError:
@@ -226,6 +239,8 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
 
     sheets = [each for each in guarded(source, lambda: book.sheets_metadata) if each.typ == SheetTypeEnum.WorkSheet]
     names = [each.name for each in sheets]
+    if len(set(names)) < len(names):
+        raise _damaged(source, "two of its worksheets have the same name")
     if not names:
         raise SheetError(f"{source} has no worksheet.", hint="Put the rows on a worksheet.")
     if wanted is None:
@@ -266,11 +281,13 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
 
 def _checked(source: str, found: Prescan) -> Mapping[int, Mapping[int, str]]:
     """Return the error cells; refuse a worksheet that calamine could not lay out."""
-    row = max(found.errors, default=0)
-    column = max((max(cells) for cells in found.errors.values()), default=0)
-    if row > _MAX_ROWS or column >= MAX_COLUMNS:
-        raise _damaged(source, f"it has a cell at row {row}, column {column + 1}, where no spreadsheet has one")
     _check_area(source, found.area)
+    if found.text > MAX_TEXT:
+        raise SheetError(
+            f"{source}: the cells of the worksheet hold {found.text >> 20:,} million characters, more than "
+            f"{MAX_TEXT >> 20:,}.",
+            hint="Save the rows and columns that you need as CSV.",
+        )
     return found.errors
 
 

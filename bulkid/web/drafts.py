@@ -179,7 +179,7 @@ def understand(upload: Upload, options: runs.RunOptions) -> Understood:
     wanted = upload.reading.options(options).sheet
     seen: Outline | None = None
     try:
-        seen = outline(upload.path, wanted, name=upload.name)
+        seen = outline(upload.path, wanted, name=upload.name, isolated=True)
         return Understood(seen, runs.check(upload.path, wanted, name=upload.name), None)
     except SheetError as error:
         return Understood(seen, None, error)

@@ -20,8 +20,9 @@ from sheet_books import Error
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
-from bulkid.sheet import prescan as prescan_module
+from bulkid.sheet import archive as archive_module
 from bulkid.sheet import workbook as workbook_module
+from bulkid.sheet.archive import ScanError
 from bulkid.sheet.prescan import column_index, scan_xlsx
 from bulkid.sheet.prescan_binary import scan_xls, workbook_stream
 from bulkid.sheet.workbook import cell_text
@@ -202,7 +203,7 @@ def test_cells_without_positions_count_on() -> None:
 
 
 def test_a_telltale_is_seen_where_two_blocks_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prescan_module, "_BLOCK", 300)
+    monkeypatch.setattr(archive_module, "_BLOCK", 300)
     cells = '<row r="1"><c r="A1" t="str"><v>name</v></c></row><row r="2"><c r="A2" t="e"><v>#N/A</v></c></row>'
     for padding in range(0, 300, 4):  # the telltale has five characters
         content = sheet_books.xlsx({"S": f"<!--{'x' * padding}-->{cells}"})
@@ -494,10 +495,11 @@ def test_numbers_side_by_side_in_one_record_count_as_the_columns_that_they_take(
 
 
 @pytest.mark.timeout(30)
-def test_a_chain_of_sectors_that_bites_its_tail_ends() -> None:
+def test_a_chain_of_sectors_that_leads_back_to_itself_is_refused() -> None:
     content = bytearray(sheet_books.xls({"S": [["name"], ["r"]]}))
     content[512 + 4 * 4 : 512 + 5 * 4] = struct.pack("<I", 3)
-    assert len(workbook_stream(bytes(content))) == 2 * 512
+    with pytest.raises(ScanError, match="in a circle"):
+        workbook_stream(bytes(content))
 
 
 # --- any bytes

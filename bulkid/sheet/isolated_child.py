@@ -1,0 +1,118 @@
+"""The child process of ``isolation``: reads one spreadsheet for its parent, within limits. Not for import."""
+
+import io
+import os
+import sys
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import orjson
+
+from bulkid.errors import SheetError
+from bulkid.sheet.isolation import LENGTH, MAX_ANSWER, START
+from bulkid.sheet.workbook import Worksheet, open_worksheet
+
+_USUAL_ANSWER = 8 << 20  # bytes; rows that take more are sent in several answers
+
+
+def main() -> None:
+    """Answer the parent until it closes the pipe."""
+    source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the answers
+    task: dict[str, Any] = orjson.loads(source.readline())
+    limit(task["memory"], task["cpu_s"])
+    try:
+        (size,) = LENGTH.unpack(source.read(LENGTH.size))
+        content = io.BytesIO(source.read(size))
+        worksheet = open_worksheet(content, task["source"], task["kind"], task["wanted"])
+        _send(
+            out,
+            {
+                "name": worksheet.name,
+                "notes": worksheet.notes,
+                "guessed": worksheet.guessed,
+                "names": worksheet.names,
+            },
+        )
+        _serve(source, out, worksheet, task["source"])
+    except SheetError as error:
+        _send(out, {"error": error.message, "hint": error.hint})
+    except MemoryError:
+        _send(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
+
+
+def _serve(commands: BinaryIO, out: BinaryIO, worksheet: Worksheet, source: str) -> None:
+    answers: Generator[bytes, None, None] | None = None
+    ready = b""
+    for line in commands:
+        command, *arguments = line.decode().split()
+        if command == START:
+            answers = _answers(worksheet, source, int(arguments[0]))
+            ready = next(answers)
+        if answers is None:
+            return
+        _write(out, ready)
+        ready = next(answers, ready)  # while the parent works on the last ones
+
+
+def _answers(worksheet: Worksheet, source: str, size: int) -> Generator[bytes, None, None]:
+    for chunk in worksheet.rows(size):
+        yield from _encoded(chunk, source)
+    yield orjson.dumps({"rows": []})
+
+
+def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None, None]:
+    """Encode rows, in as many answers as keeps each small."""
+    encoded = orjson.dumps({"rows": rows})
+    if len(encoded) > MAX_ANSWER and len(rows) == 1:
+        raise SheetError(
+            f"{source}: a row holds more than {MAX_ANSWER >> 20} MB.", hint="Save the columns that you need as CSV."
+        )
+    if len(encoded) <= _USUAL_ANSWER or len(rows) == 1:
+        yield encoded
+        return
+    half = len(rows) // 2
+    yield from _encoded(rows[:half], source)
+    yield from _encoded(rows[half:], source)
+
+
+def _send(out: BinaryIO, answer: dict[str, Any]) -> None:
+    _write(out, orjson.dumps(answer))
+
+
+def _write(out: BinaryIO, encoded: bytes) -> None:
+    out.write(LENGTH.pack(len(encoded)))
+    out.write(encoded)
+    out.flush()
+
+
+def limit(memory: int, cpu_s: int) -> None:
+    """Limit what this process may use.
+
+    Args:
+        memory: Bytes of address space (POSIX), or of memory that only this process uses (Windows).
+        cpu_s: Seconds of processor time.
+    """
+    if sys.platform == "win32":
+        from bulkid.sheet.windows_job import limit_process
+
+        limit_process(memory, cpu_s)
+        return
+    import resource
+
+    for kind, wanted in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_CORE, 0),  # a core file would hold what the sheet holds
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        lower = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):  # macOS refuses some limits of memory: its limit of time remains
+            resource.setrlimit(kind, (lower, lower))
+
+
+if __name__ == "__main__":
+    with suppress(BrokenPipeError):  # the parent does not want the rest
+        main()
