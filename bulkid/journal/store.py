@@ -1,6 +1,7 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +157,18 @@ class Journal(Records):
     # --- entries
 
     @repeated
-    def add_entries(self, run_id: str, planned: Sequence[Entry]) -> None:
-        """Keep entries, and link the rows that they come from."""
+    def add_entries(self, run_id: str, planned: Iterable[Entry]) -> None:
+        """Keep entries, and link the rows that they come from.
+
+        Args:
+            run_id: The run.
+            planned: The entries. They are gone through once more where the connection to the database is lost.
+        """
         run = self._run(run_id)
         with self.database.write() as connection:
             # In portions: the columns of 100,000 entries at once would be 100 MB.
-            for start in range(0, len(planned), _PORTION):
-                portion = planned[start : start + _PORTION]
+            source = iter(planned)
+            while portion := list(islice(source, _PORTION)):
                 _INSERT_ENTRIES.run(connection, [codec.entry_values(run, entry) for entry in portion])
                 links = [(row, entry.entry) for entry in portion for row in entry.wish.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in linked_spans(links)]

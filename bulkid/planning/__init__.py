@@ -12,7 +12,7 @@ from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_ac
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
 from bulkid.planning.route import DEFAULT_BATCH, Means, Route, Via, choose_route
 from bulkid.planning.undo import inverse, refusal, touched
-from bulkid.planning.words import count_of
+from bulkid.planning.words import count_of, fold
 
 __all__ = [
     "DEFAULT_BATCH",
@@ -42,6 +42,7 @@ __all__ = [
     "diff",
     "excess",
     "first_read",
+    "fold",
     "groups_where_possible",
     "humanize_seconds",
     "inverse",

@@ -28,6 +28,7 @@ class Directory:
         "_groups",
         "_groups_by_name",
         "_names",
+        "blind",
         "complete",
         "everyone_id",
         "organization_id",
@@ -45,6 +46,8 @@ class Directory:
         self.organization_id = organization_id
         self.complete = complete
         self.total = total
+        self.blind = accounts is None
+        """Whether no accounts could be, or were to be, read."""
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.
         self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
@@ -62,6 +65,12 @@ class Directory:
     def groups(self) -> Collection[Group] | None:
         """The groups that were read; None when blind for groups."""
         return None if self._groups is None else self._groups.values()
+
+    def without_accounts(self) -> "Directory":
+        """What sending needs of it: the groups, and whether it is blind. 100,000 accounts take 50 MB."""
+        groups_alone = Directory(self.organization_id, None, self.groups, self.complete, self.total)
+        groups_alone.blind = self.blind
+        return groups_alone
 
     def account(self, account_id: str) -> Account | None:
         """Find an account by its id."""

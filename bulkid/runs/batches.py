@@ -84,10 +84,10 @@ class BatchQueue:
         """Whether an account goes by its own PUT after all."""
         return entry in self._owning
 
-    def next(self) -> list[Batch]:
-        """The batches that may leave now; none when answers must come in first, or when all is done."""
+    def next(self, most: int) -> list[Batch]:
+        """The batches that may leave now, ``most`` at most; none when answers must come in first, or all is done."""
         ready: list[Batch] = []
-        while self._waiting:
+        while self._waiting and len(ready) < most:
             batch = self._waiting[0]
             batch.members = tuple([member for member in batch.members if member.entry not in self._owning])
             if not batch.members:

@@ -17,7 +17,7 @@ from bulkid.identity import (
     parse_groups,
 )
 from bulkid.model import Account, Group, ReplyKind, Request, RowWish
-from bulkid.planning import Directory, Read, first_read, is_everyone, remaining_reads, wanted_accounts
+from bulkid.planning import Directory, Read, first_read, fold, is_everyone, remaining_reads, wanted_accounts
 from bulkid.runs.tasks import task_group
 
 PAGE_SIZE = 1000
@@ -35,7 +35,7 @@ class ForbiddenError(ConnectionFailedError):
 
 @dataclass(slots=True)
 class _Found:
-    """Accounts as they come in, by id; pages may overlap while the directory changes."""
+    """Accounts as they come in, by folded id; pages may overlap while the directory changes."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
@@ -49,8 +49,8 @@ class _Found:
 
     def add(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
-            self.accounts[account.id.casefold()] = account
-            self.names.add(account.name.casefold())
+            self.accounts[fold(account.id)] = account
+            self.names.add(fold(account.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,9 @@ def _some(names: Sequence[str]) -> str:
 async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> dict[str, Account]:
     """Read these accounts as they are now; an id that is missing from the answer does not exist any more.
 
+    Returns:
+        The accounts by folded id.
+
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
@@ -232,13 +235,13 @@ async def _read_accounts(engine: Engine, organization_id: str, want: Wanted, fou
 
 async def _one_by_one(engine: Engine, organization_id: str, ids: Sequence[str], found: _Found) -> None:
     """Ask for each id that the list left out: only its own 404 says that it does not exist."""
-    missing = [account_id for account_id in ids if account_id.casefold() not in found.accounts]
+    missing = [account_id for account_id in ids if fold(account_id) not in found.accounts]
     await _all(engine, organization_id, [Read("account", term=account_id) for account_id in missing], found)
 
 
 def _missing(want: Wanted, found: _Found) -> tuple[list[str], list[str]]:
-    ids = [account_id for account_id in want.ids if account_id.casefold() not in found.accounts]
-    names = [name for name in want.names if name.casefold() not in found.names]
+    ids = [account_id for account_id in want.ids if fold(account_id) not in found.accounts]
+    names = [name for name in want.names if fold(name) not in found.names]
     return ids, names
 
 

@@ -25,11 +25,11 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status
-from bulkid.planning import Directory, Plan, Route, describe
+from bulkid.planning import Directory, Plan, describe
 from bulkid.report import how_to_resume
 from bulkid.runs.directory import Wanted, read_directory
-from bulkid.runs.entries import compare, entries_of
-from bulkid.runs.figures import LiveFigures, added, with_figures
+from bulkid.runs.entries import PlannedEntries, ToSend, compare, to_send
+from bulkid.runs.figures import COUNTERS_EVERY_S, LiveFigures, added, with_figures
 from bulkid.runs.given import APPROVED, is_guarded
 from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.guard import require_within_bound
@@ -45,9 +45,6 @@ from bulkid.runs.source import Rows, nothing_summary, read_rows
 from bulkid.runs.tasks import task_group, until_stopped
 from bulkid.runs.trial import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
-
-COUNTERS_EVERY_S = 2.0
-"""How often the figures of a run under way are journaled, for those who look at it from outside."""
 
 
 @dataclass(slots=True)
@@ -166,18 +163,21 @@ class Execution:
         self.counters["accounts"] = rows.accounts
 
         async def work(session: Session) -> None:
-            self.context.hooks.stage("directory")
-            async with until_stopped(self.context.stop):
-                preview = await prepare(session, rows, self.options)
-            log.info(
-                "directory.read", accounts=_size(preview.directory.accounts), groups=_size(preview.directory.groups)
-            )
-            await self._take_faults(rows, preview)
-            await self._agree(session, preview)
-            changes = await self._journal_plan(preview)
-            await self._apply(session, preview.directory, changes, preview.plan.route)
+            await self._apply(session, await self._planned(session, rows))
 
         await self._connected(work)
+
+    async def _planned(self, session: Session, rows: Rows) -> ToSend:
+        """Plan what the rows ask for, have it confirmed, and journal it; give what sending needs of it."""
+        self.context.hooks.stage("directory")
+        async with until_stopped(self.context.stop):
+            preview = await prepare(session, rows, self.options)
+        directory, plan = preview.directory, preview.plan
+        log.info("directory.read", accounts=_size(directory.accounts), groups=_size(directory.groups))
+        await self._take_faults(rows, preview)
+        await self._agree(session, preview)
+        await self._journal_plan(preview)
+        return to_send(directory, enumerate(plan.changes), plan.route)
 
     async def _agree(self, session: Session, preview: Preview) -> None:
         """Have a plan confirmed that may be sent.
@@ -204,14 +204,19 @@ class Execution:
             return  # only the report was missing: nobody needs to be asked for that
 
         async def work(session: Session) -> None:
-            anew = rest_of_trial or self.asks
-            directory, plan, settled, changes = await self._compared(session, entries, confirmed_anew=anew)
-            if anew:
-                await self._take_up(session, directory, plan, entries, changes)
-            await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
-            await self._apply(session, directory, changes, plan.route)
+            rest = await self._taken_up(session, entries, confirmed_anew=rest_of_trial or self.asks)
+            entries.clear()  # the journal has them
+            await self._apply(session, rest)
 
         await self._connected(work)
+
+    async def _taken_up(self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool) -> ToSend:
+        """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be."""
+        directory, plan, settled, changes = await self._compared(session, entries, confirmed_anew=confirmed_anew)
+        if confirmed_anew:
+            await self._take_up(session, directory, plan, entries, changes)
+        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
+        return to_send(directory, changes, plan.route)
 
     async def rest(self) -> Preview:
         """Compute what :meth:`from_entries` would send now. Changes nothing, also not in the journal."""
@@ -320,10 +325,9 @@ class Execution:
                 hint="Mend them (the report and retry.csv name each), or send the good rows alone with --skip-invalid.",
             )
 
-    async def _journal_plan(self, preview: Preview) -> list[tuple[int, Change]]:
+    async def _journal_plan(self, preview: Preview) -> None:
         """Write every account of the plan to the journal before anything is sent."""
-        now = self.context.clock.now()
-        entries, changes = entries_of(preview, now)
+        entries, plan = PlannedEntries(preview, self.context.clock.now()), preview.plan
 
         def write() -> None:
             self.journal.add_entries(self.record.run_id, entries)
@@ -331,8 +335,7 @@ class Execution:
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
 
         await anyio.to_thread.run_sync(write)
-        log.info("run.planned", changes=len(changes), accounts=len(entries), planned_puts=preview.plan.planned_puts)
-        return changes
+        log.info("run.planned", changes=len(plan.changes), accounts=plan.wishes, planned_puts=plan.planned_puts)
 
     async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
         if not self.options.read:
@@ -347,15 +350,14 @@ class Execution:
             self.context.hooks.note(warning)
         return directory
 
-    async def _apply(
-        self, session: Session, directory: Directory, changes: Sequence[tuple[int, Change]], route: Route | None
-    ) -> None:
+    async def _apply(self, session: Session, work: ToSend) -> None:
         """Send the changes, those that go by group first, and verify what no answer confirmed.
 
         Raises:
             TooManyFailuresError: More accounts failed than allowed.
             InterruptedRunError: A signal came.
         """
+        directory, changes, route = work
         if not changes:
             return
         by_account, batches = assign(changes, route)

@@ -13,6 +13,9 @@ from bulkid.report import ReportError, RunFigures, write_figures
 from bulkid.runs.options import RunResult
 from bulkid.runs.tasks import in_thread
 
+COUNTERS_EVERY_S = 2.0
+"""How often the figures of a run under way are journaled, for those who look at it from outside."""
+
 EVERY_S = 15.0
 """How often the file is written while a run goes on: Prometheus mostly looks every 15 to 60 seconds."""
 

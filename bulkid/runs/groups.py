@@ -16,7 +16,7 @@ from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.model import Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
-from bulkid.planning import Route, confirms
+from bulkid.planning import Route, confirms, fold
 from bulkid.runs.batches import Batch, BatchQueue, Member
 from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.sending import Sending
@@ -34,6 +34,9 @@ _CHECKED_AGE_S = 5.0
 
 _SETTLING_S = 2.0
 """How long an account that does not show the change yet is given before it is read once more."""
+
+_BATCHES_AT_ONCE = 256
+"""Group requests that are made ready, and whose intents are journaled, at a time: a sheet may need 33,000."""
 
 _TOO_LARGE = 413
 
@@ -121,7 +124,7 @@ class GroupSending:
         """Give out batches as they may leave; ends when each has passed or was taken apart."""
         while True:
             await self._judge_refusals()
-            ready = self.queue.next()
+            ready = self.queue.next(_BATCHES_AT_ONCE)
             if ready:
                 await self._intend(ready)
                 yield [self._task(batch) for batch in ready]
@@ -185,6 +188,7 @@ class GroupSending:
         for member in batch.members:
             self._attempts[member.entry] = self._attempts.get(member.entry, 0) + settled.attempts
         if kind is ReplyKind.OK:
+            settled = settled._replace(reply=settled.reply._replace(payload=None))  # it is kept until all is read back
             for entry in self.queue.passed(batch):
                 self._answered[entry] = settled
                 self.sending.progress.unverified += 1
@@ -261,7 +265,7 @@ class GroupSending:
             after = await read_accounts_again(engine, self.names.organization_id, ids)
             for entry in list(waiting):
                 change = self.changes[entry]
-                account = after.get(change.account_id.casefold())
+                account = after.get(fold(change.account_id))
                 if account is not None and confirms(change, account):
                     self._confirm(entry, waiting.pop(entry))
         self.sending.progress.unverified -= len(waiting)

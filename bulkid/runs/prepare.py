@@ -1,5 +1,6 @@
 """From wishes to a plan: read the directory, resolve names, compare, and say what it will take."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ BLIND_WARNING = "Running blind, as --no-read asks."
 
 
 async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
-    """Read the directory (unless blind) and compute the plan.
+    """Read the directory (unless blind) and compute the plan; the wishes of the rows are gone afterwards.
 
     Raises:
         ConnectionFailedError: The server cannot be reached or gives no directory.
@@ -46,8 +47,9 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         directory = Directory(session.organization_id, None, None)
         warnings = (BLIND_WARNING,)
     if rows.given is None:
-        resolution = resolve(rows.wishes, directory, rows.info.columns())
+        resolution = resolve(rows.hand_out(), directory, rows.info.columns())
     else:
+        deque(rows.hand_out(), maxlen=0)  # it is the given changes that count
         resolution = rows.given.resolve(directory)
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)

@@ -11,7 +11,7 @@ from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
-from bulkid.planning import Directory, confirms, shortfall
+from bulkid.planning import Directory, confirms, fold, shortfall
 from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.progress import Progress
 from bulkid.runs.session import Session
@@ -51,7 +51,7 @@ class Sending:
     @property
     def blind(self) -> bool:
         """Whether accounts cannot be read back."""
-        return self.directory.accounts is None
+        return self.directory.blind
 
     @property
     def too_many(self) -> bool:
@@ -142,7 +142,7 @@ class Sending:
         ids = [doubt.change.account_id for doubt in self.doubts]
         after = await read_accounts_again(self.session.engine, self.session.organization_id, ids)
         for doubt in self.doubts:
-            self._judge(doubt, after.get(doubt.change.account_id.casefold()))
+            self._judge(doubt, after.get(fold(doubt.change.account_id)))
         self.progress.unverified -= len(self.doubts)
         self.doubts.clear()
 

@@ -1,6 +1,7 @@
 """Single cells: what a text in a cell means, and what is wrong with it. Pure functions over strings."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +175,7 @@ def _collect(parts: list[str]) -> ListCell:
             problem = Problem("clear_not_alone", f"{CLEAR} stands alone in its cell: remove it or the other entries.")
         if problem is not None:
             problems.append(problem)
-        items.setdefault(item.casefold(), item)
+        items.setdefault(item.casefold(), sys.intern(item))  # one string per group, not one per row that names it
     if not items:
         return EMPTY_LIST  # ";" and "[]" say no more than a blank cell does: only !clear clears
     return ListCell(tuple(items.values()), frozenset(items), problems=tuple(dict.fromkeys(problems)))

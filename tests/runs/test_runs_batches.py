@@ -46,7 +46,7 @@ def drive(queue: BatchQueue, server: Server, pick: Callable[[list[Batch]], int] 
     complete: list[int] = []
     most_flying = 0
     while True:
-        flying += queue.next()
+        flying += queue.next(256)
         most_flying = max(most_flying, len(flying))
         if not flying:
             assert queue.done, "something waits for an answer that nobody will give"
@@ -127,10 +127,10 @@ def test_a_size_that_is_refused_without_saying_so_is_found_out_once() -> None:
 def test_once_a_size_has_passed_batches_go_side_by_side() -> None:
     queue = BatchQueue()
     queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
-    (scout,) = queue.next()
-    assert queue.next() == []
+    (scout,) = queue.next(256)
+    assert queue.next(256) == []
     queue.passed(scout)
-    assert len(queue.next()) == 9
+    assert len(queue.next(256)) == 9
 
 
 def test_a_server_that_never_takes_a_group_request_is_soon_left_alone() -> None:
@@ -145,7 +145,7 @@ def test_a_server_that_never_takes_a_group_request_is_soon_left_alone() -> None:
 def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(200)), batch_of("h", range(50, 150)), batch_of("g", range(200, 260))])
-    (scout,) = queue.next()
+    (scout,) = queue.next(256)
     assert sorted([*queue.drop(scout), *queue.drop_group("g")]) == list(range(260))
     server = Server()
     drive(queue, server)
