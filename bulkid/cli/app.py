@@ -321,6 +321,21 @@ def users_remove(name: UserArgument, *, settings: Settings) -> int:
     return people.remove(settings, name)
 
 
+@users_app.command("role")
+@guarded
+@with_settings("general", offline=True)
+def users_role(
+    name: UserArgument,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="What the user may do: viewer, operator or admin.")],
+    *,
+    settings: Settings,
+) -> int:
+    """Change a user's role; sessions of theirs end, and tokens of theirs may do no more than the role allows."""
+    from bulkid.cli import people
+
+    return people.change_role(settings, name, role)
+
+
 @users_app.command("list")
 @guarded
 @with_settings("general", offline=True)

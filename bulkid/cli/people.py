@@ -14,9 +14,10 @@ from bulkid.cli.given import database_url_of
 from bulkid.clock import SystemClock, iso_utc
 from bulkid.config import Settings
 from bulkid.errors import EXIT_OK, UsageError
-from bulkid.journal.console import AuditRecord, ConsoleBook
+from bulkid.journal.console import AuditRecord, ConsoleBook, UserRecord
+from bulkid.journal.usernames import require_user_name
 from bulkid.web.actors import Role
-from bulkid.web.general import LONGEST_NAME
+from bulkid.web.entrance import system_user
 from bulkid.web.passwords import hash_password
 
 
@@ -28,15 +29,7 @@ def _book(settings: Settings) -> Iterator[ConsoleBook]:
 
 def add(settings: Settings, name: str, role: str) -> int:
     """Add a user."""
-    name = name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"A user's name has 1 to {LONGEST_NAME} printable characters.")
-    try:
-        chosen = Role.of(role)
-    except KeyError:
-        raise UsageError(
-            f"There is no role {role!r}.", hint=f"The roles are {', '.join(each.word for each in Role)}."
-        ) from None
+    name, chosen = require_user_name(name), _role(role)
     with _book(settings) as book:
         if book.user(name) is not None:
             raise UsageError(
@@ -44,17 +37,42 @@ def add(settings: Settings, name: str, role: str) -> int:
             )
         book.add_user(name, chosen.word, hash_password(_new_password(name)), SystemClock().now())
         _note(book, "user added", name, chosen.word)
+        first = len(book.users()) == 1
     show.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
+    if first:
+        show.console(stderr=True).print(
+            "This is the first user: sign-in links, sessions and tokens of a console without users are not valid any "
+            "more. Start a console that runs again."
+        )
     return EXIT_OK
 
 
 def remove(settings: Settings, name: str) -> int:
-    """Remove a user."""
+    """Remove a user; sessions of the user end, and tokens that the user issued are revoked."""
     with _book(settings) as book:
+        user = _found(book, name)
         if not book.remove_user(name, SystemClock().now()):
             raise _unknown(name)
-        _note(book, "user removed", name)
-    show.console(stderr=False).print(Text(f"{name} is removed, with their sessions and tokens."))
+        _note(book, "user removed", user.name)
+    show.console(stderr=False).print(Text(f"{user.name} is removed, with their sessions and tokens."))
+    return EXIT_OK
+
+
+def change_role(settings: Settings, name: str, role: str) -> int:
+    """Change a user's role; sessions of the user end, and tokens that the user issued may do no more than the user."""
+    chosen = _role(role)
+    with _book(settings) as book:
+        user = _found(book, name)
+        if user.role != chosen.word:
+            if not book.change_user(name, role=chosen.word):
+                raise _unknown(name)
+            _note(book, "role changed", user.name, f"{user.role} -> {chosen.word}")
+    said = (
+        f"{user.name} is {chosen.word} already."
+        if user.role == chosen.word
+        else (f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended.")
+    )
+    show.console(stderr=False).print(Text(said))
     return EXIT_OK
 
 
@@ -77,10 +95,9 @@ def listing(settings: Settings) -> int:
 def change_password(settings: Settings, name: str) -> int:
     """Change a user's password."""
     with _book(settings) as book:
-        user = book.user(name)
-        if user is None:
+        user = _found(book, name)
+        if not book.change_user(name, password_hash=hash_password(_new_password(user.name))):
             raise _unknown(name)
-        book.change_user(name, password_hash=hash_password(_new_password(user.name)))
         _note(book, "password changed", user.name)
     show.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
     return EXIT_OK
@@ -97,11 +114,23 @@ def _new_password(name: str) -> str:
 
 
 def _note(book: ConsoleBook, action: str, subject: str, detail: str = "") -> None:
+    book.note(AuditRecord(SystemClock().now(), system_user("terminal"), "terminal", action, subject, detail))
+
+
+def _role(word: str) -> Role:
     try:
-        who = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user on this machine, as in some containers
-        who = "terminal"
-    book.note(AuditRecord(SystemClock().now(), who, "terminal", action, subject, detail))
+        return Role.of(word)
+    except KeyError:
+        raise UsageError(
+            f"There is no role {word!r}.", hint=f"The roles are {', '.join(each.word for each in Role)}."
+        ) from None
+
+
+def _found(book: ConsoleBook, name: str) -> UserRecord:
+    user = book.user(name)
+    if user is None:
+        raise _unknown(name)
+    return user
 
 
 def _unknown(name: str) -> UsageError:

@@ -1,14 +1,17 @@
-"""The web console's book: its users, the tokens of programs, and who did what. Synchronous, for worker threads."""
+"""The web console's users, API tokens and audit log. Synchronous, for worker threads."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from bulkid.errors import UsageError
-from bulkid.journal.console_tables import audit, tokens, users
+from bulkid.journal.console_tables import EPOCH_BITS, audit, sessions, tokens, users
 from bulkid.journal.database import Database, repeated
 from bulkid.journal.store import Journal
+from bulkid.journal.usernames import user_key
 
 _PAGE = 1000
 
@@ -20,13 +23,14 @@ class UserRecord:
     name: str
     role: str
     password_hash: str
-    epoch: int  # sessions of an earlier one have ended
+    epoch: int  # sessions of another one have ended
     created_at: float
+    key: str  # user_key(name)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A token of a program, without the token."""
+    """An API token, without the token itself."""
 
     token_id: str
     name: str
@@ -34,6 +38,8 @@ class TokenRecord:
     owner: str
     created_at: float
     revoked_at: float | None
+    owner_key: str = ""  # "": issued in a console without users
+    owner_role: str | None = None  # what the owner may do at present; None: there is no such user
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +55,16 @@ class AuditRecord:
 
 
 class ConsoleBook:
-    """Users, tokens and the audit table of one state. Every method is one transaction, durable when it returns.
+    """Users, API tokens and the audit log of one state. Every method is one transaction, durable when it returns.
 
     Args:
         journal: Where they are kept.
+        random_bits: Source of the epochs of new users.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, random_bits: Callable[[int], int] = secrets.randbits) -> None:
         self.database: Database = journal.database
+        self._random_bits = random_bits
 
     # --- users
 
@@ -64,48 +72,54 @@ class ConsoleBook:
     def users(self) -> list[UserRecord]:
         """All users, by name."""
         with self.database.read() as connection:
-            return [_user(found) for found in connection.execute(select(users).order_by(users.c.key))]
+            return [user_of(found) for found in connection.execute(select(users).order_by(users.c.key))]
 
     @repeated
     def user(self, name: str) -> UserRecord | None:
-        """One user; names compare without regard to case."""
+        """One user; names are compared by their key."""
         with self.database.read() as connection:
-            found = connection.execute(select(users).where(users.c.key == _key(name))).first()
-        return None if found is None else _user(found)
+            found = connection.execute(select(users).where(users.c.key == user_key(name))).first()
+        return None if found is None else user_of(found)
 
     @repeated
     def add_user(self, name: str, role: str, password_hash: str, at: float) -> None:
-        """Add a user.
+        """Add a user. The first one ends the tokens and sessions of a console without users.
 
         Raises:
             UsageError: There is one of this name.
         """
-        values = {"key": _key(name), "name": name, "role": role, "password_hash": password_hash}
+        values = {"key": user_key(name), "name": name, "role": role, "password_hash": password_hash}
         with self.database.write() as connection:
-            if connection.execute(select(users.c.key).where(users.c.key == _key(name))).first() is not None:
+            if connection.execute(select(users.c.key).where(users.c.key == user_key(name))).first() is not None:
                 raise UsageError(
                     f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
                 )
-            connection.execute(insert(users).values(**values, epoch=1, created_at=at))
+            epoch = self._random_bits(EPOCH_BITS)
+            connection.execute(insert(users).values(**values, epoch=epoch, created_at=at))
+            _end_access(connection, "", at)
 
     @repeated
     def change_user(self, name: str, *, role: str | None = None, password_hash: str | None = None) -> bool:
-        """Change a user's role or password, and end the sessions there are; say whether there is such a user."""
-        values: dict[str, object] = {"epoch": users.c.epoch + 1}
+        """Change a user's role or password, and end all sessions of the user; say whether there is such a user."""
+        key = user_key(name)
+        values: dict[str, Any] = {"epoch": users.c.epoch + 1}
         if role is not None:
             values["role"] = role
         if password_hash is not None:
             values["password_hash"] = password_hash
         with self.database.write() as connection:
-            return bool(connection.execute(update(users).where(users.c.key == _key(name)).values(values)).rowcount)
+            changed = connection.execute(update(users).where(users.c.key == key).values(values)).rowcount
+            connection.execute(delete(sessions).where(sessions.c.user_key == key))
+            return bool(changed)
 
     @repeated
     def remove_user(self, name: str, at: float) -> bool:
-        """Remove a user and revoke the tokens that they issued; say whether there was one."""
+        """Remove a user, end all sessions of the user and revoke the user's tokens; say whether there was one."""
+        key = user_key(name)
         with self.database.write() as connection:
-            removed = connection.execute(delete(users).where(users.c.key == _key(name))).rowcount
-            owned = (func.lower(tokens.c.owner) == name.lower(), tokens.c.revoked_at.is_(None))
-            connection.execute(update(tokens).where(*owned).values(revoked_at=at))
+            removed = connection.execute(delete(users).where(users.c.key == key)).rowcount
+            if key:  # "" is not a user's
+                _end_access(connection, key, at)
             return bool(removed)
 
     # --- tokens
@@ -114,22 +128,41 @@ class ConsoleBook:
     def tokens(self) -> list[TokenRecord]:
         """All tokens, the newest first, those revoked too."""
         with self.database.read() as connection:
-            query = select(tokens).order_by(tokens.c.created_at.desc(), tokens.c.token_id)
+            query = _OWNED_TOKENS.order_by(tokens.c.created_at.desc(), tokens.c.token_id)
             return [_token(found) for found in connection.execute(query)]
 
     @repeated
     def token(self, token_hash: str) -> TokenRecord | None:
-        """The token with this hash, unless it has been revoked."""
-        query = select(tokens).where(tokens.c.token_hash == token_hash, tokens.c.revoked_at.is_(None))
+        """The token with this hash, if it is valid.
+
+        It is not where it is revoked, where its owner is not a user any more, and where it was issued without users
+        and there are users now.
+        """
+        query = _OWNED_TOKENS.where(tokens.c.token_hash == token_hash, tokens.c.revoked_at.is_(None))
         with self.database.read() as connection:
             found = connection.execute(query).first()
-        return None if found is None else _token(found)
+            if found is None or (found.owner_key and found.owner_role is None):
+                return None
+            if not found.owner_key and connection.execute(select(users.c.key).limit(1)).first() is not None:
+                return None
+        return _token(found)
 
     @repeated
     def add_token(self, record: TokenRecord, token_hash: str) -> None:
-        """Keep a new token by its hash."""
-        values = {name: getattr(record, name) for name in TokenRecord.__slots__}
+        """Keep a new token by its hash; where there are users, its owner is the user of that name.
+
+        Raises:
+            UsageError: The owner has been removed meanwhile.
+        """
+        values = {name: getattr(record, name) for name in TokenRecord.__slots__ if name != "owner_role"}
         with self.database.write() as connection:
+            values["owner_key"] = ""
+            if connection.execute(select(users.c.key).limit(1)).first() is not None:
+                values["owner_key"] = user_key(record.owner)
+                # A lock: the owner cannot be removed between this check and the end of the transaction.
+                owner = select(users.c.key).where(users.c.key == values["owner_key"]).with_for_update(read=True)
+                if connection.execute(owner).first() is None:
+                    raise UsageError(f"There is no user {record.owner} any more: no token was issued.")
             connection.execute(insert(tokens).values(**values, token_hash=token_hash))
 
     @repeated
@@ -139,11 +172,11 @@ class ConsoleBook:
         with self.database.write() as connection:
             return bool(connection.execute(update(tokens).where(*live).values(revoked_at=at)).rowcount)
 
-    # --- the audit table
+    # --- the audit log
 
     @repeated
     def note(self, record: AuditRecord) -> None:
-        """Write down what somebody did."""
+        """Add an entry."""
         values = {name: getattr(record, name) for name in AuditRecord.__slots__}
         with self.database.write() as connection:
             connection.execute(insert(audit).values(values))
@@ -170,11 +203,20 @@ class ConsoleBook:
             after = page[-1].entry
 
 
-def _key(name: str) -> str:
-    return name.strip().casefold()
+_OWNED_TOKENS = select(tokens, users.c.role.label("owner_role")).outerjoin(
+    users, and_(users.c.key == tokens.c.owner_key, tokens.c.owner_key != "")
+)
 
 
-def _user(found: object) -> UserRecord:
+def _end_access(connection: Connection, key: str, at: float) -> None:
+    """End all sessions of a user and revoke the user's tokens."""
+    connection.execute(delete(sessions).where(sessions.c.user_key == key))
+    live = (tokens.c.owner_key == key, tokens.c.revoked_at.is_(None))
+    connection.execute(update(tokens).where(*live).values(revoked_at=at))
+
+
+def user_of(found: Any) -> UserRecord:  # noqa: ANN401 - a database row
+    """A user from a database row."""
     return UserRecord(**{name: getattr(found, name) for name in UserRecord.__slots__})
 
 

@@ -1,11 +1,12 @@
 """Bring a database to the newest schema, one version at a time, each in one transaction with its record."""
 
+import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, func, insert, select
 
 from bulkid.errors import StateError
-from bulkid.journal.console_tables import create_console_tables
+from bulkid.journal.console_tables import bring_console_to_5, create_console_tables
 from bulkid.journal.dialect import Dialect
 from bulkid.journal.errors import Trouble
 from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, taken_files, waiters
@@ -32,7 +33,12 @@ def _to_3(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE slots_2")
 
 
-STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables}
+def _to_5(connection: Connection) -> None:
+    """Sessions of the console, and one key per user name."""
+    bring_console_to_5(connection, time.time())
+
+
+STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables, 5: _to_5}
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

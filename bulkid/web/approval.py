@@ -14,10 +14,11 @@ resume the rest of a run   those of the run
 ========================  =============================================================================
 """
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+
+from bulkid.journal.usernames import user_key
 
 Authors = tuple[str, ...]
 """Names of users, each once, in the order in which they contributed. Names compare as :func:`same_user` says."""
@@ -28,11 +29,6 @@ class Resume(Enum):
 
     GO_ON = "go on"  # everything pending was approved and seen: send it
     PREVIEW = "preview"  # something pending was never seen, or never approved: make it a plan of its own
-
-
-def user_key(name: str) -> str:
-    """The form in which names of users compare: without regard to case and surrounding blanks."""
-    return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
 def same_user(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ from bulkid.web.drafts import BusyError, Draft, Drafts, PreviewJob, departures
 from bulkid.web.entrance import Entrance
 from bulkid.web.live import Live
 from bulkid.web.refusals import RefusalLimit
+from bulkid.web.sessions import Sessions
 from bulkid.web.supervisor import Job, Supervisor
 from bulkid.web.uploads import Upload, UploadLimits, Uploads
 
@@ -67,6 +68,11 @@ class ServeOptions:
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
     keep_audit_s: float = KEEP_AUDIT_S
 
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach the console by TLS."""
+        return self.certfile is not None or self.behind_proxy
+
 
 class NotAllowedError(BulkidError):
     """Another user must do this."""
@@ -84,6 +90,7 @@ class Console:
     supervisor: Supervisor
     entrance: Entrance
     book: ConsoleBook
+    sessions: Sessions
     clock: Clock = field(default_factory=SystemClock)
     policy: ApprovalPolicy = field(init=False)
     uploads: Uploads = field(init=False)

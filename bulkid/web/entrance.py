@@ -1,50 +1,58 @@
-"""Who gets in. On this machine alone: whoever opens the link that the terminal shows."""
+"""Access to the console: what every way to sign in has in common, and sign-in links of a console without users."""
 
 import getpass
 import secrets
-from collections.abc import Mapping
 from hashlib import sha256
-from hmac import compare_digest
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
+from bulkid.journal.console_sessions import SessionRecord
+from bulkid.journal.console_tables import EPOCH_BITS
 from bulkid.web.actors import Actor, Role
 
-SESSION_S: Final = 12 * 3600
-"""How long a session lasts at the most."""
-
-IDLE_S: Final = 2 * 3600
-"""How long a session lasts without a request."""
+LOCAL_IDLE_S: Final = 2 * 3600.0
+"""Seconds without a request after which a session of a console without users ends."""
 
 
 class Entrance(Protocol):
-    """What the console asks of whoever keeps its door."""
+    """How browsers get in."""
 
     @property
     def has_users(self) -> bool:
         """Whether there are users who sign in by name and password."""
 
-    async def actor(self, session: Mapping[str, Any], now: float) -> Actor | None:
-        """Whom a session belongs to; None when it has ended."""
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a request after which a session ends."""
+
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session; None where the session is not for this console."""
 
 
 def token_hash(token: str) -> str:
-    """How a random token is kept: it has 256 bits of chance in it, which no guessing gets at."""
+    """What is stored of a random token or session id: its SHA-256. 256 random bits cannot be guessed from it."""
     return sha256(token.encode()).hexdigest()
 
 
 class LocalEntrance:
-    """One person on this machine, who may do everything; links let them in, each once.
+    """One person on this machine, who may do everything; each sign-in link lets one browser in, once.
 
     Args:
-        name: What to call them; the user of the operating system by default.
+        name: The person's name; the user of the operating system by default.
     """
 
     has_users = False
+    idle_s = LOCAL_IDLE_S
+    user_key = ""
 
     def __init__(self, name: str = "") -> None:
-        self._name = name or _user()
+        self.name = name or system_user("local")
+        self.epoch = secrets.randbits(EPOCH_BITS)  # sessions of another start of the console are not valid
         self._links: set[str] = set()
-        self._epoch = secrets.token_hex(8)
+
+    @property
+    def has_unused_link(self) -> bool:
+        """Whether there is a link that has not been used."""
+        return bool(self._links)
 
     def new_link(self) -> str:
         """Make the token of a link that lets in once."""
@@ -52,35 +60,24 @@ class LocalEntrance:
         self._links.add(token_hash(token))
         return token
 
-    def enter(self, token: str, now: float) -> dict[str, Any] | None:
-        """Use up a link; give the session that it opens, or None when there is no such link (any more)."""
+    def use_link(self, token: str) -> bool:
+        """Use up a link; return whether there was one."""
         hashed = token_hash(token)
         if hashed not in self._links:
-            return None
+            return False
         self._links.discard(hashed)
-        return {"user": self._name, "epoch": self._epoch, "created": now, "seen": now}
+        return True
 
-    def sign_out_everywhere(self) -> None:
-        """End all sessions there are."""
-        self._epoch = secrets.token_hex(8)
-
-    async def actor(self, session: Mapping[str, Any], now: float) -> Actor | None:
-        """Whom a session belongs to; None when it has ended."""
-        if not session_lives(session, now) or not compare_digest(str(session.get("epoch", "")), self._epoch):
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session; None for one of another start, or of another console."""
+        if session.user_key != self.user_key or session.epoch != self.epoch:
             return None
-        return Actor(self._name, Role.ADMIN, self._name)
+        return Actor(self.name, Role.ADMIN, self.name)
 
 
-def _user() -> str:
+def system_user(default: str) -> str:
+    """The user of the operating system; the default where there is no such user, as in some containers."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user on this machine, as in some containers
-        return "local"
-
-
-def session_lives(session: Mapping[str, Any], now: float) -> bool:
-    """Whether a session has neither reached its end nor been left alone for too long."""
-    created, seen = session.get("created"), session.get("seen")
-    if not isinstance(created, int | float) or not isinstance(seen, int | float):
-        return False
-    return now - created < SESSION_S and now - seen < IDLE_S
+    except (OSError, KeyError, ImportError):
+        return default

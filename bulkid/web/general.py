@@ -2,12 +2,14 @@
 
 import math
 from functools import partial
+from typing import Final
 
 import anyio.to_thread
 from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
 from bulkid import runs
+from bulkid.journal.usernames import LONGEST_NAME
 from bulkid.planning import humanize_seconds
 from bulkid.web.actors import Role
 from bulkid.web.bodies import form_of
@@ -18,13 +20,12 @@ from bulkid.web.entrance import LocalEntrance
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import STATIC, page
 from bulkid.web.people import SignInError, TeamEntrance
-from bulkid.web.security import actor_of, client_address, local_path
-from bulkid.web.sessions import begin_session, session_of
+from bulkid.web.security import SESSION, client_address, local_path
 
-_A_YEAR_S = 31_536_000
+_A_YEAR_S: Final = 31_536_000
 
-LONGEST_NAME = 128
-"""Characters of a user's name."""
+DEVICE_S: Final = 90 * 86_400.0
+"""How long a browser is known as one in which a user has signed in."""
 
 
 @door(None, Kind.DATA)
@@ -40,74 +41,88 @@ async def static(request: web.Request) -> web.Response:
 
 @door(None)
 async def enter(request: web.Request) -> web.StreamResponse:
-    """Let in whoever opens a link that has not been used yet."""
+    """Let in the browser that opens a sign-in link which has not been used yet."""
     console = console_of(request)
     entrance = console.entrance
-    opened = None
-    if isinstance(entrance, LocalEntrance):
-        opened = entrance.enter(request.query.get("key", ""), console.clock.now())
-    if opened is None:
+    if not isinstance(entrance, LocalEntrance) or not entrance.use_link(request.query.get("key", "")):
         await note_refusal(request, "link refused")
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
-    begin_session(request, opened)
-    await note(request, "signed in", actor=str(opened["user"]))
-    return _onward("/")
+    answer = _onward("/")
+    if not await console.sessions.begin(request, answer, entrance.user_key, entrance.epoch, client_address(request)):
+        failed = (
+            "There are users now, so links let nobody in. Start the console again, and sign in by name and password."
+        )
+        return page(request, "signin.html", status=401, next="/", failed=failed)
+    await note(request, "signed in", actor=entrance.name)
+    return answer
 
 
 @door(None)
 async def sign_in(request: web.Request) -> web.StreamResponse:
     """Let a user in by name and password."""
-    entrance = console_of(request).entrance
+    sessions, entrance, address = console_of(request).sessions, console_of(request).entrance, client_address(request)
     if not isinstance(entrance, TeamEntrance):
         raise RefusedError(404, "There are no users here: the link in the terminal lets in.")
     form = await form_of(request)
     name, onward = str(form.get("name", ""))[:LONGEST_NAME], local_path(form.get("next"))
+    device_cookie = request.cookies.get(sessions.device_cookie_name, "")
+    answer = _onward(onward)
     try:
-        opened = await entrance.sign_in(name, str(form.get("password", "")), client_address(request))
+        done = await entrance.sign_in(name, str(form.get("password", "")), address, device_cookie)
+        if not await sessions.begin(request, answer, done.user.key, done.user.epoch, address):
+            raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
         await note_refusal(request, "sign-in refused", name, error.message)
-        failed = error.message
-        if error.wait_s:
-            failed += f" Try again in {humanize_seconds(error.wait_s)}."
-        answer = page(request, "signin.html", status=429 if error.wait_s else 401, next=onward, failed=failed)
-        if error.wait_s:
-            answer.headers["Retry-After"] = str(math.ceil(error.wait_s))
-        return answer
-    begin_session(request, opened)
-    await note(request, "signed in", actor=str(opened["user"]))
-    return _onward(onward)
+        return _refused(request, error, onward)
+    if done.device_cookie:
+        sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
+    await note(request, "signed in", actor=done.user.name)
+    return answer
+
+
+def _refused(request: web.Request, error: SignInError, onward: str) -> web.Response:
+    failed = error.message
+    if error.wait_s:
+        failed += f" Try again in {humanize_seconds(error.wait_s)}."
+    answer = page(request, "signin.html", status=429 if error.wait_s else 401, next=onward, failed=failed)
+    if error.wait_s:
+        answer.headers["Retry-After"] = str(math.ceil(error.wait_s))
+    return answer
 
 
 def _onward(path: str) -> web.Response:
-    """Go on to a page. Not raised: the session's cookie is set on answers that a handler returns."""
+    """Go on to a page. Not raised, so that cookies can be set on it."""
     return web.Response(status=303, headers={"Location": path})
 
 
 @door(Role.VIEWER)
 async def sign_out(request: web.Request) -> web.StreamResponse:
     """End this session."""
-    session_of(request).invalidate()
-    return _onward("/")
+    answer = _onward("/")
+    await console_of(request).sessions.end(request[SESSION], answer)
+    await note(request, "signed out")
+    return answer
 
 
 @door(Role.VIEWER)
 async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
-    """End all sessions of whoever asks."""
-    entrance = console_of(request).entrance
-    if isinstance(entrance, LocalEntrance):
-        entrance.sign_out_everywhere()
-    elif isinstance(entrance, TeamEntrance):
-        await entrance.sign_out_everywhere(actor_of(request).name)
+    """End all sessions of the user."""
+    answer, sessions, record = _onward("/"), console_of(request).sessions, request[SESSION].record
+    await sessions.end_all(record.user_key, record.epoch)
+    sessions.forget_cookie(answer)
     await note(request, "signed out everywhere")
-    session_of(request).invalidate()
-    return _onward("/")
+    return answer
 
 
 @door(Role.VIEWER)
 async def account(request: web.Request) -> web.StreamResponse:
-    """Who one is, and the way out."""
-    return page(request, "account.html", link="")
+    """The user's account: role, sessions, and the way out."""
+    return _account_page(request)
+
+
+def _account_page(request: web.Request, link: str = "") -> web.Response:
+    return page(request, "account.html", link=link, idle_s=console_of(request).entrance.idle_s)
 
 
 @door(Role.ADMIN)
@@ -117,7 +132,8 @@ async def new_link(request: web.Request) -> web.StreamResponse:
     if not isinstance(entrance, LocalEntrance):
         raise RefusedError(404, "With users there are no links: everybody signs in.")
     link = f"{request.url.origin()}/enter?key={entrance.new_link()}"
-    return page(request, "account.html", link=link)
+    await note(request, "sign-in link made")
+    return _account_page(request, link)
 
 
 @door(Role.VIEWER)

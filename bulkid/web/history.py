@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Collection
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from aiohttp.web import HTTPSeeOther
 from aiohttp_sse import sse_response
 
 from bulkid import runs
-from bulkid.errors import UsageError
+from bulkid.errors import BulkidError, UsageError
+from bulkid.events import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs import RunLine
 from bulkid.web.actors import Actor, Role
@@ -32,6 +34,9 @@ from bulkid.web.uploads import Upload
 RUNS_PER_PAGE: Final = 25
 RECONNECT_MS: Final = 2000
 LINGER_S: Final = 2.0  # how long a request for a preview waits for it before it says that it is being made
+
+_GONE: Final = (ConnectionResetError, TimeoutError)
+"""What sending an event raises when the browser has gone, or takes nothing any more."""
 
 FILTERS: Final = {
     "going": (RunStatus.RUNNING,),
@@ -173,14 +178,26 @@ async def events(request: web.Request) -> web.StreamResponse:
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
     async with sse_response(request) as response:
-        try:
-            async for text in console.live.watch(line.run.run_id):
-                await response.send(text, event="state", retry=RECONNECT_MS)
-        except ConnectionResetError:  # the browser has gone
-            return response
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_end_with_session, request, tasks.cancel_scope)
+            with suppress(*_GONE):
+                async with aclosing(console.live.watch(line.run.run_id)) as states:
+                    async for text in states:
+                        await response.send(text, event="state", retry=RECONNECT_MS)
+            tasks.cancel_scope.cancel()
         if not console.live.closing:  # then the run goes on, or is told of when the console is back
-            await response.send("{}", event="ended")
+            with suppress(*_GONE):
+                await response.send("{}", event="ended")
     return response
+
+
+async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> None:
+    """End an event stream when its session ends; the page is then loaded again, and asks the user to sign in."""
+    try:
+        await console_of(request).sessions.wait_until_ended(request)
+    except BulkidError as error:  # a session that cannot be looked up is not valid, here as for any other request
+        log.warning("console.session_unknown", error=error.message)
+    stream.cancel()
 
 
 # --- pause, stop, resume

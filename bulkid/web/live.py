@@ -1,6 +1,6 @@
 """The live figures of a run for any number of watchers: worked out once, by one task, whoever looks on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -64,7 +64,7 @@ class Live:
         self._feeds: dict[str, Feed] = {}
         self.closing = False
 
-    async def watch(self, run_id: str) -> AsyncIterator[str]:
+    async def watch(self, run_id: str) -> AsyncGenerator[str]:
         """Yield the state of a run as JSON whenever it changes, from now until it ends or the console does."""
         feed = self._feeds.get(run_id)
         if feed is None:

@@ -1,29 +1,34 @@
-"""Who gets in, with users: by name and password, and programs by their tokens."""
+"""Access with users: by name and password. Programs: by API tokens."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import UsageError
-from bulkid.journal.console import ConsoleBook, TokenRecord
+from bulkid.journal.console import ConsoleBook, TokenRecord, UserRecord
+from bulkid.journal.console_sessions import SessionRecord
+from bulkid.journal.usernames import user_key
 from bulkid.web.actors import Actor, Role
-from bulkid.web.entrance import session_lives, token_hash
-from bulkid.web.passwords import Throttle, is_right, nobodys_hash
+from bulkid.web.entrance import token_hash
+from bulkid.web.passwords import is_right, nobodys_hash
+from bulkid.web.throttle import Throttle, device_of, new_device_cookie
+
+IDLE_S: Final = 30 * 60.0
+"""Seconds without a request after which a user's session ends (OWASP ASVS 4.0 3.3.2, level 2)."""
 
 TOKEN_PREFIX: Final = "bulkid_"  # noqa: S105 - so that a token that strays is known for one
 _ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class SignInError(Exception):
-    """Nobody is let in: the words are for whoever tried.
+    """An attempt to sign in is refused.
 
     Args:
-        message: Why.
+        message: Why, for the user.
         wait_s: Seconds to wait before the next attempt; 0 for none.
     """
 
@@ -33,12 +38,20 @@ class SignInError(Exception):
         self.wait_s = wait_s
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A user whose password was right, and the device cookie for the browser ("": it has a valid one)."""
+
+    user: UserRecord
+    device_cookie: str
+
+
 @dataclass(slots=True)
 class TeamEntrance:
-    """Users that the book knows sign in by name and password.
+    """Users sign in by name and password.
 
     Args:
-        book: Knows them.
+        book: Knows the users.
         clock: Source of time.
     """
 
@@ -46,45 +59,48 @@ class TeamEntrance:
     clock: Clock = field(default_factory=SystemClock)
     throttle: Throttle = field(init=False)
     has_users: bool = True
+    idle_s: float = IDLE_S
     _nobody: str = ""
     _hashing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))  # 64 MB each
 
     def __post_init__(self) -> None:
         self.throttle = Throttle(self.clock.monotonic)
 
-    async def sign_in(self, name: str, password: str, address: str) -> dict[str, Any]:
-        """Let a user in; give the session that this opens.
+    async def sign_in(self, name: str, password: str, address: str, device_cookie: str = "") -> SignIn:
+        """Check a name and a password.
+
+        Args:
+            name: As the user typed it.
+            password: As the user typed it.
+            address: Where the attempt comes from.
+            device_cookie: The browser's device cookie; "" without one.
 
         Raises:
             SignInError: Name or password are wrong, or there were too many attempts.
         """
-        wait_s = self.throttle.wait(name, address)
+        key = user_key(name)
+        user = await anyio.to_thread.run_sync(self.book.user, name)
+        device = "" if user is None else device_of(device_cookie, key, user.password_hash)
+        wait_s = self.throttle.wait(key, address, device)
         if wait_s:
             raise SignInError("Too many attempts to sign in failed.", wait_s)
-        self.throttle.tried(name, address)
-        user = await anyio.to_thread.run_sync(self.book.user, name)
+        self.throttle.tried(key, address, device)
+        if not await self._is_right(user, password) or user is None:
+            raise SignInError("Name or password are wrong.")
+        self.throttle.succeeded(key, address, device)
+        return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
+
+    async def _is_right(self, user: UserRecord | None, password: str) -> bool:
         if not self._nobody:
             self._nobody = await anyio.to_thread.run_sync(nobodys_hash, limiter=self._hashing)
         expected = self._nobody if user is None else user.password_hash
-        right = await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
-        if user is None or not right:
-            raise SignInError("Name or password are wrong.")
-        self.throttle.succeeded(name, address)
-        now = self.clock.now()
-        return {"user": user.name, "epoch": user.epoch, "created": now, "seen": now}
+        return await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
 
-    async def actor(self, session: Mapping[str, Any], now: float) -> Actor | None:
-        """Whom a session belongs to; None when it has ended. A change of role or password counts at once."""
-        if not session_lives(session, now):
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session, with the role that the user has now; None for a session without a user."""
+        if session.user is None:
             return None
-        user = await anyio.to_thread.run_sync(self.book.user, str(session.get("user", "")))
-        if user is None or user.epoch != session.get("epoch"):
-            return None
-        return Actor(user.name, Role.of(user.role), user.name)
-
-    async def sign_out_everywhere(self, name: str) -> None:
-        """End all sessions of a user."""
-        await anyio.to_thread.run_sync(self.book.change_user, name)
+        return Actor(session.user.name, Role.of(session.user.role), session.user.name)
 
 
 def issue_token(book: ConsoleBook, name: str, role: Role, owner: Actor, now: float) -> str:
@@ -105,8 +121,17 @@ def issue_token(book: ConsoleBook, name: str, role: Role, owner: Actor, now: flo
 
 
 def actor_of_token(book: ConsoleBook, token: str) -> Actor | None:
-    """The program that a token belongs to; None for one that is unknown or revoked."""
+    """The program that a token belongs to; None for a token that is unknown, or not valid any more.
+
+    A token may do what its role says, and never more than its owner may at present.
+    """
     if not token.startswith(TOKEN_PREFIX):
         return None
     found = book.token(token_hash(token))
-    return None if found is None else Actor(f"token {found.name}", Role.of(found.role), found.owner)
+    return None if found is None else Actor(f"token {found.name}", role_of_token(found), found.owner)
+
+
+def role_of_token(token: TokenRecord) -> Role:
+    """What a token may do at present."""
+    role = Role.of(token.role)
+    return role if token.owner_role is None else min(role, Role.of(token.owner_role))

@@ -1,7 +1,6 @@
 """What stands before every handler: headers, host, session, door, CSRF token, origin, errors as answers."""
 
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Final
@@ -9,7 +8,6 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 from aiohttp import web
-from aiohttp_session import Session
 
 from bulkid.errors import (
     BulkidError,
@@ -28,7 +26,7 @@ from bulkid.web.drafts import BusyError
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, CSRF, page
 from bulkid.web.people import actor_of_token
-from bulkid.web.sessions import session_of
+from bulkid.web.sessions import Session
 from bulkid.web.uploads import StorageFullError, TooLargeError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,8 +48,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 
-SEEN_EVERY_S: Final = 60.0
-"""How old the note of a session's last request may become before the cookie is written again."""
+SESSION: Final = web.RequestKey("session", Session)
+"""The session of a request; missing where there is none."""
 
 
 def actor_of(request: web.Request) -> Actor:
@@ -231,14 +229,7 @@ async def check_door(request: web.Request, handler: Handler) -> web.StreamRespon
     if opened.kind is Kind.API:
         await check_program(request, opened)
         return await handler(request)
-    session = session_of(request)
-    now = console_of(request).clock.now()
-    actor = await console_of(request).entrance.actor(session, now)
-    request[CSRF] = _csrf(session) if actor is not None else ""
-    if actor is not None:
-        request[ACTOR] = actor
-        if now - float(session["seen"]) > SEEN_EVERY_S:
-            session["seen"] = now
+    actor = await identify(request)
     if opened.role is not None:
         if actor is None:
             return sign_in_first(request, opened)
@@ -249,6 +240,18 @@ async def check_door(request: web.Request, handler: Handler) -> web.StreamRespon
         if opened.role is not None and not opened.token_in_body:
             check_token(request, await _sent_token(request))
     return await handler(request)
+
+
+async def identify(request: web.Request) -> Actor | None:
+    """Find out which session a request belongs to, and note it; None where there is none."""
+    console = console_of(request)
+    session = await console.sessions.find(request)
+    actor = None if session is None else console.entrance.actor(session.record)
+    if session is None or actor is None:
+        return None
+    request[SESSION], request[ACTOR], request[CSRF] = session, actor, session.csrf
+    await console.sessions.touch(session)
+    return actor
 
 
 async def check_program(request: web.Request, opened: Door) -> None:
@@ -292,12 +295,6 @@ def check_origin(request: web.Request) -> None:
         raise RefusedError(403, "The request did not come from a page of this console.", "Reload the page, and again.")
 
 
-def _csrf(session: Session) -> str:
-    if "csrf" not in session:
-        session["csrf"] = secrets.token_urlsafe(24)
-    return str(session["csrf"])
-
-
 async def _sent_token(request: web.Request) -> str:
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
@@ -327,9 +324,30 @@ def local_path(wanted: object) -> str:
 
 
 def client_address(request: web.Request) -> str:
-    """Where a request comes from: the peer, or what the proxy that we stand behind says of it."""
+    """Where a request comes from: the peer, or the client's address as the proxy before the console says it."""
     if console_of(request).serve.behind_proxy:
-        forwarded = request.headers.get("X-Forwarded-For", "")
+        forwarded = forwarded_address(request.headers.getall("X-Forwarded-For", []))
         if forwarded:
-            return forwarded.rsplit(",", 1)[-1].strip()[:64]  # the last one is what our own proxy saw
+            return forwarded
     return request.remote or ""
+
+
+def forwarded_address(lines: Sequence[str]) -> str:
+    """The address that the nearest proxy added to ``X-Forwarded-For``; "" where it is no address.
+
+    A client can send such lines itself. A proxy adds its own address at the end of the last line, or a line after all
+    others: only the last address of the last line is the proxy's word.
+
+    Args:
+        lines: The header's lines, in the order in which they came.
+    """
+    if not lines:
+        return ""
+    text = lines[-1].rsplit(",", 1)[-1].strip()
+    host = text[1:].partition("]")[0] if text.startswith("[") else text  # [2001:db8::1]:443
+    if host.count(":") == 1:  # 192.0.2.7:443
+        host = host.partition(":")[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return ""

@@ -13,8 +13,10 @@ import anyio.to_thread
 from aiohttp import web
 
 from bulkid import runs
+from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console import ConsoleBook
+from bulkid.journal.console_sessions import SessionStore
 from bulkid.web import api, general, history, sheets
 from bulkid.web import book as books
 from bulkid.web.connections import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
@@ -23,7 +25,7 @@ from bulkid.web.entrance import Entrance, LocalEntrance
 from bulkid.web.pages import set_up_templates
 from bulkid.web.people import TeamEntrance
 from bulkid.web.security import add_headers, answer_errors, check_door, check_request
-from bulkid.web.sessions import make_storage, session_middleware
+from bulkid.web.sessions import Sessions
 from bulkid.web.supervisor import Supervisor
 
 SETTLE_S: Final = 12.0
@@ -75,16 +77,7 @@ ROUTES: Final = (
 
 def make_app(console: Console) -> web.Application:
     """Put the application together."""
-    secure = console.serve.certfile is not None or console.serve.behind_proxy
-    app = web.Application(
-        middlewares=[
-            answer_errors,
-            check_request,
-            session_middleware(make_storage(console.serve.port, secure=secure)),
-            check_door,
-        ],
-        client_max_size=FORM_BYTES,
-    )
+    app = web.Application(middlewares=[answer_errors, check_request, check_door], client_max_size=FORM_BYTES)
     app[CONSOLE] = console
     app.on_response_prepare.append(add_headers)
     app.add_routes(ROUTES)
@@ -159,7 +152,7 @@ async def serving(
         target: Which server, as whom.
         options: How to plan, send and report; what a page says of a sheet comes on top.
         context: What surrounds every run; its state directory is shared with terminals and scheduled jobs.
-        entrance: Who gets in; None for the users that there are, and without any for whoever has the link.
+        entrance: How browsers get in; None for the users that there are, or for sign-in links where there are none.
 
     Yields:
         The console, and the address that it is served at.
@@ -178,6 +171,10 @@ async def serving(
         async with runs.task_group() as tasks:
             supervisor = Supervisor(tasks, context)
             sock, serve = _listen(serve)
+            clock = SystemClock()
+            sessions = Sessions(
+                SessionStore(archive.journal), clock, port=serve.port, secure=serve.secure, idle_s=entrance.idle_s
+            )
             console = Console(
                 serve=serve,
                 target=target,
@@ -187,6 +184,8 @@ async def serving(
                 supervisor=supervisor,
                 entrance=entrance,
                 book=book,
+                sessions=sessions,
+                clock=clock,
             )
             runner = web.AppRunner(
                 make_app(console),

@@ -14,9 +14,10 @@ import orjson
 
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError, UsageError
+from bulkid.journal.usernames import user_key
 from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
-from bulkid.web.approval import Authors, user_key, with_authors
+from bulkid.web.approval import Authors, with_authors
 
 MAX_BYTES: Final = 64 << 20
 """The largest sheet that is taken. 100,000 rows are 5 to 15 MB."""

@@ -1,32 +1,38 @@
 """The console's book: users, tokens and the audit table, kept beside the runs."""
 
 import pytest
+from sqlalchemy import insert, update
 
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
 from bulkid.journal.console import AuditRecord, ConsoleBook, TokenRecord
+from bulkid.journal.console_sessions import SessionRecord, SessionStore
+from bulkid.journal.console_tables import _tokens_4, _users_4, create_console_tables
+from bulkid.journal.schema import schema_version
+from bulkid.journal.usernames import user_key
+from tests.journal.journal_kit import Place
 
 
 def test_names_of_users_compare_without_regard_to_case(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleBook(journal, random_bits=lambda _bits: 7)
     book.add_user("Ådá", "admin", "hash", 1.0)
     with pytest.raises(UsageError, match="already"):
         book.add_user("ÅDÁ", "viewer", "hash", 2.0)
     found = book.user("ådá")
     assert found is not None
-    assert (found.name, found.role, found.epoch) == ("Ådá", "admin", 1)
+    assert (found.name, found.role, found.epoch) == ("Ådá", "admin", 7)
     assert book.user("ada") is None
 
 
 def test_every_change_of_a_user_ends_the_sessions_there_are(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleBook(journal, random_bits=lambda _bits: 7)
     book.add_user("ada", "admin", "hash", 1.0)
     assert book.change_user("ada")
     assert book.change_user("ADA", role="viewer")
     assert book.change_user("ada", password_hash="other")
     found = book.user("ada")
     assert found is not None
-    assert (found.epoch, found.role, found.password_hash) == (4, "viewer", "other")
+    assert (found.epoch, found.role, found.password_hash) == (10, "viewer", "other")
     assert not book.change_user("nobody")
 
 
@@ -34,6 +40,7 @@ def test_a_user_takes_their_tokens_along(journal: Journal) -> None:
     book = ConsoleBook(journal)
     for name in ("ada", "otto"):
         book.add_user(name, "admin", "hash", 1.0)
+    for name in ("ada", "otto"):
         book.add_token(TokenRecord(f"id-{name}", "job", "viewer", name, 1.0, None), f"hash-{name}")
     assert book.remove_user("ADA", 5.0)
     assert not book.remove_user("ada", 6.0)
@@ -58,3 +65,171 @@ def test_the_audit_table_keeps_everything_in_order(journal: Journal) -> None:
     assert total == 1100
     assert [entry.subject for entry in page] == ["1089", "1088", "1087", "1086", "1085"]
     assert [entry.subject for entry in book.audit_entries()] == [str(number) for number in range(1100)]
+
+
+def session(name: str, user: str = "ada", epoch: int = 7, seen_at: float = 1.0) -> SessionRecord:
+    return SessionRecord(name, user, epoch, "192.0.2.1", 1.0, seen_at)
+
+
+def book_of(journal: Journal) -> ConsoleBook:
+    epochs = iter(range(7, 1000, 100))
+    return ConsoleBook(journal, random_bits=lambda _bits: next(epochs))
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("ÅDÅ", "ådå"), ("ada", "  ADA "), ("Jürgen", "JU\u0308RGEN"), ("\u212aurt", "kurt"), ("ﬁona", "Fiona")],
+)
+def test_a_removed_user_has_neither_tokens_nor_sessions_however_the_name_is_typed(
+    journal: Journal, name: str, typed: str
+) -> None:
+    book, store = book_of(journal), SessionStore(journal)
+    book.add_user(name, "admin", "hash", 1.0)
+    book.add_token(TokenRecord("id", "job", "viewer", name, 1.0, None), "token")
+    assert store.begin(session("a", user_key(name)))
+    assert book.remove_user(typed, 5.0)
+    assert book.token("token") is None
+    assert store.find("a") is None
+    book.add_user(name, "admin", "hash", 6.0)
+    assert book.token("token") is None
+    assert store.find("a") is None
+    assert not store.begin(session("b", user_key(name)))  # the password was right before the user was removed
+
+
+def test_a_token_may_do_what_its_owner_may_at_present(journal: Journal) -> None:
+    book = ConsoleBook(journal)
+    book.add_user("Ådå", "admin", "hash", 1.0)
+    book.add_token(TokenRecord("id", "job", "operator", "Ådå", 1.0, None), "token")
+    book.change_user("ådå", role="viewer")
+    found = book.token("token")
+    assert found is not None
+    assert (found.role, found.owner_role) == ("operator", "viewer")
+    assert [token.owner_role for token in book.tokens()] == ["viewer"]
+
+
+def test_no_token_is_issued_for_a_user_who_has_been_removed(journal: Journal) -> None:
+    book = ConsoleBook(journal)
+    book.add_user("ada", "admin", "hash", 1.0)
+    with pytest.raises(UsageError, match="no token was issued"):
+        book.add_token(TokenRecord("id", "job", "viewer", "otto", 1.0, None), "token")
+    assert book.tokens() == []
+
+
+def test_the_first_user_ends_the_tokens_and_sessions_of_a_console_without_users(journal: Journal) -> None:
+    book, store = ConsoleBook(journal), SessionStore(journal)
+    book.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "token")
+    assert store.begin(session("local", ""))
+    assert store.find("local") is not None
+    assert book.token("token") is not None
+    book.add_user("ada", "admin", "hash", 5.0)
+    assert store.find("local") is None
+    assert book.token("token") is None
+    assert book.tokens()[0].revoked_at == 5.0
+    assert not store.begin(session("again", ""))
+    book.remove_user("ada", 6.0)
+    assert book.token("token") is None
+
+
+def test_changes_of_a_user_end_the_user_s_sessions_and_no_others(journal: Journal) -> None:
+    book, store = ConsoleBook(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    book.add_user("ada", "admin", "hash", 1.0)
+    book.add_user("otto", "viewer", "hash", 1.0)
+    assert store.begin(session("otto's", "otto"))
+    for number, change in enumerate(({}, {"role": "viewer"}, {"password_hash": "other"})):
+        assert store.begin(session("ada's", epoch=7 + number))
+        found = store.find("ada's")
+        assert found is not None
+        assert found.user is not None
+        assert found.user.name == "ada"
+        book.change_user("ada", **change)  # type: ignore[arg-type]
+        assert store.find("ada's") is None
+    assert store.find("otto's") is not None
+
+
+def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: Journal) -> None:
+    book, store = ConsoleBook(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    book.add_user("ada", "admin", "hash", 1.0)
+    for name, seen_at in (("a", 1.0), ("b", 50.0), ("c", 90.0)):
+        assert store.begin(session(name, seen_at=seen_at))
+    store.touch("a", 80.0)
+    store.drop_expired(created_before=0.5, seen_before=50.0)
+    assert {found.session_hash for found in store.of_user("ada", 7)} == {"a", "c"}
+    assert store.end("a")
+    assert not store.end("a")
+    store.end_all("ada", 8)
+    assert store.find("c") is not None
+    store.end_all("ada", 7)
+    assert store.of_user("ada", 7) == []
+
+
+# --- from version 4
+
+
+def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[tuple[str, str, float]]) -> None:
+    """Put the console's tables back to version 4, with users (name, added at) and tokens (id, owner, issued at)."""
+    with place.open() as journal, journal.database.write() as connection:
+        for table in ("console_sessions", "console_tokens", "console_users", "console_audit"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        create_console_tables(connection)
+        for name, at in people:
+            values = {"name": name, "role": "admin", "password_hash": f"hash of {name}", "epoch": 1, "created_at": at}
+            connection.execute(insert(_users_4).values(key=name.strip().casefold(), **values))
+        for token_id, owner, at in issued:
+            values = {"token_id": token_id, "name": "job", "role": "viewer", "owner": owner, "created_at": at}
+            connection.execute(insert(_tokens_4).values(token_hash=f"hash of {token_id}", **values))
+        connection.execute(update(schema_version).values(version=4))
+
+
+def test_users_and_tokens_of_version_4_go_on(place: Place) -> None:
+    write_version_4(place, [("Jürgen", 1.0), ("ﬁona", 2.0)], [("t1", "Jürgen", 3.0), ("t2", "ﬁona", 3.0)])
+    with place.open() as journal:
+        book = ConsoleBook(journal)
+        assert [(user.name, user.password_hash) for user in book.users()] == [
+            ("ﬁona", "hash of ﬁona"),
+            ("Jürgen", "hash of Jürgen"),
+        ]
+        assert len({user.epoch for user in book.users()}) == 2
+        assert book.user("FIONA") is not None
+        assert {token.owner_key for token in book.tokens()} == {"jürgen", "fiona"}
+        assert book.token("hash of t1") is not None
+        book.remove_user("fiona", 9.0)
+        assert book.token("hash of t2") is None
+        assert book.audit_page(0, 10) == ([], 0)
+
+
+def test_users_of_version_4_whose_names_are_one_now_all_stay_and_the_younger_ones_are_renamed(place: Place) -> None:
+    people = [("\uff41da", 3.0), ("ada", 2.0), ("ada (2)", 4.0), ("otto", 1.0)]
+    write_version_4(place, people, [("t1", "\uff41da", 5.0), ("t2", "ada", 5.0)])
+    with place.open() as journal:
+        book = ConsoleBook(journal)
+        found = {user.name: user.password_hash for user in book.users()}
+        assert found == {
+            "ada": "hash of ada",
+            "ada (2)": "hash of ada (2)",
+            "\uff41da (3)": "hash of \uff41da",
+            "otto": "hash of otto",
+        }
+        assert {token.token_id: token.owner_key for token in book.tokens()} == {"t1": "ada (3)", "t2": "ada"}
+        (entry,), _ = book.audit_page(0, 10)
+        assert (entry.actor, entry.action, entry.subject) == ("bulkid", "user renamed", "\uff41da")
+        assert "now \uff41da (3)" in entry.detail
+
+
+def test_tokens_that_outlived_their_owner_in_version_4_are_revoked(place: Place) -> None:
+    people = [("Jürgen", 10.0)]
+    write_version_4(place, people, [("old", "Jürgen", 5.0), ("removed", "Åsa", 12.0), ("live", "Jürgen", 11.0)])
+    with place.open() as journal:
+        book = ConsoleBook(journal)
+        assert {token.token_id for token in book.tokens() if token.revoked_at is None} == {"live"}
+        assert book.token("hash of live") is not None
+        entries, _ = book.audit_page(0, 10)
+        assert {(entry.action, entry.subject) for entry in entries} == {
+            ("token revoked", "old"),
+            ("token revoked", "removed"),
+        }
+
+
+def test_tokens_of_a_console_without_users_go_on_in_version_5(place: Place) -> None:
+    write_version_4(place, [], [("t1", "ada", 5.0)])
+    with place.open() as journal:
+        assert ConsoleBook(journal).token("hash of t1") is not None

@@ -10,11 +10,14 @@ from aiohttp import web
 from web_kit import World, browser_at, run_id_of, sheet, world
 
 from bulkid.errors import UsageError
+from bulkid.journal.console_sessions import SessionRecord
 from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.doors import Kind, door_of
-from bulkid.web.entrance import IDLE_S, SESSION_S, LocalEntrance, session_lives
+from bulkid.web.entrance import LocalEntrance
+from bulkid.web.people import IDLE_S
 from bulkid.web.security import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
+from bulkid.web.sessions import SESSION_S, session_lives
 
 OPEN = {("GET", "/static/{name}"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""
@@ -183,10 +186,14 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(console:
 
 
 def test_a_session_ends_after_its_time_and_when_it_is_left_alone() -> None:
-    assert session_lives({"created": 0.0, "seen": IDLE_S - 1.0}, IDLE_S + 1.0)
-    assert not session_lives({"created": 0.0, "seen": 0.0}, IDLE_S)
-    assert not session_lives({"created": 0.0, "seen": SESSION_S - 1.0}, SESSION_S)
-    assert not session_lives({}, 0.0)
+    def lives(seen: float, now: float) -> bool:
+        return session_lives(SessionRecord("hash", "ada", 1, "", 0.0, seen), now, IDLE_S)
+
+    assert lives(IDLE_S - 1.0, IDLE_S + 1.0)
+    assert not lives(0.0, IDLE_S)
+    assert lives(SESSION_S - 2.0, SESSION_S - 1.0)
+    assert not lives(SESSION_S - 1.0, SESSION_S)
+    assert (IDLE_S, SESSION_S) == (30 * 60, 12 * 3600)  # ASVS 4.0, 3.3.2, level 2
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from bulkid.journal.console import ConsoleBook
 from bulkid.web import passwords
 from bulkid.web.actors import Actor, Role
 from bulkid.web.console import ServeOptions
-from bulkid.web.passwords import Throttle, hash_password, is_right
+from bulkid.web.passwords import hash_password, is_right
 from bulkid.web.people import issue_token
 from bulkid.web.server import make_app
+from bulkid.web.throttle import AttemptCounter, Throttle
 
 PASSWORD = "correct horse battery"
 HASH = hash_password(PASSWORD)
@@ -27,13 +28,15 @@ PEOPLE = {"vera": "viewer", "olaf": "operator", "otto": "operator", "ada": "admi
 
 
 @asynccontextmanager
-async def team(folder: Path, *, require_approval: bool = False, **more: Any) -> AsyncIterator[World]:
+async def team(
+    folder: Path, *, serve: ServeOptions | None = None, require_approval: bool = False, **options: Any
+) -> AsyncIterator[World]:
     """A console with four users."""
     with runs.Archive(folder / "state") as archive:
         book = ConsoleBook(archive.journal)
         for name, role in PEOPLE.items():
             book.add_user(name, role, HASH, 0.0)
-    async with world(folder, serve=ServeOptions(port=0, require_approval=require_approval), **more) as made:
+    async with world(folder, serve=serve or ServeOptions(port=0, require_approval=require_approval), **options) as made:
         yield made
 
 
@@ -104,7 +107,7 @@ async def test_guesses_that_come_all_at_once_are_throttled_too(tmp_path: Path) -
 
 
 def test_a_right_password_clears_the_user_there_but_not_the_address() -> None:
-    throttle = Throttle(lambda: 0.0, pair_limit=3, address_limit=4)
+    throttle = Throttle(lambda: 0.0, AttemptCounter(3, 300.0), AttemptCounter(4, 300.0))
     for _ in range(3):
         throttle.tried("ada", "a")
     assert throttle.wait("ada", "a") > 0
@@ -117,7 +120,7 @@ def test_a_right_password_clears_the_user_there_but_not_the_address() -> None:
 
 def test_a_throttle_opens_again_and_holds_over_all_names_of_an_address() -> None:
     now = 0.0
-    throttle = Throttle(lambda: now, window_s=300.0, pair_limit=3, address_limit=6)
+    throttle = Throttle(lambda: now, AttemptCounter(3, 300.0), AttemptCounter(6, 300.0))
     for number in range(6):
         assert throttle.wait(f"user {number}", "a") == 0.0
         throttle.tried(f"user {number}", "a")
@@ -130,10 +133,13 @@ def test_a_throttle_opens_again_and_holds_over_all_names_of_an_address() -> None
 
 
 def test_a_throttle_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
-    throttle = Throttle(lambda: 0.0, most_keys=30)
+    throttle = Throttle(lambda: 0.0, AttemptCounter(5, 300.0, 30), AttemptCounter(20, 300.0, 30))
     for number in range(1000):
         throttle.tried(f"user {number}", f"address {number}")
-    assert len(throttle._failures) <= 30
+    assert len(throttle.pairs) == len(throttle.addresses) == 30
+    for number in range(20_000):
+        throttle.tried(f"user {number}", "192.0.2.1", f"device {number}")
+    assert len(throttle.devices) == 10_000
 
 
 def test_passwords_are_kept_as_salted_hashes_and_have_a_least_length() -> None:

@@ -1,0 +1,138 @@
+"""Slows down the guessing of passwords, within bounded memory, without locking a user out of a known browser."""
+
+import hmac
+import ipaddress
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+MOST_KEYS: Final = 10_000
+_NONCE_BYTES: Final = 16
+_DEVICE_FORM: Final = 2 * _NONCE_BYTES + 1 + 64  # hexadecimal nonce, ".", hexadecimal SHA-256
+
+
+@dataclass(slots=True)
+class AttemptCounter:
+    """Counts attempts by key in a rolling window.
+
+    Args:
+        limit: Attempts in a window.
+        window_s: Seconds that an attempt counts.
+        most_keys: Keys that are remembered; the one whose last attempt is the oldest goes first.
+    """
+
+    limit: int
+    window_s: float
+    most_keys: int = MOST_KEYS
+    _attempts: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+
+    def wait(self, key: str, now: float) -> float:
+        """Seconds until the next attempt is allowed; 0 when it is now."""
+        times = self._attempts.get(key)
+        if times is None or len(times) < self.limit:
+            return 0.0
+        return max(0.0, times[0] + self.window_s - now)
+
+    def add(self, key: str, now: float) -> None:
+        """Count an attempt."""
+        self._attempts.setdefault(key, deque(maxlen=self.limit)).append(now)
+        self._attempts.move_to_end(key)
+        while len(self._attempts) > self.most_keys:
+            self._attempts.popitem(last=False)
+
+    def take_back(self, key: str) -> None:
+        """Take back the latest attempt."""
+        if self._attempts.get(key):
+            self._attempts[key].pop()
+
+    def forget(self, key: str) -> None:
+        """Forget all attempts of a key."""
+        self._attempts.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Counts failed attempts to sign in, and says how long to wait for the next.
+
+    An attempt counts for the user at that address, for the address over all users, and for the user over all addresses
+    (OWASP ASVS 4.0 2.2.1: at most 100 per hour). A browser in which the user has signed in before is known by a device
+    cookie. It has a limit of its own instead, so that attempts from elsewhere cannot lock the user out of it.
+
+    Args:
+        monotonic: Seconds that only go forward.
+    """
+
+    monotonic: Callable[[], float]
+    pairs: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
+    addresses: AttemptCounter = field(default_factory=lambda: AttemptCounter(20, 300.0))
+    users: AttemptCounter = field(default_factory=lambda: AttemptCounter(100, 3600.0))
+    devices: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
+
+    def wait(self, user_key: str, address: str, device: str = "") -> float:
+        """Seconds until the next attempt is let through; 0 when it is.
+
+        Args:
+            user_key: The key of the name that was typed.
+            address: Where the attempt comes from.
+            device: The nonce of a valid device cookie; "" without one.
+        """
+        now = self.monotonic()
+        return max(counter.wait(key, now) for counter, key in self._counted(user_key, address, device))
+
+    def tried(self, user_key: str, address: str, device: str = "") -> None:
+        """Count an attempt as failed until it is known better: many at once must not all pass before one counts."""
+        now = self.monotonic()
+        for counter, key in self._counted(user_key, address, device):
+            counter.add(key, now)
+
+    def succeeded(self, user_key: str, address: str, device: str = "") -> None:
+        """Forget the failures of a user at an address, now that the password was right; others' stay."""
+        (nearest, key), *wider = self._counted(user_key, address, device)
+        nearest.forget(key)
+        for counter, key in wider:
+            counter.take_back(key)
+
+    def _counted(self, user_key: str, address: str, device: str) -> list[tuple[AttemptCounter, str]]:
+        if device:
+            return [(self.devices, f"{device} {user_key}")]
+        network = network_of(address)
+        return [(self.pairs, f"{network} {user_key}"), (self.addresses, network), (self.users, user_key)]
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 network of an IPv6 address."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+# --- device cookies (https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies)
+
+
+def new_device_cookie(user_key: str, password_hash: str) -> str:
+    """The device cookie of a browser in which a user has signed in; a new password makes it invalid."""
+    nonce = secrets.token_hex(_NONCE_BYTES)
+    return f"{nonce}.{_signature(nonce, user_key, password_hash)}"
+
+
+def device_of(cookie: str, user_key: str, password_hash: str) -> str:
+    """The nonce of a valid device cookie of a user; "" for any other text."""
+    if len(cookie) != _DEVICE_FORM or not cookie.isascii():
+        return ""
+    nonce, _, signature = cookie.partition(".")
+    return nonce if hmac.compare_digest(signature, _signature(nonce, user_key, password_hash)) else ""
+
+
+def _signature(nonce: str, user_key: str, password_hash: str) -> str:
+    return hmac.digest(password_hash.encode(), f"{nonce} {user_key}".encode(), "sha256").hex()
