@@ -393,6 +393,9 @@ def sandbox(
     max_members: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
     ] = 0,
+    vanishing: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Delete so many accounts while the list is read, one per page.")
+    ] = 0,
 ) -> int:
     """Serve a simulated Identity Server on this machine."""
     from bulkid.cli import commands
@@ -412,4 +415,5 @@ def sandbox(
         unauthorized=tuple(unauthorized or ()),
         forbidden=tuple(forbidden or ()),
         max_members_per_put=max_members,
+        vanishing=vanishing,
     )

@@ -2,13 +2,13 @@
 
 from bulkid.planning.change import confirms, describe, diff, shortfall
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
-from bulkid.planning.directory import Directory, is_everyone
+from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.expect import Expected, departed, departure, pinned, resolve_expected
 from bulkid.planning.export import EXPORT_COLUMNS, ExportedAccount, Exporter
 from bulkid.planning.guard import Excess, excess, needs_total
 from bulkid.planning.plan import Plan, build_plan, limit_changes
-from bulkid.planning.reading import Read, first_read, remaining_reads, wanted_accounts
+from bulkid.planning.reading import first_read, next_read, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
 from bulkid.planning.route import DEFAULT_BATCH, Means, Route, Via, choose_route
 from bulkid.planning.undo import inverse, refusal, touched
@@ -17,6 +17,7 @@ from bulkid.planning.words import count_of, fold
 __all__ = [
     "DEFAULT_BATCH",
     "EXPORT_COLUMNS",
+    "Absent",
     "Cover",
     "Directory",
     "Excess",
@@ -26,9 +27,9 @@ __all__ = [
     "GroupBatch",
     "Means",
     "Plan",
-    "Read",
     "Resolution",
     "Route",
+    "Unknown",
     "Via",
     "accounts_only",
     "build_plan",
@@ -50,10 +51,10 @@ __all__ = [
     "limit_changes",
     "minimum_seconds",
     "needs_total",
+    "next_read",
     "offline_faults",
     "pinned",
     "refusal",
-    "remaining_reads",
     "resolve",
     "resolve_expected",
     "shortfall",

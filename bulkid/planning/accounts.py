@@ -6,10 +6,10 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from bulkid.model import Fault, RowWish
-from bulkid.planning.directory import Directory
+from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.merge import at_odds
 from bulkid.planning.near import NearNames
-from bulkid.planning.words import fold, listing, quote
+from bulkid.planning.words import fold, listing, looks, quote
 
 NEEDS_ACCOUNTS = "the scope PM.RobotAccount.Read (and leave --no-read out)"
 _CHECK = "Check the spelling, and that it is the right organisation."
@@ -47,11 +47,16 @@ class KnownAccounts:
         return _no_account(row)
 
     def _by_id(self, row: RowWish) -> Identity | Fault:
-        account = self._directory.account(row.account_id)
-        if account is None:
+        account = self._directory.find(row.account_id)
+        if isinstance(account, Unknown):
+            message = (
+                f"Whether a robot account has the id {quote(row.account_id)} is not known: {account.reason}. {_CHECK}"
+            )
+            return self._fault(row, "robot_account_id", "unknown_account", message)
+        if isinstance(account, Absent):
             message = f"No robot account has the id {quote(row.account_id)} in this organisation. {self._hint(row)}"
             return self._fault(row, "robot_account_id", "unknown_account", message)
-        if row.name and row.name != account.name and fold(row.name) != fold(account.name):
+        if row.name and row.name != account.name and account not in self._directory.accounts_named(row.name):
             message = (
                 f"The id {quote(account.id)} belongs to the account {quote(account.name)}, not to {quote(row.name)}. "
                 "Correct the one that is wrong, or give only one of the two."
@@ -64,8 +69,11 @@ class KnownAccounts:
         if len(found) == 1:
             return Identity(found[0].id, found[0].id, found[0].name)
         if found:
+            named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")
-            message = f"Several robot accounts are named {quote(row.name)}, apart from case. Give the id: {ids}."
+            message = (
+                f"Several robot accounts are named {quote(row.name)}, apart from case: {named}. Give the id: {ids}."
+            )
             return self._fault(row, "name", "ambiguous_account", message)
         by_id = self._directory.account(row.name)
         if by_id is not None:
@@ -86,7 +94,7 @@ class KnownAccounts:
         return _CHECK if _GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
 
     def _suggest(self, text: str) -> str:
-        return did_you_mean(self._near.suggest(text)) or _CHECK
+        return did_you_mean(self._near.suggest(text), text) or _CHECK
 
     def _fault(self, row: RowWish, field: str, code: str, message: str) -> Fault:
         value = row.name if field == "name" else row.account_id
@@ -160,9 +168,14 @@ def identity_faults(rows: Sequence[RowWish], columns: Mapping[str, str]) -> dict
     return faults
 
 
-def did_you_mean(names: Sequence[str]) -> str:
-    """Make a question of suggestions; "" when there are none."""
-    return f"Did you mean {listing([quote(name) for name in names], 'or')}?" if names else ""
+def did_you_mean(names: Sequence[str], text: str) -> str:
+    """Make a question of suggestions for a text; "" when there are none."""
+    if not names:
+        return ""
+    question = f"Did you mean {listing([quote(name) for name in names], 'or')}?"
+    if any(looks(name) == looks(text) for name in names):  # the two may even look the same to the eye
+        question += " It is written with other characters or blanks: copy the name from an export, or give the id."
+    return question
 
 
 def _differing(

@@ -1,6 +1,8 @@
 """The directory: an index of the accounts and groups that were read, and what is known to be missing from it."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
@@ -11,6 +13,21 @@ _EVERYONE_FOLDED = EVERYONE.lower()
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The server said of this very account that there is none, or a list that misses no account does not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Whether the account exists is not known: nothing may be concluded from its absence."""
+
+    reason: str  # a clause, to follow a colon
+
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 class Directory:
     """What was read of an organisation: accounts and groups, found by id or by name without regard to case.
 
@@ -18,21 +35,27 @@ class Directory:
         organization_id: The organisation's partitionGlobalId.
         accounts: The robot accounts that were read; None when they could not be, or were not to be, read.
         groups: The groups; None in the same way.
-        complete: False when the accounts were read one by one, so that only those asked for are here. An account
-            that is absent then was asked for as well, and the server had none.
+        complete: False when the accounts were read one by one, so that only those asked for are here.
         total: How many accounts the organisation has; None when nothing that was read told it.
+        absent: Ids of which it is known that no account has them; None: all that ``accounts`` does not hold.
+        unknown: By id, why it is not known whether an account has it.
+        unsettled: Why nothing can be said of accounts that ``accounts`` does not hold, as a sentence; "" when that
+            can be said.
     """
 
     __slots__ = (
+        "_absent",
         "_accounts",
         "_groups",
         "_groups_by_name",
         "_names",
+        "_unknown",
         "blind",
         "complete",
         "everyone_id",
         "organization_id",
         "total",
+        "unsettled",
     )
 
     def __init__(
@@ -42,12 +65,19 @@ class Directory:
         groups: Iterable[Group] | None,
         complete: bool = True,
         total: int | None = None,
+        *,
+        absent: Collection[str] | None = None,
+        unknown: Mapping[str, str] = _NOTHING,
+        unsettled: str = "",
     ) -> None:
         self.organization_id = organization_id
         self.complete = complete
         self.total = total
         self.blind = accounts is None
         """Whether no accounts could be, or were to be, read."""
+        self.unsettled = unsettled
+        self._absent = None if absent is None else frozenset(map(fold, absent))
+        self._unknown = {fold(account_id): reason for account_id, reason in unknown.items()}
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.
         self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
@@ -72,38 +102,54 @@ class Directory:
         groups_alone.blind = self.blind
         return groups_alone
 
+    def find(self, account_id: str) -> Account | Absent | Unknown:
+        """Find an account by its id, and tell one that does not exist from one of which that is not known."""
+        found = self.account(account_id)
+        if found is not None:
+            return found
+        if self._accounts is None:
+            return Unknown("the accounts were not read")
+        folded = fold(account_id)
+        if self._absent is None or folded in self._absent:
+            return Absent()
+        return Unknown(self._unknown.get(folded, "it was not looked up by itself"))
+
     def account(self, account_id: str) -> Account | None:
-        """Find an account by its id."""
+        """Find an account by its id. None says nothing about whether it exists: see :meth:`find`."""
         if self._accounts is None:
             return None
         found = self._accounts.get(account_id)  # nearly always written as it is folded
         return self._accounts.get(fold(account_id)) if found is None else found
 
     def account_named(self, name: str) -> Account | None:
-        """Find the one account of this name; None also when several names differ only by case."""
+        """Find the one account of this name; None also when several differ from it by case alone."""
         found = self.accounts_named(name)
         return found[0] if len(found) == 1 else None
 
     def accounts_named(self, name: str) -> tuple[Account, ...]:
-        """Find all accounts whose name is this one, apart from case (more than one is the server's oddity)."""
+        """Find the account of exactly this name, else all whose name differs from it by case alone."""
         if self._accounts is None:
             return ()
         if self._names is None:  # many sheets go by id alone and never pay for this index
             self._names = _ByName(self._accounts.values(), lambda account: account.name)
-        return self._names.find(fold(name))
+        return self._names.find(name)
 
     def group(self, id_or_name: str) -> Group | None:
-        """Find a group by its id, else by its name; None also when several names differ only by case."""
+        """Find a group by its id or its name; None also when several differ from it by case alone."""
         found = self.groups_matching(id_or_name)
         return found[0] if len(found) == 1 else None
 
     def groups_matching(self, id_or_name: str) -> tuple[Group, ...]:
-        """Find the group with this id, else all groups whose name is this one apart from case."""
+        """Find the group of exactly this id, or else name; else all whose id or name differs from it by case alone."""
         if self._groups is None:
             return ()
-        folded = fold(id_or_name)
-        by_id = self._groups.get(folded)
-        return self._groups_by_name.find(folded) if by_id is None else (by_id,)
+        by_id = self._groups.get(fold(id_or_name))
+        named = self._groups_by_name.find(id_or_name)
+        if by_id is None or (by_id.id != id_or_name and any(group.name == id_or_name for group in named)):
+            return named
+        if by_id.id == id_or_name:
+            return (by_id,)
+        return (by_id, *(group for group in named if group is not by_id))
 
     def group_name(self, group_id: str) -> str:
         """Give a group's name for people to read; the id itself when the group is not known."""
@@ -115,7 +161,7 @@ class Directory:
         return None if self._groups is None else self._groups.get(fold(group_id))
 
     def _find_everyone(self) -> str:
-        named = self._groups_by_name.find(_EVERYONE_FOLDED)
+        named = self._groups_by_name.alike(_EVERYONE_FOLDED)
         built_in = [group for group in named if fold(group.type) == "builtin"]
         return (built_in or named)[0].id if named else ""
 
@@ -133,17 +179,25 @@ class _ByName(Generic[T]):
         name: Gives an item's name.
     """
 
-    __slots__ = ("_one", "_several")
+    __slots__ = ("_name", "_one", "_several")
 
     def __init__(self, items: Iterable[T], name: Callable[[T], str]) -> None:
+        self._name = name
         self._one: dict[str, T] = {}
         self._several: dict[str, tuple[T, ...]] = {}
         for item in items:
             key = fold(name(item))
             if self._one.setdefault(key, item) is not item:
-                self._several[key] = (*self.find(key), item)
+                self._several[key] = (*self.alike(key), item)
 
-    def find(self, key: str) -> tuple[T, ...]:
+    def find(self, name: str) -> tuple[T, ...]:
+        """Give the items of exactly this name; else all whose name differs from it by case alone."""
+        found = self.alike(fold(name))
+        if len(found) < 2:  # noqa: PLR2004 - nothing to choose between
+            return found
+        return tuple([item for item in found if self._name(item) == name]) or found
+
+    def alike(self, key: str) -> tuple[T, ...]:
         """Give all items of this folded name."""
         if key in self._several:
             return self._several[key]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountWish, Entry, Fault
 from bulkid.planning.change import diff
-from bulkid.planning.directory import Directory
+from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.words import count_of, fold, quote
 
@@ -146,17 +146,19 @@ def resolve_expected(items: Sequence[Expected], directory: Directory, as_what: s
 def _resolve(item: Expected, directory: Directory, as_what: str) -> AccountWish | tuple[str, str]:
     """Give the wish in the server's ids; or a code, and a sentence that says why the account is left alone."""
     wish = item.wish
-    account = directory.account(wish.account_id)
-    if account is None and directory.accounts is not None:
+    found = directory.find(wish.account_id)
+    if isinstance(found, Absent):
         return "account_gone", f"The account {quote(wish.name or wish.account_id)} does not exist any more."
+    if isinstance(found, Unknown) and directory.accounts is not None:
+        named = quote(wish.name or wish.account_id)
+        return (
+            "unknown_account",
+            f"Whether the account {named} still exists is not known: {found.reason}. It is left alone.",
+        )
+    account = found if isinstance(found, Account) else None
+    if refused := _group_refusal(item, directory):
+        return refused
     everyone = fold(directory.everyone_id)
-    if everyone and any(fold(group) == everyone for group in wish.remove):
-        return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
-    if directory.groups is not None:
-        for group in (*wish.add, *wish.remove):
-            if directory.group_with_id(group) is None:
-                change = f" ({item.words})" if item.words else ""
-                return "group_gone", f"The group {quote(group)} does not exist any more{change}."
     add = tuple(_as_the_server_writes(group, directory) for group in wish.add if fold(group) != everyone)
     remove = tuple(_as_the_server_writes(group, directory) for group in wish.remove)
     wish = wish._replace(add=add, remove=remove)
@@ -168,6 +170,20 @@ def _resolve(item: Expected, directory: Directory, as_what: str) -> AccountWish 
         if differs:
             return "changed_since", f"The account is not {as_what}: {differs}. It is left alone."
     return wish
+
+
+def _group_refusal(item: Expected, directory: Directory) -> tuple[str, str] | None:
+    """Say why the groups of a change cannot be changed, with a code; None when they can."""
+    wish = item.wish
+    everyone = fold(directory.everyone_id)
+    if everyone and any(fold(group) == everyone for group in wish.remove):
+        return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
+    if directory.groups is not None:
+        for group in (*wish.add, *wish.remove):
+            if directory.group_with_id(group) is None:
+                change = f" ({item.words})" if item.words else ""
+                return "group_gone", f"The group {quote(group)} does not exist any more{change}."
+    return None
 
 
 def _as_the_server_writes(group_id: str, directory: Directory) -> str:

@@ -85,13 +85,14 @@ class KnownGroups:
         if len(found) == 1:
             everyone = fold(found[0].id) == fold(self._directory.everyone_id)
             return Found(found[0].id, everyone)
+        if found:
+            named = listing([quote(group.name) for group in found])
+            ids = listing([quote(group.id) for group in found], "or")
+            message = f"Several groups are named {quote(text)}, apart from case: {named}. Give the id: {ids}."
+            return Found(code="ambiguous_group", message=message)
         if is_everyone(text):
             return Found(everyone=True)
-        if found:
-            ids = listing([quote(group.id) for group in found], "or")
-            message = f"Several groups are named {quote(text)}, apart from case. Give the id: {ids}."
-            return Found(code="ambiguous_group", message=message)
-        hint = did_you_mean(self._near.suggest(text)) or "Check the spelling, or create the group first."
+        hint = did_you_mean(self._near.suggest(text), text) or "Check the spelling, or create the group first."
         message = f"No group has the id or the name {quote(text)} in this organisation. {hint}"
         return Found(code="unknown_group", message=message)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from bulkid.planning.words import fold
+from bulkid.planning.words import looks
 
 _CUTOFF = 70.0  # percent of rapidfuzz's ratio: "Traines" is 93 to "Trainees", "Fin" is 60 to "Finance"
 _SHOWN = 3
@@ -23,13 +23,13 @@ class NearNames:
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
         self._read = names
         self._names: tuple[str, ...] | None = None
-        self._folded: list[str] = []
+        self._forms: list[str] = []
         self._left = _COMPARISONS
         self._found: dict[str, tuple[str, ...]] = {}
 
     def suggest(self, text: str) -> tuple[str, ...]:
         """Give up to three existing names that are near the text, the nearest first."""
-        key = fold(text)
+        key = looks(text)
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._search(key)
@@ -38,11 +38,11 @@ class NearNames:
     def _search(self, key: str) -> tuple[str, ...]:
         if self._names is None:
             self._names = tuple(dict.fromkeys(self._read()))
-            self._folded = [fold(name) for name in self._names]
-        if not key or len(key) > _LONGEST or len(self._folded) > self._left:
+            self._forms = [looks(name) for name in self._names]
+        if not key or len(key) > _LONGEST or len(self._forms) > self._left:
             return ()
-        self._left -= len(self._folded)
+        self._left -= len(self._forms)
         from rapidfuzz import fuzz, process
 
-        hits = process.extract(key, self._folded, scorer=fuzz.ratio, limit=_SHOWN, score_cutoff=_CUTOFF)
+        hits = process.extract(key, self._forms, scorer=fuzz.ratio, limit=_SHOWN, score_cutoff=_CUTOFF)
         return tuple(self._names[index] for _, _, index in hits)

@@ -1,23 +1,13 @@
 """Small words that the planning room shares: how text compares, how it is quoted, how rows are listed."""
 
-import unicodedata
 from collections.abc import Iterable
+
+from bulkid.folding import fold, looks
+
+__all__ = ["count_of", "fold", "listing", "looks", "quote", "row_listing"]
 
 _QUOTED_LENGTH = 80
 _ROWS_NAMED = 5
-
-
-def fold(text: str) -> str:
-    """Give the form in which ids and names compare: without regard to case, accents' encoding and outer blanks.
-
-    Spreadsheets made on a Mac tend to hold decomposed letters; the server compares what people see.
-    """
-    text = text.strip()
-    if text.isascii():
-        folded = text.lower()
-        return text if folded == text else folded  # the same object where possible: 100,000 keys share their text
-    decomposed = unicodedata.normalize("NFD", text).casefold()
-    return unicodedata.normalize("NFC", decomposed)
 
 
 def quote(text: str) -> str:

@@ -1,14 +1,20 @@
-"""Reading the directory with the fewest GETs: groups in one, accounts by pages or one by one, whichever is less."""
+"""Reading the directory with the fewest GETs: groups in one, accounts by pages or one by one, whichever is less.
+
+An account that the list does not show is not called gone for that: it is looked up by itself, or, where many are
+missing, a reading of the list that cannot have missed any decides (:mod:`bulkid.runs.listing`).
+"""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 
 from bulkid.engine import Engine
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError
 from bulkid.identity import (
     Capabilities,
+    Page,
     account_page,
     get_account,
     list_accounts,
@@ -16,17 +22,32 @@ from bulkid.identity import (
     parse_account,
     parse_groups,
 )
-from bulkid.model import Account, Group, ReplyKind, Request, RowWish
-from bulkid.planning import Directory, Read, first_read, fold, is_everyone, remaining_reads, wanted_accounts
+from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowWish
+from bulkid.planning import Directory, count_of, first_read, fold, is_everyone, next_read, wanted_accounts
+from bulkid.runs.listing import OVERLAP, Listing, read_list
 from bulkid.runs.tasks import task_group
 
 PAGE_SIZE = 1000
 """Accounts per page: the most that the API gives (``top`` 0-1000)."""
 
+PAGES_AHEAD = 16
+"""Pages that are asked for side by side; the engine bounds how many are under way."""
+
+LOOK_UPS = 20
+"""Missing accounts that are looked up by themselves in any case; more only where that takes fewer GETs than to read the
+list again."""
+
+READINGS = 3
+"""How often the list is read at most, where it changes while it is read."""
+
 _NAMED = 3
 """How many of the names that cannot be looked up a message tells."""
 
 _GUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+
+
+_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.NOT_JSON, ReplyKind.UNAUTHORIZED})
+"""Replies that, with a status from 400 to 499, refuse this one look-up."""
 
 
 class ForbiddenError(ConnectionFailedError):
@@ -35,12 +56,17 @@ class ForbiddenError(ConnectionFailedError):
 
 @dataclass(slots=True)
 class _Found:
-    """Accounts as they come in, by folded id; pages may overlap while the directory changes."""
+    """Accounts as they come in, and what is known of those that do not; ids are folded."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)  # as the server writes them
+    searched: set[str] = field(default_factory=set)  # names whose own search showed how the server writes them
+    absent: set[str] = field(default_factory=set)
+    unknown: dict[str, str] = field(default_factory=dict)
+    unsettled: str = ""
     total: int = 0
     listed: bool = False  # whether the server was asked for its list, which says how many there are
+    complete: bool = False
 
     @property
     def known_total(self) -> int | None:
@@ -50,7 +76,35 @@ class _Found:
     def add(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
             self.accounts[fold(account.id)] = account
-            self.names.add(fold(account.name))
+            self.names.add(account.name)
+
+    def take(self, page: Page) -> None:
+        self.add(page.accounts)
+        self.total, self.listed = page.total, True
+
+    def missing_ids(self, want: "Wanted") -> list[str]:
+        """The ids of which nothing is known yet."""
+        return [
+            account_id
+            for account_id in want.ids
+            if (key := fold(account_id)) not in self.accounts and key not in self.absent and key not in self.unknown
+        ]
+
+    def missing_names(self, want: "Wanted") -> list[str]:
+        """The names that no account has to the letter, unless a search showed who has them apart from case."""
+        return [name for name in want.names if name not in self.names and name not in self.searched]
+
+    def directory(self, organization_id: str, groups: Sequence[Group] | None) -> Directory:
+        return Directory(
+            organization_id,
+            list(self.accounts.values()),
+            groups,
+            complete=self.complete,
+            total=self.known_total,
+            absent=self.absent,
+            unknown=self.unknown,
+            unsettled=self.unsettled,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +147,7 @@ async def read_directory(
     """
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
-    accounts: Sequence[Account] | None = None
-    complete, total = True, None
+    found: _Found | None = None
     no_groups = ""
     if want.groups:
         try:
@@ -106,17 +159,17 @@ async def read_directory(
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, "PM.RobotAccount.Read")
-        found = _Found()
-        complete = await _read_accounts(engine, organization_id, want, found)
-        accounts, total = list(found.accounts.values()), found.known_total
+        found = await _read_accounts(engine, organization_id, want)
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
         _require_ids_alone(want, no_accounts)
         warnings.append(f"{no_accounts}: running blind. Grant PM.RobotAccount.Read to send only what differs.")
     if no_groups:
-        _require_group_ids(want, accounts or (), no_groups)
-    return Directory(organization_id, accounts, groups, complete=complete, total=total), tuple(warnings)
+        _require_group_ids(want, found.accounts.values() if found is not None else (), no_groups)
+    if found is None:
+        return Directory(organization_id, None, groups), tuple(warnings)
+    return found.directory(organization_id, groups), tuple(warnings)
 
 
 async def count_accounts(engine: Engine, organization_id: str) -> int:
@@ -173,11 +226,11 @@ def _require_group_ids(want: Wanted, accounts: Iterable[Account], refusal: str) 
     Raises:
         PermissionDeniedError: A row gives a group by name, or an exact list of groups.
     """
-    known = {group_id.casefold() for account in accounts for group_id in account.group_ids or ()}
+    known = {fold(group_id) for account in accounts for group_id in account.group_ids or ()}
     names = [
         text
         for text in sorted(want.group_texts)
-        if not (_GUID.fullmatch(text) or text.casefold() in known or is_everyone(text))
+        if not (_GUID.fullmatch(text) or fold(text) in known or is_everyone(text))
     ]
     if names:
         what = f"the sheet gives groups by name ({_some(names)})"
@@ -197,98 +250,142 @@ def _some(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
-async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> dict[str, Account]:
-    """Read these accounts as they are now; an id that is missing from the answer does not exist any more.
-
-    Returns:
-        The accounts by folded id.
+async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> Directory:
+    """Read these accounts as they are now; :meth:`Directory.find` tells which of them do not exist any more.
 
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
+    found = await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False))
+    return found.directory(organization_id, None)
+
+
+async def _read_accounts(engine: Engine, organization_id: str, want: Wanted) -> _Found:
+    """Find the wanted accounts by pages, or one by one, and learn for certain which of them do not exist."""
     found = _Found()
-    await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False), found)
-    return dict(found.accounts)
-
-
-async def _read_accounts(engine: Engine, organization_id: str, want: Wanted, found: _Found) -> bool:
-    """Find all accounts by pages, or the wanted ones one by one; say whether the list is complete."""
     if first_read(len(want.ids), len(want.names)) == "single":
-        await _all(engine, organization_id, [Read("account", term=account_id) for account_id in want.ids], found)
-        return False
-    await _page(engine, organization_id, 0, found)
-    page_size = len(found.accounts)
-    reads = remaining_reads(found.total, page_size, *_missing(want, found))
-    await _all(engine, organization_id, reads, found)
-    if any(read.kind != "page" for read in reads):
-        if not _missing(want, found)[1]:
-            return False
-        # A search that misses a name proves nothing (how it matches is not documented): only the whole list does.
-        pages = [Read("page", skip=skip, top=page_size) for skip in range(page_size, found.total, page_size)]
-        await _all(engine, organization_id, pages, found)
-    elif len(found.accounts) < found.total and (reads or page_size == 0):
-        # The list holds fewer than it says: it changed meanwhile, or hides some. An id's own 404 decides.
-        await _one_by_one(engine, organization_id, want.ids, found)
-        return False
-    return len(found.accounts) >= found.total
+        await _look_up(engine, organization_id, want.ids, found)
+        return found
 
+    async def page(skip: int) -> Page:
+        request = list_accounts(organization_id, skip, PAGE_SIZE)
+        return account_page(await fetch(engine, request, "the list of robot accounts"))
 
-async def _one_by_one(engine: Engine, organization_id: str, ids: Sequence[str], found: _Found) -> None:
-    """Ask for each id that the list left out: only its own 404 says that it does not exist."""
-    missing = [account_id for account_id in ids if fold(account_id) not in found.accounts]
-    await _all(engine, organization_id, [Read("account", term=account_id) for account_id in missing], found)
+    async def take(page: Page) -> None:
+        found.take(page)
 
-
-def _missing(want: Wanted, found: _Found) -> tuple[list[str], list[str]]:
-    ids = [account_id for account_id in want.ids if fold(account_id) not in found.accounts]
-    names = [name for name in want.names if fold(name) not in found.names]
-    return ids, names
-
-
-async def _all(engine: Engine, organization_id: str, reads: Sequence[Read], found: _Found) -> None:
-    """Do all reads side by side; the engine bounds how many are under way."""
-    async with task_group() as tasks:
-        for read in reads:
-            tasks.start_soon(partial(_one, engine, organization_id, read, found))
-
-
-async def _one(engine: Engine, organization_id: str, read: Read, found: _Found) -> None:
-    if read.kind == "page":
-        await _page(engine, organization_id, read.skip, found)
-    elif read.kind == "search":
-        payload = await fetch(engine, list_accounts(organization_id, 0, PAGE_SIZE, read.term), f"account {read.term}")
-        found.add(account_page(payload).accounts)
+    first = await page(0)
+    found.take(first)
+    ids, names = found.missing_ids(want), found.missing_names(want)
+    if next_read(first.total, len(first.accounts), len(ids) + len(names), OVERLAP) == "singles":
+        await _look_up(engine, organization_id, ids, found)
+        await _search(engine, organization_id, names, found)
+    if found.missing_ids(want) or found.missing_names(want):
+        listing = await read_list(page, take, ahead=PAGES_AHEAD, first=first)
+        for reading in range(READINGS):
+            if reading:
+                listing = await read_list(page, take, ahead=PAGES_AHEAD)
+            if await _settle_missing(engine, organization_id, want, found, listing):
+                break
+        else:
+            _leave_unsettled(want, found)
+        found.complete = listing.whole
     else:
-        payload = await fetch(engine, get_account(organization_id, read.term), f"account {read.term}", absent_ok=True)
-        if payload is not None:
-            found.add([parse_account(payload)])
+        found.complete = len(found.accounts) >= found.total
+    return found
 
 
-async def _page(engine: Engine, organization_id: str, skip: int, found: _Found) -> None:
-    request = list_accounts(organization_id, skip, PAGE_SIZE)
-    page = account_page(await fetch(engine, request, "the list of robot accounts"))
+async def _settle_missing(engine: Engine, organization_id: str, want: Wanted, found: _Found, listing: Listing) -> bool:
+    """Learn of the accounts that the list did not show whether they exist, as far as this reading lets one know.
+
+    Returns:
+        Whether nothing more is to be learnt.
+    """
+    ids, few = found.missing_ids(want), max(LOOK_UPS, listing.pages)
+    if len(ids) <= few:
+        await _look_up(engine, organization_id, ids, found)
+    elif listing.whole:
+        found.absent.update(map(fold, ids))
+    if listing.whole:  # whatever name it does not show, no account has
+        return True
+    names = found.missing_names(want)
+    if len(names) <= few:
+        await _search(engine, organization_id, names, found)
+    return not (found.missing_ids(want) or found.missing_names(want))
+
+
+def _leave_unsettled(want: Wanted, found: _Found) -> None:
+    """Say why it is not known whether the accounts that are missing exist."""
+    if found.accounts:
+        reason = f"each of {READINGS} readings of the list of robot accounts may have missed some, as it kept changing"
+    else:
+        reason = f"the server counts {count_of(found.total, 'robot account')} and lists none"
+    missing = [*found.missing_ids(want), *found.missing_names(want)]
+    found.unsettled = f"Whether there are the accounts {_some(missing)} is not known: {reason}."
+    found.unknown.update(dict.fromkeys(map(fold, found.missing_ids(want)), reason))
+
+
+async def _look_up(engine: Engine, organization_id: str, ids: Iterable[str], found: _Found) -> None:
+    """Ask for each of these ids by itself."""
+    async with task_group() as tasks:
+        for account_id in ids:
+            tasks.start_soon(partial(_look_up_one, engine, organization_id, account_id, found))
+
+
+async def _look_up_one(engine: Engine, organization_id: str, account_id: str, found: _Found) -> None:
+    key = fold(account_id)
+    reply = (await engine.call(get_account(organization_id, account_id))).reply
+    if reply.kind is ReplyKind.OK:
+        account = parse_account(reply.payload)
+        if fold(account.id) == key:
+            found.add([account])
+        else:
+            found.unknown[key] = f"asked for it, the server answered with another account ({account.id})"
+    elif reply.kind is ReplyKind.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
+        found.absent.add(key)
+    elif reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4:  # noqa: PLR2004 - the class of a status
+        # An id that is no id to this server, say: that is no word on the account.
+        said = reply.error or reply.error_code or "refused"
+        found.unknown[key] = f"the server does not look it up (HTTP {reply.status}: {said.rstrip('.')})"
+    else:
+        raise _not_given(reply, f"account {account_id}")
+
+
+async def _search(engine: Engine, organization_id: str, names: Iterable[str], found: _Found) -> None:
+    """Search for each of these names by itself. A miss proves nothing: how a search matches is not documented."""
+    async with task_group() as tasks:
+        for name in names:
+            tasks.start_soon(partial(_search_one, engine, organization_id, name, found))
+
+
+async def _search_one(engine: Engine, organization_id: str, name: str, found: _Found) -> None:
+    request = list_accounts(organization_id, 0, PAGE_SIZE, name)
+    page = account_page(await fetch(engine, request, f"account {name}"))
     found.add(page.accounts)
-    found.total, found.listed = page.total, True
+    key = fold(name)
+    if page.total <= len(page.accounts) and any(fold(account.name) == key for account in page.accounts):
+        found.searched.add(name)  # it does not mind case, then, and shows all who have the name apart from case
 
 
-async def fetch(engine: Engine, request: Request, what: str, *, absent_ok: bool = False) -> object:
-    """Ask for something, and give the answer's JSON; None for what does not exist, where that is an answer.
+async def fetch(engine: Engine, request: Request, what: str) -> object:
+    """Ask for something, and give the answer's JSON.
 
     Raises:
         ForbiddenError: The token may not read it.
         ConnectionFailedError: The server cannot be reached, or does not give it.
     """
-    settled = await engine.call(request)
-    reply = settled.reply
-    if reply.kind is ReplyKind.OK:
-        payload: object = reply.payload
-        return payload
+    reply = (await engine.call(request)).reply
+    if reply.kind is not ReplyKind.OK:
+        raise _not_given(reply, what)
+    payload: object = reply.payload
+    return payload
+
+
+def _not_given(reply: Reply, what: str) -> ConnectionFailedError:
     if reply.kind is ReplyKind.FORBIDDEN:
-        raise ForbiddenError(reply.error)
-    if absent_ok and reply.status == 404:  # noqa: PLR2004 - HTTP's own word for "no such account"
-        return None
+        return ForbiddenError(reply.error)
     status = f" (HTTP {reply.status})" if reply.status else ""
-    raise ConnectionFailedError(
+    return ConnectionFailedError(
         f"The server would not give {what}: {reply.error or reply.kind.value}{status}.",
         hint="Check the organisation id and the address with `bulkid doctor`.",
     )

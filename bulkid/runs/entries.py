@@ -1,11 +1,12 @@
 """The accounts of a run as journal entries: made from a plan, compared with the directory when they are taken up."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
-from bulkid.model import Change, Entry, Outcome, Status, Via
-from bulkid.planning import Directory, Route, departed, describe, diff, pinned
+from bulkid.model import Account, Change, Entry, Outcome, Status, Via
+from bulkid.planning import Absent, Directory, Route, Unknown, departed, describe, diff, pinned
 from bulkid.runs.options import Preview
 from bulkid.runs.trial import LEFT
 
@@ -45,6 +46,10 @@ class ToSend(NamedTuple):
     directory: Directory  # without its accounts
     changes: Sequence[tuple[int, Change]]  # by entry
     route: Route | None
+    failed: int = 0  # accounts that were found to have failed before anything was sent
+    unknown: Mapping[int, str] = MappingProxyType(
+        {}
+    )  # entries of which it is not known whether the account exists, and why
 
 
 def to_send(directory: Directory, changes: Iterable[tuple[int, Change]], route: Route | None) -> ToSend:
@@ -55,9 +60,20 @@ def to_send(directory: Directory, changes: Iterable[tuple[int, Change]], route: 
     return ToSend(directory.without_accounts(), [(n, change._replace(before=None)) for n, change in changes], route)
 
 
-def compare(
-    entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool
-) -> tuple[list[tuple[int, Outcome]], list[tuple[int, Change]]]:
+class Comparison(NamedTuple):
+    """What became of the unsettled accounts of a run when they were compared with the directory, by entry."""
+
+    settled: list[tuple[int, Outcome]]
+    changes: list[tuple[int, Change]]  # what is to be sent
+    unknown: dict[int, str]  # accounts of which it is not known whether they exist, and why: still pending
+
+    @property
+    def failed(self) -> set[int]:
+        """The entries that are settled as failed."""
+        return {entry for entry, outcome in self.settled if outcome.status is Status.FAILED}
+
+
+def compare(entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool) -> Comparison:
     """Settle what the directory shows to be as wanted; what differs is to be sent.
 
     Args:
@@ -68,9 +84,15 @@ def compare(
     """
     settled: list[tuple[int, Outcome]] = []
     changes: list[tuple[int, Change]] = []
+    unknown: dict[int, str] = {}
+    blind = directory.accounts is None
     for entry in entries:
-        account = directory.account(entry.wish.account_id)
-        if account is None and directory.accounts is not None:
+        found = directory.find(entry.wish.account_id)
+        if isinstance(found, Unknown) and not blind:
+            unknown[entry.entry] = found.reason
+            continue
+        account = found if isinstance(found, Account) else None
+        if isinstance(found, Absent):
             error = "The account does not exist any more."
             settled.append(
                 (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
@@ -92,4 +114,4 @@ def compare(
             settled.append((entry.entry, Outcome(Status.UPDATED, via=via, finished_at=now)))
         else:
             settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
-    return settled, changes
+    return Comparison(settled, changes, unknown)

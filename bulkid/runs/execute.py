@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,33 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from bulkid.engine import FailureLimit
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     BulkidError,
-    ConnectionFailedError,
     InterruptedRunError,
     LockedError,
     StateError,
-    TooManyFailuresError,
     UsageError,
 )
 from bulkid.events import log
-from bulkid.journal import Journal, OutcomeWriter
-from bulkid.model import Change, Entry, Fault, Outcome, RunRecord, RunStatus, Status
+from bulkid.journal import Journal
+from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
 from bulkid.planning import Directory, Plan, describe
 from bulkid.report import how_to_resume
+from bulkid.runs.apply import apply
 from bulkid.runs.directory import Wanted, read_directory
-from bulkid.runs.entries import PlannedEntries, ToSend, compare, to_send
+from bulkid.runs.entries import Comparison, PlannedEntries, ToSend, compare, to_send
 from bulkid.runs.figures import COUNTERS_EVERY_S, LiveFigures, added, with_figures
 from bulkid.runs.given import APPROVED, is_guarded
-from bulkid.runs.groups import GroupNames, GroupSending, assign
 from bulkid.runs.guard import require_within_bound
 from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
-from bulkid.runs.progress import Progress
 from bulkid.runs.records import owner_of
 from bulkid.runs.reporting import conclude
-from bulkid.runs.sending import Sending
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, nothing_summary, read_rows
-from bulkid.runs.tasks import task_group, until_stopped
+from bulkid.runs.tasks import until_stopped
 from bulkid.runs.trial import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
 
@@ -212,11 +206,12 @@ class Execution:
 
     async def _taken_up(self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool) -> ToSend:
         """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be."""
-        directory, plan, settled, changes = await self._compared(session, entries, confirmed_anew=confirmed_anew)
+        directory, plan, found = await self._compared(session, entries, confirmed_anew=confirmed_anew)
         if confirmed_anew:
-            await self._take_up(session, directory, plan, entries, changes)
-        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, settled)
-        return to_send(directory, changes, plan.route)
+            await self._take_up(session, directory, plan, entries, found.changes)
+        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, found.settled)
+        sending = to_send(directory, found.changes, plan.route)
+        return sending._replace(failed=len(found.failed), unknown=found.unknown)
 
     async def rest(self) -> Preview:
         """Compute what :meth:`from_entries` would send now. Changes nothing, also not in the journal."""
@@ -228,7 +223,7 @@ class Execution:
         async with connect(self.target, self.options, self.journal, self.context, owner=owner) as session:
             async with until_stopped(self.context.stop):
                 await session.identify()
-            directory, plan, _, _ = await self._compared(session, entries, confirmed_anew=True)
+            directory, plan, _ = await self._compared(session, entries, confirmed_anew=True)
             preview = await preview_rest(session, self.record, self.options, directory, plan)
         return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
@@ -237,17 +232,17 @@ class Execution:
 
     async def _compared(
         self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool
-    ) -> tuple[Directory, Plan, list[tuple[int, Outcome]], list[tuple[int, Change]]]:
-        """Compare entries with the directory: what is still to be sent as a plan, what is settled, and the changes."""
+    ) -> tuple[Directory, Plan, Comparison]:
+        """Compare entries with the directory; what is still to be sent is a plan, too."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
             directory = await self._directory_for(session, entries)
         guarded = is_guarded(self.record, confirmed_anew=confirmed_anew)
-        settled, changes = compare(entries, directory, self.context.clock.now(), guarded=guarded)
-        route = route_for([change for _, change in changes], directory, session, self.options)
-        failed = {number for number, outcome in settled if outcome.status is Status.FAILED}
-        plan = rest_as_plan([entry for entry in entries if entry.entry not in failed], changes, route)
-        return directory, plan, settled, changes
+        found = compare(entries, directory, self.context.clock.now(), guarded=guarded)
+        route = route_for([change for _, change in found.changes], directory, session, self.options)
+        out = found.failed | found.unknown.keys()
+        plan = rest_as_plan([entry for entry in entries if entry.entry not in out], found.changes, route)
+        return directory, plan, found
 
     async def _take_up(
         self,
@@ -351,69 +346,15 @@ class Execution:
         return directory
 
     async def _apply(self, session: Session, work: ToSend) -> None:
-        """Send the changes, those that go by group first, and verify what no answer confirmed.
-
-        Raises:
-            TooManyFailuresError: More accounts failed than allowed.
-            InterruptedRunError: A signal came.
-        """
-        directory, changes, route = work
-        if not changes:
-            return
-        by_account, batches = assign(changes, route)
-        if by_account:
-            session.require_write()
-        puts = len(by_account) + len(batches)
-        progress = Progress(session.engine, len(changes), puts, session.rules, self.context.clock.monotonic)
-        bound = self.options.max_failures
-        limit = FailureLimit(bound.count if bound else None, bound.percent if bound else None, len(changes))
-        async with task_group() as tasks:
-            async with OutcomeWriter(self.journal, self.record.run_id, clock=self.context.clock) as writer:
-                sending = Sending(
-                    session,
-                    self.journal,
-                    self.record.run_id,
-                    directory,
-                    writer,
-                    self.context.clock,
-                    self.context.stop,
-                    progress,
-                    limit,
-                )
-                tasks.start_soon(self._keep_figures)
-                self.context.hooks.stage("send")
-                self.context.hooks.progress(progress)
-                if batches:
-                    names = GroupNames(session.engine, session.organization_id)
-                    carried = await GroupSending(sending, dict(changes), names).send(batches)
-                    by_account = sorted([*by_account, *carried], key=itemgetter(0))
-                    progress.puts += len(carried)
-                await sending.send(by_account)
-                await self._verify(sending)
-            tasks.cancel_scope.cancel()
-        if sending.too_many:
-            raise TooManyFailuresError(
-                f"Stopped: {sending.failures} accounts failed, more than --max-failures allows.",
-                hint=f"See the report; go on with: {how_to_resume(self.record)}",
-            )
-
-    async def _verify(self, sending: Sending) -> None:
-        if sending.doubts:
-            self.context.hooks.stage("verify")
-        if sending.too_many:
-            await sending.verify()
-            return
-        if not sending.unfinished:  # also when a signal came with the last answer: there is nothing to stop
-            return
-        if self.context.stop.requested:
-            raise InterruptedRunError(f"Stopped by {self.context.stop.reason}.")
-        async with until_stopped(self.context.stop):
-            await sending.verify()
-        if sending.doubts:
-            raise ConnectionFailedError(
-                f"{len(sending.doubts)} accounts got no clear answer, and cannot be read back (blind): pending.",
-                hint=f"To send them again is safe: {how_to_resume(self.record)}",
-            )
+        await apply(
+            work,
+            session,
+            journal=self.journal,
+            record=self.record,
+            bound=self.options.max_failures,
+            context=self.context,
+            keep_figures=self._keep_figures,
+        )
 
     async def _keep_figures(self) -> None:
         live = LiveFigures(self.context.after.metrics_file, self.journal, self.record.run_id, self.context.clock)

@@ -15,12 +15,13 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, Usag
 from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
-from bulkid.planning import ExportedAccount, Exporter, count_of
+from bulkid.planning import ExportedAccount, Exporter, count_of, fold
 from bulkid.report.exported import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
 from bulkid.runs.directory import PAGE_SIZE, ForbiddenError, fetch
+from bulkid.runs.listing import read_list
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.runs.session import Session, base_of, connect
-from bulkid.runs.tasks import task_group, until_stopped
+from bulkid.runs.tasks import until_stopped
 
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""
@@ -132,14 +133,9 @@ class _Export:
     session: Session = field(init=False)
     exporter: Exporter = field(init=False)
     seen: set[str] = field(default_factory=set)
-    totals: set[int] = field(default_factory=set)
     written: int = 0
     counted: int = 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether the list was the same from its first page to its last, as far as the server's counts tell."""
-        return self.totals == {len(self.seen)}
+    settled: bool = False  # whether the list was the same from its first page to its last
 
     async def read_and_write(self, session: Session) -> None:
         """Read groups and accounts, and write each page as it comes in; again from the start if the list changes.
@@ -154,7 +150,8 @@ class _Export:
                 if reading:
                     self._begin_again()
                 self.exporter = Exporter(session.organization_id, groups, by_id=self.by_id, fits=fits)
-                await self._read_all()
+                listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
+                self.settled = listing.steady and listing.total == len(self.seen)
                 if self.settled:
                     return
         except ForbiddenError as error:
@@ -168,7 +165,6 @@ class _Export:
         self.discard()
         self.file = open_export(self.path, replace=self.replace)
         self.seen.clear()
-        self.totals.clear()
         self.written = 0
 
     def discard(self) -> None:
@@ -190,47 +186,23 @@ class _Export:
         request = list_groups(self.session.organization_id)
         return parse_groups(await fetch(self.session.engine, request, "the list of groups"))
 
-    async def _read_all(self) -> None:
-        """Read the list once, a few pages at a time. It may grow or shrink while it is read."""
-        first = await self._page(0)
-        await self._take([first])
-        size = len(first.accounts)  # what the server gives a page, which may be fewer than asked for
-        skip = size
-        while size and skip < self.counted:
-            skips = range(skip, self.counted, size)[:PAGES_AHEAD]
-            await self._take(await self._pages(skips))
-            skip += size * len(skips)
-
-    async def _pages(self, skips: Sequence[int]) -> list[Page]:
-        pages: dict[int, Page] = {}
-
-        async def read(skip: int) -> None:
-            pages[skip] = await self._page(skip)
-
-        async with task_group() as tasks:
-            for skip in skips:
-                tasks.start_soon(read, skip)
-        return [pages[skip] for skip in skips]
-
     async def _page(self, skip: int) -> Page:
         request = list_accounts(self.session.organization_id, skip, PAGE_SIZE)
         return account_page(await fetch(self.session.engine, request, "the list of robot accounts"))
 
-    async def _take(self, pages: Sequence[Page]) -> None:
-        """Write those accounts of the pages that were not met before: pages overlap when the list changes."""
-        self.counted = pages[-1].total
-        self.totals.update(page.total for page in pages)
+    async def _take(self, page: Page) -> None:
+        """Write those accounts of a page that were not met before: pages overlap."""
+        self.counted = page.total
         if self.path.suffix.lower() == ".xlsx" and self.counted > MAX_EXPORT_ROWS:
             raise UsageError(
                 f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.counted:,}.",
                 hint="Export to .csv.",
             )
-        for page in pages:
-            new = [account for account in page.accounts if self._is_new(account)]
-            await anyio.to_thread.run_sync(partial(self._write, new))
+        new = [account for account in page.accounts if self._is_new(account)]
+        await anyio.to_thread.run_sync(partial(self._write, new))
 
     def _is_new(self, account: Account) -> bool:
-        key = account.id.casefold()
+        key = fold(account.id)
         known = key in self.seen
         self.seen.add(key)
         return not known

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bulkid.errors import UsageError
+from bulkid.folding import fold
 from bulkid.model import RunRecord
 from bulkid.planning import Directory, Expected, Resolution, resolve_expected
 from bulkid.runs.session import Session
@@ -61,7 +62,7 @@ class Origin:
         Raises:
             UsageError: ``organization_id`` is not that of the changes.
         """
-        if organization_id.casefold() != self.organization_id.casefold():
+        if fold(organization_id) != fold(self.organization_id):
             raise UsageError(
                 f"{self.what} belongs to organisation {self.organization_id}, but the connection is to "
                 f"{organization_id}.",

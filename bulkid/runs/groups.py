@@ -14,9 +14,10 @@ import anyio.to_thread
 from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
+from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.model import Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
-from bulkid.planning import Route, confirms, fold
+from bulkid.planning import Route, confirms
 from bulkid.runs.batches import Batch, BatchQueue, Member
 from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.sending import Sending
@@ -65,7 +66,7 @@ class GroupNames:
                 f"The server would not give the list of groups: {reply.error or reply.kind.value}.",
                 hint="Group requests need it (scope PM.Group.Read); `bulkid doctor` examines the connection.",
             )
-        groups = {group.id.casefold(): group for group in parse_groups(reply.payload)}
+        groups = {fold(group.id): group for group in parse_groups(reply.payload)}
         for key, group in groups.items():
             before = self.known.get(key)
             if before is not None and before.name != group.name:
@@ -74,7 +75,7 @@ class GroupNames:
 
     def group(self, group_id: str) -> Group | None:
         """The group as it is now; None when it is gone."""
-        return self.known.get(group_id.casefold())
+        return self.known.get(fold(group_id))
 
 
 @dataclass(slots=True)
@@ -226,7 +227,7 @@ class GroupSending:
 
     def _give_up_group(self, group_id: str, entries: Sequence[int], settled: Settled | None) -> None:
         """Settle the accounts that wait for a group which is gone: their own PUTs would be refused one by one."""
-        self._gone.add(group_id.casefold())
+        self._gone.add(fold(group_id))
         sending = self.sending
         name = sending.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
@@ -265,12 +266,12 @@ class GroupSending:
             after = await read_accounts_again(engine, self.names.organization_id, ids)
             for entry in list(waiting):
                 change = self.changes[entry]
-                account = after.get(fold(change.account_id))
+                account = after.account(change.account_id)
                 if account is not None and confirms(change, account):
                     self._confirm(entry, waiting.pop(entry))
         self.sending.progress.unverified -= len(waiting)
         for entry, settled in waiting.items():  # what had passed, too, went with a group that was deleted
-            lost = next((group for group in self.changes[entry].add if group.casefold() in self._gone), None)
+            lost = next((group for group in self.changes[entry].add if fold(group) in self._gone), None)
             if lost is not None:
                 self._give_up_group(lost, [entry], settled)
         left = [entry for entry in waiting if entry not in self._failed]

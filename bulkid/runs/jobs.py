@@ -19,6 +19,7 @@ from bulkid.errors import (
     BulkidError,
 )
 from bulkid.events import log
+from bulkid.folding import fold
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
@@ -228,7 +229,7 @@ def _is_of(record: RunRecord, job: Job, source: Path) -> bool:
         return False
     if bool(stored.get("sandbox")) is not job.options.sandbox:
         return False
-    wanted, had = job.target.organization_id.casefold(), record.organization_id.casefold()
+    wanted, had = fold(job.target.organization_id), fold(record.organization_id)
     if wanted and had and wanted != had:
         return False
     return job.options.sandbox or record.base_url == base_of(job.target).url

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
+from bulkid.folding import fold
 from bulkid.model import Account, AccountWish, Change, Fault
 from bulkid.planning import Directory, Expected, describe
 from bulkid.redaction import encodable
@@ -283,13 +284,13 @@ def _contradictions(plan: PlanFile) -> Iterator[tuple[str, str]]:
     rows: set[int] = set()
     for number, account in enumerate(plan.accounts):
         place = f"accounts[{number}]"
-        if account.id.casefold() in ids:
+        if fold(account.id) in ids:
             yield f"{place}.id", f"the account {account.id} is there twice"
-        ids.add(account.id.casefold())
+        ids.add(fold(account.id))
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
             yield f"{place}.rows", "a row is there twice"
         rows.update(account.rows)
-        add, remove = ([group.id.casefold() for group in groups] for groups in _groups(account))
+        add, remove = ([fold(group.id) for group in groups] for groups in _groups(account))
         if len({*add, *remove}) < len(add) + len(remove):
             yield place, "a group is there twice"
         if not (add or remove) and account.display_name is None:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bulkid.errors import ConnectionFailedError
 from bulkid.model import Change, QuotaRule
 from bulkid.planning import (
     Directory,
@@ -41,6 +42,11 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         want = replace(want, group_texts=frozenset())  # ids, all of them
     if options.read and rows.wishes:
         directory, warnings = await read_directory(session.engine, session.organization_id, want, session.known)
+        if directory.unsettled:
+            raise ConnectionFailedError(
+                directory.unsettled,
+                hint="Nothing was sent. Try again when accounts are not being created and deleted.",
+            )
     elif options.read:  # not a good row: nothing needs to be looked up
         directory = Directory(session.organization_id, (), ())
     else:

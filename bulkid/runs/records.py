@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bulkid.errors import UsageError
+from bulkid.folding import fold
 from bulkid.journal import new_run_id
 from bulkid.model import RunRecord, RunStatus
 from bulkid.runs.options import Context, Target
@@ -73,7 +74,7 @@ def same_target(record: RunRecord, target: Target) -> Target:
             hint="Set BULKID_URL (or the profile) to the run's own address.",
         )
     organization_id = target.organization_id or record.organization_id
-    if record.organization_id and organization_id.casefold() != record.organization_id.casefold():
+    if record.organization_id and fold(organization_id) != fold(record.organization_id):
         raise UsageError(
             f"Run {record.run_id} belongs to organisation {record.organization_id}, but the settings name "
             f"{organization_id}.",

@@ -7,14 +7,17 @@ import anyio.to_thread
 
 from bulkid.clock import Clock
 from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
+from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
 from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
-from bulkid.planning import Directory, confirms, fold, shortfall
+from bulkid.planning import Absent, Directory, Unknown, confirms, count_of, fold, shortfall
 from bulkid.runs.directory import read_accounts_again
+from bulkid.runs.options import Hooks
 from bulkid.runs.progress import Progress
 from bulkid.runs.session import Session
+from bulkid.runs.tasks import task_group, until_stopped
 
 INTENT_CHUNK = 1024
 """Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most
@@ -45,8 +48,13 @@ class Sending:
     progress: Progress
     limit: FailureLimit
     doubts: list[Doubt] = field(default_factory=list)
-    failures: int = 0
-    _changes: dict[int, Change] = field(default_factory=dict)
+    failures: int = 0  # accounts settled as failed
+    _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
+    _given: int = 0  # how many of the present pass were given to the engine
+    _again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
+    _pause: Stop = field(default_factory=Stop)
+    _unclear: int = 0  # doubts after an answer that was no success, or none
+    _read_back: int = 0  # doubts that reading back has confirmed
 
     @property
     def blind(self) -> bool:
@@ -63,13 +71,56 @@ class Sending:
         """Whether an account is left that was not sent, or of which nothing certain is known."""
         return bool(self.doubts) or self.progress.done < self.progress.total
 
+    @property
+    def sent_all(self) -> bool:
+        """Whether the request of each account has been answered, or given up."""
+        return self.progress.done >= self.progress.total
+
+    @property
+    def unconfirmed_too_many(self) -> bool:
+        """Whether too many accounts would have failed if those failed, too, that no answer confirms.
+
+        An account whose PUT the server calls a success counts only beyond as many as reading back has confirmed so
+        far: some servers never tell enough to confirm a change.
+        """
+        suspects = self._unclear + max(0, len(self.doubts) - self._unclear - self._read_back)
+        return suspects > 0 and self.limit.exceeded(self.failures + suspects)
+
     async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Send one PUT per account.
 
+        Only a settled failure counts against the limit. Where the unconfirmed accounts could exceed it, sending pauses
+        until they have been read back; where that cannot be done, sending ends.
+
         Raises:
             BulkidError: Something that would fail every further request the same way.
+            InterruptedRunError: A stop was requested while accounts were read back.
         """
-        await self.session.engine.run(self._chunks(changes), self._settled, self.stop)
+        while changes and not self.stop.requested:
+            self._pause, self._given = Stop(), 0
+            async with task_group() as tasks:
+                tasks.start_soon(self._pass_on_stop, self._pause)
+                tasks.start_soon(self._pass_on_abort, self._pause)
+                await self.session.engine.run(self._chunks(changes), self._settled, self._pause)
+                tasks.cancel_scope.cancel()
+            if self.stop.requested or not self._pause.requested:
+                return
+            log.info("accounts.unconfirmed", accounts=len(self.doubts), failed=self.failures)
+            async with until_stopped(self.stop):
+                await self.verify()
+            if self.too_many or self.unconfirmed_too_many:
+                return
+            changes = [*self._changes.items(), *changes[self._given :]]
+            self._again |= self._changes.keys()
+            self._changes.clear()
+
+    async def _pass_on_stop(self, pause: Stop) -> None:
+        await self.stop.wait()
+        pause.request(self.stop.reason)
+
+    async def _pass_on_abort(self, pause: Stop) -> None:
+        await self.stop.wait_aborted()
+        pause.abort()
 
     async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
         organization_id = self.session.organization_id
@@ -81,6 +132,7 @@ class Sending:
             numbers = [entry for entry, _ in chunk]
             await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
             self._changes.update(chunk)
+            self._given = start + len(chunk)
             yield [Task(entry, put_account(organization_id, change), None, on_forbidden) for entry, change in chunk]
 
     def _settled(self, settled: Settled) -> None:
@@ -90,13 +142,14 @@ class Sending:
             self.progress.updated += 1
             self.writer.add(settled.key, _updated(settled, Via.ACCOUNT))
             return
-        if reply.kind is ReplyKind.OK or settled.maybe_applied:
-            self.failures += reply.kind is not ReplyKind.OK
+        if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._again:
+            self._unclear += reply.kind is not ReplyKind.OK
             self.progress.unverified += 1
             self.doubts.append(Doubt(settled.key, change, settled))
+            if self.unconfirmed_too_many:
+                self._pause.request("unconfirmed accounts")
         else:
             self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
-        self._mind_failures()
 
     def _confirmed(self, change: Change, settled: Settled) -> bool:
         if shows_plainly(change, settled.reply.payload):
@@ -105,22 +158,20 @@ class Sending:
             after = parse_account(settled.reply.payload)
         except UnexpectedAnswerError:
             return False
-        if self.blind and after.group_ids is None:
+        if self.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
             # Nothing can be read back: the server's own 200 for this very PUT counts unless it contradicts itself.
             return change.display_name is None or change.display_name == after.display_name
         return confirms(change, after)
 
     def fail(self, entry: int, outcome: Outcome) -> None:
         """Settle an account that failed, and ask for a stop where those are too many."""
-        self.failures += 1
         self._tell_failure(entry, outcome)
-        self._mind_failures()
-
-    def _mind_failures(self) -> None:
         if self.too_many:
             self.stop.request("--max-failures")
+            self._pause.request("--max-failures")
 
     def _tell_failure(self, entry: int, outcome: Outcome) -> None:
+        self.failures += 1
         self.progress.failed += 1
         self.writer.add(entry, outcome)
         log.info(
@@ -132,7 +183,9 @@ class Sending:
         )
 
     async def verify(self) -> None:
-        """Read back every account in doubt and settle it by what the server shows; blind, it stays pending.
+        """Read back every account in doubt and settle it by what the server shows.
+
+        Blind it stays in doubt, and so does one of which it cannot be known whether it still exists.
 
         Raises:
             ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
@@ -141,20 +194,57 @@ class Sending:
             return
         ids = [doubt.change.account_id for doubt in self.doubts]
         after = await read_accounts_again(self.session.engine, self.session.organization_id, ids)
-        for doubt in self.doubts:
-            self._judge(doubt, after.get(fold(doubt.change.account_id)))
-        self.progress.unverified -= len(self.doubts)
-        self.doubts.clear()
+        doubts, self.doubts, self._unclear = self.doubts, [], 0
+        for doubt in doubts:
+            found = after.find(doubt.change.account_id)
+            if isinstance(found, Unknown):
+                log.info("account.unconfirmed", entry=doubt.entry, reason=found.reason)
+                self.doubts.append(doubt)
+                self._unclear += doubt.settled.reply.kind is not ReplyKind.OK
+            else:
+                self._judge(doubt, found)
+        self.progress.unverified -= len(doubts) - len(self.doubts)
 
-    def _judge(self, doubt: Doubt, after: Account | None) -> None:
+    async def finish(self, hooks: Hooks, advice: str) -> None:
+        """Read back what is left unconfirmed, once nothing more is to be sent.
+
+        Args:
+            hooks: Told of the stage.
+            advice: How the run is resumed.
+
+        Raises:
+            ConnectionFailedError: The server gives no answer, or accounts cannot be confirmed: they stay pending.
+            InterruptedRunError: A stop was requested.
+        """
+        if self.doubts:
+            hooks.stage("verify")
+        if self.too_many:
+            await self.verify()
+            return
+        if not self.unfinished:  # also when a signal came with the last answer: there is nothing to stop
+            return
+        if self.stop.requested:
+            raise InterruptedRunError(f"Stopped by {self.stop.reason}.")
+        async with until_stopped(self.stop):
+            await self.verify()
+        if self.doubts and not self.too_many:
+            stopped = "" if self.sent_all else "Stopped, as they are more than --max-failures allows: "
+            why = "cannot be read back (blind)" if self.blind else "reading back does not show whether they exist"
+            raise ConnectionFailedError(
+                f"{stopped}{count_of(len(self.doubts), 'account')} got no clear answer, and {why}: pending.",
+                hint=f"To send them again is safe: {advice}",
+            )
+
+    def _judge(self, doubt: Doubt, after: Account | Absent) -> None:
         """Settle an account by its present state: as wanted is updated, whatever the answers were."""
         settled, reply = doubt.settled, doubt.settled.reply
         finished_at = self.clock.now()
-        if after is not None and confirms(doubt.change, after):
+        if isinstance(after, Account) and confirms(doubt.change, after):
             self.progress.updated += 1
+            self._read_back += 1
             self.writer.add(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
             return
-        if after is None:
+        if isinstance(after, Absent):
             code, error = "account_gone", "The account does not exist any more."
         elif reply.kind is ReplyKind.OK:
             missing = shortfall(doubt.change, after, self.directory)
@@ -162,6 +252,19 @@ class Sending:
         else:
             code, error = reply.error_code, reply.error
         self._tell_failure(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
+
+
+def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
+    """Make the error that ends a run with more failed accounts than allowed.
+
+    Args:
+        failures: How many failed.
+        advice: How the run is resumed; "" where nothing is pending.
+    """
+    hint = f"See the report; go on with: {advice}" if advice else "See the report."
+    return TooManyFailuresError(
+        f"Stopped: {count_of(failures, 'account')} failed, more than --max-failures allows.", hint=hint
+    )
 
 
 def shows_plainly(change: Change, payload: object) -> bool:

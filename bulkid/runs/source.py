@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 import anyio.to_thread
 
 from bulkid.errors import UsageError
+from bulkid.folding import fold
 from bulkid.journal import Journal
 from bulkid.model import Fault, RowWish, RunRecord, RunStatus, SheetRow, Status
-from bulkid.planning import fold, offline_faults
+from bulkid.planning import offline_faults
 from bulkid.report import build_summary
 from bulkid.runs.given import Given
 from bulkid.runs.options import CheckResult, count_invalid_rows

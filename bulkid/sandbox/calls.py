@@ -3,6 +3,7 @@
 Order of refusal, as a pipeline of filters gives it: token, scope, form of the body, organisation, existence, rules.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 10
 _NO_LIMIT = 2**31 - 1
 _NOT_FOUND = 1002
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LOCKED = {
     400: "Your request is not valid.",
     401: "You are not authenticated!",
@@ -70,15 +72,21 @@ def list_accounts(call: Arguments) -> Answer:
     if order not in ("asc", "desc", "ascending", "descending"):
         raise RefusalError(problem({"sortOrder": [f"The value '{fields['sortorder']}' is not valid."]}))
     found = call.state.listing(fields.get("searchterm", ""), sort_by, descending=order.startswith("desc"))
-    page = [call.state.account_dto(account) for account in found[skip : skip + min(top, call.options.page_cap)]]
+    total, shown = len(found), found[skip : skip + min(top, call.options.page_cap)]
+    page = [call.state.account_dto(account) for account in shown]
+    if shown and call.state.vanished < call.options.vanishing and not fields.get("searchterm"):
+        call.state.vanished += 1
+        call.state.delete(shown[0].id)
     if call.options.group_ids != "told":
         for account in page:
             account["groupIds"] = None
-    return ok({"totalCount": len(found), "results": page})
+    return ok({"totalCount": total, "results": page})
 
 
 def get_account(call: Arguments) -> Answer:
     """``GET api/RobotAccount/{organisation}/{account}``."""
+    if call.options.guids_only and not _GUID.fullmatch(call.ids[1]):
+        raise RefusalError(problem({"robotAccountId": [f"The value '{call.ids[1]}' is not valid."]}))
     return ok(_told(call, _account(call, call.ids[1])))
 
 

@@ -60,6 +60,7 @@ class Directory:
         self.everyone = next(group for group in self.groups.values() if group.name == EVERYONE)
         self.list_everyone = list_everyone
         self.poisoned: dict[str, int] = {}  # ids of accounts that no PUT may change; the status it is answered with
+        self.vanished = 0  # accounts that were deleted because a page showed them
         self._names: dict[str, AccountRecord] | None = None
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 

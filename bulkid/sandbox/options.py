@@ -88,6 +88,8 @@ class SandboxOptions:
     list_everyone: bool = False  # whether groupIds names Everyone (not documented)
     group_ids: Literal["told", "null_in_list", "null"] = "told"  # groupIds is nullable; when it is null
     page_cap: int = 1000  # a page never holds more, whatever top asks; totalCount stays true
+    vanishing: int = 0  # so many accounts are deleted while the list is read: after each page, the first one of it
+    guids_only: bool = False  # whether a look-up by an id that is no GUID is answered 400 instead of 404
 
     # addresses
     prefix: str = "/identity"
@@ -127,8 +129,10 @@ class SandboxOptions:
             raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
         if not (self.latency_s >= 0 and self.jitter_s >= 0 and self.token_lifetime_s >= 0):
             raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds and cannot be negative.")
-        if self.page_cap < 1 or self.log_size < 0 or self.max_members_per_put < 0:
-            raise ValueError("page_cap must be at least 1; log_size and max_members_per_put cannot be negative.")
+        if self.page_cap < 1 or min(self.log_size, self.max_members_per_put, self.vanishing) < 0:
+            raise ValueError(
+                "page_cap must be at least 1; log_size, max_members_per_put and vanishing cannot be negative."
+            )
 
 
 MINIMUM_GROUPS = 3

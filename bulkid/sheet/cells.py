@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bulkid.folding import fold
 from bulkid.model import EVERYONE
 
 CLEAR = "!clear"
@@ -72,7 +73,7 @@ class ListCell:
     @property
     def names_everyone(self) -> bool:
         """Whether the built-in group of all accounts is among the items, by its name."""
-        return EVERYONE.casefold() in self.keys
+        return fold(EVERYONE) in self.keys
 
 
 EMPTY_LIST = ListCell()
@@ -137,7 +138,7 @@ def parse_list(cell: str) -> ListCell:
     """Read a list cell: separated by ``;``, ``,``, ``|`` or new lines, or a JSON array.
 
     A name that holds a separator is written in double quotes (a double quote inside is doubled). Blank items fall
-    away, and so do doubles, without regard to case.
+    away, and so do doubles; names that differ by case alone may be those of two groups.
     """
     text = trim(cell)
     if not text:
@@ -164,7 +165,7 @@ class _ListError(ValueError):
 
 
 def _collect(parts: list[str]) -> ListCell:
-    items: dict[str, str] = {}
+    items: list[str] = []
     problems: list[Problem] = []
     for part in parts:
         item = trim(part)
@@ -175,10 +176,10 @@ def _collect(parts: list[str]) -> ListCell:
             problem = Problem("clear_not_alone", f"{CLEAR} stands alone in its cell: remove it or the other entries.")
         if problem is not None:
             problems.append(problem)
-        items.setdefault(item.casefold(), sys.intern(item))  # one string per group, not one per row that names it
+        items.append(sys.intern(item))  # one string per group, not one per row that names it
     if not items:
         return EMPTY_LIST  # ";" and "[]" say no more than a blank cell does: only !clear clears
-    return ListCell(tuple(items.values()), frozenset(items), problems=tuple(dict.fromkeys(problems)))
+    return ListCell(tuple(dict.fromkeys(items)), frozenset(map(fold, items)), problems=tuple(dict.fromkeys(problems)))
 
 
 def _split(text: str) -> list[str]:

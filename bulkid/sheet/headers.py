@@ -6,12 +6,12 @@ it), or something else (ignored, and said).
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bulkid.errors import SheetError
+from bulkid.folding import fold, looks
 from bulkid.sheet.cells import trim
 
 FIELDS = (
@@ -66,10 +66,12 @@ class SheetOptions:
     delimiter: str | None = None
 
 
+_SEPARATING = re.compile(r"[\s_\-]+")
+
+
 def header_key(header: str) -> str:
     """Reduce a header to what is compared: no case, no spaces of any kind, no ``_``, no ``-``."""
-    folded = unicodedata.normalize("NFKC", trim(header)).casefold()
-    return re.sub(r"[\s_\-]+", "", folded)
+    return _SEPARATING.sub("", fold(trim(header)))
 
 
 _KNOWN: Mapping[str, str] = MappingProxyType(
@@ -224,14 +226,14 @@ def near_miss(header: str) -> str:
     """
     from rapidfuzz.distance import OSA  # only sheets with unknown columns pay for it
 
-    key = header_key(header)
+    key = _SEPARATING.sub("", looks(trim(header)))
     best: tuple[int, str] | None = None
     for alias in (alias for aliases in ALIASES.values() for alias in aliases):
         known = header_key(alias)
         longest = max(len(key), len(known))
         allowed = 0 if longest < _ONE_SLIP_FROM else 1 if longest < _TWO_SLIPS_FROM else 2
         slips = OSA.distance(key, known, score_cutoff=allowed)
-        if 0 < slips <= allowed and (best is None or slips < best[0]):
+        if (slips or header_key(header) != known) and slips <= allowed and (best is None or slips < best[0]):
             best = (slips, alias)
     if best is not None:
         return best[1]

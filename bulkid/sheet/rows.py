@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bulkid.folding import fold
 from bulkid.model import EVERYONE, Fault, RowWish, SheetRow
 from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
 from bulkid.sheet.headers import FIELDS, column_label
@@ -239,7 +240,7 @@ class RowParser:
                 )
             )
         if not add.keys.isdisjoint(remove.keys):
-            both = ", ".join(f'"{item}"' for item in add.items if item.casefold() in remove.keys)
+            both = ", ".join(f'"{item}"' for item in add.items if fold(item) in remove.keys)
             faults.append(
                 self._fault(
                     row,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
+from bulkid.folding import fold
 from bulkid.sheet.archive import Archive, ScanError
 from bulkid.sheet.calamine import guarded, hushed, protected
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
@@ -249,7 +250,7 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
             return visible[0], ""
         guessed = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
         return visible[0], guessed
-    for same in (lambda name: name == wanted, lambda name: trim(name).casefold() == trim(wanted).casefold()):
+    for same in (lambda name: name == wanted, lambda name: fold(trim(name)) == fold(trim(wanted))):
         if found := [name for name in names if same(name)]:
             return found[0], ""
     raise SheetError(f'{source} has no worksheet "{wanted}".', hint=f"It has {_listed(names)}: give one to --sheet.")

@@ -10,18 +10,19 @@ from bulkid.planning.words import fold
 ANY_TEXT = st.text(st.characters(), max_size=20)
 
 
-@pytest.mark.parametrize("text", ["88-uv", "88-UV", " 88-Uv "])
-def test_an_account_is_found_by_its_id_without_regard_to_case_or_outer_blanks(text: str) -> None:
+@pytest.mark.parametrize("text", ["88-uv", "88-UV", "88-Uv"])
+def test_an_account_is_found_by_its_id_without_regard_to_case(text: str) -> None:
     assert directory().account(text) is ACCOUNTS[0]
 
 
-@pytest.mark.parametrize("text", ["ÜBER-bot", "über-BOT", "U\u0308BER-bot", "u\u0308ber-bot"])
-def test_an_account_is_found_by_its_name_however_its_letters_are_encoded(text: str) -> None:
+@pytest.mark.parametrize("text", ["ÜBER-bot", "über-BOT"])
+def test_an_account_is_found_by_its_name_without_regard_to_case(text: str) -> None:
     assert directory().account_named(text) is ACCOUNTS[2]
 
 
-def test_letters_with_several_marks_are_the_same_in_whatever_order_the_marks_come() -> None:
-    assert fold("\u03b1\u0345\u0301") == fold("\u03b1\u0301\u0345") == fold("\u1fb4")
+@pytest.mark.parametrize("text", ["U\u0308BER-bot", "u\u0308ber-bot", " ÜBER-bot", "ÜBER\u2010bot", "ÜBER- bot"])
+def test_a_name_in_other_characters_is_another_name(text: str) -> None:
+    assert directory().account_named(text) is None
 
 
 def test_a_name_is_not_an_id_and_an_id_is_not_a_name() -> None:
@@ -29,9 +30,10 @@ def test_a_name_is_not_an_id_and_an_id_is_not_a_name() -> None:
     assert directory().account_named("88-uv") is None
 
 
-def test_two_accounts_whose_names_differ_only_by_case_are_not_guessed_between() -> None:
+def test_of_accounts_whose_names_differ_by_case_alone_the_exact_name_wins_and_nothing_is_guessed() -> None:
     twins = directory((account("1", "Twin"), account("2", "TWIN"), account("3", "twin")))
-    assert twins.account_named("Twin") is None
+    assert [twins.accounts_named(name)[0].id for name in ("Twin", "TWIN", "twin")] == ["1", "2", "3"]
+    assert twins.account_named("tWIN") is None
     assert [found.id for found in twins.accounts_named("tWIN")] == ["1", "2", "3"]
 
 
@@ -42,17 +44,21 @@ def test_an_account_read_twice_counts_once_and_the_later_reading_wins() -> None:
     assert twice.account_named("roby01") is later
 
 
-def test_a_group_is_found_by_id_before_name() -> None:
+def test_a_group_is_found_by_the_exact_id_or_name_before_any_that_differs_by_case() -> None:
     groups = (Group("sales", "Marketing"), Group("g-2", "Sales"))
-    assert directory(groups=groups).group("SALES") is groups[0]
+    assert directory(groups=groups).group("sales") is groups[0]
+    assert directory(groups=groups).group("Sales") is groups[1]
+    assert directory(groups=groups).group("SALES") is None
+    assert directory(groups=groups).groups_matching("SALES") == groups
     assert directory(groups=groups).group("marketing") is groups[0]
     assert directory(groups=groups).group("G-2") is groups[1]
 
 
 def test_two_groups_whose_names_differ_only_by_case_are_not_guessed_between() -> None:
     groups = (Group("1", "Sales"), Group("2", "SALES"))
-    assert directory(groups=groups).group("Sales") is None
-    assert directory(groups=groups).groups_matching("Sales") == groups
+    assert directory(groups=groups).group("sales") is None
+    assert directory(groups=groups).groups_matching("sales") == groups
+    assert directory(groups=groups).group("SALES") is groups[1]
 
 
 def test_a_group_is_shown_by_name_and_by_its_id_when_it_is_not_known() -> None:
@@ -94,5 +100,5 @@ def test_folding_twice_is_folding_once(text: str) -> None:
 def test_an_account_of_any_id_and_name_is_found_again(account_id: str, name: str) -> None:
     odd = account(account_id, name)
     known = directory((odd,))
-    assert known.account(account_id) is known.account(account_id.strip()) is odd
-    assert known.account_named(name) is known.account_named(name.strip()) is odd
+    assert known.account(account_id) is known.find(account_id) is odd
+    assert known.account_named(name) is odd

@@ -78,6 +78,9 @@ def test_a_name_that_two_accounts_share_apart_from_case_needs_the_id() -> None:
     twins = directory((account("1", "Twin"), account("2", "TWIN")))
     fault = only_fault(wish(name="twin"), known=twins)
     assert (fault.code, '"1" or "2"' in fault.message) == ("ambiguous_account", True)
+    assert '"Twin" and "TWIN"' in fault.message
+    assert [found.account_id for found in read(wish(name="TWIN"), known=twins).wishes] == ["2"]
+    assert only_fault(wish(account_id="2", name="Twin"), known=twins).code == "account_mismatch"
     assert read(wish(account_id="2", name="twin"), known=twins).faults == ()
 
 
@@ -103,7 +106,7 @@ def test_unknown_group_in_an_exact_list_is_reported_in_its_column() -> None:
 
 def test_a_group_name_that_differs_only_by_case_from_another_needs_the_id() -> None:
     known = directory(groups=(*GROUPS, Group("9", "FINANCE")))
-    fault = only_fault(wish(account_id="88-uv", add=("Finance",)), known=known)
+    fault = only_fault(wish(account_id="88-uv", add=("finance",)), known=known)
     assert (fault.code, '"g-fin" or "9"' in fault.message) == ("ambiguous_group", True)
     assert read(wish(account_id="88-uv", add=("g-fin",)), known=known).faults == ()
 

@@ -85,7 +85,7 @@ def test_everyone_cannot_be_removed_but_may_be_added(text: str) -> None:
     assert wish(name="r", groups_to_add=text).add
 
 
-@given(st.sampled_from(["Finance", "É", "ß"]))
+@given(st.sampled_from(["Finance", "É", "ж"]))
 def test_one_group_both_added_and_removed_is_a_contradiction(group: str) -> None:
     assert faults(name="r", groups_to_add=f"a;{group}", groups_to_remove=f"{group.upper()};b") == [
         ("add_and_remove", "remove groups")

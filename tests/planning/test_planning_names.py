@@ -1,0 +1,150 @@
+"""Which text means which account or group: the exact one, or the only one that differs by case alone, or none."""
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planning_world import COLUMNS, GROUPS, LAW, account, directory, wish
+
+from bulkid.folding import fold, looks
+from bulkid.model import Group
+from bulkid.planning import Directory, Resolution, resolve
+
+ALIKE = (
+    ("straße", "strasse"),
+    ("STRAẞE", "straße"),
+    ("\u212aelvin", "kelvin"),  # the Kelvin sign
+    ("\u212bngstrom", "ångstrom"),  # the Angstrom sign
+    ("\u0131sparta", "isparta"),  # dotless
+    ("İsparta", "isparta"),  # dotted
+    ("\u0131sparta", "ISPARTA"),
+    ("\u017fales", "sales"),  # long s
+    ("ﬁlm", "film"),  # a ligature
+    ("\uff2cegal", "Legal"),  # full width
+    ("caf\u00e9", "cafe\u0301"),  # composed and decomposed
+    ("οδος", "ΟΔΟΣ"),  # final sigma
+    ("µ-bot", "μ-bot"),  # micro sign
+    ("robot 1", "robot\u00a01"),
+    (" robot", "robot"),
+    ("ǆ", "ǅ"),  # title case
+)
+
+LETTERS = st.sampled_from(list("aAkKsSiI\u212aßẞ\u017f\u0131İéÉe\u0301\u03c3ςΣµμ"))
+NAMES = st.text(LETTERS, min_size=1, max_size=4)
+
+
+def case_pair(one: str, other: str) -> bool:
+    """Whether two letters are each other's only counterpart."""
+    return one == other or (
+        (one.lower() == other and other.upper() == one) or (other.lower() == one and one.upper() == other)
+    )
+
+
+def test_letters_that_count_as_the_same_are_one_anothers_only_counterpart() -> None:
+    by_form: dict[str, list[str]] = {}
+    for point in range(sys.maxunicode + 1):
+        letter = chr(point)
+        form = fold(letter)
+        assert len(form) == 1
+        assert fold(form) == form
+        by_form.setdefault(form, []).append(letter)
+    for letters in by_form.values():
+        assert len(letters) <= 2
+        assert all(case_pair(one, other) for one, other in pairwise(letters))
+
+
+@LAW
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_texts_count_as_the_same_letter_by_letter(one: str, other: str) -> None:
+    same = len(one) == len(other) and all(map(case_pair, one, other))
+    assert (fold(one) == fold(other)) == same
+    assert fold(one) == "".join(map(fold, one))
+    if same:
+        assert looks(one) == looks(other)
+
+
+@pytest.mark.parametrize("text", ["Éva", "ÜBER", "Жуков", "Ωmega", "Ñandú", "Ł", "Ǆ", "Đ", "Ա"])
+def test_letters_beyond_ascii_have_cases_too(text: str) -> None:
+    assert fold(text.lower()) == fold(text.upper()) == fold(text)
+
+
+def named(names: Sequence[str]) -> Directory:
+    return directory([account(f"id-{number}", name) for number, name in enumerate(names)])
+
+
+def read(text: str, known: Directory) -> Resolution:
+    return resolve([wish(name=text, display_name="New")], known, COLUMNS)
+
+
+@pytest.mark.parametrize(("one", "other"), [*ALIKE, *(pair[::-1] for pair in ALIKE)])
+def test_a_name_that_looks_alike_changes_no_account_and_the_near_name_is_told(one: str, other: str) -> None:
+    (fault,) = read(one, named([other])).faults
+    assert fault.code == "unknown_account"
+    if looks(one) == looks(other):
+        assert "Did you mean" in fault.message
+        assert "written with other characters" in fault.message
+
+
+@pytest.mark.parametrize(("one", "other"), [*ALIKE, *(pair[::-1] for pair in ALIKE)])
+def test_the_same_holds_for_groups(one: str, other: str) -> None:
+    known = directory(groups=(*GROUPS, Group("g-9", other)))
+    (fault,) = resolve([wish(account_id="88-uv", add=(one,))], known, COLUMNS).faults
+    assert fault.code == "unknown_group"
+
+
+@LAW
+@given(NAMES, st.lists(NAMES, max_size=5, unique=True))
+def test_the_exact_name_wins_else_the_only_one_that_differs_by_case_else_it_is_an_error(
+    text: str, names: list[str]
+) -> None:
+    result = read(text, named(names))
+    alike = [number for number, name in enumerate(names) if len(name) == len(text) and all(map(case_pair, name, text))]
+    if text in names:
+        assert [found.account_id for found in result.wishes] == [f"id-{names.index(text)}"]
+    elif len(alike) == 1:
+        assert [found.account_id for found in result.wishes] == [f"id-{alike[0]}"]
+    else:
+        (fault,) = result.faults
+        assert fault.code == ("ambiguous_account" if alike else "unknown_account")
+        assert all(f'"{names[number]}"' in fault.message for number in alike)
+
+
+@LAW
+@given(NAMES, st.lists(NAMES, max_size=4, unique=True))
+def test_the_same_holds_for_the_names_of_groups(text: str, names: list[str]) -> None:
+    groups = [Group(f"g-{number}", name) for number, name in enumerate(names)]
+    found = directory(groups=groups).groups_matching(text)
+    if text in names:
+        assert found == (groups[names.index(text)],)
+    else:
+        assert {group.name for group in found} == {
+            name for name in names if len(name) == len(text) and all(map(case_pair, name, text))
+        }
+
+
+@LAW
+@given(NAMES, NAMES)
+def test_an_id_and_a_name_that_do_not_agree_by_case_alone_are_refused(one: str, other: str) -> None:
+    known = named([one])
+    result = resolve([wish(account_id="id-0", name=other, display_name="New")], known, COLUMNS)
+    agree = len(one) == len(other) and all(map(case_pair, one, other))
+    assert [fault.code for fault in result.faults] == ([] if agree else ["account_mismatch"])
+
+
+def test_a_group_that_shares_the_name_of_everyone_apart_from_case_is_not_guessed() -> None:
+    known = directory(groups=(*GROUPS, Group("g-9", "EVERYONE")))
+    assert known.everyone_id == GROUPS[0].id
+    (fault,) = resolve([wish(account_id="88-uv", add=("everyone",))], known, COLUMNS).faults
+    assert fault.code == "ambiguous_group"
+    (found,) = resolve([wish(account_id="88-uv", add=("EVERYONE",))], known, COLUMNS).wishes
+    assert found.add == ("g-9",)
+
+
+def test_the_accents_of_a_mac_are_told_from_those_of_windows() -> None:
+    text = unicodedata.normalize("NFD", "Bjørn Åsá")
+    (fault,) = read(text, named(["Bjørn Åsá"])).faults
+    assert 'Did you mean "Bjørn Åsá"?' in fault.message

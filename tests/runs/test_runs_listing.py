@@ -1,0 +1,128 @@
+"""Reading the list page by page while it changes: what is said to be whole is whole."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkid.identity import Page
+from bulkid.model import Account
+from bulkid.runs.listing import Listing, read_list
+
+
+class Server:
+    """A list sorted by name that changes as it is read.
+
+    Args:
+        names: Accounts at the beginning.
+        size: What a page holds at most.
+        changes: What happens after each page, by number: names to delete and to create.
+        count: What the server says of the count, from the true one.
+    """
+
+    def __init__(
+        self,
+        names: set[int],
+        size: int,
+        changes: Iterable[tuple[set[int], set[int]]] = (),
+        count: Callable[[int], int] = lambda count: count,
+    ) -> None:
+        self.names = set(names)
+        self.always = set(names)
+        self.size = size
+        self.changes = iter(changes)
+        self.count = count
+        self.seen: set[int] = set()
+        self.skips: list[int] = []
+
+    async def page(self, skip: int) -> Page:
+        self.skips.append(skip)
+        if len(self.skips) > 1000:
+            raise AssertionError("it does not end")
+        shown = sorted(self.names)[skip : skip + self.size]
+        answer = Page(self.count(len(self.names)), tuple(Account(f"id{n}", f"{n:05}", "", ()) for n in shown))
+        gone, new = next(self.changes, (set(), set()))
+        self.names = (self.names - gone) | new
+        self.always &= self.names
+        return answer
+
+    async def take(self, page: Page) -> None:
+        self.seen |= {int(account.name) for account in page.accounts}
+
+    async def read(self, ahead: int = 1, overlap: int = 3) -> Listing:
+        return await read_list(self.page, self.take, ahead=ahead, overlap=overlap)
+
+
+NAMES = st.sets(st.integers(0, 60))
+
+
+@given(NAMES, st.integers(1, 9), st.lists(st.tuples(NAMES, NAMES), max_size=12), st.integers(1, 4), st.integers(0, 4))
+async def test_a_reading_that_calls_itself_whole_has_missed_no_account_that_was_there_all_the_time(
+    names: set[int], size: int, changes: list[tuple[set[int], set[int]]], ahead: int, overlap: int
+) -> None:
+    server = Server(names, size, changes)
+    listing = await server.read(ahead, overlap)
+    if listing.whole:
+        assert server.seen >= server.always
+    if listing.steady:
+        assert listing.whole
+        assert listing.total == len(server.seen)
+
+
+@given(NAMES, st.integers(2, 9), st.integers(1, 4))
+async def test_a_list_that_holds_still_is_read_whole_with_few_pages(names: set[int], size: int, ahead: int) -> None:
+    server = Server(names, size)
+    listing = await server.read(ahead)
+    assert listing == Listing(len(names), len(server.skips), whole=True, steady=True)
+    assert server.seen == names
+    overlap = min(3, size // 2)
+    assert len(server.skips) == 1 + max(0, -(-(len(names) - size) // (size - overlap)))
+
+
+async def test_an_account_that_a_deletion_shifts_to_a_page_already_read_is_on_the_overlap() -> None:
+    server = Server(set(range(20)), 10, [({0}, set())])
+    listing = await server.read()
+    assert server.seen == set(range(20))
+    assert (listing.whole, listing.steady) == (True, False)
+
+
+async def test_more_deletions_than_the_overlap_are_not_called_whole() -> None:
+    server = Server(set(range(30)), 10, [({0, 1, 2, 3}, set())])
+    listing = await server.read()
+    assert not listing.whole
+    assert 10 not in server.seen  # which is there all the time
+
+
+async def test_one_deleted_and_one_created_that_leave_the_count_as_it_was_are_noticed() -> None:
+    server = Server(set(range(30)), 10, [({0}, {99})])
+    listing = await server.read(overlap=3)
+    assert server.seen >= server.always
+    assert (listing.whole, listing.steady) == (True, False)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 9, 10, 11, 30, 10**12])
+@pytest.mark.parametrize("held", [0, 1, 9, 10, 25])
+async def test_a_count_that_is_wrong_ends_the_reading_all_the_same(held: int, count: int) -> None:
+    server = Server(set(range(held)), 10, count=lambda _: count)
+    listing = await server.read(ahead=4)
+    assert len(server.skips) <= 8
+    if listing.whole and (held, count) != (25, 10):  # one page with all that is counted is believed
+        assert server.seen == set(range(held))
+    assert listing.steady == (held == count or (held, count) == (25, 10))
+
+
+async def test_a_server_that_gives_the_same_page_whatever_is_skipped_proves_nothing() -> None:
+    class Stuck(Server):
+        async def page(self, skip: int) -> Page:  # noqa: ARG002 - that is what is wrong with it
+            return await super().page(0)
+
+    server = Stuck(set(range(30)), 10)
+    assert not (await server.read()).whole
+
+
+async def test_pages_of_one_account_prove_nothing_but_are_read() -> None:
+    server = Server(set(range(4)), 1)
+    listing = await server.read()
+    assert not listing.whole
+    assert server.seen == set(range(4))
