@@ -46,6 +46,7 @@ METAVARS = {
     "certfile": "FILE",
     "keyfile": "FILE",
     "public_names": "NAME",
+    "keep_audit": "AGE",
     "state_dir": "DIR",
 }
 

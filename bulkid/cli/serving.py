@@ -29,6 +29,7 @@ def serve(settings: Settings) -> int:
         behind_proxy=settings.behind_proxy,
         public_names=settings.public_names,
         require_approval=settings.require_approval,
+        keep_audit_s=settings.keep_audit,
     )
     context = context_of(settings)
 

@@ -70,5 +70,15 @@ class ConsoleSettings(AfterSettings):
         ),
     )
     require_approval: bool = field(
-        default=False, metadata=switch("console", "who uploaded a sheet cannot start it; another operator must")
+        default=False, metadata=switch("console", "an author of a plan cannot start it; another operator must")
+    )
+    keep_audit: float = field(
+        default=400 * 86_400.0,
+        metadata=line(
+            values.age,
+            "console",
+            "how long entries of the audit log are kept",
+            "an age such as 12h, 90d or 4w",
+            default_text="400d",
+        ),
     )

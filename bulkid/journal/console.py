@@ -189,6 +189,22 @@ class ConsoleBook:
             total = connection.execute(select(func.count()).select_from(audit)).scalar_one()
             return [_entry(found) for found in connection.execute(query)], total
 
+    @repeated
+    def prune_audit(self, before: float, most: int) -> int:
+        """Remove entries of the audit log; give how many were removed.
+
+        Args:
+            before: Entries that were made earlier than this go (seconds since the epoch).
+            most: How many entries are kept at most, the newest ones.
+        """
+        newest = select(audit.c.entry).order_by(audit.c.entry.desc()).offset(most).limit(1)
+        with self.database.write() as connection:
+            removed = connection.execute(delete(audit).where(audit.c.at < before)).rowcount
+            last = connection.execute(newest).scalar()
+            if last is not None:
+                removed += connection.execute(delete(audit).where(audit.c.entry <= last)).rowcount
+            return removed
+
     def audit_entries(self) -> Iterator[AuditRecord]:
         """All entries, the oldest first, a page per transaction."""
         after = 0

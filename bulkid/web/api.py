@@ -91,7 +91,7 @@ async def describe(_request: web.Request) -> web.Response:
     return answer(openapi.document())
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="upload")
 async def upload(request: web.Request) -> web.Response:
     """Take a sheet in."""
     console, actor = console_of(request), actor_of(request)
@@ -162,7 +162,7 @@ def error_json(error: BulkidError) -> dict[str, str]:
     return {"message": error.message, "hint": error.hint}
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="reading of a sheet")
 async def read_again(request: web.Request) -> web.Response:
     """Say how a sheet is to be read; what is not said is left to bulkid."""
     console, actor = console_of(request), actor_of(request)
@@ -192,7 +192,7 @@ async def read_again(request: web.Request) -> web.Response:
 # --- previews
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="preview")
 async def make_preview(request: web.Request) -> web.Response:
     """Begin to find out what a sheet would change."""
     console = console_of(request)
@@ -241,7 +241,7 @@ def preview_json(job: PreviewJob, offset: int = 0, limit: int = 100) -> dict[str
     }
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="start")
 async def start(request: web.Request) -> web.Response:
     """Begin the run that a preview showed."""
     console, actor = console_of(request), actor_of(request)
@@ -331,7 +331,7 @@ def row_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a ReportRow
     return found
 
 
-@door(Role.VIEWER, Kind.API)
+@door(Role.VIEWER, Kind.API, action="download")
 async def report(request: web.Request) -> web.Response:
     """A run's report as a file."""
     console, kind = console_of(request), request.match_info["kind"]
@@ -341,10 +341,11 @@ async def report(request: web.Request) -> web.Response:
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
+    await book.note(request, "report downloaded", line.run.run_id, kind)
     return web.Response(body=content, content_type=DOWNLOADS[kind][1])
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="stop")
 async def stop(request: web.Request) -> web.Response:
     """Stop a run: what is in flight may finish, the rest stays pending."""
     console, run_id = console_of(request), request.match_info["run"]
@@ -357,7 +358,7 @@ async def stop(request: web.Request) -> web.Response:
     return answer(run_json(console, line), 202)
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="resume")
 async def resume(request: web.Request) -> web.Response:
     """Go on with an interrupted run."""
     console = console_of(request)
@@ -373,7 +374,7 @@ async def resume(request: web.Request) -> web.Response:
     return answer(run_json(console, await found_run(console, line.run.run_id)), 202)
 
 
-@door(Role.OPERATOR, Kind.API)
+@door(Role.OPERATOR, Kind.API, action="resume")
 async def rest(request: web.Request) -> web.Response:
     """Make what is pending of a run a sheet of its own, to be previewed and started."""
     console = console_of(request)

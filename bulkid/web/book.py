@@ -3,25 +3,32 @@
 import csv
 import io
 from functools import partial
+from typing import Final
 
 import anyio.to_thread
 from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.clock import iso_utc
-from bulkid.errors import UsageError
+from bulkid.errors import BulkidError, UsageError
 from bulkid.events import log
 from bulkid.journal.console import AuditRecord
 from bulkid.report import defuse
 from bulkid.web.actors import Role
 from bulkid.web.bodies import form_of
 from bulkid.web.console import console_of
-from bulkid.web.doors import Kind, door
+from bulkid.web.doors import Handler, Kind, door, door_of
+from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, PAGE_SIZE, Pager, page, page_number
 from bulkid.web.people import issue_token
-from bulkid.web.security import actor_of, client_address
+from bulkid.web.security import SAFE_METHODS, actor_of, client_address
 
 _LONGEST = 500  # characters of a name or message that the table keeps
+
+NOTED: Final = web.RequestKey("noted", bool)
+"""Set once a request has its entry in the audit log."""
+
+_REFUSED: Final = 400  # the least status of an answer that refuses
 
 
 async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, actor: str = "") -> None:
@@ -34,6 +41,7 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
         detail: What else to know.
         actor: Who, where there is no session yet.
     """
+    request[NOTED] = True
     console = console_of(request)
     known = request.get(ACTOR)
     record = AuditRecord(
@@ -45,6 +53,36 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
         detail[:_LONGEST],
     )
     await anyio.to_thread.run_sync(console.book.note, record)
+
+
+@web.middleware
+async def record_action(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write into the audit log what a user was refused, and every action that its handler did not write down itself.
+
+    Requests of clients that are not signed in leave no entry here.
+    """
+    try:
+        response = await handler(request)
+    except (RefusedError, BulkidError) as error:
+        await _record(request, error.message)
+        raise
+    except web.HTTPException as answer:
+        await _record(request, "" if answer.status < _REFUSED else answer.reason)
+        raise
+    await _record(request, "" if response.status < _REFUSED else response.reason)
+    return response
+
+
+async def _record(request: web.Request, refused: str) -> None:
+    opened = door_of(request.match_info.handler)
+    action = "" if opened is None else opened.action
+    if not action and request.method not in SAFE_METHODS:
+        action = "request"
+    if not action or request.get(ACTOR) is None or request.get(NOTED):
+        return
+    about = request.match_info
+    subject = next((about[name] for name in ("upload", "run", "token") if name in about), request.path)
+    await note(request, f"{action} refused" if refused else action, subject, refused)
 
 
 async def note_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
@@ -67,7 +105,7 @@ async def audit(request: web.Request) -> web.StreamResponse:
     return page(request, "audit.html", entries=entries, pager=Pager(request, total, number))
 
 
-@door(Role.ADMIN, Kind.DATA)
+@door(Role.ADMIN, Kind.DATA, action="audit download")
 async def audit_csv(request: web.Request) -> web.StreamResponse:
     """The whole audit table as a file."""
 
@@ -80,6 +118,7 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
             writer.writerow((iso_utc(entry.at), *map(defuse, said)))
         return text.getvalue().encode("utf-8-sig", "backslashreplace")
 
+    await note(request, "audit log downloaded")
     return web.Response(
         body=await anyio.to_thread.run_sync(write),
         content_type="text/csv",
@@ -98,7 +137,7 @@ async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResp
     return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role))
 
 
-@door(Role.ADMIN)
+@door(Role.ADMIN, action="token")
 async def issue(request: web.Request) -> web.StreamResponse:
     """Make a token, and show it this once."""
     console, actor = console_of(request), actor_of(request)
@@ -114,7 +153,7 @@ async def issue(request: web.Request) -> web.StreamResponse:
     return await _tokens_page(request, token)
 
 
-@door(Role.ADMIN)
+@door(Role.ADMIN, action="revocation of a token")
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a token for good."""
     console, token_id = console_of(request), request.match_info["token"]

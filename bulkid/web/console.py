@@ -14,6 +14,7 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
+from bulkid.events import log
 from bulkid.journal.console import ConsoleBook
 from bulkid.model import RunRecord, Status
 from bulkid.planning import count_of
@@ -32,6 +33,9 @@ DOCTOR_KEPT_S: Final = 30.0
 
 KEEP_AUDIT_S: Final = 400 * 86_400.0
 """How long entries of the audit log are kept by default."""
+
+AUDIT_MOST: Final = 1_000_000
+"""Entries of the audit log that are kept at most, the newest ones."""
 
 TIDY_EVERY_S: Final = 3600.0
 """How often the console removes what it has kept long enough."""
@@ -103,10 +107,27 @@ class Console:
     def __post_init__(self) -> None:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
-        self.uploads.drop_old(self.clock.now())
         self.drafts = Drafts(self.target, self.options, self.context)
         self.live = Live(self.archive, self.supervisor)
         self.refusals = RefusalLimit(self.clock.monotonic)
+
+    async def tidy(self) -> None:
+        """Remove uploads and entries of the audit log that were kept long enough."""
+        now = self.clock.now()
+        uploads = await anyio.to_thread.run_sync(self.uploads.drop_old, now)
+        prune = partial(self.book.prune_audit, now - self.serve.keep_audit_s, AUDIT_MOST)
+        entries = await anyio.to_thread.run_sync(prune)
+        if uploads or entries:
+            log.info("console.tidied", uploads=uploads, audit_entries=entries)
+
+    async def keep_tidy(self) -> None:
+        """Remove what was kept long enough, again and again, for as long as the console lives."""
+        while True:
+            try:
+                await self.tidy()
+            except (BulkidError, OSError) as error:  # the next time may do better
+                log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
+            await self.clock.sleep(TIDY_EVERY_S)
 
     @property
     def state_dir(self) -> Path:

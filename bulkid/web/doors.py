@@ -30,21 +30,25 @@ class Door:
         kind: What the route answers.
         token_in_body: The CSRF token is the first part of a multipart body, which only the handler can read; it checks
             the token itself before it reads on.
+        action: What a request does, as a noun, for the audit log; empty where it does nothing worth an entry.
     """
 
     role: Role | None
     kind: Kind
     token_in_body: bool = False
+    action: str = ""
 
 
 _MARK: Final = "__door__"
 
 
-def door(role: Role | None, kind: Kind = Kind.PAGE, *, token_in_body: bool = False) -> Callable[[Each], Each]:
+def door(
+    role: Role | None, kind: Kind = Kind.PAGE, *, token_in_body: bool = False, action: str = ""
+) -> Callable[[Each], Each]:
     """Put a door before a handler."""
 
     def mark(handler: Each) -> Each:
-        setattr(handler, _MARK, Door(role, kind, token_in_body))
+        setattr(handler, _MARK, Door(role, kind, token_in_body, action))
         return handler
 
     return mark

@@ -143,7 +143,7 @@ async def status(request: web.Request) -> web.StreamResponse:
     return page(request, "status.html", at=at, findings=findings)
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="connection check")
 async def examine(request: web.Request) -> web.StreamResponse:
     """Have the connection examined again."""
     await console_of(request).findings(again=True)

@@ -203,13 +203,13 @@ async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> 
 # --- pause, stop, resume
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="pause")
 async def pause(request: web.Request) -> web.StreamResponse:
     """Let the requests in flight finish, and keep the rest of the run for later."""
     return await _end(request, "run paused", f"a pause ({actor_of(request).name})")
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="stop")
 async def stop(request: web.Request) -> web.StreamResponse:
     """Stop a run; when that was asked for before, stop at once."""
     return await _end(request, "run stopped", actor_of(request).name)
@@ -235,7 +235,7 @@ def _why_not(record: RunRecord) -> str:
     return "The run has ended already."
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="resume")
 async def resume(request: web.Request) -> web.StreamResponse:
     """Go on with an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
     console = console_of(request)
@@ -251,7 +251,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
 # --- what comes after
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="retry")
 async def retry(request: web.Request) -> web.StreamResponse:
     """Take the rows of a run that are not done as a new sheet, to be looked at and previewed like any other."""
     console, actor = console_of(request), actor_of(request)
@@ -278,7 +278,7 @@ async def retry(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(f"/sheets/{upload_id}")
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="undo")
 async def undo(request: web.Request) -> web.StreamResponse:
     """Find out what would put back what a run changed, and show it as a preview."""
     console, actor = console_of(request), actor_of(request)
@@ -296,7 +296,7 @@ async def undo(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(await preview_made(console, draft, actor))
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="preview")
 async def again(request: web.Request) -> web.StreamResponse:
     """Preview the sheet of a run once more that ended before it sent anything."""
     console = console_of(request)
@@ -305,6 +305,7 @@ async def again(request: web.Request) -> web.StreamResponse:
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
     draft = await console.drafts.get(upload)
+    await note(request, "preview made", upload.upload_id, upload.name)
     if draft.preview is not None and draft.preview.result is not None:  # made when the run found another plan
         raise HTTPSeeOther(f"/sheets/{upload.upload_id}/preview")
     raise HTTPSeeOther(await preview_made(console, draft, actor_of(request)))
@@ -320,7 +321,7 @@ async def preview_made(console: Console, draft: Draft, actor: Actor) -> str:
     return f"/sheets/{draft.upload.upload_id}/preview"
 
 
-@door(Role.VIEWER, Kind.DATA)
+@door(Role.VIEWER, Kind.DATA, action="download")
 async def download(request: web.Request) -> web.StreamResponse:
     """A run's report as a file, written from the journal as it is now."""
     console, kind = console_of(request), request.match_info["kind"]
@@ -330,6 +331,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
+    await note(request, "report downloaded", line.run.run_id, kind)
     name, content_type = DOWNLOADS[kind]
     return web.Response(
         body=content,

@@ -268,9 +268,9 @@ async def check_program(request: web.Request, opened: Door) -> None:
         raise RefusedError(
             401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
         )
+    request[ACTOR] = actor
     if opened.role is not None and not actor.may(opened.role):
         raise RefusedError(403, f"This takes the role {opened.role.word}; the token's is {actor.role.word}.")
-    request[ACTOR] = actor
 
 
 def sign_in_first(request: web.Request, opened: Door) -> web.Response:

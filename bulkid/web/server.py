@@ -77,7 +77,8 @@ ROUTES: Final = (
 
 def make_app(console: Console) -> web.Application:
     """Put the application together."""
-    app = web.Application(middlewares=[answer_errors, check_request, check_door], client_max_size=FORM_BYTES)
+    middlewares = [answer_errors, check_request, books.record_action, check_door]
+    app = web.Application(middlewares=middlewares, client_max_size=FORM_BYTES)
     app[CONSOLE] = console
     app.on_response_prepare.append(add_headers)
     app.add_routes(ROUTES)
@@ -187,6 +188,7 @@ async def serving(
                 sessions=sessions,
                 clock=clock,
             )
+            supervisor.spawn(console.keep_tidy)
             runner = web.AppRunner(
                 make_app(console),
                 access_log=None,

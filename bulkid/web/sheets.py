@@ -55,7 +55,7 @@ async def template(_request: web.Request) -> web.Response:
     )
 
 
-@door(Role.OPERATOR, token_in_body=True)
+@door(Role.OPERATOR, token_in_body=True, action="upload")
 async def upload(request: web.Request) -> web.StreamResponse:
     """Take a sheet in."""
     console, actor = console_of(request), actor_of(request)
@@ -207,7 +207,7 @@ def _guess(header: str) -> str:
     return ""
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="reading of a sheet")
 async def read_again(request: web.Request) -> web.StreamResponse:
     """Take a person's word on how to read a sheet."""
     console, actor = console_of(request), actor_of(request)
@@ -241,7 +241,7 @@ async def read_again(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(f"/sheets/{changed.upload_id}")
 
 
-@door(Role.VIEWER, Kind.DATA)
+@door(Role.VIEWER, Kind.DATA, action="download")
 async def bad_rows(request: web.Request) -> web.StreamResponse:
     """The bad rows as a sheet to mend."""
     console = console_of(request)
@@ -254,6 +254,7 @@ async def bad_rows(request: web.Request) -> web.StreamResponse:
         if written is None:
             raise UsageError("Every row is good: there is nothing to mend.")
         content = await anyio.to_thread.run_sync(written[0].read_bytes)
+    await note(request, "invalid rows downloaded", upload.upload_id, upload.name)
     return web.Response(
         body=content,
         content_type="text/csv",
@@ -264,7 +265,7 @@ async def bad_rows(request: web.Request) -> web.StreamResponse:
 # --- what it would do
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="preview")
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
     console = console_of(request)
@@ -316,7 +317,7 @@ def warnings_of(preview: Preview) -> list[str]:
     return [warning for warning in preview.warnings if too_much is None or not warning.startswith(too_much)]
 
 
-@door(Role.OPERATOR)
+@door(Role.OPERATOR, action="start")
 async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed."""
     console, actor = console_of(request), actor_of(request)

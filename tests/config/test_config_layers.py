@@ -136,7 +136,7 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
         "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
         "--state-dir --until --max-duration --wait --metrics-file "
-        "--host --port --certfile --keyfile --behind-proxy --public-name --require-approval"
+        "--host --port --certfile --keyfile --behind-proxy --public-name --require-approval --keep-audit"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (

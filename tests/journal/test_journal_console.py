@@ -233,3 +233,14 @@ def test_tokens_of_a_console_without_users_go_on_in_version_5(place: Place) -> N
     write_version_4(place, [], [("t1", "ada", 5.0)])
     with place.open() as journal:
         assert ConsoleBook(journal).token("hash of t1") is not None
+
+
+def test_old_entries_of_the_audit_table_go_and_so_do_those_beyond_the_most(journal: Journal) -> None:
+    book = ConsoleBook(journal)
+    for number in range(10):
+        book.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
+    assert book.prune_audit(3.0, 100) == 3
+    assert [entry.subject for entry in book.audit_entries()] == ["3", "4", "5", "6", "7", "8", "9"]
+    assert book.prune_audit(3.0, 4) == 3
+    assert [entry.subject for entry in book.audit_entries()] == ["6", "7", "8", "9"]
+    assert book.prune_audit(0.0, 4) == 0

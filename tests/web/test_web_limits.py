@@ -1,0 +1,345 @@
+"""What the console keeps is bounded: uploads on the disk, previews in memory, entries of the audit log."""
+
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_web_api import Program
+from test_web_team import signed_in, team
+from web_kit import World, run_id_of, sheet, world
+
+from bulkid import runs
+from bulkid.journal.console import AuditRecord
+from bulkid.web import drafts
+from bulkid.web.console import ServeOptions
+from bulkid.web.drafts import BusyError, Drafts
+from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, Upload, UploadLimits, Uploads
+
+DAY_S = 86_400.0
+
+
+def put(uploads: Uploads, owner: str, size: int, at: float = 0.0) -> Upload:
+    """Take in an upload of so many bytes, in pieces."""
+    made = uploads.reserve("a.csv", at, owner)
+    try:
+        written = 0
+        with made.path.open("xb") as file:
+            while written < size:
+                written = uploads.write(made, file, b"x" * min(100, size - written), written)
+        return uploads.keep(made)
+    except StorageFullError:
+        uploads.drop(made)
+        raise
+
+
+def held(folder: Path) -> list[int]:
+    """The sizes of the uploads on the disk."""
+    return [sum(file.stat().st_size for file in each.glob("sheet.*")) for each in folder.iterdir()]
+
+
+def test_one_user_cannot_take_the_room_of_others(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, UploadLimits(total_count=5, user_count=2))
+    for _ in range(2):
+        put(uploads, "ada", 10)
+    with pytest.raises(StorageFullError, match="Your uploads may take 2 sheets at most"):
+        put(uploads, "ADA ", 10)
+    put(uploads, "otto", 10)
+    assert len(held(tmp_path)) == 3
+
+
+def test_all_uploads_together_have_a_limit_too(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, UploadLimits(total_bytes=2 << 20, user_bytes=10 << 20))
+    put(uploads, "ada", 1 << 20)
+    with pytest.raises(StorageFullError, match="The uploads of all users may take 2 MB at most"):
+        put(uploads, "otto", (1 << 20) + 1)
+    assert held(tmp_path) == [1 << 20]  # the part that had come in is gone
+
+
+def test_uploads_that_a_run_was_begun_with_make_room(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, UploadLimits(user_count=2))
+    first, second = put(uploads, "ada", 10, at=1.0), put(uploads, "ada", 10, at=2.0)
+    uploads.mark_used(second)
+    third = put(uploads, "ada", 10, at=3.0)
+    assert {folder.name for folder in tmp_path.iterdir()} == {first.upload_id, third.upload_id}
+
+
+def test_another_start_of_the_console_knows_what_is_kept(tmp_path: Path) -> None:
+    limits = UploadLimits(user_bytes=1000)
+    put(Uploads(tmp_path, limits), "ada", 600)
+    with pytest.raises(StorageFullError, match="Your uploads"):
+        put(Uploads(tmp_path, limits), "ada", 600)
+
+
+def test_authors_of_an_upload_are_never_lost(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    made = put(uploads, "ada", 10)
+    for name in ("otto", "olaf"):  # both say how to read the sheet that they saw, at the same time
+        uploads.keep(Upload(made.upload_id, made.path, made.name, made.at, made.owner, ("ada", name)))
+    assert uploads.get(made.upload_id).by == ("ada", "otto", "olaf")
+
+
+OWNERS = ("ada", "otto", "olaf")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(OWNERS), st.integers(0, 900)),
+        st.tuples(st.just("use"), st.just(""), st.integers(0, 30)),
+        st.tuples(st.just("wait"), st.just(""), st.integers(0, 20)),
+        st.tuples(st.just("restart"), st.just(""), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_no_sequence_of_uploads_takes_more_than_the_limits(steps: list[tuple[str, str, int]]) -> None:
+    limits = UploadLimits(total_bytes=3000, total_count=6, user_bytes=1500, user_count=3)
+    with tempfile.TemporaryDirectory() as name:
+        folder, now = Path(name), 0.0
+        uploads, made = Uploads(folder, limits), list[Upload]()
+        for step, owner, number in steps:
+            if step == "put":
+                with suppress(StorageFullError):
+                    made.append(put(uploads, owner, number, now))
+            elif step == "use" and made:
+                uploads.mark_used(made[number % len(made)])
+            elif step == "wait":
+                now += number * DAY_S
+                uploads.drop_old(now)
+            elif step == "restart":
+                uploads = Uploads(folder, limits)
+            kept = [each for each in made if (folder / each.upload_id).is_dir()]
+            assert len(kept) == len(list(folder.iterdir())) <= limits.total_count
+            assert sum(held(folder)) <= limits.total_bytes
+            for owner_ in OWNERS:
+                own = [each for each in kept if each.owner == owner_]
+                assert len(own) <= limits.user_count
+                assert sum(each.path.stat().st_size for each in own) <= limits.user_bytes
+            if step == "wait":
+                assert all(each.at >= now - limits.kept_s for each in kept)
+
+
+@dataclass
+class Days:
+    """A clock whose sleepers wake at once; after so many seconds it stands still."""
+
+    stop_s: float
+    passed_s: float = 0.0
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+
+    def now(self) -> float:
+        return 1_700_000_000.0 + self.passed_s
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.passed_s += seconds
+        if self.passed_s >= self.stop_s:
+            self.stopped.set()
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_console_that_runs_for_weeks_removes_what_is_old(console: World) -> None:
+    subject = console.console
+    clock = subject.clock = Days(15 * DAY_S)
+    old = put(subject.uploads, "ada", 10, clock.now())
+    used = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
+    young = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
+    subject.uploads.mark_used(used)
+    subject.book.note(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
+    subject.book.note(AuditRecord(clock.now(), "ada", "", "young", "", ""))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subject.keep_tidy)
+        with anyio.fail_after(60):
+            await clock.stopped.wait()
+        tasks.cancel_scope.cancel()
+    assert [(subject.uploads._folder / each.upload_id).is_dir() for each in (old, used, young)] == [False, False, True]
+    actions = [entry.action for entry in subject.book.audit_entries()]
+    assert "old" not in actions
+    assert "young" in actions
+
+
+def test_a_folder_that_an_interrupted_upload_left_behind_is_removed(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "uploads")
+    lost = tmp_path / "uploads" / "abcdefghjkmnpqrs"
+    lost.mkdir(parents=True)
+    made_at = lost.stat().st_mtime
+    assert uploads.drop_old(made_at + ORPHAN_S - 1.0) == 0
+    under_way = uploads.reserve("a.csv", made_at, "ada")
+    assert uploads.drop_old(made_at + KEPT_S * 2) == 1
+    assert not lost.exists()
+    assert under_way.path.parent.is_dir()
+
+
+async def test_an_upload_beyond_the_limit_is_refused_with_the_limit_named(tmp_path: Path) -> None:
+    serve = ServeOptions(port=0, upload_limits=UploadLimits(user_count=1))
+    async with world(tmp_path, serve=serve) as console:
+        program = Program(console)
+        await console.browser.upload("a.csv", sheet(1))
+        page = await console.browser.upload("b.csv", sheet(1))
+        assert page.status == 507
+        assert "may take 1 sheets at most" in page.text
+        assert (await program.upload(sheet(1)))[0] == 201  # the token's owner is another user
+        status, answer = await program.upload(sheet(1))
+        assert (status, answer["error"]["code"]) == (507, "insufficient_storage")
+        refused = [entry.detail for entry in console.console.book.audit_entries() if entry.action == "upload refused"]
+        assert len(refused) == 2
+        path = page.url.removeprefix(console.browser.base)
+        assert path == "/sheets"
+
+
+async def test_a_sheet_that_a_run_was_begun_with_makes_room_for_the_next(tmp_path: Path) -> None:
+    serve = ServeOptions(port=0, upload_limits=UploadLimits(user_count=1))
+    async with world(tmp_path, serve=serve) as console:
+        for number in range(1, 3):
+            path = await console.browser.preview("a.csv", sheet(2, prefix=f"Name {number}"))
+            run_id = run_id_of(await console.browser.start(path))
+            assert "2 updated" in (await console.browser.run_ended(run_id)).text
+
+
+async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkid.web.uploads.MAX_BYTES", 1000)
+    assert (await console.browser.upload("a.csv", b"x" * 2000)).status == 413
+    status, answer = await Program(console).upload(b"x" * 2000)
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
+# --- memory
+
+
+def nothing_planned() -> Drafts:
+    """Drafts of a console that is never asked for more than what a test does."""
+    return Drafts(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context())
+
+
+async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most, go_on = 0, 0, anyio.Event()
+
+    async def plan(*_arguments: Any, **_more: Any) -> runs.PlanResult:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await go_on.wait()
+        at_once -= 1
+        return runs.PlanResult(None, {}, (), None, 0)
+
+    monkeypatch.setattr(runs, "plan", plan)
+    subject, uploads = nothing_planned(), Uploads(tmp_path)
+    draft = await subject.get(put(uploads, "ada", 10))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(drafts.AT_ONCE + drafts.WAITING):
+            tasks.start_soon(subject.make_preview, draft.upload, subject.begin_preview(draft, "ada"))
+        with pytest.raises(BusyError, match="wait already"):
+            subject.begin_preview(draft, "ada")
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    assert most == drafts.AT_ONCE
+    subject.begin_preview(draft, "ada")  # there is room again
+
+
+async def test_drafts_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "KEPT_ROWS", 25)
+    monkeypatch.setattr(drafts, "KEPT", 3)
+    subject, uploads = nothing_planned(), Uploads(tmp_path)
+
+    def taken(rows: int) -> Upload:
+        made = uploads.reserve("a.csv", 0.0, "ada")
+        made.path.write_bytes(sheet(rows))
+        return uploads.keep(made)
+
+    small = [await subject.get(taken(1)) for _ in range(4)]
+    assert [each.upload.upload_id in subject._drafts for each in small] == [False, True, True, True]
+    large = await subject.get(taken(24))
+    assert list(subject._drafts) == [small[3].upload.upload_id, large.upload.upload_id]
+    huge = await subject.get(taken(100))  # the one at hand stays, however large
+    assert list(subject._drafts) == [huge.upload.upload_id]
+
+
+# --- the audit log
+
+
+async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path: Path) -> None:
+    async with (
+        team(tmp_path, require_approval=True) as console,
+        signed_in(console, "olaf") as olaf,
+        signed_in(console, "otto") as otto,
+        signed_in(console, "vera") as vera,
+    ):
+        path = await olaf.preview("accounts.csv", sheet(3))
+        token = (await otto.preview_page(path)).text.split('name="preview" value="')[1].split('"')[0]
+        await olaf.post(f"{path}/start", {"preview": token})
+        await vera.post(f"{path}/start", {"preview": token})
+        await olaf.post(f"{path}/start", {"preview": token, "csrf": "x"})
+        console.sandbox.state.account_named("robot-0001").display_name = "Meanwhile"
+        stale = run_id_of(await otto.start(path))
+        await otto.run_ended(stale)
+        run_id = run_id_of(await otto.start(path, first="1"))
+        await otto.run_ended(run_id)
+        for action in ("pause", "stop"):
+            await otto.post(f"/runs/{run_id}/{action}")
+        await olaf.post(f"/runs/{run_id}/resume")
+        await olaf.post(f"/runs/{run_id}/undo")
+        await olaf.post(f"/runs/{run_id}/retry")
+        await olaf.post("/runs/nope/retry")
+        await olaf.post("/status")
+        for kind in ("csv", "nope"):
+            await vera.get(f"/runs/{run_id}/download/{kind}")
+        found = [(entry.actor, entry.action) for entry in console.console.book.audit_entries()]
+        details = {entry.action: entry.detail for entry in console.console.book.audit_entries()}
+        plan = runs.find_run(run_id, console.console.state_dir).options["approved"]
+    # Counted, since a run finds that the directory has changed while its start is still being written down.
+    assert Counter(each for each in found if each[1] != "signed in") == Counter(
+        [
+            ("olaf", "sheet uploaded"),
+            ("olaf", "preview made"),
+            ("olaf", "start refused"),
+            ("vera", "start refused"),
+            ("olaf", "start refused"),
+            ("otto", "plan approved"),
+            ("otto", "run started"),
+            ("otto", "start refused"),
+            ("otto", "plan approved"),
+            ("otto", "run started"),
+            ("otto", "pause refused"),
+            ("otto", "stop refused"),
+            ("olaf", "rest previewed"),
+            ("olaf", "undo previewed"),
+            ("olaf", "retry prepared"),
+            ("olaf", "retry refused"),
+            ("olaf", "connection check"),
+            ("vera", "report downloaded"),
+            ("vera", "download refused"),
+        ]
+    )
+    assert details["plan approved"] == f"plan {plan} of olaf"
+
+
+async def test_every_route_that_changes_something_leaves_an_entry_when_it_is_refused(console: World) -> None:
+    from bulkid.web.doors import Kind, door_of
+    from bulkid.web.server import make_app
+
+    app, tried = make_app(console.console), 0
+    for route in app.router.routes():
+        opened = door_of(route.handler)
+        pattern = route.resource.canonical if route.resource is not None else ""
+        if route.method in {"GET", "HEAD"} or opened is None or opened.role is None or opened.kind is Kind.API:
+            continue
+        address = pattern.replace("{upload}", "x").replace("{run}", "x").replace("{token}", "x")
+        before = console.console.book.audit_page(0, 1)[1]
+        assert (await console.browser.post(address, {"csrf": "wrong"})).status in {403, 415}, pattern
+        entries, total = console.console.book.audit_page(0, 1)
+        assert total == before + 1, pattern
+        assert entries[0].action.endswith("refused"), pattern
+        tried += 1
+    assert tried > 12
