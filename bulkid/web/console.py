@@ -190,23 +190,9 @@ class Console:
         shown = draft.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            raise UsageError(
-                "This preview is not the present one any more: nothing was sent.", hint="Look at the new preview first."
-            )
+            raise _not_present()
         upload = draft.upload
-        self._require_startable(upload, seen)
-        if upload.rest_of and first is not None:
-            raise UsageError("The rest of a run is sent as a whole: nothing was sent.", hint="Leave the number out.")
-        if not self.policy.may_start(actor.person, upload.by):
-            raise NotAllowedError(
-                f"{actor.person} is an author of this plan and cannot approve it: nothing was sent.",
-                hint=f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
-            )
-        if seen.excess is not None and first is None and not really:
-            raise UsageError(
-                f"{seen.excess.sentence}: nothing was sent.",
-                hint="Look at the preview again. If all of it is meant, say so beside the button that starts it.",
-            )
+        self._require_startable(upload, seen, actor, first=first, really=really)
         options = replace(upload.reading.options(self.options), first=first, yes_really=really, authors=upload.by)
         approved = await anyio.to_thread.run_sync(runs.plan_hash, seen, options)
         if self.policy.required:
@@ -231,9 +217,15 @@ class Console:
                     self.begin_preview(draft, actor)
             return result
 
-        job = await self.supervisor.start(work, actor.name, agreed)
-        job.plan_hash = approved
+        if draft.preview is not shown:
+            raise _not_present()
         draft.preview = None  # once is enough: what it showed is being done
+        try:
+            job = await self.supervisor.start(work, actor.name, agreed)
+        except BulkidError:
+            draft.preview = draft.preview or shown  # nothing was begun
+            raise
+        job.plan_hash = approved
         return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
@@ -258,12 +250,26 @@ class Console:
         upload = await self.upload_of(run)  # of a console that did not keep authors with its runs
         return with_authors(() if upload is None else upload.by, run.user)
 
-    def _require_startable(self, upload: Upload, seen: runs.Preview) -> None:
+    def _require_startable(
+        self, upload: Upload, seen: runs.Preview, actor: Actor, *, first: int | None, really: bool
+    ) -> None:
         if seen.faults and not upload.reading.skip_invalid:
             raise UsageError(
                 f"{count_of(seen.invalid_rows, 'row')} {'is' if seen.invalid_rows == 1 else 'are'} invalid: "
                 "nothing was sent.",
                 hint="Mend them, or say that the good rows are to go without them.",
+            )
+        if upload.rest_of and first is not None:
+            raise UsageError("The rest of a run is sent as a whole: nothing was sent.", hint="Leave the number out.")
+        if not self.policy.may_start(actor.person, upload.by):
+            raise NotAllowedError(
+                f"{actor.person} is an author of this plan and cannot approve it: nothing was sent.",
+                hint=f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
+            )
+        if seen.excess is not None and first is None and not really:
+            raise UsageError(
+                f"{seen.excess.sentence}: nothing was sent.",
+                hint="Look at the preview again. If all of it is meant, say so beside the button that starts it.",
             )
 
     def require_resumable(self, run: RunRecord) -> None:
@@ -363,6 +369,12 @@ class Console:
                 found = await runs.doctor(self.target, self.options, self.context)
                 self._findings = (self.clock.now(), found)
             return self._findings
+
+
+def _not_present() -> UsageError:
+    return UsageError(
+        "This preview is not the present one any more: nothing was sent.", hint="Look at the new preview first."
+    )
 
 
 def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:

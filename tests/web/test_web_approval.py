@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 from test_web_team import signed_in, team
-from web_kit import Browser, Page, World, run_id_of, sheet
+from web_kit import Browser, Page, World, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.model import Status
@@ -239,6 +239,33 @@ async def test_undo_puts_the_rest_of_a_trial_back_to_what_it_was_before_the_rest
     undo = path_of(await console.browser.post(f"/runs/{run_id}/undo"), console.browser)
     await console.browser.run_ended(run_id_of(await console.browser.start(undo)))
     assert names(console, 4) == ["Between the two"]
+
+
+async def test_two_operators_who_start_the_same_preview_at_once_begin_one_run(tmp_path: Path) -> None:
+    async with three(tmp_path) as (console, olaf, otto, ada):
+        path = await olaf.preview("accounts.csv", sheet(3))
+        token, found = await preview_token(otto, path), list[Page]()
+        await preview_token(ada, path)
+
+        async def start(browser: Browser) -> None:
+            found.append(await browser.post(f"{path}/start", {"preview": token}))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(start, otto)
+            tasks.start_soon(start, ada)
+        assert sorted(page.status for page in found) == [200, 400]
+        assert len(runs.list_runs(console.console.state_dir)) == 1
+
+
+async def test_a_token_of_the_link_mode_ends_with_the_first_user(tmp_path: Path) -> None:
+    async with world(tmp_path) as console:
+        local = Program(console, "olaf")
+        assert (await local.ask("GET", "/runs"))[0] == 200
+    async with three(tmp_path) as (console, olaf, _, _):
+        path = await olaf.preview("accounts.csv", sheet(2))
+        local.browser = console.browser
+        assert (await local.ask("POST", f"{path}/preview"))[0] == 401
+        assert (await local.ask("POST", "/sheets", json={}))[0] == 401
 
 
 async def first_put(console: World) -> None:
