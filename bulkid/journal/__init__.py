@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bulkid.journal.errors import StateFullError
 from bulkid.journal.hold import Hold, LockLostError
-from bulkid.journal.ids import new_run_id
+from bulkid.journal.ids import new_run_id, stored_name
 
 if TYPE_CHECKING:
     from bulkid.journal.ledger import JournalLedger
@@ -37,6 +37,7 @@ __all__ = [
     "newest_runs",
     "open_journal",
     "organization_lock",
+    "stored_name",
 ]
 
 _HOMES = {

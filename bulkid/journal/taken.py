@@ -6,6 +6,7 @@ from enum import StrEnum
 from sqlalchemy import delete, insert, select, update
 
 from bulkid.journal.database import repeated
+from bulkid.journal.ids import read_name, stored_name
 from bulkid.journal.schema import taken_files
 from bulkid.journal.store import Journal
 
@@ -77,7 +78,7 @@ class TakenFiles:
     @repeated
     def claim(self, sha256: str, name: str, working: str, run_id: str, now: float) -> TakenFile:
         """Claim a file for a run, before it is touched."""
-        values = {"sha256": sha256, "name": name, "working": working, "run_id": run_id}
+        values = {"sha256": sha256, "name": stored_name(name), "working": working, "run_id": run_id}
         row = {**values, "folder": self._folder, "state": FileState.CLAIMED.value, "target": "", "taken_at": now}
         with self.database.write() as connection:
             number = connection.execute(insert(taken_files).values(row).returning(taken_files.c.file)).scalar_one()
@@ -105,4 +106,4 @@ class TakenFiles:
 
 def _file(row: object) -> TakenFile:
     values = {name: getattr(row, name) for name in TakenFile.__dataclass_fields__}
-    return TakenFile(**{**values, "state": FileState(values["state"])})
+    return TakenFile(**{**values, "name": read_name(values["name"]), "state": FileState(values["state"])})

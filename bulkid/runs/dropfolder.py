@@ -6,7 +6,9 @@ renames within one file system. What is decided about files, and remembered of t
 
 import os
 import re
+import secrets
 import stat
+import sys
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,13 +21,18 @@ from typing import NamedTuple
 from bulkid.clock import Clock
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
+from bulkid.journal import stored_name
 from bulkid.runs.tasks import until_stopped
+from bulkid.sheet import NotAFileError, held_folder, is_folder, open_regular
 
 WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
 SETTLE_S = 10.0
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 _OFFICE_LOCK = "~$"
+_LONGEST_NAME, _LONGEST_SUFFIX = 180, 20  # bytes; file systems take 255, and a date or a number is added
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))})
+_BINARY = getattr(os, "O_BINARY", 0)
 _COMPANIONS = ("report.csv", "retry.csv")
 _BLOCK = 1 << 20
 
@@ -54,8 +61,13 @@ class DropFolder:
 
     @property
     def key(self) -> str:
-        """The folder's path, always written the same way."""
-        return os.path.realpath(self.folder)
+        """The folder's path, always written the same way, as a text that any database takes."""
+        return stored_name(os.path.realpath(self.folder))
+
+    @property
+    def real(self) -> Path:
+        """The folder itself, where its path leads over a link."""
+        return Path(os.path.realpath(self.folder))
 
     def waiting(self) -> list[Seen]:
         """The files that wait, oldest first, complete or not.
@@ -65,7 +77,7 @@ class DropFolder:
         """
         found = []
         try:
-            with os.scandir(self.folder) as entries:
+            with os.scandir(self.real) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):  # taken away a moment ago
                         if self._wants(entry):
@@ -82,6 +94,8 @@ class DropFolder:
         name = entry.name.lower()
         if name.startswith((".", _OFFICE_LOCK)) or name.endswith(_UNFINISHED):
             return False
+        if sys.platform == "win32" and _is_device(name):
+            return False
         if not entry.is_file(follow_symlinks=False) or _hidden(entry):
             return False
         return fnmatchcase(name, self.glob.lower())
@@ -94,7 +108,10 @@ class DropFolder:
         """
         try:
             for name in (WORKING, ARCHIVE, FAILED):
-                (self.folder / name).mkdir(exist_ok=True)
+                place = self.real / name
+                place.mkdir(exist_ok=True)
+                if not is_folder(place):
+                    raise NotAFileError(place, f"{name} is a link, not a folder")
         except OSError as error:
             raise UsageError(
                 f"In the drop folder {self.folder} no folder can be made: {error.strerror or error}.",
@@ -107,7 +124,7 @@ class DropFolder:
         number = 1
         while True:
             found = f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
-            if not os.path.lexists(self.folder / place / found):
+            if not os.path.lexists(self.real / place / found):
                 return f"{place}/{found}"
             number += 1
 
@@ -145,25 +162,51 @@ async def look(drop: DropFolder, clock: Clock, stop: Stop, passed_over: Collecti
 
 
 def _can_be_opened(path: Path) -> bool:
-    """Whether nobody writes it: Windows refuses to open what another program has open for writing."""
+    """Whether no program writes it: Windows refuses to open what another program has open for writing."""
     try:
-        with path.open("rb"):
+        with open_regular(path):
             return True
+    except NotAFileError:
+        return True  # there is nothing to wait for; taking it says what is wrong with it
     except OSError:
         return False
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal.
+    """The SHA-256 of a plain file's bytes, in hexadecimal.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is no plain file.
     """
     found = sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             found.update(block)
     return found.hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """A file's name as it may stand anywhere: in a message, a database, a report, or on another system's disk.
+
+    Control characters, and bytes that are no text, become ``_``; names that Windows keeps for devices get one in front;
+    the middle of a very long name is left out.
+    """
+    shown = "".join(letter if letter.isprintable() else "_" for letter in name)
+    if len(shown.encode()) > _LONGEST_NAME:
+        stem, suffix = os.path.splitext(shown)  # noqa: PTH122 - the name alone
+        kept = stem.encode()[: _LONGEST_NAME - len(suffix.encode()[:_LONGEST_SUFFIX])].decode(errors="ignore")
+        shown = kept + suffix[:_LONGEST_SUFFIX]
+    return f"_{shown}" if _is_device(shown) else shown
+
+
+def _is_device(name: str) -> bool:
+    """Whether Windows takes a name for a device, whatever its suffix: ``con.xlsx``."""
+    return name.partition(".")[0].rstrip(" ").lower() in _DEVICES
+
+
+def is_there(path: Path) -> bool:
+    """Whether a name is taken, be it by a link that leads nowhere."""
+    return os.path.lexists(path)
 
 
 def dated(name: str, day: date, mark: str = "") -> str:
@@ -183,24 +226,39 @@ def put_beside(target: Path, report: Path | None, message: str) -> None:
     found = False
     for name in _COMPANIONS:
         if report is not None and (report / name).is_file():
-            _whole(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
+            _write(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
             found = True
     if message and not found:
-        _whole(target.with_name(f"{target.stem}.error.txt"), f"{message}\n".encode())
+        _write(target.with_name(f"{target.stem}.error.txt"), f"{message}\n".encode())
 
 
-def _whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole, or not at all; a link of that name is replaced, never followed."""
+    name = f".{secrets.token_hex(8)}.tmp"
+    with held_folder(path.parent) as folder:
+        place: str | Path = name if folder is not None else path.with_name(name)
+        target: str | Path = path.name if folder is not None else path
+        try:
+            number = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666, dir_fd=folder)
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+            os.replace(place, target, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(place, dir_fd=folder)
+            raise
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file; where the name is taken, the file that has it is never lost.
+    """Rename a file; where the name is taken, the file that has it is never lost. Neither folder may be a link.
 
     Raises:
         OSError: It cannot be moved (Windows: a program has it open), or the name is taken.
     """
-    if os.path.lexists(target):
-        raise FileExistsError(f"{target} is there already")
-    source.rename(target)
+    with held_folder(source.parent) as old, held_folder(target.parent) as new:
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} is there already")
+        if old is None or new is None:
+            source.rename(target)
+        else:
+            os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)

@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bulkid.errors import (
@@ -41,8 +41,10 @@ from bulkid.runs.dropfolder import (
     Seen,
     dated,
     digest,
+    is_there,
     look,
     move,
+    plain_name,
     put_beside,
 )
 from bulkid.runs.history import was_undone
@@ -68,6 +70,8 @@ async def work_folder(sitting: Sitting, drop: DropFolder) -> None:
         BulkidError: The folder or the state cannot be used, or another process works on the folder.
     """
     context = sitting.context
+    sheet = replace(sitting.job.options.sheet, follow_links=False)  # others may write to the folder
+    sitting.job = replace(sitting.job, options=replace(sitting.job.options, sheet=sheet))
     await in_thread(drop.waiting)  # is it there at all
     await in_thread(drop.make_places)
     with (
@@ -80,7 +84,13 @@ async def work_folder(sitting: Sitting, drop: DropFolder) -> None:
 @contextmanager
 def _hold(drop: DropFolder, journal: Journal, job: str, now: float) -> Iterator[None]:
     """Lock the folder: two processes would take each other's files."""
-    record = {"run_id": job, "host": platform.node(), "pid": os.getpid(), "since": now, "source": str(drop.folder)}
+    record = {
+        "run_id": job,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "since": now,
+        "source": plain_name(str(drop.folder)),
+    }
     try:
         hold = journal.hold(f"folder {drop.key}", record)
     except LockedError:
@@ -92,6 +102,14 @@ def _hold(drop: DropFolder, journal: Journal, job: str, now: float) -> Iterator[
         yield
     finally:
         hold.release()
+
+
+def _digest_or_none(path: Path) -> str | None:
+    """A file's digest; None of what is no plain file any more, or cannot be read."""
+    try:
+        return digest(path)
+    except OSError:
+        return None
 
 
 @dataclass(slots=True)
@@ -128,11 +146,12 @@ class _Work:
 
     def _tell_strangers(self, known: Collection[str]) -> None:
         """Say which files lie in ``working`` that this state knows nothing of. They may be another process's."""
-        for path in sorted((self.drop.folder / WORKING).iterdir()):
+        for path in sorted((self.drop.real / WORKING).iterdir()):
             if f"{WORKING}/{path.name}" not in known and not path.name.startswith("."):
                 self._say(
-                    f"{path} was not taken by a run that this state directory knows: it is left alone. If no other "
-                    f"bulkid works on it, move it back to {self.drop.folder}."
+                    f"{self.drop.folder / WORKING / plain_name(path.name)} was not taken by a run that this state "
+                    f"directory knows: it is left alone. If no other bulkid works on it, move it back to "
+                    f"{self.drop.folder}."
                 )
 
     # --- taking a file
@@ -148,7 +167,7 @@ class _Work:
         if before is not None:
             await self._put_aside(seen, before)
             return True
-        working = self.drop.free_name(WORKING, seen.path.name)
+        working = self.drop.free_name(WORKING, plain_name(seen.path.name))
         now = self.sitting.context.clock.now()
         file = await in_thread(self.taken.claim, content, seen.path.name, working, new_run_id(now), now)
         if not await self._carry_out(file, seen):
@@ -157,36 +176,39 @@ class _Work:
 
     async def _carry_out(self, file: TakenFile, seen: Seen) -> bool:
         """Move a file that is claimed to where its run reads it; False when it is not the file that was claimed."""
-        working = self.drop.folder / file.working
+        working = self.drop.real / file.working
         try:
             await in_thread(move, seen.path, working)
         except OSError as error:
             await in_thread(self.taken.forget, file)
             self._pass_over(seen, error)
             return False
-        if await in_thread(digest, working) != file.sha256:  # written to, or replaced, a moment ago
-            await in_thread(move, working, self.drop.folder / self.drop.free_name(".", file.name))
+        if await in_thread(_digest_or_none, working) != file.sha256:  # written to, or replaced, a moment ago
+            await in_thread(move, working, self.drop.real / self.drop.free_name(".", file.name))
             await in_thread(self.taken.forget, file)
             return False
-        log.info("file.taken", job=self.sitting.job.name, file=file.name, sha256=file.sha256, run=file.run_id)
+        name = plain_name(file.name)
+        log.info("file.taken", job=self.sitting.job.name, file=name, sha256=file.sha256, run=file.run_id)
         return True
 
     def _pass_over(self, seen: Seen, error: OSError) -> None:
         self.passed_over.add(seen)
-        log.info("file.passed_over", file=seen.path.name, error=error.strerror or str(error))
-        self._say(f"{seen.path} cannot be taken ({error.strerror or error}): left for the next start.")
+        name = plain_name(seen.path.name)
+        log.info("file.passed_over", file=name, error=error.strerror or str(error))
+        self._say(f"{self.drop.folder / name} cannot be taken ({error.strerror or error}): left for the next start.")
 
     async def _put_aside(self, seen: Seen, before: TakenFile) -> None:
         """Move a file to the archive whose content was taken before."""
-        target = self.drop.free_name(ARCHIVE, self._dated(seen.path.name, "_duplicate"))
+        target = self.drop.free_name(ARCHIVE, self._dated(plain_name(seen.path.name), "_duplicate"))
         try:
-            await in_thread(move, seen.path, self.drop.folder / target)
+            await in_thread(move, seen.path, self.drop.real / target)
         except OSError as error:
             self._pass_over(seen, error)
             return
-        log.info("file.duplicate", file=seen.path.name, same_as=before.name, run=before.run_id, target=target)
+        name, same_as = plain_name(seen.path.name), plain_name(before.name)
+        log.info("file.duplicate", file=name, same_as=same_as, run=before.run_id, target=target)
         self._say(
-            f"{seen.path} has the content of {before.name}, which run {before.run_id} took: not run again, "
+            f"{self.drop.folder / name} has the content of {same_as}, which run {before.run_id} took: not run again, "
             f"moved to {target}."
         )
 
@@ -200,18 +222,18 @@ class _Work:
             await self._close(file, ARCHIVE)
             return True
         if record is not None and await in_thread(was_undone, self.journal, record.run_id):
-            self._say(f"{file.name}: run {record.run_id} was undone since, and is not gone on with.")
+            self._say(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not gone on with.")
             await self._close(file, ARCHIVE)
             return True
-        shown = str(self.drop.folder / file.name)
+        shown = str(self.drop.folder / plain_name(file.name))
         try:
             if record is None:
-                working = self.drop.folder / file.working
+                working = self.drop.real / file.working
                 result = await self.sitting.run(working, name=shown, run_id=file.run_id)
             else:
                 result = await self.sitting.resume(file.run_id)
         except SheetError as error:
-            log.info("file.failed", file=file.name, error=error.message)
+            log.info("file.failed", file=plain_name(file.name), error=error.message)
             self._say(f"{error.message} {error.hint}".strip())
             self.sitting.refused(error)
             await self._close(file, FAILED, f"{error.message}\n{error.hint}".strip())
@@ -234,21 +256,21 @@ class _Work:
 
     async def _close(self, file: TakenFile, place: str, message: str = "") -> None:
         """Put a file away beside its report: first the report, then the word where it goes, then the file."""
-        target = self.drop.free_name(place, self._dated(file.name))
+        target = self.drop.free_name(place, self._dated(plain_name(file.name)))
         record = await in_thread(self.journal.get_run, file.run_id)
         report = Path(record.report_dir) if record is not None and record.report_dir else None
         try:
-            await in_thread(put_beside, self.drop.folder / target, report, message)
+            await in_thread(put_beside, self.drop.real / target, report, message)
         except OSError as error:  # the report itself is where all reports are
             self._say(f"The report could not be put beside {target}: {error.strerror or error}.")
         await in_thread(self.taken.begin_closing, file, target)
         await self._put_away(file, target)
 
     async def _put_away(self, file: TakenFile, target: str) -> None:
-        place = self.drop.folder / target
-        working = self.drop.folder / file.working
+        place = self.drop.real / target
+        working = self.drop.real / file.working
         state = FileState.ARCHIVED if target.startswith(ARCHIVE) else FileState.FAILED
-        if working.exists():
+        if is_there(working):
             try:
                 await in_thread(move, working, place)
             except OSError as error:
@@ -256,11 +278,11 @@ class _Work:
                     f"{working} cannot be moved to {place}: {error.strerror or error}.",
                     hint="Its run is done. Close what has the file open; the next start puts it away.",
                 ) from None
-        elif not place.exists():
+        elif not is_there(place):
             state = FileState.GONE
             self._say(f"{working} is not there any more: somebody took it away. Its run {file.run_id} is done.")
         await in_thread(self.taken.close, file, state, self.sitting.context.clock.now())
-        log.info("file.put_away", file=file.name, target=target, run=file.run_id, state=state.value)
+        log.info("file.put_away", file=plain_name(file.name), target=target, run=file.run_id, state=state.value)
 
     def _dated(self, name: str, mark: str = "") -> str:
         now = self.sitting.context.clock.now()
@@ -273,12 +295,13 @@ class _Work:
         if file.state is FileState.CLOSING:
             await self._put_away(file, file.target)
             return True
-        working, dropped = self.drop.folder / file.working, self.drop.folder / file.name
+        working, dropped = self.drop.real / file.working, self.drop.real / file.name
         begun = await in_thread(self.journal.get_run, file.run_id) is not None
-        if not begun and not working.exists():
+        if not begun and not is_there(working):
             # Claimed, and no more than that. If the file is still there it is as good as any other that waits.
             await in_thread(self.taken.forget, file)
-            if not dropped.exists():
-                self._say(f"{dropped} was claimed, but somebody took it away: nothing was begun for it.")
+            if not is_there(dropped):
+                shown = self.drop.folder / plain_name(file.name)
+                self._say(f"{shown} was claimed, but is not there any more: nothing was begun for it.")
             return True
         return await self._run(file)

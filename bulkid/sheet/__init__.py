@@ -16,6 +16,7 @@ from bulkid.sheet.headers import (
     near_miss,
 )
 from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline
+from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "EXTENSIONS",
     "FIELDS",
     "TEMPLATE_HEADERS",
+    "NotAFileError",
     "Outline",
     "RowParser",
     "Sheet",
@@ -32,8 +34,11 @@ __all__ = [
     "column_label",
     "column_letters",
     "fields_for_headers",
+    "held_folder",
+    "is_folder",
     "list_cell",
     "near_miss",
+    "open_regular",
     "open_sheet",
     "outline",
     "parse_list",

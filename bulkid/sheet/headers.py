@@ -57,6 +57,7 @@ class SheetOptions:
         ignore_columns: Headers to leave alone (``--ignore-column``).
         encoding: The text's encoding; None detects it.
         delimiter: One character, or ``tab``, ``comma``, ``semicolon``, ``pipe``; None detects it.
+        follow_links: Whether the file may be a link to another; not in a folder that others may write to.
     """
 
     sheet: str | None = None
@@ -64,6 +65,7 @@ class SheetOptions:
     ignore_columns: tuple[str, ...] = ()
     encoding: str | None = None
     delimiter: str | None = None
+    follow_links: bool = True
 
 
 _SEPARATING = re.compile(r"[\s_\-]+")

@@ -17,6 +17,7 @@ from bulkid.sheet.cells import trim
 from bulkid.sheet.csvfile import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
 from bulkid.sheet.isolation import open_isolated
+from bulkid.sheet.regular_file import open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo, blank
 from bulkid.sheet.text import examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
@@ -104,7 +105,7 @@ def open_sheet(
             path = Path(source)
             label = name or str(source)
             kind = _kind_of(path.name, label)
-            stream = resources.enter_context(_open_file(path, label))
+            stream = resources.enter_context(_open_file(path, label, follow_links=options.follow_links))
         else:
             label = name or "standard input"
             suffix = Path(label).suffix.lower().removeprefix(".")
@@ -167,7 +168,7 @@ def outline(
     options, label = options or SheetOptions(), name or str(path)
     kind = _kind_of(path.name, label)
     with ExitStack() as resources:
-        stream = resources.enter_context(_open_file(path, label))
+        stream = resources.enter_context(_open_file(path, label, follow_links=options.follow_links))
         worksheets: tuple[str, ...] = ()
         sheet_name = encoding = delimiter = ""
         if kind in WORKBOOK_KINDS:
@@ -256,8 +257,10 @@ def _kind_of(file_name: str, label: str) -> str:
     return suffix.removeprefix(".")
 
 
-def _open_file(path: Path, label: str) -> BinaryIO:
+def _open_file(path: Path, label: str, *, follow_links: bool) -> BinaryIO:
     try:
+        if not follow_links and os.path.lexists(path):
+            return _not_empty(open_regular(path), label)
         if path.is_dir():
             raise SheetError(f"{label} is a folder.", hint="Give one file in it.")
         stream = path.open("rb")
@@ -265,6 +268,10 @@ def _open_file(path: Path, label: str) -> BinaryIO:
         raise SheetError(f"{label} does not exist.", hint=_similar_files(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(label, error) from None
+    return _not_empty(stream, label)
+
+
+def _not_empty(stream: BinaryIO, label: str) -> BinaryIO:
     if os.fstat(stream.fileno()).st_size == 0:
         stream.close()
         raise SheetError(f"{label} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
