@@ -390,6 +390,18 @@ def sandbox(
         list[str] | None,
         typer.Option(metavar="NAME", help="The same, answered 403, repeatable."),
     ] = None,
+    built_in_refuses: Annotated[
+        bool, typer.Option("--built-in-refuses", help="Answer every PUT of a built-in group with 400.")
+    ] = False,
+    numeric_types: Annotated[
+        bool, typer.Option("--numeric-types", help="Write the type of a group as a number: 0 built-in, 1 custom.")
+    ] = False,
+    empty_members: Annotated[
+        bool, typer.Option("--empty-members", help="Leave members of groups empty; GET .../Members tells them.")
+    ] = False,
+    rate_headers: Annotated[
+        bool, typer.Option("--rate-headers", help="Send RateLimit-Limit, -Remaining, -Reset and -Policy.")
+    ] = False,
     max_members: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
     ] = 0,
@@ -414,6 +426,10 @@ def sandbox(
         poisoned=tuple(poisoned or ()),
         unauthorized=tuple(unauthorized or ()),
         forbidden=tuple(forbidden or ()),
+        built_in_refuses=built_in_refuses,
+        numeric_types="number" if numeric_types else "no",
+        empty_members=empty_members,
+        rate_headers="three" if rate_headers else "no",
         max_members_per_put=max_members,
         vanishing=vanishing,
     )

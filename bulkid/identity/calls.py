@@ -197,8 +197,18 @@ def parse_group(payload: object) -> Group:
     if isinstance(payload, dict):
         group_id, name, kind = payload.get("id"), payload.get("name"), payload.get("type")
         if isinstance(group_id, str) and group_id and isinstance(name, str):
-            return Group(sys.intern(group_id), name, kind if isinstance(kind, str) and kind else "custom")
+            return Group(sys.intern(group_id), name, _group_type(kind))
     raise _unexpected("a group", payload)
+
+
+_GROUP_TYPES = {"0": "builtIn", "builtin": "builtIn", "1": "custom", "custom": "custom"}
+
+
+def _group_type(value: object) -> str:
+    """A group's type, which servers write as a word or as a number (0: built-in, 1: custom), also in quotes."""
+    if isinstance(value, str) or type(value) is int:
+        return _GROUP_TYPES.get(str(value).strip().lower(), "custom")
+    return "custom"
 
 
 def _unexpected(what: str, payload: object) -> UnexpectedAnswerError:

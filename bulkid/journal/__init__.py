@@ -11,6 +11,7 @@ from bulkid.journal.hold import Hold, LockLostError
 from bulkid.journal.ids import new_run_id, stored_name
 
 if TYPE_CHECKING:
+    from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal, GroupRefusals
     from bulkid.journal.ledger import JournalLedger
     from bulkid.journal.lock import forget_lock, organization_lock
     from bulkid.journal.past import claimed_runs, drop_run, newest_runs
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from bulkid.journal.writer import OutcomeWriter
 
 __all__ = [
+    "REMEMBERED_S",
     "RESUMABLE",
     "FileState",
+    "GroupRefusal",
+    "GroupRefusals",
     "Hold",
     "Journal",
     "JournalLedger",
@@ -41,8 +45,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "REMEMBERED_S": "bulkid.journal.group_refusals",
     "RESUMABLE": "bulkid.journal.records",
     "FileState": "bulkid.journal.taken",
+    "GroupRefusal": "bulkid.journal.group_refusals",
+    "GroupRefusals": "bulkid.journal.group_refusals",
     "Journal": "bulkid.journal.store",
     "JournalLedger": "bulkid.journal.ledger",
     "OutcomeWriter": "bulkid.journal.writer",

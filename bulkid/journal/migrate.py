@@ -9,7 +9,17 @@ from bulkid.errors import StateError
 from bulkid.journal.console_tables import bring_console_to_5, create_console_tables
 from bulkid.journal.dialect import Dialect
 from bulkid.journal.errors import Trouble
-from bulkid.journal.schema import VERSION, clocks, locks, metadata, schema_version, slots, taken_files, waiters
+from bulkid.journal.schema import (
+    VERSION,
+    clocks,
+    group_refusals,
+    locks,
+    metadata,
+    schema_version,
+    slots,
+    taken_files,
+    waiters,
+)
 
 Step = Callable[[Connection], None]
 
@@ -34,8 +44,9 @@ def _to_3(connection: Connection) -> None:
 
 
 def _to_5(connection: Connection) -> None:
-    """Sessions of the console, and one key per user name."""
+    """Sessions of the console, one key per user name, and groups that refused a PUT for good."""
     bring_console_to_5(connection, time.time())
+    group_refusals.create(connection)
 
 
 STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables, 5: _to_5}

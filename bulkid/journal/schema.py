@@ -161,3 +161,14 @@ taken_files = Table(
     Index("taken_files_by_content", "folder", "sha256"),
     sqlite_autoincrement=True,
 )
+
+group_refusals = Table(  # groups that refused a PUT for good: planned by account for some time
+    "group_refusals",
+    metadata,
+    Column("organization_id", Text, primary_key=True),  # case-folded
+    Column("group_id", Text, primary_key=True),  # case-folded
+    Column("name", Text, nullable=False),  # of the group, at that time
+    Column("http_status", Integer),
+    Column("error", Text, nullable=False),  # the server's words
+    Column("refused_at", Double, nullable=False),  # seconds since the epoch
+)

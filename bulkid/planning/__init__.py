@@ -12,7 +12,7 @@ from bulkid.planning.reading import first_read, next_read, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_faults, resolve
 from bulkid.planning.route import DEFAULT_BATCH, Means, Route, Via, choose_route
 from bulkid.planning.undo import inverse, refusal, touched
-from bulkid.planning.words import count_of, fold
+from bulkid.planning.words import count_of, fold, quote
 
 __all__ = [
     "DEFAULT_BATCH",
@@ -54,6 +54,7 @@ __all__ = [
     "next_read",
     "offline_faults",
     "pinned",
+    "quote",
     "refusal",
     "resolve",
     "resolve_expected",

@@ -5,7 +5,7 @@ which carries up to a batch of accounts. Accounts that are renamed have a PUT of
 memberships for nothing. Every other account goes wholly one way or the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.model import Change
@@ -36,7 +36,7 @@ class Cover:
         return len(self.by_account) + len(self.batches)
 
 
-def cover(changes: Sequence[Change], batch: int | None) -> Cover:
+def cover(changes: Sequence[Change], batch: int | None, refusing: Collection[str] = ()) -> Cover:
     """Carry the changes with as few PUTs as accounts and groups allow; where both take as many, by account.
 
     With one PUT per group (``batch`` is None, or no group is larger) the result is the least possible number of PUTs
@@ -46,11 +46,12 @@ def cover(changes: Sequence[Change], batch: int | None) -> Cover:
     Args:
         changes: The differences of a plan, one per account.
         batch: The most accounts in one group PUT, adds and removes together; None for any number.
+        refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
 
     Raises:
         ValueError: A batch of less than one account.
     """
-    kinds = gather(changes)
+    kinds = gather(changes, refusing)
     size = _size(kinds, batch)
     return _carry(changes, kinds, size, _cheapest(kinds, size))
 
@@ -60,7 +61,7 @@ def accounts_only(changes: Sequence[Change]) -> Cover:
     return Cover(tuple(place for place, change in enumerate(changes) if not change.empty), ())
 
 
-def groups_where_possible(changes: Sequence[Change], batch: int | None) -> Cover:
+def groups_where_possible(changes: Sequence[Change], batch: int | None, refusing: Collection[str] = ()) -> Cover:
     """Carry by group whatever a group PUT can carry.
 
     By account go the accounts that are renamed, memberships and all, and those whose state is not known.
@@ -68,11 +69,12 @@ def groups_where_possible(changes: Sequence[Change], batch: int | None) -> Cover
     Args:
         changes: The differences of a plan, one per account.
         batch: The most accounts in one group PUT, adds and removes together; None for any number.
+        refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
 
     Raises:
         ValueError: A batch of less than one account.
     """
-    kinds = gather(changes)
+    kinds = gather(changes, refusing)
     return _carry(changes, kinds, _size(kinds, batch), [0] * len(kinds.groups))
 
 

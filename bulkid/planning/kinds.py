@@ -1,6 +1,6 @@
 """Who could go by group: the membership changes of a plan, gathered so that what is alike is counted, not repeated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bulkid.model import Change
@@ -57,15 +57,16 @@ class GroupNumbers:
         return number
 
 
-def gather(changes: Sequence[Change]) -> Kinds:
+def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
     """Gather the accounts that change the same groups.
 
     Not by group go: an account that is renamed (its own PUT is sent anyway), one whose state is not known (blind:
-    nothing says what a group PUT would have to do), and one that is to be both in and out of one group (no plan has
-    such a change; the server decides).
+    nothing says what a group PUT would have to do), one that is to be both in and out of one group (no plan has
+    such a change; the server decides), and one whose groups refuse group requests.
 
     Args:
         changes: The differences of a plan, one per account.
+        refusing: Folded ids of groups that refuse every PUT.
     """
     number = GroupNumbers()
     kinds: dict[tuple[int, ...], int] = {}
@@ -80,7 +81,8 @@ def gather(changes: Sequence[Change]) -> Kinds:
             added, removed = set(map(number, add)), set(map(number, remove))
             groups = tuple(sorted(added | removed))
             at_odds = not added.isdisjoint(removed)
-        if change.renames or at_odds or (change.before is None and groups):
+        refused = bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups)
+        if change.renames or at_odds or refused or (change.before is None and groups):
             kind_of.append(OWN_PUT)
             continue
         kind = kinds.setdefault(groups, len(counts))

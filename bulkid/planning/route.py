@@ -1,13 +1,14 @@
 """Which requests carry the changes: one PUT per account, or group PUTs where those make the number smaller; and why."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import Change, QuotaRule
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
+from bulkid.planning.words import fold, listing
 
 Via = Literal["auto", "accounts", "groups"]
 
@@ -27,6 +28,7 @@ class Means:
         may_write_groups: Whether the token says that it may read groups and change them; None when it does not say.
         read_back: Whether accounts can be read back; a group PUT's answer confirms nothing about one account.
         accounts: How many accounts reading back may have to go through.
+        refusing: Groups that refused a PUT for good, by folded id: the name, and what else to say of it.
     """
 
     rules: tuple[QuotaRule, ...]
@@ -34,6 +36,7 @@ class Means:
     may_write_groups: bool | None
     read_back: bool
     accounts: int
+    refusing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,12 @@ def choose_route(changes: Sequence[Change], via: Via, batch: int, means: Means) 
     """
     if via == "accounts" or not changes:
         return by_accounts(changes)
-    if via == "groups":
-        return _groups(changes, batch, means)
-    fewest = Route(cover(changes, batch), len(changes))
+    route = _groups(changes, batch, means) if via == "groups" else _automatic(changes, batch, means)
+    return replace(route, words=f"{route.words} {_not_by_group(changes, means)}".strip())
+
+
+def _automatic(changes: Sequence[Change], batch: int, means: Means) -> Route:
+    fewest = Route(cover(changes, batch, means.refusing), len(changes))
     scarce = minimum_seconds(len(changes), means.rules, "PUT") > 0
     worth_it = fewest.puts < len(changes) and (scarce or _saves_half(fewest, means))
     if not (means.read_back and worth_it):
@@ -96,7 +102,7 @@ def _groups(changes: Sequence[Change], batch: int, means: Means) -> Route:
             "Group requests cannot be used blind: their answers confirm nothing about one account.",
             hint="Leave --via groups out, or let bulkid read the accounts (no --no-read; scope PM.RobotAccount.Read).",
         )
-    route = Route(groups_where_possible(changes, batch), len(changes))
+    route = Route(groups_where_possible(changes, batch, means.refusing), len(changes))
     if route.cover.batches and means.may_write_groups is False:
         raise PermissionDeniedError(
             "The token may not read and change groups: it lacks the scope PM.Group.Write or PM.Group.Read.",
@@ -106,6 +112,18 @@ def _groups(changes: Sequence[Change], batch: int, means: Means) -> Route:
     if not route.cover.batches:
         return Route(route.cover, len(changes), "No change can be carried by a group request.")
     return Route(route.cover, len(changes), f"Group requests, as --via asks: {_saving(route, means)}.")
+
+
+def _not_by_group(changes: Sequence[Change], means: Means) -> str:
+    """A sentence about the groups of a plan that refuse group requests; "" when there are none."""
+    if not means.refusing:
+        return ""
+    changed = {group for change in changes for group in (*change.add, *change.remove)}
+    named = sorted(means.refusing[key] for key in {fold(group) for group in changed} if key in means.refusing)
+    if not named:
+        return ""
+    refused = "has refused a group request" if len(named) == 1 else "have refused group requests"
+    return f"{listing(named, 'and')} {refused}: the members go by account."
 
 
 def _saves_half(fewest: Route, means: Means) -> bool:

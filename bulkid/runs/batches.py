@@ -3,11 +3,16 @@
 A group PUT that is refused as a whole is split in halves until the culprit stands alone (adaptive group testing by
 binary splitting: where one half passes, the other is known to hold the culprit, and is split without being sent). One
 culprit in n members costs at most 2 * ceil(log2(n)) + 2 requests more than none.
+
+A server may also refuse every PUT of a group. So the first batch of each group goes alone, and when it is refused, a
+check follows before it is split: a PUT of the group that changes nothing. No member can be to blame for a refusal of
+that.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil, log2
 from typing import NamedTuple
 
 _FEW = 2
@@ -15,6 +20,10 @@ _FEW = 2
 
 _HOPELESS = 3
 """Batches without a clear answer, before any ever passed, after which group requests are given up for the run."""
+
+_MORE_THAN_ONE_CULPRIT = 3
+"""Refusals above the logarithm of a batch's size, before any of its group passed, that no single culprit can cause:
+after them the group's members go by their own PUTs in this run."""
 
 
 class Member(NamedTuple):
@@ -42,6 +51,7 @@ class Batch:
     members: tuple[Member, ...]
     root: _Root | None = None
     twin: "Batch | None" = None  # its other half, not sent yet: it holds the culprit if this one passes
+    check: bool = False  # changes nothing, and has no members: finds out whether the group refuses every PUT
 
     def __len__(self) -> int:
         return len(self.members)
@@ -56,6 +66,7 @@ class BatchQueue:
     """
 
     own: list[int] = field(default_factory=list)  # entries that are to go by their own PUT
+    refusing: list[str] = field(default_factory=list)  # groups that refuse every PUT
     _waiting: deque[Batch] = field(default_factory=deque)
     _under_way: set[Batch] = field(default_factory=set)
     _owning: set[int] = field(default_factory=set)
@@ -63,6 +74,13 @@ class BatchQueue:
     _limit: int | None = None  # members that the server takes in one request, as far as it has shown
     _unclear: int = 0
     _open: Counter[int] = field(default_factory=Counter)  # by entry: batches that have not passed yet
+    _flying: Counter[str] = field(default_factory=Counter)  # by group: batches under way
+    _taking: set[str] = field(default_factory=set)  # groups of which a PUT has passed
+    _carried: set[str] = field(default_factory=set)  # groups of which a PUT with members has passed
+    _checked: set[str] = field(default_factory=set)  # groups that a check was made for
+    _on_hold: dict[str, Batch] = field(default_factory=dict)  # by group: refused, until the check is answered
+    _refused_first: Counter[str] = field(default_factory=Counter)  # by group: refusals before any batch passed
+    _first_size: dict[str, int] = field(default_factory=dict)  # by group: members of the first batch that was refused
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Take in planned batches; the largest goes first, to find out what the server takes."""
@@ -87,10 +105,14 @@ class BatchQueue:
     def next(self, most: int) -> list[Batch]:
         """The batches that may leave now, ``most`` at most; none when answers must come in first, or all is done."""
         ready: list[Batch] = []
+        held: list[Batch] = []
         while self._waiting and len(ready) < most:
             batch = self._waiting[0]
             batch.members = tuple([member for member in batch.members if member.entry not in self._owning])
-            if not batch.members:
+            if self._is_held(batch):
+                held.append(self._waiting.popleft())
+                continue
+            if not batch.members and not batch.check:
                 self._waiting.popleft()
                 self._release_twin(batch)
                 self._close(batch)
@@ -104,9 +126,20 @@ class BatchQueue:
                 break
             ready.append(self._waiting.popleft())
             self._under_way.add(batch)
+            self._flying[batch.group_id] += 1
             if scout:
                 break
+        self._waiting.extendleft(reversed(held))
         return ready
+
+    def _is_held(self, batch: Batch) -> bool:
+        """Whether a batch must wait for what another one of its group shows."""
+        group = batch.group_id
+        return group not in self._taking and not batch.check and (group in self._on_hold or self._flying[group] > 0)
+
+    def _arrived(self, batch: Batch) -> None:
+        self._under_way.discard(batch)
+        self._flying[batch.group_id] -= 1
 
     def passed(self, batch: Batch) -> list[int]:
         """A batch was taken.
@@ -114,7 +147,12 @@ class BatchQueue:
         Returns:
             The entries all of whose batches have passed by now.
         """
-        self._under_way.discard(batch)
+        self._arrived(batch)
+        self._taking.add(batch.group_id)
+        if batch.check:
+            self._take_apart(self._on_hold.pop(batch.group_id))
+            return []
+        self._carried.add(batch.group_id)
         self._largest_passed = max(self._largest_passed, len(batch))
         complete = []
         for member in batch.members:
@@ -128,31 +166,69 @@ class BatchQueue:
         return complete
 
     def refused(self, batch: Batch) -> None:
-        """A batch was refused as a whole, for what may be one member's fault."""
-        self._under_way.discard(batch)
+        """A batch was refused as a whole, for what may be one member's fault, or the group's."""
+        self._arrived(batch)
+        group = batch.group_id
+        if batch.check:
+            self.refusing.append(group)
+            self._give_up(group)
+            return
         self._release_twin(batch)
         if batch.root is None:
             batch.root = _Root(len(batch))
         else:
             batch.root.refusals += 1
-        self._take_apart(batch)
+        if group not in self._carried:
+            self._refused_first[group] += 1
+            size = self._first_size.setdefault(group, len(batch))
+            if self._refused_first[group] >= ceil(log2(size)) + _MORE_THAN_ONE_CULPRIT:
+                self._on_hold[group] = batch
+                self._give_up(group)
+                return
+        if group not in self._taking and group not in self._checked and self._worth_a_check(batch):
+            self._checked.add(group)
+            self._on_hold[group] = batch
+            self._waiting.appendleft(Batch(group, (), check=True))
+        else:
+            self._take_apart(batch)
+
+    def _worth_a_check(self, batch: Batch) -> bool:
+        return len(batch) > _FEW or any(other.group_id == batch.group_id for other in self._waiting)
+
+    def _give_up(self, group_id: str) -> None:
+        """Let all that waits for a group go by the PUTs of its accounts."""
+        for batch in (self._on_hold.pop(group_id), *self._waiting):
+            if batch.group_id == group_id:
+                self._to_own(batch)
+        self._waiting = deque([batch for batch in self._waiting if batch.group_id != group_id])
+
+    def _end_check(self, batch: Batch) -> None:
+        """A check got no answer that tells anything: the batch on hold is split all the same."""
+        self._take_apart(self._on_hold.pop(batch.group_id))
 
     def too_large(self, batch: Batch) -> None:
         """A batch was refused for its size: no larger one is sent from now on."""
-        self._under_way.discard(batch)
+        self._arrived(batch)
+        if batch.check:
+            self._end_check(batch)
+            return
         self._release_twin(batch)
         self._lower_limit(-(-len(batch) // 2))
         self._halve(batch)
 
     def unclear(self, batch: Batch) -> None:
         """A batch got no clear answer, however often it was sent."""
-        self._under_way.discard(batch)
+        self._arrived(batch)
         self._release_twin(batch)
         self._unclear += 1
         if not self._largest_passed and self._unclear >= _HOPELESS:
-            for waiting in (batch, *self._waiting):
+            for waiting in (batch, *self._waiting, *self._on_hold.values()):
                 self._to_own(waiting)
             self._waiting.clear()
+            self._on_hold.clear()
+            return
+        if batch.check:
+            self._end_check(batch)
             return
         self._halve(batch)
 
@@ -163,7 +239,8 @@ class BatchQueue:
             The entries that were waiting for it (not those under way).
         """
         kept: deque[Batch] = deque()
-        dropped: list[int] = []
+        on_hold = self._on_hold.pop(group_id, None)
+        dropped: list[int] = [] if on_hold is None else self._drop(on_hold)
         for batch in self._waiting:
             if batch.group_id == group_id:
                 dropped += self._drop(batch)
@@ -178,7 +255,7 @@ class BatchQueue:
         Returns:
             Its entries, those of its held-back half included.
         """
-        self._under_way.discard(batch)
+        self._arrived(batch)
         return self._drop(batch)
 
     def _drop(self, batch: Batch) -> list[int]:

@@ -1,19 +1,21 @@
 """Is the connection right? One question after the other, each with what to do when the answer is no."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
 
+from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
 from bulkid.identity import account_page, list_accounts, list_groups, parse_groups
-from bulkid.journal import Journal, open_journal
+from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
-from bulkid.planning import count_of
+from bulkid.planning import count_of, quote
 from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.runs.prepare import refused_groups
 from bulkid.runs.session import Session, base_of, connect
 
 
@@ -113,6 +115,7 @@ async def _online(session: Session) -> list[Finding]:
         findings.append(await _probe(session, probe))  # noqa: PERF401 - one after the other, for a calm server
     findings.append(_write(known.write_accounts))
     findings.append(_write_groups(known.write_groups))
+    findings.extend(_refused(await refused_groups(session)))
     findings.append(Finding("quota", ok=None, detail=await _quota(session)))
     return findings
 
@@ -147,6 +150,20 @@ def _write_groups(claimed: bool | None) -> Finding:
     said = "cannot be told without trying" if claimed is None else "the token lacks the scope"
     hint = "With PM.Group.Write one PUT changes many accounts (group requests); `--via groups` tries."
     return Finding("write groups", ok=None, detail=said, hint=hint)
+
+
+def _refused(refusals: Sequence[GroupRefusal]) -> list[Finding]:
+    """Which groups are planned by account, since each has refused a PUT for good."""
+    return [
+        Finding(
+            "group requests",
+            ok=None,
+            detail=f"{quote(each.name)} refused one on {iso_utc(each.refused_at)[:10]}"
+            f"{f' (HTTP {each.http_status})' if each.http_status else ''}: its members go by account until "
+            f"{iso_utc(each.refused_at + REMEMBERED_S)[:10]}",
+        )
+        for each in refusals
+    ]
 
 
 async def _quota(session: Session) -> str:

@@ -239,7 +239,7 @@ class Execution:
             directory = await self._directory_for(session, entries)
         guarded = is_guarded(self.record, confirmed_anew=confirmed_anew)
         found = compare(entries, directory, self.context.clock.now(), guarded=guarded)
-        route = route_for([change for _, change in found.changes], directory, session, self.options)
+        route = await route_for([change for _, change in found.changes], directory, session, self.options)
         out = found.failed | found.unknown.keys()
         plan = rest_as_plan([entry for entry in entries if entry.entry not in out], found.changes, route)
         return directory, plan, found

@@ -16,6 +16,7 @@ from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
 from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
+from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.model import Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning import Route, confirms
 from bulkid.runs.batches import Batch, BatchQueue, Member
@@ -94,6 +95,7 @@ class GroupSending:
     _intended: set[int] = field(default_factory=set)
     _failed: set[int] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
+    _remembered: int = 0  # of the queue's refusing groups
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, batches: Sequence[Batch]) -> list[tuple[int, Change]]:
@@ -147,7 +149,7 @@ class GroupSending:
     def _task(self, batch: Batch) -> Task:
         self._keys += 1
         self._flights[self._keys] = batch
-        self.sending.progress.puts += batch.root is not None  # the plan has counted whole batches only
+        self.sending.progress.puts += batch.check or batch.root is not None  # the plan has counted whole batches only
         granted = self.sending.session.known.write_groups is True
         # Then it is about this group or a member, which goes by account: no number of them is a reason to stop.
         on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
@@ -219,6 +221,18 @@ class GroupSending:
                 self._give_up_group(batch.group_id, entries, settled)
             else:
                 self.queue.refused(batch)
+                await self._remember_refusals(reply)
+
+    async def _remember_refusals(self, reply: Reply) -> None:
+        """Keep in the journal which groups refuse every PUT, for the plans to come."""
+        refusing = self.queue.refusing[self._remembered :]
+        self._remembered += len(refusing)
+        refusals = GroupRefusals(self.sending.journal, self.names.organization_id)
+        for group_id in refusing:
+            name = (self.names.group(group_id) or self._last_known(group_id)).name
+            log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
+            refusal = GroupRefusal(group_id, name, reply.status, reply.error, self.sending.clock.now())
+            await anyio.to_thread.run_sync(refusals.remember, refusal)
 
     async def _is_gone(self, group_id: str) -> bool:
         if self.sending.clock.monotonic() - self.names.read_at > _CHECKED_AGE_S:

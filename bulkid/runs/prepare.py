@@ -4,7 +4,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+import anyio.to_thread
+
+from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError
+from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.model import Change, QuotaRule
 from bulkid.planning import (
     Directory,
@@ -13,8 +17,10 @@ from bulkid.planning import (
     Route,
     build_plan,
     choose_route,
+    fold,
     limit_changes,
     minimum_seconds,
+    quote,
     resolve,
 )
 from bulkid.runs.directory import read_directory, wanted
@@ -59,7 +65,7 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         resolution = rows.given.resolve(directory)
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)
-    limited = replace(limited, route=route_for(limited.changes, directory, session, options))
+    limited = replace(limited, route=await route_for(limited.changes, directory, session, options))
     too_much = await find_excess(session, directory, len(limited.changes), options)
     faults = sorted([*rows.faults, *resolution.faults], key=lambda fault: fault.row)
     return Preview(
@@ -85,7 +91,7 @@ def estimate(plan: Plan, rules: tuple[QuotaRule, ...], rate: float | None) -> fl
     return minimum_seconds(plan.planned_puts, rules, "PUT", rate)
 
 
-def route_for(changes: Sequence[Change], directory: Directory, session: Session, options: RunOptions) -> Route:
+async def route_for(changes: Sequence[Change], directory: Directory, session: Session, options: RunOptions) -> Route:
     """Choose the requests that carry some changes.
 
     Raises:
@@ -93,6 +99,12 @@ def route_for(changes: Sequence[Change], directory: Directory, session: Session,
         PermissionDeniedError: Group requests are asked for, and the token says that it may not.
     """
     accounts, known = directory.accounts, session.known
+    refusing: dict[str, str] = {}
+    if options.via != "accounts" and changes:
+        for refusal in await refused_groups(session):
+            name = directory.group_name(refusal.group_id)
+            name = refusal.name if fold(name) == fold(refusal.group_id) else name
+            refusing[fold(refusal.group_id)] = f"{quote(name)} ({iso_utc(refusal.refused_at)[:10]})"
     means = Means(
         rules=session.rules,
         rate=options.rate,
@@ -100,5 +112,12 @@ def route_for(changes: Sequence[Change], directory: Directory, session: Session,
         may_write_groups=False if known.read_groups is False else known.write_groups,
         read_back=accounts is not None,
         accounts=len(accounts or ()),
+        refusing=refusing,
     )
     return choose_route(changes, options.via, options.group_batch, means)
+
+
+async def refused_groups(session: Session) -> list[GroupRefusal]:
+    """Read which groups of the organisation have refused a PUT for good, as far as that is remembered."""
+    refusals = GroupRefusals(session.journal, session.organization_id)
+    return await anyio.to_thread.run_sync(refusals.known, session.context.clock.now())

@@ -166,12 +166,21 @@ def _everyone_stays() -> Answer:
 
 def list_groups(call: Arguments) -> Answer:
     """``GET api/Group/{organisation}``: all groups in a plain list, without members."""
-    return ok([call.state.group_dto(group) for group in call.state.groups.values()])
+    return ok([_group_told(call, group) for group in call.state.groups.values()])
 
 
 def get_group(call: Arguments) -> Answer:
     """``GET api/Group/{organisation}/{group}``: one group with its members."""
-    return ok(call.state.group_dto(_group(call, call.ids[1]), with_members=True))
+    return ok(_group_told(call, _group(call, call.ids[1]), with_members=True))
+
+
+def list_members(call: Arguments) -> Answer:
+    """``GET api/Group/{organisation}/{group}/Members``: a page of its members and how many there are in all."""
+    fields = query_fields(call.query)
+    top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
+    skip = query_number(fields, "skip", 0, _NO_LIMIT)
+    members = call.state.members_dto(_group(call, call.ids[1]))
+    return ok({"totalCount": len(members), "results": members[skip : skip + min(top, call.options.page_cap)]})
 
 
 def update_group(call: Arguments) -> Answer:
@@ -184,6 +193,8 @@ def update_group(call: Arguments) -> Answer:
         raise RefusalError(Answer(413))
     check_partition(body, call.options.organization_id)
     group = _group(call, call.ids[0])
+    if call.options.built_in_refuses and group.type == "builtIn":
+        raise RefusalError(abp(400, "Your request is not valid.", f"The group '{group.name}' cannot be updated."))
     joining, leaving = _members(call, to_add, to_remove)
     if leaving and group is call.state.everyone:
         raise RefusalError(_everyone_stays())
@@ -193,7 +204,17 @@ def update_group(call: Arguments) -> Answer:
     for account in leaving:
         call.state.leave(account, [group])
     group.modified = _now()
-    return ok(call.state.group_dto(group), applied=True)
+    return ok(_group_told(call, group), applied=True)
+
+
+def _group_told(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
+    told = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
+    if call.options.empty_members:
+        told["members"] = []
+    if call.options.numeric_types != "no":
+        number = 0 if group.type == "builtIn" else 1
+        told["type"] = str(number) if call.options.numeric_types == "text" else number
+    return told
 
 
 def _group(call: Arguments, group_id: str) -> GroupRecord:
@@ -255,6 +276,7 @@ CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
         "PUT": Call(_WRITE_GROUPS, update_group),
     },
     ("group", 2): {"GET": Call(_READ_GROUPS, get_group, names_organization=True)},
+    ("group", 3): {"GET": Call(_READ_GROUPS, list_members, names_organization=True)},
 }
 """Calls by resource (lower case) and number of ids in the path, then by method."""
 

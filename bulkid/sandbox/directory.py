@@ -194,20 +194,22 @@ class Directory:
             "groupIds": sorted(ids),
         }
 
+    def members_dto(self, group: GroupRecord) -> list[dict[str, Any]]:
+        """The members of the group as directory entries."""
+        return [
+            {
+                "identifier": account.id,
+                "name": account.name,
+                "displayName": account.display_name,
+                "objectType": "DirectoryRobotUser",
+                "source": "local",
+            }
+            for account in self.members(group)
+        ]
+
     def group_dto(self, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
         """The group as a GroupDto; members are null unless asked for."""
-        members = None
-        if with_members:
-            members = [
-                {
-                    "identifier": account.id,
-                    "name": account.name,
-                    "displayName": account.display_name,
-                    "objectType": "DirectoryRobotUser",
-                    "source": "local",
-                }
-                for account in self.members(group)
-            ]
+        members = self.members_dto(group) if with_members else None
         return {
             "id": group.id,
             "name": group.name,

@@ -42,3 +42,17 @@ class RollingLimits:
             for _, arrivals in windows:
                 arrivals.append(arrived)
         return max(1, math.ceil(wait)) if wait > 0 else None
+
+    def left(self, method: str, now: float) -> tuple[QuotaRule, int, int] | None:
+        """The rule that leaves the least to a method, what it leaves, and the whole seconds until all of it is free.
+
+        None where no rule counts the method.
+        """
+        found: tuple[QuotaRule, int, int] | None = None
+        for rule, arrivals in self._windows.get(method, ()):
+            used = [at for at in arrivals if at > now - rule.seconds]
+            remaining = max(0, rule.count - len(used))
+            reset = math.ceil(used[-1] + rule.seconds - now) if used else 0
+            if found is None or remaining < found[1]:
+                found = rule, remaining, reset
+        return found

@@ -112,6 +112,10 @@ class SandboxOptions:
     poisoned: tuple[str, ...] = ()  # accounts (id or name) that refuse every PUT: their own, and those of groups
     unauthorized: tuple[str, ...] = ()  # the same, answered 401 whatever token they carry
     forbidden: tuple[str, ...] = ()  # the same, answered 403 whatever the scopes
+    built_in_refuses: bool = False  # whether every PUT of a built-in group is answered 400
+    numeric_types: Literal["no", "number", "text"] = "no"  # a group's type as 0 or 1, or as "0" or "1"
+    empty_members: bool = False  # whether a group's members are always []; only its Members call tells them then
+    rate_headers: Literal["no", "three", "one", "structured"] = "no"  # RateLimit-*: in three headers, or in RateLimit
     max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
     limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS
     count_refused: bool = False  # whether a request answered 429 counts against the limit too

@@ -31,6 +31,9 @@ MAX_BODY_BYTES = 30_000_000
 STOP_PATIENCE_S = 0.2
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, not a secret
 
+MEMBERS_PATH_PARTS = 5
+"""api, Group, organisation, group, Members."""
+
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """SO_LINGER on, for no time: closing then sends a reset."""
 
@@ -242,6 +245,8 @@ class Sandbox:
             await self._sleep(there)
         arrived = self._monotonic()
         answer, fault = self._answer(request, target, body, arrived)
+        if self.options.rate_headers != "no":
+            answer = answer._replace(headers={**answer.headers, **self._rate_headers(request.method, arrived)})
         self._note(request, target, arrived, answer, fault)
         if self._delayed:
             await self._sleep(back)
@@ -284,6 +289,31 @@ class Sandbox:
         if fault in _AFTER:
             answer = _AFTER[fault]._replace(applied=answer.applied)
         return answer, fault
+
+    def _rate_headers(self, method: str, arrived: float) -> dict[str, str]:
+        """What is left of the limit that this request counts against; nothing where there is none."""
+        left = self._limits.left(method, arrived)
+        if left is None:
+            return {}
+        rule, remaining, reset = left
+        policy = f"{rule.count};w={rule.seconds:g}"
+        match self.options.rate_headers:
+            case "one":
+                return {
+                    "RateLimit": f"limit={rule.count}, remaining={remaining}, reset={reset}",
+                    "RateLimit-Policy": policy,
+                }
+            case "structured":
+                return {
+                    "RateLimit": f'"default";r={remaining};t={reset}',
+                    "RateLimit-Policy": f'"default";q={rule.count};w={rule.seconds:g}',
+                }
+        return {
+            "RateLimit-Limit": str(rule.count),
+            "RateLimit-Remaining": str(remaining),
+            "RateLimit-Reset": str(reset),
+            "RateLimit-Policy": policy,
+        }
 
     def _call(self, request: web.Request, target: _Target, body: bytes) -> Answer:
         try:
@@ -364,7 +394,7 @@ def _find(method: str, path: str, query: str) -> _Target | None:
     if len(parts) < 2 or parts[0].lower() != "api" or "" in parts:  # noqa: PLR2004 - api and a resource
         return None
     methods = CALLS.get((parts[1].lower(), len(parts) - 2))
-    if methods is None:
+    if methods is None or (len(parts) == MEMBERS_PATH_PARTS and parts[-1].lower() != "members"):
         return None
     ids = tuple(unquote(part) if "%" in part else part for part in parts[2:])
     return _Target(methods.get(method), ids, query, f"{path}?{query}" if query else path, ", ".join(methods))

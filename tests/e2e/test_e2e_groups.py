@@ -1,5 +1,6 @@
 """Group requests over real sockets: few PUTs, and for every account its own true outcome, whatever the server does."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -371,3 +372,82 @@ def test_the_plan_says_what_it_chose_and_why(
         shown = bulkid("plan", "sheet.csv", *options)
         assert words in shown.stdout
         assert summary_of(bulkid("plan", "sheet.csv", "--json", *options), ["eta_s"])["planned_puts"] == puts_planned
+
+
+# --- groups that refuse every PUT
+
+
+def doctor_says(bulkid: Bulkid) -> list[str]:
+    told = json.loads(bulkid("doctor", "--json").stdout)["findings"]
+    return [finding["detail"] for finding in told if finding["subject"] == "group requests"]
+
+
+def test_a_group_that_refuses_every_put_costs_two_of_them_and_is_remembered(tmp_path: Path) -> None:
+    with hosted(accounts=700, built_in_refuses=True) as host:
+        names = emptied(host, 650)
+        groups = ("Automation Users", "Finance", "Trainees")
+        sheet = into_groups(tmp_path, names, groups)
+        bulkid = Bulkid(tmp_path, connected(host))
+        assert doctor_says(bulkid) == []
+        result, rows = run(host, tmp_path, sheet, group_batch=50)
+        assert (result.exit_code, result.summary["updated"]) == (0, 650)
+        users = host.sandbox.state.group_named("Automation Users").id
+        to_groups, to_accounts = puts(host)
+        assert sum(users in path for path in to_groups) == 2, "a batch, and a check"
+        assert (len(to_groups), len(to_accounts)) == (2 + 5 + 5, 217)
+        assert {row["via"] for row in rows[::3]} == {"account"}
+        assert {row["via"] for row in (*rows[1::3], *rows[2::3])} == {"group"}
+        assert [len(memberships(host, group) & set(names)) for group in groups] == [217, 217, 216]
+
+        # The next plan knows, and says why.
+        emptied(host, 650)
+        since = len(host.puts())
+        shown = bulkid("plan", "sheet.csv", "--group-batch", "50").stdout
+        assert "has refused a group request" in " ".join(shown.split())
+        assert (
+            summary_of(bulkid("plan", "sheet.csv", "--json", "--group-batch", "50"), ["eta_s"])["planned_puts"] == 227
+        )
+        again, _ = run(host, tmp_path, sheet, group_batch=50)
+        assert (again.exit_code, again.summary["updated"]) == (0, 650)
+        assert again.summary["requests"]["PUT"] == again.summary["planned_puts"] == 227
+        assert not any(users in entry.path for entry in host.puts()[since:] if "/Group/" in entry.path)
+        (told,) = doctor_says(bulkid)
+        assert "Automation Users" in told
+        assert "until" in told
+
+        # Also where group requests are asked for.
+        emptied(host, 650)
+        forced, _ = run(host, tmp_path, sheet, group_batch=50, via="groups")
+        assert (forced.exit_code, forced.summary["requests"]["PUT"]) == (0, 227)
+
+
+def test_a_culprit_in_a_built_in_group_is_no_refusal_of_the_group(tmp_path: Path) -> None:
+    with hosted(accounts=300, poisoned=("robot-0150",)) as host:
+        names = emptied(host, 200)
+        result, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Automation Users"]))
+        assert (result.summary["updated"], result.summary["failed"]) == (199, 1)
+        assert result.summary["requests"]["PUT"] - 1 <= 2 * ceil(log2(200)) + 2
+        assert doctor_says(Bulkid(tmp_path, connected(host))) == []
+
+
+def test_a_size_that_is_refused_is_no_refusal_of_the_group(tmp_path: Path) -> None:
+    with hosted(accounts=300, max_members_per_put=60) as host:
+        names = emptied(host, 200)
+        result, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Automation Users"]))
+        assert (result.exit_code, len(puts(host)[0])) == (0, 2 + 4)
+        assert doctor_says(Bulkid(tmp_path, connected(host))) == []
+
+
+@pytest.mark.parametrize("numeric", ["number", "text"])
+def test_groups_with_numbers_for_types_and_empty_members_are_changed_all_the_same(numeric: str, tmp_path: Path) -> None:
+    with hosted(accounts=300, numeric_types=numeric, empty_members=True) as host:
+        names = emptied(host, 200)
+        result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Automation Users"]))
+        assert (result.exit_code, result.summary["updated"], len(host.puts())) == (0, 200, 1)
+        assert {row["via"] for row in rows} == {"group"}
+        again, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Automation Users"]))
+        assert (again.summary["unchanged"], again.summary["requests"]["PUT"]) == (200, 0)
+        sheet = sheet_of(tmp_path, [("name", "groups"), *((name, "!clear") for name in names)])
+        left, _ = run(host, tmp_path, sheet)
+        assert (left.exit_code, left.summary["updated"]) == (0, 200), "Everyone is known by its numeric type"
+        assert not memberships(host, "Automation Users") & set(names)

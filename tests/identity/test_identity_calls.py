@@ -165,6 +165,19 @@ def test_groups_are_read_with_their_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        *((value, "builtIn") for value in (0, "0", "builtIn", "BuiltIn", "builtin", " 0 ")),
+        *((value, "custom") for value in (1, "1", "custom", "Custom", None, "", 2, -1, True, False, 0.0, [], {}, "x")),
+    ],
+)
+def test_the_type_of_a_group_is_read_as_a_word_and_as_a_number(written: object, kind: str) -> None:
+    dto = {"id": "1", "name": "Users", "type": written, "members": []}
+    assert parse_group(dto) == Group("1", "Users", kind)
+    assert parse_groups([dto]) == (Group("1", "Users", kind),)
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         None,

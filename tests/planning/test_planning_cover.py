@@ -224,3 +224,27 @@ def test_an_account_to_be_both_in_and_out_of_a_group_is_left_to_its_own_put() ->
 def test_a_batch_without_room_is_refused(batch: int) -> None:
     with pytest.raises(ValueError, match="room for at least one account"):
         cover([], batch)
+
+
+# --- groups that refuse group requests
+
+
+@HARD
+@given(any_changes(), st.sets(st.sampled_from(["g-a", "g-b", "g-c"])), BATCHES, st.booleans())
+def test_no_group_request_goes_to_a_group_that_refuses_them_and_every_change_is_carried(
+    changes: list[Change], refusing: set[str], batch: int | None, everything: bool
+) -> None:
+    choose = groups_where_possible if everything else cover
+    chosen = choose(changes, batch, refusing)
+    assert not {fold(each.group_id) for each in chosen.batches} & refusing
+    by_group: dict[int, set[str]] = {}
+    for each in chosen.batches:
+        for place in (*each.add, *each.remove):
+            by_group.setdefault(place, set()).add(fold(each.group_id))
+    for place, one in enumerate(changes):
+        groups = {fold(group) for group in (*one.add, *one.remove)}
+        if groups & refusing:
+            assert place in chosen.by_account
+        assert place in chosen.by_account or by_group.get(place, set()) == groups
+    if not refusing:
+        assert chosen == choose(changes, batch)

@@ -23,12 +23,19 @@ class Server:
     most: int = 10**9
     says_too_large: bool = True
     broken_above: int = 10**9
+    refusing: Collection[str] = ()  # groups that refuse every PUT
+    takes_checks: bool = True  # else a PUT that changes nothing is refused
+    checks_broken: bool = False  # then it gets no clear answer
     applied: set[tuple[str, int]] = field(default_factory=set)
     sizes: list[int] = field(default_factory=list)
 
     def put(self, queue: BatchQueue, batch: Batch) -> list[int]:
         self.sizes.append(len(batch))
-        if len(batch) > self.broken_above:
+        if batch.check and self.checks_broken:
+            queue.unclear(batch)
+        elif batch.group_id in self.refusing or (batch.check and not self.takes_checks):
+            queue.refused(batch)
+        elif len(batch) > self.broken_above:
             queue.unclear(batch)
         elif len(batch) > self.most and self.says_too_large:
             queue.too_large(batch)
@@ -63,6 +70,9 @@ def drive(queue: BatchQueue, server: Server, pick: Callable[[list[Batch]], int] 
         most=st.sampled_from([1, 2, 3, 7, 10**9]),
         says_too_large=st.booleans(),
         broken_above=st.sampled_from([0, 4, 10**9]),
+        refusing=st.sets(st.sampled_from(["g0", "g1", "g2"])),
+        takes_checks=st.booleans(),
+        checks_broken=st.booleans(),
     ),
     st.data(),
 )
@@ -94,12 +104,78 @@ def test_one_culprit_costs_little_and_all_others_are_updated(size: int) -> None:
         assert {entry for _, entry in server.applied} | set(queue.own) == set(range(size))
 
 
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 64, 200])
+def test_one_culprit_costs_as_little_where_a_check_tells_nothing(size: int, *, broken: bool) -> None:
+    for culprit in range(size):
+        queue = BatchQueue()
+        queue.add([batch_of("g", range(size))])
+        server = Server({culprit}, checks_broken=broken)
+        drive(queue, server)
+        assert not queue.refusing
+        assert len(server.sizes) - 1 + len(queue.own) <= 2 * ceil(log2(size)) + 2, culprit
+
+
+@pytest.mark.parametrize("largest_first", [True, False])
+def test_a_group_that_refuses_every_put_costs_two_of_them_however_many_batches_it_has(*, largest_first: bool) -> None:
+    queue = BatchQueue()
+    batches = [batch_of("g", range(number * 200, number * 200 + 200)) for number in range(10)]
+    other = batch_of("h", range(5000, 5300 if largest_first else 5010))
+    queue.add([*batches, other])
+    server = Server(refusing={"g"})
+    complete, _ = drive(queue, server)
+    assert sorted(server.sizes) == sorted([200, 0, len(other)])
+    assert queue.refusing == ["g"]
+    assert sorted(queue.own) == list(range(2000))
+    assert sorted(complete) == [member.entry for member in other.members]
+    assert queue.limit is None, "it was not refused for its size"
+
+
+def test_a_group_of_many_small_batches_is_checked_too() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of("g", range(number * 2, number * 2 + 2)) for number in range(50))
+    server = Server(refusing={"g"})
+    drive(queue, server)
+    assert server.sizes == [2, 0]
+
+
+def test_the_batches_of_a_group_go_side_by_side_once_the_first_has_passed() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of("g", range(number * 200, number * 200 + 200)) for number in range(10))
+    (first,) = queue.next(256)
+    assert queue.next(256) == []
+    queue.passed(first)
+    assert len(queue.next(256)) == 9
+
+
+def test_a_group_whose_check_passes_and_whose_members_are_all_refused_is_given_up_for_this_run() -> None:
+    queue = BatchQueue()
+    queue.add([batch_of("g", range(200)), batch_of("g", range(200, 400))])
+    server = Server(set(range(400)))
+    drive(queue, server)
+    assert len(server.sizes) <= 1 + ceil(log2(200)) + 3
+    assert not queue.refusing, "the check has passed: the next run tries again"
+    assert sorted(queue.own) == list(range(400))
+
+
+def test_a_group_that_is_found_gone_by_its_check_is_told_of_all_its_members() -> None:
+    queue = BatchQueue()
+    queue.add([batch_of("g", range(200)), batch_of("g", range(200, 260))])
+    (first,) = queue.next(256)
+    queue.refused(first)
+    (check,) = queue.next(256)
+    assert check.check
+    assert sorted([*queue.drop(check), *queue.drop_group("g")]) == list(range(260))
+    assert queue.next(256) == []
+    assert queue.done
+
+
 def test_where_one_half_passes_the_other_is_split_without_being_sent() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(64))])
     server = Server({63})
     drive(queue, server)
-    assert server.sizes == [64, 32, 16, 8, 4, 2]
+    assert server.sizes == [64, 0, 32, 16, 8, 4, 2]
     assert queue.own == [62, 63]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sandbox_talk import Talk, Talking
 
+from bulkid.model import QuotaRule
 from bulkid.sandbox import Sandbox, SandboxOptions
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -172,3 +173,57 @@ async def test_a_group_put_of_a_megabyte_and_more_is_taken(talk: Talk) -> None:
     got = await talk.ask("PUT", "api/Group/alumni-02", data=stream, headers=headers)
     assert got.status == 200
     assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01", "alumni-02"}
+
+
+# --- servers that differ
+
+
+@pytest.mark.parametrize(("style", "types"), [("no", {"builtIn", "custom"}), ("number", {0, 1}), ("text", {"0", "1"})])
+async def test_types_may_be_numbers(talking: Talking, style: str, types: set[object]) -> None:
+    async with talking(numeric_types=style) as talk:
+        got = (await talk.get(f"api/Group/{ORG}")).json
+        assert {group["type"] for group in got} == types
+        everyone = next(group for group in got if group["name"] == "Everyone")
+        assert everyone["type"] in ("builtIn", 0, "0")
+        assert (await talk.get(f"api/Group/{ORG}/{everyone['id']}")).json["type"] == everyone["type"]
+
+
+async def test_members_may_always_be_empty_and_are_told_by_a_call_of_their_own(talking: Talking) -> None:
+    async with talking(empty_members=True) as talk:
+        everyone = talk.sandbox.state.everyone.id
+        assert all(group["members"] == [] for group in (await talk.get(f"api/Group/{ORG}")).json)
+        assert (await talk.get(f"api/Group/{ORG}/{everyone}")).json["members"] == []
+        first = (await talk.get(f"api/Group/{ORG}/{everyone}/Members")).json
+        assert (first["totalCount"], len(first["results"])) == (60, 10)
+        rest = (await talk.get(f"api/Group/{ORG}/{everyone}/members?top=1000&skip=10")).json["results"]
+        assert len({one["identifier"] for one in (*first["results"], *rest)}) == 60
+        assert (await talk.get(f"api/Group/{ORG}/{everyone}/Members?top=1001")).status == 400
+        assert (await talk.get(f"api/Group/{ORG}/nobody/Members")).status == 404
+        assert b"<html" in (await talk.get(f"api/Group/{ORG}/{everyone}/Others")).raw
+
+
+async def test_built_in_groups_may_refuse_every_put(talking: Talking) -> None:
+    async with talking(built_in_refuses=True) as talk:
+        users = talk.sandbox.state.group_named("Automation Users")
+        for fields in ({}, {"directoryUserIDsToAdd": ["88-uv"]}):
+            got = await talk.put_group(users.id, name=users.name, **fields)
+            assert (got.status, talk.sandbox.log[-1].applied) == (400, False)
+        assert (await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=["88-uv"])).status == 200
+        assert (await talk.put("88-uv", displayName="x", groupIDsToAdd=[users.id])).status == 200
+
+
+@pytest.mark.parametrize("style", ["three", "one", "structured"])
+async def test_headers_may_say_what_is_left_of_the_limits(talking: Talking, style: str) -> None:
+    async with talking(rate_headers=style, limits=(QuotaRule("PUT", 3, 60.0),)) as talk:
+        told = []
+        for _ in range(4):
+            headers = (await talk.put("88-uv", displayName="x")).headers
+            told.append(headers.get("RateLimit-Remaining") or headers["RateLimit"])
+            assert "3" in headers["RateLimit-Policy"]
+        expected = {
+            "three": ["2", "1", "0", "0"],
+            "one": [f"limit=3, remaining={left}, reset=60" for left in (2, 1, 0, 0)],
+            "structured": [f'"default";r={left};t=60' for left in (2, 1, 0, 0)],
+        }
+        assert told == expected[style]
+        assert "RateLimit-Remaining" not in (await talk.get(f"api/Group/{ORG}")).headers, "no rule counts a GET"
