@@ -383,25 +383,15 @@ def sandbox(
         typer.Option(metavar="NAME", help="An account (id or name) that no PUT can change, repeatable."),
     ] = None,
     unauthorized: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="The same, answered 401 with every token, repeatable."),
+        list[str] | None, typer.Option(metavar="NAME", help="The same, answered 401 with every token, repeatable.")
     ] = None,
     forbidden: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="The same, answered 403, repeatable."),
+        list[str] | None, typer.Option(metavar="NAME", help="The same, answered 403, repeatable.")
     ] = None,
-    built_in_refuses: Annotated[
-        bool, typer.Option("--built-in-refuses", help="Answer every PUT of a built-in group with 400.")
-    ] = False,
-    numeric_types: Annotated[
-        bool, typer.Option("--numeric-types", help="Write the type of a group as a number: 0 built-in, 1 custom.")
-    ] = False,
-    empty_members: Annotated[
-        bool, typer.Option("--empty-members", help="Leave members of groups empty; GET .../Members tells them.")
-    ] = False,
-    rate_headers: Annotated[
-        bool, typer.Option("--rate-headers", help="Send RateLimit-Limit, -Remaining, -Reset and -Policy.")
-    ] = False,
+    built_in_refuses: Annotated[bool, typer.Option(help="Answer every PUT of a built-in group with 400.")] = False,
+    numeric_types: Annotated[bool, typer.Option(help="Write types of groups as 0 (built-in) and 1 (custom).")] = False,
+    empty_members: Annotated[bool, typer.Option(help="Leave members of groups empty, but in GET .../Members.")] = False,
+    rate_headers: Annotated[bool, typer.Option(help="Send RateLimit-Limit, -Remaining, -Reset and -Policy.")] = False,
     max_members: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
     ] = 0,
