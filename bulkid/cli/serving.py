@@ -1,6 +1,10 @@
 """``bulkid serve``: settings in, the console until a signal comes, words for whoever looks at the terminal."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from bulkid.cli import show
 from bulkid.cli.commands import _anyio_run
@@ -11,7 +15,37 @@ from bulkid.cli.signals import stopping
 from bulkid.config import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK
+from bulkid.journal.console import AuditRecord
 from bulkid.planning import count_of
+
+if TYPE_CHECKING:
+    from bulkid.web.console import Console
+    from bulkid.web.entrance import LocalEntrance
+
+
+_LOOK_EVERY_S = 60.0
+"""How often the terminal looks whether the last session has reached a timeout."""
+
+
+async def _new_link(console: "Console", entrance: "LocalEntrance", address: str) -> str:
+    """Make a sign-in link, and note it in the audit log."""
+    record = AuditRecord(console.clock.now(), entrance.name, "terminal", "sign-in link made", "", "")
+    await anyio.to_thread.run_sync(console.book.note, record)
+    return f"{address}/enter?key={entrance.new_link()}"
+
+
+async def _offer_links(
+    console: "Console", entrance: "LocalEntrance", address: str, say: Callable[[str], None], stop: Stop
+) -> None:
+    """Show a new sign-in link when the last session has ended: the user would have to start the console again."""
+    while not stop.requested:
+        await console.sessions.wait_for_end(_LOOK_EVERY_S)
+        if await anyio.to_thread.run_sync(console.book.users):
+            say("There are users now, who sign in by name and password. Start the console again to let them in.")
+            return
+        if not entrance.has_unused_link and not await console.sessions.of_user(entrance.user_key, entrance.epoch):
+            say("The last session has ended. This link lets one browser in, once:")
+            say(f"  {await _new_link(console, entrance, address)}")
 
 
 def serve(settings: Settings) -> int:
@@ -45,7 +79,10 @@ def serve(settings: Settings) -> int:
                     console.supervisor.spawn(partial(abort_with, stop, console))
                     if isinstance(console.entrance, LocalEntrance):
                         out.print(f"The console is at {address}. Open this link; it lets one browser in, once:")
-                        out.print(f"  {address}/enter?key={console.entrance.new_link()}")
+                        out.print(f"  {await _new_link(console, console.entrance, address)}")
+                        console.supervisor.spawn(
+                            partial(_offer_links, console, console.entrance, address, out.print, stop)
+                        )
                     else:
                         out.print(f"The console is at {address}.")
                     out.print("Ctrl+C ends it; runs under way are then kept, to go on later.")

@@ -20,7 +20,7 @@ from bulkid.web.console import console_of
 from bulkid.web.doors import Handler, Kind, door, door_of
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, PAGE_SIZE, Pager, page, page_number
-from bulkid.web.people import issue_token
+from bulkid.web.people import issue_token, role_of_token
 from bulkid.web.security import SAFE_METHODS, actor_of, client_address
 
 _LONGEST = 500  # characters of a name or message that the table keeps
@@ -134,7 +134,7 @@ async def tokens(request: web.Request) -> web.StreamResponse:
 
 async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResponse:
     found = await anyio.to_thread.run_sync(console_of(request).book.tokens)
-    return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role))
+    return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role), role_of_token=role_of_token)
 
 
 @door(Role.ADMIN, action="token")

@@ -285,9 +285,112 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     yield "signed-out"
 
 
-def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: Any, axe: str, tmp_path: Path) -> None:
+def _held_against_axe(page: Any, axe: str, pages: Iterator[str]) -> list[str]:
+    """Hold every page against axe-core in light and dark, wide and narrow; gives what is wrong."""
     shots = os.environ.get("BULKID_SHOTS")
     found: list[str] = []
+    for name in pages:
+        for scheme in SCHEMES:
+            for width in WIDTHS:
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size({"width": width, "height": 900})
+                wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                if wider > 0:
+                    found.append(f"{name}, {scheme}, {width} px: {wider} px too wide")
+                page.evaluate(axe)
+                result = page.evaluate("axe.run()")
+                found += [
+                    f"{name}, {scheme}, {width} px: {fault['id']}: {fault['nodes'][0]['target']}"
+                    for fault in result["violations"]
+                ]
+                if shots:
+                    page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1440, "height": 900})
+    return found
+
+
+TLS = Path(__file__).resolve().parents[1] / "identity" / "tls"
+PASSWORD = "correct horse battery"
+
+
+def _sign_in(page: Any, address: str) -> None:
+    page.goto(f"{address}/account")
+    page.fill("input[name=name]", "ada")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=Role")
+
+
+def test_signing_out_over_tls_takes_the_cookie_from_the_browser_and_a_copy_opens_nothing(
+    chromium: Any, tmp_path: Path
+) -> None:
+    bulkid = Bulkid(tmp_path)
+    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    certificate = ("--certfile", str(TLS / "server.pem"), "--keyfile", str(TLS / "server.key"))
+    with served(bulkid, "--sandbox", *certificate) as (_, address, _key):
+        context, thief = (chromium.new_context(ignore_https_errors=True) for _ in range(2))
+        context.set_default_timeout(LONGEST_MS)
+        page = context.new_page()
+        _sign_in(page, address)
+        (copied,) = [cookie for cookie in context.cookies() if cookie["name"] == "__Host-bulkid"]
+        assert copied["secure"]
+        assert copied["httpOnly"]
+        thief.add_cookies([copied])
+        assert thief.request.get(f"{address}/account").status == 200
+        page.click("button:has-text('Sign out') >> nth=0")
+        page.wait_for_selector("h1:has-text('Sign in')")
+        assert "__Host-bulkid" not in {cookie["name"] for cookie in context.cookies()}
+        assert page.goto(f"{address}/account").status == 401
+        assert thief.request.get(f"{address}/account").status == 401
+        context.close()
+        thief.close()
+
+
+def _team_pages(page: Any, address: str) -> Iterator[str]:
+    """Go through the pages that only a console with users has; gives the name of each when it is open."""
+    page.goto(f"{address}/tokens")
+    yield "signin-team"
+    page.fill("input[name=name]", "ada")
+    page.fill("input[name=password]", "wrong password")
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("[role=alert]")
+    yield "signin-team-refused"
+    page.fill("input[name=name]", "ada")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("h1:has-text('tokens'), h1:has-text('Tokens')")
+    for number, name in enumerate(("nightly", "a job with a name that is as long as the form allows " + "x" * 27)):
+        page.fill("input[name=name]", name)
+        page.select_option("select[name=role]", "viewer" if number else "admin")
+        page.click("button:has-text('Issue')")
+        page.wait_for_selector("[role=alert] code")
+    yield "tokens-issued"
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("tbody button >> nth=0")
+    page.wait_for_selector("text=revoked 2")
+    yield "tokens-revoked"
+    page.goto(f"{address}/account")
+    yield "account-team"
+    page.goto(f"{address}/audit")
+    yield "audit-team"
+
+
+def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pixels(
+    chromium: Any, axe: str, tmp_path: Path
+) -> None:
+    bulkid = Bulkid(tmp_path)
+    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    with served(bulkid, "--sandbox") as (_, address, _key):
+        context = chromium.new_context(bypass_csp=True)
+        context.set_default_timeout(LONGEST_MS)
+        page = context.new_page()
+        found = _held_against_axe(page, axe, _team_pages(page, address))
+        context.close()
+    assert found == []
+
+
+def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: Any, axe: str, tmp_path: Path) -> None:
     options = ("--quota", "PUT=60/10", "--latency", "0.1", "--poisoned", "robot-0001")
     with (
         Server(options) as server,
@@ -298,22 +401,5 @@ def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: A
             bypass_csp=True,
         ) as (page, address),
     ):
-        for name in _pages(page, address):
-            for scheme in SCHEMES:
-                for width in WIDTHS:
-                    page.emulate_media(color_scheme=scheme)
-                    page.set_viewport_size({"width": width, "height": 900})
-                    wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                    if wider > 0:
-                        found.append(f"{name}, {scheme}, {width} px: {wider} px too wide")
-                    page.evaluate(axe)
-                    result = page.evaluate("axe.run()")
-                    found += [
-                        f"{name}, {scheme}, {width} px: {fault['id']}: {fault['nodes'][0]['target']}"
-                        for fault in result["violations"]
-                    ]
-                    if shots:
-                        page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png")
-            page.emulate_media(color_scheme="light")
-            page.set_viewport_size({"width": 1440, "height": 900})
+        found = _held_against_axe(page, axe, _pages(page, address))
     assert found == []

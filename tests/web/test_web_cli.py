@@ -18,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from harness import Bulkid, Server
 
+from bulkid import runs
+from bulkid.journal.console import ConsoleBook
+
 PASSWORD = "correct horse battery"
 
 
@@ -142,9 +145,38 @@ def test_users_are_added_listed_changed_and_removed(bulkid: Bulkid) -> None:
     assert "Ada" in listed.stdout
     assert "admin" in listed.stdout
     assert bulkid("users", "passwd", "ada", stdin=f"{PASSWORD} 2\n").returncode == 0
+    assert "is admin already" in bulkid("users", "role", "ada", "admin").stdout
+    assert "was admin and is viewer now" in bulkid("users", "role", " ADA ", "viewer").stdout
+    assert "viewer" in bulkid("users", "list").stdout
+    assert bulkid("users", "role", "nobody", "viewer").returncode == 2
+    assert bulkid("users", "role", "ada", "king").returncode == 2
     assert bulkid("users", "remove", "ada").returncode == 0
     assert bulkid("users", "remove", "ada").returncode == 2
     assert bulkid("users", "passwd", "ada", stdin=f"{PASSWORD}\n").returncode == 2
+    with runs.Archive(bulkid.folder / "state") as archive:
+        entries, _ = ConsoleBook(archive.journal).audit_page(0, 10)
+    assert [(entry.address, entry.action, entry.subject, entry.detail) for entry in reversed(entries)] == [
+        ("terminal", "user added", "Ada", "admin"),
+        ("terminal", "password changed", "Ada", ""),
+        ("terminal", "role changed", "Ada", "admin -> viewer"),
+        ("terminal", "user removed", "Ada", ""),
+    ]
+    assert all(entry.actor for entry in entries)
+
+
+async def test_a_new_link_is_shown_when_the_last_session_has_ended(bulkid: Bulkid) -> None:
+    with served(bulkid, "--sandbox") as (process, address, key):
+        async with browser_at(address) as browser:
+            await browser.get(f"/enter?key={key}")
+            await browser.post("/signout")
+            assert process.stdout is not None
+            with anyio.fail_after(LONGEST_S):
+                assert "session has ended" in await anyio.to_thread.run_sync(process.stdout.readline)
+                link = await anyio.to_thread.run_sync(process.stdout.readline)
+            assert (await browser.get(link.strip().removeprefix(address))).status == 200
+            audit = (await browser.get("/audit.csv")).text
+            assert audit.count("sign-in link made") == 2
+            assert audit.count("signed out") == 1
 
 
 @pytest.mark.parametrize(

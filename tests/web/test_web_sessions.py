@@ -240,6 +240,9 @@ async def test_a_token_may_do_no_more_than_its_owner_and_ends_with_the_owner(tmp
         console.console.book.change_user("ada", role="viewer")
         assert await call("POST", "/runs/nope/resume") == 403
         assert await call("GET", "/runs") == 200
+        console.console.book.add_user("eve", "admin", HASH, 0.0)
+        async with signed_in(console, "eve") as eve:
+            assert "(as viewer: its owner's role)" in (await eve.get("/tokens")).text
         console.console.book.remove_user("ADA ", 1.0)
         assert await call("GET", "/runs") == 401
         console.console.book.add_user("ada", "admin", HASH, 2.0)

@@ -9,6 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
 from web_kit import Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
@@ -18,9 +21,10 @@ from bulkid.web import passwords
 from bulkid.web.actors import Actor, Role
 from bulkid.web.console import ServeOptions
 from bulkid.web.passwords import hash_password, is_right
-from bulkid.web.people import issue_token
+from bulkid.web.people import TeamEntrance, issue_token
+from bulkid.web.security import forwarded_address
 from bulkid.web.server import make_app
-from bulkid.web.throttle import AttemptCounter, Throttle
+from bulkid.web.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
 
 PASSWORD = "correct horse battery"
 HASH = hash_password(PASSWORD)
@@ -315,3 +319,148 @@ async def test_a_reader_of_the_database_finds_neither_passwords_nor_tokens(tmp_p
     assert token.encode() not in content
     assert PASSWORD.encode() not in content
     assert b"$argon2id$" in content
+
+
+# --- guessing passwords
+
+
+@pytest.mark.parametrize("name", ["OLAF", " olaf", "olaf\t", "\uff2flaf", "olaf "])
+async def test_another_spelling_of_the_name_does_not_get_round_the_throttle(tmp_path: Path, name: str) -> None:
+    async with team(tmp_path) as console:
+        for _ in range(5):
+            assert (await sign_in(console.browser, "olaf", "wrong")).status == 401
+        assert (await sign_in(console.browser, name, "wrong")).status == 429
+
+
+async def test_a_forged_address_does_not_get_round_the_throttle_and_is_not_written_down(tmp_path: Path) -> None:
+    serve = ServeOptions(port=0, behind_proxy=True, public_names=("bulkid.example.com",))
+    async with team(tmp_path, serve=serve) as console:
+        found = []
+        for number in range(6):
+            headers = CIMultiDict(
+                [
+                    ("Host", "bulkid.example.com"),
+                    ("Origin", "https://bulkid.example.com"),
+                    ("X-Forwarded-For", f"6.6.6.{number}"),  # the client's own line
+                    ("X-Forwarded-For", f"7.7.7.{number}, 192.0.2.7"),  # its second one, to which the proxy adds
+                ]
+            )
+            form = {"name": "olaf", "password": "wrong"}
+            async with console.browser.session.post(
+                f"{console.browser.base}/signin", data=form, headers=headers
+            ) as answer:
+                found.append(answer.status)
+        assert found == [401, 401, 401, 401, 401, 429]
+        entries, _ = console.console.book.audit_page(0, 10)
+        assert {entry.address for entry in entries} == {"192.0.2.7"}
+
+
+async def test_without_a_proxy_the_header_counts_for_nothing(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        headers = {"Origin": console.browser.base, "X-Forwarded-For": "6.6.6.6"}
+        await console.browser.post("/signin", {"name": "olaf", "password": "wrong"}, headers=headers)
+        assert console.console.book.audit_page(0, 1)[0][0].address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "address"),
+    [
+        ([], ""),
+        (["6.6.6.6"], "6.6.6.6"),
+        (["6.6.6.6, 192.0.2.7"], "192.0.2.7"),
+        (["192.0.2.7, 6.6.6.6", "192.0.2.8"], "192.0.2.8"),
+        (["6.6.6.6", ""], ""),
+        (["6.6.6.6, "], ""),
+        (["192.0.2.7:4711"], "192.0.2.7"),
+        (["2001:DB8::1"], "2001:db8::1"),
+        (["6.6.6.6, [2001:db8::1]:443"], "2001:db8::1"),
+        (["unknown"], ""),
+        (["\x1b[31m"], ""),
+        (["_hidden, 1.2.3.4.5"], ""),
+    ],
+)
+def test_the_last_address_of_the_last_line_is_the_proxy_s_word(lines: list[str], address: str) -> None:
+    assert forwarded_address(lines) == address
+
+
+def test_an_ipv6_network_counts_as_one_address() -> None:
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") != network_of("2001:db8:1:3::1")
+    assert network_of("::ffff:192.0.2.7") == network_of("192.0.2.7") != network_of("192.0.2.8")
+    assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")
+    assert network_of("elsewhere") == "elsewhere"
+
+
+async def test_wrong_passwords_from_everywhere_do_not_lock_a_user_out_of_a_known_browser(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        entrance = console.console.entrance
+        assert isinstance(entrance, TeamEntrance)
+        async with signed_in(console, "olaf") as known, browser_at(console.browser.base) as unknown:
+            for number in range(entrance.throttle.users.limit):
+                entrance.throttle.tried("olaf", f"10.0.0.{number}")
+            for _ in range(5):
+                entrance.throttle.tried("olaf", "127.0.0.1")  # somebody behind the same address
+            assert (await sign_in(unknown, "olaf")).status == 429
+            await known.post("/signout")
+            for _ in range(4):
+                assert (await sign_in(known, "olaf", "wrong")).status == 401
+            assert (await sign_in(known, "olaf")).status == 200
+            for _ in range(5):
+                assert (await sign_in(known, "olaf", "wrong")).status == 401
+            assert (await sign_in(known, "olaf")).status == 429  # a stolen device cookie does not help to guess
+            assert (await sign_in(known, "ada", "wrong")).status == 401  # it is olaf's
+
+
+def test_a_device_cookie_is_one_user_s_until_the_password_changes() -> None:
+    cookie = new_device_cookie("olaf", HASH)
+    assert device_of(cookie, "olaf", HASH)
+    assert not device_of(cookie, "ada", HASH)
+    assert not device_of(cookie, "olaf", hash_password(PASSWORD))
+    nonce, _, signature = cookie.partition(".")
+    for forged in ("", ".", nonce, f"{nonce}.{'0' * 64}", f"{'0' * 32}.{signature}", f"{cookie}x", "é" * len(cookie)):
+        assert not device_of(forged, "olaf", HASH)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 400)), max_size=60),
+    st.integers(1, 4),
+)
+def test_a_counter_never_allows_more_than_its_limit_in_a_window(attempts: list[tuple[str, int]], limit: int) -> None:
+    counter = AttemptCounter(limit, 300.0, 2)
+    now, allowed = 0, list[tuple[str, int]]()
+    for key, pause in attempts:
+        now += pause
+        wait_s = counter.wait(key, now)
+        assert 0.0 <= wait_s <= 300.0
+        if wait_s == 0.0:
+            counter.add(key, now)
+            allowed.append((key, now))
+    for key, at in allowed:
+        assert sum(each == key and at - 300 < when <= at for each, when in allowed) <= limit
+    assert len(counter) <= 2
+
+
+# --- the audit log
+
+
+async def test_signing_in_and_out_and_the_making_of_links_are_in_the_audit_log(tmp_path: Path) -> None:
+    async with team(tmp_path / "team") as console, signed_in(console, "olaf") as olaf:
+        await olaf.get("/")
+        await olaf.post("/signout")
+        await sign_in(olaf, "olaf", "wrong")
+        await sign_in(olaf, "olaf")
+        await olaf.get("/")
+        await olaf.post("/signout-everywhere")
+        entries, _ = console.console.book.audit_page(0, 10)
+        assert [(entry.actor, entry.action) for entry in reversed(entries)] == [
+            ("olaf", "signed in"),
+            ("olaf", "signed out"),
+            ("olaf", "sign-in refused"),
+            ("olaf", "signed in"),
+            ("olaf", "signed out everywhere"),
+        ]
+    async with world(tmp_path / "local") as local:
+        page = await local.browser.post("/account/link")
+        key = page.text.split("/enter?key=")[1].split("<")[0]
+        entries, _ = local.console.book.audit_page(0, 10)
+        assert [entry.action for entry in reversed(entries)] == ["signed in", "sign-in link made"]
+        assert all(key not in f"{entry.subject} {entry.detail}" for entry in entries)
