@@ -20,6 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bulkid.clock import SystemClock
 from bulkid.redaction import redact_text, redact_value, register_secret
+from bulkid.text import printable, printable_line
 
 __all__ = ["EVENTS", "LogFormat", "bind_run", "configure", "redact", "redact_text", "register_secret"]
 
@@ -65,19 +66,6 @@ _THRESHOLDS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2:
 _LEVELS: Final = {"warn": "warning", "exception": "error", "err": "error", "fatal": "critical"}
 _OWN_KEYS: Final = ("timestamp", "level", "event", "run_id")
 _MULTILINE: Final = frozenset({"exception", "stack"})
-_UNSEEN: Final = {  # would move the cursor, change colours or reorder the line on a terminal
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - where two digits end
-    for code in (
-        *range(9),
-        11,
-        12,
-        13,
-        *range(14, 32),
-        *range(127, 160),
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-    )
-}
 
 
 class _Output:
@@ -223,8 +211,7 @@ def _printable(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> E
 def _shown(key: str, value: object) -> object:
     if not isinstance(value, str) or value.isprintable():
         return value
-    shown = value.translate(_UNSEEN)
-    return shown if key in _MULTILINE else shown.replace("\n", "\\n").replace("\t", "\\t")
+    return printable(value) if key in _MULTILINE else printable_line(value)
 
 
 def _has_colours(stream: TextIO) -> bool:

@@ -9,6 +9,9 @@ from bulkid import __version__
 from bulkid.cli.guard import guarded
 from bulkid.cli.options import Load, with_settings
 from bulkid.config import Settings
+from bulkid.text import printable
+
+_UsageFault: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
 
 
 class _Overview(TyperGroup):
@@ -16,6 +19,14 @@ class _Overview(TyperGroup):
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - handed on as they are
         super().__init__(**{**arguments, "rich_markup_mode": None})
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own context, and whatever the command gives
+        """Call the command; what is wrong with its arguments (file names among them) is told in printable text."""
+        try:
+            return super().invoke(ctx)
+        except _UsageFault as fault:
+            fault.message = printable(fault.message)
+            raise
 
 
 app = typer.Typer(

@@ -35,6 +35,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
+from bulkid.text import printable_json
 
 T = TypeVar("T")
 
@@ -406,5 +407,5 @@ def _print_json(value: object) -> None:
     """Print JSON as UTF-8, as programs expect it, whatever encoding the system has for its pipes."""
     if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
         reconfigure(encoding="utf-8", newline="\n")
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(printable_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
     sys.stdout.flush()

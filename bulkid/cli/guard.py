@@ -10,6 +10,7 @@ import typer
 from bulkid.cli import interrupted
 from bulkid.cli.signals import inbox
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
+from bulkid.text import printable
 
 P = ParamSpec("P")
 
@@ -56,6 +57,6 @@ def tell(error: BulkidError) -> None:
     """Say on standard error what went wrong and what to do next, with no secret in it."""
     from bulkid.logs import redact_text
 
-    sys.stderr.write(redact_text(f"bulkid: {error.message}") + "\n")
+    sys.stderr.write(printable(redact_text(f"bulkid: {error.message}")) + "\n")
     if error.hint:
-        sys.stderr.write(redact_text(f"  {error.hint}") + "\n")
+        sys.stderr.write(printable(redact_text(f"  {error.hint}")) + "\n")

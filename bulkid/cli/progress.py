@@ -41,7 +41,9 @@ def _columns(width: int, total: int) -> tuple[ProgressColumn, ...]:
         SpinnerColumn(),
         BarColumn(bar_width=length, table_column=Column(min_width=length)),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
-        TextColumn("{task.fields[words]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn(
+            "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
     )
 
 

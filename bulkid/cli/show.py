@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bulkid.cli.safe_console import SafeConsole
 from bulkid.model import Fault, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
 from bulkid.report import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
+from bulkid.text import printable_line
 
 SHORT = 20
 """Rows of a table that are shown before it is cut; the report holds them all."""
@@ -26,9 +28,9 @@ STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "inval
 
 def console(*, stderr: bool) -> Console:
     """Make a console for standard output or standard error; colours only on a terminal, markup never."""
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not made.is_terminal:
-        made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True)
+        made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True)
     return made
 
 
@@ -44,7 +46,7 @@ def fault_line(fault: Fault) -> str:
 def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int | None = SHORT) -> None:
     """Print faults in the order of rows; ``limit`` None prints all."""
     for fault in islice(faults, limit):
-        out.print(Text(f"{place}: {fault_line(fault)}"), style="red" if out.is_terminal else None)
+        out.print(Text(printable_line(f"{place}: {fault_line(fault)}")), style="red" if out.is_terminal else None)
     if limit is not None and len(faults) > limit:
         out.print(f"... and {len(faults) - limit:,} more; the report names them all.")
 
@@ -75,7 +77,7 @@ def _invalid(count: int) -> str:
 def print_notes(err: Console, notes: Iterable[str]) -> None:
     """Print sentences that are worth knowing but change nothing."""
     for note in notes:
-        err.print(Text(f"note: {note}"), style="dim" if err.is_terminal else None)
+        err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
 
 
 def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
@@ -121,7 +123,8 @@ def _plan_table(preview: Preview, limit: int) -> Table:
     table.add_column("account", overflow="fold", max_width=40)
     table.add_column("changes", overflow="fold")
     for change in islice(preview.plan.changes, limit):
-        table.add_row(Text(change.name or change.account_id), Text(describe(change, preview.directory)))
+        name, changes = change.name or change.account_id, describe(change, preview.directory)
+        table.add_row(Text(printable_line(name)), Text(printable_line(changes)))
     return table
 
 
@@ -175,9 +178,9 @@ def print_findings(out: Console, findings: Sequence[Finding]) -> None:
     table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
     for finding in findings:
         mark, style = marks[finding.ok]
-        words = Text(finding.detail)
+        words = Text(printable_line(finding.detail))
         if finding.hint:
-            words.append(f"\n{finding.hint}", style="dim")
+            words.append(f"\n{printable_line(finding.hint)}", style="dim")
         table.add_row(Text(mark, style=style), finding.subject, words)
     out.print(table)
 
@@ -194,7 +197,7 @@ def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Tab
     for record, counts in records:
         figures = [f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
         rows = f"{sum(counts.values()):,}: {', '.join(figures)}" if figures else "none"
-        table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(record.source))
+        table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(printable_line(record.source)))
     return table
 
 

@@ -120,10 +120,16 @@ class Board:
         longest = min(max(map(len, names), default=0), LONGEST_NAME)
         self._bar = Bar(
             SpinnerColumn(),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=longest, max_width=longest)),
+            TextColumn(
+                "{task.description}",
+                markup=False,  # a job's name is no markup
+                table_column=Column(no_wrap=True, min_width=longest, max_width=longest),
+            ),
             BarColumn(bar_width=8, table_column=Column(min_width=8)),
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=FIGURES)),
-            TextColumn("{task.fields[words]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
             console=err,
             transient=True,
             auto_refresh=False,

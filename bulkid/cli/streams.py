@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bulkid.errors import BulkidError
+from bulkid.text import printable
 
 
 class OutputError(BulkidError):
@@ -27,15 +28,17 @@ class Unfailing:
     def __init__(self, stream: TextIO, *, wanted: bool) -> None:
         self._stream = stream
         self._wanted = wanted
+        self._styled = stream.isatty()  # the styles of a terminal are control characters themselves
 
     def write(self, text: str) -> int:
-        """Write, or do as if.
+        """Write, or do as if; control characters as escapes where nothing needs them.
 
         Raises:
             OutputError: What is wanted cannot be written; later calls do as if.
         """
         try:
-            return self._stream.write(text)
+            self._stream.write(text if self._styled else printable(text))
+            return len(text)
         except OSError as error:
             self._failed(error)
             return len(text)

@@ -9,6 +9,7 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.planning import count_of, humanize_seconds
 from bulkid.redaction import redact_text
+from bulkid.text import printable, printable_line
 
 MOST_ATTACHED: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
@@ -90,7 +91,9 @@ def message_of_run(
         *_next(run, summary),
     ]
     title = f"bulkid: {job or run.source}: {_WORDS[run.status]}, {counts}"
-    return Message(redact_text(_one_line(title)), redact_text("\n".join(lines)), exit_code, attachments)
+    return Message(
+        printable_line(redact_text(_one_line(title))), printable(redact_text("\n".join(lines))), exit_code, attachments
+    )
 
 
 def message_of_failure(command: str, subject: str, error: BulkidError, *, host: str, job: str = "") -> Message:
@@ -110,7 +113,9 @@ def message_of_failure(command: str, subject: str, error: BulkidError, *, host: 
         *_facts(("Command", f"bulkid {command} {subject}".strip()), ("Job", job), ("Host", host)),
     ]
     title = f"bulkid: {job or subject or command}: nothing was begun"
-    return Message(redact_text(_one_line(title)), redact_text("\n".join(lines)), error.exit_code)
+    return Message(
+        printable_line(redact_text(_one_line(title))), printable(redact_text("\n".join(lines))), error.exit_code
+    )
 
 
 def _why(error: BulkidError | str) -> list[str]:

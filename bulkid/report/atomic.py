@@ -13,6 +13,11 @@ from pathlib import Path
 
 from bulkid.errors import BulkidError, UsageError
 
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+"""What a report says of accounts is for the user who made it. Windows has other rights: there a folder and its files
+inherit those of the folder that they are made in (the user's profile gives them to the user and administrators)."""
+
 
 class ReportError(BulkidError):
     """A report file cannot be written (disk full, folder read-only). What the run did is safe in the journal."""
@@ -30,6 +35,15 @@ class AtomicFile:
         self.folder = folder
         self.name = name
         self.temp = folder / f".{name}.{secrets.token_hex(4)}.tmp"
+
+    def begin(self) -> Path:
+        """Make the temporary file, empty and readable by its owner alone (on POSIX), and give its path.
+
+        Raises:
+            OSError: When the folder does not take it.
+        """
+        os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+        return self.temp
 
     def commit(self) -> Path:
         """Put the finished temporary file in place; give the path that it really has now.
@@ -104,6 +118,16 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone can look into (on POSIX); one that exists stays as it is.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+
 def prepare_folder(report_dir: Path, run_id: str) -> Path:
     """Create the folder of a run's files and prove that it can be written to, before anything is sent.
 
@@ -120,10 +144,10 @@ def prepare_folder(report_dir: Path, run_id: str) -> Path:
     folder = Path(report_dir)
     try:
         folder = folder.expanduser().absolute() / run_id
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         probe = AtomicFile(folder, "probe")
         try:
-            probe.temp.write_bytes(b"bulkid\n")
+            probe.begin().write_bytes(b"bulkid\n")
             sync(probe.temp)
         finally:
             probe.discard()

@@ -133,7 +133,7 @@ class _CsvExport:
 
     def __init__(self, target: AtomicFile) -> None:
         self.target = target
-        self._file = open_csv(target.temp)
+        self._file = open_csv(target.begin())
         self._writer = csv.writer(self._file)
         self._writer.writerow(EXPORT_COLUMNS)
 
@@ -152,7 +152,7 @@ class _JsonLinesExport:
 
     def __init__(self, target: AtomicFile) -> None:
         self.target = target
-        self._file = target.temp.open("wb")
+        self._file = target.begin().open("wb")
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
         self._file.writelines([json_line(_object(each)) for each in accounts])
@@ -181,9 +181,9 @@ class _WorkbookExport:
 
     def __init__(self, target: AtomicFile) -> None:
         self.target = target
-        target.temp.touch(exist_ok=False)  # else a folder that cannot be written to would show only at the end
+        path = target.begin()  # else a folder that cannot be written to would show only at the end
         self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
-        self._book = book = open_book(target.temp, self._scratch.name)
+        self._book = book = open_book(path, self._scratch.name)
         self._sheet = book.add_worksheet("Robot accounts")
         self._sheet.freeze_panes(1, 0)
         self._sheet.repeat_rows(0)

@@ -36,7 +36,7 @@ class CsvReport:
     def __init__(self, folder: Path, run_id: str) -> None:
         self.target = AtomicFile(folder, "report.csv")
         self._run_id = defuse(run_id)
-        self._file = open_csv(self.target.temp)
+        self._file = open_csv(self.target.begin())
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
 
@@ -77,7 +77,7 @@ class RetrySheet:
         if not open_rows:
             return
         if self._file is None:
-            self._file = open_csv(self.target.temp)
+            self._file = open_csv(self.target.begin())
             self._writer = csv.writer(self._file)
             self._writer.writerow([*self._headers, ERROR_HEADER])
         self._writer.writerows(open_rows)
@@ -109,7 +109,7 @@ class JsonLines:
     def __init__(self, folder: Path, run_id: str) -> None:
         self.target = AtomicFile(folder, "report.jsonl")
         self._run_id = run_id
-        self._file: BufferedWriter = self.target.temp.open("wb")
+        self._file: BufferedWriter = self.target.begin().open("wb")
 
     def write(self, rows: Sequence[ReportRow]) -> None:
         """Append rows."""

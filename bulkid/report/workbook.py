@@ -179,9 +179,10 @@ class Workbook:
     def __init__(self, folder: Path, run_id: str, lead: Callable[["Workbook"], None]) -> None:
         self.target = AtomicFile(folder, "report.xlsx")
         self._run_id = run_id
+        path = self.target.begin()
         # The row data waits here until the file is put together; removed with all that is in it, whatever happens
         self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
-        self.book = open_book(self.target.temp, self._scratch.name)
+        self.book = open_book(path, self._scratch.name)
         self.book.set_properties({"title": f"bulkid run {visible(run_id)}"})
         self._sheet: Sheet = None
         self._line = 0

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from bulkid.model import ReportRow, RunRecord
-from bulkid.report.atomic import AtomicFile, reason, sync, told
+from bulkid.report.atomic import AtomicFile, make_private, reason, sync, told
 from bulkid.report.textfiles import CsvReport, JsonLines, RetrySheet
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
@@ -76,7 +76,7 @@ def write_report(
     try:
         for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
             with told(name, folder, run.run_id):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
                 sinks.append((name, build()))
         for batch in _batches(rows()):
             for name, sink in sinks:
@@ -155,6 +155,6 @@ def _write_summary(summary: Mapping[str, Any], run: RunRecord, folder: Path, not
     target = AtomicFile(folder, "summary.json")
     with told(target.name, folder, run.run_id), contextlib.ExitStack() as stack:
         stack.callback(target.discard)
-        target.temp.write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        target.begin().write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         sync(target.temp)
         return _place(target, notes)

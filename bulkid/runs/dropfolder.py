@@ -24,6 +24,7 @@ from bulkid.errors import UsageError
 from bulkid.journal import stored_name
 from bulkid.runs.tasks import until_stopped
 from bulkid.sheet import NotAFileError, held_folder, is_folder, open_regular
+from bulkid.text import printable
 
 WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
 SETTLE_S = 10.0
@@ -229,7 +230,7 @@ def put_beside(target: Path, report: Path | None, message: str) -> None:
             _write(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
             found = True
     if message and not found:
-        _write(target.with_name(f"{target.stem}.error.txt"), f"{message}\n".encode())
+        _write(target.with_name(f"{target.stem}.error.txt"), f"{printable(message)}\n".encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -52,7 +52,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
     with ExitStack() as stack:
         stack.callback(target.discard)
         try:
-            target.temp.write_bytes(data)
+            target.begin().write_bytes(data)
             sync(target.temp)
             return path.with_name(target.commit().name)
         except OSError as error:

@@ -1,0 +1,163 @@
+"""Whatever names hold, a terminal gets text: no control characters, nothing that reorders a line, no markup."""
+
+import io
+import re
+import sys
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from bulkid.cli import guard, show
+from bulkid.cli import progress as progress_module
+from bulkid.cli.safe_console import SafeConsole
+from bulkid.cli.sidebyside import Board
+from bulkid.cli.streams import Unfailing
+from bulkid.errors import UsageError
+from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.runs import Finding
+from bulkid.text import printable, printable_json, printable_line
+
+STYLE = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[A-GJK])")
+"""What rich itself sends to a terminal: styles, and the moves of a progress bar."""
+
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
+)
+
+NASTY = (
+    "\x1b]0;title\x07 \x1b[8mhidden\x9b31m \u202eeibbor\u2066 \u200bzero\u2028line\r\x7f [red]x[/red] [link=https://e]y"
+)
+
+names = st.text(
+    st.characters() | st.sampled_from("\x1b[]\\;m\x07\x9b\r\n\t\u202e\u2066\u200f\u2028\u200d"), min_size=1, max_size=30
+)
+
+
+def assert_safe(written: str) -> None:
+    """Nothing but text and rich's own styles; a progress bar goes back to the line's start."""
+    left = STYLE.sub("", written)
+    assert not UNSAFE.search(left.replace("\r", "")), ascii(left)
+
+
+def consoles() -> list[tuple[SafeConsole, io.StringIO]]:
+    """A pipe and a terminal."""
+    made = []
+    for terminal in (False, True):
+        stream = io.StringIO()
+        console = SafeConsole(
+            file=stream, force_terminal=terminal, color_system="truecolor", width=120, markup=False, highlight=False
+        )
+        made.append((console, stream))
+    return made
+
+
+def test_the_consoles_of_all_commands_are_safe_ones() -> None:
+    assert isinstance(show.console(stderr=False), SafeConsole)
+    assert isinstance(show.console(stderr=True), SafeConsole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(names)
+def test_any_name_is_printed_as_text(name: str) -> None:
+    for console, stream in consoles():
+        console.print(name)
+        console.print(Text(name), style="red")
+        table = Table(name, title=name)
+        table.add_row(name)
+        console.print(table)
+        show.print_faults(console, name, [Fault(2, name, name, "code", name)])
+        show.print_notes(console, [name])
+        show.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
+        run = RunRecord("20260131-081500-x7k2", 0.0, RunStatus.COMPLETED, "run", name, "", "", "", 0)
+        console.print(show.runs_table([(run, {Status.UPDATED: 1})]))
+        assert_safe(stream.getvalue())
+
+
+@settings(max_examples=60, deadline=None)
+@given(names)
+def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
+    console, stream = consoles()[1]
+    board = Board(console, [name])
+    with board._bar:
+        task = board._bar.add_task(name, total=3, words=name)
+        board._bar.refresh()
+        board._bar.remove_task(task)
+    bar = Bar(*progress_module._columns(120, 3), console=console)
+    bar.add_task("", total=3, words=name)
+    console.print(bar.get_renderable())
+    assert_safe(stream.getvalue())
+
+
+def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
+    console, stream = consoles()[1]
+    board = Board(console, ["[red]x[/red]"])
+    with board._bar:
+        board._bar.add_task("[red]x[/red]", total=3, words="[link=https://e]y")
+        board._bar.refresh()
+    assert "[red]x[/red]" in STYLE.sub("", stream.getvalue())
+    assert "[link=https://e]y" in STYLE.sub("", stream.getvalue())
+
+
+@settings(max_examples=150, deadline=None)
+@given(names)
+def test_any_error_is_told_as_text(name: str) -> None:
+    before, sys.stderr = sys.stderr, io.StringIO()
+    try:
+        guard.tell(UsageError(f"There is no {name}.", hint=name))
+        assert_safe(sys.stderr.getvalue())
+    finally:
+        sys.stderr = before
+
+
+@settings(max_examples=150, deadline=None)
+@given(names)
+def test_what_is_written_past_every_console_is_text_too_where_there_is_no_terminal(name: str) -> None:
+    stream = io.StringIO()
+    assert Unfailing(stream, wanted=True).write(name) == len(name)
+    assert_safe(stream.getvalue())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_printable_text_is_safe_and_tells_all_and_stays_as_it_is(text: str) -> None:
+    shown = printable(text)
+    assert not UNSAFE.search(shown)
+    assert printable(shown) == shown
+    assert "\n" not in printable_line(text)
+    assert "\t" not in printable_line(text)
+    if not UNSAFE.search(text):
+        assert shown == text or re.search("[\u180e\ufff9-\ufffb]", text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_is_safe_and_holds_the_same_data(text: str) -> None:
+    shown = printable_json(orjson.dumps({text: [text]}).decode())
+    assert not UNSAFE.search(shown)
+    assert orjson.loads(shown) == {text: [text]}
+
+
+def test_escapes_say_what_stands_there() -> None:
+    assert printable("a\x1b[1m\x9b\u202eb\n") == "a\\x1b[1m\\x9b\\u202eb\n"
+    assert printable_line("a\nb\tc\r") == "a\\nb\\tc\\x0d"
+    assert printable("Zürich 北京 ماریا 👍") == "Zürich 北京 ماریا 👍"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file names there hold no control characters")
+@pytest.mark.parametrize(
+    "arguments", [["check", NASTY, NASTY], ["check", f"--{NASTY}"], [NASTY], ["report", "--limit"]]
+)
+def test_wrong_arguments_are_told_as_text(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from bulkid.cli.app import app
+
+    arguments = [each.replace("\x00", "") for each in arguments]
+    with pytest.raises(SystemExit):
+        app(prog_name="bulkid", args=arguments)
+    written: Any = capsys.readouterr()
+    assert_safe(written.out + written.err)
