@@ -4,6 +4,8 @@ import ast
 import asyncio
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,38 @@ def _quoted_messages() -> list[str]:
 @pytest.mark.parametrize("message", _quoted_messages())
 def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message: str) -> None:
     assert message in _strings_of_the_product()
+
+
+def _tried() -> list[str]:
+    """The commands of the section "Try it": run, test, and both for PowerShell."""
+    section = README.split("## Try it\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="continuous integration runs on Linux")
+def test_continuous_integration_runs_the_readme_s_commands_as_they_stand() -> None:
+    """Not a copy of them, which could differ."""
+    for number, command in enumerate(_tried()[:2], start=1):
+        found = subprocess.run(
+            [ROOT / ".ci" / "readme_command", str(number)], capture_output=True, text=True, check=True
+        )
+        assert found.stdout == command
+        assert f"$(.ci/readme_command {number})" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_readme_s_commands_make_their_own_environment_and_use_no_other() -> None:
+    """Debian and Ubuntu refuse to install into the system's Python, and nothing is activated on a bare machine."""
+    run, test, powershell = _tried()
+    assert len(run.splitlines()) == len(test.splitlines()) == 1
+    for command in (run, test):
+        made, *used = command.strip().split(" && ")
+        assert made == "python3 -m venv .venv"
+        assert all(part.startswith(".venv/bin/") for part in used)
+    for line, posix in zip(powershell.splitlines(), (run, test), strict=True):
+        made, *used = line.split("; ")
+        assert made == "py -m venv .venv"
+        same = [part.replace("/", "\\").replace("\\bin\\", "\\Scripts\\") for part in posix.strip().split(" && ")]
+        assert used == same[1:]
 
 
 def test_every_option_that_a_page_names_exists() -> None:
