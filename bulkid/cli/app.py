@@ -1,37 +1,18 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from bulkid import __version__
 from bulkid.cli.guard import guarded
 from bulkid.cli.options import Load, with_settings
+from bulkid.cli.overview import Overview
 from bulkid.config import Settings
-from bulkid.text import printable
-
-_UsageFault: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
-
-
-class _Overview(TyperGroup):
-    """Shows the list of commands as plain text: panels would have it wait for rich's Markdown (2.2 times as long)."""
-
-    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - handed on as they are
-        super().__init__(**{**arguments, "rich_markup_mode": None})
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own context, and whatever the command gives
-        """Call the command; what is wrong with its arguments (file names among them) is told in printable text."""
-        try:
-            return super().invoke(ctx)
-        except _UsageFault as fault:
-            fault.message = printable(fault.message)
-            raise
-
 
 app = typer.Typer(
     name="bulkid",
-    cls=_Overview,
+    cls=Overview,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -300,7 +281,7 @@ def serve(*, settings: Settings) -> int:
 
 
 users_app = typer.Typer(
-    name="users", cls=_Overview, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
+    name="users", cls=Overview, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
 )
 app.add_typer(users_app)
 
