@@ -42,6 +42,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "accounts.unconfirmed": "info",
     "group.refused": "info",
     "group.renamed": "info",
+    "group.refuses_requests": "info",
     "group.not_applied": "info",
     "job.resumed": "info",
     "file.taken": "info",
