@@ -173,6 +173,13 @@ class ReplyKind(StrEnum):
     NO_CONNECTION = "no_connection"  # nothing left: DNS, refused, TLS, proxy
 
 
+class Allowance(NamedTuple):
+    """What a server says is left: at most so many requests of a method, itself not counted, until its reset."""
+
+    remaining: int  # never negative
+    reset_s: float  # seconds from receipt
+
+
 class Reply(NamedTuple):
     """What came back for one request sent once."""
 
@@ -183,6 +190,7 @@ class Reply(NamedTuple):
     error_code: str = ""  # the server's code, or bulkid's own snake_case word
     error: str = ""  # readable words, no secrets
     credential: int = 0  # which access token the request carried: a later one has a higher number; 0: not said
+    allowance: Allowance | None = None  # for the request's method, when the server said so
 
 
 @dataclass(frozen=True, slots=True)

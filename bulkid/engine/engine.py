@@ -10,6 +10,7 @@ import anyio
 from bulkid.clock import Clock
 from bulkid.engine.gate import Gate
 from bulkid.engine.ledger import Ledger
+from bulkid.engine.pace import Pace
 from bulkid.engine.pool import Pool
 from bulkid.engine.quota import Quota
 from bulkid.engine.rate import Rate
@@ -82,6 +83,7 @@ class Engine:
             first_contact_limit_s=first_contact_limit_s,
             on_close=self.quota.send_away,
         )
+        self.pace = Pace(clock, on_pause=self.quota.send_away)
         self._sender = Sender(
             send,
             clock=clock,
@@ -89,6 +91,7 @@ class Engine:
             policy=policy,
             gate=self.gate,
             quota=self.quota,
+            pace=self.pace,
             rate=None if rate is None else Rate(rate),
             concurrency=concurrency,
             stats=self.stats,

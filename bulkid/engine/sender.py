@@ -9,6 +9,7 @@ import anyio
 from bulkid.clock import Clock
 from bulkid.engine.alarm import Alarm
 from bulkid.engine.gate import Gate
+from bulkid.engine.pace import Pace
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.rate import Rate
 from bulkid.engine.refusals import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
@@ -100,6 +101,7 @@ class Sender:
         policy: The bounds of trying again.
         gate: What the server takes.
         quota: What may be sent.
+        pace: What the server says is left.
         rate: Spaces requests evenly; None: does not.
         concurrency: How many may be in flight at once.
         stats: Counts.
@@ -117,6 +119,7 @@ class Sender:
         policy: RetryPolicy,
         gate: Gate,
         quota: Quota,
+        pace: Pace,
         rate: Rate | None,
         concurrency: int,
         stats: Stats,
@@ -129,6 +132,7 @@ class Sender:
         self._policy = policy
         self._gate = gate
         self._quota = quota
+        self._pace = pace
         self._rate = rate
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._concurrency = concurrency
@@ -149,6 +153,8 @@ class Sender:
     def try_pass(self, method: str) -> Pass | None:
         """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
         if self._rate is not None or not self._gate.open or not self._has_room():
+            return None
+        if not self._pace.allows(method, self._busy):
             return None
         return self._take_pass(method)
 
@@ -186,6 +192,10 @@ class Sender:
                 if not self._has_room():
                     spaced = False
                     await self._wait_for_room()
+                elif not self._pace.allows(method, self._busy):
+                    spaced = False
+                    self._offer_room()  # we do not need it yet
+                    await self._pace.wait(method)
                 elif not self._quota.at_hand(method):
                     spaced = False
                     self._offer_room()  # we do not need it yet
@@ -247,6 +257,7 @@ class Sender:
         finally:
             stats.in_flight -= 1
             self._busy -= 1
+            self._pace.arrive(method, reply)
             if self._row:
                 self._offer_room()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now

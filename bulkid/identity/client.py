@@ -18,6 +18,7 @@ from bulkid.identity.claims import TokenClaims, read_claims
 from bulkid.identity.deadlines import Deadlines
 from bulkid.identity.direct import Answer, DirectWay, fits, read_bounded
 from bulkid.identity.proxies import Proxy, proxy_for
+from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
 from bulkid.identity.replies import overdue, read_answer, read_fault, read_success, too_large
 from bulkid.identity.session import open_session, trust_context
 from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
@@ -201,10 +202,12 @@ class IdentityClient:
         if answer is None:
             return too_large(status, MAX_ANSWER)
         reply = read_success(status, answer, credential)
-        if reply is not None:
-            return reply
-        reply = read_answer(status, headers, answer, self._clock.now(), self._tokens.secrets())
-        return reply._replace(credential=credential)
+        if reply is None:
+            reply = read_answer(status, headers, answer, self._clock.now(), self._tokens.secrets())
+            reply = reply._replace(credential=credential)
+        if REMAINING in headers or RATE_LIMIT in headers:
+            reply = reply._replace(allowance=read_allowance(headers))
+        return reply
 
     async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request by the session's own way, which knows proxies."""

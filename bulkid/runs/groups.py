@@ -179,7 +179,8 @@ class GroupSending:
         engine = self.sending.session.engine
         while True:
             quota_opens = engine.quota.opens_in("PUT") if engine.quota.left("PUT") == 0 else None
-            opens_in = max(quota_opens or 0.0, engine.gate.opens_in() or 0.0)
+            waits = (quota_opens, engine.gate.opens_in(), engine.pace.opens_in("PUT"))
+            opens_in = max(wait or 0.0 for wait in waits)
             await self.sending.clock.sleep(max(opens_in - _LEAD_S, NAMES_AGE_S if not opens_in else _LEAD_S))
             await self._read_names()
 

@@ -50,6 +50,7 @@ class Progress:
         per_second = engine.stats.per_second(self.monotonic())
         left = engine.quota.left("PUT")
         opens_in = engine.quota.opens_in("PUT") if left == 0 else None
+        waits = (engine.gate.opens_in(), engine.pace.opens_in("PUT"))
         return Snapshot(
             done=self.done,
             total=self.total,
@@ -58,7 +59,7 @@ class Progress:
             per_second=per_second,
             quota_left=left,
             quota_opens_in=opens_in,
-            gate_opens_in=engine.gate.opens_in(),
+            gate_opens_in=max((wait for wait in waits if wait is not None), default=None),
             eta_s=self._eta(per_second, left, opens_in),
         )
 

@@ -8,6 +8,8 @@ from doors_kit import ANY_CHANGE, SECRET, assert_clear, hosted, renames, summary
 from harness import Bulkid
 from test_e2e_groups import by_name, emptied, into_groups, memberships, run
 
+from bulkid.model import QuotaRule
+
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 
@@ -75,3 +77,22 @@ def test_a_member_that_is_always_refused_does_not_keep_the_others_from_going_by_
         assert memberships(host, "Finance") >= set(names) - {"robot-0150"}
         assert result.summary["requests"]["PUT"] <= 30
         assert result.summary["requests"]["POST"] == 1
+
+
+@pytest.mark.parametrize("style", ["three", "one", "structured"])
+def test_rate_limit_headers_pace_a_run_whose_own_quota_is_lifted(style: str, tmp_path: Path) -> None:
+    limits = (QuotaRule("PUT", 20, 2.0),)
+    with hosted(accounts=120, rate_headers=style, limits=limits) as host:
+        renames(tmp_path, 50)
+        bulkid = connected(tmp_path, host.url)
+        paced = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "none", "--concurrency", "8"))
+        assert (paced["updated"], paced["throttled"], paced["requests"]["PUT"]) == (50, 0, 50)
+
+
+def test_without_these_headers_the_same_run_is_throttled(tmp_path: Path) -> None:
+    with hosted(accounts=120, limits=(QuotaRule("PUT", 20, 2.0),)) as host:
+        renames(tmp_path, 50)
+        bulkid = connected(tmp_path, host.url)
+        summary = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "none", "--concurrency", "8"))
+        assert summary["updated"] == 50
+        assert summary["throttled"] > 0
