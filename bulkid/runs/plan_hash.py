@@ -15,6 +15,8 @@ from bulkid.runs.options import Preview, RunOptions
 FORMAT: Final = "bulkid plan hash 1"
 """Part of what is hashed. Change it with the serialisation."""
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: also for broken letters
+
 
 def plan_hash(preview: Preview, options: RunOptions) -> str:
     """Compute the identity of a plan as 64 hexadecimal digits.
@@ -30,7 +32,7 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
     plan = limit_changes(preview.plan, options.first)
     digest = sha256()
     for part in _parts(preview, plan, options):
-        digest.update(json.dumps(part, separators=(",", ":")).encode("ascii"))
+        digest.update(_encode(part).encode("ascii"))
         digest.update(b"\n")
     return digest.hexdigest()
 

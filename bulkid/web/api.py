@@ -26,7 +26,7 @@ from bulkid.web.drafts import Draft, PreviewJob, preview_page
 from bulkid.web.errors import RefusedError
 from bulkid.web.history import DOWNLOADS, found_run, written
 from bulkid.web.security import actor_of
-from bulkid.web.sheets import MALFORMED, note_start, require_sheet, take_part, warnings_of
+from bulkid.web.sheets import MALFORMED, require_sheet, take_part, warnings_of
 from bulkid.web.uploads import Reading, Upload
 
 MOST: Final = 1000
@@ -258,7 +258,7 @@ async def start(request: web.Request) -> web.Response:
         really=said.get("really", False),
         note=partial(book.note, request),
     )
-    await note_start(request, draft, job)
+    await book.note(request, "run started", job.run_id, draft.upload.name)
     return answer(run_json(console, await found_run(console, job.run_id)), 201)
 
 

@@ -180,7 +180,7 @@ class Console:
             actor: Who starts it.
             first: How many accounts a trial is to have; None for all.
             really: A plan that changes more of the organisation than ``max_change`` allows is meant so.
-            note: Writes into the audit log that the run was refused, once it is.
+            note: Writes into the audit log that the plan is approved, or why the run is refused.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
@@ -199,9 +199,12 @@ class Console:
             options = replace(options, approved=approved)
         stale = False
 
-        async def agreed(now: runs.Preview) -> bool:
+        async def agreed(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
             if await anyio.to_thread.run_sync(runs.plan_hash, now, options) == approved:
+                job.plan_hash = approved
+                if self.policy.required and note is not None:  # in the audit log before anything is sent
+                    await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await anyio.to_thread.run_sync(self.uploads.mark_used, upload)
                 return True
             stale, draft.preview = True, None  # what it showed is past
@@ -221,12 +224,10 @@ class Console:
             raise _not_present()
         draft.preview = None  # once is enough: what it showed is being done
         try:
-            job = await self.supervisor.start(work, actor.name, agreed)
+            return await self.supervisor.start(work, actor.name, agreed)
         except BulkidError:
             draft.preview = draft.preview or shown  # nothing was begun
             raise
-        job.plan_hash = approved
-        return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
         if upload.rest_of:
@@ -328,7 +329,7 @@ class Console:
         async def work(context: runs.Context) -> runs.RunResult:
             return await runs.resume(run.run_id, self.target, context)
 
-        async def unexpected(_now: runs.Preview) -> bool:
+        async def unexpected(_job: Job, _now: runs.Preview) -> bool:
             raise InterruptedRunError(
                 "Only what was not shown yet is pending by now: nothing was sent.", hint="Resume it again."
             )

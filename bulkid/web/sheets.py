@@ -30,7 +30,6 @@ from bulkid.web.history import preview_made
 from bulkid.web.live import PHASES
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
 from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, actor_of, check_token
-from bulkid.web.supervisor import Job
 from bulkid.web.uploads import MAX_BYTES, Reading, StorageFullError, Upload
 
 SHOWN_COLUMNS: Final = 40
@@ -326,7 +325,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     first = first_of(str(form.get("first", "")))
     chosen, really = str(form.get("preview", "")), bool(form.get("really"))
     job = await console.start(draft, chosen, actor, first=first, really=really, note=partial(note, request))
-    await note_start(request, draft, job)
+    await note(request, "run started", job.run_id, draft.upload.name)
     raise HTTPSeeOther(f"/runs/{job.run_id}")
 
 
@@ -338,14 +337,6 @@ def require_sheet(draft: Draft) -> None:
     """
     if draft.upload.derived_from:
         raise UsageError("This is no sheet: the journal of a run says what it holds.", hint="Look at its preview.")
-
-
-async def note_start(request: web.Request, draft: Draft, job: Job) -> None:
-    """Write into the audit log that a run was started, and which plan of which authors that approved."""
-    if console_of(request).policy.required:
-        detail = f"plan {job.plan_hash} of {', '.join(draft.upload.by)}"
-        await note(request, "plan approved", job.run_id, detail)
-    await note(request, "run started", job.run_id, draft.upload.name)
 
 
 def first_of(text: str) -> int | None:

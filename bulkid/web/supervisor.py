@@ -12,7 +12,7 @@ from bulkid.events import log
 from bulkid.model import RunRecord
 from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Stop
 
-Confirm = Callable[[Preview], Awaitable[bool]]
+Confirm = Callable[["Job", Preview], Awaitable[bool]]
 Work = Callable[[Context], Awaitable[RunResult]]
 
 
@@ -58,7 +58,7 @@ class Job(Hooks):
 
     async def confirm(self, preview: Preview) -> bool:
         """Send the plan if it is the one that was agreed to."""
-        return await self.agreed(preview)
+        return await self.agreed(self, preview)
 
 
 class Supervisor:

@@ -306,7 +306,6 @@ async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path:
             ("olaf", "start refused"),
             ("vera", "start refused"),
             ("olaf", "start refused"),
-            ("otto", "plan approved"),
             ("otto", "run started"),
             ("otto", "start refused"),
             ("otto", "plan approved"),

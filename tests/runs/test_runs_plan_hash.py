@@ -1,0 +1,122 @@
+"""The hash of a plan: the same for what sends the same, another one for everything that sends something else."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bulkid.model import Account, AccountWish, Change, ChangeBound
+from bulkid.planning import Directory, Plan
+from bulkid.runs import Preview, RunOptions, plan_hash
+from bulkid.sheet import SheetInfo
+
+OPTIONS = RunOptions()
+
+
+def account(number: int, **more: Any) -> Account:
+    return Account(f"id-{number}", f"robot-{number}", f"Robot {number}", ("g1",))._replace(**more)
+
+
+def wish(number: int, **more: Any) -> AccountWish:
+    made = AccountWish(f"id-{number}", f"robot-{number}", f"New {number}", ("g2",), (), None, (number + 1,))
+    return made._replace(**more)
+
+
+def change(number: int, **more: Any) -> Change:
+    made = Change(
+        account_id=f"id-{number}",
+        name=f"robot-{number}",
+        display_name=f"New {number}",
+        renames=True,
+        add=("g2",),
+        remove=(),
+        before=account(number),
+    )
+    return made._replace(**more)
+
+
+def preview(*changes: Change, **more: Any) -> Preview:
+    """A plan of three changes, or of these."""
+    made = changes or tuple(change(number) for number in range(1, 4))
+    plan = Plan(tuple(made), tuple(wish(number) for number in range(1, len(made) + 1)), (wish(9),))
+    whole = Preview(
+        info=SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",)),
+        plan=plan,
+        directory=Directory("org", (), ()),
+        base_url="https://one.example/identity",
+        organization_id="org",
+        rows=4,
+        faults=(),
+        rules=(),
+        rate=None,
+        eta_s=0.0,
+        requests={},
+        left_out=0,
+        warnings=(),
+        excess=None,
+    )
+    return replace(whole, **more)
+
+
+BASE = preview()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        preview(base_url="https://two.example/identity"),
+        preview(organization_id="another"),
+        preview(change(1), change(2)),
+        preview(change(2), change(1), change(3)),
+        preview(change(1), change(2), change(3, display_name="Other")),
+        preview(change(1), change(2), change(3, before=account(3, display_name="Somebody else"))),
+        preview(change(1), change(2), change(3, add=())),
+        preview(change(1), change(2), change(3, remove=("g1",))),
+        preview(change(1), change(2), change(3, account_id="id-4")),
+        preview(plan=replace(BASE.plan, unchanged=())),
+        preview(plan=replace(BASE.plan, unchanged=(wish(9, display_name="\ud800"),))),
+        preview(plan=replace(BASE.plan, changing=(wish(1), wish(2), wish(3, exact=("g2",))))),
+    ],
+)
+def test_a_plan_that_sends_or_requests_something_else_has_another_hash(other: Preview) -> None:
+    assert plan_hash(other, OPTIONS) != plan_hash(BASE, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"first": 2},
+        {"via": "groups"},
+        {"group_batch": 3},
+        {"skip_invalid": True},
+        {"read": False},
+        {"yes_really": True},
+        {"max_change": ChangeBound(count=5)},
+        {"max_change": ChangeBound(percent=5)},
+    ],
+)
+def test_options_that_decide_what_is_sent_are_part_of_the_hash(other: dict[str, Any]) -> None:
+    assert plan_hash(BASE, replace(OPTIONS, **other)) != plan_hash(BASE, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        preview(),
+        preview(warnings=("x",), eta_s=5.0, requests={"GET": 3}, rate=2.0, rows=7),
+        preview(change(1), change(2), change(3, before=account(3, group_ids=("g1", "g7")))),
+    ],
+)
+def test_what_a_change_leaves_as_it_is_and_what_it_takes_to_send_it_are_no_part(other: Preview) -> None:
+    assert plan_hash(other, OPTIONS) == plan_hash(BASE, OPTIONS)
+
+
+def test_a_new_name_that_another_gave_meanwhile_is_no_part_where_the_change_leaves_the_name() -> None:
+    one, other = (change(1, renames=False, display_name=name) for name in ("As it was", "As it is"))
+    assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(other), OPTIONS)
+
+
+def test_a_trial_has_one_hash_whether_it_is_cut_before_or_after() -> None:
+    plan, trial = BASE.plan, replace(OPTIONS, first=1)
+    cut = replace(plan, changes=plan.changes[:1], changing=plan.changing[:1], left_out=plan.changing[1:])
+    assert plan_hash(replace(BASE, plan=cut), trial) == plan_hash(BASE, trial)
