@@ -151,6 +151,12 @@ class Directory:
             return (by_id,)
         return (by_id, *(group for group in named if group is not by_id))
 
+    def groups_alike(self, text: str) -> tuple[Group, ...]:
+        """Find all groups whose id or name differs from a text by case alone, or not at all."""
+        by_id = None if self._groups is None else self._groups.get(fold(text))
+        named = self._groups_by_name.alike(fold(text))
+        return named if by_id is None else (by_id, *(group for group in named if group is not by_id))
+
     def group_name(self, group_id: str) -> str:
         """Give a group's name for people to read; the id itself when the group is not known."""
         group = self.group_with_id(group_id)

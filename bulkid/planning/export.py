@@ -172,7 +172,7 @@ class Exporter:
         for text in texts:
             cell = parse_list(list_cell([text]))
             (item, *more) = cell.items or ("",)
-            if item and not (more or cell.clear or cell.problems) and self._known.groups_matching(item) == (group,):
+            if item and not (more or cell.clear or cell.problems) and self._known.groups_alike(item) == (group,):
                 if text is not texts[0]:
                     self._by_other.add(texts[0])
                 return item
