@@ -41,12 +41,13 @@ _SHARED_STRINGS = "sharedstrings.xml"
 _LEAST_CELL, _LEAST_STRING = 20, 5  # bytes: <c t="s"><v>0</v></c> and <si/>
 
 _CELL = re.compile(
-    rb'<c r="([A-Z]{1,3})([1-9][0-9]{0,6})"(?: s="[0-9]{1,9}")?(?: t="(?:s|n|str|b|inlineStr)")?(?: s="[0-9]{1,9}")?/?>'
+    rb'<c r="([A-Z]{1,3}[1-9][0-9]{0,6})"(?: s="[0-9]{1,9}")?(?: t="(?:s|n|str|b|inlineStr)")?(?: s="[0-9]{1,9}")?/?>'
 )
 """A cell as spreadsheet programs begin it; one with an error is not among these."""
 _OTHER_SPELLING = re.compile(rb"<(?:c[\t\r\n/>]|v[ \t\r\n/]|f[ \t\r\n/>])|:[cfv][ \t\r\n/>]")
 """Cells and values in another spelling, and formulas in any."""
 _REFERENCE_IN_VALUE = re.compile(rb"<v>[^<&]*&")
+_DIGITS, _LETTERS = b"0123456789", bytes(range(ord("A"), ord("Z") + 1))
 _PLACE = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
 
 
@@ -144,9 +145,9 @@ def _certainly_harmless(archive: Archive, target: str, longest: int) -> Prescan 
         if len(found) != inside.count(b"<c ") or _is_unusual(inside):
             return None
         if found:
-            letters, numbers = zip(*found, strict=True)
-            columns.update(letters)
-            rows = max(rows, *map(int, numbers))
+            places = b" ".join(found)
+            columns.update(places.translate(None, _DIGITS).split())
+            rows = max(rows, *map(int, places.translate(None, _LETTERS).split()))
         cells += len(found)
         shared += inside.count(b' t="s"')
         merged += inside.count(b"mergeCell")
