@@ -7,7 +7,9 @@ graph, which is a minimum s-t cut (Koenig 1931; Ford and Fulkerson 1956): source
 number depends on who is left to carry, and the cut is a start for :mod:`bulkid.planning.swaps`.
 """
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 from bulkid.planning.kinds import Kinds
 
@@ -26,13 +28,19 @@ def cheapest_cut(kinds: Kinds, prices: Sequence[int]) -> list[int]:
     Returns:
         For each kind, how many of its accounts go by their own PUT: all or none.
     """
+    of_kind, of_group = _settled(kinds, prices)
+    left = array("i", [kind for kind, side in enumerate(of_kind) if side == _OPEN])
+    if left:
+        for kind in _cut(kinds, prices, left, of_group):
+            of_kind[kind] = _BY_ACCOUNT
+    return [count if side == _BY_ACCOUNT else 0 for side, count in zip(of_kind, kinds.counts, strict=True)]
+
+
+def _settled(kinds: Kinds, prices: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Give the sides of kinds and of groups, as far as a look at their neighbours tells."""
     known = _Neighbours(kinds, prices)
     known.settle()
-    by_account = {kind for kind, side in enumerate(known.of_kind) if side == _BY_ACCOUNT}
-    left = [kind for kind, side in enumerate(known.of_kind) if side == _OPEN]
-    if left:
-        by_account |= _cut(kinds, prices, left, known.of_group)
-    return [count if kind in by_account else 0 for kind, count in enumerate(kinds.counts)]
+    return known.of_kind, known.of_group
 
 
 class _Neighbours:
@@ -99,14 +107,16 @@ class _Neighbours:
         return [kind for kind in self._by_group[group] if self.of_kind[kind] == _OPEN]
 
 
-def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> set[int]:
-    """Cut the graph of what is still open; give the kinds that go by account."""
+def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> Iterator[int]:
+    """Cut the graph of what is still open; give the kinds that go by account.
+
+    What there is one of per edge is in arrays of plain numbers, which take an eighth of what lists of them do.
+    """
     import igraph  # type: ignore[import-untyped]  # it has no type information
 
     place: dict[int, int] = {}  # group -> vertex
     first = 2 + len(left)  # 0 is the source, 1 the sink
-    heads: list[int] = []
-    tails: list[int] = []
+    heads, tails = array("i"), array("i")
     for vertex, kind in enumerate(left, 2):
         for group in kinds.groups[kind]:
             if of_group[group] == _OPEN:
@@ -120,14 +130,17 @@ def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Seq
     weights += [float((scale + 1) * prices[group]) for group in place]
     weights += [endless] * len(heads)
     graph = igraph.Graph(first + len(place), _edges(len(left), len(place), tails, heads), directed=True)
+    del tails, heads
     sides: Sequence[Sequence[int]] = graph.st_mincut(0, 1, weights).partition
-    with_source = next(set(side) for side in sides if 0 in side)
-    return {kind for vertex, kind in enumerate(left, 2) if vertex not in with_source}
+    with_source = bytearray(first + len(place))
+    for vertex in next(side for side in sides if 0 in side):
+        with_source[vertex] = True
+    return (kind for vertex, kind in enumerate(left, 2) if not with_source[vertex])
 
 
-def _edges(accounts: int, groups: int, tails: Sequence[int], heads: Sequence[int]) -> Iterable[tuple[int, int]]:
+def _edges(accounts: int, groups: int, tails: Iterable[int], heads: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Give the edges in the order of their weights: source to accounts, groups to sink, accounts to groups."""
     first_group = 2 + accounts
-    starts = [0] * accounts + list(range(first_group, first_group + groups)) + list(tails)
-    ends = [*range(2, first_group), *([1] * groups), *heads]
-    return zip(starts, ends, strict=True)
+    yield from zip(repeat(0), range(2, first_group))
+    yield from zip(range(first_group, first_group + groups), repeat(1))
+    yield from zip(tails, heads, strict=True)
