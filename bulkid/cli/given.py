@@ -4,7 +4,7 @@ from bulkid import runs as library
 from bulkid.cli.face import Face
 from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
-from bulkid.sheet import SheetOptions
+from bulkid.sheet import SheetOptions, system_code_page
 
 
 def sheet_options_of(settings: Settings) -> SheetOptions:
@@ -15,6 +15,7 @@ def sheet_options_of(settings: Settings) -> SheetOptions:
         ignore_columns=settings.ignore_columns,
         encoding=settings.encoding,
         delimiter=settings.delimiter,
+        system_encoding=system_code_page() or None,
     )
 
 

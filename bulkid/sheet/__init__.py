@@ -18,6 +18,7 @@ from bulkid.sheet.headers import (
 from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline
 from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo
+from bulkid.sheet.text import UncertainEncodingError, system_code_page
 
 __all__ = [
     "ALIASES",
@@ -31,6 +32,7 @@ __all__ = [
     "Sheet",
     "SheetInfo",
     "SheetOptions",
+    "UncertainEncodingError",
     "column_label",
     "column_letters",
     "fields_for_headers",
@@ -42,4 +44,5 @@ __all__ = [
     "open_sheet",
     "outline",
     "parse_list",
+    "system_code_page",
 ]

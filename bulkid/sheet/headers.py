@@ -56,6 +56,7 @@ class SheetOptions:
         column_map: Header to field (``--map "Column=field"``), stronger than the contract's aliases.
         ignore_columns: Headers to leave alone (``--ignore-column``).
         encoding: The text's encoding; None detects it.
+        system_encoding: The code page that this system's programs write (Windows); None where there is none.
         delimiter: One character, or ``tab``, ``comma``, ``semicolon``, ``pipe``; None detects it.
         follow_links: Whether the file may be a link to another; not in a folder that others may write to.
     """
@@ -66,6 +67,7 @@ class SheetOptions:
     encoding: str | None = None
     delimiter: str | None = None
     follow_links: bool = True
+    system_encoding: str | None = None
 
 
 _SEPARATING = re.compile(r"[\s_\-]+")

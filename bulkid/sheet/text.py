@@ -7,8 +7,10 @@ anything is done, and is told with its place.
 import codecs
 import csv
 import io
+import locale
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -17,16 +19,40 @@ from bulkid.errors import SheetError
 from bulkid.sheet.headers import SheetOptions, known_headers
 
 _BLOCK = 1 << 20  # bytes read at a time
-_SAMPLE_BYTES = 1 << 16  # enough to tell an encoding by; charset-normalizer's cost grows with it
+_HEAD_BYTES = 1 << 16  # enough to tell UTF-16 from what is no text
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
 _DELIMITERS = (",", ";", "\t", "|")  # on equal terms the first wins
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
-_LAST_RESORT = "cp1252"  # what Excel writes as "CSV" on a western Windows
 _NO_FILES = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"})  # Python's, of no file
 _NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\t\r\n"]*|[^\x00-\x7f]+""")
 _EXAMPLE_CHARACTERS = 40
+_SHOWN_LINES = 3  # of a text whose encoding is not certain
+_ISO_2022 = re.compile(rb"\x1b[$(]")
 _NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
+
+
+class UncertainEncodingError(SheetError):
+    """The encoding of a text is not certain.
+
+    Args:
+        source: The sheet's name for messages.
+        readings: For each encoding that the text may have, the likeliest first: some lines as it reads them, each with
+            its number.
+    """
+
+    def __init__(self, source: str, readings: Mapping[str, tuple[tuple[int, str], ...]]) -> None:
+        shown = "".join(
+            f"\n  {encoding}: " + "; ".join(f"line {number}: {text}" for number, text in lines)
+            for encoding, lines in readings.items()
+        )
+        first = next((encoding for encoding in readings if encoding != "utf-8"), "cp1252")
+        super().__init__(
+            f"The encoding of {source} is not certain. It may read:{shown}",
+            hint=f"Give the right encoding, such as --encoding {first}, or save the sheet as CSV UTF-8.",
+        )
+        self.source = source
+        self.readings = readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +111,20 @@ def open_text(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:
 # --- encodings
 
 
+def system_code_page(platform: str = sys.platform) -> str:
+    """Name the code page in which this system's programs write text (Windows), ``""`` where they write UTF-8."""
+    if platform != "win32":
+        return ""
+    name = codecs.lookup(locale.getencoding()).name
+    return "" if name == "utf-8" else name
+
+
 def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str, tuple[str, ...]]:
-    if options.encoding is not None:
-        return _given_encoding(options.encoding), ()
     stream.seek(0)
-    head = stream.read(_SAMPLE_BYTES)
+    head = stream.read(_HEAD_BYTES)
     marked = _byte_order_mark(head)
+    if options.encoding is not None:
+        return _as_given(stream, source, _given_encoding(options.encoding), marked)
     if marked:
         return marked, ()
     unmarked = _utf16_without_mark(head)
@@ -101,13 +135,98 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
             f"{source} is not a text file.", hint="Save the sheet as .xlsx or as CSV UTF-8, and name it accordingly."
         )
     if _first_fault(stream, "utf-8") is None:
+        _require_unicode(stream, source)
         return "utf-8-sig", ()
-    detected = _detect_encoding(stream, source)
+    return _legacy_encoding(stream, source, options.system_encoding or "")
+
+
+def _as_given(stream: BinaryIO, source: str, encoding: str, marked: str) -> tuple[str, tuple[str, ...]]:
+    """Take the encoding that the user gives, unless the text itself says another one."""
+    if encoding.startswith("utf"):
+        return encoding, ()
+    if marked:
+        raise SheetError(
+            f"{source} begins with the byte order mark of {marked.removesuffix('-sig').upper()}, and --encoding says "
+            f"{encoding}.",
+            hint="Leave out --encoding.",
+        )
+    if _first_fault(stream, "utf-8") is None and not _is_ascii(stream):
+        note = f"{source} is read as {encoding}, as --encoding says, and is valid UTF-8 too. "
+        return encoding, (note + "If letters are wrong, leave out --encoding.",)
+    return encoding, ()
+
+
+def _require_unicode(stream: BinaryIO, source: str) -> None:
+    """Refuse the few texts that are valid UTF-8 by accident.
+
+    Raises:
+        SheetError: The text is ISO-2022, whose bytes are all ASCII, or makes more sense in a multi-byte code.
+    """
+    stream.seek(0)
+    while block := stream.read(_BLOCK):
+        if _ISO_2022.search(block):
+            raise SheetError(
+                f"{source} holds the escape sequences of an ISO-2022 encoding.",
+                hint="Give --encoding iso2022_jp (Japanese) or iso2022_kr (Korean), or save the sheet as CSV UTF-8.",
+            )
+    from bulkid.sheet import legacy
+
+    if legacy.may_be_multi_byte(stream):
+        raise _uncertain(stream, source, ("utf-8", *legacy.detect(stream).candidates))
+
+
+def _is_ascii(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    while block := stream.read(_BLOCK):
+        if not block.isascii():
+            return False
+    return True
+
+
+def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, tuple[str, ...]]:
+    """Tell the encoding of a text that is not Unicode.
+
+    Raises:
+        UncertainEncodingError: No encoding is certain.
+    """
+    from bulkid.sheet import legacy  # the statistics of letters, which only such sheets need
+
+    verdict = legacy.detect(stream, system)
+    if not verdict.encoding:
+        raise _uncertain(stream, source, verdict.candidates)
+    example = _example(stream, verdict.encoding)
     note = (
-        f"{source} is not UTF-8; it is read as {detected}, which is a guess{_example(stream, detected)}. "
+        f"{source} is not UTF-8; it is read as {verdict.encoding}{example}. "
         "If letters are wrong, give --encoding, or save the sheet as CSV UTF-8."
     )
-    return detected, (note,)
+    return verdict.encoding, (note,)
+
+
+def _uncertain(stream: BinaryIO, source: str, candidates: tuple[str, ...]) -> UncertainEncodingError:
+    readings: dict[str, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
+    stream.seek(0)
+    number = shown = 0
+    told: set[str] = set()
+    while shown < _SHOWN_LINES and (line := stream.readline(_HEAD_BYTES)):
+        number += 1
+        if line.isascii():
+            continue
+        texts = [line.decode(candidate, "replace").rstrip("\r\n") for candidate in candidates]
+        if texts[0] in told or (len(candidates) > 1 and texts.count(texts[0]) == len(texts)):
+            continue
+        told.add(texts[0])
+        shown += 1
+        for candidate, text in zip(candidates, texts, strict=True):
+            readings[candidate].append((number, _excerpt(text)))
+    return UncertainEncodingError(source, {candidate: tuple(lines) for candidate, lines in readings.items()})
+
+
+def _excerpt(text: str) -> str:
+    """Cut a line to what a terminal shows, around its first character that is not ASCII, and escape what it obeys."""
+    first = next((at for at, character in enumerate(text) if not character.isascii()), 0)
+    start = max(0, first - _EXAMPLE_CHARACTERS // 2)
+    cut = text[start : start + _EXAMPLE_CHARACTERS]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _given_encoding(name: str) -> str:
@@ -148,31 +267,12 @@ def _utf16_without_mark(head: bytes) -> str:
     return ""
 
 
-def _detect_encoding(stream: BinaryIO, source: str) -> str:
-    import charset_normalizer  # a tenth of a second that only such sheets pay
-
-    sample = _telling_lines(stream)
-    matches = charset_normalizer.from_bytes(sample, enable_fallback=False)
-    candidates = [match.encoding for match in matches]
-    # Nearly every short text of a western language is also valid cp1250, mac_roman and a dozen more, and the detector
-    # then picks one of them by a hair; the one that Windows writes comes first when it is as plausible as the best.
-    best = matches.best()
-    if best is not None and best.encoding != _LAST_RESORT:
-        western = next((match for match in matches if _LAST_RESORT in match.could_be_from_charset), None)
-        if western is not None and western.chaos <= best.chaos:
-            candidates.insert(0, _LAST_RESORT)
-    for candidate in dict.fromkeys([*candidates, _LAST_RESORT]):
-        if _first_fault(stream, candidate) is None:
-            return candidate
-    raise _undecodable(stream, source, _LAST_RESORT, "No encoding was found that fits the text")
-
-
 def _telling_lines(stream: BinaryIO) -> bytes:
-    """Gather lines that are not ASCII: only they tell one encoding from another."""
+    """Gather the first lines that are not ASCII."""
     stream.seek(0)
     lines: list[bytes] = []
     size = 0
-    while size < _SAMPLE_BYTES and (line := stream.readline(_SAMPLE_BYTES)):
+    while size < _HEAD_BYTES and (line := stream.readline(_HEAD_BYTES)):
         if not line.isascii():
             lines.append(line)
             size += len(line)
@@ -180,10 +280,10 @@ def _telling_lines(stream: BinaryIO) -> bytes:
 
 
 def _example(stream: BinaryIO, encoding: str) -> str:
-    """Show a cell by which a person sees at once whether the guess is right."""
+    """Show a cell by which a person sees at once whether the encoding is right."""
     text = _telling_lines(stream).decode(encoding, "replace")
     found = _NOT_ASCII_CELL.search(text)
-    return f' (such as "{found.group().strip()[:_EXAMPLE_CHARACTERS]}")' if found else ""
+    return f' (such as "{_excerpt(found.group().strip())}")' if found else ""
 
 
 def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> None:

@@ -1,7 +1,7 @@
 """The way of a sheet: uploaded, understood, previewed, started."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
 from bulkid.runs import Preview, write_bad_rows
-from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, column_label, fields_for_headers
+from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.actors import Actor, Role
 from bulkid.web.approval import with_authors
 from bulkid.web.bodies import form_of
@@ -40,6 +40,12 @@ MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 
 _CHUNK: Final = 1 << 18
 _DRAINED: Final = 4 * MAX_BYTES  # read and thrown away, so that a browser hears the refusal of what is too large
+_ENCODINGS: Final = (
+    *("utf-8", "utf-16", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("mac_roman", "cp850", "cp852", "cp932", "gb18030", "cp950", "cp949"),
+)
+"""The encodings that a user can choose."""
+
 _KINDS: Final = ("changes", "unchanged", "invalid")
 
 
@@ -157,6 +163,8 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         columns=columns_of(draft),
         hidden=max(0, len(understood.outline.headers) - SHOWN_COLUMNS) if understood.outline else 0,
         fields=FIELDS,
+        readings=readings_of(understood),
+        encodings=encodings_of(draft),
         faults=faults[start : start + PAGE_SIZE],
         fault_columns=fault_columns(understood),
         pager=Pager(request, len(faults), number),
@@ -164,6 +172,19 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         column=request.query.get("column", ""),
         max_mb=MAX_BYTES >> 20,
     )
+
+
+def readings_of(understood: Understood) -> Mapping[str, tuple[tuple[int, str], ...]]:
+    """Lines of a sheet whose encoding is not certain, in each encoding that it may have; none for other sheets."""
+    return understood.error.readings if isinstance(understood.error, UncertainEncodingError) else {}
+
+
+def encodings_of(draft: Draft) -> tuple[str, ...]:
+    """The encodings to choose from, the likeliest first; none where the encoding is not at fault."""
+    readings, chosen, seen = readings_of(draft.understood), draft.upload.reading.encoding, draft.understood.outline
+    if not (readings or chosen or (seen is not None and seen.encoding)):
+        return ()
+    return tuple(dict.fromkeys((*readings, *filter(None, [chosen]), *_ENCODINGS)))
 
 
 def faults_of(understood: Understood, search: str, column: str) -> Sequence[object]:

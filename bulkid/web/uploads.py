@@ -52,6 +52,7 @@ class Reading:
             ignore_columns=self.ignore_columns,
             encoding=self.encoding or None,
             delimiter=self.delimiter or None,
+            system_encoding=given.sheet.system_encoding,
         )
         return replace(given, sheet=sheet, skip_invalid=self.skip_invalid, first=None)
 
