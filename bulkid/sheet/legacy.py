@@ -185,7 +185,10 @@ def _beaten(best: _Reading, other: _Reading, name: str) -> bool:
     ]
     if not differing:
         return True
-    natural = sum(theirs.special for _, theirs in differing) <= _NATURAL * sum(theirs.count for _, theirs in differing)
+    latin = [theirs for _, theirs in differing if theirs.latin]
+    natural = len(latin) == len(differing) and sum(each.special for each in latin) <= _NATURAL * sum(
+        each.count for each in latin
+    )
     total, average = _required(name, natural=natural)
     advantage = sum(max(-_CLIP, min(_CLIP, theirs.whole - ours.whole)) for ours, theirs in differing)
     return advantage >= total and advantage >= average * len(differing)

@@ -20,6 +20,7 @@ _OTHER_SCRIPT = 8  # a letter of a word that is wholly Cyrillic, Greek, Hebrew o
 _MIXED_SCRIPTS = 36  # such a letter beside a letter of another script
 _CASE_BREAK = 18  # a capital behind a small letter, or a small letter behind two capitals
 _SIGN_AT_EDGE = 26
+_SIGN_ALONE = 8
 _SIGN_INSIDE = 44
 _JOINING_SIGN = 24
 _RARE_SIGN = 44
@@ -132,7 +133,7 @@ def fit(word: str) -> Fit:
             latin.append((left, EDGE, not left.isascii()))
             left = EDGE
         if not script:
-            cost += _sign_cost(character, inside=bool(before and after))
+            cost += _sign_cost(character, inside=bool(before and after), alone=len(word) == 1)
         else:
             cost += _MIXED_SCRIPTS if script == "OTHER" or {before, after} - {script, ""} else _OTHER_SCRIPT
     if left != EDGE:
@@ -168,11 +169,11 @@ def _breaks_case(word: str, at: int) -> bool:
     return at > 1 and word[at].islower() and word[at - 1].isupper() and word[at - 2].isupper()
 
 
-def _sign_cost(sign: str, *, inside: bool) -> int:
+def _sign_cost(sign: str, *, inside: bool, alone: bool) -> int:
     if unicodedata.category(sign) in {"Cc", "Cn", "Co"}:
         return _CONTROL
     if sign not in _PLAIN_SIGNS:
         return _RARE_SIGN
     if inside:
         return _JOINING_SIGN if sign in _JOINING_SIGNS else _SIGN_INSIDE
-    return _SIGN_AT_EDGE
+    return _SIGN_ALONE if alone else _SIGN_AT_EDGE
