@@ -20,6 +20,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "text",
     "redaction",
     "places",
+    "filekind",
     "events",
     "clock",
     "sheet",

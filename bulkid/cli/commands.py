@@ -36,6 +36,7 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.text import printable_json
+from bulkid.sheet import require_file
 
 T = TypeVar("T")
 
@@ -87,6 +88,8 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
     """
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
+    if to:
+        _require_folder_of(Path(to))
 
     async def work() -> library.PlanResult:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
@@ -109,6 +112,16 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
     return result
 
 
+def _require_folder_of(path: Path) -> None:
+    """Make sure that a file can be made in its folder, before a server is asked what goes into it.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
+
+
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
     """Write the plan to a file, unless ``run`` would refuse it.
 
@@ -129,17 +142,20 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
 
 def run(source: str, settings: Settings) -> int:
     """Plan, confirm, apply, verify, report."""
+    with _told_as_json("run", wanted=settings.json):
+        opened, name = _source(source)
     if not settings.yes and (source == STANDARD_INPUT or not _person_there()):
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
             hint="Look at it with `bulkid plan`, and run with --yes.",
         )
-    opened, name = _source(source)
     return _run(partial(library.run, opened, name=name), settings)
 
 
 def run_plan(path: str, settings: Settings) -> int:
     """Apply a plan file."""
+    with _told_as_json("run", wanted=settings.json):
+        library.require_plan_file(Path(path))
     if not settings.yes and not _person_there():
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
@@ -150,12 +166,13 @@ def run_plan(path: str, settings: Settings) -> int:
 
 def undo(text: str, settings: Settings) -> int:
     """Put back what a run changed."""
+    record = library.find_run(text, settings.state_dir, _database_url(settings))
     if not settings.yes and not _person_there():
         raise UsageError(
             "Nobody can be asked here whether to undo the run: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
         )
-    in_sandbox = bool(library.find_run(text, settings.state_dir, _database_url(settings)).options.get("sandbox"))
+    in_sandbox = bool(record.options.get("sandbox"))
     return _run(partial(library.undo, text), settings, in_sandbox=in_sandbox)
 
 
@@ -398,8 +415,14 @@ def _person_there() -> bool:
 
 
 def _source(source: str) -> tuple[str | BinaryIO, str | None]:
+    """Take a SOURCE as the library does; a fault of the file itself is the first one that the user is told.
+
+    Raises:
+        SheetError: There is no such file, or it is no file that can be a sheet.
+    """
     if source == STANDARD_INPUT:
         return sys.stdin.buffer, "standard input"
+    require_file(source)
     return source, None
 
 

@@ -26,6 +26,7 @@ from bulkid.config import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile import JobFile, is_job_file, read_job
+from bulkid.sheet import require_file
 
 
 def are_jobs(sources: Sequence[str]) -> bool:
@@ -190,6 +191,10 @@ def _read_all(sources: Sequence[str]) -> list[JobFile]:
 def _require_consent(loaded: _Loaded, *, alone: bool) -> None:
     if loaded.settings.yes or (alone and _person_there()):
         return
+    if isinstance(loaded.file.source, Path):
+        require_file(loaded.file.source)
+    else:
+        loaded.file.source.waiting()
     raise UsageError(
         f"Job {loaded.file.name}: nobody can be asked here whether to send the plan: nothing was sent.",
         hint="Look at it with `bulkid plan`, and set yes = true in the job file, or run with --yes.",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.errors import UsageError
+from bulkid.filekind import special_kind
 
 
 def read_toml(path: Path) -> dict[str, Any] | None:
@@ -15,6 +16,8 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     import tomllib
 
     try:
+        if kind := special_kind(path):
+            raise UsageError(f"{path} is {kind}, not a TOML file.")
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -102,10 +102,10 @@ async def export(
         StateError: The state directory cannot be used.
     """
     options, context, path = options or RunOptions(), context or Context(), Path(path)
-    base_of(target)
     async with AsyncExitStack() as stack:
         work = _Export(path, open_export(path, replace=replace), replace=replace, by_id=groups == "ids")
         stack.callback(work.discard)
+        base_of(target)
         journal = stack.enter_context(
             await anyio.to_thread.run_sync(open_journal, context.state_dir, context.database_url)
         )

@@ -21,6 +21,7 @@ from bulkid.model import Account, AccountWish, Change, Fault
 from bulkid.planning import Directory, Expected, describe
 from bulkid.redaction import encodable
 from bulkid.runs.options import Preview
+from bulkid.runs.planned import require_plan_file
 
 FORMAT: Final = "bulkid plan"
 VERSION: Final = 1
@@ -215,9 +216,8 @@ def read_plan(path: Path) -> tuple[PlanFile, str]:
     Raises:
         SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
     """
+    require_plan_file(path)
     try:
-        if path.is_dir():  # Windows would call it a matter of permission
-            raise SheetError(f"{path} is a folder.", hint="Give a plan file in it.")
         data = path.read_bytes()
     except FileNotFoundError:
         raise SheetError(f"{path} does not exist.", hint=f"Check the name. {_AGAIN}") from None

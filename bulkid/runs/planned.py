@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import SheetError, UsageError
+from bulkid.filekind import special_kind
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
 from bulkid.report import prepare_folder
@@ -30,6 +31,22 @@ if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan 
 
 COLUMN = "planned"
 """The column that holds an account's part of the plan as JSON, so that the journal alone is enough to go on."""
+
+
+def require_plan_file(path: Path) -> None:
+    """Make sure that a plan file is there and is a regular file, before anything else is asked of the user.
+
+    Raises:
+        SheetError: It is not.
+    """
+    try:
+        kind = special_kind(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SheetError(f"{path} does not exist.", hint="Check the name, or make the plan again.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if kind:  # Windows would call a folder a matter of permission, and a pipe would wait for a writer
+        raise SheetError(f"{path} is {kind}, not a plan file.", hint="Give a plan file.")
 
 
 def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clock | None = None) -> Path:

@@ -15,7 +15,7 @@ from bulkid.sheet.headers import (
     fields_for_headers,
     near_miss,
 )
-from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline
+from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline, require_file
 from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo
 from bulkid.sheet.text import UncertainEncodingError, system_code_page
@@ -44,5 +44,6 @@ __all__ = [
     "open_sheet",
     "outline",
     "parse_list",
+    "require_file",
     "system_code_page",
 ]

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from bulkid.errors import SheetError
+from bulkid.filekind import kind_of_mode, special_kind
 from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csvfile import records
@@ -104,8 +105,8 @@ def open_sheet(
         if isinstance(source, str | Path):
             path = Path(source)
             label = name or str(source)
-            kind = _kind_of(path.name, label)
-            stream = resources.enter_context(_open_file(path, label, follow_links=options.follow_links))
+            kind, file = _open_path(path, label, follow_links=options.follow_links)
+            stream = resources.enter_context(file)
         else:
             label = name or "standard input"
             suffix = Path(label).suffix.lower().removeprefix(".")
@@ -166,9 +167,9 @@ def outline(
         SheetError: The sheet as a whole cannot be read.
     """
     options, label = options or SheetOptions(), name or str(path)
-    kind = _kind_of(path.name, label)
     with ExitStack() as resources:
-        stream = resources.enter_context(_open_file(path, label, follow_links=options.follow_links))
+        kind, file = _open_path(path, label, follow_links=options.follow_links)
+        stream = resources.enter_context(file)
         worksheets: tuple[str, ...] = ()
         sheet_name = encoding = delimiter = ""
         if kind in WORKBOOK_KINDS:
@@ -257,25 +258,50 @@ def _kind_of(file_name: str, label: str) -> str:
     return suffix.removeprefix(".")
 
 
-def _open_file(path: Path, label: str, *, follow_links: bool) -> BinaryIO:
+def require_file(source: str | Path, *, name: str | None = None) -> None:
+    """Make sure that a sheet is there and can be opened, before anything else is asked of the user.
+
+    Args:
+        source: The path.
+        name: The sheet's name for people; the path by default.
+
+    Raises:
+        SheetError: There is no such file, it is no regular file, its name does not say what it is, it is empty, or it
+            cannot be opened.
+    """
+    _open_path(Path(source), name or str(source), follow_links=True)[1].close()
+
+
+def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:
+    """Open a file, and say which kind of sheet its name says it is; the most fundamental fault first."""
     try:
-        if not follow_links and os.path.lexists(path):
-            return _not_empty(open_regular(path), label)
-        if path.is_dir():
-            raise SheetError(f"{label} is a folder.", hint="Give one file in it.")
-        stream = path.open("rb")
-    except FileNotFoundError:
+        _refuse_special(special_kind(path), label)
+        kind = _kind_of(path.name, label)
+        stream = path.open("rb") if follow_links else open_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise SheetError(f"{label} does not exist.", hint=_similar_files(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(label, error) from None
-    return _not_empty(stream, label)
+    with ExitStack() as opened:
+        opened.callback(stream.close)
+        facts = os.fstat(stream.fileno())
+        _refuse_special(kind_of_mode(facts.st_mode), label)  # it may have been put there meanwhile
+        if facts.st_size == 0:
+            raise SheetError(
+                f"{label} is empty.", hint="The first row must hold the headers, such as name,groups_to_add."
+            )
+        opened.pop_all()
+    return kind, stream
 
 
-def _not_empty(stream: BinaryIO, label: str) -> BinaryIO:
-    if os.fstat(stream.fileno()).st_size == 0:
-        stream.close()
-        raise SheetError(f"{label} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
-    return stream
+def _refuse_special(kind: str, label: str) -> None:
+    if kind == "a folder":
+        raise SheetError(f"{label} is a folder.", hint="Give one file in it.")
+    if kind:
+        raise SheetError(
+            f"{label} is {kind}, not a file.",
+            hint="Give - in place of the name to read CSV from standard input: PROGRAM | bulkid check -",
+        )
 
 
 def _unreadable(label: str, error: Exception) -> SheetError:

@@ -1,0 +1,102 @@
+"""The most fundamental fault is said first, and what is no file is said to be none, before anything waits for it."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX's")
+
+
+def bulkid(folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> tuple[int, str]:
+    """Run a command in a folder, with no terminal and no server; a command that waits for a pipe would time out."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKID_")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder), "BULKID_STATE_DIR": str(folder / "state")}
+    command = [sys.executable, "-m", "bulkid", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdin=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nope.xlsx"), "nope.xlsx does not exist."),
+        (("run", "nope.xlsx", "--yes"), "nope.xlsx does not exist."),
+        (("run", "nope"), "nope does not exist."),
+        (("run", "nope.xlsx", "--json"), "nope.xlsx does not exist."),
+        (("plan", "nope.xlsx"), "nope.xlsx does not exist."),
+        (("check", "nope.xlsx"), "nope.xlsx does not exist."),
+        (("check", "ok.csv/nope.csv"), "ok.csv/nope.csv does not exist."),
+        (("run", "empty.csv"), "empty.csv is empty."),
+        (("run", "folder"), "folder is a folder."),
+        (("run", "--plan", "nope.json"), "nope.json does not exist."),
+        (("run", "--plan", "nope.json", "--yes"), "nope.json does not exist."),
+        (("run", "--plan", "folder"), "folder is a folder, not a plan file."),
+        (("run", "job.toml"), "sheet.csv does not exist."),
+        (("run", "drop.toml"), "cannot be looked into"),
+        (("run", "nope.toml"), "There is no job file nope.toml."),
+        (("run", "folder.toml"), "folder.toml is a folder"),
+        (("undo", "nope"), "There is no run 'nope'."),
+        (("resume", "nope"), "There is no run 'nope'."),
+        (("plan", "ok.csv", "--out", "none/plan.json"), "There is no folder"),
+        (("export", "none/all.csv"), "There is no folder"),
+        (("export", "all.pdf"), "an export ends in"),
+        (("export", "ok.csv"), "exists already."),
+    ],
+)
+def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "job.toml").write_text('source = "sheet.csv"\n', encoding="utf-8")
+    (tmp_path / "drop.toml").write_text('[source]\nfolder = "none"\n', encoding="utf-8")
+    code, told = bulkid(tmp_path, *arguments)
+    assert code == 2
+    assert said in told.splitlines()[0]
+
+
+def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
+    assert "Nobody can be asked here" in bulkid(tmp_path, "run", "ok.csv")[1]
+
+
+@posix
+@pytest.mark.parametrize("command", [("check",), ("plan",), ("run", "--yes"), ("run", "--yes", "--plan")])
+@pytest.mark.parametrize("name", ["pipe.csv", "pipe.xlsx", "pipe", "pipe.toml"])
+def test_a_named_pipe_is_said_to_be_one_and_not_waited_for(tmp_path: Path, command: tuple[str, ...], name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    code, told = bulkid(tmp_path, *command, name)
+    assert code == 2
+    assert f"{name} is a named pipe" in told.splitlines()[0]
+
+
+@posix
+def test_a_pipe_on_standard_input_named_by_its_path_is_pointed_to_the_dash(tmp_path: Path) -> None:
+    if not Path("/dev/stdin").exists() and not stat.S_ISCHR(Path(os.devnull).stat().st_mode):
+        pytest.skip("this system has no /dev/stdin")
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"name,display_name\nr,x\n")
+        os.close(writing)
+        code, told = bulkid(tmp_path, "check", "/dev/stdin", stdin=reading)
+    finally:
+        os.close(reading)
+    assert code == 2
+    assert "/dev/stdin is a named pipe, not a file." in told
+    assert "Give - in place of the name" in told
+
+
+@posix
+def test_a_device_and_a_socket_are_said_to_be_such(tmp_path: Path) -> None:
+    assert "/dev/null is a device, not a file." in bulkid(tmp_path, "check", os.devnull)[1]
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s.csv"))
+        assert "s.csv is a socket, not a file." in bulkid(tmp_path, "check", "s.csv")[1]
