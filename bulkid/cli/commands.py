@@ -89,7 +89,7 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
     out, err = show.console(stderr=False), show.console(stderr=True)
     opened, name = _source(source)
     if to:
-        _require_folder_of(Path(to))
+        library.require_folder_of(Path(to))
 
     async def work() -> library.PlanResult:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
@@ -110,16 +110,6 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
             _save_plan(preview, Path(to), settings)
     _tell(result.error)
     return result
-
-
-def _require_folder_of(path: Path) -> None:
-    """Make sure that a file can be made in its folder, before a server is asked what goes into it.
-
-    Raises:
-        UsageError: There is no such folder.
-    """
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
 
 
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:

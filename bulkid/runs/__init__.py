@@ -39,7 +39,7 @@ from bulkid.runs.options import (
     Target,
 )
 from bulkid.runs.plan_hash import plan_hash, sent_of
-from bulkid.runs.planned import require_plan_file, run_plan, save_plan
+from bulkid.runs.planned import require_folder_of, require_plan_file, run_plan, save_plan
 from bulkid.runs.progress import Progress, Snapshot
 from bulkid.runs.source import check, nothing_summary
 from bulkid.runs.stored import load_options
@@ -96,6 +96,7 @@ __all__ = [
     "plan_undo",
     "prune",
     "report",
+    "require_folder_of",
     "require_plan_file",
     "resume",
     "run",

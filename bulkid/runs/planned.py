@@ -49,6 +49,16 @@ def require_plan_file(path: Path) -> None:
         raise SheetError(f"{path} is {kind}, not a plan file.", hint="Give a plan file.")
 
 
+def require_folder_of(path: Path) -> None:
+    """Make sure that a file can be made in its folder, before a server is asked what goes into it.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
+
+
 def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clock | None = None) -> Path:
     """Write a plan to a file, whole or not at all; give the name that it really has.
 

@@ -18,7 +18,7 @@ SHEETS = Path(__file__).parent / "sheets"
 # sheets/small.* hold the same rows
 ROWS = (
     ("Robot Account", "Display Name", "Groups To Add", "Note"),
-    ("roby", "Robbie € the first", "alumni-02; gryff-01", "Überblick"),
+    ("roby", "Robbie € the first", "alumni-02; gryff-01", "Überblick, François"),
     ("Müller", "Jürgen Müller", "Finance;HR", ""),
     ("00123", "007", "", "digits stay as people see them"),
     ("", "", "", ""),
