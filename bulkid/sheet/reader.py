@@ -275,7 +275,8 @@ def require_file(source: str | Path, *, name: str | None = None) -> None:
 def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:
     """Open a file, and say which kind of sheet its name says it is; the most fundamental fault first."""
     try:
-        _refuse_special(special_kind(path), label)
+        if follow_links or not os.path.lexists(path):  # otherwise opening looks for itself
+            _refuse_special(special_kind(path), label)
         kind = _kind_of(path.name, label)
         stream = path.open("rb") if follow_links else open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
