@@ -35,8 +35,8 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.text import printable_json
 from bulkid.sheet import require_file
+from bulkid.text import printable_json
 
 T = TypeVar("T")
 
