@@ -522,7 +522,7 @@ def test_a_bulkid_toml_that_is_not_utf8_or_no_file_is_named(place: Place) -> Non
     assert place.load().rate == 5
     path.unlink()
     path.mkdir()
-    assert f"{path} cannot be read" in place.refusal()
+    assert f"{path} is a folder, not a TOML file" in place.refusal()
 
 
 def test_an_unknown_profile_is_told_with_the_files_and_the_near_names(place: Place) -> None:

@@ -182,7 +182,7 @@ def test_out_replaces_a_plan_and_nothing_else(planner: Bulkid) -> None:
     sheet = (planner.folder / "sheet.csv").read_bytes()
     assert_clear(planner("plan", "sheet.csv", "--out", "sheet.csv", "--quiet"), 2, "sheet.csv", "no plan file")
     assert (planner.folder / "sheet.csv").read_bytes() == sheet
-    assert_clear(planner("plan", "sheet.csv", "--out", "no/such/plan.json", "--quiet"), 2, "plan.json", "No such file")
+    assert_clear(planner("plan", "sheet.csv", "--out", "no/such/plan.json", "--quiet"), 2, "There is no folder", "--out")
     assert_clear(planner("plan", "sheet.csv", "--out", "state", "--quiet"), 2, "state")
 
 
@@ -194,6 +194,7 @@ def test_a_sheet_and_a_plan_together_are_a_mistake_and_so_is_neither(tmp_path: P
         assert "--plan FILE" in refused.stderr
     missing = Bulkid(tmp_path)("run", "--plan", "plan.json", "--sandbox", "--yes")
     assert_clear(missing, 2, "plan.json", "does not exist")
+    (tmp_path / "plan.json").touch()
     assert_clear(Bulkid(tmp_path)("run", "--plan", "plan.json", "--sandbox"), 2, "Nobody can be asked", "--yes")
 
 
