@@ -182,7 +182,9 @@ def test_out_replaces_a_plan_and_nothing_else(planner: Bulkid) -> None:
     sheet = (planner.folder / "sheet.csv").read_bytes()
     assert_clear(planner("plan", "sheet.csv", "--out", "sheet.csv", "--quiet"), 2, "sheet.csv", "no plan file")
     assert (planner.folder / "sheet.csv").read_bytes() == sheet
-    assert_clear(planner("plan", "sheet.csv", "--out", "no/such/plan.json", "--quiet"), 2, "There is no folder", "--out")
+    assert_clear(
+        planner("plan", "sheet.csv", "--out", "no/such/plan.json", "--quiet"), 2, "There is no folder", "--out"
+    )
     assert_clear(planner("plan", "sheet.csv", "--out", "state", "--quiet"), 2, "state")
 
 
