@@ -13,7 +13,18 @@ from bulkid.engine.pace import Pace
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.rate import Rate
 from bulkid.engine.refusals import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
-from bulkid.engine.retry import GIVE_UP, MAYBE_APPLIED, REQUEUE, SETTLE, Decision, RetryPolicy, counts, decide
+from bulkid.engine.retry import (
+    GIVE_UP,
+    MAYBE_APPLIED,
+    REQUEUE,
+    SETTLE,
+    Decision,
+    Requeue,
+    Retry,
+    RetryPolicy,
+    counts,
+    decide,
+)
 from bulkid.engine.stats import Stats
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
@@ -128,6 +139,7 @@ class Sender:
     ) -> None:
         self._send = send
         self._monotonic = clock.monotonic
+        self._sleep = clock.sleep
         self._random = random
         self._policy = policy
         self._gate = gate
@@ -300,10 +312,11 @@ class Sender:
             while suspect.own is None:
                 if self._busy or self._checking:
                     await self._answers.wait()
-                elif self._check is None:
-                    self._drop_credential(credentials, reply)
                 else:
-                    await self._send_check(self._check)
+                    if self._check is not None:
+                        await self._send_check(self._check)
+                    if suspect.own is None:  # the check told nothing: to call the request refused could be untrue
+                        self._drop_credential(credentials, reply)
         finally:
             self._suspects.remove(suspect)
         if not suspect.own:
@@ -313,14 +326,23 @@ class Sender:
         return REQUEUE if job.own_refusals < OWN_REFUSALS else GIVE_UP
 
     async def _send_check(self, check: Request) -> None:
+        """Send the check request, as often as any other, until it or another shows what the refusals are about."""
+        job = Job(CHECK_KEY, check)
         self._checking = True
         try:
-            granted = await self.admit(check.method, lambda: any(suspect.own is None for suspect in self._suspects))
-            if granted is not None:
-                await self.exchange(Job(CHECK_KEY, check), granted)
+            while self._undecided() and (granted := await self.admit(check.method, self._undecided)) is not None:
+                decision = await self.exchange(job, granted)
+                if isinstance(decision, Retry):
+                    job.spent_s += decision.wait_s
+                    await self._sleep(decision.wait_s)
+                elif not isinstance(decision, Requeue):
+                    break
         finally:
             self._checking = False
             self._answers.ring()
+
+    def _undecided(self) -> bool:
+        return any(suspect.own is None for suspect in self._suspects)
 
     def _drop_credential(self, credentials: Credentials, reply: Reply) -> None:
         for suspect in self._suspects:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import Engine, OnForbidden, Settled, Stop, Task
+from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
 from bulkid.engine.refusals import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
@@ -307,3 +307,54 @@ async def test_with_a_scope_that_the_token_says_it_has_the_only_account_of_a_run
     with pytest.raises(PermissionDeniedError):
         await server.engine(concurrency=1).run(chunks(tasks), settled.append, Stop())
     assert len(settled) == 1 + FORBIDDEN_IN_A_ROW - 1
+
+
+# --- a check that tells nothing
+
+
+def with_checks(server: Server, *answers: Reply, settings: dict[str, Any] | None = None) -> Engine:
+    """An engine whose check requests get these answers, and the last of them from then on."""
+
+    async def send(request: Request) -> Reply:
+        if request != CHECK or server.sent[CHECK.path] >= len(answers) > 1:
+            return await server.send(request)
+        await server.tokens.current()
+        server.sent[CHECK.path] += 1
+        assert server.sent[CHECK.path] < 1000, "without end"
+        return answers[min(server.sent[CHECK.path], len(answers)) - 1]
+
+    return make_engine(server.clock, send, credentials=server, check=CHECK, **(settings or {}))
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(ReplyKind.REFUSED, 400, error="top is odd"),
+        Reply(ReplyKind.SERVER_ERROR, 500),
+        Reply(ReplyKind.NOT_JSON, 200),
+        Reply(ReplyKind.LOST),
+    ],
+    ids=lambda answer: answer.kind.value,
+)
+async def test_where_no_check_ever_tells_anything_the_run_ends_and_no_account_is_called_failed(
+    answer: Reply, concurrency: int
+) -> None:
+    server = Server(FakeClock(), paths(7))
+    engine = with_checks(server, answer, settings={"concurrency": concurrency})
+    await engine.call(get(0))
+    settled: list[Settled] = []
+    with pytest.raises(AuthenticationError, match="no good"):
+        await engine.run(chunks(puts(8)), settled.append, Stop())
+    assert {one.reply.kind for one in settled} == {ReplyKind.OK}
+    assert server.sent[CHECK.path] <= 6 * RetryPolicy().max_attempts
+
+
+async def test_a_check_without_a_clear_answer_is_sent_again_after_a_wait() -> None:
+    clock = FakeClock()
+    server = Server(clock, paths(7))
+    engine = with_checks(server, Reply(ReplyKind.SERVER_ERROR, 500), Reply(ReplyKind.LOST), settings={"concurrency": 1})
+    await engine.call(get(0))
+    assert failed(await settle(engine, 8)) == {7: ReplyKind.UNAUTHORIZED}
+    assert server.issued == 1
+    assert server.sent[CHECK.path] == 4, "twice unclear, then one that tells, for each of two refusals"
