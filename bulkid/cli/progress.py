@@ -21,8 +21,8 @@ def line(snapshot: Snapshot) -> str:
     parts = [f"{snapshot.updated} updated"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
-    if snapshot.gate_opens_in is not None:
-        parts.append(f"the server takes nothing; asking again in {humanize_seconds(snapshot.gate_opens_in)}")
+    if snapshot.server_limit:
+        parts.append(snapshot.server_limit)
     elif snapshot.quota_left == 0 and snapshot.quota_opens_in:
         parts.append(f"quota used, opens in {humanize_seconds(snapshot.quota_opens_in)}")
     elif snapshot.quota_left is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from bulkid.engine import Engine
 from bulkid.model import QuotaRule
+from bulkid.planning import humanize_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,17 @@ class Snapshot:
     quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
     gate_opens_in: float | None  # seconds until the server is asked again, while it throttles or is away
     eta_s: float | None  # seconds until the end, as far as it can be told
+    pace_opens_in: float | None = None  # seconds until PUTs go on, while the server says that nothing is left for them
+
+    @property
+    def server_limit(self) -> str:
+        """What the server lets through at present, as words; "" while it limits nothing."""
+        gate, pace = self.gate_opens_in, self.pace_opens_in
+        if pace is not None and pace >= (gate or 0.0):
+            return f"rate-limited by the server, continues in {humanize_seconds(pace)}"
+        if gate is not None:
+            return f"the server takes nothing; asking again in {humanize_seconds(gate)}"
+        return ""
 
 
 @dataclass(slots=True)
@@ -50,7 +62,6 @@ class Progress:
         per_second = engine.stats.per_second(self.monotonic())
         left = engine.quota.left("PUT")
         opens_in = engine.quota.opens_in("PUT") if left == 0 else None
-        waits = (engine.gate.opens_in(), engine.pace.opens_in("PUT"))
         return Snapshot(
             done=self.done,
             total=self.total,
@@ -59,8 +70,9 @@ class Progress:
             per_second=per_second,
             quota_left=left,
             quota_opens_in=opens_in,
-            gate_opens_in=max((wait for wait in waits if wait is not None), default=None),
+            gate_opens_in=engine.gate.opens_in(),
             eta_s=self._eta(per_second, left, opens_in),
+            pace_opens_in=engine.pace.opens_in("PUT"),
         )
 
     def _eta(self, per_second: float, left: int | None, opens_in: float | None) -> float | None:

@@ -12,7 +12,7 @@ import orjson
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
 from bulkid.planning import humanize_seconds
-from bulkid.runs import Archive, RunLine
+from bulkid.runs import Archive, RunLine, Snapshot
 from bulkid.web.supervisor import Job, Supervisor
 
 EVERY_S: Final = 0.5
@@ -137,7 +137,7 @@ PHASES: Final = {
 }
 
 
-def state_of(job: Job | None, figures: Any) -> dict[str, Any]:  # noqa: ANN401 - a Snapshot
+def state_of(job: Job | None, figures: Snapshot) -> dict[str, Any]:
     """The state of a run that is sending, from its live figures."""
     phase = job.phase if job is not None else "send"
     stopping = job is not None and job.stop.requested
@@ -150,15 +150,13 @@ def state_of(job: Job | None, figures: Any) -> dict[str, Any]:  # noqa: ANN401 -
         "updated": figures.updated,
         "failed": figures.failed,
         "rate": f"{figures.per_second:.1f} per second" if figures.per_second else "",
-        "quota": quota_words(figures.quota_left, figures.quota_opens_in, figures.gate_opens_in),
+        "quota": figures.server_limit or quota_words(figures.quota_left, figures.quota_opens_in),
         "eta": f"{humanize_seconds(figures.eta_s)} to go" if figures.eta_s else "",
     }
 
 
-def quota_words(left: int | None, opens_in: float | None, gate_opens_in: float | None) -> str:
-    """What the quota or the server lets through at present, as words; empty where nothing limits."""
-    if gate_opens_in is not None:
-        return f"the server takes nothing; asking again in {humanize_seconds(gate_opens_in)}"
+def quota_words(left: int | None, opens_in: float | None) -> str:
+    """What the quota lets through at present, as words; empty where nothing limits."""
     if left == 0 and opens_in:
         return f"used up; opens in {humanize_seconds(opens_in)}"
     return "" if left is None else f"{left:,} left"

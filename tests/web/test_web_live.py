@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -88,7 +89,13 @@ async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
 
 def test_the_quota_is_told_in_words() -> None:
     say = live.quota_words
-    assert say(None, None, None) == ""
-    assert say(1200, None, None) == "1,200 left"
-    assert say(0, 30.0, None) == "used up; opens in 30 seconds"
-    assert say(0, 30.0, 4.0) == "the server takes nothing; asking again in 4 seconds"
+    assert say(None, None) == ""
+    assert say(1200, None) == "1,200 left"
+    assert say(0, 30.0) == "used up; opens in 30 seconds"
+
+
+def test_a_limit_of_the_server_is_told_in_place_of_the_quota() -> None:
+    for limited in (replace(SENDING, gate_opens_in=4.0), replace(SENDING, pace_opens_in=4.0)):
+        assert limited.server_limit
+        assert live.state_of(None, limited)["quota"] == limited.server_limit
+    assert live.state_of(None, SENDING)["quota"] == "7 left"

@@ -1,0 +1,52 @@
+"""How far a run is, as the terminal and the console tell it while the server holds it up."""
+
+import pytest
+
+from bulkid.cli.progress import line
+from bulkid.engine.sender import Job
+from bulkid.model import Allowance, Reply, ReplyKind, Request
+from bulkid.runs import Progress, Snapshot
+from tests.engine_world import OK, make_engine, put
+from tests.fake_clock import FakeClock
+
+PACED = "rate-limited by the server, continues in 40 seconds"
+
+
+async def snapshot_after(reply: Reply) -> Snapshot:
+    """The figures once a PUT has got this reply, and the next one waits."""
+    clock = FakeClock()
+
+    async def send(_: Request) -> Reply:
+        return reply
+
+    engine = make_engine(clock, send, outage_limit_s=600.0)
+    granted = await engine._sender.admit("PUT", lambda: True)
+    assert granted is not None
+    await engine._sender.exchange(Job(0, put(0)), granted)
+    return Progress(engine, 9, 9, (), clock.monotonic).snapshot()
+
+
+@pytest.mark.parametrize("kind", [ReplyKind.OK, ReplyKind.REFUSED])
+async def test_a_run_that_waits_for_what_the_server_says_is_left_is_rate_limited(kind: ReplyKind) -> None:
+    snapshot = await snapshot_after(OK._replace(kind=kind, allowance=Allowance(0, 40.0)))
+    assert snapshot.gate_opens_in is None
+    assert snapshot.server_limit == PACED
+    assert PACED in line(snapshot)
+
+
+async def test_a_429_that_says_when_the_limit_is_over_is_told_as_what_it_is() -> None:
+    snapshot = await snapshot_after(Reply(ReplyKind.THROTTLED, 429, retry_after=5.0, allowance=Allowance(0, 40.0)))
+    assert snapshot.gate_opens_in is not None
+    assert snapshot.server_limit == PACED
+
+
+async def test_a_server_that_is_away_takes_nothing() -> None:
+    snapshot = await snapshot_after(Reply(ReplyKind.UNAVAILABLE, 503, retry_after=30.0))
+    assert snapshot.pace_opens_in is None
+    assert snapshot.server_limit.startswith("the server takes nothing; asking again in 30 seconds")
+    assert snapshot.server_limit in line(snapshot)
+
+
+async def test_a_server_that_limits_nothing_is_not_mentioned() -> None:
+    assert (await snapshot_after(OK)).server_limit == ""
+    assert "server" not in line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0))))
