@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import delete, insert, select
 
+from bulkid.folding import fold
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import group_refusals
 from bulkid.journal.store import Journal
@@ -17,7 +18,7 @@ REMEMBERED_S: Final = 30 * 86_400.0
 class GroupRefusal:
     """A group that refused a PUT for good."""
 
-    group_id: str  # case-folded
+    group_id: str  # folded
     name: str  # of the group, at that time
     http_status: int | None
     error: str  # the server's words
@@ -37,14 +38,14 @@ class GroupRefusals:
 
     def __init__(self, journal: Journal, organization_id: str) -> None:
         self.database = journal.database
-        self._organization_id = organization_id.casefold()
+        self._organization_id = fold(organization_id)
 
     @repeated
     def remember(self, refusal: GroupRefusal) -> None:
         """Remember a refusal in place of an earlier one of the same group, and forget what is too old."""
         table = group_refusals
         values = {name: getattr(refusal, name) for name in GroupRefusal.__dataclass_fields__}
-        values |= {"organization_id": self._organization_id, "group_id": refusal.group_id.casefold()}
+        values |= {"organization_id": self._organization_id, "group_id": fold(refusal.group_id)}
         with self.database.write() as connection:
             connection.execute(delete(table).where(table.c.refused_at < refusal.refused_at - REMEMBERED_S))
             connection.execute(

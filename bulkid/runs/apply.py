@@ -75,10 +75,12 @@ async def apply(
                 tasks.start_soon(keep_figures)
                 context.hooks.stage("send")
                 context.hooks.progress(progress)
+                groups: GroupSending | None = None
                 try:
                     if batches:
                         names = GroupNames(session.engine, session.organization_id)
-                        carried = await GroupSending(sending, dict(changes), names).send(batches)
+                        groups = GroupSending(sending, dict(changes), names)
+                        carried = await groups.send(batches)
                         by_account = sorted([*by_account, *carried], key=itemgetter(0))
                         progress.puts += len(carried)
                     await sending.send(by_account)
@@ -87,6 +89,9 @@ async def apply(
                     if not sending.too_many:
                         raise
                     log.info("run.ended_early", reason=error.message)  # that too many failed came first
+                finally:
+                    if groups is not None:
+                        await groups.remember_refusals()
             tasks.cancel_scope.cancel()
         if sending.too_many:
             raise too_many_failures(sending.failures, advice if sending.unfinished or work.unknown else "")

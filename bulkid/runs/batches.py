@@ -66,7 +66,8 @@ class BatchQueue:
     """
 
     own: list[int] = field(default_factory=list)  # entries that are to go by their own PUT
-    refusing: list[str] = field(default_factory=list)  # groups that refuse every PUT
+    refusing: dict[str, tuple[Member, ...]] = field(default_factory=dict)  # groups whose check was refused, each with
+    # the members of the batch that was refused before
     _waiting: deque[Batch] = field(default_factory=deque)
     _under_way: set[Batch] = field(default_factory=set)
     _owning: set[int] = field(default_factory=set)
@@ -170,7 +171,7 @@ class BatchQueue:
         self._arrived(batch)
         group = batch.group_id
         if batch.check:
-            self.refusing.append(group)
+            self.refusing[group] = self._on_hold[group].members
             self._give_up(group)
             return
         self._release_twin(batch)

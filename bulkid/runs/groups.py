@@ -95,7 +95,7 @@ class GroupSending:
     _intended: set[int] = field(default_factory=set)
     _failed: set[int] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
-    _remembered: int = 0  # of the queue's refusing groups
+    _refused: list[GroupRefusal] = field(default_factory=list)  # by groups that refused their check
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, batches: Sequence[Batch]) -> list[tuple[int, Change]]:
@@ -222,18 +222,27 @@ class GroupSending:
                 self._give_up_group(batch.group_id, entries, settled)
             else:
                 self.queue.refused(batch)
-                await self._remember_refusals(reply)
+                if batch.check:
+                    self._note_refusal(batch.group_id, reply)
 
-    async def _remember_refusals(self, reply: Reply) -> None:
-        """Keep in the journal which groups refuse every PUT, for the plans to come."""
-        refusing = self.queue.refusing[self._remembered :]
-        self._remembered += len(refusing)
+    def _note_refusal(self, group_id: str, reply: Reply) -> None:
+        """A group refuses a PUT that changes nothing: its members go by account, and are suspects until they passed."""
+        name = (self.names.group(group_id) or self._last_known(group_id)).name
+        log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
+        self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sending.clock.now()))
+        self.sending.suspects |= {member.entry for member in self.queue.refusing[group_id]}
+
+    async def remember_refusals(self) -> None:
+        """Keep in the journal which groups refuse every PUT, for the plans to come.
+
+        A server may refuse whatever changes nothing, and the batch for one of its members. So the group is to blame
+        only where the own PUT of each of these members has passed.
+        """
         refusals = GroupRefusals(self.sending.journal, self.names.organization_id)
-        for group_id in refusing:
-            name = (self.names.group(group_id) or self._last_known(group_id)).name
-            log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
-            refusal = GroupRefusal(group_id, name, reply.status, reply.error, self.sending.clock.now())
-            await anyio.to_thread.run_sync(refusals.remember, refusal)
+        for refusal in self._refused:
+            entries = {member.entry for member in self.queue.refusing[refusal.group_id]}
+            if not entries & self.sending.suspects:
+                await anyio.to_thread.run_sync(refusals.remember, refusal)
 
     async def _is_gone(self, group_id: str) -> bool:
         if self.sending.clock.monotonic() - self.names.read_at > _CHECKED_AGE_S:

@@ -49,6 +49,8 @@ class Sending:
     limit: FailureLimit
     doubts: list[Doubt] = field(default_factory=list)
     failures: int = 0  # accounts settled as failed
+    suspects: set[int] = field(default_factory=set)  # entries that a group PUT may have been refused for, until they
+    # are updated
     _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
     _given: int = 0  # how many of the present pass were given to the engine
     _again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
@@ -139,8 +141,7 @@ class Sending:
         change = self._changes.pop(settled.key)
         reply = settled.reply
         if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
-            self.progress.updated += 1
-            self.writer.add(settled.key, _updated(settled, Via.ACCOUNT))
+            self._tell_update(settled.key, _updated(settled, Via.ACCOUNT))
             return
         if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._again:
             self._unclear += reply.kind is not ReplyKind.OK
@@ -181,6 +182,12 @@ class Sending:
             code=outcome.error_code,
             error=outcome.error,
         )
+
+    def _tell_update(self, entry: int, outcome: Outcome) -> None:
+        self.progress.updated += 1
+        if self.suspects:
+            self.suspects.discard(entry)
+        self.writer.add(entry, outcome)
 
     async def verify(self) -> None:
         """Read back every account in doubt and settle it by what the server shows.
@@ -240,9 +247,8 @@ class Sending:
         settled, reply = doubt.settled, doubt.settled.reply
         finished_at = self.clock.now()
         if isinstance(after, Account) and confirms(doubt.change, after):
-            self.progress.updated += 1
             self._read_back += 1
-            self.writer.add(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
+            self._tell_update(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
             return
         if isinstance(after, Absent):
             code, error = "account_gone", "The account does not exist any more."

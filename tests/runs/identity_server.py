@@ -56,6 +56,15 @@ class Identity:
         self.apply(account_id, body)
         return 200, found
 
+    def on_group_put(self, group_id: str, body: dict[str, Any]) -> Answer:
+        for account_id in body["directoryUserIDsToAdd"]:
+            groups = self.accounts[account_id]["groupIds"]
+            groups.extend([group_id] if group_id not in groups else [])
+        for account_id in body["directoryUserIDsToRemove"]:
+            groups = self.accounts[account_id]["groupIds"]
+            groups[:] = [group for group in groups if group != group_id]
+        return 200, {"id": group_id, "name": body["name"]}
+
     # --- what it does
 
     def apply(self, account_id: str, body: dict[str, Any]) -> None:
@@ -71,7 +80,9 @@ class Identity:
         path = request.raw_path.partition("?")[0].removeprefix("/identity/api/")
         parts = [unquote(part) for part in path.split("/") if part != ORG]
         self.asked.append(f"{request.method} {'/'.join(parts)}?{request.query_string}".rstrip("?"))
-        if parts[0] == "Group":
+        if parts[0] == "Group" and request.method == "PUT":
+            status, body = self.on_group_put(parts[1], await request.json())
+        elif parts[0] == "Group":
             status, body = 200, [{"id": "g-all", "name": "Everyone", "type": "builtIn"}, {"id": "g-fin", "name": "Fin"}]
         elif request.method == "PUT":
             status, body = self.on_put(parts[1], await request.json())

@@ -125,7 +125,7 @@ def test_a_group_that_refuses_every_put_costs_two_of_them_however_many_batches_i
     server = Server(refusing={"g"})
     complete, _ = drive(queue, server)
     assert sorted(server.sizes) == sorted([200, 0, len(other)])
-    assert queue.refusing == ["g"]
+    assert list(queue.refusing) == ["g"]
     assert sorted(queue.own) == list(range(2000))
     assert sorted(complete) == [member.entry for member in other.members]
     assert queue.limit is None, "it was not refused for its size"
