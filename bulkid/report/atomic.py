@@ -15,6 +15,7 @@ from bulkid.errors import BulkidError, UsageError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+SHARED_FILE = 0o666  # less the umask: what a program of another user reads
 """What a report says of accounts is for the user who made it. Windows has other rights: there a folder and its files
 inherit those of the folder that they are made in (the user's profile gives them to the user and administrators)."""
 
@@ -36,13 +37,16 @@ class AtomicFile:
         self.name = name
         self.temp = folder / f".{name}.{secrets.token_hex(4)}.tmp"
 
-    def begin(self) -> Path:
-        """Make the temporary file, empty and readable by its owner alone (on POSIX), and give its path.
+    def begin(self, mode: int = PRIVATE_FILE) -> Path:
+        """Make the temporary file, empty, and give its path. Never follows a link.
+
+        Args:
+            mode: The file's rights on POSIX; by default its owner alone can read it.
 
         Raises:
             OSError: When the folder does not take it.
         """
-        os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+        os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         return self.temp
 
     def commit(self) -> Path:
@@ -65,7 +69,7 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Remove the temporary file where there still is one; never raises."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a NUL in the name, so that there is no such file
             self.temp.unlink(missing_ok=True)
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bulkid.filekind import special_kind
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.report.atomic import ReportError, reason
+from bulkid.report.atomic import SHARED_FILE, AtomicFile, ReportError, reason
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -39,20 +40,29 @@ def render_figures(all_figures: Iterable[RunFigures]) -> bytes:
 
 
 def write_figures(path: Path, all_figures: Iterable[RunFigures]) -> None:
-    """Write the figures to a file, which is there whole or not at all.
+    """Write the figures to a file, whole or not at all. Programs of other users may read it, as the umask allows.
 
     Raises:
-        ReportError: It cannot be written.
+        ReportError: It cannot be written, or is a folder, a device or a pipe.
     """
-    from prometheus_client import write_to_textfile
-
+    target = AtomicFile(path.absolute().parent, path.name)
     try:
-        write_to_textfile(str(path), _registry(all_figures))
-    except OSError as error:
-        raise ReportError(
-            f"The figures cannot be written to {path}: {reason(error)}.",
-            hint="Name a file in a folder that is there and that you may write to with --metrics-file.",
-        ) from error
+        kind = special_kind(path) if path.exists() else ""
+        if kind:  # an administrator's rights would replace /dev/null by a file
+            raise _unwritable(path, f"it is {kind}, not a file")
+        target.begin(SHARED_FILE).write_bytes(render_figures(all_figures))
+        target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unwritable(path, reason(error) if isinstance(error, OSError) else str(error)) from error
+    finally:
+        target.discard()
+
+
+def _unwritable(path: Path, why: str) -> ReportError:
+    return ReportError(
+        f"The figures cannot be written to {path}: {why}.",
+        hint="Name a file in a folder that is there and that you may write to with --metrics-file.",
+    )
 
 
 def _registry(all_figures: Iterable[RunFigures]) -> "CollectorRegistry":

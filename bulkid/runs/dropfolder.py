@@ -22,6 +22,7 @@ from bulkid.clock import Clock
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.journal import stored_name
+from bulkid.report.atomic import PRIVATE_FILE
 from bulkid.runs.tasks import until_stopped
 from bulkid.sheet import NotAFileError, held_folder, is_folder, open_regular
 from bulkid.text import printable
@@ -234,13 +235,13 @@ def put_beside(target: Path, report: Path | None, message: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, or not at all; a link of that name is replaced, never followed."""
+    """Write a file whole, or not at all, for its owner alone; a link of that name is replaced, never followed."""
     name = f".{secrets.token_hex(8)}.tmp"
     with held_folder(path.parent) as folder:
         place: str | Path = name if folder is not None else path.with_name(name)
         target: str | Path = path.name if folder is not None else path
         try:
-            number = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666, dir_fd=folder)
+            number = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, PRIVATE_FILE, dir_fd=folder)
             with os.fdopen(number, "wb") as file:
                 file.write(content)
             os.replace(place, target, src_dir_fd=folder, dst_dir_fd=folder)

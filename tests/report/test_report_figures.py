@@ -4,6 +4,8 @@ import math
 import os
 import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,40 @@ def test_a_place_that_takes_no_file_is_named_and_left_as_it_is(tmp_path: Path, p
     with pytest.raises(ReportError, match=r"The figures cannot be written to .*bulkid.prom|.*folder"):
         write_figures(tmp_path / place, [RunFigures("", a_run(), {}, None)])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and rights as POSIX has them")
+def test_no_link_is_followed_and_other_users_may_read_the_file_as_the_umask_says(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("keep me")
+    path = tmp_path / "bulkid.prom"
+    path.symlink_to(victim)
+    (tmp_path / f"{path.name}.{os.getpid()}.{threading.get_ident()}").symlink_to(
+        victim
+    )  # prometheus_client's own choice
+    figures = [RunFigures("", a_run(), {}, None)]
+    umask = os.umask(0o027)
+    try:
+        write_figures(path, figures)
+    finally:
+        os.umask(umask)
+    assert victim.read_text() == "keep me"
+    assert not path.is_symlink()
+    assert path.read_bytes() == render_figures(figures)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.prom")
+    (tmp_path / "link.prom").symlink_to("pipe.prom")
+    for name in ("pipe.prom", "link.prom"):
+        with pytest.raises(ReportError, match="it is a named pipe, not a file"):
+            write_figures(tmp_path / name, [RunFigures("", a_run(), {}, None)])
+    assert (tmp_path / "pipe.prom").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.prom", "pipe.prom"]
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="cannot be written"):
+        write_figures(tmp_path / "a\0b.prom", [RunFigures("", a_run(), {}, None)])

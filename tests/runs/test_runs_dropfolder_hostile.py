@@ -162,6 +162,22 @@ def test_a_link_in_the_place_of_what_is_written_is_replaced_and_not_followed(tmp
 
 
 @posix
+def test_reports_beside_a_file_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    for name in ("report.csv", "retry.csv"):
+        drop(report, name, "roby,Robbie")
+    umask = os.umask(0)
+    try:
+        put_beside(tmp_path / "a.csv", report, "")
+        put_beside(tmp_path / "b.csv", None, "what went wrong")
+    finally:
+        os.umask(umask)
+    for name in ("a.report.csv", "a.retry.csv", "b.error.txt"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600, name
+
+
+@posix
 def test_a_temporary_name_that_is_taken_is_an_error_and_nothing_is_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
