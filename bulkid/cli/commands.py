@@ -411,7 +411,8 @@ def _source(source: str) -> tuple[str | BinaryIO, str | None]:
         SheetError: There is no such file, or it is no file that can be a sheet.
     """
     if source == STANDARD_INPUT:
-        return sys.stdin.buffer, "standard input"
+        # without its buffer: a thread that waits in it would keep the process from ending
+        return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "standard input"
     require_file(source)
     return source, None
 

@@ -41,9 +41,9 @@ from bulkid.runs.options import (
 from bulkid.runs.plan_hash import plan_hash, sent_of
 from bulkid.runs.planned import require_folder_of, require_plan_file, run_plan, save_plan
 from bulkid.runs.progress import Progress, Snapshot
-from bulkid.runs.source import check, nothing_summary
+from bulkid.runs.source import check, check_opened, nothing_summary
 from bulkid.runs.stored import load_options
-from bulkid.runs.tasks import task_group
+from bulkid.runs.tasks import in_thread_until_cancelled, task_group
 from bulkid.runs.turns import Turns
 from bulkid.runs.undo import undo
 from bulkid.runs.window import Hours
@@ -79,6 +79,7 @@ __all__ = [
     "addresses_in",
     "asks_before_sending",
     "check",
+    "check_opened",
     "combined_summary",
     "default_state_dir",
     "doctor",
@@ -86,6 +87,7 @@ __all__ = [
     "export",
     "find_resumable_run",
     "find_run",
+    "in_thread_until_cancelled",
     "list_runs",
     "load_options",
     "metrics",

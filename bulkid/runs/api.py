@@ -28,11 +28,11 @@ from bulkid.runs.planned import begin_plan_again
 from bulkid.runs.prepare import prepare
 from bulkid.runs.records import new_record, same_target
 from bulkid.runs.session import base_of, connect
-from bulkid.runs.source import Rows, Source, offline_summary, read_again, read_rows
+from bulkid.runs.source import Rows, Source, offline_summary, open_within, read_again, read_rows
 from bulkid.runs.stored import dump_options, load_options
 from bulkid.runs.tasks import in_thread, until_stopped
 from bulkid.runs.undo import begin_undo_again, undo_changes
-from bulkid.sheet import Sheet, SheetInfo, open_sheet
+from bulkid.sheet import SheetInfo
 
 
 async def plan(
@@ -62,7 +62,7 @@ async def plan(
     started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name, isolated=True))
+        sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
         rows = Rows(sheet.info)
         try:
             async with until_stopped(context.stop):
@@ -198,7 +198,7 @@ async def run(
     options, context = options or RunOptions(), context or Context()
     base = base_of(target)
     async with AsyncExitStack() as stack:
-        sheet = stack.enter_context(await in_thread(open_sheet, source, options.sheet, name=name, isolated=True))
+        sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)
@@ -261,7 +261,7 @@ async def resume(
         if PLAN in record.options:
             return await execution.perform(await begin_plan_again(execution))
         if record.phase == "reading":
-            sheet = stack.enter_context(await in_thread(_open_again, record, options))
+            sheet = await open_within(stack, _path_again(record), options.sheet, name=record.source, stop=context.stop)
             await in_thread(journal.forget_rows, record.run_id)
             return await execution.perform(partial(execution.fresh, sheet))
         # A kill may have left a plan half written; and what an earlier look at the directory found may be mended.
@@ -270,12 +270,12 @@ async def resume(
         return await execution.perform(partial(execution.from_rows, rows))
 
 
-def _open_again(record: RunRecord, options: RunOptions) -> Sheet:
-    """Open the sheet of a run that ended before its rows were whole."""
+def _path_again(record: RunRecord) -> str:
+    """The path of the sheet of a run that ended before its rows were whole."""
     path = str(record.options.get("path", ""))
     if not path:
         raise UsageError(
             f"Run {record.run_id} ended while standard input was still being read; nothing was sent.",
             hint="Start it again with the same input.",
         )
-    return open_sheet(path, options.sheet, name=record.source, isolated=True)
+    return path

@@ -4,12 +4,17 @@ from pathlib import Path
 
 from bulkid.model import Fault, ReportRow, SheetRow, Status
 from bulkid.report.textfiles import RetrySheet
-from bulkid.runs.source import CHUNK_ROWS, Source, check
-from bulkid.sheet import SheetOptions, open_sheet
+from bulkid.runs.source import CHUNK_ROWS, Source, check_opened
+from bulkid.sheet import CancelToken, SheetOptions, open_sheet
 
 
 def write_bad_rows(
-    source: Source, options: SheetOptions, folder: Path, *, name: str | None = None
+    source: Source,
+    options: SheetOptions,
+    folder: Path,
+    *,
+    name: str | None = None,
+    token: CancelToken | None = None,
 ) -> tuple[Path, int] | None:
     """Write ``retry.csv`` with the rows that ``check`` finds bad, each with its faults.
 
@@ -18,19 +23,21 @@ def write_bad_rows(
         options: How to read it.
         folder: Where to write; it must be there.
         name: What to call the source in messages.
+        token: Lets another thread end the reading.
 
     Returns:
         The file and how many rows it holds; None when every row is good.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: The token was cancelled.
     """
     by_row: dict[int, list[Fault]] = {}
-    for fault in check(source, options, name=name).faults:
-        by_row.setdefault(fault.row, []).append(fault)
-    if not by_row:
-        return None
-    with open_sheet(source, options, name=name, isolated=True) as sheet:
+    with open_sheet(source, options, name=name, isolated=True, token=token) as sheet:
+        for fault in check_opened(sheet).faults:
+            by_row.setdefault(fault.row, []).append(fault)
+        if not by_row:
+            return None
         retry = RetrySheet(folder, sheet.info.headers)
         try:
             for chunk in sheet.chunks(CHUNK_ROWS):

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio.to_thread
 
+from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.folding import fold
 from bulkid.journal import Journal
@@ -16,7 +18,8 @@ from bulkid.planning import offline_faults
 from bulkid.report import build_summary
 from bulkid.runs.given import Given
 from bulkid.runs.options import CheckResult, count_invalid_rows
-from bulkid.sheet import RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
+from bulkid.runs.tasks import in_thread_until_cancelled, until_stopped
+from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
 
 CHUNK_ROWS = 10_000
 """Rows per trip to a worker thread and per transaction: large enough that neither shows, small enough for memory."""
@@ -63,19 +66,40 @@ class Rows:
                 self.faults.extend(row.faults)
 
 
-def check(source: Source, options: SheetOptions | None = None, *, name: str | None = None) -> CheckResult:
+def check(
+    source: Source,
+    options: SheetOptions | None = None,
+    *,
+    name: str | None = None,
+    token: CancelToken | None = None,
+) -> CheckResult:
     """Read a sheet offline and name every fault of every row. Sends nothing and writes nothing.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: The token was cancelled.
     """
     started = time.monotonic()
-    with open_sheet(source, options or SheetOptions(), name=name, isolated=True) as sheet:
-        rows = Rows(sheet.info)
-        for chunk in sheet.chunks(CHUNK_ROWS):
-            rows.add(chunk)
-        # Reading adds notes that the header alone could not tell, so the info is taken at the end.
-        info = sheet.info
+    with open_sheet(source, options or SheetOptions(), name=name, isolated=True, token=token) as sheet:
+        return check_opened(sheet, started)
+
+
+def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
+    """Like :func:`check`, of a sheet that is open.
+
+    Args:
+        sheet: It stays open.
+        started: When the work began, on the monotonic clock; None: now.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+    """
+    started = time.monotonic() if started is None else started
+    rows = Rows(sheet.info)
+    for chunk in sheet.chunks(CHUNK_ROWS):
+        rows.add(chunk)
+    # Reading adds notes that the header alone could not tell, so the info is taken at the end.
+    info = sheet.info
     found = [*rows.faults, *offline_faults(rows.wishes, info.columns())]
     faults = tuple(sorted(found, key=lambda fault: fault.row))
     status = RunStatus.REFUSED if faults else RunStatus.COMPLETED
@@ -114,6 +138,26 @@ def nothing_summary(command: str) -> dict[str, Any]:
     return {**build_summary(record, {}, 0, None), "run_id": None}
 
 
+async def open_within(
+    stack: AsyncExitStack, source: Source, options: SheetOptions, *, name: str | None, stop: Stop
+) -> Sheet:
+    """Open a sheet in a worker thread; the stack closes it. A stop, or a cancellation, ends the opening at once.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: A stop was requested.
+    """
+    token = CancelToken()
+
+    def work() -> Sheet:
+        # entered here: the caller may be cancelled just as the sheet is open
+        return stack.enter_context(open_sheet(source, options, name=name, isolated=True, token=token))
+
+    async with until_stopped(stop):
+        sheet = await in_thread_until_cancelled(token.cancel, work)
+    return sheet  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+
 async def read_rows(sheet: Sheet, store: Callable[[list[SheetRow]], None] | None = None) -> Rows:
     """Read all rows, each chunk in a worker thread, and hand each chunk to ``store`` there (the journal)."""
     rows = Rows(sheet.info)
@@ -128,7 +172,7 @@ async def read_rows(sheet: Sheet, store: Callable[[list[SheetRow]], None] | None
         rows.add(chunk)
         return True
 
-    while await anyio.to_thread.run_sync(step):
+    while await in_thread_until_cancelled(sheet.token.cancel, step):
         pass
     rows.info = sheet.info
     return rows

@@ -6,6 +6,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
@@ -54,6 +55,38 @@ async def until_stopped(stop: Stop) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
     if not done:
         raise InterruptedRunError(f"Stopped by {stop.reason}.")
+
+
+async def in_thread_until_cancelled(
+    end: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Like :func:`in_thread`, for what may wait long: when the caller is cancelled, ``end`` ends the wait at once.
+
+    Args:
+        end: Makes the function return or raise soon; called in the event loop's thread.
+        function: Called in a worker thread.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+    """
+    async with task_group() as tasks:
+
+        async def watch() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                if not done:
+                    end()
+
+        done = False
+        tasks.start_soon(watch)
+        try:
+            result = await in_thread(function, *args, **kwargs)
+        except Exception:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # then the error is only how the function was ended
+            raise
+        done = True
+        tasks.cancel_scope.cancel()
+    return result
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

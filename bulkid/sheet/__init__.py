@@ -4,6 +4,7 @@
 ``RowParser`` parses single rows, and journaled rows again after a crash.
 """
 
+from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
     ALIASES,
@@ -15,7 +16,16 @@ from bulkid.sheet.headers import (
     fields_for_headers,
     near_miss,
 )
-from bulkid.sheet.reader import EXTENSIONS, Outline, Sheet, open_sheet, outline, require_file
+from bulkid.sheet.reader import (
+    EXTENSIONS,
+    Outline,
+    Sheet,
+    SheetFile,
+    open_sheet,
+    open_sheet_file,
+    outline,
+    require_file,
+)
 from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo
 from bulkid.sheet.text import UncertainEncodingError, system_code_page
@@ -26,10 +36,12 @@ __all__ = [
     "EXTENSIONS",
     "FIELDS",
     "TEMPLATE_HEADERS",
+    "CancelToken",
     "NotAFileError",
     "Outline",
     "RowParser",
     "Sheet",
+    "SheetFile",
     "SheetInfo",
     "SheetOptions",
     "UncertainEncodingError",
@@ -42,6 +54,7 @@ __all__ = [
     "near_miss",
     "open_regular",
     "open_sheet",
+    "open_sheet_file",
     "outline",
     "parse_list",
     "require_file",

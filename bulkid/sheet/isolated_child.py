@@ -3,8 +3,10 @@
 import io
 import os
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import orjson
@@ -25,6 +27,8 @@ def main() -> None:
     try:
         (size,) = LENGTH.unpack(source.read(LENGTH.size))
         content = io.BytesIO(source.read(size))
+        commands: SimpleQueue[bytes] = SimpleQueue()
+        threading.Thread(target=_listen, args=(source, commands), daemon=True).start()
         worksheet = open_worksheet(content, task["source"], task["kind"], task["wanted"])
         _send(
             out,
@@ -35,18 +39,28 @@ def main() -> None:
                 "names": worksheet.names,
             },
         )
-        _serve(source, out, worksheet, task["source"])
+        _serve(commands, out, worksheet, task["source"])
     except SheetError as error:
         _send(out, {"error": error.message, "hint": error.hint})
     except MemoryError:
         _send(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
 
 
-def _serve(commands: BinaryIO, out: BinaryIO, worksheet: Worksheet, source: str) -> None:
+def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
+    """Take the parent's commands, and end this process as soon as the parent is gone, whatever it is at.
+
+    calamine lets other threads run while it works (it lets go of the interpreter's lock).
+    """
+    for line in source:
+        commands.put(line)
+    os._exit(0)
+
+
+def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, worksheet: Worksheet, source: str) -> None:
     answers: Generator[bytes, None, None] | None = None
     ready = b""
-    for line in commands:
-        command, *arguments = line.decode().split()
+    while True:
+        command, *arguments = commands.get().decode().split()
         if command == START:
             answers = _answers(worksheet, source, int(arguments[0]))
             ready = next(answers)
@@ -116,3 +130,4 @@ def limit(memory: int, cpu_s: int) -> None:
 if __name__ == "__main__":
     with suppress(BrokenPipeError):  # the parent does not want the rest
         main()
+    os._exit(0)  # at once: the thread that listens holds what the interpreter would close

@@ -7,7 +7,7 @@ and only ever sends texts back. If it ends early, the file is refused.
 
 The parent sends the file's content through the child's standard input, then one line for each chunk of rows that it
 wants; the child answers on its standard output (``isolated_child``). So neither holds more than a chunk, and the rows
-can be read again from the first one.
+can be read again from the first one. The child ends with its parent, however that ends: it watches its standard input.
 """
 
 import os
@@ -22,7 +22,8 @@ from typing import IO, Any, BinaryIO
 
 import orjson
 
-from bulkid.errors import SheetError
+from bulkid.errors import BulkidError, InterruptedRunError, SheetError
+from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.workbook import Worksheet
 
 MEMORY_LIMIT = 2 << 30
@@ -62,7 +63,13 @@ class Limits:
 
 
 def open_isolated(
-    stream: BinaryIO, source: str, kind: str, wanted: str | None, limits: Limits | None = None
+    stream: BinaryIO,
+    source: str,
+    kind: str,
+    wanted: str | None,
+    limits: Limits | None = None,
+    *,
+    token: CancelToken | None = None,
 ) -> Worksheet:
     """Open one worksheet of a workbook in a child process. Blocks, and may be called in any thread.
 
@@ -72,12 +79,16 @@ def open_isolated(
         kind: The extension without its dot.
         wanted: The worksheet's name; None takes the first visible one.
         limits: Of the child; None for the usual ones.
+        token: Ends the child at once when it is cancelled.
 
     Raises:
         SheetError: As for ``open_worksheet``; or the child took too much memory or time, or ended early.
+        InterruptedRunError: The reading was cancelled.
     """
-    child = _Child(source, limits or Limits())
+    token = token or CancelToken()
+    child = _Child(source, limits or Limits(), token)
     try:
+        token.on_cancel(child.end)
         stream.seek(0)
         found = child.opened(stream, {"source": source, "kind": kind, "wanted": wanted})
     except BaseException:
@@ -103,9 +114,10 @@ def open_isolated(
 class _Child:
     """The child process, and the conversation with it."""
 
-    def __init__(self, source: str, limits: Limits) -> None:
+    def __init__(self, source: str, limits: Limits, token: CancelToken) -> None:
         self._source = source
         self._limits = limits
+        self._token = token
         self._late = False
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, a module of bulkid, and no shell
@@ -142,9 +154,13 @@ class _Child:
             self._flush()
             return self._answer()
 
+    def end(self) -> None:
+        """End the child, which ends the wait for its answer; harmless when repeated."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the child and give back what it holds; harmless when repeated."""
-        self._process.kill()
+        self.end()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -163,7 +179,7 @@ class _Child:
 
     def _end_late(self) -> None:
         self._late = True
-        self._process.kill()
+        self.end()
 
     def _send(self, content: bytes) -> None:
         # A child that has ended says why, or its exit code does: both are looked for when its answer is read.
@@ -186,10 +202,12 @@ class _Child:
             raise SheetError(answer["error"], hint=answer["hint"])
         return answer
 
-    def _ended(self) -> SheetError:
+    def _ended(self) -> BulkidError:
         """Say why there is no answer."""
-        self._process.kill()
+        self.end()
         self._process.wait()
+        if self._token.cancelled:
+            return InterruptedRunError(f"The reading of {self._source} was stopped.")
         hint = "Open it in a spreadsheet program and save the rows and columns that you need as CSV."
         if self._late:
             return SheetError(

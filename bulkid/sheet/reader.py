@@ -3,24 +3,27 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from bulkid.errors import SheetError
+from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.filekind import kind_of_mode, special_kind
 from bulkid.model import SheetRow
+from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csvfile import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
 from bulkid.sheet.isolation import open_isolated
 from bulkid.sheet.regular_file import open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo, blank
-from bulkid.sheet.text import examine
+from bulkid.sheet.text import TextForm, examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
 
 TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
@@ -28,6 +31,7 @@ EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 """What can be read, in the contract's order."""
 
 _SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
+_SIGNALS_S = 0.5  # seconds; Windows hands out Ctrl+C between two waits only
 _FIRST_RECORDS = 100  # records read to find the header
 _MAX_NAMES = 5  # similar file names offered
 
@@ -40,11 +44,12 @@ class Sheet:
     line counts as none, since Excel does not show it.
     """
 
-    def __init__(self, info: SheetInfo, raw: RawChunks, header_row: int, resources: ExitStack) -> None:
+    def __init__(self, info: SheetInfo, raw: RawChunks, header_row: int, token: CancelToken) -> None:
         self.info = info
+        self.token = token  # ends the reading, from any thread
         self._raw = raw
         self._header_row = header_row
-        self._resources = resources
+        self._resources = ExitStack()
 
     def chunks(self, size: int = 10_000) -> Generator[list[SheetRow], None, None]:
         """Read all rows, from the first; call it again to read them again (one reading at a time).
@@ -68,6 +73,11 @@ class Sheet:
                 if rows:
                     yield rows
 
+    def own(self, resources: ExitStack) -> Self:
+        """Give these back when the sheet is closed."""
+        self._resources = resources.pop_all()
+        return self
+
     def close(self) -> None:
         """Give back files and memory; the sheet cannot be read any more."""
         self._resources.close()
@@ -79,50 +89,6 @@ class Sheet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_sheet(
-    source: str | Path | BinaryIO,
-    options: SheetOptions | None = None,
-    *,
-    name: str | None = None,
-    isolated: bool = False,
-) -> Sheet:
-    """Open a sheet and find out all that must be known before its rows can be read.
-
-    Args:
-        source: A path, or bytes. Bytes need not be seekable: they are spooled first. They are CSV unless ``name``
-            has the extension of another kind.
-        options: What the user says about the sheet.
-        name: The sheet's name for people; the path by default.
-        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``).
-
-    Raises:
-        SheetError: The sheet as a whole cannot be read; the message says why and what to do.
-    """
-    options = options or SheetOptions()
-    with ExitStack() as resources:
-        if isinstance(source, str | Path):
-            path = Path(source)
-            label = name or str(source)
-            kind, file = _open_path(path, label, follow_links=options.follow_links)
-            stream = resources.enter_context(file)
-        else:
-            label = name or "standard input"
-            suffix = Path(label).suffix.lower().removeprefix(".")
-            kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
-            stream = resources.enter_context(_spool(source, label))
-        try:
-            if kind in WORKBOOK_KINDS:
-                opener = open_isolated if isolated else open_worksheet
-                book = opener(stream, label, kind, options.sheet)
-                resources.callback(book.close)
-                info, raw, header_row = _open_book(book, label, kind, options)
-            else:
-                info, raw, header_row = _open_text(stream, label, kind, options)
-        except OSError as error:
-            raise _unreadable(label, error) from None
-        return Sheet(info, raw, header_row, resources.pop_all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,79 +112,167 @@ class Outline:
     sample: tuple[tuple[str, ...], ...]
 
 
-def outline(
+@dataclass(frozen=True, slots=True)
+class SheetFile:
+    """An opened file of which is not known yet what its columns mean. Its rows can be read while it is open."""
+
+    label: str  # the sheet's name for people
+    _kind: str
+    _options: SheetOptions
+    _token: CancelToken
+    _raw: RawChunks
+    _book: Worksheet | None
+    _form: TextForm | None
+
+    def outline(self, sample: int = 5) -> Outline:
+        """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
+
+        Args:
+            sample: How many rows below the header to show.
+
+        Raises:
+            SheetError: The sheet as a whole cannot be read.
+        """
+        book, form = self._book, self._form
+        header_row, headers = _find_header(self._raw, self.label)
+        with closing(self._raw(_FIRST_RECORDS)) as chunks:
+            below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
+            rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
+        return Outline(
+            headers=headers,
+            worksheets=() if book is None else book.names,
+            sheet="" if book is None else book.name,
+            encoding="" if form is None else form.encoding,
+            delimiter="" if form is None else form.delimiter,
+            sample=rows,
+        )
+
+    def sheet(self) -> Sheet:
+        """Find out what the columns mean.
+
+        Raises:
+            SheetError: The headers do not say it, or the sheet as a whole cannot be read.
+        """
+        if self._book is None and self._options.sheet is not None:
+            raise SheetError(f"{self.label} is text and has no worksheets.", hint="Leave out --sheet.")
+        try:
+            where = self.label if self._book is None else f'{self.label}, worksheet "{self._book.name}",'
+            header_row, headers = _find_header(self._raw, where)
+            fields = fields_for_headers(headers, self._options)
+        except SheetError as error:
+            # The likeliest mistake of all: the rows are on another worksheet than the first.
+            if self._book is None or not self._book.guessed:
+                raise
+            raise SheetError(error.message, hint=f"{error.hint} {self._book.guessed}".strip()) from None
+        found = self._form or self._book
+        notes = (() if found is None else found.notes) + _unused(headers, fields, self._options)
+        info = SheetInfo(
+            source=self.label,
+            kind="csv" if self._book is None else self._kind,
+            sheet="" if self._book is None else self._book.name,
+            encoding="" if self._form is None else self._form.encoding,
+            delimiter="" if self._form is None else self._form.delimiter,
+            headers=headers,
+            fields=fields,
+            notes=notes,
+        )
+        return Sheet(info, self._raw, header_row, self._token)
+
+
+def open_sheet(
+    source: str | Path | BinaryIO,
+    options: SheetOptions | None = None,
+    *,
+    name: str | None = None,
+    isolated: bool = False,
+    token: CancelToken | None = None,
+) -> Sheet:
+    """Open a sheet and find out all that must be known before its rows can be read.
+
+    Args:
+        source: A path, or bytes. Bytes need not be seekable: they are spooled first. They are CSV unless ``name``
+            has the extension of another kind.
+        options: What the user says about the sheet.
+        name: The sheet's name for people; the path by default.
+        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``).
+        token: Lets another thread end the opening and the reading.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read; the message says why and what to do.
+        InterruptedRunError: The token was cancelled.
+    """
+    with ExitStack() as resources:
+        file = _open(source, options or SheetOptions(), name, resources, isolated=isolated, token=token)
+        try:
+            return file.sheet().own(resources)
+        except OSError as error:
+            raise _unreadable(file.label, error) from None
+
+
+@contextmanager
+def open_sheet_file(
     path: Path,
     options: SheetOptions | None = None,
     *,
     name: str | None = None,
-    sample: int = 5,
     isolated: bool = False,
-) -> Outline:
-    """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
+    token: CancelToken | None = None,
+) -> Generator[SheetFile, None, None]:
+    """Open a sheet for its outline and, where its columns are clear, for its rows too: one child process serves both.
 
-    Args:
-        path: The file.
-        options: Only worksheet, encoding and delimiter are looked at.
-        name: The sheet's name for people; the path by default.
-        sample: How many rows below the header to show.
-        isolated: As for :func:`open_sheet`.
+    Args: as for :func:`open_sheet`.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: The token was cancelled.
+    """
+    with ExitStack() as resources:
+        yield _open(path, options or SheetOptions(), name, resources, isolated=isolated, token=token)
+
+
+def outline(path: Path, options: SheetOptions | None = None, *, isolated: bool = False) -> Outline:
+    """Look at a sheet whose columns may still have to be mapped by hand (:meth:`SheetFile.outline`).
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
     """
-    options, label = options or SheetOptions(), name or str(path)
-    with ExitStack() as resources:
-        kind, file = _open_path(path, label, follow_links=options.follow_links)
+    with open_sheet_file(path, options, isolated=isolated) as file:
+        return file.outline()
+
+
+def _open(
+    source: str | Path | BinaryIO,
+    options: SheetOptions,
+    name: str | None,
+    resources: ExitStack,
+    *,
+    isolated: bool,
+    token: CancelToken | None,
+) -> SheetFile:
+    """Open a file; ``resources`` gives back what is held."""
+    token = token or CancelToken()
+    if isinstance(source, str | Path):
+        label = name or str(source)
+        kind, file = _open_path(Path(source), label, follow_links=options.follow_links)
         stream = resources.enter_context(file)
-        worksheets: tuple[str, ...] = ()
-        sheet_name = encoding = delimiter = ""
-        if kind in WORKBOOK_KINDS:
-            opener = open_isolated if isolated else open_worksheet
-            sheet = opener(stream, label, kind, options.sheet)
-            resources.callback(sheet.close)
-            raw, worksheets, sheet_name = sheet.rows, sheet.names, sheet.name
-        else:
-            _refuse_binary(stream, label)
-            form = examine(stream, label, options, tabs=kind == "tsv")
-            encoding, delimiter = form.encoding, form.delimiter
-
-            def raw(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-                return records(stream, label, form, size)
-
-        header_row, headers = _find_header(raw, label)
-        with closing(raw(_FIRST_RECORDS)) as chunks:
-            below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
-            rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
-        return Outline(headers, worksheets, sheet_name, encoding, delimiter, rows)
-
-
-def _open_text(stream: BinaryIO, label: str, kind: str, options: SheetOptions) -> tuple[SheetInfo, RawChunks, int]:
-    if options.sheet is not None:
-        raise SheetError(f"{label} is text and has no worksheets.", hint="Leave out --sheet.")
-    _refuse_binary(stream, label)
-    form = examine(stream, label, options, tabs=kind == "tsv")
-
-    def raw(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        return records(stream, label, form, size)
-
-    header_row, headers = _find_header(raw, label)
-    fields = fields_for_headers(headers, options)
-    notes = form.notes + _unused(headers, fields, options)
-    info = SheetInfo(label, "csv", "", form.encoding, form.delimiter, headers, fields, notes)
-    return info, raw, header_row
-
-
-def _open_book(sheet: Worksheet, label: str, kind: str, options: SheetOptions) -> tuple[SheetInfo, RawChunks, int]:
+    else:
+        label = name or "standard input"
+        suffix = Path(label).suffix.lower().removeprefix(".")
+        kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
+        stream = resources.enter_context(_spool(source, label, token))
     try:
-        header_row, headers = _find_header(sheet.rows, f'{label}, worksheet "{sheet.name}",')
-        fields = fields_for_headers(headers, options)
-    except SheetError as error:
-        # The likeliest mistake of all: the rows are on another worksheet than the first.
-        if not sheet.guessed:
-            raise
-        raise SheetError(error.message, hint=f"{error.hint} {sheet.guessed}".strip()) from None
-    notes = sheet.notes + _unused(headers, fields, options)
-    return SheetInfo(label, kind, sheet.name, "", "", headers, fields, notes), sheet.rows, header_row
+        if kind in WORKBOOK_KINDS:
+            if isolated:
+                book = open_isolated(stream, label, kind, options.sheet, token=token)
+            else:
+                book = open_worksheet(stream, label, kind, options.sheet)
+            resources.callback(book.close)
+            return SheetFile(label, kind, options, token, book.rows, book, None)
+        _refuse_binary(stream, label)
+        form = examine(stream, label, options, tabs=kind == "tsv")
+        return SheetFile(label, kind, options, token, partial(records, stream, label, form), None, form)
+    except OSError as error:
+        raise _unreadable(label, error) from None
 
 
 def _unused(headers: tuple[str, ...], fields: tuple[str, ...], options: SheetOptions) -> tuple[str, ...]:
@@ -329,16 +383,37 @@ def _similar_files(path: Path) -> str:
     return f"Check the name; the folder is {folder.resolve()}."
 
 
-def _spool(source: BinaryIO, label: str) -> BinaryIO:
+def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
+    """Copy a stream to where it can be read twice.
+
+    The copying has a thread of its own, which ends with the process: a pipe may bring nothing more and never end, and
+    no system lets another thread end that wait.
+    """
     spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY)  # noqa: SIM115 - the caller's stack closes it
+    finished = threading.Event()
+    failures: list[OSError | ValueError] = []
+
+    def copy() -> None:
+        try:
+            shutil.copyfileobj(source, spool)
+        except (OSError, ValueError) as error:  # ValueError: standard input, or what it is copied to, is closed
+            failures.append(error)
+        finally:
+            finished.set()
+
+    token.on_cancel(finished.set)
     try:
-        shutil.copyfileobj(source, spool)
-    except (OSError, ValueError) as error:  # ValueError: standard input is closed
-        spool.close()
-        raise _unreadable(label, error) from None
+        threading.Thread(target=copy, daemon=True).start()
+        while not finished.wait(_SIGNALS_S):
+            pass
     except BaseException:
         spool.close()
         raise
+    if token.cancelled or failures:
+        spool.close()
+        if token.cancelled:
+            raise InterruptedRunError(f"The reading of {label} was stopped.")
+        raise _unreadable(label, failures[0])
     return cast("BinaryIO", spool)  # it has every method of one since Python 3.11, only not the type
 
 

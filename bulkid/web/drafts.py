@@ -2,9 +2,9 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -13,7 +13,7 @@ from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.model import AccountWish, Change, Fault
 from bulkid.planning import describe
-from bulkid.sheet import Outline, outline
+from bulkid.sheet import CancelToken, Outline, open_sheet_file
 from bulkid.web.uploads import Upload
 
 KEPT: Final = 50
@@ -27,6 +27,9 @@ AT_ONCE: Final = 2
 
 WAITING: Final = 20
 """Previews that may wait for their turn."""
+
+
+T = TypeVar("T")
 
 
 class BusyError(BulkidError):
@@ -113,15 +116,20 @@ class Drafts:
         """The draft of an upload as it is to be read now."""
         draft = self._drafts.get(upload.upload_id)
         if draft is None or draft.upload.reading != upload.reading:
-            understood = (
-                NOTHING_TO_READ
-                if upload.derived_from
-                else await anyio.to_thread.run_sync(understand, upload, self._options, limiter=self._reading)
-            )
+            understood = NOTHING_TO_READ if upload.derived_from else await self._understood(upload)
             draft = self._drafts[upload.upload_id] = Draft(upload, understood)
         self._drafts.move_to_end(upload.upload_id)
         self._trim()
         return draft
+
+    async def _understood(self, upload: Upload) -> Understood:
+        return await self.read(lambda token: understand(upload, self._options, token))
+
+    async def read(self, function: Callable[[CancelToken], T]) -> T:
+        """Call what reads an upload in a worker thread, only so many at once; a cancelled caller ends it at once."""
+        token = CancelToken()
+        async with self._reading:
+            return await runs.in_thread_until_cancelled(token.cancel, function, token)
 
     def _trim(self) -> None:
         """Drop the drafts that were used least lately, until those left fit into memory; the last one always stays."""
@@ -174,13 +182,18 @@ class Drafts:
         return await runs.plan(upload.path, self._target, options, context, name=upload.name)
 
 
-def understand(upload: Upload, options: runs.RunOptions) -> Understood:
-    """Read an upload from its first row to its last, offline."""
+def understand(upload: Upload, options: runs.RunOptions, token: CancelToken | None = None) -> Understood:
+    """Read an upload from its first row to its last, offline.
+
+    Raises:
+        InterruptedRunError: The token was cancelled.
+    """
     wanted = upload.reading.options(options).sheet
     seen: Outline | None = None
     try:
-        seen = outline(upload.path, wanted, name=upload.name, isolated=True)
-        return Understood(seen, runs.check(upload.path, wanted, name=upload.name), None)
+        with open_sheet_file(upload.path, wanted, name=upload.name, isolated=True, token=token) as file:
+            seen = file.outline()
+            return Understood(seen, runs.check_opened(file.sheet()), None)
     except SheetError as error:
         return Understood(seen, None, error)
 

@@ -267,10 +267,9 @@ async def bad_rows(request: web.Request) -> web.StreamResponse:
     console = console_of(request)
     upload = (await console.draft(request.match_info["upload"])).upload
     with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
-        write = partial(
-            write_bad_rows, upload.path, upload.reading.options(console.options).sheet, Path(folder), name=upload.name
-        )
-        written = await anyio.to_thread.run_sync(write)
+        options = upload.reading.options(console.options).sheet
+        write = partial(write_bad_rows, upload.path, options, Path(folder), name=upload.name)
+        written = await console.drafts.read(lambda token: write(token=token))
         if written is None:
             raise UsageError("Every row is good: there is nothing to mend.")
         content = await anyio.to_thread.run_sync(written[0].read_bytes)
