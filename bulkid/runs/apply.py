@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any
 
 from bulkid.engine import FailureLimit
-from bulkid.errors import ConnectionFailedError
+from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import FailureBound, RunRecord
@@ -85,7 +85,7 @@ async def apply(
                         progress.puts += len(carried)
                     await sending.send(by_account)
                     await sending.finish(context.hooks, advice)
-                except ConnectionFailedError as error:
+                except (ConnectionFailedError, InterruptedRunError) as error:
                     if not sending.too_many:
                         raise
                     log.info("run.ended_early", reason=error.message)  # that too many failed came first

@@ -224,8 +224,13 @@ class Execution:
             async with until_stopped(self.context.stop):
                 await session.identify()
             directory, plan, _ = await self._compared(session, entries, confirmed_anew=True)
-            preview = await preview_rest(session, self.record, self.options, directory, plan)
+            preview = await self._preview_rest(session, directory, plan)
         return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+
+    async def _preview_rest(self, session: Session, directory: Directory, plan: Plan) -> Preview:
+        async with until_stopped(self.context.stop):
+            preview = await preview_rest(session, self.record, self.options, directory, plan)
+        return preview  # noqa: RET504 - a return inside the block hides from the type checker that there is one
 
     async def _due(self) -> tuple[list[Entry], bool]:
         return due(await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id))))
@@ -253,7 +258,7 @@ class Execution:
         changes: Sequence[tuple[int, Change]],
     ) -> None:
         """Have the rest of a run confirmed, which was not shown yet; from then on it is pending like any other."""
-        await self._agree(session, await preview_rest(session, self.record, self.options, directory, plan))
+        await self._agree(session, await self._preview_rest(session, directory, plan))
         left = {entry.entry: entry for entry in entries if is_left(entry)}
         # Undo, and a resume of what was approved, go by the state that the confirmed changes start from.
         planned = [

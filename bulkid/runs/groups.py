@@ -22,7 +22,7 @@ from bulkid.planning import Route, confirms
 from bulkid.runs.batches import Batch, BatchQueue, Member
 from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.sending import Sending
-from bulkid.runs.tasks import task_group
+from bulkid.runs.tasks import task_group, until_stopped
 
 NAMES_AGE_S = 10.0
 """How old the names of groups may be when a group PUT leaves: it carries the name, and an old one would rename the
@@ -107,18 +107,23 @@ class GroupSending:
 
         Raises:
             BulkidError: Something that would fail every further request the same way.
+            InterruptedRunError: A stop was requested while something was read.
         """
         self.queue.add(batches)
-        await self._read_names()
+        session, stop = self.sending.session, self.sending.stop
+        async with until_stopped(stop):
+            await self._read_names()
         for batch in batches:
             if self.names.group(batch.group_id) is None:
                 self._give_up_group(batch.group_id, self.queue.drop_group(batch.group_id), None)
-        session, stop = self.sending.session, self.sending.stop
         async with task_group() as tasks:
             tasks.start_soon(self._keep_names)
             await session.engine.run(self._chunks(), self._settled, stop)
             tasks.cancel_scope.cancel()
-        own = [] if stop.requested else await self._read_back()
+        own: list[int] = []
+        if not stop.requested:
+            async with until_stopped(stop):
+                own = await self._read_back()
         return [(entry, self.changes[entry]) for entry in sorted({*own, *self.queue.own})]
 
     # --- what leaves

@@ -25,10 +25,18 @@ from bulkid.runs.options import RunResult
 _ENDED_EARLY = {EXIT_USAGE: RunStatus.REFUSED, EXIT_LOCKED: RunStatus.REFUSED, EXIT_INTERRUPTED: RunStatus.INTERRUPTED}
 
 
-def verdict(counts: Mapping[Status, int], error: BulkidError | None) -> tuple[RunStatus, int]:
-    """What a run's status and exit code are, from what became of its rows and from what ended it early."""
+def verdict(counts: Mapping[Status, int], error: BulkidError | None, left: int = 0) -> tuple[RunStatus, int]:
+    """What a run's status and exit code are.
+
+    Args:
+        counts: What became of its rows.
+        error: What ended it early; None: it came to its end.
+        left: Rows that it leaves for later as a trial: pending by intention.
+    """
     if error is not None:
         return _ENDED_EARLY.get(error.exit_code, RunStatus.STOPPED), error.exit_code
+    if counts.get(Status.PENDING, 0) > left:
+        return RunStatus.INTERRUPTED, EXIT_INTERRUPTED
     if counts.get(Status.FAILED) or counts.get(Status.INVALID):
         return RunStatus.COMPLETED_WITH_FAILURES, EXIT_ROWS_FAILED
     return RunStatus.COMPLETED, EXIT_OK
@@ -62,7 +70,7 @@ def conclude(
                 notes.append(note)
 
     counts = journal.counts(run_id)
-    status, exit_code = verdict(counts, error)
+    status, exit_code = verdict(counts, error, int(counters.get("left_rows") or 0))
     message = str(error) if error is not None else ""
     keep(message=message, counters=dict(counters))
     record = journal.get_run(run_id)

@@ -70,8 +70,8 @@ class Sending:
 
     @property
     def unfinished(self) -> bool:
-        """Whether an account is left that was not sent, or of which nothing certain is known."""
-        return bool(self.doubts) or self.progress.done < self.progress.total
+        """Whether an account is left that is not settled: not sent, or nothing certain is known of it."""
+        return self.progress.updated + self.progress.failed < self.progress.total
 
     @property
     def sent_all(self) -> bool:
@@ -226,7 +226,8 @@ class Sending:
         if self.doubts:
             hooks.stage("verify")
         if self.too_many:
-            await self.verify()
+            async with until_stopped(self.stop, aborted=True):  # it is stopping already
+                await self.verify()
             return
         if not self.unfinished:  # also when a signal came with the last answer: there is nothing to stop
             return

@@ -36,8 +36,12 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 @asynccontextmanager
-async def until_stopped(stop: Stop) -> AsyncIterator[None]:
+async def until_stopped(stop: Stop, *, aborted: bool = False) -> AsyncIterator[None]:
     """Run the block, but leave it at once when a stop is requested.
+
+    Args:
+        stop: Asks to stop.
+        aborted: Whether to leave only when a stop at once is requested.
 
     Raises:
         InterruptedRunError: The block was left before its end.
@@ -46,7 +50,7 @@ async def until_stopped(stop: Stop) -> AsyncIterator[None]:
     async with task_group() as tasks:
 
         async def watch() -> None:
-            await stop.wait()
+            await (stop.wait_aborted if aborted else stop.wait)()
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
