@@ -25,6 +25,7 @@ from bulkid.runs.session import base_of
 from bulkid.runs.source import Rows
 from bulkid.runs.stored import dump_options
 from bulkid.runs.tasks import in_thread
+from bulkid.text import printable_line
 
 if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan file
     from bulkid.runs.planfile import PlanFile, PlannedAccount
@@ -133,7 +134,8 @@ async def run_plan(
     options, context = options or RunOptions(), context or Context()
     url = base_of(target).url
     plan, fingerprint = await in_thread(read_plan, path)
-    origin = _origin(plan, str(path))
+    shown = printable_line(str(path))
+    origin = _origin(plan, shown)
     if plan.sandbox and not options.sandbox:
         raise UsageError(f"{path} was made for the sandbox.", hint="Apply it with --sandbox.")
     origin.require_server(url)
@@ -144,7 +146,7 @@ async def run_plan(
             f"{path} is applied only where accounts are as it expects, so they must be read.",
             hint="Leave --no-read out.",
         )
-    changes = await in_thread(_changes, plan, str(path), origin)
+    changes = await in_thread(_changes, plan, shown, origin)
     stored = {
         **dump_options(options, path),
         PLAN: {

@@ -13,6 +13,10 @@ from types import MappingProxyType
 from bulkid.errors import SheetError
 from bulkid.folding import fold, looks
 from bulkid.sheet.cells import trim
+from bulkid.text import printable_line
+
+_MAX_LISTED = 50  # columns that a note names
+_MAX_LABEL = 60  # characters of a header in a message
 
 FIELDS = (
     "robot_account_id",
@@ -125,12 +129,16 @@ def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOpt
     ]
     if not names:
         return ""
-    return f"Ignored {'column' if len(names) == 1 else 'columns'}: {', '.join(names)}."
+    shown = ", ".join(names[:_MAX_LISTED])
+    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return f"Ignored {'column' if len(names) == 1 else 'columns'}: {shown}{more}."
 
 
 def column_label(headers: Sequence[str], index: int) -> str:
-    """Name a column for a person: its header in quotes, or the letter that a spreadsheet shows for it."""
-    header = trim(headers[index]) if index < len(headers) else ""
+    """Name a column on one line: its header in quotes (a long one cut), or the letter that a spreadsheet shows."""
+    header = printable_line(trim(headers[index])) if index < len(headers) else ""
+    if len(header) > _MAX_LABEL:
+        header = f"{header[: _MAX_LABEL - 1]}…"
     return f'"{header}"' if header else f"column {column_letters(index)}"
 
 

@@ -25,6 +25,7 @@ from bulkid.sheet.regular_file import open_regular
 from bulkid.sheet.rows import RowParser, SheetInfo, blank
 from bulkid.sheet.text import TextForm, examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
+from bulkid.text import printable_line
 
 TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -252,11 +253,11 @@ def _open(
     """Open a file; ``resources`` gives back what is held."""
     token = token or CancelToken()
     if isinstance(source, str | Path):
-        label = name or str(source)
+        label = printable_line(name or str(source))
         kind, file = _open_path(Path(source), label, follow_links=options.follow_links)
         stream = resources.enter_context(file)
     else:
-        label = name or "standard input"
+        label = printable_line(name or "standard input")
         suffix = Path(label).suffix.lower().removeprefix(".")
         kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
         stream = resources.enter_context(_spool(source, label, token))
@@ -323,7 +324,7 @@ def require_file(source: str | Path, *, name: str | None = None) -> None:
         SheetError: There is no such file, it is no regular file, its name does not say what it is, it is empty, or it
             cannot be opened.
     """
-    _open_path(Path(source), name or str(source), follow_links=True)[1].close()
+    _open_path(Path(source), printable_line(name or str(source)), follow_links=True)[1].close()
 
 
 def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:
@@ -376,11 +377,11 @@ def _similar_files(path: Path) -> str:
     try:
         names = [each.name for each in folder.iterdir() if each.suffix.lower() in EXTENSIONS]
     except OSError:
-        return f"There is no folder {folder} either: check the path."
+        return printable_line(f"There is no folder {folder} either: check the path.")
     close = get_close_matches(path.name, names, n=_MAX_NAMES, cutoff=0.6)
     if close:
-        return f"Did you mean {' or '.join(str(folder / each) for each in close)}?"
-    return f"Check the name; the folder is {folder.resolve()}."
+        return printable_line(f"Did you mean {' or '.join(str(folder / each) for each in close)}?")
+    return printable_line(f"Check the name; the folder is {folder.resolve()}.")
 
 
 def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
