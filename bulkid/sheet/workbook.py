@@ -24,6 +24,7 @@ from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.prescan import MAX_AREA, MAX_TEXT, Prescan, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.prescan_binary import PasswordError, scan_xls, scan_xlsb
 from bulkid.sheet.prescan_ods import scan_ods
+from bulkid.text import printable_line
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -38,6 +39,7 @@ _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 _MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
 _SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
 _ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
+_MAX_LISTED, _MAX_SHEET_NAME = 20, 31  # worksheets that a message names; characters of a name in Excel
 _MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 100
 
 CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.timedelta
@@ -248,7 +250,9 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
         visible = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
         if len(visible) == 1:
             return visible[0], ""
-        guessed = f'Of the worksheets {_listed(visible)} the first is read, "{visible[0]}"; --sheet chooses another.'
+        guessed = (
+            f"Of the worksheets {_listed(visible)} the first is read, {_listed(visible[:1])}; --sheet chooses another."
+        )
         return visible[0], guessed
     for same in (lambda name: name == wanted, lambda name: fold(trim(name)) == fold(trim(wanted))):
         if found := [name for name in names if same(name)]:
@@ -257,7 +261,9 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+    """Name worksheets on one line: the first of them, each cut to what Excel allows."""
+    shown = ", ".join(f'"{printable_line(name[:_MAX_SHEET_NAME])}"' for name in names[:_MAX_LISTED])
+    return shown + (f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else "")
 
 
 def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
