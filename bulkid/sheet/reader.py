@@ -157,9 +157,9 @@ class SheetFile:
         if self._book is None and self._options.sheet is not None:
             raise SheetError(f"{self.label} is text and has no worksheets.", hint="Leave out --sheet.")
         try:
-            where = (
-                self.label if self._book is None else f'{self.label}, worksheet "{printable_line(self._book.name)}",'
-            )
+            where = self.label
+            if self._book is not None:
+                where = f'{self.label}, worksheet "{printable_line(self._book.name)}",'
             header_row, headers = _find_header(self._raw, where)
             fields = fields_for_headers(headers, self._options)
         except SheetError as error:

@@ -250,10 +250,8 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
         visible = [each.name for each in sheets if each.visible == SheetVisibleEnum.Visible] or names
         if len(visible) == 1:
             return visible[0], ""
-        guessed = (
-            f"Of the worksheets {_listed(visible)} the first is read, {_listed(visible[:1])}; --sheet chooses another."
-        )
-        return visible[0], guessed
+        first = _listed(visible[:1])
+        return visible[0], f"Of the worksheets {_listed(visible)} the first is read, {first}; --sheet chooses another."
     for same in (lambda name: name == wanted, lambda name: fold(trim(name)) == fold(trim(wanted))):
         if found := [name for name in names if same(name)]:
             return found[0], ""

@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import sheet_books
 from typer.testing import CliRunner
 
 from bulkid.cli.app import app
 from bulkid.errors import SheetError
-from bulkid.sheet import TEMPLATE_HEADERS, SheetOptions, column_label, open_sheet
+from bulkid.sheet import TEMPLATE_HEADERS, column_label, open_sheet
 
 NAME = "x\nbulkid: all is well \x1b[31m\u202e.csv"
 SHOWN = r"x\nbulkid: all is well \x1b[31m\u202e.csv"
@@ -54,16 +53,3 @@ def test_messages_about_columns_stay_short_however_many_and_long_they_are(tmp_pa
     assert len(str(caught.value)) < 3_000
     assert column_label(["y" * 61], 0) == f'"{"y" * 59}…"'
     assert [column_label(TEMPLATE_HEADERS, index) for index in (0, 1)] == ['"name"', '"display_name"']
-
-
-def test_the_names_of_worksheets_stay_on_the_line_too(tmp_path: Path) -> None:
-    row = '<row r="1"><c r="A1" t="inlineStr"><is><t>name</t></is></c></row>'
-    names = ["first&#10;bulkid: all is well", *(f"S{number}" for number in range(30))]
-    path = tmp_path / "s.xlsx"
-    path.write_bytes(sheet_books.xlsx(dict.fromkeys(names, row)))
-    with open_sheet(path) as sheet:
-        (note,) = sheet.info.notes
-    assert note.startswith(r'Of the worksheets "first\nbulkid: all is well", "S0", ')
-    assert r'"S18" and 11 more the first is read, "first\nbulkid: all is well";' in note
-    with pytest.raises(SheetError, match=r'"S18" and 11 more: give one to --sheet'):
-        open_sheet(path, SheetOptions(sheet="none"))

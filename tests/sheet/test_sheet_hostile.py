@@ -385,3 +385,13 @@ def test_a_text_that_many_cells_of_xlsb_share_is_counted_for_each(monkeypatch: p
         parts["xl/worksheets/sheet1.bin"] = body[:end] + cells + body[end:]
 
     assert "characters" in refused(changed(sheet_books.xlsb([["name"]]), shared), "s.xlsb")
+
+
+def test_the_names_of_worksheets_stay_on_the_line_of_their_message() -> None:
+    row = '<row r="1"><c r="A1" t="inlineStr"><is><t>name</t></is></c></row>'
+    names = ["first&#10;bulkid: all is well", *(f"S{number}" for number in range(30))]
+    content = sheet_books.xlsx(dict.fromkeys(names, row))
+    (note,) = read(content, "s.xlsx")[0].info.notes
+    assert note.startswith(r'Of the worksheets "first\nbulkid: all is well", "S0", ')
+    assert r'"S18" and 11 more the first is read, "first\nbulkid: all is well";' in note
+    assert '"S18" and 11 more: give one to --sheet' in refused(content, sheet="none")
