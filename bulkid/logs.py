@@ -54,6 +54,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify.failed": "info",
     "metrics.failed": "info",
     "runs.pruned": "info",
+    "console.bad_request": "info",
     "console.request_broke": "warning",
     "console.run_broke": "warning",
     "console.task_broke": "warning",

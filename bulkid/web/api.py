@@ -9,7 +9,6 @@ import anyio
 import anyio.to_thread
 import orjson
 from aiohttp import web
-from aiohttp.multipart import BodyPartReader
 
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
@@ -19,7 +18,7 @@ from bulkid.sheet import FIELDS
 from bulkid.web import book, openapi
 from bulkid.web.actors import Role
 from bulkid.web.approval import with_authors
-from bulkid.web.bodies import read_body
+from bulkid.web.bodies import UploadReader, read_body, without_nul
 from bulkid.web.console import Console, console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.drafts import Draft, PreviewJob, preview_page
@@ -70,6 +69,8 @@ async def body_of(request: web.Request, known: Mapping[str, type | tuple[type, .
         found = orjson.loads(await read_body(request))
     except orjson.JSONDecodeError:
         raise UsageError("The body is not JSON.") from None
+    if not without_nul(found):
+        raise UsageError("A text of the body holds the character U+0000.")
     if not isinstance(found, dict):
         raise UsageError("The body must be a JSON object.")
     for name, value in found.items():
@@ -94,15 +95,15 @@ async def describe(_request: web.Request) -> web.Response:
 @door(Role.OPERATOR, Kind.API, action="upload")
 async def upload(request: web.Request) -> web.Response:
     """Take a sheet in."""
-    console, actor = console_of(request), actor_of(request)
+    console = console_of(request)
     if request.content_type != "multipart/form-data":
         raise RefusedError(415, "A sheet is uploaded as multipart/form-data, in a part named sheet.")
     taken: Upload | None = None
     try:
-        reader = await request.multipart()
-        while taken is None and (part := await reader.next()) is not None:
-            if isinstance(part, BodyPartReader) and part.name == "sheet" and part.filename:
-                taken = await take_part(part, console, actor.person)
+        reader = UploadReader(await request.multipart(), console.clock.monotonic)
+        while taken is None and (part := await reader.next_part()) is not None:
+            if part.name == "sheet" and part.filename:
+                taken = await take_part(request, reader, part)
     except MALFORMED:
         raise UsageError("The body broke off, or is no multipart/form-data.") from None
     if taken is None:

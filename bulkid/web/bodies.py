@@ -1,22 +1,48 @@
 """Bodies of requests: read within a time limit and parsed strictly; a bad one is the client's fault (4xx)."""
 
-from typing import Final
+import unicodedata
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 import anyio
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.multipart import BodyPartReader, MultipartReader
 from multidict import MultiDict, MultiDictProxy
 
 from bulkid.web.errors import RefusedError
 
+Each = TypeVar("Each")
+
 BODY_S: Final = 30.0
-"""Seconds that a client has to send a body of a request that is no upload."""
+"""Seconds that a client has to send a body of a request that is no upload, and the first bytes of an upload."""
+
+LEAST_RATE: Final = 500
+"""Bytes per second that an upload must have beyond that, on the average."""
 
 _MOST_FIELDS: Final = 2000
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _FORM: Final = web.RequestKey("form", MultiDictProxy[str])
 _FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "application/octet-stream"})  # the second: no type
+
+
+def is_text(text: str) -> bool:
+    """Whether a text holds neither control characters (tabs aside) nor lone surrogates, which are bytes of no UTF-8.
+
+    Characters of the category Cf belong to names: joiners of Persian and of emoji, marks of the direction of writing.
+    """
+    return text.isprintable() or not any(unicodedata.category(each) in {"Cc", "Cs"} for each in text if each != "\t")
+
+
+def without_nul(value: object) -> bool:
+    """Whether no text of a parsed body holds U+0000, which a database may refuse."""
+    if isinstance(value, str):
+        return "\0" not in value
+    if isinstance(value, Mapping):
+        return all(without_nul(each) for pair in value.items() for each in pair)
+    return all(map(without_nul, value)) if isinstance(value, Sequence) else True
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -34,6 +60,48 @@ async def read_body(request: web.Request) -> bytes:
         raise RefusedError(408, "The request took too long.", "Send it again.") from None
     except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
         raise RefusedError(400, "The request is incomplete.", "Send it again.") from None
+
+
+class UploadReader:
+    """Reads a multipart body whose client must send it at a least rate.
+
+    Args:
+        reader: The body.
+        monotonic: Seconds that only go forward.
+    """
+
+    def __init__(self, reader: MultipartReader, monotonic: Callable[[], float]) -> None:
+        self._reader = reader
+        self._monotonic = monotonic
+        self._deadline = monotonic() + BODY_S
+
+    async def next_part(self) -> BodyPartReader | None:
+        """The next part that is no multipart body itself; None at the end.
+
+        Raises:
+            RefusedError: The body comes too slowly.
+        """
+        while (part := await self._in_time(self._reader.next)) is not None:
+            if isinstance(part, BodyPartReader):
+                return part
+        return None
+
+    async def chunk(self, part: BodyPartReader, size: int) -> bytes:
+        """Bytes of a part, at most so many; none at its end.
+
+        Raises:
+            RefusedError: The body comes too slowly.
+        """
+        found = await self._in_time(partial(part.read_chunk, size))
+        self._deadline += len(found) / LEAST_RATE
+        return found
+
+    async def _in_time(self, read: Callable[[], Awaitable[Each]]) -> Each:
+        left_s = self._deadline - self._monotonic()
+        if left_s > 0:
+            with anyio.move_on_after(left_s):
+                return await read()
+        raise RefusedError(408, "The upload took too long.", "Send it again over a faster connection.")
 
 
 def require_utf8(request: web.Request) -> None:
@@ -65,8 +133,11 @@ async def form_of(request: web.Request) -> MultiDictProxy[str]:
     try:
         text = body.decode("ascii")
         pairs = parse_qsl(text.strip(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        valid = without_nul(pairs)
     except ValueError:  # of decoding, or more fields than any page of the console has
-        raise RefusedError(400, "The form is not valid.", "Reload the page and send it again.") from None
+        valid = False
+    if not valid:
+        raise RefusedError(400, "The form is not valid.", "Reload the page and send it again.")
     form = MultiDictProxy(MultiDict(pairs))
     request[_FORM] = form
     return form

@@ -13,6 +13,7 @@ from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.events import log
 from bulkid.journal.console import AuditRecord
+from bulkid.journal.usernames import user_key
 from bulkid.report import defuse
 from bulkid.web.actors import Role
 from bulkid.web.bodies import form_of
@@ -82,7 +83,14 @@ async def _record(request: web.Request, refused: str) -> None:
         return
     about = request.match_info
     subject = next((about[name] for name in ("upload", "run", "token") if name in about), request.path)
-    await note(request, f"{action} refused" if refused else action, subject, refused)
+    if not refused:
+        await note(request, action, subject)
+        return
+    left_out = console_of(request).user_refusals.admit(user_key(actor_of(request).person))
+    if left_out is None:
+        log.info("console.refused", action=action, address=client_address(request))
+        return
+    await note(request, f"{action} refused", subject, _with_count(refused, left_out))
 
 
 async def note_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
@@ -91,9 +99,11 @@ async def note_refusal(request: web.Request, action: str, subject: str = "", det
     if left_out is None:
         log.info("console.refused", action=action, address=client_address(request))
         return
-    if left_out:
-        detail = f"{detail} ({left_out:,} more were refused and are not listed)".strip()
-    await note(request, action, subject, detail, actor=subject)
+    await note(request, action, subject, _with_count(detail, left_out), actor=subject)
+
+
+def _with_count(detail: str, left_out: int) -> str:
+    return f"{detail} ({left_out:,} more were refused and are not listed)".strip() if left_out else detail
 
 
 @door(Role.ADMIN)

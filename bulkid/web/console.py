@@ -100,7 +100,8 @@ class Console:
     uploads: Uploads = field(init=False)
     drafts: Drafts = field(init=False)
     live: Live = field(init=False)
-    refusals: RefusalLimit = field(init=False)
+    refusals: RefusalLimit = field(init=False)  # of clients that are not signed in, by address
+    user_refusals: RefusalLimit = field(init=False)  # by user
     _findings: tuple[float, list[runs.Finding]] | None = None
     _examining: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -110,6 +111,7 @@ class Console:
         self.drafts = Drafts(self.target, self.options, self.context)
         self.live = Live(self.archive, self.supervisor)
         self.refusals = RefusalLimit(self.clock.monotonic)
+        self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, most=1000)
 
     async def tidy(self) -> None:
         """Remove uploads and entries of the audit log that were kept long enough."""
@@ -351,6 +353,9 @@ class Console:
             StorageFullError: There are too many uploads.
         """
         self.require_resumable(run)
+        line = await anyio.to_thread.run_sync(self.archive.run, run.run_id)
+        if not line.counts[Status.PENDING]:
+            raise UsageError(f"Nothing of run {run.run_id} is pending: there is nothing to send.")
         authors = await self.authors_of(run)
 
         def keep() -> Upload:

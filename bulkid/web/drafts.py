@@ -118,6 +118,7 @@ class Drafts:
         if draft is None or draft.upload.reading != upload.reading:
             understood = NOTHING_TO_READ if upload.derived_from else await self._understood(upload)
             draft = self._drafts[upload.upload_id] = Draft(upload, understood)
+        draft.upload = upload  # an author may have been added since, without another reading
         self._drafts.move_to_end(upload.upload_id)
         self._trim()
         return draft
@@ -130,6 +131,10 @@ class Drafts:
         token = CancelToken()
         async with self._reading:
             return await runs.in_thread_until_cancelled(token.cancel, function, token)
+
+    def forget(self, upload: Upload) -> None:
+        """Drop what is known of an upload that was removed."""
+        self._drafts.pop(upload.upload_id, None)
 
     def _trim(self) -> None:
         """Drop the drafts that were used least lately, until those left fit into memory; the last one always stays."""

@@ -242,8 +242,9 @@ async def resume(request: web.Request) -> web.StreamResponse:
     line = await found_run(console, request.match_info["run"])
     found = await console.resume(line.run, actor_of(request))
     if isinstance(found, Draft):
+        shown_at = await preview_made(console, found, actor_of(request))
         await note(request, "rest previewed", line.run.run_id)
-        raise HTTPSeeOther(await preview_made(console, found, actor_of(request)))
+        raise HTTPSeeOther(shown_at)
     await note(request, "run resumed", line.run.run_id)
     raise HTTPSeeOther(f"/runs/{found.run_id or line.run.run_id}")
 
@@ -292,8 +293,9 @@ async def undo(request: web.Request) -> web.StreamResponse:
         return console.uploads.keep(made).upload_id
 
     draft = await console.draft(await anyio.to_thread.run_sync(keep))
+    shown_at = await preview_made(console, draft, actor)
     await note(request, "undo previewed", line.run.run_id)
-    raise HTTPSeeOther(await preview_made(console, draft, actor))
+    raise HTTPSeeOther(shown_at)
 
 
 @door(Role.OPERATOR, action="preview")
@@ -305,10 +307,11 @@ async def again(request: web.Request) -> web.StreamResponse:
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
     draft = await console.drafts.get(upload)
+    shown_at = f"/sheets/{upload.upload_id}/preview"
+    if draft.preview is None or draft.preview.result is None:  # else: made when the run found another plan
+        shown_at = await preview_made(console, draft, actor_of(request))
     await note(request, "preview made", upload.upload_id, upload.name)
-    if draft.preview is not None and draft.preview.result is not None:  # made when the run found another plan
-        raise HTTPSeeOther(f"/sheets/{upload.upload_id}/preview")
-    raise HTTPSeeOther(await preview_made(console, draft, actor_of(request)))
+    raise HTTPSeeOther(shown_at)
 
 
 async def preview_made(console: Console, draft: Draft, actor: Actor) -> str:

@@ -1,4 +1,4 @@
-"""How many refused requests the audit log records, so that nobody without an account can fill it."""
+"""How many refused requests the audit log records, so that refusals cannot fill it and push out what matters."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,31 +7,31 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RefusalLimit:
-    """Decides which refused requests are recorded: the first of each address, and a bounded number in all.
+    """Decides which refused requests are recorded: the first of each source, and a bounded number in all.
 
     Args:
         monotonic: Seconds that only go forward.
         window_s: Seconds for which a recorded refusal counts.
-        per_address: Refusals of one address that are recorded in that time.
-        most: Refusals of all addresses that are recorded in that time.
+        per_source: Refusals of one address, or of one user, that are recorded in that time.
+        most: Refusals of all sources that are recorded in that time.
     """
 
     monotonic: Callable[[], float]
     window_s: float = 600.0
-    per_address: int = 10
+    per_source: int = 10
     most: int = 100
     _recorded: deque[tuple[float, str]] = field(default_factory=deque)
     _left_out: int = 0
 
-    def admit(self, address: str) -> int | None:
+    def admit(self, source: str) -> int | None:
         """Return None for a refusal that is not to be recorded, else how many were left out since the last record."""
         now = self.monotonic()
         while self._recorded and self._recorded[0][0] + self.window_s <= now:
             self._recorded.popleft()
-        mine = sum(1 for _, each in self._recorded if each == address)
-        if mine >= self.per_address or len(self._recorded) >= self.most:
+        mine = sum(1 for _, each in self._recorded if each == source)
+        if mine >= self.per_source or len(self._recorded) >= self.most:
             self._left_out += 1
             return None
-        self._recorded.append((now, address))
+        self._recorded.append((now, source))
         left_out, self._left_out = self._left_out, 0
         return left_out

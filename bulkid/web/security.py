@@ -18,8 +18,8 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.events import log
-from bulkid.web.actors import Actor
-from bulkid.web.bodies import form_of
+from bulkid.web.actors import Actor, Role
+from bulkid.web.bodies import form_of, is_text, read_body
 from bulkid.web.console import NotAllowedError, console_of
 from bulkid.web.doors import Door, Kind, door_of
 from bulkid.web.drafts import BusyError
@@ -161,8 +161,8 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
         )
     if "Content-Encoding" in request.headers:
         raise RefusedError(415, "The console takes no compressed requests.")
-    if not request.path_qs.isprintable():  # also: bytes that are not UTF-8 become lone surrogates
-        raise RefusedError(400, "The address is not valid.")
+    if not all(map(is_text, (request.path, *request.query.keys(), *request.query.values()))):
+        raise RefusedError(400, "The address is not valid.", "It must be UTF-8, without control characters.")
     return await handler(request)
 
 
@@ -226,20 +226,51 @@ async def check_door(request: web.Request, handler: Handler) -> web.StreamRespon
             log.warning("console.no_door", path=request.path)
             raise RefusedError(403, "This page has no door, so nobody gets in.")
         opened = found
+    changes = request.method not in SAFE_METHODS
     if opened.kind is Kind.API:
         await check_program(request, opened)
-        return await handler(request)
-    actor = await identify(request)
-    if opened.role is not None:
-        if actor is None:
-            return sign_in_first(request, opened)
-        if not actor.may(opened.role):
-            raise RefusedError(403, f"This takes the role {opened.role.word}; yours is {actor.role.word}.")
-    if request.method not in SAFE_METHODS:
-        check_origin(request)
-        if opened.role is not None and not opened.token_in_body:
-            check_token(request, await _sent_token(request))
+    else:
+        actor = await identify(request)
+        if opened.role is not None:
+            if actor is None:
+                return sign_in_first(request, opened)
+            require_role(actor, opened.role)
+        if changes:
+            check_origin(request)
+            if opened.role is not None and not opened.token_in_body:
+                check_token(request, await _sent_token(request))
+    if changes and opened.role is not None and not request.content_type.startswith("multipart/"):
+        await read_body(request)
+        await require_access(request)  # the body may have taken long
     return await handler(request)
+
+
+def require_role(actor: Actor, role: Role) -> None:
+    """Refuse what takes a higher role.
+
+    Raises:
+        RefusedError: The role of the principal does not suffice.
+    """
+    if not actor.may(role):
+        raise RefusedError(403, f"This takes the role {role.word}; yours is {actor.role.word}.")
+
+
+async def require_access(request: web.Request) -> None:
+    """Check once more that a request is allowed, now that its whole body is here.
+
+    Raises:
+        RefusedError: The session or token has ended since the request began, or the role does not suffice any more.
+    """
+    opened = door_of(request.match_info.handler)
+    if opened is None or opened.role is None:
+        return
+    if opened.kind is Kind.API:
+        await check_program(request, opened)
+        return
+    actor = await identify(request)
+    if actor is None:
+        raise RefusedError(401, "The session has ended: nothing was done.", "Sign in again.")
+    require_role(actor, opened.role)
 
 
 async def identify(request: web.Request) -> Actor | None:
@@ -269,15 +300,15 @@ async def check_program(request: web.Request, opened: Door) -> None:
             401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
         )
     request[ACTOR] = actor
-    if opened.role is not None and not actor.may(opened.role):
-        raise RefusedError(403, f"This takes the role {opened.role.word}; the token's is {actor.role.word}.")
+    if opened.role is not None:
+        require_role(actor, opened.role)
 
 
 def sign_in_first(request: web.Request, opened: Door) -> web.Response:
     """Answer 401: the sign-in page to a person, an object to a script."""
     if opened.kind is not Kind.PAGE:
         return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
-    wanted = request.path_qs if request.method in SAFE_METHODS else "/"
+    wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
     return page(request, "signin.html", status=401, next=wanted, failed="")
 
 
@@ -318,9 +349,8 @@ def check_token(request: web.Request, token: str) -> None:
 def local_path(wanted: object) -> str:
     """A path of this console to go on to, whatever was asked for: never another site."""
     text = str(wanted or "/")
-    if not text.startswith("/") or text.startswith(("//", "/\\")) or any(ord(letter) < 0x21 for letter in text):  # noqa: PLR2004
-        return "/"
-    return text
+    encoded = text.isascii() and text.isprintable() and " " not in text  # as the addresses of pages are
+    return text if encoded and text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
 
 
 def client_address(request: web.Request) -> str:

@@ -24,6 +24,7 @@ from bulkid.web.console import CONSOLE, Console, ServeOptions
 from bulkid.web.entrance import Entrance, LocalEntrance
 from bulkid.web.pages import set_up_templates
 from bulkid.web.people import TeamEntrance
+from bulkid.web.protocol import protocol_factory
 from bulkid.web.security import add_headers, answer_errors, check_door, check_request
 from bulkid.web.sessions import Sessions
 from bulkid.web.supervisor import Supervisor
@@ -54,6 +55,7 @@ ROUTES: Final = (
     web.get("/sheets/{upload}/preview", sheets.preview),
     web.post("/sheets/{upload}/preview", sheets.make_preview),
     web.post("/sheets/{upload}/start", sheets.start),
+    web.post("/sheets/{upload}/remove", sheets.remove),
     web.get("/runs", history.history),
     web.get("/runs/{run}", history.run),
     web.get("/runs/{run}/events", history.events),
@@ -191,11 +193,8 @@ async def serving(
             supervisor.spawn(console.keep_tidy)
             runner = web.AppRunner(
                 make_app(console),
-                access_log=None,
                 handle_signals=False,
                 shutdown_timeout=2.0,
-                keepalive_timeout=IDLE_S,
-                auto_decompress=False,
             )
             await runner.setup()
             listening = await _listening(runner, sock, tls, serve)
@@ -216,9 +215,9 @@ async def _listening(
     """Serve the application on a socket, within limits on connections."""
     assert runner.server is not None  # noqa: S101 - the runner has been set up
     per_address = None if serve.behind_proxy else PER_ADDRESS
-    factory = limited(ConnectionLimit(per_address, most_connections()), runner.server)
-    handshake_s = None if tls is None else IDLE_S
     loop = asyncio.get_running_loop()
+    factory = limited(ConnectionLimit(per_address, most_connections()), protocol_factory(runner.server, loop))
+    handshake_s = None if tls is None else IDLE_S
     return await loop.create_server(factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s)
 
 

@@ -19,17 +19,17 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.runs import Preview, write_bad_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.actors import Actor, Role
-from bulkid.web.approval import with_authors
-from bulkid.web.bodies import form_of
+from bulkid.web.approval import same_user, with_authors
+from bulkid.web.bodies import UploadReader, form_of
 from bulkid.web.book import note
-from bulkid.web.console import Console, console_of
+from bulkid.web.console import console_of
 from bulkid.web.doors import Kind, door
 from bulkid.web.drafts import Draft, Understood, faults_with, preview_page
 from bulkid.web.errors import RefusedError
 from bulkid.web.history import preview_made
 from bulkid.web.live import PHASES
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
-from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, actor_of, check_token
+from bulkid.web.security import CSRF_FIELD, CSRF_HEADER, actor_of, check_token, require_access
 from bulkid.web.uploads import MAX_BYTES, Reading, StorageFullError, Upload
 
 SHOWN_COLUMNS: Final = 40
@@ -63,57 +63,57 @@ async def template(_request: web.Request) -> web.Response:
 @door(Role.OPERATOR, token_in_body=True, action="upload")
 async def upload(request: web.Request) -> web.StreamResponse:
     """Take a sheet in."""
-    console, actor = console_of(request), actor_of(request)
     if request.content_type != "multipart/form-data":
         raise RefusedError(415, "A sheet is uploaded as a form of the type multipart/form-data.")
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
         check_token(request, header)
     try:
-        taken = await _take(request, console, actor, trusted=header is not None)
+        taken = await _take(request, trusted=header is not None)
     except MALFORMED:
         raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
     await note(request, "sheet uploaded", taken.upload_id, taken.name)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
 
-async def _take(request: web.Request, console: Console, actor: Actor, *, trusted: bool) -> Upload:
-    reader = await request.multipart()
-    while (part := await reader.next()) is not None:
-        if not isinstance(part, BodyPartReader):
-            continue
+async def _take(request: web.Request, *, trusted: bool) -> Upload:
+    reader = UploadReader(await request.multipart(), console_of(request).clock.monotonic)
+    while (part := await reader.next_part()) is not None:
         if part.name == CSRF_FIELD and not trusted:
-            check_token(request, (await part.read_chunk(1024)).decode("utf-8", "replace"))
+            check_token(request, (await reader.chunk(part, 1024)).decode("utf-8", "replace"))
             trusted = True
         elif part.name == "sheet":
             if not trusted:
                 check_token(request, "")
             if not part.filename:
                 raise SheetError("No file was chosen.", hint="Choose a sheet first.")
-            return await take_part(part, console, actor.person)
+            return await take_part(request, reader, part)
     if not trusted:
         check_token(request, "")
     raise SheetError("No file was chosen.", hint="Choose a sheet first.")
 
 
-async def take_part(part: BodyPartReader, console: Console, by: str) -> Upload:
+async def take_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
     """Write one part of a multipart body to the disk as a sheet, never more of it in memory than a chunk.
 
     Raises:
         SheetError: It is no sheet by its name, empty, or too large.
         StorageFullError: There is no room for it.
+        RefusedError: It comes too slowly, or the access of the client ended meanwhile.
     """
+    console, by = console_of(request), actor_of(request).person
     made = await anyio.to_thread.run_sync(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
         written = 0
         with made.path.open("xb") as file:
-            while chunk := await part.read_chunk(_CHUNK):
+            while chunk := await reader.chunk(part, _CHUNK):
                 try:
                     written = await anyio.to_thread.run_sync(console.uploads.write, made, file, chunk, written)
                 except (SheetError, StorageFullError):
-                    await _drain(part)
+                    await _drain(reader, part)
                     raise
         _require_content(made, written)
+        await require_access(request)  # the body may have taken long
         return await anyio.to_thread.run_sync(console.uploads.keep, made)
     except BaseException:
         with anyio.CancelScope(shield=True):
@@ -126,9 +126,9 @@ def _require_content(made: Upload, written: int) -> None:
         raise SheetError(f"{made.name} is empty.", hint="The first row must hold the headers.")
 
 
-async def _drain(part: BodyPartReader) -> None:
+async def _drain(reader: UploadReader, part: BodyPartReader) -> None:
     left = _DRAINED
-    while left > 0 and (chunk := await part.read_chunk(_CHUNK)):
+    while left > 0 and (chunk := await reader.chunk(part, _CHUNK)):
         left -= len(chunk)
 
 
@@ -171,6 +171,7 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         search=request.query.get("search", ""),
         column=request.query.get("column", ""),
         max_mb=MAX_BYTES >> 20,
+        may_remove=may_remove(actor_of(request), draft.upload),
     )
 
 
@@ -281,6 +282,25 @@ async def bad_rows(request: web.Request) -> web.StreamResponse:
     )
 
 
+@door(Role.OPERATOR, action="removal of a sheet")
+async def remove(request: web.Request) -> web.StreamResponse:
+    """Remove a sheet, or a plan that is derived from a run."""
+    console, actor = console_of(request), actor_of(request)
+    upload = await anyio.to_thread.run_sync(console.uploads.get, request.match_info["upload"])
+    if not may_remove(actor, upload):
+        raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
+    await anyio.to_thread.run_sync(console.uploads.drop, upload)
+    console.drafts.forget(upload)
+    await note(request, "sheet removed", upload.upload_id, upload.name)
+    raise HTTPSeeOther("/")
+
+
+def may_remove(actor: Actor, upload: Upload) -> bool:
+    """Whether a user may remove a sheet."""
+    mine = any(same_user(actor.person, each) for each in (upload.owner, *upload.by))
+    return actor.may(Role.ADMIN) or (actor.may(Role.OPERATOR) and mine)
+
+
 # --- what it would do
 
 
@@ -291,8 +311,9 @@ async def make_preview(request: web.Request) -> web.StreamResponse:
     draft = await console.draft(request.match_info["upload"])
     if draft.understood.check is None and not draft.upload.derived_from:
         raise UsageError("The sheet cannot be read yet.", hint="Say first what its columns are.")
+    shown_at = await preview_made(console, draft, actor_of(request))
     await note(request, "preview made", draft.upload.upload_id, draft.upload.name)
-    raise HTTPSeeOther(await preview_made(console, draft, actor_of(request)))
+    raise HTTPSeeOther(shown_at)
 
 
 @door(Role.VIEWER)
@@ -325,6 +346,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
         pager=Pager(request, found.total, number),
         warnings=warnings_of(job.result),
         needs_another=console.needs_another(draft, actor_of(request)),
+        may_remove=may_remove(actor_of(request), draft.upload),
         approval=console.policy.required,
         put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],
     )

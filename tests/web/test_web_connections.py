@@ -89,7 +89,7 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
 
 
 async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.web.server.IDLE_S", 0.05)
+    monkeypatch.setattr("bulkid.web.protocol.IDLE_S", 0.05)
     async with team(tmp_path) as console:
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: 127"):
             reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)
@@ -178,7 +178,7 @@ async def test_refused_sign_ins_leave_a_bounded_number_of_rows_in_the_audit_log(
 
 def test_refusals_are_recorded_again_after_a_while_with_the_number_left_out() -> None:
     now = [0.0]
-    limit = RefusalLimit(lambda: now[0], window_s=10, per_address=2, most=3)
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, most=3)
     assert [limit.admit("a") for _ in range(4)] == [0, 0, None, None]
     assert [limit.admit(address) for address in "bcd"] == [2, None, None]
     now[0] = 11
@@ -190,7 +190,7 @@ def test_in_no_window_are_more_refusals_recorded_than_allowed_and_none_is_forgot
     steps: list[tuple[str, float]],
 ) -> None:
     now = [0.0]
-    limit = RefusalLimit(lambda: now[0], window_s=10, per_address=2, most=4)
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, most=4)
     recorded: list[tuple[float, str]] = []
     told = 0
     for address, wait in steps:

@@ -220,7 +220,9 @@ def test_with_users_other_addresses_need_tls_or_a_proxy_that_is_named() -> None:
     require_safe(ServeOptions(behind_proxy=True, public_names=("bulkid.example.com",)), has_users=True)
 
 
-@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/\r\nX: y", None])
+@pytest.mark.parametrize(
+    "wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/\r\nX: y", "/\x7f", "/\u2028x", None]
+)
 def test_after_signing_in_nobody_is_sent_to_another_site(wanted: object) -> None:
     assert local_path(wanted) == "/"
 

@@ -66,7 +66,7 @@ async def test_users_sign_in_and_go_on_to_what_they_wanted(tmp_path: Path) -> No
         assert page.url.endswith("/runs?show=open")
 
 
-@pytest.mark.parametrize("onward", ["//evil.example/", "https://evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize("onward", ["//evil.example/", "https://evil.example/", "/\\evil.example", "/\x7f"])
 async def test_signing_in_leads_to_no_other_site(tmp_path: Path, onward: str) -> None:
     async with team(tmp_path) as console:
         page = await console.browser.post(
