@@ -6,7 +6,7 @@ missing, a reading of the list that cannot have missed any decides (:mod:`bulkid
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 
@@ -281,10 +281,16 @@ async def _read_accounts(engine: Engine, organization_id: str, want: Wanted) -> 
         await _look_up(engine, organization_id, ids, found)
         await _search(engine, organization_id, names, found)
     if found.missing_ids(want) or found.missing_names(want):
-        listing = await read_list(page, take, ahead=PAGES_AHEAD, first=first)
+        listing, shown = await read_list(page, take, ahead=PAGES_AHEAD, first=first), -1
         for reading in range(READINGS):
             if reading:
                 listing = await read_list(page, take, ahead=PAGES_AHEAD)
+            if listing.shown not in (
+                listing.total,
+                shown,
+            ):  # it shows more or fewer than it counts: once proves nothing
+                listing = replace(listing, whole=False)
+            shown = listing.shown
             if await _settle_missing(engine, organization_id, want, found, listing):
                 break
         else:

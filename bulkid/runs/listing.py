@@ -23,12 +23,14 @@ class Listing:
 
     Attributes:
         total: How many accounts the server counts, by the last page that was read.
+        shown: How many it showed.
         pages: How many pages were read.
         whole: Whether every account that existed all the time was on a page.
         steady: Whether, besides, nothing shows that the list changed meanwhile.
     """
 
     total: int = 0
+    shown: int = 0
     pages: int = 0
     whole: bool = False
     steady: bool = False
@@ -71,7 +73,7 @@ class _Seams:
     def listing(self, *, ended: bool) -> Listing:
         whole = self.joined and ended
         steady = whole and self.steady and self._totals == {self.end}
-        return Listing(self.total, self.pages, whole, steady)
+        return Listing(self.total, self.end, self.pages, whole, steady)
 
 
 async def read_list(

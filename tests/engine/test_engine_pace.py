@@ -194,3 +194,23 @@ def test_late_answers_of_a_window_change_nothing_and_what_outlasts_it_is_kept() 
     assert pace.allows("PUT", 2) is True
     clock.advance(50)
     assert pace.allows("PUT", 10**6)
+
+
+def test_a_window_does_not_end_sooner_for_a_later_statement_and_the_next_one_keeps_the_least() -> None:
+    clock = FakeClock()
+    pace = Pace(clock)
+    pace.arrive("PUT", told(3, 60.0))
+    pace.arrive("PUT", told(0, 10.0))  # less is left, and its clock is another
+    clock.advance(20)
+    assert not pace.allows("PUT", 0)
+    opens_in = pace.opens_in("PUT")
+    assert opens_in is not None
+    assert opens_in > 40, "never a moment too early"
+    for remaining, reset_s in ((9, 50.0), (2, 90.0), (7, 70.0)):  # of windows that outlast this one
+        pace.arrive("PUT", told(remaining, reset_s))
+    clock.advance(41)
+    assert (pace.allows("PUT", 1), pace.allows("PUT", 2)) == (True, False)
+    clock.advance(48)
+    assert not pace.allows("PUT", 2)
+    clock.advance(2)
+    assert pace.allows("PUT", 10**6)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qs
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
-from bulkid.engine.refusals import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW
+from bulkid.engine.refusals import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, Suspect
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
@@ -358,3 +359,94 @@ async def test_a_check_without_a_clear_answer_is_sent_again_after_a_wait() -> No
     assert failed(await settle(engine, 8)) == {7: ReplyKind.UNAUTHORIZED}
     assert server.issued == 1
     assert server.sent[CHECK.path] == 4, "twice unclear, then one that tells, for each of two refusals"
+
+
+# --- what is evidence
+
+
+@pytest.mark.parametrize(
+    ("number", "reply", "own"),
+    [
+        (6, Reply(ReplyKind.OK, 200, credential=2), True),
+        (6, Reply(ReplyKind.FORBIDDEN, 403, credential=2), True),
+        (5, Reply(ReplyKind.OK, 200, credential=2), None),  # it left before the refusal came in
+        (6, Reply(ReplyKind.OK, 200, credential=3), False),  # a newer credential shows nothing about this one
+        (6, Reply(ReplyKind.UNAUTHORIZED, 401, credential=2), None),
+        (6, Reply(ReplyKind.SERVER_ERROR, 500, credential=2), None),
+    ],
+)
+def test_a_refusal_is_judged_by_what_left_after_it_with_the_same_credential(
+    number: int, reply: Reply, *, own: bool | None
+) -> None:
+    suspect = Suspect(2, since=5)
+    suspect.take(number, reply)
+    assert suspect.own is own
+
+
+@pytest.mark.parametrize(("dropped", "own"), [(1, None), (2, False), (3, False)])
+def test_with_a_credential_each_one_before_it_is_dropped(dropped: int, *, own: bool | None) -> None:
+    suspect = Suspect(2, since=5)
+    suspect.drop(dropped)
+    assert suspect.own is own
+
+
+@pytest.mark.parametrize(("credential", "about_this"), [(2, True), (1, False)])
+def test_a_write_that_was_taken_with_another_credential_shows_no_scope(credential: int, *, about_this: bool) -> None:
+    judged = ForbiddenWrites().judge(put(1), OnForbidden.SCOPE_MAY_BE_MISSING, 2, (put(0), credential))
+    assert judged is about_this
+
+
+async def test_writes_that_are_taken_in_between_keep_a_run_alive_and_reads_do_not() -> None:
+    server = Server(FakeClock(), forbidden=paths(*range(0, 60, 2)))
+    granted = [Task(key, put(key), None, OnForbidden.SCOPE_GRANTED) for key in range(60)]
+    settled: list[Settled] = []
+    await server.engine(concurrency=1).run(chunks(granted), settled.append, Stop())
+    assert len(settled) == 60
+    server = Server(FakeClock(), forbidden=paths(*range(60)))
+    mixed = [Task(key, get(key) if key % 2 else put(key), None, OnForbidden.SCOPE_GRANTED) for key in range(60)]
+    with pytest.raises(PermissionDeniedError):
+        await server.engine(concurrency=1).run(chunks(mixed), lambda _: None, Stop())
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_the_first_reads_of_a_run_are_judged_by_each_other(seed: int) -> None:
+    server = Server(FakeClock(), {get(0).path}, seed=seed)
+    engine = server.engine()
+    kinds: dict[int, ReplyKind] = {}
+
+    async def read(key: int) -> None:
+        kinds[key] = (await engine.call(get(key))).reply.kind
+
+    async with anyio.create_task_group() as tasks:
+        for key in range(4):
+            tasks.start_soon(read, key)
+    assert kinds == {0: ReplyKind.UNAUTHORIZED, 1: ReplyKind.OK, 2: ReplyKind.OK, 3: ReplyKind.OK}
+    assert server.issued == 1
+
+
+async def test_a_refusal_does_not_wait_for_a_request_that_was_cancelled() -> None:
+    clock = FakeClock()
+    server = Server(clock, paths(0))
+
+    async def send(request: Request) -> Reply:
+        if request == get(1):
+            await clock.sleep(10_000)
+        return await server.send(request)
+
+    engine = make_engine(clock, send, credentials=server, check=CHECK)
+    await engine.call(get(5))
+    async with anyio.create_task_group() as tasks:
+        slow = anyio.CancelScope()
+
+        async def read() -> None:
+            with slow:
+                await engine.call(get(1))
+
+        async def write() -> None:
+            assert (await engine.call(put(0))).reply.kind is ReplyKind.UNAUTHORIZED
+            assert clock.elapsed < 100
+
+        tasks.start_soon(read)
+        tasks.start_soon(write)
+        await clock.sleep(5)
+        slow.cancel()

@@ -47,9 +47,14 @@ class Server:
         return []
 
 
-def drive(queue: BatchQueue, server: Server, pick: Callable[[list[Batch]], int] = lambda _: 0) -> tuple[list[int], int]:
+def drive(
+    queue: BatchQueue,
+    server: Server,
+    pick: Callable[[list[Batch]], int] = lambda _: 0,
+    under_way: Sequence[Batch] = (),
+) -> tuple[list[int], int]:
     """Send until nothing is left; answers come in the order that ``pick`` chooses."""
-    flying: list[Batch] = []
+    flying: list[Batch] = list(under_way)
     complete: list[int] = []
     most_flying = 0
     while True:
@@ -226,3 +231,41 @@ def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
     server = Server()
     drive(queue, server)
     assert server.applied == {("h", entry) for entry in range(50, 150)}
+
+
+def test_a_group_that_takes_requests_is_not_given_up_for_many_culprits() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of("g", range(number * 50, number * 50 + 50)) for number in range(20))
+    server = Server(set(range(70, 1000, 50)))
+    drive(queue, server)
+    assert not queue.refusing
+    assert len(queue.own) <= 2 * 19
+
+
+def test_of_a_group_that_is_gone_the_half_held_back_is_told_too() -> None:
+    queue = BatchQueue()
+    queue.add([batch_of("g", range(64))])
+    for _ in range(2):
+        (batch,) = queue.next(256)
+        (queue.passed if batch.check else queue.refused)(batch)
+    (half,) = queue.next(256)
+    assert len(half) == 32
+    assert sorted(queue.drop(half)) == list(range(64))
+    assert queue.done
+
+
+def test_a_half_whose_size_is_refused_meanwhile_takes_the_half_held_back_along() -> None:
+    queue = BatchQueue()
+    queue.add(batch_of(group, range(start, start + 64)) for group, start in (("f", 0), ("g", 100), ("h", 200)))
+    (first,) = queue.next(256)
+    queue.passed(first)
+    of_g, of_h = queue.next(256)
+    queue.refused(of_g)
+    (check,) = queue.next(256)
+    queue.too_large(of_h)
+    (of_h,) = queue.next(256)  # its other half waits, as h has taken nothing yet
+    queue.passed(check)  # the halves of g wait, one for the other
+    queue.too_large(of_h)
+    assert queue.limit == 16
+    complete, _ = drive(queue, Server({163}, most=16))
+    assert set(complete) | set(queue.own) >= {*range(100, 164), *range(200, 264)}

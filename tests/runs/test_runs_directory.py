@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity_server import Identity, account, context, options, report, sheet
+from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
@@ -121,7 +121,8 @@ async def test_a_look_up_that_is_answered_with_another_account_tells_nothing(tmp
     assert "is not known: asked for it, the server answered with another account (b)" in fault.message
 
 
-async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["name", "id"])
+async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: Path, column: str) -> None:
     """Of many that are missing, none is said not to exist; nothing is sent, and the run can be resumed."""
     server = Identity([account(f"{n:04}") for n in range(400)], page_size=50)
     page = server.on_page
@@ -136,7 +137,7 @@ async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: P
 
     server.on_page = shifting  # type: ignore[method-assign]
     async with server.served():
-        path = sheet(tmp_path, ("name", "display_name"), [(f"nobody-{n}", "New") for n in range(60)])
+        path = sheet(tmp_path, (column, "display_name"), [(f"nobody-{n}", "New") for n in range(60)])
         result = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
     assert result.exit_code == 3
     assert {row["status"] for row in report(result)} == {"pending"}
@@ -183,3 +184,39 @@ async def test_whatever_a_server_counts_and_shows_nothing_wrong_is_said(
     assert wrong == {"dora"} or found.exit_code == 3 or believed
     assert not exported.complete or believed or (total == 3 and page_size >= 2)
     assert len(server.asked) < 120
+
+
+async def test_a_list_that_shows_fewer_than_it_counts_is_read_again_before_many_are_called_gone(tmp_path: Path) -> None:
+    """30 of 60 accounts are on no page at first, although the server counts them: too many to look up one by one."""
+    ids = [f"a{number:03}" for number in range(60)]
+    server = Identity(account(each) for each in ids)
+    page = server.on_page
+
+    def hiding(skip: int, top: int, term: str) -> Answer:
+        status, body = page(skip, top, term)
+        if server.count("GET RobotAccount") <= 2:  # the first page, and one that shows that there is no more
+            body = {**body, "results": [each for each in body["results"] if each["id"] < "a030"]}
+        return status, body
+
+    server.on_page = hiding  # type: ignore[method-assign]
+    path = sheet(tmp_path, ("id", "display_name"), [(each, "New") for each in ids])
+    async with server.served():
+        result = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
+    assert (result.exit_code, result.summary["updated"]) == (0, 60)
+
+
+async def test_a_search_that_shows_only_some_of_what_it_finds_does_not_settle_who_has_a_name(tmp_path: Path) -> None:
+    names = [*(f"a{number:03}" for number in range(90)), "Robbie", "robbie"]
+    server = Identity([account(f"id{number}", name) for number, name in enumerate(names)], page_size=20)
+    page = server.on_page
+
+    def short(skip: int, top: int, term: str) -> Answer:
+        status, body = page(skip, top, term)
+        return status, ({**body, "results": body["results"][:1]} if term else body)
+
+    server.on_page = short  # type: ignore[method-assign]
+    path = sheet(tmp_path, ("name", "display_name"), [("ROBBIE", "New")])
+    async with server.served():
+        result = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
+    assert (result.exit_code, server.count("PUT")) == (2, 0)
+    assert "Several robot accounts" in report(result)[0]["error"]

@@ -74,7 +74,7 @@ async def test_a_reading_that_calls_itself_whole_has_missed_no_account_that_was_
 async def test_a_list_that_holds_still_is_read_whole_with_few_pages(names: set[int], size: int, ahead: int) -> None:
     server = Server(names, size)
     listing = await server.read(ahead)
-    assert listing == Listing(len(names), len(server.skips), whole=True, steady=True)
+    assert listing == Listing(len(names), len(names), len(server.skips), whole=True, steady=True)
     assert server.seen == names
     overlap = min(3, size // 2)
     assert len(server.skips) == 1 + max(0, -(-(len(names) - size) // (size - overlap)))
