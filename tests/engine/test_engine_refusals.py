@@ -50,6 +50,7 @@ class Server:
         self.revoked: set[str] = set()
         self.issued = 0
         self.sent: Counter[str] = Counter()
+        self.checked_at: list[float] = []
         self.at_work: Callable[[Request], None] = lambda _: None
         self._random = random.Random(seed)
         self.tokens: TokenSource = source or ClientCredentials("app", "secret", "PM.RobotAccount", clock)
@@ -322,6 +323,7 @@ def with_checks(server: Server, *answers: Reply, settings: dict[str, Any] | None
             return await server.send(request)
         await server.tokens.current()
         server.sent[CHECK.path] += 1
+        server.checked_at.append(server.clock.elapsed)
         assert server.sent[CHECK.path] < 1000, "without end"
         return answers[min(server.sent[CHECK.path], len(answers)) - 1]
 
@@ -360,6 +362,8 @@ async def test_a_check_without_a_clear_answer_is_sent_again_after_a_wait() -> No
     assert failed(await settle(engine, 8)) == {7: ReplyKind.UNAUTHORIZED}
     assert server.issued == 1
     assert server.sent[CHECK.path] == 4, "twice unclear, then one that tells, for each of two refusals"
+    first, second = server.checked_at
+    assert second > first
 
 
 # --- what is evidence

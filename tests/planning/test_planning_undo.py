@@ -23,6 +23,7 @@ from planning_world import (
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountWish, Entry, Outcome, RowWish, Status
 from bulkid.planning import (
+    Directory,
     Expected,
     Plan,
     Resolution,
@@ -258,3 +259,15 @@ def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
     blind = resolve_expected([Expected(WISH, None)], directory(None), "")
     assert blind.wishes == (WISH,)
     assert "1 account" in blind.warnings[0]
+
+
+@pytest.mark.parametrize(("absent", "code"), [(frozenset({"a1"}), "account_gone"), (frozenset(), "unknown_account")])
+def test_an_account_that_was_not_found_is_left_alone_and_gone_only_where_that_is_known(
+    absent: frozenset[str], code: str
+) -> None:
+    known = Directory("org", [], [], absent=absent, unknown={"a1": "the server does not look it up (HTTP 400: no id)"})
+    expected = Expected(AccountWish("a1", "Roby", "New", (), (), None, (2, 5)), account("a1", "Roby"))
+    found = resolve_expected([expected], known, "as it was")
+    assert not found.wishes
+    assert [(fault.row, fault.code) for fault in found.faults] == [(2, code), (5, code)]
+    assert ("HTTP 400" in found.faults[0].message) == (code == "unknown_account")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from identity_server import Answer, Identity, account, context, options, report, sheet
@@ -261,6 +262,37 @@ async def test_the_exit_code_is_4_exactly_where_the_report_shows_more_failures_t
         assert f"{failed} account{'s' if failed != 1 else ''} failed" in str(result.error)
     else:
         assert set(became.values()) <= {"updated", "failed"}
+
+
+async def test_what_waits_to_be_sent_again_when_others_are_read_back_is_not_forgotten(tmp_path: Path) -> None:
+    """The first PUT of one account is applied and answered 500, and the next one 400, after a pause for another."""
+
+    class Server(Identity):
+        async def serve(self, request: web.Request) -> web.Response:
+            if request.method == "PUT" and request.path.endswith("/a000"):
+                again = "PUT RobotAccount/a000" in self.asked
+                response = await super().serve(request)
+                if again:
+                    return web.json_response({"message": "It is so already."}, status=400)
+                response.headers["Retry-After"] = "30"  # it waits until the pause
+                response.set_status(500)
+                return response
+            return await super().serve(request)
+
+        def on_put(self, account_id: str, body: dict[str, Any]) -> Answer:
+            self.apply(account_id, body)
+            shown = self.accounts[account_id]
+            return 200, ({**shown, "displayName": "Old"} if account_id == "a001" else shown)
+
+    async with Server(account(each) for each in ids(3)).served() as server:
+        result = await runs.run(
+            renames(tmp_path, ids(3)),
+            server.target,
+            options(tmp_path, max_failures=FailureBound(0), concurrency=1, max_attempts=2),
+            context(tmp_path),
+        )
+        assert (result.exit_code, result.summary["updated"]) == (0, 3)
+        assert server.count("PUT") == 4
 
 
 # --- a name is the exact one, or the only one that differs by case alone
