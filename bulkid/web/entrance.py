@@ -13,6 +13,12 @@ LOCAL_IDLE_S: Final = 2 * 3600.0
 """Seconds without a request after which a session of a console without users ends."""
 
 
+USERS_NOW: Final = (
+    "There are users now, so links let nobody in. Start the console again, and sign in by name and password."
+)
+"""What a console that was started without users says once there are some."""
+
+
 class Entrance(Protocol):
     """How browsers get in."""
 

@@ -16,7 +16,7 @@ from bulkid.web.bodies import form_of
 from bulkid.web.book import note, note_refusal
 from bulkid.web.console import console_of
 from bulkid.web.doors import Kind, door
-from bulkid.web.entrance import LocalEntrance
+from bulkid.web.entrance import USERS_NOW, LocalEntrance
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import STATIC, page
 from bulkid.web.people import SignInError, TeamEntrance
@@ -50,10 +50,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
         return page(request, "signin.html", status=401, next="/", failed=failed)
     answer = _onward("/")
     if not await console.sessions.begin(request, answer, entrance.user_key, entrance.epoch, client_address(request)):
-        failed = (
-            "There are users now, so links let nobody in. Start the console again, and sign in by name and password."
-        )
-        return page(request, "signin.html", status=401, next="/", failed=failed)
+        return page(request, "signin.html", status=401, next="/", failed=USERS_NOW)
     await note(request, "signed in", actor=entrance.name)
     return answer
 

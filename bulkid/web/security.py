@@ -23,6 +23,7 @@ from bulkid.web.bodies import form_of, is_text, read_body
 from bulkid.web.console import NotAllowedError, console_of
 from bulkid.web.doors import Door, Kind, door_of
 from bulkid.web.drafts import BusyError
+from bulkid.web.entrance import USERS_NOW
 from bulkid.web.errors import RefusedError
 from bulkid.web.pages import ACTOR, CSRF, page
 from bulkid.web.people import actor_of_token
@@ -233,7 +234,7 @@ async def check_door(request: web.Request, handler: Handler) -> web.StreamRespon
         actor = await identify(request)
         if opened.role is not None:
             if actor is None:
-                return sign_in_first(request, opened)
+                return await sign_in_first(request, opened)
             require_role(actor, opened.role)
         if changes:
             check_origin(request)
@@ -304,12 +305,14 @@ async def check_program(request: web.Request, opened: Door) -> None:
         require_role(actor, opened.role)
 
 
-def sign_in_first(request: web.Request, opened: Door) -> web.Response:
+async def sign_in_first(request: web.Request, opened: Door) -> web.Response:
     """Answer 401: the sign-in page to a person, an object to a script."""
     if opened.kind is not Kind.PAGE:
         return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
     wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
-    return page(request, "signin.html", status=401, next=wanted, failed="")
+    console = console_of(request)
+    users = [] if console.entrance.has_users else await anyio.to_thread.run_sync(console.book.users)
+    return page(request, "signin.html", status=401, next=wanted, failed=USERS_NOW if users else "")
 
 
 def check_origin(request: web.Request) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_web_api import Program
 from test_web_junk import cookie_of
-from test_web_team import signed_in, team
+from test_web_team import HASH, signed_in, team
 from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid import runs
@@ -119,6 +119,21 @@ async def test_a_user_who_says_the_same_of_a_sheet_again_is_an_author_at_once(tm
         refused = await otto.post(f"{path}/start", {"preview": draft.preview.preview_id})
         assert refused.status == 403
         assert not console.console.archive.runs()[0]
+
+
+async def test_a_console_that_was_started_without_users_lets_nothing_in_once_there_are_users(console: World) -> None:
+    book, link = console.console.book, console.entrance.new_link()
+    token = issue_token(book, "test", Role.ADMIN, Actor("ada", Role.ADMIN, "ada"), 0.0)
+    book.add_user("ada", "admin", HASH, 0.0)
+    page = await console.browser.get("/")
+    assert page.status == 401
+    assert "There are users now" in page.text
+    page = await console.browser.get(f"/enter?key={link}")
+    assert page.status == 401
+    assert "There are users now" in page.text
+    for path in ("/metrics", "/api/v1/runs"):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await console.browser.get(path, headers=headers)).status == 401
 
 
 # --- removal of a sheet
