@@ -1,6 +1,7 @@
 """The database of the state: transactions that read or write, repeated when the connection was lost on the way."""
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+
+# The pool logs a traceback where a connection cannot be closed or put back. That connection is given up in any case; what
+# matters of it (a signal, an error of the transaction) is raised, too, and told in words.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 class Database:

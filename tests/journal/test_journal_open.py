@@ -5,8 +5,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -336,3 +337,23 @@ def test_the_room_can_be_imported_without_the_database_library() -> None:
     assert finish(start_python(script)) == ""
     with pytest.raises(AttributeError, match="nonsense"):
         _ = __import__("bulkid.journal", fromlist=["nonsense"]).nonsense
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_connection_that_cannot_be_closed_shows_no_traceback(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second signal may arrive in the middle of closing; it is raised, and that is all that is said of it."""
+    journal = open_journal(tmp_path)
+    close = journal.database.dialect.engine.dialect.do_close
+
+    def interrupted(connection: Any) -> None:
+        close(connection)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.database.dialect.engine.dialect, "do_close", interrupted)
+        with suppress(KeyboardInterrupt):
+            journal.database.dialect.engine.dispose()
+    journal.close()
+    assert not caplog.records
