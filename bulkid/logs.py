@@ -37,6 +37,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "request.retried": "info",
     "gate.closed": "info",
     "gate.opened": "info",
+    "pace.paused": "info",
     "account.failed": "info",
     "account.unconfirmed": "info",
     "accounts.unconfirmed": "info",

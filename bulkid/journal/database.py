@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
-# The pool logs a traceback where a connection cannot be closed or put back. That connection is given up in any case; what
-# matters of it (a signal, an error of the transaction) is raised, too, and told in words.
+# The pool logs a traceback where a connection cannot be closed or put back. That connection is given up in any case;
+# a signal, or an error of the transaction, is raised too, and told in words.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
