@@ -51,6 +51,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "file.duplicate": "info",
     "file.failed": "info",
     "file.put_away": "info",
+    "pace.paused": "info",
     "notify.sent": "info",
     "notify.failed": "info",
     "metrics.failed": "info",

@@ -59,7 +59,7 @@ LIBRARIES = {  # which rooms may import a library (and what lies within it)
 }
 SERVERS = {"sandbox", "web"}  # these have aiohttp's server side, not its client
 SERVER_SIDE = {"abc", "hdrs", "http_exceptions", "multipart", "typedefs", "web"}  # and web_*
-MOST_LINES = 430  # "about 400"
+MOST_LINES = 600
 
 
 def _room(module: str) -> str:
@@ -284,7 +284,7 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.identity.url", "import httpx", "httpx is for no room"),
         ("bulkid.report.csv", "print('x')", "only cli prints"),
         ("bulkid.sandbox.app", "def f():\n    print()", "only cli prints"),
-        ("bulkid.runs", "x = 1\n" * 431, "431 lines, more than 430"),
+        ("bulkid.runs", "x = 1\n" * 601, "601 lines, more than 600"),
     ],
 )
 def test_what_points_up_or_strays_is_seen(module: str, source: str, fault: str) -> None:

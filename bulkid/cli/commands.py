@@ -132,21 +132,22 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
 
 def run(source: str, settings: Settings) -> int:
     """Plan, confirm, apply, verify, report."""
-    with _told_as_json("run", wanted=settings.json):
-        opened, name = _source(source)
     if not settings.yes and (source == STANDARD_INPUT or not _person_there()):
+        with _told_as_json("run", wanted=settings.json):
+            _require_source(source)
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
             hint="Look at it with `bulkid plan`, and run with --yes.",
         )
+    opened, name = _opened(source)
     return _run(partial(library.run, opened, name=name), settings)
 
 
 def run_plan(path: str, settings: Settings) -> int:
     """Apply a plan file."""
-    with _told_as_json("run", wanted=settings.json):
-        library.require_plan_file(Path(path))
     if not settings.yes and not _person_there():
+        with _told_as_json("run", wanted=settings.json):
+            library.require_plan_file(Path(path))
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
             hint=f"Apply it without being asked: bulkid run --plan {path} --yes",
@@ -405,15 +406,24 @@ def _person_there() -> bool:
 
 
 def _source(source: str) -> tuple[str | BinaryIO, str | None]:
-    """Take a SOURCE as the library does; a fault of the file itself is the first one that the user is told.
+    """Take a SOURCE as the library does; a fault of the file itself is the first that the user reads.
 
     Raises:
         SheetError: There is no such file, or it is no file that can be a sheet.
     """
+    _require_source(source)
+    return _opened(source)
+
+
+def _require_source(source: str) -> None:
+    if source != STANDARD_INPUT:
+        require_file(source)
+
+
+def _opened(source: str) -> tuple[str | BinaryIO, str | None]:
     if source == STANDARD_INPUT:
         # without its buffer: a thread that waits in it would keep the process from ending
         return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "standard input"
-    require_file(source)
     return source, None
 
 

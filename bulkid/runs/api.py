@@ -57,12 +57,12 @@ async def plan(
         StateError: The state directory cannot be used.
     """
     options, context = options or RunOptions(), context or Context()
-    base_of(target)
     context.hooks.stage("sheet")
     started = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
+        base_of(target)  # a fault of the sheet comes first
         rows = Rows(sheet.info)
         try:
             async with until_stopped(context.stop):
@@ -196,9 +196,9 @@ async def run(
         StateError: The state directory cannot be used: nothing was sent, there is no run.
     """
     options, context = options or RunOptions(), context or Context()
-    base = base_of(target)
     async with AsyncExitStack() as stack:
         sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
+        base = base_of(target)  # a fault of the sheet comes first
         if sheet.info.spreadsheet and "xlsx" not in options.formats:
             options = replace(options, formats=(*options.formats, "xlsx"))
         record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)

@@ -132,8 +132,8 @@ async def run_plan(
     from bulkid.runs.planfile import read_plan
 
     options, context = options or RunOptions(), context or Context()
-    url = base_of(target).url
     plan, fingerprint = await in_thread(read_plan, path)
+    url = base_of(target).url
     shown = printable_line(str(path))
     origin = _origin(plan, shown)
     if plan.sandbox and not options.sandbox:

@@ -166,9 +166,9 @@ def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: 
 
 
 def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[tuple[str, str, float]]) -> None:
-    """Put the console's tables back to version 4, with users (name, added at) and tokens (id, owner, issued at)."""
+    """Put the tables back to version 4, with console users (name, added at) and tokens (id, owner, issued at)."""
     with place.open() as journal, journal.database.write() as connection:
-        for table in ("console_sessions", "console_tokens", "console_users", "console_audit"):
+        for table in ("group_refusals", "console_sessions", "console_tokens", "console_users", "console_audit"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         create_console_tables(connection)
         for name, at in people:
