@@ -51,7 +51,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "file.duplicate": "info",
     "file.failed": "info",
     "file.put_away": "info",
-    "pace.paused": "info",
     "notify.sent": "info",
     "notify.failed": "info",
     "metrics.failed": "info",
