@@ -18,7 +18,7 @@ from bulkid.journal.console import AuditRecord, ConsoleBook, UserRecord
 from bulkid.journal.usernames import require_user_name
 from bulkid.web.actors import Role
 from bulkid.web.entrance import system_user
-from bulkid.web.passwords import hash_password
+from bulkid.web.passwords import hash_password, require_good_password
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def add(settings: Settings, name: str, role: str) -> int:
             raise UsageError(
                 f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
             )
-        book.add_user(name, chosen.word, hash_password(_new_password(name)), SystemClock().now())
+        book.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
         _note(book, "user added", name, chosen.word)
         first = len(book.users()) == 1
     show.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
@@ -96,11 +96,18 @@ def change_password(settings: Settings, name: str) -> int:
     """Change a user's password."""
     with _book(settings) as book:
         user = _found(book, name)
-        if not book.change_user(name, password_hash=hash_password(_new_password(user.name))):
+        if not book.change_user(name, password_hash=_new_hash(user.name)):
             raise _unknown(name)
         _note(book, "password changed", user.name)
     show.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
     return EXIT_OK
+
+
+def _new_hash(name: str) -> str:
+    """Ask for a new password; return its hash."""
+    password = _new_password(name)
+    require_good_password(password, name)
+    return hash_password(password)
 
 
 def _new_password(name: str) -> str:

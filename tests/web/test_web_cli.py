@@ -185,6 +185,8 @@ async def test_a_new_link_is_shown_when_the_last_session_has_ended(bulkid: Bulki
         (("add", "ada", "--role", "king"), PASSWORD, "There is no role 'king'"),
         (("add", "ada"), "short", "A password has"),
         (("add", "ada"), "", "A password has"),
+        (("add", "ada"), "password1234", "common, or easy to guess"),
+        (("add", "ada.lovelace"), "Lovelace 2026!", "too close to the user name"),
         (("add", " "), PASSWORD, "printable characters"),
         (("add", "x" * 200), PASSWORD, "printable characters"),
     ],

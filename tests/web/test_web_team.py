@@ -20,7 +20,7 @@ from bulkid.journal.console import ConsoleBook
 from bulkid.web import passwords
 from bulkid.web.actors import Actor, Role
 from bulkid.web.console import ServeOptions
-from bulkid.web.passwords import hash_password, is_right
+from bulkid.web.passwords import hash_password, is_right, require_good_password
 from bulkid.web.people import TeamEntrance, issue_token
 from bulkid.web.security import forwarded_address
 from bulkid.web.server import make_app
@@ -155,6 +155,49 @@ def test_passwords_are_kept_as_salted_hashes_and_have_a_least_length() -> None:
     for bad in ("", "short", "x" * (passwords.LONGEST + 1)):
         with pytest.raises(UsageError):
             hash_password(bad)
+
+
+@pytest.mark.parametrize(
+    ("password", "says"),
+    [
+        ("elevenchars", "12 to 200 characters"),
+        ("password1234", "common"),
+        ("qwertyuiop12", "common"),
+        ("a" * 200, "common"),
+        ("olaf.hansen1", "too close"),
+        ("HANSEN-hansen", "too close"),
+        ("Olaf2026!bulkid", "too close"),
+        ("bulkid bulkid bulkid", "too close"),
+    ],
+)
+def test_a_password_that_is_short_common_or_close_to_the_name_is_refused(password: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as refused:
+        require_good_password(password, "Olaf.Hansen")
+    assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "vqkzjwhxmtpy", "äöü 東京 plain zebra", "olaf reads seventeen atlases"])
+def test_a_password_may_hold_any_characters(password: str) -> None:
+    require_good_password(password, "Olaf.Hansen")
+
+
+def test_zxcvbn_gets_at_most_72_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    import zxcvbn
+
+    seen: list[str] = []
+
+    def estimate(password: str, user_inputs: list[str]) -> dict[str, int]:
+        seen.append(password)
+        assert "bulkid" in user_inputs
+        return {"score": 4}
+
+    monkeypatch.setattr(zxcvbn, "zxcvbn", estimate)
+    require_good_password("correct horse battery " * 9, "olaf")
+    assert [len(each) for each in seen] == [72]
+
+
+def test_a_hash_of_a_shorter_password_keeps_working() -> None:
+    assert is_right(passwords._HASHER.hash("ten chars!"), "ten chars!")
 
 
 async def test_a_viewer_can_change_nothing(tmp_path: Path) -> None:
