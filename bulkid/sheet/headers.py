@@ -17,6 +17,7 @@ from bulkid.text import printable_line
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message
+_MAX_CLOSE = 1_000  # characters of a header that may be a slip of a known one
 
 FIELDS = (
     "robot_account_id",
@@ -236,6 +237,8 @@ def near_miss(header: str) -> str:
     Close means: one typing slip (two in long words), or the same words in another order or with some left out
     ("groups add", "group ids").
     """
+    if len(header) > _MAX_CLOSE:
+        return ""
     from rapidfuzz.distance import OSA  # only sheets with unknown columns pay for it
 
     key = _SEPARATING.sub("", looks(trim(header)))

@@ -19,6 +19,9 @@ from bulkid.errors import SheetError
 from bulkid.sheet.headers import SheetOptions, known_headers
 
 _BLOCK = 1 << 20  # bytes read at a time
+MAX_LINE = 16 << 20
+"""Bytes of the longest line of a text."""
+
 _HEAD_BYTES = 1 << 16  # enough to tell UTF-16 from what is no text
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
@@ -86,6 +89,7 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     Raises:
         SheetError: The text is empty or undecodable, or an option does not fit.
     """
+    _bound_lines(stream, source)
     encoding, notes = _encoding(stream, source, options)
     _verify(stream, source, encoding, given=options.encoding is not None)
     sample = _sample(stream, encoding)
@@ -97,6 +101,28 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     delimiter = _given_delimiter(options) or separator or ("\t" if tabs else _detect_delimiter(body, options))
     records = _records(body, delimiter)
     return TextForm(encoding, delimiter, bool(separator), max(map(len, records), default=1), notes)
+
+
+def _bound_lines(stream: BinaryIO, source: str) -> None:
+    """Refuse a line that is too long to be one of a sheet, before the tokeniser takes it into memory several times.
+
+    Raises:
+        SheetError: There is one.
+    """
+    stream.seek(0)
+    line, length = 1, 0
+    while block := stream.read(_BLOCK):
+        ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
+        if length + min(ends, default=len(block)) > MAX_LINE:
+            raise SheetError(
+                f"{source}: line {line:,} is longer than {MAX_LINE >> 20} MB.",
+                hint="No sheet has such a line: check that the file is the right one, and is CSV.",
+            )
+        if ends:
+            line += max(block.count(b"\n"), block.count(b"\r"))
+            length = len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
+        else:
+            length += len(block)
 
 
 def open_text(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:
