@@ -7,7 +7,6 @@ import threading
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -254,10 +253,12 @@ def _open(
 ) -> SheetFile:
     """Open a file; ``resources`` gives back what is held."""
     token = token or CancelToken()
+    seen: os.stat_result | None = None
     if isinstance(source, str | Path):
         label = printable_line(name or str(source))
         kind, file = _open_path(Path(source), label, follow_links=options.follow_links)
         stream = resources.enter_context(file)
+        seen = os.fstat(stream.fileno())
     else:
         label = printable_line(name or "standard input")
         suffix = Path(label).suffix.lower().removeprefix(".")
@@ -270,10 +271,16 @@ def _open(
             else:
                 book = open_worksheet(stream, label, kind, options.sheet)
             resources.callback(book.close)
+            _require_unchanged(stream, seen, label)
             return SheetFile(label, kind, options, token, book.rows, book, None)
         _refuse_binary(stream, label)
         form = examine(stream, label, options, tabs=kind == "tsv")
-        return SheetFile(label, kind, options, token, partial(records, stream, label, form), None, form)
+
+        def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
+            yield from records(stream, label, form, size)
+            _require_unchanged(stream, seen, label)
+
+        return SheetFile(label, kind, options, token, rows, None, form)
     except OSError as error:
         raise _unreadable(label, error) from None
 
@@ -350,6 +357,26 @@ def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, Bina
             )
         opened.pop_all()
     return kind, stream
+
+
+def _require_unchanged(stream: BinaryIO, seen: os.stat_result | None, label: str) -> None:
+    """Refuse what was read while a program wrote to the file: names that were never in it.
+
+    Args:
+        stream: The file, open.
+        seen: What was known of it when it was opened; None where it is no file (standard input).
+        label: The sheet's name for messages.
+
+    Raises:
+        SheetError: The file was changed since.
+    """
+    if seen is None:
+        return
+    now = os.fstat(stream.fileno())
+    if (now.st_size, now.st_mtime_ns) != (seen.st_size, seen.st_mtime_ns):
+        raise SheetError(
+            f"{label} was changed while it was read.", hint="Try again when the program that writes it is done."
+        )
 
 
 def _refuse_special(kind: str, label: str) -> None:
