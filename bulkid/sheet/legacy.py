@@ -54,6 +54,7 @@ _MOST_CANDIDATES = 6
 _FEW_BYTES = 64
 _TWO_CHARACTERS = 4  # bytes
 _HIGH_BYTES = bytes(range(0x80, 0x100))
+_NEVER_WITH_LATIN = re.compile(r"[A-Za-z][\u0530-\u07ff]|[\u0530-\u07ff][A-Za-z]")  # Armenian to NKo
 _LONG_SEQUENCE = re.compile(rb"[\xe0-\xf4]")  # begins three bytes or four of UTF-8
 _NATURAL = 14  # half nats for a character that is not ASCII; no more is where it often stands
 _CLIP = 24  # half nats that one word can say at most: no single word decides a whole sheet
@@ -337,11 +338,12 @@ def _candidates(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) 
     return tuple(found[:_MOST_CANDIDATES])
 
 
-def may_be_multi_byte(stream: BinaryIO) -> bool:
-    """Whether a short text that is valid UTF-8 is as well one of the multi-byte codes, which then makes more sense.
+def may_be_legacy(stream: BinaryIO) -> bool:
+    """Whether a short text that is valid UTF-8 is as well one of another encoding, which then makes more sense.
 
-    Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row: 茅台 is such a name. Text that
-    has many letters, or any UTF-8 sequence of more than two bytes, is certain.
+    Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row: 茅台 is such a name. The
+    Dvořák of Mac Latin 2 is one with a letter of Thaana among Latin ones, which no word has. Text that has many
+    letters, or any UTF-8 sequence of more than two bytes, is certain.
     """
     high = 0
     stream.seek(0)
@@ -355,4 +357,6 @@ def may_be_multi_byte(stream: BinaryIO) -> bool:
     fits = [fit(word.decode("utf-8", "replace")) for word in words]
     if max(map(len, words)) < _TWO_CHARACTERS or sum(each.sensible for each in fits) * 2 >= len(fits):
         return False
+    if any(_NEVER_WITH_LATIN.search(word.decode("utf-8", "replace")) for word in words):
+        return True
     return any(found.plausible for encoding in MULTI_BYTE if (found := _multi_byte_evidence(stream, encoding)))

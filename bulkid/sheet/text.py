@@ -197,7 +197,7 @@ def _require_unicode(stream: BinaryIO, source: str) -> None:
             )
     from bulkid.sheet import legacy
 
-    if legacy.may_be_multi_byte(stream):
+    if legacy.may_be_legacy(stream):
         raise _uncertain(stream, source, ("utf-8", *legacy.detect(stream).candidates))
 
 

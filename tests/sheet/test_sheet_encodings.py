@@ -227,6 +227,16 @@ def test_valid_utf8_that_makes_sense_only_as_gbk_is_refused() -> None:
     assert read(content, encoding="gb18030") == ["茅台"]
 
 
+def test_valid_utf8_with_a_letter_that_no_latin_word_has_is_refused() -> None:
+    content = sheet_of(["Dvořák"], "mac_latin2")
+    content.decode()
+    with pytest.raises(UncertainEncodingError) as caught:
+        read(content)
+    assert "utf-8" in caught.value.readings
+    assert read(content, encoding="mac_latin2") == ["Dvořák"]
+    assert read(content, encoding="utf-8") == ["Dvo\u0787k"]
+
+
 def test_iso_2022_is_refused_and_can_be_given() -> None:
     content = sheet_of(["経理"], "iso2022_jp")
     with pytest.raises(SheetError, match="ISO-2022"):
