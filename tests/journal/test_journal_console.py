@@ -7,7 +7,7 @@ from bulkid.errors import UsageError
 from bulkid.journal import Journal
 from bulkid.journal.console import AuditRecord, ConsoleBook, TokenRecord
 from bulkid.journal.console_sessions import SessionRecord, SessionStore
-from bulkid.journal.console_tables import _tokens_4, _users_4, create_console_tables
+from bulkid.journal.console_tables import _tokens_4, _users_4, create_console_tables, tokens
 from bulkid.journal.schema import schema_version
 from bulkid.journal.usernames import user_key
 from tests.journal.journal_kit import Place
@@ -160,6 +160,16 @@ def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: 
     assert store.find("c") is not None
     store.end_all("ada", 7)
     assert store.of_user("ada", 7) == []
+
+
+def test_a_token_of_a_console_without_users_is_not_valid_while_there_are_users(journal: Journal) -> None:
+    book = ConsoleBook(journal)
+    book.add_token(TokenRecord("t1", "job", "admin", "ada", 0.0, None), "hash")
+    assert book.token("hash") is not None
+    book.add_user("ada", "admin", "hash of ada", 1.0)
+    with journal.database.write() as connection:  # as if it had been issued at that very moment
+        connection.execute(update(tokens).values(revoked_at=None))
+    assert book.token("hash") is None
 
 
 # --- from version 4
