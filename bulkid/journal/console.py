@@ -99,8 +99,13 @@ class ConsoleBook:
             _end_access(connection, "", at)
 
     @repeated
-    def change_user(self, name: str, *, role: str | None = None, password_hash: str | None = None) -> bool:
-        """Change a user's role or password, and end all sessions of the user; say whether there is such a user."""
+    def change_user(
+        self, name: str, *, role: str | None = None, password_hash: str | None = None, epoch: int | None = None
+    ) -> bool:
+        """Change a user's role or password, and end all sessions of the user; say whether there is such a user.
+
+        With an epoch, only a user who still has it is changed. The new epoch is the next number.
+        """
         key = user_key(name)
         values: dict[str, Any] = {"epoch": users.c.epoch + 1}
         if role is not None:
@@ -108,7 +113,10 @@ class ConsoleBook:
         if password_hash is not None:
             values["password_hash"] = password_hash
         with self.database.write() as connection:
-            changed = connection.execute(update(users).where(users.c.key == key).values(values)).rowcount
+            same = (users.c.key == key,) if epoch is None else (users.c.key == key, users.c.epoch == epoch)
+            changed = connection.execute(update(users).where(*same).values(values)).rowcount
+            if not changed and epoch is not None:
+                return False
             connection.execute(delete(sessions).where(sessions.c.user_key == key))
             return bool(changed)
 

@@ -113,27 +113,6 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
 
 
 @door(Role.VIEWER)
-async def account(request: web.Request) -> web.StreamResponse:
-    """The user's account: role, sessions, and the way out."""
-    return _account_page(request)
-
-
-def _account_page(request: web.Request, link: str = "") -> web.Response:
-    return page(request, "account.html", link=link, idle_s=console_of(request).entrance.idle_s)
-
-
-@door(Role.ADMIN)
-async def new_link(request: web.Request) -> web.StreamResponse:
-    """A link that lets another browser of this machine in, once."""
-    entrance = console_of(request).entrance
-    if not isinstance(entrance, LocalEntrance):
-        raise RefusedError(404, "With users there are no links: everybody signs in.")
-    link = f"{request.url.origin()}/enter?key={entrance.new_link()}"
-    await note(request, "sign-in link made")
-    return _account_page(request, link)
-
-
-@door(Role.VIEWER)
 async def status(request: web.Request) -> web.StreamResponse:
     """What ``doctor`` says of the connection."""
     at, findings = await console_of(request).findings()

@@ -1,6 +1,7 @@
 """Access with users: by name and password. Programs: by API tokens."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -89,6 +90,10 @@ class TeamEntrance:
             raise SignInError("Name or password are wrong.")
         self.throttle.succeeded(key, address, device)
         return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
+
+    async def hash(self, make: Callable[[], str]) -> str:
+        """Hash a new password, with no more hashing at once than there is memory for."""
+        return await anyio.to_thread.run_sync(make, limiter=self._hashing)
 
     async def _is_right(self, user: UserRecord | None, password: str) -> bool:
         if not self._nobody:

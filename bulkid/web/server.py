@@ -17,7 +17,7 @@ from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console import ConsoleBook
 from bulkid.journal.console_sessions import SessionStore
-from bulkid.web import api, general, history, sheets
+from bulkid.web import account, api, general, history, sheets
 from bulkid.web import book as books
 from bulkid.web.connections import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
 from bulkid.web.console import CONSOLE, Console, ServeOptions
@@ -43,8 +43,10 @@ ROUTES: Final = (
     web.get("/enter", general.enter),
     web.post("/signout", general.sign_out),
     web.post("/signout-everywhere", general.sign_out_everywhere),
-    web.get("/account", general.account),
-    web.post("/account/link", general.new_link),
+    web.get("/account", account.account),
+    web.post("/account/link", account.new_link),
+    web.post("/account/password", account.change_password),
+    web.post("/account/sessions/end", account.end_session),
     web.get("/status", general.status),
     web.post("/status", general.examine),
     web.get("/template.csv", sheets.template),

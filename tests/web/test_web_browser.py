@@ -372,6 +372,11 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
     yield "tokens-revoked"
     page.goto(f"{address}/account")
     yield "account-team"
+    for field in ("current", "new", "again"):
+        page.fill(f"input[name={field}]", "not my password")
+    page.click("button:has-text('Change password')")
+    page.wait_for_selector("[role=alert]")
+    yield "account-team-refused"
     page.goto(f"{address}/audit")
     yield "audit-team"
 
