@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,9 @@ SHORT = 20
 
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
+
+_LINES_AT_ONCE = 500
+"""Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe and 13 s on a terminal."""
 
 STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
 
@@ -45,8 +49,12 @@ def fault_line(fault: Fault) -> str:
 
 def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int | None = SHORT) -> None:
     """Print faults in the order of rows; ``limit`` None prints all."""
-    for fault in islice(faults, limit):
-        out.print(Text(printable_line(f"{place}: {fault_line(fault)}")), style="red" if out.is_terminal else None)
+    lines = (printable_line(f"{place}: {fault_line(fault)}") for fault in islice(faults, limit))
+    while block := "\n".join(islice(lines, _LINES_AT_ONCE)):
+        if out.is_terminal:
+            out.print(Text(block), style="red")
+        else:  # there is nothing to wrap or to style
+            out.print(Segments([Segment(f"{block}\n")]), end="", soft_wrap=True)
     if limit is not None and len(faults) > limit:
         out.print(f"... and {len(faults) - limit:,} more; the report names them all.")
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import NamedTuple
 
+from bulkid.runs.tally import Tally
+
 _FEW = 2
 """Members of a refused batch that go by their own PUTs: to split them further would cost as much."""
 
@@ -74,7 +76,7 @@ class BatchQueue:
     _largest_passed: int = 0
     _limit: int | None = None  # members that the server takes in one request, as far as it has shown
     _unclear: int = 0
-    _open: Counter[int] = field(default_factory=Counter)  # by entry: batches that have not passed yet
+    _open: Tally = field(default_factory=Tally)  # by entry: batches that have not passed yet
     _flying: Counter[str] = field(default_factory=Counter)  # by group: batches under way
     _taking: set[str] = field(default_factory=set)  # groups of which a PUT has passed
     _carried: set[str] = field(default_factory=set)  # groups of which a PUT with members has passed
@@ -87,7 +89,8 @@ class BatchQueue:
         """Take in planned batches; the largest goes first, to find out what the server takes."""
         for batch in sorted(batches, key=len, reverse=True):
             self._waiting.append(batch)
-            self._open.update(member.entry for member in batch.members)
+            for member in batch.members:
+                self._open[member.entry] += 1
 
     @property
     def done(self) -> bool:

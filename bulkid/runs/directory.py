@@ -5,7 +5,7 @@ missing, a reading of the list that cannot have missed any decides (:mod:`bulkid
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
@@ -58,7 +58,10 @@ class ForbiddenError(ConnectionFailedError):
 class _Found:
     """Accounts as they come in, and what is known of those that do not; ids are folded."""
 
+    by_name: bool  # whether any account is wanted by its name
+    enough: Callable[[Account], str] | None = None  # see read_accounts_again
     accounts: dict[str, Account] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)  # ids of accounts that are not kept, as they showed enough
     names: set[str] = field(default_factory=set)  # as the server writes them
     searched: set[str] = field(default_factory=set)  # names whose own search showed how the server writes them
     absent: set[str] = field(default_factory=set)
@@ -71,12 +74,26 @@ class _Found:
     @property
     def known_total(self) -> int | None:
         """How many accounts the organisation has, if anything has told."""
-        return max(self.total, len(self.accounts)) if self.listed else None
+        return max(self.total, self.count) if self.listed else None
+
+    @property
+    def count(self) -> int:
+        """How many accounts were read."""
+        return len(self.accounts) + len(self.taken)
 
     def add(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
-            self.accounts[fold(account.id)] = account
-            self.names.add(account.name)
+            key = fold(account.id)
+            if self.enough is not None:
+                if key in self.taken:
+                    continue
+                if shown := self.enough(account):
+                    self.taken.add(shown)
+                    self.accounts.pop(key, None)
+                    continue
+            self.accounts[key] = account
+            if self.by_name:
+                self.names.add(account.name)
 
     def take(self, page: Page) -> None:
         self.add(page.accounts)
@@ -87,7 +104,10 @@ class _Found:
         return [
             account_id
             for account_id in want.ids
-            if (key := fold(account_id)) not in self.accounts and key not in self.absent and key not in self.unknown
+            if (key := fold(account_id)) not in self.accounts
+            and key not in self.taken
+            and key not in self.absent
+            and key not in self.unknown
         ]
 
     def missing_names(self, want: "Wanted") -> list[str]:
@@ -250,19 +270,33 @@ def _some(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
-async def read_accounts_again(engine: Engine, organization_id: str, ids: Sequence[str]) -> Directory:
+async def read_accounts_again(
+    engine: Engine,
+    organization_id: str,
+    ids: Sequence[str],
+    enough: Callable[[Account], str] | None = None,
+) -> Directory:
     """Read these accounts as they are now; :meth:`Directory.find` tells which of them do not exist any more.
+
+    Args:
+        engine: Sends the requests.
+        organization_id: Whose accounts.
+        ids: Which accounts.
+        enough: Is shown each account as its page comes in, and gives its folded id where it shows enough: such an
+            account is not kept, and the directory that is returned knows nothing of it. "" keeps it.
 
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
-    found = await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False))
+    found = await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False), enough)
     return found.directory(organization_id, None)
 
 
-async def _read_accounts(engine: Engine, organization_id: str, want: Wanted) -> _Found:
+async def _read_accounts(
+    engine: Engine, organization_id: str, want: Wanted, enough: Callable[[Account], str] | None = None
+) -> _Found:
     """Find the wanted accounts by pages, or one by one, and learn for certain which of them do not exist."""
-    found = _Found()
+    found = _Found(bool(want.names), enough)
     if first_read(len(want.ids), len(want.names)) == "single":
         await _look_up(engine, organization_id, want.ids, found)
         return found
@@ -297,7 +331,7 @@ async def _read_accounts(engine: Engine, organization_id: str, want: Wanted) -> 
             _leave_unsettled(want, found)
         found.complete = listing.whole
     else:
-        found.complete = len(found.accounts) >= found.total
+        found.complete = found.count >= found.total
     return found
 
 
@@ -322,7 +356,7 @@ async def _settle_missing(engine: Engine, organization_id: str, want: Wanted, fo
 
 def _leave_unsettled(want: Wanted, found: _Found) -> None:
     """Say why it is not known whether the accounts that are missing exist."""
-    if found.accounts:
+    if found.count:
         reason = f"each of {READINGS} readings of the list of robot accounts may have missed some, as it kept changing"
     else:
         reason = f"the server counts {count_of(found.total, 'robot account')} and lists none"

@@ -5,7 +5,8 @@ could carry, or who does not show the change when read back, goes by the PUT of 
 it alone.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from array import array
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,11 +18,12 @@ from bulkid.events import log
 from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
-from bulkid.model import Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
+from bulkid.model import Account, Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning import Route, confirms
 from bulkid.runs.batches import Batch, BatchQueue, Member
 from bulkid.runs.directory import read_accounts_again
 from bulkid.runs.sending import Sending
+from bulkid.runs.tally import Tally
 from bulkid.runs.tasks import task_group, until_stopped
 
 NAMES_AGE_S = 10.0
@@ -90,16 +92,20 @@ class GroupSending:
     _flights: dict[int, Batch] = field(default_factory=dict)
     _keys: int = 0
     _refusals: list[tuple[Batch, Settled]] = field(default_factory=list)
-    _answered: dict[int, Settled] = field(default_factory=dict)  # entries whose batches have all passed
-    _attempts: dict[int, int] = field(default_factory=dict)
-    _intended: set[int] = field(default_factory=set)
+    _passed: "array[int]" = field(default_factory=lambda: array("i"))  # entries whose batches have all passed
+    _status: Tally = field(default_factory=Tally)  # of each of them: the HTTP status of the last answer
+    _attempts: Tally = field(default_factory=Tally)
+    _intended: Tally = field(default_factory=Tally)  # 1 once the intent is journaled
     _failed: set[int] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
     _refused: list[GroupRefusal] = field(default_factory=list)  # by groups that refused their check
     _news: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, batches: Sequence[Batch]) -> list[tuple[int, Change]]:
+    async def send(self, batches: list[Batch]) -> list[tuple[int, Change]]:
         """Send the batches, split what is refused, and settle every account by what it shows when read back.
+
+        Args:
+            batches: What to send. The list is empty afterwards, so that what was sent takes no memory.
 
         Returns:
             The accounts that are to go by their own PUT after all, in the order of their entries; also those of a run
@@ -113,9 +119,10 @@ class GroupSending:
         session, stop = self.sending.session, self.sending.stop
         async with until_stopped(stop):
             await self._read_names()
-        for batch in batches:
-            if self.names.group(batch.group_id) is None:
-                self._give_up_group(batch.group_id, self.queue.drop_group(batch.group_id), None)
+        for group_id in dict.fromkeys(batch.group_id for batch in batches):
+            if self.names.group(group_id) is None:
+                self._give_up_group(group_id, self.queue.drop_group(group_id), None)
+        batches.clear()
         async with task_group() as tasks:
             tasks.start_soon(self._keep_names)
             await session.engine.run(self._chunks(), self._settled, stop)
@@ -142,9 +149,10 @@ class GroupSending:
                 self._news = anyio.Event()  # no await since the queue was asked: nothing is missed
                 await self._news.wait()
 
-    async def _intend(self, batches: Sequence[Batch]) -> None:
-        entries = {member.entry for batch in batches for member in batch.members} - self._intended
-        self._intended |= entries
+    async def _intend(self, batches: Iterable[Batch]) -> None:
+        entries = {m.entry for batch in batches for m in batch.members if not self._intended[m.entry]}
+        for entry in entries:
+            self._intended[entry] = 1
         sending = self.sending
         await sending.writer.room()
         await anyio.to_thread.run_sync(
@@ -195,11 +203,11 @@ class GroupSending:
         batch = self._flights.pop(settled.key)
         kind = settled.reply.kind
         for member in batch.members:
-            self._attempts[member.entry] = self._attempts.get(member.entry, 0) + settled.attempts
+            self._attempts[member.entry] += settled.attempts
         if kind is ReplyKind.OK:
-            settled = settled._replace(reply=settled.reply._replace(payload=None))  # it is kept until all is read back
             for entry in self.queue.passed(batch):
-                self._answered[entry] = settled
+                self._passed.append(entry)
+                self._status[entry] = settled.reply.status or 0
                 self.sending.progress.unverified += 1
         else:
             log.info(
@@ -224,7 +232,7 @@ class GroupSending:
                 self.queue.unclear(batch)
             elif await self._is_gone(batch.group_id):
                 entries = [*self.queue.drop(batch), *self.queue.drop_group(batch.group_id)]
-                self._give_up_group(batch.group_id, entries, settled)
+                self._give_up_group(batch.group_id, entries, reply.status)
             else:
                 self.queue.refused(batch)
                 if batch.check:
@@ -254,13 +262,12 @@ class GroupSending:
             await self._read_names()
         return self.names.group(group_id) is None
 
-    def _give_up_group(self, group_id: str, entries: Sequence[int], settled: Settled | None) -> None:
+    def _give_up_group(self, group_id: str, entries: Iterable[int], status: int | None) -> None:
         """Settle the accounts that wait for a group which is gone: their own PUTs would be refused one by one."""
         self._gone.add(fold(group_id))
         sending = self.sending
         name = sending.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
-        status = settled.reply.status if settled else None
         for entry in entries:
             if entry in self._failed or self.queue.is_own(entry):
                 continue
@@ -270,7 +277,7 @@ class GroupSending:
                 status,
                 "group_gone",
                 error,
-                self._attempts.get(entry, 0),
+                self._attempts[entry],
                 Via.GROUP,
                 sending.clock.now(),
             )
@@ -284,36 +291,44 @@ class GroupSending:
         Raises:
             ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
         """
-        waiting = {entry: settled for entry, settled in self._answered.items() if entry not in self._failed}
+        waiting = {fold(self.changes[entry].account_id): entry for entry in self._passed if entry not in self._failed}
+
+        def settle(account: Account) -> str:
+            """Settle an account that shows its change; only one that does not is kept."""
+            key = fold(account.id)
+            entry = waiting.get(key)
+            if entry is None:
+                return key
+            change = self.changes[entry]
+            if not confirms(change, account):
+                return ""
+            self._confirm(entry)
+            del waiting[key]
+            return fold(change.account_id)  # the same text, which is held already
+
         for last in (False, True):
             if not waiting:
                 return []
             if last:  # a server that answers from a cache may need a moment
                 await self.sending.clock.sleep(_SETTLING_S)
-            ids = [self.changes[entry].account_id for entry in waiting]
-            engine = self.sending.session.engine
-            after = await read_accounts_again(engine, self.names.organization_id, ids)
-            for entry in list(waiting):
-                change = self.changes[entry]
-                account = after.account(change.account_id)
-                if account is not None and confirms(change, account):
-                    self._confirm(entry, waiting.pop(entry))
+            ids = [self.changes[entry].account_id for entry in waiting.values()]
+            await read_accounts_again(self.sending.session.engine, self.names.organization_id, ids, settle)
         self.sending.progress.unverified -= len(waiting)
-        for entry, settled in waiting.items():  # what had passed, too, went with a group that was deleted
+        for entry in waiting.values():  # what had passed, too, went with a group that was deleted
             lost = next((group for group in self.changes[entry].add if fold(group) in self._gone), None)
             if lost is not None:
-                self._give_up_group(lost, [entry], settled)
-        left = [entry for entry in waiting if entry not in self._failed]
+                self._give_up_group(lost, [entry], self._status[entry] or None)
+        left = [entry for entry in waiting.values() if entry not in self._failed]
         if left:
             log.info("group.not_applied", accounts=len(left))
         return left
 
-    def _confirm(self, entry: int, settled: Settled) -> None:
+    def _confirm(self, entry: int) -> None:
         sending = self.sending
         sending.progress.unverified -= 1
         sending.progress.updated += 1
         outcome = Outcome(
-            Status.UPDATED, settled.reply.status, "", "", self._attempts[entry], Via.GROUP, sending.clock.now()
+            Status.UPDATED, self._status[entry] or None, "", "", self._attempts[entry], Via.GROUP, sending.clock.now()
         )
         sending.writer.add(entry, outcome)
 

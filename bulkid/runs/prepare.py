@@ -58,6 +58,7 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
     else:
         directory = Directory(session.organization_id, None, None)
         warnings = (BLIND_WARNING,)
+    del want  # it holds the text of each row's id, which the rows let go of now
     if rows.given is None:
         resolution = resolve(rows.hand_out(), directory, rows.info.columns())
     else:

@@ -80,6 +80,33 @@ def test_any_name_is_printed_as_text(name: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(names, max_size=7))
+def test_faults_printed_in_blocks_read_as_line_by_line(values: list[str]) -> None:
+    faults = [Fault(row, "groups", value, "code", "Take it out.") for row, value in enumerate(values, 2)]
+    for (together, in_blocks), (apart, by_line) in zip(consoles(), consoles(), strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(show, "_LINES_AT_ONCE", 3)
+            show.print_faults(together, "sheet.csv", faults, limit=None)
+        for fault in faults:
+            style = "red" if apart.is_terminal else None
+            apart.print(
+                Text(printable_line(f"sheet.csv: {show.fault_line(fault)}")), style=style, soft_wrap=style is None
+            )
+        assert in_blocks.getvalue() == by_line.getvalue()
+
+
+def test_thousands_of_faults_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [Fault(row, "", "", "code", "Take it out.") for row in range(2, 2002)]
+    for console, stream in consoles():
+        calls: list[object] = []
+        printing = console.print
+        monkeypatch.setattr(console, "print", lambda *a, p=printing, c=calls, **k: (c.append(a), p(*a, **k)))
+        show.print_faults(console, "sheet.csv", faults, limit=None)
+        assert len(calls) <= 10
+        assert stream.getvalue().count("Take it out.") == 2000
+
+
+@settings(max_examples=60, deadline=None)
 @given(names)
 def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
     console, stream = consoles()[1]
