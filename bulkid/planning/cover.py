@@ -110,7 +110,7 @@ def _carry(changes: Sequence[Change], kinds: Kinds, batch: int, own: Sequence[in
     left = list(own)
     by_account: list[int] = []
     number = GroupNumbers()
-    members: list[list[tuple[int, bool]]] = [[] for _ in kinds.group_ids]
+    members: list[list[int]] = [[] for _ in kinds.group_ids]  # a place where it joins, its complement where it leaves
     for group_id in kinds.group_ids:
         number(group_id)
     for place, (kind, change) in enumerate(zip(kinds.kind_of, changes, strict=True)):
@@ -121,14 +121,14 @@ def _carry(changes: Sequence[Change], kinds: Kinds, batch: int, own: Sequence[in
             continue
         for ids, adds in ((change.add, True), (change.remove, False)):
             for group in dict.fromkeys(map(number, ids)):
-                members[group].append((place, adds))
+                members[group].append(place if adds else ~place)
     batches = (
-        GroupBatch(group_id, tuple(p for p, adds in part if adds), tuple(p for p, adds in part if not adds))
+        GroupBatch(group_id, tuple([p for p in part if p >= 0]), tuple([~p for p in part if p < 0]))
         for group_id, group_members in zip(kinds.group_ids, members, strict=True)
         for part in _parts(group_members, batch)
     )
     return Cover(tuple(by_account), tuple(batches))
 
 
-def _parts(members: Sequence[tuple[int, bool]], most: int) -> Iterator[Sequence[tuple[int, bool]]]:
+def _parts(members: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     return (members[start : start + most] for start in range(0, len(members), most))

@@ -9,8 +9,9 @@ number depends on who is left to carry, and the cut is a start for :mod:`bulkid.
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 
+from bulkid.planning.flow import Flow
 from bulkid.planning.kinds import Kinds
 
 _OPEN, _BY_GROUP, _BY_ACCOUNT = 0, 1, 2  # which PUT carries a kind, or a group's changes
@@ -31,7 +32,7 @@ def cheapest_cut(kinds: Kinds, prices: Sequence[int]) -> list[int]:
     of_kind, of_group = _settled(kinds, prices)
     left = array("i", [kind for kind, side in enumerate(of_kind) if side == _OPEN])
     if left:
-        for kind in _cut(kinds, prices, left, of_group):
+        for kind in _by_account(kinds, prices, left, of_group):
             of_kind[kind] = _BY_ACCOUNT
     return [count if side == _BY_ACCOUNT else 0 for side, count in zip(of_kind, kinds.counts, strict=True)]
 
@@ -107,6 +108,21 @@ class _Neighbours:
         return [kind for kind in self._by_group[group] if self.of_kind[kind] == _OPEN]
 
 
+def _by_account(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> Iterator[int]:
+    """Give the open kinds that go by account in the cheapest cover."""
+    # A tie goes to the accounts: every PUT costs `scale`, and one of a group a grain more. All grains together
+    # stay below one PUT, so they decide between equals only.
+    is_open = [side == _OPEN for side in of_group]
+    scale = 1 + sum(compress(prices, is_open))
+    asks = [(scale + 1) * price if each else 0 for price, each in zip(prices, is_open, strict=True)]
+    flow = Flow(kinds, left, asks, scale)
+    if flow.fill():
+        dearer = {group for group, is_one in enumerate(flow.unsatisfied) if is_one}  # than their accounts
+        return (kind for kind in left if not dearer.isdisjoint(kinds.groups[kind]))
+    del flow
+    return _cut(kinds, prices, left, of_group)
+
+
 def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> Iterator[int]:
     """Cut the graph of what is still open; give the kinds that go by account.
 
@@ -122,8 +138,7 @@ def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Seq
             if of_group[group] == _OPEN:
                 tails.append(vertex)
                 heads.append(place.setdefault(group, first + len(place)))
-    # A tie goes to the accounts: every PUT costs `scale`, and one of a group a grain more. All grains together
-    # stay below one PUT, so they decide between equals only. Whole numbers below 2**53 are exact as floats.
+    # The same prices as in `_by_account`; whole numbers below 2**53 are exact as floats.
     scale = 1 + sum(prices[group] for group in place)
     endless = float(scale * sum(kinds.counts[kind] for kind in left) + scale)
     weights = [float(scale * kinds.counts[kind]) for kind in left]

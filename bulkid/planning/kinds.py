@@ -1,5 +1,6 @@
 """Who could go by group: the membership changes of a plan, gathered so that what is alike is counted, not repeated."""
 
+from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ class Kinds:
     group_ids: tuple[str, ...]  # as first written
     groups: tuple[tuple[int, ...], ...]  # of each kind: the groups (places in group_ids) that its accounts change
     counts: tuple[int, ...]  # of each kind: how many accounts
-    kind_of: tuple[int, ...]  # of each change: its kind, or OWN_PUT
+    kind_of: Sequence[int]  # of each change: its kind, or OWN_PUT
 
     def loads(self) -> list[int]:
         """Give, of each group, how many accounts its PUTs would carry if every account went by group."""
@@ -71,7 +72,7 @@ def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
     number = GroupNumbers()
     kinds: dict[tuple[int, ...], int] = {}
     counts: list[int] = []
-    kind_of: list[int] = []
+    kind_of = array("i")
     for change in changes:
         add, remove = change.add, change.remove
         if len(add) + len(remove) == 1:
@@ -90,4 +91,4 @@ def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
             counts.append(0)
         counts[kind] += 1
         kind_of.append(kind)
-    return Kinds(tuple(number.ids), tuple(kinds), tuple(counts), tuple(kind_of))
+    return Kinds(tuple(number.ids), tuple(kinds), tuple(counts), kind_of)
