@@ -163,6 +163,8 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
     if _first_fault(stream, "utf-8") is None:
         _require_unicode(stream, source)
         return "utf-8-sig", ()
+    if _first_fault(stream, "utf-8", errors="surrogatepass") is None:  # halves of characters, from a broken program
+        raise _undecodable(stream, source, "utf-8", "The text is not valid UTF-8")
     return _legacy_encoding(stream, source, options.system_encoding or "")
 
 
@@ -318,9 +320,9 @@ def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> Non
         raise _undecodable(stream, source, encoding, says)
 
 
-def _first_fault(stream: BinaryIO, encoding: str) -> int | None:
+def _first_fault(stream: BinaryIO, encoding: str, errors: str = "strict") -> int | None:
     """Decode all of the stream; return the offset of the first byte that cannot be decoded, None when there is none."""
-    decoder = codecs.getincrementaldecoder(encoding)()
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     stream.seek(0)
     offset = 0
     while True:

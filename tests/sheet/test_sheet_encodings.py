@@ -266,3 +266,12 @@ def test_what_is_kept_of_a_text_is_bounded_and_has_every_byte() -> None:
     assert len(sample.words) <= 1_400
     assert b"A\xfe" in sample.words
     assert len(detect(io.BytesIO(b"\n".join(sample.words))).candidates) <= 6
+
+
+def test_utf8_with_halves_of_characters_is_refused_and_not_read_in_another_encoding() -> None:
+    with (
+        pytest.raises(SheetError) as caught,
+        open_sheet(io.BytesIO(b"name,display_name\nroby,a\xed\xa0\x80b\n"), SheetOptions(), name="s.csv"),
+    ):
+        pass
+    assert "The text is not valid UTF-8: byte 0xED in line 2" in caught.value.message
