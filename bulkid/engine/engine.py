@@ -185,7 +185,7 @@ class Engine:
         self._users += 1
         try:
             yield
-        except BaseException:
+        except BaseException:  # a cancellation too: the count of users must be right
             self._users -= 1
             with suppress(BulkidError):  # the first error is the one to tell
                 await self._tell_when_idle()

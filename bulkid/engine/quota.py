@@ -246,7 +246,7 @@ class Quota:
         try:
             with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
                 lease = await self._ledger.exchange(lane.rules, want, ages, unused, waiting=bool(lane.waiting))
-        except BaseException:
+        except BaseException:  # a cancellation too: what was not reported is reported by the next exchange
             lane.stamped[:0] = stamped
             lane.unused[:0] = unused
             raise

@@ -280,7 +280,7 @@ async def _read_or_close(response: ClientResponse) -> bytes | None:
     """The whole body; None (and the connection closed) when it is longer than any answer may be."""
     try:
         answer = await read_bounded(response.headers, response.read, response.content, MAX_ANSWER)
-    except BaseException:
+    except BaseException:  # a cancellation too: the connection holds half an answer
         response.close()
         raise
     if answer is None:

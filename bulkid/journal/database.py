@@ -137,7 +137,7 @@ def open_database(state_dir: Path, database_url: str | None = None) -> Database:
     try:
         with translated(dialect), dialect.opening():
             migrate(dialect, time.time())
-    except BaseException:
+    except BaseException:  # an interrupt too: the file must not stay open
         database.close()
         raise
     return database

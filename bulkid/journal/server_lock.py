@@ -99,7 +99,7 @@ class Keeper:
                 raise locked_error(name, self._holds[folded].record)
             try:
                 asked = self._take(folded, name, record)
-            except BaseException:
+            except BaseException:  # an interrupt too: a connection without a lock must not stay open
                 if not self._holds:
                     self._close()
                 raise
@@ -172,7 +172,7 @@ class Keeper:
             return False
         watched_until = time.monotonic() + WATCH_S  # a clock set forward makes a heart look old, but does not stop it
         while (left_s := watched_until - time.monotonic()) > 0:
-            time.sleep(min(BEAT_S, left_s))
+            time.sleep(min(BEAT_S, left_s))  # in a worker thread
             self.beat()  # ours must not stand still meanwhile
         again = connection.execute(_LOOK, {"this": folded}).first()
         return again is not None and (again.token, again.beats) == (known.token, known.beats)
@@ -311,7 +311,7 @@ class ServerHold:
                     hint="Nothing more was sent.",
                 )
             if not reached:
-                time.sleep(0.5)
+                time.sleep(0.5)  # in a worker thread, before the database is asked again
 
     def release(self) -> None:
         """Let it go; harmless when repeated."""

@@ -14,7 +14,7 @@ LOCAL_IDLE_S: Final = 2 * 3600.0
 
 
 USERS_NOW: Final = (
-    "There are users now, so links let nobody in. Start the console again, and sign in by name and password."
+    "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
 )
 """What a console that was started without users says once there are some."""
 
