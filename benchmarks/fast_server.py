@@ -173,7 +173,9 @@ class State:
         changed = sum(account != self._account(n) for n, account in enumerate(self.accounts.values()))
         span = self.last_put - self.first_put
         counts = {"served": self.served, "changed": changed, "refused_429": self.refused}
-        return orjson.dumps({**counts, "put_span_s": span})
+        return orjson.dumps(
+            {**counts, "put_span_s": span, "first_put_at": self.first_put, "last_put_at": self.last_put}
+        )
 
 
 def refusal(status: int, message: str) -> tuple[int, bytes]:

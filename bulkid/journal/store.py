@@ -1,7 +1,7 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,26 @@ _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
 _SETTLE = Bulk(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
 _STILL_PENDING = Bulk(
     _SETTLE_VALUES.where(_THIS_ENTRY, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
+)
+
+
+_REPORT_ROWS = (
+    select(
+        rows.c.row,
+        rows.c.cells,
+        rows.c.account_id,
+        rows.c.name,
+        rows.c.faults,
+        rows.c.plan_faults,
+        entries.c.account_id,
+        entries.c.name,
+        entries.c.changes,
+        *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
+    )
+    .select_from(rows.outerjoin(entries, _LINKED))
+    .where(rows.c.run == bindparam("in_run"), rows.c.row > bindparam("after"))
+    .order_by(rows.c.row)
+    .limit(bindparam("page"))
 )
 
 
@@ -286,45 +306,49 @@ class Journal(Records):
 
     # --- what came of it
 
-    def report_rows(self, run_id: str) -> Iterator[ReportRow]:
+    def report_rows(self, run_id: str, after: int = -1) -> Iterator[ReportRow]:
         """Yield a line for every row of the sheet, in its order, all of one moment even while the run goes on.
 
         A transaction (which holds nobody up) stays open until the iterator ends or is closed. When the connection is
         lost on the way, what is left is told as it is then.
+
+        Args:
+            run_id: The run.
+            after: Only rows with a higher number.
         """
         run = self._run(run_id)
-        query = (
-            select(
-                rows.c.row,
-                rows.c.cells,
-                rows.c.account_id,
-                rows.c.name,
-                rows.c.faults,
-                rows.c.plan_faults,
-                entries.c.account_id,
-                entries.c.name,
-                entries.c.changes,
-                *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
-            )
-            .select_from(rows.outerjoin(entries, _LINKED))
-            .where(rows.c.run == run, rows.c.row > bindparam("after"))
-            .order_by(rows.c.row)
-            .limit(_PAGE)
-        )
-        after, told, more = -1, 0, True
+        told, more = 0, True
         while more:
             try:
                 with self.database.read() as connection:
                     message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
                     while more:
                         before = told
-                        for columns in connection.execute(query, {"after": after}):
+                        given = {"in_run": run, "after": after, "page": _PAGE}
+                        for columns in connection.execute(_REPORT_ROWS, given):
                             after = columns[0]
                             told += 1
                             yield codec.report_row(columns, message)
                         more = told - before == _PAGE
             except DatabaseLostError:
                 self.get_run(run_id)  # waits until the database is back, or gives up
+
+    @repeated
+    def settled_rows(self, run_id: str, after: int, limit: int) -> list[ReportRow]:
+        """Give the lines of the rows that follow a row, up to the first that is not settled.
+
+        What is settled stays, so these lines are those that :meth:`report_rows` gives once the run has ended.
+
+        Args:
+            run_id: The run; its plan is journaled.
+            after: Only rows with a higher number.
+            limit: At most so many.
+        """
+        given = {"in_run": self._run(run_id), "after": after, "page": limit}
+        with self.database.read() as connection:
+            found = connection.execute(_REPORT_ROWS, given).all()
+        lines = (codec.report_row(columns, "") for columns in found)
+        return list(takewhile(lambda line: line.status is not Status.PENDING, lines))
 
     @repeated
     def counts(self, run_id: str) -> dict[Status, int]:

@@ -5,15 +5,17 @@ from bulkid.report.columns import COLUMNS
 from bulkid.report.figures import CONTENT_TYPE, RunFigures, render_figures, write_figures
 from bulkid.report.folder import remove_report
 from bulkid.report.summary import build_summary, how_to_resume
-from bulkid.report.writer import ReportFiles, write_report
+from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
 from bulkid.sheet.guard import defuse, undefuse
 
 __all__ = [
     "COLUMNS",
     "CONTENT_TYPE",
+    "OpenReport",
     "ReportError",
     "ReportFiles",
     "RunFigures",
+    "begin_report",
     "build_summary",
     "defuse",
     "how_to_resume",

@@ -43,6 +43,88 @@ class _Sink(Protocol):
     def discard(self) -> None: ...
 
 
+class OpenReport:
+    """The files of a report that is being written. Each is put in place whole by :meth:`finish`, or not at all.
+
+    Args:
+        run: The run.
+        folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
+        formats: ``xlsx`` and ``jsonl`` are written when named here; ``csv`` always is.
+        headers: The sheet's own headers, for ``retry.csv``.
+        summary: What the first sheet of ``report.xlsx`` shows.
+        sheet_name: The sheet of the source, when it has several.
+
+    Raises:
+        ReportError: When a file cannot be made.
+    """
+
+    def __init__(
+        self,
+        run: RunRecord,
+        folder: Path,
+        formats: Collection[str],
+        *,
+        headers: Sequence[str],
+        summary: Mapping[str, Any],
+        sheet_name: str = "",
+    ) -> None:
+        self.last_row = -1  # the number of the last row that was written
+        self._folder = folder
+        self._run_id = run.run_id
+        self._sinks: list[tuple[str, _Sink]] = []
+        try:
+            for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
+                with told(name, folder, run.run_id):
+                    make_private(folder)
+                    self._sinks.append((name, build()))
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append rows, in the order of the sheet.
+
+        Raises:
+            ReportError: When a file cannot be written.
+        """
+        for name, sink in self._sinks:
+            with told(name, self._folder, self._run_id):
+                sink.write(rows)
+        if rows:
+            self.last_row = rows[-1].row
+
+    def finish(self, notes: list[str]) -> list[Path]:
+        """Put the files in place; give their paths, and note what is not as usual.
+
+        Raises:
+            ReportError: When a file cannot be written. Files that were finished before stay.
+        """
+        files = []
+        for name, sink in self._sinks:
+            with told(name, self._folder, self._run_id):
+                if sink.finish():
+                    files.append(_place(sink.target, notes))
+                else:
+                    _remove_old(sink.target, notes)
+        return files
+
+    def discard(self) -> None:
+        """Remove the files that are not in place. Never raises; harmless when repeated."""
+        for _, sink in self._sinks:
+            sink.discard()
+
+
+def begin_report(
+    run: RunRecord, folder: Path, formats: Collection[str], *, headers: Sequence[str]
+) -> OpenReport | None:
+    """Open the files of a report whose run still goes on; None where they need the run's end first, as a workbook does.
+
+    Raises:
+        ReportError: When a file cannot be made.
+    """
+    return None if "xlsx" in formats else OpenReport(run, folder, formats, headers=headers, summary={})
+
+
 def write_report(
     rows: Callable[[], Iterable[ReportRow]],
     run: RunRecord,
@@ -52,13 +134,15 @@ def write_report(
     headers: Sequence[str],
     summary: Mapping[str, Any],
     sheet_name: str = "",
+    begun: OpenReport | None = None,
 ) -> ReportFiles:
     """Write the files of a run's report: always ``report.csv`` and ``summary.json``, the others as due.
 
     The rows are gone through once and never held. Each file is put in place whole, or not at all.
 
     Args:
-        rows: Gives the rows of the sheet in order, each with its outcome.
+        rows: Gives the rows of the sheet in order, each with its outcome; of a report that was begun, those that follow
+            its ``last_row``.
         run: The run.
         folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
         formats: ``xlsx`` and ``jsonl`` are written when named here; ``csv`` always is.
@@ -66,31 +150,19 @@ def write_report(
         summary: What ``summary.json`` holds, in its order (see :func:`~bulkid.report.build_summary`). Its ``report`` is
             corrected where ``report.csv`` had to take another name.
         sheet_name: The sheet of the source, when it has several.
+        begun: The same report, begun by :func:`begin_report`. It is finished or discarded.
 
     Raises:
         ReportError: When a file cannot be written. Files that were finished before stay.
     """
     notes: list[str] = []
-    files: list[Path] = []
-    sinks: list[tuple[str, _Sink]] = []
+    report = begun or OpenReport(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name)
     try:
-        for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
-            with told(name, folder, run.run_id):
-                make_private(folder)
-                sinks.append((name, build()))
         for batch in _batches(rows()):
-            for name, sink in sinks:
-                with told(name, folder, run.run_id):
-                    sink.write(batch)
-        for name, sink in sinks:
-            with told(name, folder, run.run_id):
-                if sink.finish():
-                    files.append(_place(sink.target, notes))
-                else:
-                    _remove_old(sink.target, notes)
+            report.write(batch)
+        files = report.finish(notes)
     finally:
-        for _, sink in sinks:
-            sink.discard()
+        report.discard()
     summary = _true_report(summary, folder, files[0])
     files.append(_write_summary(summary, run, folder, notes))
     return ReportFiles(folder, tuple(files), tuple(notes), summary)

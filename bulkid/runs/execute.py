@@ -33,12 +33,18 @@ from bulkid.runs.locking import holding
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.prepare import prepare, route_for
 from bulkid.runs.records import owner_of
-from bulkid.runs.reporting import conclude
+from bulkid.runs.reporting import EARLY_ROWS, EarlyReport, conclude
 from bulkid.runs.session import Session, connect
 from bulkid.runs.source import Rows, nothing_summary, read_rows
-from bulkid.runs.tasks import until_stopped
+from bulkid.runs.tasks import task_group, until_stopped
 from bulkid.runs.trial import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
 from bulkid.sheet import Sheet
+
+EARLY_EVERY_S = 0.25
+"""How often to see, in seconds, whether rows of the report can be written while requests are sent."""
+
+EARLY_AT_LEAST_EVERY_S = 16.0
+"""The same, where accounts are settled and yet no row can be written."""
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class Execution:
     faults: tuple[Fault, ...] = ()
     started: float = 0.0
     counters: dict[str, Any] = field(default_factory=dict)
+    early: EarlyReport | None = None  # once requests are sent
 
     async def perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
         """Do the work and conclude the run, whatever ends it: status, report, exit code."""
@@ -116,9 +123,14 @@ class Execution:
             error=error,
             faults=self.faults,
             now=self.context.clock.now(),
+            early=self.early,
         )
         path = self.context.after.metrics_file
-        return await anyio.to_thread.run_sync(lambda: with_figures(path, self.journal, end()))
+        try:
+            return await anyio.to_thread.run_sync(lambda: with_figures(path, self.journal, end()))
+        finally:
+            if self.early is not None:
+                self.early.discard()
 
     def figures(self) -> dict[str, Any]:
         """The run's counters as of now: those of earlier sittings plus this one's."""
@@ -358,8 +370,31 @@ class Execution:
             record=self.record,
             bound=self.options.max_failures,
             context=self.context,
-            keep_figures=self._keep_figures,
+            keep_figures=self._accompany,
         )
+
+    async def _accompany(self) -> None:
+        """Keep the figures, and write of the report what is settled, as long as requests are sent."""
+        async with task_group() as tasks:
+            tasks.start_soon(self._keep_figures)
+            tasks.start_soon(self._write_early)
+
+    async def _write_early(self) -> None:
+        """Write the report's rows as they are settled, so that little is left to write after the last answer."""
+        self.early = early = EarlyReport(self.journal, self.record.run_id, self.folder, self.options.formats)
+        assert self.session is not None  # noqa: S101 - requests are sent over it
+        stats, seen, wait_s = self.session.stats, 0, EARLY_EVERY_S
+        while not early.ended:
+            await self.context.clock.sleep(wait_s)
+            settled, written = stats.settled, 0
+            if settled - seen < EARLY_ROWS:
+                continue
+            while count := await anyio.to_thread.run_sync(early.write_some):
+                written += count
+            if written:
+                seen, wait_s = settled, EARLY_EVERY_S
+            else:  # the first row that is not written waits, for its next attempt say
+                wait_s = min(2 * wait_s, EARLY_AT_LEAST_EVERY_S)
 
     async def _keep_figures(self) -> None:
         live = LiveFigures(self.context.after.metrics_file, self.journal, self.record.run_id, self.context.clock)

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bulkid.errors import (
     EXIT_INTERRUPTED,
@@ -19,8 +20,11 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal
 from bulkid.model import Fault, RunRecord, RunStatus, Status
-from bulkid.report import ReportError, ReportFiles, build_summary, write_report
+from bulkid.report import OpenReport, ReportError, ReportFiles, begin_report, build_summary, write_report
 from bulkid.runs.options import RunResult
+
+EARLY_ROWS: Final = 256
+"""Rows of the report that are written at a time while requests are sent: 3 ms, in which the answers may wait."""
 
 _ENDED_EARLY = {EXIT_USAGE: RunStatus.REFUSED, EXIT_LOCKED: RunStatus.REFUSED, EXIT_INTERRUPTED: RunStatus.INTERRUPTED}
 
@@ -52,11 +56,13 @@ def conclude(
     error: BulkidError | None,
     faults: Sequence[Fault],
     now: float,
+    early: "EarlyReport | None" = None,
 ) -> RunResult:
     """Write a run's report and settle its status in the journal. Never raises for a full disk or a broken folder.
 
     The message comes first, since the report shows it for pending rows; the status comes last, so that a run that is
-    killed while it writes its report is still one that ``resume`` finishes.
+    killed while it writes its report is still one that ``resume`` finishes. ``early`` holds what of the report was
+    written while requests were sent.
     """
     notes: list[str] = []
 
@@ -82,7 +88,7 @@ def conclude(
     with suppress(StateError):  # told below, where the same is tried again
         journal.update_run(run_id, message=message)  # the report tells it of each pending row
     try:
-        files = write(journal, record, folder, formats, summary)
+        files = write(journal, record, folder, formats, summary, early=early)
         summary = dict(files.summary)
         notes.extend(files.notes)
     except ReportError as failed:
@@ -104,23 +110,101 @@ def summarise(
 
 
 def write(
-    journal: Journal, record: RunRecord, folder: Path, formats: Collection[str], summary: Mapping[str, Any]
+    journal: Journal,
+    record: RunRecord,
+    folder: Path,
+    formats: Collection[str],
+    summary: Mapping[str, Any],
+    *,
+    early: "EarlyReport | None" = None,
 ) -> ReportFiles:
-    """Write a run's report files into ``folder``.
+    """Write a run's report files into ``folder``; where they were begun early, only what is missing.
 
     Raises:
         ReportError: The folder or the disk does not take them; the outcomes are safe in the journal.
     """
-    headers = tuple(record.sheet.get("headers", ()))
-    return write_report(
-        lambda: journal.report_rows(record.run_id),
-        record,
-        folder,
-        formats,
-        headers=headers,
+    whole = partial(
+        write_report,
+        run=record,
+        folder=folder,
+        formats=formats,
+        headers=_headers(record),
         summary=summary,
         sheet_name=str(record.sheet.get("sheet", "")),
     )
+    begun = early.take() if early is not None else None
+    if begun is not None:
+        with suppress(ReportError):  # the folder was moved meanwhile, say: all of it is written again
+            return whole(lambda: journal.report_rows(record.run_id, begun.last_row), begun=begun)
+    return whole(lambda: journal.report_rows(record.run_id))
+
+
+def _headers(record: RunRecord) -> tuple[str, ...]:
+    return tuple(record.sheet.get("headers", ()))
+
+
+class EarlyReport:
+    """The report's files, written while requests are still sent: the rows from the first on, as far as all are settled.
+
+    What is written comes from the journal, so nothing is in the report that is not settled for good. Not for several
+    threads at once.
+
+    Args:
+        journal: The run's journal.
+        run_id: The run; its plan is journaled.
+        folder: The run's own folder.
+        formats: The files to write.
+    """
+
+    def __init__(self, journal: Journal, run_id: str, folder: Path, formats: Collection[str]) -> None:
+        self._journal = journal
+        self._run_id = run_id
+        self._folder = folder
+        self._formats = formats
+        self._report: OpenReport | None = None
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is written early."""
+        return self._ended
+
+    def write_some(self) -> int:
+        """Write up to ``EARLY_ROWS`` settled rows; give how many.
+
+        An error ends the early writing: what it is about, the end of the run tells, where all is written again.
+        """
+        if self._ended:
+            return 0
+        try:
+            if self._report is None:
+                self._report = self._begin()
+                if self._report is None:
+                    self._ended = True
+                    return 0
+            settled = self._journal.settled_rows(self._run_id, self._report.last_row, EARLY_ROWS)
+            self._report.write(settled)
+        except (ReportError, StateError):
+            self.discard()
+            return 0
+        return len(settled)
+
+    def _begin(self) -> OpenReport | None:
+        record = self._journal.get_run(self._run_id)
+        if record is None:
+            return None
+        return begin_report(record, self._folder, self._formats, headers=_headers(record))
+
+    def take(self) -> OpenReport | None:
+        """Give up the files to the caller, who finishes them; None where none were begun."""
+        report, self._report, self._ended = self._report, None, True
+        return report
+
+    def discard(self) -> None:
+        """Remove what was written; harmless when repeated."""
+        report = self.take()
+        if report is not None:
+            report.discard()
 
 
 def find(journal: Journal, text: str) -> RunRecord:

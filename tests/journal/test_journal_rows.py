@@ -394,3 +394,17 @@ def test_iterators_hold_only_a_page(journal: Journal) -> None:
         tracemalloc.stop()
         assert count == 6000
         assert peak < whole / 2, iterator.__name__
+
+
+def test_settled_rows_end_where_the_first_pending_one_is(journal: Journal) -> None:
+    begin(journal, 5)
+    assert journal.settled_rows(RUN, -1, 10) == []
+    journal.settle(RUN, [(0, UPDATED), (1, FAILED), (3, UPDATED)])
+    lines = list(journal.report_rows(RUN))
+    assert journal.settled_rows(RUN, -1, 10) == lines[:2]
+    assert journal.settled_rows(RUN, -1, 1) == lines[:1]
+    assert journal.settled_rows(RUN, lines[0].row, 10) == lines[1:2]
+    journal.settle(RUN, [(2, UPDATED)])
+    lines = list(journal.report_rows(RUN))
+    assert journal.settled_rows(RUN, lines[1].row, 10) == lines[2:4]
+    assert list(journal.report_rows(RUN, lines[3].row)) == lines[4:]

@@ -13,14 +13,23 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_kit import HEADERS, a_row, a_run, nasty_text, report_rows, write
 
 from bulkid.clock import iso_utc
 from bulkid.errors import UsageError
 from bulkid.model import ReportRow, Status, Via
-from bulkid.report import COLUMNS, ReportError, build_summary, defuse, prepare_folder, undefuse, write_report
+from bulkid.report import (
+    COLUMNS,
+    ReportError,
+    begin_report,
+    build_summary,
+    defuse,
+    prepare_folder,
+    undefuse,
+    write_report,
+)
 from bulkid.sheet.guard import FORMULA_STARTS
 
 OPEN = {Status.FAILED, Status.INVALID, Status.PENDING}
@@ -367,3 +376,30 @@ def test_via_and_absent_values_in_json_lines(tmp_path: Path) -> None:
     assert (first["row"], first["attempts"]) == (2, 1)
     assert (second["http_status"], second["via"], second["finished_at"]) == (200, "group", "2026-01-31T08:00:01Z")
     assert second["changes"] == "+ alumni-02" != defuse(second["changes"]), "JSON needs no guard"
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.DataObject) -> None:
+    """Wherever its rows are cut in two."""
+    rows = data.draw(report_rows())
+    cut = data.draw(st.integers(0, len(rows)))
+    begun_in, whole_in = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
+    begun = begin_report(a_run(), begun_in, {"jsonl"}, headers=HEADERS)
+    assert begun is not None
+    begun.write(rows[:cut])
+    assert begun.last_row == (rows[cut - 1].row if cut else -1)
+    assert not any(path.suffix != ".tmp" for path in begun_in.iterdir())
+    write(begun_in, rows[cut:], {"jsonl"}, begun=begun)
+    write(whole_in, rows, {"jsonl"})
+    for name in ("report.csv", "retry.csv", "report.jsonl"):
+        early, whole = begun_in / name, whole_in / name
+        assert early.exists() == whole.exists()
+        assert not whole.exists() or early.read_bytes() == whole.read_bytes()
+    assert not list(begun_in.glob(".*"))
+
+
+def test_a_report_with_a_workbook_is_not_begun_early(tmp_path: Path) -> None:
+    """Its first sheet shows how the run ended."""
+    assert begin_report(a_run(), tmp_path, {"csv", "xlsx"}, headers=HEADERS) is None
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,129 @@
+"""Rows of the report are written while requests are sent: the same report, of settled rows alone, left nowhere half."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+from identity_server import Answer, Identity, account, context, options, report, sheet
+
+from bulkid import runs
+from bulkid.errors import StateError
+from bulkid.journal import Journal
+from bulkid.runs import execute, reporting
+from bulkid.runs.reporting import EarlyReport
+
+COUNT = 40
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
+    """An event: rows were written early. Four rows are enough for that."""
+    for module in (execute, reporting):
+        monkeypatch.setattr(module, "EARLY_ROWS", 4)
+    monkeypatch.setattr(execute, "EARLY_EVERY_S", 0.01)
+    event, write_some = anyio.Event(), EarlyReport.write_some
+
+    def watched(self: EarlyReport) -> int:
+        count = write_some(self)
+        if count:
+            anyio.from_thread.run_sync(event.set)
+        return count
+
+    monkeypatch.setattr(EarlyReport, "write_some", watched)
+    return event
+
+
+class Holding(Identity):
+    """Answers the PUT of one account only after rows were written early."""
+
+    def __init__(self, written: anyio.Event, then: Callable[[], object], held: int = COUNT - 1) -> None:
+        super().__init__([account(f"a{number:03}") for number in range(COUNT)])
+        self._held = f"a{held:03}"
+        self._written = written
+        self._then = then
+
+    async def serve(self, request: web.Request) -> web.Response:
+        if request.method == "PUT" and request.path.endswith(self._held):
+            await self._written.wait()
+            self._then()
+        return await super().serve(request)
+
+
+def renames(folder: Path) -> Path:
+    return sheet(folder, ("id", "display_name"), [(f"a{number:03}", "New") for number in range(COUNT)])
+
+
+def unfinished(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("reports/*/.*.tmp")]
+
+
+def report_again(tmp_path: Path, result: runs.RunResult) -> Path:
+    again = runs.report(result.run.run_id, state_dir=tmp_path / "state", report_dir=tmp_path / "again")
+    assert again.report is not None
+    return again.report.folder
+
+
+async def test_the_report_that_was_begun_early_is_the_one_that_is_written_at_the_end(
+    tmp_path: Path, written: anyio.Event
+) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        (begun,) = tmp_path.glob("reports/*/.report.csv.*.tmp")
+        seen.append(begun.name)
+        assert not list(tmp_path.glob("reports/*/report.csv"))  # a report is in place whole, or not at all
+
+    server = Holding(written, look)
+
+    def refusing_one(account_id: str, body: dict[str, Any]) -> Answer:
+        return (400, {"message": "No."}) if account_id == "a003" else Identity.on_put(server, account_id, body)
+
+    server.on_put = refusing_one  # type: ignore[method-assign]
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    assert seen
+    assert [row["status"] for row in report(result)].count("updated") == COUNT - 1
+    assert result.report is not None
+    again = report_again(tmp_path, result)
+    for name in ("report.csv", "retry.csv"):
+        assert (result.report.folder / name).read_bytes() == (again / name).read_bytes()
+    assert not unfinished(tmp_path)
+
+
+async def test_where_the_folder_is_removed_meanwhile_all_is_written_again(tmp_path: Path, written: anyio.Event) -> None:
+    server = Holding(written, lambda: shutil.rmtree(tmp_path / "reports"))
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    assert (result.exit_code, len(report(result))) == (0, COUNT)
+
+
+async def test_an_interrupted_run_leaves_no_unfinished_file_and_a_whole_report(
+    tmp_path: Path, written: anyio.Event
+) -> None:
+    around = context(tmp_path)
+    server = Holding(written, lambda: around.stop.request("SIGINT"), held=20)
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path, concurrency=1), around)
+        statuses = [row["status"] for row in report(result)]
+        assert (result.exit_code, statuses) == (5, ["updated"] * 21 + ["pending"] * 19)
+        assert not unfinished(tmp_path)
+        resumed = await runs.resume("", server.target, context(tmp_path))
+    assert {row["status"] for row in report(resumed)} == {"updated"}
+    assert server.count("PUT") == COUNT
+
+
+async def test_a_journal_that_cannot_be_read_at_the_end_leaves_no_unfinished_file(
+    tmp_path: Path, written: anyio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise StateError("The database is gone.")
+
+    server = Holding(written, lambda: monkeypatch.setattr(Journal, "counts", gone))
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    assert (result.report, result.exit_code) == (None, 5)
+    assert not unfinished(tmp_path)
