@@ -1,40 +1,42 @@
-r"""Text that other people wrote, made safe to show: names, file names, cells and a server's messages may hold anything.
+"""Small words that the planning room shares: how text compares, how it is quoted, how rows are listed."""
 
-A terminal obeys control characters, and bidirectional controls reorder what is read, so that a plan could show other
-changes than those that are sent. Such characters are shown as escapes (``\x1b``, ``\u202e``). Files of data keep them.
-"""
+from collections.abc import Iterable
 
-import re
-from typing import Final
+from bulkid.folding import fold, looks
 
-_UNSEEN: Final = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
-    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2064\ufeff\ufff9-\ufffb"  # invisible: zero width, marks of direction
-    r"\u2028\u2029\u202a-\u202e\u2066-\u206f"  # line and paragraph separators, bidirectional controls
-    r"\ud800-\udfff"  # half a pair: a byte of a file name that is no text
-)
-_ANY: Final = re.compile(f"[{_UNSEEN}]")
-_ANY_OR_BREAK: Final = re.compile(rf"[\t\n{_UNSEEN}]")
-_NAMED: Final = {"\t": "\\t", "\n": "\\n"}
-_TWO_DIGITS: Final = 0x100
+__all__ = ["count_of", "fold", "listing", "looks", "quote", "row_listing"]
+
+_QUOTED_LENGTH = 80
+_ROWS_NAMED = 5
 
 
-def printable(text: str) -> str:
-    """Show every character that a terminal would obey or hide as an escape; line feeds and tabs stay."""
-    return _ANY.sub(_escape, text)
+def quote(text: str) -> str:
+    """Quote a text for a message: on one line, and shortened when a whole paragraph strayed into a cell."""
+    shown = " ".join(text[: 4 * _QUOTED_LENGTH].split())
+    if len(shown) > _QUOTED_LENGTH:
+        shown = shown[: _QUOTED_LENGTH - 3] + "..."
+    return f'"{shown}"'
 
 
-def printable_line(text: str) -> str:
-    """Like :func:`printable`, with line feeds and tabs as escapes too."""
-    return _ANY_OR_BREAK.sub(_escape, text)
+def count_of(count: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: ``1 group``, ``3 groups``, ``1,200 groups``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def printable_json(text: str) -> str:
-    """Escape the same characters in a JSON text, which then holds the same data."""
-    return _ANY.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+def listing(items: Iterable[str], last: str = "and") -> str:
+    """Join items as people do: ``a``, ``a and b``, ``a, b and c``."""
+    *head, tail = items
+    return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
-def _escape(match: "re.Match[str]") -> str:
-    character = match[0]
-    code = ord(character)
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code < _TWO_DIGITS else f"\\u{code:04x}")
+def row_listing(rows: Iterable[int], count: int) -> str:
+    """Name rows: ``row 3``, ``rows 3 and 7``; only the first few of many, so that messages stay readable.
+
+    Args:
+        rows: The first rows to name; no more than a few are looked at.
+        count: How many there are in all.
+    """
+    named = [str(row) for _, row in zip(range(_ROWS_NAMED), rows, strict=False)]
+    if count > len(named):
+        named.append(f"{count - len(named):,} more")
+    return f"{'row' if count == 1 else 'rows'} {listing(named)}"

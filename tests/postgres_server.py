@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkid.journal.dialect.postgres import SCHEMA
+from bulkid.journal.backends.postgres import SCHEMA
 
 PASSWORD = "p@ss/w:rd"  # what must be quoted in a URL
 _QUOTED = "p%40ss%2Fw%3Ard"

@@ -17,10 +17,11 @@ ORDER = (  # from the ground up: each may import what stands before it
     "model",
     "errors",
     "folding",
+    "printable",
     "text",
     "redaction",
-    "places",
-    "filekind",
+    "paths",
+    "file_kind",
     "events",
     "clock",
     "sheet",
@@ -40,7 +41,7 @@ ORDER = (  # from the ground up: each may import what stands before it
 )
 ONLY = {  # rooms outside the order, or narrower than it: what of bulkid they may import
     "sandbox": {"model"},
-    "notify": {"model", "errors", "text", "redaction", "events", "clock", "planning"},
+    "notify": {"model", "errors", "printable", "text", "redaction", "events", "clock", "planning"},
 }
 ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
 LIBRARIES = {  # which rooms may import a library (and what lies within it)
@@ -197,7 +198,7 @@ def test_every_module_keeps_the_rules_of_the_house(module: str) -> None:
 
 
 def test_the_walk_sees_the_whole_package() -> None:
-    assert {"bulkid.__init__", "bulkid.__main__", "bulkid.model", "bulkid.config", "bulkid.config.layers"} <= set(
+    assert {"bulkid.__init__", "bulkid.__main__", "bulkid.model", "bulkid.config", "bulkid.config.resolve"} <= set(
         MODULES
     )
 
@@ -222,10 +223,10 @@ def test_the_walk_sees_the_whole_package() -> None:
         ),
         ("bulkid.cli.run", "from bulkid.sandbox import serve\nfrom bulkid.web import app\nprint('hello')"),
         ("bulkid.__main__", "from bulkid.cli import main"),
-        ("bulkid.engine.pool", "printer.print('x')\nimport pandas_like\nimport aiohttp_retry"),
+        ("bulkid.engine.worker_pool", "printer.print('x')\nimport pandas_like\nimport aiohttp_retry"),
         ("bulkid.journal.db", "import importlib\nimportlib.import_module('sqlalchemy')\nimport_module('bulkid.model')"),
         ("bulkid.journal", "homes = {'Journal': 'bulkid.journal.store'}\nimport_module(homes[name])"),
-        ("bulkid.config.layers", "from importlib import import_module\nimport_module('.values', __package__)"),
+        ("bulkid.config.resolve", "from importlib import import_module\nimport_module('.values', __package__)"),
     ],
 )
 def test_what_points_down_is_allowed(module: str, source: str) -> None:
@@ -240,21 +241,25 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.model", "from bulkid.errors import UsageError", "errors does not stand below model"),
         ("bulkid.model", "from . import errors", "errors does not stand below model"),
         ("bulkid.model", "from .errors import UsageError", "errors does not stand below model"),
-        ("bulkid.engine.pool", "import json, bulkid.runs as r", "runs does not stand below engine"),
-        ("bulkid.engine.pool", "from ..journal.db import x", "journal does not stand below engine"),
-        ("bulkid.engine.pool", "def f():\n  def g():\n    from ..runs import y", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "import json, bulkid.runs as r", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "from ..journal.db import x", "journal does not stand below engine"),
         (
-            "bulkid.engine.pool",
+            "bulkid.engine.worker_pool",
+            "def f():\n  def g():\n    from ..runs import y",
+            "runs does not stand below engine",
+        ),
+        (
+            "bulkid.engine.worker_pool",
             "if TYPE_CHECKING:\n  from bulkid.config import Settings",
             "config does not stand below",
         ),
-        ("bulkid.engine.pool", "importlib.import_module('bulkid.runs')", "runs does not stand below engine"),
-        ("bulkid.engine.pool", "import_module('..runs', __package__)", "runs does not stand below engine"),
-        ("bulkid.engine.pool", "__import__('bulkid.runs')", "runs does not stand below engine"),
-        ("bulkid.engine.pool", "import_module(name)", "only the run knows"),
-        ("bulkid.engine.pool", "import_module(f'bulkid.{name}')", "only the run knows"),
-        ("bulkid.engine.pool", "home = 'bulkid.runs'\nimport_module(home)", "runs does not stand below engine"),
-        ("bulkid.engine.pool", "home = 'pandas'\nimport_module(home)", "pandas is for sheet"),
+        ("bulkid.engine.worker_pool", "importlib.import_module('bulkid.runs')", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "import_module('..runs', __package__)", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "__import__('bulkid.runs')", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "import_module(name)", "only the run knows"),
+        ("bulkid.engine.worker_pool", "import_module(f'bulkid.{name}')", "only the run knows"),
+        ("bulkid.engine.worker_pool", "home = 'bulkid.runs'\nimport_module(home)", "runs does not stand below engine"),
+        ("bulkid.engine.worker_pool", "home = 'pandas'\nimport_module(home)", "pandas is for sheet"),
         ("bulkid.runs", "from bulkid.config import Settings", "config does not stand below runs"),
         ("bulkid.web.app", "from bulkid.cli import main", "only __main__ imports cli"),
         ("bulkid.runs", "import bulkid.cli", "only __main__ imports cli"),
@@ -272,7 +277,7 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.web.app", "import prometheus_client", "prometheus_client is for report"),
         ("bulkid.notify.message", "from bulkid.report import COLUMNS", "notify imports only"),
         ("bulkid.report.csv", "from bulkid import notify", "notify does not stand below report"),
-        ("bulkid.engine.pool", "from aiohttp import ClientError", "aiohttp is for identity, sandbox, web"),
+        ("bulkid.engine.worker_pool", "from aiohttp import ClientError", "aiohttp is for identity, sandbox, web"),
         ("bulkid.cli.run", "import aiohttp.web", "aiohttp is for identity, sandbox, web"),
         ("bulkid.sandbox.app", "import aiohttp", "only aiohttp's server side"),
         ("bulkid.sandbox.app", "import aiohttp.web", "only aiohttp's server side"),

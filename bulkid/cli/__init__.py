@@ -21,7 +21,7 @@ def main() -> None:
     inbox.install()  # before anything else: what arrives from here on is not lost
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
-        from bulkid.cli.streams import never_fail
+        from bulkid.cli.stdio import never_fail
 
         never_fail()
         from bulkid.cli.app import app

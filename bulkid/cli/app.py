@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import typer
 
 from bulkid import __version__
-from bulkid.cli.guard import guarded
+from bulkid.cli.command_group import Overview
+from bulkid.cli.error_handling import guarded
 from bulkid.cli.options import Load, with_settings
-from bulkid.cli.overview import Overview
 from bulkid.config import Settings
 
 app = typer.Typer(
@@ -199,11 +199,11 @@ def runs(
     settings: Settings,
 ) -> int:
     """List earlier runs, or drop old ones."""
-    from bulkid.cli import commands, house
+    from bulkid.cli import commands, prune
 
     if older_than is None and not (prune_pending or dry_run):
         return commands.runs(settings, limit=limit, json=json)
-    return house.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
+    return prune.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
 
 
 @app.command()
@@ -275,9 +275,9 @@ def serve(*, settings: Settings) -> int:
     Upload a sheet, see what it would change, start it, watch it, fetch the report. The link that is printed lets one
     browser of this machine in; where there are users (bulkid users add), they sign in instead.
     """
-    from bulkid.cli import serving
+    from bulkid.cli import serve
 
-    return serving.serve(settings)
+    return serve.serve(settings)
 
 
 users_app = typer.Typer(
@@ -298,9 +298,9 @@ def users_add(
     settings: Settings,
 ) -> int:
     """Add a user; the password is asked for, or read from standard input."""
-    from bulkid.cli import people
+    from bulkid.cli import users
 
-    return people.add(settings, name, role)
+    return users.add(settings, name, role)
 
 
 @users_app.command("remove")
@@ -308,9 +308,9 @@ def users_add(
 @with_settings("general", offline=True)
 def users_remove(name: UserArgument, *, settings: Settings) -> int:
     """Remove a user; sessions and tokens of theirs end."""
-    from bulkid.cli import people
+    from bulkid.cli import users
 
-    return people.remove(settings, name)
+    return users.remove(settings, name)
 
 
 @users_app.command("role")
@@ -323,9 +323,9 @@ def users_role(
     settings: Settings,
 ) -> int:
     """Change a user's role; sessions of theirs end, and tokens of theirs may do no more than the role allows."""
-    from bulkid.cli import people
+    from bulkid.cli import users
 
-    return people.change_role(settings, name, role)
+    return users.change_role(settings, name, role)
 
 
 @users_app.command("list")
@@ -333,9 +333,9 @@ def users_role(
 @with_settings("general", offline=True)
 def users_list(*, settings: Settings) -> int:
     """List the users."""
-    from bulkid.cli import people
+    from bulkid.cli import users
 
-    return people.listing(settings)
+    return users.listing(settings)
 
 
 @users_app.command("passwd")
@@ -343,9 +343,9 @@ def users_list(*, settings: Settings) -> int:
 @with_settings("general", offline=True)
 def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     """Change a user's password, asked for or read from standard input; sessions of theirs end."""
-    from bulkid.cli import people
+    from bulkid.cli import users
 
-    return people.change_password(settings, name)
+    return users.change_password(settings, name)
 
 
 @app.command()

@@ -12,17 +12,17 @@ import anyio
 import orjson
 
 from bulkid import runs as library
-from bulkid.cli import show
-from bulkid.cli.face import use_logs, watched
-from bulkid.cli.given import context_of as _context
-from bulkid.cli.given import database_url_of as _database_url
-from bulkid.cli.given import hours_of as _hours
-from bulkid.cli.given import options_of as _options
-from bulkid.cli.given import recipients_of as _recipients
-from bulkid.cli.given import sheet_options_of as _sheet_options
-from bulkid.cli.given import target_of as _target
-from bulkid.cli.sandboxed import sandboxed, serve
+from bulkid.cli import render
+from bulkid.cli.embedded_sandbox import sandboxed, serve
+from bulkid.cli.library_options import context_of as _context
+from bulkid.cli.library_options import database_url_of as _database_url
+from bulkid.cli.library_options import hours_of as _hours
+from bulkid.cli.library_options import options_of as _options
+from bulkid.cli.library_options import recipients_of as _recipients
+from bulkid.cli.library_options import sheet_options_of as _sheet_options
+from bulkid.cli.library_options import target_of as _target
 from bulkid.cli.signals import inbox, stopping
+from bulkid.cli.terminal import use_logs, watched
 from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
 from bulkid.errors import (
@@ -35,8 +35,8 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
+from bulkid.printable import printable_json
 from bulkid.sheet import require_file
-from bulkid.text import printable_json
 
 T = TypeVar("T")
 
@@ -58,15 +58,15 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     Raises:
         SheetError: The sheet as a whole cannot be read.
     """
-    out, err = show.console(stderr=False), show.console(stderr=True)
+    out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
     with inbox.raising():
         result = library.check(opened, _sheet_options(settings), name=name)
     if json:
-        show.print_notes(err, result.info.notes)
-        show.print_faults(err, show.where(result.info), result.faults, limit=None)
+        render.print_notes(err, result.info.notes)
+        render.print_faults(err, render.where(result.info), result.faults, limit=None)
     else:
-        show.print_check(out, err, result)
+        render.print_check(out, err, result)
     return result
 
 
@@ -86,7 +86,7 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
     Raises:
         BulkidError: The settings or the sheet as a whole cannot be used, or the plan cannot be written.
     """
-    out, err = show.console(stderr=False), show.console(stderr=True)
+    out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
     if to:
         library.require_folder_of(Path(to))
@@ -102,10 +102,10 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
     preview = result.preview
     if preview is not None:
         if not settings.quiet:
-            show.print_notes(err, preview.info.notes)
-        show.print_faults(err if settings.json else out, show.where(preview.info), result.faults, limit=None)
+            render.print_notes(err, preview.info.notes)
+        render.print_faults(err if settings.json else out, render.where(preview.info), result.faults, limit=None)
         if not settings.json:
-            show.print_plan(out, preview)
+            render.print_plan(out, preview)
         if to:
             _save_plan(preview, Path(to), settings)
     _tell(result.error)
@@ -125,8 +125,8 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
         )
     written = library.save_plan(preview, path, sandbox=settings.sandbox)
     if not settings.quiet:
-        show.print_notes(
-            show.console(stderr=True), [f"The plan is in {written}. Apply it: bulkid run --plan {written}"]
+        render.print_notes(
+            render.console(stderr=True), [f"The plan is in {written}. Apply it: bulkid run --plan {written}"]
         )
 
 
@@ -180,7 +180,7 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
         use = settings.sandbox or in_sandbox
         async with sandboxed(_target(settings), _options(settings), use=use) as (target, options):
             stop = Stop()
-            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+            async with watched(render.console(stderr=True), settings, ask=not settings.yes) as face:
                 context = _context(settings, face, stop)
                 with stopping(stop, face.say):
                     async with library.within_hours(_hours(settings), context) as may_work:
@@ -210,7 +210,7 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
     async def work() -> library.RunResult | None:
         async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
             stop = Stop()
-            async with watched(show.console(stderr=True), settings, ask=ask) as face:
+            async with watched(render.console(stderr=True), settings, ask=ask) as face:
                 context = _context(settings, face, stop)
                 with stopping(stop, face.say):
                     async with library.within_hours(_hours(settings), context) as may_work:
@@ -237,11 +237,11 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
     if json:
         _print_json([library.summary_of(record, counts) for record, counts in found])
         return EXIT_OK
-    out = show.console(stderr=False)
+    out = render.console(stderr=False)
     if found:
-        out.print(show.runs_table(found))
+        out.print(render.runs_table(found))
     else:
-        show.console(stderr=True).print("There are no runs yet.")
+        render.console(stderr=True).print("There are no runs yet.")
     return EXIT_OK
 
 
@@ -254,18 +254,18 @@ def report(text: str, settings: Settings) -> int:
         report_dir=settings.report_dir if settings.is_given("report_dir") else None,
         formats=settings.formats,
     )
-    err = show.console(stderr=True)
-    show.print_notes(err, result.notes)
+    err = render.console(stderr=True)
+    render.print_notes(err, result.notes)
     if settings.json:
         _print_json(result.summary)
     elif not settings.quiet:
-        show.print_result(show.console(stderr=False), result)
+        render.print_result(render.console(stderr=False), result)
     return EXIT_OK
 
 
 def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], force: bool) -> int:
     """Write the organisation's robot accounts to a file."""
-    err = show.console(stderr=True)
+    err = render.console(stderr=True)
 
     async def work() -> library.ExportResult:
         async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
@@ -278,11 +278,11 @@ def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], fo
     use_logs(settings)
     result = _anyio_run(work)
     if not settings.quiet or not result.complete:
-        show.print_notes(err, result.notes)
+        render.print_notes(err, result.notes)
     if settings.json:
         _print_json(result.summary)
     elif not settings.quiet:
-        show.print_export(show.console(stderr=False), result)
+        render.print_export(render.console(stderr=False), result)
     return result.exit_code
 
 
@@ -298,7 +298,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
     if json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
-        show.print_findings(show.console(stderr=False), findings)
+        render.print_findings(render.console(stderr=False), findings)
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
 
 
@@ -328,7 +328,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    _anyio_run(partial(serve, show.console(stderr=False), made, host, port))
+    _anyio_run(partial(serve, render.console(stderr=False), made, host, port))
     return EXIT_OK
 
 
@@ -345,12 +345,12 @@ def _conclude(result: library.RunResult | None, settings: Settings, *, outside: 
 
 def show_run(result: library.RunResult, settings: Settings) -> None:
     """Show what became of a run: what is wrong with its rows, its figures (unless JSON is wanted), what ended it."""
-    err = show.console(stderr=True)
+    err = render.console(stderr=True)
     if result.faults and not settings.quiet:
-        show.print_faults(err, result.run.source, result.faults)
-    show.print_notes(err, result.notes)
+        render.print_faults(err, result.run.source, result.faults)
+    render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
-        show.print_result(show.console(stderr=False), result)
+        render.print_result(render.console(stderr=False), result)
     _tell(result.error)
 
 
@@ -367,7 +367,7 @@ def _told_as_json(command: str, *, wanted: bool) -> Iterator[None]:
 
 def _tell(error: BulkidError | None) -> None:
     if error is not None:
-        from bulkid.cli.guard import tell
+        from bulkid.cli.error_handling import tell
 
         tell(error)
 

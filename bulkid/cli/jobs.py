@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid import runs as library
-from bulkid.cli import show
+from bulkid.cli import render
 from bulkid.cli.commands import (
     STANDARD_INPUT,
     _anyio_run,
@@ -17,11 +17,11 @@ from bulkid.cli.commands import (
     plan_sheet,
     show_run,
 )
-from bulkid.cli.face import use_logs, watched
-from bulkid.cli.given import context_of, hours_of, options_of, target_of
+from bulkid.cli.embedded_sandbox import sandboxed
+from bulkid.cli.library_options import context_of, hours_of, options_of, target_of
 from bulkid.cli.options import Load
-from bulkid.cli.sandboxed import sandboxed
 from bulkid.cli.signals import stopping
+from bulkid.cli.terminal import use_logs, watched
 from bulkid.config import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
@@ -113,7 +113,7 @@ def _sheets(job: JobFile) -> list[str]:
         return [str(job.source)]
     waiting = [str(seen.path) for seen in job.source.waiting()]
     if not waiting:
-        show.console(stderr=True).print(f"No file waits in {job.source.folder}.")
+        render.console(stderr=True).print(f"No file waits in {job.source.folder}.")
     return waiting
 
 
@@ -207,7 +207,7 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
     async def work() -> library.JobResult:
         async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
             stop = Stop()
-            async with watched(show.console(stderr=True), settings, ask=not settings.yes) as face:
+            async with watched(render.console(stderr=True), settings, ask=not settings.yes) as face:
                 face.on_concluded = lambda result: show_run(result, settings)
                 with stopping(stop, face.say):
                     return await library.run_job(loaded.job(target, options), context_of(settings, face, stop))
@@ -216,7 +216,7 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
 
 
 def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
-    from bulkid.cli.sidebyside import side_by_side
+    from bulkid.cli.parallel_jobs import side_by_side
 
     results = _anyio_run(lambda: side_by_side([(each.settings, each.file.name, each.job) for each in loaded]))
     for each, result in zip(loaded, results, strict=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from bulkid.config import SETTINGS, Setting, Settings, load_settings, values
+from bulkid.config import SETTINGS, Setting, Settings, load_settings, parse
 from bulkid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def _new_parameter(line: Setting) -> inspect.Parameter:
     names = [line.option] if line.option != "-v" else ["--verbose", "-v"]
     kind: Any
     initial: Any
-    counted = line.parse is values.verbosity
-    switch = counted or line.parse is values.flag
+    counted = line.parse is parse.verbosity
+    switch = counted or line.parse is parse.flag
     if counted:
         kind, initial = int, 0
     elif switch:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.segment import Segment
 
-from bulkid.text import printable
+from bulkid.printable import printable
 
 
 class SafeConsole(Console):

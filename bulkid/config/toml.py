@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.errors import UsageError
-from bulkid.filekind import special_kind
+from bulkid.file_kind import special_kind
 
 
 def read_toml(path: Path) -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
 """Sending: quota, gate, retry decision, worker pool, stop conditions. Knows a ``send`` callable, not HTTP."""
 
+from bulkid.engine.auth_failures import Credentials, OnForbidden
+from bulkid.engine.circuit_breaker import Gate
 from bulkid.engine.engine import CALL_KEY, Engine
-from bulkid.engine.gate import Gate
 from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, Stamp
 from bulkid.engine.quota import Permit, Quota
-from bulkid.engine.refusals import Credentials, OnForbidden
 from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
 from bulkid.engine.sender import Send, Settled, Task
 from bulkid.engine.stats import Stats

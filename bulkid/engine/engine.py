@@ -8,17 +8,17 @@ from typing import Final, Self
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.gate import Gate
+from bulkid.engine.auth_failures import Credentials
+from bulkid.engine.circuit_breaker import Gate
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.pace import Pace
-from bulkid.engine.pool import Pool
+from bulkid.engine.pacing import Pace
 from bulkid.engine.quota import Quota
 from bulkid.engine.rate import Rate
-from bulkid.engine.refusals import Credentials
 from bulkid.engine.retry import Requeue, Retry, RetryPolicy
 from bulkid.engine.sender import Job, Send, Sender, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
+from bulkid.engine.worker_pool import Pool
 from bulkid.errors import BulkidError
 from bulkid.model import QuotaRule, Request
 

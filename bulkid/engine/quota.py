@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.alarm import Alarm
 from bulkid.engine.ledger import Ledger
+from bulkid.engine.wakeup import Alarm
 from bulkid.model import QuotaRule
 
 _POLL_SHARE = 50  # polls per window while every slot is in flight, perhaps in another process ...

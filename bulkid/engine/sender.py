@@ -7,12 +7,11 @@ from typing import Final, NamedTuple
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.alarm import Alarm
-from bulkid.engine.gate import Gate
-from bulkid.engine.pace import Pace
+from bulkid.engine.auth_failures import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
+from bulkid.engine.circuit_breaker import Gate
+from bulkid.engine.pacing import Pace
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.rate import Rate
-from bulkid.engine.refusals import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
 from bulkid.engine.retry import (
     GIVE_UP,
     MAYBE_APPLIED,
@@ -26,6 +25,7 @@ from bulkid.engine.retry import (
     decide,
 )
 from bulkid.engine.stats import Stats
+from bulkid.engine.wakeup import Alarm
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
 

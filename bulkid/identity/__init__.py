@@ -4,7 +4,8 @@
 elsewhere.
 """
 
-from bulkid.identity.calls import (
+from bulkid.identity.client import Connection, IdentityClient, open_client
+from bulkid.identity.endpoints import (
     MAX_PAGE,
     Page,
     UnexpectedAnswerError,
@@ -19,10 +20,9 @@ from bulkid.identity.calls import (
     put_account,
     put_group,
 )
-from bulkid.identity.claims import Capabilities, TokenClaims, capabilities, organization_of, read_claims
-from bulkid.identity.client import Connection, IdentityClient, open_client
-from bulkid.identity.problems import read_problem, safe_text
-from bulkid.identity.replies import parse_retry_after, read_answer
+from bulkid.identity.error_bodies import read_problem, safe_text
+from bulkid.identity.jwt import Capabilities, TokenClaims, capabilities, organization_of, read_claims
+from bulkid.identity.responses import parse_retry_after, read_answer
 from bulkid.identity.tokens import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
 

@@ -14,13 +14,13 @@ from yarl import URL
 from bulkid import __version__
 from bulkid.clock import Clock
 from bulkid.errors import ConnectionFailedError, UsageError
-from bulkid.identity.claims import TokenClaims, read_claims
-from bulkid.identity.deadlines import Deadlines
-from bulkid.identity.direct import Answer, DirectWay, fits, read_bounded
+from bulkid.identity.fast_path import Answer, DirectWay, fits, read_bounded
+from bulkid.identity.http_session import open_session, trust_context
+from bulkid.identity.jwt import TokenClaims, read_claims
 from bulkid.identity.proxies import Proxy, proxy_for
 from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
-from bulkid.identity.replies import overdue, read_answer, read_fault, read_success, too_large
-from bulkid.identity.session import open_session, trust_context
+from bulkid.identity.responses import overdue, read_answer, read_fault, read_success, too_large
+from bulkid.identity.timeouts import Deadlines
 from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
 from bulkid.identity.urls import IdentityBase
 from bulkid.model import Reply, ReplyKind, Request

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import Field, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from bulkid.config import SETTINGS, Setting, Settings, values
-from bulkid.config.values import BadValueError, Parse
+from bulkid.config import SETTINGS, Setting, Settings, parse
+from bulkid.config.parse import BadValueError, Parse
 from bulkid.model import FailureBound
 
 UNSHOWN = frozenset(f"{line.name}_file" for line in SETTINGS if line.secret)
@@ -62,7 +62,7 @@ def _schema_of(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a type
 
 def _field(line: Setting, kind: Any) -> tuple[Any, Any]:  # noqa: ANN401 - a type
     schema = dict(_schema_of(kind))
-    if line.parse is values.verbosity:
+    if line.parse is parse.verbosity:
         schema = {"type": ["integer", "boolean"]}
     if line.name == "max_duration":
         schema = {"type": ["string", "number"]}
@@ -83,14 +83,14 @@ def setting_fields() -> dict[str, tuple[Any, Any]]:
 
 def path(raw: object) -> Path:
     """A path as a job file gives it."""
-    return values.path(raw)
+    return parse.path(raw)
 
 
 def pattern(raw: object) -> str:
     """A file name with ``*`` and ``?``."""
-    said = values.text(raw)
+    said = parse.text(raw)
     if "/" in said or "\\" in said:
-        raise BadValueError("holds a folder: files are looked for in the drop folder alone", values.show(raw))
+        raise BadValueError("holds a folder: files are looked for in the drop folder alone", parse.show(raw))
     return said
 
 
@@ -111,7 +111,7 @@ def references(raw: object) -> tuple[str, ...]:
         if scheme == "env" and colon:
             variable(rest)
         elif scheme == "file" and colon and not rest.startswith("//"):
-            values.path(rest)
+            parse.path(rest)
         else:
             raise BadValueError("is no reference; an address holds a password or a token, and a job file holds none")
     return tuple(str(item).strip() for item in items)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import SETTINGS, Secret, Settings, addresses_from, load_settings, setting
+from bulkid.config.parse import show
 from bulkid.config.toml import read_toml
-from bulkid.config.values import show
 from bulkid.errors import UsageError
-from bulkid.runs.dropfolder import DropFolder
+from bulkid.runs.jobs.drop_folder import DropFolder
 
 _SECRETS = {line.key for line in SETTINGS if line.secret}
 _NEAR = 75.0  # similarity in percent from which on a key may have been meant

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
-from bulkid.config import values
+from bulkid.config import parse
 from bulkid.jobfile.fields import checked, path, pattern, references, setting_fields, variable
 
 SETTLE_S = 10.0
@@ -36,7 +36,7 @@ Folder = _model(
         ),
         "settle": (
             checked(
-                values.number(0, 3600),
+                parse.number(0, 3600),
                 "seconds, from 0 to 3600",
                 {"type": "number", "minimum": 0, "maximum": 3600},
                 "how long a file must stay as it is until it counts as complete",
@@ -68,8 +68,8 @@ Source = Annotated[
 """A sheet, or a drop folder of them."""
 
 _OWN: dict[str, tuple[Any, Any]] = {
-    "name": (checked(values.text, "text", _TEXT, "name of the job, by which its runs are known"), Field(None)),
-    "description": (checked(values.text, "text", _TEXT, "what the job is for"), Field(None)),
+    "name": (checked(parse.text, "text", _TEXT, "name of the job, by which its runs are known"), Field(None)),
+    "description": (checked(parse.text, "text", _TEXT, "what the job is for"), Field(None)),
     "source": (Source, Field()),
     "client_secret_env": (
         checked(variable, _VARIABLE, _TEXT, "variable that holds the client secret", shown=False),

@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bulkid.journal.errors import StateFullError
-from bulkid.journal.hold import Hold, LockLostError
 from bulkid.journal.ids import new_run_id, stored_name
+from bulkid.journal.locks.types import Hold, LockLostError
 
 if TYPE_CHECKING:
+    from bulkid.journal.claimed_files import FileState, TakenFile, TakenFiles
     from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal, GroupRefusals
-    from bulkid.journal.ledger import JournalLedger
-    from bulkid.journal.lock import forget_lock, organization_lock
-    from bulkid.journal.past import claimed_runs, drop_run, newest_runs
-    from bulkid.journal.records import RESUMABLE
+    from bulkid.journal.locks.file import forget_lock, organization_lock
+    from bulkid.journal.quota.ledger import JournalLedger
+    from bulkid.journal.run_queries import claimed_runs, drop_run, newest_runs
+    from bulkid.journal.run_store import RESUMABLE
     from bulkid.journal.store import Journal, open_journal
-    from bulkid.journal.taken import FileState, TakenFile, TakenFiles
     from bulkid.journal.writer import OutcomeWriter
 
 __all__ = [
@@ -46,21 +46,21 @@ __all__ = [
 
 _HOMES = {
     "REMEMBERED_S": "bulkid.journal.group_refusals",
-    "RESUMABLE": "bulkid.journal.records",
-    "FileState": "bulkid.journal.taken",
+    "RESUMABLE": "bulkid.journal.run_store",
+    "FileState": "bulkid.journal.claimed_files",
     "GroupRefusal": "bulkid.journal.group_refusals",
     "GroupRefusals": "bulkid.journal.group_refusals",
     "Journal": "bulkid.journal.store",
-    "JournalLedger": "bulkid.journal.ledger",
+    "JournalLedger": "bulkid.journal.quota.ledger",
     "OutcomeWriter": "bulkid.journal.writer",
-    "TakenFile": "bulkid.journal.taken",
-    "TakenFiles": "bulkid.journal.taken",
-    "claimed_runs": "bulkid.journal.past",
-    "drop_run": "bulkid.journal.past",
-    "forget_lock": "bulkid.journal.lock",
-    "newest_runs": "bulkid.journal.past",
+    "TakenFile": "bulkid.journal.claimed_files",
+    "TakenFiles": "bulkid.journal.claimed_files",
+    "claimed_runs": "bulkid.journal.run_queries",
+    "drop_run": "bulkid.journal.run_queries",
+    "forget_lock": "bulkid.journal.locks.file",
+    "newest_runs": "bulkid.journal.run_queries",
     "open_journal": "bulkid.journal.store",
-    "organization_lock": "bulkid.journal.lock",
+    "organization_lock": "bulkid.journal.locks.file",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from bulkid.journal.bulk import storable
+from bulkid.journal.backends.executemany import storable
 from bulkid.model import (
     Account,
     AccountWish,

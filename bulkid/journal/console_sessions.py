@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, insert, or_, select, update
 
-from bulkid.journal.console import UserRecord, user_of
-from bulkid.journal.console_tables import sessions, users
+from bulkid.journal.console_schema import sessions, users
+from bulkid.journal.console_store import UserRecord, user_of
 from bulkid.journal.database import Database, repeated
 from bulkid.journal.store import Journal
 

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from bulkid.errors import StateError
-from bulkid.journal.dialect import Dialect, choose_dialect, translated
+from bulkid.journal.backends import Dialect, choose_dialect, translated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.migrate import migrate
 

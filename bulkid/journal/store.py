@@ -25,12 +25,12 @@ from sqlalchemy import (
 
 from bulkid.errors import StateError
 from bulkid.journal import codec
-from bulkid.journal.bulk import Bulk
+from bulkid.journal.backends.executemany import Bulk
 from bulkid.journal.database import open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
-from bulkid.journal.records import Records
+from bulkid.journal.ranges import linked_spans, spans
+from bulkid.journal.run_store import Records
 from bulkid.journal.schema import entries, rows, runs
-from bulkid.journal.spans import linked_spans, spans
 from bulkid.model import Entry, Fault, Outcome, ReportRow, SheetRow, Status, Via
 
 _PAGE = 1000

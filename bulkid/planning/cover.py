@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.model import Change
-from bulkid.planning.cut import cheapest_cut
-from bulkid.planning.kinds import OWN_PUT, GroupNumbers, Kinds, gather
-from bulkid.planning.swaps import WORK, Search
+from bulkid.planning.local_search import WORK, Search
+from bulkid.planning.membership_classes import OWN_PUT, GroupNumbers, Kinds, gather
+from bulkid.planning.min_cut import cheapest_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def cover(changes: Sequence[Change], batch: int | None, refusing: Collection[str
 
     With one PUT per group (``batch`` is None, or no group is larger) the result is the least possible number of PUTs
     and, of all such covers, the one with the most accounts by their own PUT. With batches it is one that no swap
-    of :mod:`bulkid.planning.swaps` makes cheaper, and never dearer than a PUT per account.
+    of :mod:`bulkid.planning.local_search` makes cheaper, and never dearer than a PUT per account.
 
     Args:
         changes: The differences of a plan, one per account.

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
-from bulkid.planning.words import fold
+from bulkid.text import fold
 
 _EVERYONE_FOLDED = EVERYONE.lower()
 

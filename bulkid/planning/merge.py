@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TypeVar
 
 from bulkid.model import AccountWish, Fault
-from bulkid.planning.words import quote, row_listing
+from bulkid.text import quote, row_listing
 
 K = TypeVar("K", bound=Hashable)
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 
 from bulkid.model import AccountWish, Change
-from bulkid.planning.change import diff
+from bulkid.planning.diff import diff
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
-from bulkid.planning.route import Route
-from bulkid.planning.words import count_of
+from bulkid.planning.strategy import Route
+from bulkid.text import count_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bulkid.model import AccountWish, Fault, RowWish
-from bulkid.planning.accounts import (
+from bulkid.planning.account_lookup import (
     NEEDS_ACCOUNTS,
     BlindAccounts,
     Identity,
@@ -14,9 +14,9 @@ from bulkid.planning.accounts import (
     identity_faults,
 )
 from bulkid.planning.directory import Directory
-from bulkid.planning.groups import GroupList, GroupNaming, KnownGroups, SaidGroups
+from bulkid.planning.group_lookup import GroupList, GroupNaming, KnownGroups, SaidGroups
 from bulkid.planning.merge import Words, merge
-from bulkid.planning.words import count_of, fold, quote
+from bulkid.text import count_of, fold, quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Undo: from what a run wanted of an account and what it found, the changes that put it back."""
 
 from bulkid.model import Account, AccountWish, Entry, Status
-from bulkid.planning.expect import Expected
-from bulkid.planning.words import fold
+from bulkid.planning.preconditions import Expected
+from bulkid.text import fold
 
 PARTLY_DONE = frozenset({"not_applied", "group_gone"})
 """Error codes of failed accounts that have part of the change, maybe: one that the server called changed, and that did
@@ -33,7 +33,7 @@ def inverse(entry: Entry) -> Expected:
 
     A group that the account was in already is not removed, and one that it was not in is not added back. With an
     exact list of groups the run may seem to have removed Everyone, which no request can; the directory tells which
-    group that is, and :func:`~bulkid.planning.expect.resolve_expected` passes over it.
+    group that is, and :func:`~bulkid.planning.preconditions.resolve_expected` passes over it.
 
     Args:
         entry: The account in the run's journal; :func:`refusal` has nothing against it.

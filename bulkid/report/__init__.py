@@ -2,11 +2,11 @@
 
 from bulkid.report.atomic import ReportError, prepare_folder, remove_leftovers
 from bulkid.report.columns import COLUMNS
-from bulkid.report.figures import CONTENT_TYPE, RunFigures, render_figures, write_figures
-from bulkid.report.folder import remove_report
+from bulkid.report.prometheus import CONTENT_TYPE, RunFigures, render_figures, write_figures
+from bulkid.report.removal import remove_report
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
-from bulkid.sheet.guard import defuse, undefuse
+from bulkid.sheet.formula_escape import defuse, undefuse
 
 __all__ = [
     "COLUMNS",

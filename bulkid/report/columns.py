@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import ReportRow
-from bulkid.sheet.guard import defuse
+from bulkid.sheet.formula_escape import defuse
 
 COLUMNS: Final = (
     "row",

@@ -11,7 +11,7 @@ import orjson
 
 from bulkid.model import ReportRow, RunRecord
 from bulkid.report.atomic import AtomicFile, make_private, reason, sync, told
-from bulkid.report.textfiles import CsvReport, JsonLines, RetrySheet
+from bulkid.report.text_report import CsvReport, JsonLines, RetrySheet
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
@@ -183,8 +183,8 @@ def _wanted(
     if "jsonl" in formats:
         yield "report.jsonl", lambda: JsonLines(folder, run.run_id)
     if "xlsx" in formats:
-        from bulkid.report.overview import write_overview
-        from bulkid.report.workbook import Workbook
+        from bulkid.report.summary_sheet import write_overview
+        from bulkid.report.xlsx_report import Workbook
 
         yield (
             "report.xlsx",

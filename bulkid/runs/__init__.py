@@ -16,16 +16,22 @@
 from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify import Recipients, addresses_in
-from bulkid.places import default_state_dir
-from bulkid.runs.api import plan, plan_rest, plan_undo, resume, run
-from bulkid.runs.archive import Archive, RowsFound, RunLine
-from bulkid.runs.badrows import write_bad_rows
+from bulkid.paths import default_state_dir
+from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run
+from bulkid.runs.concurrency import in_thread_until_cancelled, task_group
 from bulkid.runs.doctor import Finding, doctor, examine_recipients
-from bulkid.runs.dropfolder import DropFolder
+from bulkid.runs.execution.organization_mutex import Turns
+from bulkid.runs.execution.plan_hash import plan_hash, sent_of
+from bulkid.runs.execution.progress import Progress, Snapshot
 from bulkid.runs.export import ExportResult, export
 from bulkid.runs.history import asks_before_sending, find_resumable_run, find_run, list_runs, report, summary_of
-from bulkid.runs.housekeeping import Pruned, prune
-from bulkid.runs.jobs import Job, JobResult, combined_summary, run_job, within_hours, worst
+from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, run_plan, save_plan
+from bulkid.runs.inputs.sheet import check, check_opened, nothing_summary
+from bulkid.runs.inputs.undo import undo
+from bulkid.runs.invalid_rows import write_bad_rows
+from bulkid.runs.jobs.drop_folder import DropFolder
+from bulkid.runs.jobs.job import Job, JobResult, combined_summary, run_job, within_hours, worst
+from bulkid.runs.jobs.schedule import Hours
 from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (
     After,
@@ -38,15 +44,9 @@ from bulkid.runs.options import (
     RunResult,
     Target,
 )
-from bulkid.runs.plan_hash import plan_hash, sent_of
-from bulkid.runs.planned import require_folder_of, require_plan_file, run_plan, save_plan
-from bulkid.runs.progress import Progress, Snapshot
-from bulkid.runs.source import check, check_opened, nothing_summary
-from bulkid.runs.stored import load_options
-from bulkid.runs.tasks import in_thread_until_cancelled, task_group
-from bulkid.runs.turns import Turns
-from bulkid.runs.undo import undo
-from bulkid.runs.window import Hours
+from bulkid.runs.options_codec import load_options
+from bulkid.runs.pruning import Pruned, prune
+from bulkid.runs.run_browser import Archive, RowsFound, RunLine
 
 __all__ = [
     "METRICS_TYPE",

@@ -14,9 +14,9 @@ from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
 from bulkid.planning import count_of, quote
+from bulkid.runs.execution.connection import Session, base_of, connect
+from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
-from bulkid.runs.prepare import refused_groups
-from bulkid.runs.session import Session, base_of, connect
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from bulkid.identity import Page, account_page, list_accounts, list_groups, pars
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
 from bulkid.planning import ExportedAccount, Exporter, count_of, fold
-from bulkid.report.exported import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
-from bulkid.runs.directory import PAGE_SIZE, ForbiddenError, fetch
-from bulkid.runs.listing import read_list
+from bulkid.report.export_files import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
+from bulkid.runs.concurrency import until_stopped
+from bulkid.runs.execution.account_list import read_list
+from bulkid.runs.execution.connection import Session, base_of, connect
+from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, fetch
 from bulkid.runs.options import Context, RunOptions, Target
-from bulkid.runs.session import Session, base_of, connect
-from bulkid.runs.tasks import until_stopped
 
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""

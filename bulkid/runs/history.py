@@ -11,14 +11,14 @@ from typing import Any
 from bulkid.errors import LockedError, UsageError
 from bulkid.journal import RESUMABLE, Journal, open_journal
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.places import default_state_dir
+from bulkid.paths import default_state_dir
 from bulkid.report import build_summary, prepare_folder
-from bulkid.runs import reporting
-from bulkid.runs.given import UNDO
-from bulkid.runs.locking import holding
+from bulkid.runs.execution import finish
+from bulkid.runs.execution.locks import holding
+from bulkid.runs.execution.partial_run import due
+from bulkid.runs.inputs.origin import UNDO
 from bulkid.runs.options import Context, RunResult
-from bulkid.runs.records import owner_of
-from bulkid.runs.trial import due
+from bulkid.runs.run_records import owner_of
 
 
 def list_runs(
@@ -64,11 +64,11 @@ def report(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
-        record = as_it_is(journal, reporting.find(journal, text))
+        record = as_it_is(journal, finish.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
-        summary = reporting.summarise(journal, record, folder)
-        files = reporting.write(journal, record, folder, formats, summary)
+        summary = finish.summarise(journal, record, folder)
+        files = finish.write(journal, record, folder, formats, summary)
         return RunResult(record, record.status, files.summary, files, notes=files.notes)
 
 
@@ -86,7 +86,7 @@ def find_run(text: str, state_dir: Path | None = None, database_url: str = "") -
         StateError: The state directory cannot be used.
     """
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
-        return reporting.find(journal, text)
+        return finish.find(journal, text)
 
 
 def find_resumable_run(text: str, state_dir: Path | None = None, database_url: str = "") -> RunRecord:
@@ -125,7 +125,7 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
         if newest is None:
             raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
         return newest
-    record = reporting.find(journal, text)
+    record = finish.find(journal, text)
     ended = record.status not in RESUMABLE and record.status is not RunStatus.REFUSED
     if ended and not journal.counts(record.run_id).get(Status.PENDING):
         raise UsageError(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from bulkid.journal import newest_runs, open_journal
 from bulkid.model import RunRecord, RunStatus
-from bulkid.places import default_state_dir
+from bulkid.paths import default_state_dir
 from bulkid.report import CONTENT_TYPE, RunFigures, render_figures
-from bulkid.runs.figures import job_of
 from bulkid.runs.history import as_it_is
+from bulkid.runs.run_metrics import job_of
 
 METRICS_TYPE = CONTENT_TYPE
 """The content type of what :func:`metrics` gives."""

@@ -11,14 +11,14 @@ from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
 from bulkid.notify import Recipients
-from bulkid.places import default_state_dir
-from bulkid.runs.turns import Turns
+from bulkid.paths import default_state_dir
+from bulkid.runs.execution.organization_mutex import Turns
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
     from bulkid.planning import Directory, Excess, Plan, Via
     from bulkid.report import ReportFiles
-    from bulkid.runs.progress import Progress
+    from bulkid.runs.execution.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """A simulated Identity Server: what a newcomer plays with, and what bulkid's own tests run against."""
 
-from bulkid.sandbox.directory import AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.fixtures import seeded_directory
 from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
-from bulkid.sandbox.seed import seeded_directory
+from bulkid.sandbox.organization import AccountRecord, Directory, GroupRecord
 from bulkid.sandbox.server import LogEntry, Sandbox, run_server
 
 __all__ = [

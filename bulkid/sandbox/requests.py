@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from bulkid.sandbox.bodies import Answer, RefusalError, problem, status_code, titled_problem
+from bulkid.sandbox.responses import Answer, RefusalError, problem, status_code, titled_problem
 
 MAX_TEXT = 256
 """The longest display name or name, in UTF-16 units as .NET counts them."""

@@ -15,14 +15,14 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import bodies, control
-from bulkid.sandbox.bodies import Answer, RefusalError
-from bulkid.sandbox.calls import CALLS, Arguments, Call, check_organization
-from bulkid.sandbox.directory import Directory
+from bulkid.sandbox import control_api, responses
+from bulkid.sandbox.endpoints import CALLS, Arguments, Call, check_organization
 from bulkid.sandbox.faults import FaultDice
+from bulkid.sandbox.fixtures import seeded_directory
 from bulkid.sandbox.limits import RollingLimits
 from bulkid.sandbox.options import Faults, SandboxOptions
-from bulkid.sandbox.seed import seeded_directory
+from bulkid.sandbox.organization import Directory
+from bulkid.sandbox.responses import Answer, RefusalError
 from bulkid.sandbox.tokens import TokenDesk
 
 MAX_BODY_BYTES = 30_000_000
@@ -39,10 +39,10 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _BEFORE = {
     "reset_before": Answer(0),
-    "error_500": bodies.abp(500, "An internal error occurred during your request!"),
-    "unavailable_503": Answer(503, bodies.UNAVAILABLE_PAGE, bodies.HTML),
-    "throttle_silent": bodies.throttled(None),
-    "html": bodies.html_page(),
+    "error_500": responses.abp(500, "An internal error occurred during your request!"),
+    "unavailable_503": Answer(503, responses.UNAVAILABLE_PAGE, responses.HTML),
+    "throttle_silent": responses.throttled(None),
+    "html": responses.html_page(),
 }
 """The faults that are nothing but an answer in place of the call."""
 
@@ -227,18 +227,18 @@ class Sandbox:
         for prefix in self._prefixes:
             if path[: len(prefix)].lower() == prefix:
                 return await self._serve_api(request, path[len(prefix) :], query)
-        if path.startswith(control.PREFIX):
-            return await control.serve(self, request)
+        if path.startswith(control_api.PREFIX):
+            return await control_api.serve(self, request)
         if path.lower().startswith("/identity_/"):  # not in prefixes: refused
-            return _response(bodies.message(400, "The organization is missing from the address.", 1100))
-        return _response(bodies.html_page())
+            return _response(responses.message(400, "The organization is missing from the address.", 1100))
+        return _response(responses.html_page())
 
     async def _serve_api(self, request: web.Request, path: str, query: str) -> web.StreamResponse:
         if path.lower().rstrip("/") == TOKEN_PATH:
             return await self._serve_token(request)
         target = _find(request.method, path, query)
         if target is None:
-            return _response(bodies.html_page())
+            return _response(responses.html_page())
         body = await request.read()
         if self._delayed:
             there, back = self._split_delay()
@@ -263,7 +263,7 @@ class Sandbox:
             self.struck["token_error"] += 1
             return _response(_BEFORE["error_500"])
         if request.content_type != "application/x-www-form-urlencoded":
-            return _response(bodies.oauth("invalid_request"))
+            return _response(responses.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
             return _response(self._desk.issue(form))
@@ -274,13 +274,13 @@ class Sandbox:
         """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
         wait = self._limits.admit(request.method, arrived)
         if wait is not None:
-            return bodies.throttled(wait if self.options.retry_after else None), ""
+            return responses.throttled(wait if self.options.retry_after else None), ""
         fault = self._dice.draw(request.method, target.key)
         if not fault:
             return self._call(request, target, body), ""
         self.struck[fault] += 1
         if fault == "throttle":
-            return bodies.throttled(self.faults.retry_after_s), fault
+            return responses.throttled(self.faults.retry_after_s), fault
         if fault in _BEFORE:
             return _BEFORE[fault], fault
         if fault == "expired":
@@ -325,12 +325,14 @@ class Sandbox:
         headers = request.headers
         scopes = self._desk.check(headers.get(hdrs.AUTHORIZATION))
         if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
-            raise RefusalError(bodies.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant."))
+            raise RefusalError(
+                responses.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant.")
+            )
         call = target.call
         if call is None:
             raise RefusalError(Answer(405, headers={"Allow": target.allowed}))
         if not any(scope in call.scopes for scope in scopes):
-            raise RefusalError(bodies.scope_missing(" ".join(scopes), call.scopes))
+            raise RefusalError(responses.scope_missing(" ".join(scopes), call.scopes))
         content_type = headers.get(hdrs.CONTENT_TYPE, "")
         arguments = Arguments(self.state, self.options, target.ids, target.query, content_type, body)
         if call.names_organization:

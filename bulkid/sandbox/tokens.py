@@ -10,8 +10,8 @@ from itertools import count
 
 import orjson
 
-from bulkid.sandbox.bodies import Answer, RefusalError, message, oauth, ok, unauthorized
 from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.responses import Answer, RefusalError, message, oauth, ok, unauthorized
 
 
 @dataclass(frozen=True, slots=True)

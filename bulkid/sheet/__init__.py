@@ -27,8 +27,8 @@ from bulkid.sheet.reader import (
     require_file,
 )
 from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
-from bulkid.sheet.rows import RowParser, SheetInfo
-from bulkid.sheet.text import UncertainEncodingError, system_code_page
+from bulkid.sheet.row_parser import RowParser, SheetInfo
+from bulkid.sheet.text_format import UncertainEncodingError, system_code_page
 
 __all__ = [
     "ALIASES",

@@ -18,13 +18,13 @@ from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
 from bulkid.folding import fold
-from bulkid.sheet.archive import Archive, ScanError
+from bulkid.printable import printable_line
 from bulkid.sheet.calamine import guarded, hushed, protected
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.prescan import MAX_AREA, MAX_TEXT, Prescan, check_shared_strings, main_part, scan_xlsx
-from bulkid.sheet.prescan_binary import PasswordError, scan_xls, scan_xlsb
-from bulkid.sheet.prescan_ods import scan_ods
-from bulkid.text import printable_line
+from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, Prescan, check_shared_strings, main_part, scan_xlsx
+from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
+from bulkid.sheet.error_scan_ods import scan_ods
+from bulkid.sheet.zip_archive import Archive, ScanError
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook

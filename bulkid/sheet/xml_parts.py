@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 from xml.parsers import expat
 
-from bulkid.sheet.archive import ScanError
+from bulkid.sheet.zip_archive import ScanError
 
 _MAX_TAG = 16 << 20  # bytes of one tag, comment or text; expat reads an unfinished one again with every block
 _ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})

@@ -15,17 +15,17 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.model import Fault, Status
 from bulkid.runs import Preview, RunLine, summary_of
 from bulkid.sheet import FIELDS
-from bulkid.web import book, openapi
-from bulkid.web.actors import Role
-from bulkid.web.approval import with_authors
-from bulkid.web.bodies import UploadReader, read_body, without_nul
+from bulkid.web import audit, openapi
+from bulkid.web.auth.access import Kind, door
+from bulkid.web.auth.approval import with_authors
+from bulkid.web.auth.principals import Role
 from bulkid.web.console import Console, console_of
-from bulkid.web.doors import Kind, door
-from bulkid.web.drafts import Draft, PreviewJob, preview_page
 from bulkid.web.errors import RefusedError
-from bulkid.web.history import DOWNLOADS, found_run, written
-from bulkid.web.security import actor_of
-from bulkid.web.sheets import MALFORMED, require_sheet, take_part, warnings_of
+from bulkid.web.middleware import actor_of
+from bulkid.web.previews import Draft, PreviewJob, preview_page
+from bulkid.web.request_bodies import UploadReader, read_body, without_nul
+from bulkid.web.run_pages import DOWNLOADS, found_run, written
+from bulkid.web.sheet_pages import MALFORMED, require_sheet, take_part, warnings_of
 from bulkid.web.uploads import Reading, Upload
 
 MOST: Final = 1000
@@ -108,7 +108,7 @@ async def upload(request: web.Request) -> web.Response:
         raise UsageError("The body broke off, or is no multipart/form-data.") from None
     if taken is None:
         raise UsageError("There is no part named sheet with a file name.")
-    await book.note(request, "sheet uploaded", taken.upload_id, taken.name)
+    await audit.note(request, "sheet uploaded", taken.upload_id, taken.name)
     return answer(sheet_json(await console.drafts.get(taken)), 201)
 
 
@@ -186,7 +186,7 @@ async def read_again(request: web.Request) -> web.Response:
     )
     changed = replace(draft.upload, reading=reading, by=with_authors(draft.upload.by, actor.person))
     await anyio.to_thread.run_sync(console.uploads.keep, changed)
-    await book.note(request, "sheet read otherwise", changed.upload_id, changed.name)
+    await audit.note(request, "sheet read otherwise", changed.upload_id, changed.name)
     return answer(sheet_json(await console.drafts.get(changed)))
 
 
@@ -203,7 +203,7 @@ async def make_preview(request: web.Request) -> web.Response:
     job = draft.preview
     if job is None or job.done.is_set():
         job = console.begin_preview(draft, actor_of(request))
-        await book.note(request, "preview made", draft.upload.upload_id, draft.upload.name)
+        await audit.note(request, "preview made", draft.upload.upload_id, draft.upload.name)
     return answer(preview_json(job), 202)
 
 
@@ -257,9 +257,9 @@ async def start(request: web.Request) -> web.Response:
         actor,
         first=first,
         really=said.get("really", False),
-        note=partial(book.note, request),
+        note=partial(audit.note, request),
     )
-    await book.note(request, "run started", job.run_id, draft.upload.name)
+    await audit.note(request, "run started", job.run_id, draft.upload.name)
     return answer(run_json(console, await found_run(console, job.run_id)), 201)
 
 
@@ -342,7 +342,7 @@ async def report(request: web.Request) -> web.Response:
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
-    await book.note(request, "report downloaded", line.run.run_id, kind)
+    await audit.note(request, "report downloaded", line.run.run_id, kind)
     return web.Response(body=content, content_type=DOWNLOADS[kind][1])
 
 
@@ -355,7 +355,7 @@ async def stop(request: web.Request) -> web.Response:
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
     job.stop.request(actor_of(request).name)
-    await book.note(request, "run stopped", run_id)
+    await audit.note(request, "run stopped", run_id)
     return answer(run_json(console, line), 202)
 
 
@@ -371,7 +371,7 @@ async def resume(request: web.Request) -> web.Response:
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
             f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{line.run.run_id}/rest",
         )
-    await book.note(request, "run resumed", found.run_id or line.run.run_id)
+    await audit.note(request, "run resumed", found.run_id or line.run.run_id)
     return answer(run_json(console, await found_run(console, line.run.run_id)), 202)
 
 
@@ -381,7 +381,7 @@ async def rest(request: web.Request) -> web.Response:
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
     draft = await console.rest_of(line.run, actor_of(request))
-    await book.note(request, "rest previewed", line.run.run_id)
+    await audit.note(request, "rest previewed", line.run.run_id)
     return answer(sheet_json(draft), 201)
 
 

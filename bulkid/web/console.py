@@ -15,17 +15,17 @@ from bulkid import runs
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.events import log
-from bulkid.journal.console import ConsoleBook
+from bulkid.journal.console_store import ConsoleBook
 from bulkid.model import RunRecord, Status
 from bulkid.planning import count_of
-from bulkid.web.actors import Actor
-from bulkid.web.approval import ApprovalPolicy, Authors, Resume, with_authors
-from bulkid.web.drafts import BusyError, Draft, Drafts, PreviewJob, departures
-from bulkid.web.entrance import Entrance
-from bulkid.web.live import Live
-from bulkid.web.refusals import RefusalLimit
-from bulkid.web.sessions import Sessions
-from bulkid.web.supervisor import Job, Supervisor
+from bulkid.web.audit_limit import RefusalLimit
+from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
+from bulkid.web.auth.local import Entrance
+from bulkid.web.auth.principals import Actor
+from bulkid.web.auth.sessions import Sessions
+from bulkid.web.job_runner import Job, Supervisor
+from bulkid.web.previews import BusyError, Draft, Drafts, PreviewJob, departures
+from bulkid.web.sse import Live
 from bulkid.web.uploads import Upload, UploadLimits, Uploads
 
 DOCTOR_KEPT_S: Final = 30.0

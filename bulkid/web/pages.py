@@ -16,7 +16,7 @@ from bulkid import __version__
 from bulkid.model import RunStatus, Status
 from bulkid.planning import count_of, humanize_seconds
 from bulkid.sheet import column_letters
-from bulkid.web.actors import Actor, Role
+from bulkid.web.auth.principals import Actor, Role
 from bulkid.web.console import console_of
 
 _HERE: Final = Path(__file__).parent

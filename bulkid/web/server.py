@@ -15,19 +15,19 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
-from bulkid.journal.console import ConsoleBook
 from bulkid.journal.console_sessions import SessionStore
-from bulkid.web import account, api, general, history, sheets
-from bulkid.web import book as books
-from bulkid.web.connections import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
+from bulkid.journal.console_store import ConsoleBook
+from bulkid.web import account_pages, api, run_pages, sheet_pages, site_pages
+from bulkid.web import audit as books
+from bulkid.web.auth.local import Entrance, LocalEntrance
+from bulkid.web.auth.sessions import Sessions
+from bulkid.web.auth.users import TeamEntrance
+from bulkid.web.connection_limits import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
 from bulkid.web.console import CONSOLE, Console, ServeOptions
-from bulkid.web.entrance import Entrance, LocalEntrance
+from bulkid.web.http_protocol import protocol_factory
+from bulkid.web.job_runner import Supervisor
+from bulkid.web.middleware import add_headers, answer_errors, check_door, check_request
 from bulkid.web.pages import set_up_templates
-from bulkid.web.people import TeamEntrance
-from bulkid.web.protocol import protocol_factory
-from bulkid.web.security import add_headers, answer_errors, check_door, check_request
-from bulkid.web.sessions import Sessions
-from bulkid.web.supervisor import Supervisor
 
 SETTLE_S: Final = 12.0
 """How long runs may take to settle what is in flight when the server ends; the engine itself takes ten at most."""
@@ -38,43 +38,43 @@ FORM_BYTES: Final = 1 << 20
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 ROUTES: Final = (
-    web.get("/", history.home),
-    web.get("/static/{name}", general.static),
-    web.get("/enter", general.enter),
-    web.post("/signout", general.sign_out),
-    web.post("/signout-everywhere", general.sign_out_everywhere),
-    web.get("/account", account.account),
-    web.post("/account/link", account.new_link),
-    web.post("/account/password", account.change_password),
-    web.post("/account/sessions/end", account.end_session),
-    web.get("/status", general.status),
-    web.post("/status", general.examine),
-    web.get("/template.csv", sheets.template),
-    web.post("/sheets", sheets.upload),
-    web.get("/sheets/{upload}", sheets.sheet),
-    web.post("/sheets/{upload}", sheets.read_again),
-    web.get("/sheets/{upload}/retry.csv", sheets.bad_rows),
-    web.get("/sheets/{upload}/preview", sheets.preview),
-    web.post("/sheets/{upload}/preview", sheets.make_preview),
-    web.post("/sheets/{upload}/start", sheets.start),
-    web.post("/sheets/{upload}/remove", sheets.remove),
-    web.get("/runs", history.history),
-    web.get("/runs/{run}", history.run),
-    web.get("/runs/{run}/events", history.events),
-    web.get("/runs/{run}/download/{kind}", history.download),
-    web.post("/runs/{run}/pause", history.pause),
-    web.post("/runs/{run}/stop", history.stop),
-    web.post("/runs/{run}/resume", history.resume),
-    web.post("/runs/{run}/retry", history.retry),
-    web.post("/runs/{run}/undo", history.undo),
-    web.post("/runs/{run}/again", history.again),
-    web.post("/signin", general.sign_in),
+    web.get("/", run_pages.home),
+    web.get("/static/{name}", site_pages.static),
+    web.get("/enter", site_pages.enter),
+    web.post("/signout", site_pages.sign_out),
+    web.post("/signout-everywhere", site_pages.sign_out_everywhere),
+    web.get("/account", account_pages.account),
+    web.post("/account/link", account_pages.new_link),
+    web.post("/account/password", account_pages.change_password),
+    web.post("/account/sessions/end", account_pages.end_session),
+    web.get("/status", site_pages.status),
+    web.post("/status", site_pages.examine),
+    web.get("/template.csv", sheet_pages.template),
+    web.post("/sheets", sheet_pages.upload),
+    web.get("/sheets/{upload}", sheet_pages.sheet),
+    web.post("/sheets/{upload}", sheet_pages.read_again),
+    web.get("/sheets/{upload}/retry.csv", sheet_pages.bad_rows),
+    web.get("/sheets/{upload}/preview", sheet_pages.preview),
+    web.post("/sheets/{upload}/preview", sheet_pages.make_preview),
+    web.post("/sheets/{upload}/start", sheet_pages.start),
+    web.post("/sheets/{upload}/remove", sheet_pages.remove),
+    web.get("/runs", run_pages.history),
+    web.get("/runs/{run}", run_pages.run),
+    web.get("/runs/{run}/events", run_pages.events),
+    web.get("/runs/{run}/download/{kind}", run_pages.download),
+    web.post("/runs/{run}/pause", run_pages.pause),
+    web.post("/runs/{run}/stop", run_pages.stop),
+    web.post("/runs/{run}/resume", run_pages.resume),
+    web.post("/runs/{run}/retry", run_pages.retry),
+    web.post("/runs/{run}/undo", run_pages.undo),
+    web.post("/runs/{run}/again", run_pages.again),
+    web.post("/signin", site_pages.sign_in),
     web.get("/tokens", books.tokens),
     web.post("/tokens", books.issue),
     web.post("/tokens/{token}/revoke", books.revoke),
     web.get("/audit", books.audit),
     web.get("/audit.csv", books.audit_csv),
-    web.get("/metrics", general.metrics),
+    web.get("/metrics", site_pages.metrics),
     *api.ROUTES,
 )
 

@@ -17,7 +17,7 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.journal.usernames import user_key
 from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
-from bulkid.web.approval import Authors, with_authors
+from bulkid.web.auth.approval import Authors, with_authors
 
 MAX_BYTES: Final = 64 << 20
 """The largest sheet that is taken. 100,000 rows are 5 to 15 MB."""

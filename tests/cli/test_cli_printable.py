@@ -13,15 +13,15 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.cli import guard, show
+from bulkid.cli import error_handling, render
 from bulkid.cli import progress as progress_module
+from bulkid.cli.parallel_jobs import Board
 from bulkid.cli.safe_console import SafeConsole
-from bulkid.cli.sidebyside import Board
-from bulkid.cli.streams import Unfailing
+from bulkid.cli.stdio import Unfailing
 from bulkid.errors import UsageError
 from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.printable import printable, printable_json, printable_line
 from bulkid.runs import Finding
-from bulkid.text import printable, printable_json, printable_line
 
 STYLE = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[A-GJK])")
 """What rich itself sends to a terminal: styles, and the moves of a progress bar."""
@@ -58,8 +58,8 @@ def consoles() -> list[tuple[SafeConsole, io.StringIO]]:
 
 
 def test_the_consoles_of_all_commands_are_safe_ones() -> None:
-    assert isinstance(show.console(stderr=False), SafeConsole)
-    assert isinstance(show.console(stderr=True), SafeConsole)
+    assert isinstance(render.console(stderr=False), SafeConsole)
+    assert isinstance(render.console(stderr=True), SafeConsole)
 
 
 @settings(max_examples=150, deadline=None)
@@ -71,11 +71,11 @@ def test_any_name_is_printed_as_text(name: str) -> None:
         table = Table(name, title=name)
         table.add_row(name)
         console.print(table)
-        show.print_faults(console, name, [Fault(2, name, name, "code", name)])
-        show.print_notes(console, [name])
-        show.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
+        render.print_faults(console, name, [Fault(2, name, name, "code", name)])
+        render.print_notes(console, [name])
+        render.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
         run = RunRecord("20260131-081500-x7k2", 0.0, RunStatus.COMPLETED, "run", name, "", "", "", 0)
-        console.print(show.runs_table([(run, {Status.UPDATED: 1})]))
+        console.print(render.runs_table([(run, {Status.UPDATED: 1})]))
         assert_safe(stream.getvalue())
 
 
@@ -85,12 +85,12 @@ def test_faults_printed_in_blocks_read_as_line_by_line(values: list[str]) -> Non
     faults = [Fault(row, "groups", value, "code", "Take it out.") for row, value in enumerate(values, 2)]
     for (together, in_blocks), (apart, by_line) in zip(consoles(), consoles(), strict=True):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(show, "_LINES_AT_ONCE", 3)
-            show.print_faults(together, "sheet.csv", faults, limit=None)
+            patch.setattr(render, "_LINES_AT_ONCE", 3)
+            render.print_faults(together, "sheet.csv", faults, limit=None)
         for fault in faults:
             style = "red" if apart.is_terminal else None
             apart.print(
-                Text(printable_line(f"sheet.csv: {show.fault_line(fault)}")), style=style, soft_wrap=style is None
+                Text(printable_line(f"sheet.csv: {render.fault_line(fault)}")), style=style, soft_wrap=style is None
             )
         assert in_blocks.getvalue() == by_line.getvalue()
 
@@ -101,7 +101,7 @@ def test_thousands_of_faults_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPa
         calls: list[object] = []
         printing = console.print
         monkeypatch.setattr(console, "print", lambda *a, p=printing, c=calls, **k: (c.append(a), p(*a, **k)))
-        show.print_faults(console, "sheet.csv", faults, limit=None)
+        render.print_faults(console, "sheet.csv", faults, limit=None)
         assert len(calls) <= 10
         assert stream.getvalue().count("Take it out.") == 2000
 
@@ -136,7 +136,7 @@ def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
 def test_any_error_is_told_as_text(name: str) -> None:
     before, sys.stderr = sys.stderr, io.StringIO()
     try:
-        guard.tell(UsageError(f"There is no {name}.", hint=name))
+        error_handling.tell(UsageError(f"There is no {name}.", hint=name))
         assert_safe(sys.stderr.getvalue())
     finally:
         sys.stderr = before

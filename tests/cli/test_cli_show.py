@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from bulkid.cli import progress as progress_module
-from bulkid.cli import show
+from bulkid.cli import render
 from bulkid.model import Fault, RunRecord, RunStatus, Status
 from bulkid.runs import CheckResult
 from bulkid.sheet import SheetInfo
@@ -30,7 +30,7 @@ def a_run(run_id: str) -> RunRecord:
 def test_the_list_of_runs_shows_every_id_whole(width: int) -> None:
     ids = ["20260131-081500-x7k2", "20260131-081501-a2b3"]
     counts = {Status.UPDATED: 12_345, Status.FAILED: 1}
-    text = printed(show.runs_table([(a_run(run_id), counts) for run_id in ids]), width=width)
+    text = printed(render.runs_table([(a_run(run_id), counts) for run_id in ids]), width=width)
     assert all(run_id in text for run_id in ids)
     assert "12,345" in text
     assert "…" not in text
@@ -71,6 +71,6 @@ def test_one_invalid_row_is_one() -> None:
 
 def checked(result: CheckResult) -> str:
     out, err = (Console(file=io.StringIO(), width=160, markup=False, highlight=False) for _ in range(2))
-    show.print_check(out, err, result)
+    render.print_check(out, err, result)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue().rstrip("\n")

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from bulkid.cli.sidebyside import Board, StopAll
+from bulkid.cli.parallel_jobs import Board, StopAll
 from bulkid.runs import Progress, Snapshot
 
 

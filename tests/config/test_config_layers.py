@@ -23,7 +23,7 @@ from bulkid.config import (
     settings_markdown,
     unknown_variables,
 )
-from bulkid.config import layers as layers_module
+from bulkid.config import resolve as layers_module
 from bulkid.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.config import FailureBound, Secret
-from bulkid.config import values as v
-from bulkid.config.values import BadValueError
+from bulkid.config import parse as v
+from bulkid.config.parse import BadValueError
 from bulkid.model import ChangeBound, QuotaRule
 
 

@@ -10,7 +10,7 @@ from doors_kit import SECRET, Hosted, connected_to, hosted, renames, sheet_of, s
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulkid import runs
-from bulkid.runs import execute
+from bulkid.runs.execution import run
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(tmp_path: Pat
 
 
 async def test_figures_are_there_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "COUNTERS_EVERY_S", 0.05)
+    monkeypatch.setattr(run, "COUNTERS_EVERY_S", 0.05)
     path = tmp_path / "live.prom"
     seen: list[dict[str, float]] = []
     with hosted(latency_s=0.1) as host:

@@ -14,8 +14,9 @@ from harness import ORGANIZATION, Bulkid, Server
 from lives import Life, World, bulkid_for, check_report, no_traceback
 
 from bulkid import runs
-from bulkid.journal import open_journal, server_lock
-from bulkid.journal.dialect.postgres import PostgresDialect
+from bulkid.journal import open_journal
+from bulkid.journal.backends.postgres import PostgresDialect
+from bulkid.journal.locks import server as server_lock
 from tests.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
 
 ROWS = 200

@@ -23,7 +23,7 @@ from bulkid.engine import Stop, Task
 from bulkid.identity import put_account
 from bulkid.journal import open_journal
 from bulkid.model import Account, Change, QuotaRule
-from bulkid.runs.session import connect
+from bulkid.runs.execution.connection import connect
 
 async def main(url, folder, database, owner, count, seconds, accounts):
     target = runs.Target(url=url, client_id="sandbox", client_secret="sandbox-secret")

@@ -10,8 +10,8 @@ import pytest
 
 from bulkid.clock import SystemClock
 from bulkid.engine import FailureLimit, Stats, Stop
-from bulkid.engine.alarm import Alarm
 from bulkid.engine.rate import Rate
+from bulkid.engine.wakeup import Alarm
 from bulkid.model import QuotaRule, ReplyKind
 from tests.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
 from tests.fake_clock import FakeClock

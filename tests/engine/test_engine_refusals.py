@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
-from bulkid.engine.refusals import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, Suspect
+from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, Suspect
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request

@@ -1,7 +1,7 @@
 import aiohttp
 import pytest
 
-from bulkid.identity.direct import fits
+from bulkid.identity.fast_path import fits
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 

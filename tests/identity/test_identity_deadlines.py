@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from bulkid.identity.deadlines import Deadlines
+from bulkid.identity.timeouts import Deadlines
 
 
 async def _fly(deadlines: Deadlines, seconds: float) -> str:

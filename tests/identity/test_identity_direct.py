@@ -9,7 +9,7 @@ from aiohttp.client_proto import ResponseHandler
 from identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 
 from bulkid.identity import Connection, IdentityClient, StaticToken, complete_url, get_account, open_client, put_account
-from bulkid.identity.direct import FIRST_VERSION, LAST_VERSION, fits
+from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, fits
 from bulkid.model import Change, Reply, ReplyKind, Request
 
 PUT = put_account(ORG, Change("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
@@ -74,7 +74,7 @@ def test_the_oldest_and_the_newest_tested_release_are_known(
 async def test_an_aiohttp_that_takes_other_parameters_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     other = ResponseHandler.start_timeout  # takes nothing by name
 
-    monkeypatch.setattr("bulkid.identity.direct._NEEDED", ((other, ("self",), frozenset({"skip_payload"})),))
+    monkeypatch.setattr("bulkid.identity.fast_path._NEEDED", ((other, ("self",), frozenset({"skip_payload"})),))
     assert not fits()
     async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
         assert (await client.send(PUT)).payload == ACCOUNT  # by the session then

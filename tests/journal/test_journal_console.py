@@ -5,9 +5,9 @@ from sqlalchemy import insert, update
 
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
-from bulkid.journal.console import AuditRecord, ConsoleBook, TokenRecord
+from bulkid.journal.console_schema import _tokens_4, _users_4, create_console_tables, tokens
 from bulkid.journal.console_sessions import SessionRecord, SessionStore
-from bulkid.journal.console_tables import _tokens_4, _users_4, create_console_tables, tokens
+from bulkid.journal.console_store import AuditRecord, ConsoleBook, TokenRecord
 from bulkid.journal.schema import schema_version
 from bulkid.journal.usernames import user_key
 from tests.journal.journal_kit import Place

@@ -12,7 +12,7 @@ from bulkid.clock import Clock
 from bulkid.engine import Ledger
 from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, open_journal
-from bulkid.journal.dialect.postgres import PostgresDialect
+from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.model import QuotaRule
 from tests.fake_clock import FakeClock, run
 from tests.journal.journal_kit import Place, allow_pages, finish, record, start_python

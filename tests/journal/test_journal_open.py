@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from bulkid.errors import StateError
 from bulkid.journal import Journal, StateFullError, open_journal
-from bulkid.journal.dialect.sqlite import SqliteDialect
+from bulkid.journal.backends.sqlite import SqliteDialect
 from bulkid.journal.errors import file_error
 from bulkid.journal.migrate import migrate
 from tests.journal.journal_kit import RUN, begin, finish, record, start_python

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bulkid.journal import Journal
-from bulkid.journal.pages import latest_failures, row_page, run_page
+from bulkid.journal.queries import latest_failures, row_page, run_page
 from bulkid.model import AccountWish, Entry, Outcome, RowWish, RunStatus, SheetRow, Status
 from tests.journal.journal_kit import RUN, record
 

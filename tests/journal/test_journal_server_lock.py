@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from bulkid.errors import LockedError
-from bulkid.journal import Journal, LockLostError, server_lock
+from bulkid.journal import Journal, LockLostError
+from bulkid.journal.locks import server as server_lock
 from tests.journal.journal_kit import Place, start_python
 
 ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
@@ -26,7 +27,8 @@ RECORD = {
 
 _HOLD = """
 import json, pathlib, sys
-from bulkid.journal import open_journal, server_lock
+from bulkid.journal import open_journal
+from bulkid.journal.locks import server as server_lock
 if sys.argv[5]:
     server_lock.platform.node = lambda: sys.argv[5]
 journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])

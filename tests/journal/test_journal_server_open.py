@@ -11,7 +11,7 @@ import pytest
 
 from bulkid.errors import StateError
 from bulkid.journal import Journal, open_journal
-from bulkid.journal.dialect.postgres import SCHEMA
+from bulkid.journal.backends.postgres import SCHEMA
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.model import Status
 from tests.journal.journal_kit import RUN, UPDATED, Place, begin, record

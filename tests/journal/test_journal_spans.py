@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.spans import linked_spans, spans
+from bulkid.journal.ranges import linked_spans, spans
 
 NUMBERS = st.lists(st.integers(0, 12), unique=True)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.journal.timeline import Seen, Shown, Timeline
+from bulkid.journal.quota.quota_clock import Seen, Shown, Timeline
 
 WALL = 1_700_000_000.0
 

@@ -10,7 +10,7 @@ from planning_world import LAW, account
 
 from bulkid.model import Change
 from bulkid.planning import Cover, GroupBatch, accounts_only, cover, groups_where_possible
-from bulkid.planning.words import fold
+from bulkid.text import fold
 
 Sets = list[frozenset[int]]
 HARD = settings(LAW, max_examples=500)

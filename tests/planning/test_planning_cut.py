@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_world import LAW
 
-from bulkid.planning import cut, flow
-from bulkid.planning.cut import cheapest_cut
-from bulkid.planning.kinds import Kinds
+from bulkid.planning import max_flow, min_cut
+from bulkid.planning.membership_classes import Kinds
+from bulkid.planning.min_cut import cheapest_cut
 
 
 def kinds_of(groups: Sequence[tuple[int, ...]], counts: Sequence[int], size: int) -> Kinds:
@@ -39,9 +39,9 @@ def both(kinds: Kinds, prices: list[int]) -> tuple[tuple[int, int], tuple[int, i
     costs = []
     for steps in (10_000, -1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(flow, "STEPS_PER_EDGE", steps)
+            patch.setattr(max_flow, "STEPS_PER_EDGE", steps)
             if steps > 0:
-                patch.delattr(cut, "_cut")
+                patch.delattr(min_cut, "_cut")
             costs.append(cost(kinds, prices, cheapest_cut(kinds, prices)))
     return costs[0], costs[1]
 
@@ -67,7 +67,7 @@ def test_a_sheet_of_thousands_of_groups_takes_few_steps(monkeypatch: pytest.Monk
     """The library takes 55 MB for 100,000 accounts in 2 of 33,333 groups each, just when a plan holds the most."""
     chance = random.Random(1)
     groups = list({tuple(sorted(chance.sample(range(2_000), 2))) for _ in range(6_000)})
-    monkeypatch.setattr(flow, "STEPS_PER_EDGE", 10)
-    monkeypatch.delattr(cut, "_cut")
+    monkeypatch.setattr(max_flow, "STEPS_PER_EDGE", 10)
+    monkeypatch.delattr(min_cut, "_cut")
     own = cheapest_cut(kinds_of(groups, [1] * len(groups), 2_000), [1] * 2_000)
     assert 0 < sum(own) < 2_000

@@ -5,7 +5,7 @@ from planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, dir
 
 from bulkid.model import Group
 from bulkid.planning import Directory
-from bulkid.planning.words import fold
+from bulkid.text import fold
 
 ANY_TEXT = st.text(st.characters(), max_size=20)
 

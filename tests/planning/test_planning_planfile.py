@@ -14,8 +14,16 @@ from planning_world import COLUMNS, LAW, ORG, State, account, accounts, director
 from bulkid.errors import SheetError
 from bulkid.model import Account, Change, RowWish
 from bulkid.planning import Directory, build_plan, resolve, resolve_expected
+from bulkid.runs.inputs.plan_format import (
+    PlanFile,
+    dump_plan,
+    expected_of,
+    json_schema,
+    load_plan,
+    plan_file,
+    read_plan,
+)
 from bulkid.runs.options import Preview
-from bulkid.runs.planfile import PlanFile, dump_plan, expected_of, json_schema, load_plan, plan_file, read_plan
 from bulkid.sheet import SheetInfo
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -4,7 +4,7 @@ import pytest
 from planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, ORG, account, directory, wish
 
 from bulkid.model import AccountWish, Fault, Group, RowWish
-from bulkid.planning import Directory, Resolution, near, offline_faults, resolve
+from bulkid.planning import Directory, Resolution, offline_faults, resolve, suggestions
 
 
 def read(*rows: RowWish, known: Directory | None = None) -> Resolution:
@@ -361,14 +361,14 @@ def test_a_check_asks_nothing_that_only_the_directory_knows() -> None:
 def test_suggestions_are_sought_once_per_text_and_stop_when_they_would_take_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(near, "_COMPARISONS", 3 * len(ACCOUNTS))
+    monkeypatch.setattr(suggestions, "_COMPARISONS", 3 * len(ACCOUNTS))
     names = ["Roby02", "ROBY02", "Robot Too", "roby03", "robot five", "Roby02"]
     result = read(*(wish(row, name=name) for row, name in enumerate(names, 2)))
     assert ["Did you mean" in fault.message for fault in result.faults] == [True, True, True, True, False, True]
 
 
 def test_a_guid_is_not_compared_with_names_but_a_short_id_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near, "_COMPARISONS", len(ACCOUNTS))
+    monkeypatch.setattr(suggestions, "_COMPARISONS", len(ACCOUNTS))
     guid, short = read(wish(2, "3fa85f64-5717-4562-B3FC-2c963f66afa6"), wish(3, "Roby02")).faults
     assert guid.message.endswith("right organisation.")
     assert 'Did you mean "Roby01"?' in short.message

@@ -30,7 +30,7 @@ from bulkid.report import (
     undefuse,
     write_report,
 )
-from bulkid.sheet.guard import FORMULA_STARTS
+from bulkid.sheet.formula_escape import FORMULA_STARTS
 
 OPEN = {Status.FAILED, Status.INVALID, Status.PENDING}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from report_kit import a_row, a_run, write
 
 from bulkid.report import remove_report
-from bulkid.report.folder import _OWN
+from bulkid.report.removal import _OWN
 
 RUN = "20260131-081500-ab12"
 

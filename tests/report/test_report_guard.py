@@ -5,7 +5,7 @@ from hypothesis import given
 from report_kit import nasty_text
 
 from bulkid.report import defuse, undefuse
-from bulkid.sheet.guard import FORMULA_STARTS
+from bulkid.sheet.formula_escape import FORMULA_STARTS
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from report_kit import a_row, a_run, report_rows, write
 
 from bulkid.model import ReportRow, RunStatus, Status
 from bulkid.report import COLUMNS
-from bulkid.report import workbook as workbook_module
-from bulkid.report.workbook import MAX_CELL_UNITS, visible
+from bulkid.report import xlsx_report as workbook_module
+from bulkid.report.xlsx_report import MAX_CELL_UNITS, visible
 
 
 def load(folder: Path) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import Account, Group
 from bulkid.planning import EXPORT_COLUMNS, Directory, ExportedAccount, Exporter, Plan, build_plan, resolve
-from bulkid.report.exported import fits, open_export, place
+from bulkid.report.export_files import fits, open_export, place
 from bulkid.sheet import fields_for_headers, list_cell, near_miss, open_sheet, parse_list
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

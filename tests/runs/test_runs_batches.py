@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.runs.batches import Batch, BatchQueue, Member
+from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
 
 
 def batch_of(group: str, entries: Sequence[int]) -> Batch:

@@ -28,12 +28,12 @@ from bulkid.runs import (
     Recipients,
     RunOptions,
     Target,
-    folderjob,
     list_runs,
     run_job,
     undo,
 )
-from bulkid.runs.dropfolder import dated, look
+from bulkid.runs.jobs import drop_folder_job
+from bulkid.runs.jobs.drop_folder import dated, look
 from bulkid.sandbox import Sandbox, SandboxOptions
 from tests.notify.receiver import receiver
 
@@ -429,7 +429,7 @@ def test_a_folder_that_another_process_works_on_is_left_alone(inbox: Inbox) -> N
 
     async def work(server: Sandbox) -> None:
         source = DropFolder(inbox.folder)
-        with open_journal(inbox.root / "state") as journal, folderjob._hold(source, journal, "drop", 0.0):
+        with open_journal(inbox.root / "state") as journal, drop_folder_job._hold(source, journal, "drop", 0.0):
             result = await inbox.work(server)
         assert result.exit_code == 6
         assert "Another process works on the drop folder" in str(result.error)
@@ -440,7 +440,7 @@ def test_a_folder_that_another_process_works_on_is_left_alone(inbox: Inbox) -> N
 
 def test_a_file_that_changes_while_it_is_claimed_goes_back(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     inbox.sheet("a.csv", "A")
-    real = folderjob.move
+    real = drop_folder_job.move
     changed: list[Path] = []
 
     def move(source: Path, target: Path) -> None:
@@ -450,7 +450,7 @@ def test_a_file_that_changes_while_it_is_claimed_goes_back(inbox: Inbox, monkeyp
         real(source, target)
 
     async def work(server: Sandbox) -> None:
-        monkeypatch.setattr(folderjob, "move", move)
+        monkeypatch.setattr(drop_folder_job, "move", move)
         assert (await inbox.work(server)).exit_code == 0
         assert names(server)["robot-0001"] == "Changed 1"
         assert inbox.runs() == {"a.csv": 1}
@@ -476,7 +476,7 @@ class Saboteur:
         self.steps = 0
         self.kill_at = -1
         for name in ("move", "put_beside"):
-            monkeypatch.setattr(folderjob, name, self._watched(getattr(folderjob, name)))
+            monkeypatch.setattr(drop_folder_job, name, self._watched(getattr(drop_folder_job, name)))
         for name in ("claim", "begin_closing", "close", "forget"):
             monkeypatch.setattr(TakenFiles, name, self._watched(getattr(TakenFiles, name)))
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bulkid.errors import SheetError
 from bulkid.journal import TakenFiles, new_run_id, open_journal, stored_name
 from bulkid.journal.ids import read_name
-from bulkid.runs import dropfolder, folderjob
-from bulkid.runs.dropfolder import DropFolder, plain_name, put_beside
+from bulkid.runs.jobs import drop_folder, drop_folder_job
+from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, put_beside
 from bulkid.sandbox import Sandbox
 from bulkid.sheet import NotAFileError, SheetOptions, open_regular, open_sheet
 from tests.runs.test_runs_dropfolder import Inbox, drop, names, served
@@ -36,7 +36,7 @@ def everything_below(folder: Path) -> str:
 
 def swapped(monkeypatch: pytest.MonkeyPatch, name: str, swap: Callable[[], None]) -> None:
     """Have another user act just before a step of the job, once."""
-    real = getattr(folderjob, name)
+    real = getattr(drop_folder_job, name)
     done: list[bool] = []
 
     def step(*arguments: Any) -> Any:
@@ -45,7 +45,7 @@ def swapped(monkeypatch: pytest.MonkeyPatch, name: str, swap: Callable[[], None]
             swap()
         return real(*arguments)
 
-    monkeypatch.setattr(folderjob, name, step)
+    monkeypatch.setattr(drop_folder_job, name, step)
 
 
 def replaced_by_link(path: Path, target: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_temporary_name_that_is_taken_is_an_error_and_nothing_is_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = drop(tmp_path, "victim", "keep me")
-    monkeypatch.setattr(dropfolder.secrets, "token_hex", lambda _: "guessed")
+    monkeypatch.setattr(drop_folder.secrets, "token_hex", lambda _: "guessed")
     (tmp_path / ".guessed.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         put_beside(tmp_path / "a.csv", None, "message")

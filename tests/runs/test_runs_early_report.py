@@ -13,8 +13,8 @@ from identity_server import Answer, Identity, account, context, options, report,
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal import Journal
-from bulkid.runs import execute, reporting
-from bulkid.runs.reporting import EarlyReport
+from bulkid.runs.execution import finish, run
+from bulkid.runs.execution.finish import EarlyReport
 
 COUNT = 40
 
@@ -22,9 +22,9 @@ COUNT = 40
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
     """An event: rows were written early. Four rows are enough for that."""
-    for module in (execute, reporting):
+    for module in (run, finish):
         monkeypatch.setattr(module, "EARLY_ROWS", 4)
-    monkeypatch.setattr(execute, "EARLY_EVERY_S", 0.01)
+    monkeypatch.setattr(run, "EARLY_EVERY_S", 0.01)
     event, write_some = anyio.Event(), EarlyReport.write_some
 
     def watched(self: EarlyReport) -> int:

@@ -11,7 +11,7 @@ from identity_server import Answer, Identity, account, context, options, report,
 
 from bulkid import runs
 from bulkid.model import RunStatus, Status
-from bulkid.runs.reporting import verdict
+from bulkid.runs.execution.finish import verdict
 
 IDS = [f"a{number:02}" for number in range(40)]
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from bulkid import runs
 from bulkid.errors import UsageError
 from bulkid.journal import FileState, Journal, JournalLedger, TakenFiles, new_run_id, open_journal
-from bulkid.journal.dialect import sqlite as sqlite_module
+from bulkid.journal.backends import sqlite as sqlite_module
 from bulkid.model import AccountWish, Entry, Outcome, QuotaRule, RunRecord, RunStatus, SheetRow, Status
-from bulkid.runs import housekeeping
+from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock
 from tests.fake_clock import WALL_START, FakeClock
 
@@ -177,7 +177,7 @@ def test_a_run_that_somebody_went_on_with_at_the_last_moment_is_kept(
             journal.update_run(run.run_id, finished_at=WALL_START)
             yield
 
-    monkeypatch.setattr(housekeeping, "run_lock", after_somebody_else)
+    monkeypatch.setattr(pruning, "run_lock", after_somebody_else)
     result = prune(tmp_path)
     assert result == runs.Pruned()
     assert kept_in(tmp_path) == {record.run_id: 2}

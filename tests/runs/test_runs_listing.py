@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkid.identity import Page
 from bulkid.model import Account
-from bulkid.runs.listing import Listing, read_list
+from bulkid.runs.execution.account_list import Listing, read_list
 
 
 class Server:

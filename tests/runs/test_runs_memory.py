@@ -6,9 +6,9 @@ import weakref
 from bulkid.model import Account, AccountWish, Change, Group, Outcome, RowWish, Status
 from bulkid.planning import Directory, Plan
 from bulkid.runs import Preview
-from bulkid.runs.batches import Batch, BatchQueue, Member
-from bulkid.runs.entries import PlannedEntries, to_send
-from bulkid.runs.source import Rows
+from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
+from bulkid.runs.execution.reconcile import PlannedEntries, to_send
+from bulkid.runs.inputs.sheet import Rows
 from bulkid.sheet import SheetInfo
 from bulkid.sheet.cells import parse_list
 

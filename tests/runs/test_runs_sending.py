@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bulkid.identity import parse_account
 from bulkid.model import Change
 from bulkid.planning import confirms
-from bulkid.runs.sending import shows_plainly
+from bulkid.runs.execution.account_sender import shows_plainly
 
 GROUPS = st.lists(st.sampled_from(["g1", "G1", "g2", "g3", "\u00e4", "\u00c4"]), max_size=3)
 NAMES = st.sampled_from([None, "", "Roby", "roby"])

@@ -11,13 +11,13 @@ from fake_clock import WALL_START, FakeClock, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.config.hours import until as parse_until
-from bulkid.config.hours import window as parse_window
+from bulkid.config.schedule_settings import until as parse_until
+from bulkid.config.schedule_settings import window as parse_window
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stop, Task
 from bulkid.errors import InterruptedRunError
 from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, TimeOfDay
 from bulkid.runs import Context, Hooks, Hours, within_hours
-from bulkid.runs.window import MARGIN_S, End, ending, is_open, next_change, next_time, wall_clock
+from bulkid.runs.jobs.schedule import MARGIN_S, End, ending, is_open, next_change, next_time, wall_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward on 29 March at 02:00, back on 25 October at 03:00
 

@@ -6,7 +6,7 @@ from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Faults
-from bulkid.sandbox.control import _local, serve
+from bulkid.sandbox.control_api import _local, serve
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

@@ -21,7 +21,7 @@ from bulkid.sandbox import (
     parse_limits,
     seeded_directory,
 )
-from bulkid.sandbox.seed import ODD_NAMES
+from bulkid.sandbox.fixtures import ODD_NAMES
 
 
 def told(directory: Directory) -> list[dict[str, object]]:

@@ -20,12 +20,12 @@ from sheet_books import Error
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
-from bulkid.sheet import archive as archive_module
 from bulkid.sheet import workbook as workbook_module
-from bulkid.sheet.archive import ScanError
-from bulkid.sheet.prescan import column_index, scan_xlsx
-from bulkid.sheet.prescan_binary import scan_xls, workbook_stream
+from bulkid.sheet import zip_archive as archive_module
+from bulkid.sheet.error_scan import column_index, scan_xlsx
+from bulkid.sheet.error_scan_binary import scan_xls, workbook_stream
 from bulkid.sheet.workbook import cell_text
+from bulkid.sheet.zip_archive import ScanError
 
 
 def read(content: bytes, name: str, size: int = 1000, **options: object) -> tuple[Sheet, list[SheetRow]]:

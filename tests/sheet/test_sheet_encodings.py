@@ -14,7 +14,7 @@ from sheet.real_names import NAMES
 
 from bulkid.errors import SheetError
 from bulkid.sheet import SheetOptions, UncertainEncodingError, open_sheet, outline, system_code_page
-from bulkid.sheet.legacy import Sample, detect
+from bulkid.sheet.legacy_encoding import Sample, detect
 
 PLAIN = ("Invoice Robot", "Robot Finance", "SAP Upload", "Mail", "Warehouse", "Report Robot")
 CASES = (str, str.upper, str.lower)

@@ -11,8 +11,8 @@ import sheet_books
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.sheet.prescan import Prescan, scan_xlsx
-from bulkid.sheet.prescan_ods import scan_ods
+from bulkid.sheet.error_scan import Prescan, scan_xlsx
+from bulkid.sheet.error_scan_ods import scan_ods
 from tests.sheet.test_sheet_books import ods, ods_row, read, refused
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -229,7 +229,7 @@ def test_a_shared_string_in_pieces_is_measured_whole() -> None:
 
 
 def test_too_many_merged_cells_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.prescan._MAX_MERGED", 10)
+    monkeypatch.setattr("bulkid.sheet.error_scan._MAX_MERGED", 10)
     merged = "<mergeCells>" + '<mergeCell ref="A1:B1"/>' * 11 + "</mergeCells>"
     xml = f"<worksheet {MAIN}><sheetData>{HEAD}</sheetData>{merged}</worksheet>"
     assert "merged" in refused(with_sheet(xml.encode()))
@@ -289,7 +289,7 @@ def test_two_parts_of_one_name_are_refused() -> None:
 
 
 def test_too_many_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.archive._MAX_PARTS", 3)
+    monkeypatch.setattr("bulkid.sheet.zip_archive._MAX_PARTS", 3)
     assert "parts, more than 3" in refused(sheet_books.xlsx({"S": HEAD}))
 
 
@@ -305,7 +305,7 @@ def test_repeated_error_cells_are_bounded_before_they_are_written_out() -> None:
 
 
 def test_many_wide_rows_are_bounded_though_none_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.prescan_ods._ROOM_TO_REPEAT", 10**9)
+    monkeypatch.setattr("bulkid.sheet.error_scan_ods._ROOM_TO_REPEAT", 10**9)
     cell = '<table:table-cell table:number-columns-repeated="16000" table:formula="of:=1"/>'
     rows = f"<table:table-row>{cell}</table:table-row>" * 1300
     assert "spread over 20,816,001 places" in refused(ods(ods_row("name") + rows), "s.ods", sheet="S")

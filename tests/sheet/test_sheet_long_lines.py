@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
-from bulkid.sheet import SheetOptions, open_sheet, text
+from bulkid.sheet import SheetOptions, open_sheet, text_format
 from bulkid.sheet.headers import near_miss
-from bulkid.sheet.text import MAX_LINE, examine
+from bulkid.sheet.text_format import MAX_LINE, examine
 
 NEW_LINE = b"\n"
 
@@ -28,8 +28,8 @@ def told(content: bytes) -> str:
 def test_a_text_is_refused_for_its_lines_just_when_one_is_too_long(content: bytes) -> None:
     lines = re.split(rb"\r|\n", content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "MAX_LINE", 8)
-        patch.setattr(text, "_BLOCK", 4)
+        patch.setattr(text_format, "MAX_LINE", 8)
+        patch.setattr(text_format, "_BLOCK", 4)
         assert ("is longer than" in told(content)) is (max(map(len, lines)) > 8)
 
 

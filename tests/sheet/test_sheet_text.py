@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
-from bulkid.sheet.csvfile import records
-from bulkid.sheet.guard import defuse
-from bulkid.sheet.text import TextForm
+from bulkid.sheet.csv_reader import records
+from bulkid.sheet.formula_escape import defuse
+from bulkid.sheet.text_format import TextForm
 
 
 def read(

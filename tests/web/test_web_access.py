@@ -10,9 +10,9 @@ from test_web_team import HASH, signed_in, team
 from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid import runs
-from bulkid.web.actors import Actor, Role
-from bulkid.web.drafts import AT_ONCE, WAITING
-from bulkid.web.people import issue_token
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.users import issue_token
+from bulkid.web.previews import AT_ONCE, WAITING
 
 START = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
 

@@ -9,8 +9,8 @@ from test_web_sessions import session_cookie, slow_team, status_with, watching
 from test_web_team import PASSWORD, sign_in, signed_in, team
 from web_kit import Browser, World, run_id_of, sheet
 
-from bulkid.web import sessions
-from bulkid.web.entrance import token_hash
+from bulkid.web.auth import sessions
+from bulkid.web.auth.local import token_hash
 
 NEW = "seventeen quiet atlases"
 

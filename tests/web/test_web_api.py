@@ -14,8 +14,8 @@ from web_kit import Browser, World, sheet, world
 
 from bulkid.sandbox import SandboxOptions
 from bulkid.web import api, openapi
-from bulkid.web.actors import Actor, Role
-from bulkid.web.people import actor_of_token, issue_token
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.users import actor_of_token, issue_token
 
 ADA = Actor("ada", Role.ADMIN, "ada")
 

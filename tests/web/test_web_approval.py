@@ -12,8 +12,8 @@ from web_kit import Browser, Page, World, run_id_of, sheet, world
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from bulkid.web.actors import Actor, Role
-from bulkid.web.people import issue_token
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.users import issue_token
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from test_web_approval import Program, three
 from web_kit import Browser, World, run_id_of
 
 from bulkid import runs
-from bulkid.web.approval import ApprovalPolicy, Authors, Resume, same_user, with_authors
+from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, same_user, with_authors
 
 SPELLINGS = {
     "ada": ("ada", "Ada", "ADA ", " ada"),

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from harness import Bulkid, Server
 
 from bulkid import runs
-from bulkid.journal.console import ConsoleBook
+from bulkid.journal.console_store import ConsoleBook
 
 PASSWORD = "correct horse battery"
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web_kit import World
 
-from bulkid.web import bodies
-from bulkid.web.connections import ConnectionLimit
+from bulkid.web import request_bodies
+from bulkid.web.audit_limit import RefusalLimit
+from bulkid.web.connection_limits import ConnectionLimit
 from bulkid.web.console import ServeOptions
-from bulkid.web.refusals import RefusalLimit
 from tests.web.test_web_junk import raw
 from tests.web.test_web_team import team
 
@@ -81,7 +81,7 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
     program = (
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 256))\n"
-        "from bulkid.web.connections import most_connections\n"
+        "from bulkid.web.connection_limits import most_connections\n"
         "print(most_connections(), resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
@@ -89,7 +89,7 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
 
 
 async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.web.protocol.IDLE_S", 0.05)
+    monkeypatch.setattr("bulkid.web.http_protocol.IDLE_S", 0.05)
     async with team(tmp_path) as console:
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: 127"):
             reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)
@@ -99,7 +99,7 @@ async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monk
 
 
 async def test_a_form_that_comes_too_slowly_is_answered_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", 0.05)
+    monkeypatch.setattr(request_bodies, "BODY_S", 0.05)
     async with team(tmp_path) as console:
         port = console.console.serve.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

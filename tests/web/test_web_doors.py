@@ -11,13 +11,13 @@ from web_kit import World, browser_at, run_id_of, sheet, world
 
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
+from bulkid.web.auth.access import Kind, door_of
+from bulkid.web.auth.local import LocalEntrance
+from bulkid.web.auth.sessions import SESSION_S, session_lives
+from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import CONSOLE, ServeOptions
-from bulkid.web.doors import Kind, door_of
-from bulkid.web.entrance import LocalEntrance
-from bulkid.web.people import IDLE_S
-from bulkid.web.security import local_path
+from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
-from bulkid.web.sessions import SESSION_S, session_lives
 
 OPEN = {("GET", "/static/{name}"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""

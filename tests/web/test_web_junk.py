@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from web_kit import Browser, World
 
-from bulkid.web.actors import Actor, Role
-from bulkid.web.people import issue_token
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.users import issue_token
 from tests.web.test_web_team import sign_in, team
 
 ADA = Actor("ada", Role.ADMIN, "ada")

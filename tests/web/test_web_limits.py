@@ -16,10 +16,10 @@ from test_web_team import signed_in, team
 from web_kit import World, run_id_of, sheet, world
 
 from bulkid import runs
-from bulkid.journal.console import AuditRecord
-from bulkid.web import drafts
+from bulkid.journal.console_store import AuditRecord
+from bulkid.web import previews
 from bulkid.web.console import ServeOptions
-from bulkid.web.drafts import BusyError, Drafts
+from bulkid.web.previews import BusyError, Drafts
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, Upload, UploadLimits, Uploads
 
 DAY_S = 86_400.0
@@ -236,21 +236,21 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
     subject, uploads = nothing_planned(), Uploads(tmp_path)
     draft = await subject.get(put(uploads, "ada", 10))
     async with anyio.create_task_group() as tasks:
-        for _ in range(drafts.AT_ONCE + drafts.WAITING):
+        for _ in range(previews.AT_ONCE + previews.WAITING):
             tasks.start_soon(subject.make_preview, draft.upload, subject.begin_preview(draft, "ada"))
         with pytest.raises(BusyError, match="wait already"):
             subject.begin_preview(draft, "ada")
         await anyio.wait_all_tasks_blocked()
         go_on.set()
-    assert most == drafts.AT_ONCE
+    assert most == previews.AT_ONCE
     subject.begin_preview(draft, "ada")  # there is room again
 
 
 async def test_drafts_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafts, "KEPT_ROWS", 25)
-    monkeypatch.setattr(drafts, "KEPT", 3)
+    monkeypatch.setattr(previews, "KEPT_ROWS", 25)
+    monkeypatch.setattr(previews, "KEPT", 3)
     subject, uploads = nothing_planned(), Uploads(tmp_path)
 
     def taken(rows: int) -> Upload:
@@ -325,7 +325,7 @@ async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path:
 
 
 async def test_every_route_that_changes_something_leaves_an_entry_when_it_is_refused(console: World) -> None:
-    from bulkid.web.doors import Kind, door_of
+    from bulkid.web.auth.access import Kind, door_of
     from bulkid.web.server import make_app
 
     app, tried = make_app(console.console), 0

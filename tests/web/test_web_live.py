@@ -9,9 +9,9 @@ import anyio
 
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.runs import Archive, Context, RunLine, Snapshot
-from bulkid.web import live
-from bulkid.web.live import Live
-from bulkid.web.supervisor import Job, Supervisor
+from bulkid.web import sse
+from bulkid.web.job_runner import Job, Supervisor
+from bulkid.web.sse import Live
 
 FAILED = ReportRow(2, "id", "robot-1", Status.FAILED, "", 400, "locked", "is locked", 1, None, 1.0)
 SENDING = Snapshot(3, 9, 2, 1, 4.0, 7, None, None, 2.0)
@@ -30,7 +30,7 @@ class SlowJournal:
 
     def failures(self, run_id: str, limit: int) -> Sequence[ReportRow]:
         """What is committed so far."""
-        assert (run_id, limit) == ("run", live.SHOWN_FAILURES)
+        assert (run_id, limit) == ("run", sse.SHOWN_FAILURES)
         self.looks += 1
         return [FAILED] if self.looks >= 3 else []
 
@@ -53,7 +53,7 @@ async def _told(live_feeds: Live, enough: Any) -> list[dict[str, Any]]:
 
 
 async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(monkeypatch: Any) -> None:
-    monkeypatch.setattr(live, "EVERY_S", 0.001)
+    monkeypatch.setattr(sse, "EVERY_S", 0.001)
     archive = SlowJournal()
     async with anyio.create_task_group() as tasks:
         supervisor = Supervisor(tasks, Context())
@@ -88,7 +88,7 @@ async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
 
 
 def test_the_quota_is_told_in_words() -> None:
-    say = live.quota_words
+    say = sse.quota_words
     assert say(None, None) == ""
     assert say(1200, None) == "1,200 left"
     assert say(0, 30.0) == "used up; opens in 30 seconds"
@@ -97,5 +97,5 @@ def test_the_quota_is_told_in_words() -> None:
 def test_a_limit_of_the_server_is_told_in_place_of_the_quota() -> None:
     for limited in (replace(SENDING, gate_opens_in=4.0), replace(SENDING, pace_opens_in=4.0)):
         assert limited.server_limit
-        assert live.state_of(None, limited)["quota"] == limited.server_limit
-    assert live.state_of(None, SENDING)["quota"] == "7 left"
+        assert sse.state_of(None, limited)["quota"] == limited.server_limit
+    assert sse.state_of(None, SENDING)["quota"] == "7 left"

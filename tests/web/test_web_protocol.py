@@ -14,13 +14,13 @@ from test_web_team import HASH, sign_in
 from web_kit import World, run_id_of, sheet, world
 
 from bulkid import runs
-from bulkid.journal.console import ConsoleBook
-from bulkid.web import bodies
-from bulkid.web.actors import Role
-from bulkid.web.bodies import UploadReader, is_text
+from bulkid.journal.console_store import ConsoleBook
+from bulkid.web import request_bodies
+from bulkid.web.auth.principals import Role
+from bulkid.web.auth.users import issue_token
 from bulkid.web.errors import RefusedError
-from bulkid.web.people import issue_token
-from bulkid.web.security import HEADERS
+from bulkid.web.middleware import HEADERS
+from bulkid.web.request_bodies import UploadReader, is_text
 from tests.postgres_server import shared_server
 
 UNREADABLE = {
@@ -122,8 +122,8 @@ async def test_no_text_with_u_0000_reaches_a_database_that_refuses_it(tmp_path: 
 async def test_an_upload_that_comes_too_slowly_is_refused_and_not_kept(
     console: World, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", 0.05)
-    monkeypatch.setattr(bodies, "LEAST_RATE", 1e6)
+    monkeypatch.setattr(request_bodies, "BODY_S", 0.05)
+    monkeypatch.setattr(request_bodies, "LEAST_RATE", 1e6)
     token = issue_token(console.console.book, "test", Role.ADMIN, ADA, 0.0)
     start = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
     port = console.console.serve.port

@@ -13,12 +13,12 @@ from test_web_team import HASH, PASSWORD, sign_in, signed_in, team
 from web_kit import LONGEST_S, Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
-from bulkid.journal.console import ConsoleBook
+from bulkid.journal.console_store import ConsoleBook
 from bulkid.model import QuotaRule
-from bulkid.web import people, sessions
+from bulkid.web.auth import sessions, users
+from bulkid.web.auth.sessions import SESSION_S
+from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import ServeOptions
-from bulkid.web.people import IDLE_S
-from bulkid.web.sessions import SESSION_S
 from tests.postgres_server import shared_server
 
 TLS = Path(__file__).resolve().parents[1] / "identity" / "tls"
@@ -124,14 +124,14 @@ async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with team(tmp_path) as console:
-        right = people.is_right
+        right = users.is_right
 
         def change_meanwhile(expected: str, password: str) -> bool:
             found = right(expected, password)
             console.console.book.change_user("olaf", password_hash=HASH)
             return found
 
-        monkeypatch.setattr(people, "is_right", change_meanwhile)
+        monkeypatch.setattr(users, "is_right", change_meanwhile)
         page = await sign_in(console.browser, "olaf")
         assert page.status == 401
         assert (await console.browser.get("/runs")).status == 401

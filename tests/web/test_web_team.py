@@ -16,15 +16,15 @@ from web_kit import Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.errors import UsageError
-from bulkid.journal.console import ConsoleBook
-from bulkid.web import passwords
-from bulkid.web.actors import Actor, Role
+from bulkid.journal.console_store import ConsoleBook
+from bulkid.web.auth import passwords
+from bulkid.web.auth.passwords import hash_password, is_right, require_good_password
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
+from bulkid.web.auth.users import TeamEntrance, issue_token
 from bulkid.web.console import ServeOptions
-from bulkid.web.passwords import hash_password, is_right, require_good_password
-from bulkid.web.people import TeamEntrance, issue_token
-from bulkid.web.security import forwarded_address
+from bulkid.web.middleware import forwarded_address
 from bulkid.web.server import make_app
-from bulkid.web.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
 
 PASSWORD = "correct horse battery"
 HASH = hash_password(PASSWORD)

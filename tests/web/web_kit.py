@@ -12,8 +12,8 @@ import anyio
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.web.auth.local import Entrance, LocalEntrance
 from bulkid.web.console import Console, ServeOptions
-from bulkid.web.entrance import Entrance, LocalEntrance
 from bulkid.web.server import serving
 
 ROOT = Path(__file__).resolve().parents[2]

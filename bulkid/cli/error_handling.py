@@ -1,0 +1,62 @@
+"""The last line before a user: errors become sentences and exit codes, never tracebacks."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from bulkid.cli import interrupted
+from bulkid.cli.signals import inbox
+from bulkid.errors import EXIT_INTERRUPTED, BulkidError
+from bulkid.printable import printable
+
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, int]) -> Callable[P, None]:
+    """Make a command end in an exit code, whatever it raises on purpose."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        show_any_letter()
+        raise typer.Exit(_exit_code(lambda: command(*args, **kwargs)))
+
+    return wrapper
+
+
+def _exit_code(command: Callable[[], int]) -> int:
+    if inbox.waiting:
+        sys.stderr.write("bulkid: stopped before anything was begun.\n")
+        return EXIT_INTERRUPTED
+    try:
+        with inbox.raising():
+            return command()
+    except BulkidError as error:
+        tell(error)
+        return error.exit_code
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not interrupted(error):
+            raise
+        sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
+        return EXIT_INTERRUPTED
+
+
+def show_any_letter() -> None:
+    """Let the standard streams show a letter that their encoding lacks as an escape, instead of failing on it.
+
+    On Windows an output that goes into a pipe or a file has the system's code page, which knows no 北京.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def tell(error: BulkidError) -> None:
+    """Say on standard error what went wrong and what to do next, with no secret in it."""
+    from bulkid.logs import redact_text
+
+    sys.stderr.write(printable(redact_text(f"bulkid: {error.message}")) + "\n")
+    if error.hint:
+        sys.stderr.write(printable(redact_text(f"  {error.hint}")) + "\n")

@@ -1,0 +1,215 @@
+"""Several jobs in one process: a line of progress each, one Ctrl+C for all, and none that waits for another.
+
+Jobs of different organisations have nothing in common but the process; those of one organisation take turns.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import anyio
+from anyio.abc import TaskGroup
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+from bulkid import runs as library
+from bulkid.cli import render
+from bulkid.cli.embedded_sandbox import sandboxed
+from bulkid.cli.library_options import context_of, options_of, target_of
+from bulkid.cli.progress import PLAIN_EVERY_S, REFRESH_S, line
+from bulkid.cli.signals import stopping
+from bulkid.cli.terminal import STAGES, Face
+from bulkid.config import Settings
+from bulkid.engine import Stop
+from bulkid.runs import Job, JobResult, Progress, RunOptions, Target, Turns, task_group
+
+LONGEST_NAME = 24
+"""Letters of a job's name that are shown beside its progress."""
+
+FIGURES = 11
+"""Columns for how many of how many: 12345/12345."""
+
+MakeJob = Callable[[Target, RunOptions], Job]
+"""Makes a job once it is known which server it works on (``--sandbox`` starts one)."""
+
+
+class StopAll(Stop):
+    """A stop that is handed on to several others, each of which may also be requested by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others: list[Stop] = []
+
+    def one(self) -> Stop:
+        """Another stop that is requested together with this one."""
+        other = Stop()
+        self._others.append(other)
+        return other
+
+    def request(self, reason: str) -> None:
+        """Take nothing new, anywhere."""
+        super().request(reason)
+        for other in self._others:
+            other.request(reason)
+
+    def abort(self) -> None:
+        """Stop now, everywhere."""
+        super().abort()
+        for other in self._others:
+            other.abort()
+
+
+class JobFace(Face):
+    """The face of one job among several: its name stands before what it says, and it shares one display.
+
+    Args:
+        err: Standard error.
+        settings: Says how much to show.
+        tasks: Where the plain progress runs.
+        name: The job's name.
+        board: The display of all jobs.
+    """
+
+    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, name: str, board: "Board") -> None:
+        super().__init__(err, settings, tasks, ask=False)
+        self._name = name
+        self._board = board
+
+    def say(self, text: str) -> None:
+        """Say one sentence that a person must see."""
+        super().say(f"{self._name}: {text}")
+
+    def note(self, text: str) -> None:
+        """Say one sentence, unless the run is quiet."""
+        super().note(f"{self._name}: {text}")
+
+    def warn(self, text: str) -> None:
+        """Say one sentence, however quiet the run is."""
+        super().warn(f"{self._name}: {text}")
+
+    def stage(self, name: str) -> None:
+        """End the progress of the stage before; name the new one where more is wanted."""
+        self._end_display()
+        if self._verbose and not self._quiet:
+            self._err.print(f"{self._name}: {STAGES[name]} ...")
+
+    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._board.show(self._name, progress)
+
+    async def confirm(self, preview: library.Preview) -> bool:
+        """Say in a line what is about to be sent, instead of a table for each job."""
+        for text in render.plan_lines(preview):
+            self.note(text)
+        return True
+
+
+class Board:
+    """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        err: Standard error.
+        names: Of the jobs: as many letters of each are always shown as there is room for.
+    """
+
+    def __init__(self, err: Console, names: Sequence[str]) -> None:
+        self._err = err
+        longest = min(max(map(len, names), default=0), LONGEST_NAME)
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn(
+                "{task.description}",
+                markup=False,  # a job's name is no markup
+                table_column=Column(no_wrap=True, min_width=longest, max_width=longest),
+            ),
+            BarColumn(bar_width=8, table_column=Column(min_width=8)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=FIGURES)),
+            TextColumn(
+                "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
+            console=err,
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Show what the jobs report while the block runs."""
+        if not self._err.is_terminal:
+            yield
+            return
+        with self._bar:
+            async with task_group() as tasks:
+                tasks.start_soon(self._refresh)
+                yield
+                tasks.cancel_scope.cancel()
+
+    async def _refresh(self) -> None:
+        while True:
+            self._bar.refresh()
+            await anyio.sleep(REFRESH_S)
+
+    async def show(self, name: str, progress: Progress) -> None:
+        """Show one job's sending until cancelled."""
+        if not self._err.is_terminal:
+            await self._plain(name, progress)
+            return
+        task = self._bar.add_task(name, total=progress.total, words="")
+        try:
+            await self._keep(task, progress)
+        finally:
+            self._bar.remove_task(task)
+
+    async def _keep(self, task: TaskID, progress: Progress) -> None:
+        while True:
+            snapshot = progress.snapshot()
+            self._bar.update(task, completed=snapshot.done, words=line(snapshot))
+            await anyio.sleep(REFRESH_S)
+
+    async def _plain(self, name: str, progress: Progress) -> None:
+        while True:
+            await anyio.sleep(PLAIN_EVERY_S)
+            snapshot = progress.snapshot()
+            self._err.print(f"{name}: {snapshot.done}/{snapshot.total} · {line(snapshot)}")
+
+
+async def side_by_side(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[JobResult]:
+    """Run jobs (their settings, names and makers) side by side until all have ended; results in their order."""
+    _allow_many_files()
+    err, everything, turns = render.console(stderr=True), StopAll(), Turns()
+    board = Board(err, [name for _, name, _ in jobs])
+    found: dict[int, JobResult] = {}
+
+    async def one(number: int, settings: Settings, make: MakeJob, stop: Stop) -> None:
+        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
+            job = make(target, options)
+            async with task_group() as tasks:
+                face = JobFace(err, settings, tasks, job.name, board)
+                context = context_of(settings, face, stop)
+                result = found[number] = await library.run_job(job, replace(context, turns=turns))
+                tasks.cancel_scope.cancel()
+            if not settings.quiet:
+                face.say(f"ended with exit code {result.exit_code}.")
+
+    async with board.shown():
+        with stopping(everything, err.print):
+            async with task_group() as tasks:
+                for number, (settings, _, make) in enumerate(jobs):
+                    tasks.start_soon(one, number, settings, make, everything.one())
+    return [found[number] for number in range(len(jobs))]
+
+
+def _allow_many_files() -> None:
+    """Let the process have as many open files and connections as the system grants it: each job needs some."""
+    if sys.platform == "win32":  # no such limit
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited" and grants less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

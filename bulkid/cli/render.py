@@ -1,0 +1,232 @@
+"""What a person reads: faults, plans, summaries. Values from sheets and servers are never read as markup."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
+
+from bulkid.cli.safe_console import SafeConsole
+from bulkid.model import Fault, RunRecord, Status
+from bulkid.planning import count_of, describe, humanize_seconds
+from bulkid.printable import printable_line
+from bulkid.report import how_to_resume
+from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
+from bulkid.sheet import SheetInfo
+
+SHORT = 20
+"""Rows of a table that are shown before it is cut; the report holds them all."""
+
+PIPED_WIDTH = 160
+"""Columns to assume where the output is no terminal, so that tables are not cut to 80."""
+
+_LINES_AT_ONCE = 500
+"""Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe and 13 s on a terminal."""
+
+STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
+
+
+def console(*, stderr: bool) -> Console:
+    """Make a console for standard output or standard error; colours only on a terminal, markup never."""
+    made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True)
+    return made
+
+
+def fault_line(fault: Fault) -> str:
+    """One fault as a line: where, what stands there, what to do."""
+    where = f"row {fault.row}"
+    if fault.column:
+        where += f", column {fault.column}"
+    value = f" {_shorten(fault.value)!r}" if fault.value else ""
+    return f"{where}:{value} {fault.message}" if value else f"{where}: {fault.message}"
+
+
+def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int | None = SHORT) -> None:
+    """Print faults in the order of rows; ``limit`` None prints all."""
+    lines = (printable_line(f"{place}: {fault_line(fault)}") for fault in islice(faults, limit))
+    while block := "\n".join(islice(lines, _LINES_AT_ONCE)):
+        if out.is_terminal:
+            out.print(Text(block), style="red")
+        else:  # there is nothing to wrap or to style
+            out.print(Segments([Segment(f"{block}\n")]), end="", soft_wrap=True)
+    if limit is not None and len(faults) > limit:
+        out.print(f"... and {len(faults) - limit:,} more; the report names them all.")
+
+
+def print_check(out: Console, err: Console, result: CheckResult) -> None:
+    """Print what ``check`` found: every fault, then one line that sums up."""
+    print_notes(err, result.info.notes)
+    print_faults(out, where(result.info), result.faults, limit=None)
+    if result.faults:
+        out.print(
+            f"{_rows_and_accounts(result)}; {_invalid(result.invalid_rows)}: nothing would be sent. "
+            "Mend them, or let the good rows go with --skip-invalid."
+        )
+    elif result.rows:
+        out.print(f"{_rows_and_accounts(result)}; every row is good.")
+    else:
+        out.print("The sheet has a header and no rows: there is nothing to do.")
+
+
+def _rows_and_accounts(result: CheckResult) -> str:
+    return f"{count_of(result.rows, 'row')}, {count_of(result.accounts, 'account')}"
+
+
+def _invalid(count: int) -> str:
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
+
+
+def print_notes(err: Console, notes: Iterable[str]) -> None:
+    """Print sentences that are worth knowing but change nothing."""
+    for note in notes:
+        err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
+
+
+def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
+    """Print what would change, how many requests that takes, and how long at the quota."""
+    if preview.plan.changes:
+        out.print(_plan_table(preview, limit))
+        hidden = len(preview.plan.changes) - limit
+        if hidden > 0:
+            out.print(f"... and {hidden:,} more {'account' if hidden == 1 else 'accounts'}.")
+    for line in plan_lines(preview):
+        out.print(line)
+
+
+def plan_lines(preview: Preview) -> list[str]:
+    """The counts, requests and time of a plan, as sentences."""
+    plan = preview.plan
+    changes, same = len(plan.changes), len(plan.unchanged)
+    counts = f"{count_of(changes, 'account')} {'changes' if changes == 1 else 'change'}, "
+    counts += f"{same:,} {'is' if same == 1 else 'are'} already as wanted, {_invalid(preview.invalid_rows)}"
+    lines = [f"{count_of(preview.rows, 'row')}: {counts}."]
+    if preview.left_out:
+        left = f"{preview.left_out:,} more {'account' if preview.left_out == 1 else 'accounts'} would change"
+        lines.append(f"A trial: {left}, left for later.")
+    quota = [rule for rule in preview.rules if rule.method == "PUT"]
+    at = f" at {quota[0].count} per {quota[0].seconds:g} s" if quota else ""
+    took = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
+    if plan.planned_puts:
+        least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
+        by_group = plan.route is not None and plan.route.words
+        saved = 0 if by_group else plan.naive_puts - plan.planned_puts  # the route says it in full
+        instead = f" instead of {plan.naive_puts:,}" if saved > 0 else ""
+        lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{took}.")
+    else:
+        lines.append(f"Nothing needs to be sent{took}.")
+    if plan.route is not None and plan.route.words:
+        lines.append(plan.route.words)
+    lines.extend(f"warning: {warning}" for warning in preview.warnings)
+    return lines
+
+
+def _plan_table(preview: Preview, limit: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("account", overflow="fold", max_width=40)
+    table.add_column("changes", overflow="fold")
+    for change in islice(preview.plan.changes, limit):
+        name, changes = change.name or change.account_id, describe(change, preview.directory)
+        table.add_row(Text(printable_line(name)), Text(printable_line(changes)))
+    return table
+
+
+def print_result(out: Console, result: RunResult) -> None:
+    """Print how a run ended: the counts, the requests, the report, and what to do next."""
+    summary = result.summary
+    counts = Text(f"{result.run.run_id}: {count_of(summary['rows'], 'row')}: ")
+    parts = [(status, summary[status]) for status in STATUS_STYLES if summary[status]] or [("updated", 0)]
+    for index, (status, count) in enumerate(parts):
+        counts.append(", " if index else "")
+        counts.append(f"{count:,} {status}", style=STATUS_STYLES[status])
+    counts.append(f"; {_requests(summary['requests'])} in {humanize_seconds(summary['elapsed_s'])}")
+    if summary["throttled"]:
+        counts.append(f"; throttled {count_of(summary['throttled'], 'time')}")
+    out.print(counts)
+    if result.report is not None:
+        for path in result.report.files:
+            if path.name != "summary.json":
+                out.print(Text(f"  {_from_here(path)}"))
+    for sentence in next_lines(result):
+        out.print(f"  {sentence}")
+
+
+def next_lines(result: RunResult) -> list[str]:
+    """What is still open after a run, and the command that goes on with it."""
+    left = int(result.run.counters.get("left_accounts", 0))
+    left_rows = int(result.run.counters.get("left_rows", 0)) if left else 0
+    pending = result.summary["pending"] - left_rows
+    resume = how_to_resume(result.run)
+    lines = [f"{count_of(pending, 'row')} {_are(pending)} pending; go on with: {resume}"] if pending > 0 else []
+    if left:
+        rest = "Run the rest with the same command without --first (what is done is then unchanged)"
+        too = f", or with: {resume}" if pending <= 0 else ""
+        lines.append(f"A trial: {count_of(left, 'account')} {_are(left)} left for later. {rest}{too}")
+    return lines
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def print_export(out: Console, result: ExportResult) -> None:
+    """Print what was exported."""
+    counted = count_of(result.accounts, "robot account")
+    out.print(Text(f"{counted} in {_from_here(result.path)}; {_requests(result.requests)}"))
+
+
+def print_findings(out: Console, findings: Sequence[Finding]) -> None:
+    """Print what ``doctor`` found, a line per question, each problem with what to do."""
+    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "dim")}
+    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
+    for finding in findings:
+        mark, style = marks[finding.ok]
+        words = Text(printable_line(finding.detail))
+        if finding.hint:
+            words.append(f"\n{printable_line(finding.hint)}", style="dim")
+        table.add_row(Text(mark, style=style), finding.subject, words)
+    out.print(table)
+
+
+def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
+    """A table of earlier runs, newest first. The id, which other commands want to be given, is never cut."""
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column(
+        "run (began, UTC)", no_wrap=True, min_width=max((len(run.run_id) for run, _ in records), default=0)
+    )
+    table.add_column("status", overflow="fold", min_width=11)
+    table.add_column("rows", overflow="fold", min_width=16)
+    table.add_column("source", overflow="fold", min_width=12)
+    for record, counts in records:
+        figures = [f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
+        rows = f"{sum(counts.values()):,}: {', '.join(figures)}" if figures else "none"
+        table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(printable_line(record.source)))
+    return table
+
+
+def _from_here(path: Path) -> Path:
+    """A path as a person would name it from the working directory, where it lies below that."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory is gone
+        return path
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _requests(requests: Mapping[str, Any]) -> str:
+    sent = [count_of(count, method) for method, count in requests.items() if count]
+    return ", ".join(sent) if sent else "no requests"
+
+
+def where(info: SheetInfo) -> str:
+    """A sheet's name for messages: the file, and the worksheet where there is one."""
+    return f"{info.source} [{info.sheet}]" if info.sheet else info.source
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

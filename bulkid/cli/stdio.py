@@ -1,0 +1,84 @@
+"""Standard streams that never end a run: with nobody to read them, not there at all, or on a disk that is full."""
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from bulkid.errors import BulkidError
+from bulkid.printable import printable
+
+
+class OutputError(BulkidError):
+    """Standard output cannot be written (a full disk). What a run did is in its report all the same."""
+
+
+class Unfailing:
+    """A text stream that goes silent where writing to it fails.
+
+    A pipe whose reader has left (``2>&1 | head``) or a terminal that was closed says nothing about the work.
+
+    Args:
+        stream: Where to write.
+        wanted: Whether somebody relies on what is written: then only a reader who has left is no error.
+    """
+
+    def __init__(self, stream: TextIO, *, wanted: bool) -> None:
+        self._stream = stream
+        self._wanted = wanted
+        self._styled = stream.isatty()  # the styles of a terminal are control characters themselves
+
+    def write(self, text: str) -> int:
+        """Write, or do as if; control characters as escapes where nothing needs them.
+
+        Raises:
+            OutputError: What is wanted cannot be written; later calls do as if.
+        """
+        try:
+            self._stream.write(text if self._styled else printable(text))
+            return len(text)
+        except OSError as error:
+            self._failed(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do as if.
+
+        Raises:
+            OutputError: What is wanted cannot be written; later calls do as if.
+        """
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        """Let the rest go nowhere, what is still buffered too, or the interpreter would complain when it ends."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        if self._wanted and not _reader_left(error):
+            raise OutputError(f"The output cannot be written: {error.strerror or error}.") from None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the stream has
+        return getattr(self._stream, name)
+
+
+def _reader_left(error: OSError) -> bool:
+    """Whether a pipe has lost its reader, which Windows calls an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
+
+
+def never_fail() -> None:
+    """Make the standard streams so; where there are none (a service, a scheduled task), put one that is empty."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+    sys.stdout = cast("TextIO", Unfailing(sys.stdout or _nowhere(), wanted=True))
+    sys.stderr = cast("TextIO", Unfailing(sys.stderr or _nowhere(), wanted=False))
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

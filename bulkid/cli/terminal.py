@@ -1,0 +1,167 @@
+"""The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+from anyio.abc import TaskGroup
+from rich.console import Console
+
+from bulkid.cli import render
+from bulkid.cli.progress import show_progress
+from bulkid.config import Settings
+from bulkid.runs import Hooks, Preview, Progress, RunResult, task_group
+
+STAGES = {
+    "sheet": "Reading the sheet",
+    "connect": "Connecting",
+    "directory": "Reading the directory",
+    "send": "Sending",
+    "verify": "Reading back what no answer confirmed",
+    "report": "Writing the report",
+    "notify": "Telling those who want to know",
+}
+
+
+@asynccontextmanager
+async def watched(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["Face"]:
+    """A face for a run, with a place for its display to run in; errors of the block come out as they are."""
+    async with task_group() as tasks:
+        yield Face(err, settings, tasks, ask=ask)
+        tasks.cancel_scope.cancel()
+
+
+class Face(Hooks):
+    """Hooks for a terminal, or for a pipe where nobody looks.
+
+    Args:
+        err: Standard error.
+        settings: Says how much to show.
+        tasks: Where the progress display runs.
+        ask: Whether the plan is put before a person.
+    """
+
+    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:
+        self._err = err
+        self._quiet = settings.quiet
+        self._verbose = settings.verbose
+        self._ask = ask
+        self._tasks = tasks
+        self._display: anyio.CancelScope | None = None
+        self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
+
+    def say(self, text: str) -> None:
+        """Say one sentence that a person must see, however quiet the run is."""
+        self._err.print(text)
+
+    def note(self, text: str) -> None:
+        """Say one sentence, unless the run is quiet."""
+        if not self._quiet:
+            render.print_notes(self._err, [text])
+
+    def warn(self, text: str) -> None:
+        """Say one sentence, however quiet the run is."""
+        render.print_notes(self._err, [text])
+
+    def stage(self, name: str) -> None:
+        """End the progress display of the stage before; name the new one where more is wanted."""
+        self._end_display()
+        if self._verbose and not self._quiet:
+            self._err.print(f"{STAGES[name]} ...")
+
+    def _end_display(self) -> None:
+        if self._display is not None:
+            self._display.cancel()
+            self._display = None
+
+    def progress(self, progress: Progress) -> None:
+        """Show the sending until the next stage."""
+        if not self._quiet:
+            self._display = anyio.CancelScope()
+            self._tasks.start_soon(self._show, progress, self._display)
+
+    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
+        with scope:
+            await show_progress(self._err, progress)
+
+    def concluded(self, result: RunResult) -> None:
+        """Hand on what became of one of a job's runs."""
+        if self.on_concluded is not None:
+            self.on_concluded(result)
+
+    async def confirm(self, preview: Preview) -> bool:
+        """Show the plan, and ask where a person is there to answer."""
+        if not self._quiet:
+            render.print_notes(self._err, preview.info.notes)
+            render.print_plan(self._err, preview)
+            if self._ask:  # what is left out is part of what a person agrees to
+                render.print_faults(self._err, render.where(preview.info), preview.faults)
+        if not self._ask or not preview.plan.changes:
+            return True
+        self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")
+        answer = await _line_from_stdin()
+        return answer.strip().casefold() in {"y", "yes"}
+
+
+async def _line_from_stdin() -> str:
+    """Wait for a line that a person types; a cancellation ends the wait.
+
+    It leaves a thread behind that still waits for a line which nobody needs any more. So that the end of the process
+    waits neither for that thread (a worker thread of anyio's would be waited for) nor for the lock of ``sys.stdin``,
+    it is a daemon that reads the descriptor itself.
+    """
+    loop, answered = asyncio.get_running_loop(), anyio.Event()
+    descriptor, typed = sys.stdin.fileno(), bytearray()
+
+    def read() -> None:
+        # The end of the input, or a terminal that is gone, is an answer too: no.
+        with suppress(OSError):
+            while (more := os.read(descriptor, 1024)) and b"\n" not in more:
+                typed.extend(more)
+            typed.extend(more)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answered.set)
+
+    threading.Thread(target=read, name="prompt", daemon=True).start()
+    await answered.wait()
+    return typed.decode("utf-8", "replace")
+
+
+class _CurrentStderr:
+    """Standard error as it is at the moment of writing: a live display puts itself in between."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def _password_of(url: str) -> str:
+    """The password within an address; empty when there is none, or when it is no address."""
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""
+
+
+def use_logs(settings: Settings) -> None:
+    """Send logs to standard error in the form and detail that the settings ask for."""
+    from bulkid.logs import configure, register_secret
+
+    for secret in (settings.client_secret, settings.access_token, settings.database_url):
+        if secret:
+            register_secret(secret.reveal())
+    if settings.database_url and (password := _password_of(settings.database_url.reveal())):
+        register_secret(password)
+    stream: Any = _CurrentStderr()
+    configure(format=settings.log_format, verbosity=-1 if settings.quiet else settings.verbose, stream=stream)

@@ -1,0 +1,144 @@
+"""``bulkid users``: the web console's users, by name, role and password."""
+
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.table import Table
+from rich.text import Text
+
+from bulkid import runs as library
+from bulkid.cli import render
+from bulkid.cli.library_options import database_url_of
+from bulkid.clock import SystemClock, iso_utc
+from bulkid.config import Settings
+from bulkid.errors import EXIT_OK, UsageError
+from bulkid.journal.console_store import AuditRecord, ConsoleBook, UserRecord
+from bulkid.journal.usernames import require_user_name
+from bulkid.web.auth.local import system_user
+from bulkid.web.auth.passwords import hash_password, require_good_password
+from bulkid.web.auth.principals import Role
+
+
+@contextmanager
+def _book(settings: Settings) -> Iterator[ConsoleBook]:
+    with library.Archive(settings.state_dir, database_url_of(settings)) as archive:
+        yield ConsoleBook(archive.journal)
+
+
+def add(settings: Settings, name: str, role: str) -> int:
+    """Add a user."""
+    name, chosen = require_user_name(name), _role(role)
+    with _book(settings) as book:
+        if book.user(name) is not None:
+            raise UsageError(
+                f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
+            )
+        book.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
+        _note(book, "user added", name, chosen.word)
+        first = len(book.users()) == 1
+    render.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
+    if first:
+        render.console(stderr=True).print(
+            "This is the first user: sign-in links, sessions and tokens of a console without users are not valid any "
+            "more. Start a console that runs again."
+        )
+    return EXIT_OK
+
+
+def remove(settings: Settings, name: str) -> int:
+    """Remove a user; sessions of the user end, and tokens that the user issued are revoked."""
+    with _book(settings) as book:
+        user = _found(book, name)
+        if not book.remove_user(name, SystemClock().now()):
+            raise _unknown(name)
+        _note(book, "user removed", user.name)
+    render.console(stderr=False).print(Text(f"{user.name} is removed, with their sessions and tokens."))
+    return EXIT_OK
+
+
+def change_role(settings: Settings, name: str, role: str) -> int:
+    """Change a user's role; sessions of the user end, and tokens that the user issued may do no more than the user."""
+    chosen = _role(role)
+    with _book(settings) as book:
+        user = _found(book, name)
+        if user.role != chosen.word:
+            if not book.change_user(name, role=chosen.word):
+                raise _unknown(name)
+            _note(book, "role changed", user.name, f"{user.role} -> {chosen.word}")
+    said = (
+        f"{user.name} is {chosen.word} already."
+        if user.role == chosen.word
+        else (f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended.")
+    )
+    render.console(stderr=False).print(Text(said))
+    return EXIT_OK
+
+
+def listing(settings: Settings) -> int:
+    """List the users."""
+    with _book(settings) as book:
+        users = book.users()
+    if not users:
+        render.console(stderr=True).print("There are no users: whoever has the console's link gets in.")
+        return EXIT_OK
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for heading in ("user", "role", "added (UTC)"):
+        table.add_column(heading, overflow="fold")
+    for user in users:
+        table.add_row(Text(user.name), user.role, iso_utc(user.created_at))
+    render.console(stderr=False).print(table)
+    return EXIT_OK
+
+
+def change_password(settings: Settings, name: str) -> int:
+    """Change a user's password."""
+    with _book(settings) as book:
+        user = _found(book, name)
+        if not book.change_user(name, password_hash=_new_hash(user.name)):
+            raise _unknown(name)
+        _note(book, "password changed", user.name)
+    render.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
+    return EXIT_OK
+
+
+def _new_hash(name: str) -> str:
+    """Ask for a new password; return its hash."""
+    password = _new_password(name)
+    require_good_password(password, name)
+    return hash_password(password)
+
+
+def _new_password(name: str) -> str:
+    """Ask for a new password, twice; or read one line where nobody can be asked."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass(f"New password for {name}: ")
+    if password != getpass.getpass("The same again: "):
+        raise UsageError("The two passwords differ: nothing was changed.", hint="Try again.")
+    return password
+
+
+def _note(book: ConsoleBook, action: str, subject: str, detail: str = "") -> None:
+    book.note(AuditRecord(SystemClock().now(), system_user("terminal"), "terminal", action, subject, detail))
+
+
+def _role(word: str) -> Role:
+    try:
+        return Role.of(word)
+    except KeyError:
+        raise UsageError(
+            f"There is no role {word!r}.", hint=f"The roles are {', '.join(each.word for each in Role)}."
+        ) from None
+
+
+def _found(book: ConsoleBook, name: str) -> UserRecord:
+    user = book.user(name)
+    if user is None:
+        raise _unknown(name)
+    return user
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(f"There is no user {name}.", hint="`bulkid users list` shows those there are.")

@@ -1,0 +1,109 @@
+"""Credentials go only to the server that they were given for: which file each part of a connection comes from.
+
+A ``bulkid.toml`` may lie in any directory that a user works in, and other people may have written it. So credentials
+that one file gives are never sent to an address from another file. Options and the environment are the user's own words
+and no file: they go with any file, but for a ``bulkid.toml`` of the working directory that overrules the user's own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkid.config.settings import SETTINGS
+from bulkid.errors import UsageError
+
+CREDENTIALS = tuple(line.name for line in SETTINGS if line.credential)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One place where settings are given.
+
+    Attributes:
+        file: The file, as messages call it; empty for options and the environment.
+        values: What it gives, by the names of the settings.
+    """
+
+    file: str
+    values: Mapping[str, Any]
+
+
+def refuse_mixed(
+    origins: Sequence[Origin], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
+) -> None:
+    """Refuse a connection whose credentials and address come from different files.
+
+    Args:
+        origins: The places, the first one that gives a setting being the one that counts.
+        found: The settled settings.
+        sources: What messages call the place of each.
+        working: The ``bulkid.toml`` of the working directory; empty where that is the user's own.
+        user_dir: The user's configuration directory.
+
+    Raises:
+        UsageError: The credentials would be sent to an address that they were not given for.
+    """
+    given = [name for name in CREDENTIALS if name in found and f"{name}_file" not in found]
+    if token := [name for name in given if name.startswith("access_token")]:
+        given = token  # it is sent in place of all others
+    if not given:
+        return
+    address = _file_of("url", origins)
+    if "url" in found and address:
+        for name in given:
+            file = _file_of(name, origins)
+            if file and file != address and not _gives_too(origins, file, found["url"]):
+                raise _mixed(name, "url", sources)
+        if address == working and _overrules(origins, working, found["url"]):
+            raise _mixed(given[0], "url", sources)
+    if "ca_bundle" in found and _file_of("ca_bundle", origins) == working != address:
+        raise _mixed(given[0], "ca_bundle", sources)
+    for name in given:
+        if name.endswith("_file") and _file_of(name, origins) == working and _lies_in(found[name], user_dir):
+            raise UsageError(
+                f"{sources[name]}: the file that it names lies in {user_dir}, "
+                "whose secrets are for the settings there.",
+                hint=f"Name the file in {user_dir / 'bulkid.toml'}, with the url, or in an environment variable.",
+            )
+
+
+def _file_of(name: str, origins: Sequence[Origin]) -> str:
+    """The file that a setting comes from; empty for none."""
+    return next((origin.file for origin in origins if name in origin.values), "")
+
+
+def _urls(origins: Sequence[Origin]) -> Iterator[tuple[str, object]]:
+    return ((origin.file, origin.values["url"]) for origin in origins if "url" in origin.values)
+
+
+def _gives_too(origins: Sequence[Origin], file: str, url: object) -> bool:
+    """Whether a file gives the same address itself."""
+    return any(where == file and _same(said, url) for where, said in _urls(origins))
+
+
+def _overrules(origins: Sequence[Origin], working: str, url: object) -> bool:
+    """Whether the address of the working directory's file stands in place of another one that the user's files give."""
+    return any(where != working and not _same(said, url) for where, said in _urls(origins))
+
+
+def _same(said: object, url: object) -> bool:
+    return str(said).strip().rstrip("/") == str(url).rstrip("/")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return True
+
+
+def _mixed(credential: str, other: str, sources: Mapping[str, str]) -> UsageError:
+    what = "address" if other == "url" else "certificate authorities"
+    return UsageError(
+        f"The credentials come from one place ({sources[credential]}) and the {what} from another ({sources[other]}): "
+        "nothing was sent.",
+        hint="Credentials are sent only to a server that the same file names, so that no other file can have them sent "
+        f"elsewhere. Put {other} and credentials into one file, or name the server yourself "
+        f"({'--url or BULKID_URL' if other == 'url' else 'BULKID_CA_BUNDLE'}).",
+    )

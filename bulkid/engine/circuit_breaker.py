@@ -1,0 +1,214 @@
+"""The gate: what the server will take. Closed for everybody by one refusal, opened by one request that passes.
+
+Quota is what we may send; the gate is what the server takes at present. A 429, a 503 or a connection that cannot be
+made closes it until Retry-After, or for an exponential, jittered wait. Then exactly one request probes, and its reply
+opens the gate or closes it for longer.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from bulkid.clock import Clock
+from bulkid.engine.retry import full_jitter
+from bulkid.engine.wakeup import Alarm
+from bulkid.errors import ConnectionFailedError
+from bulkid.events import log
+from bulkid.model import Reply, ReplyKind
+
+BASE_S: Final = 0.5
+CAP_S: Final = 60.0
+_CLOSING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION})
+_SILENT: Final = frozenset({ReplyKind.NO_CONNECTION, ReplyKind.LOST})  # no answer came at all
+_LOST_AT_FIRST: Final = 3  # requests that vanish before the first answer ever: nobody there speaks our language
+_MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
+_SPREAD_S: Final = 0.24  # ... and not everybody who was told the same at the same moment
+
+
+class Gate:
+    """Open or closed for everybody; belongs to one event loop.
+
+    A request asks `approach` (or looks at `open`), then says `depart`, and when its reply is in `arrive`, with what
+    `depart` gave. Replies of requests that left before the gate last closed are old news: they neither open it nor
+    count as another refusal; only what they say of Retry-After is obeyed.
+
+    Args:
+        clock: Measures the waits (monotonic).
+        random: Numbers in [0, 1) for the jitter.
+        outage_limit_s: How long the server may be away before that is an error.
+        first_contact_limit_s: The same, as long as the server has never answered at all.
+        on_close: Called whenever the gate closes.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        outage_limit_s: float = 600.0,
+        first_contact_limit_s: float = 15.0,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.open = True
+        self.answered = False  # the server has answered something, ever
+        self._clock = clock
+        self._random = random
+        self._outage_limit_s = outage_limit_s
+        self._first_contact_limit_s = first_contact_limit_s
+        self._on_close = on_close
+        self._alarm = Alarm(clock)
+        self._era = 0  # goes up whenever the gate closes; a reply from an earlier one is old news
+        self._refusals = 0  # in a row, probes included; what the wait doubles with
+        self._until = 0.0  # while closed: when the next probe may leave
+        self._not_before = 0.0  # the latest that any Retry-After said
+        self._claims: set[str] = set()  # methods of which one request is about to probe
+        self._probing = False  # the probe is under way
+        self._away_since: float | None = None  # since when there was nothing but 503 and no connection
+        self._words = ""  # of the last such reply
+        self._first_left_at: float | None = None
+        self._lost = 0  # requests that vanished, as long as the server has never answered
+        self._given_up = False
+
+    async def approach(self, method: str) -> bool:
+        """Park until the gate is open (False), or until the caller is the one who may probe (True: must then `leave`).
+
+        There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
+        only until the caller waits for something: then another may have gone first, or a late Retry-After have come.
+
+        Raises:
+            ConnectionFailedError: The server has been away for too long.
+        """
+        while not self.open:
+            now = self._clock.monotonic()
+            if self._given_up:
+                raise self._away_too_long()
+            if self._probing or method in self._claims:
+                await self._alarm.wait()
+            elif now >= self._until:
+                self._claims.add(method)
+                return True
+            else:
+                gives_up_at = self._gives_up_at()
+                if now >= gives_up_at:
+                    raise self._give_up(now)
+                await self._alarm.wait(min(self._until, gives_up_at) - now)
+        return False
+
+    def leave(self, method: str) -> None:
+        """Give up the claim to probe, used or not; the next one may have it."""
+        self._claims.discard(method)
+        self._alarm.ring()
+
+    def depart(self) -> int:
+        """Say that a request leaves, being allowed to; gives the ticket that its reply is to be shown with."""
+        if self._first_left_at is None:
+            self._first_left_at = self._clock.monotonic()
+        if self.open:
+            return self._era
+        self._probing = True
+        return -self._era  # the probe of this era; eras of a closed gate begin at 1
+
+    def arrive(self, ticket: int, reply: Reply | None) -> None:
+        """Say what came back.
+
+        Args:
+            ticket: What `depart` gave.
+            reply: None when there is no reply to judge by (cancelled, or the request could not be made).
+
+        Raises:
+            ConnectionFailedError: The server has been away for too long.
+        """
+        if self.answered and self._away_since is None and ticket >= 0 and reply and reply.kind is ReplyKind.OK:
+            return  # nothing new, as nearly always
+        probe = ticket < 0
+        if probe:
+            self._probing = False
+        if reply is None:
+            if probe:
+                self._alarm.ring()
+            return
+        now = self._clock.monotonic()
+        self._note_contact(reply, now)
+        if reply.kind not in _CLOSING:
+            if probe:
+                self._pass(now)
+            return
+        if reply.retry_after:
+            wait = reply.retry_after + _MARGIN_S + _SPREAD_S * self._random()
+            self._not_before = max(self._not_before, now + wait)
+        if probe or (self.open and ticket == self._era):
+            self._refuse(reply, now)
+        elif self._not_before > (now if self.open else self._until):
+            self._close(self._not_before)
+
+    def unreachable(self) -> ConnectionFailedError:
+        """What to raise when a request ran out of attempts and the server has never answered: that's not its fault."""
+        return self._give_up(self._clock.monotonic())
+
+    def opens_in(self) -> float | None:
+        """Seconds until the next probe may leave; None while the gate is open."""
+        return None if self.open else max(0.0, self._until - self._clock.monotonic())
+
+    def _pass(self, now: float) -> None:
+        self._refusals = 0
+        self._away_since = None
+        if now < self._not_before:  # somebody else was told to wait for longer
+            self._close(self._not_before)
+            return
+        self.open = True
+        self._alarm.ring()
+        log.info("gate.opened")
+
+    def _refuse(self, reply: Reply, now: float) -> None:
+        self._refusals += 1
+        if reply.kind is ReplyKind.THROTTLED:
+            self._away_since = None  # it answers: that may last as long as it likes
+        else:
+            self._away_since = now if self._away_since is None else self._away_since
+            self._words = reply.error or reply.error_code or reply.kind.value
+            if now >= self._gives_up_at():
+                raise self._give_up(now)
+        until = self._not_before
+        if not reply.retry_after:  # 0 says nothing that would keep us from asking all the time
+            wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
+            until = max(until, min(now + wait, self._gives_up_at()))  # a last look before giving up
+        self._close(until)
+        log.info("gate.closed", reason=reply.kind.value, http_status=reply.status, wait_s=round(until - now, 3))
+
+    def _close(self, until: float) -> None:
+        self.open = False
+        self._until = until
+        self._era += 1
+        self._on_close()
+        self._alarm.ring()
+
+    def _gives_up_at(self) -> float:
+        if self._away_since is None:
+            return float("inf")
+        return self._away_since + (self._outage_limit_s if self.answered else self._first_contact_limit_s)
+
+    def _note_contact(self, reply: Reply, now: float) -> None:
+        if reply.kind not in _SILENT:
+            self.answered = True
+        elif reply.kind is ReplyKind.LOST and not self.answered and self._first_left_at is not None:
+            self._lost += 1
+            self._words = reply.error or reply.error_code or reply.kind.value
+            if self._lost >= _LOST_AT_FIRST and now - self._first_left_at >= self._first_contact_limit_s:
+                raise self._give_up(now)
+        if reply.kind not in _CLOSING and reply.kind not in _SILENT and self._away_since is not None:
+            self._away_since = now  # it was there a moment ago, whatever it said to the others
+
+    def _give_up(self, now: float) -> ConnectionFailedError:
+        self._given_up = True
+        self._close(now)
+        return self._away_too_long()
+
+    def _away_too_long(self) -> ConnectionFailedError:
+        if not self.answered:
+            return ConnectionFailedError(
+                f"The server cannot be reached: {self._words}",
+                hint="Check the address, the proxy and the network, and that the server is up.",
+            )
+        return ConnectionFailedError(
+            f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: {self._words}",
+            hint="What was not sent is pending; resume once the server is back.",
+        )

@@ -1,0 +1,115 @@
+"""Pacing by what the server says is left: never more requests than that until its reset, and never faster than before.
+
+What a server says may be wrong, stale or hostile. So it only ever makes requests wait, and no wait is longer than
+`MAX_RESET_S`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from bulkid.clock import Clock
+from bulkid.engine.wakeup import Alarm
+from bulkid.events import log
+from bulkid.model import Reply, ReplyKind
+
+MAX_RESET_S: Final = 900.0
+"""Seconds that one statement of the server can make requests wait: three of the vendor's windows."""
+
+_MARGIN_S: Final = 0.01  # timers are coarse: never a moment too early
+
+
+class _Window:
+    """What is left of a method until a moment."""
+
+    __slots__ = ("later", "left", "told", "until")
+
+    def __init__(self, left: int, until: float) -> None:
+        self.left = left
+        self.until = until  # monotonic
+        self.later: tuple[int, float] | None = None  # the same of a window that outlasts this one
+        self.told = False  # that nothing is left
+
+    def learn(self, left: int, until: float) -> None:
+        """Take in another statement: what leaves less is newer; what leaves more may be of the next window."""
+        if left <= self.left:
+            self.left = left
+            self.until = max(self.until, until)
+        elif until > self.until:
+            known = self.later or (left, until)
+            self.later = min(left, known[0]), max(until, known[1])
+
+
+class Pace:
+    """The windows that the server's replies tell of, one per method. Belongs to one event loop.
+
+    Replies come in any order; within a window the least that any of them left is the latest. Every request that is in
+    flight may be one that it does not count yet, so each is taken off.
+
+    Args:
+        clock: Measures the waits (monotonic).
+        on_pause: Called whenever nothing is left of a window.
+    """
+
+    def __init__(self, clock: Clock, on_pause: Callable[[], None] = lambda: None) -> None:
+        self._clock = clock
+        self._on_pause = on_pause
+        self._windows: dict[str, _Window] = {}
+        self._changed = Alarm(clock)
+
+    def allows(self, method: str, in_flight: int) -> bool:
+        """Whether one more request may leave while ``in_flight`` are under way."""
+        if not self._windows:
+            return True
+        window = self._window(method)
+        return window is None or window.left > in_flight
+
+    async def wait(self, method: str) -> None:
+        """Park until `allows` may have changed for a method."""
+        window = self._window(method)
+        if window is None:
+            return
+        if window.left <= 0 and not window.told:
+            window.told = True
+            log.info("pace.paused", method=method, wait_s=round(window.until - self._clock.monotonic(), 3))
+            self._on_pause()
+        await self._changed.wait(window.until - self._clock.monotonic())
+
+    def opens_in(self, method: str) -> float | None:
+        """Seconds until a request of a method may leave, where the server says that nothing is left; else None."""
+        window = self._window(method)
+        return None if window is None or window.left > 0 else window.until - self._clock.monotonic()
+
+    def arrive(self, method: str, reply: Reply | None) -> None:
+        """Take in the reply to a request; None: it was cancelled on its way."""
+        allowance = None if reply is None else reply.allowance
+        if allowance is None and not self._windows:
+            return  # as nearly always
+        window = self._window(method)
+        if allowance is None:
+            if window is not None and (reply is None or reply.kind is not ReplyKind.NO_CONNECTION):
+                window.left -= 1  # the server may have counted it
+        elif (reset_s := bounded(allowance.reset_s)) > 0:
+            left, until = max(0, allowance.remaining), self._clock.monotonic() + reset_s + _MARGIN_S
+            if window is None:
+                self._windows[method] = _Window(left, until)
+            else:
+                window.learn(left, until)
+        self._changed.ring()
+
+    def _window(self, method: str) -> _Window | None:
+        """The window of a method; None when the server has told of none, or it is over."""
+        window = self._windows.get(method)
+        while window is not None and self._clock.monotonic() >= window.until:
+            later = window.later
+            window = None if later is None else _Window(*later)
+            if window is None:
+                del self._windows[method]
+            else:
+                self._windows[method] = window
+        return window
+
+
+def bounded(reset_s: float) -> float:
+    """A reset as a wait that can be kept: 0 for what is no number or lies in the past, at most `MAX_RESET_S`."""
+    return min(reset_s, MAX_RESET_S) if reset_s > 0 and not math.isnan(reset_s) else 0.0

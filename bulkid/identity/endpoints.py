@@ -1,0 +1,223 @@
+"""The calls of the Identity API: requests built, answers read. No sending, no policy.
+
+Paths, parameters and fields are those of the vendor's API guide and OpenAPI document ("IdentityServer External API").
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from bulkid.errors import ConnectionFailedError
+from bulkid.identity.error_bodies import safe_text
+from bulkid.model import Account, Change, Group, Request
+
+MAX_PAGE = 1000
+"""Accounts that one GET lists at most."""
+
+_LIST_OR_NULL = frozenset({list, type(None)})
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)")
+
+
+class UnexpectedAnswerError(ConnectionFailedError):
+    """A JSON answer of another shape than the API's: an incompatible version, or not an Identity Server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list of robot accounts.
+
+    Attributes:
+        total: How many accounts match in all, over all pages.
+        accounts: Those of this page, in the server's order.
+    """
+
+    total: int
+    accounts: tuple[Account, ...]
+
+
+# --- requests
+
+
+def list_accounts(organization_id: str, skip: int = 0, top: int = MAX_PAGE, search: str | None = None) -> Request:
+    """List robot accounts by name, so that pages do not shift: names are unique and never change.
+
+    Args:
+        organization_id: The organisation's partitionGlobalId.
+        skip: Accounts to leave out from the start.
+        top: Accounts to list, 1 to ``MAX_PAGE`` (the server's own default is 10).
+        search: Only accounts that the server finds by this term.
+    """
+    if not (0 < top <= MAX_PAGE and skip >= 0):
+        raise ValueError(f"no such page: {top} accounts after {skip}")
+    term = f"&searchTerm={_quoted(search)}" if search else ""
+    query = f"top={top}&skip={skip}&sortBy=name&sortOrder=asc{term}"
+    return Request("GET", f"api/RobotAccount/{_segment(organization_id)}?{query}")
+
+
+def get_account(organization_id: str, account_id: str) -> Request:
+    """Read one robot account."""
+    return Request("GET", f"api/RobotAccount/{_segment(organization_id)}/{_segment(account_id)}")
+
+
+def put_account(organization_id: str, change: Change) -> Request:
+    """Change one robot account's display name and groups. Safe to repeat.
+
+    The fields stand in the order of the vendor's example. ``displayName`` is left out only where it is not known
+    (blind): whether the server then keeps or blanks it is not documented.
+    """
+    fields: dict[str, Any] = {"partitionGlobalId": organization_id}
+    if change.display_name is not None:
+        fields["displayName"] = change.display_name
+    fields["groupIDsToAdd"] = change.add
+    fields["groupIDsToRemove"] = change.remove
+    return Request("PUT", f"api/RobotAccount/{_segment(change.account_id)}", _body(fields))
+
+
+def list_groups(organization_id: str) -> Request:
+    """List all groups of the organisation; the server does not page them."""
+    return Request("GET", f"api/Group/{_segment(organization_id)}")
+
+
+def get_group(organization_id: str, group_id: str) -> Request:
+    """Read one group, with its members."""
+    return Request("GET", f"api/Group/{_segment(organization_id)}/{_segment(group_id)}")
+
+
+def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:
+    """Change the membership of many accounts in one group. Safe to repeat.
+
+    The group's name is always sent as it is at present: a group PUT carries it, and whether one without it keeps the
+    name is not documented. No limit to the number of ids is documented either; the caller bounds it.
+
+    Args:
+        organization_id: The organisation's partitionGlobalId.
+        group: The group as the server describes it now.
+        add: Ids of the accounts to add to it.
+        remove: Ids of the accounts to remove from it.
+    """
+    fields = {
+        "partitionGlobalId": organization_id,
+        "name": group.name,
+        "directoryUserIDsToAdd": list(add),
+        "directoryUserIDsToRemove": list(remove),
+    }
+    return Request("PUT", f"api/Group/{_segment(group.id)}", _body(fields))
+
+
+def _segment(identifier: str) -> str:
+    """An identifier as exactly one segment of a path, so that none can reach another path.
+
+    Servers resolve ``..`` even when it is percent-encoded, so its dots are encoded twice: no account has such an id,
+    and the server then says so.
+    """
+    if not identifier:
+        raise ValueError("an empty identifier would name the list instead")
+    if _PLAIN.fullmatch(identifier):
+        return identifier
+    if _DOT_SEGMENT.search(identifier):
+        return _quoted(identifier).replace(".", "%252E")
+    return _quoted(identifier)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _body(fields: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(fields)
+    except TypeError:  # half a surrogate pair, which only the standard library writes (as an escape)
+        return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+# --- answers
+
+
+def account_page(payload: object) -> Page:
+    """Read the answer of ``list_accounts``.
+
+    Raises:
+        UnexpectedAnswerError: The answer has another shape.
+    """
+    if not isinstance(payload, dict):
+        raise _unexpected("the list of robot accounts", payload)
+    total, results = payload.get("totalCount"), payload.get("results")
+    if not isinstance(total, int) or isinstance(total, bool) or total < 0 or not isinstance(results, list):
+        raise _unexpected("the list of robot accounts", payload)
+    return Page(total, tuple([parse_account(item) for item in results]))
+
+
+def parse_account(payload: object) -> Account:
+    """Read a RobotAccountDto, as GET and PUT answer it.
+
+    Raises:
+        UnexpectedAnswerError: The answer has another shape.
+    """
+    if not isinstance(payload, dict):
+        raise _unexpected("a robot account", payload)
+    account_id, name = payload.get("id", ""), payload.get("name", 0)  # 0: no name, so not well formed
+    display_name = payload.get("displayName") or ""
+    created, last_login = payload.get("creationTime") or "", payload.get("lastLoginTime") or ""
+    groups = payload.get("groupIds")
+    well_formed = type(account_id) is type(name) is type(display_name) is type(created) is type(last_login) is str
+    try:
+        # One string per group, not one per membership: 100,000 accounts name the same few groups.
+        group_ids = None if groups is None else tuple([sys.intern(group) for group in groups])
+    except TypeError:
+        well_formed = False
+    if not well_formed or not account_id or type(groups) not in _LIST_OR_NULL:
+        raise _unexpected("a robot account", payload)
+    return Account(account_id, name, display_name, group_ids, created, last_login)
+
+
+def parse_groups(payload: object) -> tuple[Group, ...]:
+    """Read the answer of ``list_groups``.
+
+    Raises:
+        UnexpectedAnswerError: The answer has another shape.
+    """
+    if not isinstance(payload, list):
+        raise _unexpected("the list of groups", payload)
+    return tuple(parse_group(item) for item in payload)
+
+
+def parse_group(payload: object) -> Group:
+    """Read a GroupDto; its members are left alone.
+
+    Raises:
+        UnexpectedAnswerError: The answer has another shape.
+    """
+    if isinstance(payload, dict):
+        group_id, name, kind = payload.get("id"), payload.get("name"), payload.get("type")
+        if isinstance(group_id, str) and group_id and isinstance(name, str):
+            return Group(sys.intern(group_id), name, _group_type(kind))
+    raise _unexpected("a group", payload)
+
+
+_GROUP_TYPES = {"0": "builtIn", "builtin": "builtIn", "1": "custom", "custom": "custom"}
+
+
+def _group_type(value: object) -> str:
+    """A group's type, which servers write as a word or as a number (0: built-in, 1: custom), also in quotes."""
+    if isinstance(value, str) or type(value) is int:
+        return _GROUP_TYPES.get(str(value).strip().lower(), "custom")
+    return "custom"
+
+
+def _unexpected(what: str, payload: object) -> UnexpectedAnswerError:
+    """Say what was expected and what form came instead; never the content, which may be anything."""
+    if isinstance(payload, dict):
+        shape = f"an object with {safe_text(', '.join(list(payload)[:6]), limit=200) or 'no fields'}"
+    else:
+        shape = "nothing" if payload is None else f"a {type(payload).__name__}"
+    return UnexpectedAnswerError(
+        f"The server's answer is not {what} as the Identity API describes it (it is {shape}).",
+        hint="Check BULKID_URL; if it is right, this version of the server is not one that bulkid knows.",
+    )

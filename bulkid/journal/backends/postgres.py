@@ -1,0 +1,320 @@
+"""PostgreSQL: one database on a server, for the processes of several hosts. Needs version 13 or newer."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from bulkid.clock import Clock
+from bulkid.errors import StateError
+from bulkid.journal.backends import translated
+from bulkid.journal.errors import DatabaseLostError, Trouble, server_error
+from bulkid.journal.locks.server import Keeper
+from bulkid.journal.locks.types import Hold
+
+PATIENCE_S = 30.0
+"""How long a transaction is repeated while the server is away: a restart takes seconds."""
+
+SCHEMA = "bulkid"
+"""The schema of the tables, so that they meet no other program's in the same database."""
+
+CONNECT_S = 10
+_TCP_CHECK_S = 3.0
+_PORT = 5432
+_DRIVERS = frozenset({"postgresql", "postgresql+psycopg", "postgres"})
+_TABLES_LOCK = 0x62756C6B_6964  # "bulkid": any number, the same in every bulkid
+
+# An end that is gone without a word is noticed within 15 s, by both ends. tcp_user_timeout: data that nobody takes.
+_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+_SERVER_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_CODES = {
+    "53100": Trouble.FULL,
+    "25006": Trouble.READ_ONLY,
+    "28000": Trouble.REFUSED,
+    "28P01": Trouble.REFUSED,
+    "3D000": Trouble.MISSING,
+    "3F000": Trouble.NO_RIGHT,
+    "42501": Trouble.NO_RIGHT,
+    "XX001": Trouble.DAMAGED,
+    "XX002": Trouble.DAMAGED,
+    # Given up by the server although nothing is wrong with it: the same again may work.
+    "40001": Trouble.LOST,
+    "40P01": Trouble.LOST,
+    "53300": Trouble.LOST,
+    "57P01": Trouble.LOST,
+    "57P02": Trouble.LOST,
+    "57P03": Trouble.LOST,
+}
+
+# https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+_MARK = text("SELECT CAST(pg_current_xact_id() AS text)")
+_FATE = text("SELECT pg_xact_status(CAST(:mark AS xid8))")
+_LOCK_TABLES = text("SELECT pg_advisory_xact_lock(:key)")
+_LOCK_LOG = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
+_MAY_USE = text(
+    "SELECT has_schema_privilege(to_regnamespace(:name), 'USAGE')"  # NULL when there is no such schema
+)
+_SIZE = text(
+    "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c WHERE c.relkind = 'r' AND "
+    "c.relnamespace = to_regnamespace(:name)"
+)
+
+
+if TYPE_CHECKING:
+    import psycopg
+
+_IN_USE: "dict[tuple[URL, Path], PostgresDialect]" = {}
+_IN_USE_LOCK = threading.Lock()
+
+
+class PostgresDialect:
+    """A database on a PostgreSQL server; see `Dialect`.
+
+    Args:
+        url: Where it is, as whom.
+        state_dir: The state directory of this host: for what says that this process is alive.
+    """
+
+    patience_s = PATIENCE_S
+
+    def __init__(self, url: URL, state_dir: Path) -> None:
+        import psycopg
+
+        self.driver_errors: tuple[type[Exception], ...] = (psycopg.Error,)
+        self.place = _place(url)
+        self._url = url
+        self._lost_errors = (psycopg.OperationalError,)
+        self.engine = self._make_engine(url)
+        self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._keeper = Keeper(self.engine, state_dir)
+        self._key = (url, state_dir)
+        self._users = 0
+        self._met = False  # whether it has answered before
+
+    @classmethod
+    def of(cls, database_url: str, state_dir: Path) -> Self:
+        """The dialect for a URL.
+
+        Raises:
+            StateError: It is not PostgreSQL's, or the driver is not installed. It is never shown: it may hold a
+                password.
+        """
+        form = "docs/several_hosts.md shows its form."
+        try:
+            url = make_url(database_url)
+        except (ArgumentError, ValueError):  # ValueError: a port that is no number
+            raise StateError("The state database's address (BULKID_DATABASE_URL) is no URL.", hint=form) from None
+        if url.drivername not in _DRIVERS:
+            raise StateError(
+                "The state database's address (BULKID_DATABASE_URL) is not the URL of a PostgreSQL database.",
+                hint=f"Without it, the state is kept in the state directory; {form}",
+            )
+        try:
+            return cls._shared(url.set(drivername="postgresql+psycopg"), state_dir.absolute())
+        except ImportError:
+            raise StateError(
+                "The state is kept in PostgreSQL (BULKID_DATABASE_URL), whose driver is not installed here.",
+                hint="Install it: pip install 'bulkid[postgres]'",
+            ) from None
+        except (SQLAlchemyError, ValueError, TypeError):  # an option in its query that is none
+            raise StateError("The state database's address (BULKID_DATABASE_URL) cannot be used.", hint=form) from None
+
+    @classmethod
+    def _shared(cls, url: URL, state_dir: Path) -> Self:
+        """The one that is in use already: runs side by side in one process share its connections and its heart."""
+        with _IN_USE_LOCK:
+            dialect = _IN_USE.get((url, state_dir))
+            if not isinstance(dialect, cls):
+                dialect = _IN_USE[url, state_dir] = cls(url, state_dir)
+            dialect._users += 1
+            return dialect
+
+    def close(self) -> None:
+        """Give up one use of it; the last one closes its connections."""
+        with _IN_USE_LOCK:
+            self._users -= 1
+            if self._users:
+                return
+            _IN_USE.pop(self._key, None)
+        self._keeper.close()
+        self.engine.dispose()
+
+    @staticmethod
+    def _make_engine(url: URL) -> Engine:
+        given = url.query.get("options", "")
+        options = f"{given if isinstance(given, str) else ' '.join(given)} -c search_path={SCHEMA} {_SERVER_KEEPALIVES}"
+        defaults = {"connect_timeout": CONNECT_S, **_KEEPALIVES, "application_name": "bulkid"}
+        return create_engine(
+            url.difference_update_query(["options"]),
+            pool_size=4,
+            max_overflow=-1,  # a report being streamed holds one; it must never make a writer wait for a connection
+            paramstyle="format",  # so that tuples of values can be handed to the driver as they are
+            connect_args={name: value for name, value in defaults.items() if name not in url.query}
+            | {"options": options.strip()},
+            hide_parameters=True,
+        )
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """See that the server answers and that there is a schema for the tables."""
+        try:
+            connection = self.engine.connect()
+        except DBAPIError as error:
+            cause = error.orig if isinstance(error.orig, Exception) else None
+            if not isinstance(cause, self._lost_errors):  # an option that the driver does not know
+                raise self.error(cause, type(cause).__name__) from cause
+            raise self.trouble(self._diagnosis()) from cause
+        with connection:
+            self._met = True
+            may_use = connection.execute(_MAY_USE, {"name": SCHEMA}).scalar()
+            if may_use is None:
+                self._make_schema(connection)
+            elif not may_use:
+                raise self.trouble(Trouble.NO_RIGHT)
+        yield
+
+    def _make_schema(self, connection: Connection) -> None:
+        with translated(self):
+            self.lock_tables(connection)  # two that make it at once would be in each other's way
+            connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            connection.commit()
+
+    def lock_tables(self, connection: Connection) -> None:
+        """Let nobody else make or change tables until the transaction ends."""
+        connection.execute(_LOCK_TABLES, {"key": _TABLES_LOCK})
+
+    def tables(self, connection: Connection) -> list[str]:
+        """The names of the tables in bulkid's schema."""
+        return inspect(connection).get_table_names(schema=SCHEMA)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment of the database, and holds nobody up."""
+        with self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; committed exactly once when the block ends well.
+
+        When the connection is lost while it commits, the server is asked what came of it: nothing is done twice
+        because of a lost answer, and nothing is taken for kept that was not.
+        """
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            mark = connection.execute(_MARK).scalar_one()
+            yield connection
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                lost = self.error(error.orig, "")
+                if not isinstance(lost, DatabaseLostError) or not self._committed(mark):
+                    raise
+
+    def _committed(self, mark: str) -> bool:
+        """Find out whether a transaction was committed, for as long as the server may be away.
+
+        Raises:
+            DatabaseLostError: It could not be found out.
+        """
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            with suppress(DBAPIError), self.engine.connect() as connection:
+                fate = connection.execute(_FATE, {"mark": mark}).scalar()
+                if fate != "in progress":  # the server may not have noticed yet that the connection is gone
+                    return bool(fate == "committed")
+            if time.monotonic() >= deadline:
+                lost = self.trouble(Trouble.LOST)
+                lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
+                raise lost
+            time.sleep(0.2)  # in a worker thread, for the patience at most: the server is asked again
+
+    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
+        """Let nobody else use this log of the quota until the transaction ends; other logs go on meanwhile."""
+        connection.execute(_LOCK_LOG, {"name": f"bulkid quota {method} {organization_id}"})
+
+    def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - not this host's
+        """Read the server's clock, which is one for all hosts (and which somebody may set)."""
+        return "server", float(connection.execute(_CLOCK).scalar_one())
+
+    def error(self, cause: BaseException | None, name: str) -> StateError:
+        """Say what a driver's error means."""
+        code = getattr(cause, "sqlstate", None)
+        if code is None:
+            # The driver's own: with a server that has answered before, an operation fails only with its connection.
+            lost = self._met and isinstance(cause, self._lost_errors)
+            return self.trouble(Trouble.LOST) if lost else server_error(Trouble.OTHER, self.place, name)
+        lost = code.startswith("08")
+        return server_error(Trouble.LOST if lost else _CODES.get(code, Trouble.OTHER), self.place, f"SQLSTATE {code}")
+
+    def trouble(self, trouble: Trouble) -> StateError:
+        """Say that the database has a kind of trouble."""
+        return server_error(trouble, self.place, "")
+
+    def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
+        """Take a lock that the server keeps."""
+        with translated(self):
+            return self._keeper.take(name, record)
+
+    def held(self, name: str) -> bool:
+        """Whether somebody holds a lock at present."""
+        with translated(self):
+            return self._keeper.held(name)
+
+    def size(self, connection: Connection) -> int:
+        """Bytes of bulkid's tables and indexes."""
+        return int(connection.execute(_SIZE, {"name": SCHEMA}).scalar_one())
+
+    def shrink(self) -> bool:
+        """Nothing to do: the server's autovacuum makes the room free for what comes."""
+        return True
+
+    def _diagnosis(self) -> Trouble:
+        """Why there is no connection. The protocol's library gives no code for that, only text in some language."""
+        import psycopg
+
+        try:
+            self._connect_plainly("").close()
+        except psycopg.OperationalError as error:
+            protocol = error.pgconn
+            if protocol is None or not (protocol.used_password or protocol.needs_password):
+                return Trouble.UNREACHABLE if not self._listens() else Trouble.REFUSED
+        else:
+            return Trouble.LOST  # just back
+        # The password was asked for: either that is wrong, or the database is. Every server has one called postgres.
+        try:
+            self._connect_plainly("postgres").close()
+        except psycopg.OperationalError:
+            return Trouble.REFUSED
+        return Trouble.MISSING
+
+    def _connect_plainly(self, database: str) -> "psycopg.Connection[Any]":
+        import psycopg
+
+        arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+        options.pop("context", None)
+        chosen = {"dbname": database} if database else {}
+        return psycopg.connect(*arguments, **{**options, **chosen, "connect_timeout": CONNECT_S})
+
+    def _listens(self) -> bool:
+        if self._url.host is None or self._url.host.startswith("/"):
+            return False
+        try:
+            socket.create_connection((self._url.host, self._url.port or _PORT), _TCP_CHECK_S).close()
+        except OSError:
+            return False
+        return True
+
+
+def _place(url: URL) -> str:
+    host = url.host or url.query.get("host") or "this machine"
+    port = "" if url.port in {None, _PORT} else f":{url.port}"
+    return f"the PostgreSQL database {url.database or url.username or ''} on {host}{port}"

@@ -1,0 +1,252 @@
+"""The web console's users, API tokens and audit log. Synchronous, for worker threads."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from bulkid.errors import UsageError
+from bulkid.journal.console_schema import EPOCH_BITS, audit, sessions, tokens, users
+from bulkid.journal.database import Database, repeated
+from bulkid.journal.store import Journal
+from bulkid.journal.usernames import user_key
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user of the console."""
+
+    name: str
+    role: str
+    password_hash: str
+    epoch: int  # sessions of another one have ended
+    created_at: float
+    key: str  # user_key(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """An API token, without the token itself."""
+
+    token_id: str
+    name: str
+    role: str
+    owner: str
+    created_at: float
+    revoked_at: float | None
+    owner_key: str = ""  # "": issued in a console without users
+    owner_role: str | None = None  # what the owner may do at present; None: there is no such user
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One thing that somebody did, or was not let do."""
+
+    at: float
+    actor: str
+    address: str
+    action: str
+    subject: str
+    detail: str
+
+
+class ConsoleBook:
+    """Users, API tokens and the audit log of one state. Every method is one transaction, durable when it returns.
+
+    Args:
+        journal: Where they are kept.
+        random_bits: Source of the epochs of new users.
+    """
+
+    def __init__(self, journal: Journal, *, random_bits: Callable[[int], int] = secrets.randbits) -> None:
+        self.database: Database = journal.database
+        self._random_bits = random_bits
+
+    # --- users
+
+    @repeated
+    def users(self) -> list[UserRecord]:
+        """All users, by name."""
+        with self.database.read() as connection:
+            return [user_of(found) for found in connection.execute(select(users).order_by(users.c.key))]
+
+    @repeated
+    def user(self, name: str) -> UserRecord | None:
+        """One user; names are compared by their key."""
+        with self.database.read() as connection:
+            found = connection.execute(select(users).where(users.c.key == user_key(name))).first()
+        return None if found is None else user_of(found)
+
+    @repeated
+    def add_user(self, name: str, role: str, password_hash: str, at: float) -> None:
+        """Add a user. The first one ends the tokens and sessions of a console without users.
+
+        Raises:
+            UsageError: There is one of this name.
+        """
+        values = {"key": user_key(name), "name": name, "role": role, "password_hash": password_hash}
+        with self.database.write() as connection:
+            if connection.execute(select(users.c.key).where(users.c.key == user_key(name))).first() is not None:
+                raise UsageError(
+                    f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
+                )
+            epoch = self._random_bits(EPOCH_BITS)
+            connection.execute(insert(users).values(**values, epoch=epoch, created_at=at))
+            _end_access(connection, "", at)
+
+    @repeated
+    def change_user(
+        self, name: str, *, role: str | None = None, password_hash: str | None = None, epoch: int | None = None
+    ) -> bool:
+        """Change a user's role or password, and end all sessions of the user; say whether there is such a user.
+
+        With an epoch, only a user who still has it is changed. The new epoch is the next number.
+        """
+        key = user_key(name)
+        values: dict[str, Any] = {"epoch": users.c.epoch + 1}
+        if role is not None:
+            values["role"] = role
+        if password_hash is not None:
+            values["password_hash"] = password_hash
+        with self.database.write() as connection:
+            same = (users.c.key == key,) if epoch is None else (users.c.key == key, users.c.epoch == epoch)
+            changed = connection.execute(update(users).where(*same).values(values)).rowcount
+            if not changed and epoch is not None:
+                return False
+            connection.execute(delete(sessions).where(sessions.c.user_key == key))
+            return bool(changed)
+
+    @repeated
+    def remove_user(self, name: str, at: float) -> bool:
+        """Remove a user, end all sessions of the user and revoke the user's tokens; say whether there was one."""
+        key = user_key(name)
+        with self.database.write() as connection:
+            removed = connection.execute(delete(users).where(users.c.key == key)).rowcount
+            if key:  # "" is not a user's
+                _end_access(connection, key, at)
+            return bool(removed)
+
+    # --- tokens
+
+    @repeated
+    def tokens(self) -> list[TokenRecord]:
+        """All tokens, the newest first, those revoked too."""
+        with self.database.read() as connection:
+            query = _OWNED_TOKENS.order_by(tokens.c.created_at.desc(), tokens.c.token_id)
+            return [_token(found) for found in connection.execute(query)]
+
+    @repeated
+    def token(self, token_hash: str) -> TokenRecord | None:
+        """The token with this hash, if it is valid.
+
+        It is not where it is revoked, where its owner is not a user any more, and where it was issued without users
+        and there are users now.
+        """
+        query = _OWNED_TOKENS.where(tokens.c.token_hash == token_hash, tokens.c.revoked_at.is_(None))
+        with self.database.read() as connection:
+            found = connection.execute(query).first()
+            if found is None or (found.owner_key and found.owner_role is None):
+                return None
+            if not found.owner_key and connection.execute(select(users.c.key).limit(1)).first() is not None:
+                return None
+        return _token(found)
+
+    @repeated
+    def add_token(self, record: TokenRecord, token_hash: str) -> None:
+        """Keep a new token by its hash; where there are users, its owner is the user of that name.
+
+        Raises:
+            UsageError: The owner has been removed meanwhile.
+        """
+        values = {name: getattr(record, name) for name in TokenRecord.__slots__ if name != "owner_role"}
+        with self.database.write() as connection:
+            values["owner_key"] = ""
+            if connection.execute(select(users.c.key).limit(1)).first() is not None:
+                values["owner_key"] = user_key(record.owner)
+                # A lock: the owner cannot be removed between this check and the end of the transaction.
+                owner = select(users.c.key).where(users.c.key == values["owner_key"]).with_for_update(read=True)
+                if connection.execute(owner).first() is None:
+                    raise UsageError(f"There is no user {record.owner} any more: no token was issued.")
+            connection.execute(insert(tokens).values(**values, token_hash=token_hash))
+
+    @repeated
+    def revoke_token(self, token_id: str, at: float) -> bool:
+        """Revoke a token for good; say whether there was one to revoke."""
+        live = (tokens.c.token_id == token_id, tokens.c.revoked_at.is_(None))
+        with self.database.write() as connection:
+            return bool(connection.execute(update(tokens).where(*live).values(revoked_at=at)).rowcount)
+
+    # --- the audit log
+
+    @repeated
+    def note(self, record: AuditRecord) -> None:
+        """Add an entry."""
+        values = {name: getattr(record, name) for name in AuditRecord.__slots__}
+        with self.database.write() as connection:
+            connection.execute(insert(audit).values(values))
+
+    @repeated
+    def audit_page(self, offset: int, limit: int) -> tuple[list[AuditRecord], int]:
+        """Some entries, the newest first, and how many there are."""
+        query = select(audit).order_by(audit.c.entry.desc()).offset(offset).limit(limit)
+        with self.database.read() as connection:
+            total = connection.execute(select(func.count()).select_from(audit)).scalar_one()
+            return [_entry(found) for found in connection.execute(query)], total
+
+    @repeated
+    def prune_audit(self, before: float, most: int) -> int:
+        """Remove entries of the audit log; give how many were removed.
+
+        Args:
+            before: Entries that were made earlier than this go (seconds since the epoch).
+            most: How many entries are kept at most, the newest ones.
+        """
+        newest = select(audit.c.entry).order_by(audit.c.entry.desc()).offset(most).limit(1)
+        with self.database.write() as connection:
+            removed = connection.execute(delete(audit).where(audit.c.at < before)).rowcount
+            last = connection.execute(newest).scalar()
+            if last is not None:
+                removed += connection.execute(delete(audit).where(audit.c.entry <= last)).rowcount
+            return removed
+
+    def audit_entries(self) -> Iterator[AuditRecord]:
+        """All entries, the oldest first, a page per transaction."""
+        after = 0
+        while True:
+            query = select(audit).where(audit.c.entry > after).order_by(audit.c.entry).limit(_PAGE)
+            with self.database.read() as connection:
+                page = connection.execute(query).all()
+            for found in page:
+                yield _entry(found)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].entry
+
+
+_OWNED_TOKENS = select(tokens, users.c.role.label("owner_role")).outerjoin(
+    users, and_(users.c.key == tokens.c.owner_key, tokens.c.owner_key != "")
+)
+
+
+def _end_access(connection: Connection, key: str, at: float) -> None:
+    """End all sessions of a user and revoke the user's tokens."""
+    connection.execute(delete(sessions).where(sessions.c.user_key == key))
+    live = (tokens.c.owner_key == key, tokens.c.revoked_at.is_(None))
+    connection.execute(update(tokens).where(*live).values(revoked_at=at))
+
+
+def user_of(found: Any) -> UserRecord:  # noqa: ANN401 - a database row
+    """A user from a database row."""
+    return UserRecord(**{name: getattr(found, name) for name in UserRecord.__slots__})
+
+
+def _token(found: object) -> TokenRecord:
+    return TokenRecord(**{name: getattr(found, name) for name in TokenRecord.__slots__})
+
+
+def _entry(found: object) -> AuditRecord:
+    return AuditRecord(**{name: getattr(found, name) for name in AuditRecord.__slots__})

@@ -1,0 +1,345 @@
+"""One run per organisation among the processes of several hosts: locks that a PostgreSQL server keeps.
+
+A lock is a row that names its owner and holds a heartbeat, together with a session-level advisory lock on a connection
+of its own. The row decides: it changes owners only by comparing token and heartbeat, and only once the owner is known
+to be dead. On the owner's host its life file tells; from elsewhere, a heart that has stood still for `STALE_S` and then
+for `WATCH_S` more under the eyes of whoever wants the lock. The owner, for its part, is *sure* of its lock only for
+`SURE_S` after a heartbeat, which is shorter; when it has been away for longer, it asks before it sends anything more.
+
+The advisory lock keeps the row honest should somebody delete it, and shows in ``pg_locks`` who holds what.
+"""
+
+import json
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, Engine, bindparam, cast, delete, extract, func, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from bulkid.errors import LockedError
+from bulkid.journal.locks.file import locked_error
+from bulkid.journal.locks.liveness import LifeFile, forget, lives
+from bulkid.journal.locks.types import LockLostError
+from bulkid.journal.schema import locks
+
+BEAT_S = 2.0
+"""How often the heart of a lock's owner beats."""
+
+SURE_S = 6.0
+"""How long after a heartbeat an owner is sure of its locks without asking."""
+
+WATCH_S = 8.0
+"""How long a heart that stands still is watched before its owner counts as dead. Longer than `SURE_S`."""
+
+STALE_S = 18.0
+"""How old the last heartbeat must be, by the server's clock, for its heart to be watched at all."""
+
+PATIENCE_S = 30.0
+"""How long an owner tries to reach the server before it takes its locks for lost."""
+
+_NOW = cast(extract("epoch", func.clock_timestamp()), Double)
+_AGE = _NOW - locks.c.beat_at
+_TRY = text("SELECT pg_try_advisory_lock(:key)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+# A key of 64 bits shows in pg_locks in two halves: https://www.postgresql.org/docs/current/view-pg-locks.html
+_END_HOLDER = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND "
+    "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
+    "classid::bigint = (CAST(:key AS bigint) >> 32) & 4294967295 AND "
+    "objid::bigint = CAST(:key AS bigint) & 4294967295 AND pid <> pg_backend_pid()"
+)
+_LOOK = select(locks.c.token, locks.c.beats, _AGE.label("age"), locks.c.host, locks.c.life_file, locks.c.record).where(
+    locks.c.name == bindparam("this")
+)
+_BEAT = (
+    update(locks)
+    .values(beats=locks.c.beats + 1, beat_at=_NOW)
+    .where(locks.c.token == bindparam("mine"))
+    .returning(locks.c.name)
+)
+
+
+class Keeper:
+    """Keeps the locks of one process on one database: a connection, a heart and a sign of life for all of them.
+
+    Args:
+        engine: Of the database.
+        state_dir: Holds the file that is the sign of life.
+    """
+
+    def __init__(self, engine: Engine, state_dir: Path) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._state_dir = state_dir
+        self._token = secrets.token_hex(16)
+        self._busy = threading.RLock()  # one at a time on the connection
+        self._connection: Connection | None = None
+        self._driver: Any = None  # the driver's own connection within
+        self._holds: dict[str, ServerHold] = {}
+        self._left = False  # whether a lock was let go that still stands in the database
+        self._life: LifeFile | None = None
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def take(self, name: str, record: Mapping[str, Any]) -> "ServerHold":
+        """Take a lock; see `Dialect.hold`.
+
+        Raises:
+            LockedError: Somebody else holds it.
+        """
+        folded = name.casefold()
+        with self._busy:
+            if folded in self._holds:
+                raise locked_error(name, self._holds[folded].record)
+            try:
+                asked = self._take(folded, name, record)
+            except BaseException:  # an interrupt too: a connection without a lock must not stay open
+                if not self._holds:
+                    self._close()
+                raise
+            hold = self._holds[folded] = ServerHold(self, folded, name, record, asked)
+            if self._heart is None:
+                self._ended = threading.Event()
+                self._heart = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True, name="heart")
+                self._heart.start()
+            return hold
+
+    def _take(self, folded: str, name: str, record: Mapping[str, Any]) -> "_Moment":
+        key = {"key": _key(folded)}
+        try:
+            connection = self._connect()
+            got = bool(connection.execute(_TRY, key).scalar())
+            try:
+                return self._claim(connection, folded, name, record, got=got)
+            except LockedError:
+                if got:
+                    connection.execute(_UNLOCK, key)
+                raise
+        except SQLAlchemyError:
+            self._disconnect()
+            raise
+
+    def _claim(
+        self, connection: Connection, folded: str, name: str, record: Mapping[str, Any], *, got: bool
+    ) -> "_Moment":
+        """Make the row ours: a new one, or that of a dead owner; the moment just before."""
+        asked = _Moment()
+        known = connection.execute(_LOOK, {"this": folded}).first()
+        if known is None:
+            if not got:
+                raise locked_error(name, None)  # just being taken, or let go
+            connection.execute(insert(locks).values(**self._row(folded, record), beats=0, beat_at=_NOW))
+            return asked
+        if known.token == self._token:
+            return asked  # written a moment ago, when the answer was lost
+        if not self._dead(connection, folded, known):
+            quiet = f", without a sign of life for {known.age:.0f} s" if known.age > 3 * BEAT_S else ""
+            raise locked_error(name, _read(known.record), quiet)
+        if not got:
+            with suppress(SQLAlchemyError):  # not permitted, perhaps: the row decides
+                connection.execute(_END_HOLDER, {"key": _key(folded)})
+        ours = update(locks).values(**self._row(folded, record), beats=locks.c.beats + 1, beat_at=_NOW)
+        asked = _Moment()
+        same = (locks.c.name == folded, locks.c.token == known.token, locks.c.beats == known.beats)
+        if connection.execute(ours.where(*same)).rowcount != 1:
+            raise locked_error(name, None)  # somebody else was faster
+        if not got:
+            connection.execute(_TRY, {"key": _key(folded)})
+        others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
+        if known.host == platform.node() and known.life_file and not connection.execute(others).scalar():
+            forget(known.life_file)
+        return asked
+
+    def _row(self, folded: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        if self._life is None:
+            self._life = LifeFile(self._state_dir / "locks", self._token)
+        path = str(self._life.path.absolute()) if self._life.path.name else ""
+        kept = json.dumps(dict(record))
+        return {"name": folded, "token": self._token, "host": platform.node(), "life_file": path, "record": kept}
+
+    def _dead(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a row of _LOOK
+        """Whether the owner of a lock is known to be dead; takes `WATCH_S` where only its heart can tell."""
+        alive = lives(known.life_file) if known.host == platform.node() else None
+        if alive is not None:
+            return not alive
+        if known.age < STALE_S:
+            return False
+        watched_until = time.monotonic() + WATCH_S  # a clock set forward makes a heart look old, but does not stop it
+        while (left_s := watched_until - time.monotonic()) > 0:
+            time.sleep(min(BEAT_S, left_s))  # in a worker thread
+            self.beat()  # ours must not stand still meanwhile
+        again = connection.execute(_LOOK, {"this": folded}).first()
+        return again is not None and (again.token, again.beats) == (known.token, known.beats)
+
+    def held(self, name: str) -> bool:
+        """Whether somebody holds a lock at present, as far as that can be seen at once."""
+        with self._engine.connect() as connection:
+            known = connection.execute(_LOOK, {"this": name.casefold()}).first()
+        if known is None:
+            return False
+        alive = lives(known.life_file) if known.host == platform.node() and known.token != self._token else None
+        return bool(known.age < STALE_S) if alive is None else alive
+
+    def beat(self) -> bool:
+        """Let the heart beat once; False when the server cannot be reached."""
+        with self._busy:
+            if not self._holds:
+                return True
+            asked = _Moment()
+            try:
+                connection = self._connect()
+                kept = set(connection.execute(_BEAT, {"mine": self._token}).scalars())
+                for hold in self._holds.values():
+                    if not hold.guarded:  # on a new connection; somebody who only looks may hold it for a moment
+                        hold.guarded = bool(connection.execute(_TRY, {"key": _key(hold.folded)}).scalar())
+            except SQLAlchemyError:
+                self._disconnect()
+                return False
+            for folded, hold in self._holds.items():
+                if folded in kept:
+                    hold.confirmed = asked
+                else:
+                    hold.lost = True
+            return True
+
+    def release(self, hold: "ServerHold") -> None:
+        """Let a lock go. Without the server it stays behind, as that of a dead process."""
+        with self._busy:
+            if self._holds.pop(hold.folded, None) is None:
+                return
+            if not hold.lost:
+                mine = delete(locks).where(locks.c.name == hold.folded, locks.c.token == self._token)
+                try:
+                    connection = self._connect()
+                    connection.execute(mine)
+                    connection.execute(_UNLOCK, {"key": _key(hold.folded)})
+                except SQLAlchemyError:
+                    self._left = True
+            if not self._holds:
+                self._close()
+
+    def close(self) -> None:
+        """Let the heart stop. Locks that nobody released stay behind, as those of a dead process."""
+        with self._busy:
+            for hold in self._holds.values():
+                hold.lost = True
+            self._left = self._left or bool(self._holds)
+            self._holds.clear()
+            self._close()
+
+    def _beat_on(self, ended: threading.Event) -> None:
+        while not ended.wait(BEAT_S):
+            self.beat()
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._driver = self._connection.connection.dbapi_connection
+            self._connection.detach()  # it is nobody else's: its session holds the advisory locks
+            for hold in self._holds.values():
+                hold.guarded = False
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            if self._driver is not None:
+                self._driver.close()  # of a connection that broke SQLAlchemy only lets go
+            self._connection = self._driver = None
+
+    def _close(self) -> None:
+        self._ended.set()
+        self._heart = None
+        self._disconnect()
+        if self._life is not None:
+            self._life.release(needed=self._left)
+            self._life = None
+        # Should this process take another lock, it must not pass for the owner of one that it left behind.
+        self._token, self._left = secrets.token_hex(16), False
+
+
+class ServerHold:
+    """A lock that a server keeps; see `Hold`.
+
+    Args:
+        keeper: Whose heart keeps it.
+        folded: Its name in the database.
+        name: Its name for people.
+        record: Who holds it.
+        confirmed: When it was surely held.
+    """
+
+    def __init__(self, keeper: Keeper, folded: str, name: str, record: Mapping[str, Any], confirmed: "_Moment") -> None:
+        self.folded = folded
+        self.record = dict(record)
+        self.confirmed = confirmed
+        self.lost = False
+        self.guarded = True  # whether the advisory lock is held, too
+        self._keeper = keeper
+        self._name = name
+
+    @property
+    def sure(self) -> bool:
+        """Whether the heart has beaten so lately that nobody else can have taken it."""
+        return not self.lost and self.confirmed.age < SURE_S
+
+    def confirm(self) -> None:
+        """Ask the server whether it is still ours, for as long as that may be away.
+
+        Raises:
+            LockLostError: It is not, or it cannot be found out.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.sure:
+            reached = self.lost or self._keeper.beat()
+            if self.lost:
+                raise LockLostError(
+                    f"Another run has taken over {self._name}: this one gave no sign of life for too long.",
+                    hint="Nothing more was sent.",
+                )
+            if not reached and time.monotonic() >= deadline:
+                raise LockLostError(
+                    f"The state database cannot be reached any more, so nobody can say whether {self._name} is still "
+                    "this run's to change.",
+                    hint="Nothing more was sent.",
+                )
+            if not reached:
+                time.sleep(0.5)  # in a worker thread, before the database is asked again
+
+    def release(self) -> None:
+        """Let it go; harmless when repeated."""
+        self._keeper.release(self)
+
+
+class _Moment:
+    """A moment whose age is never thought too low: sleep stops one clock of a machine, an administrator the other."""
+
+    __slots__ = ("_monotonic", "_wall")
+
+    def __init__(self) -> None:
+        self._monotonic = time.monotonic()
+        self._wall = time.time()
+
+    @property
+    def age(self) -> float:
+        """Seconds that have passed, at the most."""
+        return max(time.monotonic() - self._monotonic, time.time() - self._wall)
+
+
+def _key(folded: str) -> int:
+    """The advisory lock's number: 64 bits, signed."""
+    return int.from_bytes(sha256(f"bulkid lock {folded}".encode("utf-8", "replace")).digest()[:8], signed=True)
+
+
+def _read(record: str) -> object:
+    try:
+        return json.loads(record)
+    except ValueError:
+        return None

@@ -1,0 +1,272 @@
+"""The quota's memory: which slots are in flight and when the others open again, for all runs on one database.
+
+Each exchange is one transaction that has its log (one organisation, one method) to itself, so that processes which
+share the database cannot hand out one slot twice. Times are the ledger's own (`timeline`), and each process gets its
+share (`shares`).
+"""
+
+from collections.abc import Sequence
+
+from anyio import to_thread
+from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, or_, select, update
+
+from bulkid.clock import Clock
+from bulkid.engine.ledger import Lease, Stamp, Use, lease
+from bulkid.journal.backends.executemany import Bulk
+from bulkid.journal.quota.fair_share import Waiter, grant
+from bulkid.journal.quota.quota_clock import Seen, Shown, Timeline
+from bulkid.journal.schema import clocks, runs, slots, waiters
+from bulkid.journal.store import Journal
+from bulkid.model import QuotaRule
+
+HOLD_S = 120.0
+"""How long a slot stays in flight when its owner never says what became of it. Longer than any request may take."""
+
+LAPSE_POLLS, LAPSE_SHARE = 15.0, 0.3
+"""A waiter of whom nothing is heard for so many seconds, or this share of the window, has gone: it asks more often."""
+
+_LEAST_LAPSE_S = 1.0
+
+_LOG = and_(slots.c.organization_id == bindparam("log_organization"), slots.c.method == bindparam("log_method"))
+_SLOT = and_(slots.c.slot == bindparam("this_slot"), _LOG, slots.c.held_until.is_not(None))
+_SLOT_NAMES = ("this_slot", "log_organization", "log_method")
+_IN_FLIGHT = slots.c.answered_at.is_(None)
+_NOW = bindparam("now", type_=Double)
+
+_GIVE_BACK = Bulk(delete(slots).where(_SLOT), _SLOT_NAMES)
+_STAMP = Bulk(
+    update(slots).values(held_until=null(), answered_at=bindparam("answered")).where(_SLOT),
+    ("answered", *_SLOT_NAMES),
+)
+# Nobody will say any more what became of these: the server counted them, at the latest, when they had been held.
+_EXPIRE = update(slots).values(answered_at=slots.c.held_until).where(_LOG, _IN_FLIGHT, slots.c.held_until <= _NOW)
+# What an older bulkid noted by a wall clock that was ahead.
+_PULL = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
+_FORGET = delete(slots).where(_LOG, slots.c.answered_at <= bindparam("before", type_=Double))
+_USED = (
+    select(slots.c.owner, func.count(), func.min(slots.c.answered_at))
+    .where(_LOG, or_(_IN_FLIGHT, slots.c.answered_at > bindparam("after", type_=Double)))
+    .group_by(slots.c.owner)
+)
+_RESERVE = insert(slots).returning(slots.c.slot)
+_METHODS = (
+    select(slots.c.method)
+    .where(slots.c.organization_id == bindparam("log_organization"), _IN_FLIGHT)
+    .distinct()
+    .order_by(slots.c.method)
+)
+# What has been held for so long that it would have counted as answered before now is left to the expiry.
+_RECOVER = update(slots).values(held_until=_NOW, answered_at=_NOW).where(_LOG, _IN_FLIGHT, slots.c.held_until > _NOW)
+_RECOVER_OWNER = _RECOVER.where(slots.c.owner == bindparam("dead_owner"))
+_RECOVER_RUNS = _RECOVER.where(slots.c.owner.in_(select(runs.c.run_id)))
+
+_THIS_CLOCK = and_(
+    clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
+)
+_TIMELINE = (clocks.c.source, clocks.c.clock_at_anchor, clocks.c.time_at_anchor, clocks.c.last_time, clocks.c.ticks)
+_THEIR_WANTS = and_(
+    waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method")
+)
+
+
+class JournalLedger:
+    """A quota ledger in the journal's database; see ``bulkid.engine.ledger.Ledger`` for its contract.
+
+    Args:
+        journal: Whose database holds the slots.
+        organization_id: Quotas are per organisation.
+        owner: The run that reserves, so that its slots can be told apart when it dies; shares are per owner.
+        clock: Gives the time.
+        hold_s: How long a slot stays in flight when nothing more is heard of it. Must be longer than a request can
+            take, or the window would begin before the server has counted.
+    """
+
+    def __init__(
+        self, journal: Journal, organization_id: str, owner: str, clock: Clock, *, hold_s: float = HOLD_S
+    ) -> None:
+        self._database = journal.database
+        self._organization = organization_id.casefold()
+        self._owner = owner
+        self._clock = clock
+        self._hold_s = hold_s
+        self._mine: set[int] = set()  # slots given out here that we have not heard of again
+        self._seen: dict[str, Seen] = {}  # the last exchange of each method
+
+    async def exchange(
+        self,
+        rules: Sequence[QuotaRule],
+        want: int,
+        stamped: Sequence[Stamp],
+        unused: Sequence[int],
+        *,
+        waiting: bool = False,
+    ) -> Lease:
+        """Bring the log up to date and reserve slots, durably; see ``Ledger``.
+
+        Of a window each owner that wants slots gets an equal share, and beyond that what the others leave. An owner
+        that has not asked for a while wants nothing any more.
+
+        A cancellation comes before it, and then nothing has happened, or waits for its end: no slot is lost sight of.
+        """
+        told = self._clock.monotonic()
+
+        def work() -> Lease:
+            return self._exchange(rules, want, [(slot, told - max(age, 0.0)) for slot, age in stamped], unused, waiting)
+
+        leased = await to_thread.run_sync(self._database.repeat, work)
+        self._mine.difference_update(unused)
+        self._mine.difference_update(slot for slot, _ in stamped)
+        self._mine.update(leased.slots)
+        return leased
+
+    async def recover(self, owner: str) -> int:
+        """Take the requests in flight of a run whose process is known to be dead as answered just now.
+
+        The server can have counted them until now, so they open a full window later; nobody waits for the hold to end.
+
+        Returns:
+            How many there were.
+        """
+        return await to_thread.run_sync(self._database.repeat, lambda: self._recover(owner))
+
+    async def recover_runs(self) -> int:
+        """Recover every run of this organisation; to be called with its lock in hand, before anything is reserved.
+
+        Whoever holds the lock knows that no other run is alive. What is not a run (a plan, the doctor) may be.
+
+        Returns:
+            How many requests in flight there were.
+        """
+        return await to_thread.run_sync(self._database.repeat, lambda: self._recover(None))
+
+    def _recover(self, owner: str | None) -> int:
+        found = 0
+        with self._database.write() as connection:
+            for method in connection.execute(_METHODS, {"log_organization": self._organization}).scalars().all():
+                now = self._tick(connection, method, 0.0)[0]
+                statement, more = (_RECOVER_RUNS, {}) if owner is None else (_RECOVER_OWNER, {"dead_owner": owner})
+                found += connection.execute(statement, {**self._log(method), "now": now, **more}).rowcount
+        return found
+
+    def _log(self, method: str) -> dict[str, object]:
+        return {"log_organization": self._organization, "log_method": method}
+
+    def _exchange(
+        self,
+        rules: Sequence[QuotaRule],
+        want: int,
+        answered: Sequence[tuple[int, float]],  # slot, and when its response came in: monotonic
+        unused: Sequence[int],
+        waiting: bool,
+    ) -> Lease:
+        method = rules[0].method
+        log = self._log(method)
+        with self._database.write() as connection:
+            now, longest = self._tick(connection, method, max(rule.seconds for rule in rules))
+            # As if the clock had been read when it was asked for: rather too late an answer than too early.
+            read_at = self._seen[method].shown.before
+            stamps = [(slot, now - max(read_at - at, 0.0)) for slot, at in answered]
+            self._note(connection, method, stamps)
+            _GIVE_BACK.run(connection, [(slot, *log.values()) for slot in unused])
+            connection.execute(_EXPIRE, {**log, "now": now})
+            connection.execute(_FORGET, {**log, "before": now - longest})
+            others = self._others(connection, rules, now, want, waiting=waiting)
+            me = others.pop(self._owner, Waiter(self._owner, want, now))
+            uses, may = [], want
+            for rule in rules:
+                found = connection.execute(_USED, {**log, "after": now - rule.seconds}).all()
+                oldest = min((at for _, _, at in found if at is not None), default=None)
+                used: dict[str, int] = {owner: count for owner, count, _ in found}
+                uses.append(Use(rule, sum(used.values()), None if oldest is None else now - oldest))
+                may = min(may, grant(rule.count, used, me, list(others.values())))
+            granted = self._reserve(connection, method, max(0, may), now)
+            if granted:
+                mine = waiters.update().values(since=now).where(_THEIR_WANTS, waiters.c.owner == self._owner)
+                connection.execute(mine, log)
+        withheld = len(granted) < min(want, *(use.left for use in uses))
+        return lease(granted, uses, withheld=withheld)
+
+    def _tick(self, connection: Connection, method: str, window_s: float) -> tuple[float, float]:
+        """Take the log, and let its time go on: the time now, and the longest window known."""
+        log = self._log(method)
+        dialect = self._database.dialect
+        dialect.lock_log(connection, self._organization, method)
+        before = self._clock.monotonic()
+        source, clock = dialect.reading_of(connection, self._clock)
+        shown = Shown(source, clock, before, self._clock.monotonic())
+        known = connection.execute(select(*_TIMELINE, clocks.c.longest).where(_THIS_CLOCK), log).first()
+        if known is None:
+            line, longest = Timeline.begin(shown, self._clock.now()), window_s
+            values = self._clock_values(line, longest)
+            connection.execute(
+                insert(clocks).values(organization_id=self._organization, method=method, **values),
+            )
+            connection.execute(_PULL, {**log, "now": line.last_time})
+        else:
+            line = Timeline(*known[:-1]).at(shown, self._seen.get(method))
+            longest = max(window_s, known[-1])
+            connection.execute(update(clocks).values(**self._clock_values(line, longest)).where(_THIS_CLOCK), log)
+        self._seen[method] = Seen(line.last_time, line.ticks, shown)
+        return line.last_time, longest
+
+    @staticmethod
+    def _clock_values(line: Timeline, longest: float) -> dict[str, object]:
+        return {
+            "source": line.source,
+            "clock_at_anchor": line.clock_at_anchor,
+            "time_at_anchor": line.time_at_anchor,
+            "last_time": line.last_time,
+            "ticks": line.ticks,
+            "longest": longest,
+        }
+
+    def _others(
+        self, connection: Connection, rules: Sequence[QuotaRule], now: float, want: int, *, waiting: bool
+    ) -> dict[str, Waiter]:
+        """Who wants slots of this method; among them this ledger's owner when it does."""
+        method = rules[0].method
+        log = self._log(method)
+        me = and_(_THEIR_WANTS, waiters.c.owner == self._owner)
+        if want:
+            seen = {"want": want, "seen": now}
+            if not connection.execute(update(waiters).values(**seen).where(me), log).rowcount:
+                row = {"organization_id": self._organization, "method": method, "owner": self._owner}
+                connection.execute(insert(waiters).values(**row, **seen, since=now))
+        elif not waiting:
+            connection.execute(delete(waiters).where(me), log)
+        lapse_s = max(_LEAST_LAPSE_S, min(LAPSE_POLLS, LAPSE_SHARE * min(rule.seconds for rule in rules)))
+        connection.execute(delete(waiters).where(_THEIR_WANTS, waiters.c.seen < now - lapse_s), log)
+        known = connection.execute(
+            select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_THEIR_WANTS), log
+        ).all()
+        return {owner: Waiter(owner, wanted, since) for owner, wanted, since in known}
+
+    def _note(self, connection: Connection, method: str, stamps: Sequence[tuple[int, float]]) -> None:
+        noted = [(at, slot, *self._log(method).values()) for slot, at in stamps]
+        if _STAMP.run(connection, noted) == len(noted):
+            return
+        # Some are not there, or were noted before. One of ours that was held for so long that it was taken for dead
+        # and forgotten (the machine slept, say) has been counted by the server only now.
+        wanted = self._mine.intersection(slot for slot, _ in stamps)
+        known = set(connection.execute(select(slots.c.slot).where(slots.c.slot.in_(wanted))).scalars())
+        late = [
+            {"slot": slot, **self._row(method, at), "held_until": None, "answered_at": at}
+            for slot, at in stamps
+            if slot in wanted and slot not in known
+        ]
+        if late:
+            connection.execute(insert(slots), late)
+
+    def _reserve(self, connection: Connection, method: str, count: int, now: float) -> tuple[int, ...]:
+        if not count:
+            return ()
+        row = {**self._row(method, now), "held_until": now + self._hold_s, "answered_at": None}
+        return tuple(sorted(connection.execute(_RESERVE, [row] * count).scalars()))
+
+    def _row(self, method: str, reserved_at: float) -> dict[str, object]:
+        return {
+            "organization_id": self._organization,
+            "method": method,
+            "owner": self._owner,
+            "reserved_at": reserved_at,
+        }

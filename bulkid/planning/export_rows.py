@@ -1,0 +1,251 @@
+"""Accounts as rows of a sheet that a run takes back: unchanged they send nothing, edited they send just the edit.
+
+The promise is not left to rules about characters. Every row is read back by what a run itself would do with it (its
+cells parsed, its names resolved, its wish compared with the account) before it is given out. What does not come
+back as it is (a display name that is ``!clear``, a group that the server does not list) is left blank, which leaves
+it as it is, and is told in a note.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from bulkid.model import Account, Group
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import build_plan
+from bulkid.planning.resolve import resolve
+from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
+from bulkid.text import fold, quote
+
+EXPORT_COLUMNS: Final = ("robot_account_id", "name", "display_name", "groups", "created", "last_login")
+"""The headers of an export. A run takes the first four, and passes over the last two."""
+
+_TAKEN = EXPORT_COLUMNS[:4]
+_ID, _NAME, _DISPLAY_NAME, _GROUPS = range(4)
+_BLANK = ("",) * len(_TAKEN)
+_EXAMPLES = 3
+_LISTS_REMEMBERED = 10_000  # distinct lists of groups; more than that and they hardly repeat
+_LONGEST_TIME = 64  # characters; the server's times have about 30
+
+_NOTES: Final = {
+    "robot_account_id": "A cell cannot hold the ids of {}: given by name alone.",
+    "name": "A cell cannot hold the names of {}: given by id alone.",
+    "display_name": "A cell cannot hold the display names of {} so that a run would read them as they are (blanks at "
+    "the ends, control characters, !clear, spreadsheet errors): left blank, which leaves them.",
+    "groups": "A cell cannot hold the groups of {} so that a run would leave them as they are (a group that the "
+    "server's list of groups lacks, or a list that is too long): left blank, which leaves them.",
+    "silent": "The server does not say the groups of {}: left blank, which leaves them as they are.",
+    "dropped": "A row can hold neither the ids nor the names of {}: left out.",
+    "group_ids": "Groups stand as their ids where a name is not sure (not unique apart from case, or such as no list "
+    "can hold): {}.",
+    "group_names": "Groups stand as their names where no list can hold the id: {}.",
+}
+
+Cells = tuple[str, ...]
+
+
+class ExportedAccount(NamedTuple):
+    """One account of an export."""
+
+    account: Account
+    groups: tuple[str, ...] | None  # as they are shown, by name or by id; None: the server did not say
+    cells: Cells | None  # as a row under EXPORT_COLUMNS; None: no row can hold this account
+
+
+class _Told:
+    """What had to be left out, with a few examples, until it is said in a sentence."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.examples: list[str] = []
+
+    def add(self, example: str) -> None:
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(quote(example))
+
+    def __str__(self) -> str:
+        more = self.count - len(self.examples)
+        return ", ".join(self.examples) + (f" and {more:,} more" if more else "")
+
+
+class Exporter:
+    """Turns accounts into rows, a page at a time, and remembers what could not be told exactly.
+
+    Args:
+        organization_id: Whose accounts.
+        groups: All groups of the organisation.
+        by_id: Give groups by id; else by name, wherever the name means that one group.
+        fits: Whether the file can hold a cell as it is.
+    """
+
+    def __init__(
+        self, organization_id: str, groups: Sequence[Group], *, by_id: bool = False, fits: Callable[[str], bool]
+    ) -> None:
+        self._organization_id = organization_id
+        self._groups = groups
+        self._by_id = by_id
+        self._fits = fits
+        self._known = Directory(organization_id, (), groups)
+        info = SheetInfo("export", "csv", "", "utf-8", ",", _TAKEN, fields_for_headers(_TAKEN))
+        self._columns = info.columns()
+        self._parser = RowParser(info)
+        self._texts: dict[str, str | None] = {}
+        self._lists: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
+        self._lost = {name: _Told() for name in _TAKEN}
+        self._silent, self._dropped, self._by_other = _Told(), _Told(), _Told()
+
+    # --- what is asked of it
+
+    def rows(self, accounts: Sequence[Account]) -> list[ExportedAccount]:
+        """Turn accounts, each with an id of its own, into rows, in their order."""
+        shown = [self._shown(account) for account in accounts]
+        wanted = [self._cells(account, cell) for account, (_, cell) in zip(accounts, shown, strict=True)]
+        settled: list[Cells | None] = list(wanted)
+        directory = Directory(self._organization_id, accounts, self._groups)
+        failing = sorted(self._failing(accounts, wanted, directory))
+        if failing:
+            few = [accounts[index] for index in failing]
+            reduced = self._reduced(few, [wanted[index] for index in failing], directory)
+            for index, cells in zip(failing, reduced, strict=True):
+                settled[index] = cells
+        return [
+            self._exported(account, *listed, cells)
+            for account, listed, cells in zip(accounts, shown, settled, strict=True)
+        ]
+
+    def listed_groups(self, account: Account) -> tuple[str, ...] | None:
+        """The account's groups as a list of texts, for a format that needs no cell; ids where a name is not sure."""
+        if account.group_ids is None:
+            self._silent.add(account.name or account.id)
+            return None
+        everyone = fold(self._known.everyone_id)
+        held = [group_id for group_id in account.group_ids if fold(group_id) != everyone]
+        return tuple(sorted((self._text(group_id) or group_id for group_id in held), key=fold))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be told exactly so far, as sentences."""
+        found = {**self._lost, "silent": self._silent, "dropped": self._dropped, self._other_note: self._by_other}
+        return tuple(_NOTES[what].format(told) for what, told in found.items() if told.count)
+
+    @property
+    def _other_note(self) -> str:
+        return "group_names" if self._by_id else "group_ids"
+
+    # --- one account
+
+    def _shown(self, account: Account) -> tuple[tuple[str, ...] | None, str | None]:
+        """The account's groups for people, and as a cell; the cell is None where none can hold them."""
+        if account.group_ids is None:
+            self._silent.add(account.name or account.id)
+            return None, ""
+        found = self._lists.get(account.group_ids)
+        if found is None:
+            if len(self._lists) >= _LISTS_REMEMBERED:
+                self._lists.clear()
+            found = self._lists[account.group_ids] = self._listed(account.group_ids)
+        return found
+
+    def _listed(self, group_ids: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+        everyone = fold(self._known.everyone_id)
+        texts = {group_id: self._text(group_id) for group_id in group_ids if fold(group_id) != everyone}
+        shown = sorted((text or group_id for group_id, text in texts.items()), key=fold)
+        # Where the list of groups holds no Everyone, a group that it lacks may be that one, and a run lets it be.
+        unsure = [group_id for group_id, text in texts.items() if text is None and not self._may_be_everyone(group_id)]
+        cell = None if unsure else list_cell(sorted(filter(None, texts.values()), key=fold))
+        return tuple(shown), cell
+
+    def _may_be_everyone(self, group_id: str) -> bool:
+        return not self._known.everyone_id and self._known.group_with_id(group_id) is None
+
+    def _text(self, group_id: str) -> str | None:
+        """What a list cell says for a group, so that it means this one; None where nothing does."""
+        if group_id not in self._texts:
+            self._texts[group_id] = self._text_of(group_id)
+        return self._texts[group_id]
+
+    def _text_of(self, group_id: str) -> str | None:
+        group = self._known.group_with_id(group_id)
+        if group is None:
+            return None
+        texts = (group.id, group.name) if self._by_id else (group.name, group.id)
+        for text in texts:
+            cell = parse_list(list_cell([text]))
+            (item, *more) = cell.items or ("",)
+            if item and not (more or cell.clear or cell.problems) and self._known.groups_alike(item) == (group,):
+                if text is not texts[0]:
+                    self._by_other.add(texts[0])
+                return item
+        return None
+
+    def _cells(self, account: Account, groups: str | None) -> Cells:
+        cells = (account.id, account.name, account.display_name, groups or "")
+        return tuple(cell if not cell or self._fits(cell) else "" for cell in cells)
+
+    def _exported(
+        self, account: Account, groups: tuple[str, ...] | None, listed: str | None, cells: Cells | None
+    ) -> ExportedAccount:
+        label = account.name or account.id
+        if cells is None:
+            self._dropped.add(label)
+            return ExportedAccount(account, groups, None)
+        full = (account.id, account.name, account.display_name, "?" if listed is None else listed)
+        for name, text, cell in zip(_TAKEN, full, cells, strict=True):
+            if text and not cell:
+                self._lost[name].add(label)
+        times = (_time(account.created), _time(account.last_login))
+        return ExportedAccount(account, groups, (*cells, *times))
+
+    # --- reading back
+
+    def _failing(self, accounts: Sequence[Account], rows: Sequence[Cells], directory: Directory) -> set[int]:
+        """Which rows a run would not take as "leave this account as it is".
+
+        Args:
+            accounts: What the rows are about.
+            rows: The cells under the headers that a run takes.
+            directory: These accounts and those that they may be taken for.
+        """
+        failing: set[int] = set()
+        wishes = []
+        for index, cells in enumerate(rows):
+            parsed = self._parser.parse(index, cells)
+            if parsed.wish is None:
+                failing.add(index)
+            else:
+                wishes.append(parsed.wish)
+        resolution = resolve(wishes, directory, self._columns)
+        plan = build_plan(resolution, directory)
+        failing.update(fault.row for fault in resolution.faults)
+        failing.update(row for wish in plan.changing for row in wish.rows)
+        for wish in plan.unchanged:  # as it is, but is it this account?
+            failing.update(row for row in wish.rows if fold(wish.account_id) != fold(accounts[row].id))
+        return failing
+
+    def _reduced(
+        self, accounts: Sequence[Account], wanted: Sequence[Cells], directory: Directory
+    ) -> list[Cells | None]:
+        """Blank as few cells as need be: who it is first, then whatever else comes back as it is."""
+        rows = [_only(cells, _ID) for cells in wanted]
+        by_id_fails = self._failing(accounts, rows, directory)
+        rows = [_only(cells, _NAME) if index in by_id_fails else rows[index] for index, cells in enumerate(wanted)]
+        dropped = self._failing(accounts, rows, directory)
+        rows = [_BLANK if index in dropped else cells for index, cells in enumerate(rows)]
+        for column in (_NAME, _DISPLAY_NAME, _GROUPS):
+            fuller = [_with(row, column, cells[column]) for row, cells in zip(rows, wanted, strict=True)]
+            failing = self._failing(accounts, fuller, directory)
+            rows = [row if index in failing else fuller[index] for index, row in enumerate(rows)]
+        return [None if index in dropped else cells for index, cells in enumerate(rows)]
+
+
+def _only(cells: Cells, column: int) -> Cells:
+    return _with(_BLANK, column, cells[column])
+
+
+def _with(cells: Cells, column: int, text: str) -> Cells:
+    return (*cells[:column], text, *cells[column + 1 :])
+
+
+def _time(text: str) -> str:
+    """A time as the server wrote it, if it is anything like one: nobody reads it back."""
+    return text if text.isprintable() and len(text) <= _LONGEST_TIME else ""

@@ -1,0 +1,94 @@
+"""Who could go by group: the membership changes of a plan, gathered so that what is alike is counted, not repeated."""
+
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bulkid.model import Change
+from bulkid.text import fold
+
+OWN_PUT = -1
+"""In place of a kind: the account's own PUT is needed whatever the groups do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The accounts of a plan by the groups that they change. Accounts of one kind cost the same, whoever they are."""
+
+    group_ids: tuple[str, ...]  # as first written
+    groups: tuple[tuple[int, ...], ...]  # of each kind: the groups (places in group_ids) that its accounts change
+    counts: tuple[int, ...]  # of each kind: how many accounts
+    kind_of: Sequence[int]  # of each change: its kind, or OWN_PUT
+
+    def loads(self) -> list[int]:
+        """Give, of each group, how many accounts its PUTs would carry if every account went by group."""
+        loads = [0] * len(self.group_ids)
+        for groups, count in zip(self.groups, self.counts, strict=True):
+            for group in groups:
+                loads[group] += count
+        return loads
+
+    def by_group(self) -> list[list[int]]:
+        """Give, of each group, the kinds that change it."""
+        kinds: list[list[int]] = [[] for _ in self.group_ids]
+        for kind, groups in enumerate(self.groups):
+            for group in groups:
+                kinds[group].append(kind)
+        return kinds
+
+
+class GroupNumbers:
+    """Numbers the groups in the order in which they are first met; ids compare by :func:`fold`."""
+
+    __slots__ = ("_folded", "_spelled", "ids")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._spelled: dict[str, int] = {}
+        self._folded: dict[str, int] = {}
+
+    def __call__(self, group_id: str) -> int:
+        """Give the number of a group; a new one if it was not met before."""
+        number = self._spelled.get(group_id)
+        if number is None:
+            number = self._folded.setdefault(fold(group_id), len(self.ids))
+            if number == len(self.ids):
+                self.ids.append(group_id)
+            self._spelled[group_id] = number
+        return number
+
+
+def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
+    """Gather the accounts that change the same groups.
+
+    Not by group go: an account that is renamed (its own PUT is sent anyway), one whose state is not known (blind:
+    nothing says what a group PUT would have to do), one that is to be both in and out of one group (no plan has
+    such a change; the server decides), and one whose groups refuse group requests.
+
+    Args:
+        changes: The differences of a plan, one per account.
+        refusing: Folded ids of groups that refuse every PUT.
+    """
+    number = GroupNumbers()
+    kinds: dict[tuple[int, ...], int] = {}
+    counts: list[int] = []
+    kind_of = array("i")
+    for change in changes:
+        add, remove = change.add, change.remove
+        if len(add) + len(remove) == 1:
+            groups: tuple[int, ...] = (number((add or remove)[0]),)
+            at_odds = False
+        else:
+            added, removed = set(map(number, add)), set(map(number, remove))
+            groups = tuple(sorted(added | removed))
+            at_odds = not added.isdisjoint(removed)
+        refused = bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups)
+        if change.renames or at_odds or refused or (change.before is None and groups):
+            kind_of.append(OWN_PUT)
+            continue
+        kind = kinds.setdefault(groups, len(counts))
+        if kind == len(counts):
+            counts.append(0)
+        counts[kind] += 1
+        kind_of.append(kind)
+    return Kinds(tuple(number.ids), tuple(kinds), tuple(counts), kind_of)

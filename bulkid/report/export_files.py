@@ -1,0 +1,232 @@
+"""The files of an export: csv, xlsx and jsonl, written page by page and put in place whole."""
+
+import contextlib
+import csv
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from bulkid.errors import UsageError
+from bulkid.planning import EXPORT_COLUMNS, ExportedAccount
+from bulkid.report.atomic import AtomicFile, ReportError, next_free, reason, sync
+from bulkid.report.text_report import close_text, drop_text, json_line, open_csv
+from bulkid.report.xlsx_report import (
+    HEADER_COLOURS,
+    MAX_SHEET_ROWS,
+    close_book,
+    display_width,
+    drop_book,
+    open_book,
+    print_settings,
+    style_number,
+    text_cell,
+    visible,
+)
+from bulkid.sheet.formula_escape import defuse
+
+EXPORT_FORMATS: Final = ("csv", "xlsx", "jsonl")
+"""What an export can be, by the file's ending."""
+
+MAX_EXPORT_ROWS: Final = MAX_SHEET_ROWS - 1
+"""Accounts that one worksheet holds below its header; a run reads one worksheet."""
+
+_WIDTHS: Final = {  # least and most, in characters
+    "robot_account_id": (20, 38),
+    "name": (14, 40),
+    "display_name": (14, 40),
+    "groups": (20, 70),
+    "created": (22, 30),
+    "last_login": (22, 30),
+}
+_LETTERS: Final = "ABCDEF"
+
+
+class ExportFile(Protocol):
+    """A file that takes accounts. Nobody sees it before :func:`place` has put it in place."""
+
+    target: AtomicFile
+
+    def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        """Append accounts."""
+
+    def finish(self) -> None:
+        """Bring the file to the disk."""
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+
+
+def fits(cell: str) -> bool:
+    """Whether a cell comes back from a spreadsheet as it was put in: no control character, not too long."""
+    return visible(cell) == cell
+
+
+def open_export(path: Path, *, replace: bool) -> ExportFile:
+    """Begin an export, so that what stands in its way is known before anything is asked of a server.
+
+    Args:
+        path: Where it is to be; the ending says as what.
+        replace: Whether a file that is there already may be replaced.
+
+    Raises:
+        UsageError: The ending is unknown, there is such a file, or none can be written there.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in EXPORT_FORMATS:
+        raise UsageError(
+            f"{path}: an export ends in .csv, .xlsx or .jsonl.",
+            hint="Name the file so that its ending says the format.",
+        )
+    files: Mapping[str, Callable[[AtomicFile], ExportFile]] = {
+        "csv": _CsvExport,
+        "xlsx": _WorkbookExport,
+        "jsonl": _JsonLinesExport,
+    }
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder.", hint="Name a file in it.")
+        if not replace and os.path.lexists(path):
+            raise UsageError(f"{path} exists already.", hint="Name another file, or replace it with --force.")
+        return files[kind](AtomicFile(path.absolute().parent, path.name))
+    except FileNotFoundError:
+        raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"{path} cannot be written: {why}.", hint="Name a file in a folder that you may write to."
+        ) from None
+
+
+@contextlib.contextmanager
+def told_of_export(path: Path) -> Iterator[None]:
+    """Turn an operating system's error while writing into a sentence.
+
+    Raises:
+        ReportError: For any ``OSError`` inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ReportError(
+            f"Could not write {path}: {reason(error)}.", hint="Make room or name another folder, and export again."
+        ) from error
+
+
+def place(file: ExportFile, *, replace: bool) -> Path:
+    """Put a finished export in place; beside it where another program holds it open or has made it meanwhile.
+
+    Raises:
+        OSError: When neither place takes it.
+    """
+    target = file.target.folder / file.target.name
+    if replace or not os.path.lexists(target):
+        return file.target.commit()
+    target = next_free(target)
+    file.target.temp.replace(target)
+    return target
+
+
+class _CsvExport:
+    """CSV for spreadsheets: UTF-8 with byte order mark, formula cells guarded (:mod:`bulkid.sheet.formula_escape`)."""
+
+    def __init__(self, target: AtomicFile) -> None:
+        self.target = target
+        self._file = open_csv(target.begin())
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(EXPORT_COLUMNS)
+
+    def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        self._writer.writerows([map(defuse, each.cells) for each in accounts if each.cells is not None])
+
+    def finish(self) -> None:
+        close_text(self._file)
+
+    def discard(self) -> None:
+        drop_text(self._file, self.target)
+
+
+class _JsonLinesExport:
+    """One object per account, with the names of the columns; ``groups`` is a list, texts are as the server has them."""
+
+    def __init__(self, target: AtomicFile) -> None:
+        self.target = target
+        self._file = target.begin().open("wb")
+
+    def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        self._file.writelines([json_line(_object(each)) for each in accounts])
+
+    def finish(self) -> None:
+        close_text(self._file)
+
+    def discard(self) -> None:
+        drop_text(self._file, self.target)
+
+
+def _object(exported: ExportedAccount) -> dict[str, Any]:
+    account = exported.account
+    return {
+        "robot_account_id": account.id,
+        "name": account.name,
+        "display_name": account.display_name or None,
+        "groups": exported.groups,
+        "created": account.created or None,
+        "last_login": account.last_login or None,
+    }
+
+
+class _WorkbookExport:
+    """One worksheet of texts: frozen header, filters, widths by the first page of accounts."""
+
+    def __init__(self, target: AtomicFile) -> None:
+        self.target = target
+        path = target.begin()  # else a folder that cannot be written to would show only at the end
+        self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
+        self._book = book = open_book(path, self._scratch.name)
+        self._sheet = book.add_worksheet("Robot accounts")
+        self._sheet.freeze_panes(1, 0)
+        self._sheet.repeat_rows(0)
+        print_settings(self._sheet, "Robot accounts")
+        background, colour = HEADER_COLOURS
+        head = book.add_format({"bg_color": background, "font_color": colour, "bold": True, "num_format": "@"})
+        self._text = book.add_format({"num_format": "@", "valign": "top"})  # also below the last row: for what is added
+        self._style = style_number(self._text)
+        self._widths: list[int] = []
+        self._line = 0
+        self._append([EXPORT_COLUMNS], style_number(head))
+
+    def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        rows = [each.cells for each in accounts if each.cells is not None]
+        if not self._widths:
+            self._widths = [_width(name, [row[at] for row in rows]) for at, name in enumerate(EXPORT_COLUMNS)]
+        self._append(rows, self._style)
+
+    def _append(self, rows: Sequence[Sequence[str]], style: int) -> None:
+        xml = []
+        for cells in rows:
+            self._line += 1
+            line = self._line
+            texts = [text_cell(letter, line, cell, style) for letter, cell in zip(_LETTERS, cells, strict=True)]
+            xml.append(f'<row r="{line}">{"".join(texts)}</row>')
+        self._sheet.row_data_fh.write("".join(xml))
+
+    def finish(self) -> None:
+        sheet, last = self._sheet, len(EXPORT_COLUMNS) - 1
+        sheet.autofilter(0, 0, max(self._line - 1, 1), last)
+        sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
+        widths = self._widths or [least for least, _ in _WIDTHS.values()]
+        for column, width in enumerate(widths):
+            sheet.set_column(column, column, width, self._text)
+        close_book(self._book)
+        sync(self.target.temp)
+
+    def discard(self) -> None:
+        drop_book(self._book)
+        self._scratch.cleanup()
+        self.target.discard()
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    least, most = _WIDTHS[name]
+    return min(max(least, *(display_width(cell[:200]) + 2 for cell in cells)), most) if cells else least

@@ -1,0 +1,115 @@
+"""The figures of runs as Prometheus text (exposition format 0.0.4), for a file that node_exporter reads, or a page.
+
+All of them are gauges about the newest run of each job: a run is a batch, and its figures begin again with the next.
+https://prometheus.io/docs/practices/instrumentation/#batch-jobs
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bulkid.file_kind import special_kind
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.report.atomic import SHARED_FILE, AtomicFile, ReportError, reason
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+UNKNOWN: Final = "unknown"
+"""The status class of requests whose answers nobody counts: those for tokens, and those of runs of an older bulkid."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """What is told of the newest run of one job."""
+
+    job: str  # "" for what was run without a job file
+    run: RunRecord
+    rows: Mapping[Status, int]
+    last_success_at: float | None  # when the newest run ended in which every row was updated or unchanged; epoch
+
+
+def render_figures(all_figures: Iterable[RunFigures]) -> bytes:
+    """The figures as a page. Its content type is :data:`CONTENT_TYPE`."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(_registry(all_figures))
+
+
+def write_figures(path: Path, all_figures: Iterable[RunFigures]) -> None:
+    """Write the figures to a file, whole or not at all. Programs of other users may read it, as the umask allows.
+
+    Raises:
+        ReportError: It cannot be written, or is a folder, a device or a pipe.
+    """
+    target = AtomicFile(path.absolute().parent, path.name)
+    try:
+        kind = special_kind(path) if path.exists() else ""
+        if kind:  # an administrator's rights would replace /dev/null by a file
+            raise _unwritable(path, f"it is {kind}, not a file")
+        target.begin(SHARED_FILE).write_bytes(render_figures(all_figures))
+        target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unwritable(path, reason(error) if isinstance(error, OSError) else str(error)) from error
+    finally:
+        target.discard()
+
+
+def _unwritable(path: Path, why: str) -> ReportError:
+    return ReportError(
+        f"The figures cannot be written to {path}: {why}.",
+        hint="Name a file in a folder that is there and that you may write to with --metrics-file.",
+    )
+
+
+def _registry(all_figures: Iterable[RunFigures]) -> "CollectorRegistry":
+    from prometheus_client import CollectorRegistry, Gauge
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"bulkid_{name}", about, ("job", *labels), registry=registry)
+
+    status = gauge("run_status", "1 for the status of the newest run, 0 for the others.", "status")
+    started = gauge("run_started_timestamp_seconds", "When the newest run began.")
+    finished = gauge("run_finished_timestamp_seconds", "When the newest run ended; missing while it is under way.")
+    success = gauge("last_success_timestamp_seconds", "When a run last ended with every row updated or unchanged.")
+    duration = gauge("run_duration_seconds", "How long the newest run has worked, over all its sittings.")
+    rows = gauge("run_rows", "Rows of the newest run by what became of them.", "status")
+    requests = gauge("run_requests", "Requests of the newest run by method and class of the answer.", *_REQUEST_LABELS)
+    retries = gauge("run_retries", "Requests of the newest run that had to be sent again.")
+    throttled = gauge("run_throttled", "Requests of the newest run that the server throttled (429).")
+    for each in all_figures:
+        job, run, counters = each.job, each.run, each.run.counters
+        for known in RunStatus:
+            status.labels(job, known.value).set(known is run.status)
+        started.labels(job).set(run.created_at)
+        if run.finished_at is not None and run.status is not RunStatus.RUNNING:
+            finished.labels(job).set(run.finished_at)
+        if each.last_success_at is not None:
+            success.labels(job).set(each.last_success_at)
+        duration.labels(job).set(float(counters.get("elapsed_s", 0.0)))
+        for outcome in Status:
+            rows.labels(job, outcome.value).set(each.rows.get(outcome, 0))
+        for (method, code_class), count in _requests(run).items():
+            requests.labels(job, method, code_class).set(count)
+        retries.labels(job).set(int(counters.get("retries", 0)))
+        throttled.labels(job).set(int(counters.get("throttled", 0)))
+    return registry
+
+
+_REQUEST_LABELS: Final = ("method", "code_class")
+
+
+def _requests(run: RunRecord) -> dict[tuple[str, str], int]:
+    """Requests by method and status class; what no class is known of stands under :data:`UNKNOWN`."""
+    answers = run.counters.get("answers") or {}
+    found = {(method, each): int(count) for method, classes in answers.items() for each, count in classes.items()}
+    for method, sent in (run.counters.get("requests") or {}).items():
+        rest = int(sent) - sum(answers.get(method, {}).values())
+        if rest > 0:
+            found[method, UNKNOWN] = rest
+    return found

@@ -1,0 +1,159 @@
+"""The sheet in front of ``report.xlsx``: which run this was, what came of it, and what to do next."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from bulkid.clock import iso_utc
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.planning import humanize_seconds
+from bulkid.report.summary import METHODS, how_to_resume
+from bulkid.report.xlsx_report import Format, Workbook, height, print_settings
+
+MEANINGS: Final[Mapping[Status, str]] = {
+    Status.UPDATED: "changed, and confirmed by the server",
+    Status.UNCHANGED: "already as wanted: nothing was sent",
+    Status.FAILED: "refused by the server, or attempts ran out",
+    Status.INVALID: "wrong in the sheet: never sent",
+    Status.PENDING: "not settled: the run ended before",
+}
+_WIDTHS: Final = (22, 14, 76)
+_WHOLE: Final[Mapping[RunStatus, str]] = {
+    RunStatus.RUNNING: "still under way when this was written",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
+    RunStatus.STOPPED: "stopped before its end",
+    RunStatus.INTERRUPTED: "interrupted",
+    RunStatus.REFUSED: "refused: nothing was sent",
+}
+
+
+def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
+    """What to do now, as sentences with the command to type; never empty."""
+    steps: list[str] = []
+    if run.status is RunStatus.REFUSED and summary.get(Status.INVALID, 0):
+        return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
+    if run.status is RunStatus.REFUSED:
+        sent = "more " if summary.get(Status.UPDATED, 0) else ""
+        return [f"Nothing {sent}was sent. Mend what is said above, and go on: {how_to_resume(run)}"]
+    if summary.get(Status.PENDING, 0):
+        steps.append(f"Finish the pending rows: {how_to_resume(run)}")
+    if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
+        steps.append("Mend the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
+    if run.status is RunStatus.RUNNING:
+        steps.append(f"Write this report again later: bulkid report {run.run_id} --format xlsx")
+    return steps or ["Nothing: every row is as the sheet wants it."]
+
+
+def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
+    """Label and value of what a reader wants to know of the run."""
+    source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
+    lines = [
+        ("Run", run.run_id),
+        ("Result", _result(run, summary)),
+        ("Why", run.message),
+        ("Source", source),
+        ("Organisation", run.organization_id),
+        ("Server", run.base_url),
+        ("By", "@".join(filter(None, (run.user, run.host)))),
+        ("Started", _when(run.created_at)),
+        ("Finished", _when(run.finished_at)),
+        ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
+        ("Files", run.report_dir and str(PurePath(run.report_dir))),
+    ]
+    return [(label, value) for label, value in lines if value]
+
+
+def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
+    """What became of the run; one that was refused may have sent something in an earlier sitting (a trial)."""
+    if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
+        return "refused: nothing more was sent"
+    return _WHOLE[run.status]
+
+
+def _when(epoch_s: float | None) -> str:
+    return "" if epoch_s is None else iso_utc(epoch_s).replace("T", " ").replace("Z", " UTC")
+
+
+def effort(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Label and figure of what the run cost."""
+    requests = summary.get("requests") or {}
+    return [
+        *((f"{method} requests", int(requests.get(method, 0))) for method in METHODS),
+        ("PUTs planned", int(summary.get("planned_puts", 0))),
+        ("PUTs, at one per row", int(summary.get("naive_puts", 0))),
+        ("Sent again", int(summary.get("retries", 0))),
+        ("Throttled (429)", int(summary.get("throttled", 0))),
+    ]
+
+
+def write_overview(workbook: Workbook, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> None:
+    """Write the sheet ``Summary``."""
+    page = _Page(workbook)
+    page.title("Robot accounts: what became of the sheet")
+    for name, text in facts(run, summary, sheet_name):
+        page.fact(name, text)
+    page.heading("Status", "Rows", "Meaning")
+    for status in Status:
+        page.figure(status.value, int(summary.get(status.value, 0)), MEANINGS[status], workbook.status_formats[status])
+    page.figure("rows", int(summary.get("rows", 0)))
+    page.figure("accounts", int(summary.get("accounts", 0)))
+    page.heading("Requests")
+    for name, number in effort(summary):
+        page.figure(name, number)
+    page.heading("What to do next")
+    for step in next_steps(run, summary):
+        page.sentence(step)
+
+
+class _Page:
+    """The sheet, written from the top down: constant memory allows no way back."""
+
+    def __init__(self, workbook: Workbook) -> None:
+        book = workbook.book
+        self._put = workbook.put
+        self._sheet = sheet = book.add_worksheet("Summary")
+        self._line = 0
+        sheet.hide_gridlines(2)
+        for column, width in enumerate(_WIDTHS):
+            sheet.set_column(column, column, width)
+        print_settings(sheet, "Summary")
+        dark, top = {"font_color": "#1F3864", "bold": True}, {"num_format": "@", "valign": "top"}
+        ruled = {**dark, "bottom": 1, "bottom_color": "#1F3864"}
+        self._title = book.add_format({**dark, "font_size": 16})
+        self._heads = [book.add_format({**ruled, **more}) for more in ({}, {"align": "right"}, {"indent": 2})]
+        self._label = book.add_format({**top, "font_color": "#595959"})
+        self._text = book.add_format({**top, "text_wrap": True, "align": "left"})
+        self._meaning = book.add_format({**top, "align": "left", "indent": 2})
+        self._figure = book.add_format({"num_format": "#,##0", "align": "right", "valign": "top"})
+
+    def title(self, text: str) -> None:
+        self._put(self._sheet, self._line, 0, text, self._title)
+        self._line += 2
+
+    def heading(self, *texts: str) -> None:
+        self._line += 1
+        for column, form in enumerate(self._heads):
+            self._put(self._sheet, self._line, column, texts[column] if column < len(texts) else "", form)
+        self._line += 1
+
+    def fact(self, label: str, text: str) -> None:
+        self._put(self._sheet, self._line, 0, label, self._label)
+        self._across(1, text)
+
+    def sentence(self, text: str) -> None:
+        self._across(0, text)
+
+    def figure(self, label: str, number: int, meaning: str = "", form: Format = None) -> None:
+        self._put(self._sheet, self._line, 0, label, form or self._label)
+        self._sheet.write_number(self._line, 1, number, self._figure)
+        self._put(self._sheet, self._line, 2, meaning, self._meaning)
+        self._line += 1
+
+    def _across(self, first: int, text: str) -> None:
+        """A text over all columns from this one on; such a cell does not grow by itself."""
+        last = len(_WIDTHS) - 1
+        self._sheet.set_row(self._line, height(text, sum(_WIDTHS[first:])))
+        self._sheet.merge_range(self._line, first, self._line, last, "", self._text)
+        self._put(self._sheet, self._line, first, text, self._text)
+        self._line += 1

@@ -1,0 +1,148 @@
+"""The report as text: ``report.csv``, ``report.jsonl`` and ``retry.csv``. Each takes batches and holds no row."""
+
+import contextlib
+import csv
+import os
+from collections.abc import Sequence
+from io import BufferedWriter
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+
+from bulkid.model import ReportRow, Status
+from bulkid.redaction import encodable
+from bulkid.report.atomic import AtomicFile
+from bulkid.report.columns import COLUMNS, csv_cells, json_object
+from bulkid.sheet.formula_escape import defuse
+
+RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING})
+ERROR_HEADER: Final = "error"
+
+
+def close_text(file: IO[Any]) -> None:
+    """Flush to the disk, then close: an error of either must be seen before the file takes its place."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+class CsvReport:
+    """``report.csv``. The byte order mark is what makes Excel read it as UTF-8.
+
+    A cell that would run as a formula is defused, for a spreadsheet that takes the comma as separator.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.target = AtomicFile(folder, "report.csv")
+        self._run_id = defuse(run_id)
+        self._file = open_csv(self.target.begin())
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(COLUMNS)
+
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append rows."""
+        run_id = self._run_id
+        self._writer.writerows([csv_cells(row, run_id) for row in rows])
+
+    def finish(self) -> bool:
+        """Bring the file to the disk. Always worth keeping."""
+        close_text(self._file)
+        return True
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+        drop_text(self._file, self.target)
+
+
+class RetrySheet:
+    """``retry.csv``: the rows that are not done, as they came in, with an ``error`` column at the end.
+
+    An ``error`` column that the source has already (a ``retry.csv`` that was run again) is replaced. A formula cell is
+    guarded so that reading the sheet gives it back unchanged (:mod:`bulkid.sheet.formula_escape`).
+    """
+
+    def __init__(self, folder: Path, headers: Sequence[str]) -> None:
+        self.target = AtomicFile(folder, "retry.csv")
+        self._width = len(headers)
+        self._kept = [index for index, header in enumerate(headers) if header.strip().casefold() != ERROR_HEADER]
+        self._all_kept = len(self._kept) == self._width
+        self._headers = [defuse(headers[index]) for index in self._kept]
+        self._file: IO[str] | None = None
+        self._writer: Any = None
+
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append those rows that are not done; the first of them creates the file."""
+        open_rows = [self._cells(row) for row in rows if row.status in RETRY_STATUSES]
+        if not open_rows:
+            return
+        if self._file is None:
+            self._file = open_csv(self.target.begin())
+            self._writer = csv.writer(self._file)
+            self._writer.writerow([*self._headers, ERROR_HEADER])
+        self._writer.writerows(open_rows)
+
+    def _cells(self, row: ReportRow) -> list[str]:
+        """The row's own cells in the order of the headers, then why it is here; surplus cells stay surplus."""
+        cells = row.cells
+        error = defuse(row.error or row.error_code or row.status.value)
+        if len(cells) < self._width:
+            cells += ("",) * (self._width - len(cells))
+        kept = cells[: self._width] if self._all_kept else [cells[index] for index in self._kept]
+        return [*map(defuse, kept), error, *map(defuse, cells[self._width :])]
+
+    def finish(self) -> bool:
+        """Bring the file to the disk; say whether there is one."""
+        if self._file is None:
+            return False
+        close_text(self._file)
+        return True
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+        drop_text(self._file, self.target)
+
+
+class JsonLines:
+    """``report.jsonl``: one object per row, with the report's columns as keys."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.target = AtomicFile(folder, "report.jsonl")
+        self._run_id = run_id
+        self._file: BufferedWriter = self.target.begin().open("wb")
+
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append rows."""
+        run_id = self._run_id
+        self._file.writelines([json_line(json_object(row, run_id)) for row in rows])
+
+    def finish(self) -> bool:
+        """Bring the file to the disk. Always worth keeping."""
+        close_text(self._file)
+        return True
+
+    def discard(self) -> None:
+        """Give up the file, unless it is in place already."""
+        drop_text(self._file, self.target)
+
+
+def json_line(value: dict[str, Any]) -> bytes:
+    """One line of JSON. Half a surrogate pair, which no UTF-8 file can hold, is shown as its escape."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        whole = {key: encodable(item) if isinstance(item, str) else item for key, item in value.items()}
+        return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def open_csv(path: Path) -> IO[str]:
+    """Begin a CSV file that Excel, too, reads as UTF-8."""
+    return path.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="")
+
+
+def drop_text(file: IO[Any] | None, target: AtomicFile) -> None:
+    """Close a file and give it up, unless it is in place already; never raises."""
+    if file is not None:
+        with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
+            file.close()
+    target.discard()

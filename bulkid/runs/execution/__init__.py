@@ -1,0 +1,1 @@
+"""One run: connect, plan, send, read back, report. Start with ``run``."""

@@ -1,0 +1,312 @@
+"""Sending a plan and finding out what came of it: intents before, outcomes after, reading back where in doubt."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+
+from bulkid.clock import Clock
+from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
+from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
+from bulkid.events import log
+from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
+from bulkid.journal import Journal, OutcomeWriter
+from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
+from bulkid.planning import Absent, Directory, Unknown, confirms, count_of, fold, shortfall
+from bulkid.runs.concurrency import task_group, until_stopped
+from bulkid.runs.execution.connection import Session
+from bulkid.runs.execution.directory_reader import read_accounts_again
+from bulkid.runs.execution.progress import Progress
+from bulkid.runs.options import Hooks
+
+INTENT_CHUNK = 1024
+"""Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most
+two such chunks, and those are read back. The next is written while half of one is left: to send that takes 20 ms at
+the best, which a disk in demand needs for the writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An account whose request may have been applied, although no answer confirms it."""
+
+    entry: int
+    change: Change
+    settled: Settled
+
+
+@dataclass(slots=True)
+class Sending:
+    """One pass over the changes of a run."""
+
+    session: Session
+    journal: Journal
+    run_id: str
+    directory: Directory
+    writer: OutcomeWriter
+    clock: Clock
+    stop: Stop
+    progress: Progress
+    limit: FailureLimit
+    doubts: list[Doubt] = field(default_factory=list)
+    failures: int = 0  # accounts settled as failed
+    suspects: set[int] = field(default_factory=set)  # entries that a group PUT may have been refused for, until they
+    # are updated
+    _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
+    _given: int = 0  # how many of the present pass were given to the engine
+    _again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
+    _pause: Stop = field(default_factory=Stop)
+    _unclear: int = 0  # doubts after an answer that was no success, or none
+    _read_back: int = 0  # doubts that reading back has confirmed
+
+    @property
+    def blind(self) -> bool:
+        """Whether accounts cannot be read back."""
+        return self.directory.blind
+
+    @property
+    def too_many(self) -> bool:
+        """Whether more accounts failed than allowed."""
+        return self.limit.exceeded(self.failures)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an account is left that is not settled: not sent, or nothing certain is known of it."""
+        return self.progress.updated + self.progress.failed < self.progress.total
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether the request of each account has been answered, or given up."""
+        return self.progress.done >= self.progress.total
+
+    @property
+    def unconfirmed_too_many(self) -> bool:
+        """Whether too many accounts would have failed if those failed, too, that no answer confirms.
+
+        An account whose PUT the server calls a success counts only beyond as many as reading back has confirmed so
+        far: some servers never tell enough to confirm a change.
+        """
+        suspects = self._unclear + max(0, len(self.doubts) - self._unclear - self._read_back)
+        return suspects > 0 and self.limit.exceeded(self.failures + suspects)
+
+    async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Send one PUT per account.
+
+        Only a settled failure counts against the limit. Where the unconfirmed accounts could exceed it, sending pauses
+        until they have been read back; where that cannot be done, sending ends.
+
+        Raises:
+            BulkidError: Something that would fail every further request the same way.
+            InterruptedRunError: A stop was requested while accounts were read back.
+        """
+        while changes and not self.stop.requested:
+            self._pause, self._given = Stop(), 0
+            async with task_group() as tasks:
+                tasks.start_soon(self._pass_on_stop, self._pause)
+                tasks.start_soon(self._pass_on_abort, self._pause)
+                await self.session.engine.run(self._chunks(changes), self._settled, self._pause)
+                tasks.cancel_scope.cancel()
+            if self.stop.requested or not self._pause.requested:
+                return
+            log.info("accounts.unconfirmed", accounts=len(self.doubts), failed=self.failures)
+            async with until_stopped(self.stop):
+                await self.verify()
+            if self.too_many or self.unconfirmed_too_many:
+                return
+            changes = [*self._changes.items(), *changes[self._given :]]
+            self._again |= self._changes.keys()
+            self._changes.clear()
+
+    async def _pass_on_stop(self, pause: Stop) -> None:
+        await self.stop.wait()
+        pause.request(self.stop.reason)
+
+    async def _pass_on_abort(self, pause: Stop) -> None:
+        await self.stop.wait_aborted()
+        pause.abort()
+
+    async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
+        organization_id = self.session.organization_id
+        granted = self.session.known.write_accounts is True
+        on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
+        for start in range(0, len(changes), INTENT_CHUNK):
+            await self.writer.room()
+            chunk = changes[start : start + INTENT_CHUNK]
+            numbers = [entry for entry, _ in chunk]
+            await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
+            self._changes.update(chunk)
+            self._given = start + len(chunk)
+            yield [Task(entry, put_account(organization_id, change), None, on_forbidden) for entry, change in chunk]
+
+    def _settled(self, settled: Settled) -> None:
+        change = self._changes.pop(settled.key)
+        reply = settled.reply
+        if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
+            self._tell_update(settled.key, _updated(settled, Via.ACCOUNT))
+            return
+        if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._again:
+            self._unclear += reply.kind is not ReplyKind.OK
+            self.progress.unverified += 1
+            self.doubts.append(Doubt(settled.key, change, settled))
+            if self.unconfirmed_too_many:
+                self._pause.request("unconfirmed accounts")
+        else:
+            self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
+
+    def _confirmed(self, change: Change, settled: Settled) -> bool:
+        if shows_plainly(change, settled.reply.payload):
+            return True
+        try:
+            after = parse_account(settled.reply.payload)
+        except UnexpectedAnswerError:
+            return False
+        if self.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
+            # Nothing can be read back: the server's own 200 for this very PUT counts unless it contradicts itself.
+            return change.display_name is None or change.display_name == after.display_name
+        return confirms(change, after)
+
+    def fail(self, entry: int, outcome: Outcome) -> None:
+        """Settle an account that failed, and ask for a stop where those are too many."""
+        self._tell_failure(entry, outcome)
+        if self.too_many:
+            self.stop.request("--max-failures")
+            self._pause.request("--max-failures")
+
+    def _tell_failure(self, entry: int, outcome: Outcome) -> None:
+        self.failures += 1
+        self.progress.failed += 1
+        self.writer.add(entry, outcome)
+        log.info(
+            "account.failed",
+            entry=entry,
+            http_status=outcome.http_status,
+            code=outcome.error_code,
+            error=outcome.error,
+        )
+
+    def _tell_update(self, entry: int, outcome: Outcome) -> None:
+        self.progress.updated += 1
+        if self.suspects:
+            self.suspects.discard(entry)
+        self.writer.add(entry, outcome)
+
+    async def verify(self) -> None:
+        """Read back every account in doubt and settle it by what the server shows.
+
+        Blind it stays in doubt, and so does one of which it cannot be known whether it still exists.
+
+        Raises:
+            ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
+        """
+        if not self.doubts or self.blind:
+            return
+        ids = [doubt.change.account_id for doubt in self.doubts]
+        after = await read_accounts_again(self.session.engine, self.session.organization_id, ids)
+        doubts, self.doubts, self._unclear = self.doubts, [], 0
+        for doubt in doubts:
+            found = after.find(doubt.change.account_id)
+            if isinstance(found, Unknown):
+                log.info("account.unconfirmed", entry=doubt.entry, reason=found.reason)
+                self.doubts.append(doubt)
+                self._unclear += doubt.settled.reply.kind is not ReplyKind.OK
+            else:
+                self._judge(doubt, found)
+        self.progress.unverified -= len(doubts) - len(self.doubts)
+
+    async def finish(self, hooks: Hooks, advice: str) -> None:
+        """Read back what is left unconfirmed, once nothing more is to be sent.
+
+        Args:
+            hooks: Told of the stage.
+            advice: How the run is resumed.
+
+        Raises:
+            ConnectionFailedError: The server gives no answer, or accounts cannot be confirmed: they stay pending.
+            InterruptedRunError: A stop was requested.
+        """
+        if self.doubts:
+            hooks.stage("verify")
+        if self.too_many:
+            async with until_stopped(self.stop, aborted=True):  # it is stopping already
+                await self.verify()
+            return
+        if not self.unfinished:  # also when a signal came with the last answer: there is nothing to stop
+            return
+        if self.stop.requested:
+            raise InterruptedRunError(f"Stopped by {self.stop.reason}.")
+        async with until_stopped(self.stop):
+            await self.verify()
+        if self.doubts and not self.too_many:
+            stopped = "" if self.sent_all else "Stopped, as they are more than --max-failures allows: "
+            why = "cannot be read back (blind)" if self.blind else "reading back does not show whether they exist"
+            raise ConnectionFailedError(
+                f"{stopped}{count_of(len(self.doubts), 'account')} got no clear answer, and {why}: pending.",
+                hint=f"To send them again is safe: {advice}",
+            )
+
+    def _judge(self, doubt: Doubt, after: Account | Absent) -> None:
+        """Settle an account by its present state: as wanted is updated, whatever the answers were."""
+        settled, reply = doubt.settled, doubt.settled.reply
+        finished_at = self.clock.now()
+        if isinstance(after, Account) and confirms(doubt.change, after):
+            self._read_back += 1
+            self._tell_update(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
+            return
+        if isinstance(after, Absent):
+            code, error = "account_gone", "The account does not exist any more."
+        elif reply.kind is ReplyKind.OK:
+            missing = shortfall(doubt.change, after, self.directory)
+            code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
+        else:
+            code, error = reply.error_code, reply.error
+        self._tell_failure(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
+
+
+def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
+    """Make the error that ends a run with more failed accounts than allowed.
+
+    Args:
+        failures: How many failed.
+        advice: How the run is resumed; "" where nothing is pending.
+    """
+    hint = f"See the report; go on with: {advice}" if advice else "See the report."
+    return TooManyFailuresError(
+        f"Stopped: {count_of(failures, 'account')} failed, more than --max-failures allows.", hint=hint
+    )
+
+
+def shows_plainly(change: Change, payload: object) -> bool:
+    """Whether an answer is an account that shows the change letter by letter, as nearly every one does.
+
+    If not, to read the account and compare it without regard to case may still show it: that is 5 us, this 1.5.
+    """
+    if type(payload) is not dict or change.remove:
+        return False
+    groups = payload.get("groupIds")
+    return (
+        type(groups) is list
+        and payload.get("displayName") == change.display_name
+        and all(group in groups for group in change.add)
+        and payload.get("id") == change.account_id
+        and type(payload.get("name")) is str
+    )
+
+
+def _updated(settled: Settled, via: Via) -> Outcome:
+    return Outcome(Status.UPDATED, settled.reply.status, "", "", settled.attempts, via, settled.finished_at)
+
+
+_ONE_REQUEST = {
+    ReplyKind.UNAUTHORIZED: "The server refuses this request alone, and takes others with the same access token",
+    ReplyKind.FORBIDDEN: "The server forbids the change of this account alone",
+}
+"""What it means that a reply of this kind came, and the run went on."""
+
+
+def _failed(settled: Settled, code: str, error: str) -> Outcome:
+    code = code or settled.reply.kind.value
+    meaning = _ONE_REQUEST.get(settled.reply.kind)
+    if meaning is not None:
+        error = f"{meaning} ({settled.reply.status}): {error or code}"
+    return Outcome(
+        Status.FAILED, settled.reply.status, code, error or code, settled.attempts, Via.ACCOUNT, settled.finished_at
+    )

@@ -1,0 +1,99 @@
+"""A run of changes that were given ready-made: their rows, as a sheet would have them, and how such a run begins."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio.to_thread
+
+from bulkid.model import Fault, RowWish, SheetRow
+from bulkid.planning import Expected
+from bulkid.runs.execution.run import Execution
+from bulkid.runs.inputs.origin import Given, Origin
+from bulkid.runs.inputs.sheet import CHUNK_ROWS, Rows
+from bulkid.sheet import CLEAR, SheetInfo
+
+HEADERS = ("robot_account_id", "name", "display_name", "groups_to_add", "groups_to_remove")
+"""The columns that given changes have as a sheet, so that their ``retry.csv`` runs like any other."""
+
+_PLAIN = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An account that no change can be worked out for, and why."""
+
+    account_id: str
+    name: str
+    rows: tuple[int, ...]
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Given changes, with the rows that stand for them in journal and report."""
+
+    rows: Rows
+    sheet_rows: tuple[SheetRow, ...]
+
+
+def changes_of(
+    source: str,
+    expected: Sequence[Expected],
+    origin: Origin,
+    left: Iterable[Left] = (),
+    *,
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> Changes:
+    """Make the rows that stand for given changes: one for every row of the sheet that they come from.
+
+    Args:
+        source: What to call them.
+        expected: The changes, each account once.
+        origin: What they were worked out for.
+        left: The accounts that no change can be worked out for: invalid rows.
+        extra: Further columns, with a cell for each of ``expected``.
+    """
+    extra = extra or {}
+    headers = (*HEADERS, *extra)
+    info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*HEADERS, *("" for _ in extra)))
+    ordered = tuple(sorted(expected, key=lambda item: item.wish.rows))
+    made: list[SheetRow] = []
+    for number, item in enumerate(expected):
+        wish = item.wish
+        cells = (*_cells(item), *(column[number] for column in extra.values()))
+        for row in wish.rows:
+            asked = RowWish(row, wish.account_id, wish.name, wish.display_name, wish.add, wish.remove, None, "")
+            made.append(SheetRow(row, cells, asked))
+    for each in left:
+        cells = (each.account_id, each.name, *("" for _ in headers[2:]))
+        for row in each.rows:
+            fault = Fault(row, "", "", each.code, each.message)
+            made.append(SheetRow(row, cells, None, (fault,), each.account_id, each.name))
+    made.sort(key=lambda row: row.row)
+    rows = Rows(info, given=Given(ordered, origin))
+    rows.add(made)
+    return Changes(rows, tuple(made))
+
+
+async def begin(execution: Execution, changes: Changes) -> None:
+    """Journal the rows of given changes, then plan and apply them."""
+    add = partial(execution.journal.add_rows, execution.record.run_id)
+    for start in range(0, len(changes.sheet_rows), CHUNK_ROWS):
+        await anyio.to_thread.run_sync(add, changes.sheet_rows[start : start + CHUNK_ROWS])
+    update = partial(execution.journal.update_run, execution.record.run_id)
+    await anyio.to_thread.run_sync(partial(update, phase="read", sheet=changes.rows.info.to_json()))
+    await execution.from_rows(changes.rows)
+
+
+def _cells(item: Expected) -> tuple[str, ...]:
+    wish = item.wish
+    display_name = "" if wish.display_name is None else wish.display_name or CLEAR
+    return (wish.account_id, wish.name, display_name, _list(wish.add), _list(wish.remove))
+
+
+def _list(items: Sequence[str]) -> str:
+    """Write a list cell. Ids hardly ever hold what separates them; one that does is quoted."""
+    return "; ".join(item if _PLAIN.fullmatch(item) else '"{}"'.format(item.replace('"', '""')) for item in items)

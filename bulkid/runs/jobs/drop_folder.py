@@ -1,0 +1,266 @@
+"""A drop folder on the disk: which files wait, which are complete, and how one is moved so that none is lost.
+
+Below the folder lie ``working`` (the file that a run has been begun for), ``archive`` and ``failed``. All moves are
+renames within one file system. Decisions about files, and the memory of them, are in ``drop_folder_job``.
+"""
+
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from bulkid.clock import Clock
+from bulkid.engine import Stop
+from bulkid.errors import UsageError
+from bulkid.journal import stored_name
+from bulkid.printable import printable
+from bulkid.report.atomic import PRIVATE_FILE
+from bulkid.runs.concurrency import until_stopped
+from bulkid.sheet import NotAFileError, held_folder, is_folder, open_regular
+
+WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
+SETTLE_S = 10.0
+
+_UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
+_OFFICE_LOCK = "~$"
+_LONGEST_NAME, _LONGEST_SUFFIX = 180, 20  # bytes; file systems take 255, and a date or a number is added
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))})
+_BINARY = getattr(os, "O_BINARY", 0)
+_COMPANIONS = ("report.csv", "retry.csv")
+_BLOCK = 1 << 20
+
+
+class Seen(NamedTuple):
+    """A file as it was seen at one moment."""
+
+    path: Path
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropFolder:
+    """A folder that files are dropped into.
+
+    Args:
+        folder: Where it is.
+        glob: Which of its files are taken, without regard to case.
+        settle_s: How long a file must stay as it is until it counts as complete.
+    """
+
+    folder: Path
+    glob: str = "*"
+    settle_s: float = SETTLE_S
+
+    @property
+    def key(self) -> str:
+        """The folder's path, always written the same way, as a text that any database takes."""
+        return stored_name(os.path.realpath(self.folder))
+
+    @property
+    def real(self) -> Path:
+        """The folder itself, where its path leads over a link."""
+        return Path(os.path.realpath(self.folder))
+
+    def waiting(self) -> list[Seen]:
+        """The files that wait, oldest first, complete or not.
+
+        Raises:
+            UsageError: The folder cannot be looked into.
+        """
+        found = []
+        try:
+            with os.scandir(self.real) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # taken away a moment ago
+                        if self._wants(entry):
+                            facts = entry.stat(follow_symlinks=False)
+                            found.append(Seen(Path(entry.path), facts.st_size, facts.st_mtime_ns))
+        except OSError as error:
+            raise UsageError(
+                f"The drop folder {self.folder} cannot be looked into: {error.strerror or error}.",
+                hint="Make the folder, or mend its path in the job file (key source.folder).",
+            ) from None
+        return sorted(found, key=lambda seen: (seen.modified_ns, seen.path.name))
+
+    def _wants(self, entry: "os.DirEntry[str]") -> bool:
+        name = entry.name.lower()
+        if name.startswith((".", _OFFICE_LOCK)) or name.endswith(_UNFINISHED):
+            return False
+        if sys.platform == "win32" and _is_device(name):
+            return False
+        if not entry.is_file(follow_symlinks=False) or _hidden(entry):
+            return False
+        return fnmatchcase(name, self.glob.lower())
+
+    def make_places(self) -> None:
+        """Make the folders below where they are missing.
+
+        Raises:
+            UsageError: They cannot be made.
+        """
+        try:
+            for name in (WORKING, ARCHIVE, FAILED):
+                place = self.real / name
+                place.mkdir(exist_ok=True)
+                if not is_folder(place):
+                    raise NotAFileError(place, f"{name} is a link, not a folder")
+        except OSError as error:
+            raise UsageError(
+                f"In the drop folder {self.folder} no folder can be made: {error.strerror or error}.",
+                hint="Files that were taken are moved into folders below it: let this user write there.",
+            ) from None
+
+    def free_name(self, place: str, name: str) -> str:
+        """A path below the folder that is not taken: ``archive/robots.xlsx``, else ``archive/robots-2.xlsx`` ..."""
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the name alone
+        number = 1
+        while True:
+            found = f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
+            if not os.path.lexists(self.real / place / found):
+                return f"{place}/{found}"
+            number += 1
+
+
+def _hidden(entry: "os.DirEntry[str]") -> bool:
+    """Whether Windows hides the file."""
+    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+    return bool(attributes & getattr(stat, "FILE_ATTRIBUTE_HIDDEN", 0))
+
+
+async def look(drop: DropFolder, clock: Clock, stop: Stop, passed_over: Collection[Seen]) -> tuple[list[Seen], int]:
+    """Which files are complete: those that stay as they are for the settle time, and can be opened.
+
+    Args:
+        drop: The folder.
+        clock: Measures the settle time.
+        stop: Ends the wait.
+        passed_over: Files that are not to be looked at again as long as they stay as they are.
+
+    Returns:
+        The complete ones, oldest first, and how many are not.
+
+    Raises:
+        InterruptedRunError: A stop was requested.
+        UsageError: The folder cannot be looked into.
+    """
+    before = set(drop.waiting()) - set(passed_over)
+    if not before:
+        return [], 0
+    async with until_stopped(stop):
+        await clock.sleep(drop.settle_s)
+    now = [seen for seen in drop.waiting() if seen not in passed_over]
+    complete = [seen for seen in now if seen in before and _can_be_opened(seen.path)]
+    return complete, len(now) - len(complete)
+
+
+def _can_be_opened(path: Path) -> bool:
+    """Whether no program writes it: Windows refuses to open what another program has open for writing."""
+    try:
+        with open_regular(path):
+            return True
+    except NotAFileError:
+        return True  # there is nothing to wait for; taking it says what is wrong with it
+    except OSError:
+        return False
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a plain file's bytes, in hexadecimal.
+
+    Raises:
+        OSError: It cannot be read, or is no plain file.
+    """
+    found = sha256()
+    with open_regular(path) as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """A file's name as it may stand anywhere: in a message, a database, a report, or on another system's disk.
+
+    Control characters, and bytes that are no text, become ``_``; names that Windows keeps for devices get one in front;
+    the middle of a very long name is left out.
+    """
+    shown = "".join(letter if letter.isprintable() else "_" for letter in name)
+    if len(shown.encode()) > _LONGEST_NAME:
+        stem, suffix = os.path.splitext(shown)  # noqa: PTH122 - the name alone
+        kept = stem.encode()[: _LONGEST_NAME - len(suffix.encode()[:_LONGEST_SUFFIX])].decode(errors="ignore")
+        shown = kept + suffix[:_LONGEST_SUFFIX]
+    return f"_{shown}" if _is_device(shown) else shown
+
+
+def _is_device(name: str) -> bool:
+    """Whether Windows takes a name for a device, whatever its suffix: ``con.xlsx``."""
+    return name.partition(".")[0].rstrip(" ").lower() in _DEVICES
+
+
+def is_there(path: Path) -> bool:
+    """Whether a name is taken, be it by a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def dated(name: str, day: date, mark: str = "") -> str:
+    """A file's name with the date before it, and a mark before its suffix: ``2026-01-31_robots.xlsx``."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the name alone
+    # a name that had its date already, because it was taken back out of archive or failed, keeps one
+    stem = re.sub(r"^\d{4}-\d{2}-\d{2}_", "", stem)
+    return f"{day.isoformat()}_{stem}{mark}{suffix}"
+
+
+def put_beside(target: Path, report: Path | None, message: str) -> None:
+    """Put what became of a file beside the place that it goes to: its report, or why there is none.
+
+    Raises:
+        OSError: The folder or the disk does not take them.
+    """
+    found = False
+    for name in _COMPANIONS:
+        if report is not None and (report / name).is_file():
+            _write(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
+            found = True
+    if message and not found:
+        _write(target.with_name(f"{target.stem}.error.txt"), f"{printable(message)}\n".encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole, or not at all, for its owner alone; a link of that name is replaced, never followed."""
+    name = f".{secrets.token_hex(8)}.tmp"
+    with held_folder(path.parent) as folder:
+        place: str | Path = name if folder is not None else path.with_name(name)
+        target: str | Path = path.name if folder is not None else path
+        try:
+            number = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, PRIVATE_FILE, dir_fd=folder)
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+            os.replace(place, target, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(place, dir_fd=folder)
+            raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file; where the name is taken, the file that has it is never lost. Neither folder may be a link.
+
+    Raises:
+        OSError: It cannot be moved (Windows: a program has it open), or the name is taken.
+    """
+    with held_folder(source.parent) as old, held_folder(target.parent) as new:
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} is there already")
+        if old is None or new is None:
+            source.rename(target)
+        else:
+            os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)

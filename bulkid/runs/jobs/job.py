@@ -1,0 +1,262 @@
+"""A job: what runs without a person. Within its hours it finishes what is pending, and then does what is new."""
+
+import platform
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bulkid.clock import iso_utc
+from bulkid.errors import (
+    EXIT_CONNECTION,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_MAX_FAILURES,
+    EXIT_OK,
+    EXIT_ROWS_FAILED,
+    EXIT_USAGE,
+    BulkidError,
+)
+from bulkid.events import log
+from bulkid.folding import fold
+from bulkid.journal import open_journal
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.notify import message_of_failure
+from bulkid.report import build_summary
+from bulkid.runs.commands import resume, run
+from bulkid.runs.concurrency import in_thread, until_stopped
+from bulkid.runs.execution.connection import base_of, tokens_of
+from bulkid.runs.history import resumable_runs
+from bulkid.runs.jobs.drop_folder import DropFolder
+from bulkid.runs.jobs.schedule import Hours, ending, sleep_until, wall_clock
+from bulkid.runs.notifications import tell
+from bulkid.runs.options import Context, RunOptions, RunResult, Target
+
+WAIT_FOR_WINDOW_S = 900.0
+"""How long before its window a job may be started: it waits then. Clocks of schedulers are not this exact."""
+
+WORST_LAST = (
+    EXIT_OK,
+    EXIT_ROWS_FAILED,
+    EXIT_USAGE,
+    EXIT_LOCKED,
+    EXIT_INTERRUPTED,
+    EXIT_MAX_FAILURES,
+    EXIT_CONNECTION,
+)
+"""Exit codes from the best to the worst: first what is done with, then what the next start goes on with by itself, then
+what is not done and may need a person first."""
+
+UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
+"""Exit codes after which a job takes nothing new: the next start goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What runs without a person.
+
+    Args:
+        name: By which its runs are known in the journal.
+        source: A sheet, or a drop folder of them.
+        target: Which server, as whom.
+        options: How to read, plan, send and report.
+        hours: When it may send.
+        description: What it is for.
+    """
+
+    name: str
+    source: Path | DropFolder
+    target: Target
+    options: RunOptions = field(default_factory=RunOptions)
+    hours: Hours = field(default_factory=Hours)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of a job at one start: its runs in their order, and the worst of their exit codes."""
+
+    job: Job
+    runs: tuple[RunResult, ...]
+    exit_code: int
+    error: BulkidError | None = None  # what ended the job outside of a run
+    outside: bool = False  # it was started outside of its window, so that nothing was begun
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The worst of several exit codes; 0 of none."""
+    return max(codes, key=WORST_LAST.index, default=EXIT_OK)
+
+
+@dataclass(slots=True)
+class Sitting:
+    """One start of a job: what its runs share, and what they came to."""
+
+    job: Job
+    context: Context
+    results: list[RunResult] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    told: BulkidError | None = None
+
+    async def run(self, source: Path, *, name: str | None = None, run_id: str = "") -> RunResult:
+        """Run a sheet as one of the job's runs.
+
+        Raises:
+            BulkidError: There is no run: the sheet cannot be read, or the settings cannot be used.
+        """
+        begun = run(source, self.job.target, self.job.options, self.context, name=name, run_id=run_id)
+        return await self._done(begun)
+
+    async def resume(self, run_id: str) -> RunResult:
+        """Go on with one of the job's runs.
+
+        Raises:
+            BulkidError: It cannot be gone on with.
+        """
+        log.info("job.resumed", job=self.job.name, run=run_id)
+        self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
+        skip_invalid = self.job.options.skip_invalid or None
+        begun = resume(
+            run_id,
+            self.job.target,
+            self.context,
+            skip_invalid=skip_invalid,
+            yes_really=self.job.options.yes_really,
+        )
+        return await self._done(begun)
+
+    def refused(self, error: BulkidError) -> None:
+        """Note what kept a file of the job from being run; the job itself goes on."""
+        self.codes.append(error.exit_code)
+
+    async def _done(self, begun: Awaitable[RunResult]) -> RunResult:
+        try:
+            result = await begun
+        except BulkidError as error:
+            self.told = error  # the run has told whoever wants to know of it
+            raise
+        self.results.append(result)
+        self.codes.append(result.exit_code)
+        self.context.hooks.concluded(result)
+        return result
+
+
+async def run_job(job: Job, context: Context) -> JobResult:
+    """Do a job once: wait for its window if that is near, go on with what is pending, then do what is new.
+
+    Raises nothing of bulkid's own: what ends the job is in the result.
+    """
+    job = replace(job, options=replace(job.options, job=job.name))
+    sitting = Sitting(job, context)
+    error = None
+    try:
+        async with within_hours(job.hours, context) as may_work:
+            if not may_work:
+                pending = await in_thread(_has_pending, job, context)
+                return JobResult(job, (), EXIT_INTERRUPTED if pending else EXIT_OK, outside=True)
+            base_of(job.target)
+            tokens_of(job.target, context.clock)  # before a file is touched: settings are not the file's fault
+            await _work(sitting)
+    except BulkidError as caught:
+        error = caught
+        sitting.codes.append(caught.exit_code)
+        if caught is not sitting.told:
+            place = job.source if isinstance(job.source, Path) else job.source.folder
+            await tell(message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context)
+    return JobResult(job, tuple(sitting.results), worst(sitting.codes), error)
+
+
+@asynccontextmanager
+async def within_hours(hours: Hours, context: Context) -> AsyncIterator[bool]:
+    """Let the block work within the hours, and stop its work in time before their end.
+
+    Yields:
+        Whether it may work. A window that opens soon is waited for; else nothing may be begun.
+
+    Raises:
+        InterruptedRunError: A stop was requested while the window was waited for.
+    """
+    clock = context.clock
+    opens_at = hours.opens_at(clock.now())
+    if opens_at is not None:
+        shown = f"{wall_clock(opens_at, hours.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
+        if opens_at - clock.now() > WAIT_FOR_WINDOW_S:
+            context.hooks.note(f"Outside of the window: nothing is begun. It opens at {shown}.")
+            yield False
+            return
+        context.hooks.note(f"Waiting for the window, which opens at {shown}.")
+        async with until_stopped(context.stop):
+            await sleep_until(clock, opens_at)
+    async with ending(hours.end(clock.now()), context.stop, clock):
+        yield True
+
+
+async def _work(sitting: Sitting) -> None:
+    source = sitting.job.source
+    if isinstance(source, DropFolder):
+        from bulkid.runs.jobs.drop_folder_job import work_folder
+
+        await work_folder(sitting, source)
+        return
+    pending = await in_thread(_pending_run, sitting.job, source, sitting.context)
+    if pending is not None:
+        result = await sitting.resume(pending.run_id)
+        if result.exit_code in UNFINISHED:
+            return
+    await sitting.run(source)
+
+
+def _has_pending(job: Job, context: Context) -> bool:
+    if isinstance(job.source, DropFolder):
+        from bulkid.runs.jobs.drop_folder_job import open_files
+
+        return bool(open_files(job.source, context.state_dir, context.database_url))
+    return _pending_run(job, job.source, context) is not None
+
+
+def _pending_run(job: Job, source: Path, context: Context) -> RunRecord | None:
+    """The newest run of this job, on this sheet and organisation, that is to be finished before anything new."""
+    with open_journal(context.state_dir, context.database_url) as journal:
+        # One that ended while its sheet was being read has sent nothing, and the sheet is about to be read again.
+        pending = (record for record in resumable_runs(journal) if record.phase != "reading")
+        return next((record for record in pending if _is_of(record, job, source)), None)
+
+
+def _is_of(record: RunRecord, job: Job, source: Path) -> bool:
+    stored = record.options
+    if stored.get("job") != job.name or stored.get("path") != str(source.absolute()):
+        return False
+    if bool(stored.get("sandbox")) is not job.options.sandbox:
+        return False
+    wanted, had = fold(job.target.organization_id), fold(record.organization_id)
+    if wanted and had and wanted != had:
+        return False
+    return job.options.sandbox or record.base_url == base_of(job.target).url
+
+
+_STATUS_WORST_LAST = (
+    RunStatus.COMPLETED,
+    RunStatus.COMPLETED_WITH_FAILURES,
+    RunStatus.REFUSED,
+    RunStatus.INTERRUPTED,
+    RunStatus.STOPPED,
+)
+_SUMS = ("rows", "accounts", *(status.value for status in Status), "planned_puts", "naive_puts", "retries", "throttled")
+
+
+def combined_summary(summaries: Sequence[Mapping[str, Any]], command: str = "run") -> dict[str, Any]:
+    """One summary of several: of one, that itself; else the sums of all, and each under ``runs``."""
+    if len(summaries) == 1:
+        return dict(summaries[0])
+    statuses = [RunStatus(summary["status"]) for summary in summaries]
+    status = max(statuses, key=_STATUS_WORST_LAST.index, default=RunStatus.COMPLETED)
+    record = RunRecord("", 0.0, status, command, "", "", "", "", 0)
+    total = {**build_summary(record, {}, 0, None), "run_id": None}
+    for name in _SUMS:
+        total[name] = sum(summary[name] or 0 for summary in summaries)
+    total["requests"] = {
+        method: sum(summary["requests"].get(method, 0) for summary in summaries) for method in total["requests"]
+    }
+    total["elapsed_s"] = round(sum(summary["elapsed_s"] or 0.0 for summary in summaries), 3)
+    return {**total, "runs": [dict(summary) for summary in summaries]} if summaries else total

@@ -1,0 +1,146 @@
+"""Keeping house: dropping old runs from the journal, with their reports, and giving the room back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulkid.clock import Clock, SystemClock
+from bulkid.errors import LockedError
+from bulkid.events import log
+from bulkid.journal import Journal, claimed_runs, drop_run, forget_lock, newest_runs, open_journal
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.paths import default_state_dir
+from bulkid.report import remove_report
+from bulkid.runs.history import as_it_is, lock_name, run_lock
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What came of keeping house.
+
+    Attributes:
+        dropped: Runs that are gone (or would be).
+        pending: Old runs that were kept since rows of theirs are pending.
+        alive: Old runs that were kept since a process works on them, or is to put away their file of a drop folder.
+        freed: Bytes of room that this made on the disk, reports included.
+        notes: Sentences on what is not as usual.
+    """
+
+    dropped: tuple[RunRecord, ...] = ()
+    pending: tuple[RunRecord, ...] = ()
+    alive: tuple[RunRecord, ...] = ()
+    freed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """One pass over the runs that are old enough."""
+
+    journal: Journal
+    state_dir: Path
+    with_pending: bool
+    dry: bool
+    claimed: frozenset[str]  # runs whose files wait in a drop folder to be put away
+    dropped: list[RunRecord] = field(default_factory=list)
+    pending: list[RunRecord] = field(default_factory=list)
+    alive: list[RunRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    freed: int = 0
+
+    def take(self, record: RunRecord, before: float) -> None:
+        """Drop a run, unless somebody works on it or still wants it; nobody can begin to work on it meanwhile."""
+        if record.run_id in self.claimed:
+            self.alive.append(record)
+            return
+        try:
+            with run_lock(self.journal, record):
+                # Somebody may have gone on with it until a moment ago.
+                current = self.journal.get_run(record.run_id)
+                if current is None or not is_old(current, before):
+                    return
+                if not self.with_pending and is_wanted(current, self.journal.counts(current.run_id)):
+                    self.pending.append(current)
+                    return
+                if not self.dry:
+                    self._drop(current)
+                self.dropped.append(current)
+        except LockedError:
+            self.alive.append(record)
+            return
+        if not self.dry:
+            forget_lock(self.state_dir, lock_name(record))
+
+    def _drop(self, record: RunRecord) -> None:
+        # First the journal: a report without its run can be removed by hand, a run whose report is gone looks whole.
+        drop_run(self.journal, record.run_id)
+        if not record.report_dir:
+            return
+        removed = remove_report(Path(record.report_dir), record.run_id)
+        self.freed += removed.bytes
+        if removed.kept:
+            self.notes.append(removed.kept)
+
+
+def prune(
+    age_s: float,
+    *,
+    state_dir: Path | None = None,
+    database_url: str = "",
+    with_pending: bool = False,
+    dry: bool = False,
+    clock: Clock | None = None,
+) -> Pruned:
+    """Drop the runs that ended longer ago than ``age_s``: from the journal, and the files of their reports.
+
+    Kept are runs that a process works on, and (unless ``with_pending``) those that have sent something, or may have,
+    and have rows pending, which ``resume`` would go on with. With a run goes what ``undo`` needs. The quota is
+    not touched: what was sent counts until its window is over.
+
+    Args:
+        age_s: Seconds since a run's end.
+        state_dir: Where the journal is; None for the user's own.
+        database_url: Of the PostgreSQL database that holds it instead; empty for none.
+        with_pending: Drop also runs with pending rows.
+        dry: Only say what would be dropped.
+        clock: Tells what is old.
+
+    Raises:
+        StateError: The state directory cannot be used.
+    """
+    state_dir = state_dir or default_state_dir()
+    before = (clock or SystemClock()).now() - age_s
+    with open_journal(state_dir, database_url) as journal:
+        sweep = _Sweep(journal, state_dir, with_pending, dry, claimed_runs(journal))
+        for record in [each for each in newest_runs(journal) if is_old(each, before)]:
+            sweep.take(record, before)
+        if sweep.dropped and not dry:
+            size = journal.size()
+            if _in_use(journal) or not journal.shrink():
+                sweep.notes.append(
+                    "The state database is in use, so its file stays as large: later runs fill the room."
+                )
+            sweep.freed += max(0, size - journal.size())
+            log.info("runs.pruned", runs=len(sweep.dropped), freed=sweep.freed)
+    return Pruned(
+        tuple(sweep.dropped), tuple(sweep.pending), tuple(sweep.alive), sweep.freed, tuple(dict.fromkeys(sweep.notes))
+    )
+
+
+def _in_use(journal: Journal) -> bool:
+    """Whether a run is under way, which would have to wait for the file to be written anew; a large one takes long."""
+    running = newest_runs(journal, (RunStatus.RUNNING,))
+    return any(as_it_is(journal, record).status is RunStatus.RUNNING for record in running)
+
+
+def is_old(record: RunRecord, before: float) -> bool:
+    """Whether a run ended (or, if it never did, began) before a moment."""
+    return (record.finished_at or record.created_at) < before
+
+
+def is_wanted(record: RunRecord, counts: Mapping[Status, int]) -> bool:
+    """Whether ``resume`` has something to do that a new run of the sheet would not do as well.
+
+    A run that was refused, or that never came to its plan, has sent nothing.
+    """
+    return bool(counts.get(Status.PENDING)) and record.status is not RunStatus.REFUSED and record.phase == "planned"

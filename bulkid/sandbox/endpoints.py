@@ -1,0 +1,295 @@
+"""The calls of the API, each from what the request carries to an answer. No sockets here.
+
+Order of refusal, as a pipeline of filters gives it: token, scope, form of the body, organisation, existence, rules.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from bulkid.model import EVERYONE
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.requests import (
+    check_partition,
+    id_list,
+    json_object,
+    query_fields,
+    query_number,
+    required_text,
+    text_field,
+    wrong_organization,
+)
+from bulkid.sandbox.responses import Answer, RefusalError, abp, message, nested, ok, problem, status_code
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 10
+_NO_LIMIT = 2**31 - 1
+_NOT_FOUND = 1002
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_LOCKED = {
+    400: "Your request is not valid.",
+    401: "You are not authenticated!",
+    403: "You are not authorized!",
+}
+"""What the refusal of a poisoned account says, by its status."""
+
+
+class Arguments(NamedTuple):
+    """What a call works on."""
+
+    state: Directory
+    options: SandboxOptions
+    ids: tuple[str, ...]  # the segments of the path that vary
+    query: str
+    content_type: str
+    body: bytes
+
+
+class Call(NamedTuple):
+    """One call of the API: who may, and what it does."""
+
+    scopes: tuple[str, ...]  # any of them will do
+    run: Callable[[Arguments], Answer]
+    names_organization: bool = False  # whether the first id of the path is the organisation
+    subject: int | None = None  # which id of the path is a robot account
+
+
+# --- robot accounts
+
+
+def list_accounts(call: Arguments) -> Answer:
+    """``GET api/RobotAccount/{organisation}``: a page of accounts and how many there are in all."""
+    fields = query_fields(call.query)
+    top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
+    skip = query_number(fields, "skip", 0, _NO_LIMIT)
+    sort_by = fields.get("sortby", "").lower()
+    order = fields.get("sortorder", "asc").lower()
+    if sort_by and sort_by not in SORT_KEYS:
+        raise RefusalError(problem({"sortBy": [f"The value '{fields['sortby']}' is not valid."]}))
+    if order not in ("asc", "desc", "ascending", "descending"):
+        raise RefusalError(problem({"sortOrder": [f"The value '{fields['sortorder']}' is not valid."]}))
+    found = call.state.listing(fields.get("searchterm", ""), sort_by, descending=order.startswith("desc"))
+    total, shown = len(found), found[skip : skip + min(top, call.options.page_cap)]
+    page = [call.state.account_dto(account) for account in shown]
+    if shown and call.state.vanished < call.options.vanishing and not fields.get("searchterm"):
+        call.state.vanished += 1
+        call.state.delete(shown[0].id)
+    if call.options.group_ids != "told":
+        for account in page:
+            account["groupIds"] = None
+    return ok({"totalCount": total, "results": page})
+
+
+def get_account(call: Arguments) -> Answer:
+    """``GET api/RobotAccount/{organisation}/{account}``."""
+    if call.options.guids_only and not _GUID.fullmatch(call.ids[1]):
+        raise RefusalError(problem({"robotAccountId": [f"The value '{call.ids[1]}' is not valid."]}))
+    return ok(_told(call, _account(call, call.ids[1])))
+
+
+def update_account(call: Arguments) -> Answer:
+    """``PUT api/RobotAccount/{account}``: display name and membership; repeating it changes nothing more."""
+    body = json_object(call.content_type, call.body)
+    display_name = text_field(body, "displayName")
+    to_add, to_remove = id_list(body, "groupIDsToAdd"), id_list(body, "groupIDsToRemove")
+    check_partition(body, call.options.organization_id)
+    account = _account(call, call.ids[0])
+    if account.id in call.state.poisoned:
+        status = call.state.poisoned[account.id]
+        raise RefusalError(abp(status, _LOCKED[status], f"Robot account '{account.name}' is locked."))
+    joined, left = _groups(call, to_add, to_remove)
+    if display_name is not None or call.options.absent_display_name == "blank":
+        call.state.rename(account, display_name)
+    call.state.join(account, joined)
+    call.state.leave(account, left)
+    return ok(_told(call, account), applied=True)
+
+
+def create_account(call: Arguments) -> Answer:
+    """``POST api/RobotAccount``."""
+    body = json_object(call.content_type, call.body)
+    name, display_name = required_text(body, "name"), text_field(body, "displayName")
+    to_add = id_list(body, "groupIDsToAdd")
+    check_partition(body, call.options.organization_id)
+    joined, _ = _groups(call, to_add, [])
+    try:
+        call.state.account_named(name)
+    except KeyError:
+        account = AccountRecord(str(uuid.uuid4()), name, display_name, _now(), None)
+        call.state.create(account)
+        call.state.join(account, joined)
+        return ok(_told(call, account), applied=True, status=201)
+    raise RefusalError(abp(409, f"A robot account named '{name}' already exists."))
+
+
+def _told(call: Arguments, account: AccountRecord) -> dict[str, Any]:
+    told = call.state.account_dto(account)
+    if call.options.group_ids == "null":
+        told["groupIds"] = None
+    return told
+
+
+def _account(call: Arguments, account_id: str) -> AccountRecord:
+    try:
+        return call.state.account(account_id)
+    except KeyError:
+        raise RefusalError(message(404, f"Robot account '{account_id}' was not found.", _NOT_FOUND)) from None
+
+
+def _groups(
+    call: Arguments, to_add: Iterable[str], to_remove: Iterable[str]
+) -> tuple[list[GroupRecord], list[GroupRecord]]:
+    """The groups to join and to leave; a request with one bad id is refused as a whole."""
+    known = call.state.groups
+    joined = [known.get(group_id.casefold()) for group_id in to_add]
+    left = [known.get(group_id.casefold()) for group_id in to_remove]
+    if None in joined or None in left:
+        bad = [group_id for group_id in (*to_add, *to_remove) if group_id.casefold() not in known]
+        raise RefusalError(nested(400, [("GroupNotFound", f"Group '{item}' does not exist.") for item in bad]))
+    if call.state.everyone in left:
+        raise RefusalError(_everyone_stays())
+    both = [group.name for group in joined if group in left and group]
+    if both:
+        raise RefusalError(abp(400, "Your request is not valid.", f"Group '{both[0]}' is both added and removed."))
+    return [group for group in joined if group], [group for group in left if group]
+
+
+def _everyone_stays() -> Answer:
+    return status_code(400, "BadRequest", f"Members cannot be removed from the group '{EVERYONE}'.")
+
+
+# --- groups
+
+
+def list_groups(call: Arguments) -> Answer:
+    """``GET api/Group/{organisation}``: all groups in a plain list, without members."""
+    return ok([_group_told(call, group) for group in call.state.groups.values()])
+
+
+def get_group(call: Arguments) -> Answer:
+    """``GET api/Group/{organisation}/{group}``: one group with its members."""
+    return ok(_group_told(call, _group(call, call.ids[1]), with_members=True))
+
+
+def list_members(call: Arguments) -> Answer:
+    """``GET api/Group/{organisation}/{group}/Members``: a page of its members and how many there are in all."""
+    fields = query_fields(call.query)
+    top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
+    skip = query_number(fields, "skip", 0, _NO_LIMIT)
+    members = call.state.members_dto(_group(call, call.ids[1]))
+    return ok({"totalCount": len(members), "results": members[skip : skip + min(top, call.options.page_cap)]})
+
+
+def update_group(call: Arguments) -> Answer:
+    """``PUT api/Group/{group}``: its name, and members to add and to remove. The answer does not list members."""
+    body = json_object(call.content_type, call.body)
+    name = required_text(body, "name")
+    to_add, to_remove = id_list(body, "directoryUserIDsToAdd"), id_list(body, "directoryUserIDsToRemove")
+    most = call.options.max_members_per_put
+    if most and len(to_add) + len(to_remove) > most:
+        raise RefusalError(Answer(413))
+    check_partition(body, call.options.organization_id)
+    group = _group(call, call.ids[0])
+    if call.options.built_in_refuses and group.type == "builtIn":
+        raise RefusalError(abp(400, "Your request is not valid.", f"The group '{group.name}' cannot be updated."))
+    joining, leaving = _members(call, to_add, to_remove)
+    if leaving and group is call.state.everyone:
+        raise RefusalError(_everyone_stays())
+    _rename_group(call.state, group, name)
+    for account in joining:
+        call.state.join(account, [group])
+    for account in leaving:
+        call.state.leave(account, [group])
+    group.modified = _now()
+    return ok(_group_told(call, group), applied=True)
+
+
+def _group_told(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
+    told = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
+    if call.options.empty_members:
+        told["members"] = []
+    if call.options.numeric_types != "no":
+        number = 0 if group.type == "builtIn" else 1
+        told["type"] = str(number) if call.options.numeric_types == "text" else number
+    return told
+
+
+def _group(call: Arguments, group_id: str) -> GroupRecord:
+    try:
+        return call.state.group(group_id)
+    except KeyError:
+        raise RefusalError(message(404, f"Group '{group_id}' was not found.", _NOT_FOUND)) from None
+
+
+def _members(
+    call: Arguments, to_add: list[str], to_remove: list[str]
+) -> tuple[list[AccountRecord], list[AccountRecord]]:
+    known = call.state.accounts
+    bad = [member for member in (*to_add, *to_remove) if member.casefold() not in known]
+    if bad and call.options.bad_member == "refuse":
+        raise RefusalError(
+            nested(400, [("UserNotFound", f"Directory user '{member}' does not exist.") for member in bad])
+        )
+    joining = [known[member.casefold()] for member in to_add if member.casefold() in known]
+    leaving = [known[member.casefold()] for member in to_remove if member.casefold() in known]
+    joining_ids, leaving_ids = {account.id for account in joining}, {account.id for account in leaving}
+    both = joining_ids & leaving_ids
+    if both:
+        raise RefusalError(abp(400, "Your request is not valid.", f"Member '{min(both)}' is both added and removed."))
+    statuses = [call.state.poisoned[each] for each in joining_ids | leaving_ids if each in call.state.poisoned]
+    if statuses:  # which one it was, a client has to find out
+        why = [("MembershipNotUpdated", "A directory user's membership cannot be changed.")]
+        raise RefusalError(nested(max(statuses), why))
+    return joining, leaving
+
+
+def _rename_group(state: Directory, group: GroupRecord, name: str) -> None:
+    """The name that a group PUT carries becomes the group's name: leaving a change out is the client's business."""
+    if name == group.name:
+        return
+    if group.type == "builtIn":
+        raise RefusalError(status_code(400, "BadRequest", f"The built-in group '{group.name}' cannot be renamed."))
+    if any(other.name.casefold() == name.casefold() for other in state.groups.values() if other is not group):
+        raise RefusalError(abp(409, f"A group named '{name}' already exists."))
+    group.name = name
+
+
+# --- which call a path and a method mean
+
+_READ_ACCOUNTS = ("PM.RobotAccount", "PM.RobotAccount.Read")
+_WRITE_ACCOUNTS = ("PM.RobotAccount", "PM.RobotAccount.Write")
+_READ_GROUPS = ("PM.Group", "PM.Group.Read")
+_WRITE_GROUPS = ("PM.Group", "PM.Group.Write")
+
+CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
+    ("robotaccount", 0): {"POST": Call(_WRITE_ACCOUNTS, create_account)},
+    ("robotaccount", 1): {
+        "GET": Call(_READ_ACCOUNTS, list_accounts, names_organization=True),
+        "PUT": Call(_WRITE_ACCOUNTS, update_account, subject=0),
+    },
+    ("robotaccount", 2): {"GET": Call(_READ_ACCOUNTS, get_account, names_organization=True, subject=1)},
+    ("group", 1): {
+        "GET": Call(_READ_GROUPS, list_groups, names_organization=True),
+        "PUT": Call(_WRITE_GROUPS, update_group),
+    },
+    ("group", 2): {"GET": Call(_READ_GROUPS, get_group, names_organization=True)},
+    ("group", 3): {"GET": Call(_READ_GROUPS, list_members, names_organization=True)},
+}
+"""Calls by resource (lower case) and number of ids in the path, then by method."""
+
+
+def check_organization(call: Arguments) -> None:
+    """Refuse a path that names another organisation.
+
+    Raises:
+        RefusalError: 403.
+    """
+    if call.ids[0].casefold() != call.options.organization_id.casefold():
+        raise RefusalError(wrong_organization(call.ids[0]))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

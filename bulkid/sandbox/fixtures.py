@@ -1,0 +1,169 @@
+"""The seeded directory: the same accounts and groups for the same seed, on every machine and Python.
+
+Each account's attributes are digits of a hash over the seed and its name, so that a larger sandbox holds the accounts
+of a smaller one, with the same ids.
+"""
+
+from hashlib import blake2b
+from itertools import chain, count, islice
+
+from bulkid.model import EVERYONE
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import AccountRecord, Directory, GroupRecord
+
+ADMINISTRATORS = "Administrators"
+AUTOMATION_USERS = "Automation Users"
+VENDOR_ACCOUNT = "88-uv"
+VENDOR_GROUPS = ("gryff-01", "alumni-02")
+
+BUILT_IN = (EVERYONE, ADMINISTRATORS, AUTOMATION_USERS)
+
+GROUP_NAMES = (
+    EVERYONE,
+    *VENDOR_GROUPS,
+    ADMINISTRATORS,
+    AUTOMATION_USERS,
+    "Finance",
+    "Trainees",
+    "HR",
+    "Sales, EU",
+    "Forschung & Entwicklung",
+    "Zürich",
+    "営業部",
+    "Бухгалтерия",
+    "مالية",
+    "R&D; Labs",
+    "Night Shift 🌙",
+    "Legal",
+    "Logistics",
+    "Payroll",
+    "IT Operations",
+    "Procurement",
+    "Customer Care",
+    "Audit | Risk",
+    "Legacy (read only)",
+)
+"""What the groups are called, the vendor's two first; the two carry their name as their id."""
+
+ODD_NAMES = (
+    "Müller",
+    "Zoë",
+    "Cafe\u0301-bot",  # the accent as a character of its own
+    "Łukasz",
+    "Ångström",
+    "straße-7",
+    "İstanbul",
+    "北京",
+    "東京-経理",
+    "서울 로봇",
+    "Робот-1",
+    "Ελένη",
+    "روبوت-مالي",
+    "רובוט",
+    "ไทย-๑",
+    "🤖-one",
+    "👩‍💻 dev",
+    'The "Quoted" One',
+    "O'Brien",
+    "Smith, John",
+    "split;semicolon",
+    "pipe|pipe",
+    "[bracketed]",
+    "back\\slash",
+    "slash/and%20percent",
+    "question?mark#hash",
+    "plus+and&amp",
+    "=SUM(1)",
+    "+49 robot",
+    "-minus",
+    "@mention",
+    "00123",
+    "1e5",
+    "12345678901234567",
+    "NA",
+    "null",
+    "TRUE",
+    "#N/A robot",
+    "<b>bold</b>",
+    "many   spaces",
+)
+"""Names that a spreadsheet, a terminal or a URL handles wrongly at the first try."""
+
+ROLES = ("Invoice Bot", "Payroll Bot", "Mail Sorter", "Claims Reader", "Order Entry", "Ledger Check", "Onboarding")
+_DAY_S = 86_400
+_DAYS = [(month, day) for month in range(1, 13) for day in range(1, 29)]
+
+
+def seeded_directory(options: SandboxOptions) -> Directory:
+    """Build the directory that the options describe.
+
+    The vendor's account comes first, then the oddly named ones (at most a tenth of all), then ``robot-0001`` and on.
+    """
+    groups = [_group(options.seed, name) for name in islice(_group_names(), options.groups)]
+    joinable = [group.id for group in groups if group.name not in (*BUILT_IN, *VENDOR_GROUPS)]
+    users = next((group.id for group in groups if group.name == AUTOMATION_USERS), None)
+    odd = ODD_NAMES[: max(0, options.accounts - 1) // 10]
+    names = islice(chain(odd, (f"robot-{number:04d}" for number in count(1))), max(0, options.accounts - 1))
+    accounts = [_vendor_account()] if options.accounts else []
+    accounts += [_account(options.seed, name, joinable, users) for name in names]
+    return Directory(accounts, groups, list_everyone=options.list_everyone)
+
+
+def _vendor_account() -> AccountRecord:
+    return AccountRecord(VENDOR_ACCOUNT, "roby", "Roby", "2021-05-04T09:30:00.1234567Z", None, {VENDOR_GROUPS[0]})
+
+
+def _account(seed: int, name: str, joinable: list[str], users: str | None) -> AccountRecord:
+    digest = _digest(seed, "account", name)
+    group_ids = {joinable[byte % len(joinable)] for byte in digest[20 : 20 + digest[16] % 4]} if joinable else set()
+    if users is not None and digest[17] < 205:  # noqa: PLR2004 - four in five
+        group_ids.add(users)
+    return AccountRecord(
+        id=_guid(digest),
+        name=name,
+        display_name=_display_name(name, digest),
+        created=_moment(2021, digest[24:28]),
+        last_login=_moment(2025, digest[28:32]) if digest[18] % 3 else None,
+        group_ids=group_ids,
+    )
+
+
+def _display_name(name: str, digest: bytes) -> str | None:
+    kind = digest[19] % 8
+    if kind == 0:
+        return None
+    if kind in (1, 2):
+        return ROLES[digest[18] % len(ROLES)]  # the same for many: display names are not unique
+    if name.startswith("robot-"):
+        return f"Robot {name[6:].lstrip('0')}"
+    return f"{name} (bot)"
+
+
+def _group(seed: int, name: str) -> GroupRecord:
+    digest = _digest(seed, "group", name)
+    created = _moment(2021, digest[24:28])
+    group_id = name if name in VENDOR_GROUPS else _guid(digest)
+    return GroupRecord(group_id, name, "builtIn" if name in BUILT_IN else "custom", created, created)
+
+
+def _group_names() -> chain[str]:
+    return chain(GROUP_NAMES, (f"Team {number}" for number in count(1)))
+
+
+def _digest(seed: int, kind: str, name: str) -> bytes:
+    return blake2b(f"{seed}/{kind}/{name}".encode(), digest_size=32).digest()
+
+
+def _guid(digest: bytes) -> str:
+    """A version 4 GUID out of sixteen bytes; by hand, because a hundred thousand are made at once."""
+    text = digest[:16].hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[digest[8] & 3]}{text[17:20]}-{text[20:]}"
+
+
+def _moment(year: int, four: bytes) -> str:
+    """A moment of a year out of four bytes, as .NET writes it."""
+    number = int.from_bytes(four, "big")
+    second = number % _DAY_S
+    month, day = _DAYS[number // _DAY_S % len(_DAYS)]
+    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+    return f"{year}-{month:02d}-{day:02d}T{clock}.{number % 10_000_000:07d}Z"

@@ -1,0 +1,420 @@
+"""What calamine does not tell of a workbook of XML: error cells, formulas without a value, and how far it spreads.
+
+calamine hands out ``#N/A`` as an empty text (python-calamine issue 105), and so it does a formula that has never been
+calculated. To bulkid a blank cell means "leave as it is", so both must be found, or a broken lookup would pass for a
+requested change. calamine also lays a worksheet out as one rectangle, copies a shared string for each cell that shows
+it, and repeats the cells of an ODS as often as the file says: 1 KB can ask for 550 GB, which ends the process. All this
+is looked up in the file itself before calamine reads it.
+
+A quick search through the bytes of a worksheet can only say that it is certainly harmless: every cell is spelled as
+spreadsheet programs spell it. Any other worksheet is parsed. The binary formats have a module of their own
+(``prescan_binary``).
+"""
+
+import posixpath
+import re
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from bulkid.sheet.cells import NOT_CALCULATED
+from bulkid.sheet.xml_parts import QuietHandler, first_element, local, parse, without_declaration
+from bulkid.sheet.zip_archive import Archive, ScanError
+
+Errors = dict[int, dict[int, str]]
+"""Row (from 1) and column (from 0, A) to the text that the cell shows."""
+
+MAX_AREA = 20_000_000
+"""Cells that a worksheet may spread over; calamine takes about 30 bytes for each, empty or not."""
+
+MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
+"""The size of a worksheet in Excel and LibreOffice."""
+
+MAX_TEXT = 512 << 20
+"""Characters that all cells of a worksheet may hold together; cells share texts in the file, but not in memory."""
+
+_MAX_MERGED = 1_000_000  # merged ranges; calamine gives each as four numbers of Python
+_MAX_SHOWN = 100  # characters kept of an error's text
+_USUAL_BOOKS = ("xl/workbook.xml", "xl/workbook.bin")
+_SHARED_STRINGS = "sharedstrings.xml"
+_LEAST_CELL, _LEAST_STRING = 20, 5  # bytes: <c t="s"><v>0</v></c> and <si/>
+
+_CELL = re.compile(
+    rb'<c r="([A-Z]{1,3}[1-9][0-9]{0,6})"(?: s="[0-9]{1,9}")?(?: t="(?:s|n|str|b|inlineStr)")?(?: s="[0-9]{1,9}")?/?>'
+)
+"""A cell as spreadsheet programs begin it; one with an error is not among these."""
+_OTHER_SPELLING = re.compile(rb"<(?:c[\t\r\n/>]|v[ \t\r\n/]|f[ \t\r\n/>])|:[cfv][ \t\r\n/>]")
+"""Cells and values in another spelling, and formulas in any."""
+_REFERENCE_IN_VALUE = re.compile(rb"<v>[^<&]*&")
+_DIGITS, _LETTERS = b"0123456789", bytes(range(ord("A"), ord("Z") + 1))
+_PLACE = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
+
+
+@dataclass(frozen=True, slots=True)
+class Prescan:
+    """What was found in one worksheet.
+
+    Args:
+        errors: Error cells, and formulas without a value.
+        area: Cells in the rectangle from A1 that holds all cells, or more.
+        text: Characters that the cells hold together, as far as they share them in the file.
+    """
+
+    errors: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    area: int = 0
+    text: int = 0
+
+
+# --- xlsx
+
+
+def check_shared_strings(archive: Archive) -> int:
+    """See that the shared strings of an ``.xlsx`` are as many as it says; calamine makes room for them first.
+
+    Returns:
+        The length of the longest, or more.
+
+    Raises:
+        ScanError, zlib.error, expat.ExpatError, OSError, ValueError: The file is not as it should be.
+    """
+    longest = 0
+    for part in _shared_strings(archive):
+        name, attributes = first_element(archive.blocks(part))
+        declared = attributes.get("uniqueCount", "0").strip()
+        most = archive.size(part) // _LEAST_STRING
+        if local(name) != "sst":
+            raise ScanError("its table of shared strings is none")
+        if not declared.isdecimal() or len(declared) > len(str(most)) or int(declared) > most:
+            raise ScanError("it declares more shared strings than it can hold")
+        bound = _bound_of_strings(archive, part)
+        longest = max(longest, max(_lengths(archive, [part]), default=0) if bound is None else bound)
+    return longest
+
+
+def _bound_of_strings(archive: Archive, part: str) -> int | None:
+    """How long the longest shared string is at most, in bytes; None where the table is spelled in an unusual way."""
+    longest = length = 0
+    for inside in without_declaration(archive.blocks(part), b"<si>"):
+        if (
+            b"<!" in inside
+            or b"<?" in inside
+            or b":si" in inside
+            or inside.count(b"<si") != inside.count(b"<si>") + inside.count(b"<si/>")
+        ):
+            return None
+        first, *others = inside.split(b"</si>")
+        longest = max(longest, length + len(first), *map(len, others), 0)
+        length = len(others[-1]) if others else length + len(first)
+    return longest
+
+
+def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Prescan:
+    """Look through one worksheet of an ``.xlsx`` or ``.xlsm``.
+
+    Args:
+        stream: The file.
+        sheet: The worksheet's name.
+        longest: What :func:`check_shared_strings` found; None looks again.
+
+    Raises:
+        ScanError, zipfile.BadZipFile, zlib.error, expat.ExpatError, OSError, ValueError: The file is not as it should
+            be.
+    """
+    with Archive(stream) as archive:
+        book = main_part(archive)
+        names = _SheetIds()
+        parse(archive.blocks(book), names)
+        target = part_of(archive, book, names.ids.get(sheet, ""))
+        longest = check_shared_strings(archive) if longest is None else longest
+        harmless = _certainly_harmless(archive, target, longest)
+        if harmless is not None:
+            return harmless
+        few = archive.size(target) // _LEAST_CELL * longest <= MAX_TEXT
+        cells = _XlsxCells(array("I") if few else _lengths(archive, _shared_strings(archive)))
+        parse(archive.blocks(target), cells)
+        return Prescan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
+
+
+def _certainly_harmless(archive: Archive, target: str, longest: int) -> Prescan | None:
+    """Search a worksheet for all that is unusual; None where something is, or may be."""
+    columns: set[bytes] = set()
+    rows = cells = shared = merged = tables = 0
+    for inside in without_declaration(archive.blocks(target), b"<c "):
+        found = _CELL.findall(inside)
+        if len(found) != inside.count(b"<c ") or _is_unusual(inside):
+            return None
+        if found:
+            places = b" ".join(found)
+            columns.update(places.translate(None, _DIGITS).split())
+            rows = max(rows, *map(int, places.translate(None, _LETTERS).split()))
+        cells += len(found)
+        shared += inside.count(b' t="s"')
+        merged += inside.count(b"mergeCell")
+        tables += inside.count(b"sheetData")
+    # Cells that have a format but no value are counted here, though calamine passes over them.
+    width = max((column_index(column.decode("ascii")) + 1 for column in columns), default=0)
+    if rows > MAX_ROWS or width > MAX_COLUMNS or tables > 2:  # noqa: PLR2004 - its start and its end
+        return None
+    if max(rows * width, cells) > MAX_AREA or shared * longest > MAX_TEXT or merged > _MAX_MERGED:
+        return None
+    return Prescan(area=rows * width)
+
+
+def _is_unusual(inside: bytes) -> bool:
+    """Whether a part of a worksheet may hold a cell, a value or a formula that is not spelled as usual.
+
+    What is searched for first is all but absent among the rows, and found much faster than a pattern.
+    """
+    if b"<!" in inside or b"<?" in inside or b"\0" in inside:
+        return True
+    if inside.count(b"<v>") != inside.count(b'"><v>'):  # a value that is not the first thing in its cell
+        return True
+    if b"&" in inside and _REFERENCE_IN_VALUE.search(inside):
+        return True
+    if (
+        inside.count(b"<c") == inside.count(b"<c ")
+        and inside.count(b"<v") == inside.count(b"<v>")
+        and not any(each in inside for each in (b"<f", b":c", b":v", b":f"))
+    ):
+        return False
+    return bool(_OTHER_SPELLING.search(inside))
+
+
+def column_index(letters: str) -> int:
+    """Return a column's number from 0: A is 0, AA is 26."""
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def main_part(archive: Archive) -> str:
+    """Find the workbook in an archive; ``""`` when it is no Excel format."""
+    if "_rels/.rels" in archive.parts:
+        relations = _Relations()
+        parse(archive.blocks("_rels/.rels"), relations)
+        found = [identity for identity, kind in relations.kinds.items() if kind.endswith("/officeDocument")]
+        if len(found) > 1:
+            raise ScanError("it says twice which part is the workbook")
+        if found:
+            return _resolved("", relations.targets[found[0]])
+    return next((part for part in _USUAL_BOOKS if part in archive.parts), "")
+
+
+def part_of(archive: Archive, book: str, relation_id: str) -> str:
+    """Find the part that a relation of the workbook points to."""
+    folder, name = posixpath.split(book)
+    relations = _Relations()
+    parse(archive.blocks(posixpath.join(folder, "_rels", f"{name}.rels")), relations)
+    target = relations.targets.get(relation_id, "")
+    part = _resolved(folder, target)
+    if not target or part not in archive.parts:
+        raise ScanError("the part that holds the worksheet is missing")
+    return part
+
+
+def _resolved(folder: str, target: str) -> str:
+    path = target.replace("\\", "/")
+    absolute = path.lstrip("/") if path.startswith("/") else posixpath.normpath(posixpath.join(folder, path))
+    return absolute.lower()
+
+
+def _shared_strings(archive: Archive) -> list[str]:
+    """All parts of that name: which one calamine reads depends on where the workbook lies."""
+    return sorted(part for part in archive.parts if posixpath.basename(part) == _SHARED_STRINGS)
+
+
+def _lengths(archive: Archive, parts: Sequence[str]) -> "array[int]":
+    """The length of each shared string; of several tables the longer one at each place."""
+    lengths = array("I")
+    for part in parts:
+        strings = _Strings()
+        parse(archive.blocks(part), strings)
+        lengths.extend([0] * (len(strings.lengths) - len(lengths)))
+        for at, length in enumerate(strings.lengths):
+            lengths[at] = max(lengths[at], length)
+    return lengths
+
+
+class _SheetIds(QuietHandler):
+    """The relation of each worksheet, by its name."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {}
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if local(name) == "sheet" and "name" in attributes:
+            if attributes["name"] in self.ids:
+                raise ScanError("two of its worksheets have the same name")
+            self.ids[attributes["name"]] = next(
+                (value for key, value in attributes.items() if key.endswith(":id")), attributes.get("id", "")
+            )
+
+
+class _Relations(QuietHandler):
+    def __init__(self) -> None:
+        self.targets: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if local(name) == "Relationship":
+            identity = attributes.get("Id", "")
+            if identity in self.targets:
+                raise ScanError("two of its relations have the same id")
+            self.targets[identity] = attributes.get("Target", "")
+            self.kinds[identity] = attributes.get("Type", "")
+
+
+class _Strings(QuietHandler):
+    """Measures the shared strings."""
+
+    def __init__(self) -> None:
+        self.lengths = array("I")
+        self._length = 0
+        self._in_text = False
+
+    def start(self, name: str, _: dict[str, str]) -> None:
+        name = local(name)
+        if name == "si":
+            self._length = 0
+        elif name == "t":
+            self._in_text = True
+
+    def text(self, data: str) -> None:
+        if self._in_text:
+            self._length += len(data)
+
+    def end(self, name: str) -> None:
+        name = local(name)
+        if name == "t":
+            self._in_text = False
+        elif name == "si":
+            self.lengths.append(self._length)
+
+    def unusual(self, *_: object) -> None:
+        if self._in_text:
+            raise ScanError("a text of it is written with a comment or a CDATA section")
+
+
+class _XlsxCells:
+    """Follows the cells of a worksheet as calamine does; positions may be left out, then they count on.
+
+    Args:
+        lengths: Of the shared strings; empty where they need not be added up.
+    """
+
+    def __init__(self, lengths: "array[int]") -> None:
+        self.errors: Errors = {}
+        self.last_row = 0
+        self.last_column = -1
+        self.characters = 0
+        self._lengths = lengths
+        self._tables = self._merged = 0
+        self._inside = self._in_cell = False
+        self._row = 0
+        self._column = -1
+        self._kind = ""
+        self._formula = self._in_value = self._holds = False
+        self._values = self._begin = self._size = 0
+        self._value = ""
+        self._position: Callable[[], int] = int
+
+    def begin(self, position: Callable[[], int]) -> None:
+        self._position = position
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        name = local(name)
+        if not self._inside:
+            self._start_outside(name)
+        elif name == "c":
+            self._start_cell(attributes)
+        elif name == "row":
+            self._row = _number(attributes.get("r", str(self._row + 1)), MAX_ROWS)
+            self._column = -1
+        elif name == "f":
+            self._formula = True
+        elif name in {"v", "t"}:
+            self._in_value = True
+            self._size = 0
+            self._values += name == "v"
+            self._holds = True
+        elif name == "is":
+            self._holds = True
+
+    def _start_outside(self, name: str) -> None:
+        if name == "sheetData":
+            self._tables += 1
+            self._inside = True
+        elif name == "mergeCell":
+            self._merged += 1
+        if self._tables > 1 or self._merged > _MAX_MERGED:
+            raise ScanError("it has more than one table of cells, or too many merged cells")
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        if self._in_cell:
+            raise ScanError("a cell of it lies within another")
+        self._in_cell = True
+        place = attributes.get("r")
+        if place is None:
+            self._column += 1
+        else:
+            found = _PLACE.fullmatch(place)
+            if found is None:
+                raise ScanError(f"it has a cell at {place[:20]!r}, where no spreadsheet has one")
+            self._column = column_index(found[1])
+            self._row = _number(found[2], MAX_ROWS)
+        if self._column >= MAX_COLUMNS or not self._row:
+            raise ScanError(
+                f"it has a cell at row {self._row}, column {self._column + 1}, where no spreadsheet has one"
+            )
+        self._kind = attributes.get("t", "")
+        self._formula = self._holds = False
+        self._values = 0
+        self._value = ""
+
+    def text(self, data: str) -> None:
+        if self._in_value:
+            if not self._size:
+                self._begin = self._position()
+            self._size += len(data.encode())
+            if len(self._value) < _MAX_SHOWN:
+                self._value += data[:_MAX_SHOWN]
+
+    def unusual(self, *_: object) -> None:
+        if self._in_value:  # calamine leaves out what stands there, or after it
+            raise ScanError("the value of a cell is written with a comment or a CDATA section")
+
+    def end(self, name: str) -> None:
+        name = local(name)
+        if name in {"v", "t"}:
+            self._in_value = False
+            plain = not self._size or self._position() - self._begin == self._size
+            if name == "v" and not plain and self._kind in {"", "s", "n", "b", "e"}:  # calamine takes the first piece
+                raise ScanError("the value of a cell is written with character references")
+        elif name == "sheetData":
+            self._inside = False
+        elif name == "c" and self._inside:
+            self._end_cell()
+
+    def _end_cell(self) -> None:
+        self._in_cell = False
+        if self._values > 1:
+            raise ScanError("a cell of it has two values")
+        if self._holds or self._kind == "e":
+            self.last_row = max(self.last_row, self._row)
+            self.last_column = max(self.last_column, self._column)
+        if self._kind == "e":
+            self.errors.setdefault(self._row, {})[self._column] = self._value.strip() or "#N/A"
+        elif self._formula and self._kind != "str" and not self._value.strip():
+            self.errors.setdefault(self._row, {})[self._column] = NOT_CALCULATED
+        elif self._kind == "s" and self._lengths and self._value.strip().isdecimal():
+            at = int(self._value)
+            self.characters += self._lengths[at] if at < len(self._lengths) else 0
+
+
+def _number(text: str, most: int) -> int:
+    """Read a row or a column, or how often one is repeated."""
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)) or int(text) > most:
+        raise ScanError(f"it has a cell at {text[:20]!r}, where no spreadsheet has one")
+    return int(text)

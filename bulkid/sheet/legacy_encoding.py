@@ -1,0 +1,362 @@
+"""Texts that are neither UTF-8 nor UTF-16: which code page wrote them, where that is certain, and nothing otherwise.
+
+A code page is taken for certain only when three things hold: its reading makes sense as a whole, no other code page's
+reading that differs makes sense, and the difference between the two is overwhelming. Two code pages that read every
+byte of the text alike do not count as different. Everything else is refused, since a wrong letter would change a name
+on the server.
+"""
+
+import codecs
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO
+
+from bulkid.sheet.letter_statistics import Fit, fit, script_of, statistics
+
+WESTERN = "cp1252"
+"""What Excel writes as "CSV" on a western Windows."""
+
+MULTI_BYTE = ("cp932", "gb18030", "cp950", "cp949", "euc_jp")
+"""Japanese, simplified and traditional Chinese, Korean, and the Japanese code of Unix."""
+
+ACCEPTED_MULTI_BYTE = frozenset({"cp932", "gb18030", "cp950", "cp949"})
+"""Those that Windows writes."""
+
+SINGLE_BYTE = (
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("mac_roman", "mac_latin2", "mac_croatian", "mac_romanian", "mac_turkish", "mac_iceland", "mac_cyrillic"),
+    *("mac_greek", "cp437", "cp850", "cp852", "cp855", "cp857", "cp861", "cp862", "cp863", "cp865", "cp866", "cp737"),
+    *("cp775", "cp874", "iso8859-1", "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-7", "iso8859-9"),
+    *("iso8859-10", "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "koi8-r", "koi8-u"),
+)
+
+_BLOCK = 1 << 20  # bytes
+_WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
+_WORD_PART = re.compile(rb"[A-Za-z\x80-\xff]+\Z")
+_LONGEST_WORD = 60  # bytes of a word that are looked at
+_ALIKE = 4  # words kept for one byte between the same neighbours: more of them say the same again
+_MOST_WORDS = 800  # kept; beyond it only words with a byte that hardly any has
+_MOST_CHARACTERS = 1 << 22  # of a multi-byte text whose characters are counted
+_TEXT_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f][A-Za-z\u0080-\U0010ffff]*")
+
+_OVERWHELMING = 16  # half nats
+_USUAL = frozenset(
+    {*(f"cp{number}" for number in range(1250, 1259)), "mac_roman", "iso8859-1", "iso8859-2", "iso8859-9", "iso8859-15"}
+)
+_DOS = re.compile(r"cp\d{3}")
+_FAR_BEHIND = 60  # half nats; a reading so much less likely than the best is not offered
+_MOST_CANDIDATES = 6
+_FEW_BYTES = 64
+_TWO_CHARACTERS = 4  # bytes
+_HIGH_BYTES = bytes(range(0x80, 0x100))
+_NEVER_WITH_LATIN = re.compile(r"[A-Za-z][\u0530-\u07ff]|[\u0530-\u07ff][A-Za-z]")  # Armenian to NKo
+_LONG_SEQUENCE = re.compile(rb"[\xe0-\xf4]")  # begins three bytes or four of UTF-8
+_NATURAL = 14  # half nats for a character that is not ASCII; no more is where it often stands
+_CLIP = 24  # half nats that one word can say at most: no single word decides a whole sheet
+_IMPLAUSIBLE = -6.0  # half nats
+_CLEAN_SHARE = 0.8
+_SENSIBLE_SHARE = 0.5  # of the characters that are not ASCII
+_STRANGE_SHARE = 0.1  # of the words that may make no sense
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which encoding a text has.
+
+    Args:
+        encoding: The encoding, ``""`` when none is certain.
+        candidates: The encodings that the text may have, the likeliest first, each reading it otherwise than those
+            before.
+    """
+
+    encoding: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Sample:
+    """What of a text tells one code page from another.
+
+    Args:
+        high: Every byte from 0x80 on that occurs.
+        words: Distinct words with such a byte; of words with the same byte between the same neighbours only some.
+    """
+
+    high: set[int] = field(default_factory=set)
+    words: dict[bytes, None] = field(default_factory=dict)
+    _alike: Counter[bytes] = field(default_factory=Counter)
+    _bytes: Counter[int] = field(default_factory=Counter)
+
+    def add(self, word: bytes) -> None:
+        """Take in a word, where it tells something new."""
+        high = [byte for byte in word if byte >= 0x80]  # noqa: PLR2004 - the end of ASCII
+        self.high.update(high)
+        word = word[:_LONGEST_WORD]
+        if word in self.words:
+            return
+        framed = b"^" + word + b"^"
+        around = [framed[at - 1 : at + 2] for at in range(1, len(framed) - 1) if framed[at] >= 0x80]  # noqa: PLR2004
+        new = any(self._alike[each] < _ALIKE for each in around)
+        if any(self._bytes[byte] < _ALIKE for byte in high) or (new and len(self.words) < _MOST_WORDS):
+            self._alike.update(around)
+            self._bytes.update(high)
+            self.words[word] = None
+
+
+def detect(stream: BinaryIO, ansi: str = "") -> Verdict:
+    """Find out which code page wrote a text.
+
+    Args:
+        stream: Seekable bytes that are not UTF-8; read to the end.
+        ansi: The code page that this system's programs write, where there is one (on Windows).
+    """
+    multi = {
+        encoding: found for encoding in MULTI_BYTE if (found := _multi_byte_evidence(stream, encoding)) is not None
+    }
+    sample = _sample(stream)
+    single = _single_byte_costs(sample)
+    accepted = _certain_multi_byte(multi, single) or _certain_single_byte(single, multi, ansi)
+    return Verdict(accepted, _candidates(multi, single))
+
+
+# --- single bytes
+
+
+def _sample(stream: BinaryIO) -> Sample:
+    sample = Sample()
+    stream.seek(0)
+    rest = b""
+    while block := stream.read(_BLOCK):
+        text = rest + block
+        cut = _WORD_PART.search(text, max(0, len(text) - _LONGEST_WORD))
+        rest = text[cut.start() :] if cut else b""
+        for word in _WORD.findall(text, 0, len(text) - len(rest)):
+            sample.add(word)
+    for word in _WORD.findall(rest):
+        sample.add(word)
+    return sample
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    texts: tuple[str, ...]
+    fits: tuple[Fit, ...]
+
+    @property
+    def sensible(self) -> bool:
+        """Whether enough words make good sense to doubt a reading of another kind."""
+        sensible = sum(fit.count for fit in self.fits if fit.sensible)
+        return sensible >= sum(fit.count for fit in self.fits) * _SENSIBLE_SHARE
+
+    @property
+    def plausible(self) -> bool:
+        """Whether nearly all words make sense."""
+        return sum(fit.strange for fit in self.fits) <= len(self.fits) * _STRANGE_SHARE
+
+
+def _single_byte_costs(sample: Sample) -> dict[str, _Reading]:
+    found: dict[str, _Reading] = {}
+    high = bytes(sorted(sample.high))
+    for encoding in SINGLE_BYTE:
+        try:
+            high.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        texts = tuple(unicodedata.normalize("NFC", word.decode(encoding)) for word in sample.words)
+        found[encoding] = _Reading(texts, tuple(map(fit, texts)))
+    return found
+
+
+def _beaten(best: _Reading, other: _Reading, name: str) -> bool:
+    """Whether a reading is overwhelmingly likelier than another, both over all and for a word on the average.
+
+    Words that read alike do not count. The average guards against a language whose frequent endings look, letter for
+    letter, somewhat likelier in another code page: many such words prove nothing. A reading whose letters stand where
+    they often do must be far less likely to count as beaten.
+    """
+    differing = [
+        (ours, theirs)
+        for ours, theirs, text, other_text in zip(best.fits, other.fits, best.texts, other.texts, strict=True)
+        if text != other_text
+    ]
+    if not differing:
+        return True
+    latin = [theirs for _, theirs in differing if theirs.latin]
+    natural = len(latin) == len(differing) and sum(each.special for each in latin) <= _NATURAL * sum(
+        each.count for each in latin
+    )
+    total, average = _required(name, natural=natural)
+    advantage = sum(max(-_CLIP, min(_CLIP, theirs.whole - ours.whole)) for ours, theirs in differing)
+    return advantage >= total and advantage >= average * len(differing)
+
+
+def _required(name: str, *, natural: bool) -> tuple[int, int]:
+    """Say how much likelier a reading must be than that of a code page: in all, and for a word; in half nats."""
+    if natural:
+        return 2 * _OVERWHELMING, 12
+    if name in _USUAL:
+        return _OVERWHELMING, 8
+    # Hardly any program writes the others today.
+    return (10, 10) if _DOS.fullmatch(name) else (10, 5)
+
+
+def _certain_single_byte(single: Mapping[str, _Reading], multi: Mapping[str, "_Evidence"], ansi: str) -> str:
+    for encoding in dict.fromkeys((WESTERN, ansi)):
+        reading = single.get(encoding)
+        if reading is None or not reading.plausible:
+            continue
+        if any(evidence.plausible for evidence in multi.values()):
+            continue
+        if all(_beaten(reading, other, name) for name, other in single.items()):
+            return encoding
+    return ""
+
+
+# --- several bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What speaks for a multi-byte code.
+
+    Args:
+        score: The logarithm (in half nats) of how much likelier the distinct characters are under this code than
+            under a text of another one that happens to be valid.
+        clean: The share of the words that mix its characters with no Latin letters.
+    """
+
+    score: float
+    clean: float
+
+    @property
+    def plausible(self) -> bool:
+        return self.score > _IMPLAUSIBLE and self.clean > 0.5  # noqa: PLR2004 - most words
+
+    @property
+    def certain(self) -> bool:
+        return self.score >= _OVERWHELMING and self.clean >= _CLEAN_SHARE
+
+
+def _certain_multi_byte(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) -> str:
+    certain = [encoding for encoding, evidence in multi.items() if evidence.certain]
+    plausible = [encoding for encoding, evidence in multi.items() if evidence.plausible]
+    if len(certain) != 1 or plausible != certain or certain[0] not in ACCEPTED_MULTI_BYTE:
+        return ""
+    return "" if any(reading.sensible for reading in single.values()) else certain[0]
+
+
+def _multi_byte_evidence(stream: BinaryIO, encoding: str) -> _Evidence | None:
+    """Read a text in a multi-byte code; None where it is not valid."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    characters: set[str] = set()
+    words: dict[str, None] = {}
+    stream.seek(0)
+    block = b"x"
+    while block:
+        block = stream.read(_BLOCK)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError:
+            return None
+        characters.update(text)
+        if len(words) < _MOST_WORDS:
+            words.update(dict.fromkeys(islice(_TEXT_WORD.findall(text), _MOST_WORDS)))
+    score = sum(_WEIGHTS[encoding](character) for character in characters if not character.isascii())
+    clean = sum(1 for word in words if not any(map(str.isascii, word)))
+    return _Evidence(score, clean / len(words) if words else 0.0)
+
+
+def _weight(hit: bool, likely: float, by_chance: float) -> float:
+    return 2 * math.log(likely / by_chance if hit else (1 - likely) / (1 - by_chance))
+
+
+def _japanese(character: str) -> float:
+    if "\u3041" <= character <= "\u30fe":
+        return _weight(hit=True, likely=0.4, by_chance=0.06)
+    return _ideograph(character, "ja", 0.85, 0.35)
+
+
+def _simplified(character: str) -> float:
+    return _ideograph(character, "zh", 0.85, 0.35)
+
+
+def _traditional(character: str) -> float:
+    if not "\u4e00" <= character <= "\u9fff":
+        return _foreign(character)
+    code = character.encode("cp950")
+    if not 0xA4 <= code[0] <= 0xC6:  # noqa: PLR2004 - the frequent characters of Big5
+        return _weight(hit=False, likely=0.95, by_chance=0.6)
+    # A third of the characters have a low second byte, which the other codes have for rare characters alone.
+    return _weight(hit=code[1] < 0x80, likely=0.38, by_chance=0.06)  # noqa: PLR2004 - the end of ASCII
+
+
+def _korean(character: str) -> float:
+    if "\uac00" <= character <= "\ud7a3":
+        return _weight(hit=character in statistics().common["ko"], likely=0.9, by_chance=0.25)
+    return _foreign(character)
+
+
+def _ideograph(character: str, language: str, likely: float, by_chance: float) -> float:
+    if "\u4e00" <= character <= "\u9fff":
+        return _weight(hit=character in statistics().common[language], likely=likely, by_chance=by_chance)
+    return _foreign(character)
+
+
+def _foreign(character: str) -> float:
+    """Weigh a character that is no letter of the language: signs say nothing, other letters speak against it."""
+    return 0.0 if script_of(character) == "" else -3.0
+
+
+_WEIGHTS: Mapping[str, Callable[[str], float]] = {
+    "cp932": _japanese,
+    "gb18030": _simplified,
+    "cp950": _traditional,
+    "cp949": _korean,
+    "euc_jp": _japanese,
+}
+
+
+# --- for a person
+
+
+def _candidates(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) -> tuple[str, ...]:
+    """Order the encodings by how likely they are; of those that read every word alike only the first."""
+    found = [encoding for encoding, evidence in multi.items() if evidence.plausible]
+    totals = {encoding: sum(fit.whole for fit in reading.fits) for encoding, reading in single.items()}
+    likeliest = min(totals.values(), default=0)
+    seen: set[tuple[str, ...]] = set()
+    for encoding in sorted(totals, key=totals.__getitem__):
+        texts = single[encoding].texts
+        if texts not in seen and (not seen or totals[encoding] <= likeliest + _FAR_BEHIND):
+            seen.add(texts)
+            found.append(encoding)
+    return tuple(found[:_MOST_CANDIDATES])
+
+
+def may_be_legacy(stream: BinaryIO) -> bool:
+    """Whether a short text that is valid UTF-8 is as well one of another encoding, which then makes more sense.
+
+    Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row: 茅台 is such a name. The
+    Dvořák of Mac Latin 2 is one with a letter of Thaana among Latin ones, which no word has. Text that has many
+    letters, or any UTF-8 sequence of more than two bytes, is certain.
+    """
+    high = 0
+    stream.seek(0)
+    while block := stream.read(_BLOCK):
+        high += len(block) - len(block.translate(None, _HIGH_BYTES))
+        if high > _FEW_BYTES or _LONG_SEQUENCE.search(block):
+            return False
+    if not high:
+        return False
+    words = _sample(stream).words
+    fits = [fit(word.decode("utf-8", "replace")) for word in words]
+    if max(map(len, words)) < _TWO_CHARACTERS or sum(each.sensible for each in fits) * 2 >= len(fits):
+        return False
+    if any(_NEVER_WITH_LATIN.search(word.decode("utf-8", "replace")) for word in words):
+        return True
+    return any(found.plausible for encoding in MULTI_BYTE if (found := _multi_byte_evidence(stream, encoding)))

@@ -1,0 +1,413 @@
+"""Bytes to text: which encoding, which delimiter, and where the first record starts. Streams, never a whole file.
+
+Every byte is decoded once before the first row is read, so that a byte that cannot be decoded is found before
+anything is done, and is told with its place.
+"""
+
+import codecs
+import csv
+import io
+import locale
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
+
+from bulkid.errors import SheetError
+from bulkid.sheet.headers import SheetOptions, known_headers
+
+_BLOCK = 1 << 20  # bytes read at a time
+MAX_LINE = 16 << 20
+"""Bytes of the longest line of a text."""
+
+_HEAD_BYTES = 1 << 16  # enough to tell UTF-16 from what is no text
+_SAMPLE_CHARACTERS = 1 << 16
+_SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
+_DELIMITERS = (",", ";", "\t", "|")  # on equal terms the first wins
+_DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
+_NO_FILES = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"})  # Python's, of no file
+_NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\t\r\n"]*|[^\x00-\x7f]+""")
+_EXAMPLE_CHARACTERS = 40
+_SHOWN_LINES = 3  # of a text whose encoding is not certain
+_ISO_2022 = re.compile(rb"\x1b[$(]")
+_NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
+
+
+class UncertainEncodingError(SheetError):
+    """The encoding of a text is not certain.
+
+    Args:
+        source: The sheet's name for messages.
+        readings: For each encoding that the text may have, the likeliest first: some lines as it reads them, each with
+            its number.
+    """
+
+    def __init__(self, source: str, readings: Mapping[str, tuple[tuple[int, str], ...]]) -> None:
+        shown = "".join(
+            f"\n  {encoding}: " + "; ".join(f"line {number}: {text}" for number, text in lines)
+            for encoding, lines in readings.items()
+        )
+        first = next((encoding for encoding in readings if encoding != "utf-8"), "cp1252")
+        super().__init__(
+            f"The encoding of {source} is not certain. It may read:{shown}",
+            hint=f"Give the right encoding, such as --encoding {first}, or save the sheet as CSV UTF-8.",
+        )
+        self.source = source
+        self.readings = readings
+
+
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """How the bytes of a sheet are to be read.
+
+    Args:
+        encoding: A codec of Python's that drops a byte order mark by itself.
+        delimiter: One ASCII character.
+        sep_line: The first line is Excel's ``sep=;``: it is no record. Excel does not show it, so it counts no row.
+        fields: The largest number of cells seen in one of the first records.
+        notes: Sentences for the user.
+    """
+
+    encoding: str
+    delimiter: str
+    sep_line: bool
+    fields: int
+    notes: tuple[str, ...]
+
+
+def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool) -> TextForm:
+    """Find out how to read a text; the stream is read to its end, and left anywhere.
+
+    Args:
+        stream: Seekable bytes.
+        source: The sheet's name for messages.
+        options: Encoding, delimiter and column map, as far as given.
+        tabs: The name says that tabs delimit (``.tsv``).
+
+    Raises:
+        SheetError: The text is empty or undecodable, or an option does not fit.
+    """
+    _bound_lines(stream, source)
+    encoding, notes = _encoding(stream, source, options)
+    _verify(stream, source, encoding, given=options.encoding is not None)
+    sample = _sample(stream, encoding)
+    if not sample.strip("\ufeff \t\r\n\0"):
+        raise SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
+    first, _, _ = sample.partition("\n")
+    separator = _sep_line(first)
+    body = sample[len(first) + 1 :] if separator else sample
+    delimiter = _given_delimiter(options) or separator or ("\t" if tabs else _detect_delimiter(body, options))
+    records = _records(body, delimiter)
+    return TextForm(encoding, delimiter, bool(separator), max(map(len, records), default=1), notes)
+
+
+def _bound_lines(stream: BinaryIO, source: str) -> None:
+    """Refuse a line that is too long to be one of a sheet, before the tokeniser takes it into memory several times.
+
+    Raises:
+        SheetError: There is one.
+    """
+    stream.seek(0)
+    line, length = 1, 0
+    while block := stream.read(_BLOCK):
+        ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
+        if length + min(ends, default=len(block)) > MAX_LINE:
+            raise SheetError(
+                f"{source}: line {line:,} is longer than {MAX_LINE >> 20} MB.",
+                hint="No sheet has such a line: check that the file is the right one, and is CSV.",
+            )
+        if ends:
+            line += max(block.count(b"\n"), block.count(b"\r"))
+            length = len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
+        else:
+            length += len(block)
+
+
+def open_text(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:
+    """Return the text from its first record on. Line ends stay as they are. The caller detaches or closes it."""
+    stream.seek(0)
+    text = io.TextIOWrapper(stream, encoding=form.encoding, newline="")
+    if form.sep_line:
+        text.readline()
+    return text
+
+
+# --- encodings
+
+
+def system_code_page(platform: str = sys.platform) -> str:
+    """Name the code page in which this system's programs write text (Windows), ``""`` where they write UTF-8."""
+    if platform != "win32":
+        return ""
+    name = codecs.lookup(locale.getencoding()).name
+    return "" if name == "utf-8" else name
+
+
+def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str, tuple[str, ...]]:
+    stream.seek(0)
+    head = stream.read(_HEAD_BYTES)
+    marked = _byte_order_mark(head)
+    if options.encoding is not None:
+        return _as_given(stream, source, _given_encoding(options.encoding), marked)
+    if marked:
+        return marked, ()
+    unmarked = _utf16_without_mark(head)
+    if unmarked:
+        return unmarked, (f"{source} is read as {unmarked} (detected).",)
+    if b"\0" in head:
+        raise SheetError(
+            f"{source} is not a text file.", hint="Save the sheet as .xlsx or as CSV UTF-8, and name it accordingly."
+        )
+    if _first_fault(stream, "utf-8") is None:
+        _require_unicode(stream, source)
+        return "utf-8-sig", ()
+    if _first_fault(stream, "utf-8", errors="surrogatepass") is None:  # halves of characters, from a broken program
+        raise _undecodable(stream, source, "utf-8", "The text is not valid UTF-8")
+    return _legacy_encoding(stream, source, options.system_encoding or "")
+
+
+def _as_given(stream: BinaryIO, source: str, encoding: str, marked: str) -> tuple[str, tuple[str, ...]]:
+    """Take the encoding that the user gives, unless the text itself says another one."""
+    if encoding.startswith("utf"):
+        return encoding, ()
+    if marked:
+        raise SheetError(
+            f"{source} begins with the byte order mark of {marked.removesuffix('-sig').upper()}, and --encoding says "
+            f"{encoding}.",
+            hint="Leave out --encoding.",
+        )
+    if _first_fault(stream, "utf-8") is None and not _is_ascii(stream):
+        note = f"{source} is read as {encoding}, as --encoding says, and is valid UTF-8 too. "
+        return encoding, (note + "If letters are wrong, leave out --encoding.",)
+    return encoding, ()
+
+
+def _require_unicode(stream: BinaryIO, source: str) -> None:
+    """Refuse the few texts that are valid UTF-8 by accident.
+
+    Raises:
+        SheetError: The text is ISO-2022, whose bytes are all ASCII, or makes more sense in a multi-byte code.
+    """
+    stream.seek(0)
+    while block := stream.read(_BLOCK):
+        if _ISO_2022.search(block):
+            raise SheetError(
+                f"{source} holds the escape sequences of an ISO-2022 encoding.",
+                hint="Give --encoding iso2022_jp (Japanese) or iso2022_kr (Korean), or save the sheet as CSV UTF-8.",
+            )
+    from bulkid.sheet import legacy_encoding
+
+    if legacy_encoding.may_be_legacy(stream):
+        raise _uncertain(stream, source, ("utf-8", *legacy_encoding.detect(stream).candidates))
+
+
+def _is_ascii(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    while block := stream.read(_BLOCK):
+        if not block.isascii():
+            return False
+    return True
+
+
+def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, tuple[str, ...]]:
+    """Tell the encoding of a text that is not Unicode.
+
+    Raises:
+        UncertainEncodingError: No encoding is certain.
+    """
+    from bulkid.sheet import legacy_encoding  # the statistics of letters, which only such sheets need
+
+    verdict = legacy_encoding.detect(stream, system)
+    if not verdict.encoding:
+        raise _uncertain(stream, source, verdict.candidates)
+    example = _example(stream, verdict.encoding)
+    note = (
+        f"{source} is not UTF-8; it is read as {verdict.encoding}{example}. "
+        "If letters are wrong, give --encoding, or save the sheet as CSV UTF-8."
+    )
+    return verdict.encoding, (note,)
+
+
+def _uncertain(stream: BinaryIO, source: str, candidates: tuple[str, ...]) -> UncertainEncodingError:
+    readings: dict[str, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
+    stream.seek(0)
+    number = shown = 0
+    told: set[str] = set()
+    while shown < _SHOWN_LINES and (line := stream.readline(_HEAD_BYTES)):
+        number += 1
+        if line.isascii():
+            continue
+        texts = [line.decode(candidate, "replace").rstrip("\r\n") for candidate in candidates]
+        if texts[0] in told or (len(candidates) > 1 and texts.count(texts[0]) == len(texts)):
+            continue
+        told.add(texts[0])
+        shown += 1
+        for candidate, text in zip(candidates, texts, strict=True):
+            readings[candidate].append((number, _excerpt(text)))
+    return UncertainEncodingError(source, {candidate: tuple(lines) for candidate, lines in readings.items()})
+
+
+def _excerpt(text: str) -> str:
+    """Cut a line to what a terminal shows, around its first character that is not ASCII, and escape what it obeys."""
+    first = next((at for at, character in enumerate(text) if not character.isascii()), 0)
+    start = max(0, first - _EXAMPLE_CHARACTERS // 2)
+    cut = text[start : start + _EXAMPLE_CHARACTERS]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def _given_encoding(name: str) -> str:
+    unknown = SheetError(
+        f'There is no encoding "{name}".', hint="Try utf-8, utf-16, cp1252 (western Windows) or shift_jis."
+    )
+    try:
+        codec = codecs.lookup(name.strip())
+        "a".encode(codec.name)  # refuses what is a codec, but not of text (hex, zip)
+        codecs.getincrementaldecoder(codec.name)
+    except (LookupError, ValueError, TypeError):
+        raise unknown from None
+    if codec.name.replace("-", "_") in _NO_FILES:
+        raise unknown
+    return "utf-8-sig" if codec.name == "utf-8" else codec.name
+
+
+def _byte_order_mark(head: bytes) -> str:
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return ""
+
+
+def _utf16_without_mark(head: bytes) -> str:
+    """Tell UTF-16 by the NULs that latin letters, digits and delimiters have for every other byte."""
+    half = len(head) // 2
+    if half == 0:
+        return ""
+    even, odd = head[::2].count(0) / half, head[1::2].count(0) / half
+    if odd >= _NUL_SHARE and even == 0:
+        return "utf-16-le"
+    if even >= _NUL_SHARE and odd == 0:
+        return "utf-16-be"
+    return ""
+
+
+def _telling_lines(stream: BinaryIO) -> bytes:
+    """Gather the first lines that are not ASCII."""
+    stream.seek(0)
+    lines: list[bytes] = []
+    size = 0
+    while size < _HEAD_BYTES and (line := stream.readline(_HEAD_BYTES)):
+        if not line.isascii():
+            lines.append(line)
+            size += len(line)
+    return b"".join(lines)
+
+
+def _example(stream: BinaryIO, encoding: str) -> str:
+    """Show a cell by which a person sees at once whether the encoding is right."""
+    text = _telling_lines(stream).decode(encoding, "replace")
+    found = _NOT_ASCII_CELL.search(text)
+    return f' (such as "{_excerpt(found.group().strip())}")' if found else ""
+
+
+def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> None:
+    if _first_fault(stream, encoding) is not None:
+        says = f"The text is not {encoding}" + (", as --encoding says" if given else "")
+        raise _undecodable(stream, source, encoding, says)
+
+
+def _first_fault(stream: BinaryIO, encoding: str, errors: str = "strict") -> int | None:
+    """Decode all of the stream; return the offset of the first byte that cannot be decoded, None when there is none."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    stream.seek(0)
+    offset = 0
+    while True:
+        block = stream.read(_BLOCK)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            return offset - pending + error.start
+        except (UnicodeError, ValueError):  # codecs that say only that it failed
+            return offset
+        if not block:
+            return None
+        offset += len(block)
+
+
+def _undecodable(stream: BinaryIO, source: str, encoding: str, says: str) -> SheetError:
+    offset = _first_fault(stream, encoding) or 0
+    stream.seek(0)
+    line = 1
+    left = offset
+    while left > 0 and (block := stream.read(min(left, _BLOCK))):
+        line += block.count(b"\n")
+        left -= len(block)
+    stream.seek(offset)
+    value = stream.read(1)
+    shown = f"byte 0x{value[0]:02X}" if value else "the end of the file"
+    return SheetError(
+        f"{source}: {says}: {shown} in line {line} (offset {offset}) cannot be decoded.",
+        hint="Give the right --encoding, or save the sheet as CSV UTF-8.",
+    )
+
+
+# --- delimiters
+
+
+def _sample(stream: BinaryIO, encoding: str) -> str:
+    stream.seek(0)
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    try:
+        return text.read(_SAMPLE_CHARACTERS).lstrip("\ufeff")
+    finally:
+        text.detach()
+
+
+def _sep_line(line: str) -> str:
+    """Return the delimiter that Excel's ``sep=;`` names, ``""`` when the line is an ordinary one."""
+    text = line.rstrip("\r").strip('"')
+    return text[4] if text[:4].lower() == "sep=" and len(text) == len("sep=;") and text[4] not in '"\r\n' else ""
+
+
+def _given_delimiter(options: SheetOptions) -> str:
+    if options.delimiter is None:
+        return ""
+    delimiter = _DELIMITER_NAMES.get(options.delimiter.lower(), options.delimiter)
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise SheetError(
+            f'"{options.delimiter}" cannot be a delimiter.',
+            hint="Give one ASCII character, or tab, comma, semicolon or pipe.",
+        )
+    return delimiter
+
+
+def _detect_delimiter(sample: str, options: SheetOptions) -> str:
+    """Take the delimiter under which most headers mean something; failing that, the one with the steadiest columns."""
+    return max(_DELIMITERS, key=lambda delimiter: _score(_records(sample, delimiter), options))
+
+
+def _score(records: list[list[str]], options: SheetOptions) -> tuple[int, int, int]:
+    if not records:
+        return (0, 0, 0)
+    header = records[0]
+    steady = sum(1 for record in records if len(record) == len(header)) if len(header) > 1 else 0
+    return (known_headers(header, options), steady, len(header))
+
+
+def _records(sample: str, delimiter: str) -> list[list[str]]:
+    """Split the first records that are not blank; quotes are respected, and nothing is refused."""
+    return list(islice(_split_records(sample, delimiter), _SAMPLE_RECORDS))
+
+
+def _split_records(sample: str, delimiter: str) -> Iterator[list[str]]:
+    try:
+        for record in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+            if any(map(str.strip, record)):
+                yield record
+    except csv.Error:  # a cell longer than the module's limit, or a delimiter that it cannot take
+        return

@@ -1,0 +1,89 @@
+"""Access to the console: what every way to sign in has in common, and sign-in links of a console without users."""
+
+import getpass
+import secrets
+from hashlib import sha256
+from typing import Final, Protocol
+
+from bulkid.journal.console_schema import EPOCH_BITS
+from bulkid.journal.console_sessions import SessionRecord
+from bulkid.web.auth.principals import Actor, Role
+
+LOCAL_IDLE_S: Final = 2 * 3600.0
+"""Seconds without a request after which a session of a console without users ends."""
+
+
+USERS_NOW: Final = (
+    "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
+)
+"""What a console that was started without users says once there are some."""
+
+
+class Entrance(Protocol):
+    """How browsers get in."""
+
+    @property
+    def has_users(self) -> bool:
+        """Whether there are users who sign in by name and password."""
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a request after which a session ends."""
+
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session; None where the session is not for this console."""
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a random token or session id: its SHA-256. 256 random bits cannot be guessed from it."""
+    return sha256(token.encode()).hexdigest()
+
+
+class LocalEntrance:
+    """One person on this machine, who may do everything; each sign-in link lets one browser in, once.
+
+    Args:
+        name: The person's name; the user of the operating system by default.
+    """
+
+    has_users = False
+    idle_s = LOCAL_IDLE_S
+    user_key = ""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or system_user("local")
+        self.epoch = secrets.randbits(EPOCH_BITS)  # sessions of another start of the console are not valid
+        self._links: set[str] = set()
+
+    @property
+    def has_unused_link(self) -> bool:
+        """Whether there is a link that has not been used."""
+        return bool(self._links)
+
+    def new_link(self) -> str:
+        """Make the token of a link that lets in once."""
+        token = secrets.token_urlsafe(32)
+        self._links.add(token_hash(token))
+        return token
+
+    def use_link(self, token: str) -> bool:
+        """Use up a link; return whether there was one."""
+        hashed = token_hash(token)
+        if hashed not in self._links:
+            return False
+        self._links.discard(hashed)
+        return True
+
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session; None for one of another start, or of another console."""
+        if session.user_key != self.user_key or session.epoch != self.epoch:
+            return None
+        return Actor(self.name, Role.ADMIN, self.name)
+
+
+def system_user(default: str) -> str:
+    """The user of the operating system; the default where there is no such user, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return default

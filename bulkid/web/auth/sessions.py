@@ -1,0 +1,161 @@
+"""Sessions of browsers: the cookie holds a random id and nothing else; the state database knows the rest."""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from aiohttp import web
+
+from bulkid.clock import Clock
+from bulkid.journal.console_sessions import SessionRecord, SessionStore
+from bulkid.web.auth.local import token_hash
+
+SESSION_S: Final = 12 * 3600.0
+"""How long a session lasts at the most (OWASP ASVS 4.0 3.3.2, level 2)."""
+
+SEEN_EVERY_S: Final = 60.0
+"""How old the note of a session's last request may become before it is written again."""
+
+END_CHECK_S: Final = 5.0
+"""How often an event stream looks whether its session was ended by another process."""
+
+_ID_BYTES: Final = 32
+_LONGEST_ID: Final = 100  # characters of a cookie that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session of a request.
+
+    Args:
+        record: What the state database knows of it.
+        csrf: The token that forms of this session carry; derived from the id, which it does not reveal.
+    """
+
+    record: SessionRecord
+    csrf: str
+
+
+class Sessions:
+    """The sessions of one console: begins, finds and ends them.
+
+    Args:
+        store: Where they are kept.
+        clock: Source of time.
+        port: Cookies know no ports: two consoles on one machine must not take each other's.
+        secure: Whether browsers reach the console by TLS.
+        idle_s: Seconds without a request after which a session ends.
+    """
+
+    def __init__(self, store: SessionStore, clock: Clock, *, port: int, secure: bool, idle_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._secure = secure
+        self._idle_s = idle_s
+        self.cookie_name = "__Host-bulkid" if secure else f"bulkid-{port}"
+        self.device_cookie_name = "__Host-bulkid-device" if secure else f"bulkid-device-{port}"
+        self._ended = anyio.Event()
+
+    async def begin(
+        self, request: web.Request, response: web.Response, user_key: str, epoch: int, address: str
+    ) -> bool:
+        """Begin a session in place of the one that the browser may have; give the browser its cookie.
+
+        Returns:
+            False where the user was changed or removed since the epoch was read: then there is no session.
+        """
+        session_id, now = secrets.token_urlsafe(_ID_BYTES), self._clock.now()
+        await anyio.to_thread.run_sync(self._store.drop_expired, now - SESSION_S, now - self._idle_s)
+        record = SessionRecord(token_hash(session_id), user_key, epoch, address, now, now)
+        if not await anyio.to_thread.run_sync(self._store.begin, record):
+            return False
+        if before := self._id_of(request):
+            await self._end_hash(token_hash(before))
+        self.set_cookie(response, self.cookie_name, session_id, SESSION_S)
+        return True
+
+    async def find(self, request: web.Request) -> Session | None:
+        """The session of a request; None where there is none, or it has ended."""
+        session_id = self._id_of(request)
+        if not session_id:
+            return None
+        record = await anyio.to_thread.run_sync(self._store.find, token_hash(session_id))
+        if record is None or not session_lives(record, self._clock.now(), self._idle_s):
+            return None
+        return Session(record, hmac.digest(session_id.encode(), b"csrf", "sha256").hex())
+
+    async def touch(self, session: Session) -> None:
+        """Note a request, at most once a minute."""
+        now = self._clock.now()
+        if now - session.record.seen_at > SEEN_EVERY_S:
+            await anyio.to_thread.run_sync(self._store.touch, session.record.session_hash, now)
+
+    async def end(self, session: Session, response: web.Response) -> None:
+        """End a session, and take its cookie from the browser."""
+        await self._end_hash(session.record.session_hash)
+        self.forget_cookie(response)
+
+    async def end_all(self, user_key: str, epoch: int) -> None:
+        """End the sessions of a user, or of a console without users."""
+        await anyio.to_thread.run_sync(self._store.end_all, user_key, epoch)
+        self.announce_end()
+
+    async def of_user(self, user_key: str, epoch: int) -> list[SessionRecord]:
+        """The sessions of a user, or of a console without users, the newest first."""
+        now = self._clock.now()
+        found = await anyio.to_thread.run_sync(self._store.of_user, user_key, epoch)
+        return [record for record in found if session_lives(record, now, self._idle_s)]
+
+    async def end_one_of(self, user_key: str, epoch: int, session_hash: str) -> bool:
+        """End one session of a user, or of a console without users; return whether there was one."""
+        if session_hash not in {record.session_hash for record in await self.of_user(user_key, epoch)}:
+            return False
+        await self._end_hash(session_hash)
+        return True
+
+    async def wait_until_ended(self, request: web.Request) -> None:
+        """Return once the session of a request has ended: at once where this process ends it, else within seconds."""
+        while True:
+            ended = self._ended
+            if await self.find(request) is None:
+                return
+            with anyio.move_on_after(END_CHECK_S):
+                await ended.wait()
+
+    async def wait_for_end(self, timeout_s: float) -> None:
+        """Wait until this process ends a session, or for so many seconds."""
+        with anyio.move_on_after(timeout_s):
+            await self._ended.wait()
+
+    def announce_end(self) -> None:
+        """Let event streams look at once whether their session was ended."""
+        ended, self._ended = self._ended, anyio.Event()
+        ended.set()
+
+    # --- cookies
+
+    def set_cookie(self, response: web.Response, name: str, value: str, max_age_s: float) -> None:
+        """Set a cookie that no script and no other site can read or send."""
+        response.set_cookie(
+            name, value, max_age=int(max_age_s), path="/", secure=self._secure, httponly=True, samesite="Strict"
+        )
+
+    def forget_cookie(self, response: web.Response) -> None:
+        """Delete the session's cookie. Browsers refuse to delete a ``__Host-`` cookie without its attributes."""
+        response.del_cookie(self.cookie_name, path="/", secure=self._secure, httponly=True, samesite="Strict")
+
+    def _id_of(self, request: web.Request) -> str:
+        value = request.cookies.get(self.cookie_name, "")
+        return value if len(value) <= _LONGEST_ID and value.isascii() else ""
+
+    async def _end_hash(self, session_hash: str) -> None:
+        if await anyio.to_thread.run_sync(self._store.end, session_hash):
+            self.announce_end()
+
+
+def session_lives(record: SessionRecord, now: float, idle_s: float) -> bool:
+    """Whether a session has reached neither of its timeouts."""
+    return now - record.created_at < SESSION_S and now - record.seen_at < idle_s

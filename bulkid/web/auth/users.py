@@ -1,0 +1,142 @@
+"""Access with users: by name and password. Programs: by API tokens."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from bulkid.clock import Clock, SystemClock
+from bulkid.errors import UsageError
+from bulkid.journal.console_sessions import SessionRecord
+from bulkid.journal.console_store import ConsoleBook, TokenRecord, UserRecord
+from bulkid.journal.usernames import user_key
+from bulkid.web.auth.local import token_hash
+from bulkid.web.auth.passwords import is_right, nobodys_hash
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
+
+IDLE_S: Final = 30 * 60.0
+"""Seconds without a request after which a user's session ends (OWASP ASVS 4.0 3.3.2, level 2)."""
+
+TOKEN_PREFIX: Final = "bulkid_"  # noqa: S105 - so that a token that strays is known for one
+_ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class SignInError(Exception):
+    """An attempt to sign in is refused.
+
+    Args:
+        message: Why, for the user.
+        wait_s: Seconds to wait before the next attempt; 0 for none.
+    """
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A user whose password was right, and the device cookie for the browser ("": it has a valid one)."""
+
+    user: UserRecord
+    device_cookie: str
+
+
+@dataclass(slots=True)
+class TeamEntrance:
+    """Users sign in by name and password.
+
+    Args:
+        book: Knows the users.
+        clock: Source of time.
+    """
+
+    book: ConsoleBook
+    clock: Clock = field(default_factory=SystemClock)
+    throttle: Throttle = field(init=False)
+    has_users: bool = True
+    idle_s: float = IDLE_S
+    _nobody: str = ""
+    _hashing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))  # 64 MB each
+
+    def __post_init__(self) -> None:
+        self.throttle = Throttle(self.clock.monotonic)
+
+    async def sign_in(self, name: str, password: str, address: str, device_cookie: str = "") -> SignIn:
+        """Check a name and a password.
+
+        Args:
+            name: As the user typed it.
+            password: As the user typed it.
+            address: Where the attempt comes from.
+            device_cookie: The browser's device cookie; "" without one.
+
+        Raises:
+            SignInError: Name or password are wrong, or there were too many attempts.
+        """
+        key = user_key(name)
+        user = await anyio.to_thread.run_sync(self.book.user, name)
+        device = "" if user is None else device_of(device_cookie, key, user.password_hash)
+        wait_s = self.throttle.wait(key, address, device)
+        if wait_s:
+            raise SignInError("Too many attempts to sign in failed.", wait_s)
+        self.throttle.tried(key, address, device)
+        if not await self._is_right(user, password) or user is None:
+            raise SignInError("Name or password are wrong.")
+        self.throttle.succeeded(key, address, device)
+        return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
+
+    async def hash(self, make: Callable[[], str]) -> str:
+        """Hash a new password, with no more hashing at once than there is memory for."""
+        return await anyio.to_thread.run_sync(make, limiter=self._hashing)
+
+    async def _is_right(self, user: UserRecord | None, password: str) -> bool:
+        if not self._nobody:
+            self._nobody = await anyio.to_thread.run_sync(nobodys_hash, limiter=self._hashing)
+        expected = self._nobody if user is None else user.password_hash
+        return await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
+
+    def actor(self, session: SessionRecord) -> Actor | None:
+        """The principal of a session, with the role that the user has now; None for a session without a user."""
+        if session.user is None:
+            return None
+        return Actor(session.user.name, Role.of(session.user.role), session.user.name)
+
+
+def issue_token(book: ConsoleBook, name: str, role: Role, owner: Actor, now: float) -> str:
+    """Make a token for a program; it is shown this once, and only its hash is kept.
+
+    Raises:
+        UsageError: It has no name, or would be able to do more than whoever issues it.
+    """
+    name = " ".join(name.split())[:80]
+    if not name:
+        raise UsageError("A token needs a name.", hint="Call it after the program that will use it.")
+    if not owner.may(role):
+        raise UsageError(f"Nobody can issue a token that may do more than they: {role.word}.")
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
+    book.add_token(TokenRecord(token_id, name, role.word, owner.person, now, None), token_hash(token))
+    return token
+
+
+def actor_of_token(book: ConsoleBook, token: str) -> Actor | None:
+    """The program that a token belongs to; None for a token that is unknown, or not valid any more.
+
+    A token may do what its role says, and never more than its owner may at present.
+    """
+    if not token.startswith(TOKEN_PREFIX):
+        return None
+    found = book.token(token_hash(token))
+    return None if found is None else Actor(f"token {found.name}", role_of_token(found), found.owner)
+
+
+def role_of_token(token: TokenRecord) -> Role:
+    """What a token may do at present."""
+    role = Role.of(token.role)
+    return role if token.owner_role is None else min(role, Role.of(token.owner_role))

@@ -1,0 +1,386 @@
+"""What stands before every handler: headers, host, session, door, CSRF token, origin, errors as answers."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from aiohttp import web
+
+from bulkid.errors import (
+    BulkidError,
+    ConnectionFailedError,
+    InterruptedRunError,
+    LockedError,
+    StateError,
+    UsageError,
+)
+from bulkid.events import log
+from bulkid.web.auth.access import Door, Kind, door_of
+from bulkid.web.auth.local import USERS_NOW
+from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.sessions import Session
+from bulkid.web.auth.users import actor_of_token
+from bulkid.web.console import NotAllowedError, console_of
+from bulkid.web.errors import RefusedError
+from bulkid.web.pages import ACTOR, CSRF, page
+from bulkid.web.previews import BusyError
+from bulkid.web.request_bodies import form_of, is_text, read_body
+from bulkid.web.uploads import StorageFullError, TooLargeError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CSRF_FIELD: Final = "csrf"
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # not "no-referrer": with that, browsers send "Origin: null" with forms, which then proves nothing
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+SESSION: Final = web.RequestKey("session", Session)
+"""The session of a request; missing where there is none."""
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Who asks; only behind a door that lets nobody unknown in."""
+    return request[ACTOR]
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer the headers that confine what a browser does with it (a signal, so that none is left out)."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.pop("Server", None)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever goes wrong into a page or an object that says so; a traceback reaches nobody."""
+    try:
+        return await handler(request)
+    except RefusedError as error:
+        return refusal(request, error.status, error.message, error.hint)
+    except BulkidError as error:
+        return refusal(request, status_for(error), error.message, error.hint)
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect
+            raise
+        message, hint = _HTTP_WORDS.get(error.status, (error.reason, ""))
+        answer = refusal(request, error.status, message, hint)
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+    except Exception as error:  # noqa: BLE001 - the last line before a person
+        log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
+        return refusal(request, 500, "Something is wrong with bulkid itself.", "The server's log says more.")
+
+
+_HTTP_WORDS: Final = {
+    404: ("There is no such page.", "The start page leads to all there are."),
+    405: ("This address does not take such a request.", ""),
+    413: ("The request is larger than any that the console needs.", ""),
+}
+
+
+def status_for(error: BulkidError) -> int:
+    """The HTTP status for what bulkid raises on purpose."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+_STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first that fits
+    (LockedError, 409),
+    (NotAllowedError, 403),
+    (TooLargeError, 413),
+    (StorageFullError, 507),
+    (UsageError, 400),
+    (ConnectionFailedError, 502),
+    (StateError, 503),
+    (InterruptedRunError, 503),
+    (BusyError, 503),
+)
+
+
+def kind_of(request: web.Request) -> Kind:
+    """What the answer should be, judged by the route, or by the path where there is none."""
+    found = door_of(request.match_info.handler)
+    if found is not None:
+        return found.kind
+    return Kind.API if request.path.startswith("/api/") else Kind.PAGE
+
+
+def refusal(request: web.Request, status: int, message: str, hint: str) -> web.Response:
+    """Say no in the form that whoever asks understands."""
+    if kind_of(request) is Kind.PAGE:
+        return page(request, "error.html", status=status, message=message, hint=hint)
+    body = {"error": {"code": _CODES.get(status, "failed"), "message": message, "hint": hint}}
+    return web.json_response(body, status=status)
+
+
+_CODES: Final = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    429: "too_many_requests",
+    500: "internal",
+    502: "server_unreachable",
+    503: "unavailable",
+    507: "insufficient_storage",
+}
+
+
+# --- who asks, from where
+
+
+@web.middleware
+async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse host names that are not the console's own, and requests that no browser sends.
+
+    A foreign name that leads here is an attack (DNS rebinding).
+    """
+    if not is_own(request, request.headers.get("Host", "")):
+        raise RefusedError(
+            421,
+            "The console is not known by this name.",
+            "Use the address that it printed, or serve it with --public-name.",
+        )
+    if "Content-Encoding" in request.headers:
+        raise RefusedError(415, "The console takes no compressed requests.")
+    if not all(map(is_text, (request.path, *request.query.keys(), *request.query.values()))):
+        raise RefusedError(400, "The address is not valid.", "It must be UTF-8, without control characters.")
+    return await handler(request)
+
+
+def is_own(request: web.Request, host: str) -> bool:
+    """Return whether a ``Host`` header names this console: one of its names, at its port where it gives one."""
+    console = console_of(request)
+    try:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not name or parts.username is not None or parts.path:
+        return False
+    name = name.removesuffix(".")
+    public = {each.lower().removesuffix(".") for each in console.serve.public_names}
+    if console.serve.behind_proxy:  # the proxy's port may be any
+        return name in public
+    return name in public | own_names(console.serve.host, _local_address(request)) and port in {
+        None,
+        console.serve.port,
+    }
+
+
+def own_names(host: str, reached: str = "") -> frozenset[str]:
+    """Return the names of a console that clients reach directly.
+
+    Args:
+        host: The address that it listens on.
+        reached: The address of this machine at which the connection came in. No DNS name can stand for an address
+            in figures, so a console that listens on all addresses may accept it.
+    """
+    if host in {"127.0.0.1", "localhost", "::1"}:
+        return frozenset({"127.0.0.1", "localhost", "::1"})
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        local = {"localhost"} if _is_loopback(reached) else set()
+        return frozenset({reached, *local} - {""})
+    return frozenset({host.lower()})
+
+
+def _local_address(request: web.Request) -> str:
+    """Return the address of this machine at which the request's connection came in, "" where that is not known."""
+    address = request.get_extra_info("sockname")
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) and address else ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def check_door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request through the door of its route, or not."""
+    if request.match_info.http_exception is not None:  # no such route: say so to those who are in, no more
+        opened = Door(None, kind_of(request))
+    else:
+        found = door_of(request.match_info.handler)
+        if found is None:
+            log.warning("console.no_door", path=request.path)
+            raise RefusedError(403, "This page has no door, so nobody gets in.")
+        opened = found
+    changes = request.method not in SAFE_METHODS
+    if opened.kind is Kind.API:
+        await check_program(request, opened)
+    else:
+        actor = await identify(request)
+        if opened.role is not None:
+            if actor is None:
+                return await sign_in_first(request, opened)
+            require_role(actor, opened.role)
+        if changes:
+            check_origin(request)
+            if opened.role is not None and not opened.token_in_body:
+                check_token(request, await _sent_token(request))
+    if changes and opened.role is not None and not request.content_type.startswith("multipart/"):
+        await read_body(request)
+        await require_access(request)  # the body may have taken long
+    return await handler(request)
+
+
+def require_role(actor: Actor, role: Role) -> None:
+    """Refuse what takes a higher role.
+
+    Raises:
+        RefusedError: The role of the principal does not suffice.
+    """
+    if not actor.may(role):
+        raise RefusedError(403, f"This takes the role {role.word}; yours is {actor.role.word}.")
+
+
+async def require_access(request: web.Request) -> None:
+    """Check once more that a request is allowed, now that its whole body is here.
+
+    Raises:
+        RefusedError: The session or token has ended since the request began, or the role does not suffice any more.
+    """
+    opened = door_of(request.match_info.handler)
+    if opened is None or opened.role is None:
+        return
+    if opened.kind is Kind.API:
+        await check_program(request, opened)
+        return
+    actor = await identify(request)
+    if actor is None:
+        raise RefusedError(401, "The session has ended: nothing was done.", "Sign in again.")
+    require_role(actor, opened.role)
+
+
+async def identify(request: web.Request) -> Actor | None:
+    """Find out which session a request belongs to, and note it; None where there is none."""
+    console = console_of(request)
+    session = await console.sessions.find(request)
+    actor = None if session is None else console.entrance.actor(session.record)
+    if session is None or actor is None:
+        return None
+    request[SESSION], request[ACTOR], request[CSRF] = session, actor, session.csrf
+    await console.sessions.touch(session)
+    return actor
+
+
+async def check_program(request: web.Request, opened: Door) -> None:
+    """Let only programs with a token, and the role for it, to the JSON interface. Sessions count for nothing there.
+
+    Raises:
+        RefusedError: There is no good token, or its role does not suffice.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    actor = None
+    if scheme.lower() == "bearer" and token.isascii():
+        actor = await anyio.to_thread.run_sync(actor_of_token, console_of(request).book, token.strip())
+    if actor is None:
+        raise RefusedError(
+            401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
+        )
+    request[ACTOR] = actor
+    if opened.role is not None:
+        require_role(actor, opened.role)
+
+
+async def sign_in_first(request: web.Request, opened: Door) -> web.Response:
+    """Answer 401: the sign-in page to a person, an object to a script."""
+    if opened.kind is not Kind.PAGE:
+        return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
+    wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
+    console = console_of(request)
+    users = [] if console.entrance.has_users else await anyio.to_thread.run_sync(console.book.users)
+    return page(request, "signin.html", status=401, next=wanted, failed=USERS_NOW if users else "")
+
+
+def check_origin(request: web.Request) -> None:
+    """Refuse what a page of another origin sends.
+
+    Raises:
+        RefusedError: It is not one of our own pages.
+    """
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "same-origin")
+    scheme, separator, host = (origin or "").partition("://")
+    own = scheme in {"http", "https"} and separator and is_own(request, host)
+    if not own or site not in {"same-origin", "none"}:
+        raise RefusedError(403, "The request did not come from a page of this console.", "Reload the page, and again.")
+
+
+async def _sent_token(request: web.Request) -> str:
+    header = request.headers.get(CSRF_HEADER)
+    if header is not None:
+        return header
+    if request.content_type != "application/x-www-form-urlencoded":
+        return ""
+    return (await form_of(request)).get(CSRF_FIELD, "")
+
+
+def check_token(request: web.Request, token: str) -> None:
+    """Compare the token of a request with that of its session.
+
+    Raises:
+        RefusedError: It is missing or another one.
+    """
+    expected = request.get(CSRF, "")
+    if not expected or not compare_digest(expected.encode(), token.encode("utf-8", "replace")):
+        raise RefusedError(403, "The form has expired.", "Reload the page, and send it again.")
+
+
+def local_path(wanted: object) -> str:
+    """A path of this console to go on to, whatever was asked for: never another site."""
+    text = str(wanted or "/")
+    encoded = text.isascii() and text.isprintable() and " " not in text  # as the addresses of pages are
+    return text if encoded and text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
+
+
+def client_address(request: web.Request) -> str:
+    """Where a request comes from: the peer, or the client's address as the proxy before the console says it."""
+    if console_of(request).serve.behind_proxy:
+        forwarded = forwarded_address(request.headers.getall("X-Forwarded-For", []))
+        if forwarded:
+            return forwarded
+    return request.remote or ""
+
+
+def forwarded_address(lines: Sequence[str]) -> str:
+    """The address that the nearest proxy added to ``X-Forwarded-For``; "" where it is no address.
+
+    A client can send such lines itself. A proxy adds its own address at the end of the last line, or a line after all
+    others: only the last address of the last line is the proxy's word.
+
+    Args:
+        lines: The header's lines, in the order in which they came.
+    """
+    if not lines:
+        return ""
+    text = lines[-1].rsplit(",", 1)[-1].strip()
+    host = text[1:].partition("]")[0] if text.startswith("[") else text  # [2001:db8::1]:443
+    if host.count(":") == 1:  # 192.0.2.7:443
+        host = host.partition(":")[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return ""

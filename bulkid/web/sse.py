@@ -1,0 +1,181 @@
+"""The live figures of a run for any number of watchers: worked out once, by one task, whoever looks on."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import orjson
+
+from bulkid.errors import BulkidError
+from bulkid.model import RunStatus, Status
+from bulkid.planning import humanize_seconds
+from bulkid.runs import Archive, RunLine, Snapshot
+from bulkid.web.job_runner import Job, Supervisor
+
+EVERY_S: Final = 0.5
+"""How often the figures of a run in this process are taken."""
+
+ELSEWHERE_S: Final = 2.0
+"""How often the journal is asked for those of a run in another process, which notes them as often."""
+
+SHOWN_FAILURES: Final = 20
+
+
+@dataclass(eq=False)
+class Feed:
+    """What all watchers of one run are told."""
+
+    run_id: str
+    watchers: int = 0
+    text: str = ""
+    ended: bool = False
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def tell(self, text: str) -> None:
+        """Hand a new state to all watchers."""
+        if text != self.text:
+            self.text = text
+            self._wake()
+
+    def end(self) -> None:
+        """Tell all watchers that there will be no more."""
+        self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
+
+
+class Live:
+    """Feeds by run; each lives as long as somebody watches. ``closing``: the console is being stopped.
+
+    Args:
+        archive: What the journal says.
+        supervisor: The runs of this process, and where feeds live.
+    """
+
+    def __init__(self, archive: Archive, supervisor: Supervisor) -> None:
+        self._archive = archive
+        self._supervisor = supervisor
+        self._feeds: dict[str, Feed] = {}
+        self.closing = False
+
+    async def watch(self, run_id: str) -> AsyncGenerator[str]:
+        """Yield the state of a run as JSON whenever it changes, from now until it ends or the console does."""
+        feed = self._feeds.get(run_id)
+        if feed is None:
+            feed = self._feeds[run_id] = Feed(run_id)
+            self._supervisor.spawn(partial(self._run, feed))
+        feed.watchers += 1
+        told = ""
+        try:
+            while True:
+                changed = feed.changed
+                if feed.text and feed.text != told:
+                    told = feed.text
+                    yield told
+                if feed.ended or self.closing:
+                    return
+                if feed.changed is changed:
+                    await changed.wait()
+        finally:
+            feed.watchers -= 1
+
+    def close(self) -> None:
+        """Let all watchers go."""
+        self.closing = True
+        for feed in self._feeds.values():
+            feed.end()
+
+    async def _run(self, feed: Feed) -> None:
+        failed, failures = -1, list[dict[str, Any]]()
+        try:
+            while not self.closing:
+                job = self._supervisor.job(feed.run_id)
+                figures = job.figures.snapshot() if job is not None and job.figures is not None else None
+                if figures is None:
+                    state = await anyio.to_thread.run_sync(self._from_journal, feed.run_id, job)
+                else:
+                    state = state_of(job, figures)
+                # An outcome is counted a moment before it is in the journal: ask again until the list is as long.
+                if state["failed"] != failed or len(failures) < min(failed, SHOWN_FAILURES):
+                    failed = state["failed"]
+                    failures = await anyio.to_thread.run_sync(self._failures, feed.run_id)
+                feed.tell(orjson.dumps({**state, "failures": failures}).decode())
+                if not state["running"] or not feed.watchers:
+                    return
+                await anyio.sleep(EVERY_S if job is not None else ELSEWHERE_S)
+        except BulkidError as error:  # the database is away: watchers come again, and are told then
+            feed.tell(orjson.dumps({"running": False, "words": error.message, "failures": []}).decode())
+        finally:
+            self._feeds.pop(feed.run_id, None)
+            feed.end()
+
+    def _from_journal(self, run_id: str, job: Job | None) -> dict[str, Any]:
+        line = self._archive.run(run_id)
+        return state_from_journal(line, job)
+
+    def _failures(self, run_id: str) -> list[dict[str, Any]]:
+        return [
+            {"row": row.row, "name": row.name or row.robot_account_id, "error": row.error or row.error_code}
+            for row in self._archive.failures(run_id, SHOWN_FAILURES)
+        ]
+
+
+PHASES: Final = {
+    "sheet": "Reading the sheet",
+    "connect": "Connecting",
+    "directory": "Reading the directory",
+    "send": "Sending",
+    "verify": "Reading back what no answer confirmed",
+    "report": "Writing the report",
+    "notify": "Telling those who want to know",
+}
+
+
+def state_of(job: Job | None, figures: Snapshot) -> dict[str, Any]:
+    """The state of a run that is sending, from its live figures."""
+    phase = job.phase if job is not None else "send"
+    stopping = job is not None and job.stop.requested
+    return {
+        "running": True,
+        "ours": True,
+        "words": "Stopping: requests in flight may finish" if stopping else PHASES.get(phase, phase),
+        "done": figures.done,
+        "total": figures.total,
+        "updated": figures.updated,
+        "failed": figures.failed,
+        "rate": f"{figures.per_second:.1f} per second" if figures.per_second else "",
+        "quota": figures.server_limit or quota_words(figures.quota_left, figures.quota_opens_in),
+        "eta": f"{humanize_seconds(figures.eta_s)} to go" if figures.eta_s else "",
+    }
+
+
+def quota_words(left: int | None, opens_in: float | None) -> str:
+    """What the quota lets through at present, as words; empty where nothing limits."""
+    if left == 0 and opens_in:
+        return f"used up; opens in {humanize_seconds(opens_in)}"
+    return "" if left is None else f"{left:,} left"
+
+
+def state_from_journal(line: RunLine, job: Job | None) -> dict[str, Any]:
+    """The state of a run as the journal knows it: one in another process, or one that is not sending at present."""
+    counts = line.counts
+    running = job is not None or line.run.status is RunStatus.RUNNING
+    phase = PHASES.get(job.phase, job.phase) if job is not None else "Under way in another process"
+    return {
+        "running": running,
+        "ours": job is not None,
+        "words": phase if running else line.run.status.value.replace("_", " "),
+        "done": line.rows - counts[Status.PENDING],
+        "total": line.rows,
+        "updated": counts[Status.UPDATED],
+        "failed": counts[Status.FAILED],
+        "rate": "",
+        "quota": "",
+        "eta": "",
+    }
