@@ -240,6 +240,9 @@ def test_accounts_and_groups_that_are_gone_are_named() -> None:
     groupless = resolve_expected([back], directory((left,), groups=GROUPS[:2]), "as it was left")
     assert [fault.code for fault in groupless.faults] == ["group_gone", "group_gone"]
     assert '"G-TRA" does not exist any more (the run\'s change: the change)' in groupless.faults[0].message
+    joined_gone = resolve_expected([back], directory((left,), groups=GROUPS[:1] + GROUPS[2:]), "as it was left")
+    assert [fault.code for fault in joined_gone.faults] == ["group_gone", "group_gone"]
+    assert '"g-fin" does not exist any more' in joined_gone.faults[0].message
     assert resolve_expected([back], directory((left,), groups=None), "").faults == ()
 
 

@@ -1,0 +1,36 @@
+"""Which content counts as taken out of a drop folder: from the claim on, unless it failed or went away."""
+
+import pytest
+
+from bulkid.journal import FileState, Journal, TakenFiles
+
+CONTENT = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("state", "counts"),
+    [
+        (FileState.CLAIMED, True),
+        (FileState.CLOSING, True),
+        (FileState.ARCHIVED, True),
+        (FileState.FAILED, False),
+        (FileState.GONE, False),
+    ],
+)
+def test_content_counts_as_taken_from_its_claim_on_unless_it_failed_or_went_away(
+    journal: Journal, state: FileState, counts: bool
+) -> None:
+    taken = TakenFiles(journal, "/in")
+    file = taken.claim(CONTENT, "a.csv", "working/a.csv", "20260131-081500-x7k2", 1.0)
+    if state is not FileState.CLAIMED:
+        taken.begin_closing(file, "archive/a.csv")
+    if state not in (FileState.CLAIMED, FileState.CLOSING):
+        taken.close(file, state, 2.0)
+    found = taken.taken_before(CONTENT)
+    assert (found is not None) == counts
+    assert found is None or (found.file, found.state) == (file.file, state)
+    assert [each.file for each in taken.open()] == (
+        [file.file] if state in (FileState.CLAIMED, FileState.CLOSING) else []
+    )
+    assert taken.taken_before("cd" * 32) is None
+    assert TakenFiles(journal, "/other").taken_before(CONTENT) is None
