@@ -28,24 +28,9 @@ _STATUS: Mapping[str, Status] = {status.value: status for status in Status}
 _VIA: Mapping[str | None, Via | None] = {None: None, **{via.value: via for via in Via}}
 
 ROW_COLUMNS = ("run", "row", "cells", "account_id", "name", "faults")
-ENTRY_COLUMNS = (
-    "run",
-    "entry",
-    "account_id",
-    "name",
-    "wish",
-    "before",
-    "changes",
-    "intended_at",
-    "status",
-    "http_status",
-    "error_code",
-    "error",
-    "attempts",
-    "via",
-    "finished_at",
-)
+PLANNED_COLUMNS = ("run", "entry", "account_id", "name", "wish", "before", "changes")
 OUTCOME_COLUMNS = ("status", "http_status", "error_code", "error", "attempts", "via", "finished_at")
+ENTRY_COLUMNS = (*PLANNED_COLUMNS, "intended_at", *OUTCOME_COLUMNS)
 
 
 def dumps(value: object) -> str:
@@ -135,8 +120,8 @@ def load_cells(text: str) -> tuple[str, ...]:
 # --- entries
 
 
-def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
-    """Turn an entry into ``ENTRY_COLUMNS``."""
+def planned_values(run: int, entry: Entry) -> tuple[Any, ...]:
+    """Turn an entry into ``PLANNED_COLUMNS``: without what has come of it."""
     wish = entry.wish
     return (
         run,
@@ -146,9 +131,12 @@ def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
         dumps((wish.display_name, wish.add, wish.remove, wish.exact, wish.rows)),
         dump_before(entry.before, wish),
         entry.changes,
-        0.0 if entry.intended else None,
-        *outcome_values(entry.outcome),
     )
+
+
+def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
+    """Turn an entry into ``ENTRY_COLUMNS``."""
+    return *planned_values(run, entry), 0.0 if entry.intended else None, *outcome_values(entry.outcome)
 
 
 def entry_of(columns: Sequence[Any]) -> Entry:

@@ -53,6 +53,20 @@ _THIS_ENTRY = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bind
 
 _INSERT_ROWS = Bulk(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
 _INSERT_ENTRIES = Bulk(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_UNTOUCHED = Outcome(Status.PENDING)
+_INSERT_UNTOUCHED = Bulk(
+    # What is the same for each is written out: to bind it takes as long as all the rest.
+    insert(entries).values(
+        {
+            **_values(codec.PLANNED_COLUMNS),
+            "status": literal_column(f"'{_PENDING}'"),
+            "error_code": literal_column("''"),
+            "error": literal_column("''"),
+            "attempts": literal_column("0"),
+        }
+    ),
+    codec.PLANNED_COLUMNS,
+)
 _LINK = Bulk(
     update(rows)
     .values(entry=rows.c.row - bindparam("ahead"))
@@ -189,7 +203,10 @@ class Journal(Records):
             # In portions: the columns of 100,000 entries at once would be 100 MB.
             source = iter(planned)
             while portion := list(islice(source, _PORTION)):
-                _INSERT_ENTRIES.run(connection, [codec.entry_values(run, entry) for entry in portion])
+                untouched = [entry for entry in portion if entry.outcome == _UNTOUCHED and not entry.intended]
+                others = [entry for entry in portion if entry.outcome != _UNTOUCHED or entry.intended]
+                _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
+                _INSERT_ENTRIES.run(connection, [codec.entry_values(run, entry) for entry in others])
                 links = [(row, entry.entry) for entry in portion for row in entry.wish.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in linked_spans(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)

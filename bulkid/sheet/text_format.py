@@ -190,14 +190,18 @@ def _require_unicode(stream: BinaryIO, source: str) -> None:
     Raises:
         SheetError: The text is ISO-2022, whose bytes are all ASCII, or makes more sense in a multi-byte code.
     """
+    ascii_alone = True
     stream.seek(0)
     while block := stream.read(_BLOCK):
+        ascii_alone = ascii_alone and block.isascii()
         if _ISO_2022.search(block):
             raise SheetError(
                 f"{source} holds the escape sequences of an ISO-2022 encoding.",
                 hint="Give --encoding iso2022_jp (Japanese) or iso2022_kr (Korean), or save the sheet as CSV UTF-8.",
             )
-    from bulkid.sheet import legacy_encoding
+    if ascii_alone:
+        return
+    from bulkid.sheet import legacy_encoding  # takes 10 ms to import
 
     if legacy_encoding.may_be_legacy(stream):
         raise _uncertain(stream, source, ("utf-8", *legacy_encoding.detect(stream).candidates))

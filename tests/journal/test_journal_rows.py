@@ -408,3 +408,19 @@ def test_settled_rows_end_where_the_first_pending_one_is(journal: Journal) -> No
     lines = list(journal.report_rows(RUN))
     assert journal.settled_rows(RUN, lines[1].row, 10) == lines[2:4]
     assert list(journal.report_rows(RUN, lines[3].row)) == lines[4:]
+
+
+def test_entries_that_nothing_has_come_of_and_others_come_back_as_they_were(journal: Journal) -> None:
+    journal.create_run(record())
+    journal.add_rows(RUN, [good_row(row) for row in range(2, 8)])
+    planned = [
+        entry(0),
+        entry(1, outcome=UPDATED, intended=True),
+        entry(2, intended=True),
+        entry(3),
+        entry(4, outcome=Outcome(Status.PENDING, via=Via.GROUP)),
+        entry(5, outcome=FAILED),
+    ]
+    journal.add_entries(RUN, planned)
+    assert list(journal.iter_entries(RUN)) == planned
+    assert [each.entry for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]

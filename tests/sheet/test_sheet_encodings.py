@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sheet.real_names import NAMES
 
 from bulkid.errors import SheetError
-from bulkid.sheet import SheetOptions, UncertainEncodingError, open_sheet, outline, system_code_page
+from bulkid.sheet import SheetOptions, UncertainEncodingError, legacy_encoding, open_sheet, outline, system_code_page
 from bulkid.sheet.legacy_encoding import Sample, detect
 
 PLAIN = ("Invoice Robot", "Robot Finance", "SAP Upload", "Mail", "Warehouse", "Report Robot")
@@ -275,3 +275,13 @@ def test_utf8_with_halves_of_characters_is_refused_and_not_read_in_another_encod
     ):
         pass
     assert "The text is not valid UTF-8: byte 0xED in line 2" in caught.value.message
+
+
+def test_a_text_of_ascii_alone_is_not_compared_with_other_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in it could be another encoding's, and the statistics of letters take 10 ms to import."""
+    compared: list[object] = []
+    monkeypatch.setattr(legacy_encoding, "may_be_legacy", compared.append)
+    for text in ("id,display_name\r\n1,Cafe\r\n", "id,display_name\r\n1,Café\r\n"):
+        with open_sheet(io.BytesIO(text.encode()), SheetOptions()) as opened:
+            assert [row.cells[1] for chunk in opened.chunks(10) for row in chunk] == [text[-6:-2]]
+    assert len(compared) == 1
