@@ -1,12 +1,16 @@
 """The commands that the benchmarks compare."""
 
+import os
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from sys import executable
 
 from directory import ORGANIZATION, TOKEN
-from harness import HERE, Variant, expect_changed, reset
+from harness import HERE, ROOT, Variant, expect_changed, reset
+
+CREDENTIALS = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
 
 
 def baseline(sheet: Path, url: str, rows: int, scratch: Path) -> Variant:
@@ -40,8 +44,38 @@ def command_of(
         more = ["--report-dir", str(fresh / "reports"), "--yes", "--yes-really"]
         return [*made, *more] if command == "run" else made
 
-    environment = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
-    return Variant(name, [executable, "-m", "bulkid"], environment, prepare=prepare, exits=exits)
+    return Variant(name, [executable, "-m", "bulkid"], CREDENTIALS, prepare=prepare, exits=exits)
+
+
+def second_command(command: str, sheet: Path, *options: str, url: str, scratch: Path) -> Variant:
+    """``resume``, ``undo`` or ``run --plan``, after the command that it goes on from, which is not measured.
+
+    ``resume`` takes up all accounts but one, which a trial has sent.
+    """
+
+    def prepare() -> Sequence[str]:
+        reset(url)
+        fresh = Path(tempfile.mkdtemp(dir=scratch))
+        state, plan = ["--state-dir", str(fresh / "state")], fresh / "plan.json"
+        agreed = ["--yes", "--yes-really", "--quiet"]
+        sending = ["--report-dir", str(fresh / "reports"), *options, *agreed]
+        if command == "run --plan":
+            _run([*state, "plan", str(sheet), "--url", url, "--quiet", *options, "--out", str(plan)])
+            return [*state, "run", "--plan", str(plan), "--url", url, *sending]
+        trial = ["--first", "1"] if command == "resume" else []
+        _run([*state, "run", str(sheet), "--url", url, *trial, *sending], exits=(0, 1))
+        run = next((fresh / "reports").iterdir()).name
+        return [*state, "resume", run, *agreed] if command == "resume" else [*state, "undo", run, *sending]
+
+    return Variant(" ".join([command, *options]), [executable, "-m", "bulkid"], CREDENTIALS, prepare=prepare)
+
+
+def _run(arguments: Sequence[str], exits: Sequence[int] = (0,)) -> None:
+    command = [executable, "-m", "bulkid", *arguments]
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", **CREDENTIALS}
+    code = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+    if code not in exits:
+        raise SystemExit(f"exit code {code} from {' '.join(command)}")
 
 
 def bulkid(sheet: Path, url: str, rows: int, scratch: Path, *options: str, name: str = "bulkid") -> Variant:
@@ -53,11 +87,10 @@ def bulkid(sheet: Path, url: str, rows: int, scratch: Path, *options: str, name:
         command = ["--state-dir", str(fresh / "state"), "run", str(sheet), "--url", url]
         return [*command, "--report-dir", str(fresh / "reports"), "--yes", "--yes-really", "--quiet", *options]
 
-    environment = {"BULKID_ACCESS_TOKEN": TOKEN, "BULKID_ORGANIZATION_ID": ORGANIZATION}
     return Variant(
         name,
         [executable, "-m", "bulkid"],
-        environment,
+        CREDENTIALS,
         prepare=prepare,
         check=lambda: expect_changed(url, rows),
     )

@@ -1,10 +1,12 @@
-"""Peak memory and CPU of ``check``, ``plan`` and ``run`` over 100,000 rows of every workload, as CSV and as xlsx.
+"""Peak memory and CPU of every command that takes 100,000 rows, over every workload, as CSV and as xlsx.
 
     python benchmarks/memory.py                                   # everything
     python benchmarks/memory.py --workload mixed --kind csv       # one of them
+    python benchmarks/memory.py --command undo --command resume   # these commands alone
 
 ``plan (quota)`` is a plan under Automation Cloud's quota, so that the search for the fewest requests counts in; ``run
-(groups)`` sends group requests wherever they can carry a change, and reads the accounts back.
+(groups)`` sends group requests wherever they can carry a change, and reads the accounts back. So do the commands that
+go on from another one: ``resume`` of all that a trial of one account left, ``undo``, and ``run --plan``.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import baseline, bulkid, command_of
+from commands import baseline, bulkid, command_of, second_command
 from harness import HERE, Figures, Variant, alternate, measure, pin, server, table
 from make_sheet import write_sheet
 
@@ -34,6 +36,12 @@ def commands(sheet: Path, url: str, scratch: Path, workload: str) -> list[Varian
     ]
     if workload not in {"renames", "unknown", "invalid"}:  # these have nothing that a group request could carry
         made.append(command_of("run (groups)", "run", sheet, "--via", "groups", url=url, scratch=scratch))
+    if workload not in {"unknown", "invalid"}:  # of these nothing is sent
+        made += [
+            second_command(name, sheet, "--via", via, url=url, scratch=scratch)
+            for name in ("resume", "undo", "run --plan")
+            for via in (("accounts", "groups") if workload != "renames" else ("accounts",))
+        ]
     return made
 
 
@@ -46,8 +54,8 @@ def line(workload: str, kind: str, command: str, found: list[Figures]) -> str:
     return f"| {workload} | {kind} | {command} | {peak:.0f} MB{over} | {cpu:.2f} s | {wall:.2f} s |"
 
 
-def every_workload(rows: int, runs: int, workloads: list[str], kinds: list[str]) -> None:
-    """Print a line for each command over each sheet, as it comes."""
+def every_workload(rows: int, runs: int, workloads: list[str], kinds: list[str], only: list[str]) -> None:
+    """Print a line for each command (``only``: for those that begin so) over each sheet, as it comes."""
     pin()
     print("| workload | sheet | command | peak memory | CPU | wall |\n| --- | --- | --- | --- | --- | --- |")
     for workload in workloads:
@@ -61,6 +69,8 @@ def every_workload(rows: int, runs: int, workloads: list[str], kinds: list[str])
                 make = [sys.executable, str(HERE / "make_sheet.py"), str(sheet), str(rows), "--workload", workload]
                 subprocess.run(make, check=True)
                 for variant in commands(sheet, url, scratch, workload):
+                    if only and not variant.name.startswith(tuple(only)):
+                        continue
                     print(line(workload, kind, variant.name, [measure(variant) for _ in range(runs)]), flush=True)
 
 
@@ -80,11 +90,16 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--workload", choices=WORKLOADS, action="append", help="only this one (repeatable)")
     parser.add_argument("--kind", choices=("csv", "xlsx"), action="append", help="only this kind of sheet")
+    parser.add_argument("--command", action="append", help="only commands whose name begins so (repeatable)")
     parser.add_argument("--script", action="store_true", help="only a run beside the admin's script")
     arguments = parser.parse_args()
     if arguments.script:
         beside_the_script(arguments.rows, arguments.runs)
     else:
         every_workload(
-            arguments.rows, arguments.runs, arguments.workload or list(WORKLOADS), arguments.kind or ["csv", "xlsx"]
+            arguments.rows,
+            arguments.runs,
+            arguments.workload or list(WORKLOADS),
+            arguments.kind or ["csv", "xlsx"],
+            arguments.command or [],
         )

@@ -16,6 +16,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "__init__",  # the version, and nothing that an import of any module would have to pay for
     "model",
     "errors",
+    "consume",
     "folding",
     "printable",
     "text",

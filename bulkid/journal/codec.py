@@ -1,7 +1,9 @@
 """The nouns of ``model.py`` to columns and back. The only place that knows the JSON inside the tables."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -147,12 +149,17 @@ def entry_of(columns: Sequence[Any]) -> Entry:
         account_id=account_id,
         name=name,
         display_name=display_name,
-        add=tuple(add),
-        remove=tuple(remove),
-        exact=None if exact is None else tuple(exact),
+        add=_shared(add),
+        remove=_shared(remove),
+        exact=None if exact is None else _shared(exact),
         rows=tuple(rows),
     )
-    return Entry(number, wish, _load_before(before, wish), changes, _outcome(outcome), intended_at is not None)
+    return Entry(number, wish, _load_before(before, wish), changes, _outcome(tuple(outcome)), intended_at is not None)
+
+
+def _shared(group_ids: list[str]) -> tuple[str, ...]:
+    """The ids of groups, each as one string however many entries name it: 100,000 name the same few."""
+    return tuple([sys.intern(group_id) for group_id in group_ids])
 
 
 def dump_before(before: Account | None, wish: AccountWish) -> str | None:
@@ -178,7 +185,7 @@ def _load_before(text: str | None, wish: AccountWish) -> Account | None:
         id=wish.account_id if account_id is None else account_id,
         name=wish.name if name is None else name,
         display_name=display_name,
-        group_ids=None if group_ids is None else tuple(group_ids),
+        group_ids=None if group_ids is None else _shared(group_ids),
     )
 
 
@@ -195,7 +202,9 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _outcome(columns: Sequence[Any]) -> Outcome:
+@lru_cache(maxsize=64)
+def _outcome(columns: tuple[Any, ...]) -> Outcome:
+    """An outcome; those that are alike are one object, as those of all accounts that nothing was sent for yet."""
     status, http_status, error_code, error, attempts, via, finished_at = columns
     return Outcome(_STATUS[status], http_status, error_code, error, attempts, _VIA[via], finished_at)
 

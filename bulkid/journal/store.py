@@ -233,16 +233,24 @@ class Journal(Records):
             clear_rows(connection, run)
 
     @repeated
-    def plan_again(self, run_id: str, planned: Sequence[Entry]) -> None:
+    def plan_again(self, run_id: str, planned: Iterable[Entry]) -> None:
         """Keep the states before, and the changes in words, of entries that were planned anew. Nothing else changes.
+
+        Args:
+            run_id: The run.
+            planned: The entries. They are gone through once more where the connection to the database is lost.
 
         Raises:
             StateError: An entry that the run does not have.
         """
         run = self._run(run_id)
-        values = [(codec.dump_before(each.before, each.wish), each.changes, run, each.entry) for each in planned]
         with self.database.write() as connection:
-            self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
+            source = iter(planned)
+            while portion := list(islice(source, _PORTION)):
+                values = [
+                    (codec.dump_before(each.before, each.wish), each.changes, run, each.entry) for each in portion
+                ]
+                self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 
     @repeated
     def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:

@@ -4,7 +4,7 @@ An undo and a plan file both hold such changes. A sheet says what an account sha
 what shall become of an account *that is as expected*, and leave one alone that somebody has changed since.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
@@ -111,7 +111,7 @@ def require_sight(directory: Directory) -> None:
         )
 
 
-def resolve_expected(items: Sequence[Expected], directory: Directory, as_what: str) -> Resolution:
+def resolve_expected(items: Iterable[Expected], directory: Directory, as_what: str) -> Resolution:
     """Compare every account with what is expected of it, and let those through that are as expected.
 
     Args:
@@ -125,11 +125,13 @@ def resolve_expected(items: Sequence[Expected], directory: Directory, as_what: s
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
     """
-    if any(item.before is not None for item in items):
-        require_sight(directory)
     wishes: list[AccountWish] = []
     faults: list[Fault] = []
+    count = 0
     for item in items:
+        count += 1
+        if item.before is not None:
+            require_sight(directory)
         found = _resolve(item, directory, as_what)
         if isinstance(found, AccountWish):
             wishes.append(found)
@@ -138,8 +140,8 @@ def resolve_expected(items: Sequence[Expected], directory: Directory, as_what: s
             faults.extend(Fault(row, "", "", code, message) for row in item.wish.rows)
     faults.sort(key=lambda fault: fault.row)
     warnings: tuple[str, ...] = ()
-    if directory.accounts is None and items:
-        warnings = (f"Nothing is compared with the present state: {count_of(len(items), 'account')} taken by id.",)
+    if directory.accounts is None and count:
+        warnings = (f"Nothing is compared with the present state: {count_of(count, 'account')} taken by id.",)
     return Resolution(tuple(wishes), tuple(faults), warnings)
 
 

@@ -158,6 +158,12 @@ def test_one_string_per_group_is_kept_however_many_accounts_are_in_it() -> None:
     assert parse_groups([{"id": "gryff-01", "name": "Gryffindor"}])[0].id is first.group_ids[0]
 
 
+def test_the_decoded_list_of_groups_is_let_go_of_as_it_is_read() -> None:
+    payload = [{"id": str(number), "name": f"Team {number}"} for number in range(3)]
+    assert [group.id for group in parse_groups(payload)] == ["0", "1", "2"]
+    assert payload == []
+
+
 def test_groups_are_read_with_their_type() -> None:
     assert parse_groups(
         [{"id": "1", "name": "Everyone", "type": "builtIn", "members": None}, {"id": "2", "name": "B", "type": 1}]

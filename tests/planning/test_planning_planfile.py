@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bulkid.runs.inputs.plan_format import (
     dump_plan,
     expected_of,
     json_schema,
+    load_account,
     load_plan,
     plan_file,
     read_plan,
@@ -203,6 +205,49 @@ def test_whatever_stands_anywhere_a_plan_is_read_or_refused_in_words(data: st.Da
     resolve_expected([expected_of(each) for each in read.accounts], directory(), "as it was")
 
 
+def taken(data: bytes) -> object:
+    """What a plan file as a whole says, or that it is refused."""
+    try:
+        plan = load_plan(data, "plan.json")
+    except SheetError:
+        return "refused"
+    return replace(plan, accounts=()), [expected_of(each) for each in plan.accounts]
+
+
+@LAW
+@given(st.data())
+def test_a_file_read_account_by_account_says_what_it_says_as_a_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    plan = load_plan(orjson.dumps(a_plan()), "plan.json")
+    accounts = plan.accounts[: data.draw(st.integers(0, len(plan.accounts)))]
+    written = bytearray(dump_plan(replace(plan, accounts=accounts)))
+    start = data.draw(st.integers(0, len(written)))
+    edit = data.draw(st.sampled_from([b"", b",", b"\n", b" ", b"{}", b"]", b',\n    {"rows": []}', b'"accounts": []']))
+    written[start : start + data.draw(st.integers(0, 2))] = edit
+    path = tmp_path_factory.getbasetemp() / "plan.json"
+    path.write_bytes(written)
+    try:
+        loaded = read_plan(path)
+    except SheetError:
+        assert taken(bytes(written)) == "refused"
+        return
+    assert taken(bytes(written)) == (loaded.head, loaded.expected)
+    assert [expected_of(load_account(text)) for text in loaded.texts] == loaded.expected
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_accounts_on_lines_of_their_own_need_exactly_one_comma_between_them(tmp_path: Path, missing: bool) -> None:
+    path = tmp_path / "plan.json"
+    written = dump_plan(load_plan(orjson.dumps(a_plan()), "plan.json")).decode()
+    head, opening, rest = written.partition('"accounts": [\n')
+    lines, closing, tail = rest.partition("\n  ]")
+    lines = lines.replace(",\n", "\n") if missing else f"{lines},"
+    path.write_text(head + opening + lines + closing + tail, encoding="utf-8")
+    with pytest.raises(SheetError, match="not whole JSON"):
+        read_plan(path)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -229,7 +274,7 @@ def test_the_schema_in_the_docs_is_that_of_the_file_and_the_page_names_every_fie
     schema = json_schema()
     assert json.loads((DOCS / "plan_file.schema.json").read_text(encoding="utf-8")) == schema
     page = (DOCS / "plan_file.md").read_text(encoding="utf-8")
-    fields = {name for part in (schema, *schema["$defs"].values()) for name in part["properties"]}
-    assert len(fields) > 25
-    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
-    assert set(PlanFile.model_fields) == set(schema["properties"])
+    documented = {name for part in (schema, *schema["$defs"].values()) for name in part["properties"]}
+    assert len(documented) > 25
+    assert [name for name in sorted(documented) if f"`{name}`" not in page] == []
+    assert {field.name for field in fields(PlanFile)} == set(schema["properties"])

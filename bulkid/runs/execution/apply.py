@@ -14,7 +14,7 @@ from bulkid.report import how_to_resume
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_sender import Sending, too_many_failures
 from bulkid.runs.execution.connection import Session
-from bulkid.runs.execution.group_sender import GroupNames, GroupSending, assign
+from bulkid.runs.execution.group_sender import GroupNames, GroupSending
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.execution.reconcile import ToSend
 from bulkid.runs.options import Context
@@ -33,7 +33,7 @@ async def apply(
     """Send the changes, those that go by group first, and verify what no answer confirmed.
 
     Args:
-        work: What to send.
+        work: What to send. It is let go of as it is sent.
         session: Sends.
         journal: Keeps intents and outcomes.
         record: The run.
@@ -46,18 +46,18 @@ async def apply(
         ConnectionFailedError: Accounts are left that cannot be confirmed.
         InterruptedRunError: A stop was requested.
     """
-    changes, failed = work.changes, work.failed
+    accounts, failed = work.accounts, work.failed
     bound = bound or FailureBound()
-    limit = FailureLimit(bound.count, bound.percent, len(changes) + failed)
+    limit = FailureLimit(bound.count, bound.percent, accounts + failed)
     advice = how_to_resume(record)
     if limit.exceeded(failed):
-        raise too_many_failures(failed, advice if changes or work.unknown else "")
-    if changes:
-        by_account, batches = assign(changes, work.route)
+        raise too_many_failures(failed, advice if accounts or work.unknown else "")
+    if accounts:
+        by_account, batches = work.by_account, work.batches
         if by_account:
             session.require_write()
         puts = len(by_account) + len(batches)
-        progress = Progress(session.engine, len(changes), puts, session.rules, context.clock.monotonic)
+        progress = Progress(session.engine, accounts, puts, session.rules, context.clock.monotonic)
         async with task_group() as tasks:
             async with OutcomeWriter(journal, record.run_id, clock=context.clock) as writer:
                 sending = Sending(
@@ -79,7 +79,7 @@ async def apply(
                 try:
                     if batches:
                         names = GroupNames(session.engine, session.organization_id)
-                        groups = GroupSending(sending, dict(changes), names)
+                        groups = GroupSending(sending, work.by_group, names)
                         carried = await groups.send(batches)
                         by_account = sorted([*by_account, *carried], key=itemgetter(0))
                         progress.puts += len(carried)

@@ -19,10 +19,10 @@ from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.model import Account, Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
-from bulkid.planning import Route, confirms
+from bulkid.planning import confirms
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.account_sender import Sending
-from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
+from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.tally import Tally
 
@@ -331,26 +331,3 @@ class GroupSending:
             Status.UPDATED, self._status[entry] or None, "", "", self._attempts[entry], Via.GROUP, sending.clock.now()
         )
         sending.writer.add(entry, outcome)
-
-
-def assign(changes: Sequence[tuple[int, Change]], route: Route | None) -> tuple[list[tuple[int, Change]], list[Batch]]:
-    """Tell which changes go by their own account's PUT, and make the batches of the others, by entry.
-
-    Args:
-        changes: Every change with its entry, in the order that the route was chosen for.
-        route: Which requests carry them; None: one PUT per account.
-    """
-    if route is None or not route.cover.batches:
-        return list(changes), []
-    batches = []
-    for batch in route.cover.batches:
-        members = [(index, True) for index in batch.add] + [(index, False) for index in batch.remove]
-        batches.append(
-            Batch(
-                batch.group_id,
-                tuple(
-                    Member(changes[index][0], changes[index][1].account_id, joins) for index, joins in sorted(members)
-                ),
-            )
-        )
-    return [changes[index] for index in route.cover.by_account], batches

@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from bulkid.model import Account, Change, Entry, Outcome, Status, Via
-from bulkid.planning import Absent, Directory, Route, Unknown, departed, describe, diff, pinned
-from bulkid.runs.execution.partial_run import LEFT
+from bulkid.planning import Absent, Directory, GroupBatch, Route, Unknown, departed, describe, diff, pinned
+from bulkid.runs.execution.bisection import Batch, Member
+from bulkid.runs.execution.partial_run import LEFT, is_left
 from bulkid.runs.options import Preview
 
 
@@ -40,24 +41,72 @@ class PlannedEntries:
             number += 1
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedAgain:
+    """The entries that a trial left for later, as what they change was confirmed now; made one by one like the others.
+
+    Args:
+        entries: Unsettled entries of the run, in the order of their numbers.
+        changes: What still differs of them, each with its entry's number, in the same order.
+        directory: Names groups.
+    """
+
+    entries: Sequence[Entry]
+    changes: Sequence[tuple[int, Change]]
+    directory: Directory
+
+    def __iter__(self) -> Iterator[Entry]:
+        entries = iter(self.entries)
+        for number, change in self.changes:
+            entry = next(each for each in entries if each.entry == number)
+            if is_left(entry):
+                yield entry._replace(before=change.before, changes=describe(change, self.directory))
+
+
 class ToSend(NamedTuple):
-    """What sending needs of a plan."""
+    """What sending needs of a plan. Each change has its entry's number."""
 
     directory: Directory  # without its accounts
-    changes: Sequence[tuple[int, Change]]  # by entry
-    route: Route | None
+    by_account: list[tuple[int, Change]]  # those that go by the PUT of their own account, in the order of the plan
+    by_group: dict[int, Change]  # those that the batches carry
+    batches: list[Batch]
     failed: int = 0  # accounts that were found to have failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType(
         {}
     )  # entries of which it is not known whether the account exists, and why
 
+    @property
+    def accounts(self) -> int:
+        """How many accounts are to be changed."""
+        return len(self.by_account) + len(self.by_group)
+
 
 def to_send(directory: Directory, changes: Iterable[tuple[int, Change]], route: Route | None) -> ToSend:
     """What sending needs of a plan: no account and no state before, which the journal has.
 
-    The accounts are let go of so, before the sending begins.
+    Args:
+        directory: Its accounts are let go of.
+        changes: Each with its entry's number, in the order that the route was chosen for. Where the caller holds
+            neither these nor the directory, each state before is let go of as its change is taken.
+        route: Which requests carry the changes; None: one PUT per account.
     """
-    return ToSend(directory.without_accounts(), [(n, change._replace(before=None)) for n, change in changes], route)
+    directory = directory.without_accounts()
+    taken = [(number, change._replace(before=None)) for number, change in changes]
+    if route is None or not route.cover.batches:
+        return ToSend(directory, taken, {}, [])
+    by_account = [taken[place] for place in route.cover.by_account]
+    batches = [_batch(planned, taken) for planned in route.cover.batches]
+    by_group = dict(taken)
+    for number, _ in by_account:
+        del by_group[number]
+    return ToSend(directory, by_account, by_group, batches)
+
+
+def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
+    """A group request of a plan by the entries of its members, in the order of the plan."""
+    places = sorted([*((place, True) for place in planned.add), *((place, False) for place in planned.remove)])
+    members = tuple([Member(changes[place][0], changes[place][1].account_id, joins) for place, joins in places])
+    return Batch(planned.group_id, members)
 
 
 class Comparison(NamedTuple):

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from bulkid.consume import consume
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     BulkidError,
@@ -21,7 +22,7 @@ from bulkid.errors import (
 from bulkid.events import log
 from bulkid.journal import Journal
 from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
-from bulkid.planning import Directory, Plan, describe
+from bulkid.planning import Directory, Plan
 from bulkid.report import how_to_resume
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.apply import apply
@@ -32,7 +33,7 @@ from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude
 from bulkid.runs.execution.locks import holding
 from bulkid.runs.execution.partial_run import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
 from bulkid.runs.execution.planner import prepare, route_for
-from bulkid.runs.execution.reconcile import Comparison, PlannedEntries, ToSend, compare, to_send
+from bulkid.runs.execution.reconcile import Comparison, PlannedAgain, PlannedEntries, ToSend, compare, to_send
 from bulkid.runs.inputs.origin import APPROVED, is_guarded
 from bulkid.runs.inputs.sheet import Rows, nothing_summary, read_rows
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
@@ -183,7 +184,9 @@ class Execution:
         await self._take_faults(rows, preview)
         await self._agree(session, preview)
         await self._journal_plan(preview)
-        return to_send(directory, enumerate(plan.changes), plan.route)
+        directory, changes, route = directory.without_accounts(), list(plan.changes), plan.route
+        del preview, plan  # and the accounts with them, as each change is taken
+        return to_send(directory, enumerate(consume(changes)), route)
 
     async def _agree(self, session: Session, preview: Preview) -> None:
         """Have a plan confirmed that may be sent.
@@ -210,20 +213,26 @@ class Execution:
             return  # only the report was missing: nobody needs to be asked for that
 
         async def work(session: Session) -> None:
-            rest = await self._taken_up(session, entries, confirmed_anew=rest_of_trial or self.asks)
-            entries.clear()  # the journal has them
-            await self._apply(session, rest)
+            await self._apply(
+                session, await self._taken_up(session, entries, confirmed_anew=rest_of_trial or self.asks)
+            )
 
         await self._connected(work)
 
-    async def _taken_up(self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool) -> ToSend:
-        """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be."""
+    async def _taken_up(self, session: Session, entries: list[Entry], *, confirmed_anew: bool) -> ToSend:
+        """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be.
+
+        The list of entries is empty afterwards: the journal has them.
+        """
         directory, plan, found = await self._compared(session, entries, confirmed_anew=confirmed_anew)
         if confirmed_anew:
             await self._take_up(session, directory, plan, entries, found.changes)
         await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, found.settled)
-        sending = to_send(directory, found.changes, plan.route)
-        return sending._replace(failed=len(found.failed), unknown=found.unknown)
+        failed, unknown, changes, route = len(found.failed), found.unknown, found.changes, plan.route
+        directory = directory.without_accounts()
+        entries.clear()
+        del plan, found  # and the accounts with them, as each change is taken
+        return to_send(directory, consume(changes), route)._replace(failed=failed, unknown=unknown)
 
     async def rest(self) -> Preview:
         """Compute what :meth:`from_entries` would send now. Changes nothing, also not in the journal."""
@@ -271,13 +280,8 @@ class Execution:
     ) -> None:
         """Have the rest of a run confirmed, which was not shown yet; from then on it is pending like any other."""
         await self._agree(session, await self._preview_rest(session, directory, plan))
-        left = {entry.entry: entry for entry in entries if is_left(entry)}
         # Undo, and a resume of what was approved, go by the state that the confirmed changes start from.
-        planned = [
-            left[number]._replace(before=change.before, changes=describe(change, directory))
-            for number, change in changes
-            if number in left
-        ]
+        planned, left = PlannedAgain(entries, changes, directory), [each.entry for each in entries if is_left(each)]
 
         def write() -> None:
             self.journal.plan_again(self.record.run_id, planned)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from bulkid.consume import consume
 from bulkid.errors import UsageError
 from bulkid.folding import fold
 from bulkid.model import RunRecord
@@ -74,7 +75,7 @@ class Origin:
 class Given:
     """The changes and their origin."""
 
-    expected: tuple[Expected, ...] = field(repr=False)
+    expected: list[Expected] = field(repr=False)
     origin: Origin
 
     def require_place(self, session: Session) -> None:
@@ -87,9 +88,9 @@ class Given:
         self.origin.require_organization(session.organization_id)
 
     def resolve(self, directory: Directory) -> Resolution:
-        """Compare every account with what is expected of it.
+        """Compare every account with what is expected of it; the list is empty afterwards.
 
         Raises:
             PermissionDeniedError: The accounts cannot be read.
         """
-        return resolve_expected(self.expected, directory, self.origin.as_what)
+        return resolve_expected(consume(self.expected), directory, self.origin.as_what)

@@ -28,7 +28,7 @@ from bulkid.runs.options_codec import dump_options
 from bulkid.runs.run_records import new_record
 
 if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan file
-    from bulkid.runs.inputs.plan_format import PlanFile, PlannedAccount
+    from bulkid.runs.inputs.plan_format import LoadedPlan, PlanFile, PlannedAccount
 
 COLUMN = "planned"
 """The column that holds an account's part of the plan as JSON, so that the journal alone is enough to go on."""
@@ -72,15 +72,16 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
     Raises:
         UsageError: The file cannot be written, or is something else than a plan.
     """
-    from bulkid.runs.inputs.plan_format import dump_plan, plan_file
+    from bulkid.runs.inputs.plan_format import plan_head, plan_parts, planned_accounts
 
     _require_plan_or_nothing(path)
-    data = dump_plan(plan_file(preview, (clock or SystemClock()).now(), sandbox=sandbox))
+    head = plan_head(preview, (clock or SystemClock()).now(), sandbox=sandbox)
     target = AtomicFile(path.absolute().parent, path.name)
     with ExitStack() as stack:
         stack.callback(target.discard)
         try:
-            target.begin().write_bytes(data)
+            with target.begin().open("wb") as file:
+                file.writelines(plan_parts(head, planned_accounts(preview)))
             sync(target.temp)
             return path.with_name(target.commit().name)
         except OSError as error:
@@ -132,7 +133,8 @@ async def run_plan(
     from bulkid.runs.inputs.plan_format import read_plan
 
     options, context = options or RunOptions(), context or Context()
-    plan, fingerprint = await in_thread(read_plan, path)
+    loaded = await in_thread(read_plan, path)
+    plan, fingerprint = loaded.head, loaded.fingerprint
     url = base_of(target).url
     shown = printable_line(str(path))
     origin = _origin(plan, shown)
@@ -146,7 +148,7 @@ async def run_plan(
             f"{path} is applied only where accounts are as it expects, so they must be read.",
             hint="Leave --no-read out.",
         )
-    changes = await in_thread(_changes, plan, shown, origin)
+    changes = await in_thread(_changes, loaded, shown, origin)
     stored = {
         **dump_options(options, path),
         PLAN: {
@@ -186,18 +188,18 @@ def _read_again(record: RunRecord) -> Changes:
     from bulkid.runs.inputs.plan_format import read_plan
 
     path = str(record.options["path"])
-    plan, fingerprint = read_plan(Path(path))
-    if fingerprint != record.options[PLAN]["fingerprint"]:
+    loaded = read_plan(Path(path))
+    if loaded.fingerprint != record.options[PLAN]["fingerprint"]:
         raise SheetError(
             f"{path} is another plan than the one that run {record.run_id} was begun with; nothing was sent.",
             hint=f"Apply it as a run of its own: bulkid run --plan {record.source}",
         )
-    return _changes(plan, record.source, _origin(plan, record.source))
+    return _changes(loaded, record.source, _origin(loaded.head, record.source))
 
 
 def _rows_again(journal: Journal, record: RunRecord) -> Rows:
     """The changes of a plan from the journal alone: each row holds its account's part of the plan."""
-    from bulkid.runs.inputs.plan_format import load_account
+    from bulkid.runs.inputs.plan_format import expected_of, load_account
 
     found: dict[str, PlannedAccount] = {}
     for _, cells, _ in journal.iter_rows(record.run_id):
@@ -205,18 +207,16 @@ def _rows_again(journal: Journal, record: RunRecord) -> Rows:
             found[cells[-1]] = load_account(cells[-1])
     stored = record.options[PLAN]
     origin = _made_for(record.source, stored["base_url"], stored["organization_id"], sandbox=stored["sandbox"])
-    return _changes_of(tuple(found.values()), record.source, origin).rows
+    expected = list(map(expected_of, found.values()))
+    return changes_of(record.source, expected, origin, extra={COLUMN: list(found)}).rows
 
 
-def _changes(plan: "PlanFile", source: str, origin: Origin) -> Changes:
-    return _changes_of(plan.accounts, source, origin)
-
-
-def _changes_of(accounts: "tuple[PlannedAccount, ...]", source: str, origin: Origin) -> Changes:
-    from bulkid.runs.inputs.plan_format import dump_account, expected_of
-
-    expected = tuple(map(expected_of, accounts))
-    return changes_of(source, expected, origin, extra={COLUMN: tuple(map(dump_account, accounts))})
+def _changes(loaded: "LoadedPlan", source: str, origin: Origin) -> Changes:
+    """The changes of a plan, whose lists are empty afterwards."""
+    made = changes_of(source, loaded.expected, origin, extra={COLUMN: loaded.texts})
+    loaded.expected.clear()
+    loaded.texts.clear()
+    return made
 
 
 def _origin(plan: "PlanFile", source: str) -> Origin:

@@ -4,14 +4,19 @@
 by hand: what is read is checked field by field, and as a whole.
 """
 
+import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
+from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as strict_dataclass
 
 from bulkid import __version__
 from bulkid.clock import iso_utc
@@ -50,44 +55,47 @@ Row = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Part(BaseModel):
-    """A part of the file: every field is there, of exactly its type, and no other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+_STRICT = ConfigDict(extra="forbid", strict=True)
+"""Of every part of the file: each field is there, of exactly its type, and no other."""
 
 
-class PlannedGroup(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlannedGroup:
     """A group to add or to remove."""
 
     id: Id
-    name: str = Field(description="For readers; the id counts.")
+    name: Annotated[str, Field(description="For readers; the id counts.")]
 
 
-class StateBefore(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class StateBefore:
     """An account as it was when the plan was made."""
 
-    display_name: str = Field(description="Empty when it had none.")
-    group_ids: tuple[str, ...] | None = Field(description="Null when the server did not say.")
+    display_name: Annotated[str, Field(description="Empty when it had none.")]
+    group_ids: Annotated[tuple[str, ...] | None, Field(description="Null when the server did not say.")]
 
 
-class PlannedAccount(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlannedAccount:
     """The changes of one account."""
 
-    rows: Annotated[tuple[Row, ...], Field(min_length=1)] = Field(
-        description="Rows of the sheet, as a spreadsheet numbers them."
-    )
+    rows: Annotated[
+        tuple[Row, ...], Field(min_length=1, description="Rows of the sheet, as a spreadsheet numbers them.")
+    ]
     id: Id
-    name: str = Field(description="Its unique name; empty where it is not known.")
-    before: StateBefore | None = Field(description="Null in a blind plan: nothing is compared.")
-    display_name: Annotated[str, AfterValidator(_usable_text)] | None = Field(
-        description="The new display name: null leaves it as it is, an empty one clears it."
-    )
+    name: Annotated[str, Field(description="Its unique name; empty where it is not known.")]
+    before: Annotated[StateBefore | None, Field(description="Null in a blind plan: nothing is compared.")]
+    display_name: Annotated[
+        Annotated[str, AfterValidator(_usable_text)] | None,
+        Field(description="The new display name: null leaves it as it is, an empty one clears it."),
+    ]
     groups_to_add: tuple[PlannedGroup, ...]
     groups_to_remove: tuple[PlannedGroup, ...]
-    changes: str = Field(description="The same for readers; not read back.")
+    changes: Annotated[str, Field(description="The same for readers; not read back.")]
 
 
-class PlannedFault(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlannedFault:
     """What is wrong with a row that the plan leaves out."""
 
     row: Row
@@ -97,34 +105,42 @@ class PlannedFault(_Part):
     message: str
 
 
-class PlanCounts(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlanCounts:
     """The plan in figures; not read back."""
 
-    rows: Count = Field(description="Rows of the sheet.")
-    changing: Count = Field(description="Accounts that change: those of the file.")
-    unchanged: Count = Field(description="Accounts that were already as wanted.")
-    left_out: Count = Field(description="Accounts that --first left for later.")
+    rows: Annotated[Count, Field(description="Rows of the sheet.")]
+    changing: Annotated[Count, Field(description="Accounts that change: those of the file.")]
+    unchanged: Annotated[Count, Field(description="Accounts that were already as wanted.")]
+    left_out: Annotated[Count, Field(description="Accounts that --first left for later.")]
     invalid_rows: Count
     planned_puts: Count
     naive_puts: Count
 
 
-class PlanFile(_Part):
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlanFile:
     """A plan of bulkid: the changes that were worked out from a sheet and the directory, account by account."""
 
     format: Literal["bulkid plan"]
     version: Literal[1]
-    created_at: str = Field(description="UTC, ISO 8601.")
-    created_by: str = Field(description="The bulkid that wrote it.")
-    base_url: Annotated[str, Field(min_length=1)] = Field(description="The identity base that it was made for.")
+    created_at: Annotated[str, Field(description="UTC, ISO 8601.")]
+    created_by: Annotated[str, Field(description="The bulkid that wrote it.")]
+    base_url: Annotated[str, Field(min_length=1, description="The identity base that it was made for.")]
     organization_id: Id
-    sandbox: bool = Field(description="Whether that was the sandbox of --sandbox, whose address changes.")
-    source: str = Field(description="The sheet, as it was named.")
-    sheet: str = Field(description="The worksheet; empty for text.")
-    blind: bool = Field(description="Whether the accounts were not read.")
+    sandbox: Annotated[bool, Field(description="Whether that was the sandbox of --sandbox, whose address changes.")]
+    source: Annotated[str, Field(description="The sheet, as it was named.")]
+    sheet: Annotated[str, Field(description="The worksheet; empty for text.")]
+    blind: Annotated[bool, Field(description="Whether the accounts were not read.")]
     counts: PlanCounts
-    accounts: tuple[PlannedAccount, ...] = Field(description="In the order of the sheet.")
-    faults: tuple[PlannedFault, ...] = Field(description="What is wrong with the rows that are left out.")
+    accounts: Annotated[tuple[PlannedAccount, ...], Field(description="In the order of the sheet.")]
+    faults: Annotated[tuple[PlannedFault, ...], Field(description="What is wrong with the rows that are left out.")]
+
+
+_LISTS = frozenset({"accounts", "faults"})
+_JSON: TypeAdapter[object] = TypeAdapter(object)
+_PLAN = TypeAdapter(PlanFile)
+_ACCOUNT = TypeAdapter(PlannedAccount)
 
 
 # --- writing
@@ -138,8 +154,19 @@ def plan_file(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
         created_at: Seconds since the epoch.
         sandbox: Whether the server is an embedded sandbox.
     """
+    return replace(plan_head(preview, created_at, sandbox=sandbox), accounts=tuple(planned_accounts(preview)))
+
+
+def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
+    """Give the accounts of a plan's file, in the order of the sheet, one by one."""
     plan, directory = preview.plan, preview.directory
-    pairs = sorted(zip(plan.changing, plan.changes, strict=True), key=lambda pair: pair[0].rows)
+    for wish, change in sorted(zip(plan.changing, plan.changes, strict=True), key=lambda pair: pair[0].rows):
+        yield _planned(wish.rows, change, directory)
+
+
+def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
+    """Put a plan into the form of its file, but for the accounts."""
+    plan, directory = preview.plan, preview.directory
     return PlanFile(
         format=FORMAT,
         version=VERSION,
@@ -160,7 +187,7 @@ def plan_file(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
             planned_puts=plan.planned_puts,
             naive_puts=plan.naive_puts,
         ),
-        accounts=tuple(_planned(wish.rows, change, directory) for wish, change in pairs),
+        accounts=(),
         faults=tuple(map(_fault, preview.faults)),
     )
 
@@ -195,23 +222,49 @@ def _fault(fault: Fault) -> PlannedFault:
 
 def dump_plan(plan: PlanFile) -> bytes:
     """Write a plan as JSON, UTF-8: a line for each field, account and fault, so that two plans compare line by line."""
-    lines = []
-    for name in PlanFile.model_fields:
-        value = getattr(plan, name)
-        if isinstance(value, tuple):
-            items = b",".join(b"\n    " + item.model_dump_json().encode() for item in value)
-            text = b"[%s\n  ]" % items if items else b"[]"
+    return b"".join(plan_parts(plan, plan.accounts))
+
+
+def plan_parts(head: PlanFile, accounts: Iterable[PlannedAccount]) -> Iterator[bytes]:
+    """Give the bytes of a plan's file, part by part; the accounts of ``head`` do not count.
+
+    100,000 accounts take 150 MB as a whole.
+    """
+    before = b"{\n"
+    for name in (field.name for field in fields(head)):
+        yield b'%s  "%s": ' % (before, name.encode())
+        value = accounts if name == "accounts" else getattr(head, name)
+        if name in _LISTS:
+            yield from _list_parts(value)
         else:
-            text = orjson.dumps(value.model_dump() if isinstance(value, BaseModel) else value)
-        lines.append(b'  "%s": %s' % (name.encode(), text))
-    return b"{\n%s\n}\n" % b",\n".join(lines)
+            yield _JSON.dump_json(value)
+        before = b",\n"
+    yield b"\n}\n"
+
+
+def _list_parts(items: Iterable[object]) -> Iterator[bytes]:
+    before, after = b"[\n    ", b"[]"
+    for item in items:
+        yield before + _JSON.dump_json(item)
+        before, after = b",\n    ", b"\n  ]"
+    yield after
 
 
 # --- reading
 
 
-def read_plan(path: Path) -> tuple[PlanFile, str]:
-    """Read a plan file; give the plan, and a fingerprint of the file.
+@dataclass(frozen=True, slots=True)
+class LoadedPlan:
+    """A plan file as it was read."""
+
+    head: PlanFile  # without its accounts
+    expected: list[Expected]  # the change of each account
+    texts: list[str]  # each account as JSON, for the journal
+    fingerprint: str  # of the file
+
+
+def read_plan(path: Path) -> LoadedPlan:
+    """Read a plan file, account by account: 100,000 as parsed take 150 MB.
 
     Raises:
         SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
@@ -223,7 +276,55 @@ def read_plan(path: Path) -> tuple[PlanFile, str]:
         raise SheetError(f"{path} does not exist.", hint=f"Check the name. {_AGAIN}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    return load_plan(data, str(path)), sha256(data).hexdigest()
+    fingerprint = sha256(data).hexdigest()
+    try:
+        head, accounts = _as_written(data.removeprefix(_BOM))
+        return _loaded(head, accounts, str(path), fingerprint)
+    except (ValidationError, ValueError):  # edited, or damaged: as a whole it can be read, or told what is wrong
+        plan = load_plan(data, str(path))
+        return _loaded(replace(plan, accounts=()), plan.accounts, str(path), fingerprint)
+
+
+def _loaded(head: PlanFile, accounts: Iterable[PlannedAccount], label: str, fingerprint: str) -> LoadedPlan:
+    expected: list[Expected] = []
+    texts: list[str] = []
+    for account in _consistent(accounts, label, blind=head.blind):
+        expected.append(expected_of(account))
+        texts.append(dump_account(account))
+    return LoadedPlan(head, expected, texts, fingerprint)
+
+
+_OPENING, _CLOSING = b'\n  "accounts": [\n', b"\n  ]"
+
+
+def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
+    """Take a file apart that has each account on a line of its own, as :func:`plan_parts` writes it.
+
+    No string of JSON holds a line break, so a line that is an account as a whole is one.
+
+    Raises:
+        ValueError: The file is laid out in another way, or has a mistake in it; also as the accounts are gone through.
+    """
+    start = data.index(_OPENING) + len(_OPENING)
+    end = data.index(_CLOSING, start)
+    rest = data[: start - 1] + data[end + 1 :]
+    head = _PLAN.validate_json(rest)
+    if head.accounts or rest.count(b'"accounts"') > 1:
+        raise ValueError("the accounts are there twice")
+    lines = BytesIO(data)
+    lines.seek(start)
+    return head, _accounts(takewhile(lambda line: not line.startswith(_CLOSING[1:]), lines))
+
+
+def _accounts(lines: Iterable[bytes]) -> Iterator[PlannedAccount]:
+    more = True
+    for line in lines:
+        if not more:
+            raise ValueError("a comma is missing")
+        more = line.endswith(b",\n")
+        yield _ACCOUNT.validate_json(line.removesuffix(b",\n"))
+    if more:
+        raise ValueError("a comma is left over")
 
 
 def load_plan(data: bytes, label: str) -> PlanFile:
@@ -238,14 +339,15 @@ def load_plan(data: bytes, label: str) -> PlanFile:
     """
     data = data.removeprefix(_BOM)  # editors on Windows like to put one there
     try:
-        plan = PlanFile.model_validate_json(data)
+        plan = _PLAN.validate_json(data)
     except ValidationError as error:
         _require_format(data, label)  # only now: to parse 100,000 accounts once more takes its time
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
+        extra = first["type"] == "unexpected_keyword_argument"
+        message = "no plan has such a field" if extra else first["msg"].removeprefix("Value error, ")
         raise _nonsense(label, _place(first["loc"]), message[:1].lower() + message[1:]) from None
-    for place, message in _contradictions(plan):
-        raise _nonsense(label, place, message)
+    for _ in _consistent(plan.accounts, label, blind=plan.blind):
+        pass
     return plan
 
 
@@ -278,25 +380,30 @@ def _place(location: tuple[int | str, ...]) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _contradictions(plan: PlanFile) -> Iterator[tuple[str, str]]:
-    """Find what no plan says, although each field by itself may."""
+def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) -> Iterator[PlannedAccount]:
+    """Give the accounts of a plan.
+
+    Raises:
+        SheetError: They say what no plan says, although each field by itself may.
+    """
     ids: set[str] = set()
     rows: set[int] = set()
-    for number, account in enumerate(plan.accounts):
+    for number, account in enumerate(accounts):
         place = f"accounts[{number}]"
         if fold(account.id) in ids:
-            yield f"{place}.id", f"the account {account.id} is there twice"
+            raise _nonsense(label, f"{place}.id", f"the account {account.id} is there twice")
         ids.add(fold(account.id))
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
-            yield f"{place}.rows", "a row is there twice"
+            raise _nonsense(label, f"{place}.rows", "a row is there twice")
         rows.update(account.rows)
         add, remove = ([fold(group.id) for group in groups] for groups in _groups(account))
         if len({*add, *remove}) < len(add) + len(remove):
-            yield place, "a group is there twice"
+            raise _nonsense(label, place, "a group is there twice")
         if not (add or remove) and account.display_name is None:
-            yield place, "nothing is to be changed"
-        if (account.before is None) is not plan.blind:
-            yield f"{place}.before", "a plan is blind as a whole, or not at all"
+            raise _nonsense(label, place, "nothing is to be changed")
+        if (account.before is None) is not blind:
+            raise _nonsense(label, f"{place}.before", "a plan is blind as a whole, or not at all")
+        yield account
 
 
 def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[PlannedGroup, ...]]:
@@ -308,23 +415,28 @@ def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[Pl
 
 def expected_of(account: PlannedAccount) -> Expected:
     """The change of one account, with the state that it was planned for."""
-    add, remove = (tuple(group.id for group in groups) for groups in _groups(account))
+    add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _groups(account))
     wish = AccountWish(account.id, account.name, account.display_name, add, remove, None, account.rows)
     before = account.before
-    state = None if before is None else Account(account.id, account.name, before.display_name, before.group_ids)
+    if before is None:
+        state = None
+    else:
+        # One string per group, not one per account that is in it.
+        held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
+        state = Account(account.id, account.name, before.display_name, held)
     return Expected(wish, state, words=account.changes)
 
 
 def dump_account(account: PlannedAccount) -> str:
     """Write one account of a plan as JSON, for the journal."""
-    return account.model_dump_json()
+    return _ACCOUNT.dump_json(account).decode()
 
 
 def load_account(text: str) -> PlannedAccount:
     """Take back what :func:`dump_account` wrote."""
-    return PlannedAccount.model_validate_json(text)
+    return _ACCOUNT.validate_json(text)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a plan file, as in ``docs/plan_file.schema.json``."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **PlanFile.model_json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_PLAN.json_schema()}

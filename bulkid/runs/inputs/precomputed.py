@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import anyio.to_thread
 
+from bulkid.consume import consume
 from bulkid.model import Fault, RowWish, SheetRow
 from bulkid.planning import Expected
 from bulkid.runs.execution.run import Execution
@@ -33,10 +35,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Given changes, with the rows that stand for them in journal and report."""
+    """Given changes, with the rows that stand for them in journal and report: none once these are in the journal."""
 
     rows: Rows
-    sheet_rows: tuple[SheetRow, ...]
+    sheet_rows: list[SheetRow]
 
 
 def changes_of(
@@ -59,7 +61,7 @@ def changes_of(
     extra = extra or {}
     headers = (*HEADERS, *extra)
     info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*HEADERS, *("" for _ in extra)))
-    ordered = tuple(sorted(expected, key=lambda item: item.wish.rows))
+    ordered = sorted(expected, key=lambda item: item.wish.rows)
     made: list[SheetRow] = []
     for number, item in enumerate(expected):
         wish = item.wish
@@ -75,14 +77,16 @@ def changes_of(
     made.sort(key=lambda row: row.row)
     rows = Rows(info, given=Given(ordered, origin))
     rows.add(made)
-    return Changes(rows, tuple(made))
+    return Changes(rows, made)
 
 
 async def begin(execution: Execution, changes: Changes) -> None:
     """Journal the rows of given changes, then plan and apply them."""
     add = partial(execution.journal.add_rows, execution.record.run_id)
-    for start in range(0, len(changes.sheet_rows), CHUNK_ROWS):
-        await anyio.to_thread.run_sync(add, changes.sheet_rows[start : start + CHUNK_ROWS])
+    left = consume(changes.sheet_rows)
+    while chunk := list(islice(left, CHUNK_ROWS)):
+        await anyio.to_thread.run_sync(add, chunk)
+    del chunk
     update = partial(execution.journal.update_run, execution.record.run_id)
     await anyio.to_thread.run_sync(partial(update, phase="read", sheet=changes.rows.info.to_json()))
     await execution.from_rows(changes.rows)

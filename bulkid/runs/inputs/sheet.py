@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import anyio.to_thread
 
+from bulkid.consume import consume
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.folding import fold
@@ -52,9 +53,7 @@ class Rows:
         """
         self.handed_out = self.accounts
         left, self.wishes = self.wishes, []
-        left.reverse()
-        while left:
-            yield left.pop()
+        return consume(left)
 
     def add(self, chunk: Iterable[SheetRow]) -> None:
         """Take in a chunk of parsed rows."""
