@@ -5,6 +5,8 @@ import os
 
 from hypothesis import settings
 
+from tests.support.sandbox_host import end_serving
+
 settings.register_profile("fresh", deadline=None)
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "fresh")
@@ -15,3 +17,8 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+
+
+def pytest_unconfigure() -> None:
+    """End the thread that has served the sandboxes of the tests."""
+    end_serving()

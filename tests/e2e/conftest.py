@@ -1,19 +1,17 @@
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from harness import Bulkid, Server
+from tests.support.bulkid_command import Bulkid
+from tests.support.sandbox_host import Hosted
 
 
 @pytest.fixture
 def connected(tmp_path: Path) -> Callable[..., Bulkid]:
     """Makes a command that is connected to a server, as an admin would set it up by environment."""
 
-    def make(server: Server, **env: str) -> Bulkid:
+    def make(server: Hosted, **env: str) -> Bulkid:
         settings = {
             "BULKID_URL": server.url,
             "BULKID_CLIENT_ID": "sandbox",

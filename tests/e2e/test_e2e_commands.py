@@ -13,24 +13,12 @@ from typing import Any
 
 import openpyxl
 import pytest
-from doors_kit import (
-    REPORT_COLUMNS,
-    SECRET,
-    Hosted,
-    assert_clear,
-    connected_to,
-    end_of,
-    errors_of,
-    hosted,
-    renames,
-    sheet_of,
-    statuses,
-    summary_of,
-    wait_for_puts,
-)
-from harness import LONGEST_S, ORGANIZATION, Bulkid, Server
 
 from bulkid import __version__, runs
+from tests.support.bulkid_command import LONGEST_S, ORGANIZATION, SECRET, Bulkid, connected_to, end_of
+from tests.support.command_output import REPORT_COLUMNS, assert_clear, errors_of, statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames, sheet_of
 
 MIXED = (
     ("name", "display name", "Team"),
@@ -408,7 +396,7 @@ def test_the_sandbox_says_how_to_connect_and_ends_well(tmp_path: Path, server: H
 
 
 def test_the_sandbox_can_be_told_to_poison_accounts_and_to_bound_group_puts(tmp_path: Path) -> None:
-    with Server(("--accounts", "20", "--token", "1234", "--poisoned", "ROBY", "--max-members", "2")) as server:
+    with hosted(accounts=20, static_tokens=("1234",), poisoned=("ROBY",), max_members_per_put=2) as server:
 
         def put(path: str, **fields: object) -> int:
             body = json.dumps({"partitionGlobalId": ORGANIZATION, "name": "alumni-02"} | fields).encode()

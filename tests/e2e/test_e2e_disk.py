@@ -10,21 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from doors_kit import (
-    SECRET,
-    Hosted,
-    assert_clear,
-    assert_no_secret,
-    connected_to,
-    end_of,
-    errors_of,
-    hosted,
-    renames,
-    statuses,
-    summary_of,
-    wait_for_puts,
-)
-from harness import Bulkid
+
+from tests.support.bulkid_command import SECRET, Bulkid, connected_to, end_of
+from tests.support.command_output import assert_clear, assert_no_secret, errors_of, statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames
 
 LATER = 99
 """A version of the journal's tables that no bulkid has yet."""

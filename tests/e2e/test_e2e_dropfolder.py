@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness import Bulkid, Server
-from lives import Known, Life, World, journal_of, no_traceback, runs_of
+
+from tests.support.bulkid_command import Bulkid
+from tests.support.processes import Known, Life, World, journal_of, no_traceback, runs_of
+from tests.support.sandbox_host import hosted
 
 SEED = 20261
 FILES = 5
@@ -45,7 +47,7 @@ def settled(journal: dict[str, dict[str, Known]]) -> set[tuple[str, str]]:
 @pytest.mark.slow
 def test_twenty_kills_of_a_job_with_five_files(tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    with Server(("--accounts", str(FILES * ROWS), "--quota", "none", "--latency", str(LATENCY_S))) as server:
+    with hosted(accounts=FILES * ROWS, latency_s=LATENCY_S) as server:
         bulkid = Bulkid(tmp_path, {"HUSH": "sandbox-secret", "BULKID_URL": server.url})
         world = World(server, bulkid, FILES * ROWS)
         inbox = tmp_path / "in"

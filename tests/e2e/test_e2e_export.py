@@ -7,7 +7,10 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from doors_kit import SECRET, Hosted, assert_clear, assert_no_secret, connected_to, hosted, summary_of
+
+from tests.support.bulkid_command import SECRET, connected_to
+from tests.support.command_output import assert_clear, assert_no_secret, summary_of
+from tests.support.sandbox_host import Hosted, hosted
 
 HEADERS = ["robot_account_id", "name", "display_name", "groups", "created", "last_login"]
 

@@ -11,25 +11,13 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 from aiohttp import web
-from doors_kit import (
-    SECRET,
-    Hosted,
-    assert_clear,
-    assert_no_secret,
-    connected_to,
-    end_of,
-    errors_of,
-    hosted,
-    renames,
-    sheet_of,
-    statuses,
-    summary_of,
-    wait_for_puts,
-)
-from harness import ORGANIZATION, ROOT, Bulkid
 
 from bulkid import runs
 from bulkid.sandbox.tokens import TokenDesk
+from tests.support.bulkid_command import ORGANIZATION, ROOT, SECRET, Bulkid, connected_to, end_of
+from tests.support.command_output import assert_clear, assert_no_secret, errors_of, statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames, sheet_of
 
 STATIC = "opaque-token-0123456789"
 TLS = ROOT / "tests" / "identity" / "tls"

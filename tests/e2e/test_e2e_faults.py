@@ -10,11 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
-from harness import Server
-from lives import World, bulkid_for, check_report
 
 from bulkid import runs
 from bulkid.sandbox import FAULT_KINDS
+from tests.support.processes import World, bulkid_for, check_report
+from tests.support.sandbox_host import Hosted, hosted
 
 ROWS = 300
 NO_GROUP = "00000000-0000-4000-8000-000000000000"
@@ -66,12 +66,12 @@ class Wanted:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server(("--accounts", str(ROWS + 50), "--quota", "none")) as started:
+def server() -> Iterator[Hosted]:
+    with hosted(accounts=ROWS + 50) as started:
         yield started
 
 
-def target_of(server: Server) -> runs.Target:
+def target_of(server: Hosted) -> runs.Target:
     return runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
 
 
@@ -119,7 +119,7 @@ def apply(world: World, *, read: bool, seed: int) -> runs.RunResult:
 @pytest.mark.slow
 @pytest.mark.parametrize("read", [True, False], ids=["read", "blind"])
 @pytest.mark.parametrize("total", [0.2, 0.88])
-def test_every_fault_together(total: float, server: Server, tmp_path: Path, *, read: bool) -> None:
+def test_every_fault_together(total: float, server: Hosted, tmp_path: Path, *, read: bool) -> None:
     world = World(server, bulkid_for(server, tmp_path), ROWS)
     wanted = write_sheet(world)
     each = round(total / len(FAULT_KINDS), 4)

@@ -10,15 +10,17 @@ from typing import Any
 
 import anyio
 import pytest
-from doors_kit import ANY_CHANGE, SECRET, Hosted, assert_clear, hosted, sheet_of, summary_of
-from harness import Bulkid
-from lives import Life, journal_of
 from test_e2e_faults import Hurried
 
 from bulkid import runs
 from bulkid.model import QuotaRule
 from bulkid.report import ReportFiles
 from bulkid.sandbox import Faults
+from tests.support.bulkid_command import ANY_CHANGE, SECRET, Bulkid
+from tests.support.command_output import assert_clear, summary_of
+from tests.support.processes import Life, journal_of
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import sheet_of
 
 GROUPS = ("Finance", "Automation Users", "Trainees")
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from doors_kit import Hosted, assert_clear, connected_to, hosted, renames, sheet_of, summary_of
-from harness import Bulkid
+
+from tests.support.bulkid_command import Bulkid, connected_to
+from tests.support.command_output import assert_clear, summary_of
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import renames, sheet_of
 
 
 @pytest.fixture

@@ -10,21 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors_kit import (
-    SECRET,
-    Hosted,
-    assert_clear,
-    assert_no_secret,
-    connected_to,
-    errors_of,
-    hosted,
-    renames,
-    sheet_of,
-    summary_of,
-    wait_for_puts,
-)
-from harness import ROOT, Bulkid
-from lives import ON_WINDOWS, Life, no_traceback
+
+from tests.support.bulkid_command import ROOT, SECRET, Bulkid, connected_to
+from tests.support.command_output import assert_clear, assert_no_secret, errors_of, summary_of
+from tests.support.processes import ON_WINDOWS, Life, no_traceback
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames, sheet_of
 
 PROMPT_S = 12.0
 

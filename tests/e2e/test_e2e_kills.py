@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import ORGANIZATION, Bulkid, Server
-from lives import Life, World, bulkid_for, check_report, journal_of, most_in_any_window, no_traceback
 
 from bulkid.journal import open_journal
-from bulkid.model import AccountWish, Entry, Outcome, Status
+from bulkid.model import AccountWish, Entry, Outcome, QuotaRule, Status
+from tests.support.bulkid_command import ORGANIZATION, Bulkid
+from tests.support.processes import Life, World, bulkid_for, check_report, journal_of, most_in_any_window, no_traceback
+from tests.support.sandbox_host import Hosted, hosted
 
 SEED = 20251
 ROWS = 500
@@ -29,14 +30,13 @@ MOMENTS = [(stage, round(_CHANCE.random(), 3)) for stage, count in KILLS.items()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    options = ("--accounts", str(ROWS), "--quota", "none", "--latency", str(LATENCY_S), "--token", TOKEN)
-    with Server(options) as started:
+def server() -> Iterator[Hosted]:
+    with hosted(accounts=ROWS, latency_s=LATENCY_S, static_tokens=(TOKEN,)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def lengths(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+def lengths(server: Hosted, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """How long each stage takes of a run that lives to its end."""
     world = World(server, bulkid_for(server, tmp_path_factory.mktemp("whole")), ROWS)
     wanted = world.sheet("whole")
@@ -96,7 +96,7 @@ def check_life(world: World, tag: str, kill: Callable[[], object], *options: str
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "part"), MOMENTS)
 def test_killed_at_a_moment(
-    stage: str, part: float, server: Server, lengths: dict[str, float], connected: CONNECTED
+    stage: str, part: float, server: Hosted, lengths: dict[str, float], connected: CONNECTED
 ) -> None:
     world = World(server, connected(server), ROWS)
 
@@ -108,7 +108,7 @@ def test_killed_at_a_moment(
 
 
 @pytest.mark.slow
-def test_killed_while_it_resumes_again_and_again(server: Server, connected: CONNECTED) -> None:
+def test_killed_while_it_resumes_again_and_again(server: Hosted, connected: CONNECTED) -> None:
     world = World(server, connected(server), ROWS)
     chance = random.Random(SEED + 1)
     wanted, begun = world.sheet("often"), world.now()
@@ -133,7 +133,7 @@ def test_killed_while_it_resumes_again_and_again(server: Server, connected: CONN
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0.05, 0.4, 0.8])
-def test_killed_while_blind(part: float, server: Server, connected: CONNECTED) -> None:
+def test_killed_while_blind(part: float, server: Hosted, connected: CONNECTED) -> None:
     """Nothing can be read back: what is in doubt is sent again, which is safe, and what is settled is not."""
     world = World(server, connected(server), ROWS)
     groups = [group["id"] for group in server.get("state")["groups"] if group["type"] == "custom"]
@@ -169,9 +169,8 @@ def test_killed_while_blind(part: float, server: Server, connected: CONNECTED) -
 def test_killed_within_a_quota(connected: CONNECTED) -> None:
     """The quota is kept over kills and restarts: the server's own log says so, and it never had to refuse."""
     rows, per_window, window_s = 240, 60, 3.0
-    options = ("--accounts", str(rows), "--quota", f"PUT={per_window}/{window_s:g}", "--latency", "0.01")
     chance = random.Random(SEED + 2)
-    with Server(options) as strict:
+    with hosted(accounts=rows, limits=[QuotaRule("PUT", per_window, window_s)], latency_s=0.01) as strict:
         world = World(strict, connected(strict), rows)
         wanted = world.sheet("quota")
         arguments = ("run", "quota.csv", "--yes", "--quota", f"PUT={per_window}/{window_s:g}")
@@ -188,7 +187,7 @@ def test_killed_within_a_quota(connected: CONNECTED) -> None:
 
 
 @pytest.mark.slow
-def test_killed_while_it_reads_back(server: Server, connected: CONNECTED) -> None:
+def test_killed_while_it_reads_back(server: Hosted, connected: CONNECTED) -> None:
     """What no answer confirmed is still in doubt after the kill, and is read back by ``resume``."""
     world = World(server, connected(server), ROWS)
     wanted = world.sheet("doubts")
@@ -209,7 +208,7 @@ def test_killed_while_it_reads_back(server: Server, connected: CONNECTED) -> Non
     assert not world.puts(since)
 
 
-def test_killed_between_the_entries_and_the_word_that_they_are_whole(server: Server, connected: CONNECTED) -> None:
+def test_killed_between_the_entries_and_the_word_that_they_are_whole(server: Hosted, connected: CONNECTED) -> None:
     """A plan that was written but not sealed is made anew."""
     world = World(server, connected(server), 5)
     wanted = world.sheet("half")
@@ -226,7 +225,7 @@ def test_killed_between_the_entries_and_the_word_that_they_are_whole(server: Ser
     assert check_report(world.bulkid, run_id, 5) == {"updated": 5}
 
 
-def test_what_was_wrong_with_a_row_may_be_mended_before_it_is_resumed(server: Server, connected: CONNECTED) -> None:
+def test_what_was_wrong_with_a_row_may_be_mended_before_it_is_resumed(server: Hosted, connected: CONNECTED) -> None:
     world = World(server, connected(server), 2)
     (world.bulkid.folder / "new.csv").write_text("name,display_name\nroby,Roby the Second\nnewcomer,New\n", "utf-8")
     refused = world.bulkid("run", "new.csv", "--yes", "--json")
@@ -246,7 +245,7 @@ def test_what_was_wrong_with_a_row_may_be_mended_before_it_is_resumed(server: Se
     assert check_report(world.bulkid, run_id, 2) == {"updated": 2}
 
 
-def test_what_a_kill_left_of_a_report_is_removed(server: Server, connected: CONNECTED) -> None:
+def test_what_a_kill_left_of_a_report_is_removed(server: Hosted, connected: CONNECTED) -> None:
     world = World(server, connected(server), 5)
     world.sheet("left")
     refused = connected(server, BULKID_CLIENT_SECRET="wrong")("run", "left.csv", "--yes", "--json")

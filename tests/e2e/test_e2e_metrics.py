@@ -6,11 +6,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from doors_kit import SECRET, Hosted, connected_to, hosted, renames, sheet_of, summary_of
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulkid import runs
 from bulkid.runs.execution import run
+from tests.support.bulkid_command import SECRET, connected_to
+from tests.support.command_output import summary_of
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import renames, sheet_of
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doors_kit import (
-    Hosted,
-    assert_no_secret,
-    connected_to,
-    end_of,
-    hosted,
-    renames,
-    sheet_of,
-    summary_of,
-    wait_for_puts,
-)
-from harness import Bulkid
 
 from tests.notify.receiver import Receiver, closed_port, receiver
+from tests.support.bulkid_command import Bulkid, connected_to, end_of
+from tests.support.command_output import assert_no_secret, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames, sheet_of
 
 TOKEN = "a-token-in-the-path"
 

@@ -4,10 +4,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from doors_kit import connected_to, errors_of, hosted, summary_of
-
 from bulkid.journal import open_journal
 from tests.journal.test_journal_open import schema_of
+from tests.support.bulkid_command import connected_to
+from tests.support.command_output import errors_of, summary_of
+from tests.support.sandbox_host import hosted
 
 DUMP = Path(__file__).resolve().parents[1] / "journal" / "fixtures" / "state_v4.sql"
 OLD_URL = "http://127.0.0.1:8799/identity"

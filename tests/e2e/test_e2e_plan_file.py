@@ -7,25 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors_kit import (
-    SECRET,
-    Hosted,
-    all_text,
-    assert_clear,
-    assert_no_secret,
-    connected_to,
-    hosted,
-    renames,
-    sheet_of,
-    statuses,
-    summary_of,
-    wait_for_puts,
-)
-from given_kit import HEADERS, MIXED, id_of, settle, slowly, state_of
-from harness import Bulkid
-from lives import Life
 
 from bulkid.journal import open_journal
+from tests.support.bulkid_command import SECRET, Bulkid, connected_to
+from tests.support.command_output import all_text, assert_clear, assert_no_secret, statuses, summary_of
+from tests.support.processes import Life
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.server_state import HEADERS, MIXED, id_of, settle, slowly, state_of
+from tests.support.sheets import renames, sheet_of
 
 
 @pytest.fixture

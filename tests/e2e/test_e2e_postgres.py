@@ -10,14 +10,15 @@ from pathlib import Path
 
 import anyio
 import pytest
-from harness import ORGANIZATION, Bulkid, Server
-from lives import Life, World, bulkid_for, check_report, no_traceback
 
 from bulkid import runs
 from bulkid.journal import open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.journal.locks import server as server_lock
 from tests.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
+from tests.support.bulkid_command import ORGANIZATION, Bulkid
+from tests.support.processes import Life, World, bulkid_for, check_report, no_traceback
+from tests.support.sandbox_host import Hosted, hosted
 
 ROWS = 200
 LATENCY_S = 0.03
@@ -25,8 +26,8 @@ CONNECTED = Callable[..., Bulkid]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(("--accounts", str(ROWS), "--quota", "none", "--latency", str(LATENCY_S))) as started:
+def server() -> Iterator[Hosted]:
+    with hosted(accounts=ROWS, latency_s=LATENCY_S) as started:
         yield started
 
 
@@ -42,13 +43,13 @@ def own_server() -> PostgresServer:
     return start_server()
 
 
-def host(server: Server, folder: Path, url: str, **env: str) -> Bulkid:
+def host(server: Hosted, folder: Path, url: str, **env: str) -> Bulkid:
     """A command as on a host of its own: its own folders, and the shared database."""
     folder.mkdir()
     return bulkid_for(server, folder, BULKID_DATABASE_URL=url, **env)
 
 
-def test_the_main_job_and_no_word_of_the_password(server: Server, tmp_path: Path, database: str) -> None:
+def test_the_main_job_and_no_word_of_the_password(server: Hosted, tmp_path: Path, database: str) -> None:
     world = World(server, host(server, tmp_path / "one", database), 3)
     wanted = world.sheet("job")
     outputs = [
@@ -68,7 +69,7 @@ def test_the_main_job_and_no_word_of_the_password(server: Server, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_is_resumed_from_another_host(server: Server, tmp_path: Path, database: str) -> None:
+def test_a_run_that_was_killed_is_resumed_from_another_host(server: Hosted, tmp_path: Path, database: str) -> None:
     world = World(server, host(server, tmp_path / "one", database), ROWS)
     other = host(server, tmp_path / "two", database)
     wanted, begun = world.sheet("moved"), world.now()
@@ -93,7 +94,7 @@ def test_a_run_that_was_killed_is_resumed_from_another_host(server: Server, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_restart_of_the_database_in_the_middle_of_a_run_is_survived(
-    server: Server, tmp_path: Path, own_server: PostgresServer, mode: str
+    server: Hosted, tmp_path: Path, own_server: PostgresServer, mode: str
 ) -> None:
     with own_server.database() as url:
         world = World(server, host(server, tmp_path / "one", url), ROWS)
@@ -114,7 +115,7 @@ def test_a_restart_of_the_database_in_the_middle_of_a_run_is_survived(
 
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
-    server: Server, tmp_path: Path, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    server: Hosted, tmp_path: Path, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PostgresDialect, "patience_s", 1.0)
     monkeypatch.setattr(server_lock, "PATIENCE_S", 1.0)
@@ -144,7 +145,7 @@ def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
 
 
 @pytest.mark.slow
-def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server: Server, tmp_path: Path) -> None:
+def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server: Hosted, tmp_path: Path) -> None:
     """The same over files: the wait is not the database's."""
     world = World(server, bulkid_for(server, tmp_path), 3)
     world.sheet("second")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from doors_kit import Hosted, hosted, sheet_of
-from harness import LONGEST_S, Bulkid
 
 from tests.cli.test_cli_printable import NASTY, assert_safe
+from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import sheet_of
 
 CONNECTED = Callable[..., Bulkid]
 

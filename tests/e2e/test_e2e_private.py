@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from doors_kit import hosted, sheet_of
-from harness import LONGEST_S, Bulkid
+
+from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.sandbox_host import hosted
+from tests.support.sheets import sheet_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rights are inherited there")
 

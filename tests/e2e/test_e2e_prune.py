@@ -7,8 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from doors_kit import Hosted, assert_clear, connected_to, end_of, hosted, renames, summary_of, wait_for_puts
-from harness import Bulkid
+
+from tests.support.bulkid_command import Bulkid, connected_to, end_of
+from tests.support.command_output import assert_clear, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames
 
 DAY = 86_400.0
 

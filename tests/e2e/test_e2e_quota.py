@@ -6,11 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from doors_kit import Hosted, connected_to, end_of, hosted, renames, statuses, summary_of, wait_for_puts
-from harness import Bulkid
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Faults
+from tests.support.bulkid_command import Bulkid, connected_to, end_of
+from tests.support.command_output import statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sheets import renames
 
 RULE = QuotaRule("PUT", 20, 1.0)
 OPTION = "PUT=20/1"

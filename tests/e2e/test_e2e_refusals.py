@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from doors_kit import ANY_CHANGE, SECRET, assert_clear, hosted, renames, summary_of
-from harness import Bulkid
 from test_e2e_groups import by_name, emptied, into_groups, memberships, run
 
 from bulkid.model import QuotaRule
+from tests.support.bulkid_command import ANY_CHANGE, SECRET, Bulkid
+from tests.support.command_output import assert_clear, summary_of
+from tests.support.sandbox_host import hosted
+from tests.support.sheets import renames
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

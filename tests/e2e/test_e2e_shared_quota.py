@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Server
-from lives import bulkid_for, most_in_any_window
 
+from bulkid.sandbox.options import parse_limits
 from tests.postgres_server import shared_server
+from tests.support.bulkid_command import ROOT
+from tests.support.processes import bulkid_for, most_in_any_window
+from tests.support.sandbox_host import hosted
 
 PER_WINDOW, WINDOW_S = 20, 1.0
 EACH = 80
@@ -57,7 +59,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.slow
 def test_two_processes_share_one_quota_without_a_refusal_and_to_equal_parts(tmp_path: Path, database: str) -> None:
     limit = f"PUT={PER_WINDOW}/{WINDOW_S:g}"
-    with Server(("--accounts", str(3 * EACH), "--quota", limit)) as server:
+    with hosted(accounts=3 * EACH, limits=parse_limits(limit)) as server:
         env = bulkid_for(server, tmp_path).settings()
         accounts = [account["id"] for account in server.get("state")["accounts"]]
         started = {

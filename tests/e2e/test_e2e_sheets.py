@@ -10,8 +10,11 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from doors_kit import Hosted, assert_clear, connected_to, hosted, sheet_of, statuses, summary_of
-from harness import SAMPLES
+
+from tests.support.bulkid_command import SAMPLES, connected_to
+from tests.support.command_output import assert_clear, statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import sheet_of
 
 SHEETS = Path(__file__).parent / "sheets"
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Bulkid, Server
-from lives import (
+
+from bulkid.sandbox.options import parse_limits
+from tests.support.bulkid_command import LONGEST_S, ROOT, Bulkid
+from tests.support.processes import (
     COMMAND,
-    LONGEST_S,
     ON_WINDOWS,
     Life,
     World,
@@ -23,6 +24,7 @@ from lives import (
     no_traceback,
     runs_of,
 )
+from tests.support.sandbox_host import hosted
 
 CONNECTED = Callable[..., Bulkid]
 PROMPT_S = 8.0
@@ -71,7 +73,7 @@ def resume(world: World, run_id: str, wanted: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_in_the_midst_of_sending(number: signal.Signals, connected: CONNECTED) -> None:
-    with Server(("--accounts", "300", "--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=300, latency_s=0.1) as server:
         world = World(server, connected(server), 300)
         wanted = world.sheet("signal")
         with Life(world.bulkid, "run", "signal.csv", "--yes", "--concurrency", "8") as life:
@@ -93,7 +95,7 @@ def test_in_the_midst_of_sending(number: signal.Signals, connected: CONNECTED) -
 @posix
 @pytest.mark.slow
 def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) -> None:
-    with Server(("--accounts", "100", "--quota", "none")) as server:
+    with hosted(accounts=100) as server:
         world = World(server, connected(server), 100)
         wanted = world.sheet("twice")
         slow = {"send": lambda: server.post("faults", {"slow": 1, "slow_s": 60})}
@@ -121,7 +123,7 @@ def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) ->
     ids=["server throttles", "quota is used"],
 )
 def test_in_a_long_wait(server_has: str, client_keeps: str, connected: CONNECTED) -> None:
-    with Server(("--accounts", "60", "--quota", server_has)) as server:
+    with hosted(accounts=60, limits=parse_limits(server_has)) as server:
         world = World(server, connected(server), 60)
         wanted = world.sheet("wait")
         with Life(world.bulkid, "run", "wait.csv", "--yes", "--quota", client_keeps) as life:
@@ -139,7 +141,7 @@ def test_in_a_long_wait(server_has: str, client_keeps: str, connected: CONNECTED
 @posix
 @pytest.mark.slow
 def test_while_the_directory_is_read(connected: CONNECTED) -> None:
-    with Server(("--accounts", "60", "--quota", "GET=0/60")) as server:
+    with hosted(accounts=60, limits=parse_limits("GET=0/60")) as server:
         world = World(server, connected(server), 60)
         wanted = world.sheet("early")
         with Life(world.bulkid, "run", "early.csv", "--yes") as life:
@@ -159,7 +161,7 @@ def test_while_the_directory_is_read(connected: CONNECTED) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_while_the_report_is_written(times: int, connected: CONNECTED) -> None:
     """All is settled: there is nothing to stop, and the report is whole."""
-    with Server(("--accounts", "300", "--quota", "none")) as server:
+    with hosted(accounts=300) as server:
         world = World(server, connected(server), 300)
         wanted = world.sheet("late")
         with Life(world.bulkid, "run", "late.csv", "--yes") as life:
@@ -179,7 +181,7 @@ def test_while_the_report_is_written(times: int, connected: CONNECTED) -> None:
 @pytest.mark.parametrize("after_s", [0.02, 0.15, 0.35, 0.6, 0.9, 1.3])
 def test_while_it_starts(after_s: float, connected: CONNECTED) -> None:
     """Wherever the interpreter is: no traceback, and nothing sent that nobody knows of."""
-    with Server(("--accounts", "60", "--quota", "none")) as server:
+    with hosted(accounts=60) as server:
         # A signal in the middle of an import leaves files of the interpreter open: no warning about that here.
         world = World(server, connected(server, PYTHONWARNINGS="ignore"), 60)
         wanted = world.sheet("start")
@@ -270,7 +272,7 @@ def at_the_prompt(world: World, do: Callable[[Terminal, "subprocess.Popen[str]"]
 @pytest.mark.skipif(ON_WINDOWS, reason="Windows has no pseudo-terminals in the standard library")
 @pytest.mark.slow
 def test_at_the_prompt(connected: CONNECTED) -> None:
-    with Server(("--accounts", "20", "--quota", "none")) as server:
+    with hosted(accounts=20) as server:
         world = World(server, connected(server), 20)
         wanted = world.sheet("ask")
         for answer in (
@@ -293,7 +295,7 @@ def test_at_the_prompt(connected: CONNECTED) -> None:
 
 @pytest.mark.slow
 def test_too_many_failures(connected: CONNECTED) -> None:
-    with Server(("--accounts", "60", "--quota", "none")) as server:
+    with hosted(accounts=60) as server:
         world = World(server, connected(server), 60)
         wanted = world.sheet("some")
         path = world.bulkid.folder / "some.csv"
@@ -322,7 +324,7 @@ def test_too_many_failures(connected: CONNECTED) -> None:
 
 @pytest.mark.slow
 def test_one_at_a_time(connected: CONNECTED) -> None:
-    with Server(("--accounts", "60", "--quota", "none")) as server:
+    with hosted(accounts=60) as server:
         world = World(server, connected(server), 60)
         wanted = world.sheet("first")
         world.sheet("second")
@@ -351,7 +353,7 @@ def test_one_at_a_time(connected: CONNECTED) -> None:
 
 @pytest.mark.slow
 def test_two_started_at_the_same_instant(connected: CONNECTED) -> None:
-    with Server(("--accounts", "60", "--quota", "none", "--latency", "0.3")) as server:
+    with hosted(accounts=60, latency_s=0.3) as server:
         world = World(server, connected(server), 60)
         sheets = {tag: world.sheet(tag) for tag in ("left", "right")}
         with (
@@ -371,7 +373,7 @@ def test_two_started_at_the_same_instant(connected: CONNECTED) -> None:
 @pytest.mark.slow
 def test_a_laptop_that_sleeps_for_a_while(connected: CONNECTED) -> None:
     """SIGSTOP in the midst of sending, for longer than a request may take: what came of it is found out."""
-    with Server(("--accounts", "200", "--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=200, latency_s=0.1) as server:
         world = World(server, connected(server), 200)
         wanted = world.sheet("sleep")
         with Life(world.bulkid, "run", "sleep.csv", "--yes", "--timeout", "2") as life:
@@ -390,7 +392,7 @@ def test_a_laptop_that_sleeps_for_a_while(connected: CONNECTED) -> None:
 @pytest.mark.slow
 def test_the_state_directory_is_deleted_meanwhile(connected: CONNECTED) -> None:
     """Nothing can be promised then, but to say so."""
-    with Server(("--accounts", "200", "--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=200, latency_s=0.1) as server:
         world = World(server, connected(server), 200)
         world.sheet("gone")
         with Life(world.bulkid, "run", "gone.csv", "--yes") as life:
@@ -409,7 +411,7 @@ def test_the_state_directory_is_deleted_meanwhile(connected: CONNECTED) -> None:
 @pytest.mark.slow
 def test_nobody_reads_what_it_says(connected: CONNECTED, tmp_path: Path) -> None:
     """``bulkid run ... 2>&1 | head -1``: the words have no reader any more, the run goes on to its end."""
-    with Server(("--accounts", "200", "--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=200, latency_s=0.1) as server:
         world = World(server, connected(server), 200)
         wanted = world.sheet("deaf")
         read_end, write_end = os.pipe()

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from harness import LONGEST_S, Bulkid, Server
-from lives import Life, World, check_report, no_traceback
+
+from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.processes import Life, World, check_report, no_traceback
+from tests.support.sandbox_host import hosted
 
 CONNECTED = Callable[..., Bulkid]
 LIFETIME_S = 2.0
@@ -18,7 +20,7 @@ REFRESH_S = 0.9 * LIFETIME_S
 @pytest.mark.slow
 def test_tokens_that_live_two_seconds(connected: CONNECTED) -> None:
     """Twenty seconds of a request every half second: half of them read the directory, half change it."""
-    with Server(("--accounts", "20000", "--quota", "none", "--token-lifetime", f"{LIFETIME_S:g}")) as server:
+    with hosted(accounts=20000, token_lifetime_s=LIFETIME_S) as server:
         world = World(server, connected(server), 20_000)
         world.accounts = world.accounts[::1000]
         wanted = world.sheet("short")
@@ -39,7 +41,7 @@ def test_tokens_that_live_two_seconds(connected: CONNECTED) -> None:
 
 @pytest.mark.slow
 def test_tokens_that_are_taken_back_all_the_time(connected: CONNECTED) -> None:
-    with Server(("--accounts", "300", "--quota", "none", "--token-lifetime", f"{LIFETIME_S:g}")) as server:
+    with hosted(accounts=300, token_lifetime_s=LIFETIME_S) as server:
         world = World(server, connected(server), 300)
         wanted = world.sheet("taken")
         server.post("faults", {"expired": 0.1, "token_error": 0.2})
@@ -58,7 +60,7 @@ def test_tokens_that_are_taken_back_all_the_time(connected: CONNECTED) -> None:
 @pytest.mark.slow
 def test_the_secret_is_changed_meanwhile(connected: CONNECTED) -> None:
     """One clear message, and not a failed row: with the new secret the run goes on."""
-    with Server(("--accounts", "200", "--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=200, latency_s=0.1) as server:
         world = World(server, connected(server), 200)
         wanted = world.sheet("rotated")
         with Life(world.bulkid, "run", "rotated.csv", "--yes", "--concurrency", "8") as life:
@@ -91,7 +93,7 @@ def test_the_secret_is_changed_meanwhile(connected: CONNECTED) -> None:
 @pytest.mark.slow
 def test_a_given_token_is_taken_back_meanwhile(connected: CONNECTED) -> None:
     """It cannot be renewed here: the run stops, and goes on with another."""
-    with Server(("--accounts", "200", "--quota", "none", "--token", "first", "--latency", "0.1")) as server:
+    with hosted(accounts=200, static_tokens=("first",), latency_s=0.1) as server:
         env = {"BULKID_CLIENT_ID": "", "BULKID_CLIENT_SECRET": "", "BULKID_ACCESS_TOKEN": "first"}
         bulkid = connected(server, **env, BULKID_ORGANIZATION_ID="3fa85f64-5717-4562-b3fc-2c963f66afa6")
         world = World(server, bulkid, 200)

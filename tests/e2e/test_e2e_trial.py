@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from doors_kit import Hosted, assert_clear, connected_to, hosted, sheet_of, statuses, summary_of
-from harness import Bulkid
+
+from tests.support.bulkid_command import Bulkid, connected_to
+from tests.support.command_output import assert_clear, statuses, summary_of
+from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sheets import sheet_of
 
 ROWS = [("name", "display name"), ("robot-0003", "Robot 3"), *((f"robot-{n:04d}", f"T {n}") for n in range(4, 9))]
 """One row that is as it is already, and five that change."""

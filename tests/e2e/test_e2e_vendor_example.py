@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ORGANIZATION, Bulkid, Server
-from recorder import recording
+
+from tests.support.bulkid_command import ORGANIZATION, Bulkid
+from tests.support.recorder import recording
+from tests.support.sandbox_host import hosted
 
 SHEETS = {
     "by id": "robotAccountId,groupIDsToAdd\n88-uv,alumni-02\n",
@@ -26,7 +28,10 @@ def _environment(port: int) -> dict[str, str]:
 @pytest.mark.parametrize("how", SHEETS)
 def test_the_guides_example_is_one_put_with_the_guides_body_and_answer(tmp_path: Path, how: str) -> None:
     (tmp_path / "sheet.csv").write_text(SHEETS[how], encoding="utf-8")
-    with Server(("--token", "1234")) as server, recording(int(server.origin.rsplit(":", 1)[1])) as recorder:
+    with (
+        hosted(static_tokens=("1234",)) as server,
+        recording(server.port) as recorder,
+    ):
         bulkid = Bulkid(tmp_path, _environment(recorder.port))
         done = bulkid("run", "sheet.csv", "--yes")
         after = {account["id"]: account for account in server.get("state")["accounts"]}["88-uv"]
@@ -51,7 +56,10 @@ def test_the_guides_example_is_one_put_with_the_guides_body_and_answer(tmp_path:
 
 def test_blind_without_a_display_name_the_field_is_left_out_and_the_plan_warns(tmp_path: Path) -> None:
     (tmp_path / "sheet.csv").write_text(SHEETS["by id"], encoding="utf-8")
-    with Server(("--token", "1234")) as server, recording(int(server.origin.rsplit(":", 1)[1])) as recorder:
+    with (
+        hosted(static_tokens=("1234",)) as server,
+        recording(server.port) as recorder,
+    ):
         bulkid = Bulkid(tmp_path, _environment(recorder.port))
         done = bulkid("run", "sheet.csv", "--yes", "--no-read")
     assert done.returncode == 0, done.stderr
@@ -66,7 +74,7 @@ def test_blind_without_a_display_name_the_field_is_left_out_and_the_plan_warns(t
 
 def test_a_second_run_of_the_example_sends_nothing(tmp_path: Path, connected: Callable[..., Bulkid]) -> None:
     (tmp_path / "sheet.csv").write_text(SHEETS["by id"], encoding="utf-8")
-    with Server() as server:
+    with hosted() as server:
         bulkid = connected(server)
         assert bulkid("run", "sheet.csv", "--yes").returncode == 0
         again = json.loads(bulkid("run", "sheet.csv", "--yes", "--json").stdout)

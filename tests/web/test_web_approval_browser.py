@@ -5,7 +5,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,8 @@ from test_web_browser import LONGEST_MS, SCHEMES, WIDTHS, axe, chromium
 from test_web_cli import PASSWORD, served
 from web_kit import sheet
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
-from harness import Bulkid, Server
+from tests.support.bulkid_command import Bulkid
+from tests.support.sandbox_host import hosted
 
 __all__ = ["axe", "chromium"]  # fixtures
 
@@ -63,7 +61,7 @@ def test_a_plan_is_handed_over_approved_and_its_rest_approved_again(chromium: An
     bulkid, found = Bulkid(tmp_path), list[str]()
     for name, role in USERS.items():
         assert bulkid("users", "add", name, "--role", role, stdin=f"{PASSWORD}\n").returncode == 0
-    with Server(("--quota", "none")) as server:
+    with hosted(accounts=6000) as server:
         bulkid.env.update(BULKID_URL=server.url, BULKID_CLIENT_ID="sandbox", BULKID_CLIENT_SECRET="sandbox-secret")
         with (
             served(bulkid, "--require-approval") as (_, address, _),

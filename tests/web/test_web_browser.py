@@ -8,19 +8,18 @@ Chromium comes from the system (``BULKID_CHROMIUM`` names another); axe-core's `
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_web_cli import served
 from web_kit import sheet
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
-from harness import SAMPLES, Bulkid, Server
-from test_web_cli import served
+from bulkid.sandbox.options import parse_limits
+from tests.support.bulkid_command import SAMPLES, Bulkid
+from tests.support.sandbox_host import Hosted, hosted
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -68,7 +67,7 @@ def axe() -> str:
 
 
 @contextmanager
-def _opened(chromium: Any, bulkid: Bulkid, server: Server, **context: Any) -> Iterator[tuple[Any, str]]:
+def _opened(chromium: Any, bulkid: Bulkid, server: Hosted, **context: Any) -> Iterator[tuple[Any, str]]:
     """A page of a console that is connected to a server, let in by the link."""
     bulkid.env.update(BULKID_URL=server.url, BULKID_CLIENT_ID="sandbox", BULKID_CLIENT_SECRET="sandbox-secret")
     with served(bulkid) as (_, address, key):
@@ -116,7 +115,7 @@ def _run_ended(page: Any) -> None:
 
 def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
     with (
-        Server(("--quota", "none", "--latency", "0.04")) as server,
+        hosted(accounts=6000, latency_s=0.04) as server,
         # Six seconds of sending: it must still go on when a slow machine has shown its page.
         _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2"}), server) as (page, address),
     ):
@@ -143,7 +142,7 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
 
 def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path: Path) -> None:
     with (
-        Server(("--quota", "none", "--latency", "0.1")) as server,
+        hosted(accounts=6000, latency_s=0.1) as server,
         _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "1"}), server) as (page, address),
     ):
         _upload(page, address, "accounts.csv", sheet(60))
@@ -158,7 +157,10 @@ def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path
 
 
 def test_a_sheet_is_dropped_on_the_page(chromium: Any, tmp_path: Path) -> None:
-    with Server() as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
+    with (
+        hosted(accounts=6000) as server,
+        _opened(chromium, Bulkid(tmp_path), server) as (page, _),
+    ):
         data = page.evaluate_handle(
             """() => {
                 const data = new DataTransfer();
@@ -175,7 +177,10 @@ def test_a_file_that_is_too_large_is_told_of_before_it_is_sent(chromium: Any, tm
     large = tmp_path / "large.csv"
     with large.open("wb") as file:
         file.truncate(65 << 20)
-    with Server() as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
+    with (
+        hosted(accounts=6000) as server,
+        _opened(chromium, Bulkid(tmp_path), server) as (page, address),
+    ):
         page.set_input_files("#sheet", large)
         page.click("button:has-text('Upload')")
         assert "the most that is taken is 64 MB" in page.inner_text("[data-drop-error]")
@@ -183,7 +188,7 @@ def test_a_file_that_is_too_large_is_told_of_before_it_is_sent(chromium: Any, tm
 
 
 def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
-    with Server(("--quota", "none")) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
+    with hosted(accounts=6000) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
         page.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
 
         def press_on(words: str) -> None:
@@ -212,7 +217,7 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
 
 def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None:
     with (
-        Server(("--quota", "none")) as server,
+        hosted(accounts=6000) as server,
         _opened(chromium, Bulkid(tmp_path), server, java_script_enabled=False) as (page, address),
     ):
         _upload(page, address, "accounts.csv", sheet(5))
@@ -226,7 +231,7 @@ def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None
 def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
     evil = "<img src=x onerror=\"document.title='owned'\">"
     quoted = evil.replace('"', '""')
-    with Server(("--quota", "none")) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
+    with hosted(accounts=6000) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
         content = f'name,display_name,"{quoted}"\nrobot-0001,"{quoted}",x\n"{quoted}",x,x\n'.encode()
         _upload(page, address, f"{evil}.csv".replace("/", ""), content)
         for button in ("Read it this way", "Preview"):
@@ -396,9 +401,8 @@ def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pix
 
 
 def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: Any, axe: str, tmp_path: Path) -> None:
-    options = ("--quota", "PUT=60/10", "--latency", "0.1", "--poisoned", "robot-0001")
     with (
-        Server(options) as server,
+        hosted(accounts=6000, limits=parse_limits("PUT=60/10"), latency_s=0.1, poisoned=("robot-0001",)) as server,
         _opened(
             chromium,
             Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2", "BULKID_QUOTA": "PUT=60/10"}),

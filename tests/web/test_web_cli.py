@@ -14,12 +14,10 @@ import anyio
 import pytest
 from web_kit import LONGEST_S, browser_at, run_id_of, sheet
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
-from harness import Bulkid, Server
-
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleBook
+from tests.support.bulkid_command import Bulkid
+from tests.support.sandbox_host import Hosted, hosted
 
 PASSWORD = "correct horse battery"
 
@@ -62,7 +60,7 @@ async def test_the_link_of_the_terminal_lets_in_and_a_signal_ends_the_console(bu
 
 @pytest.mark.slow
 async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_with_it(bulkid: Bulkid) -> None:
-    with Server(("--quota", "none", "--latency", "0.05")) as server:
+    with hosted(accounts=6000, latency_s=0.05) as server:
         bulkid.env.update(
             BULKID_URL=server.url,
             BULKID_CLIENT_ID="sandbox",
@@ -96,20 +94,20 @@ async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_w
         assert summary["pending"] == 0
 
 
-async def _sent(server: Server, count: int) -> None:
+async def _sent(server: Hosted, count: int) -> None:
     """Wait until so many changes have been sent."""
     with anyio.fail_after(LONGEST_S):
         while (await anyio.to_thread.run_sync(_puts, server)) < count:  # noqa: ASYNC110 - in another process
             await anyio.sleep(0.05)
 
 
-def _puts(server: Server) -> int:
+def _puts(server: Hosted) -> int:
     return sum(entry.get("method") == "PUT" for entry in server.get("log")["entries"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are asked to end by signals here")
 async def test_the_end_by_a_signal_settles_what_is_in_flight_and_keeps_the_run(bulkid: Bulkid) -> None:
-    with Server(("--quota", "none", "--latency", "0.1")) as server:
+    with hosted(accounts=6000, latency_s=0.1) as server:
         bulkid.env.update(
             BULKID_URL=server.url,
             BULKID_CLIENT_ID="sandbox",

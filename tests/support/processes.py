@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness import LONGEST_S, Bulkid, Server
+from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.sandbox_host import Hosted
 
 STAGES = {
     "sheet": "Reading the sheet ...",
@@ -117,7 +118,7 @@ class Life:
                 stream.close()
 
 
-def bulkid_for(server: Server, folder: Path, **env: str) -> Bulkid:
+def bulkid_for(server: Hosted, folder: Path, **env: str) -> Bulkid:
     """A command in a folder of its own, connected as an admin would set it up by environment."""
     settings = {
         "BULKID_URL": server.url,
@@ -132,7 +133,7 @@ def bulkid_for(server: Server, folder: Path, **env: str) -> Bulkid:
 class World:
     """A server with some accounts, a command connected to it, and sheets that rename all of them."""
 
-    server: Server
+    server: Hosted
     bulkid: Bulkid
     rows: int
     accounts: list[dict[str, Any]] = field(init=False)
@@ -240,7 +241,7 @@ def check_report(bulkid: Bulkid, run_id: str, rows: int) -> Counter[str]:
     return counts
 
 
-def lift_limits(server: Server) -> None:
+def lift_limits(server: Hosted) -> None:
     """Take away the server's limits."""
     body = urllib.request.Request(f"{server.origin}/_sandbox/limits", b"none", method="POST")  # noqa: S310 - our own
     urllib.request.urlopen(body, timeout=LONGEST_S).close()  # noqa: S310 - as above

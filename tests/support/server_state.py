@@ -2,7 +2,7 @@
 
 import time
 
-from doors_kit import Hosted
+from tests.support.sandbox_host import Hosted
 
 State = dict[str, tuple[str, str, frozenset[str]]]
 HEADERS = ("name", "display name", "groups to add", "groups to remove", "groups")

@@ -1,0 +1,106 @@
+"""Sandboxes on real sockets: one thread per process of tests serves them all, each on a port of its own.
+
+A test starts a fresh sandbox in milliseconds; its rights, its life and its record are at hand.
+"""
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from bulkid.sandbox import Sandbox, SandboxOptions
+from tests.support.bulkid_command import LONGEST_S
+
+_running: list[tuple[AbstractContextManager[BlockingPortal], BlockingPortal]] = []
+
+
+def serving_portal() -> BlockingPortal:
+    """The thread that serves, with its event loop; started by the first test that needs it."""
+    if not _running:
+        manager = start_blocking_portal()
+        _running.append((manager, manager.__enter__()))
+    return _running[0][1]
+
+
+def end_serving() -> None:
+    """End the thread, after the last test."""
+    while _running:
+        manager, _ = _running.pop()
+        manager.__exit__(None, None, None)
+
+
+@dataclass
+class Hosted:
+    """A sandbox on a real socket, served by a thread of this process; it keeps its state when it stops."""
+
+    sandbox: Sandbox
+    portal: BlockingPortal = field(repr=False)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return self.sandbox.url
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return self.url.rsplit("/", 1)[0]
+
+    def start(self) -> None:
+        """Listen; again on the same port when it did before."""
+        self.portal.call(self.sandbox.start, "127.0.0.1", self.port)
+        self.port = int(self.sandbox.url.rsplit(":", 1)[1].partition("/")[0])
+
+    def stop(self) -> None:
+        """Close every connection and listen no more."""
+        self.portal.call(self.sandbox.stop)
+
+    def get(self, path: str) -> Any:
+        """Ask one of the sandbox's own pages (``state``, ``log``)."""
+        with urllib.request.urlopen(f"{self.origin}/_sandbox/{path}", timeout=LONGEST_S) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Tell the sandbox something (``faults``, ``limits``, ``account/ID``)."""
+        request = urllib.request.Request(  # noqa: S310 - always this test's own server
+            f"{self.origin}/_sandbox/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method="POST",
+        )
+        with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:  # noqa: S310 - as above
+            return json.load(answer)
+
+    def display_name(self, name: str) -> str | None:
+        """The display name of an account, as the server has it."""
+        by_name = {account.name: account for account in self.sandbox.state.accounts.values()}
+        return by_name[name].display_name
+
+    def puts(self) -> list[Any]:
+        """The PUTs that came in, in order."""
+        return [entry for entry in tuple(self.sandbox.log) if entry.method == "PUT"]
+
+
+@contextmanager
+def hosted(**options: Any) -> Iterator[Hosted]:
+    """A sandbox without limits (unless told otherwise), served while the block runs."""
+    given = {"accounts": 300, "limits": ()} | options
+    host = Hosted(Sandbox(SandboxOptions(**given)), serving_portal())
+    host.start()
+    try:
+        yield host
+    finally:
+        host.stop()
+
+
+def wait_for_puts(host: Hosted, count: int) -> None:
+    """Wait until so many PUTs have come in."""
+    deadline = time.monotonic() + LONGEST_S
+    while len(host.puts()) < count:
+        assert time.monotonic() < deadline, "the run does not go on"
+        time.sleep(0.01)
