@@ -60,7 +60,7 @@ def faults_of(page: Any, axe: str, name: str) -> list[str]:
 def test_a_plan_is_handed_over_approved_and_its_rest_approved_again(chromium: Any, axe: str, tmp_path: Path) -> None:
     bulkid, found = Bulkid(tmp_path), list[str]()
     for name, role in USERS.items():
-        assert bulkid("users", "add", name, "--role", role, stdin=f"{PASSWORD}\n").returncode == 0
+        assert bulkid.as_process("users", "add", name, "--role", role, stdin=f"{PASSWORD}\n").returncode == 0
     with hosted(accounts=6000) as server:
         bulkid.env.update(BULKID_URL=server.url, BULKID_CLIENT_ID="sandbox", BULKID_CLIENT_SECRET="sandbox-secret")
         with (

@@ -331,7 +331,7 @@ def test_signing_out_over_tls_takes_the_cookie_from_the_browser_and_a_copy_opens
     chromium: Any, tmp_path: Path
 ) -> None:
     bulkid = Bulkid(tmp_path)
-    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
     certificate = ("--certfile", str(TLS / "server.pem"), "--keyfile", str(TLS / "server.key"))
     with served(bulkid, "--sandbox", *certificate) as (_, address, _key):
         context, thief = (chromium.new_context(ignore_https_errors=True) for _ in range(2))
@@ -390,7 +390,7 @@ def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pix
     chromium: Any, axe: str, tmp_path: Path
 ) -> None:
     bulkid = Bulkid(tmp_path)
-    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
     with served(bulkid, "--sandbox") as (_, address, _key):
         context = chromium.new_context(bypass_csp=True)
         context.set_default_timeout(LONGEST_MS)

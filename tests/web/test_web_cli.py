@@ -89,7 +89,7 @@ async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_w
         names = {row["name"]: row["status"] for row in bulkid.report(run_id)}
         assert len(names) == 120
         assert set(names.values()) <= {"updated", "unchanged"}
-        again = bulkid("runs", "--json")
+        again = bulkid.as_process("runs", "--json")
         (summary,) = json.loads(again.stdout)
         assert summary["pending"] == 0
 
@@ -124,10 +124,10 @@ async def test_the_end_by_a_signal_settles_what_is_in_flight_and_keeps_the_run(b
                     await _sent(server, 5)
                     process.send_signal(signal.SIGINT)
                     assert await anyio.to_thread.run_sync(process.wait, LONGEST_S) == 0
-        (summary,) = json.loads(bulkid("runs", "--json").stdout)
+        (summary,) = json.loads(bulkid.as_process("runs", "--json").stdout)
         assert summary["status"] == "interrupted"
         assert summary["run_id"] == run_id
-        resumed = bulkid("resume", "--json")
+        resumed = bulkid.as_process("resume", "--json")
         assert json.loads(resumed.stdout)["pending"] == 0
 
 
@@ -197,7 +197,7 @@ def test_a_user_that_cannot_be_is_refused(bulkid: Bulkid, arguments: tuple[str, 
 
 
 async def test_with_a_user_the_console_asks_for_name_and_password(bulkid: Bulkid) -> None:
-    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
     with served(bulkid, "--sandbox") as (_, address, key):
         assert not key
         async with browser_at(address) as browser:
@@ -229,7 +229,7 @@ async def test_the_console_speaks_tls(bulkid: Bulkid, tmp_path: Path) -> None:
 
     certificate = tmp_path / "cert.pem"
     _make_certificate(certificate)
-    bulkid("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
     with served(bulkid, "--sandbox", "--certfile", str(certificate)) as (_, address, _key):
         assert address.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(certificate))
