@@ -10,11 +10,10 @@ import pytest
 
 from bulkid.cli.options import with_settings
 from bulkid.config import Settings
+from tests.support.bulkid_command import ROOT, Bulkid
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def bulkid(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subprocess.CompletedProcess[bytes]:
+def with_code_page(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subprocess.CompletedProcess[bytes]:
     """Run bulkid as a Windows machine does whose output goes into a pipe."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("BULKID_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "0"}
@@ -31,7 +30,7 @@ def bulkid(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subprocess.C
 def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name,groups_to_remove\n北京,x,Everyone\n", encoding="utf-8")
     (tmp_path / "北京.csv").write_text("name,groups_to_remove\n北京,Everyone\n", encoding="utf-8")
-    result = bulkid("check", "北京.csv", cwd=tmp_path)
+    result = with_code_page("check", "北京.csv", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stdout.startswith(rb"\u5317\u4eac.csv: row 2")
     assert b"Traceback" not in result.stderr
@@ -39,7 +38,7 @@ def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -
 
 def test_the_plan_of_such_a_name_is_printed_whole(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name\n北京,Zürich 東京\n", encoding="utf-8")
-    result = bulkid("plan", "names.csv", "--sandbox", cwd=tmp_path)
+    result = with_code_page("plan", "names.csv", "--sandbox", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert rb"\u5317\u4eac" in result.stdout
     assert "Zürich".encode("cp1252") in result.stdout
@@ -47,7 +46,7 @@ def test_the_plan_of_such_a_name_is_printed_whole(tmp_path: Path) -> None:
 
 def test_json_is_utf_8_whatever_the_code_page(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name\n北京,東京\n", encoding="utf-8")
-    result = bulkid("run", "names.csv", "--sandbox", "--yes", "--json", "--report-dir", "報告", cwd=tmp_path)
+    result = with_code_page("run", "names.csv", "--sandbox", "--yes", "--json", "--report-dir", "報告", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "報告" in json.loads(result.stdout.decode("utf-8"))["report"]
 
@@ -86,27 +85,28 @@ def test_verbose_counts(given: list[str], level: int, tmp_path: Path, monkeypatc
 
 
 def test_a_port_that_no_machine_has_is_refused(tmp_path: Path) -> None:
-    result = bulkid("sandbox", "--port", "99999", cwd=tmp_path)
+    result = Bulkid(tmp_path)("sandbox", "--port", "99999")
     assert result.returncode == 2
-    assert b"65535" in result.stderr
+    assert "65535" in result.stderr
 
 
 def test_a_sheet_without_rows_is_not_told_to_run_blind(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("name,display_name\n", encoding="utf-8")
-    result = bulkid("plan", "none.csv", "--sandbox", cwd=tmp_path)
+    result = Bulkid(tmp_path)("plan", "none.csv", "--sandbox")
     assert result.returncode == 0, result.stderr
-    assert b"warning" not in result.stdout + result.stderr
-    assert b"0 rows: 0 accounts change" in result.stdout
+    assert "warning" not in result.stdout + result.stderr
+    assert "0 rows: 0 accounts change" in result.stdout
 
 
 def test_json_names_the_report_that_was_written_where_another_program_holds_the_first(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
-    run = json.loads(bulkid("run", "one.csv", "--sandbox", "--yes", "--json", cwd=tmp_path).stdout)
-    held = Path(run["report"])
+    bulkid = Bulkid(tmp_path)
+    run = json.loads(bulkid("run", "one.csv", "--sandbox", "--yes", "--json").stdout)
+    held = tmp_path / run["report"]
     held.unlink()
     held.mkdir()  # like a file that is held open, what stands there cannot be replaced
-    again = json.loads(bulkid("report", run["run_id"], "--json", cwd=tmp_path).stdout)
-    assert again == {**run, "report": str(held.with_name("report-2.csv"))}
+    again = json.loads(bulkid("report", run["run_id"], "--json").stdout)
+    assert again == {**run, "report": str(Path(run["report"]).with_name("report-2.csv"))}
     assert again == json.loads((held.parent / "summary.json").read_bytes())
 
 
@@ -128,7 +128,7 @@ def without_streams(numbers: str, *arguments: str, cwd: Path) -> subprocess.Comp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handed on in another way there")
-@pytest.mark.parametrize("numbers", ["0", "1", "2", "12", "012"])
+@pytest.mark.parametrize("numbers", ["0", "1", "2", "012"])
 def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     result = without_streams(numbers, "run", "one.csv", "--sandbox", "--yes", cwd=tmp_path)

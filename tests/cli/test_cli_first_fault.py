@@ -3,24 +3,18 @@
 import os
 import socket
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.bulkid_command import Bulkid
+
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX's")
 
 
-def bulkid(folder: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> tuple[int, str]:
-    """Run a command in a folder, with no terminal and no server; a command that waits for a pipe would time out."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKID_")}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder), "BULKID_STATE_DIR": str(folder / "state")}
-    command = [sys.executable, "-m", "bulkid", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=stdin, capture_output=True, text=True, timeout=120, check=False
-    )
+def told(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of a command with no terminal and no server; one that waits would time out."""
+    done = Bulkid(folder, {"HOME": str(folder)})(*arguments)
     return done.returncode, done.stderr
 
 
@@ -58,14 +52,14 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "job.toml").write_text('source = "sheet.csv"\n', encoding="utf-8")
     (tmp_path / "drop.toml").write_text('[source]\nfolder = "none"\n', encoding="utf-8")
-    code, told = bulkid(tmp_path, *arguments)
+    code, error = told(tmp_path, *arguments)
     assert code == 2
-    assert said in told.splitlines()[0]
+    assert said in error.splitlines()[0]
 
 
 def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:
     (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
-    assert "Nobody can be asked here" in bulkid(tmp_path, "run", "ok.csv")[1]
+    assert "Nobody can be asked here" in told(tmp_path, "run", "ok.csv")[1]
 
 
 @posix
@@ -73,30 +67,24 @@ def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_pa
 @pytest.mark.parametrize("name", ["pipe.csv", "pipe.xlsx", "pipe", "pipe.toml"])
 def test_a_named_pipe_is_said_to_be_one_and_not_waited_for(tmp_path: Path, command: tuple[str, ...], name: str) -> None:
     os.mkfifo(tmp_path / name)
-    code, told = bulkid(tmp_path, *command, name)
+    code, error = told(tmp_path, *command, name)
     assert code == 2
-    assert f"{name} is a named pipe" in told.splitlines()[0]
+    assert f"{name} is a named pipe" in error.splitlines()[0]
 
 
 @posix
 def test_a_pipe_on_standard_input_named_by_its_path_is_pointed_to_the_dash(tmp_path: Path) -> None:
     if not Path("/dev/stdin").exists() and not stat.S_ISCHR(Path(os.devnull).stat().st_mode):
         pytest.skip("this system has no /dev/stdin")
-    reading, writing = os.pipe()
-    try:
-        os.write(writing, b"name,display_name\nr,x\n")
-        os.close(writing)
-        code, told = bulkid(tmp_path, "check", "/dev/stdin", stdin=reading)
-    finally:
-        os.close(reading)
-    assert code == 2
-    assert "/dev/stdin is a named pipe, not a file." in told
-    assert "Give - in place of the name" in told
+    done = Bulkid(tmp_path)("check", "/dev/stdin", stdin="name,display_name\nr,x\n")
+    assert done.returncode == 2
+    assert "/dev/stdin is a named pipe, not a file." in done.stderr
+    assert "Give - in place of the name" in done.stderr
 
 
 @posix
 def test_a_device_and_a_socket_are_said_to_be_such(tmp_path: Path) -> None:
-    assert "/dev/null is a device, not a file." in bulkid(tmp_path, "check", os.devnull)[1]
+    assert "/dev/null is a device, not a file." in told(tmp_path, "check", os.devnull)[1]
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.csv"))
-        assert "s.csv is a socket, not a file." in bulkid(tmp_path, "check", "s.csv")[1]
+        assert "s.csv is a socket, not a file." in told(tmp_path, "check", "s.csv")[1]

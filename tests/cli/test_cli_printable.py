@@ -22,27 +22,11 @@ from bulkid.errors import UsageError
 from bulkid.model import Fault, RunRecord, RunStatus, Status
 from bulkid.printable import printable, printable_json, printable_line
 from bulkid.runs import Finding
-
-STYLE = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[A-GJK])")
-"""What rich itself sends to a terminal: styles, and the moves of a progress bar."""
-
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
-)
-
-NASTY = (
-    "\x1b]0;title\x07 \x1b[8mhidden\x9b31m \u202eeibbor\u2066 \u200bzero\u2028line\r\x7f [red]x[/red] [link=https://e]y"
-)
+from tests.support.terminal_text import NASTY, STYLE, UNSAFE, assert_safe
 
 names = st.text(
     st.characters() | st.sampled_from("\x1b[]\\;m\x07\x9b\r\n\t\u202e\u2066\u200f\u2028\u200d"), min_size=1, max_size=30
 )
-
-
-def assert_safe(written: str) -> None:
-    """Nothing but text and rich's own styles; a progress bar goes back to the line's start."""
-    left = STYLE.sub("", written)
-    assert not UNSAFE.search(left.replace("\r", "")), ascii(left)
 
 
 def consoles() -> list[tuple[SafeConsole, io.StringIO]]:

@@ -1,18 +1,16 @@
 """Whatever a sheet, its name and the server's directory hold: on a terminal and in a pipe stands text."""
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli_printable import NASTY, assert_safe
-from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import Hosted, hosted
 from tests.support.sheets import sheet_of
+from tests.support.terminal_text import NASTY, assert_safe
 
 CONNECTED = Callable[..., Bulkid]
 
@@ -27,28 +25,7 @@ pytestmark = [
 
 def on_a_terminal(bulkid: Bulkid, *arguments: str) -> tuple[int, str]:
     """Run a command whose output goes to a terminal; gives the exit code and what was written."""
-    import pty
-
-    master, slave = pty.openpty()
-    environment = {name: value for name, value in bulkid.settings().items() if name not in ("NO_COLOR", "CI")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bulkid", *arguments],
-        cwd=bulkid.folder,
-        env={**environment, "TERM": "xterm-256color"},
-        stdin=subprocess.DEVNULL,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    written = b""
-    try:
-        while more := os.read(master, 65536):
-            written += more
-    except OSError:  # the other side is closed
-        pass
-    finally:
-        os.close(master)
-    return process.wait(LONGEST_S), written.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    return bulkid.on_terminal(*arguments)
 
 
 def in_a_pipe(bulkid: Bulkid, *arguments: str) -> tuple[int, str]:
