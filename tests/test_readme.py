@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import functools
 import inspect
 import re
 import subprocess
@@ -20,6 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "jobs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@functools.cache
 def _strings_of_the_product() -> str:
     """Every string literal of the product, one after the other; f-strings by their fixed parts."""
     found = []

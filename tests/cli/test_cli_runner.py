@@ -51,27 +51,19 @@ def test_a_call_in_this_process_gives_what_a_process_gives(tmp_path: Path) -> No
     with two_alike(tmp_path) as (one, other):
         for each in (one, other):
             renames(each.folder, 3)
-            (each.folder / "latin.csv").write_bytes("name;display name\r\nrobot-0001;Zürich\r\n".encode("cp1252"))
         for arguments in (
-            ("--version",),
-            ("run", "--help"),
-            ("run",),
             ("no-such-command",),
             ("check", str(SAMPLES / "with_errors.csv")),
-            ("check", "latin.csv"),
             ("check", "no.csv", "--json"),
             ("plan", "sheet.csv", "--client-secret", "wrong-secret", "-vv", "--log-format", "json"),
             ("plan", "sheet.csv"),
             ("run", "sheet.csv"),
             ("run", "sheet.csv", "--yes", "--json"),
             ("undo", "last", "--yes", "-v"),
-            ("doctor",),
-            ("runs",),
         ):
             assert_alike(one, other, *arguments)
         sheet = (one.folder / "sheet.csv").read_text(encoding="utf-8")
-        for rows in (sheet, sheet * 2000):  # less and more than a pipe holds
-            assert_alike(one, other, "check", "-", stdin=rows)
+        assert_alike(one, other, "check", "-", stdin=sheet * 2000)  # more than a pipe holds
 
 
 def test_a_call_leaves_the_process_as_it_was(tmp_path: Path) -> None:

@@ -90,12 +90,12 @@ def test_the_drop_folder_example_works_as_it_is(examples: Bulkid) -> None:
 
 @pytest.mark.slow
 def test_the_migration_example_goes_on_where_its_time_ended(examples: Bulkid) -> None:
-    first = examples("run", "jobs/migration.toml", "--json", "--max-duration", "4s")
+    first = examples("run", "jobs/migration.toml", "--json", "--max-duration", "3s")
     assert first.returncode == 5, first.stderr
     summary = only_summary(first, status="interrupted", rows=5000)
     assert summary["pending"] > 0
-    assert "Stopped by --max-duration 4 s." in first.stderr
-    again = examples("run", "jobs/migration.toml", "--json", "--max-duration", "4s")
+    assert "Stopped by --max-duration 3 s." in first.stderr
+    again = examples("run", "jobs/migration.toml", "--json", "--max-duration", "3s")
     assert again.returncode == 5, again.stderr
     assert only_summary(again, rows=5000)["run_id"] == summary["run_id"]
     assert f"Going on with run {summary['run_id']}" in again.stderr

@@ -11,6 +11,7 @@ import pytest
 from tests.notify.receiver import Receiver, closed_port, receiver
 from tests.support.bulkid_command import Bulkid, connected_to, end_of
 from tests.support.command_output import assert_no_secret, summary_of
+from tests.support.processes import Life
 from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
 from tests.support.sheets import renames, sheet_of
 
@@ -85,7 +86,7 @@ def test_a_sheet_that_is_not_there_is_told_too(tmp_path: Path, server: Hosted) -
 def test_a_run_that_is_stopped_and_its_resume_are_each_told(tmp_path: Path) -> None:
     with hosted(latency_s=0.05) as slow, receiver() as service:
         bulkid = telling(tmp_path, slow, always=service.address())
-        process = bulkid.start("run", str(renames(tmp_path, 60, "Late")), "--yes", "--concurrency", "1")
+        process = bulkid.start("run", str(renames(tmp_path, 20, "Late")), "--yes", "--concurrency", "1")
         wait_for_puts(slow, 3)
         process.send_signal(signal.SIGTERM if sys.platform != "win32" else signal.CTRL_BREAK_EVENT)
         assert end_of(process).returncode == 5
@@ -93,7 +94,7 @@ def test_a_run_that_is_stopped_and_its_resume_are_each_told(tmp_path: Path) -> N
     first, second = service.messages
     assert "Stopped by SIGTERM." in first["message"]
     assert "Go on with: bulkid resume" in first["message"]
-    assert "60 rows: 60 updated." in second["message"]
+    assert "20 rows: 20 updated." in second["message"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -103,15 +104,17 @@ def test_a_service_that_hangs_is_not_waited_for_when_somebody_asks_twice_to_stop
     with receiver(hang=True) as service:
         # Apprise itself would give up after four seconds; here it is told to wait for as long as it takes.
         bulkid = telling(tmp_path, server, always=f"{service.address()}?rto=600")
-        process = bulkid.start("run", str(renames(tmp_path, 2, "Hang")), "--yes", "--json")
-        assert service.came.wait(60)
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)
-        done = end_of(process)
+        with Life(bulkid, "run", str(renames(tmp_path, 2, "Hang")), "--yes", "--json") as life:
+            assert service.came.wait(60)
+            life.signal(signal.SIGINT)
+            assert life.wait_to_say("SIGINT: ")  # two signals at once may arrive as one
+            life.signal(signal.SIGINT)
+            assert life.process.stdout is not None
+            summary = json.loads(life.process.stdout.read())
+            assert life.end() == 0, life.said
         assert not service.over.is_set()
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["status"] == "completed"
-    assert "always, address 1 (json://...) was not told: no answer in time" in done.stderr
+    assert summary["status"] == "completed"
+    assert "always, address 1 (json://...) was not told: no answer in time" in life.said
 
 
 def test_addresses_may_stand_in_a_file(tmp_path: Path, server: Hosted) -> None:

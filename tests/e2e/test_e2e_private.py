@@ -1,14 +1,14 @@
 """What bulkid writes about accounts is readable by its owner alone, however lax the umask is."""
 
+import os
 import stat
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.bulkid_command import LONGEST_S, Bulkid
+from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import hosted
 from tests.support.sheets import sheet_of
 
@@ -22,10 +22,11 @@ def mode(path: Path) -> str:
 
 def with_no_umask(bulkid: Bulkid, *arguments: str, code: int = 0) -> None:
     """Run a command where files would be open to all users."""
-    command = ["sh", "-c", 'umask 0; exec "$0" -m bulkid "$@"', sys.executable, *arguments]
-    done = subprocess.run(
-        command, cwd=bulkid.folder, env=bulkid.settings(), capture_output=True, timeout=LONGEST_S, check=False
-    )
+    before = os.umask(0)
+    try:
+        done = bulkid(*arguments)
+    finally:
+        os.umask(before)
     assert done.returncode == code, done.stderr
 
 

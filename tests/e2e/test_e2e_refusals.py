@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from test_e2e_groups import by_name, emptied, into_groups, memberships, run
 
 from bulkid.model import QuotaRule
 from tests.support.bulkid_command import ANY_CHANGE, SECRET, Bulkid
 from tests.support.command_output import assert_clear, summary_of
+from tests.support.group_runs import by_name, emptied, into_groups, memberships, run
 from tests.support.sandbox_host import hosted
 from tests.support.sheets import renames
 
@@ -83,18 +83,18 @@ def test_a_member_that_is_always_refused_does_not_keep_the_others_from_going_by_
 
 @pytest.mark.parametrize("style", ["three", "one", "structured"])
 def test_rate_limit_headers_pace_a_run_whose_own_quota_is_lifted(style: str, tmp_path: Path) -> None:
-    limits = (QuotaRule("PUT", 20, 2.0),)
+    limits = (QuotaRule("PUT", 12, 1.0),)
     with hosted(accounts=120, rate_headers=style, limits=limits) as host:
-        renames(tmp_path, 50)
+        renames(tmp_path, 30)
         bulkid = connected(tmp_path, host.url)
-        paced = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "none", "--concurrency", "8"))
-        assert (paced["updated"], paced["throttled"], paced["requests"]["PUT"]) == (50, 0, 50)
+        paced = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "none", "--concurrency", "4"))
+        assert (paced["updated"], paced["throttled"], paced["requests"]["PUT"]) == (30, 0, 30)
 
 
 def test_without_these_headers_the_same_run_is_throttled(tmp_path: Path) -> None:
-    with hosted(accounts=120, limits=(QuotaRule("PUT", 20, 2.0),)) as host:
-        renames(tmp_path, 50)
+    with hosted(accounts=120, limits=(QuotaRule("PUT", 5, 1.0),)) as host:
+        renames(tmp_path, 12)
         bulkid = connected(tmp_path, host.url)
         summary = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "none", "--concurrency", "8"))
-        assert summary["updated"] == 50
+        assert summary["updated"] == 12
         assert summary["throttled"] > 0

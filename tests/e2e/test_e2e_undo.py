@@ -136,7 +136,7 @@ def test_what_cannot_be_undone_is_refused_and_nothing_is_sent(tmp_path: Path, ho
 @pytest.mark.slow
 def test_a_run_that_still_goes_is_not_undone_and_one_that_was_killed_is(tmp_path: Path) -> None:
     renames(tmp_path, 40)
-    with hosted(latency_s=0.5) as host:
+    with hosted(latency_s=0.3) as host:
         bulkid, before = connected_to(tmp_path, host.url), state_of(host)
         with Life(bulkid, "run", "sheet.csv", "--yes", "--concurrency", "2") as life:
             wait_for_puts(host, 6)
@@ -237,14 +237,14 @@ def test_what_went_by_group_is_put_back_by_group(tmp_path: Path, host: Hosted) -
 def test_a_run_killed_between_its_group_requests_is_undone_and_so_is_a_killed_undo(tmp_path: Path) -> None:
     joiners(tmp_path, 40)
     by_group = ("--via", "groups", "--group-batch", "4", "--concurrency", "1")
-    with hosted(latency_s=0.3) as host:
+    with hosted(latency_s=0.1) as host:
         bulkid, before = connected_to(tmp_path, host.url), state_of(host)
-        for most, command in ((12, ("run", "sheet.csv")), (3, ("undo", "last"))):
+        for most, command in ((6, ("run", "sheet.csv")), (3, ("undo", "last"))):
             sent = len(host.puts())
             with Life(bulkid, *command, "--yes", *by_group) as life:
                 wait_for_puts(host, sent + most)
                 life.kill()
-            time.sleep(0.4)  # more than an answer takes
+            time.sleep(0.2)  # more than an answer takes
             settle(host)
         host.portal.call(lambda: slowly(host, delayed=False))
         assert state_of(host) != before

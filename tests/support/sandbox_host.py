@@ -4,9 +4,10 @@ A test starts a fresh sandbox in milliseconds; its rights, its life and its reco
 """
 
 import json
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +97,38 @@ def hosted(**options: Any) -> Iterator[Hosted]:
         yield host
     finally:
         host.stop()
+
+
+def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:
+    """Have the server do something once it has carried out so many PUTs, before it answers the last of them."""
+    note = host.sandbox._note
+
+    def noted(*arguments: Any) -> None:
+        note(*arguments)
+        if len(host.puts()) == count and host.puts()[-1] is host.sandbox.log[-1]:
+            act()
+
+    host.sandbox._note = noted  # type: ignore[method-assign]  # the moment is the server's
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while the block runs; what fails there fails the test."""
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            act()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join(LONGEST_S)
+    assert not thread.is_alive()
+    if failed:
+        raise failed[0]
 
 
 def wait_for_puts(host: Hosted, count: int) -> None:
