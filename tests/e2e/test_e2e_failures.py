@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -281,7 +282,7 @@ def test_a_server_that_comes_back_within_seconds_is_waited_for(tmp_path: Path) -
     with hosted(latency_s=0.03) as host:
         bulkid = connected_to(tmp_path, host.url)
 
-        def interrupt() -> None:
+        def interrupt(_: threading.Event) -> None:
             wait_for_puts(host, 20)
             host.stop()
             time.sleep(0.5)

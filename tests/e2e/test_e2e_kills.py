@@ -4,8 +4,9 @@ import json
 import random
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,17 +17,22 @@ from tests.support.processes import Life, World, bulkid_for, check_report, journ
 from tests.support.sandbox_host import Hosted, hosted
 
 SEED = 20251
-ROWS = 500
+ROWS = 300
 LATENCY_S = 0.03
 TOKEN = "kills-1234"
 CONNECTED = Callable[..., Bulkid]
 
 STAGES = ("start", "sheet", "connect", "directory", "send", "report")
-KILLS = {"start": 3, "sheet": 2, "connect": 2, "directory": 3, "send": 8, "report": 2}
-"""How many of the twenty kills hit each stage; where in it is left to chance."""
+KILLS = {"start": 1, "directory": 1, "send": 2, "report": 1}
+SOAK_KILLS = {"start": 15, "sheet": 10, "connect": 10, "directory": 15, "send": 40, "report": 10}
+"""How many kills hit each stage, in every run of the tests and with ``-m soak``; where in it is left to chance."""
 
 _CHANCE = random.Random(SEED)
-MOMENTS = [(stage, round(_CHANCE.random(), 3)) for stage, count in KILLS.items() for _ in range(count)]
+
+
+def moments(kills: Mapping[str, int], *marks: pytest.MarkDecorator) -> list[Any]:
+    chosen = [(stage, round(_CHANCE.random(), 3)) for stage, count in kills.items() for _ in range(count)]
+    return [pytest.param(stage, part, marks=marks) for stage, part in chosen]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,7 @@ def check_life(world: World, tag: str, kill: Callable[[], object], *options: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "part"), MOMENTS)
+@pytest.mark.parametrize(("stage", "part"), [*moments(KILLS), *moments(SOAK_KILLS, pytest.mark.soak)])
 def test_killed_at_a_moment(
     stage: str, part: float, server: Hosted, lengths: dict[str, float], connected: CONNECTED
 ) -> None:
@@ -114,7 +120,7 @@ def test_killed_while_it_resumes_again_and_again(server: Hosted, connected: CONN
     wanted, begun = world.sheet("often"), world.now()
     with Life(world.bulkid, "run", "often.csv", "--yes") as life:
         kill_at(life, "send", 0.1)
-    for _ in range(4):
+    for _ in range(2):
         world.settle(LATENCY_S)
         (entries,) = journal_of(world.bulkid).values()
         since = world.now()
@@ -132,7 +138,9 @@ def test_killed_while_it_resumes_again_and_again(server: Hosted, connected: CONN
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [0.05, 0.4, 0.8])
+@pytest.mark.parametrize(
+    "part", [0.4, pytest.param(0.05, marks=pytest.mark.soak), pytest.param(0.8, marks=pytest.mark.soak)]
+)
 def test_killed_while_blind(part: float, server: Hosted, connected: CONNECTED) -> None:
     """Nothing can be read back: what is in doubt is sent again, which is safe, and what is settled is not."""
     world = World(server, connected(server), ROWS)
@@ -168,7 +176,7 @@ def test_killed_while_blind(part: float, server: Hosted, connected: CONNECTED) -
 @pytest.mark.slow
 def test_killed_within_a_quota(connected: CONNECTED) -> None:
     """The quota is kept over kills and restarts: the server's own log says so, and it never had to refuse."""
-    rows, per_window, window_s = 240, 60, 3.0
+    rows, per_window, window_s = 100, 20, 0.5
     chance = random.Random(SEED + 2)
     with hosted(accounts=rows, limits=[QuotaRule("PUT", per_window, window_s)], latency_s=0.01) as strict:
         world = World(strict, connected(strict), rows)

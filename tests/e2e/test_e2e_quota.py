@@ -1,5 +1,6 @@
 """The quota as the server sees it: never more than it allows in any rolling window, whatever the network does."""
 
+import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,13 +10,13 @@ import pytest
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Faults
-from tests.support.bulkid_command import Bulkid, connected_to, end_of
+from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import statuses, summary_of
-from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sandbox_host import Hosted, hosted, meanwhile, wait_for_puts
 from tests.support.sheets import renames
 
-RULE = QuotaRule("PUT", 20, 1.0)
-OPTION = "PUT=20/1"
+RULE = QuotaRule("PUT", 20, 0.5)
+OPTION = "PUT=20/0.5"
 
 
 def most_in_a_window(arrivals: Sequence[float], seconds: float) -> int:
@@ -37,33 +38,35 @@ def assert_all_updated(host: Hosted, bulkid: Bulkid, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [{}, {"latency_s": 0.03, "jitter_s": 0.15}], ids=["at once", "with jitter"])
 def test_no_rolling_window_holds_more_than_the_quota(tmp_path: Path, network: dict[str, float]) -> None:
-    renames(tmp_path, 100)
+    renames(tmp_path, 60)
     with hosted(limits=(RULE,), **network) as host:
         bulkid = connected_to(tmp_path, host.url)
-        process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--quota", OPTION)
-        done = end_of(process)
+        done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", OPTION)
         assert done.returncode == 0, done.stderr
         puts = host.puts()
         assert {entry.status for entry in puts} == {200}, "no 429"
-        assert len(puts) == 100
+        assert len(puts) == 60
         assert most_in_a_window([entry.arrived for entry in puts], RULE.seconds) <= RULE.count
         summary = summary_of(done)
-        assert (summary["throttled"], summary["retries"], summary["requests"]["PUT"]) == (0, 0, 100)
-        assert_all_updated(host, bulkid, 100)
+        assert (summary["throttled"], summary["retries"], summary["requests"]["PUT"]) == (0, 0, 60)
+        assert_all_updated(host, bulkid, 60)
 
 
 @pytest.mark.slow
 def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
     renames(tmp_path, 60)
-    with hosted(limits=(QuotaRule("PUT", 20, 1.0),), latency_s=0.02, jitter_s=0.05) as host:
+    with hosted(limits=(RULE,), latency_s=0.02, jitter_s=0.05) as host:
         bulkid = connected_to(tmp_path, host.url)
-        process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--quota", OPTION, "--concurrency", "4")
-        wait_for_puts(host, 1)
-        while process.poll() is None:  # somebody else takes half of it
-            for _ in range(2):
-                host.portal.call(host.sandbox._limits.admit, "PUT", time.monotonic())
-            time.sleep(0.2)
-        done = end_of(process)
+
+        def take_half(ended: threading.Event) -> None:
+            """Another client of the same server."""
+            wait_for_puts(host, 1)
+            while not ended.wait(0.1):
+                for _ in range(2):
+                    host.portal.call(host.sandbox._limits.admit, "PUT", time.monotonic())
+
+        with meanwhile(take_half):
+            done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", OPTION, "--concurrency", "4")
         assert done.returncode == 0, done.stderr
         summary = summary_of(done)
         refused = [entry for entry in host.puts() if entry.status == 429]
@@ -80,19 +83,22 @@ def test_while_the_server_says_retry_after_one_request_probes_and_the_others_wai
     renames(tmp_path, 60)
     with hosted(latency_s=0.03) as host:
         bulkid = connected_to(tmp_path, host.url)
-        process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--concurrency", "4")
-        wait_for_puts(host, 12)
-        host.portal.call(host.sandbox.set_faults, Faults(throttle=1.0, retry_after_s=2))
-        before = len(host.puts())
-        wait_for_puts(host, before + 6)
-        host.portal.call(host.sandbox.set_faults, Faults())
-        done = end_of(process)
+
+        def throttle(_: threading.Event) -> None:
+            wait_for_puts(host, 12)
+            host.portal.call(host.sandbox.set_faults, Faults(throttle=1.0, retry_after_s=1))
+            before = len(host.puts())
+            wait_for_puts(host, before + 6)
+            host.portal.call(host.sandbox.set_faults, Faults())
+
+        with meanwhile(throttle):
+            done = bulkid("run", "sheet.csv", "--yes", "--json", "--concurrency", "4")
         assert done.returncode == 0, done.stderr
         refused = [index for index, entry in enumerate(host.puts()) if entry.status == 429]
         assert refused == list(range(refused[0], refused[-1] + 1)), "between them nothing got through"
         arrivals = [entry.arrived for entry in host.puts()[refused[0] : refused[-1] + 2]]
-        together = sum(later - first < 1.9 for first, later in pairwise(arrivals)) + 1
+        together = sum(later - first < 0.9 for first, later in pairwise(arrivals)) + 1
         assert together <= 4, "only what was in flight when the first refusal came in"
-        assert all(later - first >= 2.0 for first, later in pairwise(arrivals[together - 1 :]))
+        assert all(later - first >= 1.0 for first, later in pairwise(arrivals[together - 1 :]))
         assert summary_of(done)["throttled"] == len(refused)
         assert_all_updated(host, bulkid, 60)

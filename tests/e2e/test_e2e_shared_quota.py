@@ -15,7 +15,7 @@ from tests.support.processes import bulkid_for, most_in_any_window
 from tests.support.sandbox_host import hosted
 
 PER_WINDOW, WINDOW_S = 20, 1.0
-EACH = 80
+EACH = 60
 
 _SEND = """
 import json, pathlib, sys

@@ -112,20 +112,24 @@ def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:
 
 
 @contextmanager
-def meanwhile(act: Callable[[], object]) -> Iterator[None]:
-    """Do something in a thread while the block runs; what fails there fails the test."""
+def meanwhile(act: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Do something in a thread while the block runs; it is given the event of the block's end. A failure is raised."""
     failed: list[BaseException] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
-            act()
+            act(ended)
         except BaseException as error:  # noqa: BLE001 - raised again below
             failed.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    yield
-    thread.join(LONGEST_S)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(LONGEST_S)
     assert not thread.is_alive()
     if failed:
         raise failed[0]
