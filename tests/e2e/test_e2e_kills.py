@@ -267,10 +267,10 @@ def test_what_a_kill_left_of_a_report_is_removed(server: Hosted, connected: CONN
 def test_killed_in_its_own_sandbox(tmp_path: Path) -> None:
     """A newcomer's first kill: the sandbox died too, and the rest is done in a new one."""
     bulkid = Bulkid(tmp_path)
-    lines = "".join(f"robot-{number:04d},New {number}\n" for number in range(1, 200))
+    lines = "".join(f"robot-{number:04d},New {number}\n" for number in range(1, 151))
     (tmp_path / "first.csv").write_text("name,display_name\n" + lines, "utf-8")
-    with Life(bulkid, "run", "first.csv", "--sandbox", "--yes") as life:
+    with Life(bulkid, "run", "first.csv", "--sandbox", "--yes", "--rate", "100") as life:
         kill_at(life, "send", 0.2)
     resumed = bulkid("resume", "--yes", "--json")
     assert resumed.returncode == 0, resumed.stderr
-    assert check_report(bulkid, json.loads(resumed.stdout)["run_id"], 199) == {"updated": 199}
+    assert check_report(bulkid, json.loads(resumed.stdout)["run_id"], 150) == {"updated": 150}

@@ -70,7 +70,8 @@ def test_the_main_job_and_no_word_of_the_password(server: Hosted, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_is_resumed_from_another_host(server: Hosted, tmp_path: Path, database: str) -> None:
-    world = World(server, host(server, tmp_path / "one", database), ROWS)
+    rows = 60
+    world = World(server, host(server, tmp_path / "one", database), rows)
     other = host(server, tmp_path / "two", database)
     wanted, begun = world.sheet("moved"), world.now()
     with Life(world.bulkid, "run", "moved.csv", "--yes", "--rate", "20") as life:
@@ -80,7 +81,7 @@ def test_a_run_that_was_killed_is_resumed_from_another_host(server: Hosted, tmp_
         assert str(life.process.pid) in busy.stderr
     world.settle(LATENCY_S)
     sent = world.puts(begun)
-    assert 0 < len(sent) < ROWS, "killed in the middle"
+    assert 0 < len(sent) < rows, "killed in the middle"
     (listed,) = json.loads(other("runs", "--json").stdout)
     assert listed["status"] == "interrupted"
     resumed = other("resume", "--yes", "--json", "--wait", "40")
@@ -88,7 +89,7 @@ def test_a_run_that_was_killed_is_resumed_from_another_host(server: Hosted, tmp_
     assert wanted.items() <= world.names().items()
     # The journal knew what was settled, and read back what was in doubt: nothing was sent twice.
     assert set(world.puts(begun).values()) == {1}
-    assert check_report(world.bulkid, listed["run_id"], ROWS) == {"updated": ROWS}
+    assert check_report(world.bulkid, listed["run_id"], rows) == {"updated": rows}
 
 
 @pytest.mark.slow
