@@ -119,20 +119,20 @@ class State:
         if account is None:
             return refusal(404, f"Robot account {key} was not found.")
         try:
-            wish = orjson.loads(body)
-            if wish["partitionGlobalId"] != ORGANIZATION:
+            request = orjson.loads(body)
+            if request["partitionGlobalId"] != ORGANIZATION:
                 return refusal(400, "The organization is another one.")
             # checked before anything is applied: a refused request changes nothing
-            unknown = [group for group in wish.get("groupIDsToAdd") or () if group not in self.groups]
+            unknown = [group for group in request.get("groupIDsToAdd") or () if group not in self.groups]
             if unknown:
                 return refusal(400, f"Group {unknown[0]} was not found.")
-            if "displayName" in wish:
-                account["displayName"] = wish["displayName"]
+            if "displayName" in request:
+                account["displayName"] = request["displayName"]
             member_of = account["groupIds"]
-            for group in wish.get("groupIDsToAdd") or ():
+            for group in request.get("groupIDsToAdd") or ():
                 if group not in member_of:
                     member_of.append(group)
-            for group in wish.get("groupIDsToRemove") or ():
+            for group in request.get("groupIDsToRemove") or ():
                 if group in member_of and group != EVERYONE:
                     member_of.remove(group)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -145,11 +145,11 @@ class State:
         if group is None:
             return refusal(404, f"Group {key} was not found.")
         try:
-            wish = orjson.loads(body)
-            for member in wish.get("directoryUserIDsToAdd") or ():
+            request = orjson.loads(body)
+            for member in request.get("directoryUserIDsToAdd") or ():
                 if key not in self.accounts[member]["groupIds"]:
                     self.accounts[member]["groupIds"].append(key)
-            for member in wish.get("directoryUserIDsToRemove") or ():
+            for member in request.get("directoryUserIDsToRemove") or ():
                 if key in self.accounts[member]["groupIds"]:
                     self.accounts[member]["groupIds"].remove(key)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):

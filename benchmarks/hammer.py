@@ -33,8 +33,8 @@ class Client(asyncio.Protocol):
             self.transport.close()
             self.done.set_result(None)
             return
-        wish = {"partitionGlobalId": ORGANIZATION, "displayName": f"Renamed {number}", "groupIDsToRemove": []}
-        body = orjson.dumps({**wish, "groupIDsToAdd": [group_id(1 + number % (GROUPS - 1))]})
+        request = {"partitionGlobalId": ORGANIZATION, "displayName": f"Renamed {number}", "groupIDsToRemove": []}
+        body = orjson.dumps({**request, "groupIDsToAdd": [group_id(1 + number % (GROUPS - 1))]})
         head = f"PUT /identity/api/RobotAccount/{account_id(number)} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
         fields = (
             f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -36,7 +36,7 @@ class Variant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figures:
+class Measurement:
     """What one run took."""
 
     wall_s: float
@@ -51,7 +51,7 @@ def pin() -> None:
             os.sched_setaffinity(0, {CLIENT_CORE})
 
 
-def measure(variant: Variant) -> Figures:
+def measure(variant: Variant) -> Measurement:
     """Run a command once on the client's core. Its standard output is thrown away; a failure ends the benchmark.
 
     Compiled modules are kept, as they are where bulkid is installed: to compile them at each start takes 0.3 s.
@@ -66,22 +66,22 @@ def measure(variant: Variant) -> Figures:
         wall = time.perf_counter() - started
         process.returncode = code = os.waitstatus_to_exitcode(status)
         peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        figures = Figures(wall, used.ru_utime + used.ru_stime, peak)
+        measured = Measurement(wall, used.ru_utime + used.ru_stime, peak)
     else:  # Windows tells of a child's CPU and memory only while it lives
         code = process.wait()
-        figures = Figures(time.perf_counter() - started, float("nan"), float("nan"))
+        measured = Measurement(time.perf_counter() - started, float("nan"), float("nan"))
     if code not in variant.exits:
         sys.exit(f"{variant.name}: exit code {code} from {' '.join(command)}")
     variant.check()
-    return figures
+    return measured
 
 
-def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> dict[str, list[Figures]]:
+def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> dict[str, list[Measurement]]:
     """Measure the variants in turn, ``runs`` times each; the warm-up rounds before that do not count."""
     pin()  # children inherit it
     for variant in [*variants] * warm_up:
         measure(variant)
-    found: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
+    found: dict[str, list[Measurement]] = {variant.name: [] for variant in variants}
     for number in range(runs):
         # every second round the other way about, so that neither always comes first after a pause
         for variant in variants if number % 2 == 0 else reversed(variants):
@@ -90,21 +90,21 @@ def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> di
     return found
 
 
-def table(found: Mapping[str, Sequence[Figures]], *, requests: int = 0) -> str:
+def table(found: Mapping[str, Sequence[Measurement]], *, requests: int = 0) -> str:
     """The medians (and the spread of the wall clock) as markdown."""
     per_request = " CPU per request |" if requests else ""
     lines = [f"| | wall | from - to | CPU |{per_request} peak memory |", "| --- " * (6 if requests else 5) + "|"]
-    for name, figures in found.items():
-        walls = [each.wall_s for each in figures]
-        cpu = statistics.median(each.cpu_s for each in figures)
+    for name, measured in found.items():
+        walls = [each.wall_s for each in measured]
+        cpu = statistics.median(each.cpu_s for each in measured)
         cells = [name, f"{statistics.median(walls):.3f} s", f"{min(walls):.3f} - {max(walls):.3f}", f"{cpu:.3f} s"]
         cells += [f"{cpu / requests * 1e6:.0f} us"] if requests else []
-        cells.append(f"{statistics.median(each.peak_mib for each in figures):.0f} MiB")
+        cells.append(f"{statistics.median(each.peak_mib for each in measured):.0f} MiB")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def ratios(found: Mapping[str, Sequence[Figures]], of: str, to: str) -> str:
+def ratios(found: Mapping[str, Sequence[Measurement]], of: str, to: str) -> str:
     """How ``of`` compares with ``to``, pair by pair: median and range, of wall clock and of CPU."""
     parts = []
     for label, key in (("wall", "wall_s"), ("CPU", "cpu_s")):

@@ -35,7 +35,7 @@ def write_workload(path: Path, rows: int, name: str) -> None:
 
     def lists(ids: Iterable[str], what: str = "") -> str:
         said = [names[each] for each in ids] if workload.by_name else list(ids)
-        return "; ".join([*said, "Nowhere"] if what and what in workload.spoilt else said)
+        return "; ".join([*said, "Nowhere"] if what and what in workload.invalid else said)
 
     def made() -> Iterator[Row]:
         more = rows - len(changes)

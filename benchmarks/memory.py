@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from commands import baseline, bulkid, command_of, second_command
-from harness import HERE, Figures, Variant, alternate, measure, pin, server, table
+from harness import HERE, Measurement, Variant, alternate, measure, pin, server, table
 from make_sheet import write_sheet
 
 LIMIT_MB = 300
@@ -45,7 +45,7 @@ def commands(sheet: Path, url: str, scratch: Path, workload: str) -> list[Varian
     return made
 
 
-def line(workload: str, kind: str, command: str, found: list[Figures]) -> str:
+def line(workload: str, kind: str, command: str, found: list[Measurement]) -> str:
     """One line of the table."""
     peak = statistics.median(each.peak_mib for each in found) * 2**20 / 1e6
     cpu = statistics.median(each.cpu_s for each in found)

@@ -58,7 +58,7 @@ def main() -> None:
         folder = Path(scratch)
         jobs = write_jobs(folder, urls, arguments.rows, quota)
         run = [sys.executable, "-m", "bulkid", "run", *jobs]
-        figures = measure(Variant("organisations", run, {"BENCH_SECRET": "sandbox-secret"}))
+        measured = measure(Variant("organisations", run, {"BENCH_SECRET": "sandbox-secret"}))
         server.terminate()
         puts, refused, renamed = map(int, server.stdout.read().split())
     wanted = arguments.organisations * arguments.rows
@@ -67,8 +67,8 @@ def main() -> None:
     least = (math.ceil(arguments.rows / COUNT) - 1) * arguments.window
     print("| organisations | PUTs | answered 429 | wall | least possible | CPU | CPU per PUT | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    taken = f"{figures.wall_s:.1f} s | {least:g} s | {figures.cpu_s:.1f} s | {figures.cpu_s / puts * 1e6:.0f} us"
-    print(f"| {arguments.organisations} | {puts} | {refused} | {taken} | {figures.peak_mib:.0f} MiB |")
+    taken = f"{measured.wall_s:.1f} s | {least:g} s | {measured.cpu_s:.1f} s | {measured.cpu_s / puts * 1e6:.0f} us"
+    print(f"| {arguments.organisations} | {puts} | {refused} | {taken} | {measured.peak_mib:.0f} MiB |")
 
 
 if __name__ == "__main__":

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 
 from workloads import into_groups, mixed, renamed
 
-from bulkid.model import Account, Change, Group, QuotaRule, RowWish
+from bulkid.model import Account, AccountUpdate, Group, QuotaRule, RowRequest
 from bulkid.planning import Directory, accounts_only, cover, diff, minimum_seconds, resolve
 
 CLOUD = (QuotaRule("PUT", 160, 300.0),)  # Automation Cloud: PUTs per five minutes
 ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 
-def row_of(number: int, change: Change) -> RowWish:
+def row_of(number: int, change: AccountUpdate) -> RowRequest:
     """The row of a sheet that asks for a change."""
     display_name = change.display_name if change.renames else None
-    return RowWish(number, change.account_id, "", display_name, change.add, change.remove, None, "")
+    return RowRequest(number, change.account_id, "", display_name, change.add, change.remove, None, "")
 
 
-def state_after(change: Change) -> Account:
+def state_after(change: AccountUpdate) -> Account:
     """The account as the change leaves it."""
     before = change.before
     assert before is not None
@@ -29,7 +29,7 @@ def state_after(change: Change) -> Account:
     return before._replace(display_name=change.display_name or "", group_ids=(*kept, *change.add))
 
 
-def changes_of(wanted: Sequence[Change], *, done: float = 0.0) -> list[Change]:
+def changes_of(wanted: Sequence[AccountUpdate], *, done: float = 0.0) -> list[AccountUpdate]:
     """What is left to be sent of a sheet with one row per account, when a share of the accounts is as wanted."""
     settled = round(len(wanted) * done)
     accounts = [
@@ -40,8 +40,8 @@ def changes_of(wanted: Sequence[Change], *, done: float = 0.0) -> list[Change]:
     groups = sorted({group for change in wanted for group in change.add + change.remove})
     directory = Directory(ORGANIZATION, accounts, [Group(group, f"Group {group[-4:]}") for group in groups])
     found = resolve([row_of(number, change) for number, change in enumerate(wanted, 2)], directory, {})
-    assert not found.faults
-    compared = (diff(wish, directory.account(wish.account_id), directory) for wish in found.wishes)
+    assert not found.row_errors
+    compared = (diff(desired, directory.account(desired.account_id), directory) for desired in found.desired_states)
     return [change for change in compared if not change.empty]
 
 

@@ -20,7 +20,7 @@ if __name__ == "__main__":
         scratch = Path(folder)
         sheet = scratch / "sheet.csv"
         write_sheet(sheet, arguments.rows)
-        figures = measure(bulkid(sheet, url, arguments.rows, scratch, "--quota", f"PUT={rule}"))
+        measured = measure(bulkid(sheet, url, arguments.rows, scratch, "--quota", f"PUT={rule}"))
         stats = ask(url, "/_stats")
     least = (math.ceil(arguments.rows / arguments.count) - 1) * arguments.seconds
     span = stats["put_span_s"]
@@ -28,4 +28,4 @@ if __name__ == "__main__":
     print("| --- | --- | --- | --- | --- | --- |")
     more = f"{(span / least - 1) * 100:.2f} %"
     counts = f"{stats['served']['PUT']} | {stats['refused_429']}"
-    print(f"| {counts} | {span:.3f} s | {least:g} s | {more} | {figures.wall_s:.3f} s |")
+    print(f"| {counts} | {span:.3f} s | {least:g} s | {more} | {measured.wall_s:.3f} s |")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from directory import account_id, account_name, group_id
 
-from bulkid.model import Account, Change
+from bulkid.model import Account, AccountUpdate
 
 
-def change(number: int, groups: list[int], *, renames: bool = False, removes: bool = False) -> Change:
+def change(number: int, groups: list[int], *, renames: bool = False, removes: bool = False) -> AccountUpdate:
     """An account that is renamed, and added to groups that it is not in, or taken out of those that it is in.
 
     Groups count from 0; number 0 is the directory's first group after Everyone.
@@ -21,20 +21,22 @@ def change(number: int, groups: list[int], *, renames: bool = False, removes: bo
     before = Account(account_id(number), account_name(number), f"Robot {number}", ids if removes else ())
     add, remove = ((), ids) if removes else (ids, ())
     name = f"Renamed {number}" if renames else before.display_name
-    return Change(before.id, before.name, name, renames, add, remove, before)
+    return AccountUpdate(before.id, before.name, name, renames, add, remove, before)
 
 
-def into_groups(accounts: int, groups: int) -> list[Change]:
+def into_groups(accounts: int, groups: int) -> list[AccountUpdate]:
     """Every account into the same groups."""
     return [change(number, list(range(groups))) for number in range(accounts)]
 
 
-def renamed(accounts: int) -> list[Change]:
+def renamed(accounts: int) -> list[AccountUpdate]:
     """A new display name for every account, and nothing else."""
     return [change(number, [], renames=True) for number in range(accounts)]
 
 
-def mixed(accounts: int, groups: int, *, renames: float, memberships: tuple[int, ...], seed: int = 1) -> list[Change]:
+def mixed(
+    accounts: int, groups: int, *, renames: float, memberships: tuple[int, ...], seed: int = 1
+) -> list[AccountUpdate]:
     """Some accounts renamed, and each into or out of some groups by chance.
 
     Args:
@@ -59,23 +61,23 @@ class Workload:
     """A plan as a sheet.
 
     Args:
-        words: What it is, for a table.
+        description: What it is, for a table.
         groups: How many groups the organisation has beside Everyone, for a number of rows.
         changes: The changes, for a number of rows: one for each account, so as many as rows or fewer.
         by_name: Whether the sheet names accounts and groups by name, not by id.
         exact: Whether it gives the exact list of groups.
-        spoilt: Names a group in every row: one that does not exist, or one that is both added and removed.
+        invalid: Names a group in every row: one that does not exist, or one that is both added and removed.
     """
 
-    words: str
+    description: str
     groups: Callable[[int], int]
-    changes: Callable[[int], list[Change]]
+    changes: Callable[[int], list[AccountUpdate]]
     by_name: bool = False
     exact: bool = False
-    spoilt: str = ""
+    invalid: str = ""
 
 
-def _mixed(rows: int) -> list[Change]:
+def _mixed(rows: int) -> list[AccountUpdate]:
     return mixed(max(1, rows * 95 // 100), 40, renames=0.5, memberships=(1, 1, 2))
 
 
@@ -99,6 +101,6 @@ WORKLOADS: Mapping[str, Workload] = {
         lambda rows: max(rows // 3, 2),
         lambda rows: mixed(rows, max(rows // 3, 2), renames=0, memberships=(2,)),
     ),
-    "unknown": Workload("a group that does not exist in every row", _forty, _mixed, spoilt="add"),
-    "invalid": Workload("a group both added and removed in every row", _forty, _mixed, spoilt="add and remove"),
+    "unknown": Workload("a group that does not exist in every row", _forty, _mixed, invalid="add"),
+    "invalid": Workload("a group both added and removed in every row", _forty, _mixed, invalid="add and remove"),
 }

@@ -72,7 +72,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RowError:
     """One thing wrong with one row: which column, which value, what to do."""
 
     row: int  # as a spreadsheet shows it; the header is 1
@@ -82,7 +82,7 @@ class Fault:
     message: str  # a sentence: what is wrong and what to do next
 
 
-class RowWish(NamedTuple):
+class RowRequest(NamedTuple):
     """What one valid row asks for, in the sheet's own words: names are not yet resolved."""
 
     row: int
@@ -100,16 +100,16 @@ class SheetRow(NamedTuple):
 
     row: int
     cells: tuple[str, ...]  # as they came in, one per header, for retry.csv
-    wish: RowWish | None  # None exactly when there are faults
-    faults: tuple[Fault, ...] = ()
+    request: RowRequest | None  # None exactly when there are faults
+    row_errors: tuple[RowError, ...] = ()
     account_id: str = ""  # of a faulty row, as far as it could be read, for the report
     name: str = ""
 
 
-# --- wishes, resolved, and the difference to the directory
+# --- desired states, and the difference to the directory
 
 
-class AccountWish(NamedTuple):
+class DesiredState(NamedTuple):
     """What all rows for one account ask for together, in ids. Plain enough to be journaled and taken up again."""
 
     account_id: str
@@ -121,8 +121,8 @@ class AccountWish(NamedTuple):
     rows: tuple[int, ...]
 
 
-class Change(NamedTuple):
-    """What must still be sent for one account: the difference between its wish and its present state."""
+class AccountUpdate(NamedTuple):
+    """What must still be sent for one account: the difference between its desired and its present state."""
 
     account_id: str
     name: str
@@ -244,11 +244,11 @@ class Outcome(NamedTuple):
     finished_at: float | None = None  # seconds since the epoch
 
 
-class Entry(NamedTuple):
-    """One account of a run as the journal keeps it: wish, state before, and what came of it."""
+class RunItem(NamedTuple):
+    """One account of a run as the journal keeps it: desired state, state before, and what came of it."""
 
-    entry: int  # number within the run, from 0
-    wish: AccountWish
+    number: int  # within the run, from 0
+    desired: DesiredState
     before: Account | None  # state at the time of the plan; None when blind
     changes: str  # readable: "display name: Roby -> Robbie; + Finance; - Trainees"
     outcome: Outcome

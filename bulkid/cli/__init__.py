@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from bulkid.cli.signals import inbox
+from bulkid.cli.signals import pending_signals
 
 _COLLECT_AFTER = 1_000_000
 """New objects until the next search for garbage cycles. Python's own 700 costs a tenth of a run's CPU time, and 100,000
@@ -18,12 +18,12 @@ def interrupted(error: BaseException | None) -> bool:
 
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
-    inbox.install()  # before anything else: what arrives from here on is not lost
+    pending_signals.install()  # before anything else: what arrives from here on is not lost
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
-        from bulkid.cli.stdio import never_fail
+        from bulkid.cli.stdio import wrap_standard_streams
 
-        never_fail()
+        wrap_standard_streams()
         from bulkid.cli.app import app
 
         app(prog_name="bulkid", args=sys.argv[1:])

@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 import typer
 
 from bulkid import __version__
-from bulkid.cli.command_group import Overview
-from bulkid.cli.error_handling import guarded
+from bulkid.cli.command_group import BulkidGroup
+from bulkid.cli.error_handling import handle_errors
 from bulkid.cli.options import Load, with_settings
 from bulkid.config import Settings
 
 app = typer.Typer(
     name="bulkid",
-    cls=Overview,
+    cls=BulkidGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,7 @@ SourcesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
-EXPORT_NEEDS_NOT = (
+EXPORT_WITHOUT_SETTINGS = (
     *(
         "via",
         "group_batch",
@@ -68,7 +68,7 @@ def _global(
 
 
 @app.command()
-@guarded
+@handle_errors
 @with_settings("sheet", "general", without=("skip_invalid",), offline=True, by_job=True)
 def check(
     source: SourceArgument,
@@ -85,7 +85,7 @@ def check(
 
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
-@guarded
+@handle_errors
 @with_settings(
     "connection",
     "sheet",
@@ -115,7 +115,7 @@ def plan(
 
 
 @app.command()
-@guarded
+@handle_errors
 @with_settings("connection", "sheet", "sending", "hours", "output", "general", by_job=True)
 def run(
     sources: SourcesArgument = None,
@@ -139,7 +139,7 @@ def run(
 
 
 @app.command()
-@guarded
+@handle_errors
 @with_settings("connection", "hours", "output", "general", without=("report_dir", "formats"), also=("wait",))
 def resume(
     run: Annotated[
@@ -162,7 +162,7 @@ def resume(
 
 
 @app.command(short_help="Put back what a run changed, where nobody has changed it since.")
-@guarded
+@handle_errors
 @with_settings("connection", "sending", "output", "general", without=("no_read",))
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
@@ -180,7 +180,7 @@ def undo(
 
 
 @app.command()
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def runs(
     *,
@@ -207,7 +207,7 @@ def runs(
 
 
 @app.command()
-@guarded
+@handle_errors
 @with_settings("output", "general", without=("verbose", "log_format", "metrics_file"), offline=True)
 def report(run: RunArgument, *, settings: Settings) -> int:
     """Write a run's report again, in any format."""
@@ -217,8 +217,8 @@ def report(run: RunArgument, *, settings: Settings) -> int:
 
 
 @app.command(short_help="Write the robot accounts to a sheet that run takes back.")
-@guarded
-@with_settings("connection", "sending", "output", "general", without=EXPORT_NEEDS_NOT)
+@handle_errors
+@with_settings("connection", "sending", "output", "general", without=EXPORT_WITHOUT_SETTINGS)
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
     *,
@@ -239,7 +239,7 @@ def export(
 
 
 @app.command(short_help="Say whether connection, token, scopes and quota are right.")
-@guarded
+@handle_errors
 @with_settings("connection", "general")
 def doctor(
     *,
@@ -256,7 +256,7 @@ def doctor(
 
 
 @app.command("job-schema")
-@guarded
+@handle_errors
 def job_schema() -> int:
     """Print the JSON schema of job files, for editors."""
     from bulkid.cli import jobs
@@ -265,7 +265,7 @@ def job_schema() -> int:
 
 
 @app.command(short_help="Serve the web console.")
-@guarded
+@handle_errors
 @with_settings(
     "connection", "sending", "hours", "output", "console", "general", without=("yes", "yes_really", "first", "json")
 )
@@ -281,7 +281,7 @@ def serve(*, settings: Settings) -> int:
 
 
 users_app = typer.Typer(
-    name="users", cls=Overview, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
+    name="users", cls=BulkidGroup, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
 )
 app.add_typer(users_app)
 
@@ -289,7 +289,7 @@ UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's na
 
 
 @users_app.command("add")
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def users_add(
     name: UserArgument,
@@ -304,7 +304,7 @@ def users_add(
 
 
 @users_app.command("remove")
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def users_remove(name: UserArgument, *, settings: Settings) -> int:
     """Remove a user; sessions and tokens of theirs end."""
@@ -314,7 +314,7 @@ def users_remove(name: UserArgument, *, settings: Settings) -> int:
 
 
 @users_app.command("role")
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def users_role(
     name: UserArgument,
@@ -329,17 +329,17 @@ def users_role(
 
 
 @users_app.command("list")
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def users_list(*, settings: Settings) -> int:
     """List the users."""
     from bulkid.cli import users
 
-    return users.listing(settings)
+    return users.list_users(settings)
 
 
 @users_app.command("passwd")
-@guarded
+@handle_errors
 @with_settings("general", offline=True)
 def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     """Change a user's password, asked for or read from standard input; sessions of theirs end."""
@@ -349,7 +349,7 @@ def users_passwd(name: UserArgument, *, settings: Settings) -> int:
 
 
 @app.command()
-@guarded
+@handle_errors
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -7,10 +7,10 @@ from typer.core import TyperGroup
 
 from bulkid.printable import printable
 
-_UsageFault: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
+_ClickUsageError: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
 
 
-class Overview(TyperGroup):
+class BulkidGroup(TyperGroup):
     """Shows the list of commands as plain text: panels would have it wait for rich's Markdown (2.2 times as long)."""
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - handed on as they are
@@ -20,6 +20,6 @@ class Overview(TyperGroup):
         """Call the command; what is wrong with its arguments (file names among them) is told in printable text."""
         try:
             return super().invoke(ctx)
-        except _UsageFault as fault:
-            fault.message = printable(fault.message)
+        except _ClickUsageError as error:
+            error.message = printable(error.message)
             raise

@@ -13,16 +13,16 @@ import orjson
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.embedded_sandbox import sandboxed, serve
+from bulkid.cli.embedded_sandbox import serve, with_sandbox
 from bulkid.cli.library_options import context_of as _context
 from bulkid.cli.library_options import database_url_of as _database_url
-from bulkid.cli.library_options import hours_of as _hours
 from bulkid.cli.library_options import options_of as _options
 from bulkid.cli.library_options import recipients_of as _recipients
+from bulkid.cli.library_options import schedule_of as _schedule
 from bulkid.cli.library_options import sheet_options_of as _sheet_options
 from bulkid.cli.library_options import target_of as _target
-from bulkid.cli.signals import inbox, stopping
-from bulkid.cli.terminal import use_logs, watched
+from bulkid.cli.signals import pending_signals, stopping
+from bulkid.cli.terminal import open_hooks, use_logs
 from bulkid.config import Settings, unknown_variables
 from bulkid.engine import Stop
 from bulkid.errors import (
@@ -45,11 +45,11 @@ STANDARD_INPUT = "-"
 
 def check(source: str, settings: Settings, *, json: bool) -> int:
     """Read the sheet offline and name every bad row; exit code 0 or 2."""
-    with _told_as_json("check", wanted=json):
+    with _errors_as_json("check", wanted=json):
         result = check_sheet(source, settings, json=json)
     if json:
         _print_json(result.summary)
-    return EXIT_USAGE if result.faults else EXIT_OK
+    return EXIT_USAGE if result.row_errors else EXIT_OK
 
 
 def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
@@ -60,11 +60,11 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     """
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
-    with inbox.raising():
+    with pending_signals.raising():
         result = library.check(opened, _sheet_options(settings), name=name)
     if json:
         render.print_notes(err, result.info.notes)
-        render.print_faults(err, render.where(result.info), result.faults, limit=None)
+        render.print_row_errors(err, render.sheet_label(result.info), result.row_errors, limit=None)
     else:
         render.print_check(out, err, result)
     return result
@@ -73,7 +73,7 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
 def plan(source: str, settings: Settings, *, to: str = "") -> int:
     """Show what a run would do; and write it to a file, where one is named."""
     use_logs(settings)
-    with _told_as_json("plan", wanted=settings.json):
+    with _errors_as_json("plan", wanted=settings.json):
         result = plan_sheet(source, settings, to=to)
     if settings.json:
         _print_json(result.summary)
@@ -92,23 +92,28 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
         library.require_folder_of(Path(to))
 
     async def work() -> library.PlanResult:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             stop = Stop()
-            async with watched(err, settings, ask=False) as face:
-                with stopping(stop, face.say):
-                    return await library.plan(opened, target, options, _context(settings, face, stop), name=name)
+            async with open_hooks(err, settings, ask=False) as hooks:
+                with stopping(stop, hooks.say):
+                    return await library.plan(opened, target, options, _context(settings, hooks, stop), name=name)
 
     result = _anyio_run(work)
     preview = result.preview
     if preview is not None:
         if not settings.quiet:
             render.print_notes(err, preview.info.notes)
-        render.print_faults(err if settings.json else out, render.where(preview.info), result.faults, limit=None)
+        render.print_row_errors(
+            err if settings.json else out, render.sheet_label(preview.info), result.row_errors, limit=None
+        )
         if not settings.json:
             render.print_plan(out, preview)
         if to:
             _save_plan(preview, Path(to), settings)
-    _tell(result.error)
+    _print_error(result.error)
     return result
 
 
@@ -118,7 +123,7 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
     Raises:
         UsageError: A row is invalid and that is not allowed, or the file cannot be written.
     """
-    if preview.faults and not settings.skip_invalid:
+    if preview.row_errors and not settings.skip_invalid:
         raise UsageError(
             f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
             hint="Mend them, or plan the good rows alone with --skip-invalid.",
@@ -132,8 +137,8 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
 
 def run(source: str, settings: Settings) -> int:
     """Plan, confirm, apply, verify, report."""
-    if not settings.yes and (source == STANDARD_INPUT or not _person_there()):
-        with _told_as_json("run", wanted=settings.json):
+    if not settings.yes and (source == STANDARD_INPUT or not _is_interactive()):
+        with _errors_as_json("run", wanted=settings.json):
             _require_source(source)
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
@@ -145,8 +150,8 @@ def run(source: str, settings: Settings) -> int:
 
 def run_plan(path: str, settings: Settings) -> int:
     """Apply a plan file."""
-    if not settings.yes and not _person_there():
-        with _told_as_json("run", wanted=settings.json):
+    if not settings.yes and not _is_interactive():
+        with _errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
         raise UsageError(
             "Nobody can be asked here whether to send the plan: nothing was sent.",
@@ -158,7 +163,7 @@ def run_plan(path: str, settings: Settings) -> int:
 def undo(text: str, settings: Settings) -> int:
     """Put back what a run changed."""
     record = library.find_run(text, settings.state_dir, _database_url(settings))
-    if not settings.yes and not _person_there():
+    if not settings.yes and not _is_interactive():
         raise UsageError(
             "Nobody can be asked here whether to undo the run: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
@@ -177,18 +182,18 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
     """
 
     async def work() -> library.RunResult | None:
-        use = settings.sandbox or in_sandbox
-        async with sandboxed(_target(settings), _options(settings), use=use) as (target, options):
+        use_sandbox = settings.sandbox or in_sandbox
+        async with with_sandbox(_target(settings), _options(settings), use_sandbox=use_sandbox) as (target, options):
             stop = Stop()
-            async with watched(render.console(stderr=True), settings, ask=not settings.yes) as face:
-                context = _context(settings, face, stop)
-                with stopping(stop, face.say):
-                    async with library.within_hours(_hours(settings), context) as may_work:
-                        return await begin(target, options, context) if may_work else None
+            async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
+                context = _context(settings, hooks, stop)
+                with stopping(stop, hooks.say):
+                    async with library.within_schedule(_schedule(settings), context) as in_schedule:
+                        return await begin(target, options, context) if in_schedule else None
         return None
 
     use_logs(settings)
-    with _told_as_json("run", wanted=settings.json):
+    with _errors_as_json("run", wanted=settings.json):
         result = _anyio_run(work)
     return _conclude(result, settings)
 
@@ -197,8 +202,8 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
     """Finish an interrupted run."""
     record = library.find_resumable_run(text, settings.state_dir, _database_url(settings))
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
-    ask = not yes and library.asks_before_sending(record, settings.state_dir, _database_url(settings))
-    if ask and not _person_there():
+    ask = not yes and library.needs_confirmation(record, settings.state_dir, _database_url(settings))
+    if ask and not _is_interactive():
         planned = record.phase == "planned"
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
@@ -208,13 +213,13 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
     in_sandbox = bool(record.options.get("sandbox"))
 
     async def work() -> library.RunResult | None:
-        async with sandboxed(_target(settings), library.RunOptions(), use=in_sandbox) as (target, _):
+        async with with_sandbox(_target(settings), library.RunOptions(), use_sandbox=in_sandbox) as (target, _):
             stop = Stop()
-            async with watched(render.console(stderr=True), settings, ask=ask) as face:
-                context = _context(settings, face, stop)
-                with stopping(stop, face.say):
-                    async with library.within_hours(_hours(settings), context) as may_work:
-                        if not may_work:
+            async with open_hooks(render.console(stderr=True), settings, ask=ask) as hooks:
+                context = _context(settings, hooks, stop)
+                with stopping(stop, hooks.say):
+                    async with library.within_schedule(_schedule(settings), context) as in_schedule:
+                        if not in_schedule:
                             return None
                         return await library.resume(
                             record.run_id,
@@ -226,9 +231,9 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
         return None
 
     use_logs(settings)
-    with _told_as_json("run", wanted=settings.json):
+    with _errors_as_json("run", wanted=settings.json):
         result = _anyio_run(work)
-    return _conclude(result, settings, outside=EXIT_INTERRUPTED)  # it is still pending
+    return _conclude(result, settings, exit_code_outside_schedule=EXIT_INTERRUPTED)  # it is still pending
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -268,11 +273,14 @@ def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], fo
     err = render.console(stderr=True)
 
     async def work() -> library.ExportResult:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             stop = Stop()
-            async with watched(err, settings, ask=False) as face:
-                with stopping(stop, face.say):
-                    context = _context(settings, face, stop)
+            async with open_hooks(err, settings, ask=False) as hooks:
+                with stopping(stop, hooks.say):
+                    context = _context(settings, hooks, stop)
                     return await library.export(file, target, options, context, groups=groups, replace=force)
 
     use_logs(settings)
@@ -290,11 +298,14 @@ def doctor(settings: Settings, *, json: bool) -> int:
     """Say whether the connection is right."""
 
     async def work() -> list[library.Finding]:
-        async with sandboxed(_target(settings), _options(settings), use=settings.sandbox) as (target, options):
+        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             return await library.doctor(target, options, _context(settings))
 
     use_logs(settings)
-    findings = [*_strange_variables(), *_anyio_run(work), *library.examine_recipients(_recipients(settings))]
+    findings = [*_unknown_variables(), *_anyio_run(work), *library.examine_recipients(_recipients(settings))]
     if json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
@@ -302,7 +313,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
 
 
-def _strange_variables() -> list[library.Finding]:
+def _unknown_variables() -> list[library.Finding]:
     """Variables that look like bulkid's and are read by nobody: most are typos."""
     return [
         library.Finding(
@@ -332,11 +343,13 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
     return EXIT_OK
 
 
-def _conclude(result: library.RunResult | None, settings: Settings, *, outside: int = EXIT_OK) -> int:
+def _conclude(
+    result: library.RunResult | None, settings: Settings, *, exit_code_outside_schedule: int = EXIT_OK
+) -> int:
     if result is None:  # outside of its hours nothing was begun
         if settings.json:
             _print_json(library.combined_summary([]))
-        return outside
+        return exit_code_outside_schedule
     if settings.json:
         _print_json(result.summary)
     show_run(result, settings)
@@ -346,16 +359,16 @@ def _conclude(result: library.RunResult | None, settings: Settings, *, outside: 
 def show_run(result: library.RunResult, settings: Settings) -> None:
     """Show what became of a run: what is wrong with its rows, its figures (unless JSON is wanted), what ended it."""
     err = render.console(stderr=True)
-    if result.faults and not settings.quiet:
-        render.print_faults(err, result.run.source, result.faults)
+    if result.row_errors and not settings.quiet:
+        render.print_row_errors(err, result.run.source, result.row_errors)
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
         render.print_result(render.console(stderr=False), result)
-    _tell(result.error)
+    _print_error(result.error)
 
 
 @contextmanager
-def _told_as_json(command: str, *, wanted: bool) -> Iterator[None]:
+def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
     """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
     try:
         yield
@@ -365,11 +378,11 @@ def _told_as_json(command: str, *, wanted: bool) -> Iterator[None]:
         raise
 
 
-def _tell(error: BulkidError | None) -> None:
+def _print_error(error: BulkidError | None) -> None:
     if error is not None:
-        from bulkid.cli.error_handling import tell
+        from bulkid.cli.error_handling import notify
 
-        tell(error)
+        notify(error)
 
 
 def _anyio_run(work: Callable[[], Awaitable[T]]) -> T:
@@ -393,15 +406,15 @@ def _anyio_run(work: Callable[[], Awaitable[T]]) -> T:
                     raise KeyboardInterrupt  # the second signal: wait for nothing more
                 scope.cancel()
 
-            with inbox.delivering(arrived):
+            with pending_signals.delivering(arrived):
                 return await work()
         raise KeyboardInterrupt
 
-    with inbox.keeping():
+    with pending_signals.deferring():
         return anyio.run(interruptible, backend_options=options)
 
 
-def _person_there() -> bool:
+def _is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def sandboxed(target: Target, options: RunOptions, *, use: bool) -> AsyncIterator[tuple[Target, RunOptions]]:
+async def with_sandbox(
+    target: Target, options: RunOptions, *, use_sandbox: bool
+) -> AsyncIterator[tuple[Target, RunOptions]]:
     """Start a sandbox where it is asked for, and point target and quota at it for as long as the block runs."""
-    if not use:
+    if not use_sandbox:
         yield target, options
         return
     from bulkid.sandbox import Sandbox, SandboxOptions
@@ -47,7 +49,7 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
     """
     from bulkid.sandbox import run_server
 
-    def tell(url: str) -> None:
+    def print_address(url: str) -> None:
         out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
         out.print(f"  BULKID_URL={url}")
         out.print(f"  BULKID_CLIENT_ID={options.client_id}")
@@ -57,7 +59,7 @@ async def serve(out: Console, options: "SandboxOptions", host: str, port: int) -
     stop = Stop()
     try:
         with stopping(stop, lambda _: None):  # a signal is the way to end it, which needs no words
-            await run_server(options, host, port, tell, until=stop.wait)
+            await run_server(options, host, port, print_address, until=stop.wait)
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."

@@ -8,33 +8,33 @@ from typing import ParamSpec
 import typer
 
 from bulkid.cli import interrupted
-from bulkid.cli.signals import inbox
+from bulkid.cli.signals import pending_signals
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
 from bulkid.printable import printable
 
 P = ParamSpec("P")
 
 
-def guarded(command: Callable[P, int]) -> Callable[P, None]:
+def handle_errors(command: Callable[P, int]) -> Callable[P, None]:
     """Make a command end in an exit code, whatever it raises on purpose."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        show_any_letter()
+        allow_any_character()
         raise typer.Exit(_exit_code(lambda: command(*args, **kwargs)))
 
     return wrapper
 
 
 def _exit_code(command: Callable[[], int]) -> int:
-    if inbox.waiting:
+    if pending_signals.has_pending:
         sys.stderr.write("bulkid: stopped before anything was begun.\n")
         return EXIT_INTERRUPTED
     try:
-        with inbox.raising():
+        with pending_signals.raising():
             return command()
     except BulkidError as error:
-        tell(error)
+        notify(error)
         return error.exit_code
     except (KeyboardInterrupt, RuntimeError) as error:
         if not interrupted(error):
@@ -43,7 +43,7 @@ def _exit_code(command: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
 
 
-def show_any_letter() -> None:
+def allow_any_character() -> None:
     """Let the standard streams show a letter that their encoding lacks as an escape, instead of failing on it.
 
     On Windows an output that goes into a pipe or a file has the system's code page, which knows no 北京.
@@ -53,7 +53,7 @@ def show_any_letter() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def tell(error: BulkidError) -> None:
+def notify(error: BulkidError) -> None:
     """Say on standard error what went wrong and what to do next, with no secret in it."""
     from bulkid.logs import redact_text
 

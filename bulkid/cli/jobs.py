@@ -10,18 +10,18 @@ from bulkid.cli import render
 from bulkid.cli.commands import (
     STANDARD_INPUT,
     _anyio_run,
-    _person_there,
+    _is_interactive,
+    _print_error,
     _print_json,
-    _tell,
     check_sheet,
     plan_sheet,
     show_run,
 )
-from bulkid.cli.embedded_sandbox import sandboxed
-from bulkid.cli.library_options import context_of, hours_of, options_of, target_of
+from bulkid.cli.embedded_sandbox import with_sandbox
+from bulkid.cli.library_options import context_of, options_of, schedule_of, target_of
 from bulkid.cli.options import Load
 from bulkid.cli.signals import stopping
-from bulkid.cli.terminal import use_logs, watched
+from bulkid.cli.terminal import open_hooks, use_logs
 from bulkid.config import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
@@ -64,7 +64,7 @@ def check(source: str, load: Load, *, json: bool) -> int:
 
     def one(sheet: str) -> tuple[int, dict[str, Any]]:
         result = check_sheet(sheet, settings, json=json)
-        return EXIT_USAGE if result.faults else EXIT_OK, dict(result.summary)
+        return EXIT_USAGE if result.row_errors else EXIT_OK, dict(result.summary)
 
     return _each_sheet("check", job, one, json=json)
 
@@ -99,19 +99,19 @@ def _each_sheet(command: str, job: JobFile, one: Callable[[str], tuple[int, dict
         try:
             code, summary = one(sheet)
         except BulkidError as error:
-            _tell(error)
+            _print_error(error)
             code, summary = error.exit_code, library.nothing_summary(command)
         codes.append(code)
         summaries.append(summary)
     if json:
         _print_json(library.combined_summary(summaries, command))
-    return library.worst(codes)
+    return library.worst_exit_code(codes)
 
 
 def _sheets(job: JobFile) -> list[str]:
     if isinstance(job.source, Path):
         return [str(job.source)]
-    waiting = [str(seen.path) for seen in job.source.waiting()]
+    waiting = [str(seen.path) for seen in job.source.pending_files()]
     if not waiting:
         render.console(stderr=True).print(f"No file waits in {job.source.folder}.")
     return waiting
@@ -134,7 +134,7 @@ class _Loaded:
             source=self.file.source,
             target=target,
             options=options,
-            hours=hours_of(self.settings),
+            schedule=schedule_of(self.settings),
         )
 
 
@@ -147,16 +147,16 @@ def run(sources: Sequence[str], load: Load) -> int:
     loaded = [_Loaded(file, load(file)) for file in _read_all(sources)]
     for job in loaded:
         use_logs(job.settings)
-        _require_consent(job, alone=len(loaded) == 1)
+        _require_yes(job, is_single=len(loaded) == 1)
     results = _run_one(loaded[0]) if len(loaded) == 1 else _run_all(loaded)
     if any(job.settings.json for job in loaded):
-        _print_json(_summary_of_all(results))
+        _print_json(_combined_summary(results))
     for result in results:
-        _tell(result.error)
-    return library.worst(result.exit_code for result in results)
+        _print_error(result.error)
+    return library.worst_exit_code(result.exit_code for result in results)
 
 
-def _summary_of_all(results: Sequence[library.JobResult]) -> dict[str, Any]:
+def _combined_summary(results: Sequence[library.JobResult]) -> dict[str, Any]:
     summaries = [finished.summary for result in results for finished in result.runs]
     if not summaries and any(result.error for result in results):
         return library.nothing_summary("run")
@@ -177,8 +177,8 @@ def _read_all(sources: Sequence[str]) -> list[JobFile]:
         except UsageError as error:
             errors.append(error)
     if errors:
-        for told in errors[:-1]:
-            _tell(told)
+        for reported in errors[:-1]:
+            _print_error(reported)
         raise errors[-1]
     for number, file in enumerate(files):
         if any(file.path.resolve() == other.path.resolve() for other in files[:number]):
@@ -188,13 +188,13 @@ def _read_all(sources: Sequence[str]) -> list[JobFile]:
     return files
 
 
-def _require_consent(loaded: _Loaded, *, alone: bool) -> None:
-    if loaded.settings.yes or (alone and _person_there()):
+def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
+    if loaded.settings.yes or (is_single and _is_interactive()):
         return
     if isinstance(loaded.file.source, Path):
         require_file(loaded.file.source)
     else:
-        loaded.file.source.waiting()
+        loaded.file.source.pending_files()
     raise UsageError(
         f"Job {loaded.file.name}: nobody can be asked here whether to send the plan: nothing was sent.",
         hint="Look at it with `bulkid plan`, and set yes = true in the job file, or run with --yes.",
@@ -205,21 +205,26 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
-        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
+        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             stop = Stop()
-            async with watched(render.console(stderr=True), settings, ask=not settings.yes) as face:
-                face.on_concluded = lambda result: show_run(result, settings)
-                with stopping(stop, face.say):
-                    return await library.run_job(loaded.job(target, options), context_of(settings, face, stop))
+            async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
+                hooks.on_concluded = lambda result: show_run(result, settings)
+                with stopping(stop, hooks.say):
+                    return await library.run_job(loaded.job(target, options), context_of(settings, hooks, stop))
 
     return [_anyio_run(work)]
 
 
 def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
-    from bulkid.cli.parallel_jobs import side_by_side
+    from bulkid.cli.parallel_jobs import run_parallel
 
-    results = _anyio_run(lambda: side_by_side([(each.settings, each.file.name, each.job) for each in loaded]))
-    for each, result in zip(loaded, results, strict=True):
+    results = _anyio_run(
+        lambda: run_parallel([(loaded_job.settings, loaded_job.file.name, loaded_job.job) for loaded_job in loaded])
+    )
+    for loaded_job, result in zip(loaded, results, strict=True):
         for finished in result.runs:
-            show_run(finished, each.settings)
+            show_run(finished, loaded_job.settings)
     return results

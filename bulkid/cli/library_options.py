@@ -1,7 +1,7 @@
 """What the library is given, from the settings that a command was given."""
 
 from bulkid import runs as library
-from bulkid.cli.terminal import Face
+from bulkid.cli.terminal import TerminalHooks
 from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
 from bulkid.sheet import SheetOptions, system_code_page
@@ -19,9 +19,9 @@ def sheet_options_of(settings: Settings) -> SheetOptions:
     )
 
 
-def hours_of(settings: Settings) -> library.Hours:
+def schedule_of(settings: Settings) -> library.Schedule:
     """When a run may send, from the settings."""
-    return library.Hours(
+    return library.Schedule(
         window=settings.window,
         zone=settings.time_zone,
         until=settings.until,
@@ -29,15 +29,15 @@ def hours_of(settings: Settings) -> library.Hours:
     )
 
 
-def context_of(settings: Settings, face: Face | None = None, stop: Stop | None = None) -> library.Context:
+def context_of(settings: Settings, hooks: TerminalHooks | None = None, stop: Stop | None = None) -> library.Context:
     """What surrounds a run, and the face that watches it."""
     return library.Context(
         state_dir=settings.state_dir,
         database_url=database_url_of(settings),
-        hooks=face or library.Hooks(),
+        hooks=hooks or library.Hooks(),
         stop=stop or Stop(),
         wait_s=settings.wait,
-        after=after_of(settings),
+        after=post_run_options(settings),
     )
 
 
@@ -46,9 +46,9 @@ def database_url_of(settings: Settings) -> str:
     return settings.database_url.reveal() if settings.database_url else ""
 
 
-def after_of(settings: Settings) -> library.After:
+def post_run_options(settings: Settings) -> library.PostRunOptions:
     """What follows a run that has ended."""
-    return library.After(recipients=recipients_of(settings), metrics_file=settings.metrics_file)
+    return library.PostRunOptions(recipients=recipients_of(settings), metrics_file=settings.metrics_file)
 
 
 def recipients_of(settings: Settings) -> library.Recipients:

@@ -107,7 +107,7 @@ def with_settings(
 
             def load(job: "JobFile | None" = None) -> Settings:
                 settle = load_settings if job is None else job.load
-                return settle(options, environ=os.environ, cwd=_here(), offline=offline)
+                return settle(options, environ=os.environ, cwd=_working_directory(), offline=offline)
 
             return command(**given, settings=load if by_job else load())
 
@@ -120,7 +120,7 @@ def with_settings(
     return decorate
 
 
-def _here() -> Path:
+def _working_directory() -> Path:
     try:
         return Path.cwd()
     except OSError as error:  # somebody has removed it, or taken away the right to look into it

@@ -17,52 +17,52 @@ from rich.table import Column
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.embedded_sandbox import sandboxed
+from bulkid.cli.embedded_sandbox import with_sandbox
 from bulkid.cli.library_options import context_of, options_of, target_of
-from bulkid.cli.progress import PLAIN_EVERY_S, REFRESH_S, line
+from bulkid.cli.progress import PLAIN_INTERVAL_S, REFRESH_INTERVAL_S, progress_line
 from bulkid.cli.signals import stopping
-from bulkid.cli.terminal import STAGES, Face
+from bulkid.cli.terminal import STAGES, TerminalHooks
 from bulkid.config import Settings
 from bulkid.engine import Stop
-from bulkid.runs import Job, JobResult, Progress, RunOptions, Target, Turns, task_group
+from bulkid.runs import Job, JobResult, OrganizationMutex, Progress, RunOptions, Target, task_group
 
-LONGEST_NAME = 24
+MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
 
-FIGURES = 11
+COUNT_WIDTH = 11
 """Columns for how many of how many: 12345/12345."""
 
 MakeJob = Callable[[Target, RunOptions], Job]
 """Makes a job once it is known which server it works on (``--sandbox`` starts one)."""
 
 
-class StopAll(Stop):
+class StopGroup(Stop):
     """A stop that is handed on to several others, each of which may also be requested by itself."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._others: list[Stop] = []
+        self._members: list[Stop] = []
 
-    def one(self) -> Stop:
+    def member(self) -> Stop:
         """Another stop that is requested together with this one."""
-        other = Stop()
-        self._others.append(other)
-        return other
+        member_stop = Stop()
+        self._members.append(member_stop)
+        return member_stop
 
     def request(self, reason: str) -> None:
         """Take nothing new, anywhere."""
         super().request(reason)
-        for other in self._others:
-            other.request(reason)
+        for member_stop in self._members:
+            member_stop.request(reason)
 
     def abort(self) -> None:
         """Stop now, everywhere."""
         super().abort()
-        for other in self._others:
-            other.abort()
+        for member_stop in self._members:
+            member_stop.abort()
 
 
-class JobFace(Face):
+class JobHooks(TerminalHooks):
     """The face of one job among several: its name stands before what it says, and it shares one display.
 
     Args:
@@ -70,13 +70,15 @@ class JobFace(Face):
         settings: Says how much to show.
         tasks: Where the plain progress runs.
         name: The job's name.
-        board: The display of all jobs.
+        progress_board: The display of all jobs.
     """
 
-    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, name: str, board: "Board") -> None:
+    def __init__(
+        self, err: Console, settings: Settings, tasks: TaskGroup, name: str, progress_board: "ProgressBoard"
+    ) -> None:
         super().__init__(err, settings, tasks, ask=False)
         self._name = name
-        self._board = board
+        self._board = progress_board
 
     def say(self, text: str) -> None:
         """Say one sentence that a person must see."""
@@ -107,7 +109,7 @@ class JobFace(Face):
         return True
 
 
-class Board:
+class ProgressBoard:
     """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere.
 
     Args:
@@ -117,7 +119,7 @@ class Board:
 
     def __init__(self, err: Console, names: Sequence[str]) -> None:
         self._err = err
-        longest = min(max(map(len, names), default=0), LONGEST_NAME)
+        longest = min(max(map(len, names), default=0), MAX_NAME_WIDTH)
         self._bar = Bar(
             SpinnerColumn(),
             TextColumn(
@@ -126,7 +128,7 @@ class Board:
                 table_column=Column(no_wrap=True, min_width=longest, max_width=longest),
             ),
             BarColumn(bar_width=8, table_column=Column(min_width=8)),
-            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=FIGURES)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=COUNT_WIDTH)),
             TextColumn(
                 "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
             ),
@@ -138,7 +140,7 @@ class Board:
         )
 
     @asynccontextmanager
-    async def shown(self) -> AsyncIterator[None]:
+    async def displayed(self) -> AsyncIterator[None]:
         """Show what the jobs report while the block runs."""
         if not self._err.is_terminal:
             yield
@@ -152,7 +154,7 @@ class Board:
     async def _refresh(self) -> None:
         while True:
             self._bar.refresh()
-            await anyio.sleep(REFRESH_S)
+            await anyio.sleep(REFRESH_INTERVAL_S)
 
     async def show(self, name: str, progress: Progress) -> None:
         """Show one job's sending until cancelled."""
@@ -161,55 +163,60 @@ class Board:
             return
         task = self._bar.add_task(name, total=progress.total, words="")
         try:
-            await self._keep(task, progress)
+            await self._keep_updated(task, progress)
         finally:
             self._bar.remove_task(task)
 
-    async def _keep(self, task: TaskID, progress: Progress) -> None:
+    async def _keep_updated(self, task: TaskID, progress: Progress) -> None:
         while True:
             snapshot = progress.snapshot()
-            self._bar.update(task, completed=snapshot.done, words=line(snapshot))
-            await anyio.sleep(REFRESH_S)
+            self._bar.update(task, completed=snapshot.done, words=progress_line(snapshot))
+            await anyio.sleep(REFRESH_INTERVAL_S)
 
     async def _plain(self, name: str, progress: Progress) -> None:
         while True:
-            await anyio.sleep(PLAIN_EVERY_S)
+            await anyio.sleep(PLAIN_INTERVAL_S)
             snapshot = progress.snapshot()
-            self._err.print(f"{name}: {snapshot.done}/{snapshot.total} · {line(snapshot)}")
+            self._err.print(f"{name}: {snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
 
 
-async def side_by_side(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[JobResult]:
+async def run_parallel(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[JobResult]:
     """Run jobs (their settings, names and makers) side by side until all have ended; results in their order."""
-    _allow_many_files()
-    err, everything, turns = render.console(stderr=True), StopAll(), Turns()
-    board = Board(err, [name for _, name, _ in jobs])
-    found: dict[int, JobResult] = {}
+    _raise_file_limit()
+    err, stop_group, organization_mutex = render.console(stderr=True), StopGroup(), OrganizationMutex()
+    progress_board = ProgressBoard(err, [name for _, name, _ in jobs])
+    results: dict[int, JobResult] = {}
 
-    async def one(number: int, settings: Settings, make: MakeJob, stop: Stop) -> None:
-        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
+    async def member(number: int, settings: Settings, make: MakeJob, stop: Stop) -> None:
+        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             job = make(target, options)
             async with task_group() as tasks:
-                face = JobFace(err, settings, tasks, job.name, board)
-                context = context_of(settings, face, stop)
-                result = found[number] = await library.run_job(job, replace(context, turns=turns))
+                hooks = JobHooks(err, settings, tasks, job.name, progress_board)
+                context = context_of(settings, hooks, stop)
+                result = results[number] = await library.run_job(
+                    job, replace(context, organization_mutex=organization_mutex)
+                )
                 tasks.cancel_scope.cancel()
             if not settings.quiet:
-                face.say(f"ended with exit code {result.exit_code}.")
+                hooks.say(f"ended with exit code {result.exit_code}.")
 
-    async with board.shown():
-        with stopping(everything, err.print):
+    async with progress_board.displayed():
+        with stopping(stop_group, err.print):
             async with task_group() as tasks:
                 for number, (settings, _, make) in enumerate(jobs):
-                    tasks.start_soon(one, number, settings, make, everything.one())
-    return [found[number] for number in range(len(jobs))]
+                    tasks.start_soon(member, number, settings, make, stop_group.member())
+    return [results[number] for number in range(len(jobs))]
 
 
-def _allow_many_files() -> None:
+def _raise_file_limit() -> None:
     """Let the process have as many open files and connections as the system grants it: each job needs some."""
     if sys.platform == "win32":  # no such limit
         return
     import resource
 
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # macOS says "unlimited" and grants less
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -9,14 +9,14 @@ from rich.table import Column
 from bulkid.planning import humanize_seconds
 from bulkid.runs import Progress, Snapshot
 
-REFRESH_S = 0.2
-PLAIN_EVERY_S = 5.0
+REFRESH_INTERVAL_S = 0.2
+PLAIN_INTERVAL_S = 5.0
 
-WIDE = 130
+WIDE_TERMINAL = 130
 """Columns of a terminal that has room for a long bar beside the words."""
 
 
-def line(snapshot: Snapshot) -> str:
+def progress_line(snapshot: Snapshot) -> str:
     """Everything but the bar, as words: ``3 failed · 31.2/s · quota 12 left · 4 minutes to go``."""
     parts = [f"{snapshot.updated} updated"]
     if snapshot.failed:
@@ -36,7 +36,7 @@ def line(snapshot: Snapshot) -> str:
 
 def _columns(width: int, total: int) -> tuple[ProgressColumn, ...]:
     """The bar shrinks on a narrow terminal, and the words are cut at their end; the figures always stay whole."""
-    length = 28 if width >= WIDE else 8
+    length = 28 if width >= WIDE_TERMINAL else 8
     return (
         SpinnerColumn(),
         BarColumn(bar_width=length, table_column=Column(min_width=length)),
@@ -52,16 +52,16 @@ async def _live(err: Console, progress: Progress) -> None:
         task = bar.add_task("", total=progress.total, words="")
         while True:
             snapshot = progress.snapshot()
-            bar.update(task, completed=snapshot.done, words=line(snapshot))
+            bar.update(task, completed=snapshot.done, words=progress_line(snapshot))
             bar.refresh()
-            await anyio.sleep(REFRESH_S)
+            await anyio.sleep(REFRESH_INTERVAL_S)
 
 
 async def _plain(err: Console, progress: Progress) -> None:
     while True:
-        await anyio.sleep(PLAIN_EVERY_S)
+        await anyio.sleep(PLAIN_INTERVAL_S)
         snapshot = progress.snapshot()
-        err.print(f"{snapshot.done}/{snapshot.total} · {line(snapshot)}")
+        err.print(f"{snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
 
 
 async def show_progress(err: Console, progress: Progress) -> None:

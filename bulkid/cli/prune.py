@@ -33,7 +33,7 @@ def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry
                 "dry_run": dry,
                 "dropped": [record.run_id for record in result.dropped],
                 "kept_pending": [record.run_id for record in result.pending],
-                "kept_under_way": [record.run_id for record in result.alive],
+                "kept_under_way": [record.run_id for record in result.active],
                 "freed_bytes": result.freed,
                 "notes": list(result.notes),
             }
@@ -42,12 +42,12 @@ def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry
     out = render.console(stderr=False)
     for record in result.dropped:
         out.print(f"{record.run_id}  {record.status.value.replace('_', ' ')}  {record.source}")
-    for line in _told(result, dry=dry):
+    for line in _result_lines(result, dry=dry):
         out.print(line)
     return EXIT_OK
 
 
-def _told(result: library.Pruned, *, dry: bool) -> list[str]:
+def _result_lines(result: library.Pruned, *, dry: bool) -> list[str]:
     dropped = count_of(len(result.dropped), "run")
     if dry:
         lines = [f"{dropped} would be dropped."]
@@ -56,6 +56,6 @@ def _told(result: library.Pruned, *, dry: bool) -> list[str]:
     if result.pending:
         kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
         lines.append(f"{kept}. Go on with bulkid resume, or drop them too with --prune-pending.")
-    if result.alive:
-        lines.append(f"{count_of(len(result.alive), 'old run')} kept: under way.")
+    if result.active:
+        lines.append(f"{count_of(len(result.active), 'old run')} kept: under way.")
     return lines

@@ -10,21 +10,21 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.cli.safe_console import SafeConsole
-from bulkid.model import Fault, RunRecord, Status
+from bulkid.cli.safe_console import EscapingConsole
+from bulkid.model import RowError, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
 from bulkid.printable import printable_line
 from bulkid.report import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 
-SHORT = 20
+MAX_LISTED = 20
 """Rows of a table that are shown before it is cut; the report holds them all."""
 
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
 
-_LINES_AT_ONCE = 500
+_LINES_PER_PRINT = 500
 """Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe and 13 s on a terminal."""
 
 STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
@@ -32,38 +32,40 @@ STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "inval
 
 def console(*, stderr: bool) -> Console:
     """Make a console for standard output or standard error; colours only on a terminal, markup never."""
-    made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
+    made = EscapingConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not made.is_terminal:
-        made = SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True)
+        made = EscapingConsole(
+            stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True
+        )
     return made
 
 
-def fault_line(fault: Fault) -> str:
+def row_error_line(row_error: RowError) -> str:
     """One fault as a line: where, what stands there, what to do."""
-    where = f"row {fault.row}"
-    if fault.column:
-        where += f", column {fault.column}"
-    value = f" {_shorten(fault.value)!r}" if fault.value else ""
-    return f"{where}:{value} {fault.message}" if value else f"{where}: {fault.message}"
+    where = f"row {row_error.row}"
+    if row_error.column:
+        where += f", column {row_error.column}"
+    value = f" {_shorten(row_error.value)!r}" if row_error.value else ""
+    return f"{where}:{value} {row_error.message}" if value else f"{where}: {row_error.message}"
 
 
-def print_faults(out: Console, place: str, faults: Sequence[Fault], limit: int | None = SHORT) -> None:
+def print_row_errors(out: Console, place: str, row_errors: Sequence[RowError], limit: int | None = MAX_LISTED) -> None:
     """Print faults in the order of rows; ``limit`` None prints all."""
-    lines = (printable_line(f"{place}: {fault_line(fault)}") for fault in islice(faults, limit))
-    while block := "\n".join(islice(lines, _LINES_AT_ONCE)):
+    lines = (printable_line(f"{place}: {row_error_line(row_error)}") for row_error in islice(row_errors, limit))
+    while block := "\n".join(islice(lines, _LINES_PER_PRINT)):
         if out.is_terminal:
             out.print(Text(block), style="red")
         else:  # there is nothing to wrap or to style
             out.print(Segments([Segment(f"{block}\n")]), end="", soft_wrap=True)
-    if limit is not None and len(faults) > limit:
-        out.print(f"... and {len(faults) - limit:,} more; the report names them all.")
+    if limit is not None and len(row_errors) > limit:
+        out.print(f"... and {len(row_errors) - limit:,} more; the report names them all.")
 
 
 def print_check(out: Console, err: Console, result: CheckResult) -> None:
     """Print what ``check`` found: every fault, then one line that sums up."""
     print_notes(err, result.info.notes)
-    print_faults(out, where(result.info), result.faults, limit=None)
-    if result.faults:
+    print_row_errors(out, sheet_label(result.info), result.row_errors, limit=None)
+    if result.row_errors:
         out.print(
             f"{_rows_and_accounts(result)}; {_invalid(result.invalid_rows)}: nothing would be sent. "
             "Mend them, or let the good rows go with --skip-invalid."
@@ -88,7 +90,7 @@ def print_notes(err: Console, notes: Iterable[str]) -> None:
         err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
 
 
-def print_plan(out: Console, preview: Preview, limit: int = SHORT) -> None:
+def print_plan(out: Console, preview: Preview, limit: int = MAX_LISTED) -> None:
     """Print what would change, how many requests that takes, and how long at the quota."""
     if preview.plan.changes:
         out.print(_plan_table(preview, limit))
@@ -106,22 +108,22 @@ def plan_lines(preview: Preview) -> list[str]:
     counts = f"{count_of(changes, 'account')} {'changes' if changes == 1 else 'change'}, "
     counts += f"{same:,} {'is' if same == 1 else 'are'} already as wanted, {_invalid(preview.invalid_rows)}"
     lines = [f"{count_of(preview.rows, 'row')}: {counts}."]
-    if preview.left_out:
-        left = f"{preview.left_out:,} more {'account' if preview.left_out == 1 else 'accounts'} would change"
+    if preview.skipped:
+        left = f"{preview.skipped:,} more {'account' if preview.skipped == 1 else 'accounts'} would change"
         lines.append(f"A trial: {left}, left for later.")
     quota = [rule for rule in preview.rules if rule.method == "PUT"]
     at = f" at {quota[0].count} per {quota[0].seconds:g} s" if quota else ""
-    took = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
+    duration_note = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
     if plan.planned_puts:
         least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
-        by_group = plan.route is not None and plan.route.words
+        by_group = plan.strategy is not None and plan.strategy.reason
         saved = 0 if by_group else plan.naive_puts - plan.planned_puts  # the route says it in full
         instead = f" instead of {plan.naive_puts:,}" if saved > 0 else ""
-        lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{took}.")
+        lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{duration_note}.")
     else:
-        lines.append(f"Nothing needs to be sent{took}.")
-    if plan.route is not None and plan.route.words:
-        lines.append(plan.route.words)
+        lines.append(f"Nothing needs to be sent{duration_note}.")
+    if plan.strategy is not None and plan.strategy.reason:
+        lines.append(plan.strategy.reason)
     lines.extend(f"warning: {warning}" for warning in preview.warnings)
     return lines
 
@@ -151,7 +153,7 @@ def print_result(out: Console, result: RunResult) -> None:
     if result.report is not None:
         for path in result.report.files:
             if path.name != "summary.json":
-                out.print(Text(f"  {_from_here(path)}"))
+                out.print(Text(f"  {_relative_path(path)}"))
     for sentence in next_lines(result):
         out.print(f"  {sentence}")
 
@@ -177,7 +179,7 @@ def _are(count: int) -> str:
 def print_export(out: Console, result: ExportResult) -> None:
     """Print what was exported."""
     counted = count_of(result.accounts, "robot account")
-    out.print(Text(f"{counted} in {_from_here(result.path)}; {_requests(result.requests)}"))
+    out.print(Text(f"{counted} in {_relative_path(result.path)}; {_requests(result.requests)}"))
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:
@@ -203,13 +205,15 @@ def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Tab
     table.add_column("rows", overflow="fold", min_width=16)
     table.add_column("source", overflow="fold", min_width=12)
     for record, counts in records:
-        figures = [f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))]
-        rows = f"{sum(counts.values()):,}: {', '.join(figures)}" if figures else "none"
+        counts_by_status = [
+            f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))
+        ]
+        rows = f"{sum(counts.values()):,}: {', '.join(counts_by_status)}" if counts_by_status else "none"
         table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(printable_line(record.source)))
     return table
 
 
-def _from_here(path: Path) -> Path:
+def _relative_path(path: Path) -> Path:
     """A path as a person would name it from the working directory, where it lies below that."""
     try:
         here = Path.cwd()
@@ -223,7 +227,7 @@ def _requests(requests: Mapping[str, Any]) -> str:
     return ", ".join(sent) if sent else "no requests"
 
 
-def where(info: SheetInfo) -> str:
+def sheet_label(info: SheetInfo) -> str:
     """A sheet's name for messages: the file, and the worksheet where there is one."""
     return f"{info.source} [{info.sheet}]" if info.sheet else info.source
 

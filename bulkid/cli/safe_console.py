@@ -6,7 +6,7 @@ from rich.segment import Segment
 from bulkid.printable import printable
 
 
-class SafeConsole(Console):
+class EscapingConsole(Console):
     """A console that shows control characters as escapes, wherever in a table, a line or a progress bar they stand.
 
     It looks at what is about to be written, where text and style are still apart, so that no message can be forgotten.

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from bulkid.cli import render
 from bulkid.cli.commands import _anyio_run
-from bulkid.cli.embedded_sandbox import sandboxed
+from bulkid.cli.embedded_sandbox import with_sandbox
 from bulkid.cli.library_options import context_of, options_of, target_of
 from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import use_logs
@@ -19,38 +19,40 @@ from bulkid.journal.console_store import AuditRecord
 from bulkid.planning import count_of
 
 if TYPE_CHECKING:
-    from bulkid.web.auth.local import LocalEntrance
+    from bulkid.web.auth.local import LocalAuthenticator
     from bulkid.web.console import Console
 
 
-_LOOK_EVERY_S = 60.0
+_CHECK_INTERVAL_S = 60.0
 """How often the terminal looks whether the last session has reached a timeout."""
 
 
-async def _new_link(console: "Console", entrance: "LocalEntrance", address: str) -> str:
+async def _new_link(console: "Console", authenticator: "LocalAuthenticator", address: str) -> str:
     """Make a sign-in link, and note it in the audit log."""
-    record = AuditRecord(console.clock.now(), entrance.name, "terminal", "sign-in link made", "", "")
-    await anyio.to_thread.run_sync(console.book.note, record)
-    return f"{address}/enter?key={entrance.new_link()}"
+    record = AuditRecord(console.clock.now(), authenticator.name, "terminal", "sign-in link made", "", "")
+    await anyio.to_thread.run_sync(console.store.note, record)
+    return f"{address}/enter?key={authenticator.new_link()}"
 
 
 async def _offer_links(
-    console: "Console", entrance: "LocalEntrance", address: str, say: Callable[[str], None], stop: Stop
+    console: "Console", authenticator: "LocalAuthenticator", address: str, print_line: Callable[[str], None], stop: Stop
 ) -> None:
     """Show a new sign-in link when the last session has ended: the user would have to start the console again."""
     while not stop.requested:
-        await console.sessions.wait_for_end(_LOOK_EVERY_S)
-        if await anyio.to_thread.run_sync(console.book.users):
-            say("There are users now, who sign in by name and password. Start the console again to let them in.")
+        await console.sessions.wait_for_end(_CHECK_INTERVAL_S)
+        if await anyio.to_thread.run_sync(console.store.users):
+            print_line("There are users now, who sign in by name and password. Start the console again to let them in.")
             return
-        if not entrance.has_unused_link and not await console.sessions.of_user(entrance.user_key, entrance.epoch):
-            say("The last session has ended. This link lets one browser in, once:")
-            say(f"  {await _new_link(console, entrance, address)}")
+        if not authenticator.has_unused_link and not await console.sessions.of_user(
+            authenticator.user_key, authenticator.epoch
+        ):
+            print_line("The last session has ended. This link lets one browser in, once:")
+            print_line(f"  {await _new_link(console, authenticator, address)}")
 
 
 def serve(settings: Settings) -> int:
     """Serve the console until a signal comes; the first lets what is in flight finish, a second ends it at once."""
-    from bulkid.web.auth.local import LocalEntrance
+    from bulkid.web.auth.local import LocalAuthenticator
     from bulkid.web.console import Console, ServeOptions
     from bulkid.web.server import serving
 
@@ -69,27 +71,30 @@ def serve(settings: Settings) -> int:
 
     async def abort_with(stop: Stop, console: Console) -> None:
         await stop.wait_aborted()
-        console.supervisor.abort()
+        console.job_runner.abort()
 
     async def work() -> None:
-        async with sandboxed(target_of(settings), options_of(settings), use=settings.sandbox) as (target, options):
+        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
+            target,
+            options,
+        ):
             stop = Stop()
             with stopping(stop, err.print):
                 async with serving(served, target, options, context) as (console, address):
-                    console.supervisor.spawn(partial(abort_with, stop, console))
-                    if isinstance(console.entrance, LocalEntrance):
+                    console.job_runner.spawn(partial(abort_with, stop, console))
+                    if isinstance(console.authenticator, LocalAuthenticator):
                         out.print(f"The console is at {address}. Open this link; it lets one browser in, once:")
-                        out.print(f"  {await _new_link(console, console.entrance, address)}")
-                        console.supervisor.spawn(
-                            partial(_offer_links, console, console.entrance, address, out.print, stop)
+                        out.print(f"  {await _new_link(console, console.authenticator, address)}")
+                        console.job_runner.spawn(
+                            partial(_offer_links, console, console.authenticator, address, out.print, stop)
                         )
                     else:
                         out.print(f"The console is at {address}.")
                     out.print("Ctrl+C ends it; runs under way are then kept, to go on later.")
                     await stop.wait()
-                    under_way = console.supervisor.running
-                    if under_way:
-                        err.print(f"{count_of(under_way, 'run')} under way: settling what is in flight.")
+                    active_runs = console.job_runner.running
+                    if active_runs:
+                        err.print(f"{count_of(active_runs, 'run')} under way: settling what is in flight.")
 
     use_logs(settings)
     _anyio_run(work)

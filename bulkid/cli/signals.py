@@ -3,7 +3,7 @@
 One handler serves for the whole life of the process and keeps every signal until something has dealt with it. A bare
 ``KeyboardInterrupt`` is no substitute: Python drops an exception that is raised inside a destructor or a weak
 reference's callback, and the import system runs such a callback for each module. While the program starts, the handler
-therefore only keeps the signal; :meth:`SignalInbox.raising` and :meth:`SignalInbox.delivering` look at what was kept.
+therefore only keeps the signal; :meth:`~PendingSignals.raising` and :meth:`~PendingSignals.delivering` look for it.
 """
 
 import signal
@@ -22,7 +22,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed 
 _NO_FD = -1
 
 
-class SignalInbox:
+class PendingSignals:
     """Keeps the signals that arrived until they are dealt with. Belongs to the main thread."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SignalInbox:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def waiting(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether a signal has arrived that no code has dealt with."""
         return bool(self._kept)
 
@@ -68,7 +68,7 @@ class SignalInbox:
             self._raises = before
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def deferring(self) -> Iterator[None]:
         """Only keep a signal while the block runs, until an event loop within it delivers it."""
         before, self._raises = self._raises, False
         try:
@@ -87,7 +87,7 @@ class SignalInbox:
 
         before = self._receive, self._loop
         loop = asyncio.get_running_loop()
-        with self.installed(), _waking(loop):
+        with self.installed(), _wakeup_fd(loop):
             self._receive, self._loop = receive, loop
             try:
                 self._deliver()
@@ -112,12 +112,12 @@ class SignalInbox:
         return [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
-inbox = SignalInbox()
+pending_signals = PendingSignals()
 """The process's own: signals are the process's, so there is one."""
 
 
 @contextmanager
-def stopping(stop: "Stop", tell: Callable[[str], None]) -> Iterator[None]:
+def stopping(stop: "Stop", notify: Callable[[str], None]) -> Iterator[None]:
     """Turn signals into ``stop.request()`` and then ``stop.abort()`` while the block runs.
 
     A signal that arrived before the block, and that no code has dealt with, counts as the first one.
@@ -127,13 +127,13 @@ def stopping(stop: "Stop", tell: Callable[[str], None]) -> Iterator[None]:
     def arrived(number: int) -> None:
         name = signal.Signals(number).name
         if stop.requested:
-            tell(f"{name} again: stopping at once; what was sent stays known.")
+            notify(f"{name} again: stopping at once; what was sent stays known.")
             stop.abort()
         else:
-            tell(f"{name}: letting requests in flight finish (10 s at most); once more stops at once.")
+            notify(f"{name}: letting requests in flight finish (10 s at most); once more stops at once.")
             stop.request(name)
 
-    with inbox.delivering(arrived):
+    with pending_signals.delivering(arrived):
         yield
 
 
@@ -147,7 +147,7 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def _waking(loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
+def _wakeup_fd(loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
     """Have a signal end the loop's wait for events.
 
     A signal that arrives between the last instruction and the system's wait would go unseen until some other event.
@@ -155,9 +155,9 @@ def _waking(loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
     """
     import socket
 
-    theirs = signal.set_wakeup_fd(_NO_FD)
-    if theirs != _NO_FD:
-        signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    previous_fd = signal.set_wakeup_fd(_NO_FD)
+    if previous_fd != _NO_FD:
+        signal.set_wakeup_fd(previous_fd, warn_on_full_buffer=False)
         yield
         return
     receiving, sending = socket.socketpair()

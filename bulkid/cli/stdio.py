@@ -15,7 +15,7 @@ class OutputError(BulkidError):
     """Standard output cannot be written (a full disk). What a run did is in its report all the same."""
 
 
-class Unfailing:
+class SafeStream:
     """A text stream that goes silent where writing to it fails.
 
     A pipe whose reader has left (``2>&1 | head``) or a terminal that was closed says nothing about the work.
@@ -40,7 +40,7 @@ class Unfailing:
             self._stream.write(text if self._styled else printable(text))
             return len(text)
         except OSError as error:
-            self._failed(error)
+            self._handle_error(error)
             return len(text)
 
     def flush(self) -> None:
@@ -52,33 +52,33 @@ class Unfailing:
         try:
             self._stream.flush()
         except OSError as error:
-            self._failed(error)
+            self._handle_error(error)
 
-    def _failed(self, error: OSError) -> None:
+    def _handle_error(self, error: OSError) -> None:
         """Let the rest go nowhere, what is still buffered too, or the interpreter would complain when it ends."""
         with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-        if self._wanted and not _reader_left(error):
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, self._stream.fileno())
+            os.close(devnull)
+        if self._wanted and not _is_closed_pipe(error):
             raise OutputError(f"The output cannot be written: {error.strerror or error}.") from None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the stream has
         return getattr(self._stream, name)
 
 
-def _reader_left(error: OSError) -> bool:
+def _is_closed_pipe(error: OSError) -> bool:
     """Whether a pipe has lost its reader, which Windows calls an invalid argument."""
     return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
-def never_fail() -> None:
+def wrap_standard_streams() -> None:
     """Make the standard streams so; where there are none (a service, a scheduled task), put one that is empty."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
-    sys.stdout = cast("TextIO", Unfailing(sys.stdout or _nowhere(), wanted=True))
-    sys.stderr = cast("TextIO", Unfailing(sys.stderr or _nowhere(), wanted=False))
+    sys.stdout = cast("TextIO", SafeStream(sys.stdout or _open_devnull(), wanted=True))
+    sys.stderr = cast("TextIO", SafeStream(sys.stderr or _open_devnull(), wanted=False))
 
 
-def _nowhere() -> TextIO:
+def _open_devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")

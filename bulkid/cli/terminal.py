@@ -30,14 +30,14 @@ STAGES = {
 
 
 @asynccontextmanager
-async def watched(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["Face"]:
+async def open_hooks(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["TerminalHooks"]:
     """A face for a run, with a place for its display to run in; errors of the block come out as they are."""
     async with task_group() as tasks:
-        yield Face(err, settings, tasks, ask=ask)
+        yield TerminalHooks(err, settings, tasks, ask=ask)
         tasks.cancel_scope.cancel()
 
 
-class Face(Hooks):
+class TerminalHooks(Hooks):
     """Hooks for a terminal, or for a pipe where nobody looks.
 
     Args:
@@ -101,7 +101,7 @@ class Face(Hooks):
             render.print_notes(self._err, preview.info.notes)
             render.print_plan(self._err, preview)
             if self._ask:  # what is left out is part of what a person agrees to
-                render.print_faults(self._err, render.where(preview.info), preview.faults)
+                render.print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
         if not self._ask or not preview.plan.changes:
             return True
         self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")

@@ -14,7 +14,7 @@ from bulkid.cli.library_options import database_url_of
 from bulkid.clock import SystemClock, iso_utc
 from bulkid.config import Settings
 from bulkid.errors import EXIT_OK, UsageError
-from bulkid.journal.console_store import AuditRecord, ConsoleBook, UserRecord
+from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.usernames import require_user_name
 from bulkid.web.auth.local import system_user
 from bulkid.web.auth.passwords import hash_password, require_good_password
@@ -22,24 +22,24 @@ from bulkid.web.auth.principals import Role
 
 
 @contextmanager
-def _book(settings: Settings) -> Iterator[ConsoleBook]:
-    with library.Archive(settings.state_dir, database_url_of(settings)) as archive:
-        yield ConsoleBook(archive.journal)
+def _open_store(settings: Settings) -> Iterator[ConsoleStore]:
+    with library.RunBrowser(settings.state_dir, database_url_of(settings)) as archive:
+        yield ConsoleStore(archive.journal)
 
 
 def add(settings: Settings, name: str, role: str) -> int:
     """Add a user."""
     name, chosen = require_user_name(name), _role(role)
-    with _book(settings) as book:
-        if book.user(name) is not None:
+    with _open_store(settings) as store:
+        if store.user(name) is not None:
             raise UsageError(
                 f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
             )
-        book.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
-        _note(book, "user added", name, chosen.word)
-        first = len(book.users()) == 1
+        store.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
+        _record_action(store, "user added", name, chosen.word)
+        is_first = len(store.users()) == 1
     render.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
-    if first:
+    if is_first:
         render.console(stderr=True).print(
             "This is the first user: sign-in links, sessions and tokens of a console without users are not valid any "
             "more. Start a console that runs again."
@@ -49,11 +49,11 @@ def add(settings: Settings, name: str, role: str) -> int:
 
 def remove(settings: Settings, name: str) -> int:
     """Remove a user; sessions of the user end, and tokens that the user issued are revoked."""
-    with _book(settings) as book:
-        user = _found(book, name)
-        if not book.remove_user(name, SystemClock().now()):
-            raise _unknown(name)
-        _note(book, "user removed", user.name)
+    with _open_store(settings) as store:
+        user = _find_user(store, name)
+        if not store.remove_user(name, SystemClock().now()):
+            raise _unknown_user(name)
+        _record_action(store, "user removed", user.name)
     render.console(stderr=False).print(Text(f"{user.name} is removed, with their sessions and tokens."))
     return EXIT_OK
 
@@ -61,25 +61,25 @@ def remove(settings: Settings, name: str) -> int:
 def change_role(settings: Settings, name: str, role: str) -> int:
     """Change a user's role; sessions of the user end, and tokens that the user issued may do no more than the user."""
     chosen = _role(role)
-    with _book(settings) as book:
-        user = _found(book, name)
+    with _open_store(settings) as store:
+        user = _find_user(store, name)
         if user.role != chosen.word:
-            if not book.change_user(name, role=chosen.word):
-                raise _unknown(name)
-            _note(book, "role changed", user.name, f"{user.role} -> {chosen.word}")
-    said = (
+            if not store.change_user(name, role=chosen.word):
+                raise _unknown_user(name)
+            _record_action(store, "role changed", user.name, f"{user.role} -> {chosen.word}")
+    role_change = (
         f"{user.name} is {chosen.word} already."
         if user.role == chosen.word
         else (f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended.")
     )
-    render.console(stderr=False).print(Text(said))
+    render.console(stderr=False).print(Text(role_change))
     return EXIT_OK
 
 
-def listing(settings: Settings) -> int:
+def list_users(settings: Settings) -> int:
     """List the users."""
-    with _book(settings) as book:
-        users = book.users()
+    with _open_store(settings) as store:
+        users = store.users()
     if not users:
         render.console(stderr=True).print("There are no users: whoever has the console's link gets in.")
         return EXIT_OK
@@ -94,11 +94,11 @@ def listing(settings: Settings) -> int:
 
 def change_password(settings: Settings, name: str) -> int:
     """Change a user's password."""
-    with _book(settings) as book:
-        user = _found(book, name)
-        if not book.change_user(name, password_hash=_new_hash(user.name)):
-            raise _unknown(name)
-        _note(book, "password changed", user.name)
+    with _open_store(settings) as store:
+        user = _find_user(store, name)
+        if not store.change_user(name, password_hash=_new_hash(user.name)):
+            raise _unknown_user(name)
+        _record_action(store, "password changed", user.name)
     render.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
     return EXIT_OK
 
@@ -120,8 +120,8 @@ def _new_password(name: str) -> str:
     return password
 
 
-def _note(book: ConsoleBook, action: str, subject: str, detail: str = "") -> None:
-    book.note(AuditRecord(SystemClock().now(), system_user("terminal"), "terminal", action, subject, detail))
+def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:
+    store.note(AuditRecord(SystemClock().now(), system_user("terminal"), "terminal", action, subject, detail))
 
 
 def _role(word: str) -> Role:
@@ -133,12 +133,12 @@ def _role(word: str) -> Role:
         ) from None
 
 
-def _found(book: ConsoleBook, name: str) -> UserRecord:
-    user = book.user(name)
+def _find_user(store: ConsoleStore, name: str) -> UserRecord:
+    user = store.user(name)
     if user is None:
-        raise _unknown(name)
+        raise _unknown_user(name)
     return user
 
 
-def _unknown(name: str) -> UsageError:
+def _unknown_user(name: str) -> UsageError:
     return UsageError(f"There is no user {name}.", hint="`bulkid users list` shows those there are.")

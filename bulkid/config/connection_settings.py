@@ -6,17 +6,17 @@ from pathlib import Path
 
 from bulkid.config import parse
 from bulkid.config.parse import Secret
-from bulkid.config.setting import line, switch
+from bulkid.config.setting import flag_field, setting_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
-class ReadingSettings:
+class ConnectionSettings:
     """The groups ``connection`` and ``sheet`` of :class:`bulkid.config.Settings`."""
 
     # --- connection
     url: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.url,
             "connection",
             "address of the Identity Server, or of the cloud or Orchestrator it belongs to",
@@ -25,7 +25,7 @@ class ReadingSettings:
     )
     organization_id: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "connection",
             "organisation (partitionGlobalId)",
@@ -35,7 +35,7 @@ class ReadingSettings:
     )
     client_id: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "connection",
             "id of the external application",
@@ -46,7 +46,7 @@ class ReadingSettings:
     )
     client_secret: Secret | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.secret,
             "connection",
             "secret of the external application",
@@ -58,7 +58,7 @@ class ReadingSettings:
     )
     client_secret_file: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "connection",
             "file that holds the client secret, and nothing else",
@@ -70,7 +70,7 @@ class ReadingSettings:
     )
     access_token: Secret | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.token,
             "connection",
             "access token, taken as it is in place of client id and secret",
@@ -82,7 +82,7 @@ class ReadingSettings:
     )
     access_token_file: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "connection",
             "file that holds the access token, and nothing else",
@@ -94,7 +94,7 @@ class ReadingSettings:
     )
     scope: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "connection",
             "scopes to ask for, with blanks between them",
@@ -105,7 +105,7 @@ class ReadingSettings:
     )
     tenant: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "connection",
             "tenant of a standalone server (sent as X-UIPATH-TenantName)",
@@ -115,7 +115,7 @@ class ReadingSettings:
     )
     ca_bundle: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "connection",
             "certificate authorities to trust (PEM)",
@@ -126,11 +126,11 @@ class ReadingSettings:
         ),
     )
     sandbox: bool = field(
-        default=False, metadata=switch("connection", "run against a simulated server started for this one command")
+        default=False, metadata=flag_field("connection", "run against a simulated server started for this one command")
     )
     profile: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "connection",
             "name of a [profiles.NAME] table in bulkid.toml",
@@ -142,7 +142,7 @@ class ReadingSettings:
     # --- sheet
     sheet: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.verbatim,
             "sheet",
             "worksheet to read",
@@ -152,7 +152,7 @@ class ReadingSettings:
     )
     column_map: Mapping[str, str] = field(
         default_factory=dict,
-        metadata=line(
+        metadata=setting_field(
             parse.column_map,
             "sheet",
             "reads a column as a field",
@@ -163,7 +163,7 @@ class ReadingSettings:
     )
     ignore_columns: tuple[str, ...] = field(
         default=(),
-        metadata=line(
+        metadata=setting_field(
             parse.names,
             "sheet",
             "leaves a column out of account, whatever it is called",
@@ -174,7 +174,7 @@ class ReadingSettings:
     )
     encoding: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.encoding,
             "sheet",
             "text encoding of the sheet",
@@ -184,7 +184,7 @@ class ReadingSettings:
     )
     delimiter: str | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.delimiter,
             "sheet",
             "what separates the cells of a text sheet",
@@ -193,5 +193,5 @@ class ReadingSettings:
         ),
     )
     skip_invalid: bool = field(
-        default=False, metadata=switch("sheet", "go on with the valid rows when some are invalid")
+        default=False, metadata=flag_field("sheet", "go on with the valid rows when some are invalid")
     )

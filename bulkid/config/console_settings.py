@@ -4,17 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkid.config import parse
-from bulkid.config.notification_settings import AfterSettings
-from bulkid.config.setting import line, switch
+from bulkid.config.notification_settings import NotificationSettings
+from bulkid.config.setting import flag_field, setting_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
-class ConsoleSettings(AfterSettings):
+class ConsoleSettings(NotificationSettings):
     """The fields of ``Settings`` about the web console."""
 
     serve_host: str = field(
         default="127.0.0.1",
-        metadata=line(
+        metadata=setting_field(
             parse.text,
             "console",
             "address that the console listens on; others than this machine's own need users and TLS",
@@ -25,7 +25,7 @@ class ConsoleSettings(AfterSettings):
     )
     serve_port: int = field(
         default=8766,
-        metadata=line(
+        metadata=setting_field(
             parse.integer(0, 65_535),
             "console",
             "port that the console listens on",
@@ -36,7 +36,7 @@ class ConsoleSettings(AfterSettings):
     )
     certfile: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "console",
             "certificate chain (PEM) with which the console speaks TLS",
@@ -46,7 +46,7 @@ class ConsoleSettings(AfterSettings):
     )
     keyfile: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "console",
             "key of that certificate (PEM), where the chain does not hold it",
@@ -56,11 +56,11 @@ class ConsoleSettings(AfterSettings):
     )
     behind_proxy: bool = field(
         default=False,
-        metadata=switch("console", "a proxy that ends TLS stands before the console and sends X-Forwarded-For"),
+        metadata=flag_field("console", "a proxy that ends TLS stands before the console and sends X-Forwarded-For"),
     )
     public_names: tuple[str, ...] = field(
         default=(),
-        metadata=line(
+        metadata=setting_field(
             parse.names,
             "console",
             "name under which browsers reach the console, besides its address",
@@ -70,11 +70,11 @@ class ConsoleSettings(AfterSettings):
         ),
     )
     require_approval: bool = field(
-        default=False, metadata=switch("console", "an author of a plan cannot start it; another operator must")
+        default=False, metadata=flag_field("console", "an author of a plan cannot start it; another operator must")
     )
     keep_audit: float = field(
         default=400 * 86_400.0,
-        metadata=line(
+        metadata=setting_field(
             parse.age,
             "console",
             "how long entries of the audit log are kept",

@@ -17,7 +17,7 @@ CREDENTIALS = tuple(line.name for line in SETTINGS if line.credential)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SettingsFile:
     """One place where settings are given.
 
     Attributes:
@@ -30,12 +30,12 @@ class Origin:
 
 
 def refuse_mixed(
-    origins: Sequence[Origin], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
+    files: Sequence[SettingsFile], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
 ) -> None:
     """Refuse a connection whose credentials and address come from different files.
 
     Args:
-        origins: The places, the first one that gives a setting being the one that counts.
+        files: The places, the first one that gives a setting being the one that counts.
         found: The settled settings.
         sources: What messages call the place of each.
         working: The ``bulkid.toml`` of the working directory; empty where that is the user's own.
@@ -49,18 +49,18 @@ def refuse_mixed(
         given = token  # it is sent in place of all others
     if not given:
         return
-    address = _file_of("url", origins)
+    address = _file_of("url", files)
     if "url" in found and address:
         for name in given:
-            file = _file_of(name, origins)
-            if file and file != address and not _gives_too(origins, file, found["url"]):
+            file = _file_of(name, files)
+            if file and file != address and not _also_gives(files, file, found["url"]):
                 raise _mixed(name, "url", sources)
-        if address == working and _overrules(origins, working, found["url"]):
+        if address == working and _overrides(files, working, found["url"]):
             raise _mixed(given[0], "url", sources)
-    if "ca_bundle" in found and _file_of("ca_bundle", origins) == working != address:
+    if "ca_bundle" in found and _file_of("ca_bundle", files) == working != address:
         raise _mixed(given[0], "ca_bundle", sources)
     for name in given:
-        if name.endswith("_file") and _file_of(name, origins) == working and _lies_in(found[name], user_dir):
+        if name.endswith("_file") and _file_of(name, files) == working and _lies_in(found[name], user_dir):
             raise UsageError(
                 f"{sources[name]}: the file that it names lies in {user_dir}, "
                 "whose secrets are for the settings there.",
@@ -68,27 +68,29 @@ def refuse_mixed(
             )
 
 
-def _file_of(name: str, origins: Sequence[Origin]) -> str:
+def _file_of(name: str, files: Sequence[SettingsFile]) -> str:
     """The file that a setting comes from; empty for none."""
-    return next((origin.file for origin in origins if name in origin.values), "")
+    return next((settings_file.file for settings_file in files if name in settings_file.values), "")
 
 
-def _urls(origins: Sequence[Origin]) -> Iterator[tuple[str, object]]:
-    return ((origin.file, origin.values["url"]) for origin in origins if "url" in origin.values)
+def _urls(files: Sequence[SettingsFile]) -> Iterator[tuple[str, object]]:
+    return (
+        (settings_file.file, settings_file.values["url"]) for settings_file in files if "url" in settings_file.values
+    )
 
 
-def _gives_too(origins: Sequence[Origin], file: str, url: object) -> bool:
+def _also_gives(files: Sequence[SettingsFile], file: str, url: object) -> bool:
     """Whether a file gives the same address itself."""
-    return any(where == file and _same(said, url) for where, said in _urls(origins))
+    return any(where == file and _same(configured_url, url) for where, configured_url in _urls(files))
 
 
-def _overrules(origins: Sequence[Origin], working: str, url: object) -> bool:
+def _overrides(files: Sequence[SettingsFile], working: str, url: object) -> bool:
     """Whether the address of the working directory's file stands in place of another one that the user's files give."""
-    return any(where != working and not _same(said, url) for where, said in _urls(origins))
+    return any(where != working and not _same(configured_url, url) for where, configured_url in _urls(files))
 
 
-def _same(said: object, url: object) -> bool:
-    return str(said).strip().rstrip("/") == str(url).rstrip("/")
+def _same(configured_url: object, url: object) -> bool:
+    return str(configured_url).strip().rstrip("/") == str(url).rstrip("/")
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

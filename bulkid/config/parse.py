@@ -1,7 +1,7 @@
 """What one setting's value may look like: plain functions from what was given to what bulkid uses.
 
 Each takes whatever a layer holds (text from an option or a variable, a typed value from TOML) and returns the value, or
-raises ``BadValueError`` with what is wrong; who gave it and what is allowed is added by the caller. No pydantic here:
+raises ``InvalidValueError`` with what is wrong; the caller adds who gave it and what is allowed. No pydantic here:
 these run at the start of every command, and importing it costs more than all of them together.
 """
 
@@ -17,8 +17,8 @@ from bulkid.model import ChangeBound, FailureBound, QuotaRule
 Parse = Callable[[object], Any]
 
 _HIDDEN = "********"
-_LONGEST_SHOWN = 60
-_LONGEST_WINDOW_S = 86_400.0
+_MAX_SHOWN = 60
+_MAX_WINDOW_S = 86_400.0
 _METHODS = ("GET", "POST", "PUT")  # all that bulkid sends
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
@@ -67,7 +67,7 @@ class Secret:
         raise TypeError("A secret is not written to a pickle.")
 
 
-class BadValueError(Exception):
+class InvalidValueError(Exception):
     """A value that cannot be used.
 
     Args:
@@ -90,11 +90,11 @@ def show(raw: object) -> str:
     if not isinstance(raw, str | int | float | os.PathLike):
         return f"a {type(raw).__name__}"
     shown = repr(os.fspath(raw)) if isinstance(raw, os.PathLike) else repr(raw)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
 
 
 def _fail(raw: object, problem: str) -> NoReturn:
-    raise BadValueError(problem, show(raw))
+    raise InvalidValueError(problem, show(raw))
 
 
 def verbatim(raw: object) -> str:
@@ -196,7 +196,7 @@ def url(raw: object) -> str:
     value = raw.strip() if isinstance(raw, str) else raw
     # what stands before an @ may be a password, which may hold any character unquoted, so all of it is refused unshown
     if isinstance(value, str) and "@" in value:
-        raise BadValueError("holds an @: an address must not hold a user name or password", "the address")
+        raise InvalidValueError("holds an @: an address must not hold a user name or password", "the address")
     if not isinstance(value, str) or not value or _UNPRINTABLE.search(value) or " " in value:
         _fail(raw, "is not an address")
     head, separator, tail = value.partition("://")
@@ -212,7 +212,7 @@ def url(raw: object) -> str:
 def encoding(raw: object) -> str:
     """The name of a text encoding that this Python knows, as Python writes it."""
     name = text(raw)
-    if len(name) > _LONGEST_SHOWN:
+    if len(name) > _MAX_SHOWN:
         _fail(raw, "is no text encoding that is known here")
     try:
         # bytes.decode refuses codecs that are no text encodings (hex, zlib), in words of its own: LookupError
@@ -247,7 +247,7 @@ def _count_or_percent(raw: object) -> tuple[int | None, float | None]:
     if isinstance(raw, str) and raw.strip().endswith("%"):
         try:
             return None, number(0, 100)(raw.strip()[:-1].rstrip())
-        except BadValueError as bad:
+        except InvalidValueError as bad:
             _fail(raw, bad.problem)
     return integer(0, 10**9)(raw), None
 
@@ -297,7 +297,7 @@ def _quota_rule(raw: object) -> QuotaRule:
     method, count, seconds = match[1].upper(), int(match[2]), float(match[3])
     if method not in _METHODS:
         _fail(raw, f"names a method that bulkid does not send (it sends {', '.join(_METHODS)})")
-    if count < 1 or not 0 < seconds <= _LONGEST_WINDOW_S:
+    if count < 1 or not 0 < seconds <= _MAX_WINDOW_S:
         _fail(raw, "is out of range: COUNT is 1 or more, SECONDS above 0 and at most a day")
     return QuotaRule(method, count, seconds)
 
@@ -321,9 +321,9 @@ def secret(raw: object) -> Secret:
         return raw
     value = raw.rstrip("\r\n") if isinstance(raw, str) else ""
     if not value:
-        raise BadValueError("is empty or not text")
+        raise InvalidValueError("is empty or not text")
     if _UNPRINTABLE.search(value):
-        raise BadValueError("holds control characters or broken text")
+        raise InvalidValueError("holds control characters or broken text")
     return Secret(value)
 
 
@@ -331,9 +331,9 @@ def token(raw: object) -> Secret:
     """An access token, fit for an Authorization header. Its faults are told without it."""
     value = secret(raw).reveal().strip()
     if value.lower().startswith("bearer "):
-        raise BadValueError("begins with the word Bearer: give the token alone")
+        raise InvalidValueError("begins with the word Bearer: give the token alone")
     if not value or not value.isascii() or re.search(r"\s", value):
-        raise BadValueError("is no access token: it holds blanks or letters that none has")
+        raise InvalidValueError("is no access token: it holds blanks or letters that none has")
     return Secret(value)
 
 
@@ -351,9 +351,9 @@ def addresses(raw: object) -> Secret:
         return raw
     value = raw.strip() if isinstance(raw, str) else ""
     if not value:
-        raise BadValueError("is empty or not text")
+        raise InvalidValueError("is empty or not text")
     if _UNPRINTABLE.search(re.sub(r"[\r\n\t]", " ", value)):
-        raise BadValueError("holds control characters or broken text")
+        raise InvalidValueError("holds control characters or broken text")
     if "://" not in value:
-        raise BadValueError("holds no address of a service")
+        raise InvalidValueError("holds no address of a service")
     return Secret(value)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credential_origins import Origin, refuse_mixed
-from bulkid.config.parse import BadValueError, Secret
+from bulkid.config.credential_origins import SettingsFile, refuse_mixed
+from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.setting import Setting
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.config.toml import read_toml
@@ -22,12 +22,12 @@ from bulkid.paths import default_config_dir
 FILE_NAME = "bulkid.toml"
 
 _PREFIX = "BULKID_"
-_LONGEST_SECRET_FILE = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
+_MAX_SECRET_BYTES = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
 _SECRET_FILES = {
     name: f"{name}_file"
     for name in ("client_secret", "access_token", "database_url", "notify_success", "notify_failure", "notify_always")
 }
-_SETTLED_TOGETHER = {*_SECRET_FILES, *_SECRET_FILES.values()}
+_SECRET_PAIRS = {*_SECRET_FILES, *_SECRET_FILES.values()}
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # what Windows PowerShell's ">" writes
 
 
@@ -91,18 +91,18 @@ def load_settings(
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for line in SETTINGS:
-        if line.name in _SETTLED_TOGETHER or (offline and _of_the_connection(line.name)):
+        if line.name in _SECRET_PAIRS or (offline and _is_connection_setting(line.name)):
             continue
         layer = next((each for each in layers if line.name in each.values), None)
         if layer is not None:
             found[line.name] = _parsed(line, layer, cwd)
             sources[line.name] = layer.words[line.name]
-    wanted = [name for name in _SECRET_FILES if not (offline and _of_the_connection(name))]
-    _settle_secrets(wanted, layers, cwd, found, sources)
+    wanted = [name for name in _SECRET_FILES if not (offline and _is_connection_setting(name))]
+    _resolve_secrets(wanted, layers, cwd, found, sources)
     if not (offline or found.get("sandbox")):
         user_dir = (config_dir or default_config_dir()).absolute()
         refuse_mixed(
-            [Origin(layer.file, layer.values) for layer in layers],
+            [SettingsFile(layer.file, layer.values) for layer in layers],
             found,
             sources,
             working=str(cwd / FILE_NAME) if user_dir != cwd else "",
@@ -113,7 +113,7 @@ def load_settings(
     return Settings(**found, sources=sources)
 
 
-def _of_the_connection(name: str) -> bool:
+def _is_connection_setting(name: str) -> bool:
     """Whether a setting is of no use to a command that never connects: nobody is told of what it does either."""
     return (setting(name).group == "connection" and name != "profile") or name.startswith("notify_")
 
@@ -126,7 +126,7 @@ def parse_age(text: str, source: str) -> float:
     """
     try:
         return parse.age(text)
-    except BadValueError as bad:
+    except InvalidValueError as bad:
         raise UsageError(f"{source}: {bad.shown} {bad.problem}.", hint="Give 12h, 90d or 4w, say.") from None
 
 
@@ -134,10 +134,14 @@ def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...
     """The ``BULKID_`` variables that no setting reads, each with the names it may have been meant for."""
     known = {line.env.removeprefix(_PREFIX): line.env for line in SETTINGS}
     rest = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environ) if name.upper().startswith(_PREFIX)}
-    return {name: tuple(known[near] for near in _near(word, known)) for name, word in rest.items() if word not in known}
+    return {
+        name: tuple(known[closest] for closest in _closest(word, known))
+        for name, word in rest.items()
+        if word not in known
+    }
 
 
-def _near(word: str, known: Iterable[str]) -> tuple[str, ...]:
+def _closest(word: str, known: Iterable[str]) -> tuple[str, ...]:
     from difflib import get_close_matches  # only on the way to an error
 
     return tuple(get_close_matches(word, list(known), n=3))
@@ -146,9 +150,9 @@ def _near(word: str, known: Iterable[str]) -> tuple[str, ...]:
 def _named(what: str, word: str, known: Iterable[str]) -> str:
     """The hint for an unknown word: the near ones, or all."""
     known = sorted(known)
-    near = _near(word, known)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
+    closest = _closest(word, known)
+    if closest:
+        return f"Did you mean {' or '.join(closest)}?"
     return f"{what}: {', '.join(known)}." if known else ""
 
 
@@ -279,19 +283,19 @@ def _profile(layers: Iterable[_Layer], cwd: Path) -> tuple[str, str] | None:
 def _parsed(line: Setting, layer: _Layer, cwd: Path) -> object:
     try:
         value = line.parse(layer.values[line.name])
-    except BadValueError as bad:
-        raise _refused(line, layer, bad.problem, bad.shown) from None
+    except InvalidValueError as bad:
+        raise _invalid_value(line, layer, bad.problem, bad.shown) from None
     if not isinstance(value, Path):
         return value
     value = (layer.base if line.relative_to_file or layer.all_relative else cwd) / value
     if layer.all_relative:
         value = Path(os.path.normpath(value))  # jobs/../reports reads badly
     if line.name == "ca_bundle" and not _exists(value):
-        raise _refused(line, layer, "does not exist", repr(str(value)))
+        raise _invalid_value(line, layer, "does not exist", repr(str(value)))
     return value
 
 
-def _refused(line: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
+def _invalid_value(line: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
     if line.secret or line.name in _SECRET_FILES.values():
         shown = "the value"  # the path of a secret file may be the secret itself, put into the wrong variable
     return UsageError(f"{layer.words[line.name]}: {shown or 'it'} {problem}.", hint=f"Give {line.allowed}.")
@@ -304,7 +308,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _settle_secrets(
+def _resolve_secrets(
     names: Iterable[str], layers: Sequence[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]
 ) -> None:
     """Each secret, from the first place that gives it or its file; one place may not give both."""
@@ -340,14 +344,14 @@ def read_secret(path: Path, line: Setting, source: str) -> Secret:
         problem = f"cannot be read ({error.strerror})"
     except ValueError:
         problem = "is not text"
-    except BadValueError as bad:
+    except InvalidValueError as bad:
         problem = bad.problem
     raise UsageError(f"{source}: {shown} {problem}.", hint=f"It must hold {line.allowed}.")
 
 
 def _file_text(path: Path) -> str:
     with path.open("rb") as file:
-        content = file.read(_LONGEST_SECRET_FILE + 1)
-    if len(content) > _LONGEST_SECRET_FILE:
-        raise BadValueError("is too large to be the file of a secret")
+        content = file.read(_MAX_SECRET_BYTES + 1)
+    if len(content) > _MAX_SECRET_BYTES:
+        raise InvalidValueError("is too large to be the file of a secret")
     return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig").rstrip("\r\n")

@@ -4,16 +4,16 @@ import re
 from dataclasses import dataclass, field
 from datetime import time, tzinfo
 
-from bulkid.config.parse import BadValueError, show, text
+from bulkid.config.parse import InvalidValueError, show, text
 from bulkid.config.sending_settings import SendingSettings
-from bulkid.config.setting import line
+from bulkid.config.setting import setting_field
 from bulkid.model import DailyWindow, TimeOfDay
 
 _TIME = r"([01]?[0-9]|2[0-3]):([0-5][0-9])"
 _WINDOW = re.compile(rf"{_TIME} *- *{_TIME}")
 _UNTIL = re.compile(_TIME)
 _DURATION = re.compile(r"(?:([0-9]{1,4}) *h)? *(?:([0-9]{1,5}) *m)? *(?:([0-9]{1,7}) *s)?")
-_LONGEST_S = 366 * 86_400.0
+_MAX_DURATION_S = 366 * 86_400.0
 
 
 def zone(raw: object) -> tzinfo:
@@ -24,34 +24,34 @@ def zone(raw: object) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError: the name of a folder, such as Europe
-        raise BadValueError("is no time zone that is known here", show(raw)) from None
+        raise InvalidValueError("is no time zone that is known here", show(raw)) from None
 
 
 def _with_zone(raw: object) -> tuple[str, tzinfo | None]:
     """Cut ``22:00-05:30 Europe/Berlin`` into what it says of the hours and what of the zone."""
-    said = text(raw)
-    match = re.search(r" ([A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)$", said)
-    return (said[: match.start()].rstrip(), zone(match[1])) if match else (said, None)
+    stripped = text(raw)
+    match = re.search(r" ([A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)$", stripped)
+    return (stripped[: match.start()].rstrip(), zone(match[1])) if match else (stripped, None)
 
 
 def window(raw: object) -> DailyWindow:
     """``HH:MM-HH:MM``, over midnight too; a time zone may follow."""
-    said, where = _with_zone(raw)
-    match = _WINDOW.fullmatch(said)
+    stripped, where = _with_zone(raw)
+    match = _WINDOW.fullmatch(stripped)
     if match is None:
-        raise BadValueError("is not of the form HH:MM-HH:MM", show(raw))
+        raise InvalidValueError("is not of the form HH:MM-HH:MM", show(raw))
     start, end = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     if start == end:
-        raise BadValueError("begins and ends at the same time", show(raw))
+        raise InvalidValueError("begins and ends at the same time", show(raw))
     return DailyWindow(start, end, where)
 
 
 def until(raw: object) -> TimeOfDay:
     """``HH:MM``; a time zone may follow."""
-    said, where = _with_zone(raw)
-    match = _UNTIL.fullmatch(said)
+    stripped, where = _with_zone(raw)
+    match = _UNTIL.fullmatch(stripped)
     if match is None:
-        raise BadValueError("is not of the form HH:MM", show(raw))
+        raise InvalidValueError("is not of the form HH:MM", show(raw))
     return TimeOfDay(time(int(match[1]), int(match[2])), where)
 
 
@@ -60,27 +60,27 @@ def duration(raw: object) -> float:
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         seconds = float(raw)
     else:
-        said = text(raw).lower()
-        match = _DURATION.fullmatch(said)
-        if said.isdecimal() and said.isascii():
-            seconds = float(said[:12])
+        stripped = text(raw).lower()
+        match = _DURATION.fullmatch(stripped)
+        if stripped.isdecimal() and stripped.isascii():
+            seconds = float(stripped[:12])
         elif match is not None and any(match.groups()):
             hours, minutes, rest = (float(part or 0) for part in match.groups())
             seconds = hours * 3600 + minutes * 60 + rest
         else:
-            raise BadValueError("is not a length of time", show(raw))
-    if not 1 <= seconds <= _LONGEST_S:
-        raise BadValueError("is out of range", show(raw))
+            raise InvalidValueError("is not a length of time", show(raw))
+    if not 1 <= seconds <= _MAX_DURATION_S:
+        raise InvalidValueError("is out of range", show(raw))
     return seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
-class HoursSettings(SendingSettings):
+class ScheduleSettings(SendingSettings):
     """The fields of ``Settings`` that are about hours, after those about sending."""
 
     window: DailyWindow | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             window,
             "hours",
             "hours of each day in which a run may send; it stops before their end and goes on the next day",
@@ -91,7 +91,7 @@ class HoursSettings(SendingSettings):
     )
     time_zone: tzinfo | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             zone,
             "hours",
             "time zone of the hours that name none",
@@ -102,7 +102,7 @@ class HoursSettings(SendingSettings):
     )
     until: TimeOfDay | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             until,
             "hours",
             "stop before the clock shows this time",
@@ -112,7 +112,7 @@ class HoursSettings(SendingSettings):
     )
     max_duration: float | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             duration,
             "hours",
             "stop after so long",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bulkid.config import parse
-from bulkid.config.parse import BadValueError, Secret
+from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.resolve import read_secret
 from bulkid.config.settings import setting
 from bulkid.errors import UsageError
@@ -35,7 +35,7 @@ def addresses_from(
         if scheme == "env" and place and not place.startswith("//"):
             try:
                 found.append(line.parse(environ.get(place, "")).reveal())
-            except BadValueError as bad:
+            except InvalidValueError as bad:
                 raise UsageError(
                     f"{source}: the variable that it names {bad.problem if environ.get(place) else 'is not set'}.",
                     hint=f"It must hold {line.allowed}.",

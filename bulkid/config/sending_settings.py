@@ -4,19 +4,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bulkid.config import parse
-from bulkid.config.connection_settings import ReadingSettings
-from bulkid.config.setting import line, switch
+from bulkid.config.connection_settings import ConnectionSettings
+from bulkid.config.setting import flag_field, setting_field
 from bulkid.model import ChangeBound, FailureBound, QuotaRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)  # Settings makes these, once
-class SendingSettings(ReadingSettings):
+class SendingSettings(ConnectionSettings):
     """The group ``sending`` of :class:`bulkid.config.Settings`, after the groups before it."""
 
     # --- sending
     via: Literal["auto", "accounts", "groups"] = field(
         default="auto",
-        metadata=line(
+        metadata=setting_field(
             parse.choice("auto", "accounts", "groups"),
             "sending",
             "which requests carry the changes: the fewest, one per account, or one per group",
@@ -26,7 +26,7 @@ class SendingSettings(ReadingSettings):
     )
     group_batch: int = field(
         default=200,
-        metadata=line(
+        metadata=setting_field(
             parse.integer(1, 10_000),
             "sending",
             "accounts that one group request changes at most",
@@ -35,11 +35,11 @@ class SendingSettings(ReadingSettings):
         ),
     )
     no_read: bool = field(
-        default=False, metadata=switch("sending", "read nothing from the server: ids only, nothing compared")
+        default=False, metadata=flag_field("sending", "read nothing from the server: ids only, nothing compared")
     )
     quota: tuple[QuotaRule, ...] | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.quota,
             "sending",
             "at most COUNT requests of METHOD in any SECONDS; none lifts the preset",
@@ -50,7 +50,7 @@ class SendingSettings(ReadingSettings):
     )
     rate: float | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.number(0.001, 100_000),
             "sending",
             "requests per second at most, evenly spread",
@@ -60,7 +60,7 @@ class SendingSettings(ReadingSettings):
     )
     concurrency: int = field(
         default=16,
-        metadata=line(
+        metadata=setting_field(
             parse.integer(1, 256),
             "sending",
             "requests in flight at once",
@@ -70,7 +70,7 @@ class SendingSettings(ReadingSettings):
     )
     max_attempts: int = field(
         default=5,
-        metadata=line(
+        metadata=setting_field(
             parse.integer(1, 1000),
             "sending",
             "attempts per account before it has failed",
@@ -80,7 +80,7 @@ class SendingSettings(ReadingSettings):
     )
     timeout: float = field(
         default=30.0,
-        metadata=line(
+        metadata=setting_field(
             parse.number(0.001, 3600),
             "sending",
             "seconds that one request may take",
@@ -90,7 +90,7 @@ class SendingSettings(ReadingSettings):
     )
     max_failures: FailureBound | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.failure_bound,
             "sending",
             "stop when more accounts than this have failed",
@@ -100,7 +100,7 @@ class SendingSettings(ReadingSettings):
     )
     first: int | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.integer(1, 10**9),
             "sending",
             "a trial: only the first N accounts that change",
@@ -110,7 +110,7 @@ class SendingSettings(ReadingSettings):
     )
     max_change: ChangeBound | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.change_bound,
             "sending",
             "refuse a plan that changes more accounts than this, without --yes-really",
@@ -120,7 +120,7 @@ class SendingSettings(ReadingSettings):
     )
     wait: float = field(
         default=0.0,
-        metadata=line(
+        metadata=setting_field(
             parse.number(0, 604_800),
             "sending",
             "seconds to wait for another run on the organisation to end",
@@ -128,8 +128,8 @@ class SendingSettings(ReadingSettings):
             default_text="0",
         ),
     )
-    yes: bool = field(default=False, metadata=switch("sending", "do not ask before sending"))
+    yes: bool = field(default=False, metadata=flag_field("sending", "do not ask before sending"))
     yes_really: bool = field(
         default=False,
-        metadata=switch("sending", "send also a plan that changes more accounts than --max-change allows"),
+        metadata=flag_field("sending", "send also a plan that changes more accounts than --max-change allows"),
     )

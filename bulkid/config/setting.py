@@ -37,10 +37,10 @@ class Setting:
     parse: Parse
 
 
-def line(
+def setting_field(
     parse: Parse,
     group: str,
-    about: str,
+    help_text: str,
     allowed: str,
     *,
     default_text: str = "",
@@ -49,10 +49,10 @@ def line(
     **flags: bool,
 ) -> Mapping[str, Any]:
     """A field's line of the table, kept as its metadata; key, option and variable follow from the field's name."""
-    said = {"parse": parse, "group": group, "help": about, "allowed": allowed, "default_text": default_text}
-    return {METADATA: {**said, "option": option, "key": key, **flags}}
+    metadata = {"parse": parse, "group": group, "help": help_text, "allowed": allowed, "default_text": default_text}
+    return {METADATA: {**metadata, "option": option, "key": key, **flags}}
 
 
-def switch(group: str, about: str, *, option: str | None = None) -> Mapping[str, Any]:
+def flag_field(group: str, help_text: str, *, option: str | None = None) -> Mapping[str, Any]:
     """The line of a setting that is on or off, and off by default."""
-    return line(parse.flag, group, about, "1, true, yes or on; 0, false, no or off", option=option)
+    return setting_field(parse.flag, group, help_text, "1, true, yes or on; 0, false, no or off", option=option)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bulkid.config import parse
 from bulkid.config.console_settings import ConsoleSettings
 from bulkid.config.parse import Secret
-from bulkid.config.setting import METADATA, Setting, line, switch
+from bulkid.config.setting import METADATA, Setting, flag_field, setting_field
 from bulkid.paths import default_state_dir
 
 
@@ -23,7 +23,7 @@ class Settings(ConsoleSettings):
     # --- output
     report_dir: Path = field(
         default=Path("reports"),
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "output",
             "folder for the reports, one folder per run within",
@@ -33,7 +33,7 @@ class Settings(ConsoleSettings):
     )
     formats: tuple[str, ...] = field(
         default=(),
-        metadata=line(
+        metadata=setting_field(
             parse.formats,
             "output",
             "report format, besides csv",
@@ -43,11 +43,11 @@ class Settings(ConsoleSettings):
             repeatable=True,
         ),
     )
-    json: bool = field(default=False, metadata=switch("output", "print the summary as one JSON object"))
-    quiet: bool = field(default=False, metadata=switch("output", "print errors only"))
+    json: bool = field(default=False, metadata=flag_field("output", "print the summary as one JSON object"))
+    quiet: bool = field(default=False, metadata=flag_field("output", "print errors only"))
     verbose: int = field(
         default=0,
-        metadata=line(
+        metadata=setting_field(
             parse.verbosity,
             "output",
             "print and log more; -vv logs everything",
@@ -57,7 +57,7 @@ class Settings(ConsoleSettings):
     )
     log_format: Literal["console", "json"] = field(
         default="console",
-        metadata=line(
+        metadata=setting_field(
             parse.choice("console", "json"),
             "output",
             "form of the log lines",
@@ -69,7 +69,7 @@ class Settings(ConsoleSettings):
     # --- general
     state_dir: Path = field(
         default_factory=default_state_dir,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "general",
             "folder for the journal of runs and the quota used",
@@ -81,7 +81,7 @@ class Settings(ConsoleSettings):
 
     database_url: Secret | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.secret,
             "general",
             "PostgreSQL database that keeps the state for several hosts",
@@ -93,7 +93,7 @@ class Settings(ConsoleSettings):
     )
     database_url_file: Path | None = field(
         default=None,
-        metadata=line(
+        metadata=setting_field(
             parse.path,
             "general",
             "file that holds the address of that database, and nothing else",
@@ -120,13 +120,13 @@ class Settings(ConsoleSettings):
 
 
 def _setting_of(each: Field[Any]) -> Setting:
-    said = dict(each.metadata[METADATA])
-    key = said["key"] or each.name
-    option = f"--{key.replace('_', '-')}" if said["option"] is None else said["option"]
-    flags = {name: said.get(name, False) for name in ("secret", "relative_to_file", "repeatable", "credential")}
+    metadata = dict(each.metadata[METADATA])
+    key = metadata["key"] or each.name
+    option = f"--{key.replace('_', '-')}" if metadata["option"] is None else metadata["option"]
+    flags = {name: metadata.get(name, False) for name in ("secret", "relative_to_file", "repeatable", "credential")}
     default = each.default if each.default is not MISSING else each.default_factory  # not called: it may do I/O
     derived = {"name": each.name, "key": key, "option": option, "env": f"BULKID_{key.upper()}", "default": default}
-    return Setting(**{**said, **flags, **derived, "in_profile": said.get("in_profile", True)})
+    return Setting(**{**metadata, **flags, **derived, "in_profile": metadata.get("in_profile", True)})
 
 
 SETTINGS: tuple[Setting, ...] = tuple(_setting_of(each) for each in fields(Settings) if METADATA in each.metadata)

@@ -4,7 +4,7 @@
 elsewhere.
 """
 
-from bulkid.identity.client import Connection, IdentityClient, open_client
+from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import (
     MAX_PAGE,
     Page,
@@ -31,7 +31,7 @@ __all__ = [
     "MAX_PAGE",
     "Capabilities",
     "ClientCredentials",
-    "Connection",
+    "ClientSettings",
     "Deployment",
     "IdentityBase",
     "IdentityClient",

@@ -38,7 +38,7 @@ _CLOSE_TIME_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ClientSettings:
     """Settings of a connection. Holds no secret.
 
     Attributes:
@@ -79,7 +79,7 @@ class IdentityClient:
     """
 
     def __init__(
-        self, connection: Connection, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
+        self, connection: ClientSettings, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
     ) -> None:
         self.connection = connection
         self._tokens = tokens
@@ -253,7 +253,7 @@ class IdentityClient:
 
 @asynccontextmanager
 async def open_client(
-    connection: Connection, tokens: TokenSource, clock: Clock | None = None
+    connection: ClientSettings, tokens: TokenSource, clock: Clock | None = None
 ) -> AsyncIterator[IdentityClient]:
     """Open a client; its connections close with the context.
 

@@ -16,7 +16,7 @@ import orjson
 from bulkid.consume import consume
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.error_bodies import safe_text
-from bulkid.model import Account, Change, Group, Request
+from bulkid.model import Account, AccountUpdate, Group, Request
 
 MAX_PAGE = 1000
 """Accounts that one GET lists at most."""
@@ -67,7 +67,7 @@ def get_account(organization_id: str, account_id: str) -> Request:
     return Request("GET", f"api/RobotAccount/{_segment(organization_id)}/{_segment(account_id)}")
 
 
-def put_account(organization_id: str, change: Change) -> Request:
+def put_account(organization_id: str, change: AccountUpdate) -> Request:
     """Change one robot account's display name and groups. Safe to repeat.
 
     The fields stand in the order of the vendor's example. ``displayName`` is left out only where it is not known

@@ -12,10 +12,10 @@ from pydantic import Field, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from bulkid.config import SETTINGS, Setting, Settings, parse
-from bulkid.config.parse import BadValueError, Parse
+from bulkid.config.parse import InvalidValueError, Parse
 from bulkid.model import FailureBound
 
-UNSHOWN = frozenset(f"{line.name}_file" for line in SETTINGS if line.secret)
+SECRET_FILE_SETTINGS = frozenset(f"{line.name}_file" for line in SETTINGS if line.secret)
 """Settings whose value may be a secret that was put into the wrong place."""
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -26,7 +26,7 @@ def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *
     """A field that keeps what the file says, once ``parse`` has taken it.
 
     Args:
-        parse: Raises ``BadValueError`` for what cannot be used.
+        parse: Raises ``InvalidValueError`` for what cannot be used.
         allowed: What can; the end of the error message.
         schema: The JSON schema of what can.
         about: What the key is, for schema and docs.
@@ -36,9 +36,9 @@ def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *
     def check(value: object, _handler: object) -> object:
         try:
             parse(value)
-        except BadValueError as bad:
-            told = {"problem": bad.problem, "shown": bad.shown if shown else "", "allowed": allowed}
-            raise PydanticCustomError("bad_value", "{problem}", told) from None
+        except InvalidValueError as bad:
+            context = {"problem": bad.problem, "shown": bad.shown if shown else "", "allowed": allowed}
+            raise PydanticCustomError("bad_value", "{problem}", context) from None
         return value
 
     described = {**schema, "description": f"{about[:1].upper()}{about[1:]}: {allowed}."}
@@ -66,7 +66,7 @@ def _field(line: Setting, kind: Any) -> tuple[Any, Any]:  # noqa: ANN401 - a typ
         schema = {"type": ["integer", "boolean"]}
     if line.name == "max_duration":
         schema = {"type": ["string", "number"]}
-    kind = checked(line.parse, line.allowed, schema, line.help, shown=line.name not in UNSHOWN)
+    kind = checked(line.parse, line.allowed, schema, line.help, shown=line.name not in SECRET_FILE_SETTINGS)
     return kind, Field(default=None, alias=line.key)
 
 
@@ -88,30 +88,32 @@ def path(raw: object) -> Path:
 
 def pattern(raw: object) -> str:
     """A file name with ``*`` and ``?``."""
-    said = parse.text(raw)
-    if "/" in said or "\\" in said:
-        raise BadValueError("holds a folder: files are looked for in the drop folder alone", parse.show(raw))
-    return said
+    text = parse.text(raw)
+    if "/" in text or "\\" in text:
+        raise InvalidValueError("holds a folder: files are looked for in the drop folder alone", parse.show(raw))
+    return text
 
 
 def variable(raw: object) -> str:
     """The name of an environment variable; whatever else stands there may be the secret itself."""
-    said = raw if isinstance(raw, str) else ""
-    if not (said.isascii() and said.isidentifier() and said == said.upper()):
-        raise BadValueError("is not the name of an environment variable")
-    return said
+    text = raw if isinstance(raw, str) else ""
+    if not (text.isascii() and text.isidentifier() and text == text.upper()):
+        raise InvalidValueError("is not the name of an environment variable")
+    return text
 
 
 def references(raw: object) -> tuple[str, ...]:
     """Where the addresses of services stand: variables and files. An address itself holds a password or a token."""
     items = list(raw) if isinstance(raw, list | tuple) else [raw]
     for item in items:
-        said = item.strip() if isinstance(item, str) else ""
-        scheme, colon, rest = said.partition(":")
+        text = item.strip() if isinstance(item, str) else ""
+        scheme, colon, rest = text.partition(":")
         if scheme == "env" and colon:
             variable(rest)
         elif scheme == "file" and colon and not rest.startswith("//"):
             parse.path(rest)
         else:
-            raise BadValueError("is no reference; an address holds a password or a token, and a job file holds none")
+            raise InvalidValueError(
+                "is no reference; an address holds a password or a token, and a job file holds none"
+            )
     return tuple(str(item).strip() for item in items)

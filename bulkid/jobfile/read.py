@@ -14,8 +14,8 @@ from bulkid.errors import UsageError
 from bulkid.runs.jobs.drop_folder import DropFolder
 
 _SECRETS = {line.key for line in SETTINGS if line.secret}
-_NEAR = 75.0  # similarity in percent from which on a key may have been meant
-_MAX_NEAR = 2
+_MIN_SIMILARITY = 75.0  # similarity in percent from which on a key may have been meant
+_MAX_SUGGESTIONS = 2
 
 
 class JobFileError(UsageError):
@@ -66,10 +66,10 @@ class JobFile:
     def _secrets(self, environ: Mapping[str, str]) -> dict[str, Secret]:
         found = {}
         for name, variable in self.variables.items():
-            overruled = environ.get(setting(name).env) or environ.get(setting(f"{name}_file").env)
+            overridden = environ.get(setting(name).env) or environ.get(setting(f"{name}_file").env)
             if environ.get(variable):
                 found[name] = Secret(environ[variable])
-            elif not overruled:
+            elif not overridden:
                 # The variable is not named here: a secret may have been put into the key by mistake.
                 raise JobFileError(
                     f"job file {self.shown}, key {name}_env: the variable that it names is not set.",
@@ -103,20 +103,22 @@ def read_job(source: str) -> JobFile:
     document = read_toml(path)
     if document is None:
         raise JobFileError(f"There is no job file {source}.", hint=f"The folder is {path.parent}.")
-    keys, faults = _canonical(document)
+    keys, key_errors = _canonical(document)
     model, found = _validated(keys)
-    faults += found
-    if faults or model is None:
-        raise JobFileError(_told(source, faults), hint="docs/jobs.md lists the keys of a job file.")
+    key_errors += found
+    if key_errors or model is None:
+        raise JobFileError(
+            _error_with_key_errors(source, key_errors), hint="docs/jobs.md lists the keys of a job file."
+        )
     return _job(path, source, model)
 
 
 def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The file with every setting under its key; a name of Settings and ``-`` are taken too. Secrets are refused."""
     keys: dict[str, Any] = {}
-    faults: list[str] = []
-    for said, value in document.items():
-        key = said.replace("-", "_")
+    key_errors: list[str] = []
+    for given, value in document.items():
+        key = given.replace("-", "_")
         with suppress(KeyError):  # what only a job has, or nothing: told later
             key = setting(key).key
         if key in _SECRETS:
@@ -125,15 +127,15 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
                 if key.startswith("notify_")
                 else f"its name into {key}_env"
             )
-            faults.append(
-                f"key {said}: is a secret, and a job file holds none. Put it into an environment variable and "
+            key_errors.append(
+                f"key {given}: is a secret, and a job file holds none. Put it into an environment variable and "
                 f"{named}, or into a file and its path into {key}_file."
             )
         elif key in keys:
-            faults.append(f"key {said}: {key} is given twice.")
+            key_errors.append(f"key {given}: {key} is given twice.")
         else:
             keys[key] = value
-    return keys, faults
+    return keys, key_errors
 
 
 def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
@@ -141,7 +143,7 @@ def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str
 
     from bulkid.jobfile.schema import JobModel
 
-    faults = [
+    key_errors = [
         f"key {secret}_env: {secret}_file is given too. Give one of them."
         for secret in sorted(_SECRETS)
         if f"{secret}_env" in keys and f"{secret}_file" in keys
@@ -149,22 +151,22 @@ def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str
     try:
         model = JobModel.model_validate(keys)
     except ValidationError as error:
-        return None, faults + [_fault(each) for each in error.errors(include_url=False)]
-    return model.model_dump(exclude_none=True, by_alias=True), faults
+        return None, key_errors + [_key_error(each) for each in error.errors(include_url=False)]
+    return model.model_dump(exclude_none=True, by_alias=True), key_errors
 
 
-def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
+def _key_error(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
     """One fault as a sentence. Only what a check of ours gave free is shown of the value."""
     where = [str(part) for part in error["loc"] if not str(part).startswith("<")]
     key = ".".join(where)
     match error["type"]:
         case "extra_forbidden":
-            return f"unknown key {key!r}.{_near(where)}"
+            return f"unknown key {key!r}.{_closest(where)}"
         case "missing":
             return f"key {key} is missing. Give {_allowed(where)}."
         case "bad_value":
-            told = error["ctx"]
-            return f"key {key}: {told['shown'] or 'the value'} {told['problem']}. Give {told['allowed']}."
+            context = error["ctx"]
+            return f"key {key}: {context['shown'] or 'the value'} {context['problem']}. Give {context['allowed']}."
     return f"key {key}: {show(error['input'])} is not a table. Write it as [{key}]."
 
 
@@ -172,39 +174,41 @@ def _allowed(where: list[str]) -> str:
     return "the path of a folder" if where[-1] == "folder" else "the path of a sheet, or a table [source] with a folder"
 
 
-def _near(where: list[str]) -> str:
+def _closest(where: list[str]) -> str:
     """The keys that an unknown one may have been meant for."""
     from rapidfuzz import fuzz, process
 
     from bulkid.jobfile.schema import Folder, JobModel, Notify, keys_of
 
     known = keys_of({"source": Folder, "notify": Notify}[where[0]] if len(where) > 1 else JobModel)
-    found = process.extract(where[-1].lower(), known, scorer=fuzz.ratio, limit=_MAX_NEAR, score_cutoff=_NEAR)
-    near = [name for name, _, _ in found]
-    if near:
-        return f" Did you mean {' or '.join(near)}?"
+    found = process.extract(
+        where[-1].lower(), known, scorer=fuzz.ratio, limit=_MAX_SUGGESTIONS, score_cutoff=_MIN_SIMILARITY
+    )
+    closest = [name for name, _, _ in found]
+    if closest:
+        return f" Did you mean {' or '.join(closest)}?"
     return f" It has: {', '.join(known)}." if len(where) > 1 else ""
 
 
-def _told(source: str, faults: list[str]) -> str:
-    if len(faults) == 1:
-        return f"job file {source}: {faults[0]}"
-    return "\n  ".join([f"job file {source}: {len(faults)} things cannot be used:", *faults])
+def _error_with_key_errors(source: str, key_errors: list[str]) -> str:
+    if len(key_errors) == 1:
+        return f"job file {source}: {key_errors[0]}"
+    return "\n  ".join([f"job file {source}: {len(key_errors)} things cannot be used:", *key_errors])
 
 
 def _job(path: Path, source: str, model: dict[str, Any]) -> JobFile:
-    said = dict(model)
-    place = said.pop("source")
-    notify = said.pop("notify", {})
-    name, description = said.pop("name", path.stem), said.pop("description", "")
-    variables = {secret: said.pop(f"{secret}_env") for secret in sorted(_SECRETS) if f"{secret}_env" in said}
+    given = dict(model)
+    place = given.pop("source")
+    notify = given.pop("notify", {})
+    name, description = given.pop("name", path.stem), given.pop("description", "")
+    variables = {secret: given.pop(f"{secret}_env") for secret in sorted(_SECRETS) if f"{secret}_env" in given}
     return JobFile(
         path=path,
         shown=source,
         name=str(name).strip(),
         description=str(description).strip(),
         source=_source(path.parent, place),
-        settings={setting(key).name: value for key, value in said.items()},
+        settings={setting(key).name: value for key, value in given.items()},
         variables=variables,
         notify={kind: _texts(where) for kind, where in notify.items()},
     )
@@ -216,9 +220,9 @@ def _source(base: Path, place: Any) -> Path | DropFolder:  # noqa: ANN401 - as p
     return _path(base, place)
 
 
-def _path(base: Path, said: object) -> Path:
-    return Path(os.path.normpath(base / Path(str(said)).expanduser()))
+def _path(base: Path, given: object) -> Path:
+    return Path(os.path.normpath(base / Path(str(given)).expanduser()))
 
 
-def _texts(said: str | list[str]) -> tuple[str, ...]:
-    return (said.strip(),) if isinstance(said, str) else tuple(each.strip() for each in said)
+def _texts(given: str | list[str]) -> tuple[str, ...]:
+    return (given.strip(),) if isinstance(given, str) else tuple(each.strip() for each in given)

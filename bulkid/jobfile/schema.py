@@ -67,7 +67,7 @@ Source = Annotated[
 ]
 """A sheet, or a drop folder of them."""
 
-_OWN: dict[str, tuple[Any, Any]] = {
+_JOB_KEYS: dict[str, tuple[Any, Any]] = {
     "name": (checked(parse.text, "text", _TEXT, "name of the job, by which its runs are known"), Field(None)),
     "description": (checked(parse.text, "text", _TEXT, "what the job is for"), Field(None)),
     "source": (Source, Field()),
@@ -82,7 +82,7 @@ _OWN: dict[str, tuple[Any, Any]] = {
     "notify": (Union[Notify, None], Field(None)),  # noqa: UP007 - a value
 }
 
-JobModel = _model("Job", "A job of bulkid", "What runs without a person.", {**_OWN, **setting_fields()})
+JobModel = _model("Job", "A job of bulkid", "What runs without a person.", {**_JOB_KEYS, **setting_fields()})
 """A whole job file."""
 
 
@@ -118,7 +118,7 @@ def job_markdown() -> str:
     tables = {"": described, "source.": described["$defs"]["Folder"], "notify.": described["$defs"]["Notify"]}
     defaults = {"name": "the file's name", "glob": "`*`", "settle": f"{SETTLE_S:g}"}
     lines = ["| key | what it is | default |", "| --- | --- | --- |", "| `source` | The sheet: its path. | |"]
-    for prefix, names in (("source.", keys_of(Folder)), ("", _OWN), ("notify.", keys_of(Notify))):
+    for prefix, names in (("source.", keys_of(Folder)), ("", _JOB_KEYS), ("notify.", keys_of(Notify))):
         for name in names:
             about = tables[prefix]["properties"][name].get("description")
             if about:

@@ -11,11 +11,11 @@ import orjson
 from bulkid.journal.backends.executemany import storable
 from bulkid.model import (
     Account,
-    AccountWish,
-    Entry,
-    Fault,
+    DesiredState,
     Outcome,
     ReportRow,
+    RowError,
+    RunItem,
     RunRecord,
     RunStatus,
     SheetRow,
@@ -92,25 +92,25 @@ def run_record(columns: Sequence[Any]) -> RunRecord:
 
 def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
     """Turn a row of the sheet into ``ROW_COLUMNS``."""
-    wish = row.wish
+    request = row.request
     return (
         run,
         row.row,
         dumps(row.cells),
-        row.account_id if wish is None else wish.account_id,
-        row.name if wish is None else wish.name,
-        dump_faults(row.faults) if row.faults else None,
+        row.account_id if request is None else request.account_id,
+        row.name if request is None else request.name,
+        dump_row_errors(row.row_errors) if row.row_errors else None,
     )
 
 
-def dump_faults(faults: Sequence[Fault]) -> str:
+def dump_row_errors(faults: Sequence[RowError]) -> str:
     """Write the faults of one row as JSON."""
     return dumps([(fault.column, fault.value, fault.code, fault.message) for fault in faults])
 
 
-def load_faults(row: int, *texts: str | None) -> tuple[Fault, ...]:
+def load_row_errors(row: int, *texts: str | None) -> tuple[RowError, ...]:
     """Read the faults of one row, the first found first, each once."""
-    found = [Fault(row, *parts) for text in texts if text for parts in orjson.loads(text)]
+    found = [RowError(row, *parts) for text in texts if text for parts in orjson.loads(text)]
     return tuple(dict.fromkeys(found))
 
 
@@ -122,30 +122,30 @@ def load_cells(text: str) -> tuple[str, ...]:
 # --- entries
 
 
-def planned_values(run: int, entry: Entry) -> tuple[Any, ...]:
+def planned_values(run: int, entry: RunItem) -> tuple[Any, ...]:
     """Turn an entry into ``PLANNED_COLUMNS``: without what has come of it."""
-    wish = entry.wish
+    desired = entry.desired
     return (
         run,
-        entry.entry,
-        wish.account_id,
-        wish.name,
-        dumps((wish.display_name, wish.add, wish.remove, wish.exact, wish.rows)),
-        dump_before(entry.before, wish),
+        entry.number,
+        desired.account_id,
+        desired.name,
+        dumps((desired.display_name, desired.add, desired.remove, desired.exact, desired.rows)),
+        dump_before(entry.before, desired),
         entry.changes,
     )
 
 
-def entry_values(run: int, entry: Entry) -> tuple[Any, ...]:
+def item_values(run: int, entry: RunItem) -> tuple[Any, ...]:
     """Turn an entry into ``ENTRY_COLUMNS``."""
     return *planned_values(run, entry), 0.0 if entry.intended else None, *outcome_values(entry.outcome)
 
 
-def entry_of(columns: Sequence[Any]) -> Entry:
+def item_of(columns: Sequence[Any]) -> RunItem:
     """Turn ``ENTRY_COLUMNS`` (without the run) into an entry."""
-    number, account_id, name, wish_text, before, changes, intended_at, *outcome = columns
-    display_name, add, remove, exact, rows = orjson.loads(wish_text)
-    wish = AccountWish(
+    number, account_id, name, desired_text, before, changes, intended_at, *outcome = columns
+    display_name, add, remove, exact, rows = orjson.loads(desired_text)
+    desired = DesiredState(
         account_id=account_id,
         name=name,
         display_name=display_name,
@@ -154,7 +154,9 @@ def entry_of(columns: Sequence[Any]) -> Entry:
         exact=None if exact is None else _shared(exact),
         rows=tuple(rows),
     )
-    return Entry(number, wish, _load_before(before, wish), changes, _outcome(tuple(outcome)), intended_at is not None)
+    return RunItem(
+        number, desired, _load_before(before, desired), changes, _outcome(tuple(outcome)), intended_at is not None
+    )
 
 
 def _shared(group_ids: list[str]) -> tuple[str, ...]:
@@ -162,28 +164,28 @@ def _shared(group_ids: list[str]) -> tuple[str, ...]:
     return tuple([sys.intern(group_id) for group_id in group_ids])
 
 
-def dump_before(before: Account | None, wish: AccountWish) -> str | None:
+def dump_before(before: Account | None, desired: DesiredState) -> str | None:
     """Write the state before a run; what the wish says too is left out."""
     if before is None:
         return None
     # Id and name mostly repeat the wish's; when the account was made or last used says nothing about what to put back.
     return dumps(
         (
-            None if before.id == wish.account_id else before.id,
-            None if before.name == wish.name else before.name,
+            None if before.id == desired.account_id else before.id,
+            None if before.name == desired.name else before.name,
             before.display_name,
             before.group_ids,
         )
     )
 
 
-def _load_before(text: str | None, wish: AccountWish) -> Account | None:
+def _load_before(text: str | None, desired: DesiredState) -> Account | None:
     if text is None:
         return None
     account_id, name, display_name, group_ids = orjson.loads(text)
     return Account(
-        id=wish.account_id if account_id is None else account_id,
-        name=wish.name if name is None else name,
+        id=desired.account_id if account_id is None else account_id,
+        name=desired.name if name is None else name,
         display_name=display_name,
         group_ids=None if group_ids is None else _shared(group_ids),
     )
@@ -240,7 +242,7 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
     ) = columns
     came_in = tuple(orjson.loads(cells))
     if faults is not None or plan_faults is not None:
-        found = load_faults(row, faults, plan_faults)
+        found = load_row_errors(row, faults, plan_faults)
         return ReportRow(
             row,
             row_account,
@@ -249,7 +251,7 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
             "",
             None,
             found[0].code,
-            fault_text(found),
+            row_error_text(found),
             0,
             None,
             None,
@@ -276,6 +278,6 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
     )
 
 
-def fault_text(faults: Sequence[Fault]) -> str:
+def row_error_text(faults: Sequence[RowError]) -> str:
     """Join the faults of one row into one cell of the report."""
     return " | ".join(f"{fault.column}: {fault.message}" if fault.column else fault.message for fault in faults)

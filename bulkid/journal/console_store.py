@@ -54,7 +54,7 @@ class AuditRecord:
     detail: str
 
 
-class ConsoleBook:
+class ConsoleStore:
     """Users, API tokens and the audit log of one state. Every method is one transaction, durable when it returns.
 
     Args:

@@ -31,7 +31,7 @@ from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.ranges import linked_spans, spans
 from bulkid.journal.run_store import Records
 from bulkid.journal.schema import entries, rows, runs
-from bulkid.model import Entry, Fault, Outcome, ReportRow, SheetRow, Status, Via
+from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status, Via
 
 _PAGE = 1000
 """Rows or entries read at a time: what an iterator holds in memory."""
@@ -157,21 +157,21 @@ class Journal(Records):
             _INSERT_ROWS.run(connection, values)
 
     @repeated
-    def set_invalid(self, run_id: str, faults: Sequence[Fault]) -> None:
+    def set_invalid(self, run_id: str, faults: Sequence[RowError]) -> None:
         """Make rows invalid by what was found after reading. Faults add up; the same one counts once.
 
         Raises:
             StateError: A fault of a row that the run does not have.
         """
         run = self._run(run_id)
-        by_row: dict[int, list[Fault]] = {}
+        by_row: dict[int, list[RowError]] = {}
         for fault in faults:
             by_row.setdefault(fault.row, []).append(fault)
         with self.database.write() as connection:
             query = select(rows.c.row, rows.c.plan_faults).where(rows.c.run == run, rows.c.plan_faults.is_not(None))
-            known = {row: codec.load_faults(row, text) for row, text in connection.execute(query) if row in by_row}
+            known = {row: codec.load_row_errors(row, text) for row, text in connection.execute(query) if row in by_row}
             values = [
-                (codec.dump_faults(tuple(dict.fromkeys((*known.get(row, ()), *found)))), run, row)
+                (codec.dump_row_errors(tuple(dict.fromkeys((*known.get(row, ()), *found)))), run, row)
                 for row, found in by_row.items()
             ]
             self._require(_FIND_FAULT.run(connection, values) == len(values), run_id)
@@ -182,16 +182,16 @@ class Journal(Records):
         for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
             yield row, codec.load_cells(cells), bool(invalid)
 
-    def iter_faults(self, run_id: str) -> Iterator[Fault]:
+    def iter_faults(self, run_id: str) -> Iterator[RowError]:
         """Yield everything that is wrong with rows, in the sheet's order."""
         columns = (rows.c.row, rows.c.faults, rows.c.plan_faults)
         for row, *texts in self._pages(rows, rows.c.row, columns, self._run(run_id), _FAULTY):
-            yield from codec.load_faults(row, *texts)
+            yield from codec.load_row_errors(row, *texts)
 
     # --- entries
 
     @repeated
-    def add_entries(self, run_id: str, planned: Iterable[Entry]) -> None:
+    def add_items(self, run_id: str, planned: Iterable[RunItem]) -> None:
         """Keep entries, and link the rows that they come from.
 
         Args:
@@ -206,8 +206,8 @@ class Journal(Records):
                 untouched = [entry for entry in portion if entry.outcome == _UNTOUCHED and not entry.intended]
                 others = [entry for entry in portion if entry.outcome != _UNTOUCHED or entry.intended]
                 _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
-                _INSERT_ENTRIES.run(connection, [codec.entry_values(run, entry) for entry in others])
-                links = [(row, entry.entry) for entry in portion for row in entry.wish.rows]
+                _INSERT_ENTRIES.run(connection, [codec.item_values(run, entry) for entry in others])
+                links = [(row, entry.number) for entry in portion for row in entry.desired.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in linked_spans(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
 
@@ -233,7 +233,7 @@ class Journal(Records):
             clear_rows(connection, run)
 
     @repeated
-    def plan_again(self, run_id: str, planned: Iterable[Entry]) -> None:
+    def plan_again(self, run_id: str, planned: Iterable[RunItem]) -> None:
         """Keep the states before, and the changes in words, of entries that were planned anew. Nothing else changes.
 
         Args:
@@ -248,7 +248,7 @@ class Journal(Records):
             source = iter(planned)
             while portion := list(islice(source, _PORTION)):
                 values = [
-                    (codec.dump_before(each.before, each.wish), each.changes, run, each.entry) for each in portion
+                    (codec.dump_before(each.before, each.desired), each.changes, run, each.number) for each in portion
                 ]
                 self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 
@@ -289,12 +289,12 @@ class Journal(Records):
             _STILL_PENDING.run(connection, pending)
             self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
 
-    def iter_entries(self, run_id: str) -> Iterator[Entry]:
+    def iter_items(self, run_id: str) -> Iterator[RunItem]:
         """Yield all entries of a run by number, with what has come of each so far."""
         for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id)):
-            yield codec.entry_of(columns)
+            yield codec.item_of(columns)
 
-    def iter_unsettled(self, run_id: str) -> Iterator[Entry]:
+    def iter_unsettled(self, run_id: str) -> Iterator[RunItem]:
         """Yield the entries that nothing final is known of, by number.
 
         Of one with ``intended`` a request may have left: its account must be read back. Entries may be settled while
@@ -302,7 +302,7 @@ class Journal(Records):
         """
         pending = entries.c.status == _PENDING
         for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), pending):
-            yield codec.entry_of(columns)
+            yield codec.item_of(columns)
 
     def _pages(
         self,

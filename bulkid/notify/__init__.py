@@ -1,13 +1,13 @@
 """Telling somebody how a run ended: mail, chat, webhook, whatever apprise knows. Never changes what became of it."""
 
-from bulkid.notify.deliver import LIMIT_S, STOPPED_LIMIT_S, Failed, deliver, unusable
+from bulkid.notify.deliver import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, deliver, unusable
 from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.notify.recipients import Recipient, Recipients, addresses_in
 
 __all__ = [
-    "LIMIT_S",
-    "STOPPED_LIMIT_S",
-    "Failed",
+    "STOPPED_TIMEOUT_S",
+    "TIMEOUT_S",
+    "FailedNotification",
     "Message",
     "Recipient",
     "Recipients",

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from apprise import AppriseAttachment
     from apprise.plugins.base import NotifyBase
 
-LIMIT_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 """How long services may take, all together."""
 
-STOPPED_LIMIT_S: Final = 8.0
+STOPPED_TIMEOUT_S: Final = 8.0
 """The same once a stop was requested: whoever stops a service (Docker, say) kills it after ten seconds."""
 
 Limit = tuple[Callable[[], Awaitable[None]], float]
@@ -41,7 +41,7 @@ _LIBRARIES: Final = ("apprise", "urllib3.connectionpool")
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedNotification:
     """Somebody who could not be told, and why; both may be shown."""
 
     recipient: Recipient
@@ -60,7 +60,7 @@ class _Delivery:
     reason: str | None = "no answer in time"  # why not; None: delivered
 
     def run(self) -> None:
-        with _ear.listening() as heard:
+        with _log_capture.capturing() as captured:
             try:
                 service = _service(self.recipient)
                 if service is None:
@@ -75,15 +75,17 @@ class _Delivery:
                     body_format=NotifyFormat.TEXT,
                     attach=_attachments(self.message.attachments) if service.attachment_support else None,
                 )
-                self.reason = None if delivered else redact_text(heard[-1] if heard else "the service did not take it")
+                self.reason = (
+                    None if delivered else redact_text(captured[-1] if captured else "the service did not take it")
+                )
             except Exception as error:  # noqa: BLE001 - a service's own slip must not cost the run its result
                 self.reason = redact_text(f"{type(error).__name__}: {error}")
 
 
 async def deliver(
     message: Message, recipients: Iterable[Recipient], *, clock: Clock, limits: Sequence[Limit] = ()
-) -> list[Failed]:
-    """Tell everybody at once, within :data:`LIMIT_S` or a shorter limit that begins meanwhile.
+) -> list[FailedNotification]:
+    """Tell everybody at once, within :data:`TIMEOUT_S` or a shorter limit that begins meanwhile.
 
     Never raises for what a service does. A thread that still waits for a service after that is left behind; it does not
     hold up the end of the process.
@@ -96,9 +98,9 @@ async def deliver(
     """
     deliveries = [_Delivery(recipient, message) for recipient in recipients]
     if deliveries:
-        await _within_limits([delivery.run for delivery in deliveries], clock, limits)
+        await _within_timeouts([delivery.run for delivery in deliveries], clock, limits)
     outcomes = [(each.recipient, each.reason) for each in deliveries]  # a thread left behind may still write its own
-    failed = [Failed(recipient, reason) for recipient, reason in outcomes if reason is not None]
+    failed = [FailedNotification(recipient, reason) for recipient, reason in outcomes if reason is not None]
     for failure in failed:
         log.info("notify.failed", recipient=str(failure.recipient), reason=failure.reason)
     if len(failed) < len(deliveries):
@@ -106,17 +108,17 @@ async def deliver(
     return failed
 
 
-def unusable(recipients: Iterable[Recipient]) -> list[Failed]:
+def unusable(recipients: Iterable[Recipient]) -> list[FailedNotification]:
     """The addresses that no service is known for, or that lack a part of what theirs needs. Sends nothing."""
     found = []
     for recipient in recipients:
-        with _ear.listening():
+        with _log_capture.capturing():
             if _service(recipient) is None:
-                found.append(Failed(recipient, _no_service(recipient)))
+                found.append(FailedNotification(recipient, _no_service(recipient)))
     return found
 
 
-async def _within_limits(works: Sequence[Callable[[], None]], clock: Clock, limits: Sequence[Limit]) -> None:
+async def _within_timeouts(works: Sequence[Callable[[], None]], clock: Clock, limits: Sequence[Limit]) -> None:
     """Do the works in threads of their own, and wait for them as long as the limits allow."""
     loop, done = asyncio.get_running_loop(), anyio.Event()
     left = [len(works)]
@@ -140,7 +142,7 @@ async def _within_limits(works: Sequence[Callable[[], None]], clock: Clock, limi
             await clock.sleep(seconds)
             tasks.cancel_scope.cancel()
 
-        for begins, seconds in ((anyio.lowlevel.checkpoint, LIMIT_S), *limits):
+        for begins, seconds in ((anyio.lowlevel.checkpoint, TIMEOUT_S), *limits):
             tasks.start_soon(give_up, begins, seconds)
         await done.wait()
         tasks.cancel_scope.cancel()
@@ -180,37 +182,37 @@ def _no_service(recipient: Recipient) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class _Ear(logging.Filter):
+class _LogCapture(logging.Filter):
     """Hears what the libraries log in the threads of a delivery, and lets none of it out: it may show an address."""
 
-    heard: dict[int, list[str]] = field(default_factory=dict)
+    captured: dict[int, list[str]] = field(default_factory=dict)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep a warning for the reason of a failure; what other threads log is not ours."""
-        lines = self.heard.get(threading.get_ident())
+        lines = self.captured.get(threading.get_ident())
         if lines is None:
             return True
         if record.levelno >= logging.WARNING:
             lines.append(record.getMessage())
         return False
 
-    def listening(self) -> "_Listening":
+    def capturing(self) -> "_Capturing":
         """A block whose thread is listened to."""
-        return _Listening(self)
+        return _Capturing(self)
 
 
 @dataclass(slots=True)
-class _Listening:
-    ear: _Ear
+class _Capturing:
+    log_capture: _LogCapture
 
     def __enter__(self) -> list[str]:
         for name in _LIBRARIES:
-            logging.getLogger(name).addFilter(self.ear)  # once, however often it is added
-        lines = self.ear.heard[threading.get_ident()] = []
+            logging.getLogger(name).addFilter(self.log_capture)  # once, however often it is added
+        lines = self.log_capture.captured[threading.get_ident()] = []
         return lines
 
     def __exit__(self, *_: object) -> None:
-        self.ear.heard.pop(threading.get_ident(), None)
+        self.log_capture.captured.pop(threading.get_ident(), None)
 
 
-_ear: Final = _Ear()
+_log_capture: Final = _LogCapture()

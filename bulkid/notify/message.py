@@ -11,13 +11,13 @@ from bulkid.planning import count_of, humanize_seconds
 from bulkid.printable import printable, printable_line
 from bulkid.redaction import redact_text
 
-MOST_ATTACHED: Final = 8 * 1024 * 1024
+MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
 
 _ATTACHED: Final = ("report.xlsx", "report.csv", "retry.csv")
 """What is worth to be attached, in this order; of the first two, which say the same, only one."""
 
-_WORDS: Final[Mapping[RunStatus, str]] = {
+_STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
     RunStatus.RUNNING: "still under way",
     RunStatus.COMPLETED: "completed",
     RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
@@ -72,9 +72,9 @@ def message_of_run(
     throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
     report = summary.get("report")
     lines = [
-        f"{_WORDS[run.status][:1].upper()}{_WORDS[run.status][1:]} (exit code {exit_code}).",
+        f"{_STATUS_WORDS[run.status][:1].upper()}{_STATUS_WORDS[run.status][1:]} (exit code {exit_code}).",
         f"{count_of(summary['rows'], 'row')}: {counts}.",
-        *_why(error or run.message),
+        *_reason(error or run.message),
         "",
         *_facts(
             ("Run", run.run_id),
@@ -88,9 +88,9 @@ def message_of_run(
             ("Report", str(report) if report else "none could be written"),
         ),
         *(f"{path.name} is too large to be attached." for path in too_large),
-        *_next(run, summary),
+        *_next_steps(run, summary),
     ]
-    title = f"bulkid: {job or run.source}: {_WORDS[run.status]}, {counts}"
+    title = f"bulkid: {job or run.source}: {_STATUS_WORDS[run.status]}, {counts}"
     return Message(
         printable_line(redact_text(_one_line(title))), printable(redact_text("\n".join(lines))), exit_code, attachments
     )
@@ -108,7 +108,7 @@ def message_of_failure(command: str, subject: str, error: BulkidError, *, host: 
     """
     lines = [
         f"Nothing was begun (exit code {error.exit_code}).",
-        *_why(error),
+        *_reason(error),
         "",
         *_facts(("Command", f"bulkid {command} {subject}".strip()), ("Job", job), ("Host", host)),
     ]
@@ -118,7 +118,7 @@ def message_of_failure(command: str, subject: str, error: BulkidError, *, host: 
     )
 
 
-def _why(error: BulkidError | str) -> list[str]:
+def _reason(error: BulkidError | str) -> list[str]:
     return [str(error)] if str(error) else []
 
 
@@ -126,7 +126,7 @@ def _facts(*facts: tuple[str, str]) -> list[str]:
     return [f"{label}: {_one_line(value)}" for label, value in facts if value]
 
 
-def _next(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
+def _next_steps(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
     """What to do now, as far as there is anything."""
     if run.status is RunStatus.REFUSED and summary["invalid"]:
         yield "Mend the sheet, or retry.csv, and run it again."
@@ -141,7 +141,7 @@ def _attachments(files: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, .
     """Which files fit, and which do not."""
     fitting: list[Path] = []
     too_large: list[Path] = []
-    room = MOST_ATTACHED
+    room = MAX_ATTACHED_BYTES
     by_name = {path.name: path for path in files}
     for name in _ATTACHED:
         path = by_name.get(name)

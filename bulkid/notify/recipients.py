@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from bulkid.redaction import register_secret
 
-_NEXT: Final = re.compile(r"[\s,]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)|[\r\n]+")
+_ADDRESS_BREAK: Final = re.compile(r"[\s,]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)|[\r\n]+")
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
-_SHORTEST_TOKEN: Final = 8
+_MIN_TOKEN: Final = 8
 """Parts of an address that are shorter are no tokens; to take them out of every log line would make it unreadable."""
 
 
@@ -72,7 +72,7 @@ def addresses_in(text: str) -> tuple[str, ...]:
     A line that begins with ``#`` is a comment, so that the file of a secret can say whom it is about.
     """
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    parts = (part.strip().rstrip(",") for part in _NEXT.split("\n".join(lines)))
+    parts = (part.strip().rstrip(",") for part in _ADDRESS_BREAK.split("\n".join(lines)))
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
@@ -93,7 +93,7 @@ def secrets_in(address: str) -> Iterable[str]:
     pieces = [*re.split(r"[/?&=#;,]", f"{parts.path}?{parts.query}#{parts.fragment}"), user or ""]
     if host and "." not in host and host != "localhost":
         pieces.append(as_written)
-    found.update(piece for piece in pieces if len(piece) >= _SHORTEST_TOKEN)
+    found.update(piece for piece in pieces if len(piece) >= _MIN_TOKEN)
     if password:
         found.add(password)
     return found | {unquote(piece) for piece in found}

@@ -7,38 +7,42 @@ from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.planning.export_rows import EXPORT_COLUMNS, ExportedAccount, Exporter
 from bulkid.planning.plan import Plan, build_plan, limit_changes
-from bulkid.planning.preconditions import Expected, departed, departure, pinned, resolve_expected
+from bulkid.planning.preconditions import (
+    Precondition,
+    item_conflict,
+    precondition_conflict,
+    resolve_preconditions,
+    without_exact_list,
+)
 from bulkid.planning.read_strategy import first_read, next_read, wanted_accounts
-from bulkid.planning.resolve import Resolution, offline_faults, resolve
-from bulkid.planning.strategy import DEFAULT_BATCH, Means, Route, Via, choose_route
-from bulkid.planning.undo import inverse, refusal, touched
+from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
+from bulkid.planning.strategy import DEFAULT_BATCH, Constraints, Strategy, StrategyOption, choose_strategy
+from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
 from bulkid.text import count_of, fold, quote
 
 __all__ = [
     "DEFAULT_BATCH",
     "EXPORT_COLUMNS",
     "Absent",
+    "Constraints",
     "Cover",
     "Directory",
     "Excess",
-    "Expected",
     "ExportedAccount",
     "Exporter",
     "GroupBatch",
-    "Means",
     "Plan",
+    "Precondition",
     "Resolution",
-    "Route",
+    "Strategy",
+    "StrategyOption",
     "Unknown",
-    "Via",
     "accounts_only",
     "build_plan",
-    "choose_route",
+    "choose_strategy",
     "confirms",
     "count_of",
     "cover",
-    "departed",
-    "departure",
     "describe",
     "diff",
     "excess",
@@ -48,17 +52,19 @@ __all__ = [
     "humanize_seconds",
     "inverse",
     "is_everyone",
+    "item_conflict",
     "limit_changes",
+    "may_have_changed",
     "minimum_seconds",
     "needs_total",
     "next_read",
-    "offline_faults",
-    "pinned",
+    "offline_row_errors",
+    "precondition_conflict",
     "quote",
-    "refusal",
     "resolve",
-    "resolve_expected",
+    "resolve_preconditions",
     "shortfall",
-    "touched",
+    "undo_obstacle",
     "wanted_accounts",
+    "without_exact_list",
 ]

@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from bulkid.model import Fault, RowWish
+from bulkid.model import RowError, RowRequest
 from bulkid.planning.directory import Absent, Directory, Unknown
-from bulkid.planning.merge import at_odds
-from bulkid.planning.suggestions import NearNames
+from bulkid.planning.merge import rows_with_other_values
+from bulkid.planning.suggestions import NameSuggester
 from bulkid.text import fold, listing, looks, quote
 
 NEEDS_ACCOUNTS = "the scope PM.RobotAccount.Read (and leave --no-read out)"
 _CHECK = "Check the spelling, and that it is the right organisation."
 _GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
-_GIVES: Mapping[str, Callable[[RowWish], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
+_FIELD_GETTERS: Mapping[str, Callable[[RowRequest], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
 
 
-class Identity(NamedTuple):
+class AccountKey(NamedTuple):
     """The account that a row means. Rows with the same key are for the same account."""
 
     key: str
@@ -25,7 +25,7 @@ class Identity(NamedTuple):
     name: str
 
 
-class KnownAccounts:
+class DirectoryAccounts:
     """Finds accounts in a directory that was read.
 
     Args:
@@ -36,9 +36,9 @@ class KnownAccounts:
     def __init__(self, directory: Directory, columns: Mapping[str, str]) -> None:
         self._directory = directory
         self._columns = columns
-        self._near = NearNames(lambda: (account.name for account in directory.accounts or ()))
+        self._suggester = NameSuggester(lambda: (account.name for account in directory.accounts or ()))
 
-    def find(self, row: RowWish) -> Identity | Fault:
+    def find(self, row: RowRequest) -> AccountKey | RowError:
         """Find the row's account, or say why there is none."""
         if row.account_id:
             return self._by_id(row)
@@ -46,44 +46,44 @@ class KnownAccounts:
             return self._by_name(row)
         return _no_account(row)
 
-    def _by_id(self, row: RowWish) -> Identity | Fault:
+    def _by_id(self, row: RowRequest) -> AccountKey | RowError:
         account = self._directory.find(row.account_id)
         if isinstance(account, Unknown):
             message = (
                 f"Whether a robot account has the id {quote(row.account_id)} is not known: {account.reason}. {_CHECK}"
             )
-            return self._fault(row, "robot_account_id", "unknown_account", message)
+            return self._row_error(row, "robot_account_id", "unknown_account", message)
         if isinstance(account, Absent):
             message = f"No robot account has the id {quote(row.account_id)} in this organisation. {self._hint(row)}"
-            return self._fault(row, "robot_account_id", "unknown_account", message)
+            return self._row_error(row, "robot_account_id", "unknown_account", message)
         if row.name and row.name != account.name and account not in self._directory.accounts_named(row.name):
             message = (
                 f"The id {quote(account.id)} belongs to the account {quote(account.name)}, not to {quote(row.name)}. "
                 "Correct the one that is wrong, or give only one of the two."
             )
-            return self._fault(row, "name", "account_mismatch", message)
-        return Identity(account.id, account.id, account.name)
+            return self._row_error(row, "name", "account_mismatch", message)
+        return AccountKey(account.id, account.id, account.name)
 
-    def _by_name(self, row: RowWish) -> Identity | Fault:
+    def _by_name(self, row: RowRequest) -> AccountKey | RowError:
         found = self._directory.accounts_named(row.name)
         if len(found) == 1:
-            return Identity(found[0].id, found[0].id, found[0].name)
+            return AccountKey(found[0].id, found[0].id, found[0].name)
         if found:
             named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")
             message = (
                 f"Several robot accounts are named {quote(row.name)}, apart from case: {named}. Give the id: {ids}."
             )
-            return self._fault(row, "name", "ambiguous_account", message)
+            return self._row_error(row, "name", "ambiguous_account", message)
         by_id = self._directory.account(row.name)
         if by_id is not None:
             hint = "It is the id of an account: put it in the column robot_account_id."
         else:
             hint = self._suggest(row.name)
         message = f"No robot account is named {quote(row.name)} in this organisation. {hint}"
-        return self._fault(row, "name", "unknown_account", message)
+        return self._row_error(row, "name", "unknown_account", message)
 
-    def _hint(self, row: RowWish) -> str:
+    def _hint(self, row: RowRequest) -> str:
         """Say what may be meant by an id that nobody has: often it is a name, or goes with a name that exists."""
         if self._directory.accounts_named(row.account_id):
             return "It is the name of an account: put it in the column name."
@@ -94,11 +94,11 @@ class KnownAccounts:
         return _CHECK if _GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
 
     def _suggest(self, text: str) -> str:
-        return did_you_mean(self._near.suggest(text), text) or _CHECK
+        return did_you_mean(self._suggester.suggest(text), text) or _CHECK
 
-    def _fault(self, row: RowWish, field: str, code: str, message: str) -> Fault:
+    def _row_error(self, row: RowRequest, field: str, code: str, message: str) -> RowError:
         value = row.name if field == "name" else row.account_id
-        return Fault(row.row, self._columns.get(field, ""), value, code, message)
+        return RowError(row.row, self._columns.get(field, ""), value, code, message)
 
 
 class BlindAccounts:
@@ -111,40 +111,40 @@ class BlindAccounts:
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._columns = columns
 
-    def find(self, row: RowWish) -> Identity | Fault:
+    def find(self, row: RowRequest) -> AccountKey | RowError:
         """Take the row's id as it stands; a name alone cannot be looked up."""
         if row.account_id:
-            return Identity(fold(row.account_id), row.account_id, row.name)
+            return AccountKey(fold(row.account_id), row.account_id, row.name)
         if not row.name:
             return _no_account(row)
         message = (
             f"The account {quote(row.name)} is given by name only, and the accounts were not read. "
             f"Give its id, or give the application {NEEDS_ACCOUNTS}."
         )
-        return Fault(row.row, self._columns.get("name", ""), row.name, "needs_id", message)
+        return RowError(row.row, self._columns.get("name", ""), row.name, "needs_id", message)
 
 
-class SaidAccounts:
+class SheetAccounts:
     """Tells accounts apart by the sheet alone, for a check without network.
 
     Args:
         rows: All rows: a row that gives both id and name tells which id the name has in the others.
     """
 
-    def __init__(self, rows: Iterable[RowWish]) -> None:
+    def __init__(self, rows: Iterable[RowRequest]) -> None:
         self._ids = {fold(row.name): fold(row.account_id) for row in rows if row.account_id and row.name}
 
-    def find(self, row: RowWish) -> Identity | Fault:
+    def find(self, row: RowRequest) -> AccountKey | RowError:
         """Name the row's account by its id where any row gives that, else by its name."""
         if not (row.account_id or row.name):
             return _no_account(row)
         folded = fold(row.account_id or row.name)
         account_id = folded if row.account_id else self._ids.get(folded)
         key = f"name {folded}" if account_id is None else f"id {account_id}"
-        return Identity(key, row.account_id, row.name)
+        return AccountKey(key, row.account_id, row.name)
 
 
-def identity_faults(rows: Sequence[RowWish], columns: Mapping[str, str]) -> dict[int, Fault]:
+def identity_row_errors(rows: Sequence[RowRequest], columns: Mapping[str, str]) -> dict[int, RowError]:
     """Find rows that give one name to two ids, or two names to one id: at least one of each such pair is wrong.
 
     Only needed where no directory can tell which.
@@ -152,20 +152,20 @@ def identity_faults(rows: Sequence[RowWish], columns: Mapping[str, str]) -> dict
     Returns:
         A fault for each row involved, by row number.
     """
-    faults: dict[int, Fault] = {}
+    row_errors: dict[int, RowError] = {}
     for same, other, field in (("name", "id", "robot_account_id"), ("id", "name", "name")):
-        for rows_by_value in _differing(rows, _GIVES[same], _GIVES[other]):
+        for rows_by_value in _differing(rows, _FIELD_GETTERS[same], _FIELD_GETTERS[other]):
             numbers = {value: [row.row for row in found] for value, found in rows_by_value.items()}
-            for value, others in at_odds(numbers):
+            for value, others in rows_with_other_values(numbers):
                 for row in rows_by_value[value]:
-                    own = _GIVES[other](row)
+                    own = _FIELD_GETTERS[other](row)
                     message = (
                         f"This row gives the {other} {quote(own)}, but {others} another one for the same {same}. "
                         "Correct the one that is wrong."
                     )
-                    fault = Fault(row.row, columns.get(field, ""), own, "account_mismatch", message)
-                    faults.setdefault(row.row, fault)
-    return faults
+                    row_error = RowError(row.row, columns.get(field, ""), own, "account_mismatch", message)
+                    row_errors.setdefault(row.row, row_error)
+    return row_errors
 
 
 def did_you_mean(names: Sequence[str], text: str) -> str:
@@ -179,8 +179,8 @@ def did_you_mean(names: Sequence[str], text: str) -> str:
 
 
 def _differing(
-    rows: Sequence[RowWish], key: Callable[[RowWish], str], value: Callable[[RowWish], str]
-) -> list[dict[str, list[RowWish]]]:
+    rows: Sequence[RowRequest], key: Callable[[RowRequest], str], value: Callable[[RowRequest], str]
+) -> list[dict[str, list[RowRequest]]]:
     """Group the rows that give both by key, then by value, and keep the keys that have more than one value.
 
     Nearly always that is none of them: so the first look holds one value per key, and only the few keys with
@@ -188,7 +188,7 @@ def _differing(
     """
     both = [row for row in rows if key(row) and value(row)]
     first: dict[str, str] = {}
-    several: dict[str, dict[str, list[RowWish]]] = {}
+    several: dict[str, dict[str, list[RowRequest]]] = {}
     for row in both:
         folded = fold(key(row))
         if first.setdefault(folded, fold(value(row))) != fold(value(row)):
@@ -200,5 +200,5 @@ def _differing(
     return list(several.values())
 
 
-def _no_account(row: RowWish) -> Fault:
-    return Fault(row.row, "", "", "missing_account", "The row names no account. Give its id or its name.")
+def _no_account(row: RowRequest) -> RowError:
+    return RowError(row.row, "", "", "missing_account", "The row names no account. Give its id or its name.")

@@ -16,9 +16,9 @@ DEFAULT_PERCENT = 50
 SMALL_ORGANIZATION = 20
 """Accounts up to which an organisation has no bound by default: there half of them is an ordinary sheet."""
 
-_ALL = 100  # percent
+_HUNDRED_PERCENT = 100  # percent
 
-ALWAYS_FEW = (SMALL_ORGANIZATION + 1) * DEFAULT_PERCENT // 100
+ALWAYS_ALLOWED = (SMALL_ORGANIZATION + 1) * DEFAULT_PERCENT // 100
 """Accounts that the default bound lets through in an organisation of any size (10)."""
 
 
@@ -63,13 +63,13 @@ def excess(changes: int, total: int | None, bound: ChangeBound | None) -> Excess
     if changes <= 0:
         return None
     if bound is None:
-        if changes <= ALWAYS_FEW or (total is not None and total <= SMALL_ORGANIZATION):
+        if changes <= ALWAYS_ALLOWED or (total is not None and total <= SMALL_ORGANIZATION):
             return None
         bound = ChangeBound(percent=DEFAULT_PERCENT)
     if bound.count is not None:
         return Excess(changes, total, bound) if changes > bound.count else None
     share = Fraction(repr(bound.percent))
-    within = share >= _ALL if total is None else _ALL * changes <= share * total
+    within = share >= _HUNDRED_PERCENT if total is None else _HUNDRED_PERCENT * changes <= share * total
     return None if within else Excess(changes, total, bound)
 
 

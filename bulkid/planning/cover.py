@@ -8,9 +8,9 @@ memberships for nothing. Every other account goes wholly one way or the other.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bulkid.model import Change
+from bulkid.model import AccountUpdate
 from bulkid.planning.local_search import WORK, Search
-from bulkid.planning.membership_classes import OWN_PUT, GroupNumbers, Kinds, gather
+from bulkid.planning.membership_classes import OWN_PUT, GroupNumbers, MembershipClasses, classify
 from bulkid.planning.min_cut import cheapest_cut
 
 
@@ -36,96 +36,98 @@ class Cover:
         return len(self.by_account) + len(self.batches)
 
 
-def cover(changes: Sequence[Change], batch: int | None, refusing: Collection[str] = ()) -> Cover:
+def cover(changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Collection[str] = ()) -> Cover:
     """Carry the changes with as few PUTs as accounts and groups allow; where both take as many, by account.
 
-    With one PUT per group (``batch`` is None, or no group is larger) the result is the least possible number of PUTs
+    With one PUT per group (``batch_size`` is None, or no group is larger) the result is the least number of PUTs
     and, of all such covers, the one with the most accounts by their own PUT. With batches it is one that no swap
     of :mod:`bulkid.planning.local_search` makes cheaper, and never dearer than a PUT per account.
 
     Args:
         changes: The differences of a plan, one per account.
-        batch: The most accounts in one group PUT, adds and removes together; None for any number.
+        batch_size: The most accounts in one group PUT, adds and removes together; None for any number.
         refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
 
     Raises:
         ValueError: A batch of less than one account.
     """
-    kinds = gather(changes, refusing)
-    size = _size(kinds, batch)
-    return _carry(changes, kinds, size, _cheapest(kinds, size))
+    classes = classify(changes, refusing)
+    size = _batch_size_of(classes, batch_size)
+    return _carry(changes, classes, size, _cheapest(classes, size))
 
 
-def accounts_only(changes: Sequence[Change]) -> Cover:
+def accounts_only(changes: Sequence[AccountUpdate]) -> Cover:
     """Carry every change with its account's own PUT."""
     return Cover(tuple(place for place, change in enumerate(changes) if not change.empty), ())
 
 
-def groups_where_possible(changes: Sequence[Change], batch: int | None, refusing: Collection[str] = ()) -> Cover:
+def groups_where_possible(
+    changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Collection[str] = ()
+) -> Cover:
     """Carry by group whatever a group PUT can carry.
 
     By account go the accounts that are renamed, memberships and all, and those whose state is not known.
 
     Args:
         changes: The differences of a plan, one per account.
-        batch: The most accounts in one group PUT, adds and removes together; None for any number.
+        batch_size: The most accounts in one group PUT, adds and removes together; None for any number.
         refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
 
     Raises:
         ValueError: A batch of less than one account.
     """
-    kinds = gather(changes, refusing)
-    return _carry(changes, kinds, _size(kinds, batch), [0] * len(kinds.groups))
+    classes = classify(changes, refusing)
+    return _carry(changes, classes, _batch_size_of(classes, batch_size), [0] * len(classes.groups))
 
 
-def _size(kinds: Kinds, batch: int | None) -> int:
+def _batch_size_of(classes: MembershipClasses, batch_size: int | None) -> int:
     """The batch size as a number that no group exceeds when there is no limit."""
-    if batch is not None and batch < 1:
-        raise ValueError(f"A group PUT needs room for at least one account, not {batch}.")
-    return max(kinds.loads(), default=0) + 1 if batch is None else batch
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"A group PUT needs room for at least one account, not {batch_size}.")
+    return max(classes.loads(), default=0) + 1 if batch_size is None else batch_size
 
 
-def _cheapest(kinds: Kinds, batch: int) -> Sequence[int]:
-    """For each kind, how many of its accounts go by their own PUT."""
-    accounts = [count if groups else 0 for groups, count in zip(kinds.groups, kinds.counts, strict=True)]
-    if batch == 1:
+def _cheapest(classes: MembershipClasses, batch_size: int) -> Sequence[int]:
+    """For each class, how many of its accounts go by their own PUT."""
+    accounts = [count if groups else 0 for groups, count in zip(classes.groups, classes.counts, strict=True)]
+    if batch_size == 1:
         return accounts  # a group PUT for one account never pays
-    loads = kinds.loads()
-    cut = cheapest_cut(kinds, [-(-load // batch) for load in loads])
-    if max(loads, default=0) <= batch:
+    loads = classes.loads()
+    cut = cheapest_cut(classes, [-(-load // batch_size) for load in loads])
+    if max(loads, default=0) <= batch_size:
         return cut
     found: list[Search] = []
     work = WORK
     for start in (cut, [0] * len(accounts), accounts):  # a search ends at what is near its start: small plans get three
         if work > 0:
-            search = Search(kinds, batch, start, work)
+            search = Search(classes, batch_size, start, work)
             search.improve()
             found.append(search)
             work = search.work
     return min(found, key=lambda search: search.cost).own
 
 
-def _carry(changes: Sequence[Change], kinds: Kinds, batch: int, own: Sequence[int]) -> Cover:
-    """Write out a choice: of each kind, the first accounts go by their own PUT, the others by group."""
+def _carry(changes: Sequence[AccountUpdate], classes: MembershipClasses, batch_size: int, own: Sequence[int]) -> Cover:
+    """Write out a choice: of each class, the first accounts go by their own PUT, the others by group."""
     left = list(own)
     by_account: list[int] = []
     number = GroupNumbers()
-    members: list[list[int]] = [[] for _ in kinds.group_ids]  # a place where it joins, its complement where it leaves
-    for group_id in kinds.group_ids:
+    members: list[list[int]] = [[] for _ in classes.group_ids]  # a place where it joins, its complement where it leaves
+    for group_id in classes.group_ids:
         number(group_id)
-    for place, (kind, change) in enumerate(zip(kinds.kind_of, changes, strict=True)):
-        if kind == OWN_PUT or left[kind]:
+    for place, (class_index, change) in enumerate(zip(classes.class_of, changes, strict=True)):
+        if class_index == OWN_PUT or left[class_index]:
             by_account.append(place)
-            if kind != OWN_PUT:
-                left[kind] -= 1
+            if class_index != OWN_PUT:
+                left[class_index] -= 1
             continue
         for ids, adds in ((change.add, True), (change.remove, False)):
             for group in dict.fromkeys(map(number, ids)):
                 members[group].append(place if adds else ~place)
     batches = (
         GroupBatch(group_id, tuple([p for p in part if p >= 0]), tuple([~p for p in part if p < 0]))
-        for group_id, group_members in zip(kinds.group_ids, members, strict=True)
-        for part in _parts(group_members, batch)
+        for group_id, group_members in zip(classes.group_ids, members, strict=True)
+        for part in _parts(group_members, batch_size)
     )
     return Cover(tuple(by_account), tuple(batches))
 

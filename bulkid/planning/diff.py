@@ -1,37 +1,37 @@
 """The difference between what is wanted of an account and what it is; its words; and whether a state shows it done."""
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountWish, Change
+from bulkid.model import Account, AccountUpdate, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.text import fold, listing, quote
 
 
-def diff(wish: AccountWish, account: Account | None, directory: Directory) -> Change:
-    """Work out what must be sent so that the account becomes as wished: nothing more than what differs.
+def diff(desired: DesiredState, account: Account | None, directory: Directory) -> AccountUpdate:
+    """Work out what must be sent so that the account becomes as desired: nothing more than what differs.
 
-    The account's current display name is carried along where the wish leaves it, since it is not documented whether
+    The account's current display name is carried along where no other is desired: it is not documented whether
     a PUT without one keeps it.
 
     Args:
-        wish: What is wanted, in ids.
+        desired: What is wanted, in ids.
         account: The account's present state (or the state before, when the present one cannot be read); None when
-            blind: then everything wished is sent.
+            blind: then everything desired is sent.
         directory: Tells which group is Everyone, and which groups there are.
 
     Raises:
-        PermissionDeniedError: The wish is an exact list of groups, and the present groups cannot be known, as when
+        PermissionDeniedError: An exact list of groups is desired, and the present groups cannot be known, as when
             a run is resumed that may no longer read.
     """
-    add, remove = _membership(wish, account, directory)
+    add, remove = _membership(desired, account, directory)
     if account is None:
-        name, renames = wish.display_name, wish.display_name is not None
-        return Change(wish.account_id, wish.name, name, renames, add, remove, None)
+        name, renames = desired.display_name, desired.display_name is not None
+        return AccountUpdate(desired.account_id, desired.name, name, renames, add, remove, None)
     current = account.display_name
-    name = current if wish.display_name is None else wish.display_name
-    return Change(account.id, account.name, name, name != current, add, remove, account)
+    name = current if desired.display_name is None else desired.display_name
+    return AccountUpdate(account.id, account.name, name, name != current, add, remove, account)
 
 
-def confirms(change: Change, after: Account) -> bool:
+def confirms(change: AccountUpdate, after: Account) -> bool:
     """Whether a state that the server told, after the change was sent, is the one that the change wanted.
 
     Another account's state confirms nothing, and a server that does not say which groups the account is in confirms no
@@ -51,7 +51,7 @@ def confirms(change: Change, after: Account) -> bool:
     )
 
 
-def shortfall(change: Change, after: Account, directory: Directory) -> str:
+def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> str:
     """Say in readable words what is not as the change wanted: ``display name is "Roby", not "Robbie"; not in Finance``.
 
     Returns:
@@ -59,61 +59,61 @@ def shortfall(change: Change, after: Account, directory: Directory) -> str:
     """
     if fold(after.id) != fold(change.account_id):
         return f"the state shown is that of another account, {after.id}"
-    words = []
+    parts = []
     if change.display_name is not None and change.display_name != after.display_name:
-        words.append(f"display name is {_shown(after.display_name)}, not {_shown(change.display_name)}")
+        parts.append(f"display name is {_shown(after.display_name)}, not {_shown(change.display_name)}")
     if after.group_ids is None:
         if change.add or change.remove:
-            words.append("the server does not say which groups the account is in")
-        return "; ".join(words)
+            parts.append("the server does not say which groups the account is in")
+        return "; ".join(parts)
     groups = _folded(after.group_ids)
     missing = [directory.group_name(group) for group in change.add if fold(group) not in groups]
     kept = [directory.group_name(group) for group in change.remove if fold(group) in groups]
     if missing:
-        words.append(f"not in {listing(missing)}")
+        parts.append(f"not in {listing(missing)}")
     if kept:
-        words.append(f"still in {listing(kept)}")
-    return "; ".join(words)
+        parts.append(f"still in {listing(kept)}")
+    return "; ".join(parts)
 
 
-def describe(change: Change, directory: Directory) -> str:
+def describe(change: AccountUpdate, directory: Directory) -> str:
     """Describe a change on one line: ``display name: Roby -> Robbie; + Finance; - Trainees``; "" when it is empty.
 
     Groups go by name where it is known. Without the state before, the old display name is left out.
     """
-    words = []
+    parts = []
     if change.renames:
         old = "" if change.before is None else f"{change.before.display_name or '(none)'} "
-        words.append(f"display name: {old}-> {change.display_name or '(none)'}")
-    words += [f"+ {directory.group_name(group)}" for group in change.add]
-    words += [f"- {directory.group_name(group)}" for group in change.remove]
-    return "; ".join(words)
+        parts.append(f"display name: {old}-> {change.display_name or '(none)'}")
+    parts += [f"+ {directory.group_name(group)}" for group in change.add]
+    parts += [f"- {directory.group_name(group)}" for group in change.remove]
+    return "; ".join(parts)
 
 
 def _membership(
-    wish: AccountWish, account: Account | None, directory: Directory
+    desired: DesiredState, account: Account | None, directory: Directory
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Give the groups to add and to remove."""
-    if wish.exact is not None:
-        return _to_exact(wish, wish.exact, account, directory)
-    if account is None or account.group_ids is None or not (wish.add or wish.remove):
-        return wish.add, wish.remove
+    if desired.exact is not None:
+        return _to_exact(desired, desired.exact, account, directory)
+    if account is None or account.group_ids is None or not (desired.add or desired.remove):
+        return desired.add, desired.remove
     present = _folded(account.group_ids)
-    add = tuple([group for group in wish.add if fold(group) not in present])
-    remove = tuple([group for group in wish.remove if fold(group) in present])
-    # The wish's own tuples where nothing falls away: many accounts share them.
-    return (wish.add if len(add) == len(wish.add) else add), (
-        wish.remove if len(remove) == len(wish.remove) else remove
+    add = tuple([group for group in desired.add if fold(group) not in present])
+    remove = tuple([group for group in desired.remove if fold(group) in present])
+    # The desired state's own tuples where nothing falls away: many accounts share them.
+    return (desired.add if len(add) == len(desired.add) else add), (
+        desired.remove if len(remove) == len(desired.remove) else remove
     )
 
 
 def _to_exact(
-    wish: AccountWish, exact: tuple[str, ...], account: Account | None, directory: Directory
+    desired: DesiredState, exact: tuple[str, ...], account: Account | None, directory: Directory
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if account is None or directory.groups is None:
         raise PermissionDeniedError(
-            f"The groups of the account {quote(wish.name or wish.account_id)} are to be exactly as listed, but the "
-            "present accounts and groups could not be read.",
+            f"The groups of the account {quote(desired.name or desired.account_id)} are to be exactly as listed, but "
+            "the present accounts and groups could not be read.",
             hint="Give the application the scopes PM.RobotAccount.Read and PM.Group.Read, and do not use --no-read.",
         )
     wanted = _folded(exact)

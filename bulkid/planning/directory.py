@@ -39,7 +39,7 @@ class Directory:
         total: How many accounts the organisation has; None when nothing that was read told it.
         absent: Ids of which it is known that no account has them; None: all that ``accounts`` does not hold.
         unknown: By id, why it is not known whether an account has it.
-        unsettled: Why nothing can be said of accounts that ``accounts`` does not hold, as a sentence; "" when that
+        uncertain: Why nothing can be said of accounts that ``accounts`` does not hold, as a sentence; "" when that
             can be said.
     """
 
@@ -55,7 +55,7 @@ class Directory:
         "everyone_id",
         "organization_id",
         "total",
-        "unsettled",
+        "uncertain",
     )
 
     def __init__(
@@ -68,14 +68,14 @@ class Directory:
         *,
         absent: Collection[str] | None = None,
         unknown: Mapping[str, str] = _NOTHING,
-        unsettled: str = "",
+        uncertain: str = "",
     ) -> None:
         self.organization_id = organization_id
         self.complete = complete
         self.total = total
         self.blind = accounts is None
         """Whether no accounts could be, or were to be, read."""
-        self.unsettled = unsettled
+        self.uncertain = uncertain
         self._absent = None if absent is None else frozenset(map(fold, absent))
         self._unknown = {fold(account_id): reason for account_id, reason in unknown.items()}
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.

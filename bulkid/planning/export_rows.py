@@ -1,7 +1,7 @@
 """Accounts as rows of a sheet that a run takes back: unchanged they send nothing, edited they send just the edit.
 
 The promise is not left to rules about characters. Every row is read back by what a run itself would do with it (its
-cells parsed, its names resolved, its wish compared with the account) before it is given out. What does not come
+cells parsed, its names resolved, its request compared with the account) before it is given out. What does not come
 back as it is (a display name that is ``!clear``, a group that the server does not list) is left blank, which leaves
 it as it is, and is told in a note.
 """
@@ -51,7 +51,7 @@ class ExportedAccount(NamedTuple):
     cells: Cells | None  # as a row under EXPORT_COLUMNS; None: no row can hold this account
 
 
-class _Told:
+class _Examples:
     """What had to be left out, with a few examples, until it is said in a sentence."""
 
     def __init__(self) -> None:
@@ -91,8 +91,8 @@ class Exporter:
         self._parser = RowParser(info)
         self._texts: dict[str, str | None] = {}
         self._lists: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
-        self._lost = {name: _Told() for name in _TAKEN}
-        self._silent, self._dropped, self._by_other = _Told(), _Told(), _Told()
+        self._blanked_cells = {name: _Examples() for name in _TAKEN}
+        self._unknown_groups, self._dropped, self._by_other_identifier = _Examples(), _Examples(), _Examples()
 
     # --- what is asked of it
 
@@ -116,7 +116,7 @@ class Exporter:
     def listed_groups(self, account: Account) -> tuple[str, ...] | None:
         """The account's groups as a list of texts, for a format that needs no cell; ids where a name is not sure."""
         if account.group_ids is None:
-            self._silent.add(account.name or account.id)
+            self._unknown_groups.add(account.name or account.id)
             return None
         everyone = fold(self._known.everyone_id)
         held = [group_id for group_id in account.group_ids if fold(group_id) != everyone]
@@ -125,11 +125,16 @@ class Exporter:
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be told exactly so far, as sentences."""
-        found = {**self._lost, "silent": self._silent, "dropped": self._dropped, self._other_note: self._by_other}
-        return tuple(_NOTES[what].format(told) for what, told in found.items() if told.count)
+        found = {
+            **self._blanked_cells,
+            "silent": self._unknown_groups,
+            "dropped": self._dropped,
+            self._other_identifier_note: self._by_other_identifier,
+        }
+        return tuple(_NOTES[what].format(examples) for what, examples in found.items() if examples.count)
 
     @property
-    def _other_note(self) -> str:
+    def _other_identifier_note(self) -> str:
         return "group_names" if self._by_id else "group_ids"
 
     # --- one account
@@ -137,7 +142,7 @@ class Exporter:
     def _shown(self, account: Account) -> tuple[tuple[str, ...] | None, str | None]:
         """The account's groups for people, and as a cell; the cell is None where none can hold them."""
         if account.group_ids is None:
-            self._silent.add(account.name or account.id)
+            self._unknown_groups.add(account.name or account.id)
             return None, ""
         found = self._lists.get(account.group_ids)
         if found is None:
@@ -151,8 +156,10 @@ class Exporter:
         texts = {group_id: self._text(group_id) for group_id in group_ids if fold(group_id) != everyone}
         shown = sorted((text or group_id for group_id, text in texts.items()), key=fold)
         # Where the list of groups holds no Everyone, a group that it lacks may be that one, and a run lets it be.
-        unsure = [group_id for group_id, text in texts.items() if text is None and not self._may_be_everyone(group_id)]
-        cell = None if unsure else list_cell(sorted(filter(None, texts.values()), key=fold))
+        ambiguous = [
+            group_id for group_id, text in texts.items() if text is None and not self._may_be_everyone(group_id)
+        ]
+        cell = None if ambiguous else list_cell(sorted(filter(None, texts.values()), key=fold))
         return tuple(shown), cell
 
     def _may_be_everyone(self, group_id: str) -> bool:
@@ -174,7 +181,7 @@ class Exporter:
             (item, *more) = cell.items or ("",)
             if item and not (more or cell.clear or cell.problems) and self._known.groups_alike(item) == (group,):
                 if text is not texts[0]:
-                    self._by_other.add(texts[0])
+                    self._by_other_identifier.add(texts[0])
                 return item
         return None
 
@@ -192,7 +199,7 @@ class Exporter:
         full = (account.id, account.name, account.display_name, "?" if listed is None else listed)
         for name, text, cell in zip(_TAKEN, full, cells, strict=True):
             if text and not cell:
-                self._lost[name].add(label)
+                self._blanked_cells[name].add(label)
         times = (_time(account.created), _time(account.last_login))
         return ExportedAccount(account, groups, (*cells, *times))
 
@@ -207,19 +214,19 @@ class Exporter:
             directory: These accounts and those that they may be taken for.
         """
         failing: set[int] = set()
-        wishes = []
+        desired_states = []
         for index, cells in enumerate(rows):
             parsed = self._parser.parse(index, cells)
-            if parsed.wish is None:
+            if parsed.request is None:
                 failing.add(index)
             else:
-                wishes.append(parsed.wish)
-        resolution = resolve(wishes, directory, self._columns)
+                desired_states.append(parsed.request)
+        resolution = resolve(desired_states, directory, self._columns)
         plan = build_plan(resolution, directory)
-        failing.update(fault.row for fault in resolution.faults)
-        failing.update(row for wish in plan.changing for row in wish.rows)
-        for wish in plan.unchanged:  # as it is, but is it this account?
-            failing.update(row for row in wish.rows if fold(wish.account_id) != fold(accounts[row].id))
+        failing.update(row_error.row for row_error in resolution.row_errors)
+        failing.update(row for desired in plan.changing for row in desired.rows)
+        for desired in plan.unchanged:  # as it is, but is it this account?
+            failing.update(row for row in desired.rows if fold(desired.account_id) != fold(accounts[row].id))
         return failing
 
     def _reduced(

@@ -1,6 +1,6 @@
 """A better cover where groups take several PUTs each: search from a start, swap by swap.
 
-With batches, a group's price is ``ceil(carried / batch)``, and what it carries is what the accounts leave to it. No
+With batches, a group costs ``ceil(carried / batch_size)``, and what it carries is what the accounts leave to it. No
 fixed price says that, so the cover is improved step by step until nothing that is tried makes it cheaper:
 
 - one account to its own PUT, which pays where it was alone in the last batch of a group; or back to its groups, which
@@ -16,40 +16,53 @@ search cannot go round in circles.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from bulkid.planning.membership_classes import Kinds
+from bulkid.planning.membership_classes import MembershipClasses
 
 WORK = 400_000
-"""How many kinds the larger steps may look at in all: half a second's worth. Small plans stay far below it; large ones
+"""How many classes the larger steps may look at in all: half a second's worth. Small plans stay far below; large ones
 (100,000 accounts) had less than 0.4 % of their PUTs still to gain when the steps were given twenty times as much."""
 
-_HOPE = 4  # PUTs that the single swaps after a larger step may win back; steps that are further off are not tried
+_MAX_DEFICIT = (
+    4  # PUTs that the single swaps after a larger step may win back; steps that are further off are not tried
+)
 
 
 class Search:
-    """A cover that is being improved: how many accounts of each kind go by their own PUT.
+    """A cover that is being improved: how many accounts of each class go by their own PUT.
 
     Args:
-        kinds: The accounts by the groups that they change.
-        batch: The most accounts in one group PUT.
+        classes: The accounts by the groups that they change.
+        batch_size: The most accounts in one group PUT.
         own: The start.
-        work: How many kinds the larger steps may look at; what is left of it stays in ``work``.
+        work: How many classes the larger steps may look at; what is left of it stays in ``work``.
     """
 
-    __slots__ = ("_batch", "_counts", "_groups", "_kinds_of", "_load", "_log", "group_puts", "own", "puts", "work")
+    __slots__ = (
+        "_batch_size",
+        "_classes_of",
+        "_counts",
+        "_groups",
+        "_load",
+        "_log",
+        "group_puts",
+        "own",
+        "puts",
+        "work",
+    )
 
-    def __init__(self, kinds: Kinds, batch: int, own: Sequence[int], work: int = WORK) -> None:
-        self._groups = kinds.groups
-        self._counts = kinds.counts
-        self._kinds_of = kinds.by_group()
-        self._batch = batch
+    def __init__(self, classes: MembershipClasses, batch_size: int, own: Sequence[int], work: int = WORK) -> None:
+        self._groups = classes.groups
+        self._counts = classes.counts
+        self._classes_of = classes.by_group()
+        self._batch_size = batch_size
         self.own = list(own)
-        self._load = kinds.loads()  # of each group: the accounts that its PUTs carry
-        for groups, by_account in zip(kinds.groups, own, strict=True):
+        self._load = classes.loads()  # of each group: the accounts that its PUTs carry
+        for groups, by_account in zip(classes.groups, own, strict=True):
             for group in groups:
                 self._load[group] -= by_account
         self.group_puts = sum(self._batches(load) for load in self._load)
         self.puts = self.group_puts + sum(own)
-        self._log: list[tuple[int, int]] = []  # what was done since the last step began: kind, accounts to own PUTs
+        self._log: list[tuple[int, int]] = []  # what was done since the last step began: class, accounts to own PUTs
         self.work = work
 
     @property
@@ -60,157 +73,166 @@ class Search:
     def improve(self) -> None:
         """Swap until nothing that is tried makes the cover cheaper; the larger steps only while there is work left."""
         everything = range(len(self._groups))
-        self._singles(everything)
+        self._single_swaps(everything)
         better = True
         while better and self.work > 0:
             better = False
             for group in range(len(self._load)):
-                for step in (self._round_down, self._drain, self._fill, self._open):
-                    if self.work > 0 and self._pays(step, group):
+                for step in (
+                    self._drop_last_batch,
+                    self._send_all_by_account,
+                    self._send_all_by_group,
+                    self._add_batch,
+                ):
+                    if self.work > 0 and self._try_step(step, group):
                         better = True
-            self._singles(everything)
+            self._single_swaps(everything)
 
     # --- the state
 
     def _batches(self, load: int) -> int:
-        return -(-load // self._batch)
+        return -(-load // self._batch_size)
 
-    def _last(self, group: int) -> int:
+    def _last_batch(self, group: int) -> int:
         """How many accounts the last batch of a group carries; 0 when it carries none at all."""
         load = self._load[group]
-        return load % self._batch or min(load, self._batch)
+        return load % self._batch_size or min(load, self._batch_size)
 
-    def _room(self, group: int) -> int:
+    def _free_places(self, group: int) -> int:
         """How many accounts more a group could carry without one more PUT."""
-        return -self._load[group] % self._batch
+        return -self._load[group] % self._batch_size
 
-    def _move(self, kind: int, count: int) -> None:
-        """Send ``count`` accounts of a kind by their own PUT; below zero: by group."""
+    def _move(self, class_index: int, count: int) -> None:
+        """Send ``count`` accounts of a class by their own PUT; below zero: by group."""
         change = 0
-        for group in self._groups[kind]:
+        for group in self._groups[class_index]:
             load = self._load[group]
             change += self._batches(load - count) - self._batches(load)
             self._load[group] = load - count
-        self.own[kind] += count
+        self.own[class_index] += count
         self.group_puts += change
         self.puts += change + count
-        self._log.append((kind, count))
+        self._log.append((class_index, count))
 
-    def _carried(self, group: int) -> list[int]:
-        """The kinds of which a group carries accounts."""
-        self.work -= len(self._kinds_of[group])
-        return [kind for kind in self._kinds_of[group] if self.own[kind] < self._counts[kind]]
+    def _by_group(self, group: int) -> list[int]:
+        """The classes of which a group carries accounts."""
+        self.work -= len(self._classes_of[group])
+        return [
+            class_index for class_index in self._classes_of[group] if self.own[class_index] < self._counts[class_index]
+        ]
 
-    def _left(self, group: int) -> list[int]:
-        """The kinds that change a group and have accounts that go by their own PUT."""
-        self.work -= len(self._kinds_of[group])
-        return [kind for kind in self._kinds_of[group] if self.own[kind]]
+    def _by_account(self, group: int) -> list[int]:
+        """The classes that change a group and have accounts that go by their own PUT."""
+        self.work -= len(self._classes_of[group])
+        return [class_index for class_index in self._classes_of[group] if self.own[class_index]]
 
     # --- single swaps
 
-    def _singles(self, kinds: Iterable[int]) -> None:
-        """Swap accounts of these kinds, one at a time, until no such swap pays; what saves a PUT before mere ties."""
-        kinds = list(kinds)
-        while self._sweep(kinds, spared=2) or self._sweep(kinds, spared=1):
+    def _single_swaps(self, classes: Iterable[int]) -> None:
+        """Swap accounts of these classes, one at a time, until no such swap pays; what saves a PUT before mere ties."""
+        classes = list(classes)
+        while self._sweep(classes, spared=2) or self._sweep(classes, spared=1):
             pass
 
-    def _sweep(self, kinds: Sequence[int], spared: int) -> bool:
+    def _sweep(self, classes: Sequence[int], spared: int) -> bool:
         moved = False
-        for kind in kinds:
-            while count := self._swap(kind, spared):
-                self._move(kind, count)
+        for class_index in classes:
+            while count := self._swap(class_index, spared):
+                self._move(class_index, count)
                 moved = True
         return moved
 
-    def _swap(self, kind: int, spared: int) -> int:
-        """How many accounts of a kind to send by their own PUT (below zero: by group); 0 when no swap pays.
+    def _swap(self, class_index: int, spared: int) -> int:
+        """How many accounts of a class to send by their own PUT (below zero: by group); 0 when no swap pays.
 
         Args:
-            kind: The kind.
+            class_index: The class.
             spared: How many group PUTs an account's own PUT must spare.
         """
-        load, batch, groups = self._load, self._batch, self._groups[kind]
-        own = self.own[kind]
-        if own < self._counts[kind] and sum([load[group] % batch == 1 for group in groups]) >= spared:
+        load, batch_size, groups = self._load, self._batch_size, self._groups[class_index]
+        own = self.own[class_index]
+        if own < self._counts[class_index] and sum([load[group] % batch_size == 1 for group in groups]) >= spared:
             return 1
-        return -min(own, *(-load[group] % batch for group in groups)) if own else 0
+        return -min(own, *(-load[group] % batch_size for group in groups)) if own else 0
 
     # --- larger steps
 
-    def _pays(self, step: Callable[[int], bool], group: int) -> bool:
+    def _try_step(self, step: Callable[[int], bool], group: int) -> bool:
         """Take a step and the single swaps that it makes worth while; undo all of it unless the cover got cheaper."""
         self._log.clear()
         before = self.cost
         if not step(group):
             return False
         if self._log:
-            self._settle()
+            self._swap_neighbours()
         if self.cost < before:
             return True
-        for kind, count in reversed(self._log.copy()):
-            self._move(kind, -count)
+        for class_index, count in reversed(self._log.copy()):
+            self._move(class_index, -count)
         return False
 
-    def _settle(self) -> None:
+    def _swap_neighbours(self) -> None:
         """Do the single swaps among the accounts that share a group with those that were moved."""
-        touched = dict.fromkeys(group for kind, _ in self._log for group in self._groups[kind])
-        near: dict[int, None] = {}
+        touched = dict.fromkeys(group for class_index, _ in self._log for group in self._groups[class_index])
+        neighbours: dict[int, None] = {}
         for group in touched:
-            self.work -= len(self._kinds_of[group])
-            near.update(dict.fromkeys(self._kinds_of[group]))
-        self._singles(near)
+            self.work -= len(self._classes_of[group])
+            neighbours.update(dict.fromkeys(self._classes_of[group]))
+        self._single_swaps(neighbours)
 
-    def _drain(self, group: int) -> bool:
+    def _send_all_by_account(self, group: int) -> bool:
         """Send all accounts of a group by their own PUT."""
-        carried = self._carried(group)
+        carried = self._by_group(group)
         freed: dict[int, int] = {}
-        for kind in carried:
-            for other in self._groups[kind]:
-                freed[other] = freed.get(other, 0) + self._counts[kind] - self.own[kind]
-        if self._load[group] - sum(map(self._batches, freed.values())) > _HOPE:
+        for class_index in carried:
+            for other in self._groups[class_index]:
+                freed[other] = freed.get(other, 0) + self._counts[class_index] - self.own[class_index]
+        if self._load[group] - sum(map(self._batches, freed.values())) > _MAX_DEFICIT:
             return False
-        for kind in carried:
-            self._move(kind, self._counts[kind] - self.own[kind])
+        for class_index in carried:
+            self._move(class_index, self._counts[class_index] - self.own[class_index])
         return bool(carried)
 
-    def _fill(self, group: int) -> bool:
+    def _send_all_by_group(self, group: int) -> bool:
         """Send all accounts of a group by group."""
-        left = self._left(group)
-        for kind in left:
-            self._move(kind, -self.own[kind])
-        return bool(left)
+        by_account = self._by_account(group)
+        for class_index in by_account:
+            self._move(class_index, -self.own[class_index])
+        return bool(by_account)
 
-    def _round_down(self, group: int) -> bool:
+    def _drop_last_batch(self, group: int) -> bool:
         """Send a group's last batch, or as many of its accounts that relieve others more, by their own PUT."""
-        carried = self._carried(group)
+        carried = self._by_group(group)
         if not carried:
             return False
-        count = self._last(group)
-        most = max(self._relief(kind, group) for kind in carried)
-        if count - 1 - count * most > _HOPE:
+        count = self._last_batch(group)
+        most = max(self._savings_elsewhere(class_index, group) for class_index in carried)
+        if count - 1 - count * most > _MAX_DEFICIT:
             return False
         for _ in range(count):
             self.work -= len(carried)
-            best = max(carried, key=lambda kind: self._relief(kind, group))
+            best = max(carried, key=lambda class_index: self._savings_elsewhere(class_index, group))
             self._move(best, 1)
             if self.own[best] == self._counts[best]:
                 carried.remove(best)
         return True
 
-    def _relief(self, kind: int, group: int) -> float:
+    def _savings_elsewhere(self, class_index: int, group: int) -> float:
         """What an account's own PUT spares the other groups: its share of each one's last batch."""
-        return sum(1 / self._last(other) for other in self._groups[kind] if other != group)
+        return sum(1 / self._last_batch(other) for other in self._groups[class_index] if other != group)
 
-    def _open(self, group: int) -> bool:
+    def _add_batch(self, group: int) -> bool:
         """Make one batch more for a group, for accounts that cost the other groups the least."""
-        left = self._left(group)
-        room = self._room(group) + self._batch
-        if self._room(group) or sum(self.own[kind] for kind in left) < 2:  # noqa: PLR2004 - one PUT for one PUT is nothing
+        by_account = self._by_account(group)
+        free_places = self._free_places(group) + self._batch_size
+        if self._free_places(group) or sum(self.own[class_index] for class_index in by_account) < 2:  # noqa: PLR2004 - one PUT for one PUT is nothing
             return False
-        left.sort(key=lambda kind: sum(not self._room(other) for other in self._groups[kind]))
-        for kind in left:
-            count = min(self.own[kind], room)
+        by_account.sort(
+            key=lambda class_index: sum(not self._free_places(other) for other in self._groups[class_index])
+        )
+        for class_index in by_account:
+            count = min(self.own[class_index], free_places)
             if count:
-                self._move(kind, -count)
-                room -= count
+                self._move(class_index, -count)
+                free_places -= count
         return True

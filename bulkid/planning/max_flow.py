@@ -10,90 +10,92 @@ tenth of the memory, and less time, than a general flow library, which is asked 
 from array import array
 from collections.abc import Sequence
 
-from bulkid.planning.membership_classes import Kinds
+from bulkid.planning.membership_classes import MembershipClasses
 
 STEPS_PER_EDGE = 20
 """How many looks at an account are allowed for each membership change, before a general method takes over."""
 
 
 class Flow:
-    """A flow from the open kinds of accounts to their open groups.
+    """A flow from the open classes of accounts to their open groups.
 
     Args:
-        kinds: The accounts by the groups that they change.
-        left: The kinds that are open.
-        asks: What each group asks for; 0 for a group that is not open.
-        gives: What one account can give.
+        classes: The accounts by the groups that they change.
+        left: The classes that are open.
+        demands: What each group asks for; 0 for a group that is not open.
+        supply: What one account can give.
     """
 
-    __slots__ = ("_asks", "_by_group", "_flow", "_groups", "_spare", "_start", "_steps", "unsatisfied")
+    __slots__ = ("_by_group", "_demands", "_flow", "_groups", "_spare", "_start", "_steps", "unmet")
 
-    def __init__(self, kinds: Kinds, left: Sequence[int], asks: Sequence[int], gives: int) -> None:
-        self._groups, self._asks = kinds.groups, asks
-        self._by_group: list[array[int] | None] = [array("i") if ask else None for ask in asks]
-        self._spare = array("q", bytes(8 * len(kinds.groups)))
-        self._start = array("i", bytes(4 * len(kinds.groups)))  # of each kind: where its edges begin
+    def __init__(self, classes: MembershipClasses, left: Sequence[int], demands: Sequence[int], supply: int) -> None:
+        self._groups, self._demands = classes.groups, demands
+        self._by_group: list[array[int] | None] = [array("i") if demand else None for demand in demands]
+        self._spare = array("q", bytes(8 * len(classes.groups)))
+        self._start = array("i", bytes(4 * len(classes.groups)))  # of each class: where its edges begin
         edges = 0
-        for kind in left:
-            self._spare[kind] = gives * kinds.counts[kind]
-            self._start[kind] = edges
-            edges += len(kinds.groups[kind])
-            for group in kinds.groups[kind]:
-                asking = self._by_group[group]
-                if asking is not None:
-                    asking.append(kind)
-        self._flow = array("q", bytes(8 * edges))  # of each edge, in the order of the kinds and of their groups
+        for class_index in left:
+            self._spare[class_index] = supply * classes.counts[class_index]
+            self._start[class_index] = edges
+            edges += len(classes.groups[class_index])
+            for group in classes.groups[class_index]:
+                demanding = self._by_group[group]
+                if demanding is not None:
+                    demanding.append(class_index)
+        self._flow = array("q", bytes(8 * edges))  # of each edge, in the order of the classes and of their groups
         self._steps = STEPS_PER_EDGE * edges
-        self.unsatisfied = bytearray(len(asks))
+        self.unmet = bytearray(len(demands))
         """Of each group: whether it is on the sink's side of the minimum cut."""
 
     def fill(self) -> bool:
         """Satisfy as many groups as possible; say whether that came to its end within the steps allowed."""
-        for group, ask in enumerate(self._asks):
-            while ask > 0 and not self.unsatisfied[group]:
-                ask -= self._augment(group, ask)  # noqa: PLW2901 - what is still asked for
+        for group, demand in enumerate(self._demands):
+            while demand > 0 and not self.unmet[group]:
+                demand -= self._augment(group, demand)  # noqa: PLW2901 - what is still asked for
                 if self._steps < 0:
                     return False
         return True
 
-    def _augment(self, group: int, ask: int) -> int:
+    def _augment(self, group: int, demand: int) -> int:
         """Send more to a group along a shortest path; give how much, or mark all that was searched and give 0."""
-        came: dict[int, tuple[int, int]] = {group: (-1, -1)}  # group -> the kind that gave to it, and which group asks
+        reached_from: dict[int, tuple[int, int]] = {
+            group: (-1, -1)
+        }  # group -> the class that gave to it, and which group asks
         queue = [group]
         for here in queue:
             members = self._by_group[here] or ()
             self._steps -= len(members)
-            for kind in members:
-                if self._spare[kind]:
-                    return self._send(kind, here, came, ask)
-                start = self._start[kind]
-                for edge, other in enumerate(self._groups[kind], start):
-                    if self._flow[edge] and other not in came and not self.unsatisfied[other]:
-                        came[other] = (kind, here)
+            for class_index in members:
+                if self._spare[class_index]:
+                    return self._send(class_index, here, reached_from, demand)
+                start = self._start[class_index]
+                for edge, other in enumerate(self._groups[class_index], start):
+                    if self._flow[edge] and other not in reached_from and not self.unmet[other]:
+                        reached_from[other] = (class_index, here)
                         queue.append(other)
-        for each in came:
-            self.unsatisfied[each] = True
+        for each in reached_from:
+            self.unmet[each] = True
         return 0
 
-    def _send(self, kind: int, to: int, came: dict[int, tuple[int, int]], most: int) -> int:
+    def _send(self, class_index: int, to: int, reached_from: dict[int, tuple[int, int]], most: int) -> int:
         """Send what an account has left, and what every account on the path gave, to the group that asks."""
-        amount = min(most, self._spare[kind])
-        giver, asking = came[to]
+        amount = min(most, self._spare[class_index])
+        supplier, demanding = reached_from[to]
         group = to
-        while giver >= 0:
-            amount = min(amount, self._flow[self._edge(giver, group)])
-            group = asking
-            giver, asking = came[group]
-        self._spare[kind] -= amount
-        self._flow[self._edge(kind, to)] += amount
-        giver, asking = came[to]
+        while supplier >= 0:
+            amount = min(amount, self._flow[self._edge(supplier, group)])
+            group = demanding
+            supplier, demanding = reached_from[group]
+        self._spare[class_index] -= amount
+        self._flow[self._edge(class_index, to)] += amount
+        supplier, demanding = reached_from[to]
         group = to
-        while giver >= 0:
-            self._flow[self._edge(giver, group)] -= amount
-            self._flow[self._edge(giver, asking)] += amount
-            group = asking
-            giver, asking = came[group]
+        while supplier >= 0:
+            self._flow[self._edge(supplier, group)] -= amount
+            self._flow[self._edge(supplier, demanding)] += amount
+            group = demanding
+            supplier, demanding = reached_from[group]
         return amount
 
-    def _edge(self, kind: int, group: int) -> int:
-        return self._start[kind] + self._groups[kind].index(group)
+    def _edge(self, class_index: int, group: int) -> int:
+        return self._start[class_index] + self._groups[class_index].index(group)

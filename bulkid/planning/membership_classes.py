@@ -4,21 +4,21 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bulkid.model import Change
+from bulkid.model import AccountUpdate
 from bulkid.text import fold
 
 OWN_PUT = -1
-"""In place of a kind: the account's own PUT is needed whatever the groups do."""
+"""In place of a class: the account's own PUT is needed whatever the groups do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
-    """The accounts of a plan by the groups that they change. Accounts of one kind cost the same, whoever they are."""
+class MembershipClasses:
+    """The accounts of a plan by the groups that they change. Accounts of one class cost the same, whoever they are."""
 
     group_ids: tuple[str, ...]  # as first written
-    groups: tuple[tuple[int, ...], ...]  # of each kind: the groups (places in group_ids) that its accounts change
-    counts: tuple[int, ...]  # of each kind: how many accounts
-    kind_of: Sequence[int]  # of each change: its kind, or OWN_PUT
+    groups: tuple[tuple[int, ...], ...]  # of each class: the groups (places in group_ids) that its accounts change
+    counts: tuple[int, ...]  # of each class: how many accounts
+    class_of: Sequence[int]  # of each change: its class, or OWN_PUT
 
     def loads(self) -> list[int]:
         """Give, of each group, how many accounts its PUTs would carry if every account went by group."""
@@ -29,12 +29,12 @@ class Kinds:
         return loads
 
     def by_group(self) -> list[list[int]]:
-        """Give, of each group, the kinds that change it."""
-        kinds: list[list[int]] = [[] for _ in self.group_ids]
-        for kind, groups in enumerate(self.groups):
+        """Give, of each group, the classes that change it."""
+        classes: list[list[int]] = [[] for _ in self.group_ids]
+        for class_index, groups in enumerate(self.groups):
             for group in groups:
-                kinds[group].append(kind)
-        return kinds
+                classes[group].append(class_index)
+        return classes
 
 
 class GroupNumbers:
@@ -58,7 +58,7 @@ class GroupNumbers:
         return number
 
 
-def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
+def classify(changes: Sequence[AccountUpdate], refusing: Collection[str] = ()) -> MembershipClasses:
     """Gather the accounts that change the same groups.
 
     Not by group go: an account that is renamed (its own PUT is sent anyway), one whose state is not known (blind:
@@ -70,25 +70,25 @@ def gather(changes: Sequence[Change], refusing: Collection[str] = ()) -> Kinds:
         refusing: Folded ids of groups that refuse every PUT.
     """
     number = GroupNumbers()
-    kinds: dict[tuple[int, ...], int] = {}
+    classes: dict[tuple[int, ...], int] = {}
     counts: list[int] = []
-    kind_of = array("i")
+    class_of = array("i")
     for change in changes:
         add, remove = change.add, change.remove
         if len(add) + len(remove) == 1:
             groups: tuple[int, ...] = (number((add or remove)[0]),)
-            at_odds = False
+            conflicting = False
         else:
             added, removed = set(map(number, add)), set(map(number, remove))
             groups = tuple(sorted(added | removed))
-            at_odds = not added.isdisjoint(removed)
+            conflicting = not added.isdisjoint(removed)
         refused = bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups)
-        if change.renames or at_odds or refused or (change.before is None and groups):
-            kind_of.append(OWN_PUT)
+        if change.renames or conflicting or refused or (change.before is None and groups):
+            class_of.append(OWN_PUT)
             continue
-        kind = kinds.setdefault(groups, len(counts))
-        if kind == len(counts):
+        class_index = classes.setdefault(groups, len(counts))
+        if class_index == len(counts):
             counts.append(0)
-        counts[kind] += 1
-        kind_of.append(kind)
-    return Kinds(tuple(number.ids), tuple(kinds), tuple(counts), kind_of)
+        counts[class_index] += 1
+        class_of.append(class_index)
+    return MembershipClasses(tuple(number.ids), tuple(classes), tuple(counts), class_of)

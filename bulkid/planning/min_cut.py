@@ -12,36 +12,36 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, repeat
 
 from bulkid.planning.max_flow import Flow
-from bulkid.planning.membership_classes import Kinds
+from bulkid.planning.membership_classes import MembershipClasses
 
-_OPEN, _BY_GROUP, _BY_ACCOUNT = 0, 1, 2  # which PUT carries a kind, or a group's changes
+_UNDECIDED, _BY_GROUP, _BY_ACCOUNT = 0, 1, 2  # which PUT carries a class, or a group's changes
 
 
-def cheapest_cut(kinds: Kinds, prices: Sequence[int]) -> list[int]:
+def cheapest_cut(classes: MembershipClasses, prices: Sequence[int]) -> list[int]:
     """Choose the accounts that go by their own PUT.
 
     Of all cheapest choices it is the one with the most accounts by their own PUT.
 
     Args:
-        kinds: The accounts by the groups that they change.
+        classes: The accounts by the groups that they change.
         prices: What each group costs if it carries anything, in PUTs.
 
     Returns:
-        For each kind, how many of its accounts go by their own PUT: all or none.
+        For each class, how many of its accounts go by their own PUT: all or none.
     """
-    of_kind, of_group = _settled(kinds, prices)
-    left = array("i", [kind for kind, side in enumerate(of_kind) if side == _OPEN])
-    if left:
-        for kind in _by_account(kinds, prices, left, of_group):
-            of_kind[kind] = _BY_ACCOUNT
-    return [count if side == _BY_ACCOUNT else 0 for side, count in zip(of_kind, kinds.counts, strict=True)]
+    side_of_class, side_of_group = _decided_by_neighbours(classes, prices)
+    undecided = array("i", [class_index for class_index, side in enumerate(side_of_class) if side == _UNDECIDED])
+    if undecided:
+        for class_index in _by_account(classes, prices, undecided, side_of_group):
+            side_of_class[class_index] = _BY_ACCOUNT
+    return [count if side == _BY_ACCOUNT else 0 for side, count in zip(side_of_class, classes.counts, strict=True)]
 
 
-def _settled(kinds: Kinds, prices: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Give the sides of kinds and of groups, as far as a look at their neighbours tells."""
-    known = _Neighbours(kinds, prices)
-    known.settle()
-    return known.of_kind, known.of_group
+def _decided_by_neighbours(classes: MembershipClasses, prices: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Give the sides of classes and of groups, as far as a look at their neighbours tells."""
+    known = _Neighbours(classes, prices)
+    known.decide()
+    return known.side_of_class, known.side_of_group
 
 
 class _Neighbours:
@@ -52,105 +52,121 @@ class _Neighbours:
     away, and so may settle other groups. A sheet that puts many accounts into few groups is settled by this alone.
     """
 
-    __slots__ = ("_alone", "_by_group", "_counts", "_degree", "_groups", "_load", "_prices", "of_group", "of_kind")
+    __slots__ = (
+        "_alone",
+        "_by_group",
+        "_counts",
+        "_degree",
+        "_groups",
+        "_load",
+        "_prices",
+        "side_of_class",
+        "side_of_group",
+    )
 
-    def __init__(self, kinds: Kinds, prices: Sequence[int]) -> None:
-        self._groups, self._counts, self._prices = kinds.groups, kinds.counts, prices
-        self._by_group = kinds.by_group()
-        self._load = kinds.loads()  # of each group: accounts that are open
-        self._degree = [len(groups) for groups in kinds.groups]  # of each kind: groups that are open
+    def __init__(self, classes: MembershipClasses, prices: Sequence[int]) -> None:
+        self._groups, self._counts, self._prices = classes.groups, classes.counts, prices
+        self._by_group = classes.by_group()
+        self._load = classes.loads()  # of each group: accounts that are open
+        self._degree = [len(groups) for groups in classes.groups]  # of each class: groups that are open
         self._alone = [0] * len(prices)  # of each group: open accounts without another open group
-        for groups, count in zip(kinds.groups, kinds.counts, strict=True):
+        for groups, count in zip(classes.groups, classes.counts, strict=True):
             if len(groups) == 1:
                 self._alone[groups[0]] += count
-        self.of_group = [_OPEN] * len(prices)
-        self.of_kind = [_OPEN if groups else _BY_GROUP for groups in kinds.groups]  # without a group: nothing to send
+        self.side_of_group = [_UNDECIDED] * len(prices)
+        self.side_of_class = [
+            _UNDECIDED if groups else _BY_GROUP for groups in classes.groups
+        ]  # without a group: nothing to send
 
-    def settle(self) -> None:
+    def decide(self) -> None:
         """Decide as many groups as can be, and the accounts that this decides."""
         queue = list(range(len(self._prices)))
         while queue:
             group = queue.pop()
-            if self.of_group[group] != _OPEN:
+            if self.side_of_group[group] != _UNDECIDED:
                 continue
             if self._load[group] <= self._prices[group]:
-                queue += self._leave(group)
+                queue += self._assign_to_accounts(group)
             elif self._alone[group] > self._prices[group]:
-                queue += self._take(group)
+                queue += self._assign_to_group(group)
 
-    def _leave(self, group: int) -> list[int]:
+    def _assign_to_accounts(self, group: int) -> list[int]:
         """Send a group's accounts by their own PUT; give the groups that have less to carry now."""
-        self.of_group[group] = _BY_ACCOUNT
+        self.side_of_group[group] = _BY_ACCOUNT
         lighter = []
-        for kind in self._open(group):
-            self.of_kind[kind] = _BY_ACCOUNT
-            for other in self._groups[kind]:
-                if self.of_group[other] == _OPEN:
-                    self._load[other] -= self._counts[kind]
+        for class_index in self._undecided(group):
+            self.side_of_class[class_index] = _BY_ACCOUNT
+            for other in self._groups[class_index]:
+                if self.side_of_group[other] == _UNDECIDED:
+                    self._load[other] -= self._counts[class_index]
                     lighter.append(other)
         return lighter
 
-    def _take(self, group: int) -> list[int]:
+    def _assign_to_group(self, group: int) -> list[int]:
         """Let a group carry its accounts; give the groups that have more accounts for themselves now."""
-        self.of_group[group] = _BY_GROUP
+        self.side_of_group[group] = _BY_GROUP
         sole = []
-        for kind in self._open(group):
-            self._degree[kind] -= 1
-            if not self._degree[kind]:
-                self.of_kind[kind] = _BY_GROUP
-            elif self._degree[kind] == 1:
-                last = next(other for other in self._groups[kind] if self.of_group[other] == _OPEN)
-                self._alone[last] += self._counts[kind]
+        for class_index in self._undecided(group):
+            self._degree[class_index] -= 1
+            if not self._degree[class_index]:
+                self.side_of_class[class_index] = _BY_GROUP
+            elif self._degree[class_index] == 1:
+                last = next(other for other in self._groups[class_index] if self.side_of_group[other] == _UNDECIDED)
+                self._alone[last] += self._counts[class_index]
                 sole.append(last)
         return sole
 
-    def _open(self, group: int) -> list[int]:
-        return [kind for kind in self._by_group[group] if self.of_kind[kind] == _OPEN]
+    def _undecided(self, group: int) -> list[int]:
+        return [class_index for class_index in self._by_group[group] if self.side_of_class[class_index] == _UNDECIDED]
 
 
-def _by_account(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> Iterator[int]:
-    """Give the open kinds that go by account in the cheapest cover."""
+def _by_account(
+    classes: MembershipClasses, prices: Sequence[int], undecided: Sequence[int], side_of_group: Sequence[int]
+) -> Iterator[int]:
+    """Give the open classes that go by account in the cheapest cover."""
     # A tie goes to the accounts: every PUT costs `scale`, and one of a group a grain more. All grains together
     # stay below one PUT, so they decide between equals only.
-    is_open = [side == _OPEN for side in of_group]
+    is_open = [side == _UNDECIDED for side in side_of_group]
     scale = 1 + sum(compress(prices, is_open))
-    asks = [(scale + 1) * price if each else 0 for price, each in zip(prices, is_open, strict=True)]
-    flow = Flow(kinds, left, asks, scale)
+    demands = [(scale + 1) * price if each else 0 for price, each in zip(prices, is_open, strict=True)]
+    flow = Flow(classes, undecided, demands, scale)
     if flow.fill():
-        dearer = {group for group, is_one in enumerate(flow.unsatisfied) if is_one}  # than their accounts
-        return (kind for kind in left if not dearer.isdisjoint(kinds.groups[kind]))
+        dearer = {group for group, is_one in enumerate(flow.unmet) if is_one}  # than their accounts
+        return (class_index for class_index in undecided if not dearer.isdisjoint(classes.groups[class_index]))
     del flow
-    return _cut(kinds, prices, left, of_group)
+    return _cut(classes, prices, undecided, side_of_group)
 
 
-def _cut(kinds: Kinds, prices: Sequence[int], left: Sequence[int], of_group: Sequence[int]) -> Iterator[int]:
-    """Cut the graph of what is still open; give the kinds that go by account.
+def _cut(
+    classes: MembershipClasses, prices: Sequence[int], undecided: Sequence[int], side_of_group: Sequence[int]
+) -> Iterator[int]:
+    """Cut the graph of what is still open; give the classes that go by account.
 
     What there is one of per edge is in arrays of plain numbers, which take an eighth of what lists of them do.
     """
     import igraph  # type: ignore[import-untyped]  # it has no type information
 
     place: dict[int, int] = {}  # group -> vertex
-    first = 2 + len(left)  # 0 is the source, 1 the sink
+    first = 2 + len(undecided)  # 0 is the source, 1 the sink
     heads, tails = array("i"), array("i")
-    for vertex, kind in enumerate(left, 2):
-        for group in kinds.groups[kind]:
-            if of_group[group] == _OPEN:
+    for vertex, class_index in enumerate(undecided, 2):
+        for group in classes.groups[class_index]:
+            if side_of_group[group] == _UNDECIDED:
                 tails.append(vertex)
                 heads.append(place.setdefault(group, first + len(place)))
     # The same prices as in `_by_account`; whole numbers below 2**53 are exact as floats.
     scale = 1 + sum(prices[group] for group in place)
-    endless = float(scale * sum(kinds.counts[kind] for kind in left) + scale)
-    weights = [float(scale * kinds.counts[kind]) for kind in left]
+    endless = float(scale * sum(classes.counts[class_index] for class_index in undecided) + scale)
+    weights = [float(scale * classes.counts[class_index]) for class_index in undecided]
     weights += [float((scale + 1) * prices[group]) for group in place]
     weights += [endless] * len(heads)
-    graph = igraph.Graph(first + len(place), _edges(len(left), len(place), tails, heads), directed=True)
+    graph = igraph.Graph(first + len(place), _edges(len(undecided), len(place), tails, heads), directed=True)
     del tails, heads
     sides: Sequence[Sequence[int]] = graph.st_mincut(0, 1, weights).partition
     with_source = bytearray(first + len(place))
     for vertex in next(side for side in sides if 0 in side):
         with_source[vertex] = True
-    return (kind for vertex, kind in enumerate(left, 2) if not with_source[vertex])
+    return (class_index for vertex, class_index in enumerate(undecided, 2) if not with_source[vertex])
 
 
 def _edges(accounts: int, groups: int, tails: Iterable[int], heads: Iterable[int]) -> Iterator[tuple[int, int]]:

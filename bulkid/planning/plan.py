@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from bulkid.model import AccountWish, Change
+from bulkid.model import AccountUpdate, DesiredState
 from bulkid.planning.diff import diff
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
-from bulkid.planning.strategy import Route
+from bulkid.planning.strategy import Strategy
 from bulkid.text import count_of
 
 
@@ -14,34 +14,38 @@ from bulkid.text import count_of
 class Plan:
     """What is to be done for a whole sheet, in its order. Nothing here is empty: what needs no request is unchanged."""
 
-    changes: tuple[Change, ...] = field(repr=False)  # what differs, one per account
-    changing: tuple[AccountWish, ...] = field(repr=False)  # the wishes that the changes come from, side by side
-    unchanged: tuple[AccountWish, ...] = field(repr=False)  # already as wanted
-    left_out: tuple[AccountWish, ...] = field(default=(), repr=False)  # would change, but are no part of this trial
+    changes: tuple[AccountUpdate, ...] = field(repr=False)  # what differs, one per account
+    changing: tuple[DesiredState, ...] = field(
+        repr=False
+    )  # the desired states that the changes come from, side by side
+    unchanged: tuple[DesiredState, ...] = field(repr=False)  # already as wanted
+    skipped: tuple[DesiredState, ...] = field(default=(), repr=False)  # would change, but are no part of this trial
     notes: tuple[str, ...] = ()  # what resolving had to warn of
-    route: Route | None = None  # which requests carry the changes; None: one PUT per account
+    strategy: Strategy | None = None  # which requests carry the changes; None: one PUT per account
 
     @property
-    def wishes(self) -> int:
+    def accounts(self) -> int:
         """How many accounts the sheet has good rows for."""
-        return len(self.changing) + len(self.unchanged) + len(self.left_out)
+        return len(self.changing) + len(self.unchanged) + len(self.skipped)
 
     @property
-    def by_account(self) -> tuple[Change, ...]:
+    def by_account(self) -> tuple[AccountUpdate, ...]:
         """The changes that go out as the PUT of their own account; group PUTs carry the others."""
-        if self.route is None:
+        if self.strategy is None:
             return self.changes
-        return tuple([self.changes[index] for index in self.route.cover.by_account])
+        return tuple([self.changes[index] for index in self.strategy.cover.by_account])
 
     @property
     def planned_puts(self) -> int:
         """How many PUTs the plan takes, when none has to be repeated."""
-        return len(self.changes) if self.route is None else self.route.puts
+        return len(self.changes) if self.strategy is None else self.strategy.puts
 
     @property
     def naive_puts(self) -> int:
         """How many PUTs one per good row would take, of the rows that this plan covers."""
-        return sum(len(wish.rows) for wishes in (self.changing, self.unchanged) for wish in wishes)
+        return sum(
+            len(desired.rows) for desired_states in (self.changing, self.unchanged) for desired in desired_states
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -57,26 +61,26 @@ class Plan:
 
 
 def build_plan(resolution: Resolution, directory: Directory) -> Plan:
-    """Compare every wish with the directory.
+    """Compare every desired state with the directory.
 
     Args:
         resolution: What the sheet asks for.
-        directory: The present state; without accounts, everything wished is planned to be sent.
+        directory: The present state; without accounts, everything desired is planned to be sent.
 
     Raises:
-        PermissionDeniedError: An exact list of groups cannot be compared (never for wishes that were resolved with
+        PermissionDeniedError: An exact list of groups cannot be compared (never where they were resolved with
             this directory).
     """
-    changes: list[Change] = []
-    changing: list[AccountWish] = []
-    unchanged: list[AccountWish] = []
-    for wish in resolution.wishes:
-        change = diff(wish, directory.account(wish.account_id), directory)
+    changes: list[AccountUpdate] = []
+    changing: list[DesiredState] = []
+    unchanged: list[DesiredState] = []
+    for desired in resolution.desired_states:
+        change = diff(desired, directory.account(desired.account_id), directory)
         if change.empty:
-            unchanged.append(wish)
+            unchanged.append(desired)
         else:
             changes.append(change)
-            changing.append(wish)
+            changing.append(desired)
     return Plan(tuple(changes), tuple(changing), tuple(unchanged), notes=resolution.warnings)
 
 
@@ -94,6 +98,6 @@ def limit_changes(plan: Plan, first: int | None) -> Plan:
         plan,
         changes=plan.changes[:kept],
         changing=plan.changing[:kept],
-        left_out=plan.changing[kept:] + plan.left_out,
-        route=None,  # it was for all of them
+        skipped=plan.changing[kept:] + plan.skipped,
+        strategy=None,  # it was for all of them
     )

@@ -8,38 +8,40 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountWish, Entry, Fault
+from bulkid.model import Account, DesiredState, RowError, RunItem
 from bulkid.planning.diff import diff
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.resolve import Resolution
 from bulkid.text import count_of, fold, quote
 
 
-class Expected(NamedTuple):
+class Precondition(NamedTuple):
     """What is wanted of one account, and the state that this was worked out for."""
 
-    wish: AccountWish  # in ids, without an exact list
+    desired: DesiredState  # in ids, without an exact list
     before: Account | None  # the state expected; None: not known (blind), so that nothing is compared
     partial: bool = False  # whether each attribute by itself may be as expected or as wanted already
-    words: str = ""  # the change in readable words, for the message where something of it is gone
+    description: str = ""  # the change in readable words, for the message where something of it is gone
 
 
-class _Point(NamedTuple):
-    """One attribute that a wish touches, as it is now."""
+class _Attribute(NamedTuple):
+    """One attribute that a desired state touches, as it is now."""
 
     as_before: bool
     as_wanted: bool
-    words: str
+    description: str
 
 
-def departure(wish: AccountWish, before: Account, present: Account, directory: Directory, *, partial: bool) -> str:
-    """Say in readable words how an account differs from the state that a wish was worked out for.
+def precondition_conflict(
+    desired: DesiredState, before: Account, present: Account, directory: Directory, *, partial: bool
+) -> str:
+    """Say in readable words how an account differs from the state that a desired state was worked out for.
 
-    Only what the wish touches is looked at. An account that is already as wanted has nothing left to be done, and so
+    Only what is to change is compared. An account that is already as wanted has nothing left to be done, and so
     has not departed either.
 
     Args:
-        wish: What is wanted, in ids, without an exact list.
+        desired: What is wanted, in ids, without an exact list.
         before: The state expected.
         present: The state found.
         directory: Names groups.
@@ -50,55 +52,57 @@ def departure(wish: AccountWish, before: Account, present: Account, directory: D
         ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" when the change may be
         made.
     """
-    points = list(_points(wish, before, present, directory))
-    if all(point.as_wanted for point in points):
+    attributes = list(_attributes(desired, before, present, directory))
+    if all(attribute.as_wanted for attribute in attributes):
         return ""
-    odd = [point for point in points if not (point.as_before or (partial and point.as_wanted))]
-    return "; ".join(point.words for point in odd)
+    conflicting = [
+        attribute for attribute in attributes if not (attribute.as_before or (partial and attribute.as_wanted))
+    ]
+    return "; ".join(attribute.description for attribute in conflicting)
 
 
-def departed(entry: Entry, present: Account | None, directory: Directory) -> str:
+def item_conflict(item: RunItem, present: Account | None, directory: Directory) -> str:
     """Say how an account differs both from what a run found it to be and from what the run wants it to be.
 
     Args:
-        entry: The account in the run's journal. Where a request for it may have left, part of it may be done.
+        item: The account in the run's journal. Where a request for it may have left, part of it may be done.
         present: The state now.
         directory: Names groups.
 
     Returns:
-        As :func:`departure`; "" also where the run was blind, and expects nothing.
+        As :func:`precondition_conflict`; "" also where the run was blind, and expects nothing.
 
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
     """
-    if entry.before is None:
+    if item.before is None:
         return ""
-    require_sight(directory)
+    require_accounts(directory)
     if present is None:
         return "it does not exist any more"
-    return departure(entry.wish, entry.before, present, directory, partial=entry.intended)
+    return precondition_conflict(item.desired, item.before, present, directory, partial=item.intended)
 
 
-def pinned(entry: Entry, directory: Directory) -> AccountWish:
+def without_exact_list(item: RunItem, directory: Directory) -> DesiredState:
     """Give what a run wants of an account as the change that was planned and shown.
 
     An exact list of groups asks for whatever leads to it; this is what it added and removed at the time of the plan.
 
     Args:
-        entry: The account in the run's journal.
+        item: The account in the run's journal.
         directory: Tells which group is Everyone, and which groups there are.
 
     Raises:
-        PermissionDeniedError: The wish is an exact list, and the groups cannot be read.
+        PermissionDeniedError: The desired state is an exact list, and the groups cannot be read.
     """
-    wish = entry.wish
-    if wish.exact is None or entry.before is None:
-        return wish
-    planned = diff(wish, entry.before, directory)
-    return wish._replace(exact=None, add=planned.add, remove=planned.remove)
+    desired = item.desired
+    if desired.exact is None or item.before is None:
+        return desired
+    planned = diff(desired, item.before, directory)
+    return desired._replace(exact=None, add=planned.add, remove=planned.remove)
 
 
-def require_sight(directory: Directory) -> None:
+def require_accounts(directory: Directory) -> None:
     """Stop where accounts cannot be compared with what is expected of them.
 
     Raises:
@@ -111,79 +115,79 @@ def require_sight(directory: Directory) -> None:
         )
 
 
-def resolve_expected(items: Iterable[Expected], directory: Directory, as_what: str) -> Resolution:
+def resolve_preconditions(items: Iterable[Precondition], directory: Directory, expected_state: str) -> Resolution:
     """Compare every account with what is expected of it, and let those through that are as expected.
 
     Args:
         items: The changes, each account once.
         directory: The present state.
-        as_what: What the expected state is, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
+        expected_state: What the expected state is, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
 
     Returns:
-        The wishes of the accounts that may be changed; and a fault for every row of the others.
+        The desired states of the accounts that may be changed; and a fault for every row of the others.
 
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
     """
-    wishes: list[AccountWish] = []
-    faults: list[Fault] = []
+    desired_states: list[DesiredState] = []
+    row_errors: list[RowError] = []
     count = 0
-    for item in items:
+    for precondition in items:
         count += 1
-        if item.before is not None:
-            require_sight(directory)
-        found = _resolve(item, directory, as_what)
-        if isinstance(found, AccountWish):
-            wishes.append(found)
+        if precondition.before is not None:
+            require_accounts(directory)
+        found = _resolve(precondition, directory, expected_state)
+        if isinstance(found, DesiredState):
+            desired_states.append(found)
         else:
             code, message = found
-            faults.extend(Fault(row, "", "", code, message) for row in item.wish.rows)
-    faults.sort(key=lambda fault: fault.row)
+            row_errors.extend(RowError(row, "", "", code, message) for row in precondition.desired.rows)
+    row_errors.sort(key=lambda row_error: row_error.row)
     warnings: tuple[str, ...] = ()
     if directory.accounts is None and count:
         warnings = (f"Nothing is compared with the present state: {count_of(count, 'account')} taken by id.",)
-    return Resolution(tuple(wishes), tuple(faults), warnings)
+    return Resolution(tuple(desired_states), tuple(row_errors), warnings)
 
 
-def _resolve(item: Expected, directory: Directory, as_what: str) -> AccountWish | tuple[str, str]:
-    """Give the wish in the server's ids; or a code, and a sentence that says why the account is left alone."""
-    wish = item.wish
-    found = directory.find(wish.account_id)
+def _resolve(precondition: Precondition, directory: Directory, expected_state: str) -> DesiredState | tuple[str, str]:
+    """Give the desired state in the server's ids; or a code, and a sentence that says why the account is left alone."""
+    desired = precondition.desired
+    found = directory.find(desired.account_id)
     if isinstance(found, Absent):
-        return "account_gone", f"The account {quote(wish.name or wish.account_id)} does not exist any more."
+        return "account_gone", f"The account {quote(desired.name or desired.account_id)} does not exist any more."
     if isinstance(found, Unknown) and directory.accounts is not None:
-        named = quote(wish.name or wish.account_id)
+        named = quote(desired.name or desired.account_id)
         return (
             "unknown_account",
             f"Whether the account {named} still exists is not known: {found.reason}. It is left alone.",
         )
     account = found if isinstance(found, Account) else None
-    if refused := _group_refusal(item, directory):
+    if refused := _group_refusal(precondition, directory):
         return refused
     everyone = fold(directory.everyone_id)
-    add = tuple(_as_the_server_writes(group, directory) for group in wish.add if fold(group) != everyone)
-    remove = tuple(_as_the_server_writes(group, directory) for group in wish.remove)
-    wish = wish._replace(add=add, remove=remove)
+    add = tuple(_as_the_server_writes(group, directory) for group in desired.add if fold(group) != everyone)
+    remove = tuple(_as_the_server_writes(group, directory) for group in desired.remove)
+    desired = desired._replace(add=add, remove=remove)
     if account is None:
-        return wish
-    wish = wish._replace(account_id=account.id, name=account.name)
-    if item.before is not None:
-        differs = departure(wish, item.before, account, directory, partial=item.partial)
-        if differs:
-            return "changed_since", f"The account is not {as_what}: {differs}. It is left alone."
-    return wish
+        return desired
+    desired = desired._replace(account_id=account.id, name=account.name)
+    if precondition.before is not None:
+        conflict = precondition_conflict(desired, precondition.before, account, directory, partial=precondition.partial)
+        if conflict:
+            return "changed_since", f"The account is not {expected_state}: {conflict}. It is left alone."
+    return desired
 
 
-def _group_refusal(item: Expected, directory: Directory) -> tuple[str, str] | None:
+def _group_refusal(precondition: Precondition, directory: Directory) -> tuple[str, str] | None:
     """Say why the groups of a change cannot be changed, with a code; None when they can."""
-    wish = item.wish
+    desired = precondition.desired
     everyone = fold(directory.everyone_id)
-    if everyone and any(fold(group) == everyone for group in wish.remove):
+    if everyone and any(fold(group) == everyone for group in desired.remove):
         return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
     if directory.groups is not None:
-        for group in (*wish.add, *wish.remove):
+        for group in (*desired.add, *desired.remove):
             if directory.group_with_id(group) is None:
-                change = f" ({item.words})" if item.words else ""
+                change = f" ({precondition.description})" if precondition.description else ""
                 return "group_gone", f"The group {quote(group)} does not exist any more{change}."
     return None
 
@@ -193,24 +197,24 @@ def _as_the_server_writes(group_id: str, directory: Directory) -> str:
     return group_id if group is None else group.id
 
 
-def _points(wish: AccountWish, before: Account, present: Account, directory: Directory) -> Iterator[_Point]:
-    if wish.display_name is not None:
-        yield _Point(
+def _attributes(desired: DesiredState, before: Account, present: Account, directory: Directory) -> Iterator[_Attribute]:
+    if desired.display_name is not None:
+        yield _Attribute(
             present.display_name == before.display_name,
-            present.display_name == wish.display_name,
+            present.display_name == desired.display_name,
             f"display name: expected {_shown(before.display_name)}, found {_shown(present.display_name)}",
         )
-    if before.group_ids is None or not (wish.add or wish.remove):
+    if before.group_ids is None or not (desired.add or desired.remove):
         return  # nothing is expected where the server did not say
     if present.group_ids is None:
-        yield _Point(as_before=False, as_wanted=False, words="the server does not say which groups it is in")
+        yield _Attribute(as_before=False, as_wanted=False, description="the server does not say which groups it is in")
         return
     were, are = (frozenset(map(fold, account.group_ids or ())) for account in (before, present))
-    for groups, wanted in ((wish.add, True), (wish.remove, False)):
+    for groups, wanted in ((desired.add, True), (desired.remove, False)):
         for group in groups:
             was, now = fold(group) in were, fold(group) in are
-            words = f"in {directory.group_name(group)}: expected {_yes(was)}, found {_yes(now)}"
-            yield _Point(was == now, now == wanted, words)
+            description = f"in {directory.group_name(group)}: expected {_yes(was)}, found {_yes(now)}"
+            yield _Attribute(was == now, now == wanted, description)
 
 
 def _shown(display_name: str) -> str:

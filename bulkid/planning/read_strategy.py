@@ -3,22 +3,22 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from bulkid.model import RowWish
+from bulkid.model import RowRequest
 from bulkid.text import fold
 
 
-def wanted_accounts(wishes: Iterable[RowWish]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """List the accounts that rows name, each once: the ids; and the names of rows that give no id.
 
     Names that differ by case alone are listed each: they may be those of two accounts.
     """
     ids: dict[str, str] = {}
     names: dict[str, None] = {}
-    for wish in wishes:
-        if wish.account_id:
-            ids.setdefault(fold(wish.account_id), wish.account_id)
-        elif wish.name:
-            names[wish.name] = None
+    for request in requests:
+        if request.account_id:
+            ids.setdefault(fold(request.account_id), request.account_id)
+        elif request.name:
+            names[request.name] = None
     return tuple(ids.values()), tuple(names)
 
 

@@ -1,76 +1,76 @@
-"""From the sheet's words to ids: every row becomes part of one account's wish, or is told why it cannot."""
+"""From the sheet's words to ids: every row becomes part of one account's desired state, or is told why it cannot."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bulkid.model import AccountWish, Fault, RowWish
+from bulkid.model import DesiredState, RowError, RowRequest
 from bulkid.planning.account_lookup import (
     NEEDS_ACCOUNTS,
+    AccountKey,
     BlindAccounts,
-    Identity,
-    KnownAccounts,
-    SaidAccounts,
-    identity_faults,
+    DirectoryAccounts,
+    SheetAccounts,
+    identity_row_errors,
 )
 from bulkid.planning.directory import Directory
-from bulkid.planning.group_lookup import GroupList, GroupNaming, KnownGroups, SaidGroups
-from bulkid.planning.merge import Words, merge
+from bulkid.planning.group_lookup import DirectoryGroups, GroupList, GroupResolver, SheetGroups
+from bulkid.planning.merge import SheetLabels, merge
 from bulkid.text import count_of, fold, quote
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a sheet asks for, account by account. Each row is in exactly one wish, or has at least one fault."""
+    """What a sheet asks for, account by account. Each row is in one desired state, or has at least one error."""
 
-    wishes: tuple[AccountWish, ...] = field(repr=False)  # in the order of each account's first good row
-    faults: tuple[Fault, ...] = field(repr=False)  # by row
+    desired_states: tuple[DesiredState, ...] = field(repr=False)  # in the order of each account's first good row
+    row_errors: tuple[RowError, ...] = field(repr=False)  # by row
     warnings: tuple[str, ...]  # sentences for a person
 
 
 class _Accounts(Protocol):
-    def find(self, row: RowWish) -> Identity | Fault: ...
+    def find(self, row: RowRequest) -> AccountKey | RowError: ...
 
 
-def resolve(wishes: Iterable[RowWish], directory: Directory, columns: Mapping[str, str]) -> Resolution:
-    """Turn rows into one wish per account, in the server's ids, and collect every fault of every row.
+def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mapping[str, str]) -> Resolution:
+    """Turn rows into one desired state per account, in the server's ids, and collect every fault of every row.
 
     Without accounts (blind) rows must give ids; without groups, group texts are taken as ids. Both are said in the
-    warnings. A row with a fault takes no part in its account's wish.
+    warnings. A row with a fault takes no part in its account's desired state.
 
     Args:
-        wishes: The valid rows of the sheet, with distinct row numbers.
+        requests: The valid rows of the sheet, with distinct row numbers.
         directory: What was read of the organisation.
-        columns: Headers of the sheet by field, for ``Fault.column``.
+        columns: Headers of the sheet by field, for ``RowError.column``.
     """
-    groups = KnownGroups(directory) if directory.groups is not None else SaidGroups()
-    words = Words(columns, directory.group_name)
+    groups = DirectoryGroups(directory) if directory.groups is not None else SheetGroups()
+    labels = SheetLabels(columns, directory.group_name)
     if directory.accounts is not None:
-        reader = _RowReader(KnownAccounts(directory, columns), GroupNaming(groups), columns, directory)
-        found, faults = _collect(wishes, reader, {}, words)
+        row_reader = _RowReader(DirectoryAccounts(directory, columns), GroupResolver(groups), columns, directory)
+        found, row_errors = _merge_rows(requests, row_reader, {}, labels)
     else:
-        wishes = list(wishes)
-        mismatched = identity_faults(wishes, columns)
-        reader = _RowReader(BlindAccounts(columns), GroupNaming(groups), columns, directory)
-        found, faults = _collect(wishes, reader, mismatched, words)
-    return Resolution(found, faults, _blind_warnings(directory, groups))
+        requests = list(requests)
+        mismatches = identity_row_errors(requests, columns)
+        row_reader = _RowReader(BlindAccounts(columns), GroupResolver(groups), columns, directory)
+        found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
+    return Resolution(found, row_errors, _blind_warnings(directory, groups))
 
 
-def offline_faults(wishes: Iterable[RowWish], columns: Mapping[str, str]) -> tuple[Fault, ...]:
+def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str]) -> tuple[RowError, ...]:
     """Find what is wrong between rows, or within one, as far as the sheet alone can tell: no directory is asked.
 
     Rows are for one account when they give the same id or the same name; a group is told by its text, so that its
     id in one row and its name in another are not recognised as the same.
 
     Args:
-        wishes: The valid rows of the sheet, with distinct row numbers.
-        columns: Headers of the sheet by field, for ``Fault.column``.
+        requests: The valid rows of the sheet, with distinct row numbers.
+        columns: Headers of the sheet by field, for ``RowError.column``.
     """
-    rows = list(wishes)
-    mismatched = identity_faults(rows, columns)
-    accounts = SaidAccounts(row for row in rows if row.row not in mismatched)
-    reader = _RowReader(accounts, GroupNaming(SaidGroups()), columns, None)
-    return _collect(rows, reader, mismatched, Words(columns, str))[1]
+    rows = list(requests)
+    mismatches = identity_row_errors(rows, columns)
+    accounts = SheetAccounts(row for row in rows if row.row not in mismatches)
+    row_reader = _RowReader(accounts, GroupResolver(SheetGroups()), columns, None)
+    return _merge_rows(rows, row_reader, mismatches, SheetLabels(columns, str))[1]
 
 
 class _RowReader:
@@ -84,7 +84,7 @@ class _RowReader:
     """
 
     def __init__(
-        self, accounts: _Accounts, groups: GroupNaming, columns: Mapping[str, str], directory: Directory | None
+        self, accounts: _Accounts, groups: GroupResolver, columns: Mapping[str, str], directory: Directory | None
     ) -> None:
         self._accounts = accounts
         self._groups = groups
@@ -92,57 +92,61 @@ class _RowReader:
         self._organization = None if directory is None else directory.organization_id
         self._exact_refusal = "" if directory is None else _exact_refusal(directory)
 
-    def read(self, row: RowWish) -> tuple[str, AccountWish] | list[Fault]:
-        """Give the row's wish with the key of its account; or all its faults."""
-        identity = self._accounts.find(row)
+    def read(self, row: RowRequest) -> tuple[str, DesiredState] | list[RowError]:
+        """Give the row's desired state with the key of its account; or all its faults."""
+        account_key = self._accounts.find(row)
         add = self._groups.resolve(row.add)
         remove = self._groups.resolve(row.remove)
         exact = None if row.exact is None else self._groups.resolve(row.exact)
-        faults = [identity] if isinstance(identity, Fault) else []
+        row_errors = [account_key] if isinstance(account_key, RowError) else []
         if row.partition and self._organization is not None:
-            faults += self._partition_faults(row, self._organization)
+            row_errors += self._partition_errors(row, self._organization)
         if row.add or row.remove or exact is not None:
-            faults += self._group_faults(row, add, remove, exact)
-        if faults or isinstance(identity, Fault):
-            return faults
-        key, account_id, name = identity
+            row_errors += self._group_errors(row, add, remove, exact)
+        if row_errors or isinstance(account_key, RowError):
+            return row_errors
+        key, account_id, name = account_key
         ids = None if exact is None else exact.ids
-        return key, AccountWish(account_id, name, row.display_name, add.ids, remove.ids, ids, (row.row,))
+        return key, DesiredState(account_id, name, row.display_name, add.ids, remove.ids, ids, (row.row,))
 
-    def _partition_faults(self, row: RowWish, organization: str) -> list[Fault]:
+    def _partition_errors(self, row: RowRequest, organization: str) -> list[RowError]:
         if row.partition == organization or fold(row.partition) == fold(organization):
             return []
         message = (
             f"The row is for the organisation {quote(row.partition)}, but the connection is to {quote(organization)}. "
             "Remove the row, or connect to its organisation."
         )
-        return [self._fault(row, "partition_global_id", row.partition, "wrong_organization", message)]
+        return [self._row_error(row, "partition_global_id", row.partition, "wrong_organization", message)]
 
-    def _group_faults(self, row: RowWish, add: GroupList, remove: GroupList, exact: GroupList | None) -> list[Fault]:
-        faults = []
+    def _group_errors(
+        self, row: RowRequest, add: GroupList, remove: GroupList, exact: GroupList | None
+    ) -> list[RowError]:
+        row_errors = []
         lists = (("groups_to_add", add), ("groups_to_remove", remove), ("groups", exact))
         for column, cell in lists:
-            for text, found in cell.unclear if cell is not None else ():
-                faults.append(self._fault(row, column, text, found.code, found.message))
+            for text, found in cell.unresolved if cell is not None else ():
+                row_errors.append(self._row_error(row, column, text, found.code, found.message))
         if remove.everyone:
             message = "Every account belongs to the group Everyone; it cannot be removed. Take it out of the list."
-            faults.append(self._fault(row, "groups_to_remove", remove.everyone, "everyone_cannot_be_removed", message))
+            row_errors.append(
+                self._row_error(row, "groups_to_remove", remove.everyone, "everyone_cannot_be_removed", message)
+            )
         if add.ids and remove.ids:
-            faults += self._add_and_remove(row, add, remove)
+            row_errors += self._add_and_remove(row, add, remove)
         if exact is not None and (row.add or row.remove):
             message = (
                 "The row gives an exact list of groups, and groups to add or remove as well. "
                 "Keep either the list or the changes."
             )
-            faults.append(self._fault(row, "groups", "; ".join(row.exact or ()), "exact_with_changes", message))
+            row_errors.append(self._row_error(row, "groups", "; ".join(row.exact or ()), "exact_with_changes", message))
         if exact is not None and self._exact_refusal:
             value = "; ".join(row.exact or ())
-            faults.append(self._fault(row, "groups", value, "needs_directory", self._exact_refusal))
-        return faults
+            row_errors.append(self._row_error(row, "groups", value, "needs_directory", self._exact_refusal))
+        return row_errors
 
-    def _add_and_remove(self, row: RowWish, add: GroupList, remove: GroupList) -> list[Fault]:
+    def _add_and_remove(self, row: RowRequest, add: GroupList, remove: GroupList) -> list[RowError]:
         removed = set(remove.ids)
-        faults = []
+        row_errors = []
         for group_id in add.ids:
             if group_id in removed:
                 added, text = self._text_of(row.add, group_id), self._text_of(row.remove, group_id)
@@ -150,59 +154,61 @@ class _RowReader:
                 message = (
                     f"The group {quote(added)} is both added and removed{as_what}. Take it out of one of the two lists."
                 )
-                faults.append(self._fault(row, "groups_to_remove", text, "add_and_remove", message))
-        return faults
+                row_errors.append(self._row_error(row, "groups_to_remove", text, "add_and_remove", message))
+        return row_errors
 
     def _text_of(self, texts: tuple[str, ...], group_id: str) -> str:
         """Find which text of the row meant this group."""
         return next((text for text in texts if group_id in self._groups.resolve((text,)).ids), group_id)
 
-    def _fault(self, row: RowWish, field: str, value: str, code: str, message: str) -> Fault:
-        return Fault(row.row, self._columns.get(field, ""), value, code, message)
+    def _row_error(self, row: RowRequest, field: str, value: str, code: str, message: str) -> RowError:
+        return RowError(row.row, self._columns.get(field, ""), value, code, message)
 
 
-def _collect(
-    wishes: Iterable[RowWish], reader: _RowReader, refused: Mapping[int, Fault], words: Words
-) -> tuple[tuple[AccountWish, ...], tuple[Fault, ...]]:
+def _merge_rows(
+    requests: Iterable[RowRequest], row_reader: _RowReader, mismatches: Mapping[int, RowError], labels: SheetLabels
+) -> tuple[tuple[DesiredState, ...], tuple[RowError, ...]]:
     """Read all rows and merge those for the same account.
 
     Args:
-        wishes: The rows.
-        reader: Resolves each.
-        refused: Rows that are known to be at fault already.
-        words: For the faults of rows that contradict one another.
+        requests: The rows.
+        row_reader: Resolves each.
+        mismatches: Rows that are known to be at fault already.
+        labels: For the faults of rows that contradict one another.
     """
-    faults: list[Fault] = []
-    places: dict[str, int] = {}
-    found: list[AccountWish | list[AccountWish]] = []  # a bare wish while an account has one row, as most have
-    for row in wishes:
-        result = reader.read(row)
-        if row.row in refused:
-            faults.append(refused[row.row])
+    row_errors: list[RowError] = []
+    positions: dict[str, int] = {}
+    found: list[
+        DesiredState | list[DesiredState]
+    ] = []  # a bare desired state while an account has one row, as most have
+    for row in requests:
+        result = row_reader.read(row)
+        if row.row in mismatches:
+            row_errors.append(mismatches[row.row])
             if isinstance(result, list):
-                faults += result
+                row_errors += result
         elif isinstance(result, list):
-            faults += result
+            row_errors += result
         else:
-            key, wish = result
-            place = places.setdefault(key, len(found))
-            if place == len(found):
-                found.append(wish)
+            key, desired = result
+            position = positions.setdefault(key, len(found))
+            if position == len(found):
+                found.append(desired)
                 continue
-            before = found[place]
+            before = found[position]
             if isinstance(before, list):
-                before.append(wish)
+                before.append(desired)
             else:
-                found[place] = [before, wish]
-    merged: list[AccountWish] = []
+                found[position] = [before, desired]
+    merged: list[DesiredState] = []
     for item in found:
-        joint = merge(item, words) if isinstance(item, list) else item
+        joint = merge(item, labels) if isinstance(item, list) else item
         if isinstance(joint, list):
-            faults += joint
+            row_errors += joint
         else:
             merged.append(joint)
-    faults.sort(key=lambda fault: fault.row)
-    return tuple(merged), tuple(faults)
+    row_errors.sort(key=lambda row_error: row_error.row)
+    return tuple(merged), tuple(row_errors)
 
 
 def _exact_refusal(directory: Directory) -> str:
@@ -219,14 +225,14 @@ def _exact_refusal(directory: Directory) -> str:
     )
 
 
-def _blind_warnings(directory: Directory, groups: KnownGroups | SaidGroups) -> tuple[str, ...]:
+def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups) -> tuple[str, ...]:
     warnings = []
     if directory.accounts is None:
         warnings.append(
             "The robot accounts were not read: rows are taken by id, nothing is compared with the present state, "
             "and everything asked for is sent."
         )
-    if isinstance(groups, SaidGroups) and groups.count:
+    if isinstance(groups, SheetGroups) and groups.count:
         warnings.append(
             f"The groups were not read: {count_of(groups.count, 'group')} of the sheet "
             f"{'is' if groups.count == 1 else 'are'} taken as "

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
-from bulkid.model import Change, QuotaRule
+from bulkid.model import AccountUpdate, QuotaRule
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.planning.estimate import humanize_seconds, minimum_seconds
 from bulkid.text import fold, listing
 
-Via = Literal["auto", "accounts", "groups"]
+StrategyOption = Literal["auto", "accounts", "groups"]
 
 DEFAULT_BATCH = 200
 """Members that one group PUT changes at most; the API documents no limit."""
@@ -19,7 +19,7 @@ _PAGE = 1000  # accounts that one GET reads back
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Constraints:
     """What sending has to go by.
 
     Args:
@@ -40,12 +40,12 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Strategy:
     """The requests that carry a plan's changes, and the words for why these."""
 
     cover: Cover
     account_puts: int  # what one PUT per account would take
-    words: str = ""  # a sentence for the plan; "" where there was nothing to choose
+    reason: str = ""  # a sentence for the plan; "" where there was nothing to choose
 
     @property
     def puts(self) -> int:
@@ -53,12 +53,14 @@ class Route:
         return self.cover.puts
 
 
-def by_accounts(changes: Sequence[Change]) -> Route:
+def by_accounts(changes: Sequence[AccountUpdate]) -> Strategy:
     """One PUT per account, with nothing to say about it."""
-    return Route(accounts_only(changes), len(changes))
+    return Strategy(accounts_only(changes), len(changes))
 
 
-def choose_route(changes: Sequence[Change], via: Via, batch: int, means: Means) -> Route:
+def choose_strategy(
+    changes: Sequence[AccountUpdate], via: StrategyOption, batch_size: int, constraints: Constraints
+) -> Strategy:
     """Choose the requests for a plan's changes.
 
     ``auto`` takes group PUTs where the quota makes requests scarce (one PUT per account would have to wait for it), or
@@ -67,8 +69,8 @@ def choose_route(changes: Sequence[Change], via: Via, batch: int, means: Means) 
     Args:
         changes: What differs, one per account.
         via: What the user asked for.
-        batch: Members that one group PUT changes at most.
-        means: What sending has to go by.
+        batch_size: Members that one group PUT changes at most.
+        constraints: What sending has to go by.
 
     Raises:
         UsageError: ``groups`` is asked for where nothing is read.
@@ -76,68 +78,77 @@ def choose_route(changes: Sequence[Change], via: Via, batch: int, means: Means) 
     """
     if via == "accounts" or not changes:
         return by_accounts(changes)
-    route = _groups(changes, batch, means) if via == "groups" else _automatic(changes, batch, means)
-    return replace(route, words=f"{route.words} {_not_by_group(changes, means)}".strip())
+    strategy = (
+        _by_groups(changes, batch_size, constraints)
+        if via == "groups"
+        else _choose_automatically(changes, batch_size, constraints)
+    )
+    return replace(strategy, reason=f"{strategy.reason} {_refusing_groups_note(changes, constraints)}".strip())
 
 
-def _automatic(changes: Sequence[Change], batch: int, means: Means) -> Route:
-    fewest = Route(cover(changes, batch, means.refusing), len(changes))
-    scarce = minimum_seconds(len(changes), means.rules, "PUT") > 0
-    worth_it = fewest.puts < len(changes) and (scarce or _saves_half(fewest, means))
-    if not (means.read_back and worth_it):
+def _choose_automatically(changes: Sequence[AccountUpdate], batch_size: int, constraints: Constraints) -> Strategy:
+    fewest = Strategy(cover(changes, batch_size, constraints.refusing), len(changes))
+    scarce = minimum_seconds(len(changes), constraints.rules, "PUT") > 0
+    worthwhile = fewest.puts < len(changes) and (scarce or _saves_half(fewest, constraints))
+    if not (constraints.read_back and worthwhile):
         return by_accounts(changes)
-    saving = _saving(fewest, means)
-    if means.may_write_groups:
+    saving = _saving(fewest, constraints)
+    if constraints.may_write_groups:
         why = "since the quota makes requests scarce" if scarce else "since that saves at least half"
-        return Route(fewest.cover, len(changes), f"Group requests, {why}: {saving}.")
+        return Strategy(fewest.cover, len(changes), f"Group requests, {why}: {saving}.")
     advice = "The token does not say that it may: --via groups tries."
-    if means.may_write_groups is False:
+    if constraints.may_write_groups is False:
         advice = "Grant PM.Group (or PM.Group.Write) to the application for that."
-    return Route(accounts_only(changes), len(changes), f"Group requests would make it {saving}. {advice}")
+    return Strategy(accounts_only(changes), len(changes), f"Group requests would make it {saving}. {advice}")
 
 
-def _groups(changes: Sequence[Change], batch: int, means: Means) -> Route:
-    if not means.read_back:
+def _by_groups(changes: Sequence[AccountUpdate], batch_size: int, constraints: Constraints) -> Strategy:
+    if not constraints.read_back:
         raise UsageError(
             "Group requests cannot be used blind: their answers confirm nothing about one account.",
             hint="Leave --via groups out, or let bulkid read the accounts (no --no-read; scope PM.RobotAccount.Read).",
         )
-    route = Route(groups_where_possible(changes, batch, means.refusing), len(changes))
-    if route.cover.batches and means.may_write_groups is False:
+    strategy = Strategy(groups_where_possible(changes, batch_size, constraints.refusing), len(changes))
+    if strategy.cover.batches and constraints.may_write_groups is False:
         raise PermissionDeniedError(
             "The token may not read and change groups: it lacks the scope PM.Group.Write or PM.Group.Read.",
             hint="Grant PM.Group (or both of these) to the external application as an application scope, and ask for "
             "it in BULKID_SCOPE where that is set; or leave --via groups out.",
         )
-    if not route.cover.batches:
-        return Route(route.cover, len(changes), "No change can be carried by a group request.")
-    return Route(route.cover, len(changes), f"Group requests, as --via asks: {_saving(route, means)}.")
+    if not strategy.cover.batches:
+        return Strategy(strategy.cover, len(changes), "No change can be carried by a group request.")
+    return Strategy(strategy.cover, len(changes), f"Group requests, as --via asks: {_saving(strategy, constraints)}.")
 
 
-def _not_by_group(changes: Sequence[Change], means: Means) -> str:
+def _refusing_groups_note(changes: Sequence[AccountUpdate], constraints: Constraints) -> str:
     """A sentence about the groups of a plan that refuse group requests; "" when there are none."""
-    if not means.refusing:
+    if not constraints.refusing:
         return ""
     changed = {group for change in changes for group in (*change.add, *change.remove)}
-    named = sorted(means.refusing[key] for key in {fold(group) for group in changed} if key in means.refusing)
+    named = sorted(
+        constraints.refusing[key] for key in {fold(group) for group in changed} if key in constraints.refusing
+    )
     if not named:
         return ""
     refused = "has refused a group request" if len(named) == 1 else "have refused group requests"
     return f"{listing(named, 'and')} {refused}: the members go by account."
 
 
-def _saves_half(fewest: Route, means: Means) -> bool:
+def _saves_half(fewest: Strategy, constraints: Constraints) -> bool:
     """Whether group PUTs save half, counting what one PUT per account does not need: reading back, and the names."""
     carried = fewest.account_puts - len(fewest.cover.by_account)
-    reading = 1 + min(-(-means.accounts // _PAGE), carried)
+    reading = 1 + min(-(-constraints.accounts // _PAGE), carried)
     return 2 * fewest.puts <= fewest.account_puts and fewest.puts + reading < fewest.account_puts
 
 
-def _saving(route: Route, means: Means) -> str:
+def _saving(strategy: Strategy, constraints: Constraints) -> str:
     """``212 PUTs instead of 9,812: 4 minutes 50 seconds instead of 5 hours 6 minutes``."""
-    words = f"{route.puts:,} {'PUT' if route.puts == 1 else 'PUTs'} instead of {route.account_puts:,}"
-    least = [minimum_seconds(puts, means.rules, "PUT", means.rate) for puts in (route.puts, route.account_puts)]
+    reason = f"{strategy.puts:,} {'PUT' if strategy.puts == 1 else 'PUTs'} instead of {strategy.account_puts:,}"
+    least = [
+        minimum_seconds(puts, constraints.rules, "PUT", constraints.rate)
+        for puts in (strategy.puts, strategy.account_puts)
+    ]
     if least[1] <= 0:
-        return words
+        return reason
     now = humanize_seconds(least[0]) if least[0] else "no waiting"
-    return f"{words}: {now} instead of {humanize_seconds(least[1])}"
+    return f"{reason}: {now} instead of {humanize_seconds(least[1])}"

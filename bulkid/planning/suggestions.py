@@ -10,7 +10,7 @@ _LONGEST = 200  # characters; what is longer is a paragraph, not a name with a t
 _COMPARISONS = 5_000_000  # in all; about a second. 50,000 bad rows over 100,000 names would be 5,000,000,000
 
 
-class NearNames:
+class NameSuggester:
     """Suggests existing names for one that is unknown.
 
     Work is bounded: each distinct text is compared once, and after a few million comparisons no more suggestions

@@ -1,7 +1,7 @@
 """Undo: from what a run wanted of an account and what it found, the changes that put it back."""
 
-from bulkid.model import Account, AccountWish, Entry, Status
-from bulkid.planning.preconditions import Expected
+from bulkid.model import Account, DesiredState, RunItem, Status
+from bulkid.planning.preconditions import Precondition
 from bulkid.text import fold
 
 PARTLY_DONE = frozenset({"not_applied", "group_gone"})
@@ -9,18 +9,18 @@ PARTLY_DONE = frozenset({"not_applied", "group_gone"})
 not read so; one that waited for a group which was deleted, while other groups had taken it in."""
 
 
-def touched(entry: Entry) -> bool:
+def may_have_changed(item: RunItem) -> bool:
     """Whether the run changed the account, or may have: its present state then tells."""
-    outcome = entry.outcome
-    return outcome.status is Status.UPDATED or _uncertain(entry)
+    outcome = item.outcome
+    return outcome.status is Status.UPDATED or _uncertain(item)
 
 
-def refusal(entry: Entry) -> str:
+def undo_obstacle(item: RunItem) -> str:
     """Say why an account cannot be put back; "" when it can."""
-    if entry.before is None:
+    if item.before is None:
         return "The run was blind: what the account was like before it is not known, so it cannot be put back."
-    wish = entry.wish
-    if entry.before.group_ids is None and (wish.add or wish.remove or wish.exact is not None):
+    desired = item.desired
+    if item.before.group_ids is None and (desired.add or desired.remove or desired.exact is not None):
         return (
             "The server did not say which groups the account was in before the run, so they cannot be put back: set "
             "them with a sheet."
@@ -28,55 +28,55 @@ def refusal(entry: Entry) -> str:
     return ""
 
 
-def inverse(entry: Entry) -> Expected:
+def inverse(item: RunItem) -> Precondition:
     """Work out what puts an account back as it was before a run: only what the run itself changed.
 
     A group that the account was in already is not removed, and one that it was not in is not added back. With an
     exact list of groups the run may seem to have removed Everyone, which no request can; the directory tells which
-    group that is, and :func:`~bulkid.planning.preconditions.resolve_expected` passes over it.
+    group that is, and :func:`~bulkid.planning.preconditions.resolve_preconditions` passes over it.
 
     Args:
-        entry: The account in the run's journal; :func:`refusal` has nothing against it.
+        item: The account in the run's journal; :func:`undo_obstacle` has nothing against it.
 
     Raises:
         ValueError: The state before is not known.
     """
-    before, wish = entry.before, entry.wish
+    before, desired = item.before, item.desired
     if before is None:
         msg = "nothing is known of the state before"
         raise ValueError(msg)
     held = before.group_ids or ()
     were = frozenset(map(fold, held))
-    wanted = wish.add if wish.exact is None else wish.exact
+    wanted = desired.add if desired.exact is None else desired.exact
     added = tuple(group for group in wanted if fold(group) not in were)
-    removed = _without(held, _without(held, wish.remove) if wish.exact is None else wish.exact)
-    renamed = wish.display_name is not None and wish.display_name != before.display_name
+    removed = _without(held, _without(held, desired.remove) if desired.exact is None else desired.exact)
+    renamed = desired.display_name is not None and desired.display_name != before.display_name
     left = Account(
         id=before.id,
         name=before.name,
-        display_name=before.display_name if wish.display_name is None else wish.display_name,
+        display_name=before.display_name if desired.display_name is None else desired.display_name,
         group_ids=None if before.group_ids is None else _without(held, removed) + added,
     )
-    back = AccountWish(
+    back = DesiredState(
         account_id=before.id,
         name=before.name,
         display_name=before.display_name if renamed else None,
         add=removed,
         remove=added,
         exact=None,
-        rows=wish.rows,
+        rows=desired.rows,
     )
-    return Expected(back, left, partial=_uncertain(entry), words=f"the run's change: {entry.changes}")
+    return Precondition(back, left, partial=_uncertain(item), description=f"the run's change: {item.changes}")
 
 
-def _uncertain(entry: Entry) -> bool:
+def _uncertain(item: RunItem) -> bool:
     """Whether a request may have done the whole of it, a part, or nothing."""
-    outcome = entry.outcome
+    outcome = item.outcome
     if outcome.status is Status.PENDING:
-        return entry.intended
+        return item.intended
     return outcome.status is Status.FAILED and outcome.error_code in PARTLY_DONE
 
 
 def _without(groups: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:
-    left_out = frozenset(map(fold, gone))
-    return tuple(group for group in groups if fold(group) not in left_out)
+    removed_ids = frozenset(map(fold, gone))
+    return tuple(group for group in groups if fold(group) not in removed_ids)

@@ -101,7 +101,7 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def told(name: str, folder: Path, run_id: str) -> Iterator[None]:
+def os_errors_as_report_error(name: str, folder: Path, run_id: str) -> Iterator[None]:
     """Turn an operating system's error into a sentence: what could not be written where, and how to do it again.
 
     Raises:

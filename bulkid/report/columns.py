@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import ReportRow
-from bulkid.sheet.formula_escape import defuse
+from bulkid.sheet.formula_escape import escape_formula
 
 COLUMNS: Final = (
     "row",
@@ -39,13 +39,13 @@ def csv_cells(row: ReportRow, run_id: str) -> tuple[Any, ...]:
     """The row for ``report.csv``: formula cells defused, ``None`` (written as nothing) for what is absent."""
     return (
         row.row,
-        defuse(row.robot_account_id),
-        defuse(row.name),
+        escape_formula(row.robot_account_id),
+        escape_formula(row.name),
         row.status,
-        defuse(row.changes),
+        escape_formula(row.changes),
         row.http_status,
-        defuse(row.error_code),
-        defuse(row.error),
+        escape_formula(row.error_code),
+        escape_formula(row.error),
         row.attempts,
         row.via,
         finished_at(row),

@@ -11,20 +11,20 @@ from typing import Any, Final, Protocol
 from bulkid.errors import UsageError
 from bulkid.planning import EXPORT_COLUMNS, ExportedAccount
 from bulkid.report.atomic import AtomicFile, ReportError, next_free, reason, sync
-from bulkid.report.text_report import close_text, drop_text, json_line, open_csv
+from bulkid.report.text_report import close_text, discard_text, json_line, open_csv
 from bulkid.report.xlsx_report import (
     HEADER_COLOURS,
     MAX_SHEET_ROWS,
-    close_book,
+    close_workbook,
+    discard_workbook,
     display_width,
-    drop_book,
-    open_book,
+    displayable,
+    open_workbook,
     print_settings,
     style_number,
     text_cell,
-    visible,
 )
-from bulkid.sheet.formula_escape import defuse
+from bulkid.sheet.formula_escape import escape_formula
 
 EXPORT_FORMATS: Final = ("csv", "xlsx", "jsonl")
 """What an export can be, by the file's ending."""
@@ -44,7 +44,7 @@ _LETTERS: Final = "ABCDEF"
 
 
 class ExportFile(Protocol):
-    """A file that takes accounts. Nobody sees it before :func:`place` has put it in place."""
+    """A file that takes accounts. Nobody sees it before :func:`put_in_place` has put it in place."""
 
     target: AtomicFile
 
@@ -60,7 +60,7 @@ class ExportFile(Protocol):
 
 def fits(cell: str) -> bool:
     """Whether a cell comes back from a spreadsheet as it was put in: no control character, not too long."""
-    return visible(cell) == cell
+    return displayable(cell) == cell
 
 
 def open_export(path: Path, *, replace: bool) -> ExportFile:
@@ -100,7 +100,7 @@ def open_export(path: Path, *, replace: bool) -> ExportFile:
 
 
 @contextlib.contextmanager
-def told_of_export(path: Path) -> Iterator[None]:
+def os_errors_as_usage_error(path: Path) -> Iterator[None]:
     """Turn an operating system's error while writing into a sentence.
 
     Raises:
@@ -114,7 +114,7 @@ def told_of_export(path: Path) -> Iterator[None]:
         ) from error
 
 
-def place(file: ExportFile, *, replace: bool) -> Path:
+def put_in_place(file: ExportFile, *, replace: bool) -> Path:
     """Put a finished export in place; beside it where another program holds it open or has made it meanwhile.
 
     Raises:
@@ -138,13 +138,13 @@ class _CsvExport:
         self._writer.writerow(EXPORT_COLUMNS)
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
-        self._writer.writerows([map(defuse, each.cells) for each in accounts if each.cells is not None])
+        self._writer.writerows([map(escape_formula, each.cells) for each in accounts if each.cells is not None])
 
     def finish(self) -> None:
         close_text(self._file)
 
     def discard(self) -> None:
-        drop_text(self._file, self.target)
+        discard_text(self._file, self.target)
 
 
 class _JsonLinesExport:
@@ -161,7 +161,7 @@ class _JsonLinesExport:
         close_text(self._file)
 
     def discard(self) -> None:
-        drop_text(self._file, self.target)
+        discard_text(self._file, self.target)
 
 
 def _object(exported: ExportedAccount) -> dict[str, Any]:
@@ -183,14 +183,16 @@ class _WorkbookExport:
         self.target = target
         path = target.begin()  # else a folder that cannot be written to would show only at the end
         self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
-        self._book = book = open_book(path, self._scratch.name)
-        self._sheet = book.add_worksheet("Robot accounts")
+        self._book = workbook = open_workbook(path, self._scratch.name)
+        self._sheet = workbook.add_worksheet("Robot accounts")
         self._sheet.freeze_panes(1, 0)
         self._sheet.repeat_rows(0)
         print_settings(self._sheet, "Robot accounts")
         background, colour = HEADER_COLOURS
-        head = book.add_format({"bg_color": background, "font_color": colour, "bold": True, "num_format": "@"})
-        self._text = book.add_format({"num_format": "@", "valign": "top"})  # also below the last row: for what is added
+        head = workbook.add_format({"bg_color": background, "font_color": colour, "bold": True, "num_format": "@"})
+        self._text = workbook.add_format(
+            {"num_format": "@", "valign": "top"}
+        )  # also below the last row: for what is added
         self._style = style_number(self._text)
         self._widths: list[int] = []
         self._line = 0
@@ -199,7 +201,7 @@ class _WorkbookExport:
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
         rows = [each.cells for each in accounts if each.cells is not None]
         if not self._widths:
-            self._widths = [_width(name, [row[at] for row in rows]) for at, name in enumerate(EXPORT_COLUMNS)]
+            self._widths = [_column_width(name, [row[at] for row in rows]) for at, name in enumerate(EXPORT_COLUMNS)]
         self._append(rows, self._style)
 
     def _append(self, rows: Sequence[Sequence[str]], style: int) -> None:
@@ -218,15 +220,15 @@ class _WorkbookExport:
         widths = self._widths or [least for least, _ in _WIDTHS.values()]
         for column, width in enumerate(widths):
             sheet.set_column(column, column, width, self._text)
-        close_book(self._book)
+        close_workbook(self._book)
         sync(self.target.temp)
 
     def discard(self) -> None:
-        drop_book(self._book)
+        discard_workbook(self._book)
         self._scratch.cleanup()
         self.target.discard()
 
 
-def _width(name: str, cells: Sequence[str]) -> int:
+def _column_width(name: str, cells: Sequence[str]) -> int:
     least, most = _WIDTHS[name]
     return min(max(least, *(display_width(cell[:200]) + 2 for cell in cells)), most) if cells else least

@@ -23,7 +23,7 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class RunFigures:
+class RunMetrics:
     """What is told of the newest run of one job."""
 
     job: str  # "" for what was run without a job file
@@ -32,14 +32,14 @@ class RunFigures:
     last_success_at: float | None  # when the newest run ended in which every row was updated or unchanged; epoch
 
 
-def render_figures(all_figures: Iterable[RunFigures]) -> bytes:
+def render_metrics(all_metrics: Iterable[RunMetrics]) -> bytes:
     """The figures as a page. Its content type is :data:`CONTENT_TYPE`."""
     from prometheus_client import generate_latest
 
-    return generate_latest(_registry(all_figures))
+    return generate_latest(_registry(all_metrics))
 
 
-def write_figures(path: Path, all_figures: Iterable[RunFigures]) -> None:
+def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
     """Write the figures to a file, whole or not at all. Programs of other users may read it, as the umask allows.
 
     Raises:
@@ -50,7 +50,7 @@ def write_figures(path: Path, all_figures: Iterable[RunFigures]) -> None:
         kind = special_kind(path) if path.exists() else ""
         if kind:  # an administrator's rights would replace /dev/null by a file
             raise _unwritable(path, f"it is {kind}, not a file")
-        target.begin(SHARED_FILE).write_bytes(render_figures(all_figures))
+        target.begin(SHARED_FILE).write_bytes(render_metrics(all_metrics))
         target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unwritable(path, reason(error) if isinstance(error, OSError) else str(error)) from error
@@ -65,7 +65,7 @@ def _unwritable(path: Path, why: str) -> ReportError:
     )
 
 
-def _registry(all_figures: Iterable[RunFigures]) -> "CollectorRegistry":
+def _registry(all_metrics: Iterable[RunMetrics]) -> "CollectorRegistry":
     from prometheus_client import CollectorRegistry, Gauge
 
     registry = CollectorRegistry()
@@ -77,12 +77,12 @@ def _registry(all_figures: Iterable[RunFigures]) -> "CollectorRegistry":
     started = gauge("run_started_timestamp_seconds", "When the newest run began.")
     finished = gauge("run_finished_timestamp_seconds", "When the newest run ended; missing while it is under way.")
     success = gauge("last_success_timestamp_seconds", "When a run last ended with every row updated or unchanged.")
-    duration = gauge("run_duration_seconds", "How long the newest run has worked, over all its sittings.")
+    duration = gauge("run_duration_seconds", "How long the newest run has worked, over all its attempts.")
     rows = gauge("run_rows", "Rows of the newest run by what became of them.", "status")
     requests = gauge("run_requests", "Requests of the newest run by method and class of the answer.", *_REQUEST_LABELS)
     retries = gauge("run_retries", "Requests of the newest run that had to be sent again.")
     throttled = gauge("run_throttled", "Requests of the newest run that the server throttled (429).")
-    for each in all_figures:
+    for each in all_metrics:
         job, run, counters = each.job, each.run, each.run.counters
         for known in RunStatus:
             status.labels(job, known.value).set(known is run.status)

@@ -45,7 +45,7 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     return steps or ["Nothing: every row is as the sheet wants it."]
 
 
-def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
+def run_facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
     """Label and value of what a reader wants to know of the run."""
     source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
     lines = [
@@ -65,7 +65,7 @@ def facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[t
 
 
 def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
-    """What became of the run; one that was refused may have sent something in an earlier sitting (a trial)."""
+    """What became of the run; one that was refused may have sent something in an earlier attempt (a trial)."""
     if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
         return "refused: nothing more was sent"
     return _WHOLE[run.status]
@@ -75,7 +75,7 @@ def _when(epoch_s: float | None) -> str:
     return "" if epoch_s is None else iso_utc(epoch_s).replace("T", " ").replace("Z", " UTC")
 
 
-def effort(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
+def request_counts(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Label and figure of what the run cost."""
     requests = summary.get("requests") or {}
     return [
@@ -91,16 +91,16 @@ def write_overview(workbook: Workbook, run: RunRecord, summary: Mapping[str, Any
     """Write the sheet ``Summary``."""
     page = _Page(workbook)
     page.title("Robot accounts: what became of the sheet")
-    for name, text in facts(run, summary, sheet_name):
+    for name, text in run_facts(run, summary, sheet_name):
         page.fact(name, text)
     page.heading("Status", "Rows", "Meaning")
     for status in Status:
-        page.figure(status.value, int(summary.get(status.value, 0)), MEANINGS[status], workbook.status_formats[status])
-    page.figure("rows", int(summary.get("rows", 0)))
-    page.figure("accounts", int(summary.get("accounts", 0)))
+        page.metric(status.value, int(summary.get(status.value, 0)), MEANINGS[status], workbook.status_formats[status])
+    page.metric("rows", int(summary.get("rows", 0)))
+    page.metric("accounts", int(summary.get("accounts", 0)))
     page.heading("Requests")
-    for name, number in effort(summary):
-        page.figure(name, number)
+    for name, number in request_counts(summary):
+        page.metric(name, number)
     page.heading("What to do next")
     for step in next_steps(run, summary):
         page.sentence(step)
@@ -139,18 +139,18 @@ class _Page:
 
     def fact(self, label: str, text: str) -> None:
         self._put(self._sheet, self._line, 0, label, self._label)
-        self._across(1, text)
+        self._merge_across(1, text)
 
     def sentence(self, text: str) -> None:
-        self._across(0, text)
+        self._merge_across(0, text)
 
-    def figure(self, label: str, number: int, meaning: str = "", form: Format = None) -> None:
+    def metric(self, label: str, number: int, meaning: str = "", form: Format = None) -> None:
         self._put(self._sheet, self._line, 0, label, form or self._label)
         self._sheet.write_number(self._line, 1, number, self._figure)
         self._put(self._sheet, self._line, 2, meaning, self._meaning)
         self._line += 1
 
-    def _across(self, first: int, text: str) -> None:
+    def _merge_across(self, first: int, text: str) -> None:
         """A text over all columns from this one on; such a cell does not grow by itself."""
         last = len(_WIDTHS) - 1
         self._sheet.set_row(self._line, height(text, sum(_WIDTHS[first:])))

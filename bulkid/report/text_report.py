@@ -14,7 +14,7 @@ from bulkid.model import ReportRow, Status
 from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
 from bulkid.report.columns import COLUMNS, csv_cells, json_object
-from bulkid.sheet.formula_escape import defuse
+from bulkid.sheet.formula_escape import escape_formula
 
 RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING})
 ERROR_HEADER: Final = "error"
@@ -35,7 +35,7 @@ class CsvReport:
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self.target = AtomicFile(folder, "report.csv")
-        self._run_id = defuse(run_id)
+        self._run_id = escape_formula(run_id)
         self._file = open_csv(self.target.begin())
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
@@ -52,7 +52,7 @@ class CsvReport:
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        drop_text(self._file, self.target)
+        discard_text(self._file, self.target)
 
 
 class RetrySheet:
@@ -67,7 +67,7 @@ class RetrySheet:
         self._width = len(headers)
         self._kept = [index for index, header in enumerate(headers) if header.strip().casefold() != ERROR_HEADER]
         self._all_kept = len(self._kept) == self._width
-        self._headers = [defuse(headers[index]) for index in self._kept]
+        self._headers = [escape_formula(headers[index]) for index in self._kept]
         self._file: IO[str] | None = None
         self._writer: Any = None
 
@@ -85,11 +85,11 @@ class RetrySheet:
     def _cells(self, row: ReportRow) -> list[str]:
         """The row's own cells in the order of the headers, then why it is here; surplus cells stay surplus."""
         cells = row.cells
-        error = defuse(row.error or row.error_code or row.status.value)
+        error = escape_formula(row.error or row.error_code or row.status.value)
         if len(cells) < self._width:
             cells += ("",) * (self._width - len(cells))
         kept = cells[: self._width] if self._all_kept else [cells[index] for index in self._kept]
-        return [*map(defuse, kept), error, *map(defuse, cells[self._width :])]
+        return [*map(escape_formula, kept), error, *map(escape_formula, cells[self._width :])]
 
     def finish(self) -> bool:
         """Bring the file to the disk; say whether there is one."""
@@ -100,7 +100,7 @@ class RetrySheet:
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        drop_text(self._file, self.target)
+        discard_text(self._file, self.target)
 
 
 class JsonLines:
@@ -123,7 +123,7 @@ class JsonLines:
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
-        drop_text(self._file, self.target)
+        discard_text(self._file, self.target)
 
 
 def json_line(value: dict[str, Any]) -> bytes:
@@ -140,7 +140,7 @@ def open_csv(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="")
 
 
-def drop_text(file: IO[Any] | None, target: AtomicFile) -> None:
+def discard_text(file: IO[Any] | None, target: AtomicFile) -> None:
     """Close a file and give it up, unless it is in place already; never raises."""
     if file is not None:
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from bulkid.model import ReportRow, RunRecord
-from bulkid.report.atomic import AtomicFile, make_private, reason, sync, told
+from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
 from bulkid.report.text_report import CsvReport, JsonLines, RetrySheet
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
@@ -74,7 +74,7 @@ class OpenReport:
         self._sinks: list[tuple[str, _Sink]] = []
         try:
             for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
-                with told(name, folder, run.run_id):
+                with os_errors_as_report_error(name, folder, run.run_id):
                     make_private(folder)
                     self._sinks.append((name, build()))
         except BaseException:
@@ -88,7 +88,7 @@ class OpenReport:
             ReportError: When a file cannot be written.
         """
         for name, sink in self._sinks:
-            with told(name, self._folder, self._run_id):
+            with os_errors_as_report_error(name, self._folder, self._run_id):
                 sink.write(rows)
         if rows:
             self.last_row = rows[-1].row
@@ -101,9 +101,9 @@ class OpenReport:
         """
         files = []
         for name, sink in self._sinks:
-            with told(name, self._folder, self._run_id):
+            with os_errors_as_report_error(name, self._folder, self._run_id):
                 if sink.finish():
-                    files.append(_place(sink.target, notes))
+                    files.append(_put_in_place(sink.target, notes))
                 else:
                     _remove_old(sink.target, notes)
         return files
@@ -163,7 +163,7 @@ def write_report(
         files = report.finish(notes)
     finally:
         report.discard()
-    summary = _true_report(summary, folder, files[0])
+    summary = _report_path(summary, folder, files[0])
     files.append(_write_summary(summary, run, folder, notes))
     return ReportFiles(folder, tuple(files), tuple(notes), summary)
 
@@ -198,7 +198,7 @@ def _batches(rows: Iterable[ReportRow]) -> Iterator[list[ReportRow]]:
         yield batch
 
 
-def _place(target: AtomicFile, notes: list[str]) -> Path:
+def _put_in_place(target: AtomicFile, notes: list[str]) -> Path:
     """Put a finished file in place; note it when the place was another than usual."""
     path = target.commit()
     if path.name != target.name:
@@ -215,18 +215,18 @@ def _remove_old(target: AtomicFile, notes: list[str]) -> None:
         notes.append(f"{target.name} is from an earlier report and could not be removed: {reason(error)}.")
 
 
-def _true_report(summary: Mapping[str, Any], folder: Path, report: Path) -> dict[str, Any]:
+def _report_path(summary: Mapping[str, Any], folder: Path, report: Path) -> dict[str, Any]:
     """The summary, with the name that the report has if it could not have its own."""
-    told_of = dict(summary)
-    if report.name != "report.csv" and told_of.get("report") == str(folder / "report.csv"):
-        told_of["report"] = str(report)
-    return told_of
+    os_errors_for = dict(summary)
+    if report.name != "report.csv" and os_errors_for.get("report") == str(folder / "report.csv"):
+        os_errors_for["report"] = str(report)
+    return os_errors_for
 
 
 def _write_summary(summary: Mapping[str, Any], run: RunRecord, folder: Path, notes: list[str]) -> Path:
     target = AtomicFile(folder, "summary.json")
-    with told(target.name, folder, run.run_id), contextlib.ExitStack() as stack:
+    with os_errors_as_report_error(target.name, folder, run.run_id), contextlib.ExitStack() as stack:
         stack.callback(target.discard)
         target.begin().write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         sync(target.temp)
-        return _place(target, notes)
+        return _put_in_place(target, notes)

@@ -67,7 +67,7 @@ _ESCAPE_LIKE: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 _NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\r\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def visible(text: str) -> str:
+def displayable(text: str) -> str:
     """Make a text fit for a cell: control characters shown (``␀``, ``�``), cut when too long."""
     if not text.isprintable() and _NOT_XML.search(text):
         text = _NOT_XML.sub(_picture, text.replace("\r\n", "\n"))
@@ -98,7 +98,7 @@ def text_cell(letter: str, line: int, text: str, style: int) -> str:
     """A cell that holds a text and nothing else, whatever the text looks like; no cell when there is none."""
     if not text:
         return ""
-    text = visible(text)
+    text = displayable(text)
     if "_x" in text:  # the format's own escape: without this, a literal _x0041_ would be read as A
         text = _ESCAPE_LIKE.sub("_x005F_", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -121,7 +121,7 @@ def display_width(text: str) -> int:
     return max(len(line) + sum(unicodedata.east_asian_width(char) in "WF" for char in line) for line in lines)
 
 
-def open_book(path: Path, scratch: str) -> Book:
+def open_workbook(path: Path, scratch: str) -> Book:
     """Begin a workbook that takes its rows in order, in constant memory, and makes nothing of texts but texts.
 
     Args:
@@ -144,7 +144,7 @@ def open_book(path: Path, scratch: str) -> Book:
     return book
 
 
-def close_book(book: Book) -> None:
+def close_workbook(book: Book) -> None:
     """Put the file together.
 
     Raises:
@@ -159,7 +159,7 @@ def close_book(book: Book) -> None:
         raise (cause if isinstance(cause, OSError) else OSError(str(error))) from error
 
 
-def drop_book(book: Book) -> None:
+def discard_workbook(book: Book) -> None:
     """Give up a workbook, unless it is closed already, and what is open for it."""
     book.fileclosed = True  # else its destructor would try to write what is given up
     for sheet in book.worksheets():
@@ -182,8 +182,8 @@ class Workbook:
         path = self.target.begin()
         # The row data waits here until the file is put together; removed with all that is in it, whatever happens
         self._scratch = tempfile.TemporaryDirectory(prefix="bulkid-", ignore_cleanup_errors=True)
-        self.book = open_book(path, self._scratch.name)
-        self.book.set_properties({"title": f"bulkid run {visible(run_id)}"})
+        self.book = open_workbook(path, self._scratch.name)
+        self.book.set_properties({"title": f"bulkid run {displayable(run_id)}"})
         self._sheet: Sheet = None
         self._line = 0
         self._sheets = 0
@@ -217,7 +217,7 @@ class Workbook:
 
     def put(self, sheet: Sheet, line: int, column: int, text: str, form: Format) -> None:
         """Write a text as a text, whatever it looks like; for the few cells of the sheet in front."""
-        text = visible(text)
+        text = displayable(text)
         if text.startswith("<r>") and text.endswith("</r>"):
             # xlsxwriter would take this for its own markup of rich text and write it unescaped
             text = f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
@@ -303,13 +303,13 @@ class Workbook:
             OSError: When it cannot be written.
         """
         self._end_sheet()
-        close_book(self.book)
+        close_workbook(self.book)
         sync(self.target.temp)
         return True
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already, and all that was kept for it."""
-        drop_book(self.book)
+        discard_workbook(self.book)
         self._scratch.cleanup()
         self.target.discard()
 

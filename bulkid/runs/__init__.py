@@ -20,25 +20,25 @@ from bulkid.paths import default_state_dir
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run
 from bulkid.runs.concurrency import in_thread_until_cancelled, task_group
 from bulkid.runs.doctor import Finding, doctor, examine_recipients
-from bulkid.runs.execution.organization_mutex import Turns
+from bulkid.runs.execution.organization_mutex import OrganizationMutex
 from bulkid.runs.execution.plan_hash import plan_hash, sent_of
 from bulkid.runs.execution.progress import Progress, Snapshot
 from bulkid.runs.export import ExportResult, export
-from bulkid.runs.history import asks_before_sending, find_resumable_run, find_run, list_runs, report, summary_of
+from bulkid.runs.history import find_resumable_run, find_run, list_runs, needs_confirmation, report, summary_of
 from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, run_plan, save_plan
 from bulkid.runs.inputs.sheet import check, check_opened, nothing_summary
 from bulkid.runs.inputs.undo import undo
-from bulkid.runs.invalid_rows import write_bad_rows
+from bulkid.runs.invalid_rows import write_invalid_rows
 from bulkid.runs.jobs.drop_folder import DropFolder
-from bulkid.runs.jobs.job import Job, JobResult, combined_summary, run_job, within_hours, worst
-from bulkid.runs.jobs.schedule import Hours
+from bulkid.runs.jobs.job import Job, JobResult, combined_summary, run_job, within_schedule, worst_exit_code
+from bulkid.runs.jobs.schedule import Schedule
 from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (
-    After,
     CheckResult,
     Context,
     Hooks,
     PlanResult,
+    PostRunOptions,
     Preview,
     RunOptions,
     RunResult,
@@ -46,12 +46,10 @@ from bulkid.runs.options import (
 )
 from bulkid.runs.options_codec import load_options
 from bulkid.runs.pruning import Pruned, prune
-from bulkid.runs.run_browser import Archive, RowsFound, RunLine
+from bulkid.runs.run_browser import RowPage, RunBrowser, RunListItem
 
 __all__ = [
     "METRICS_TYPE",
-    "After",
-    "Archive",
     "ChangeBound",
     "CheckResult",
     "Context",
@@ -60,24 +58,25 @@ __all__ = [
     "FailureBound",
     "Finding",
     "Hooks",
-    "Hours",
     "Job",
     "JobResult",
+    "OrganizationMutex",
     "PlanResult",
+    "PostRunOptions",
     "Preview",
     "Progress",
     "Pruned",
     "Recipients",
-    "RowsFound",
-    "RunLine",
+    "RowPage",
+    "RunBrowser",
+    "RunListItem",
     "RunOptions",
     "RunResult",
+    "Schedule",
     "Snapshot",
     "Stop",
     "Target",
-    "Turns",
     "addresses_in",
-    "asks_before_sending",
     "check",
     "check_opened",
     "combined_summary",
@@ -91,6 +90,7 @@ __all__ = [
     "list_runs",
     "load_options",
     "metrics",
+    "needs_confirmation",
     "nothing_summary",
     "plan",
     "plan_hash",
@@ -109,7 +109,7 @@ __all__ = [
     "summary_of",
     "task_group",
     "undo",
-    "within_hours",
-    "worst",
-    "write_bad_rows",
+    "within_schedule",
+    "worst_exit_code",
+    "write_invalid_rows",
 ]

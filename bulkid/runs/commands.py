@@ -16,12 +16,12 @@ from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect
 from bulkid.runs.execution.planner import prepare
 from bulkid.runs.execution.run import Execution
-from bulkid.runs.history import find_resumable, hold_run
+from bulkid.runs.history import find_resumable, lock_run
 from bulkid.runs.inputs.origin import PLAN, UNDO
 from bulkid.runs.inputs.plan_file import begin_plan_again
 from bulkid.runs.inputs.sheet import Rows, Source, offline_summary, open_within, read_again, read_rows
 from bulkid.runs.inputs.undo import begin_undo_again, undo_changes
-from bulkid.runs.notifications import followed_up
+from bulkid.runs.notifications import notifies
 from bulkid.runs.options import (
     Context,
     PlanResult,
@@ -58,7 +58,7 @@ async def plan(
     """
     options, context = options or RunOptions(), context or Context()
     context.hooks.stage("sheet")
-    started = context.clock.monotonic()
+    started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
@@ -69,12 +69,12 @@ async def plan(
                 rows = await read_rows(sheet)
             preview = await _preview(rows, target, options, journal, context)
         except BulkidError as error:
-            faults = tuple(rows.faults)
-            status, exit_code = finish.verdict({}, error)
-            elapsed_s = context.clock.monotonic() - started
-            summary = offline_summary(rows, faults, status, command="plan", counters={"elapsed_s": elapsed_s})
-            return PlanResult(None, summary, faults, error, exit_code)
-    return _plan_result(rows, preview, context.clock.monotonic() - started)
+            row_errors = tuple(rows.row_errors)
+            status, exit_code = finish.final_status({}, error)
+            elapsed_s = context.clock.monotonic() - started_at
+            summary = offline_summary(rows, row_errors, status, command="plan", counters={"elapsed_s": elapsed_s})
+            return PlanResult(None, summary, row_errors, error, exit_code)
+    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 
 async def plan_undo(
@@ -94,22 +94,22 @@ async def plan_undo(
         StateError: The state directory cannot be used.
     """
     options, context = options or RunOptions(), context or Context()
-    started = context.clock.monotonic()
+    started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         undone = await in_thread(finish.find, journal, text)
         target = same_target(undone, target)
-        await hold_run(stack, journal, undone, context, then="undone")
+        await lock_run(stack, journal, undone, context, then="undone")
         changes = await in_thread(undo_changes, journal, undone)
         options = replace(options, skip_invalid=True, read=True)
         rows = changes.rows
         try:
             preview = await _preview(rows, target, options, journal, context)
         except BulkidError as error:
-            status, exit_code = finish.verdict({}, error)
+            status, exit_code = finish.final_status({}, error)
             summary = offline_summary(rows, (), status, command="plan")
             return PlanResult(None, summary, (), error, exit_code)
-    return _plan_result(rows, preview, context.clock.monotonic() - started)
+    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 
 async def plan_rest(text: str, target: Target, context: Context | None = None) -> PlanResult:
@@ -126,38 +126,38 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
         StateError: The state directory cannot be used.
     """
     context = context or Context()
-    started = context.clock.monotonic()
+    started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         record = await in_thread(find_resumable, journal, text)
         if record.phase != "planned":
             raise UsageError(f"Run {record.run_id} ended before its plan was confirmed; nothing was sent.")
         target = same_target(record, target)
-        await hold_run(stack, journal, record, context)
+        await lock_run(stack, journal, record, context)
         record = await in_thread(find_resumable, journal, record.run_id)
         rows = Rows(SheetInfo.from_json(record.sheet))
         try:
             execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
-            preview = await execution.rest()
+            preview = await execution.preview_pending()
         except BulkidError as error:
-            status, exit_code = finish.verdict({}, error)
+            status, exit_code = finish.final_status({}, error)
             return PlanResult(None, offline_summary(rows, (), status, command="plan"), (), error, exit_code)
-    return _plan_result(rows, preview, context.clock.monotonic() - started)
+    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 
 async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Journal, context: Context) -> Preview:
     context.hooks.stage("connect")
     owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
-    async with connect(target, options, journal, context, owner=owner) as session, until_stopped(context.stop):
-        await session.identify()
+    async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
+        await connection.identify()
         context.hooks.stage("directory")
-        preview = await prepare(session, rows, options)
+        preview = await prepare(connection, rows, options)
     return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
 
 def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
     plan = preview.plan
-    status = RunStatus.REFUSED if preview.faults else RunStatus.COMPLETED
+    status = RunStatus.REFUSED if preview.row_errors else RunStatus.COMPLETED
     counters = {
         "requests": preview.requests,
         "planned_puts": plan.planned_puts,
@@ -166,18 +166,18 @@ def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
     }
     summary = offline_summary(
         rows,
-        preview.faults,
+        preview.row_errors,
         status,
-        unchanged=sum(len(wish.rows) for wish in plan.unchanged),
-        accounts=plan.wishes,
+        unchanged=sum(len(desired.rows) for desired in plan.unchanged),
+        accounts=plan.accounts,
         eta_s=preview.eta_s,
         command="plan",
         counters=counters,
     )
-    return PlanResult(preview, summary, preview.faults, None, EXIT_USAGE if preview.faults else EXIT_OK)
+    return PlanResult(preview, summary, preview.row_errors, None, EXIT_USAGE if preview.row_errors else EXIT_OK)
 
 
-@followed_up
+@notifies
 async def run(
     source: Source,
     target: Target,
@@ -205,13 +205,13 @@ async def run(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        await hold_run(stack, journal, record, context)
+        await lock_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
-        return await execution.perform(partial(execution.fresh, sheet))
+        return await execution.perform(partial(execution.run_sheet, sheet))
 
 
-@followed_up
+@notifies
 async def resume(
     text: str,
     target: Target,
@@ -220,7 +220,7 @@ async def resume(
     skip_invalid: bool | None = None,
     yes_really: bool = False,
     approved: str = "",
-    asks: bool = False,
+    reconfirm: bool = False,
 ) -> RunResult:
     """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
 
@@ -232,7 +232,7 @@ async def resume(
         yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
             plan was not confirmed before.
         approved: The hash of the plan that was approved for what is pending; kept once that plan is confirmed.
-        asks: Have what is pending confirmed again, although it was confirmed before.
+        reconfirm: Have what is pending confirmed again, although it was confirmed before.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
@@ -248,14 +248,14 @@ async def resume(
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
-        await hold_run(stack, journal, record, context)
+        await lock_run(stack, journal, record, context)
         # Now nobody else works on it; but somebody may have, until a moment ago.
         remove_leftovers(folder)
         record = await in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
-        execution = Execution(journal, record, target, options, context, folder, resumed=True, asks=asks)
+        execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
         if record.phase == "planned":
-            return await execution.perform(execution.from_entries)
+            return await execution.perform(execution.from_items)
         if UNDO in record.options:
             return await execution.perform(await begin_undo_again(execution))
         if PLAN in record.options:
@@ -263,7 +263,7 @@ async def resume(
         if record.phase == "reading":
             sheet = await open_within(stack, _path_again(record), options.sheet, name=record.source, stop=context.stop)
             await in_thread(journal.forget_rows, record.run_id)
-            return await execution.perform(partial(execution.fresh, sheet))
+            return await execution.perform(partial(execution.run_sheet, sheet))
         # A kill may have left a plan half written; and what an earlier look at the directory found may be mended.
         await in_thread(journal.forget_plan, record.run_id)
         rows = await read_again(journal, record)

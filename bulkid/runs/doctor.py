@@ -14,7 +14,7 @@ from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
 from bulkid.planning import count_of, quote
-from bulkid.runs.execution.connection import Session, base_of, connect
+from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
 
@@ -50,14 +50,14 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
             findings.append(Finding(state, ok=True, detail=await anyio.to_thread.run_sync(_state, journal)))
             base = base_of(target)
             findings.append(Finding("address", ok=True, detail=f"{base.url} ({base.deployment.value})"))
-            session = await stack.enter_async_context(connect(target, options, journal, context, owner="doctor"))
-            await session.identify()
+            connection = await stack.enter_async_context(connect(target, options, journal, context, owner="doctor"))
+            await connection.identify()
         except BulkidError as error:
             subjects = (state, "address", "token")
             subject = subjects[len(findings)]
             findings.append(_problem(subject, error))
             return findings
-        findings.extend(await _online(session))
+        findings.extend(await _online(connection))
     return findings
 
 
@@ -94,17 +94,17 @@ def examine_recipients(recipients: Recipients) -> list[Finding]:
     return [*(findings if good else []), *problems]
 
 
-async def _online(session: Session) -> list[Finding]:
+async def _online(connection: Connection) -> list[Finding]:
     findings = [
         Finding(
             "token",
             ok=True,
-            detail="a JWT" if session.claims else "taken as it is; not a JWT, its scopes cannot be read",
+            detail="a JWT" if connection.claims else "taken as it is; not a JWT, its scopes cannot be read",
         ),
-        Finding("organisation", ok=True, detail=session.organization_id),
+        Finding("organisation", ok=True, detail=connection.organization_id),
     ]
-    known = session.known
-    accounts, groups = list_accounts(session.organization_id, 0, 1), list_groups(session.organization_id)
+    known = connection.known
+    accounts, groups = list_accounts(connection.organization_id, 0, 1), list_groups(connection.organization_id)
     probes = (
         Probe(
             "read accounts", known.read_accounts, "PM.RobotAccount.Read", accounts, lambda got: account_page(got).total
@@ -112,18 +112,18 @@ async def _online(session: Session) -> list[Finding]:
         Probe("read groups", known.read_groups, "PM.Group.Read", groups, lambda got: len(parse_groups(got))),
     )
     for probe in probes:
-        findings.append(await _probe(session, probe))  # noqa: PERF401 - one after the other, for a calm server
+        findings.append(await _probe(connection, probe))  # noqa: PERF401 - one after the other, for a calm server
     findings.append(_write(known.write_accounts))
     findings.append(_write_groups(known.write_groups))
-    findings.extend(_refused(await refused_groups(session)))
-    findings.append(Finding("quota", ok=None, detail=await _quota(session)))
+    findings.extend(_refused(await refused_groups(connection)))
+    findings.append(Finding("quota", ok=None, detail=await _quota(connection)))
     return findings
 
 
-async def _probe(session: Session, probe: Probe) -> Finding:
+async def _probe(connection: Connection, probe: Probe) -> Finding:
     subject, claimed, scope = probe.subject, probe.claimed, probe.scope
     try:
-        reply = (await session.engine.call(probe.request)).reply
+        reply = (await connection.engine.call(probe.request)).reply
         if reply.kind is ReplyKind.OK:
             return Finding(subject, ok=True, detail=f"yes ({probe.count(reply.payload)})")
     except BulkidError as error:  # an answer of another shape is one, too
@@ -166,11 +166,11 @@ def _refused(refusals: Sequence[GroupRefusal]) -> list[Finding]:
     ]
 
 
-async def _quota(session: Session) -> str:
-    if not session.rules:
+async def _quota(connection: Connection) -> str:
+    if not connection.rules:
         return "none for this deployment"
     parts = []
-    for rule in session.rules:
-        used = await session.used(rule)
+    for rule in connection.rules:
+        used = await connection.used(rule)
         parts.append(f"{rule.method}: {max(0, rule.count - used)} of {rule.count} left per {rule.seconds:g} s")
     return "; ".join(parts)

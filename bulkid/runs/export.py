@@ -16,17 +16,24 @@ from bulkid.identity import Page, account_page, list_accounts, list_groups, pars
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
 from bulkid.planning import ExportedAccount, Exporter, count_of, fold
-from bulkid.report.export_files import MAX_EXPORT_ROWS, ExportFile, fits, open_export, place, told_of_export
+from bulkid.report.export_files import (
+    MAX_EXPORT_ROWS,
+    ExportFile,
+    fits,
+    open_export,
+    os_errors_as_usage_error,
+    put_in_place,
+)
 from bulkid.runs.concurrency import until_stopped
 from bulkid.runs.execution.account_list import read_list
-from bulkid.runs.execution.connection import Session, base_of, connect
+from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, fetch
 from bulkid.runs.options import Context, RunOptions, Target
 
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""
 
-READINGS = 3
+MAX_READINGS = 3
 """How often the list is read at most: once more from the start where it changed while it was read."""
 
 
@@ -37,7 +44,7 @@ class ExportResult:
     Attributes:
         path: The file, under the name that it really has.
         accounts: How many accounts are in it.
-        counted: How many the server says there are.
+        listed: How many the server says there are.
         groups: How groups are given: ``names`` or ``ids``.
         requests: What was sent, by method.
         notes: What a person should know, as sentences.
@@ -46,7 +53,7 @@ class ExportResult:
 
     path: Path
     accounts: int
-    counted: int
+    listed: int
     groups: str
     requests: Mapping[str, int]
     notes: tuple[str, ...]
@@ -63,7 +70,7 @@ class ExportResult:
         return {
             "file": str(self.path),
             "accounts": self.accounts,
-            "counted": self.counted,
+            "counted": self.listed,
             "complete": self.complete,
             "groups": self.groups,
             "requests": dict(self.requests),
@@ -111,14 +118,14 @@ async def export(
         )
         context.hooks.stage("connect")
         owner = f"export-{platform.node()[:32]}-{os.getpid()}"
-        async with connect(target, options, journal, context, owner=owner) as session, until_stopped(context.stop):
-            await session.identify()
+        async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
+            await connection.identify()
             context.hooks.stage("directory")
-            await work.read_and_write(session)
-            requests = session.sent()
-        with told_of_export(path):
+            await work.read_and_write(connection)
+            requests = connection.sent()
+        with os_errors_as_usage_error(path):
             await anyio.to_thread.run_sync(work.file.finish)
-            placed = place(work.file, replace=replace)
+            placed = put_in_place(work.file, replace=replace)
     return work.result(path.with_name(placed.name), groups, requests)
 
 
@@ -130,29 +137,29 @@ class _Export:
     file: ExportFile
     replace: bool
     by_id: bool
-    session: Session = field(init=False)
+    connection: Connection = field(init=False)
     exporter: Exporter = field(init=False)
-    seen: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)
     written: int = 0
-    counted: int = 0
-    settled: bool = False  # whether the list was the same from its first page to its last
+    listed: int = 0
+    is_settled: bool = False  # whether the list was the same from its first page to its last
 
-    async def read_and_write(self, session: Session) -> None:
+    async def read_and_write(self, connection: Connection) -> None:
         """Read groups and accounts, and write each page as it comes in; again from the start if the list changes.
 
         Raises:
             PermissionDeniedError: The token may not read them.
         """
-        self.session = session
+        self.connection = connection
         try:
             groups = await self._groups()
-            for reading in range(READINGS):
+            for reading in range(MAX_READINGS):
                 if reading:
-                    self._begin_again()
-                self.exporter = Exporter(session.organization_id, groups, by_id=self.by_id, fits=fits)
+                    self._restart()
+                self.exporter = Exporter(connection.organization_id, groups, by_id=self.by_id, fits=fits)
                 listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
-                self.settled = listing.steady and listing.total == len(self.seen)
-                if self.settled:
+                self.is_settled = listing.stable and listing.total == len(self.ids)
+                if self.is_settled:
                     return
         except ForbiddenError as error:
             raise PermissionDeniedError(
@@ -161,10 +168,10 @@ class _Export:
                 "them in BULKID_SCOPE where that is set). Check the organisation id where one is set.",
             ) from None
 
-    def _begin_again(self) -> None:
+    def _restart(self) -> None:
         self.discard()
         self.file = open_export(self.path, replace=self.replace)
-        self.seen.clear()
+        self.ids.clear()
         self.written = 0
 
     def discard(self) -> None:
@@ -172,7 +179,7 @@ class _Export:
         self.file.discard()
 
     async def _groups(self) -> tuple[Group, ...]:
-        known = self.session.known
+        known = self.connection.known
         lacks = [
             scope
             for allowed, scope in (
@@ -183,19 +190,19 @@ class _Export:
         ]
         if lacks:
             raise ForbiddenError(f"the token lacks {' and '.join(lacks)}.")
-        request = list_groups(self.session.organization_id)
-        return parse_groups(await fetch(self.session.engine, request, "the list of groups"))
+        request = list_groups(self.connection.organization_id)
+        return parse_groups(await fetch(self.connection.engine, request, "the list of groups"))
 
     async def _page(self, skip: int) -> Page:
-        request = list_accounts(self.session.organization_id, skip, PAGE_SIZE)
-        return account_page(await fetch(self.session.engine, request, "the list of robot accounts"))
+        request = list_accounts(self.connection.organization_id, skip, PAGE_SIZE)
+        return account_page(await fetch(self.connection.engine, request, "the list of robot accounts"))
 
     async def _take(self, page: Page) -> None:
         """Write those accounts of a page that were not met before: pages overlap."""
-        self.counted = page.total
-        if self.path.suffix.lower() == ".xlsx" and self.counted > MAX_EXPORT_ROWS:
+        self.listed = page.total
+        if self.path.suffix.lower() == ".xlsx" and self.listed > MAX_EXPORT_ROWS:
             raise UsageError(
-                f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.counted:,}.",
+                f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.listed:,}.",
                 hint="Export to .csv.",
             )
         new = [account for account in page.accounts if self._is_new(account)]
@@ -203,8 +210,8 @@ class _Export:
 
     def _is_new(self, account: Account) -> bool:
         key = fold(account.id)
-        known = key in self.seen
-        self.seen.add(key)
+        known = key in self.ids
+        self.ids.add(key)
         return not known
 
     def _write(self, accounts: Sequence[Account]) -> None:
@@ -213,17 +220,17 @@ class _Export:
         else:
             rows = self.exporter.rows(accounts)
         self.written += sum(row.cells is not None for row in rows)
-        with told_of_export(self.path):
+        with os_errors_as_usage_error(self.path):
             self.file.write(rows)
 
     def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:
         """What became of it, once the file is in place."""
         notes = [*self.exporter.notes]
-        if not self.settled:
+        if not self.is_settled:
             notes.append(
-                f"The list changed each time that it was read: {count_of(len(self.seen), 'account')} found where the "
-                f"server counts {self.counted:,}. Some may be missing, or gone by now: export again."
+                f"The list changed each time that it was read: {count_of(len(self.ids), 'account')} found where the "
+                f"server counts {self.listed:,}. Some may be missing, or gone by now: export again."
             )
         if path.name != self.path.name:
             notes.append(f"{self.path.name} is held open or was made by another program, so {path.name} was written.")
-        return ExportResult(path, self.written, self.counted, groups, requests, tuple(notes), complete=self.settled)
+        return ExportResult(path, self.written, self.listed, groups, requests, tuple(notes), complete=self.is_settled)

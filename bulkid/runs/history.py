@@ -14,8 +14,8 @@ from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report import build_summary, prepare_folder
 from bulkid.runs.execution import finish
-from bulkid.runs.execution.locks import holding
-from bulkid.runs.execution.partial_run import due
+from bulkid.runs.execution.locks import hold_lock
+from bulkid.runs.execution.partial_run import items_to_resume
 from bulkid.runs.inputs.origin import UNDO
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_records import owner_of
@@ -31,10 +31,12 @@ def list_runs(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
-        return [(as_it_is(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)]
+        return [
+            (with_actual_status(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)
+        ]
 
 
-def as_it_is(journal: Journal, record: RunRecord) -> RunRecord:
+def with_actual_status(journal: Journal, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
     if record.status is not RunStatus.RUNNING or journal.held(lock_name(record)):
         return record
@@ -64,7 +66,7 @@ def report(
     """
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
-        record = as_it_is(journal, finish.find(journal, text))
+        record = with_actual_status(journal, finish.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
         summary = finish.summarise(journal, record, folder)
@@ -100,7 +102,7 @@ def find_resumable_run(text: str, state_dir: Path | None = None, database_url: s
         return find_resumable(journal, text)
 
 
-def asks_before_sending(record: RunRecord, state_dir: Path | None = None, database_url: str = "") -> bool:
+def needs_confirmation(record: RunRecord, state_dir: Path | None = None, database_url: str = "") -> bool:
     """Whether resuming this run would send what nobody has agreed to yet.
 
     That is so where it ended before its plan was confirmed, and where only what it left for later as a trial is open.
@@ -111,7 +113,7 @@ def asks_before_sending(record: RunRecord, state_dir: Path | None = None, databa
     if record.phase != "planned" or not record.counters.get("left_accounts"):
         return record.phase != "planned"
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
-        return due(list(journal.iter_unsettled(record.run_id)))[1]
+        return items_to_resume(list(journal.iter_unsettled(record.run_id)))[1]
 
 
 def find_resumable(journal: Journal, text: str) -> RunRecord:
@@ -175,7 +177,7 @@ def lock_name(record: RunRecord) -> str:
     return f"run {record.run_id}"
 
 
-async def hold_run(
+async def lock_run(
     stack: AsyncExitStack, journal: Journal, record: RunRecord, context: Context, *, then: str = "resumed"
 ) -> None:
     """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
@@ -193,7 +195,7 @@ async def hold_run(
     """
     holder = owner_of(replace(record, host=platform.node(), pid=os.getpid()))
     try:
-        await stack.enter_async_context(holding(journal, lock_name(record), holder, context))
+        await stack.enter_async_context(hold_lock(journal, lock_name(record), holder, context))
     except LockedError:
         raise LockedError(
             f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from bulkid.model import Fault, ReportRow, SheetRow, Status
+from bulkid.model import ReportRow, RowError, SheetRow, Status
 from bulkid.report.text_report import RetrySheet
 from bulkid.runs.inputs.sheet import CHUNK_ROWS, Source, check_opened
 from bulkid.sheet import CancelToken, SheetOptions, open_sheet
 
 
-def write_bad_rows(
+def write_invalid_rows(
     source: Source,
     options: SheetOptions,
     folder: Path,
@@ -32,24 +32,27 @@ def write_bad_rows(
         SheetError: The sheet as a whole cannot be read.
         InterruptedRunError: The token was cancelled.
     """
-    by_row: dict[int, list[Fault]] = {}
+    by_row: dict[int, list[RowError]] = {}
     with open_sheet(source, options, name=name, isolated=True, token=token) as sheet:
-        for fault in check_opened(sheet).faults:
-            by_row.setdefault(fault.row, []).append(fault)
+        for row_error in check_opened(sheet).row_errors:
+            by_row.setdefault(row_error.row, []).append(row_error)
         if not by_row:
             return None
         retry = RetrySheet(folder, sheet.info.headers)
         try:
             for chunk in sheet.chunks(CHUNK_ROWS):
-                retry.write([_line(row, by_row[row.row]) for row in chunk if row.row in by_row])
+                retry.write([_report_row(row, by_row[row.row]) for row in chunk if row.row in by_row])
             retry.finish()
             return retry.target.commit(), len(by_row)
         finally:
             retry.discard()
 
 
-def _line(row: SheetRow, faults: list[Fault]) -> ReportRow:
-    said = " | ".join(f"{fault.column}: {fault.message}" if fault.column else fault.message for fault in faults)
+def _report_row(row: SheetRow, row_errors: list[RowError]) -> ReportRow:
+    said = " | ".join(
+        f"{row_error.column}: {row_error.message}" if row_error.column else row_error.message
+        for row_error in row_errors
+    )
     return ReportRow(
-        row.row, row.account_id, row.name, Status.INVALID, "", None, faults[0].code, said, 0, None, None, row.cells
+        row.row, row.account_id, row.name, Status.INVALID, "", None, row_errors[0].code, said, 0, None, None, row.cells
     )

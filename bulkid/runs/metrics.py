@@ -5,8 +5,8 @@ from pathlib import Path
 from bulkid.journal import newest_runs, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.paths import default_state_dir
-from bulkid.report import CONTENT_TYPE, RunFigures, render_figures
-from bulkid.runs.history import as_it_is
+from bulkid.report import CONTENT_TYPE, RunMetrics, render_metrics
+from bulkid.runs.history import with_actual_status
 from bulkid.runs.run_metrics import job_of
 
 METRICS_TYPE = CONTENT_TYPE
@@ -26,10 +26,10 @@ def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
         for record in newest_runs(journal):
             job = job_of(record)
             if job not in newest:
-                newest[job] = as_it_is(journal, record)
+                newest[job] = with_actual_status(journal, record)
             if record.status is RunStatus.COMPLETED:
                 succeeded.setdefault(job, record.finished_at)
-        return render_figures(
-            RunFigures(job, record, journal.counts(record.run_id), succeeded.get(job))
+        return render_metrics(
+            RunMetrics(job, record, journal.counts(record.run_id), succeeded.get(job))
             for job, record in sorted(newest.items())
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from bulkid.errors import BulkidError
-from bulkid.notify import STOPPED_LIMIT_S, Message, deliver, message_of_failure, message_of_run
+from bulkid.notify import STOPPED_TIMEOUT_S, Message, deliver, message_of_failure, message_of_run
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_metrics import job_of
 
@@ -17,14 +17,14 @@ P = ParamSpec("P")
 ABORTED_LIMIT_S = 1.0
 """How long services may still take once somebody has asked twice to stop."""
 
-_SUBJECTS = ("name", "source", "path", "text")
+_SUBJECT_ARGUMENTS = ("name", "source", "path", "text")
 """Arguments that say what a command is for: a sheet, a plan file, a run."""
 
-_COMMANDS = {"run_plan": "run --plan"}
+_COMMAND_NAMES = {"run_plan": "run --plan"}
 """Commands that are not called as their function is."""
 
 
-def followed_up(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P, Coroutine[Any, Any, RunResult]]:
+def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P, Coroutine[Any, Any, RunResult]]:
     """Have a command tell, once it has let go of its locks, how it ended, also when no run came of it.
 
     What comes of that changes neither its result nor the error that it raises.
@@ -33,38 +33,40 @@ def followed_up(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callabl
 
     @functools.wraps(command)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> RunResult:
-        said = signature.bind(*args, **kwargs).arguments
-        context: Context = said.get("context") or Context()
+        bound = signature.bind(*args, **kwargs).arguments
+        context: Context = bound.get("context") or Context()
         try:
             result = await command(*args, **kwargs)
         except BulkidError as error:
-            subject = next((said[name] for name in _SUBJECTS if said.get(name)), "")
+            subject = next((bound[name] for name in _SUBJECT_ARGUMENTS if bound.get(name)), "")
             shown = str(subject) if isinstance(subject, str | Path) else "standard input"
-            named = _COMMANDS.get(command.__name__, command.__name__)
-            job = getattr(said.get("options"), "job", "")
-            await tell(message_of_failure(named, shown, error, host=platform.node(), job=job), context)
+            command_name = _COMMAND_NAMES.get(command.__name__, command.__name__)
+            job = getattr(bound.get("options"), "job", "")
+            await send_notification(
+                message_of_failure(command_name, shown, error, host=platform.node(), job=job), context
+            )
             raise
-        await tell_of(result, context)
+        await notify_result(result, context)
         return result
 
     return wrapper
 
 
-async def tell_of(result: RunResult, context: Context) -> None:
+async def notify_result(result: RunResult, context: Context) -> None:
     """Tell those who want to know how a run ended. Never raises for what a service does."""
     files = result.report.files if result.report is not None else ()
     message = message_of_run(
         result.run, result.summary, result.exit_code, error=result.error, files=files, job=job_of(result.run)
     )
-    await tell(message, context)
+    await send_notification(message, context)
 
 
-async def tell(message: Message, context: Context) -> None:
+async def send_notification(message: Message, context: Context) -> None:
     """Tell those whom a message is for, and say of whom could not be told."""
     recipients = context.after.recipients.for_outcome(success=message.success)
     if not recipients:
         return
     context.hooks.stage("notify")
-    limits = ((context.stop.wait, STOPPED_LIMIT_S), (context.stop.wait_aborted, ABORTED_LIMIT_S))
+    limits = ((context.stop.wait, STOPPED_TIMEOUT_S), (context.stop.wait_aborted, ABORTED_LIMIT_S))
     for failed in await deliver(message, recipients, clock=context.clock, limits=limits):
         context.hooks.warn(str(failed))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
-from bulkid.model import ChangeBound, FailureBound, Fault, QuotaRule, RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, QuotaRule, RowError, RunRecord, RunStatus
 from bulkid.notify import Recipients
 from bulkid.paths import default_state_dir
-from bulkid.runs.execution.organization_mutex import Turns
+from bulkid.runs.execution.organization_mutex import OrganizationMutex
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
-    from bulkid.planning import Directory, Excess, Plan, Via
+    from bulkid.planning import Directory, Excess, Plan, StrategyOption
     from bulkid.report import ReportFiles
     from bulkid.runs.execution.progress import Progress
 
@@ -86,7 +86,7 @@ class RunOptions:
     max_attempts: int = 5
     timeout_s: float = 30.0
     max_failures: FailureBound | None = None
-    via: "Via" = "auto"
+    via: "StrategyOption" = "auto"
     group_batch: int = 200
     first: int | None = None
     max_change: ChangeBound | None = None
@@ -101,9 +101,9 @@ class RunOptions:
     approved: str = ""
 
 
-def count_invalid_rows(faults: Iterable[Fault]) -> int:
+def count_invalid_rows(row_errors: Iterable[RowError]) -> int:
     """How many rows have at least one fault."""
-    return len({fault.row for fault in faults})
+    return len({row_error.row for row_error in row_errors})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +113,13 @@ class CheckResult:
     info: SheetInfo
     rows: int
     accounts: int
-    faults: tuple[Fault, ...] = field(repr=False)
+    row_errors: tuple[RowError, ...] = field(repr=False)
     summary: Mapping[str, Any]
 
     @property
     def invalid_rows(self) -> int:
         """How many rows have at least one fault."""
-        return count_invalid_rows(self.faults)
+        return count_invalid_rows(self.row_errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +132,19 @@ class Preview:
     base_url: str
     organization_id: str
     rows: int
-    faults: tuple[Fault, ...] = field(repr=False)
+    row_errors: tuple[RowError, ...] = field(repr=False)
     rules: tuple[QuotaRule, ...]
     rate: float | None
     eta_s: float
     requests: Mapping[str, int]  # already sent, to read the directory
-    left_out: int  # accounts that --first leaves for later
+    skipped: int  # accounts that --first leaves for later
     warnings: tuple[str, ...]
     excess: "Excess | None"  # how the plan goes beyond --max-change
 
     @property
     def invalid_rows(self) -> int:
         """How many rows have at least one fault."""
-        return count_invalid_rows(self.faults)
+        return count_invalid_rows(self.row_errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class PlanResult:
 
     preview: Preview | None
     summary: Mapping[str, Any]
-    faults: tuple[Fault, ...] = field(repr=False)
+    row_errors: tuple[RowError, ...] = field(repr=False)
     error: BulkidError | None
     exit_code: int
 
@@ -190,7 +190,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class After:
+class PostRunOptions:
     """What follows a run that has ended. Nothing of it changes what became of the run.
 
     Args:
@@ -214,7 +214,7 @@ class Context:
         stop: Ends the work early.
         clock: Source of time.
         random: Source of jitter, in [0, 1).
-        turns: Shared by the contexts of jobs that run side by side, so that those of one organisation take turns.
+        organization_mutex: Shared by the contexts of parallel jobs: those of one organisation run one after another.
         after: What follows the run.
         user: Who begins runs, for the history; empty for the user of the operating system.
     """
@@ -226,8 +226,8 @@ class Context:
     stop: Stop = field(default_factory=Stop)
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = randomness.random
-    turns: Turns = field(default_factory=Turns)
-    after: After = field(default_factory=After)
+    organization_mutex: OrganizationMutex = field(default_factory=OrganizationMutex)
+    after: PostRunOptions = field(default_factory=PostRunOptions)
     user: str = ""
 
 
@@ -241,5 +241,5 @@ class RunResult:
     report: "ReportFiles | None" = None
     error: BulkidError | None = None
     exit_code: int = EXIT_OK
-    faults: Sequence[Fault] = field(default=(), repr=False)
+    row_errors: Sequence[RowError] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()

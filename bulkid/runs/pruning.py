@@ -11,7 +11,7 @@ from bulkid.journal import Journal, claimed_runs, drop_run, forget_lock, newest_
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report import remove_report
-from bulkid.runs.history import as_it_is, lock_name, run_lock
+from bulkid.runs.history import lock_name, run_lock, with_actual_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +21,20 @@ class Pruned:
     Attributes:
         dropped: Runs that are gone (or would be).
         pending: Old runs that were kept since rows of theirs are pending.
-        alive: Old runs that were kept since a process works on them, or is to put away their file of a drop folder.
+        active: Old runs that were kept since a process works on them, or is to put away their file of a drop folder.
         freed: Bytes of room that this made on the disk, reports included.
         notes: Sentences on what is not as usual.
     """
 
     dropped: tuple[RunRecord, ...] = ()
     pending: tuple[RunRecord, ...] = ()
-    alive: tuple[RunRecord, ...] = ()
+    active: tuple[RunRecord, ...] = ()
     freed: int = 0
     notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
-class _Sweep:
+class _Pruner:
     """One pass over the runs that are old enough."""
 
     journal: Journal
@@ -44,14 +44,14 @@ class _Sweep:
     claimed: frozenset[str]  # runs whose files wait in a drop folder to be put away
     dropped: list[RunRecord] = field(default_factory=list)
     pending: list[RunRecord] = field(default_factory=list)
-    alive: list[RunRecord] = field(default_factory=list)
+    active: list[RunRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     freed: int = 0
 
-    def take(self, record: RunRecord, before: float) -> None:
+    def prune_run(self, record: RunRecord, before: float) -> None:
         """Drop a run, unless somebody works on it or still wants it; nobody can begin to work on it meanwhile."""
         if record.run_id in self.claimed:
-            self.alive.append(record)
+            self.active.append(record)
             return
         try:
             with run_lock(self.journal, record):
@@ -59,14 +59,14 @@ class _Sweep:
                 current = self.journal.get_run(record.run_id)
                 if current is None or not is_old(current, before):
                     return
-                if not self.with_pending and is_wanted(current, self.journal.counts(current.run_id)):
+                if not self.with_pending and has_pending_work(current, self.journal.counts(current.run_id)):
                     self.pending.append(current)
                     return
                 if not self.dry:
                     self._drop(current)
                 self.dropped.append(current)
         except LockedError:
-            self.alive.append(record)
+            self.active.append(record)
             return
         if not self.dry:
             forget_lock(self.state_dir, lock_name(record))
@@ -111,26 +111,30 @@ def prune(
     state_dir = state_dir or default_state_dir()
     before = (clock or SystemClock()).now() - age_s
     with open_journal(state_dir, database_url) as journal:
-        sweep = _Sweep(journal, state_dir, with_pending, dry, claimed_runs(journal))
+        pruner = _Pruner(journal, state_dir, with_pending, dry, claimed_runs(journal))
         for record in [each for each in newest_runs(journal) if is_old(each, before)]:
-            sweep.take(record, before)
-        if sweep.dropped and not dry:
+            pruner.prune_run(record, before)
+        if pruner.dropped and not dry:
             size = journal.size()
             if _in_use(journal) or not journal.shrink():
-                sweep.notes.append(
+                pruner.notes.append(
                     "The state database is in use, so its file stays as large: later runs fill the room."
                 )
-            sweep.freed += max(0, size - journal.size())
-            log.info("runs.pruned", runs=len(sweep.dropped), freed=sweep.freed)
+            pruner.freed += max(0, size - journal.size())
+            log.info("runs.pruned", runs=len(pruner.dropped), freed=pruner.freed)
     return Pruned(
-        tuple(sweep.dropped), tuple(sweep.pending), tuple(sweep.alive), sweep.freed, tuple(dict.fromkeys(sweep.notes))
+        tuple(pruner.dropped),
+        tuple(pruner.pending),
+        tuple(pruner.active),
+        pruner.freed,
+        tuple(dict.fromkeys(pruner.notes)),
     )
 
 
 def _in_use(journal: Journal) -> bool:
     """Whether a run is under way, which would have to wait for the file to be written anew; a large one takes long."""
     running = newest_runs(journal, (RunStatus.RUNNING,))
-    return any(as_it_is(journal, record).status is RunStatus.RUNNING for record in running)
+    return any(with_actual_status(journal, record).status is RunStatus.RUNNING for record in running)
 
 
 def is_old(record: RunRecord, before: float) -> bool:
@@ -138,7 +142,7 @@ def is_old(record: RunRecord, before: float) -> bool:
     return (record.finished_at or record.created_at) < before
 
 
-def is_wanted(record: RunRecord, counts: Mapping[Status, int]) -> bool:
+def has_pending_work(record: RunRecord, counts: Mapping[Status, int]) -> bool:
     """Whether ``resume`` has something to do that a new run of the sheet would not do as well.
 
     A run that was refused, or that never came to its plan, has sent nothing.

@@ -9,12 +9,12 @@ from typing import Self
 from bulkid.errors import UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
-from bulkid.runs.history import as_it_is
+from bulkid.runs.history import with_actual_status
 from bulkid.runs.inputs.origin import UNDO
 
 
 @dataclass(frozen=True, slots=True)
-class RunLine:
+class RunListItem:
     """A run in a list: its record as it is, and its rows by status."""
 
     run: RunRecord
@@ -27,14 +27,14 @@ class RunLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RowsFound:
+class RowPage:
     """Some rows of a run, and how many there are of the kind."""
 
     rows: Sequence[ReportRow]
     total: int
 
 
-class Archive:
+class RunBrowser:
     """Reads runs; safe to use from worker threads. Everything raises ``StateError`` when the database cannot be used.
 
     Args:
@@ -60,14 +60,14 @@ class Archive:
 
     def runs(
         self, *, statuses: Sequence[RunStatus] = (), offset: int = 0, limit: int = 25
-    ) -> tuple[list[RunLine], int]:
+    ) -> tuple[list[RunListItem], int]:
         """Some runs, newest first, and how many there are of the kind."""
         from bulkid.journal.queries import run_page
 
         found, total = run_page(self.journal, statuses=statuses, offset=offset, limit=limit)
         return [self._line(record) for record in found], total
 
-    def run(self, run_id: str) -> RunLine:
+    def run(self, run_id: str) -> RunListItem:
         """One run by its whole id.
 
         Raises:
@@ -80,12 +80,12 @@ class Archive:
 
     def rows(
         self, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
-    ) -> RowsFound:
+    ) -> RowPage:
         """Some rows of a run, in the sheet's order, with what became of each."""
         from bulkid.journal.queries import row_page
 
         page = row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit)
-        return RowsFound(page.rows, page.total)
+        return RowPage(page.rows, page.total)
 
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""
@@ -101,11 +101,11 @@ class Archive:
             if UNDO in record.options and record.phase == "planned"
         )
 
-    def _line(self, record: RunRecord) -> RunLine:
-        record = as_it_is(self.journal, record)
+    def _line(self, record: RunRecord) -> RunListItem:
+        record = with_actual_status(self.journal, record)
         key = (record.run_id, record.finished_at)
         if record.status is RunStatus.RUNNING or record.finished_at is None:
-            return RunLine(record, self.journal.counts(record.run_id))
+            return RunListItem(record, self.journal.counts(record.run_id))
         if key not in self._counted:
             self._counted[key] = self.journal.counts(record.run_id)
-        return RunLine(record, self._counted[key])
+        return RunListItem(record, self._counted[key])

@@ -9,14 +9,14 @@ from bulkid.clock import Clock
 from bulkid.events import log
 from bulkid.journal import Journal, newest_runs
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.report import ReportError, RunFigures, write_figures
+from bulkid.report import ReportError, RunMetrics, write_metrics
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.options import RunResult
 
-COUNTERS_EVERY_S = 2.0
+COUNTERS_INTERVAL_S = 2.0
 """How often the figures of a run under way are journaled, for those who look at it from outside."""
 
-EVERY_S = 15.0
+FILE_INTERVAL_S = 15.0
 """How often the file is written while a run goes on: Prometheus mostly looks every 15 to 60 seconds."""
 
 
@@ -25,7 +25,7 @@ def job_of(record: RunRecord) -> str:
     return str(record.options.get("job") or "")
 
 
-def keep_figures(path: Path | None, journal: Journal, record: RunRecord) -> str:
+def write_run_metrics(path: Path | None, journal: Journal, record: RunRecord) -> str:
     """Write the figures of a run to its file, where there is to be one; never raises.
 
     Args:
@@ -39,44 +39,46 @@ def keep_figures(path: Path | None, journal: Journal, record: RunRecord) -> str:
     if path is None:
         return ""
     try:
-        write_figures(path, [_figures(journal, record)])
+        write_metrics(path, [_metrics(journal, record)])
     except ReportError as error:
         log.info("metrics.failed", reason=error.message)
         return str(error)
     return ""
 
 
-def with_figures(path: Path | None, journal: Journal, result: RunResult) -> RunResult:
+def with_run_metrics(path: Path | None, journal: Journal, result: RunResult) -> RunResult:
     """Write the figures of a run that has ended; what goes wrong with that is a note, and changes nothing else."""
-    problem = keep_figures(path, journal, result.run)
+    problem = write_run_metrics(path, journal, result.run)
     return replace(result, notes=(*result.notes, problem)) if problem else result
 
 
 @dataclass(slots=True)
-class LiveFigures:
+class LiveMetrics:
     """Writes the figures of a run while it goes on, now and then."""
 
     path: Path | None
     journal: Journal
     run_id: str
     clock: Clock
-    shown_at: float = -math.inf
+    written_at: float = -math.inf
 
-    async def show(self) -> None:
+    async def update(self) -> None:
         """Write them, unless they were written a moment ago or nobody wants them."""
-        if self.path is None or self.clock.monotonic() - self.shown_at < EVERY_S:
+        if self.path is None or self.clock.monotonic() - self.written_at < FILE_INTERVAL_S:
             return
-        self.shown_at = self.clock.monotonic()
-        await in_thread(self._show)
+        self.written_at = self.clock.monotonic()
+        await in_thread(self._write)
 
-    def _show(self) -> None:
+    def _write(self) -> None:
         record = self.journal.get_run(self.run_id)
         if record is not None:
-            keep_figures(self.path, self.journal, record)
+            write_run_metrics(self.path, self.journal, record)
 
 
-def added(before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """The sums of what earlier sittings and this one counted, by method and status class."""
+def sum_answers(
+    before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """The sums of what earlier attempts and this one counted, by method and status class."""
     total = {method: dict(classes) for method, classes in before.items()}
     for method, classes in now.items():
         sums = total.setdefault(method, {})
@@ -85,11 +87,11 @@ def added(before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str
     return total
 
 
-def _figures(journal: Journal, record: RunRecord) -> RunFigures:
+def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
     job = job_of(record)
     counts: Mapping[Status, int] = journal.counts(record.run_id)
     if record.status is RunStatus.COMPLETED:
-        return RunFigures(job, record, counts, record.finished_at)
+        return RunMetrics(job, record, counts, record.finished_at)
     completed = newest_runs(journal, (RunStatus.COMPLETED,))
     before = next((run for run in completed if job_of(run) == job and run.run_id != record.run_id), None)
-    return RunFigures(job, record, counts, None if before is None else before.finished_at)
+    return RunMetrics(job, record, counts, None if before is None else before.finished_at)

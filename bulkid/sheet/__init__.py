@@ -1,4 +1,4 @@
-"""The sheet room: files to rows, rows to wishes, and everything that is wrong with them. No network.
+"""The sheet room: files to rows, rows to requests, and everything that is wrong with them. No network.
 
 ``open_sheet`` reads ``.csv .tsv .txt .xlsx .xlsm .xlsb .xls .ods``; ``Sheet.chunks`` hands out the rows in chunks;
 ``RowParser`` parses single rows, and journaled rows again after a crash.
@@ -18,15 +18,15 @@ from bulkid.sheet.headers import (
 )
 from bulkid.sheet.reader import (
     EXTENSIONS,
-    Outline,
     Sheet,
     SheetFile,
+    SheetPreview,
     open_sheet,
     open_sheet_file,
-    outline,
     require_file,
+    sheet_preview,
 )
-from bulkid.sheet.regular_file import NotAFileError, held_folder, is_folder, open_regular
+from bulkid.sheet.regular_file import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.sheet.row_parser import RowParser, SheetInfo
 from bulkid.sheet.text_format import UncertainEncodingError, system_code_page
 
@@ -38,25 +38,25 @@ __all__ = [
     "TEMPLATE_HEADERS",
     "CancelToken",
     "NotAFileError",
-    "Outline",
     "RowParser",
     "Sheet",
     "SheetFile",
     "SheetInfo",
     "SheetOptions",
+    "SheetPreview",
     "UncertainEncodingError",
     "column_label",
     "column_letters",
     "fields_for_headers",
-    "held_folder",
     "is_folder",
     "list_cell",
     "near_miss",
     "open_regular",
     "open_sheet",
     "open_sheet_file",
-    "outline",
     "parse_list",
+    "pinned_folder",
     "require_file",
+    "sheet_preview",
     "system_code_page",
 ]

@@ -10,10 +10,10 @@ from bulkid.errors import SheetError
 
 _T = TypeVar("_T")
 _STDERR = 2
-_hushing = threading.Lock()  # two at once would take each other's silence for the real standard error
+_silencing = threading.Lock()  # two at once would take each other's silence for the real standard error
 
 
-def guarded(source: str, call: Callable[[], _T]) -> _T:
+def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
     """Call into calamine; what it raises becomes a SheetError.
 
     Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``.
@@ -25,7 +25,7 @@ def guarded(source: str, call: Callable[[], _T]) -> _T:
     except BaseException as error:
         kind = type(error).__name__
         if kind == "PasswordError":
-            raise protected(source) from None
+            raise password_error(source) from None
         if isinstance(error, Exception) or kind == "PanicException":
             raise SheetError(
                 f"{source} cannot be read: {error}.",
@@ -34,7 +34,7 @@ def guarded(source: str, call: Callable[[], _T]) -> _T:
         raise
 
 
-def protected(source: str) -> SheetError:
+def password_error(source: str) -> SheetError:
     """Return the error for a spreadsheet that asks for a password."""
     return SheetError(
         f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
@@ -42,24 +42,24 @@ def protected(source: str) -> SheetError:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silenced_stderr() -> Iterator[None]:
     """Keep a panic from printing itself: Rust writes it to standard error, past Python, before it can be caught.
 
     What other threads write to standard error meanwhile is lost too, so this is for the few milliseconds only in which
     a file is parsed. Where there is no standard error, there is nothing to hush.
     """
-    with _hushing:
+    with _silencing:
         try:
             real = os.dup(_STDERR)
         except OSError:
             yield
             return
         try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
+            devnull = os.open(os.devnull, os.O_WRONLY)
             try:
-                os.dup2(nowhere, _STDERR)
+                os.dup2(devnull, _STDERR)
             finally:
-                os.close(nowhere)
+                os.close(devnull)
             yield
         finally:
             os.dup2(real, _STDERR)

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from typing import BinaryIO
 
 from bulkid.errors import SheetError
-from bulkid.sheet.formula_escape import undefuse
+from bulkid.sheet.formula_escape import unescape_formula
 from bulkid.sheet.text_format import TextForm, open_text
 
 MAX_COLUMNS = 16_384
@@ -126,7 +126,7 @@ def _read(
         )
         with reader:
             for frame in reader:
-                chunk = list(zip(*[_undefused(frame[column].tolist()) for column in frame.columns], strict=True))
+                chunk = list(zip(*[_unescaped(frame[column].tolist()) for column in frame.columns], strict=True))
                 drop = max(0, min(len(chunk), skip - position))
                 position += len(chunk)
                 if drop < len(chunk):
@@ -142,9 +142,9 @@ def _read(
             text.detach()
 
 
-def _undefused(cells: list[str]) -> list[str]:
+def _unescaped(cells: list[str]) -> list[str]:
     """Take back what bulkid's own files do to cells that look like formulas; most columns have none."""
-    return list(map(undefuse, cells)) if any(cell[:1] == "'" for cell in cells) else cells
+    return list(map(unescape_formula, cells)) if any(cell[:1] == "'" for cell in cells) else cells
 
 
 def _translated(error: Exception, source: str) -> Exception:

@@ -52,7 +52,7 @@ _PLACE = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
 
 
 @dataclass(frozen=True, slots=True)
-class Prescan:
+class ErrorScan:
     """What was found in one worksheet.
 
     Args:
@@ -109,7 +109,7 @@ def _bound_of_strings(archive: Archive, part: str) -> int | None:
     return longest
 
 
-def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Prescan:
+def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> ErrorScan:
     """Look through one worksheet of an ``.xlsx`` or ``.xlsm``.
 
     Args:
@@ -127,16 +127,16 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Presc
         parse(archive.blocks(book), names)
         target = part_of(archive, book, names.ids.get(sheet, ""))
         longest = check_shared_strings(archive) if longest is None else longest
-        harmless = _certainly_harmless(archive, target, longest)
-        if harmless is not None:
-            return harmless
+        no_errors = _has_no_errors(archive, target, longest)
+        if no_errors is not None:
+            return no_errors
         few = archive.size(target) // _LEAST_CELL * longest <= MAX_TEXT
         cells = _XlsxCells(array("I") if few else _lengths(archive, _shared_strings(archive)))
         parse(archive.blocks(target), cells)
-        return Prescan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
+        return ErrorScan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
 
 
-def _certainly_harmless(archive: Archive, target: str, longest: int) -> Prescan | None:
+def _has_no_errors(archive: Archive, target: str, longest: int) -> ErrorScan | None:
     """Search a worksheet for all that is unusual; None where something is, or may be."""
     columns: set[bytes] = set()
     rows = cells = shared = merged = tables = 0
@@ -158,7 +158,7 @@ def _certainly_harmless(archive: Archive, target: str, longest: int) -> Prescan 
         return None
     if max(rows * width, cells) > MAX_AREA or shared * longest > MAX_TEXT or merged > _MAX_MERGED:
         return None
-    return Prescan(area=rows * width)
+    return ErrorScan(area=rows * width)
 
 
 def _is_unusual(inside: bytes) -> bool:

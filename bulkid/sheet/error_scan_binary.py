@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, Prescan, main_part, part_of
+from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, part_of
 from bulkid.sheet.zip_archive import Archive, ScanError
 
 _ERROR_TEXTS = {
@@ -64,7 +64,7 @@ class PasswordError(Exception):
     """The workbook is encrypted."""
 
 
-def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
+def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
     """Look through one worksheet of an ``.xlsb``.
 
     Raises:
@@ -88,7 +88,7 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> Prescan:
             elif kind == _BRT_CELL_SHARED:
                 at = struct.unpack_from("<I", content, start + 8)[0]
                 text += lengths[at] if at < len(lengths) else 0
-    return Prescan(errors, last_row * (last_column + 1), text)
+    return ErrorScan(errors, last_row * (last_column + 1), text)
 
 
 def _xlsb_lengths(strings: bytes) -> Iterator[int]:
@@ -155,7 +155,7 @@ def _wide_string(content: bytes, position: int) -> tuple[str, int]:
 # --- xls
 
 
-def scan_xls(stream: BinaryIO) -> list[Prescan]:
+def scan_xls(stream: BinaryIO) -> list[ErrorScan]:
     """Look through all sheets of an ``.xls``, in their order; calamine lays them all out as soon as it opens the file.
 
     Raises:
@@ -173,7 +173,7 @@ def scan_xls(stream: BinaryIO) -> list[Prescan]:
     return [_scan_xls_sheet(book, start) for start in starts]
 
 
-def _scan_xls_sheet(book: bytes, position: int) -> Prescan:
+def _scan_xls_sheet(book: bytes, position: int) -> ErrorScan:
     errors: Errors = {}
     last_row = last_column = declared = 0
     for kind, start, size in _biff_records(book, position):
@@ -190,7 +190,7 @@ def _scan_xls_sheet(book: bytes, position: int) -> Prescan:
         code = _biff_error(kind, record)
         if code is not None:
             errors.setdefault(row + 1, {})[column] = _error_text(code)
-    return Prescan(errors, max((last_row + 1) * (last_column + 1), declared))
+    return ErrorScan(errors, max((last_row + 1) * (last_column + 1), declared))
 
 
 def _declared_area(record: bytes) -> int:

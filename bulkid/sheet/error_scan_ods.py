@@ -7,7 +7,7 @@ file; so their number is counted here before anything is written out.
 from typing import BinaryIO
 
 from bulkid.sheet.cells import is_error
-from bulkid.sheet.error_scan import MAX_AREA, MAX_COLUMNS, MAX_ROWS, Errors, Prescan
+from bulkid.sheet.error_scan import MAX_AREA, MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan
 from bulkid.sheet.xml_parts import QuietHandler, local, parse
 from bulkid.sheet.zip_archive import Archive, ScanError
 
@@ -17,7 +17,7 @@ _MAX_SHOWN = 100  # characters kept of a cell: enough to tell an error
 _MAX_DIGITS = 9  # of a number of repeats
 
 
-def scan_ods(stream: BinaryIO) -> dict[str, Prescan]:
+def scan_ods(stream: BinaryIO) -> dict[str, ErrorScan]:
     """Look through all tables of an ``.ods``.
 
     Raises:
@@ -34,7 +34,7 @@ class _Tables(QuietHandler):
     """Follows the cells of all tables."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Prescan] = {}
+        self.found: dict[str, ErrorScan] = {}
         self._table: str | None = None
         self._errors: Errors = {}
         self._row = self._rows = self._width = self._area = self._held = self._written = self._shown = 0
@@ -83,7 +83,7 @@ class _Tables(QuietHandler):
         if self._table is None:
             return
         if name == "table":
-            self.found[self._table] = Prescan(self._errors, self._area)
+            self.found[self._table] = ErrorScan(self._errors, self._area)
             self._table = None
         elif name == "table-row":
             self._end_row()

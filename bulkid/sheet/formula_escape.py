@@ -4,7 +4,7 @@ A cell that begins with ``=`` (or ``+``, ``-``, ``@``, a tab, a carriage return,
 formula when a spreadsheet opens a CSV file. bulkid writes such a cell with an apostrophe in front. When it reads a
 sheet it takes one such apostrophe away again, so that ``retry.csv`` comes back as it was.
 
-The law, for any text: ``undefuse(defuse(text)) == text``. It holds because an apostrophe that is already there is
+For any text, ``unescape_formula(escape_formula(text)) == text``, because an apostrophe that is already there is
 guarded by one more.
 """
 
@@ -25,15 +25,15 @@ _RUNS: Final = re.compile(f"'*[{re.escape(_IGNORED)}]*[{re.escape(FORMULA_STARTS
 _FIRST: Final = frozenset("'" + _IGNORED + FORMULA_STARTS)  # most cells are settled by one look at the first character
 
 
-def defuse(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Put an apostrophe before a cell that a spreadsheet would run as a formula; leave every other as it is."""
     if text[:1] in _FIRST and _RUNS.match(text):
         return "'" + text
     return text
 
 
-def undefuse(text: str) -> str:
-    """Take away the one apostrophe that :func:`defuse` put there; leave every other text as it is."""
+def unescape_formula(text: str) -> str:
+    """Take away the one apostrophe that :func:`escape_formula` put there; leave every other text as it is."""
     if text[:1] == "'" and _RUNS.match(text):
         return text[1:]
     return text

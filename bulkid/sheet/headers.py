@@ -17,7 +17,7 @@ from bulkid.sheet.cells import trim
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message
-_MAX_CLOSE = 1_000  # characters of a header that may be a slip of a known one
+_MAX_COMPARED = 1_000  # characters of a header that may be a slip of a known one
 
 FIELDS = (
     "robot_account_id",
@@ -48,8 +48,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 # From how many letters on one, and two, typing slips still count as "close". Shorter words are too near to one
 # another: "nam" is one slip from "name", but so are "game" and "same" at the same price.
-_ONE_SLIP_FROM = 4
-_TWO_SLIPS_FROM = 8
+_MIN_LENGTH_ONE_TYPO = 4
+_MIN_LENGTH_TWO_TYPOS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ def near_miss(header: str) -> str:
     Close means: one typing slip (two in long words), or the same words in another order or with some left out
     ("groups add", "group ids").
     """
-    if len(header) > _MAX_CLOSE:
+    if len(header) > _MAX_COMPARED:
         return ""
     from rapidfuzz.distance import OSA  # only sheets with unknown columns pay for it
 
@@ -246,7 +246,7 @@ def near_miss(header: str) -> str:
     for alias in (alias for aliases in ALIASES.values() for alias in aliases):
         known = header_key(alias)
         longest = max(len(key), len(known))
-        allowed = 0 if longest < _ONE_SLIP_FROM else 1 if longest < _TWO_SLIPS_FROM else 2
+        allowed = 0 if longest < _MIN_LENGTH_ONE_TYPO else 1 if longest < _MIN_LENGTH_TWO_TYPOS else 2
         slips = OSA.distance(key, known, score_cutoff=allowed)
         if (slips or header_key(header) != known) and slips <= allowed and (best is None or slips < best[0]):
             best = (slips, alias)

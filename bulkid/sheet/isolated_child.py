@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import orjson
 
 from bulkid.errors import SheetError
-from bulkid.sheet.isolation import LENGTH, MAX_ANSWER, START
+from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, START
 from bulkid.sheet.workbook import Worksheet, open_worksheet
 
-_USUAL_ANSWER = 8 << 20  # bytes; rows that take more are sent in several answers
+_TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several answers
 
 
 def main() -> None:
@@ -57,20 +57,20 @@ def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
 
 
 def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, worksheet: Worksheet, source: str) -> None:
-    answers: Generator[bytes, None, None] | None = None
+    responses: Generator[bytes, None, None] | None = None
     ready = b""
     while True:
         command, *arguments = commands.get().decode().split()
         if command == START:
-            answers = _answers(worksheet, source, int(arguments[0]))
-            ready = next(answers)
-        if answers is None:
+            responses = _responses(worksheet, source, int(arguments[0]))
+            ready = next(responses)
+        if responses is None:
             return
         _write(out, ready)
-        ready = next(answers, ready)  # while the parent works on the last ones
+        ready = next(responses, ready)  # while the parent works on the last ones
 
 
-def _answers(worksheet: Worksheet, source: str, size: int) -> Generator[bytes, None, None]:
+def _responses(worksheet: Worksheet, source: str, size: int) -> Generator[bytes, None, None]:
     for chunk in worksheet.rows(size):
         yield from _encoded(chunk, source)
     yield orjson.dumps({"rows": []})
@@ -79,11 +79,11 @@ def _answers(worksheet: Worksheet, source: str, size: int) -> Generator[bytes, N
 def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None, None]:
     """Encode rows, in as many answers as keeps each small."""
     encoded = orjson.dumps({"rows": rows})
-    if len(encoded) > MAX_ANSWER and len(rows) == 1:
+    if len(encoded) > MAX_RESPONSE and len(rows) == 1:
         raise SheetError(
-            f"{source}: a row holds more than {MAX_ANSWER >> 20} MB.", hint="Save the columns that you need as CSV."
+            f"{source}: a row holds more than {MAX_RESPONSE >> 20} MB.", hint="Save the columns that you need as CSV."
         )
-    if len(encoded) <= _USUAL_ANSWER or len(rows) == 1:
+    if len(encoded) <= _TYPICAL_RESPONSE_SIZE or len(rows) == 1:
         yield encoded
         return
     half = len(rows) // 2
@@ -91,8 +91,8 @@ def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None,
     yield from _encoded(rows[half:], source)
 
 
-def _send(out: BinaryIO, answer: dict[str, Any]) -> None:
-    _write(out, orjson.dumps(answer))
+def _send(out: BinaryIO, response: dict[str, Any]) -> None:
+    _write(out, orjson.dumps(response))
 
 
 def _write(out: BinaryIO, encoded: bytes) -> None:

@@ -32,7 +32,7 @@ MEMORY_LIMIT = 2 << 30
 TIME_LIMIT_S = 120.0
 """Seconds that the child may take for one answer. Opening a file takes longest: a second for 100,000 rows."""
 
-MAX_ANSWER = 64 << 20
+MAX_RESPONSE = 64 << 20
 """Bytes of one answer, which holds one row at least."""
 
 LENGTH = struct.Struct("<Q")
@@ -96,10 +96,10 @@ def open_isolated(
         raise
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        answer = child.ask(f"{START} {size}")
-        while answer["rows"]:
-            yield [tuple(cells) for cells in answer["rows"]]
-            answer = child.ask(NEXT)
+        response = child.ask(f"{START} {size}")
+        while response["rows"]:
+            yield [tuple(cells) for cells in response["rows"]]
+            response = child.ask(NEXT)
 
     return Worksheet(
         name=found["name"],
@@ -126,7 +126,7 @@ class _Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # a panic of calamine's prints itself
                 env=_environment(),
-                **_apart(),
+                **_process_group_options(),
             )
         except OSError as error:
             raise SheetError(
@@ -139,20 +139,20 @@ class _Child:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         limits = {"memory": self._limits.memory, "cpu_s": int(self._limits.time_s) + 1}
-        with self._in_time():
+        with self._with_deadline():
             self._send(orjson.dumps({**task, **limits}) + b"\n" + LENGTH.pack(size))
             while size > 0 and (block := stream.read(min(size, _BLOCK))):
                 size -= len(block)
                 self._send(block)
             self._flush()
-            return self._answer()
+            return self._read_response()
 
     def ask(self, command: str) -> dict[str, Any]:
         """Send a command and return its answer."""
-        with self._in_time():
+        with self._with_deadline():
             self._send(f"{command}\n".encode())
             self._flush()
-            return self._answer()
+            return self._read_response()
 
     def end(self) -> None:
         """End the child, which ends the wait for its answer; harmless when repeated."""
@@ -168,8 +168,8 @@ class _Child:
                     pipe.close()
 
     @contextmanager
-    def _in_time(self) -> Generator[None, None, None]:
-        timer = threading.Timer(self._limits.time_s, self._end_late)
+    def _with_deadline(self) -> Generator[None, None, None]:
+        timer = threading.Timer(self._limits.time_s, self._kill_overdue)
         timer.daemon = True
         timer.start()
         try:
@@ -177,7 +177,7 @@ class _Child:
         finally:
             timer.cancel()
 
-    def _end_late(self) -> None:
+    def _kill_overdue(self) -> None:
         self._late = True
         self.end()
 
@@ -190,19 +190,19 @@ class _Child:
         with suppress(OSError, ValueError):
             self._pipe(self._process.stdin).flush()
 
-    def _answer(self) -> dict[str, Any]:
+    def _read_response(self) -> dict[str, Any]:
         out = self._pipe(self._process.stdout)
         head = out.read(LENGTH.size)
-        size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else MAX_ANSWER + 1
-        body = out.read(size) if size <= MAX_ANSWER else b""
+        size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else MAX_RESPONSE + 1
+        body = out.read(size) if size <= MAX_RESPONSE else b""
         if len(body) < size:
-            raise self._ended()
-        answer: dict[str, Any] = orjson.loads(body)
-        if "error" in answer:
-            raise SheetError(answer["error"], hint=answer["hint"])
-        return answer
+            raise self._child_ended()
+        response: dict[str, Any] = orjson.loads(body)
+        if "error" in response:
+            raise SheetError(response["error"], hint=response["hint"])
+        return response
 
-    def _ended(self) -> BulkidError:
+    def _child_ended(self) -> BulkidError:
         """Say why there is no answer."""
         self.end()
         self._process.wait()
@@ -236,7 +236,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _apart() -> dict[str, Any]:
+def _process_group_options() -> dict[str, Any]:
     """Keep Ctrl+C of the terminal from the child: this process decides when it ends."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}

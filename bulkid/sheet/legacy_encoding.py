@@ -38,19 +38,19 @@ SINGLE_BYTE = (
 _BLOCK = 1 << 20  # bytes
 _WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 _WORD_PART = re.compile(rb"[A-Za-z\x80-\xff]+\Z")
-_LONGEST_WORD = 60  # bytes of a word that are looked at
+_MAX_WORD_BYTES = 60  # bytes of a word that are looked at
 _ALIKE = 4  # words kept for one byte between the same neighbours: more of them say the same again
-_MOST_WORDS = 800  # kept; beyond it only words with a byte that hardly any has
-_MOST_CHARACTERS = 1 << 22  # of a multi-byte text whose characters are counted
+_MAX_WORDS = 800  # kept; beyond it only words with a byte that hardly any has
+_MAX_CHARACTERS = 1 << 22  # of a multi-byte text whose characters are counted
 _TEXT_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f][A-Za-z\u0080-\U0010ffff]*")
 
-_OVERWHELMING = 16  # half nats
+_DECISIVE_SCORE = 16  # half nats
 _USUAL = frozenset(
     {*(f"cp{number}" for number in range(1250, 1259)), "mac_roman", "iso8859-1", "iso8859-2", "iso8859-9", "iso8859-15"}
 )
 _DOS = re.compile(r"cp\d{3}")
-_FAR_BEHIND = 60  # half nats; a reading so much less likely than the best is not offered
-_MOST_CANDIDATES = 6
+_MIN_LEAD = 60  # half nats; a reading so much less likely than the best is not offered
+_MAX_CANDIDATES = 6
 _FEW_BYTES = 64
 _TWO_CHARACTERS = 4  # bytes
 _HIGH_BYTES = bytes(range(0x80, 0x100))
@@ -96,13 +96,13 @@ class Sample:
         """Take in a word, where it tells something new."""
         high = [byte for byte in word if byte >= 0x80]  # noqa: PLR2004 - the end of ASCII
         self.high.update(high)
-        word = word[:_LONGEST_WORD]
+        word = word[:_MAX_WORD_BYTES]
         if word in self.words:
             return
         framed = b"^" + word + b"^"
         around = [framed[at - 1 : at + 2] for at in range(1, len(framed) - 1) if framed[at] >= 0x80]  # noqa: PLR2004
         new = any(self._alike[each] < _ALIKE for each in around)
-        if any(self._bytes[byte] < _ALIKE for byte in high) or (new and len(self.words) < _MOST_WORDS):
+        if any(self._bytes[byte] < _ALIKE for byte in high) or (new and len(self.words) < _MAX_WORDS):
             self._alike.update(around)
             self._bytes.update(high)
             self.words[word] = None
@@ -133,7 +133,7 @@ def _sample(stream: BinaryIO) -> Sample:
     rest = b""
     while block := stream.read(_BLOCK):
         text = rest + block
-        cut = _WORD_PART.search(text, max(0, len(text) - _LONGEST_WORD))
+        cut = _WORD_PART.search(text, max(0, len(text) - _MAX_WORD_BYTES))
         rest = text[cut.start() :] if cut else b""
         for word in _WORD.findall(text, 0, len(text) - len(rest)):
             sample.add(word)
@@ -172,7 +172,7 @@ def _single_byte_costs(sample: Sample) -> dict[str, _Reading]:
     return found
 
 
-def _beaten(best: _Reading, other: _Reading, name: str) -> bool:
+def _is_less_likely(best: _Reading, other: _Reading, name: str) -> bool:
     """Whether a reading is overwhelmingly likelier than another, both over all and for a word on the average.
 
     Words that read alike do not count. The average guards against a language whose frequent endings look, letter for
@@ -198,9 +198,9 @@ def _beaten(best: _Reading, other: _Reading, name: str) -> bool:
 def _required(name: str, *, natural: bool) -> tuple[int, int]:
     """Say how much likelier a reading must be than that of a code page: in all, and for a word; in half nats."""
     if natural:
-        return 2 * _OVERWHELMING, 12
+        return 2 * _DECISIVE_SCORE, 12
     if name in _USUAL:
-        return _OVERWHELMING, 8
+        return _DECISIVE_SCORE, 8
     # Hardly any program writes the others today.
     return (10, 10) if _DOS.fullmatch(name) else (10, 5)
 
@@ -212,7 +212,7 @@ def _certain_single_byte(single: Mapping[str, _Reading], multi: Mapping[str, "_E
             continue
         if any(evidence.plausible for evidence in multi.values()):
             continue
-        if all(_beaten(reading, other, name) for name, other in single.items()):
+        if all(_is_less_likely(reading, other, name) for name, other in single.items()):
             return encoding
     return ""
 
@@ -239,7 +239,7 @@ class _Evidence:
 
     @property
     def certain(self) -> bool:
-        return self.score >= _OVERWHELMING and self.clean >= _CLEAN_SHARE
+        return self.score >= _DECISIVE_SCORE and self.clean >= _CLEAN_SHARE
 
 
 def _certain_multi_byte(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) -> str:
@@ -264,8 +264,8 @@ def _multi_byte_evidence(stream: BinaryIO, encoding: str) -> _Evidence | None:
         except UnicodeDecodeError:
             return None
         characters.update(text)
-        if len(words) < _MOST_WORDS:
-            words.update(dict.fromkeys(islice(_TEXT_WORD.findall(text), _MOST_WORDS)))
+        if len(words) < _MAX_WORDS:
+            words.update(dict.fromkeys(islice(_TEXT_WORD.findall(text), _MAX_WORDS)))
     score = sum(_WEIGHTS[encoding](character) for character in characters if not character.isascii())
     clean = sum(1 for word in words if not any(map(str.isascii, word)))
     return _Evidence(score, clean / len(words) if words else 0.0)
@@ -332,10 +332,10 @@ def _candidates(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) 
     seen: set[tuple[str, ...]] = set()
     for encoding in sorted(totals, key=totals.__getitem__):
         texts = single[encoding].texts
-        if texts not in seen and (not seen or totals[encoding] <= likeliest + _FAR_BEHIND):
+        if texts not in seen and (not seen or totals[encoding] <= likeliest + _MIN_LEAD):
             seen.add(texts)
             found.append(encoding)
-    return tuple(found[:_MOST_CANDIDATES])
+    return tuple(found[:_MAX_CANDIDATES])
 
 
 def may_be_legacy(stream: BinaryIO) -> bool:

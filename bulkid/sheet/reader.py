@@ -92,7 +92,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class SheetPreview:
     """What a sheet shows before anything is said of what its columns mean.
 
     Args:
@@ -124,7 +124,7 @@ class SheetFile:
     _book: Worksheet | None
     _form: TextForm | None
 
-    def outline(self, sample: int = 5) -> Outline:
+    def sheet_preview(self, sample: int = 5) -> SheetPreview:
         """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
 
         Args:
@@ -138,7 +138,7 @@ class SheetFile:
         with closing(self._raw(_FIRST_RECORDS)) as chunks:
             below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
             rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
-        return Outline(
+        return SheetPreview(
             headers=headers,
             worksheets=() if book is None else book.names,
             sheet="" if book is None else book.name,
@@ -232,14 +232,14 @@ def open_sheet_file(
         yield _open(path, options or SheetOptions(), name, resources, isolated=isolated, token=token)
 
 
-def outline(path: Path, options: SheetOptions | None = None, *, isolated: bool = False) -> Outline:
-    """Look at a sheet whose columns may still have to be mapped by hand (:meth:`SheetFile.outline`).
+def sheet_preview(path: Path, options: SheetOptions | None = None, *, isolated: bool = False) -> SheetPreview:
+    """Look at a sheet whose columns may still have to be mapped by hand (:meth:`SheetFile.sheet_preview`).
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
     """
     with open_sheet_file(path, options, isolated=isolated) as file:
-        return file.outline()
+        return file.sheet_preview()
 
 
 def _open(

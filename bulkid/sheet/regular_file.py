@@ -31,7 +31,7 @@ def open_regular(path: Path) -> BinaryIO:
         NotAFileError: It is no plain file, or its folder is a link.
         OSError: It cannot be opened.
     """
-    with held_folder(path.parent) as folder:
+    with pinned_folder(path.parent) as folder:
         number = _open(path, folder)
     try:
         _refuse_others(path, os.fstat(number), by_name=folder is None)
@@ -42,7 +42,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def held_folder(folder: Path) -> Iterator[int | None]:
+def pinned_folder(folder: Path) -> Iterator[int | None]:
     """Open a folder that is no link, to reach the files in it whatever becomes of its name.
 
     Yields:

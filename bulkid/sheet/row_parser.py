@@ -1,11 +1,11 @@
-"""Rows to wishes: what one row asks for, or everything that is wrong with it."""
+"""Rows to requests: what one row asks for, or everything that is wrong with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bulkid.folding import fold
-from bulkid.model import EVERYONE, Fault, RowWish, SheetRow
+from bulkid.model import EVERYONE, RowError, RowRequest, SheetRow
 from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
 from bulkid.sheet.headers import FIELDS, column_label
 
@@ -79,7 +79,7 @@ def blank(cells: Sequence[str]) -> bool:
 
 
 class RowParser:
-    """Turns cells into wishes and faults, by the headers of one sheet. Cheap to make; keeps a small cache.
+    """Turns cells into requests and faults, by the headers of one sheet. Cheap to make; keeps a small cache.
 
     Args:
         info: The sheet that the rows are of; only its headers and fields matter.
@@ -109,39 +109,39 @@ class RowParser:
             cells: The cells as they came in; missing ones count as blank.
 
         Returns:
-            The row with its wish, or with all of its faults. Its ``cells`` are padded to the headers, and longer than
+            The row with its request, or all of its errors. Its ``cells`` are padded to the headers, and longer than
             them only when a surplus cell holds something: what came in is kept, so that it parses the same again.
         """
-        faults: list[Fault] = []
-        fitted = self._fit(row, cells, faults)
+        row_errors: list[RowError] = []
+        fitted = self._fit(row, cells, row_errors)
         if self._repeats_header(fitted):
             message = "The row repeats the header, as happens where several sheets were joined: remove it."
-            return SheetRow(row, fitted, None, (Fault(row, "", "", "header_again", message),))
-        account_id = self._text(row, fitted, self._id, faults)
-        name = self._text(row, fitted, self._name, faults)
-        partition = self._text(row, fitted, self._partition, faults)
-        display_name = self._display(row, fitted, faults)
-        add = self._list(row, fitted, self._add, faults)
-        remove = self._list(row, fitted, self._remove, faults)
-        exact = self._list(row, fitted, self._exact, faults)
+            return SheetRow(row, fitted, None, (RowError(row, "", "", "header_again", message),))
+        account_id = self._text(row, fitted, self._id, row_errors)
+        name = self._text(row, fitted, self._name, row_errors)
+        partition = self._text(row, fitted, self._partition, row_errors)
+        display_name = self._display(row, fitted, row_errors)
+        add = self._list(row, fitted, self._add, row_errors)
+        remove = self._list(row, fitted, self._remove, row_errors)
+        exact = self._list(row, fitted, self._exact, row_errors)
         if not (account_id or name):
-            faults.append(self._no_account(row))
+            row_errors.append(self._no_account(row))
         elif account_id in {".", ".."}:
-            faults.append(
-                self._fault(row, fitted, self._id, "bad_id", "This is no id: enter the account's id or name.")
+            row_errors.append(
+                self._row_error(row, fitted, self._id, "bad_id", "This is no id: enter the account's id or name.")
             )
         if add is not EMPTY_LIST or remove is not EMPTY_LIST:
-            self._check_changes(row, fitted, add, remove, faults)
+            self._check_changes(row, fitted, add, remove, row_errors)
             if exact is not EMPTY_LIST:
-                faults.append(self._exact_and_changes(row, fitted))
-        if faults:
-            return SheetRow(row, fitted, None, tuple(faults), account_id, name)
+                row_errors.append(self._exact_and_changes(row, fitted))
+        if row_errors:
+            return SheetRow(row, fitted, None, tuple(row_errors), account_id, name)
         wanted = None if exact is EMPTY_LIST else exact.items
         return SheetRow(
-            row, fitted, RowWish(row, account_id, name, display_name, add.items, remove.items, wanted, partition)
+            row, fitted, RowRequest(row, account_id, name, display_name, add.items, remove.items, wanted, partition)
         )
 
-    def _fit(self, row: int, cells: Sequence[str], faults: list[Fault]) -> tuple[str, ...]:
+    def _fit(self, row: int, cells: Sequence[str], row_errors: list[RowError]) -> tuple[str, ...]:
         fitted = tuple(cells)
         if len(fitted) == self._width:
             return fitted
@@ -150,8 +150,8 @@ class RowParser:
         surplus = [index for index in range(self._width, len(fitted)) if trim(fitted[index])]
         if not surplus:
             return fitted[: self._width]
-        faults.append(
-            Fault(
+        row_errors.append(
+            RowError(
                 row,
                 "",
                 fitted[surplus[0]],
@@ -169,7 +169,7 @@ class RowParser:
             return False
         return all(trim(cells[column]) == headers[column] for column in used)
 
-    def _text(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> str:
+    def _text(self, row: int, cells: tuple[str, ...], column: int, row_errors: list[RowError]) -> str:
         if column < 0:
             return ""
         text = trim(cells[column])
@@ -179,10 +179,10 @@ class RowParser:
         if is_clear(text):
             problem = Problem("clear_not_allowed", f"{CLEAR} works for display_name and groups only: enter a value.")
         if problem is not None:
-            faults.append(self._fault(row, cells, column, problem.code, problem.message))
+            row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
         return text
 
-    def _display(self, row: int, cells: tuple[str, ...], faults: list[Fault]) -> str | None:
+    def _display(self, row: int, cells: tuple[str, ...], row_errors: list[RowError]) -> str | None:
         column = self._display_name
         if column < 0:
             return None
@@ -193,10 +193,10 @@ class RowParser:
             return ""
         problem = text_problem(text)
         if problem is not None:
-            faults.append(self._fault(row, cells, column, problem.code, problem.message))
+            row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
         return text
 
-    def _list(self, row: int, cells: tuple[str, ...], column: int, faults: list[Fault]) -> ListCell:
+    def _list(self, row: int, cells: tuple[str, ...], column: int, row_errors: list[RowError]) -> ListCell:
         if column < 0:
             return EMPTY_LIST
         cell = cells[column]
@@ -209,16 +209,16 @@ class RowParser:
                 self._lists.clear()
             self._lists[cell] = parsed
         if parsed.problems:
-            faults.extend(self._fault(row, cells, column, each.code, each.message) for each in parsed.problems)
+            row_errors.extend(self._row_error(row, cells, column, each.code, each.message) for each in parsed.problems)
         return parsed
 
     def _check_changes(
-        self, row: int, cells: tuple[str, ...], add: ListCell, remove: ListCell, faults: list[Fault]
+        self, row: int, cells: tuple[str, ...], add: ListCell, remove: ListCell, row_errors: list[RowError]
     ) -> None:
         for column, parsed in ((self._add, add), (self._remove, remove)):
             if parsed.clear:
-                faults.append(
-                    self._fault(
+                row_errors.append(
+                    self._row_error(
                         row,
                         cells,
                         column,
@@ -230,8 +230,8 @@ class RowParser:
         if remove is EMPTY_LIST:  # nothing to contradict, as in most rows
             return
         if remove.names_everyone:
-            faults.append(
-                self._fault(
+            row_errors.append(
+                self._row_error(
                     row,
                     cells,
                     self._remove,
@@ -241,8 +241,8 @@ class RowParser:
             )
         if not add.keys.isdisjoint(remove.keys):
             both = ", ".join(f'"{item}"' for item in add.items if fold(item) in remove.keys)
-            faults.append(
-                self._fault(
+            row_errors.append(
+                self._row_error(
                     row,
                     cells,
                     self._remove,
@@ -251,13 +251,13 @@ class RowParser:
                 )
             )
 
-    def _exact_and_changes(self, row: int, cells: tuple[str, ...]) -> Fault:
+    def _exact_and_changes(self, row: int, cells: tuple[str, ...]) -> RowError:
         others = [
             column_label(self._headers, column)
             for column in (self._add, self._remove)
             if column >= 0 and trim(cells[column])
         ]
-        return self._fault(
+        return self._row_error(
             row,
             cells,
             self._exact,
@@ -266,9 +266,9 @@ class RowParser:
             "blank in this row: keep one or the other.",
         )
 
-    def _no_account(self, row: int) -> Fault:
+    def _no_account(self, row: int) -> RowError:
         columns = [column_label(self._headers, column) for column in (self._id, self._name) if column >= 0]
-        return Fault(
+        return RowError(
             row,
             "",
             "",
@@ -276,5 +276,5 @@ class RowParser:
             f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row.",
         )
 
-    def _fault(self, row: int, cells: tuple[str, ...], column: int, code: str, message: str) -> Fault:
-        return Fault(row, self._headers[column], cells[column], code, message)
+    def _row_error(self, row: int, cells: tuple[str, ...], column: int, code: str, message: str) -> RowError:
+        return RowError(row, self._headers[column], cells[column], code, message)

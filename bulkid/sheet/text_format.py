@@ -160,10 +160,12 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
         raise SheetError(
             f"{source} is not a text file.", hint="Save the sheet as .xlsx or as CSV UTF-8, and name it accordingly."
         )
-    if _first_fault(stream, "utf-8") is None:
+    if _first_undecodable(stream, "utf-8") is None:
         _require_unicode(stream, source)
         return "utf-8-sig", ()
-    if _first_fault(stream, "utf-8", errors="surrogatepass") is None:  # halves of characters, from a broken program
+    if (
+        _first_undecodable(stream, "utf-8", errors="surrogatepass") is None
+    ):  # halves of characters, from a broken program
         raise _undecodable(stream, source, "utf-8", "The text is not valid UTF-8")
     return _legacy_encoding(stream, source, options.system_encoding or "")
 
@@ -178,7 +180,7 @@ def _as_given(stream: BinaryIO, source: str, encoding: str, marked: str) -> tupl
             f"{encoding}.",
             hint="Leave out --encoding.",
         )
-    if _first_fault(stream, "utf-8") is None and not _is_ascii(stream):
+    if _first_undecodable(stream, "utf-8") is None and not _is_ascii(stream):
         note = f"{source} is read as {encoding}, as --encoding says, and is valid UTF-8 too. "
         return encoding, (note + "If letters are wrong, leave out --encoding.",)
     return encoding, ()
@@ -299,7 +301,7 @@ def _utf16_without_mark(head: bytes) -> str:
     return ""
 
 
-def _telling_lines(stream: BinaryIO) -> bytes:
+def _distinctive_lines(stream: BinaryIO) -> bytes:
     """Gather the first lines that are not ASCII."""
     stream.seek(0)
     lines: list[bytes] = []
@@ -313,18 +315,18 @@ def _telling_lines(stream: BinaryIO) -> bytes:
 
 def _example(stream: BinaryIO, encoding: str) -> str:
     """Show a cell by which a person sees at once whether the encoding is right."""
-    text = _telling_lines(stream).decode(encoding, "replace")
+    text = _distinctive_lines(stream).decode(encoding, "replace")
     found = _NOT_ASCII_CELL.search(text)
     return f' (such as "{_excerpt(found.group().strip())}")' if found else ""
 
 
 def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> None:
-    if _first_fault(stream, encoding) is not None:
+    if _first_undecodable(stream, encoding) is not None:
         says = f"The text is not {encoding}" + (", as --encoding says" if given else "")
         raise _undecodable(stream, source, encoding, says)
 
 
-def _first_fault(stream: BinaryIO, encoding: str, errors: str = "strict") -> int | None:
+def _first_undecodable(stream: BinaryIO, encoding: str, errors: str = "strict") -> int | None:
     """Decode all of the stream; return the offset of the first byte that cannot be decoded, None when there is none."""
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     stream.seek(0)
@@ -344,7 +346,7 @@ def _first_fault(stream: BinaryIO, encoding: str, errors: str = "strict") -> int
 
 
 def _undecodable(stream: BinaryIO, source: str, encoding: str, says: str) -> SheetError:
-    offset = _first_fault(stream, encoding) or 0
+    offset = _first_undecodable(stream, encoding) or 0
     stream.seek(0)
     line = 1
     left = offset

@@ -19,9 +19,9 @@ from xml.parsers.expat import ExpatError
 from bulkid.errors import SheetError
 from bulkid.folding import fold
 from bulkid.printable import printable_line
-from bulkid.sheet.calamine import guarded, hushed, protected
+from bulkid.sheet.calamine import password_error, sheet_errors, silenced_stderr
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, Prescan, check_shared_strings, main_part, scan_xlsx
+from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
 from bulkid.sheet.error_scan_ods import scan_ods
 from bulkid.sheet.zip_archive import Archive, ScanError
@@ -91,8 +91,8 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     name, guessed = _choose(book, source, wanted)
     found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
     errors = _checked(source, found)
-    with hushed():
-        sheet = guarded(source, lambda: book.get_sheet_by_name(name))
+    with silenced_stderr():
+        sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         return _rows(sheet, source, size, errors)
@@ -101,7 +101,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     return Worksheet(name, rows, notes, guessed, book.close, tuple(book.sheet_names))
 
 
-def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], Prescan]:
+def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
     """Look through all that calamine takes in as soon as it opens a file; give what looks through one worksheet.
 
     Raises:
@@ -161,21 +161,21 @@ def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
         raise SheetError(f"{source} is empty.", hint="Save the spreadsheet again.")
     if head.startswith(_OLE_MAGIC):
         if _ENCRYPTED_PACKAGE in head + stream.read():
-            raise protected(source)
+            raise password_error(source)
         if kind in ZIP_KINDS:
             raise SheetError(f"{source} is not .{kind}, but of the old Excel format.", hint="Rename it to .xls.")
     if head.startswith(_ZIP_MAGIC) and kind == "xls":
         raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
     if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
         raise SheetError(
-            f"{source} is not a spreadsheet, whatever its name says{_what_instead(head)}.",
+            f"{source} is not a spreadsheet, whatever its name says{_actual_content(head)}.",
             hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
         )
     if kind in ZIP_KINDS:
         _check_archive(stream, source, kind)
 
 
-def _what_instead(head: bytes) -> str:
+def _actual_content(head: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<table")):
         return " (it is a web page)"
@@ -187,7 +187,7 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
     with _scanned(source, lambda: Archive(stream)) as archive:
         _check_size(archive, source)
         if _scanned(source, lambda: _is_encrypted(archive)):
-            raise protected(source)
+            raise password_error(source)
         actual = _scanned(source, lambda: _actual_kind(archive))
     if actual not in {kind, kind.replace("xlsm", "xlsx")}:
         raise SheetError(
@@ -232,15 +232,17 @@ def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
 
     stream.seek(0)
     content = io.BytesIO(stream.read())
-    with hushed():
-        return guarded(source, lambda: CalamineWorkbook.from_filelike(content))
+    with silenced_stderr():
+        return sheet_errors(source, lambda: CalamineWorkbook.from_filelike(content))
 
 
 def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, str]:
     """The worksheet's name, and how it was chosen where nobody did."""
     from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
-    sheets = [each for each in guarded(source, lambda: book.sheets_metadata) if each.typ == SheetTypeEnum.WorkSheet]
+    sheets = [
+        each for each in sheet_errors(source, lambda: book.sheets_metadata) if each.typ == SheetTypeEnum.WorkSheet
+    ]
     names = [each.name for each in sheets]
     if len(set(names)) < len(names):
         raise _damaged(source, "two of its worksheets have the same name")
@@ -279,12 +281,12 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
     try:
         return scan()
     except PasswordError:
-        raise protected(source) from None
+        raise password_error(source) from None
     except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
         raise _damaged(source, str(error)) from None
 
 
-def _checked(source: str, found: Prescan) -> Mapping[int, Mapping[int, str]]:
+def _checked(source: str, found: ErrorScan) -> Mapping[int, Mapping[int, str]]:
     """Return the error cells; refuse a worksheet that calamine could not lay out."""
     _check_area(source, found.area)
     if found.text > MAX_TEXT:
@@ -311,9 +313,9 @@ def _rows(
     start = sheet.start[1] if sheet.start else 0
     first = min([start, *(column for cells in errors.values() for column in cells)])
     margin = ("",) * (start - first)
-    rows = guarded(source, lambda: iter(sheet.iter_rows()))
+    rows = sheet_errors(source, lambda: iter(sheet.iter_rows()))
     row = 0
-    while chunk := guarded(source, lambda: list(islice(rows, size))):
+    while chunk := sheet_errors(source, lambda: list(islice(rows, size))):
         texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
         if errors:
             texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
@@ -329,7 +331,7 @@ def _rows(
 def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first: int) -> tuple[str, ...]:
     if not errors:
         return cells
-    mended = list(cells) + [""] * (max(errors) - first + 1 - len(cells))
+    corrected = list(cells) + [""] * (max(errors) - first + 1 - len(cells))
     for column, text in errors.items():
-        mended[column - first] = text
-    return tuple(mended)
+        corrected[column - first] = text
+    return tuple(corrected)

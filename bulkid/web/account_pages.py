@@ -10,12 +10,12 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import UsageError
 from bulkid.planning import humanize_seconds
 from bulkid.web.audit import note
-from bulkid.web.auth.access import door
-from bulkid.web.auth.local import LocalEntrance
+from bulkid.web.auth.access import access_rule
+from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.passwords import hash_password, require_good_password
 from bulkid.web.auth.principals import Role
 from bulkid.web.auth.throttle import new_device_cookie
-from bulkid.web.auth.users import SignInError, TeamEntrance
+from bulkid.web.auth.users import SignInError, UserAuthenticator
 from bulkid.web.console import console_of
 from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import SESSION, client_address
@@ -24,7 +24,7 @@ from bulkid.web.request_bodies import form_of
 from bulkid.web.site_pages import DEVICE_S
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def account(request: web.Request) -> web.StreamResponse:
     """The user's account: role, password, sessions."""
     return await _account_page(request)
@@ -38,24 +38,24 @@ async def _account_page(request: web.Request, *, link: str = "", failed: str = "
         status=status,
         link=link,
         failed=failed,
-        idle_s=console.entrance.idle_s,
+        idle_s=console.authenticator.idle_s,
         sessions=await console.sessions.of_user(record.user_key, record.epoch),
         present=record.session_hash,
     )
 
 
-@door(Role.ADMIN)
+@access_rule(Role.ADMIN)
 async def new_link(request: web.Request) -> web.StreamResponse:
     """A link that lets another browser of this machine in, once."""
-    entrance = console_of(request).entrance
-    if not isinstance(entrance, LocalEntrance):
+    authenticator = console_of(request).authenticator
+    if not isinstance(authenticator, LocalAuthenticator):
         raise RefusedError(404, "With users there are no links: everybody signs in.")
-    link = f"{request.url.origin()}/enter?key={entrance.new_link()}"
+    link = f"{request.url.origin()}/enter?key={authenticator.new_link()}"
     await note(request, "sign-in link made")
     return await _account_page(request, link=link)
 
 
-@door(Role.VIEWER, action="end of a session")
+@access_rule(Role.VIEWER, action="end of a session")
 async def end_session(request: web.Request) -> web.StreamResponse:
     """End one of the user's sessions."""
     sessions, record = console_of(request).sessions, request[SESSION].record
@@ -70,24 +70,24 @@ async def end_session(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-@door(Role.VIEWER, action="change of a password")
+@access_rule(Role.VIEWER, action="change of a password")
 async def change_password(request: web.Request) -> web.StreamResponse:
     """Change the user's own password: all sessions of the user end, and this browser gets a new one."""
     console, record, address = console_of(request), request[SESSION].record, client_address(request)
-    entrance, sessions, user = console.entrance, console.sessions, record.user
-    if not isinstance(entrance, TeamEntrance) or user is None:
+    authenticator, sessions, user = console.authenticator, console.sessions, record.user
+    if not isinstance(authenticator, UserAuthenticator) or user is None:
         raise RefusedError(404, "There are no users here, and no passwords.")
     form = await form_of(request)
     new = form.get("new", "")
     device_cookie = request.cookies.get(sessions.device_cookie_name, "")
     answer = web.Response(status=303, headers={"Location": "/account"})
     try:
-        done = await entrance.sign_in(user.name, form.get("current", ""), address, device_cookie)
+        done = await authenticator.sign_in(user.name, form.get("current", ""), address, device_cookie)
         if new != form.get("again", ""):
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await anyio.to_thread.run_sync(require_good_password, new, user.name)
-        hashed = await entrance.hash(partial(hash_password, new))
-        change = partial(console.book.change_user, user.name, password_hash=hashed, epoch=done.user.epoch)
+        hashed = await authenticator.hash(partial(hash_password, new))
+        change = partial(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch)
         changed = await anyio.to_thread.run_sync(change)
         if not changed:
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301

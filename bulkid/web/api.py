@@ -12,26 +12,26 @@ from aiohttp import web
 
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
-from bulkid.model import Fault, Status
-from bulkid.runs import Preview, RunLine, summary_of
+from bulkid.model import RowError, Status
+from bulkid.runs import Preview, RunListItem, summary_of
 from bulkid.sheet import FIELDS
 from bulkid.web import audit, openapi
-from bulkid.web.auth.access import Kind, door
+from bulkid.web.auth.access import RouteKind, access_rule
 from bulkid.web.auth.approval import with_authors
 from bulkid.web.auth.principals import Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.errors import RefusedError
-from bulkid.web.middleware import actor_of
-from bulkid.web.previews import Draft, PreviewJob, preview_page
+from bulkid.web.middleware import principal_of
+from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
 from bulkid.web.request_bodies import UploadReader, read_body, without_nul
 from bulkid.web.run_pages import DOWNLOADS, found_run, written
 from bulkid.web.sheet_pages import MALFORMED, require_sheet, take_part, warnings_of
-from bulkid.web.uploads import Reading, Upload
+from bulkid.web.uploads import ReadOptions, Upload
 
-MOST: Final = 1000
+MAX_PAGE_SIZE: Final = 1000
 """Lines of a list that one answer holds at most."""
 
-_BIGGEST: Final = 2**31 - 1
+_MAX_INTEGER: Final = 2**31 - 1
 
 
 def answer(value: Mapping[str, Any], status: int = 200) -> web.Response:
@@ -86,13 +86,13 @@ async def body_of(request: web.Request, known: Mapping[str, type | tuple[type, .
 # --- sheets
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def describe(_request: web.Request) -> web.Response:
     """The interface itself, as OpenAPI."""
     return answer(openapi.document())
 
 
-@door(Role.OPERATOR, Kind.API, action="upload")
+@access_rule(Role.OPERATOR, RouteKind.API, action="upload")
 async def upload(request: web.Request) -> web.Response:
     """Take a sheet in."""
     console = console_of(request)
@@ -109,42 +109,42 @@ async def upload(request: web.Request) -> web.Response:
     if taken is None:
         raise UsageError("There is no part named sheet with a file name.")
     await audit.note(request, "sheet uploaded", taken.upload_id, taken.name)
-    return answer(sheet_json(await console.drafts.get(taken)), 201)
+    return answer(sheet_json(await console.upload_previews.get(taken)), 201)
 
 
-async def draft_of(request: web.Request) -> Draft:
+async def upload_preview_of(request: web.Request) -> UploadPreview:
     """The sheet that a request is about, or the answer that there is none."""
     try:
-        return await console_of(request).draft(request.match_info["upload"])
+        return await console_of(request).upload_preview(request.match_info["upload"])
     except UsageError as error:
         raise RefusedError(404, error.message, error.hint) from None
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def sheet(request: web.Request) -> web.Response:
     """A sheet as it was understood."""
-    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
-    return answer(sheet_json(await draft_of(request), offset, limit))
+    offset, limit = number_of(request, "offset", 0, 0, _MAX_INTEGER), number_of(request, "limit", 100, 1, MAX_PAGE_SIZE)
+    return answer(sheet_json(await upload_preview_of(request), offset, limit))
 
 
-def sheet_json(draft: Draft, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+def sheet_json(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> dict[str, Any]:
     """A sheet for programs: what it is read as, and some of what is wrong with it."""
-    check, error = draft.understood.check, draft.understood.error
+    check, error = upload_preview.parsed.check, upload_preview.parsed.error
     return {
-        "sheet": draft.upload.upload_id,
-        "name": draft.upload.name,
-        "uploaded_at": iso_utc(draft.upload.at),
-        "authors": list(draft.upload.by),
-        "rest_of": draft.upload.rest_of or None,
-        "readable": check is not None or bool(draft.upload.derived_from),
+        "sheet": upload_preview.upload.upload_id,
+        "name": upload_preview.upload.name,
+        "uploaded_at": iso_utc(upload_preview.upload.at),
+        "authors": list(upload_preview.upload.by),
+        "rest_of": upload_preview.upload.rest_of or None,
+        "readable": check is not None or bool(upload_preview.upload.derived_from),
         "error": None if error is None else error_json(error),
         "columns": [] if check is None else columns_json(check.info.headers, check.info.fields),
-        "skip_invalid": draft.upload.reading.skip_invalid,
+        "skip_invalid": upload_preview.upload.reading.skip_invalid,
         "rows": 0 if check is None else check.rows,
         "accounts": 0 if check is None else check.accounts,
         "invalid_rows": 0 if check is None else check.invalid_rows,
-        "faults": [] if check is None else faults_json(check.faults[offset : offset + limit]),
-        "faults_total": 0 if check is None else len(check.faults),
+        "faults": [] if check is None else row_errors_json(check.row_errors[offset : offset + limit]),
+        "faults_total": 0 if check is None else len(check.row_errors),
     }
 
 
@@ -153,9 +153,9 @@ def columns_json(headers: Sequence[str], fields: Sequence[str]) -> list[dict[str
     return [{"header": header, "field": field or None} for header, field in zip(headers, fields, strict=True)]
 
 
-def faults_json(faults: Sequence[Fault]) -> list[dict[str, Any]]:
+def row_errors_json(row_errors: Sequence[RowError]) -> list[dict[str, Any]]:
     """Faults as they are in reports."""
-    return [asdict(fault) for fault in faults]
+    return [asdict(row_error) for row_error in row_errors]
 
 
 def error_json(error: BulkidError) -> dict[str, str]:
@@ -163,12 +163,12 @@ def error_json(error: BulkidError) -> dict[str, str]:
     return {"message": error.message, "hint": error.hint}
 
 
-@door(Role.OPERATOR, Kind.API, action="reading of a sheet")
-async def read_again(request: web.Request) -> web.Response:
+@access_rule(Role.OPERATOR, RouteKind.API, action="reading of a sheet")
+async def change_read_options(request: web.Request) -> web.Response:
     """Say how a sheet is to be read; what is not said is left to bulkid."""
-    console, actor = console_of(request), actor_of(request)
-    draft = await draft_of(request)
-    require_sheet(draft)
+    console, principal = console_of(request), principal_of(request)
+    upload_preview = await upload_preview_of(request)
+    require_sheet(upload_preview)
     text = dict.fromkeys(("worksheet", "encoding", "delimiter"), str)
     said = await body_of(request, {**text, "map": dict, "ignore": list, "skip_invalid": bool})
     mapped, ignored = said.get("map", {}), said.get("ignore", [])
@@ -176,7 +176,7 @@ async def read_again(request: web.Request) -> web.Response:
         isinstance(value, str) for value in (*mapped.values(), *ignored)
     ):
         raise UsageError("map leads from headers to fields.", hint=f"The fields are {', '.join(FIELDS)}.")
-    reading = Reading(
+    reading = ReadOptions(
         sheet=said.get("worksheet", ""),
         encoding=said.get("encoding", ""),
         delimiter=said.get("delimiter", ""),
@@ -184,41 +184,43 @@ async def read_again(request: web.Request) -> web.Response:
         ignore_columns=tuple(ignored),
         skip_invalid=said.get("skip_invalid", False),
     )
-    changed = replace(draft.upload, reading=reading, by=with_authors(draft.upload.by, actor.person))
+    changed = replace(
+        upload_preview.upload, reading=reading, by=with_authors(upload_preview.upload.by, principal.person)
+    )
     await anyio.to_thread.run_sync(console.uploads.keep, changed)
     await audit.note(request, "sheet read otherwise", changed.upload_id, changed.name)
-    return answer(sheet_json(await console.drafts.get(changed)))
+    return answer(sheet_json(await console.upload_previews.get(changed)))
 
 
 # --- previews
 
 
-@door(Role.OPERATOR, Kind.API, action="preview")
+@access_rule(Role.OPERATOR, RouteKind.API, action="preview")
 async def make_preview(request: web.Request) -> web.Response:
     """Begin to find out what a sheet would change."""
     console = console_of(request)
-    draft = await draft_of(request)
-    if draft.understood.check is None and not draft.upload.derived_from:
+    upload_preview = await upload_preview_of(request)
+    if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
         raise UsageError("The sheet cannot be read yet.", hint="Say what its columns are.")
-    job = draft.preview
+    job = upload_preview.preview
     if job is None or job.done.is_set():
-        job = console.begin_preview(draft, actor_of(request))
-        await audit.note(request, "preview made", draft.upload.upload_id, draft.upload.name)
+        job = console.begin_preview(upload_preview, principal_of(request))
+        await audit.note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     return answer(preview_json(job), 202)
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def preview(request: web.Request) -> web.Response:
     """What a sheet would change, as far as that is known."""
-    draft = await draft_of(request)
-    if draft.preview is None:
+    upload_preview = await upload_preview_of(request)
+    if upload_preview.preview is None:
         raise RefusedError(404, "There is no preview of this sheet at present.", "Make one.")
-    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
-    find = partial(preview_json, draft.preview, offset, limit)
+    offset, limit = number_of(request, "offset", 0, 0, _MAX_INTEGER), number_of(request, "limit", 100, 1, MAX_PAGE_SIZE)
+    find = partial(preview_json, upload_preview.preview, offset, limit)
     return answer(await anyio.to_thread.run_sync(find))
 
 
-def preview_json(job: PreviewJob, offset: int = 0, limit: int = 100) -> dict[str, Any]:
+def preview_json(job: PreviewTask, offset: int = 0, limit: int = 100) -> dict[str, Any]:
     """A preview for programs."""
     found: Preview | None = job.result
     state = "making" if not job.done.is_set() else "ready" if found is not None else "failed"
@@ -242,52 +244,52 @@ def preview_json(job: PreviewJob, offset: int = 0, limit: int = 100) -> dict[str
     }
 
 
-@door(Role.OPERATOR, Kind.API, action="start")
+@access_rule(Role.OPERATOR, RouteKind.API, action="start")
 async def start(request: web.Request) -> web.Response:
     """Begin the run that a preview showed."""
-    console, actor = console_of(request), actor_of(request)
-    draft = await draft_of(request)
+    console, principal = console_of(request), principal_of(request)
+    upload_preview = await upload_preview_of(request)
     said = await body_of(request, {"preview": str, "first": (int, type(None)), "really": bool})
     first = said.get("first")
-    if first is not None and not 1 <= first <= _BIGGEST:
+    if first is not None and not 1 <= first <= _MAX_INTEGER:
         raise UsageError("first is a whole number, 1 or more.")
     job = await console.start(
-        draft,
+        upload_preview,
         said.get("preview", ""),
-        actor,
+        principal,
         first=first,
         really=said.get("really", False),
         note=partial(audit.note, request),
     )
-    await audit.note(request, "run started", job.run_id, draft.upload.name)
+    await audit.note(request, "run started", job.run_id, upload_preview.upload.name)
     return answer(run_json(console, await found_run(console, job.run_id)), 201)
 
 
 # --- runs
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def runs(request: web.Request) -> web.Response:
     """Runs, newest first."""
     console = console_of(request)
-    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 25, 1, 100)
-    lines, total = await anyio.to_thread.run_sync(partial(console.archive.runs, offset=offset, limit=limit))
+    offset, limit = number_of(request, "offset", 0, 0, _MAX_INTEGER), number_of(request, "limit", 25, 1, 100)
+    lines, total = await anyio.to_thread.run_sync(partial(console.run_browser.runs, offset=offset, limit=limit))
     return answer({"runs": [run_json(console, line) for line in lines], "total": total})
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def run(request: web.Request) -> web.Response:
     """One run: how far it is, or how it ended."""
     console = console_of(request)
     return answer(run_json(console, await found_run(console, request.match_info["run"])))
 
 
-def run_json(console: Console, line: RunLine) -> dict[str, Any]:
+def run_json(console: Console, line: RunListItem) -> dict[str, Any]:
     """A run for programs: its summary as ``--json`` prints it, and whether it is under way."""
-    job = console.supervisor.job(line.run.run_id)
+    job = console.job_runner.job(line.run.run_id)
     summary = summary_of(line.run, line.counts)
     going = job is not None or line.run.status == "running"
-    figures = job.figures.snapshot() if job is not None and job.figures is not None else None
+    snapshot = job.live_progress.snapshot() if job is not None and job.live_progress is not None else None
     return {
         **{name: value for name, value in summary.items() if name != "report"},  # a path of the server's own disk
         "running": going,
@@ -297,22 +299,22 @@ def run_json(console: Console, line: RunLine) -> dict[str, Any]:
         "created_at": iso_utc(line.run.created_at),
         "finished_at": None if line.run.finished_at is None else iso_utc(line.run.finished_at),
         "message": line.run.message,
-        "done": None if figures is None else figures.done,
-        "eta_s": None if figures is None else figures.eta_s,
+        "done": None if snapshot is None else snapshot.done,
+        "eta_s": None if snapshot is None else snapshot.eta_s,
     }
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def rows(request: web.Request) -> web.Response:
     """What became of the rows of a run."""
     console = console_of(request)
-    offset, limit = number_of(request, "offset", 0, 0, _BIGGEST), number_of(request, "limit", 100, 1, MOST)
+    offset, limit = number_of(request, "offset", 0, 0, _MAX_INTEGER), number_of(request, "limit", 100, 1, MAX_PAGE_SIZE)
     word = request.query.get("status")
     if word is not None and word not in set(Status):
         raise UsageError(f"status is one of {', '.join(Status)}.")
     line = await found_run(console, request.match_info["run"])
     find = partial(
-        console.archive.rows,
+        console.run_browser.rows,
         line.run.run_id,
         status=None if word is None else Status(word),
         search=request.query.get("search", "")[:200],
@@ -332,7 +334,7 @@ def row_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a ReportRow
     return found
 
 
-@door(Role.VIEWER, Kind.API, action="download")
+@access_rule(Role.VIEWER, RouteKind.API, action="download")
 async def report(request: web.Request) -> web.Response:
     """A run's report as a file."""
     console, kind = console_of(request), request.match_info["kind"]
@@ -346,26 +348,26 @@ async def report(request: web.Request) -> web.Response:
     return web.Response(body=content, content_type=DOWNLOADS[kind][1])
 
 
-@door(Role.OPERATOR, Kind.API, action="stop")
+@access_rule(Role.OPERATOR, RouteKind.API, action="stop")
 async def stop(request: web.Request) -> web.Response:
     """Stop a run: what is in flight may finish, the rest stays pending."""
     console, run_id = console_of(request), request.match_info["run"]
     line = await found_run(console, run_id)
-    job = console.supervisor.job(run_id)
+    job = console.job_runner.job(run_id)
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
-    job.stop.request(actor_of(request).name)
+    job.stop.request(principal_of(request).name)
     await audit.note(request, "run stopped", run_id)
     return answer(run_json(console, line), 202)
 
 
-@door(Role.OPERATOR, Kind.API, action="resume")
+@access_rule(Role.OPERATOR, RouteKind.API, action="resume")
 async def resume(request: web.Request) -> web.Response:
     """Go on with an interrupted run."""
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
-    found = await console.resume(line.run, actor_of(request))
-    if isinstance(found, Draft):
+    found = await console.resume(line.run, principal_of(request))
+    if isinstance(found, UploadPreview):
         raise RefusedError(
             409,
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
@@ -375,21 +377,21 @@ async def resume(request: web.Request) -> web.Response:
     return answer(run_json(console, await found_run(console, line.run.run_id)), 202)
 
 
-@door(Role.OPERATOR, Kind.API, action="resume")
+@access_rule(Role.OPERATOR, RouteKind.API, action="resume")
 async def rest(request: web.Request) -> web.Response:
     """Make what is pending of a run a sheet of its own, to be previewed and started."""
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
-    draft = await console.rest_of(line.run, actor_of(request))
+    upload_preview = await console.rest_of(line.run, principal_of(request))
     await audit.note(request, "rest previewed", line.run.run_id)
-    return answer(sheet_json(draft), 201)
+    return answer(sheet_json(upload_preview), 201)
 
 
 ROUTES: Final = (
     web.get("/api/v1/openapi.json", describe),
     web.post("/api/v1/sheets", upload),
     web.get("/api/v1/sheets/{upload}", sheet),
-    web.patch("/api/v1/sheets/{upload}", read_again),
+    web.patch("/api/v1/sheets/{upload}", change_read_options),
     web.post("/api/v1/sheets/{upload}/preview", make_preview),
     web.get("/api/v1/sheets/{upload}/preview", preview),
     web.post("/api/v1/sheets/{upload}/start", start),

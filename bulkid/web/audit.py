@@ -14,25 +14,25 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.events import log
 from bulkid.journal.console_store import AuditRecord
 from bulkid.journal.usernames import user_key
-from bulkid.report import defuse
-from bulkid.web.auth.access import Handler, Kind, door, door_of
+from bulkid.report import escape_formula
+from bulkid.web.auth.access import Handler, RouteKind, access_rule, access_rule_of
 from bulkid.web.auth.principals import Role
 from bulkid.web.auth.users import issue_token, role_of_token
 from bulkid.web.console import console_of
 from bulkid.web.errors import RefusedError
-from bulkid.web.middleware import SAFE_METHODS, actor_of, client_address
-from bulkid.web.pages import ACTOR, PAGE_SIZE, Pager, page, page_number
+from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of
+from bulkid.web.pages import PAGE_SIZE, PRINCIPAL, Pager, page, page_number
 from bulkid.web.request_bodies import form_of
 
-_LONGEST = 500  # characters of a name or message that the table keeps
+_MAX_TEXT = 500  # characters of a name or message that the table keeps
 
-NOTED: Final = web.RequestKey("noted", bool)
+RECORDED: Final = web.RequestKey("noted", bool)
 """Set once a request has its entry in the audit log."""
 
 _REFUSED: Final = 400  # the least status of an answer that refuses
 
 
-async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, actor: str = "") -> None:
+async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = "") -> None:
     """Write down what somebody did, or was not let do.
 
     Args:
@@ -40,20 +40,20 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
         action: A stable word or two, such as ``run started``.
         subject: What it was done to: a run, a sheet, a token.
         detail: What else to know.
-        actor: Who, where there is no session yet.
+        principal: Who, where there is no session yet.
     """
-    request[NOTED] = True
+    request[RECORDED] = True
     console = console_of(request)
-    known = request.get(ACTOR)
+    known = request.get(PRINCIPAL)
     record = AuditRecord(
         console.clock.now(),
-        (actor or (known.name if known is not None else ""))[:_LONGEST],
+        (principal or (known.name if known is not None else ""))[:_MAX_TEXT],
         client_address(request),
         action,
-        subject[:_LONGEST],
-        detail[:_LONGEST],
+        subject[:_MAX_TEXT],
+        detail[:_MAX_TEXT],
     )
-    await anyio.to_thread.run_sync(console.book.note, record)
+    await anyio.to_thread.run_sync(console.store.note, record)
 
 
 @web.middleware
@@ -75,18 +75,18 @@ async def record_action(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def _record(request: web.Request, refused: str) -> None:
-    opened = door_of(request.match_info.handler)
-    action = "" if opened is None else opened.action
+    rule = access_rule_of(request.match_info.handler)
+    action = "" if rule is None else rule.action
     if not action and request.method not in SAFE_METHODS:
         action = "request"
-    if not action or request.get(ACTOR) is None or request.get(NOTED):
+    if not action or request.get(PRINCIPAL) is None or request.get(RECORDED):
         return
     about = request.match_info
     subject = next((about[name] for name in ("upload", "run", "token") if name in about), request.path)
     if not refused:
         await note(request, action, subject)
         return
-    left_out = console_of(request).user_refusals.admit(user_key(actor_of(request).person))
+    left_out = console_of(request).user_refusals.admit(user_key(principal_of(request).person))
     if left_out is None:
         log.info("console.refused", action=action, address=client_address(request))
         return
@@ -99,23 +99,23 @@ async def note_refusal(request: web.Request, action: str, subject: str = "", det
     if left_out is None:
         log.info("console.refused", action=action, address=client_address(request))
         return
-    await note(request, action, subject, _with_count(detail, left_out), actor=subject)
+    await note(request, action, subject, _with_count(detail, left_out), principal=subject)
 
 
 def _with_count(detail: str, left_out: int) -> str:
     return f"{detail} ({left_out:,} more were refused and are not listed)".strip() if left_out else detail
 
 
-@door(Role.ADMIN)
+@access_rule(Role.ADMIN)
 async def audit(request: web.Request) -> web.StreamResponse:
     """Show who did what, the newest first."""
     number = page_number(request)
-    find = partial(console_of(request).book.audit_page, (number - 1) * PAGE_SIZE, PAGE_SIZE)
+    find = partial(console_of(request).store.audit_page, (number - 1) * PAGE_SIZE, PAGE_SIZE)
     entries, total = await anyio.to_thread.run_sync(find)
     return page(request, "audit.html", entries=entries, pager=Pager(request, total, number))
 
 
-@door(Role.ADMIN, Kind.DATA, action="audit download")
+@access_rule(Role.ADMIN, RouteKind.DATA, action="audit download")
 async def audit_csv(request: web.Request) -> web.StreamResponse:
     """The whole audit table as a file."""
 
@@ -123,9 +123,9 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(("at", "actor", "address", "action", "subject", "detail"))
-        for entry in console_of(request).book.audit_entries():
-            said = (entry.actor, entry.address, entry.action, entry.subject, entry.detail)
-            writer.writerow((iso_utc(entry.at), *map(defuse, said)))
+        for entry in console_of(request).store.audit_entries():
+            values = (entry.actor, entry.address, entry.action, entry.subject, entry.detail)
+            writer.writerow((iso_utc(entry.at), *map(escape_formula, values)))
         return text.getvalue().encode("utf-8-sig", "backslashreplace")
 
     await note(request, "audit log downloaded")
@@ -136,38 +136,38 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
     )
 
 
-@door(Role.ADMIN)
+@access_rule(Role.ADMIN)
 async def tokens(request: web.Request) -> web.StreamResponse:
     """The tokens of programs."""
     return await _tokens_page(request)
 
 
 async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResponse:
-    found = await anyio.to_thread.run_sync(console_of(request).book.tokens)
+    found = await anyio.to_thread.run_sync(console_of(request).store.tokens)
     return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role), role_of_token=role_of_token)
 
 
-@door(Role.ADMIN, action="token")
+@access_rule(Role.ADMIN, action="token")
 async def issue(request: web.Request) -> web.StreamResponse:
     """Make a token, and show it this once."""
-    console, actor = console_of(request), actor_of(request)
+    console, principal = console_of(request), principal_of(request)
     form = await form_of(request)
     name, word = str(form.get("name", "")), str(form.get("role", ""))
     try:
         role = Role.of(word)
     except KeyError:
         raise UsageError(f"There is no role {word[:40]!r}.") from None
-    make = partial(issue_token, console.book, name, role, actor, console.clock.now())
+    make = partial(issue_token, console.store, name, role, principal, console.clock.now())
     token = await anyio.to_thread.run_sync(make)
     await note(request, "token issued", name, role.word)
     return await _tokens_page(request, token)
 
 
-@door(Role.ADMIN, action="revocation of a token")
+@access_rule(Role.ADMIN, action="revocation of a token")
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a token for good."""
     console, token_id = console_of(request), request.match_info["token"]
-    revoke_it = partial(console.book.revoke_token, token_id, console.clock.now())
+    revoke_it = partial(console.store.revoke_token, token_id, console.clock.now())
     if not await anyio.to_thread.run_sync(revoke_it):
         raise UsageError("There is no such token, or it has been revoked already.")
     await note(request, "token revoked", token_id)

@@ -13,15 +13,15 @@ class RefusalLimit:
         monotonic: Seconds that only go forward.
         window_s: Seconds for which a recorded refusal counts.
         per_source: Refusals of one address, or of one user, that are recorded in that time.
-        most: Refusals of all sources that are recorded in that time.
+        max_total: Refusals of all sources that are recorded in that time.
     """
 
     monotonic: Callable[[], float]
     window_s: float = 600.0
     per_source: int = 10
-    most: int = 100
+    max_total: int = 100
     _recorded: deque[tuple[float, str]] = field(default_factory=deque)
-    _left_out: int = 0
+    _omitted_count: int = 0
 
     def admit(self, source: str) -> int | None:
         """Return None for a refusal that is not to be recorded, else how many were left out since the last record."""
@@ -29,9 +29,9 @@ class RefusalLimit:
         while self._recorded and self._recorded[0][0] + self.window_s <= now:
             self._recorded.popleft()
         mine = sum(1 for _, each in self._recorded if each == source)
-        if mine >= self.per_source or len(self._recorded) >= self.most:
-            self._left_out += 1
+        if mine >= self.per_source or len(self._recorded) >= self.max_total:
+            self._omitted_count += 1
             return None
         self._recorded.append((now, source))
-        left_out, self._left_out = self._left_out, 0
+        left_out, self._omitted_count = self._omitted_count, 0
         return left_out

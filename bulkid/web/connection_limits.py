@@ -12,10 +12,10 @@ IDLE_S: Final = 15.0
 PER_ADDRESS: Final = 100
 """Open connections that one address may have. A browser opens six; each page that is watched takes one more."""
 
-MOST: Final = 1000
+MAX_CONNECTIONS: Final = 1000
 """Open connections in all, where the operating system allows as many."""
 
-_SPARE_FILES: Final = 128  # open files that the server itself needs: the database, sheets, requests to the server
+_RESERVED_FILES: Final = 128  # open files that the server itself needs: the database, sheets, requests to the server
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class ConnectionLimit:
 
     Args:
         per_address: Connections that one address may have; None for any number (all come from one proxy).
-        most: Connections in all.
+        max_total: Connections in all.
     """
 
     per_address: int | None = PER_ADDRESS
-    most: int = MOST
+    max_total: int = MAX_CONNECTIONS
     _open: dict[str, list[asyncio.BaseTransport]] = field(default_factory=dict)
     _count: int = 0
 
@@ -39,10 +39,10 @@ class ConnectionLimit:
         mine = self._drop_closed(address)
         if self.per_address is not None and len(mine) >= self.per_address:
             return False
-        if self._count >= self.most:
+        if self._count >= self.max_total:
             for each in tuple(self._open):
                 self._drop_closed(each)
-            if self._count >= self.most:
+            if self._count >= self.max_total:
                 return False
         self._open.setdefault(address, mine).append(transport)
         self._count += 1
@@ -79,22 +79,22 @@ def limited(limit: ConnectionLimit, serve: Callable[[], asyncio.BaseProtocol]) -
     return lambda: _Admission(limit, serve)
 
 
-def most_connections() -> int:
-    """Return how many connections the operating system lets this process have, at most ``MOST``.
+def max_connections() -> int:
+    """Return how many connections the operating system lets this process have, at most ``MAX_CONNECTIONS``.
 
     The soft limit of open files (256 on macOS) is raised to what the hard limit allows.
     """
     if sys.platform == "win32":  # sockets are no files there
-        return MOST
+        return MAX_CONNECTIONS
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST + _SPARE_FILES
+    wanted = MAX_CONNECTIONS + _RESERVED_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return MOST
+        return MAX_CONNECTIONS
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     except (OSError, ValueError):  # a system that allows fewer than its hard limit says
         allowed = soft
-    return max(allowed - _SPARE_FILES, allowed // 2)
+    return max(allowed - _RESERVED_FILES, allowed // 2)

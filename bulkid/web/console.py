@@ -15,35 +15,35 @@ from bulkid import runs
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.events import log
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from bulkid.model import RunRecord, Status
 from bulkid.planning import count_of
 from bulkid.web.audit_limit import RefusalLimit
 from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
-from bulkid.web.auth.local import Entrance
-from bulkid.web.auth.principals import Actor
+from bulkid.web.auth.local import Authenticator
+from bulkid.web.auth.principals import Principal
 from bulkid.web.auth.sessions import Sessions
-from bulkid.web.job_runner import Job, Supervisor
-from bulkid.web.previews import BusyError, Draft, Drafts, PreviewJob, departures
-from bulkid.web.sse import Live
+from bulkid.web.job_runner import Job, JobRunner
+from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
+from bulkid.web.sse import RunFeeds
 from bulkid.web.uploads import Upload, UploadLimits, Uploads
 
-DOCTOR_KEPT_S: Final = 30.0
+DOCTOR_CACHE_S: Final = 30.0
 """How long an examination of the connection is shown again before another one is made."""
 
 KEEP_AUDIT_S: Final = 400 * 86_400.0
 """How long entries of the audit log are kept by default."""
 
-AUDIT_MOST: Final = 1_000_000
+MAX_AUDIT_ENTRIES: Final = 1_000_000
 """Entries of the audit log that are kept at most, the newest ones."""
 
-TIDY_EVERY_S: Final = 3600.0
+PRUNE_INTERVAL_S: Final = 3600.0
 """How often the console removes what it has kept long enough."""
 
 Note = Callable[[str, str, str], Awaitable[None]]
 """Writes an action, its subject and a detail into the audit log."""
 
-_NAMED: Final = 3  # accounts that a refusal names
+_MAX_NAMED: Final = 3  # accounts that a refusal names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,46 +90,46 @@ class Console:
     target: runs.Target
     options: runs.RunOptions
     context: runs.Context
-    archive: runs.Archive
-    supervisor: Supervisor
-    entrance: Entrance
-    book: ConsoleBook
+    run_browser: runs.RunBrowser
+    job_runner: JobRunner
+    authenticator: Authenticator
+    store: ConsoleStore
     sessions: Sessions
     clock: Clock = field(default_factory=SystemClock)
     policy: ApprovalPolicy = field(init=False)
     uploads: Uploads = field(init=False)
-    drafts: Drafts = field(init=False)
-    live: Live = field(init=False)
+    upload_previews: UploadPreviews = field(init=False)
+    run_feeds: RunFeeds = field(init=False)
     refusals: RefusalLimit = field(init=False)  # of clients that are not signed in, by address
     user_refusals: RefusalLimit = field(init=False)  # by user
     _findings: tuple[float, list[runs.Finding]] | None = None
-    _examining: anyio.Lock = field(default_factory=anyio.Lock)
+    _doctor_lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     def __post_init__(self) -> None:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
-        self.drafts = Drafts(self.target, self.options, self.context)
-        self.live = Live(self.archive, self.supervisor)
+        self.upload_previews = UploadPreviews(self.target, self.options, self.context)
+        self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
         self.refusals = RefusalLimit(self.clock.monotonic)
-        self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, most=1000)
+        self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, max_total=1000)
 
-    async def tidy(self) -> None:
+    async def prune(self) -> None:
         """Remove uploads and entries of the audit log that were kept long enough."""
         now = self.clock.now()
         uploads = await anyio.to_thread.run_sync(self.uploads.drop_old, now)
-        prune = partial(self.book.prune_audit, now - self.serve.keep_audit_s, AUDIT_MOST)
-        entries = await anyio.to_thread.run_sync(prune)
+        delete_entries = partial(self.store.prune_audit, now - self.serve.keep_audit_s, MAX_AUDIT_ENTRIES)
+        entries = await anyio.to_thread.run_sync(delete_entries)
         if uploads or entries:
             log.info("console.tidied", uploads=uploads, audit_entries=entries)
 
-    async def keep_tidy(self) -> None:
+    async def prune_periodically(self) -> None:
         """Remove what was kept long enough, again and again, for as long as the console lives."""
         while True:
             try:
-                await self.tidy()
+                await self.prune()
             except (BulkidError, OSError) as error:  # the next time may do better
                 log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
-            await self.clock.sleep(TIDY_EVERY_S)
+            await self.clock.sleep(PRUNE_INTERVAL_S)
 
     @property
     def state_dir(self) -> Path:
@@ -138,34 +138,34 @@ class Console:
 
     # --- previews and runs
 
-    async def draft(self, upload_id: str) -> Draft:
+    async def upload_preview(self, upload_id: str) -> UploadPreview:
         """The draft of an upload.
 
         Raises:
             UsageError: There is no such upload.
         """
         upload = await anyio.to_thread.run_sync(self.uploads.get, upload_id)
-        return await self.drafts.get(upload)
+        return await self.upload_previews.get(upload)
 
-    def begin_preview(self, draft: Draft, actor: Actor) -> PreviewJob:
+    def begin_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
         """Begin to make a preview; it is made in the server's task group, whether or not a request waits for it.
 
         Raises:
             BusyError: Too many previews wait already.
         """
-        job = self.drafts.begin_preview(draft, actor.name)
+        job = self.upload_previews.begin_preview(upload_preview, principal.name)
 
         async def make() -> None:
-            await self.drafts.make_preview(draft.upload, job)
+            await self.upload_previews.make_preview(upload_preview.upload, job)
 
-        self.supervisor.spawn(make)
+        self.job_runner.spawn(make)
         return job
 
     async def start(
         self,
-        draft: Draft,
+        upload_preview: UploadPreview,
         preview_id: str,
-        actor: Actor,
+        principal: Principal,
         *,
         first: int | None = None,
         really: bool = False,
@@ -177,9 +177,9 @@ class Console:
         nothing unless the plan that it computes has the hash of the one that was shown.
 
         Args:
-            draft: The sheet.
+            upload_preview: The sheet.
             preview_id: The preview that was looked at.
-            actor: Who starts it.
+            principal: Who starts it.
             first: How many accounts a trial is to have; None for all.
             really: A plan that changes more of the organisation than ``max_change`` allows is meant so.
             note: Writes into the audit log that the plan is approved, or why the run is refused.
@@ -189,19 +189,19 @@ class Console:
             NotAllowedError: The user may not approve the plan.
             BulkidError: The run could not be begun.
         """
-        shown = draft.preview
+        shown = upload_preview.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            raise _not_present()
-        upload = draft.upload
-        self._require_startable(upload, seen, actor, first=first, really=really)
+            raise _preview_outdated()
+        upload = upload_preview.upload
+        self._require_startable(upload, seen, principal, first=first, really=really)
         options = replace(upload.reading.options(self.options), first=first, yes_really=really, authors=upload.by)
         approved = await anyio.to_thread.run_sync(runs.plan_hash, seen, options)
         if self.policy.required:
             options = replace(options, approved=approved)
         stale = False
 
-        async def agreed(job: Job, now: runs.Preview) -> bool:
+        async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
             if await anyio.to_thread.run_sync(runs.plan_hash, now, options) == approved:
                 job.plan_hash = approved
@@ -209,8 +209,8 @@ class Console:
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await anyio.to_thread.run_sync(self.uploads.mark_used, upload)
                 return True
-            stale, draft.preview = True, None  # what it showed is past
-            error = _changed(departures(seen, now, first), resumes=bool(upload.rest_of))
+            stale, upload_preview.preview = True, None  # what it showed is past
+            error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
             if note is not None:
                 await note("start refused", upload.upload_id, error.message)
             raise error
@@ -219,31 +219,31 @@ class Console:
             result = await self._apply(upload, options, context)
             if stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self.begin_preview(draft, actor)
+                    self.begin_preview(upload_preview, principal)
             return result
 
-        if draft.preview is not shown:
-            raise _not_present()
-        draft.preview = None  # once is enough: what it showed is being done
+        if upload_preview.preview is not shown:
+            raise _preview_outdated()
+        upload_preview.preview = None  # once is enough: what it showed is being done
         try:
-            return await self.supervisor.start(work, actor.name, agreed)
+            return await self.job_runner.start(work, principal.name, confirm_plan)
         except BulkidError:
-            draft.preview = draft.preview or shown  # nothing was begun
+            upload_preview.preview = upload_preview.preview or shown  # nothing was begun
             raise
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
         if upload.rest_of:
             really, approved = options.yes_really, options.approved
             return await runs.resume(
-                upload.rest_of, self.target, context, yes_really=really, approved=approved, asks=True
+                upload.rest_of, self.target, context, yes_really=really, approved=approved, reconfirm=True
             )
         if upload.undo_of:
             return await runs.undo(upload.undo_of, self.target, options, context)
         return await runs.run(upload.path, self.target, options, context, name=upload.name)
 
-    def needs_another(self, draft: Draft, actor: Actor) -> bool:
+    def needs_other_user(self, upload_preview: UploadPreview, principal: Principal) -> bool:
         """Whether another user than this actor must start a sheet."""
-        return not self.policy.may_start(actor.person, draft.upload.by)
+        return not self.policy.may_start(principal.person, upload_preview.upload.by)
 
     async def authors_of(self, run: RunRecord) -> Authors:
         """The authors of what a run applies; for a run of a terminal or a job, the user who began it."""
@@ -254,9 +254,9 @@ class Console:
         return with_authors(() if upload is None else upload.by, run.user)
 
     def _require_startable(
-        self, upload: Upload, seen: runs.Preview, actor: Actor, *, first: int | None, really: bool
+        self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool
     ) -> None:
-        if seen.faults and not upload.reading.skip_invalid:
+        if seen.row_errors and not upload.reading.skip_invalid:
             raise UsageError(
                 f"{count_of(seen.invalid_rows, 'row')} {'is' if seen.invalid_rows == 1 else 'are'} invalid: "
                 "nothing was sent.",
@@ -264,9 +264,9 @@ class Console:
             )
         if upload.rest_of and first is not None:
             raise UsageError("The rest of a run is sent as a whole: nothing was sent.", hint="Leave the number out.")
-        if not self.policy.may_start(actor.person, upload.by):
+        if not self.policy.may_start(principal.person, upload.by):
             raise NotAllowedError(
-                f"{actor.person} is an author of this plan and cannot approve it: nothing was sent.",
+                f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
                 hint=f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
         if seen.excess is not None and first is None and not really:
@@ -313,7 +313,7 @@ class Console:
                 hint=then,
             )
 
-    async def resume(self, run: RunRecord, actor: Actor) -> Job | Draft:
+    async def resume(self, run: RunRecord, principal: Principal) -> Job | UploadPreview:
         """Go on with an interrupted run, or give what is pending as a plan of its own, to be previewed and started.
 
         A run goes on where all that is pending was shown and, with ``require_approval``, approved.
@@ -322,11 +322,11 @@ class Console:
             BulkidError: It cannot go on.
         """
         self.require_resumable(run)
-        find = partial(runs.asks_before_sending, run, self.state_dir, self.context.database_url)
+        find = partial(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
         unseen = await anyio.to_thread.run_sync(find)
         approved = str(run.options.get("approved") or "")
         if self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW:
-            return await self.rest_of(run, actor)
+            return await self.rest_of(run, principal)
 
         async def work(context: runs.Context) -> runs.RunResult:
             return await runs.resume(run.run_id, self.target, context)
@@ -336,16 +336,16 @@ class Console:
                 "Only what was not shown yet is pending by now: nothing was sent.", hint="Resume it again."
             )
 
-        return await self.supervisor.start(work, actor.name, unexpected)
+        return await self.job_runner.start(work, principal.name, unexpected)
 
-    def looks_like_rest(self, line: runs.RunLine) -> bool:
+    def has_unseen_rest(self, line: runs.RunListItem) -> bool:
         """Whether resuming a run leads to a preview, as far as its record tells; :meth:`resume` makes sure of it."""
         left = int(line.run.counters.get("left_rows") or 0)
         unseen = 0 < line.counts[Status.PENDING] <= left
         approved = str(line.run.options.get("approved") or "")
         return self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW
 
-    async def rest_of(self, run: RunRecord, actor: Actor) -> Draft:
+    async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
         """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run.
 
         Raises:
@@ -353,31 +353,31 @@ class Console:
             StorageFullError: There are too many uploads.
         """
         self.require_resumable(run)
-        line = await anyio.to_thread.run_sync(self.archive.run, run.run_id)
+        line = await anyio.to_thread.run_sync(self.run_browser.run, run.run_id)
         if not line.counts[Status.PENDING]:
             raise UsageError(f"Nothing of run {run.run_id} is pending: there is nothing to send.")
         authors = await self.authors_of(run)
 
         def keep() -> Upload:
             found = self.uploads.derived(run.run_id, undo=False)
-            made = found or self.uploads.reserve_rest(run.run_id, self.clock.now(), actor.person, authors)
+            made = found or self.uploads.reserve_rest(run.run_id, self.clock.now(), principal.person, authors)
             return self.uploads.keep(made)
 
-        return await self.drafts.get(await anyio.to_thread.run_sync(keep))
+        return await self.upload_previews.get(await anyio.to_thread.run_sync(keep))
 
     # --- the connection
 
     async def findings(self, *, again: bool = False) -> tuple[float, list[runs.Finding]]:
         """What ``doctor`` says, and when it said so; asked anew when that was a while ago."""
-        async with self._examining:
+        async with self._doctor_lock:
             now = self.clock.now()
-            if self._findings is None or again or now - self._findings[0] > DOCTOR_KEPT_S:
+            if self._findings is None or again or now - self._findings[0] > DOCTOR_CACHE_S:
                 found = await runs.doctor(self.target, self.options, self.context)
                 self._findings = (self.clock.now(), found)
             return self._findings
 
 
-def _not_present() -> UsageError:
+def _preview_outdated() -> UsageError:
     return UsageError(
         "This preview is not the present one any more: nothing was sent.", hint="Look at the new preview first."
     )
@@ -389,7 +389,7 @@ def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
     if differ:
         message += (
             f": {count_of(len(differ), 'account')} would be changed otherwise than shown "
-            f"({', '.join(differ[:_NAMED])}{' ...' if len(differ) > _NAMED else ''})"
+            f"({', '.join(differ[:_MAX_NAMED])}{' ...' if len(differ) > _MAX_NAMED else ''})"
         )
     hint = "Look at the new preview, and start that."
     # A run that has sent something is never refused as a whole: it stays one that can go on.

@@ -22,16 +22,16 @@ class Job(Hooks):
 
     Args:
         user: Who began it.
-        agreed: Decides whether the plan is the one that the user saw; may raise what the run then ends with.
+        confirm_plan: Decides whether the plan is the one that the user saw; may raise what the run then ends with.
     """
 
     user: str
-    agreed: Confirm
+    confirm_plan: Confirm
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
     plan_hash: str = ""  # of the plan that was agreed to, where one was shown
     phase: str = "sheet"
-    figures: Progress | None = None
+    live_progress: Progress | None = None
     notes: list[str] = field(default_factory=list)
     error: BulkidError | None = None
     started: anyio.Event = field(default_factory=anyio.Event)  # it has a run id, or has ended without one
@@ -50,18 +50,18 @@ class Job(Hooks):
         """Learn how far the run is."""
         self.phase = name
         if name == "report":
-            self.figures = None
+            self.live_progress = None
 
     def progress(self, progress: Progress) -> None:
         """Take the live figures."""
-        self.figures = progress
+        self.live_progress = progress
 
     async def confirm(self, preview: Preview) -> bool:
         """Send the plan if it is the one that was agreed to."""
-        return await self.agreed(self, preview)
+        return await self.confirm_plan(self, preview)
 
 
-class Supervisor:
+class JobRunner:
     """Begins runs, knows those under way, and ends them all when the server ends.
 
     Args:
@@ -86,15 +86,15 @@ class Supervisor:
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let something that is no run (a preview, a feed of figures) live in the server's task group."""
-        self._tasks.start_soon(self._guarded, work)
+        self._tasks.start_soon(self._log_errors, work)
 
-    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _log_errors(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - a defect here must end neither the runs nor the server
             log.warning("console.task_broke", error=f"{type(error).__name__}: {error}")
 
-    async def start(self, work: Work, user: str, agreed: Confirm) -> Job:
+    async def start(self, work: Work, user: str, confirm_plan: Confirm) -> Job:
         """Begin a run, and wait until it is in the journal or has failed before that.
 
         Raises:
@@ -103,15 +103,15 @@ class Supervisor:
         """
         if self._closing:
             raise InterruptedRunError("The console is being stopped: nothing was begun.", hint="Start it again.")
-        job = Job(user, agreed)
+        job = Job(user, confirm_plan)
         self._jobs.add(job)
-        self._tasks.start_soon(self._live, job, work)
+        self._tasks.start_soon(self._run_job, job, work)
         await job.started.wait()
         if not job.run_id and job.error is not None:
             raise job.error
         return job
 
-    async def _live(self, job: Job, work: Work) -> None:
+    async def _run_job(self, job: Job, work: Work) -> None:
         context = replace(self._context, hooks=job, stop=job.stop, user=job.user)
         try:
             result = await work(context)

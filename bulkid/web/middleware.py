@@ -18,14 +18,14 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.events import log
-from bulkid.web.auth.access import Door, Kind, door_of
-from bulkid.web.auth.local import USERS_NOW
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.access import AccessRule, RouteKind, access_rule_of
+from bulkid.web.auth.local import LINKS_DISABLED
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.sessions import Session
-from bulkid.web.auth.users import actor_of_token
+from bulkid.web.auth.users import principal_of_token
 from bulkid.web.console import NotAllowedError, console_of
 from bulkid.web.errors import RefusedError
-from bulkid.web.pages import ACTOR, CSRF, page
+from bulkid.web.pages import CSRF, PRINCIPAL, page
 from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import form_of, is_text, read_body
 from bulkid.web.uploads import StorageFullError, TooLargeError
@@ -53,9 +53,9 @@ SESSION: Final = web.RequestKey("session", Session)
 """The session of a request; missing where there is none."""
 
 
-def actor_of(request: web.Request) -> Actor:
+def principal_of(request: web.Request) -> Principal:
     """Who asks; only behind a door that lets nobody unknown in."""
-    return request[ACTOR]
+    return request[PRINCIPAL]
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
@@ -112,17 +112,17 @@ _STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first tha
 )
 
 
-def kind_of(request: web.Request) -> Kind:
+def route_kind_of(request: web.Request) -> RouteKind:
     """What the answer should be, judged by the route, or by the path where there is none."""
-    found = door_of(request.match_info.handler)
+    found = access_rule_of(request.match_info.handler)
     if found is not None:
         return found.kind
-    return Kind.API if request.path.startswith("/api/") else Kind.PAGE
+    return RouteKind.API if request.path.startswith("/api/") else RouteKind.PAGE
 
 
 def refusal(request: web.Request, status: int, message: str, hint: str) -> web.Response:
     """Say no in the form that whoever asks understands."""
-    if kind_of(request) is Kind.PAGE:
+    if route_kind_of(request) is RouteKind.PAGE:
         return page(request, "error.html", status=status, message=message, hint=hint)
     body = {"error": {"code": _CODES.get(status, "failed"), "message": message, "hint": hint}}
     return web.json_response(body, status=status)
@@ -217,43 +217,43 @@ def _is_loopback(address: str) -> bool:
 
 
 @web.middleware
-async def check_door(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through the door of its route, or not."""
     if request.match_info.http_exception is not None:  # no such route: say so to those who are in, no more
-        opened = Door(None, kind_of(request))
+        rule = AccessRule(None, route_kind_of(request))
     else:
-        found = door_of(request.match_info.handler)
+        found = access_rule_of(request.match_info.handler)
         if found is None:
             log.warning("console.no_door", path=request.path)
             raise RefusedError(403, "This page has no door, so nobody gets in.")
-        opened = found
+        rule = found
     changes = request.method not in SAFE_METHODS
-    if opened.kind is Kind.API:
-        await check_program(request, opened)
+    if rule.kind is RouteKind.API:
+        await authenticate_token(request, rule)
     else:
-        actor = await identify(request)
-        if opened.role is not None:
-            if actor is None:
-                return await sign_in_first(request, opened)
-            require_role(actor, opened.role)
+        principal = await identify(request)
+        if rule.role is not None:
+            if principal is None:
+                return await sign_in_first(request, rule)
+            require_role(principal, rule.role)
         if changes:
             check_origin(request)
-            if opened.role is not None and not opened.token_in_body:
+            if rule.role is not None and not rule.token_in_body:
                 check_token(request, await _sent_token(request))
-    if changes and opened.role is not None and not request.content_type.startswith("multipart/"):
+    if changes and rule.role is not None and not request.content_type.startswith("multipart/"):
         await read_body(request)
         await require_access(request)  # the body may have taken long
     return await handler(request)
 
 
-def require_role(actor: Actor, role: Role) -> None:
+def require_role(principal: Principal, role: Role) -> None:
     """Refuse what takes a higher role.
 
     Raises:
         RefusedError: The role of the principal does not suffice.
     """
-    if not actor.may(role):
-        raise RefusedError(403, f"This takes the role {role.word}; yours is {actor.role.word}.")
+    if not principal.may(role):
+        raise RefusedError(403, f"This takes the role {role.word}; yours is {principal.role.word}.")
 
 
 async def require_access(request: web.Request) -> None:
@@ -262,57 +262,57 @@ async def require_access(request: web.Request) -> None:
     Raises:
         RefusedError: The session or token has ended since the request began, or the role does not suffice any more.
     """
-    opened = door_of(request.match_info.handler)
-    if opened is None or opened.role is None:
+    rule = access_rule_of(request.match_info.handler)
+    if rule is None or rule.role is None:
         return
-    if opened.kind is Kind.API:
-        await check_program(request, opened)
+    if rule.kind is RouteKind.API:
+        await authenticate_token(request, rule)
         return
-    actor = await identify(request)
-    if actor is None:
+    principal = await identify(request)
+    if principal is None:
         raise RefusedError(401, "The session has ended: nothing was done.", "Sign in again.")
-    require_role(actor, opened.role)
+    require_role(principal, rule.role)
 
 
-async def identify(request: web.Request) -> Actor | None:
+async def identify(request: web.Request) -> Principal | None:
     """Find out which session a request belongs to, and note it; None where there is none."""
     console = console_of(request)
     session = await console.sessions.find(request)
-    actor = None if session is None else console.entrance.actor(session.record)
-    if session is None or actor is None:
+    principal = None if session is None else console.authenticator.principal(session.record)
+    if session is None or principal is None:
         return None
-    request[SESSION], request[ACTOR], request[CSRF] = session, actor, session.csrf
+    request[SESSION], request[PRINCIPAL], request[CSRF] = session, principal, session.csrf
     await console.sessions.touch(session)
-    return actor
+    return principal
 
 
-async def check_program(request: web.Request, opened: Door) -> None:
+async def authenticate_token(request: web.Request, rule: AccessRule) -> None:
     """Let only programs with a token, and the role for it, to the JSON interface. Sessions count for nothing there.
 
     Raises:
         RefusedError: There is no good token, or its role does not suffice.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    actor = None
+    principal = None
     if scheme.lower() == "bearer" and token.isascii():
-        actor = await anyio.to_thread.run_sync(actor_of_token, console_of(request).book, token.strip())
-    if actor is None:
+        principal = await anyio.to_thread.run_sync(principal_of_token, console_of(request).store, token.strip())
+    if principal is None:
         raise RefusedError(
             401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
         )
-    request[ACTOR] = actor
-    if opened.role is not None:
-        require_role(actor, opened.role)
+    request[PRINCIPAL] = principal
+    if rule.role is not None:
+        require_role(principal, rule.role)
 
 
-async def sign_in_first(request: web.Request, opened: Door) -> web.Response:
+async def sign_in_first(request: web.Request, rule: AccessRule) -> web.Response:
     """Answer 401: the sign-in page to a person, an object to a script."""
-    if opened.kind is not Kind.PAGE:
+    if rule.kind is not RouteKind.PAGE:
         return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
     wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
     console = console_of(request)
-    users = [] if console.entrance.has_users else await anyio.to_thread.run_sync(console.book.users)
-    return page(request, "signin.html", status=401, next=wanted, failed=USERS_NOW if users else "")
+    users = [] if console.authenticator.has_users else await anyio.to_thread.run_sync(console.store.users)
+    return page(request, "signin.html", status=401, next=wanted, failed=LINKS_DISABLED if users else "")
 
 
 def check_origin(request: web.Request) -> None:

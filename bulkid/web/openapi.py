@@ -156,7 +156,7 @@ SCHEMAS: Mapping[str, Schema] = {
 }
 
 
-def _answers(good: int, schema: str | None, *bad: int, media: str = "application/json") -> Schema:
+def _responses(good: int, schema: str | None, *errors: int, media: str = "application/json") -> Schema:
     """The answers of an operation: the good one, those that every one may give, and its own bad ones."""
     content: Schema = {media: {"schema": _reference(schema) if schema else {}}}
     found: Schema = {str(good): {"description": "As asked.", "content": content}}
@@ -172,7 +172,7 @@ def _answers(good: int, schema: str | None, *bad: int, media: str = "application
         503: "The state database cannot be used, too much waits already, or the console is being stopped.",
         507: "The uploads take all the space that they may; the message names the limit.",
     }
-    for status in sorted({400, 401, 403, 503, *bad}):
+    for status in sorted({400, 401, 403, 503, *errors}):
         error = {"application/json": {"schema": _reference("Error")}}
         found[str(status)] = {"description": words[status], "content": error}
     return found
@@ -196,7 +196,7 @@ def _limit(default: int, most: int) -> Schema:
     return _query("limit", schema, "Give so many at most.")
 
 
-def _takes(schema: str) -> Schema:
+def _request_body(schema: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _reference(schema)}}}
 
 
@@ -213,12 +213,12 @@ def document() -> Schema:
     }
     form = {"type": "object", "properties": {"sheet": {"type": "string", "format": "binary"}}, "required": ["sheet"]}
     paths: Schema = {
-        "/api/v1/openapi.json": {"get": {"summary": "This document", "responses": _answers(200, None)}},
+        "/api/v1/openapi.json": {"get": {"summary": "This document", "responses": _responses(200, None)}},
         "/api/v1/sheets": {
             "post": {
                 "summary": "Upload a sheet",
                 "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
-                "responses": _answers(201, "Sheet", 413, 415, 507),
+                "responses": _responses(201, "Sheet", 413, 415, 507),
             }
         },
         "/api/v1/sheets/{upload}": {
@@ -226,67 +226,67 @@ def document() -> Schema:
             "get": {
                 "summary": "The sheet as it was understood",
                 "parameters": [_OFFSET, _limit(100, 1000)],
-                "responses": _answers(200, "Sheet", 404),
+                "responses": _responses(200, "Sheet", 404),
             },
             "patch": {
                 "summary": "Say how the sheet is to be read",
-                "requestBody": _takes("Reading"),
-                "responses": _answers(200, "Sheet", 404, 413, 415),
+                "requestBody": _request_body("Reading"),
+                "responses": _responses(200, "Sheet", 404, 413, 415),
             },
         },
         "/api/v1/sheets/{upload}/preview": {
             "parameters": [_UPLOAD],
-            "post": {"summary": "Make a preview", "responses": _answers(202, "Preview", 404)},
+            "post": {"summary": "Make a preview", "responses": _responses(202, "Preview", 404)},
             "get": {
                 "summary": "The preview, as far as it is made",
                 "parameters": [_OFFSET, _limit(100, 1000)],
-                "responses": _answers(200, "Preview", 404),
+                "responses": _responses(200, "Preview", 404),
             },
         },
         "/api/v1/sheets/{upload}/start": {
             "parameters": [_UPLOAD],
             "post": {
                 "summary": "Begin the run that a preview showed",
-                "requestBody": _takes("Start"),
-                "responses": _answers(201, "Run", 404, 409, 413, 415, 502),
+                "requestBody": _request_body("Start"),
+                "responses": _responses(201, "Run", 404, 409, 413, 415, 502),
             },
         },
         "/api/v1/runs": {
             "get": {
                 "summary": "Runs, newest first",
                 "parameters": [_OFFSET, _limit(25, 100)],
-                "responses": _answers(200, "Runs"),
+                "responses": _responses(200, "Runs"),
             }
         },
         "/api/v1/runs/{run}": {
             "parameters": [_RUN],
-            "get": {"summary": "How far a run is, or how it ended", "responses": _answers(200, "Run", 404)},
+            "get": {"summary": "How far a run is, or how it ended", "responses": _responses(200, "Run", 404)},
         },
         "/api/v1/runs/{run}/rows": {
             "parameters": [_RUN],
             "get": {
                 "summary": "What became of its rows",
                 "parameters": [_OFFSET, _limit(100, 1000), status, search],
-                "responses": _answers(200, "Rows", 404),
+                "responses": _responses(200, "Rows", 404),
             },
         },
         "/api/v1/runs/{run}/report/{kind}": {
             "parameters": [_RUN, kind],
-            "get": {"summary": "Its report as a file", "responses": _answers(200, None, 404, media="*/*")},
+            "get": {"summary": "Its report as a file", "responses": _responses(200, None, 404, media="*/*")},
         },
         "/api/v1/runs/{run}/stop": {
             "parameters": [_RUN],
-            "post": {"summary": "Stop it", "responses": _answers(202, "Run", 404, 409)},
+            "post": {"summary": "Stop it", "responses": _responses(202, "Run", 404, 409)},
         },
         "/api/v1/runs/{run}/resume": {
             "parameters": [_RUN],
-            "post": {"summary": "Go on with it", "responses": _answers(202, "Run", 404, 409, 502)},
+            "post": {"summary": "Go on with it", "responses": _responses(202, "Run", 404, 409, 502)},
         },
         "/api/v1/runs/{run}/rest": {
             "parameters": [_RUN],
             "post": {
                 "summary": "Make what is pending of it a sheet, to be previewed and started",
-                "responses": _answers(201, "Sheet", 404, 507),
+                "responses": _responses(201, "Sheet", 404, 507),
             },
         },
     }

@@ -16,12 +16,12 @@ from bulkid import __version__
 from bulkid.model import RunStatus, Status
 from bulkid.planning import count_of, humanize_seconds
 from bulkid.sheet import column_letters
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import console_of
 
-_HERE: Final = Path(__file__).parent
+_PACKAGE: Final = Path(__file__).parent
 
-ACTOR: Final = web.RequestKey("actor", Actor)
+PRINCIPAL: Final = web.RequestKey("actor", Principal)
 """Who asks; missing where nobody has signed in."""
 
 CSRF: Final = web.RequestKey("csrf", str)
@@ -31,7 +31,7 @@ PAGE_SIZE: Final = 100
 """Lines of a table on one page."""
 
 STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
-    name: ((_HERE / "static" / name).read_bytes(), kind)
+    name: ((_PACKAGE / "static" / name).read_bytes(), kind)
     for name, kind in (
         ("console.css", "text/css"),
         ("console.js", "text/javascript"),
@@ -44,7 +44,7 @@ _VERSIONS: Final = {name: sha256(content).hexdigest()[:12] for name, (content, _
 
 _COMMAND: Final = re.compile(r"(?:Go on with|See the report; go on with): bulkid resume \S+")
 
-RUN_WORDS: Final = {
+STATUS_LABELS: Final = {
     RunStatus.RUNNING: "running",
     RunStatus.COMPLETED: "completed",
     RunStatus.COMPLETED_WITH_FAILURES: "completed with failures",
@@ -58,7 +58,7 @@ def set_up_templates(app: web.Application) -> None:
     """Make the templates known to an application. Everything that they show is escaped."""
     environment = aiohttp_jinja2.setup(
         app,
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        loader=jinja2.FileSystemLoader(_PACKAGE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -69,13 +69,13 @@ def set_up_templates(app: web.Application) -> None:
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
         "letters": column_letters,
-        "without_commands": without_commands,
+        "without_commands": strip_commands,
     }
     environment.globals |= {
         "version": __version__,
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
         "count_of": count_of,
-        "run_words": RUN_WORDS,
+        "run_words": STATUS_LABELS,
         "Role": Role,
         "Status": Status,
         "RunStatus": RunStatus,
@@ -89,7 +89,7 @@ def when(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def without_commands(message: str) -> str:
+def strip_commands(message: str) -> str:
     """A run's closing words without the command that goes on with it: here there is a button for that."""
     return _COMMAND.sub("", message).strip()
 
@@ -98,11 +98,11 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
     """Answer with a page."""
     console = console_of(request)
     shared = {
-        "actor": request.get(ACTOR),
+        "actor": request.get(PRINCIPAL),
         "csrf": request.get(CSRF, ""),
         "here": request.path,
         "sandbox": console.options.sandbox,
-        "has_users": console.entrance.has_users,
+        "has_users": console.authenticator.has_users,
     }
     return aiohttp_jinja2.render_template(template, request, {**shared, **context}, status=status)
 

@@ -11,21 +11,21 @@ import anyio.to_thread
 
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.model import AccountWish, Change, Fault
+from bulkid.model import AccountUpdate, DesiredState, RowError
 from bulkid.planning import describe
-from bulkid.sheet import CancelToken, Outline, open_sheet_file
+from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.uploads import Upload
 
-KEPT: Final = 50
+MAX_KEPT: Final = 50
 """Sheets whose reading and preview stay in memory at most."""
 
-KEPT_ROWS: Final = 300_000
+MAX_KEPT_ROWS: Final = 300_000
 """Rows of those sheets together at most; a preview of 100,000 accounts takes about 100 MB."""
 
-AT_ONCE: Final = 2
+MAX_CONCURRENT: Final = 2
 """Sheets that are read, and previews that are made, at once: each takes a core and its memory."""
 
-WAITING: Final = 20
+MAX_WAITING: Final = 20
 """Previews that may wait for their turn."""
 
 
@@ -37,20 +37,20 @@ class BusyError(BulkidError):
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
-    """A sheet as bulkid read it. ``outline`` None: not even that; ``check`` None: its headers do not suffice."""
+class ParsedUpload:
+    """A sheet as bulkid read it. ``sheet_preview`` None: not even that; ``check`` None: its headers do not suffice."""
 
-    outline: Outline | None
+    sheet_preview: SheetPreview | None
     check: runs.CheckResult | None
     error: BulkidError | None
 
 
-NOTHING_TO_READ: Final = Understood(None, None, None)
+NO_SHEET: Final = ParsedUpload(None, None, None)
 """Of the undo and of the rest of a run, which have no sheet."""
 
 
 @dataclass(slots=True)
-class PreviewJob:
+class PreviewTask:
     """A preview that is being made, or has been."""
 
     preview_id: str
@@ -71,7 +71,7 @@ class PreviewJob:
 
 
 class _Hooks(runs.Hooks):
-    def __init__(self, job: PreviewJob) -> None:
+    def __init__(self, job: PreviewTask) -> None:
         self._job = job
 
     def stage(self, name: str) -> None:
@@ -79,22 +79,22 @@ class _Hooks(runs.Hooks):
 
 
 @dataclass(slots=True)
-class Draft:
+class UploadPreview:
     """One reading of one upload."""
 
     upload: Upload
-    understood: Understood
-    preview: PreviewJob | None = None
+    parsed: ParsedUpload
+    preview: PreviewTask | None = None
 
     @property
-    def weight(self) -> int:
+    def row_count(self) -> int:
         """Rows that it keeps in memory, about."""
-        check, job = self.understood.check, self.preview
+        check, job = self.parsed.check, self.preview
         rows = 0 if check is None else check.rows
         return max(rows, 0 if job is None or job.result is None else job.result.rows)
 
 
-class Drafts:
+class UploadPreviews:
     """Drafts by upload, the ones used last; what is dropped is made again when it is asked for.
 
     Args:
@@ -107,60 +107,60 @@ class Drafts:
         self._target = target
         self._options = options
         self._context = context
-        self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._reading = anyio.CapacityLimiter(AT_ONCE)
-        self._making = anyio.CapacityLimiter(AT_ONCE)
-        self._unmade = 0  # previews that wait, or are being made
+        self._upload_previews: OrderedDict[str, UploadPreview] = OrderedDict()
+        self._read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
+        self._preview_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
+        self._pending_count = 0  # previews that wait, or are being made
 
-    async def get(self, upload: Upload) -> Draft:
+    async def get(self, upload: Upload) -> UploadPreview:
         """The draft of an upload as it is to be read now."""
-        draft = self._drafts.get(upload.upload_id)
-        if draft is None or draft.upload.reading != upload.reading:
-            understood = NOTHING_TO_READ if upload.derived_from else await self._understood(upload)
-            draft = self._drafts[upload.upload_id] = Draft(upload, understood)
-        draft.upload = upload  # an author may have been added since, without another reading
-        self._drafts.move_to_end(upload.upload_id)
+        upload_preview = self._upload_previews.get(upload.upload_id)
+        if upload_preview is None or upload_preview.upload.reading != upload.reading:
+            parsed = NO_SHEET if upload.derived_from else await self._parse_upload(upload)
+            upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
+        upload_preview.upload = upload  # an author may have been added since, without another reading
+        self._upload_previews.move_to_end(upload.upload_id)
         self._trim()
-        return draft
+        return upload_preview
 
-    async def _understood(self, upload: Upload) -> Understood:
-        return await self.read(lambda token: understand(upload, self._options, token))
+    async def _parse_upload(self, upload: Upload) -> ParsedUpload:
+        return await self.read(lambda token: parse_upload(upload, self._options, token))
 
     async def read(self, function: Callable[[CancelToken], T]) -> T:
         """Call what reads an upload in a worker thread, only so many at once; a cancelled caller ends it at once."""
         token = CancelToken()
-        async with self._reading:
+        async with self._read_limiter:
             return await runs.in_thread_until_cancelled(token.cancel, function, token)
 
     def forget(self, upload: Upload) -> None:
         """Drop what is known of an upload that was removed."""
-        self._drafts.pop(upload.upload_id, None)
+        self._upload_previews.pop(upload.upload_id, None)
 
     def _trim(self) -> None:
         """Drop the drafts that were used least lately, until those left fit into memory; the last one always stays."""
-        weight = sum(draft.weight for draft in self._drafts.values())
-        while len(self._drafts) > 1 and (len(self._drafts) > KEPT or weight > KEPT_ROWS):
-            weight -= self._drafts.popitem(last=False)[1].weight
+        row_count = sum(upload_preview.row_count for upload_preview in self._upload_previews.values())
+        while len(self._upload_previews) > 1 and (len(self._upload_previews) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
+            row_count -= self._upload_previews.popitem(last=False)[1].row_count
 
-    def begin_preview(self, draft: Draft, by: str) -> PreviewJob:
+    def begin_preview(self, upload_preview: UploadPreview, by: str) -> PreviewTask:
         """Take note that a preview is being made; :meth:`make_preview` makes it.
 
         Raises:
             BusyError: Too many previews wait already.
         """
-        if self._unmade >= AT_ONCE + WAITING:
+        if self._pending_count >= MAX_CONCURRENT + MAX_WAITING:
             raise BusyError(
-                f"{WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
+                f"{MAX_WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
             )
-        self._unmade += 1
-        draft.preview = PreviewJob(secrets.token_hex(8), by)
-        return draft.preview
+        self._pending_count += 1
+        upload_preview.preview = PreviewTask(secrets.token_hex(8), by)
+        return upload_preview.preview
 
-    async def make_preview(self, upload: Upload, job: PreviewJob) -> None:
+    async def make_preview(self, upload: Upload, job: PreviewTask) -> None:
         """Read the directory and work out what the sheet would change; sends nothing that changes anything."""
         context = replace(self._context, hooks=_Hooks(job), stop=runs.Stop())
         try:
-            async with self._making:
+            async with self._preview_limiter:
                 found = await self._plan(upload, context)
                 preview = found.preview
                 if preview is not None:
@@ -174,7 +174,7 @@ class Drafts:
             job.error = InterruptedRunError("The preview broke off by a defect of bulkid.", hint="The log says more.")
             raise
         finally:
-            self._unmade -= 1
+            self._pending_count -= 1
             job.done.set()
             self._trim()
 
@@ -187,27 +187,27 @@ class Drafts:
         return await runs.plan(upload.path, self._target, options, context, name=upload.name)
 
 
-def understand(upload: Upload, options: runs.RunOptions, token: CancelToken | None = None) -> Understood:
+def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken | None = None) -> ParsedUpload:
     """Read an upload from its first row to its last, offline.
 
     Raises:
         InterruptedRunError: The token was cancelled.
     """
     wanted = upload.reading.options(options).sheet
-    seen: Outline | None = None
+    seen: SheetPreview | None = None
     try:
         with open_sheet_file(upload.path, wanted, name=upload.name, isolated=True, token=token) as file:
-            seen = file.outline()
-            return Understood(seen, runs.check_opened(file.sheet()), None)
+            seen = file.sheet_preview()
+            return ParsedUpload(seen, runs.check_opened(file.sheet()), None)
     except SheetError as error:
-        return Understood(seen, None, error)
+        return ParsedUpload(seen, None, error)
 
 
 # --- pages of a preview
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeLine:
+class AccountChange:
     """One account of a preview: old beside new."""
 
     account_id: str
@@ -223,13 +223,13 @@ class ChangeLine:
 class PreviewPage:
     """Some lines of a preview of one kind, and how many there are."""
 
-    changes: Sequence[ChangeLine] = ()
-    wishes: Sequence[AccountWish] = ()
-    faults: Sequence[Fault] = ()
+    changes: Sequence[AccountChange] = ()
+    desired_states: Sequence[DesiredState] = ()
+    row_errors: Sequence[RowError] = ()
     total: int = 0
 
 
-def preview_page(job: PreviewJob, kind: str, search: str, offset: int, limit: int) -> PreviewPage:
+def preview_page(job: PreviewTask, kind: str, search: str, offset: int, limit: int) -> PreviewPage:
     """Some lines of a preview.
 
     Args:
@@ -244,11 +244,13 @@ def preview_page(job: PreviewJob, kind: str, search: str, offset: int, limit: in
         return PreviewPage()
     plan, text = preview.plan, search.casefold()
     if kind == "unchanged":
-        wishes = [wish for wish in plan.unchanged if text in f"{wish.name}\n{wish.account_id}".casefold()]
-        return PreviewPage(wishes=wishes[offset : offset + limit], total=len(wishes))
+        desired_states = [
+            desired for desired in plan.unchanged if text in f"{desired.name}\n{desired.account_id}".casefold()
+        ]
+        return PreviewPage(desired_states=desired_states[offset : offset + limit], total=len(desired_states))
     if kind == "invalid":
-        faults = faults_with(preview.faults, search)
-        return PreviewPage(faults=faults[offset : offset + limit], total=len(faults))
+        row_errors = row_errors_with(preview.row_errors, search)
+        return PreviewPage(row_errors=row_errors[offset : offset + limit], total=len(row_errors))
     if not text:
         chosen: Sequence[int] = range(len(plan.changes))
     else:
@@ -257,25 +259,25 @@ def preview_page(job: PreviewJob, kind: str, search: str, offset: int, limit: in
     return PreviewPage(changes=lines, total=len(chosen))
 
 
-def faults_with(faults: Sequence[Fault], search: str, column: str = "") -> Sequence[Fault]:
+def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "") -> Sequence[RowError]:
     """The faults of a column that hold a text in row number, value or message, without regard to case."""
     text = search.casefold()
     if not text and not column:
-        return faults
+        return row_errors
     return [
-        fault
-        for fault in faults
-        if (not column or fault.column == column)
-        and text in f"{fault.row}\n{fault.column}\n{fault.value}\n{fault.message}".casefold()
+        row_error
+        for row_error in row_errors
+        if (not column or row_error.column == column)
+        and text in f"{row_error.row}\n{row_error.column}\n{row_error.value}\n{row_error.message}".casefold()
     ]
 
 
-def _line(change: Change, wish: AccountWish, preview: runs.Preview) -> ChangeLine:
+def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -> AccountChange:
     names = preview.directory.group_name
-    return ChangeLine(
+    return AccountChange(
         account_id=change.account_id,
         name=change.name,
-        rows=wish.rows,
+        rows=desired.rows,
         display_before=None if change.before is None else change.before.display_name,
         display_after=change.display_name if change.renames else None,
         add=tuple(map(names, change.add)),
@@ -283,14 +285,14 @@ def _line(change: Change, wish: AccountWish, preview: runs.Preview) -> ChangeLin
     )
 
 
-def _text(change: Change, preview: runs.Preview) -> str:
+def _text(change: AccountUpdate, preview: runs.Preview) -> str:
     return f"{change.name}\n{change.account_id}\n{describe(change, preview.directory)}".casefold()
 
 
 # --- is a plan the one that a person has seen?
 
 
-def departures(seen: runs.Preview, now: runs.Preview, first: int | None) -> list[str]:
+def changed_accounts(seen: runs.Preview, now: runs.Preview, first: int | None) -> list[str]:
     """The accounts for which a plan made now would send something else than the one that was shown.
 
     Args:

@@ -16,13 +16,13 @@ from bulkid.web.errors import RefusedError
 
 Each = TypeVar("Each")
 
-BODY_S: Final = 30.0
+BODY_TIMEOUT_S: Final = 30.0
 """Seconds that a client has to send a body of a request that is no upload, and the first bytes of an upload."""
 
-LEAST_RATE: Final = 500
+MIN_BYTES_PER_S: Final = 500
 """Bytes per second that an upload must have beyond that, on the average."""
 
-_MOST_FIELDS: Final = 2000
+_MAX_FIELDS: Final = 2000
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _FORM: Final = web.RequestKey("form", MultiDictProxy[str])
 _FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "application/octet-stream"})  # the second: no type
@@ -54,7 +54,7 @@ async def read_body(request: web.Request) -> bytes:
     """
     require_utf8(request)
     try:
-        with anyio.fail_after(BODY_S):
+        with anyio.fail_after(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
         raise RefusedError(408, "The request took too long.", "Send it again.") from None
@@ -73,7 +73,7 @@ class UploadReader:
     def __init__(self, reader: MultipartReader, monotonic: Callable[[], float]) -> None:
         self._reader = reader
         self._monotonic = monotonic
-        self._deadline = monotonic() + BODY_S
+        self._deadline = monotonic() + BODY_TIMEOUT_S
 
     async def next_part(self) -> BodyPartReader | None:
         """The next part that is no multipart body itself; None at the end.
@@ -93,7 +93,7 @@ class UploadReader:
             RefusedError: The body comes too slowly.
         """
         found = await self._in_time(partial(part.read_chunk, size))
-        self._deadline += len(found) / LEAST_RATE
+        self._deadline += len(found) / MIN_BYTES_PER_S
         return found
 
     async def _in_time(self, read: Callable[[], Awaitable[Each]]) -> Each:
@@ -132,7 +132,7 @@ async def form_of(request: web.Request) -> MultiDictProxy[str]:
         raise RefusedError(415, "This address takes a form (application/x-www-form-urlencoded).")
     try:
         text = body.decode("ascii")
-        pairs = parse_qsl(text.strip(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(text.strip(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
         valid = without_nul(pairs)
     except ValueError:  # of decoding, or more fields than any page of the console has
         valid = False

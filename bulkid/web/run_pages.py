@@ -18,24 +18,24 @@ from bulkid import runs
 from bulkid.errors import BulkidError, UsageError
 from bulkid.events import log
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.runs import RunLine
+from bulkid.runs import RunListItem
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Kind, door
+from bulkid.web.auth.access import RouteKind, access_rule
 from bulkid.web.auth.approval import with_authors
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.errors import RefusedError
-from bulkid.web.middleware import actor_of
+from bulkid.web.middleware import principal_of
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
-from bulkid.web.previews import Draft
+from bulkid.web.previews import UploadPreview
 from bulkid.web.sse import state_from_journal, state_of
 from bulkid.web.uploads import Upload
 
 RUNS_PER_PAGE: Final = 25
 RECONNECT_MS: Final = 2000
-LINGER_S: Final = 2.0  # how long a request for a preview waits for it before it says that it is being made
+PREVIEW_WAIT_S: Final = 2.0  # how long a request for a preview waits for it before it says that it is being made
 
-_GONE: Final = (ConnectionResetError, TimeoutError)
+_DISCONNECTED: Final = (ConnectionResetError, TimeoutError)
 """What sending an event raises when the browser has gone, or takes nothing any more."""
 
 FILTERS: Final = {
@@ -54,23 +54,23 @@ DOWNLOADS: Final = {
 }
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def home(request: web.Request) -> web.StreamResponse:
     """The start page: upload a sheet, or go on where something was left."""
     console = console_of(request)
-    lines, _ = await anyio.to_thread.run_sync(partial(console.archive.runs, limit=8))
-    undone = await anyio.to_thread.run_sync(console.archive.undone)
+    lines, _ = await anyio.to_thread.run_sync(partial(console.run_browser.runs, limit=8))
+    undone = await anyio.to_thread.run_sync(console.run_browser.undone)
     resumable = [line for line in lines if can_resume(console, line, undone)]
     return page(request, "home.html", lines=lines, resumable=resumable)
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def history(request: web.Request) -> web.StreamResponse:
     """All runs, those of terminals and scheduled jobs too."""
     console, number = console_of(request), page_number(request)
     chosen = request.query.get("show", "")
     find = partial(
-        console.archive.runs,
+        console.run_browser.runs,
         statuses=FILTERS.get(chosen, ()),
         offset=(number - 1) * RUNS_PER_PAGE,
         limit=RUNS_PER_PAGE,
@@ -80,7 +80,7 @@ async def history(request: web.Request) -> web.StreamResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Controls:
+class RunActions:
     """What may be done with a run at present."""
 
     stop: bool
@@ -91,7 +91,7 @@ class Controls:
     again: bool
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def run(request: web.Request) -> web.StreamResponse:
     """One run: its figures, live while it goes, and what became of each row."""
     console, number = console_of(request), page_number(request)
@@ -100,7 +100,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     status = _status_of(request.query.get("status", ""))
     search = request.query.get("search", "")[:200]
     find = partial(
-        console.archive.rows,
+        console.run_browser.rows,
         run_id,
         status=status,
         search=search,
@@ -108,10 +108,10 @@ async def run(request: web.Request) -> web.StreamResponse:
         limit=PAGE_SIZE,
     )
     rows = await anyio.to_thread.run_sync(find)
-    undone = await anyio.to_thread.run_sync(console.archive.undone)
-    job = console.supervisor.job(run_id)
-    figures = job.figures.snapshot() if job is not None and job.figures is not None else None
-    state = state_of(job, figures) if figures is not None else state_from_journal(line, job)
+    undone = await anyio.to_thread.run_sync(console.run_browser.undone)
+    job = console.job_runner.job(run_id)
+    snapshot = job.live_progress.snapshot() if job is not None and job.live_progress is not None else None
+    state = state_of(job, snapshot) if snapshot is not None else state_from_journal(line, job)
     return page(
         request,
         "run.html",
@@ -122,31 +122,31 @@ async def run(request: web.Request) -> web.StreamResponse:
         chosen=status,
         asked=bool(request.query),
         search=search,
-        controls=controls_of(console, line, await console.upload_of(line.run), undone),
+        controls=actions_of(console, line, await console.upload_of(line.run), undone),
         notes=[] if job is None else job.notes,
         pager=Pager(request, rows.total, number),
     )
 
 
-def controls_of(console: Console, line: RunLine, upload: Upload | None, undone: Collection[str]) -> Controls:
+def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> RunActions:
     """What may be done with a run, by whoever has the role for it."""
-    job = console.supervisor.job(line.run.run_id)
+    job = console.job_runner.job(line.run.run_id)
     going = job is not None or line.run.status is RunStatus.RUNNING
     open_rows = line.counts[Status.FAILED] + line.counts[Status.INVALID] + line.counts[Status.PENDING]
     resumable = can_resume(console, line, undone)
-    return Controls(
+    return RunActions(
         stop=job is not None,
         resume=resumable,
-        rest=resumable and console.looks_like_rest(line),
+        rest=resumable and console.has_unseen_rest(line),
         retry=not going and open_rows > 0 and not resumable,
         undo=not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
         again=not going and line.run.phase != "planned" and upload is not None,
     )
 
 
-def can_resume(console: Console, line: RunLine, undone: Collection[str]) -> bool:
+def can_resume(console: Console, line: RunListItem, undone: Collection[str]) -> bool:
     """Whether a run can go on from here."""
-    if console.supervisor.job(line.run.run_id) is not None or line.run.status is RunStatus.RUNNING:
+    if console.job_runner.job(line.run.run_id) is not None or line.run.status is RunStatus.RUNNING:
         return False
     if line.run.status is RunStatus.REFUSED or not line.counts[Status.PENDING] or line.run.run_id in undone:
         return False
@@ -164,15 +164,15 @@ def _status_of(word: str) -> Status | None:
         return None
 
 
-async def found_run(console: Console, run_id: str) -> RunLine:
+async def found_run(console: Console, run_id: str) -> RunListItem:
     """A run, or the answer that there is none."""
     try:
-        return await anyio.to_thread.run_sync(console.archive.run, run_id)
+        return await anyio.to_thread.run_sync(console.run_browser.run, run_id)
     except UsageError as error:
         raise RefusedError(404, error.message, error.hint) from None
 
 
-@door(Role.VIEWER, Kind.DATA)
+@access_rule(Role.VIEWER, RouteKind.DATA)
 async def events(request: web.Request) -> web.StreamResponse:
     """The live figures of a run, as server-sent events; each holds the whole state, so that none may be missed."""
     console = console_of(request)
@@ -180,13 +180,13 @@ async def events(request: web.Request) -> web.StreamResponse:
     async with sse_response(request) as response:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_end_with_session, request, tasks.cancel_scope)
-            with suppress(*_GONE):
-                async with aclosing(console.live.watch(line.run.run_id)) as states:
+            with suppress(*_DISCONNECTED):
+                async with aclosing(console.run_feeds.watch(line.run.run_id)) as states:
                     async for text in states:
                         await response.send(text, event="state", retry=RECONNECT_MS)
             tasks.cancel_scope.cancel()
-        if not console.live.closing:  # then the run goes on, or is told of when the console is back
-            with suppress(*_GONE):
+        if not console.run_feeds.closing:  # then the run goes on, or is told of when the console is back
+            with suppress(*_DISCONNECTED):
                 await response.send("{}", event="ended")
     return response
 
@@ -203,24 +203,24 @@ async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> 
 # --- pause, stop, resume
 
 
-@door(Role.OPERATOR, action="pause")
+@access_rule(Role.OPERATOR, action="pause")
 async def pause(request: web.Request) -> web.StreamResponse:
     """Let the requests in flight finish, and keep the rest of the run for later."""
-    return await _end(request, "run paused", f"a pause ({actor_of(request).name})")
+    return await _end(request, "run paused", f"a pause ({principal_of(request).name})")
 
 
-@door(Role.OPERATOR, action="stop")
+@access_rule(Role.OPERATOR, action="stop")
 async def stop(request: web.Request) -> web.StreamResponse:
     """Stop a run; when that was asked for before, stop at once."""
-    return await _end(request, "run stopped", actor_of(request).name)
+    return await _end(request, "run stopped", principal_of(request).name)
 
 
 async def _end(request: web.Request, action: str, reason: str) -> web.StreamResponse:
     console, run_id = console_of(request), request.match_info["run"]
-    job = console.supervisor.job(run_id)
+    job = console.job_runner.job(run_id)
     if job is None:
         line = await found_run(console, run_id)
-        raise UsageError(_why_not(line.run), hint="")
+        raise UsageError(_refusal_reason(line.run), hint="")
     if job.stop.requested:
         job.stop.abort()
     else:
@@ -229,20 +229,20 @@ async def _end(request: web.Request, action: str, reason: str) -> web.StreamResp
     raise HTTPSeeOther(f"/runs/{run_id}")
 
 
-def _why_not(record: RunRecord) -> str:
+def _refusal_reason(record: RunRecord) -> str:
     if record.status is RunStatus.RUNNING:
         return f"The run is under way in process {record.pid} on {record.host}: stop it there."
     return "The run has ended already."
 
 
-@door(Role.OPERATOR, action="resume")
+@access_rule(Role.OPERATOR, action="resume")
 async def resume(request: web.Request) -> web.StreamResponse:
     """Go on with an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
     console = console_of(request)
     line = await found_run(console, request.match_info["run"])
-    found = await console.resume(line.run, actor_of(request))
-    if isinstance(found, Draft):
-        shown_at = await preview_made(console, found, actor_of(request))
+    found = await console.resume(line.run, principal_of(request))
+    if isinstance(found, UploadPreview):
+        shown_at = await preview_made(console, found, principal_of(request))
         await note(request, "rest previewed", line.run.run_id)
         raise HTTPSeeOther(shown_at)
     await note(request, "run resumed", line.run.run_id)
@@ -252,20 +252,20 @@ async def resume(request: web.Request) -> web.StreamResponse:
 # --- what comes after
 
 
-@door(Role.OPERATOR, action="retry")
+@access_rule(Role.OPERATOR, action="retry")
 async def retry(request: web.Request) -> web.StreamResponse:
     """Take the rows of a run that are not done as a new sheet, to be looked at and previewed like any other."""
-    console, actor = console_of(request), actor_of(request)
+    console, principal = console_of(request), principal_of(request)
     line = await found_run(console, request.match_info["run"])
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, "retry"))
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
 
-    authors = with_authors(await console.authors_of(line.run), actor.person)
+    authors = with_authors(await console.authors_of(line.run), principal.person)
 
     def keep() -> str:
         name, now = f"retry of {line.run.run_id}.csv", console.clock.now()
-        made = console.uploads.reserve(name, now, actor.person, authors=authors, retry_of=line.run.run_id)
+        made = console.uploads.reserve(name, now, principal.person, authors=authors, retry_of=line.run.run_id)
         try:
             with made.path.open("xb") as file:
                 console.uploads.write(made, file, content, 0)
@@ -279,26 +279,26 @@ async def retry(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(f"/sheets/{upload_id}")
 
 
-@door(Role.OPERATOR, action="undo")
+@access_rule(Role.OPERATOR, action="undo")
 async def undo(request: web.Request) -> web.StreamResponse:
     """Find out what would put back what a run changed, and show it as a preview."""
-    console, actor = console_of(request), actor_of(request)
+    console, principal = console_of(request), principal_of(request)
     line = await found_run(console, request.match_info["run"])
     console.require_same_server(line.run, then=f"Undo it in a terminal: bulkid undo {line.run.run_id}")
 
-    authors = with_authors(await console.authors_of(line.run), actor.person)
+    authors = with_authors(await console.authors_of(line.run), principal.person)
 
     def keep() -> str:
-        made = console.uploads.reserve_undo(line.run.run_id, console.clock.now(), actor.person, authors)
+        made = console.uploads.reserve_undo(line.run.run_id, console.clock.now(), principal.person, authors)
         return console.uploads.keep(made).upload_id
 
-    draft = await console.draft(await anyio.to_thread.run_sync(keep))
-    shown_at = await preview_made(console, draft, actor)
+    upload_preview = await console.upload_preview(await anyio.to_thread.run_sync(keep))
+    shown_at = await preview_made(console, upload_preview, principal)
     await note(request, "undo previewed", line.run.run_id)
     raise HTTPSeeOther(shown_at)
 
 
-@door(Role.OPERATOR, action="preview")
+@access_rule(Role.OPERATOR, action="preview")
 async def again(request: web.Request) -> web.StreamResponse:
     """Preview the sheet of a run once more that ended before it sent anything."""
     console = console_of(request)
@@ -306,25 +306,27 @@ async def again(request: web.Request) -> web.StreamResponse:
     upload = await console.upload_of(line.run)
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
-    draft = await console.drafts.get(upload)
+    upload_preview = await console.upload_previews.get(upload)
     shown_at = f"/sheets/{upload.upload_id}/preview"
-    if draft.preview is None or draft.preview.result is None:  # else: made when the run found another plan
-        shown_at = await preview_made(console, draft, actor_of(request))
+    if (
+        upload_preview.preview is None or upload_preview.preview.result is None
+    ):  # else: made when the run found another plan
+        shown_at = await preview_made(console, upload_preview, principal_of(request))
     await note(request, "preview made", upload.upload_id, upload.name)
     raise HTTPSeeOther(shown_at)
 
 
-async def preview_made(console: Console, draft: Draft, actor: Actor) -> str:
+async def preview_made(console: Console, upload_preview: UploadPreview, principal: Principal) -> str:
     """Have a preview made, wait a little for it, and give the address where it shows."""
-    job = draft.preview
+    job = upload_preview.preview
     if job is None or job.done.is_set():
-        job = console.begin_preview(draft, actor)
-    with anyio.move_on_after(LINGER_S):
+        job = console.begin_preview(upload_preview, principal)
+    with anyio.move_on_after(PREVIEW_WAIT_S):
         await job.done.wait()
-    return f"/sheets/{draft.upload.upload_id}/preview"
+    return f"/sheets/{upload_preview.upload.upload_id}/preview"
 
 
-@door(Role.VIEWER, Kind.DATA, action="download")
+@access_rule(Role.VIEWER, RouteKind.DATA, action="download")
 async def download(request: web.Request) -> web.StreamResponse:
     """A run's report as a file, written from the journal as it is now."""
     console, kind = console_of(request), request.match_info["kind"]

@@ -16,17 +16,17 @@ from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionStore
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from bulkid.web import account_pages, api, run_pages, sheet_pages, site_pages
 from bulkid.web import audit as books
-from bulkid.web.auth.local import Entrance, LocalEntrance
+from bulkid.web.auth.local import Authenticator, LocalAuthenticator
 from bulkid.web.auth.sessions import Sessions
-from bulkid.web.auth.users import TeamEntrance
-from bulkid.web.connection_limits import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, most_connections
+from bulkid.web.auth.users import UserAuthenticator
+from bulkid.web.connection_limits import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, max_connections
 from bulkid.web.console import CONSOLE, Console, ServeOptions
 from bulkid.web.http_protocol import protocol_factory
-from bulkid.web.job_runner import Supervisor
-from bulkid.web.middleware import add_headers, answer_errors, check_door, check_request
+from bulkid.web.job_runner import JobRunner
+from bulkid.web.middleware import add_headers, answer_errors, check_access, check_request
 from bulkid.web.pages import set_up_templates
 
 SETTLE_S: Final = 12.0
@@ -52,8 +52,8 @@ ROUTES: Final = (
     web.get("/template.csv", sheet_pages.template),
     web.post("/sheets", sheet_pages.upload),
     web.get("/sheets/{upload}", sheet_pages.sheet),
-    web.post("/sheets/{upload}", sheet_pages.read_again),
-    web.get("/sheets/{upload}/retry.csv", sheet_pages.bad_rows),
+    web.post("/sheets/{upload}", sheet_pages.change_read_options),
+    web.get("/sheets/{upload}/retry.csv", sheet_pages.invalid_rows),
     web.get("/sheets/{upload}/preview", sheet_pages.preview),
     web.post("/sheets/{upload}/preview", sheet_pages.make_preview),
     web.post("/sheets/{upload}/start", sheet_pages.start),
@@ -81,7 +81,7 @@ ROUTES: Final = (
 
 def make_app(console: Console) -> web.Application:
     """Put the application together."""
-    middlewares = [answer_errors, check_request, books.record_action, check_door]
+    middlewares = [answer_errors, check_request, books.record_action, check_access]
     app = web.Application(middlewares=middlewares, client_max_size=FORM_BYTES)
     app[CONSOLE] = console
     app.on_response_prepare.append(add_headers)
@@ -148,7 +148,7 @@ async def serving(
     options: runs.RunOptions,
     context: runs.Context,
     *,
-    entrance: Entrance | None = None,
+    authenticator: Authenticator | None = None,
 ) -> AsyncIterator[tuple[Console, str]]:
     """Serve the console while the block runs; leaving it settles what is in flight and marks runs as interrupted.
 
@@ -157,7 +157,7 @@ async def serving(
         target: Which server, as whom.
         options: How to plan, send and report; what a page says of a sheet comes on top.
         context: What surrounds every run; its state directory is shared with terminals and scheduled jobs.
-        entrance: How browsers get in; None for the users that there are, or for sign-in links where there are none.
+        authenticator: How browsers get in; None for the users that there are, or for sign-in links without users.
 
     Yields:
         The console, and the address that it is served at.
@@ -167,32 +167,38 @@ async def serving(
         StateError: The state directory cannot be used.
     """
     tls = tls_of(serve)
-    archive = await anyio.to_thread.run_sync(runs.Archive, context.state_dir, context.database_url)
-    with archive:
-        book = ConsoleBook(archive.journal)
-        if entrance is None:
-            entrance = TeamEntrance(book) if await anyio.to_thread.run_sync(book.users) else LocalEntrance()
-        require_safe(serve, has_users=entrance.has_users)
+    run_browser = await anyio.to_thread.run_sync(runs.RunBrowser, context.state_dir, context.database_url)
+    with run_browser:
+        store = ConsoleStore(run_browser.journal)
+        if authenticator is None:
+            authenticator = (
+                UserAuthenticator(store) if await anyio.to_thread.run_sync(store.users) else LocalAuthenticator()
+            )
+        require_safe(serve, has_users=authenticator.has_users)
         async with runs.task_group() as tasks:
-            supervisor = Supervisor(tasks, context)
+            job_runner = JobRunner(tasks, context)
             sock, serve = _listen(serve)
             clock = SystemClock()
             sessions = Sessions(
-                SessionStore(archive.journal), clock, port=serve.port, secure=serve.secure, idle_s=entrance.idle_s
+                SessionStore(run_browser.journal),
+                clock,
+                port=serve.port,
+                secure=serve.secure,
+                idle_s=authenticator.idle_s,
             )
             console = Console(
                 serve=serve,
                 target=target,
                 options=options,
                 context=context,
-                archive=archive,
-                supervisor=supervisor,
-                entrance=entrance,
-                book=book,
+                run_browser=run_browser,
+                job_runner=job_runner,
+                authenticator=authenticator,
+                store=store,
                 sessions=sessions,
                 clock=clock,
             )
-            supervisor.spawn(console.keep_tidy)
+            job_runner.spawn(console.prune_periodically)
             runner = web.AppRunner(
                 make_app(console),
                 handle_signals=False,
@@ -205,8 +211,8 @@ async def serving(
             finally:
                 with anyio.CancelScope(shield=True):
                     listening.close()
-                    console.live.close()
-                    await supervisor.close(SETTLE_S)
+                    console.run_feeds.close()
+                    await job_runner.close(SETTLE_S)
                     await runner.cleanup()
                 tasks.cancel_scope.cancel()
 
@@ -218,7 +224,7 @@ async def _listening(
     assert runner.server is not None  # noqa: S101 - the runner has been set up
     per_address = None if serve.behind_proxy else PER_ADDRESS
     loop = asyncio.get_running_loop()
-    factory = limited(ConnectionLimit(per_address, most_connections()), protocol_factory(runner.server, loop))
+    factory = limited(ConnectionLimit(per_address, max_connections()), protocol_factory(runner.server, loop))
     handshake_s = None if tls is None else IDLE_S
     return await loop.create_server(factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s)
 

@@ -16,21 +16,21 @@ from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
-from bulkid.runs import Preview, write_bad_rows
+from bulkid.runs import Preview, write_invalid_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Kind, door
+from bulkid.web.auth.access import RouteKind, access_rule
 from bulkid.web.auth.approval import same_user, with_authors
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import console_of
 from bulkid.web.errors import RefusedError
-from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, actor_of, check_token, require_access
+from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
-from bulkid.web.previews import Draft, Understood, faults_with, preview_page
+from bulkid.web.previews import ParsedUpload, UploadPreview, preview_page, row_errors_with
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
-from bulkid.web.sse import PHASES
-from bulkid.web.uploads import MAX_BYTES, Reading, StorageFullError, Upload
+from bulkid.web.sse import PHASE_LABELS
+from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
 
 SHOWN_COLUMNS: Final = 40
 """Columns that the page of a sheet shows; a sheet may have thousands, by accident or by malice."""
@@ -49,7 +49,7 @@ _ENCODINGS: Final = (
 _KINDS: Final = ("changes", "unchanged", "invalid")
 
 
-@door(Role.OPERATOR, Kind.DATA)
+@access_rule(Role.OPERATOR, RouteKind.DATA)
 async def template(_request: web.Request) -> web.Response:
     """An empty sheet to fill in."""
     text = ",".join(TEMPLATE_HEADERS) + "\r\n"
@@ -60,7 +60,7 @@ async def template(_request: web.Request) -> web.Response:
     )
 
 
-@door(Role.OPERATOR, token_in_body=True, action="upload")
+@access_rule(Role.OPERATOR, token_in_body=True, action="upload")
 async def upload(request: web.Request) -> web.StreamResponse:
     """Take a sheet in."""
     if request.content_type != "multipart/form-data":
@@ -101,7 +101,7 @@ async def take_part(request: web.Request, reader: UploadReader, part: BodyPartRe
         StorageFullError: There is no room for it.
         RefusedError: It comes too slowly, or the access of the client ended meanwhile.
     """
-    console, by = console_of(request), actor_of(request).person
+    console, by = console_of(request), principal_of(request).person
     made = await anyio.to_thread.run_sync(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
         written = 0
@@ -145,71 +145,75 @@ class ColumnLine:
     sample: tuple[str, ...]
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def sheet(request: web.Request) -> web.StreamResponse:
     """Show a sheet as bulkid understood it."""
-    draft = await console_of(request).draft(request.match_info["upload"])
-    if draft.upload.derived_from:
-        raise HTTPSeeOther(f"/sheets/{draft.upload.upload_id}/preview")
-    understood = draft.understood
-    faults = faults_of(understood, request.query.get("search", ""), request.query.get("column", ""))
+    upload_preview = await console_of(request).upload_preview(request.match_info["upload"])
+    if upload_preview.upload.derived_from:
+        raise HTTPSeeOther(f"/sheets/{upload_preview.upload.upload_id}/preview")
+    parsed = upload_preview.parsed
+    row_errors = row_errors_of(parsed, request.query.get("search", ""), request.query.get("column", ""))
     number = page_number(request)
     start = (number - 1) * PAGE_SIZE
     return page(
         request,
         "sheet.html",
-        upload=draft.upload,
-        understood=understood,
-        columns=columns_of(draft),
-        hidden=max(0, len(understood.outline.headers) - SHOWN_COLUMNS) if understood.outline else 0,
+        upload=upload_preview.upload,
+        parsed=parsed,
+        columns=columns_of(upload_preview),
+        hidden=max(0, len(parsed.sheet_preview.headers) - SHOWN_COLUMNS) if parsed.sheet_preview else 0,
         fields=FIELDS,
-        readings=readings_of(understood),
-        encodings=encodings_of(draft),
-        faults=faults[start : start + PAGE_SIZE],
-        fault_columns=fault_columns(understood),
-        pager=Pager(request, len(faults), number),
+        readings=decodings_of(parsed),
+        encodings=encodings_of(upload_preview),
+        row_errors=row_errors[start : start + PAGE_SIZE],
+        row_error_columns=row_error_columns(parsed),
+        pager=Pager(request, len(row_errors), number),
         search=request.query.get("search", ""),
         column=request.query.get("column", ""),
         max_mb=MAX_BYTES >> 20,
-        may_remove=may_remove(actor_of(request), draft.upload),
+        may_remove=may_remove(principal_of(request), upload_preview.upload),
     )
 
 
-def readings_of(understood: Understood) -> Mapping[str, tuple[tuple[int, str], ...]]:
+def decodings_of(parsed: ParsedUpload) -> Mapping[str, tuple[tuple[int, str], ...]]:
     """Lines of a sheet whose encoding is not certain, in each encoding that it may have; none for other sheets."""
-    return understood.error.readings if isinstance(understood.error, UncertainEncodingError) else {}
+    return parsed.error.readings if isinstance(parsed.error, UncertainEncodingError) else {}
 
 
-def encodings_of(draft: Draft) -> tuple[str, ...]:
+def encodings_of(upload_preview: UploadPreview) -> tuple[str, ...]:
     """The encodings to choose from, the likeliest first; none where the encoding is not at fault."""
-    readings, chosen, seen = readings_of(draft.understood), draft.upload.reading.encoding, draft.understood.outline
+    readings, chosen, seen = (
+        decodings_of(upload_preview.parsed),
+        upload_preview.upload.reading.encoding,
+        upload_preview.parsed.sheet_preview,
+    )
     if not (readings or chosen or (seen is not None and seen.encoding)):
         return ()
     return tuple(dict.fromkeys((*readings, *filter(None, [chosen]), *_ENCODINGS)))
 
 
-def faults_of(understood: Understood, search: str, column: str) -> Sequence[object]:
+def row_errors_of(parsed: ParsedUpload, search: str, column: str) -> Sequence[object]:
     """The faults of a sheet that a filter leaves."""
-    return [] if understood.check is None else faults_with(understood.check.faults, search, column)
+    return [] if parsed.check is None else row_errors_with(parsed.check.row_errors, search, column)
 
 
-def fault_columns(understood: Understood) -> list[str]:
+def row_error_columns(parsed: ParsedUpload) -> list[str]:
     """The columns in which something is wrong, in the order of the first fault of each."""
-    if understood.check is None:
+    if parsed.check is None:
         return []
-    return list(dict.fromkeys(fault.column for fault in understood.check.faults if fault.column))
+    return list(dict.fromkeys(row_error.column for row_error in parsed.check.row_errors if row_error.column))
 
 
-def columns_of(draft: Draft) -> list[ColumnLine]:
+def columns_of(upload_preview: UploadPreview) -> list[ColumnLine]:
     """The columns of a sheet with the fields that they are read as, as far as is known."""
-    seen, check = draft.understood.outline, draft.understood.check
+    seen, check = upload_preview.parsed.sheet_preview, upload_preview.parsed.check
     if seen is None:
         return []
     if check is not None:
         fields: Sequence[str] = check.info.fields
     else:
-        given = draft.upload.reading.column_map
-        fields = [given.get(header, "") or _guess(header) for header in seen.headers]
+        given = upload_preview.upload.reading.column_map
+        fields = [given.get(header, "") or _suggested_field(header) for header in seen.headers]
     return [
         ColumnLine(
             index,
@@ -221,21 +225,21 @@ def columns_of(draft: Draft) -> list[ColumnLine]:
     ]
 
 
-def _guess(header: str) -> str:
+def _suggested_field(header: str) -> str:
     """The field of a header taken by itself, where it has one of the known names."""
     with suppress(SheetError):
         return fields_for_headers(["id" if header.casefold() != "id" else "name", header])[1]
     return ""
 
 
-@door(Role.OPERATOR, action="reading of a sheet")
-async def read_again(request: web.Request) -> web.StreamResponse:
+@access_rule(Role.OPERATOR, action="reading of a sheet")
+async def change_read_options(request: web.Request) -> web.StreamResponse:
     """Take a person's word on how to read a sheet."""
-    console, actor = console_of(request), actor_of(request)
-    draft = await console.draft(request.match_info["upload"])
-    require_sheet(draft)
+    console, principal = console_of(request), principal_of(request)
+    upload_preview = await console.upload_preview(request.match_info["upload"])
+    require_sheet(upload_preview)
     form = await form_of(request)
-    seen = draft.understood.outline
+    seen = upload_preview.parsed.sheet_preview
     column_map: dict[str, str] = {}
     ignored: list[str] = []
     if seen is not None:
@@ -245,7 +249,7 @@ async def read_again(request: web.Request) -> web.StreamResponse:
                 column_map[header] = chosen
             elif header and header not in column_map:
                 ignored.append(header)
-    reading = Reading(
+    reading = ReadOptions(
         sheet=str(form.get("worksheet", ""))[:200],
         encoding=str(form.get("encoding", ""))[:40],
         delimiter=str(form.get("delimiter", ""))[:10],
@@ -253,24 +257,26 @@ async def read_again(request: web.Request) -> web.StreamResponse:
         ignore_columns=tuple(dict.fromkeys(name for name in ignored if name not in column_map)),
         skip_invalid=bool(form.get("skip_invalid")),
     )
-    if reading.sheet != draft.upload.reading.sheet and seen is not None and reading.sheet != seen.sheet:
+    if reading.sheet != upload_preview.upload.reading.sheet and seen is not None and reading.sheet != seen.sheet:
         # another worksheet has columns of its own: what was said of these does not hold there
         reading = replace(reading, column_map={}, ignore_columns=())
-    changed = replace(draft.upload, reading=reading, by=with_authors(draft.upload.by, actor.person))
+    changed = replace(
+        upload_preview.upload, reading=reading, by=with_authors(upload_preview.upload.by, principal.person)
+    )
     await anyio.to_thread.run_sync(console.uploads.keep, changed)
     await note(request, "sheet read otherwise", changed.upload_id, changed.name)
     raise HTTPSeeOther(f"/sheets/{changed.upload_id}")
 
 
-@door(Role.VIEWER, Kind.DATA, action="download")
-async def bad_rows(request: web.Request) -> web.StreamResponse:
+@access_rule(Role.VIEWER, RouteKind.DATA, action="download")
+async def invalid_rows(request: web.Request) -> web.StreamResponse:
     """The bad rows as a sheet to mend."""
     console = console_of(request)
-    upload = (await console.draft(request.match_info["upload"])).upload
+    upload = (await console.upload_preview(request.match_info["upload"])).upload
     with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
         options = upload.reading.options(console.options).sheet
-        write = partial(write_bad_rows, upload.path, options, Path(folder), name=upload.name)
-        written = await console.drafts.read(lambda token: write(token=token))
+        write = partial(write_invalid_rows, upload.path, options, Path(folder), name=upload.name)
+        written = await console.upload_previews.read(lambda token: write(token=token))
         if written is None:
             raise UsageError("Every row is good: there is nothing to mend.")
         content = await anyio.to_thread.run_sync(written[0].read_bytes)
@@ -282,51 +288,53 @@ async def bad_rows(request: web.Request) -> web.StreamResponse:
     )
 
 
-@door(Role.OPERATOR, action="removal of a sheet")
+@access_rule(Role.OPERATOR, action="removal of a sheet")
 async def remove(request: web.Request) -> web.StreamResponse:
     """Remove a sheet, or a plan that is derived from a run."""
-    console, actor = console_of(request), actor_of(request)
+    console, principal = console_of(request), principal_of(request)
     upload = await anyio.to_thread.run_sync(console.uploads.get, request.match_info["upload"])
-    if not may_remove(actor, upload):
+    if not may_remove(principal, upload):
         raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
     await anyio.to_thread.run_sync(console.uploads.drop, upload)
-    console.drafts.forget(upload)
+    console.upload_previews.forget(upload)
     await note(request, "sheet removed", upload.upload_id, upload.name)
     raise HTTPSeeOther("/")
 
 
-def may_remove(actor: Actor, upload: Upload) -> bool:
+def may_remove(principal: Principal, upload: Upload) -> bool:
     """Whether a user may remove a sheet."""
-    mine = any(same_user(actor.person, each) for each in (upload.owner, *upload.by))
-    return actor.may(Role.ADMIN) or (actor.may(Role.OPERATOR) and mine)
+    mine = any(same_user(principal.person, each) for each in (upload.owner, *upload.by))
+    return principal.may(Role.ADMIN) or (principal.may(Role.OPERATOR) and mine)
 
 
 # --- what it would do
 
 
-@door(Role.OPERATOR, action="preview")
+@access_rule(Role.OPERATOR, action="preview")
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
     console = console_of(request)
-    draft = await console.draft(request.match_info["upload"])
-    if draft.understood.check is None and not draft.upload.derived_from:
+    upload_preview = await console.upload_preview(request.match_info["upload"])
+    if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
         raise UsageError("The sheet cannot be read yet.", hint="Say first what its columns are.")
-    shown_at = await preview_made(console, draft, actor_of(request))
-    await note(request, "preview made", draft.upload.upload_id, draft.upload.name)
+    shown_at = await preview_made(console, upload_preview, principal_of(request))
+    await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     raise HTTPSeeOther(shown_at)
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show what a sheet would do, or that this is being found out."""
     console = console_of(request)
-    draft = await console.draft(request.match_info["upload"])
-    job = draft.preview
+    upload_preview = await console.upload_preview(request.match_info["upload"])
+    job = upload_preview.preview
     if job is None or not job.done.is_set():
-        phase = "" if job is None else PHASES.get(job.phase, job.phase)
-        return page(request, "preview_wait.html", upload=draft.upload, making=job is not None, phase=phase, error=None)
+        phase = "" if job is None else PHASE_LABELS.get(job.phase, job.phase)
+        return page(
+            request, "preview_wait.html", upload=upload_preview.upload, making=job is not None, phase=phase, error=None
+        )
     if job.result is None:
-        return page(request, "preview_wait.html", upload=draft.upload, making=False, phase="", error=job.error)
+        return page(request, "preview_wait.html", upload=upload_preview.upload, making=False, phase="", error=job.error)
     kind = request.query.get("show", "changes")
     if kind not in _KINDS:
         kind = "changes"
@@ -337,7 +345,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "preview.html",
-        upload=draft.upload,
+        upload=upload_preview.upload,
         job=job,
         preview=job.result,
         found=found,
@@ -345,8 +353,8 @@ async def preview(request: web.Request) -> web.StreamResponse:
         search=search,
         pager=Pager(request, found.total, number),
         warnings=warnings_of(job.result),
-        needs_another=console.needs_another(draft, actor_of(request)),
-        may_remove=may_remove(actor_of(request), draft.upload),
+        needs_other_user=console.needs_other_user(upload_preview, principal_of(request)),
+        may_remove=may_remove(principal_of(request), upload_preview.upload),
         approval=console.policy.required,
         put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],
     )
@@ -358,26 +366,28 @@ def warnings_of(preview: Preview) -> list[str]:
     return [warning for warning in preview.warnings if too_much is None or not warning.startswith(too_much)]
 
 
-@door(Role.OPERATOR, action="start")
+@access_rule(Role.OPERATOR, action="start")
 async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed."""
-    console, actor = console_of(request), actor_of(request)
-    draft = await console.draft(request.match_info["upload"])
+    console, principal = console_of(request), principal_of(request)
+    upload_preview = await console.upload_preview(request.match_info["upload"])
     form = await form_of(request)
     first = first_of(str(form.get("first", "")))
     chosen, really = str(form.get("preview", "")), bool(form.get("really"))
-    job = await console.start(draft, chosen, actor, first=first, really=really, note=partial(note, request))
-    await note(request, "run started", job.run_id, draft.upload.name)
+    job = await console.start(
+        upload_preview, chosen, principal, first=first, really=really, note=partial(note, request)
+    )
+    await note(request, "run started", job.run_id, upload_preview.upload.name)
     raise HTTPSeeOther(f"/runs/{job.run_id}")
 
 
-def require_sheet(draft: Draft) -> None:
+def require_sheet(upload_preview: UploadPreview) -> None:
     """Refuse to say how a sheet is read where there is none.
 
     Raises:
         UsageError: It is the undo or the rest of a run.
     """
-    if draft.upload.derived_from:
+    if upload_preview.upload.derived_from:
         raise UsageError("This is no sheet: the journal of a run says what it holds.", hint="Look at its preview.")
 
 

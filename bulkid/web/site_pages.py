@@ -12,61 +12,67 @@ from bulkid import runs
 from bulkid.journal.usernames import LONGEST_NAME
 from bulkid.planning import humanize_seconds
 from bulkid.web.audit import note, note_refusal
-from bulkid.web.auth.access import Kind, door
-from bulkid.web.auth.local import USERS_NOW, LocalEntrance
+from bulkid.web.auth.access import RouteKind, access_rule
+from bulkid.web.auth.local import LINKS_DISABLED, LocalAuthenticator
 from bulkid.web.auth.principals import Role
-from bulkid.web.auth.users import SignInError, TeamEntrance
+from bulkid.web.auth.users import SignInError, UserAuthenticator
 from bulkid.web.console import console_of
 from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import SESSION, client_address, local_path
 from bulkid.web.pages import STATIC, page
 from bulkid.web.request_bodies import form_of
 
-_A_YEAR_S: Final = 31_536_000
+_YEAR_S: Final = 31_536_000
 
 DEVICE_S: Final = 90 * 86_400.0
 """How long a browser is known as one in which a user has signed in."""
 
 
-@door(None, Kind.DATA)
+@access_rule(None, RouteKind.DATA)
 async def static(request: web.Request) -> web.Response:
     """A style sheet, script or picture. Its address changes with its content, so that browsers may keep it."""
     name = request.match_info["name"]
     if name not in STATIC:
         raise RefusedError(404, "There is no such file.")
     content, kind = STATIC[name]
-    kept = f"public, max-age={_A_YEAR_S}, immutable" if "v" in request.query else "no-cache"
+    kept = f"public, max-age={_YEAR_S}, immutable" if "v" in request.query else "no-cache"
     return web.Response(body=content, content_type=kind, charset="utf-8", headers={"Cache-Control": kept})
 
 
-@door(None)
+@access_rule(None)
 async def enter(request: web.Request) -> web.StreamResponse:
     """Let in the browser that opens a sign-in link which has not been used yet."""
     console = console_of(request)
-    entrance = console.entrance
-    if not isinstance(entrance, LocalEntrance) or not entrance.use_link(request.query.get("key", "")):
+    authenticator = console.authenticator
+    if not isinstance(authenticator, LocalAuthenticator) or not authenticator.use_link(request.query.get("key", "")):
         await note_refusal(request, "link refused")
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
     answer = _onward("/")
-    if not await console.sessions.begin(request, answer, entrance.user_key, entrance.epoch, client_address(request)):
-        return page(request, "signin.html", status=401, next="/", failed=USERS_NOW)
-    await note(request, "signed in", actor=entrance.name)
+    if not await console.sessions.begin(
+        request, answer, authenticator.user_key, authenticator.epoch, client_address(request)
+    ):
+        return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
+    await note(request, "signed in", principal=authenticator.name)
     return answer
 
 
-@door(None)
+@access_rule(None)
 async def sign_in(request: web.Request) -> web.StreamResponse:
     """Let a user in by name and password."""
-    sessions, entrance, address = console_of(request).sessions, console_of(request).entrance, client_address(request)
-    if not isinstance(entrance, TeamEntrance):
+    sessions, authenticator, address = (
+        console_of(request).sessions,
+        console_of(request).authenticator,
+        client_address(request),
+    )
+    if not isinstance(authenticator, UserAuthenticator):
         raise RefusedError(404, "There are no users here: the link in the terminal lets in.")
     form = await form_of(request)
     name, onward = str(form.get("name", ""))[:LONGEST_NAME], local_path(form.get("next"))
     device_cookie = request.cookies.get(sessions.device_cookie_name, "")
     answer = _onward(onward)
     try:
-        done = await entrance.sign_in(name, str(form.get("password", "")), address, device_cookie)
+        done = await authenticator.sign_in(name, str(form.get("password", "")), address, device_cookie)
         if not await sessions.begin(request, answer, done.user.key, done.user.epoch, address):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
@@ -74,7 +80,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         return _refused(request, error, onward)
     if done.device_cookie:
         sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
-    await note(request, "signed in", actor=done.user.name)
+    await note(request, "signed in", principal=done.user.name)
     return answer
 
 
@@ -93,7 +99,7 @@ def _onward(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path})
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def sign_out(request: web.Request) -> web.StreamResponse:
     """End this session."""
     answer = _onward("/")
@@ -102,7 +108,7 @@ async def sign_out(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
     """End all sessions of the user."""
     answer, sessions, record = _onward("/"), console_of(request).sessions, request[SESSION].record
@@ -112,21 +118,21 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-@door(Role.VIEWER)
+@access_rule(Role.VIEWER)
 async def status(request: web.Request) -> web.StreamResponse:
     """What ``doctor`` says of the connection."""
     at, findings = await console_of(request).findings()
     return page(request, "status.html", at=at, findings=findings)
 
 
-@door(Role.OPERATOR, action="connection check")
+@access_rule(Role.OPERATOR, action="connection check")
 async def examine(request: web.Request) -> web.StreamResponse:
     """Have the connection examined again."""
     await console_of(request).findings(again=True)
     raise HTTPSeeOther("/status")
 
 
-@door(Role.VIEWER, Kind.API)
+@access_rule(Role.VIEWER, RouteKind.API)
 async def metrics(request: web.Request) -> web.Response:
     """The figures of every job's newest run as Prometheus text, for a scraper with a bearer token."""
     context = console_of(request).context

@@ -34,7 +34,7 @@ _NAME_LENGTH: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How a person wants a sheet to be read; empty values leave it to bulkid."""
 
     sheet: str = ""
@@ -81,7 +81,7 @@ class Upload:
     at: float
     owner: str
     by: Authors
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadOptions = field(default_factory=ReadOptions)
     retry_of: str = ""
     undo_of: str = ""
     rest_of: str = ""
@@ -188,12 +188,12 @@ class Uploads:
     def reserve_undo(self, run_id: str, at: float, owner: str, authors: Authors) -> Upload:
         """Make room for the undo of a run, which is previewed and started as a sheet is."""
         made = self.reserve(f"undo of {run_id}.csv", at, owner, authors=authors)
-        return replace(made, name=f"undo of {run_id}", undo_of=run_id, reading=Reading(skip_invalid=True))
+        return replace(made, name=f"undo of {run_id}", undo_of=run_id, reading=ReadOptions(skip_invalid=True))
 
     def reserve_rest(self, run_id: str, at: float, owner: str, authors: Authors) -> Upload:
         """Make room for what is pending of a run, which is previewed and started as a sheet is."""
         made = self.reserve(f"rest of {run_id}.csv", at, owner, authors=authors)
-        return replace(made, name=f"rest of {run_id}", rest_of=run_id, reading=Reading(skip_invalid=True))
+        return replace(made, name=f"rest of {run_id}", rest_of=run_id, reading=ReadOptions(skip_invalid=True))
 
     def derived(self, run_id: str, *, undo: bool) -> Upload | None:
         """The newest undo, or rest, of a run that is previewed here and was not started yet."""
@@ -282,7 +282,7 @@ class Uploads:
                 known["at"],
                 known.get("owner") or known["by"][0],
                 tuple(known["by"]),
-                Reading(**said),
+                ReadOptions(**said),
                 known["retry_of"],
                 known["undo_of"],
                 known.get("rest_of", ""),

@@ -57,8 +57,8 @@ def message(method: str, path: str, body: object = None, *, token: str = "Author
     return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{token}content-length: {len(payload)}\r\n\r\n".encode() + payload
 
 
-def put(account: str = ACCOUNT, **wish: object) -> bytes:
-    return message("PUT", f"/identity/api/RobotAccount/{account}", {"partitionGlobalId": ORGANIZATION, **wish})
+def put(account: str = ACCOUNT, **request: object) -> bytes:
+    return message("PUT", f"/identity/api/RobotAccount/{account}", {"partitionGlobalId": ORGANIZATION, **request})
 
 
 def test_a_put_is_applied_and_answered_with_the_account_as_it_is_then(port: int) -> None:

@@ -52,7 +52,7 @@ def test_json_is_utf_8_whatever_the_code_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody works in")
-def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_working_directory_that_is_gone_is_reported(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,7 +90,7 @@ def test_a_port_that_no_machine_has_is_refused(tmp_path: Path) -> None:
     assert "65535" in result.stderr
 
 
-def test_a_sheet_without_rows_is_not_told_to_run_blind(tmp_path: Path) -> None:
+def test_a_sheet_without_rows_is_not_reported_to_run_blind(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("name,display_name\n", encoding="utf-8")
     result = Bulkid(tmp_path)("plan", "none.csv", "--sandbox")
     assert result.returncode == 0, result.stderr
@@ -138,7 +138,7 @@ def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handed on in another way there")
-def test_a_missing_standard_input_is_nobody_to_ask_and_no_sheet(tmp_path: Path) -> None:
+def test_a_missing_standard_input_is_no_user_to_ask_and_no_sheet(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     asked = without_streams("0", "run", "one.csv", "--sandbox", cwd=tmp_path)
     assert (asked.returncode, asked.stderr.startswith(b"bulkid: Nobody can be asked here")) == (2, True)
@@ -148,7 +148,7 @@ def test_a_missing_standard_input_is_nobody_to_ask_and_no_sheet(tmp_path: Path) 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_an_output_that_cannot_be_written_is_told(form: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_reported(form: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(

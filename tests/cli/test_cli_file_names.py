@@ -28,7 +28,7 @@ def test_a_file_name_with_a_line_break_forges_no_line(tmp_path: Path, monkeypatc
     near = check(NAME.replace("all", "al"))
     assert f"Did you mean {SHOWN}?" in near
     for text in (said, near, check(NAME + ".md")):
-        assert not [line for line in text.splitlines()[1:] if line.startswith("bulkid")]
+        assert not [progress_line for progress_line in text.splitlines()[1:] if progress_line.startswith("bulkid")]
         assert "\x1b" not in text
         assert "\u202e" not in text
 

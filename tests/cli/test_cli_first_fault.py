@@ -12,7 +12,7 @@ from tests.support.bulkid_command import Bulkid
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX's")
 
 
-def told(folder: Path, *arguments: str) -> tuple[int, str]:
+def reported(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and standard error of a command with no terminal and no server; one that waits would time out."""
     done = Bulkid(folder, {"HOME": str(folder)})(*arguments)
     return done.returncode, done.stderr
@@ -52,14 +52,14 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "job.toml").write_text('source = "sheet.csv"\n', encoding="utf-8")
     (tmp_path / "drop.toml").write_text('[source]\nfolder = "none"\n', encoding="utf-8")
-    code, error = told(tmp_path, *arguments)
+    code, error = reported(tmp_path, *arguments)
     assert code == 2
     assert said in error.splitlines()[0]
 
 
 def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:
     (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
-    assert "Nobody can be asked here" in told(tmp_path, "run", "ok.csv")[1]
+    assert "Nobody can be asked here" in reported(tmp_path, "run", "ok.csv")[1]
 
 
 @posix
@@ -67,7 +67,7 @@ def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_pa
 @pytest.mark.parametrize("name", ["pipe.csv", "pipe.xlsx", "pipe", "pipe.toml"])
 def test_a_named_pipe_is_said_to_be_one_and_not_waited_for(tmp_path: Path, command: tuple[str, ...], name: str) -> None:
     os.mkfifo(tmp_path / name)
-    code, error = told(tmp_path, *command, name)
+    code, error = reported(tmp_path, *command, name)
     assert code == 2
     assert f"{name} is a named pipe" in error.splitlines()[0]
 
@@ -84,7 +84,7 @@ def test_a_pipe_on_standard_input_named_by_its_path_is_pointed_to_the_dash(tmp_p
 
 @posix
 def test_a_device_and_a_socket_are_said_to_be_such(tmp_path: Path) -> None:
-    assert "/dev/null is a device, not a file." in told(tmp_path, "check", os.devnull)[1]
+    assert "/dev/null is a device, not a file." in reported(tmp_path, "check", os.devnull)[1]
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.csv"))
-        assert "s.csv is a socket, not a file." in told(tmp_path, "check", "s.csv")[1]
+        assert "s.csv is a socket, not a file." in reported(tmp_path, "check", "s.csv")[1]

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from bulkid.cli import error_handling, render
 from bulkid.cli import progress as progress_module
-from bulkid.cli.parallel_jobs import Board
-from bulkid.cli.safe_console import SafeConsole
-from bulkid.cli.stdio import Unfailing
+from bulkid.cli.parallel_jobs import ProgressBoard
+from bulkid.cli.safe_console import EscapingConsole
+from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
-from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.printable import printable, printable_json, printable_line
 from bulkid.runs import Finding
 from tests.support.terminal_text import NASTY, STYLE, UNSAFE, assert_safe
@@ -29,12 +29,12 @@ names = st.text(
 )
 
 
-def consoles() -> list[tuple[SafeConsole, io.StringIO]]:
+def consoles() -> list[tuple[EscapingConsole, io.StringIO]]:
     """A pipe and a terminal."""
     made = []
     for terminal in (False, True):
         stream = io.StringIO()
-        console = SafeConsole(
+        console = EscapingConsole(
             file=stream, force_terminal=terminal, color_system="truecolor", width=120, markup=False, highlight=False
         )
         made.append((console, stream))
@@ -42,8 +42,8 @@ def consoles() -> list[tuple[SafeConsole, io.StringIO]]:
 
 
 def test_the_consoles_of_all_commands_are_safe_ones() -> None:
-    assert isinstance(render.console(stderr=False), SafeConsole)
-    assert isinstance(render.console(stderr=True), SafeConsole)
+    assert isinstance(render.console(stderr=False), EscapingConsole)
+    assert isinstance(render.console(stderr=True), EscapingConsole)
 
 
 @settings(max_examples=150, deadline=None)
@@ -55,7 +55,7 @@ def test_any_name_is_printed_as_text(name: str) -> None:
         table = Table(name, title=name)
         table.add_row(name)
         console.print(table)
-        render.print_faults(console, name, [Fault(2, name, name, "code", name)])
+        render.print_row_errors(console, name, [RowError(2, name, name, "code", name)])
         render.print_notes(console, [name])
         render.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
         run = RunRecord("20260131-081500-x7k2", 0.0, RunStatus.COMPLETED, "run", name, "", "", "", 0)
@@ -66,26 +66,28 @@ def test_any_name_is_printed_as_text(name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(names, max_size=7))
 def test_faults_printed_in_blocks_read_as_line_by_line(values: list[str]) -> None:
-    faults = [Fault(row, "groups", value, "code", "Take it out.") for row, value in enumerate(values, 2)]
+    row_errors = [RowError(row, "groups", value, "code", "Take it out.") for row, value in enumerate(values, 2)]
     for (together, in_blocks), (apart, by_line) in zip(consoles(), consoles(), strict=True):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(render, "_LINES_AT_ONCE", 3)
-            render.print_faults(together, "sheet.csv", faults, limit=None)
-        for fault in faults:
+            patch.setattr(render, "_LINES_PER_PRINT", 3)
+            render.print_row_errors(together, "sheet.csv", row_errors, limit=None)
+        for row_error in row_errors:
             style = "red" if apart.is_terminal else None
             apart.print(
-                Text(printable_line(f"sheet.csv: {render.fault_line(fault)}")), style=style, soft_wrap=style is None
+                Text(printable_line(f"sheet.csv: {render.row_error_line(row_error)}")),
+                style=style,
+                soft_wrap=style is None,
             )
         assert in_blocks.getvalue() == by_line.getvalue()
 
 
 def test_thousands_of_faults_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = [Fault(row, "", "", "code", "Take it out.") for row in range(2, 2002)]
+    row_errors = [RowError(row, "", "", "code", "Take it out.") for row in range(2, 2002)]
     for console, stream in consoles():
         calls: list[object] = []
         printing = console.print
         monkeypatch.setattr(console, "print", lambda *a, p=printing, c=calls, **k: (c.append(a), p(*a, **k)))
-        render.print_faults(console, "sheet.csv", faults, limit=None)
+        render.print_row_errors(console, "sheet.csv", row_errors, limit=None)
         assert len(calls) <= 10
         assert stream.getvalue().count("Take it out.") == 2000
 
@@ -94,11 +96,11 @@ def test_thousands_of_faults_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPa
 @given(names)
 def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
     console, stream = consoles()[1]
-    board = Board(console, [name])
-    with board._bar:
-        task = board._bar.add_task(name, total=3, words=name)
-        board._bar.refresh()
-        board._bar.remove_task(task)
+    progress_board = ProgressBoard(console, [name])
+    with progress_board._bar:
+        task = progress_board._bar.add_task(name, total=3, words=name)
+        progress_board._bar.refresh()
+        progress_board._bar.remove_task(task)
     bar = Bar(*progress_module._columns(120, 3), console=console)
     bar.add_task("", total=3, words=name)
     console.print(bar.get_renderable())
@@ -107,20 +109,20 @@ def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
 
 def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
     console, stream = consoles()[1]
-    board = Board(console, ["[red]x[/red]"])
-    with board._bar:
-        board._bar.add_task("[red]x[/red]", total=3, words="[link=https://e]y")
-        board._bar.refresh()
+    progress_board = ProgressBoard(console, ["[red]x[/red]"])
+    with progress_board._bar:
+        progress_board._bar.add_task("[red]x[/red]", total=3, words="[link=https://e]y")
+        progress_board._bar.refresh()
     assert "[red]x[/red]" in STYLE.sub("", stream.getvalue())
     assert "[link=https://e]y" in STYLE.sub("", stream.getvalue())
 
 
 @settings(max_examples=150, deadline=None)
 @given(names)
-def test_any_error_is_told_as_text(name: str) -> None:
+def test_any_error_is_reported_as_text(name: str) -> None:
     before, sys.stderr = sys.stderr, io.StringIO()
     try:
-        error_handling.tell(UsageError(f"There is no {name}.", hint=name))
+        error_handling.notify(UsageError(f"There is no {name}.", hint=name))
         assert_safe(sys.stderr.getvalue())
     finally:
         sys.stderr = before
@@ -130,28 +132,28 @@ def test_any_error_is_told_as_text(name: str) -> None:
 @given(names)
 def test_what_is_written_past_every_console_is_text_too_where_there_is_no_terminal(name: str) -> None:
     stream = io.StringIO()
-    assert Unfailing(stream, wanted=True).write(name) == len(name)
+    assert SafeStream(stream, wanted=True).write(name) == len(name)
     assert_safe(stream.getvalue())
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text())
 def test_printable_text_is_safe_and_tells_all_and_stays_as_it_is(text: str) -> None:
-    shown = printable(text)
-    assert not UNSAFE.search(shown)
-    assert printable(shown) == shown
+    displayed = printable(text)
+    assert not UNSAFE.search(displayed)
+    assert printable(displayed) == displayed
     assert "\n" not in printable_line(text)
     assert "\t" not in printable_line(text)
     if not UNSAFE.search(text):
-        assert shown == text or re.search("[\u180e\ufff9-\ufffb]", text)
+        assert displayed == text or re.search("[\u180e\ufff9-\ufffb]", text)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_json_is_safe_and_holds_the_same_data(text: str) -> None:
-    shown = printable_json(orjson.dumps({text: [text]}).decode())
-    assert not UNSAFE.search(shown)
-    assert orjson.loads(shown) == {text: [text]}
+    displayed = printable_json(orjson.dumps({text: [text]}).decode())
+    assert not UNSAFE.search(displayed)
+    assert orjson.loads(displayed) == {text: [text]}
 
 
 def test_escapes_say_what_stands_there() -> None:
@@ -164,7 +166,7 @@ def test_escapes_say_what_stands_there() -> None:
 @pytest.mark.parametrize(
     "arguments", [["check", NASTY, NASTY], ["check", f"--{NASTY}"], [NASTY], ["report", "--limit"]]
 )
-def test_wrong_arguments_are_told_as_text(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_reported_as_text(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from bulkid.cli.app import app
 
     arguments = [each.replace("\x00", "") for each in arguments]

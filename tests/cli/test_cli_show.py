@@ -8,7 +8,7 @@ from rich.progress import Progress as Bar
 
 from bulkid.cli import progress as progress_module
 from bulkid.cli import render
-from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.runs import CheckResult
 from bulkid.sheet import SheetInfo
 
@@ -38,7 +38,7 @@ def test_the_list_of_runs_shows_every_id_whole(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_progress_is_told_whole_however_narrow_the_terminal(width: int) -> None:
+def test_the_progress_is_reported_whole_however_narrow_the_terminal(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
     bar = Bar(*progress_module._columns(width, 100_000), console=console)
     bar.add_task("", total=100_000, completed=99_999, words="99999 updated · quota used, opens in 4 minutes" * 3)
@@ -63,8 +63,8 @@ def test_counts_go_with_their_noun(rows: int, accounts: int, words: str) -> None
 
 def test_one_invalid_row_is_one() -> None:
     info = SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
-    faults = (Fault(3, "name", "x", "code", "Mend it."), Fault(3, "", "", "code", "And this."))
-    text = checked(CheckResult(info, 2, 1, faults, {}))
+    row_errors = (RowError(3, "name", "x", "code", "Mend it."), RowError(3, "", "", "code", "And this."))
+    text = checked(CheckResult(info, 2, 1, row_errors, {}))
     assert "a.csv: row 3, column name: 'x' Mend it.\n" in text
     assert "2 rows, 1 account; 1 row is invalid: nothing would be sent." in text
 

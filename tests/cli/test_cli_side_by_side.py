@@ -7,7 +7,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from bulkid.cli.parallel_jobs import Board, StopAll
+from bulkid.cli.parallel_jobs import ProgressBoard, StopGroup
 from bulkid.runs import Progress, Snapshot
 
 
@@ -25,12 +25,12 @@ class Shown(Progress):
 @pytest.mark.parametrize("width", [60, 100])
 def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
     stream = io.StringIO()
-    board = Board(Console(file=stream, force_terminal=True, width=width), ["acme", "globex"])
+    progress_board = ProgressBoard(Console(file=stream, force_terminal=True, width=width), ["acme", "globex"])
 
     async def main() -> None:
-        async with board.shown(), anyio.create_task_group() as tasks:
-            tasks.start_soon(board.show, "acme", Shown(3, 10))
-            tasks.start_soon(board.show, "globex", Shown(4, 20))
+        async with progress_board.displayed(), anyio.create_task_group() as tasks:
+            tasks.start_soon(progress_board.show, "acme", Shown(3, 10))
+            tasks.start_soon(progress_board.show, "globex", Shown(4, 20))
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
 
@@ -41,13 +41,13 @@ def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
 
 
 def test_one_stop_is_a_stop_for_all_and_one_jobs_own_is_not() -> None:
-    everything = StopAll()
-    first, second = everything.one(), everything.one()
+    stop_group = StopGroup()
+    first, second = stop_group.member(), stop_group.member()
     first.request("--max-failures")
     assert not second.requested
-    assert not everything.requested
-    everything.request("SIGINT")
+    assert not stop_group.requested
+    stop_group.request("SIGINT")
     assert (first.reason, second.reason) == ("--max-failures", "SIGINT")
-    everything.abort()
+    stop_group.abort()
     assert first.aborted
     assert second.aborted

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from bulkid.cli.signals import SignalInbox, inbox, stopping
+from bulkid.cli.signals import PendingSignals, pending_signals, stopping
 from bulkid.engine import Stop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -35,8 +35,8 @@ class _Key:
 
 
 @pytest.fixture
-def box() -> SignalInbox:
-    return SignalInbox()
+def box() -> PendingSignals:
+    return PendingSignals()
 
 
 # --- the start of a process
@@ -56,7 +56,7 @@ def _start(tmp_path: Path, number: str, step: int, *arguments: str) -> "tuple[su
 
 
 def _check_moments(log: Path) -> None:
-    found = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    found = [json.loads(progress_line) for progress_line in log.read_text("utf-8").splitlines()]
     assert len(found) > 5
     assert any(in_callback for _, in_callback, _, _ in found)  # where a KeyboardInterrupt would be dropped
     for calls, _, ended, said in found:
@@ -71,8 +71,8 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path) ->
     process, log = _start(tmp_path, "SIGINT", 30_000, "sandbox", "--port", "0", "--accounts", "20")
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if "Ctrl+C ends it" in line:
+        for progress_line in process.stdout:
+            if "Ctrl+C ends it" in progress_line:
                 break
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
@@ -94,8 +94,8 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path) ->
     process, log = _start(tmp_path, "SIGTERM", 60_000, "serve", "--sandbox", "--port", "0")
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if "Ctrl+C ends it" in line:
+        for progress_line in process.stdout:
+            if "Ctrl+C ends it" in progress_line:
                 break
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
@@ -114,8 +114,8 @@ def test_a_sandbox_that_a_script_put_into_the_background_can_be_stopped(tmp_path
     )
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if "Ctrl+C ends it" in line:
+        for progress_line in process.stdout:
+            if "Ctrl+C ends it" in progress_line:
                 break
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
@@ -124,33 +124,33 @@ def test_a_sandbox_that_a_script_put_into_the_background_can_be_stopped(tmp_path
 # --- the inbox
 
 
-def test_a_signal_whose_exception_python_drops_is_kept(box: SignalInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_whose_exception_python_drops_is_kept(box: PendingSignals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     key = _Key()
     seen = weakref.ref(key, lambda _: signal.raise_signal(signal.SIGINT))
     with box.installed(), box.raising():
         del key
         assert seen() is None
-        assert box.waiting  # the exception is gone, the signal is not
+        assert box.has_pending  # the exception is gone, the signal is not
         with pytest.raises(KeyboardInterrupt), box.raising():
             pytest.fail("the block began")
 
 
-def test_what_nothing_has_dealt_with_raises_as_soon_as_it_may(box: SignalInbox) -> None:
+def test_what_nothing_has_dealt_with_raises_as_soon_as_it_may(box: PendingSignals) -> None:
     with box.installed():
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt), box.raising():
             pytest.fail("the block began")
 
 
-def test_the_second_signal_raises_also_where_the_first_is_only_kept(box: SignalInbox) -> None:
-    with box.installed(), box.raising(), box.keeping():
+def test_the_second_signal_raises_also_where_the_first_is_only_kept(box: PendingSignals) -> None:
+    with box.installed(), box.raising(), box.deferring():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
-def test_afterwards_the_handlers_are_as_they_were(box: SignalInbox) -> None:
+def test_afterwards_the_handlers_are_as_they_were(box: PendingSignals) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with box.installed():
         assert signal.getsignal(signal.SIGINT) != before[0]
@@ -161,68 +161,68 @@ def test_afterwards_the_handlers_are_as_they_were(box: SignalInbox) -> None:
 
 
 def _in_loop(options: dict[str, bool], work: Callable[[Stop, list[str]], Any]) -> tuple[Stop, list[str]]:
-    told: list[str] = []
+    reported: list[str] = []
 
     async def main() -> Stop:
         stop = Stop()
         with anyio.fail_after(PATIENCE_S):
-            await work(stop, told)
+            await work(stop, reported)
         return stop
 
-    return anyio.run(main, backend_options=options), told
+    return anyio.run(main, backend_options=options), reported
 
 
 @pytest.mark.parametrize("options", LOOPS)
 def test_one_signal_at_any_step_is_one_request(options: dict[str, bool]) -> None:
     """Before the block, at its first instruction, in a task, and in a callback: each time a stop, and never two."""
 
-    async def before(stop: Stop, told: list[str]) -> None:
-        with inbox.installed():
+    async def before(stop: Stop, reported: list[str]) -> None:
+        with pending_signals.installed():
             signal.raise_signal(signal.SIGINT)
-            with stopping(stop, told.append):
+            with stopping(stop, reported.append):
                 await stop.wait()
 
-    async def at_once(stop: Stop, told: list[str]) -> None:
-        with stopping(stop, told.append):
+    async def at_once(stop: Stop, reported: list[str]) -> None:
+        with stopping(stop, reported.append):
             signal.raise_signal(signal.SIGINT)
             await stop.wait()
 
-    async def in_a_callback(stop: Stop, told: list[str]) -> None:
-        with stopping(stop, told.append):
+    async def in_a_callback(stop: Stop, reported: list[str]) -> None:
+        with stopping(stop, reported.append):
             asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
             await stop.wait()
 
-    async def from_a_thread(stop: Stop, told: list[str]) -> None:
-        with stopping(stop, told.append):
+    async def from_a_thread(stop: Stop, reported: list[str]) -> None:
+        with stopping(stop, reported.append):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(anyio.to_thread.run_sync, os.kill, os.getpid(), signal.SIGINT)
                 await stop.wait()
 
     for work in (before, at_once, in_a_callback, from_a_thread):
-        stop, told = _in_loop(options, work)
-        assert (stop.requested, stop.aborted, len(told)) == (True, False, 1), work.__name__
+        stop, reported = _in_loop(options, work)
+        assert (stop.requested, stop.aborted, len(reported)) == (True, False, 1), work.__name__
 
 
 @pytest.mark.parametrize("options", LOOPS)
 def test_the_second_aborts(options: dict[str, bool]) -> None:
-    async def work(stop: Stop, told: list[str]) -> None:
-        with stopping(stop, told.append):
+    async def work(stop: Stop, reported: list[str]) -> None:
+        with stopping(stop, reported.append):
             signal.raise_signal(signal.SIGINT)
             await stop.wait()
             signal.raise_signal(signal.SIGTERM)
             await stop.wait_aborted()
 
-    stop, told = _in_loop(options, work)
+    stop, reported = _in_loop(options, work)
     assert stop.reason == "SIGINT"
-    assert [words.split(":")[0] for words in told] == ["SIGINT", "SIGTERM again"]
+    assert [words.split(":")[0] for words in reported] == ["SIGINT", "SIGTERM again"]
 
 
 @pytest.mark.parametrize("options", LOOPS)
 def test_a_signal_ends_the_loop_s_wait_for_events(options: dict[str, bool]) -> None:
     """One that comes between the last instruction and the system's wait is seen by the wake-up descriptor alone."""
 
-    async def work(stop: Stop, told: list[str]) -> None:
-        with stopping(stop, told.append):
+    async def work(stop: Stop, reported: list[str]) -> None:
+        with stopping(stop, reported.append):
             descriptor = signal.set_wakeup_fd(-1)
             assert descriptor != -1
             signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)

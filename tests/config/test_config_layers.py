@@ -322,7 +322,7 @@ def test_paths_start_where_they_were_written(place: Place) -> None:
     assert place.load({"report_dir": absolute}).report_dir == absolute
 
 
-def test_a_missing_ca_bundle_is_told_before_anything_is_sent(place: Place) -> None:
+def test_a_missing_ca_bundle_is_reported_before_anything_is_sent(place: Place) -> None:
     message = place.refusal(environ={"BULKID_CA_BUNDLE": "no.pem"})
     assert message.startswith("environment variable BULKID_CA_BUNDLE: ")
     assert "no.pem" in message
@@ -473,7 +473,7 @@ def test_offline_commands_do_not_stumble_over_the_connection(place: Place) -> No
         ),
     ],
 )
-def test_a_bad_value_is_told_with_who_gave_it_and_what_is_allowed(
+def test_a_invalid_value_is_reported_with_who_gave_it_and_what_is_allowed(
     place: Place, said: dict[str, Any], beginning: str
 ) -> None:
     message = place.refusal(**said)
@@ -525,7 +525,7 @@ def test_a_bulkid_toml_that_is_not_utf8_or_no_file_is_named(place: Place) -> Non
     assert f"{path} is a folder, not a TOML file" in place.refusal()
 
 
-def test_an_unknown_profile_is_told_with_the_files_and_the_near_names(place: Place) -> None:
+def test_an_unknown_profile_is_reported_with_the_files_and_the_near_names(place: Place) -> None:
     place.write("[profiles.acme-prod]\n[profiles.test]\n")
     message = place.refusal(environ={"BULKID_PROFILE": "acme-prd"})
     assert message.startswith("environment variable BULKID_PROFILE: there is no profile 'acme-prd'")

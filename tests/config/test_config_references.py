@@ -28,7 +28,7 @@ def test_addresses_come_from_variables_and_from_files_beside_the_job(tmp_path: P
     assert "example" not in repr(found)
 
 
-def test_without_references_there_is_nobody_to_tell(tmp_path: Path) -> None:
+def test_without_references_there_is_no_user_to_tell(tmp_path: Path) -> None:
     assert gather(tmp_path) is None
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkid.config import FailureBound, Secret
 from bulkid.config import parse as v
-from bulkid.config.parse import BadValueError
+from bulkid.config.parse import InvalidValueError
 from bulkid.model import ChangeBound, QuotaRule
 
 
@@ -80,7 +80,7 @@ from bulkid.model import ChangeBound, QuotaRule
         (v.token, " 1234\n", Secret("1234")),
     ],
 )
-def test_a_value_is_taken_in_every_form_that_people_write(parse: v.Parse, raw: object, value: object) -> None:
+def test_a_value_is_taken_in_every_form_that_users_write(parse: v.Parse, raw: object, value: object) -> None:
     assert parse(raw) == value
 
 
@@ -171,7 +171,7 @@ def test_a_value_is_taken_in_every_form_that_people_write(parse: v.Parse, raw: o
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_with_what_is_wrong(parse: v.Parse, raw: object, problem: str) -> None:
-    with pytest.raises(BadValueError, match=problem):
+    with pytest.raises(InvalidValueError, match=problem):
         parse(raw)
 
 
@@ -186,7 +186,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_what_is_wrong(parse: v.Par
     ],
 )
 def test_the_password_in_an_address_is_never_repeated(raw: str) -> None:
-    with pytest.raises(BadValueError) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         v.url(raw)
     assert "hunter2" not in caught.value.shown + caught.value.problem
 
@@ -222,7 +222,7 @@ class Holder:
     secret: Secret
 
 
-def test_a_secret_shows_itself_to_nobody_who_does_not_ask_for_it() -> None:
+def test_a_secret_shows_itself_to_no_user_who_does_not_ask_for_it() -> None:
     secret = Secret("hush-hush")
     shown = [
         repr(secret),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bulkid.journal import open_journal
-from bulkid.model import AccountWish, Entry, Outcome, QuotaRule, Status
+from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, Status
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
 from tests.support.processes import Life, World, bulkid_for, check_report, journal_of, most_in_any_window, no_traceback
 from tests.support.sandbox_host import Hosted, hosted
@@ -91,7 +91,7 @@ def check_life(world: World, tag: str, kill: Callable[[], object], *options: str
     # The kill may have come after the end; what a second run of the same sheet then finds is that nothing is to do.
     late = not entries and len(sent) == len(wanted)
     assert check_report(world.bulkid, run_id, len(wanted)) == {"unchanged" if late else "updated": len(wanted)}
-    # Each account is sent at most once per sitting; one that was known as settled, not again.
+    # Each account is sent at most once per attempt; one that was known as settled, not again.
     assert set(sent.values()) <= {1}
     assert set(again.values()) <= {1}
     assert not [account for account in again if account in entries and entries[account].status != "pending"]
@@ -226,8 +226,8 @@ def test_killed_between_the_entries_and_the_word_that_they_are_whole(server: Hos
     run_id = json.loads(refused.stdout)["run_id"]
     with open_journal(world.bulkid.folder / "state") as journal:
         account = next(iter(wanted))
-        wish = AccountWish(account, "", "stale", (), (), None, (2,))
-        journal.add_entries(run_id, [Entry(0, wish, None, "", Outcome(Status.PENDING))])
+        desired = DesiredState(account, "", "stale", (), (), None, (2,))
+        journal.add_items(run_id, [RunItem(0, desired, None, "", Outcome(Status.PENDING))])
     assert finish(world, "half") == run_id
     assert wanted.items() <= world.names().items()
     assert check_report(world.bulkid, run_id, 5) == {"updated": 5}

@@ -73,14 +73,14 @@ def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(tmp_path: Pat
 
 
 async def test_figures_are_there_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "COUNTERS_EVERY_S", 0.05)
+    monkeypatch.setattr(run, "COUNTERS_INTERVAL_S", 0.05)
     path = tmp_path / "live.prom"
     seen: list[dict[str, float]] = []
     with hosted(latency_s=0.1) as host:
         sheet = renames(tmp_path, 20, "Live")
         target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
         options = runs.RunOptions(concurrency=2, report_dir=tmp_path / "reports")
-        context = runs.Context(state_dir=tmp_path / "state", after=runs.After(metrics_file=path))
+        context = runs.Context(state_dir=tmp_path / "state", after=runs.PostRunOptions(metrics_file=path))
         async with runs.task_group() as tasks:
 
             async def look() -> None:

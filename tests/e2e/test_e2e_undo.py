@@ -304,7 +304,7 @@ async def test_for_any_sheet_the_undo_gives_the_state_before_and_its_undo_the_st
 
 def entries_by_status(folder: Path, run_id: str) -> Sequence[Status]:
     with open_journal(folder / "state") as journal:
-        return [entry.outcome.status for entry in journal.iter_entries(run_id)]
+        return [entry.outcome.status for entry in journal.iter_items(run_id)]
 
 
 def test_an_undo_sends_the_first_accounts_alone_when_it_is_a_trial(tmp_path: Path, host: Hosted) -> None:

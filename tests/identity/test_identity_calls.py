@@ -22,7 +22,7 @@ from bulkid.identity import (
     put_account,
     put_group,
 )
-from bulkid.model import Account, Change, Group, Request
+from bulkid.model import Account, AccountUpdate, Group, Request
 
 DTO = {
     "id": "88-uv",
@@ -39,8 +39,8 @@ def _change(
     display_name: str | None = "Roby",
     add: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
-) -> Change:
-    return Change(account_id, "roby", display_name, renames=False, add=add, remove=remove, before=None)
+) -> AccountUpdate:
+    return AccountUpdate(account_id, "roby", display_name, renames=False, add=add, remove=remove, before=None)
 
 
 def test_the_list_is_asked_for_by_name_so_that_pages_do_not_shift() -> None:

@@ -14,7 +14,7 @@ from identity_wire import ORG, Script, Seen, WireServer, always, answer, listeni
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity import (
     ClientCredentials,
-    Connection,
+    ClientSettings,
     IdentityClient,
     StaticToken,
     TokenClaims,
@@ -24,19 +24,19 @@ from bulkid.identity import (
     put_account,
 )
 from bulkid.identity.client import MAX_ANSWER
-from bulkid.model import Change, Reply, ReplyKind, Request
+from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 
-PUT = put_account(ORG, Change("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 PAGE = raw_answer(b"<!DOCTYPE html><title>Portal</title>", 200, ("Content-Type: text/html",))
 GOOD = answer(ACCOUNT)
 
 
-def connection(server: WireServer, timeout_s: float = 10.0, concurrency: int = 16) -> Connection:
-    return Connection(
+def connection(server: WireServer, timeout_s: float = 10.0, concurrency: int = 16) -> ClientSettings:
+    return ClientSettings(
         complete_url(f"http://127.0.0.1:{server.port}/identity"), timeout_s=timeout_s, concurrency=concurrency
     )
 
@@ -499,4 +499,4 @@ def test_settings_that_cannot_work_are_refused() -> None:
     base = complete_url("https://o.example.com")
     for settings_ in ({"timeout_s": 0}, {"timeout_s": float("inf")}, {"concurrency": 0}, {"tenant": "a\r\nX: y"}):
         with pytest.raises(UsageError):
-            Connection(base, **settings_)
+            ClientSettings(base, **settings_)

@@ -8,11 +8,19 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 
-from bulkid.identity import Connection, IdentityClient, StaticToken, complete_url, get_account, open_client, put_account
+from bulkid.identity import (
+    ClientSettings,
+    IdentityClient,
+    StaticToken,
+    complete_url,
+    get_account,
+    open_client,
+    put_account,
+)
 from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, fits
-from bulkid.model import Change, Reply, ReplyKind, Request
+from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 
-PUT = put_account(ORG, Change("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 GOOD = answer(ACCOUNT)
@@ -21,8 +29,8 @@ MUCH = Request("PUT", "api/RobotAccount/88-uv", b'{"displayName":"' + b"x" * 20_
 known = pytest.mark.skipif(not fits(), reason=f"aiohttp {aiohttp.__version__} is not known")
 
 
-def connection(server: WireServer, tenant: str = "") -> Connection:
-    return Connection(complete_url(f"http://127.0.0.1:{server.port}/identity"), concurrency=1, tenant=tenant)
+def connection(server: WireServer, tenant: str = "") -> ClientSettings:
+    return ClientSettings(complete_url(f"http://127.0.0.1:{server.port}/identity"), concurrency=1, tenant=tenant)
 
 
 async def sent_by(client: IdentityClient, requests: Iterable[Request]) -> list[Reply]:

@@ -9,7 +9,7 @@ import pytest
 from identity_wire import ORG, TLS, Seen, WireServer, always, answer, connect_proxy, listening, reset, wire_server
 
 from bulkid.errors import UsageError
-from bulkid.identity import Connection, StaticToken, complete_url, get_account, open_client
+from bulkid.identity import ClientSettings, StaticToken, complete_url, get_account, open_client
 from bulkid.identity.proxies import proxy_for
 from bulkid.model import Reply, ReplyKind
 
@@ -20,7 +20,7 @@ GOOD = answer({"id": "88-uv", "name": "roby"})
 
 
 async def reply_from(address: str, ca_bundle: Path | None = None, timeout_s: float = 10.0) -> Reply:
-    connection = Connection(complete_url(address), timeout_s=timeout_s, ca_bundle=ca_bundle)
+    connection = ClientSettings(complete_url(address), timeout_s=timeout_s, ca_bundle=ca_bundle)
     async with open_client(connection, StaticToken("1234")) as client:
         return await client.send(GET)
 
@@ -145,7 +145,7 @@ async def test_the_proxy_of_the_environment_leads_to_the_server(monkeypatch: pyt
 async def test_a_connection_through_a_proxy_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async with wire_server(always(GOOD), tls="server") as server, connect_proxy(server.port) as proxy:
         monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
-        connection = Connection(complete_url(INSIDE), ca_bundle=TLS / "server.pem")
+        connection = ClientSettings(complete_url(INSIDE), ca_bundle=TLS / "server.pem")
         async with open_client(connection, StaticToken("1234")) as client:
             for _ in range(3):
                 assert (await client.send(GET)).kind is ReplyKind.OK

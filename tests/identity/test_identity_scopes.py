@@ -3,7 +3,7 @@
 import pytest
 
 from bulkid.errors import AuthenticationError
-from bulkid.identity import ClientCredentials, Connection, TokenClaims, capabilities, complete_url, open_client
+from bulkid.identity import ClientCredentials, ClientSettings, TokenClaims, capabilities, complete_url, open_client
 from bulkid.model import Request
 from bulkid.sandbox import Sandbox, SandboxOptions
 
@@ -23,7 +23,7 @@ async def test_the_token_has_the_most_useful_scopes_that_the_application_has(
 ) -> None:
     tokens = ClientCredentials("sandbox", "sandbox-secret")
     options = SandboxOptions(accounts=5, limits=(), granted_scopes=tuple(granted.split()))
-    async with Sandbox(options) as sandbox, open_client(Connection(complete_url(sandbox.url)), tokens) as client:
+    async with Sandbox(options) as sandbox, open_client(ClientSettings(complete_url(sandbox.url)), tokens) as client:
         claims = await client.claims()
         assert isinstance(claims, TokenClaims)
         assert claims.scopes == set(scopes.split())
@@ -40,7 +40,7 @@ async def test_an_application_without_any_of_them_and_one_with_a_scope_of_its_ow
     async with Sandbox(options) as sandbox:
         for scope, posts in (("", 3), ("PM.RobotAccount PM.Group", 1)):
             tokens = ClientCredentials("sandbox", "sandbox-secret", scope)
-            async with open_client(Connection(complete_url(sandbox.url)), tokens) as client:
+            async with open_client(ClientSettings(complete_url(sandbox.url)), tokens) as client:
                 with pytest.raises(AuthenticationError, match="invalid_scope") as refused:
                     await client.claims()
             assert "BULKID_SCOPE" in refused.value.hint

@@ -10,7 +10,7 @@ from identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_ser
 from bulkid import __version__
 from bulkid.identity import (
     ClientCredentials,
-    Connection,
+    ClientSettings,
     StaticToken,
     complete_url,
     get_account,
@@ -18,16 +18,16 @@ from bulkid.identity import (
     parse_account,
     put_account,
 )
-from bulkid.model import Change, ReplyKind
+from bulkid.model import AccountUpdate, ReplyKind
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 
-CHANGE = Change("88-uv", "roby", "Roby", renames=False, add=("alumni-02",), remove=(), before=None)
+CHANGE = AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("alumni-02",), remove=(), before=None)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
 
-def connection(server: WireServer, **settings: Any) -> Connection:
-    return Connection(complete_url(f"http://127.0.0.1:{server.port}/identity"), **settings)
+def connection(server: WireServer, **settings: Any) -> ClientSettings:
+    return ClientSettings(complete_url(f"http://127.0.0.1:{server.port}/identity"), **settings)
 
 
 async def test_the_vendors_own_example_goes_over_the_wire_literally() -> None:

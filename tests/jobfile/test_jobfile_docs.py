@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED
 from bulkid.jobfile import read_job
-from bulkid.runs import worst
+from bulkid.runs import worst_exit_code
 from bulkid.runs.jobs.job import UNFINISHED, WORST_LAST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,11 +51,11 @@ def test_the_docs_give_the_order_of_exit_codes() -> None:
 
 
 def test_the_worst_is_what_is_not_done_and_needs_a_person() -> None:
-    assert worst([]) == EXIT_OK
-    assert worst([EXIT_OK, EXIT_ROWS_FAILED]) == EXIT_ROWS_FAILED
-    assert worst(WORST_LAST) == 3
+    assert worst_exit_code([]) == EXIT_OK
+    assert worst_exit_code([EXIT_OK, EXIT_ROWS_FAILED]) == EXIT_ROWS_FAILED
+    assert worst_exit_code(WORST_LAST) == 3
     finished = [code for code in WORST_LAST if code not in UNFINISHED]
-    assert all(worst([code, unfinished]) == unfinished for code in finished for unfinished in UNFINISHED)
+    assert all(worst_exit_code([code, unfinished]) == unfinished for code in finished for unfinished in UNFINISHED)
 
 
 def test_systemd_takes_the_units_as_they_are(tmp_path: Path) -> None:

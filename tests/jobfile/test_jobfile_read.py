@@ -79,8 +79,8 @@ def test_the_layers_stand_in_their_order_and_say_where_a_value_came_from(desk: D
     text = SHEET + 'profile = "acme"\nrate = 3\nconcurrency = 5\nfirst = 10\n'
     settings = desk.load(text, {"rate": "5"}, BULKID_RATE="4", BULKID_FIRST="11")
     place = desk.jobs / "night.toml"
-    told = {name: (getattr(settings, name), settings.source_of(name)) for name in ("rate", "first", "concurrency")}
-    assert told == {
+    reported = {name: (getattr(settings, name), settings.source_of(name)) for name in ("rate", "first", "concurrency")}
+    assert reported == {
         "rate": (5.0, "option --rate"),
         "first": (11, "environment variable BULKID_FIRST"),
         "concurrency": (5, f"job file {place}, key concurrency"),
@@ -105,7 +105,7 @@ def test_a_job_has_no_say_in_where_the_console_is_served(desk: Desk) -> None:
     assert "unknown key 'serve_host'" in desk.refusal(f'serve_host = "0.0.0.0"\n{SHEET}')
 
 
-def test_all_faults_are_told_at_once_each_with_key_value_and_what_is_allowed(desk: Desk) -> None:
+def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed(desk: Desk) -> None:
     message = desk.refusal(
         'qouta = "PUT=1/2"\nrate = "fast"\nwindow = "22-05"\n'
         '[source]\nfolder = "in"\nsettle = -1\nglob = "a/*.csv"\n[notify]\nsucces = "x"\n'
@@ -149,7 +149,7 @@ def test_a_secret_in_the_file_is_refused_without_a_word_of_it(key: str, desk: De
     assert HUSH not in message
 
 
-def test_a_secret_in_the_file_is_told_with_the_places_where_it_belongs(desk: Desk) -> None:
+def test_a_secret_in_the_file_is_reported_with_the_places_where_it_belongs(desk: Desk) -> None:
     message = desk.refusal(f'{SHEET}client_secret = "{HUSH}"\n')
     assert "is a secret, and a job file holds none" in message
     assert "client_secret_env" in message
@@ -170,7 +170,7 @@ def test_a_secret_comes_from_the_variable_that_the_file_names(desk: Desk) -> Non
     assert desk.load(text, BULKID_CLIENT_SECRET="other").client_secret.reveal() == "other"
 
 
-def test_a_variable_that_is_not_set_is_told_by_the_key_that_names_it(desk: Desk) -> None:
+def test_a_variable_that_is_not_set_is_reported_by_the_key_that_names_it(desk: Desk) -> None:
     job = desk.read(SHEET + 'client_secret_env = "ACME_SECRET"\n')
     with pytest.raises(UsageError) as caught:
         job.load({}, environ={}, cwd=desk.cwd, config_dir=desk.config)
@@ -208,7 +208,7 @@ def test_a_job_file_is_known_by_its_extension(name: str, is_one: bool) -> None:
     assert is_job_file(name) is is_one
 
 
-def test_a_job_file_that_is_not_there_is_told_with_its_folder(desk: Desk) -> None:
+def test_a_job_file_that_is_not_there_is_reported_with_its_folder(desk: Desk) -> None:
     with pytest.raises(JobFileError) as caught:
         read_job(str(desk.jobs / "other.toml"))
     assert f"There is no job file {desk.jobs / 'other.toml'}." in str(caught.value)
@@ -228,10 +228,10 @@ def test_whatever_a_file_says_it_is_taken_or_refused_in_words(tmp_path_factory: 
     path = tmp_path_factory.mktemp("any") / "any.toml"
     path.write_text("".join(f"{key} = {value}\n" for key, value in said.items()), encoding="utf-8")
     try:
-        told = read_job(str(path)).shown
+        reported = read_job(str(path)).shown
     except UsageError as error:
-        told = error.message
-    assert "any.toml" in told
+        reported = error.message
+    assert "any.toml" in reported
 
 
 # --- for editors and readers

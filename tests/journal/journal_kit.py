@@ -9,11 +9,11 @@ from pathlib import Path
 from bulkid.journal import Journal, open_journal
 from bulkid.model import (
     Account,
-    AccountWish,
-    Entry,
-    Fault,
+    DesiredState,
     Outcome,
-    RowWish,
+    RowError,
+    RowRequest,
+    RunItem,
     RunRecord,
     RunStatus,
     SheetRow,
@@ -80,25 +80,27 @@ def record(run_id: str = RUN, **fields: object) -> RunRecord:
 
 
 def good_row(row: int, *cells: str) -> SheetRow:
-    wish = RowWish(row, f"id-{row}", f"Robot {row}", None, ("Finance",), (), None, "")
-    return SheetRow(row, cells or (f"id-{row}", f"Robot {row}", "Finance"), wish)
+    desired = RowRequest(row, f"id-{row}", f"Robot {row}", None, ("Finance",), (), None, "")
+    return SheetRow(row, cells or (f"id-{row}", f"Robot {row}", "Finance"), desired)
 
 
-def bad_row(row: int, *faults: Fault) -> SheetRow:
-    return SheetRow(row, ("", "", "Finance"), None, faults or (Fault(row, "id", "", "no_account", "Which account?"),))
+def bad_row(row: int, *faults: RowError) -> SheetRow:
+    return SheetRow(
+        row, ("", "", "Finance"), None, faults or (RowError(row, "id", "", "no_account", "Which account?"),)
+    )
 
 
-def entry(number: int, *rows: int, outcome: Outcome = PENDING, intended: bool = False) -> Entry:
-    wish = AccountWish(f"ID-{number}", f"robot {number}", "Robbie", ("g-1",), ("g-2",), None, rows or (number + 2,))
+def entry(number: int, *rows: int, outcome: Outcome = PENDING, intended: bool = False) -> RunItem:
+    desired = DesiredState(f"ID-{number}", f"robot {number}", "Robbie", ("g-1",), ("g-2",), None, rows or (number + 2,))
     before = Account(f"ID-{number}", f"robot {number}", "Roby", ("g-2", "g-9"))
-    return Entry(number, wish, before, "display name: Roby -> Robbie; + Finance; - Trainees", outcome, intended)
+    return RunItem(number, desired, before, "display name: Roby -> Robbie; + Finance; - Trainees", outcome, intended)
 
 
 def begin(journal: Journal, count: int, run_id: str = RUN) -> str:
     """A run of ``count`` rows from row 2 on, one account each, entry 0 for row 2."""
     journal.create_run(record(run_id))
     journal.add_rows(run_id, [good_row(row) for row in range(2, count + 2)])
-    journal.add_entries(run_id, [entry(number) for number in range(count)])
+    journal.add_items(run_id, [entry(number) for number in range(count)])
     return run_id
 
 

@@ -7,14 +7,14 @@ from bulkid.errors import UsageError
 from bulkid.journal import Journal
 from bulkid.journal.console_schema import _tokens_4, _users_4, create_console_tables, tokens
 from bulkid.journal.console_sessions import SessionRecord, SessionStore
-from bulkid.journal.console_store import AuditRecord, ConsoleBook, TokenRecord
+from bulkid.journal.console_store import AuditRecord, ConsoleStore, TokenRecord
 from bulkid.journal.schema import schema_version
 from bulkid.journal.usernames import user_key
 from tests.journal.journal_kit import Place
 
 
 def test_names_of_users_compare_without_regard_to_case(journal: Journal) -> None:
-    book = ConsoleBook(journal, random_bits=lambda _bits: 7)
+    book = ConsoleStore(journal, random_bits=lambda _bits: 7)
     book.add_user("Ådá", "admin", "hash", 1.0)
     with pytest.raises(UsageError, match="already"):
         book.add_user("ÅDÁ", "viewer", "hash", 2.0)
@@ -25,7 +25,7 @@ def test_names_of_users_compare_without_regard_to_case(journal: Journal) -> None
 
 
 def test_every_change_of_a_user_ends_the_sessions_there_are(journal: Journal) -> None:
-    book = ConsoleBook(journal, random_bits=lambda _bits: 7)
+    book = ConsoleStore(journal, random_bits=lambda _bits: 7)
     book.add_user("ada", "admin", "hash", 1.0)
     assert book.change_user("ada")
     assert book.change_user("ADA", role="viewer")
@@ -37,7 +37,7 @@ def test_every_change_of_a_user_ends_the_sessions_there_are(journal: Journal) ->
 
 
 def test_a_user_takes_their_tokens_along(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     for name in ("ada", "otto"):
         book.add_user(name, "admin", "hash", 1.0)
     for name in ("ada", "otto"):
@@ -50,7 +50,7 @@ def test_a_user_takes_their_tokens_along(journal: Journal) -> None:
 
 
 def test_a_token_is_revoked_once_and_for_good(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     book.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "hash")
     assert book.revoke_token("id", 2.0)
     assert not book.revoke_token("id", 3.0)
@@ -58,7 +58,7 @@ def test_a_token_is_revoked_once_and_for_good(journal: Journal) -> None:
 
 
 def test_the_audit_table_keeps_everything_in_order(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     for number in range(1100):
         book.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
     page, total = book.audit_page(10, 5)
@@ -71,9 +71,9 @@ def session(name: str, user: str = "ada", epoch: int = 7, seen_at: float = 1.0) 
     return SessionRecord(name, user, epoch, "192.0.2.1", 1.0, seen_at)
 
 
-def book_of(journal: Journal) -> ConsoleBook:
+def book_of(journal: Journal) -> ConsoleStore:
     epochs = iter(range(7, 1000, 100))
-    return ConsoleBook(journal, random_bits=lambda _bits: next(epochs))
+    return ConsoleStore(journal, random_bits=lambda _bits: next(epochs))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_removed_user_has_neither_tokens_nor_sessions_however_the_name_is_type
 
 
 def test_a_token_may_do_what_its_owner_may_at_present(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     book.add_user("Ådå", "admin", "hash", 1.0)
     book.add_token(TokenRecord("id", "job", "operator", "Ådå", 1.0, None), "token")
     book.change_user("ådå", role="viewer")
@@ -108,7 +108,7 @@ def test_a_token_may_do_what_its_owner_may_at_present(journal: Journal) -> None:
 
 
 def test_no_token_is_issued_for_a_user_who_has_been_removed(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     book.add_user("ada", "admin", "hash", 1.0)
     with pytest.raises(UsageError, match="no token was issued"):
         book.add_token(TokenRecord("id", "job", "viewer", "otto", 1.0, None), "token")
@@ -116,7 +116,7 @@ def test_no_token_is_issued_for_a_user_who_has_been_removed(journal: Journal) ->
 
 
 def test_the_first_user_ends_the_tokens_and_sessions_of_a_console_without_users(journal: Journal) -> None:
-    book, store = ConsoleBook(journal), SessionStore(journal)
+    book, store = ConsoleStore(journal), SessionStore(journal)
     book.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "token")
     assert store.begin(session("local", ""))
     assert store.find("local") is not None
@@ -131,7 +131,7 @@ def test_the_first_user_ends_the_tokens_and_sessions_of_a_console_without_users(
 
 
 def test_changes_of_a_user_end_the_user_s_sessions_and_no_others(journal: Journal) -> None:
-    book, store = ConsoleBook(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    book, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
     book.add_user("ada", "admin", "hash", 1.0)
     book.add_user("otto", "viewer", "hash", 1.0)
     assert store.begin(session("otto's", "otto"))
@@ -147,7 +147,7 @@ def test_changes_of_a_user_end_the_user_s_sessions_and_no_others(journal: Journa
 
 
 def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: Journal) -> None:
-    book, store = ConsoleBook(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    book, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
     book.add_user("ada", "admin", "hash", 1.0)
     for name, seen_at in (("a", 1.0), ("b", 50.0), ("c", 90.0)):
         assert store.begin(session(name, seen_at=seen_at))
@@ -163,7 +163,7 @@ def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: 
 
 
 def test_a_token_of_a_console_without_users_is_not_valid_while_there_are_users(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     book.add_token(TokenRecord("t1", "job", "admin", "ada", 0.0, None), "hash")
     assert book.token("hash") is not None
     book.add_user("ada", "admin", "hash of ada", 1.0)
@@ -193,7 +193,7 @@ def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[
 def test_users_and_tokens_of_version_4_go_on(place: Place) -> None:
     write_version_4(place, [("Jürgen", 1.0), ("ﬁona", 2.0)], [("t1", "Jürgen", 3.0), ("t2", "ﬁona", 3.0)])
     with place.open() as journal:
-        book = ConsoleBook(journal)
+        book = ConsoleStore(journal)
         assert [(user.name, user.password_hash) for user in book.users()] == [
             ("ﬁona", "hash of ﬁona"),
             ("Jürgen", "hash of Jürgen"),
@@ -211,7 +211,7 @@ def test_users_of_version_4_whose_names_are_one_now_all_stay_and_the_younger_one
     people = [("\uff41da", 3.0), ("ada", 2.0), ("ada (2)", 4.0), ("otto", 1.0)]
     write_version_4(place, people, [("t1", "\uff41da", 5.0), ("t2", "ada", 5.0)])
     with place.open() as journal:
-        book = ConsoleBook(journal)
+        book = ConsoleStore(journal)
         found = {user.name: user.password_hash for user in book.users()}
         assert found == {
             "ada": "hash of ada",
@@ -229,7 +229,7 @@ def test_tokens_that_outlived_their_owner_in_version_4_are_revoked(place: Place)
     people = [("Jürgen", 10.0)]
     write_version_4(place, people, [("old", "Jürgen", 5.0), ("removed", "Åsa", 12.0), ("live", "Jürgen", 11.0)])
     with place.open() as journal:
-        book = ConsoleBook(journal)
+        book = ConsoleStore(journal)
         assert {token.token_id for token in book.tokens() if token.revoked_at is None} == {"live"}
         assert book.token("hash of live") is not None
         entries, _ = book.audit_page(0, 10)
@@ -242,11 +242,11 @@ def test_tokens_that_outlived_their_owner_in_version_4_are_revoked(place: Place)
 def test_tokens_of_a_console_without_users_go_on_in_version_5(place: Place) -> None:
     write_version_4(place, [], [("t1", "ada", 5.0)])
     with place.open() as journal:
-        assert ConsoleBook(journal).token("hash of t1") is not None
+        assert ConsoleStore(journal).token("hash of t1") is not None
 
 
 def test_old_entries_of_the_audit_table_go_and_so_do_those_beyond_the_most(journal: Journal) -> None:
-    book = ConsoleBook(journal)
+    book = ConsoleStore(journal)
     for number in range(10):
         book.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
     assert book.prune_audit(3.0, 100) == 3

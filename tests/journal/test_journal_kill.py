@@ -58,14 +58,14 @@ def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
         intended = {int(line[1]) + offset for line in told if line[0] == "intended" for offset in range(6)}
         assert settled, "the process was killed before it did anything"
         with place.open() as journal:
-            found = {entry.entry: entry for entry in journal.iter_entries(RUN)}
+            found = {entry.number: entry for entry in journal.iter_items(RUN)}
             done = {number for number, entry in found.items() if entry.outcome.status is Status.UPDATED}
             assert set(range(first)) | settled <= done
             assert len(done) % 6 == 0  # a transaction is there as a whole or not at all
             assert all(found[number].outcome.attempts == number for number in done)
             assert intended <= {number for number, entry in found.items() if entry.intended}
             assert done <= {number for number, entry in found.items() if entry.intended}
-            assert [entry.entry for entry in journal.iter_unsettled(RUN)] == sorted(set(found) - done)
+            assert [entry.number for entry in journal.iter_unsettled(RUN)] == sorted(set(found) - done)
             assert sum(journal.counts(RUN).values()) == 12_000
         first = max(done) + 1
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     assert "bulkid resume" in message
     assert "UPDATE" not in message
     with open_journal(tmp_path) as journal:
-        assert [entry.entry for entry in journal.iter_unsettled(RUN)] == list(range(settled, 1000))
+        assert [entry.number for entry in journal.iter_unsettled(RUN)] == list(range(settled, 1000))
         journal.settle(RUN, [(entry, UPDATED) for entry in range(settled, 1000)])
         assert journal.counts(RUN)[Status.PENDING] == 0
 
@@ -139,4 +139,4 @@ def test_nothing_of_a_value_is_in_an_error(journal: Journal) -> None:
 def test_an_outcome_with_text_that_no_encoding_can_hold_is_kept(journal: Journal) -> None:
     begin(journal, 2)
     journal.settle(RUN, [(0, UPDATED._replace(error="half \ud800")), (1, PENDING._replace(error="fine"))])
-    assert [entry.outcome.error for entry in journal.iter_entries(RUN)] == ["half �", "fine"]
+    assert [entry.outcome.error for entry in journal.iter_items(RUN)] == ["half �", "fine"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkid.journal import Journal
-from bulkid.model import Account, AccountWish, Entry, Fault, Outcome, RowWish, SheetRow, Status, Via
+from bulkid.model import Account, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.journal.journal_kit import RUN, Place, record
 from tests.postgres_server import shared_server
 
@@ -34,7 +34,7 @@ class ModelRow:
     cells: tuple[str, ...]
     account_id: str
     name: str
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RowError] = field(default_factory=list)
     entry: int | None = None
 
 
@@ -55,7 +55,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal: Journal = self.place.open()
         self.journal.create_run(record())
         self.rows: dict[int, ModelRow] = {}
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, RunItem] = {}
         self.message = ""
 
     def teardown(self) -> None:
@@ -80,12 +80,12 @@ class JournalMachine(RuleBasedStateMachine):
         batch = []
         for row, came_in in enumerate(cells, first):
             if faulty and row % 2:
-                fault = Fault(row, came_in[0], came_in[1], "bad_cell", "Mend it.")
+                fault = RowError(row, came_in[0], came_in[1], "bad_cell", "Mend it.")
                 batch.append(SheetRow(row, came_in, None, (fault,)))
                 self.rows[row] = ModelRow(came_in, "", "", [fault])
             else:
-                wish = RowWish(row, came_in[0], came_in[1], None, (), (), None, "")
-                batch.append(SheetRow(row, came_in, wish))
+                desired = RowRequest(row, came_in[0], came_in[1], None, (), (), None, "")
+                batch.append(SheetRow(row, came_in, desired))
                 self.rows[row] = ModelRow(came_in, came_in[0], came_in[1])
         self.journal.add_rows(RUN, batch)
 
@@ -93,7 +93,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data(), column=text, message=text)
     def find_faults(self, data: st.DataObject, column: str, message: str) -> None:
         chosen = data.draw(st.lists(st.sampled_from(sorted(self.rows)), max_size=4))
-        faults = [Fault(row, column, "", "found_later", message) for row in chosen]
+        faults = [RowError(row, column, "", "found_later", message) for row in chosen]
         self.journal.set_invalid(RUN, faults)
         for fault in faults:
             if fault not in self.rows[fault.row].faults:
@@ -117,10 +117,10 @@ class JournalMachine(RuleBasedStateMachine):
         free = [number for number, row in self.rows.items() if row.entry is None]
         rows = tuple(sorted(data.draw(st.sets(st.sampled_from(free), min_size=1, max_size=3))))
         number = len(self.entries)
-        wish = AccountWish(f"id-{number}", name, display, add, add[:1], exact, rows)
+        desired = DesiredState(f"id-{number}", name, display, add, add[:1], exact, rows)
         before = None if blind else Account(f"ID-{number}", name, display or "", exact)
-        entry = Entry(number, wish, before, name, data.draw(settled), intended=blind)
-        self.journal.add_entries(RUN, [entry])
+        entry = RunItem(number, desired, before, name, data.draw(settled), intended=blind)
+        self.journal.add_items(RUN, [entry])
         self.entries[number] = entry
         for row in rows:
             self.rows[row].entry = number
@@ -163,7 +163,7 @@ class JournalMachine(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         expected = list(self.entries.values())
-        assert list(self.journal.iter_entries(RUN)) == expected
+        assert list(self.journal.iter_items(RUN)) == expected
         pending = [entry for entry in expected if entry.outcome.status is Status.PENDING]
         assert list(self.journal.iter_unsettled(RUN)) == pending
         assert list(self.journal.iter_rows(RUN)) == [
@@ -197,8 +197,8 @@ class JournalMachine(RuleBasedStateMachine):
                 told = (line.http_status, line.error_code, line.attempts, line.via, line.finished_at)
                 known = (outcome.http_status, outcome.error_code, outcome.attempts, carried, outcome.finished_at)
                 assert told == known
-                assert (line.robot_account_id, line.changes) == (entry.wish.account_id, entry.changes)
-                assert line.name == (entry.wish.name or row.name)
+                assert (line.robot_account_id, line.changes) == (entry.desired.account_id, entry.changes)
+                assert line.name == (entry.desired.name or row.name)
         assert set(counts.values()) == {0}
         accounts = self.journal.account_counts(RUN)
         for status in Status:

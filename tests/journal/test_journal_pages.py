@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bulkid.journal import Journal
 from bulkid.journal.queries import latest_failures, row_page, run_page
-from bulkid.model import AccountWish, Entry, Outcome, RowWish, RunStatus, SheetRow, Status
+from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status
 from tests.journal.journal_kit import RUN, record
 
 COUNT = 250
@@ -17,16 +17,16 @@ def _filled(journal: Journal) -> None:
     for number in range(COUNT):
         row, name = number + 2, f"Robot_{number:03}"
         cells = (name, "100 %" if number == 7 else "x")
-        rows.append(SheetRow(row, cells, RowWish(row, "", name, "x", (), (), None, ""), (), "", name))
+        rows.append(SheetRow(row, cells, RowRequest(row, "", name, "x", (), (), None, ""), (), "", name))
         status = Status.FAILED if number % 10 == 0 else Status.UPDATED
         error = f"no {number}" if status is Status.FAILED else ""
-        wish = AccountWish(f"id-{number}", name, "x", (), (), None, (row,))
+        desired = DesiredState(f"id-{number}", name, "x", (), (), None, (row,))
         entries.append(
-            Entry(number, wish, None, f"+ {cells[1]}", Outcome(status, 400, "", error, 1, None, float(number)))
+            RunItem(number, desired, None, f"+ {cells[1]}", Outcome(status, 400, "", error, 1, None, float(number)))
         )
     journal.add_rows(RUN, rows)
-    journal.add_entries(RUN, entries)
-    journal.settle(RUN, [(entry.entry, entry.outcome) for entry in entries])
+    journal.add_items(RUN, entries)
+    journal.settle(RUN, [(entry.number, entry.outcome) for entry in entries])
 
 
 def test_the_pages_of_a_run_are_its_report_in_parts(journal: Journal) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bulkid.errors import StateError
 from bulkid.journal import Journal
-from bulkid.model import Account, AccountWish, Entry, Fault, Outcome, ReportRow, RowWish, SheetRow, Status, Via
+from bulkid.model import Account, DesiredState, Outcome, ReportRow, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.journal.journal_kit import (
     FAILED,
     PENDING,
@@ -37,9 +37,9 @@ def test_rows_come_back_as_they_came_in_and_in_order(journal: Journal) -> None:
 
 def test_a_cell_that_no_encoding_can_hold_is_kept_with_a_replacement(journal: Journal) -> None:
     journal.create_run(record())
-    wish = RowWish(2, "id", "half \ud83d", None, (), (), None, "")
-    journal.add_rows(RUN, [SheetRow(2, ("half \ud83d", "fine é"), wish), good_row(3)])
-    journal.set_invalid(RUN, [Fault(3, "a", "\udc00", "code", "what \udc00 is")])
+    desired = RowRequest(2, "id", "half \ud83d", None, (), (), None, "")
+    journal.add_rows(RUN, [SheetRow(2, ("half \ud83d", "fine é"), desired), good_row(3)])
+    journal.set_invalid(RUN, [RowError(3, "a", "\udc00", "code", "what \udc00 is")])
     assert [cells for _, cells, _ in journal.iter_rows(RUN)] == [("half �", "fine é"), ("id-3", "Robot 3", "Finance")]
     first, second = journal.report_rows(RUN)
     assert (first.name, second.error) == ("half �", "a: what � is")
@@ -55,8 +55,8 @@ def test_a_row_is_kept_once(journal: Journal) -> None:
 
 def test_faults_found_on_reading_make_a_row_invalid(journal: Journal) -> None:
     faults = (
-        Fault(4, "groups", "x;;", "empty_item", "An entry is empty: remove it."),
-        Fault(4, "", "", "no_account", "The row names no account."),
+        RowError(4, "groups", "x;;", "empty_item", "An entry is empty: remove it."),
+        RowError(4, "", "", "no_account", "The row names no account."),
     )
     journal.create_run(record(message="refused"))
     journal.add_rows(RUN, [bad_row(4, *faults)])
@@ -79,9 +79,12 @@ def test_faults_found_on_reading_make_a_row_invalid(journal: Journal) -> None:
 
 
 def test_faults_found_later_add_up_and_the_first_code_wins(journal: Journal) -> None:
-    on_reading = Fault(3, "id", "", "no_account", "Which account?")
-    group, name = Fault(2, "groups", "Finanze", "unknown_group", "No such group."), Fault(2, "", "", "clash", "Row 5.")
-    third = Fault(3, "groups", "X", "unknown_group", "No group X.")
+    on_reading = RowError(3, "id", "", "no_account", "Which account?")
+    group, name = (
+        RowError(2, "groups", "Finanze", "unknown_group", "No such group."),
+        RowError(2, "", "", "clash", "Row 5."),
+    )
+    third = RowError(3, "groups", "X", "unknown_group", "No group X.")
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(2), bad_row(3, on_reading), good_row(4)])
     journal.set_invalid(RUN, [group, third, name])
@@ -103,7 +106,7 @@ def test_faults_found_later_add_up_and_the_first_code_wins(journal: Journal) -> 
 def test_a_fault_of_a_row_that_is_not_there_changes_nothing(journal: Journal) -> None:
     begin(journal, 1)
     with pytest.raises(StateError, match="row"):
-        journal.set_invalid(RUN, [Fault(2, "", "", "x", "y"), Fault(99, "", "", "x", "y")])
+        journal.set_invalid(RUN, [RowError(2, "", "", "x", "y"), RowError(99, "", "", "x", "y")])
     assert statuses(journal) == {2: Status.PENDING}
 
 
@@ -113,21 +116,21 @@ def test_a_fault_of_a_row_that_is_not_there_changes_nothing(journal: Journal) ->
         entry(0, 2, 3),
         entry(1, outcome=UPDATED, intended=True),
         entry(2, outcome=FAILED._replace(via=Via.GROUP)),
-        Entry(3, AccountWish("88-uv", "", "", (), (), (), (5,)), None, "", PENDING),
-        Entry(
+        RunItem(3, DesiredState("88-uv", "", "", (), (), (), (5,)), None, "", PENDING),
+        RunItem(
             4,
-            AccountWish("abc", "Robot", None, ("g-1", "g-2"), (), ("g-1", "g-2"), (6, 7, 8)),
+            DesiredState("abc", "Robot", None, ("g-1", "g-2"), (), ("g-1", "g-2"), (6, 7, 8)),
             Account("ABC", "robot", "", None),
             "+ 財務",
             Outcome(Status.UNCHANGED, finished_at=1.5),
         ),
     ],
-    ids=lambda kept: f"entry {kept.entry}",
+    ids=lambda kept: f"entry {kept.number}",
 )
-def test_an_entry_comes_back_as_it_was(journal: Journal, kept: Entry) -> None:
+def test_an_entry_comes_back_as_it_was(journal: Journal, kept: RunItem) -> None:
     begin_rows(journal)
-    journal.add_entries(RUN, [kept])
-    assert list(journal.iter_entries(RUN)) == [kept]
+    journal.add_items(RUN, [kept])
+    assert list(journal.iter_items(RUN)) == [kept]
     assert list(journal.iter_unsettled(RUN)) == ([kept] if kept.outcome.status is Status.PENDING else [])
 
 
@@ -139,14 +142,14 @@ def begin_rows(journal: Journal, last: int = 9) -> None:
 def test_of_the_state_before_a_run_the_name_and_groups_are_kept(journal: Journal) -> None:
     begin_rows(journal)
     before = Account("id", "Robot", "Roby", ("g",), created="2024-01-01T00:00:00Z", last_login="2024-02-01T00:00:00Z")
-    journal.add_entries(RUN, [entry(0)._replace(before=before)])
-    (found,) = journal.iter_entries(RUN)
+    journal.add_items(RUN, [entry(0)._replace(before=before)])
+    (found,) = journal.iter_items(RUN)
     assert found.before == Account("id", "Robot", "Roby", ("g",))
 
 
 def test_all_rows_of_an_account_share_its_outcome(journal: Journal) -> None:
     begin_rows(journal, 6)
-    journal.add_entries(RUN, [entry(0, 3, 5), entry(1, 2)])
+    journal.add_items(RUN, [entry(0, 3, 5), entry(1, 2)])
     journal.settle(RUN, [(0, UPDATED)])
     lines = {line.row: line for line in journal.report_rows(RUN)}
     for row in (3, 5):
@@ -171,8 +174,8 @@ def test_all_rows_of_an_account_share_its_outcome(journal: Journal) -> None:
 def test_an_entry_whose_row_is_not_there_is_refused_as_a_whole(journal: Journal) -> None:
     begin_rows(journal, 3)
     with pytest.raises(StateError, match="row"):
-        journal.add_entries(RUN, [entry(0, 2), entry(1, 2000)])
-    assert list(journal.iter_entries(RUN)) == []
+        journal.add_items(RUN, [entry(0, 2), entry(1, 2000)])
+    assert list(journal.iter_items(RUN)) == []
 
 
 def test_runs_do_not_touch_one_another(journal: Journal) -> None:
@@ -180,12 +183,12 @@ def test_runs_do_not_touch_one_another(journal: Journal) -> None:
     other = begin(journal, 3, "20260131-081500-zzzz")
     journal.settle(RUN, [(1, FAILED)])
     journal.intend(RUN, [2], 5.0)
-    journal.set_invalid(RUN, [Fault(2, "", "", "x", "y")])
+    journal.set_invalid(RUN, [RowError(2, "", "", "x", "y")])
     assert set(statuses(journal, other).values()) == {Status.PENDING}
-    assert not any(found.intended for found in journal.iter_entries(other))
+    assert not any(found.intended for found in journal.iter_items(other))
     assert statuses(journal) == {2: Status.INVALID, 3: Status.FAILED, 4: Status.PENDING}
     journal.forget_plan(other)
-    assert len(list(journal.iter_entries(RUN))) == 3
+    assert len(list(journal.iter_items(RUN))) == 3
 
 
 def test_an_intent_is_seen_after_reopening(place: Place) -> None:
@@ -194,7 +197,7 @@ def test_an_intent_is_seen_after_reopening(place: Place) -> None:
         journal.intend(RUN, [1, 3], 1_770_000_000.0)
         journal.settle(RUN, [(1, UPDATED)])
     with place.open() as journal:
-        assert [(found.entry, found.intended) for found in journal.iter_unsettled(RUN)] == [
+        assert [(found.number, found.intended) for found in journal.iter_unsettled(RUN)] == [
             (0, False),
             (2, False),
             (3, True),
@@ -220,7 +223,7 @@ def test_pending_never_replaces_what_is_settled(journal: Journal, settled: Outco
     else:
         journal.settle(RUN, [(0, settled)])
         journal.settle(RUN, [(0, late)])
-    (found,) = journal.iter_entries(RUN)
+    (found,) = journal.iter_items(RUN)
     assert found.outcome == settled
 
 
@@ -228,7 +231,7 @@ def test_what_is_pending_can_be_said_more_precisely_and_then_settled(journal: Jo
     begin(journal, 1)
     for outcome in (PENDING._replace(error="a", attempts=1), PENDING._replace(error="b", attempts=2), FAILED, UPDATED):
         journal.settle(RUN, [(0, outcome)])
-        assert [found.outcome for found in journal.iter_entries(RUN)] == [outcome]
+        assert [found.outcome for found in journal.iter_items(RUN)] == [outcome]
 
 
 def test_settling_is_all_or_nothing(journal: Journal) -> None:
@@ -238,12 +241,12 @@ def test_settling_is_all_or_nothing(journal: Journal) -> None:
     with pytest.raises(StateError, match="account"):
         journal.intend(RUN, [0, 77], 1.0)
     assert journal.account_counts(RUN)[Status.PENDING] == 2
-    assert not any(found.intended for found in journal.iter_entries(RUN))
+    assert not any(found.intended for found in journal.iter_items(RUN))
 
 
 def test_pending_rows_tell_why_the_run_ended(journal: Journal) -> None:
     begin_rows(journal, 4)
-    journal.add_entries(RUN, [entry(0, 2), entry(1, 3)])
+    journal.add_items(RUN, [entry(0, 2), entry(1, 3)])
     journal.settle(RUN, [(0, PENDING._replace(error="not answered", error_code="lost"))])
     journal.update_run(RUN, message="No connection to the server.")
     assert [(line.error, line.error_code) for line in journal.report_rows(RUN)] == [
@@ -262,8 +265,8 @@ def test_the_message_of_the_run_is_no_error_of_what_is_settled(journal: Journal)
 
 def test_a_row_found_invalid_stays_so_whatever_its_account_becomes(journal: Journal) -> None:
     begin_rows(journal, 3)
-    journal.set_invalid(RUN, [Fault(3, "", "", "x", "y")])
-    journal.add_entries(RUN, [entry(0, 2, 3)])
+    journal.set_invalid(RUN, [RowError(3, "", "", "x", "y")])
+    journal.add_items(RUN, [entry(0, 2, 3)])
     journal.settle(RUN, [(0, UPDATED)])
     assert statuses(journal) == {2: Status.UPDATED, 3: Status.INVALID}
     assert journal.counts(RUN) == {**dict.fromkeys(Status, 0), Status.UPDATED: 1, Status.INVALID: 1}
@@ -271,21 +274,21 @@ def test_a_row_found_invalid_stays_so_whatever_its_account_becomes(journal: Jour
 
 def test_a_blind_entry_shows_the_name_that_the_row_gave(journal: Journal) -> None:
     begin_rows(journal, 2)
-    journal.add_entries(RUN, [Entry(0, AccountWish("88-uv", "", None, ("g",), (), None, (2,)), None, "+ g", PENDING)])
+    journal.add_items(RUN, [RunItem(0, DesiredState("88-uv", "", None, ("g",), (), None, (2,)), None, "+ g", PENDING)])
     (line,) = journal.report_rows(RUN)
     assert (line.robot_account_id, line.name) == ("88-uv", "Robot 2")
 
 
 def test_a_plan_that_sent_nothing_can_be_made_again(journal: Journal) -> None:
-    on_reading = Fault(9, "id", "", "no_account", "Which?")
+    on_reading = RowError(9, "id", "", "no_account", "Which?")
     begin_rows(journal, 4)
     journal.add_rows(RUN, [bad_row(9, on_reading)])
-    journal.add_entries(RUN, [entry(0, 2), entry(1, 3, outcome=Outcome(Status.UNCHANGED))])
-    journal.set_invalid(RUN, [Fault(4, "", "", "x", "y")])
+    journal.add_items(RUN, [entry(0, 2), entry(1, 3, outcome=Outcome(Status.UNCHANGED))])
+    journal.set_invalid(RUN, [RowError(4, "", "", "x", "y")])
     journal.forget_plan(RUN)
-    assert list(journal.iter_entries(RUN)) == []
+    assert list(journal.iter_items(RUN)) == []
     assert statuses(journal) == {2: Status.PENDING, 3: Status.PENDING, 4: Status.PENDING, 9: Status.INVALID}
-    journal.add_entries(RUN, [entry(0, 2, 3, 4)])
+    journal.add_items(RUN, [entry(0, 2, 3, 4)])
     journal.settle(RUN, [(0, UPDATED)])
     assert journal.counts(RUN)[Status.UPDATED] == 3
 
@@ -293,7 +296,7 @@ def test_a_plan_that_sent_nothing_can_be_made_again(journal: Journal) -> None:
 def test_a_sheet_can_be_read_again_as_long_as_nothing_was_sent(journal: Journal) -> None:
     begin(journal, 3)
     journal.forget_rows(RUN)
-    assert list(journal.iter_rows(RUN)) == list(journal.iter_entries(RUN)) == []
+    assert list(journal.iter_rows(RUN)) == list(journal.iter_items(RUN)) == []
     journal.add_rows(RUN, [good_row(2, "again")])
     assert list(journal.iter_rows(RUN)) == [(2, ("again",), False)]
 
@@ -304,20 +307,20 @@ def test_a_plan_that_may_have_sent_is_never_forgotten(journal: Journal, forget: 
     journal.intend(RUN, [1], 5.0)
     with pytest.raises(StateError, match="sent"):
         forget(journal, RUN)
-    assert len(list(journal.iter_entries(RUN))) == len(list(journal.iter_rows(RUN))) == 3
+    assert len(list(journal.iter_items(RUN))) == len(list(journal.iter_rows(RUN))) == 3
 
 
 def test_iterators_cross_page_borders_without_loss(journal: Journal) -> None:
     begin(journal, 2001)
     assert [row for row, _, _ in journal.iter_rows(RUN)] == list(range(2, 2003))
-    assert [found.entry for found in journal.iter_entries(RUN)] == list(range(2001))
+    assert [found.number for found in journal.iter_items(RUN)] == list(range(2001))
     unsettled = []
     for found in journal.iter_unsettled(RUN):  # settled while it goes on, as a run does
-        unsettled.append(found.entry)
-        if found.entry % 500 == 0:
-            journal.settle(RUN, [(number, UPDATED) for number in range(found.entry + 1)])
+        unsettled.append(found.number)
+        if found.number % 500 == 0:
+            journal.settle(RUN, [(number, UPDATED) for number in range(found.number + 1)])
     assert unsettled == list(range(2001))
-    assert [found.entry for found in journal.iter_unsettled(RUN)] == []
+    assert [found.number for found in journal.iter_unsettled(RUN)] == []
     assert [line.row for line in journal.report_rows(RUN)] == list(range(2, 2003))
 
 
@@ -382,12 +385,15 @@ def test_iterators_hold_only_a_page(journal: Journal) -> None:
     journal.create_run(record())
     for start in range(2, 6002, 500):
         journal.add_rows(RUN, [good_row(row, "x" * 4000) for row in range(start, start + 500)])
-        journal.add_entries(
+        journal.add_items(
             RUN,
-            [entry(row)._replace(changes="y" * 4000, wish=entry(row, row).wish) for row in range(start, start + 500)],
+            [
+                entry(row)._replace(changes="y" * 4000, desired=entry(row, row).desired)
+                for row in range(start, start + 500)
+            ],
         )
     whole = 6000 * 4000
-    for iterator in (journal.iter_rows, journal.iter_entries, journal.iter_unsettled, journal.report_rows):
+    for iterator in (journal.iter_rows, journal.iter_items, journal.iter_unsettled, journal.report_rows):
         tracemalloc.start()
         count = sum(1 for _ in iterator(RUN))
         _, peak = tracemalloc.get_traced_memory()
@@ -421,6 +427,6 @@ def test_entries_that_nothing_has_come_of_and_others_come_back_as_they_were(jour
         entry(4, outcome=Outcome(Status.PENDING, via=Via.GROUP)),
         entry(5, outcome=FAILED),
     ]
-    journal.add_entries(RUN, planned)
-    assert list(journal.iter_entries(RUN)) == planned
+    journal.add_items(RUN, planned)
+    assert list(journal.iter_items(RUN)) == planned
     assert [each.entry for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]

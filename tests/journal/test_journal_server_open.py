@@ -147,7 +147,7 @@ def test_every_call_survives_that_its_connection_was_cut(postgres: Place) -> Non
             lambda: journal.settle(RUN, [(number, UPDATED) for number in range(5)]),
             lambda: journal.update_run(RUN, message="still here"),
             lambda: journal.counts(RUN),
-            lambda: list(journal.iter_entries(RUN)),
+            lambda: list(journal.iter_items(RUN)),
             lambda: list(journal.iter_rows(RUN)),
             lambda: journal.get_run(RUN),
         ):

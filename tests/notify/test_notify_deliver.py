@@ -13,29 +13,29 @@ import pytest
 from bulkid import logs
 from bulkid.clock import SystemClock
 from bulkid.engine import Stop
-from bulkid.notify import LIMIT_S, STOPPED_LIMIT_S, Failed, Message, Recipients, deliver, unusable
+from bulkid.notify import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, Message, Recipients, deliver, unusable
 from tests.fake_clock import FakeClock, run
 from tests.notify.receiver import closed_port, receiver
 
 MESSAGE = Message("bulkid: a title", "The body,\nin two lines: <b> & Ümläut.", 0)
 
 
-async def told(*addresses: str, message: Message = MESSAGE) -> list[Failed]:
+async def reported(*addresses: str, message: Message = MESSAGE) -> list[FailedNotification]:
     return await deliver(message, Recipients(always=addresses), clock=SystemClock())
 
 
 async def test_a_service_gets_title_and_body_as_they_are() -> None:
     with receiver() as service:
-        assert await told(service.address("a/b")) == []
+        assert await reported(service.address("a/b")) == []
     (message,) = service.messages
     assert (message["title"], message["message"], message["type"]) == (MESSAGE.title, MESSAGE.body, "success")
     assert service.paths == ["/a/b"]
 
 
 @pytest.mark.parametrize(("exit_code", "kind"), [(0, "success"), (1, "warning"), (2, "failure"), (5, "failure")])
-async def test_a_service_is_told_how_grave_it_is(exit_code: int, kind: str) -> None:
+async def test_a_service_is_reported_how_grave_it_is(exit_code: int, kind: str) -> None:
     with receiver() as service:
-        await told(service.address(), message=Message("t", "b", exit_code))
+        await reported(service.address(), message=Message("t", "b", exit_code))
     assert service.messages[0]["type"] == kind
 
 
@@ -45,17 +45,17 @@ async def test_the_report_goes_along_whatever_its_folder_is_called(tmp_path: Pat
     (folder / "report.csv").write_bytes(b"row,status\r\n2,updated\r\n")
     with receiver() as service:
         message = Message("t", "b", 0, (folder / "report.csv",))
-        assert await told(service.address(), message=message) == []
+        assert await reported(service.address(), message=message) == []
     (attached,) = service.messages[0]["attachments"]
     assert attached["filename"] == "report.csv"
     assert base64.b64decode(attached["base64"]) == b"row,status\r\n2,updated\r\n"
 
 
-async def test_one_who_cannot_be_told_keeps_nobody_else_from_being_told() -> None:
-    with receiver() as good, receiver(status=500) as bad:
+async def test_one_who_cannot_be_reported_keeps_no_user_else_from_being_reported() -> None:
+    with receiver() as good, receiver(status=500) as invalid:
         gone = f"json://127.0.0.1:{closed_port()}/hook"
-        failed = await told(bad.address(), gone, "nonsense://x", "no address", good.address())
-        assert len(good.messages) == len(bad.messages) == 1
+        failed = await reported(invalid.address(), gone, "nonsense://x", "no address", good.address())
+        assert len(good.messages) == len(invalid.messages) == 1
     assert [each.recipient.number for each in failed] == [1, 2, 3, 4]
     reasons = [each.reason for each in failed]
     assert "500" in reasons[0]
@@ -67,7 +67,7 @@ async def test_one_who_cannot_be_told_keeps_nobody_else_from_being_told() -> Non
 # --- a service that never answers
 
 
-async def wait_on(clock: FakeClock, who: Recipients, stop: Stop) -> list[Failed]:
+async def wait_on(clock: FakeClock, who: Recipients, stop: Stop) -> list[FailedNotification]:
     """Deliver on the fake clock; the ticking has it look now and then whether the threads have come so far."""
 
     async def tick() -> None:
@@ -75,24 +75,24 @@ async def wait_on(clock: FakeClock, who: Recipients, stop: Stop) -> list[Failed]
             await asyncio.sleep(0.01)
 
     ticking = asyncio.create_task(tick())
-    limits = ((stop.wait, STOPPED_LIMIT_S), (stop.wait_aborted, 1.0))
+    limits = ((stop.wait, STOPPED_TIMEOUT_S), (stop.wait_aborted, 1.0))
     failed = await deliver(MESSAGE, who, clock=clock, limits=limits)
     ticking.cancel()
     return failed
 
 
-def assert_not_told(failed: list[Failed]) -> None:
+def assert_not_reported(failed: list[FailedNotification]) -> None:
     assert [each.reason for each in failed] == ["no answer in time"]
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [(0, LIMIT_S), (1, STOPPED_LIMIT_S), (2, 1.0)])
-def test_a_service_that_never_answers_is_waited_for_and_less_long_when_somebody_wants_to_stop(
+@pytest.mark.parametrize(("asked", "seconds"), [(0, TIMEOUT_S), (1, STOPPED_TIMEOUT_S), (2, 1.0)])
+def test_a_service_that_never_answers_is_waited_for_and_less_long_when_anyone_wants_to_stop(
     asked: int, seconds: float
 ) -> None:
     with receiver(hang=True) as service:
         clock = FakeClock(busy=lambda: not service.came.is_set())
 
-        async def work() -> list[Failed]:
+        async def work() -> list[FailedNotification]:
             stop = Stop()
             if asked:
                 stop.request("SIGTERM")
@@ -100,11 +100,11 @@ def test_a_service_that_never_answers_is_waited_for_and_less_long_when_somebody_
                 stop.abort()
             return await wait_on(clock, Recipients(always=(service.address(),)), stop)
 
-        assert_not_told(run(work))
+        assert_not_reported(run(work))
         assert clock.elapsed == seconds
 
 
-def test_who_answers_is_told_beside_one_who_does_not() -> None:
+def test_who_answers_is_reported_beside_one_who_does_not() -> None:
     with receiver(hang=True) as silent, receiver() as good:
         others = set(threading.enumerate())  # of earlier tests
 
@@ -114,11 +114,11 @@ def test_who_answers_is_told_beside_one_who_does_not() -> None:
 
         clock = FakeClock(busy=busy)
 
-        async def work() -> list[Failed]:
+        async def work() -> list[FailedNotification]:
             return await wait_on(clock, Recipients(failure=(silent.address(),), always=(good.address(),)), Stop())
 
         failed = run(work)
-        assert_not_told(failed)
+        assert_not_reported(failed)
         assert str(failed[0].recipient) == "failure, address 1 (json://...)"
         assert len(good.messages) == 1
 
@@ -137,7 +137,7 @@ async def test_no_address_is_logged_or_shown_whatever_goes_wrong(trouble: str) -
             address = address.replace(str(service.port), str(closed_port()))
         if trouble == "unknown":
             address = address.replace("json:", "jsonx:")
-        (failed,) = await told(address)
+        (failed,) = await reported(address)
     said = stream.getvalue() + str(failed) + repr(failed)
     assert '"notify.failed"' in said
     assert [secret for secret in secrets if secret in said] == []
@@ -147,7 +147,7 @@ async def test_what_a_program_logs_through_the_same_library_is_left_alone(caplog
     import logging
 
     with receiver(status=500) as service:
-        await told(service.address())
+        await reported(service.address())
     logging.getLogger("apprise").warning("somebody else's")
     assert [record.getMessage() for record in caplog.records if record.name == "apprise"] == ["somebody else's"]
 
@@ -165,7 +165,7 @@ def test_an_address_that_no_service_takes_is_found_without_sending() -> None:
     ]
 
 
-def test_the_library_is_loaded_only_when_there_is_somebody_to_tell() -> None:
+def test_the_library_is_loaded_only_when_there_is_anyone_to_tell() -> None:
     script = "import sys, bulkid.cli.commands; print('apprise' in sys.modules, 'prometheus_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

@@ -34,13 +34,13 @@ def a_run(**changes: Any) -> RunRecord:
     return RunRecord(**{**fields, **changes})
 
 
-def told(run: RunRecord, counts: dict[Status, int], exit_code: int = 0, **more: Any) -> Message:
+def reported(run: RunRecord, counts: dict[Status, int], exit_code: int = 0, **more: Any) -> Message:
     report = more.pop("report", f"/reports/{RUN}/report.csv")
     return message_of_run(run, build_summary(run, counts, 1300, report), exit_code, **more)
 
 
-def test_a_run_that_went_well_is_told_with_all_its_figures() -> None:
-    message = told(a_run(), {Status.UPDATED: 1300, Status.UNCHANGED: 20}, job="nightly")
+def test_a_run_that_went_well_is_reported_with_all_its_figures() -> None:
+    message = reported(a_run(), {Status.UPDATED: 1300, Status.UNCHANGED: 20}, job="nightly")
     assert message.title == "bulkid: nightly: completed, 1,300 updated, 20 unchanged"
     assert message.body.splitlines() == [
         "Completed (exit code 0).",
@@ -62,7 +62,7 @@ def test_a_run_that_went_well_is_told_with_all_its_figures() -> None:
 def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
     error = InterruptedRunError("Stopped by SIGTERM.", hint=f"Go on with: bulkid resume {RUN}")
     run = a_run(status=RunStatus.INTERRUPTED, organization_id="", user="")
-    message = told(run, {Status.UPDATED: 1, Status.PENDING: 2}, 5, error=error, report=None)
+    message = reported(run, {Status.UPDATED: 1, Status.PENDING: 2}, 5, error=error, report=None)
     assert "Stopped by SIGTERM." in message.body
     assert message.body.splitlines()[-1] == f"Go on with: bulkid resume {RUN}"
     assert "Host: build-7" in message.body
@@ -72,18 +72,18 @@ def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
 
 
 def test_rows_that_failed_are_no_success_but_a_warning() -> None:
-    message = told(a_run(status=RunStatus.COMPLETED_WITH_FAILURES), {Status.FAILED: 1}, 1)
+    message = reported(a_run(status=RunStatus.COMPLETED_WITH_FAILURES), {Status.FAILED: 1}, 1)
     assert (message.kind, message.success) == ("warning", False)
     assert "retry.csv has the rows that failed" in message.body
 
 
-def test_a_refused_run_says_what_to_mend_and_not_to_resume() -> None:
-    message = told(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
+def test_a_refused_run_says_what_to_fix_and_not_to_resume() -> None:
+    message = reported(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
     assert message.body.splitlines()[-1] == "Mend the sheet, or retry.csv, and run it again."
     assert "bulkid resume" not in message.body
 
 
-def test_what_never_became_a_run_is_told_too() -> None:
+def test_what_never_became_a_run_is_reported_too() -> None:
     error = SheetError("robots.xlsx is not there.", hint="Look at the path.")
     message = message_of_failure("run", "robots.xlsx", error, host="build-7")
     assert message.title == "bulkid: robots.xlsx: nothing was begun"
@@ -104,21 +104,21 @@ def test_what_never_became_a_run_is_told_too() -> None:
     st.integers(0, 6),
     st.text(max_size=20),
 )
-def test_the_title_is_one_line_and_every_count_is_told(
+def test_the_title_is_one_line_and_every_count_is_reported(
     run: RunRecord, counts: dict[Status, int], exit_code: int, job: str
 ) -> None:
-    message = told(run, counts, exit_code, job=job)
+    message = reported(run, counts, exit_code, job=job)
     assert message.title.splitlines() == [message.title]
     for status, count in counts.items():
         assert not count or f"{count:,} {status}" in message.body
 
 
-def test_no_secret_is_told_whatever_an_error_says() -> None:
+def test_no_secret_is_reported_whatever_an_error_says() -> None:
     register_secret("hush-hush-secret")
     run = a_run(
         status=RunStatus.STOPPED, message="the token hush-hush-secret is refused", source="hush-hush-secret.csv"
     )
-    message = told(run, {Status.PENDING: 1}, 3)
+    message = reported(run, {Status.PENDING: 1}, 3)
     assert "hush-hush" not in message.title + message.body
 
 
@@ -149,9 +149,9 @@ def files_of(folder: Path, **sizes: int) -> list[Path]:
 def test_the_report_is_attached_as_far_as_it_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], attached: list[str]
 ) -> None:
-    monkeypatch.setattr(message_module, "MOST_ATTACHED", 100)
+    monkeypatch.setattr(message_module, "MAX_ATTACHED_BYTES", 100)
     files = files_of(tmp_path, **sizes)
-    message = told(a_run(), {Status.UPDATED: 1}, files=files)
+    message = reported(a_run(), {Status.UPDATED: 1}, files=files)
     assert [path.name for path in message.attachments] == attached
     for path in files:
         too_large = sizes[path.name.replace(".", "_")] > 100 or (path.name == "retry.csv" and path.name not in attached)
@@ -159,4 +159,4 @@ def test_the_report_is_attached_as_far_as_it_fits(
 
 
 def test_a_report_that_was_taken_away_is_not_attached(tmp_path: Path) -> None:
-    assert told(a_run(), {Status.UPDATED: 1}, files=[tmp_path / "report.csv"]).attachments == ()
+    assert reported(a_run(), {Status.UPDATED: 1}, files=[tmp_path / "report.csv"]).attachments == ()

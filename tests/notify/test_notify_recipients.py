@@ -32,11 +32,11 @@ def test_an_address_may_hold_commas_and_blanks_are_not_within_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("success", "told"), [(True, ["a://1", "c://1", "b://2"]), (False, ["f://1", "c://1", "b://2"])]
+    ("success", "reported"), [(True, ["a://1", "c://1", "b://2"]), (False, ["f://1", "c://1", "b://2"])]
 )
-def test_each_is_told_of_what_it_wants_to_hear_and_once(success: bool, told: list[str]) -> None:
+def test_each_is_reported_of_what_it_wants_to_hear_and_once(success: bool, reported: list[str]) -> None:
     who = Recipients(success=("a://1", "c://1"), failure=("f://1", "c://1"), always=("c://1", "b://2"))
-    assert [each.address for each in who.for_outcome(success=success)] == told
+    assert [each.address for each in who.for_outcome(success=success)] == reported
 
 
 def test_no_text_form_shows_an_address() -> None:

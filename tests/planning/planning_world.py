@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from bulkid.folding import fold
-from bulkid.model import Account, Change, Group, RowWish
+from bulkid.model import Account, AccountUpdate, Group, RowRequest
 from bulkid.planning import Directory
 
 State = tuple[Account, ...]
@@ -56,7 +56,7 @@ def directory(
     return Directory(ORG, accounts, groups, complete)
 
 
-def wish(
+def request(
     row: int = 2,
     account_id: str = "",
     name: str = "",
@@ -66,11 +66,11 @@ def wish(
     remove: tuple[str, ...] = (),
     exact: tuple[str, ...] | None = None,
     partition: str = "",
-) -> RowWish:
-    return RowWish(row, account_id, name, display_name, add, remove, exact, partition)
+) -> RowRequest:
+    return RowRequest(row, account_id, name, display_name, add, remove, exact, partition)
 
 
-def put(state: Account, change: Change) -> Account:
+def put(state: Account, change: AccountUpdate) -> Account:
     """What the server makes of the change's PUT: it keeps what is not named, and Everyone always."""
     gone = {group.lower() for group in change.remove}
     held = [group for group in state.group_ids or () if group.lower() not in gone]
@@ -104,7 +104,7 @@ def accounts(draw: st.DrawFn) -> tuple[Account, ...]:
 
 
 @st.composite
-def rows(draw: st.DrawFn, *, faulty: bool = True, most: int = 6) -> list[RowWish]:
+def rows(draw: st.DrawFn, *, invalid: bool = True, most: int = 6) -> list[RowRequest]:
     """Rows for these accounts; many of them for the same one, some of them at odds, some plainly wrong."""
     made = []
     for number in range(draw(st.integers(0, most))):
@@ -113,13 +113,13 @@ def rows(draw: st.DrawFn, *, faulty: bool = True, most: int = 6) -> list[RowWish
         account_id = draw(cased(known.id)) if by != "name" else ""
         name = draw(cased(known.name)) if by != "id" else ""
         exact = draw(st.none() | st.none() | GROUP_LISTS)
-        add = draw(GROUP_LISTS) if exact is None or faulty else ()
-        remove = draw(st.just(()) | GROUP_LISTS) if exact is None or faulty else ()
-        if faulty:
+        add = draw(GROUP_LISTS) if exact is None or invalid else ()
+        remove = draw(st.just(()) | GROUP_LISTS) if exact is None or invalid else ()
+        if invalid:
             account_id = draw(st.just(account_id) | st.sampled_from([account_id, account_id, "nobody"]))
             add = (*add, *draw(st.just(()) | st.just(()) | st.just(("Finanze",))))
         display = draw(DISPLAY_NAMES)
-        made.append(wish(number + 2, account_id, name, display_name=display, add=add, remove=remove, exact=exact))
+        made.append(request(number + 2, account_id, name, display_name=display, add=add, remove=remove, exact=exact))
     return made
 
 

@@ -2,7 +2,7 @@ import pytest
 from planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, account, directory
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountWish, Change
+from bulkid.model import Account, AccountUpdate, DesiredState
 from bulkid.planning import Directory, confirms, describe, diff, shortfall
 
 ROBY = ACCOUNTS[0]  # "Roby", in Everyone and Finance
@@ -13,14 +13,14 @@ def want(
     add: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
     exact: tuple[str, ...] | None = None,
-) -> AccountWish:
-    return AccountWish("88-UV", "", display_name, add, remove, exact, (2,))
+) -> DesiredState:
+    return DesiredState("88-UV", "", display_name, add, remove, exact, (2,))
 
 
 def test_the_guides_own_example_adds_one_group_and_carries_the_display_name() -> None:
     known = Account("88-uv", "88-uv", "Roby", ("gryff-01",))
     change = diff(want(add=("alumni-02",)), known, directory((known,)))
-    assert change == Change("88-uv", "88-uv", "Roby", renames=False, add=("alumni-02",), remove=(), before=known)
+    assert change == AccountUpdate("88-uv", "88-uv", "Roby", renames=False, add=("alumni-02",), remove=(), before=known)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_where_the_server_does_not_tell_the_groups_everything_is_sent() -> None:
 def test_blind_everything_wished_is_sent_and_an_unknown_display_name_left_out() -> None:
     blind = Directory("org", None, None)
     groups = diff(want(add=("x",), remove=("y",)), None, blind)
-    assert groups == Change("88-UV", "", None, renames=False, add=("x",), remove=("y",), before=None)
-    assert diff(want(""), None, blind) == Change("88-UV", "", "", renames=True, add=(), remove=(), before=None)
+    assert groups == AccountUpdate("88-UV", "", None, renames=False, add=("x",), remove=("y",), before=None)
+    assert diff(want(""), None, blind) == AccountUpdate("88-UV", "", "", renames=True, add=(), remove=(), before=None)
     assert diff(want(), None, blind).empty
 
 
@@ -98,8 +98,8 @@ def change(
     add: tuple[str, ...] = ("G-fin",),
     remove: tuple[str, ...] = ("g-tra",),
     before: Account | None = ROBY,
-) -> Change:
-    return Change("88-uv", "Roby01", display_name, renames=renames, add=add, remove=remove, before=before)
+) -> AccountUpdate:
+    return AccountUpdate("88-uv", "Roby01", display_name, renames=renames, add=add, remove=remove, before=before)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_a_carried_display_name_must_still_be_there() -> None:
         (change("Roby", renames=False, add=(), remove=()), ""),
     ],
 )
-def test_a_change_is_described_on_one_line(described: Change, words: str) -> None:
+def test_a_change_is_described_on_one_line(described: AccountUpdate, words: str) -> None:
     assert describe(described, directory()) == words
 
 
 def test_the_state_of_another_account_confirms_nothing() -> None:
     before = Account("88-uv", "roby", "Roby", ("gryff-01",))
-    change = Change("88-uv", "roby", "Robbie", renames=True, add=(), remove=(), before=before)
+    change = AccountUpdate("88-uv", "roby", "Robbie", renames=True, add=(), remove=(), before=before)
     assert confirms(change, Account("88-UV", "roby", "Robbie", ()))
     assert not confirms(change, Account("88-uw", "roby", "Robbie", ()))

@@ -16,11 +16,11 @@ from planning_world import (
     accounts,
     directory,
     put,
+    request,
     rows,
-    wish,
 )
 
-from bulkid.model import Account, RowWish
+from bulkid.model import Account, RowRequest
 from bulkid.planning import (
     Directory,
     Resolution,
@@ -28,7 +28,7 @@ from bulkid.planning import (
     confirms,
     describe,
     diff,
-    offline_faults,
+    offline_row_errors,
     resolve,
     shortfall,
 )
@@ -54,7 +54,7 @@ def ids(texts: tuple[str, ...]) -> set[str]:
     return {ID_OF_GROUP[text.lower().replace("zürich strasse", "zürich straße")] for text in texts} - {EVERYONE_ID}
 
 
-def at_odds(one: RowWish, other: RowWish) -> bool:
+def conflicting(one: RowRequest, other: RowRequest) -> bool:
     """Whether two good rows for one account contradict each other: the contract's rule, pair by pair."""
     names = {name for name in (one.display_name, other.display_name) if name is not None}
     if len(names) > 1:
@@ -70,75 +70,79 @@ def at_odds(one: RowWish, other: RowWish) -> bool:
     return False
 
 
-def rewritten(row: RowWish, spell: Callable[[str], str]) -> RowWish:
+def rewritten(row: RowRequest, spell: Callable[[str], str]) -> RowRequest:
     """The same row with its id and its groups spelled in another way."""
     add, remove = (tuple(map(spell, cell)) for cell in (row.add, row.remove))
     exact = None if row.exact is None else tuple(map(spell, row.exact))
     return row._replace(account_id=row.account_id.lower(), add=add, remove=remove, exact=exact)
 
 
-def account_of(row: RowWish) -> str:
+def account_of(row: RowRequest) -> str:
     return ID_OF_ACCOUNT[(row.account_id or row.name).lower()]
 
 
-def assert_each_row_has_one_place(sheet: list[RowWish], result: Resolution) -> None:
-    placed = [row for found in result.wishes for row in found.rows]
-    faulty = {fault.row for fault in result.faults}
+def assert_each_row_has_one_place(sheet: list[RowRequest], result: Resolution) -> None:
+    placed = [row for found in result.desired_states for row in found.rows]
+    invalid = {row_error.row for row_error in result.row_errors}
     assert len(placed) == len(set(placed))
-    assert sorted([*placed, *faulty]) == [row.row for row in sheet]
+    assert sorted([*placed, *invalid]) == [row.row for row in sheet]
 
 
 @LAW
 @given(rows(), accounts())
-def test_every_row_is_in_one_wish_or_has_a_fault_and_never_both(
-    sheet: list[RowWish], state: tuple[Account, ...]
+def test_every_row_is_in_one_request_or_has_a_row_error_and_never_both(
+    sheet: list[RowRequest], state: tuple[Account, ...]
 ) -> None:
     result = resolve(sheet, directory(state), COLUMNS)
     assert_each_row_has_one_place(sheet, result)
-    assert len({found.account_id for found in result.wishes}) == len(result.wishes)
-    assert [fault.row for fault in result.faults] == sorted(fault.row for fault in result.faults)
+    assert len({found.account_id for found in result.desired_states}) == len(result.desired_states)
+    assert [row_error.row for row_error in result.row_errors] == sorted(
+        row_error.row for row_error in result.row_errors
+    )
 
 
 @LAW
 @given(rows(), DIRECTORIES, st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing_but_the_order_of_wishes(
-    sheet: list[RowWish], known: Directory, chance: random.Random
+def test_the_order_of_rows_changes_nothing_but_the_order_of_requests(
+    sheet: list[RowRequest], known: Directory, chance: random.Random
 ) -> None:
     lower = [rewritten(row, str.casefold) for row in sheet]  # without a directory the first row's spelling is kept
     if known.accounts is None or known.groups is None:
         sheet = lower
     shuffled = chance.sample(sheet, len(sheet))
     one, other = resolve(sheet, known, COLUMNS), resolve(shuffled, known, COLUMNS)
-    assert set(one.wishes) == set(other.wishes)
-    assert set(one.faults) == set(other.faults)
+    assert set(one.desired_states) == set(other.desired_states)
+    assert set(one.row_errors) == set(other.row_errors)
     assert one.warnings == other.warnings
-    assert set(offline_faults(lower, COLUMNS)) == set(offline_faults(chance.sample(lower, len(lower)), COLUMNS))
+    assert set(offline_row_errors(lower, COLUMNS)) == set(offline_row_errors(chance.sample(lower, len(lower)), COLUMNS))
 
 
 @LAW
-@given(rows(faulty=False))
-def test_rows_are_contradictions_exactly_when_two_good_rows_for_the_account_are_at_odds(sheet: list[RowWish]) -> None:
+@given(rows(invalid=False))
+def test_rows_are_contradictions_exactly_when_two_good_rows_for_the_account_are_at_odds(
+    sheet: list[RowRequest],
+) -> None:
     result = resolve(sheet, directory(), COLUMNS)
-    bad_alone = {fault.row for fault in result.faults if fault.code != "contradiction"}
+    bad_alone = {row_error.row for row_error in result.row_errors if row_error.code != "contradiction"}
     good = [row for row in sheet if row.row not in bad_alone]
     torn = {
         account_of(one)
         for one, other in combinations(good, 2)
-        if account_of(one) == account_of(other) and at_odds(one, other)
+        if account_of(one) == account_of(other) and conflicting(one, other)
     }
-    told = {fault.row for fault in result.faults if fault.code == "contradiction"}
+    told = {row_error.row for row_error in result.row_errors if row_error.code == "contradiction"}
     assert told == {row.row for row in good if account_of(row) in torn}
-    for fault in result.faults:  # each names another row of its account
-        if fault.code == "contradiction":
-            own = next(account_of(row) for row in good if row.row == fault.row)
-            others = [row.row for row in good if account_of(row) == own and row.row != fault.row]
-            assert any(str(row) in fault.message for row in others)
+    for row_error in result.row_errors:  # each names another row of its account
+        if row_error.code == "contradiction":
+            own = next(account_of(row) for row in good if row.row == row_error.row)
+            others = [row.row for row in good if account_of(row) == own and row.row != row_error.row]
+            assert any(str(row) in row_error.message for row in others)
 
 
 @LAW
 @given(rows(), accounts())
 def test_sending_the_plan_gives_what_the_rows_want_and_planning_again_gives_nothing(
-    sheet: list[RowWish], state: tuple[Account, ...]
+    sheet: list[RowRequest], state: tuple[Account, ...]
 ) -> None:
     known = directory(state)
     result = resolve(sheet, known, COLUMNS)
@@ -148,9 +152,9 @@ def test_sending_the_plan_gives_what_the_rows_want_and_planning_again_gives_noth
         assert change.before is after[change.account_id]
         after[change.account_id] = put(after[change.account_id], change)
 
-    faulty = {fault.row for fault in result.faults}
+    invalid = {row_error.row for row_error in result.row_errors}
     for before in state:
-        mine = [row for row in sheet if row.row not in faulty and account_of(row) == before.id]
+        mine = [row for row in sheet if row.row not in invalid and account_of(row) == before.id]
         name = next((row.display_name for row in mine if row.display_name is not None), before.display_name)
         exact = next((row.exact for row in mine if row.exact is not None), None)
         added, removed = (set().union(*(ids(getattr(row, kind)) for row in mine)) for kind in ("add", "remove"))
@@ -167,7 +171,9 @@ def test_sending_the_plan_gives_what_the_rows_want_and_planning_again_gives_noth
 
 @LAW
 @given(rows(), accounts())
-def test_a_change_sends_only_what_differs_and_never_everyone(sheet: list[RowWish], state: tuple[Account, ...]) -> None:
+def test_a_change_sends_only_what_differs_and_never_everyone(
+    sheet: list[RowRequest], state: tuple[Account, ...]
+) -> None:
     known = directory(state)
     plan = build_plan(resolve(sheet, known, COLUMNS), known)
     for change in plan.changes:
@@ -181,13 +187,13 @@ def test_a_change_sends_only_what_differs_and_never_everyone(sheet: list[RowWish
         assert change.display_name is not None
         assert not change.empty
         assert describe(change, known)
-    assert plan.planned_puts <= plan.wishes <= plan.naive_puts
+    assert plan.planned_puts <= plan.accounts <= plan.naive_puts
 
 
 @LAW
 @given(rows(), accounts(), accounts(), st.booleans())
 def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
-    sheet: list[RowWish], state: tuple[Account, ...], other: tuple[Account, ...], blind: bool
+    sheet: list[RowRequest], state: tuple[Account, ...], other: tuple[Account, ...], blind: bool
 ) -> None:
     known = directory(None if blind else state)
     for change in build_plan(resolve(sheet, known, COLUMNS), known).changes:
@@ -210,11 +216,11 @@ def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
 
 
 @st.composite
-def any_rows(draw: st.DrawFn) -> list[RowWish]:
+def any_rows(draw: st.DrawFn) -> list[RowRequest]:
     texts = ANY_TEXT | st.sampled_from(["88-uv", "Roby01", "Finance", "everyone", "g-fin"])
     cells = st.lists(texts, max_size=2).map(tuple)
     made = st.builds(
-        wish,
+        request,
         account_id=texts,
         name=texts,
         display_name=st.none() | texts,
@@ -229,27 +235,27 @@ def any_rows(draw: st.DrawFn) -> list[RowWish]:
 @LAW
 @given(any_rows(), DIRECTORIES, st.sampled_from([COLUMNS, {}]))
 def test_no_text_of_any_kind_raises_and_each_row_still_has_one_place(
-    sheet: list[RowWish], known: Directory, columns: dict[str, str]
+    sheet: list[RowRequest], known: Directory, columns: dict[str, str]
 ) -> None:
     result = resolve(sheet, known, columns)
     assert_each_row_has_one_place(sheet, result)
-    for fault in (*result.faults, *offline_faults(sheet, columns)):
-        assert fault.code
-        assert fault.message.endswith((".", "?"))
+    for row_error in (*result.row_errors, *offline_row_errors(sheet, columns)):
+        assert row_error.code
+        assert row_error.message.endswith((".", "?"))
     for change in build_plan(result, known).changes:
         assert describe(change, known)
 
 
 @LAW
-@given(rows(faulty=False))
-def test_a_check_finds_all_contradictions_where_the_sheet_spells_each_thing_in_one_way(sheet: list[RowWish]) -> None:
+@given(rows(invalid=False))
+def test_a_check_finds_all_contradictions_where_the_sheet_spells_each_thing_in_one_way(sheet: list[RowRequest]) -> None:
     same = [
         rewritten(row, lambda text: "Everyone" if not ids((text,)) else min(ids((text,))))._replace(name="")
         for row in (row._replace(account_id=account_of(row)) for row in sheet)
     ]
-    online, offline = resolve(same, directory(), COLUMNS).faults, offline_faults(same, COLUMNS)
-    assert [(fault.row, fault.column, fault.code) for fault in offline] == [
-        (fault.row, fault.column, fault.code) for fault in online
+    online, offline = resolve(same, directory(), COLUMNS).row_errors, offline_row_errors(same, COLUMNS)
+    assert [(row_error.row, row_error.column, row_error.code) for row_error in offline] == [
+        (row_error.row, row_error.column, row_error.code) for row_error in online
     ]
 
 
@@ -260,6 +266,6 @@ def test_where_the_server_does_not_tell_the_groups_an_exact_list_still_comes_tru
 ) -> None:
     hidden = Account(state[0].id, state[0].name, state[0].display_name, None)
     known = directory((hidden,))
-    (found,) = resolve([wish(account_id=hidden.id, exact=texts)], known, COLUMNS).wishes
+    (found,) = resolve([request(account_id=hidden.id, exact=texts)], known, COLUMNS).desired_states
     after = put(state[0], diff(found, hidden, known))
     assert ids(after.group_ids or ()) == ids(texts)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import COLUMNS, GROUPS, LAW, account, directory, wish
+from planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 
 from bulkid.folding import fold, looks
 from bulkid.model import Group
@@ -77,23 +77,23 @@ def named(names: Sequence[str]) -> Directory:
 
 
 def read(text: str, known: Directory) -> Resolution:
-    return resolve([wish(name=text, display_name="New")], known, COLUMNS)
+    return resolve([request(name=text, display_name="New")], known, COLUMNS)
 
 
 @pytest.mark.parametrize(("one", "other"), [*ALIKE, *(pair[::-1] for pair in ALIKE)])
 def test_a_name_that_looks_alike_changes_no_account_and_the_near_name_is_told(one: str, other: str) -> None:
-    (fault,) = read(one, named([other])).faults
-    assert fault.code == "unknown_account"
+    (row_error,) = read(one, named([other])).row_errors
+    assert row_error.code == "unknown_account"
     if looks(one) == looks(other):
-        assert "Did you mean" in fault.message
-        assert "written with other characters" in fault.message
+        assert "Did you mean" in row_error.message
+        assert "written with other characters" in row_error.message
 
 
 @pytest.mark.parametrize(("one", "other"), [*ALIKE, *(pair[::-1] for pair in ALIKE)])
 def test_the_same_holds_for_groups(one: str, other: str) -> None:
     known = directory(groups=(*GROUPS, Group("g-9", other)))
-    (fault,) = resolve([wish(account_id="88-uv", add=(one,))], known, COLUMNS).faults
-    assert fault.code == "unknown_group"
+    (row_error,) = resolve([request(account_id="88-uv", add=(one,))], known, COLUMNS).row_errors
+    assert row_error.code == "unknown_group"
 
 
 @LAW
@@ -104,13 +104,13 @@ def test_the_exact_name_wins_else_the_only_one_that_differs_by_case_else_it_is_a
     result = read(text, named(names))
     alike = [number for number, name in enumerate(names) if len(name) == len(text) and all(map(case_pair, name, text))]
     if text in names:
-        assert [found.account_id for found in result.wishes] == [f"id-{names.index(text)}"]
+        assert [found.account_id for found in result.desired_states] == [f"id-{names.index(text)}"]
     elif len(alike) == 1:
-        assert [found.account_id for found in result.wishes] == [f"id-{alike[0]}"]
+        assert [found.account_id for found in result.desired_states] == [f"id-{alike[0]}"]
     else:
-        (fault,) = result.faults
-        assert fault.code == ("ambiguous_account" if alike else "unknown_account")
-        assert all(f'"{names[number]}"' in fault.message for number in alike)
+        (row_error,) = result.row_errors
+        assert row_error.code == ("ambiguous_account" if alike else "unknown_account")
+        assert all(f'"{names[number]}"' in row_error.message for number in alike)
 
 
 @LAW
@@ -130,21 +130,21 @@ def test_the_same_holds_for_the_names_of_groups(text: str, names: list[str]) -> 
 @given(NAMES, NAMES)
 def test_an_id_and_a_name_that_do_not_agree_by_case_alone_are_refused(one: str, other: str) -> None:
     known = named([one])
-    result = resolve([wish(account_id="id-0", name=other, display_name="New")], known, COLUMNS)
+    result = resolve([request(account_id="id-0", name=other, display_name="New")], known, COLUMNS)
     agree = len(one) == len(other) and all(map(case_pair, one, other))
-    assert [fault.code for fault in result.faults] == ([] if agree else ["account_mismatch"])
+    assert [row_error.code for row_error in result.row_errors] == ([] if agree else ["account_mismatch"])
 
 
 def test_a_group_that_shares_the_name_of_everyone_apart_from_case_is_not_guessed() -> None:
     known = directory(groups=(*GROUPS, Group("g-9", "EVERYONE")))
     assert known.everyone_id == GROUPS[0].id
-    (fault,) = resolve([wish(account_id="88-uv", add=("everyone",))], known, COLUMNS).faults
-    assert fault.code == "ambiguous_group"
-    (found,) = resolve([wish(account_id="88-uv", add=("EVERYONE",))], known, COLUMNS).wishes
+    (row_error,) = resolve([request(account_id="88-uv", add=("everyone",))], known, COLUMNS).row_errors
+    assert row_error.code == "ambiguous_group"
+    (found,) = resolve([request(account_id="88-uv", add=("EVERYONE",))], known, COLUMNS).desired_states
     assert found.add == ("g-9",)
 
 
 def test_the_accents_of_a_mac_are_told_from_those_of_windows() -> None:
     text = unicodedata.normalize("NFD", "Bjørn Åsá")
-    (fault,) = read(text, named(["Bjørn Åsá"])).faults
-    assert 'Did you mean "Bjørn Åsá"?' in fault.message
+    (row_error,) = read(text, named(["Bjørn Åsá"])).row_errors
+    assert 'Did you mean "Bjørn Åsá"?' in row_error.message

@@ -1,15 +1,15 @@
 import pytest
-from planning_world import COLUMNS, directory, wish
+from planning_world import COLUMNS, directory, request
 
 from bulkid.planning import Directory, Plan, build_plan, limit_changes, resolve
 
 ROWS = (
-    wish(2, "a-4", display_name="New Four"),
-    wish(3, "88-uv", display_name="Roby"),
-    wish(4, "A-2", add=("Finance",)),
-    wish(5, "a-4", remove=("g-zue",)),
-    wish(6, "a-3", add=("Alumni",)),
-    wish(7, "nobody"),
+    request(2, "a-4", display_name="New Four"),
+    request(3, "88-uv", display_name="Roby"),
+    request(4, "A-2", add=("Finance",)),
+    request(5, "a-4", remove=("g-zue",)),
+    request(6, "a-3", add=("Alumni",)),
+    request(7, "nobody"),
 )
 
 
@@ -23,9 +23,9 @@ def test_a_plan_tells_changes_from_what_is_already_as_wanted_in_sheet_order() ->
     assert [change.account_id for change in made.changes] == ["a-4", "A-2", "a-3"]
     assert [found.rows for found in made.changing] == [(2, 5), (4,), (6,)]
     assert [found.rows for found in made.unchanged] == [(3,)]
-    assert (made.wishes, made.planned_puts, made.naive_puts) == (4, 3, 5)
+    assert (made.accounts, made.planned_puts, made.naive_puts) == (4, 3, 5)
     assert made.by_account == made.changes
-    assert made.warnings == made.left_out == ()
+    assert made.warnings == made.skipped == ()
 
 
 def test_a_blind_plan_sends_everything_and_warns_of_display_names_left_out() -> None:
@@ -42,11 +42,11 @@ def test_a_trial_keeps_the_first_accounts_that_change_and_forgets_none() -> None
     whole = plan(directory(None))
     trial = limit_changes(whole, 2)
     assert (trial.changes, trial.changing) == (whole.changes[:2], whole.changing[:2])
-    assert trial.left_out == whole.changing[2:]
+    assert trial.skipped == whole.changing[2:]
     assert trial.unchanged == whole.unchanged
-    assert (trial.wishes, trial.planned_puts, trial.naive_puts) == (whole.wishes, 2, 4)
+    assert (trial.accounts, trial.planned_puts, trial.naive_puts) == (whole.accounts, 2, 4)
     assert not any("display name" in warning for warning in trial.warnings)
-    assert limit_changes(trial, 1).left_out == whole.changing[1:]
+    assert limit_changes(trial, 1).skipped == whole.changing[1:]
 
 
 @pytest.mark.parametrize("first", [None, 3, 4])
@@ -57,4 +57,4 @@ def test_a_trial_of_all_is_the_whole_plan(first: int | None) -> None:
 @pytest.mark.parametrize("first", [0, -1])
 def test_a_trial_of_none_changes_nothing(first: int) -> None:
     assert limit_changes(plan(), first).changes == ()
-    assert len(limit_changes(plan(), first).left_out) == 3
+    assert len(limit_changes(plan(), first).skipped) == 3

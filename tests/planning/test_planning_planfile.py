@@ -10,19 +10,19 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import COLUMNS, LAW, ORG, State, account, accounts, directory, looks, put, rows, touches, wish
+from planning_world import COLUMNS, LAW, ORG, State, account, accounts, directory, looks, put, request, rows, touches
 
 from bulkid.errors import SheetError
-from bulkid.model import Account, Change, RowWish
-from bulkid.planning import Directory, build_plan, resolve, resolve_expected
+from bulkid.model import Account, AccountUpdate, RowRequest
+from bulkid.planning import Directory, build_plan, resolve, resolve_preconditions
 from bulkid.runs.inputs.plan_format import (
     PlanFile,
     dump_plan,
-    expected_of,
     json_schema,
     load_account,
     load_plan,
     plan_file,
+    precondition_of,
     read_plan,
 )
 from bulkid.runs.options import Preview
@@ -32,18 +32,18 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 INFO = SheetInfo("accounts.xlsx", "xlsx", "Täglich", "", "", ("Id",), ("robot_account_id",))
 
 
-def preview_of(sheet: list[RowWish], known: Directory) -> Preview:
+def preview_of(sheet: list[RowRequest], known: Directory) -> Preview:
     resolution = resolve(sheet, known, COLUMNS)
     plan = build_plan(resolution, known)
     url = "https://cloud.uipath.com/acme/identity_"
-    return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.faults, (), None, 0.0, {}, 0, (), None)
+    return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.row_errors, (), None, 0.0, {}, 0, (), None)
 
 
-def written(sheet: list[RowWish], known: Directory) -> bytes:
+def written(sheet: list[RowRequest], known: Directory) -> bytes:
     return dump_plan(plan_file(preview_of(sheet, known), 1_769_847_300.0))
 
 
-def in_lower_case(change: Change) -> Change:
+def in_lower_case(change: AccountUpdate) -> AccountUpdate:
     """The same change, with the ids of groups spelled in one way: accounts and groups may spell them differently."""
     add, remove = (tuple(map(str.lower, groups)) for groups in (change.add, change.remove))
     return change._replace(add=add, remove=remove)
@@ -51,7 +51,7 @@ def in_lower_case(change: Change) -> Change:
 
 @LAW
 @given(rows(), accounts(), st.booleans())
-def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowWish], state: State, blind: bool) -> None:
+def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowRequest], state: State, blind: bool) -> None:
     known = directory(None) if blind else directory(state)
     preview = preview_of(sheet, known)
     plan = plan_file(preview, 1_769_847_300.0)
@@ -61,9 +61,9 @@ def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowWish], 
     assert again["created_at"] == "2026-01-31T08:15:00Z"
     assert again["counts"]["changing"] == len(again["accounts"]) == len(preview.plan.changes)
     assert [item["rows"] for item in again["accounts"]] == sorted(item["rows"] for item in again["accounts"])
-    assert {fault["row"] for fault in again["faults"]} == {fault.row for fault in preview.faults}
-    resolution = resolve_expected([expected_of(each) for each in plan.accounts], known, "")
-    assert resolution.faults == ()
+    assert {row_error["row"] for row_error in again["faults"]} == {row_error.row for row_error in preview.row_errors}
+    resolution = resolve_preconditions([precondition_of(each) for each in plan.accounts], known, "")
+    assert resolution.row_errors == ()
     read = build_plan(resolution, known)
     assert set(map(in_lower_case, read.changes)) == set(map(in_lower_case, preview.plan.changes))
     assert {found.account_id: found.rows for found in read.changing} == {
@@ -74,7 +74,7 @@ def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowWish], 
 @LAW
 @given(rows(), accounts(), accounts(), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3)))
 def test_an_account_is_changed_only_where_it_still_is_as_planned_from(
-    sheet: list[RowWish], before: State, others: State, meddled: set[int], done: set[int]
+    sheet: list[RowRequest], before: State, others: State, meddled: set[int], done: set[int]
 ) -> None:
     preview = preview_of(sheet, directory(before))
     changes = {change.account_id: change for change in preview.plan.changes}
@@ -86,15 +86,15 @@ def test_an_account_is_changed_only_where_it_still_is_as_planned_from(
 
     present = directory(tuple(now(number, was) for number, was in enumerate(before)))
     plan = load_plan(written(sheet, directory(before)), "plan.json")
-    resolution = resolve_expected([expected_of(each) for each in plan.accounts], present, "as it was")
+    resolution = resolve_preconditions([precondition_of(each) for each in plan.accounts], present, "as it was")
     applied = build_plan(resolution, present)
-    assert all(fault.code == "changed_since" for fault in resolution.faults)
+    assert all(row_error.code == "changed_since" for row_error in resolution.row_errors)
     for change in applied.changes:  # exactly what was planned, of exactly what it was planned from
         planned = changes[change.account_id]
         assert in_lower_case(change)[4:6] == in_lower_case(planned)[4:6]
         assert change.renames == planned.renames
         assert not change.renames or change.display_name == planned.display_name
-    faulty = {fault.row for fault in resolution.faults}
+    invalid = {row_error.row for row_error in resolution.row_errors}
     for was, found in zip(before, present.accounts or (), strict=True):
         if was.id not in changes:
             continue
@@ -102,16 +102,16 @@ def test_an_account_is_changed_only_where_it_still_is_as_planned_from(
         mine = touches(was, will)
         fits = looks(found, mine) in (looks(was, mine), looks(will, mine))
         (wanted,) = (each for each in preview.plan.changing if each.account_id == was.id)
-        assert faulty.isdisjoint(wanted.rows) == fits
-        assert fits or set(wanted.rows) <= faulty
+        assert invalid.isdisjoint(wanted.rows) == fits
+        assert fits or set(wanted.rows) <= invalid
 
 
 def a_plan(**change: Any) -> dict[str, Any]:
     """A plan with two accounts, as JSON has it, changed at some places (``accounts__0__id=...``)."""
     sheet = [
-        wish(2, "88-uv", display_name="Robbie", add=("Trainees",), remove=("Finance",)),
-        wish(4, "a-4", display_name=""),
-        wish(5, "nobody"),
+        request(2, "88-uv", display_name="Robbie", add=("Trainees",), remove=("Finance",)),
+        request(4, "a-4", display_name=""),
+        request(5, "nobody"),
     ]
     plan: dict[str, Any] = json.loads(written(sheet, directory()))
     for place, value in change.items():
@@ -159,8 +159,8 @@ def test_a_file_that_was_edited_to_nonsense_is_refused_by_name_and_place(what: s
 
 def test_an_edit_that_makes_sense_is_taken() -> None:
     plan = load_plan(json.dumps(a_plan(accounts__0__display_name="Rob", accounts__0__rows=[7, 9])).encode(), "x")
-    expected = expected_of(plan.accounts[0])
-    assert (expected.wish.display_name, expected.wish.rows) == ("Rob", (7, 9))
+    expected = precondition_of(plan.accounts[0])
+    assert (expected.desired.display_name, expected.desired.rows) == ("Rob", (7, 9))
     assert expected.before == account(groups=("g-fin",))
     assert load_plan(b"\xef\xbb\xbf" + json.dumps(a_plan(), indent=4).encode(), "x") == load_plan(
         orjson.dumps(a_plan()), "x"
@@ -202,7 +202,7 @@ def test_whatever_stands_anywhere_a_plan_is_read_or_refused_in_words(data: st.Da
     except SheetError as error:
         assert error.message.startswith("plan.json")  # noqa: PT017 - whether it is raised is for the data to say
         return
-    resolve_expected([expected_of(each) for each in read.accounts], directory(), "as it was")
+    resolve_preconditions([precondition_of(each) for each in read.accounts], directory(), "as it was")
 
 
 def taken(data: bytes) -> object:
@@ -211,7 +211,7 @@ def taken(data: bytes) -> object:
         plan = load_plan(data, "plan.json")
     except SheetError:
         return "refused"
-    return replace(plan, accounts=()), [expected_of(each) for each in plan.accounts]
+    return replace(plan, accounts=()), [precondition_of(each) for each in plan.accounts]
 
 
 @LAW
@@ -233,7 +233,7 @@ def test_a_file_read_account_by_account_says_what_it_says_as_a_whole(
         assert taken(bytes(written)) == "refused"
         return
     assert taken(bytes(written)) == (loaded.head, loaded.expected)
-    assert [expected_of(load_account(text)) for text in loaded.texts] == loaded.expected
+    assert [precondition_of(load_account(text)) for text in loaded.texts] == loaded.expected
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import LAW, wish
+from planning_world import LAW, request
 
 from bulkid.planning import first_read, next_read, wanted_accounts
 
@@ -40,11 +40,11 @@ def test_the_fewest_requests_are_chosen(total: int, size: int, missing: int, ove
 
 def test_wanted_accounts_are_each_named_once_and_by_id_where_there_is_one() -> None:
     rows = [
-        wish(2, "88-uv"),
-        wish(3, "88-UV", "Roby01"),
-        wish(4, name="Roby01"),
-        wish(5, name="ROBY01"),
-        wish(6),
-        wish(7, "x"),
+        request(2, "88-uv"),
+        request(3, "88-UV", "Roby01"),
+        request(4, name="Roby01"),
+        request(5, name="ROBY01"),
+        request(6),
+        request(7, "x"),
     ]
     assert wanted_accounts(rows) == (("88-uv", "x"), ("Roby01", "ROBY01"))  # who knows whether that is one account

@@ -21,40 +21,41 @@ from planning_world import (
 )
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountWish, Entry, Outcome, RowWish, Status
+from bulkid.model import Account, DesiredState, Outcome, RowRequest, RunItem, Status
 from bulkid.planning import (
     Directory,
-    Expected,
     Plan,
+    Precondition,
     Resolution,
     build_plan,
-    departed,
-    departure,
     describe,
     diff,
     inverse,
-    refusal,
+    item_conflict,
+    may_have_changed,
+    precondition_conflict,
     resolve,
-    resolve_expected,
-    touched,
+    resolve_preconditions,
+    undo_obstacle,
 )
 
 UPDATED, PENDING = Outcome(Status.UPDATED), Outcome(Status.PENDING)
 
 
-def entries_of(plan: Plan, state: State) -> list[Entry]:
+def items_of(plan: Plan, state: State) -> list[RunItem]:
     """What a run that carried out the plan leaves in its journal."""
     known = directory(state)
     made = [
-        Entry(0, wish, change.before, describe(change, known), UPDATED, intended=True)
-        for wish, change in zip(plan.changing, plan.changes, strict=True)
+        RunItem(0, desired, change.before, describe(change, known), UPDATED, intended=True)
+        for desired, change in zip(plan.changing, plan.changes, strict=True)
     ]
     return made + [
-        Entry(0, wish, known.account(wish.account_id), "", Outcome(Status.UNCHANGED)) for wish in plan.unchanged
+        RunItem(0, desired, known.account(desired.account_id), "", Outcome(Status.UNCHANGED))
+        for desired in plan.unchanged
     ]
 
 
-def plan_of(sheet: list[RowWish], state: State) -> Plan:
+def plan_of(sheet: list[RowRequest], state: State) -> Plan:
     known = directory(state)
     return build_plan(resolve(sheet, known, COLUMNS), known)
 
@@ -65,35 +66,35 @@ def sent(plan: Plan, state: State) -> State:
     return tuple(put(each, changes[each.id]) if each.id in changes else each for each in state)
 
 
-def resolved(entries: list[Entry], state: State) -> tuple[Resolution, Plan]:
+def resolved(items: list[RunItem], state: State) -> tuple[Resolution, Plan]:
     known = directory(state)
-    items = [inverse(entry) for entry in entries if touched(entry)]
-    resolution = resolve_expected(items, known, "as it was left")
+    items = [inverse(item) for item in items if may_have_changed(item)]
+    resolution = resolve_preconditions(items, known, "as it was left")
     return resolution, build_plan(resolution, known)
 
 
 @LAW
 @given(rows(), accounts())
-def test_an_undo_gives_the_state_before_and_its_undo_the_state_after(sheet: list[RowWish], before: State) -> None:
+def test_an_undo_gives_the_state_before_and_its_undo_the_state_after(sheet: list[RowRequest], before: State) -> None:
     run = plan_of(sheet, before)
     after = sent(run, before)
-    resolution, undo = resolved(entries_of(run, before), after)
-    assert resolution.faults == ()
-    assert {wish.rows for wish in resolution.wishes} == {wish.rows for wish in run.changing}
+    resolution, undo = resolved(items_of(run, before), after)
+    assert resolution.row_errors == ()
+    assert {desired.rows for desired in resolution.desired_states} == {desired.rows for desired in run.changing}
     assert undo.planned_puts == run.planned_puts
     back = sent(undo, after)
     assert plain(back) == plain(before)
-    resolution, redo = resolved(entries_of(undo, after), back)
-    assert resolution.faults == ()
+    resolution, redo = resolved(items_of(undo, after), back)
+    assert resolution.row_errors == ()
     assert plain(sent(redo, back)) == plain(after)
 
 
 @LAW
 @given(rows(), accounts())
-def test_what_is_back_already_is_left_as_it_is(sheet: list[RowWish], before: State) -> None:
+def test_what_is_back_already_is_left_as_it_is(sheet: list[RowRequest], before: State) -> None:
     run = plan_of(sheet, before)
-    resolution, undo = resolved(entries_of(run, before), before)
-    assert resolution.faults == ()
+    resolution, undo = resolved(items_of(run, before), before)
+    assert resolution.row_errors == ()
     assert undo.changes == ()
     assert len(undo.unchanged) == len(run.changes)
 
@@ -101,45 +102,45 @@ def test_what_is_back_already_is_left_as_it_is(sheet: list[RowWish], before: Sta
 @LAW
 @given(rows(), accounts(), accounts(), st.sets(st.sampled_from([known.id for known in ACCOUNTS])))
 def test_an_account_is_left_and_named_exactly_when_what_the_run_changed_was_changed_again(
-    sheet: list[RowWish], before: State, others: State, meddled: set[str]
+    sheet: list[RowRequest], before: State, others: State, meddled: set[str]
 ) -> None:
     run = plan_of(sheet, before)
-    entries = entries_of(run, before)
+    items = items_of(run, before)
     after = {each.id: each for each in sent(run, before)}
     found = tuple(other if other.id in meddled else after[other.id] for other in others)
-    resolution, undo = resolved(entries, found)
+    resolution, undo = resolved(items, found)
     back = {each.id: each for each in sent(undo, found)}
-    faulty = {fault.row for fault in resolution.faults}
-    for entry in entries:
-        if not touched(entry):
+    invalid = {row_error.row for row_error in resolution.row_errors}
+    for item in items:
+        if not may_have_changed(item):
             continue
-        was = entry.before
+        was = item.before
         assert was is not None
         mine = touches(was, after[was.id])
         (present,) = (each for each in found if each.id == was.id)
         fits = looks(present, mine) in (looks(was, mine), looks(after[was.id], mine))
-        assert faulty.isdisjoint(entry.wish.rows) == fits
+        assert invalid.isdisjoint(item.desired.rows) == fits
         if fits:
             assert looks(back[was.id], mine) == looks(was, mine)
             untouched = {"name", *(group.id.lower() for group in GROUPS)} - mine
             assert looks(back[was.id], untouched) == looks(present, untouched)
         else:
-            assert set(entry.wish.rows) <= faulty
+            assert set(item.desired.rows) <= invalid
             assert back[was.id] == present
-    assert {fault.code for fault in resolution.faults} <= {"changed_since"}
-    assert all("expected" in fault.message and "found" in fault.message for fault in resolution.faults)
+    assert {row_error.code for row_error in resolution.row_errors} <= {"changed_since"}
+    assert all("expected" in row_error.message and "found" in row_error.message for row_error in resolution.row_errors)
 
 
 @LAW
 @given(rows(), accounts(), st.data())
 def test_where_a_request_may_have_done_a_part_what_is_done_is_put_back(
-    sheet: list[RowWish], before: State, data: st.DataObject
+    sheet: list[RowRequest], before: State, data: st.DataObject
 ) -> None:
     run = plan_of(sheet, before)
-    entries = [
-        entry._replace(outcome=data.draw(st.sampled_from([PENDING, Outcome(Status.FAILED, error_code="not_applied")])))
-        for entry in entries_of(run, before)
-        if touched(entry)
+    items = [
+        item._replace(outcome=data.draw(st.sampled_from([PENDING, Outcome(Status.FAILED, error_code="not_applied")])))
+        for item in items_of(run, before)
+        if may_have_changed(item)
     ]
     found = {each.id: each for each in before}
     for change in run.changes:
@@ -150,38 +151,40 @@ def test_where_a_request_may_have_done_a_part_what_is_done_is_put_back(
         )
         found[change.account_id] = put(found[change.account_id], some)
     state = tuple(found.values())
-    resolution, undo = resolved(entries, state)
-    assert resolution.faults == ()
+    resolution, undo = resolved(items, state)
+    assert resolution.row_errors == ()
     assert plain(sent(undo, state)) == plain(before)
 
 
 @LAW
 @given(rows(), accounts(), accounts(), st.booleans())
 def test_a_resumed_run_finds_a_departure_exactly_where_an_account_is_neither_as_planned_from_nor_as_wanted(
-    sheet: list[RowWish], before: State, others: State, intended: bool
+    sheet: list[RowRequest], before: State, others: State, intended: bool
 ) -> None:
     known = directory(others)
     run = plan_of(sheet, before)
-    undo = resolved(entries_of(run, before), sent(run, before))[1]
-    for entry in entries_of(undo, sent(run, before)):
-        if not touched(entry):
+    undo = resolved(items_of(run, before), sent(run, before))[1]
+    for item in items_of(undo, sent(run, before)):
+        if not may_have_changed(item):
             continue
-        was, present = entry.before, known.account(entry.wish.account_id)
+        was, present = item.before, known.account(item.desired.account_id)
         assert was is not None
         assert present is not None
-        mine = touches(was, put(was, diff(entry.wish, was, known)))
+        mine = touches(was, put(was, diff(item.desired, was, known)))
         now, old = looks(present, mine), looks(was, mine)
-        new = looks(put(was, diff(entry.wish, was, known)), mine)
+        new = looks(put(was, diff(item.desired, was, known)), mine)
         fits = now in (old, new) or (intended and now <= old | new)
-        open_entry = entry._replace(outcome=PENDING, intended=intended)
-        assert (departed(open_entry, present, known) == "") == fits
+        open_item = item._replace(outcome=PENDING, intended=intended)
+        assert (item_conflict(open_item, present, known) == "") == fits
 
 
-def entry(wish: AccountWish, before: Account | None, outcome: Outcome = UPDATED, *, intended: bool = True) -> Entry:
-    return Entry(0, wish, before, "the change", outcome, intended)
+def item(
+    desired: DesiredState, before: Account | None, outcome: Outcome = UPDATED, *, intended: bool = True
+) -> RunItem:
+    return RunItem(0, desired, before, "the change", outcome, intended)
 
 
-WISH = AccountWish("88-uv", "Roby01", "Robbie", ("g-fin",), ("G-TRA",), None, (2, 5))
+WISH = DesiredState("88-uv", "Roby01", "Robbie", ("g-fin",), ("G-TRA",), None, (2, 5))
 
 
 @pytest.mark.parametrize(
@@ -200,24 +203,24 @@ WISH = AccountWish("88-uv", "Roby01", "Robbie", ("g-fin",), ("G-TRA",), None, (2
 def test_only_what_a_run_changed_or_may_have_changed_is_undone(
     outcome: Outcome, intended: bool, expected: bool
 ) -> None:
-    assert touched(entry(WISH, account(), outcome, intended=intended)) is expected
+    assert may_have_changed(item(WISH, account(), outcome, intended=intended)) is expected
 
 
 def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
-    assert "blind" in refusal(entry(WISH, None))
-    assert "which groups" in refusal(entry(WISH, account(groups=None)))
-    assert "which groups" in refusal(entry(WISH._replace(add=(), remove=(), exact=()), account(groups=None)))
-    rename = entry(WISH._replace(add=(), remove=()), account(groups=None))
-    assert refusal(rename) == ""
+    assert "blind" in undo_obstacle(item(WISH, None))
+    assert "which groups" in undo_obstacle(item(WISH, account(groups=None)))
+    assert "which groups" in undo_obstacle(item(WISH._replace(add=(), remove=(), exact=()), account(groups=None)))
+    rename = item(WISH._replace(add=(), remove=()), account(groups=None))
+    assert undo_obstacle(rename) == ""
     back = inverse(rename)
-    assert (back.wish.display_name, back.wish.add, back.wish.remove) == ("Roby", (), ())
+    assert (back.desired.display_name, back.desired.add, back.desired.remove) == ("Roby", (), ())
     renamed = account(display_name="Robbie", groups=("g-fin",))
-    assert resolve_expected([back], directory((renamed,)), "").wishes == (back.wish,)
+    assert resolve_preconditions([back], directory((renamed,)), "").desired_states == (back.desired,)
 
 
 def test_an_empty_display_name_is_put_back_as_empty() -> None:
-    back = inverse(entry(WISH, account(display_name="", groups=("g-fin",))))
-    assert back.wish == AccountWish("88-uv", "Roby01", "", (), (), None, (2, 5))
+    back = inverse(item(WISH, account(display_name="", groups=("g-fin",))))
+    assert back.desired == DesiredState("88-uv", "Roby01", "", (), (), None, (2, 5))
 
 
 def test_the_message_says_what_was_expected_and_what_was_found() -> None:
@@ -225,42 +228,45 @@ def test_the_message_says_what_was_expected_and_what_was_found() -> None:
     present = account(display_name="Rob", groups=("g-fin",))
     name = 'display name: expected "Roby", found "Rob"'
     groups = "in Finance: expected no, found yes; in Trainees: expected yes, found no"
-    assert departure(WISH, before, present, directory(), partial=False) == f"{name}; {groups}"
-    assert departure(WISH, before, present, directory(), partial=True) == name
-    hidden = departure(WISH, before, account(groups=None), directory(), partial=True)
+    assert precondition_conflict(WISH, before, present, directory(), partial=False) == f"{name}; {groups}"
+    assert precondition_conflict(WISH, before, present, directory(), partial=True) == name
+    hidden = precondition_conflict(WISH, before, account(groups=None), directory(), partial=True)
     assert hidden == "the server does not say which groups it is in"
 
 
 def test_accounts_and_groups_that_are_gone_are_named() -> None:
-    back = inverse(entry(WISH, account(groups=("G-TRA",))))
+    back = inverse(item(WISH, account(groups=("G-TRA",))))
     left = account(display_name="Robbie", groups=("g-fin",))
-    gone = resolve_expected([back], directory(ACCOUNTS[1:]), "as it was left")
-    assert [(fault.row, fault.code) for fault in gone.faults] == [(2, "account_gone"), (5, "account_gone")]
-    assert "Roby01" in gone.faults[0].message
-    groupless = resolve_expected([back], directory((left,), groups=GROUPS[:2]), "as it was left")
-    assert [fault.code for fault in groupless.faults] == ["group_gone", "group_gone"]
-    assert '"G-TRA" does not exist any more (the run\'s change: the change)' in groupless.faults[0].message
-    joined_gone = resolve_expected([back], directory((left,), groups=GROUPS[:1] + GROUPS[2:]), "as it was left")
-    assert [fault.code for fault in joined_gone.faults] == ["group_gone", "group_gone"]
-    assert '"g-fin" does not exist any more' in joined_gone.faults[0].message
-    assert resolve_expected([back], directory((left,), groups=None), "").faults == ()
+    gone = resolve_preconditions([back], directory(ACCOUNTS[1:]), "as it was left")
+    assert [(row_error.row, row_error.code) for row_error in gone.row_errors] == [
+        (2, "account_gone"),
+        (5, "account_gone"),
+    ]
+    assert "Roby01" in gone.row_errors[0].message
+    groupless = resolve_preconditions([back], directory((left,), groups=GROUPS[:2]), "as it was left")
+    assert [row_error.code for row_error in groupless.row_errors] == ["group_gone", "group_gone"]
+    assert '"G-TRA" does not exist any more (the run\'s change: the change)' in groupless.row_errors[0].message
+    joined_gone = resolve_preconditions([back], directory((left,), groups=GROUPS[:1] + GROUPS[2:]), "as it was left")
+    assert [row_error.code for row_error in joined_gone.row_errors] == ["group_gone", "group_gone"]
+    assert '"g-fin" does not exist any more' in joined_gone.row_errors[0].message
+    assert resolve_preconditions([back], directory((left,), groups=None), "").row_errors == ()
 
 
 def test_nobody_is_taken_out_of_everyone() -> None:
-    item = Expected(WISH._replace(remove=(EVERYONE_ID.lower(),)), account())
-    (fault, _) = resolve_expected([item], directory(), "").faults
-    assert fault.code == "everyone_cannot_be_removed"
+    item = Precondition(WISH._replace(remove=(EVERYONE_ID.lower(),)), account())
+    (row_error, _) = resolve_preconditions([item], directory(), "").row_errors
+    assert row_error.code == "everyone_cannot_be_removed"
 
 
 def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
-    back = inverse(entry(WISH, account()))
+    back = inverse(item(WISH, account()))
     with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
-        resolve_expected([back], directory(None), "")
+        resolve_preconditions([back], directory(None), "")
     with pytest.raises(PermissionDeniedError):
-        departed(entry(WISH, account(), PENDING), None, directory(None))
-    assert departed(entry(WISH, None, PENDING), None, directory(None)) == ""
-    blind = resolve_expected([Expected(WISH, None)], directory(None), "")
-    assert blind.wishes == (WISH,)
+        item_conflict(item(WISH, account(), PENDING), None, directory(None))
+    assert item_conflict(item(WISH, None, PENDING), None, directory(None)) == ""
+    blind = resolve_preconditions([Precondition(WISH, None)], directory(None), "")
+    assert blind.desired_states == (WISH,)
     assert "1 account" in blind.warnings[0]
 
 
@@ -269,8 +275,8 @@ def test_an_account_that_was_not_found_is_left_alone_and_gone_only_where_that_is
     absent: frozenset[str], code: str
 ) -> None:
     known = Directory("org", [], [], absent=absent, unknown={"a1": "the server does not look it up (HTTP 400: no id)"})
-    expected = Expected(AccountWish("a1", "Roby", "New", (), (), None, (2, 5)), account("a1", "Roby"))
-    found = resolve_expected([expected], known, "as it was")
-    assert not found.wishes
-    assert [(fault.row, fault.code) for fault in found.faults] == [(2, code), (5, code)]
-    assert ("HTTP 400" in found.faults[0].message) == (code == "unknown_account")
+    expected = Precondition(DesiredState("a1", "Roby", "New", (), (), None, (2, 5)), account("a1", "Roby"))
+    found = resolve_preconditions([expected], known, "as it was")
+    assert not found.desired_states
+    assert [(row_error.row, row_error.code) for row_error in found.row_errors] == [(2, code), (5, code)]
+    assert ("HTTP 400" in found.row_errors[0].message) == (code == "unknown_account")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from report_kit import a_run
 
 from bulkid.model import RunStatus, Status
-from bulkid.report import ReportError, RunFigures, render_figures, write_figures
+from bulkid.report import ReportError, RunMetrics, render_metrics, write_metrics
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -51,7 +51,7 @@ COUNTERS = {
 def test_a_run_is_told_by_rows_requests_times_and_status() -> None:
     run = a_run(counters=COUNTERS, status=RunStatus.STOPPED, created_at=100.0, finished_at=200.0)
     rows = {Status.UPDATED: 6, Status.PENDING: 4}
-    found = samples_of(render_figures([RunFigures("nightly", run, rows, 50.0)]))
+    found = samples_of(render_metrics([RunMetrics("nightly", run, rows, 50.0)]))
     assert value(found, "run_rows", "nightly", status="updated") == 6
     assert value(found, "run_rows", "nightly", status="pending") == 4
     assert value(found, "run_rows", "nightly", status="failed") == 0
@@ -71,14 +71,14 @@ def test_a_run_is_told_by_rows_requests_times_and_status() -> None:
 
 def test_a_run_under_way_has_no_end_and_a_job_without_a_success_no_time_of_one() -> None:
     run = a_run(status=RunStatus.RUNNING, finished_at=None)
-    found = samples_of(render_figures([RunFigures("", run, {}, None)]))
+    found = samples_of(render_metrics([RunMetrics("", run, {}, None)]))
     assert value(found, "run_finished_timestamp_seconds") is None
     assert value(found, "last_success_timestamp_seconds") is None
     assert value(found, "run_status", status="running") == 1
 
 
 figures = st.builds(
-    RunFigures,
+    RunMetrics,
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.builds(
         a_run,
@@ -99,8 +99,8 @@ figures = st.builds(
 
 
 @given(st.lists(figures, max_size=4, unique_by=lambda each: each.job))
-def test_whatever_a_job_is_called_its_figures_are_read_as_they_were_told(jobs: list[RunFigures]) -> None:
-    found = samples_of(render_figures(jobs))
+def test_whatever_a_job_is_called_its_figures_are_read_as_they_were_told(jobs: list[RunMetrics]) -> None:
+    found = samples_of(render_metrics(jobs))
     assert all(math.isfinite(number) for number in found.values())
     for each in jobs:
         assert sum(number for (name, labels), number in found.items() if _is(name, labels, "run_status", each)) == 1
@@ -111,7 +111,7 @@ def test_whatever_a_job_is_called_its_figures_are_read_as_they_were_told(jobs: l
             assert value(found, "run_rows", each.job, status=status.value) == each.rows.get(status, 0)
 
 
-def _is(name: str, labels: frozenset[tuple[str, str]], wanted: str, figures: RunFigures) -> bool:
+def _is(name: str, labels: frozenset[tuple[str, str]], wanted: str, figures: RunMetrics) -> bool:
     return name == f"bulkid_{wanted}" and ("job", figures.job) in labels
 
 
@@ -122,7 +122,7 @@ def test_prometheus_own_linter_finds_nothing_to_complain_of() -> None:
             pytest.fail("promtool is not there (Debian: apt-get install prometheus)")
         pytest.skip("promtool is not there")
     run = a_run(counters=COUNTERS)
-    page = render_figures([RunFigures("nightly", run, {}, 1.0), RunFigures('a "b"\\\n', run, {}, None)])
+    page = render_metrics([RunMetrics("nightly", run, {}, 1.0), RunMetrics('a "b"\\\n', run, {}, None)])
     done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -133,9 +133,9 @@ def test_prometheus_own_linter_finds_nothing_to_complain_of() -> None:
 def test_the_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "bulkid.prom"
     path.write_text("old")
-    figures = [RunFigures("", a_run(), {}, None)]
-    write_figures(path, figures)
-    assert path.read_bytes() == render_figures(figures)
+    figures = [RunMetrics("", a_run(), {}, None)]
+    write_metrics(path, figures)
+    assert path.read_bytes() == render_metrics(figures)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -144,7 +144,7 @@ def test_a_place_that_takes_no_file_is_named_and_left_as_it_is(tmp_path: Path, p
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("kept")
     with pytest.raises(ReportError, match=r"The figures cannot be written to .*bulkid.prom|.*folder"):
-        write_figures(tmp_path / place, [RunFigures("", a_run(), {}, None)])
+        write_metrics(tmp_path / place, [RunMetrics("", a_run(), {}, None)])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
@@ -157,15 +157,15 @@ def test_no_link_is_followed_and_other_users_may_read_the_file_as_the_umask_says
     (tmp_path / f"{path.name}.{os.getpid()}.{threading.get_ident()}").symlink_to(
         victim
     )  # prometheus_client's own choice
-    figures = [RunFigures("", a_run(), {}, None)]
+    figures = [RunMetrics("", a_run(), {}, None)]
     umask = os.umask(0o027)
     try:
-        write_figures(path, figures)
+        write_metrics(path, figures)
     finally:
         os.umask(umask)
     assert victim.read_text() == "keep me"
     assert not path.is_symlink()
-    assert path.read_bytes() == render_figures(figures)
+    assert path.read_bytes() == render_metrics(figures)
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -175,11 +175,11 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path) -> None:
     (tmp_path / "link.prom").symlink_to("pipe.prom")
     for name in ("pipe.prom", "link.prom"):
         with pytest.raises(ReportError, match="it is a named pipe, not a file"):
-            write_figures(tmp_path / name, [RunFigures("", a_run(), {}, None)])
+            write_metrics(tmp_path / name, [RunMetrics("", a_run(), {}, None)])
     assert (tmp_path / "pipe.prom").is_fifo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.prom", "pipe.prom"]
 
 
 def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="cannot be written"):
-        write_figures(tmp_path / "a\0b.prom", [RunFigures("", a_run(), {}, None)])
+        write_metrics(tmp_path / "a\0b.prom", [RunMetrics("", a_run(), {}, None)])

@@ -25,9 +25,9 @@ from bulkid.report import (
     ReportError,
     begin_report,
     build_summary,
-    defuse,
+    escape_formula,
     prepare_folder,
-    undefuse,
+    unescape_formula,
     write_report,
 )
 from bulkid.sheet.formula_escape import FORMULA_STARTS
@@ -81,7 +81,9 @@ def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow])
         write(folder, rows, {"jsonl"}, run=run)
         header, *lines = read_csv(folder / "report.csv")
         assert tuple(header) == COLUMNS
-        assert [[undefuse(cell) for cell in line] for line in lines] == [as_text(row, run.run_id) for row in rows]
+        assert [[unescape_formula(cell) for cell in line] for line in lines] == [
+            as_text(row, run.run_id) for row in rows
+        ]
         assert not [cell for line in lines for cell in line if cell.lstrip().startswith(tuple(FORMULA_STARTS))]
 
         objects = [json.loads(line) for line in (folder / "report.jsonl").read_bytes().splitlines()]
@@ -109,7 +111,7 @@ def test_retry_sheet_gives_the_open_rows_back_as_they_came_in(rows: list[ReportR
         if wanted:
             raw = [cell for line in read_csv(folder / "retry.csv") for cell in line]
             assert not [cell for cell in raw if cell.lstrip().startswith(tuple(FORMULA_STARTS))]
-            read = [[undefuse(cell) for cell in line] for line in read_csv(folder / "retry.csv")]
+            read = [[unescape_formula(cell) for cell in line] for line in read_csv(folder / "retry.csv")]
             assert read[0] == [*headers, "error"]
             assert [tuple(line[:3]) for line in read[1:]] == [row.cells for row in wanted]
             assert all(line[3] for line in read[1:]), "each says why it is here"
@@ -375,7 +377,7 @@ def test_via_and_absent_values_in_json_lines(tmp_path: Path) -> None:
     assert (first["http_status"], first["via"], first["finished_at"]) == (None, None, None)
     assert (first["row"], first["attempts"]) == (2, 1)
     assert (second["http_status"], second["via"], second["finished_at"]) == (200, "group", "2026-01-31T08:00:01Z")
-    assert second["changes"] == "+ alumni-02" != defuse(second["changes"]), "JSON needs no guard"
+    assert second["changes"] == "+ alumni-02" != escape_formula(second["changes"]), "JSON needs no guard"
 
 
 @given(data=st.data())

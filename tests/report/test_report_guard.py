@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from report_kit import nasty_text
 
-from bulkid.report import defuse, undefuse
+from bulkid.report import escape_formula, unescape_formula
 from bulkid.sheet.formula_escape import FORMULA_STARTS
 
 
@@ -38,27 +38,27 @@ from bulkid.sheet.formula_escape import FORMULA_STARTS
     ],
 )
 def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    assert defuse(text) == "'" + text
-    assert undefuse(defuse(text)) == text
+    assert escape_formula(text) == "'" + text
+    assert unescape_formula(escape_formula(text)) == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "88", "Robbie", "a=b", "O'Neil", "'quoted'", "'", " a", "3fa85f64", "ü", "'tis =1", "1-2"]
 )
 def test_other_cells_stay_as_they_are_both_ways(text: str) -> None:
-    assert defuse(text) == text
-    assert undefuse(text) == text
+    assert escape_formula(text) == text
+    assert unescape_formula(text) == text
 
 
 @given(nasty_text)
 def test_any_text_comes_back_and_none_is_left_to_run(text: str) -> None:
-    guarded = defuse(text)
-    assert undefuse(guarded) == text
+    guarded = escape_formula(text)
+    assert unescape_formula(guarded) == text
     assert not guarded.lstrip(" \u3000\x00").startswith(tuple(FORMULA_STARTS))
 
 
 @given(nasty_text)
 def test_reading_what_a_person_typed_never_makes_it_a_guarded_cell(text: str) -> None:
     """A sheet is read by taking one guard off; written and read again, it is the same as the first time."""
-    read = undefuse(text)
-    assert undefuse(defuse(read)) == read
+    read = unescape_formula(text)
+    assert unescape_formula(escape_formula(read)) == read

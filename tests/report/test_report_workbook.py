@@ -15,7 +15,7 @@ from report_kit import a_row, a_run, report_rows, write
 from bulkid.model import ReportRow, RunStatus, Status
 from bulkid.report import COLUMNS
 from bulkid.report import xlsx_report as workbook_module
-from bulkid.report.xlsx_report import MAX_CELL_UNITS, visible
+from bulkid.report.xlsx_report import MAX_CELL_UNITS, displayable
 
 
 def load(folder: Path) -> Any:
@@ -30,7 +30,9 @@ def unescaped(value: Any) -> Any:
 
 
 def expected(row: ReportRow, run_id: str) -> list[Any]:
-    texts = [visible(text) or None for text in (row.robot_account_id, row.name, row.changes, row.error_code, row.error)]
+    texts = [
+        displayable(text) or None for text in (row.robot_account_id, row.name, row.changes, row.error_code, row.error)
+    ]
     at = (
         None
         if row.finished_at is None
@@ -151,13 +153,13 @@ def test_no_rows_make_a_workbook_that_opens(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_cell_cannot_hold_is_shown_in_its_place(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert displayable(text) == shown
 
 
 def test_a_text_too_long_for_a_cell_is_cut_with_an_ellipsis(tmp_path: Path) -> None:
-    assert visible("x" * MAX_CELL_UNITS) == "x" * MAX_CELL_UNITS
-    assert visible("x" * (MAX_CELL_UNITS + 1)) == "x" * (MAX_CELL_UNITS - 1) + "…"
-    wide = visible("😀" * 20_000)
+    assert displayable("x" * MAX_CELL_UNITS) == "x" * MAX_CELL_UNITS
+    assert displayable("x" * (MAX_CELL_UNITS + 1)) == "x" * (MAX_CELL_UNITS - 1) + "…"
+    wide = displayable("😀" * 20_000)
     assert len(wide.encode("utf-16-le")) // 2 <= MAX_CELL_UNITS
     assert wide.endswith("😀…")
     write(tmp_path, [a_row(error="x" * 40_000)], {"xlsx"})

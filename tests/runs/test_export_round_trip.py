@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import Account, Group
 from bulkid.planning import EXPORT_COLUMNS, Directory, ExportedAccount, Exporter, Plan, build_plan, resolve
-from bulkid.report.export_files import fits, open_export, place
+from bulkid.report.export_files import fits, open_export, put_in_place
 from bulkid.sheet import fields_for_headers, list_cell, near_miss, open_sheet, parse_list
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -91,18 +91,18 @@ def planned(world: World, rows: Sequence[ExportedAccount], kind: str) -> Plan:
         try:
             file.write(rows)
             file.finish()
-            path = place(file, replace=False)
+            path = put_in_place(file, replace=False)
         finally:
             file.discard()
         with open_sheet(path) as sheet:
             found = [row for chunk in sheet.chunks() for row in chunk]
             columns, notes = sheet.info.columns(), sheet.info.notes
     assert notes == ('Ignored columns: "created", "last_login".',)
-    assert [fault for row in found for fault in row.faults] == []
+    assert [row_error for row in found for row_error in row.row_errors] == []
     assert len(found) == sum(row.cells is not None for row in rows), "a row each, and none for what is left out"
-    wishes = [row.wish for row in found if row.wish is not None]
-    resolution = resolve(wishes, world.directory, columns)
-    assert resolution.faults == ()
+    desired_states = [row.request for row in found if row.request is not None]
+    resolution = resolve(desired_states, world.directory, columns)
+    assert resolution.row_errors == ()
     return build_plan(resolution, world.directory)
 
 
@@ -122,7 +122,9 @@ def test_an_export_that_is_run_unchanged_sends_nothing(world: World, by_id: bool
     rows, _ = exported(world, by_id=by_id)
     plan = planned(world, rows, kind)
     assert plan.changes == ()
-    assert [wish.account_id for wish in plan.unchanged] == [row.account.id for row in rows if row.cells is not None]
+    assert [desired.account_id for desired in plan.unchanged] == [
+        row.account.id for row in rows if row.cells is not None
+    ]
 
 
 def can_be_listed(group: Group, directory: Directory) -> bool:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
 
 
-def batch_of(group: str, entries: Sequence[int]) -> Batch:
-    return Batch(group, tuple(Member(entry, f"a{entry}", joins=True) for entry in entries))
+def batch_of(group: str, item_numbers: Sequence[int]) -> Batch:
+    return Batch(group, tuple(Member(item_number, f"a{item_number}", adds=True) for item_number in item_numbers))
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Server:
             queue.unclear(batch)
         elif len(batch) > self.most and self.says_too_large:
             queue.too_large(batch)
-        elif len(batch) > self.most or any(member.entry in self.poisoned for member in batch.members):
+        elif len(batch) > self.most or any(member.number in self.poisoned for member in batch.members):
             queue.refused(batch)
         else:
-            self.applied |= {(batch.group_id, member.entry) for member in batch.members}
-            return queue.passed(batch)
+            self.applied |= {(batch.group_id, member.number) for member in batch.members}
+            return queue.accepted(batch)
         return []
 
 
@@ -85,13 +85,13 @@ def test_every_change_is_carried_by_its_group_or_its_account_goes_by_itself(
     groups: list[set[int]], server: Server, data: st.DataObject
 ) -> None:
     queue = BatchQueue()
-    queue.add(batch_of(f"g{number}", sorted(entries)) for number, entries in enumerate(groups))
+    queue.add(batch_of(f"g{number}", sorted(item_numbers)) for number, item_numbers in enumerate(groups))
     complete, _ = drive(queue, server, lambda flying: data.draw(st.integers(0, len(flying) - 1)))
-    wanted = {(f"g{number}", entry) for number, entries in enumerate(groups) for entry in entries}
-    assert all(entry in queue.own for _, entry in wanted - server.applied)
-    assert {entry for _, entry in wanted} == set(complete) | set(queue.own)
-    assert not set(complete) & set(queue.own)
-    assert len(queue.own) == len(set(queue.own))
+    wanted = {(f"g{number}", item_number) for number, item_numbers in enumerate(groups) for item_number in item_numbers}
+    assert all(item_number in queue.individual for _, item_number in wanted - server.applied)
+    assert {item_number for _, item_number in wanted} == set(complete) | set(queue.individual)
+    assert not set(complete) & set(queue.individual)
+    assert len(queue.individual) == len(set(queue.individual))
     assert len(complete) == len(set(complete))
     assert not server.applied - wanted
 
@@ -103,10 +103,10 @@ def test_one_culprit_costs_little_and_all_others_are_updated(size: int) -> None:
         queue.add([batch_of("g", range(size))])
         server = Server({culprit})
         drive(queue, server)
-        assert culprit in queue.own
-        extra = len(server.sizes) - 1 + len(queue.own)
+        assert culprit in queue.individual
+        extra = len(server.sizes) - 1 + len(queue.individual)
         assert extra <= 2 * ceil(log2(size)) + 2, culprit
-        assert {entry for _, entry in server.applied} | set(queue.own) == set(range(size))
+        assert {item_number for _, item_number in server.applied} | set(queue.individual) == set(range(size))
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -118,7 +118,7 @@ def test_one_culprit_costs_as_little_where_a_check_tells_nothing(size: int, *, b
         server = Server({culprit}, checks_broken=broken)
         drive(queue, server)
         assert not queue.refusing
-        assert len(server.sizes) - 1 + len(queue.own) <= 2 * ceil(log2(size)) + 2, culprit
+        assert len(server.sizes) - 1 + len(queue.individual) <= 2 * ceil(log2(size)) + 2, culprit
 
 
 @pytest.mark.parametrize("largest_first", [True, False])
@@ -131,8 +131,8 @@ def test_a_group_that_refuses_every_put_costs_two_of_them_however_many_batches_i
     complete, _ = drive(queue, server)
     assert sorted(server.sizes) == sorted([200, 0, len(other)])
     assert list(queue.refusing) == ["g"]
-    assert sorted(queue.own) == list(range(2000))
-    assert sorted(complete) == [member.entry for member in other.members]
+    assert sorted(queue.individual) == list(range(2000))
+    assert sorted(complete) == [member.number for member in other.members]
     assert queue.limit is None, "it was not refused for its size"
 
 
@@ -149,7 +149,7 @@ def test_the_batches_of_a_group_go_side_by_side_once_the_first_has_passed() -> N
     queue.add(batch_of("g", range(number * 200, number * 200 + 200)) for number in range(10))
     (first,) = queue.next(256)
     assert queue.next(256) == []
-    queue.passed(first)
+    queue.accepted(first)
     assert len(queue.next(256)) == 9
 
 
@@ -160,7 +160,7 @@ def test_a_group_whose_check_passes_and_whose_members_are_all_refused_is_given_u
     drive(queue, server)
     assert len(server.sizes) <= 1 + ceil(log2(200)) + 3
     assert not queue.refusing, "the check has passed: the next run tries again"
-    assert sorted(queue.own) == list(range(400))
+    assert sorted(queue.individual) == list(range(400))
 
 
 def test_a_group_that_is_found_gone_by_its_check_is_told_of_all_its_members() -> None:
@@ -181,7 +181,7 @@ def test_where_one_half_passes_the_other_is_split_without_being_sent() -> None:
     server = Server({63})
     drive(queue, server)
     assert server.sizes == [64, 0, 32, 16, 8, 4, 2]
-    assert queue.own == [62, 63]
+    assert queue.individual == [62, 63]
 
 
 def test_a_size_that_is_refused_is_not_tried_again() -> None:
@@ -192,7 +192,7 @@ def test_a_size_that_is_refused_is_not_tried_again() -> None:
     assert queue.limit == 50
     assert [size for size in server.sizes if size > 60] == [200, 100]
     assert len(server.sizes) == 2 + 10 * 4
-    assert not queue.own
+    assert not queue.individual
 
 
 def test_a_size_that_is_refused_without_saying_so_is_found_out_once() -> None:
@@ -202,15 +202,15 @@ def test_a_size_that_is_refused_without_saying_so_is_found_out_once() -> None:
     drive(queue, server)
     assert queue.limit == 100
     assert [size for size in server.sizes if size > 120] == [200]
-    assert len(queue.own) <= 2
+    assert len(queue.individual) <= 2
 
 
 def test_once_a_size_has_passed_batches_go_side_by_side() -> None:
     queue = BatchQueue()
     queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
-    (scout,) = queue.next(256)
+    (size_probe,) = queue.next(256)
     assert queue.next(256) == []
-    queue.passed(scout)
+    queue.accepted(size_probe)
     assert len(queue.next(256)) == 9
 
 
@@ -220,17 +220,17 @@ def test_a_server_that_never_takes_a_group_request_is_soon_left_alone() -> None:
     server = Server(broken_above=0)
     drive(queue, server)
     assert len(server.sizes) == 3
-    assert len(queue.own) == 2000
+    assert len(queue.individual) == 2000
 
 
 def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(200)), batch_of("h", range(50, 150)), batch_of("g", range(200, 260))])
-    (scout,) = queue.next(256)
-    assert sorted([*queue.drop(scout), *queue.drop_group("g")]) == list(range(260))
+    (size_probe,) = queue.next(256)
+    assert sorted([*queue.drop(size_probe), *queue.drop_group("g")]) == list(range(260))
     server = Server()
     drive(queue, server)
-    assert server.applied == {("h", entry) for entry in range(50, 150)}
+    assert server.applied == {("h", item_number) for item_number in range(50, 150)}
 
 
 def test_a_group_that_takes_requests_is_not_given_up_for_many_culprits() -> None:
@@ -239,7 +239,7 @@ def test_a_group_that_takes_requests_is_not_given_up_for_many_culprits() -> None
     server = Server(set(range(70, 1000, 50)))
     drive(queue, server)
     assert not queue.refusing
-    assert len(queue.own) <= 2 * 19
+    assert len(queue.individual) <= 2 * 19
 
 
 def test_of_a_group_that_is_gone_the_half_held_back_is_told_too() -> None:
@@ -247,7 +247,7 @@ def test_of_a_group_that_is_gone_the_half_held_back_is_told_too() -> None:
     queue.add([batch_of("g", range(64))])
     for _ in range(2):
         (batch,) = queue.next(256)
-        (queue.passed if batch.check else queue.refused)(batch)
+        (queue.accepted if batch.check else queue.refused)(batch)
     (half,) = queue.next(256)
     assert len(half) == 32
     assert sorted(queue.drop(half)) == list(range(64))
@@ -258,14 +258,14 @@ def test_a_half_whose_size_is_refused_meanwhile_takes_the_half_held_back_along()
     queue = BatchQueue()
     queue.add(batch_of(group, range(start, start + 64)) for group, start in (("f", 0), ("g", 100), ("h", 200)))
     (first,) = queue.next(256)
-    queue.passed(first)
+    queue.accepted(first)
     of_g, of_h = queue.next(256)
     queue.refused(of_g)
     (check,) = queue.next(256)
     queue.too_large(of_h)
     (of_h,) = queue.next(256)  # its other half waits, as h has taken nothing yet
-    queue.passed(check)  # the halves of g wait, one for the other
+    queue.accepted(check)  # the halves of g wait, one for the other
     queue.too_large(of_h)
     assert queue.limit == 16
     complete, _ = drive(queue, Server({163}, most=16))
-    assert set(complete) | set(queue.own) >= {*range(100, 164), *range(200, 264)}
+    assert set(complete) | set(queue.individual) >= {*range(100, 164), *range(200, 264)}

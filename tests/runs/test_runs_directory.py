@@ -47,7 +47,7 @@ async def test_accounts_that_deletions_shift_to_pages_already_read_are_found(
         path = sheet(tmp_path, (column, "display_name"), [(text, "New") for text in stay])
         found = await plan(path, target_of(server), tmp_path)
     assert found.error is None
-    assert found.faults == ()
+    assert found.row_errors == ()
     assert found.preview is not None
     assert len(found.preview.plan.changes) == len(stay)
     assert found.summary["requests"]["GET"] < 40
@@ -60,14 +60,14 @@ async def test_the_sandbox_deletes_the_first_account_of_each_page_as_often_as_it
         found = await plan(path, target_of(server), tmp_path)
         assert len(server.state.accounts) == 228
         left = {each.name for each in server.state.accounts.values()}
-    assert {fault.value for fault in found.faults} <= set(names) - left  # none of those that are there
+    assert {row_error.value for row_error in found.row_errors} <= set(names) - left  # none of those that are there
 
 
 async def test_a_single_page_holds_all_there_is(tmp_path: Path) -> None:
     server = Identity([account("a", "Anna"), account("b", "Bert")])
     async with server.served():
         found = await plan(sheet(tmp_path, ("name",), [("Anna",), ("Cleo",)]), server.target, tmp_path)
-    assert [fault.code for fault in found.faults] == ["unknown_account"]
+    assert [row_error.code for row_error in found.row_errors] == ["unknown_account"]
     assert server.count("GET RobotAccount") == 1
 
 
@@ -78,8 +78,8 @@ async def test_an_id_that_the_list_does_not_show_is_looked_up_by_itself(tmp_path
     path = sheet(tmp_path, ("id", "display name"), [("a", "New"), ("hidden", "New"), ("nobody", "New")])
     async with server.served():
         found = await plan(path, server.target, tmp_path)
-    assert [(fault.value, fault.code) for fault in found.faults] == [("nobody", "unknown_account")]
-    assert "No robot account has the id" in found.faults[0].message
+    assert [(row_error.value, row_error.code) for row_error in found.row_errors] == [("nobody", "unknown_account")]
+    assert "No robot account has the id" in found.row_errors[0].message
     assert {line for line in server.asked if "/" in line} == {"GET RobotAccount/hidden", "GET RobotAccount/nobody"}
 
 
@@ -99,9 +99,11 @@ async def test_an_id_that_the_server_does_not_look_up_is_not_said_to_be_nobodys(
     async with server.served():
         path = sheet(tmp_path, ("id", "display name"), [(row, "New") for row in rows])
         found = await plan(path, server.target, tmp_path)
-    (fault,) = found.faults
-    assert fault.message.startswith('Whether a robot account has the id "not a guid" is not known: the server does not')
-    assert "HTTP 400: Not valid" in fault.message
+    (row_error,) = found.row_errors
+    assert row_error.message.startswith(
+        'Whether a robot account has the id "not a guid" is not known: the server does not'
+    )
+    assert "HTTP 400: Not valid" in row_error.message
     assert (found.exit_code, found.error) == (2, None)
 
 
@@ -109,7 +111,7 @@ async def test_the_sandbox_can_refuse_ids_that_are_no_guids(tmp_path: Path) -> N
     async with Sandbox(SandboxOptions(accounts=20, guids_only=True, limits=())) as server:
         path = sheet(tmp_path, ("id", "display name"), [("nobody", "New"), ("x", "New")])
         found = await plan(path, target_of(server), tmp_path)
-    assert ["is not known" in fault.message for fault in found.faults] == [True, True]
+    assert ["is not known" in row_error.message for row_error in found.row_errors] == [True, True]
 
 
 async def test_a_look_up_that_is_answered_with_another_account_tells_nothing(tmp_path: Path) -> None:
@@ -117,8 +119,8 @@ async def test_a_look_up_that_is_answered_with_another_account_tells_nothing(tmp
     server.on_get = lambda _: (200, account("b"))  # type: ignore[method-assign]
     async with server.served():
         found = await plan(sheet(tmp_path, ("id", "display name"), [("a", "New")]), server.target, tmp_path)
-    (fault,) = found.faults
-    assert "is not known: asked for it, the server answered with another account (b)" in fault.message
+    (row_error,) = found.row_errors
+    assert "is not known: asked for it, the server answered with another account (b)" in row_error.message
 
 
 @pytest.mark.parametrize("column", ["name", "id"])
@@ -155,7 +157,7 @@ async def test_an_organisation_without_robot_accounts(tmp_path: Path) -> None:
         by_id = sheet(tmp_path, ("id", "display_name"), [("a", "New"), ("b", "New")], "ids.csv")
         for path in (by_name, by_id):
             found = await plan(path, target_of(server), tmp_path)
-            assert [fault.code for fault in found.faults] == ["unknown_account", "unknown_account"]
+            assert [row_error.code for row_error in found.row_errors] == ["unknown_account", "unknown_account"]
             assert found.exit_code == 2
         exported = await runs.export(tmp_path / "all.csv", target_of(server), context=context(tmp_path))
         assert (exported.complete, exported.accounts) == (True, 0)
@@ -180,7 +182,7 @@ async def test_whatever_a_server_counts_and_shows_nothing_wrong_is_said(
         found = await plan(path, server.target, tmp_path)
         exported = await runs.export(tmp_path / "all.csv", server.target, context=context(tmp_path))
     believed = total == min(page_size, 3)  # one page that holds all that is counted
-    wrong = {fault.value for fault in found.faults}
+    wrong = {row_error.value for row_error in found.row_errors}
     assert wrong == {"dora"} or found.exit_code == 3 or believed
     assert not exported.complete or believed or (total == 3 and page_size >= 2)
     assert len(server.asked) < 120

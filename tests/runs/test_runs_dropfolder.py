@@ -18,22 +18,22 @@ from bulkid.errors import InterruptedRunError, UsageError
 from bulkid.journal import TakenFiles, open_journal
 from bulkid.model import FailureBound, QuotaRule
 from bulkid.runs import (
-    After,
     Context,
     DropFolder,
     Hooks,
-    Hours,
     Job,
     JobResult,
+    PostRunOptions,
     Recipients,
     RunOptions,
+    Schedule,
     Target,
     list_runs,
     run_job,
     undo,
 )
 from bulkid.runs.jobs import drop_folder_job
-from bulkid.runs.jobs.drop_folder import dated, look
+from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox import Sandbox, SandboxOptions
 from tests.notify.receiver import receiver
 
@@ -51,15 +51,15 @@ def drop(folder: Path, name: str, content: str = "x", age_s: int = 0) -> Path:
 def test_the_oldest_comes_first(tmp_path: Path) -> None:
     for name, age in (("new.csv", 1), ("old.csv", 100), ("b.csv", 50), ("a.csv", 50)):
         drop(tmp_path, name, age_s=age)
-    assert [seen.path.name for seen in DropFolder(tmp_path).waiting()] == ["old.csv", "a.csv", "b.csv", "new.csv"]
+    assert [seen.path.name for seen in DropFolder(tmp_path).pending_files()] == ["old.csv", "a.csv", "b.csv", "new.csv"]
 
 
 def test_what_is_not_finished_or_not_meant_is_never_taken(tmp_path: Path) -> None:
     for name in ("a.csv.part", "a.TMP", "~$a.xlsx", ".hidden.csv", "a.crdownload", "B.CSV", "c.csv", "d.xlsx"):
         drop(tmp_path, name)
     (tmp_path / "folder.csv").mkdir()
-    assert {seen.path.name for seen in DropFolder(tmp_path).waiting()} == {"B.CSV", "c.csv", "d.xlsx"}
-    assert {seen.path.name for seen in DropFolder(tmp_path, "*.csv").waiting()} == {"B.CSV", "c.csv"}
+    assert {seen.path.name for seen in DropFolder(tmp_path).pending_files()} == {"B.CSV", "c.csv", "d.xlsx"}
+    assert {seen.path.name for seen in DropFolder(tmp_path, "*.csv").pending_files()} == {"B.CSV", "c.csv"}
 
 
 def test_a_link_is_not_a_file_that_was_dropped(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_a_link_is_not_a_file_that_was_dropped(tmp_path: Path) -> None:
         (inbox / "link.csv").symlink_to(elsewhere)
     except OSError:
         pytest.skip("this user may make no links here")
-    assert DropFolder(inbox).waiting() == []
+    assert DropFolder(inbox).pending_files() == []
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"drop folder .*nowhere cannot be looked into"):
-        DropFolder(tmp_path / "nowhere").waiting()
+        DropFolder(tmp_path / "nowhere").pending_files()
 
 
 @pytest.mark.parametrize("change", ["grows", "is written anew", "goes away"])
@@ -94,12 +94,12 @@ def test_a_file_is_complete_once_it_has_stayed_as_it_is(tmp_path: Path, change: 
             drop(tmp_path, "late.csv")
 
         task = asyncio.ensure_future(write())
-        complete, growing = await look(DropFolder(tmp_path, settle_s=10), clock, stop, ())
+        complete, growing = await scan(DropFolder(tmp_path, settle_s=10), clock, stop, ())
         await task
         assert clock.elapsed == 10
         assert [seen.path.name for seen in complete] == ["still.csv"]
         assert growing == (1 if change == "goes away" else 2)
-        complete, growing = await look(DropFolder(tmp_path, settle_s=10), clock, stop, complete)
+        complete, growing = await scan(DropFolder(tmp_path, settle_s=10), clock, stop, complete)
         assert growing == 0
         assert {seen.path.name for seen in complete} == {"late.csv", "moving.csv"} - (
             {"moving.csv"} if change == "goes away" else set()
@@ -111,12 +111,12 @@ def test_a_file_is_complete_once_it_has_stayed_as_it_is(tmp_path: Path, change: 
 def test_an_empty_folder_is_not_waited_for_and_a_stop_ends_the_wait(tmp_path: Path) -> None:
     async def main() -> None:
         clock, stop = FakeClock(), Stop()
-        assert await look(DropFolder(tmp_path), clock, stop, ()) == ([], 0)
+        assert await scan(DropFolder(tmp_path), clock, stop, ()) == ([], 0)
         assert clock.elapsed == 0
         drop(tmp_path, "a.csv")
         stop.request("SIGTERM")
         with pytest.raises(InterruptedRunError, match="Stopped by SIGTERM"):
-            await look(DropFolder(tmp_path), clock, stop, ())
+            await scan(DropFolder(tmp_path), clock, stop, ())
 
     run(main)
 
@@ -159,7 +159,7 @@ class Inbox:
         hooks.note = self.notes.append  # type: ignore[method-assign]
         target = Target(url=server.url, client_id="sandbox", client_secret=more.pop("secret", "sandbox-secret"))
         source = DropFolder(self.folder, settle_s=0)
-        after = more.pop("after", After())
+        after = more.pop("after", PostRunOptions())
         job = Job(name="drop", source=source, target=target, options=self.options, **more)
         return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock(), after=after))
 
@@ -278,7 +278,7 @@ def test_a_run_that_cannot_go_on_keeps_its_file_and_the_next_start_goes_on_first
     assert set(inbox.runs().values()) == {1}
 
 
-def test_settings_that_cannot_be_used_are_no_fault_of_the_file(inbox: Inbox) -> None:
+def test_settings_that_cannot_be_used_are_no_row_error_of_the_file(inbox: Inbox) -> None:
     inbox.sheet("a.csv", "A")
 
     async def work(server: Sandbox) -> None:
@@ -298,7 +298,7 @@ def test_the_end_of_its_hours_leaves_a_file_pending_and_the_others_waiting(inbox
     inbox.options = replace(inbox.options, quota=(), concurrency=1)
 
     async def work(server: Sandbox) -> None:
-        result = await inbox.work(server, hours=Hours(max_duration_s=4.0))
+        result = await inbox.work(server, schedule=Schedule(max_duration_s=4.0))
         assert result.exit_code == 5
         assert [each.summary["updated"] for each in result.runs] == [3]
         assert inbox.places() == {"working": ["long.csv"], ".": ["next.csv"]}
@@ -370,7 +370,7 @@ def test_each_run_and_each_refusal_is_told_once_and_the_figures_are_of_the_newes
     inbox.sheet("a.csv", "A", age_s=50)
     drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=40)
     with receiver() as service:
-        after = After(recipients=Recipients(always=(service.address(),)), metrics_file=inbox.root / "m.prom")
+        after = PostRunOptions(recipients=Recipients(always=(service.address(),)), metrics_file=inbox.root / "m.prom")
 
         async def work(server: Sandbox) -> None:
             await inbox.work(server, after=after)
@@ -388,7 +388,7 @@ def test_each_run_and_each_refusal_is_told_once_and_the_figures_are_of_the_newes
     assert 'bulkid_run_rows{job="drop",status="updated"} 3.0' in (inbox.root / "m.prom").read_text()
 
 
-def test_a_plan_that_may_not_be_sent_is_the_files_fault_and_holds_up_no_other(inbox: Inbox) -> None:
+def test_a_plan_that_may_not_be_sent_is_the_files_row_error_and_holds_up_no_other(inbox: Inbox) -> None:
     """What the run says no to once it knows the organisation would be said of the same file for ever."""
     inbox.options = replace(inbox.options, read=False, via="groups")
     drop(inbox.folder, "a.csv", "id,display_name\n88-uv,A\n", age_s=50)
@@ -409,7 +409,7 @@ def test_a_file_whose_run_was_undone_is_put_away(inbox: Inbox) -> None:
 
     async def work(server: Sandbox) -> None:
         before = names(server)
-        stopped = await inbox.work(server, hours=Hours(max_duration_s=4.0))
+        stopped = await inbox.work(server, schedule=Schedule(max_duration_s=4.0))
         assert stopped.exit_code == 5
         server.set_limits(())
         target = Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
@@ -429,7 +429,7 @@ def test_a_folder_that_another_process_works_on_is_left_alone(inbox: Inbox) -> N
 
     async def work(server: Sandbox) -> None:
         source = DropFolder(inbox.folder)
-        with open_journal(inbox.root / "state") as journal, drop_folder_job._hold(source, journal, "drop", 0.0):
+        with open_journal(inbox.root / "state") as journal, drop_folder_job._lock_folder(source, journal, "drop", 0.0):
             result = await inbox.work(server)
         assert result.exit_code == 6
         assert "Another process works on the drop folder" in str(result.error)
@@ -475,7 +475,7 @@ class Saboteur:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = 0
         self.kill_at = -1
-        for name in ("move", "put_beside"):
+        for name in ("move", "write_report_beside"):
             monkeypatch.setattr(drop_folder_job, name, self._watched(getattr(drop_folder_job, name)))
         for name in ("claim", "begin_closing", "close", "forget"):
             monkeypatch.setattr(TakenFiles, name, self._watched(getattr(TakenFiles, name)))

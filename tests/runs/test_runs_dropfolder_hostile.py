@@ -14,7 +14,7 @@ from bulkid.errors import SheetError
 from bulkid.journal import TakenFiles, new_run_id, open_journal, stored_name
 from bulkid.journal.ids import read_name
 from bulkid.runs.jobs import drop_folder, drop_folder_job
-from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, put_beside
+from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
 from bulkid.sandbox import Sandbox
 from bulkid.sheet import NotAFileError, SheetOptions, open_regular, open_sheet
 from tests.runs.test_runs_dropfolder import Inbox, drop, names, served
@@ -155,7 +155,7 @@ def test_a_link_in_the_place_of_what_is_written_is_replaced_and_not_followed(tmp
     target.parent.mkdir()
     for name in ("2026-01-31_a.error.txt", ".2026-01-31_a.error.txt.tmp"):
         (target.parent / name).symlink_to(victim)
-    put_beside(target, None, "what went wrong")
+    write_report_beside(target, None, "what went wrong")
     assert victim.read_text() == "keep me"
     assert not (target.parent / "2026-01-31_a.error.txt").is_symlink()
     assert (target.parent / "2026-01-31_a.error.txt").read_text() == "what went wrong\n"
@@ -169,8 +169,8 @@ def test_reports_beside_a_file_are_readable_by_their_owner_alone(tmp_path: Path)
         drop(report, name, "roby,Robbie")
     umask = os.umask(0)
     try:
-        put_beside(tmp_path / "a.csv", report, "")
-        put_beside(tmp_path / "b.csv", None, "what went wrong")
+        write_report_beside(tmp_path / "a.csv", report, "")
+        write_report_beside(tmp_path / "b.csv", None, "what went wrong")
     finally:
         os.umask(umask)
     for name in ("a.report.csv", "a.retry.csv", "b.error.txt"):
@@ -185,7 +185,7 @@ def test_a_temporary_name_that_is_taken_is_an_error_and_nothing_is_overwritten(
     monkeypatch.setattr(drop_folder.secrets, "token_hex", lambda _: "guessed")
     (tmp_path / ".guessed.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
-        put_beside(tmp_path / "a.csv", None, "message")
+        write_report_beside(tmp_path / "a.csv", None, "message")
     assert victim.read_text() == "keep me"
 
 
@@ -255,7 +255,7 @@ def test_a_file_that_was_replaced_is_seen_where_links_cannot_be_told_when_openin
     def by_name(_: Path) -> Any:
         yield None
 
-    monkeypatch.setattr(regular_file, "held_folder", by_name)
+    monkeypatch.setattr(regular_file, "pinned_folder", by_name)
     path, other = drop(tmp_path, "a.csv"), drop(tmp_path, "b.csv", "other")
     monkeypatch.setattr(regular_file, "_open", lambda path, _: os.open(path, os.O_RDONLY))
     with open_regular(path) as file:
@@ -334,4 +334,4 @@ def test_names_that_windows_keeps_for_devices_are_not_used(
     if sys.platform != "win32":
         drop(tmp_path, name)
         monkeypatch.setattr(sys, "platform", "win32")
-        assert DropFolder(tmp_path).waiting() == []
+        assert DropFolder(tmp_path).pending_files() == []

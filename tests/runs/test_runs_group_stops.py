@@ -11,7 +11,7 @@ from identity_server import Answer, Identity, account, context, options, report,
 
 from bulkid import runs
 from bulkid.model import RunStatus, Status
-from bulkid.runs.execution.finish import verdict
+from bulkid.runs.execution.finish import final_status
 
 IDS = [f"a{number:02}" for number in range(40)]
 
@@ -117,6 +117,6 @@ def test_a_run_is_complete_only_where_no_row_is_pending_but_those_that_a_trial_l
     pending: int, left: int, ended: tuple[RunStatus, int]
 ) -> None:
     counts = {Status.UPDATED: 7, Status.PENDING: pending}
-    assert verdict(counts, None, left) == ended
+    assert final_status(counts, None, left) == ended
     if ended[1]:
-        assert verdict({**counts, Status.FAILED: 1}, None, left) == ended
+        assert final_status({**counts, Status.FAILED: 1}, None, left) == ended

@@ -18,7 +18,7 @@ from bulkid import runs
 from bulkid.errors import UsageError
 from bulkid.journal import FileState, Journal, JournalLedger, TakenFiles, new_run_id, open_journal
 from bulkid.journal.backends import sqlite as sqlite_module
-from bulkid.model import AccountWish, Entry, Outcome, QuotaRule, RunRecord, RunStatus, SheetRow, Status
+from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock
 from tests.fake_clock import WALL_START, FakeClock
@@ -35,7 +35,7 @@ class Case:
     status: RunStatus = RunStatus.COMPLETED
     phase: str = "planned"
     pending: bool = False
-    alive: bool = False
+    active: bool = False
     ended: bool = True
     began_before: float = 0.0  # seconds before its end
 
@@ -65,11 +65,11 @@ def add(journal: Journal, case: Case, rows: int = 2, cell: str = "x") -> RunReco
     journal.create_run(record)
     journal.add_rows(record.run_id, [SheetRow(row, (cell,), None, ()) for row in range(2, rows + 2)])
     status = Status.PENDING if case.pending else Status.UPDATED
-    entries = [
-        Entry(number, AccountWish(f"a-{number}", "", None, (), (), None, (number + 2,)), None, "", Outcome(status))
+    items = [
+        RunItem(number, DesiredState(f"a-{number}", "", None, (), (), None, (number + 2,)), None, "", Outcome(status))
         for number in range(rows)
     ]
-    journal.add_entries(record.run_id, entries)
+    journal.add_items(record.run_id, items)
     return record
 
 
@@ -88,7 +88,7 @@ cases = st.builds(
     status=st.sampled_from(RunStatus),
     phase=st.sampled_from(["reading", "read", "planned"]),
     pending=st.booleans(),
-    alive=st.booleans(),
+    active=st.booleans(),
     ended=st.booleans(),
     began_before=st.sampled_from([0.0, 2 * MONTH]),
 )
@@ -105,14 +105,14 @@ def test_what_is_old_and_unwanted_and_not_under_way_goes_and_all_else_stays(
         with open_journal(state_dir) as journal:
             made = {add(journal, case).run_id: case for case in all_cases}
             for record in journal.list_runs():
-                if made[record.run_id].alive:
+                if made[record.run_id].active:
                     held.enter_context(run_lock(journal, record))
         result = prune(state_dir, with_pending=with_pending, dry=dry)
         old = {run_id: case for run_id, case in made.items() if case.age > MONTH}
-        alive = {run_id for run_id, case in old.items() if case.alive}
-        pending = {run_id for run_id in old.keys() - alive if old[run_id].wanted and not with_pending}
-        dropped = old.keys() - alive - pending
-        assert {record.run_id for record in result.alive} == alive
+        active = {run_id for run_id, case in old.items() if case.active}
+        pending = {run_id for run_id in old.keys() - active if old[run_id].wanted and not with_pending}
+        dropped = old.keys() - active - pending
+        assert {record.run_id for record in result.active} == active
         assert {record.run_id for record in result.pending} == pending
         assert {record.run_id for record in result.dropped} == dropped
         assert kept_in(state_dir) == {run_id: 2 for run_id in made if dry or run_id not in dropped}
@@ -188,7 +188,7 @@ def test_a_run_whose_file_is_still_to_be_put_away_is_kept_or_the_file_would_be_r
         record = add(journal, Case(2 * MONTH))
         taken = TakenFiles(journal, "/in")
         file = taken.claim("0" * 64, "a.csv", "working/a.csv", record.run_id, 0.0)
-        assert [run.run_id for run in prune(tmp_path, with_pending=True).alive] == [record.run_id]
+        assert [run.run_id for run in prune(tmp_path, with_pending=True).active] == [record.run_id]
         taken.close(file, FileState.ARCHIVED, 1.0)
     assert [run.run_id for run in prune(tmp_path).dropped] == [record.run_id]
 
@@ -275,12 +275,12 @@ def test_while_somebody_reads_the_file_stays_as_large_and_that_is_said(
 def test_while_a_run_is_under_way_it_need_not_wait_for_the_file_to_be_written_anew(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         add(journal, Case(2 * MONTH), rows=2000, cell="x" * 1000)
-        alive = add(journal, Case(0.0, RunStatus.RUNNING, ended=False))
-        with run_lock(journal, alive):
+        active = add(journal, Case(0.0, RunStatus.RUNNING, ended=False))
+        with run_lock(journal, active):
             (note,) = prune(tmp_path).notes
     assert "The state database is in use" in note
     assert size_of(tmp_path) > 2_000_000
-    assert kept_in(tmp_path) == {alive.run_id: 2}
+    assert kept_in(tmp_path) == {active.run_id: 2}
 
 
 def test_the_size_of_the_state_counts_all_that_lies_there(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Watching(Identity):
     def look(self, ids: list[str]) -> None:
         with open_journal(self.folder / "state") as journal:
             (record,) = journal.list_runs()
-            intended = {entry.wish.account_id for entry in journal.iter_entries(record.run_id) if entry.intended}
+            intended = {entry.desired.account_id for entry in journal.iter_items(record.run_id) if entry.intended}
         self.named += len(ids)
         self.without += [each for each in ids if each not in intended]
 

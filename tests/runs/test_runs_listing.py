@@ -40,8 +40,8 @@ class Server:
         self.skips.append(skip)
         if len(self.skips) > 1000:
             raise AssertionError("it does not end")
-        shown = sorted(self.names)[skip : skip + self.size]
-        answer = Page(self.count(len(self.names)), tuple(Account(f"id{n}", f"{n:05}", "", ()) for n in shown))
+        received = sorted(self.names)[skip : skip + self.size]
+        answer = Page(self.count(len(self.names)), tuple(Account(f"id{n}", f"{n:05}", "", ()) for n in received))
         gone, new = next(self.changes, (set(), set()))
         self.names = (self.names - gone) | new
         self.always &= self.names
@@ -63,10 +63,10 @@ async def test_a_reading_that_calls_itself_whole_has_missed_no_account_that_was_
 ) -> None:
     server = Server(names, size, changes)
     listing = await server.read(ahead, overlap)
-    if listing.whole:
+    if listing.complete:
         assert server.seen >= server.always
-    if listing.steady:
-        assert listing.whole
+    if listing.stable:
+        assert listing.complete
         assert listing.total == len(server.seen)
 
 
@@ -74,7 +74,7 @@ async def test_a_reading_that_calls_itself_whole_has_missed_no_account_that_was_
 async def test_a_list_that_holds_still_is_read_whole_with_few_pages(names: set[int], size: int, ahead: int) -> None:
     server = Server(names, size)
     listing = await server.read(ahead)
-    assert listing == Listing(len(names), len(names), len(server.skips), whole=True, steady=True)
+    assert listing == Listing(len(names), len(names), len(server.skips), complete=True, stable=True)
     assert server.seen == names
     overlap = min(3, size // 2)
     assert len(server.skips) == 1 + max(0, -(-(len(names) - size) // (size - overlap)))
@@ -84,13 +84,13 @@ async def test_an_account_that_a_deletion_shifts_to_a_page_already_read_is_on_th
     server = Server(set(range(20)), 10, [({0}, set())])
     listing = await server.read()
     assert server.seen == set(range(20))
-    assert (listing.whole, listing.steady) == (True, False)
+    assert (listing.complete, listing.stable) == (True, False)
 
 
 async def test_more_deletions_than_the_overlap_are_not_called_whole() -> None:
     server = Server(set(range(30)), 10, [({0, 1, 2, 3}, set())])
     listing = await server.read()
-    assert not listing.whole
+    assert not listing.complete
     assert 10 not in server.seen  # which is there all the time
 
 
@@ -98,7 +98,7 @@ async def test_one_deleted_and_one_created_that_leave_the_count_as_it_was_are_no
     server = Server(set(range(30)), 10, [({0}, {99})])
     listing = await server.read(overlap=3)
     assert server.seen >= server.always
-    assert (listing.whole, listing.steady) == (True, False)
+    assert (listing.complete, listing.stable) == (True, False)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 9, 10, 11, 30, 10**12])
@@ -107,9 +107,9 @@ async def test_a_count_that_is_wrong_ends_the_reading_all_the_same(held: int, co
     server = Server(set(range(held)), 10, count=lambda _: count)
     listing = await server.read(ahead=4)
     assert len(server.skips) <= 8
-    if listing.whole and (held, count) != (25, 10):  # one page with all that is counted is believed
+    if listing.complete and (held, count) != (25, 10):  # one page with all that is counted is believed
         assert server.seen == set(range(held))
-    assert listing.steady == (held == count or (held, count) == (25, 10))
+    assert listing.stable == (held == count or (held, count) == (25, 10))
 
 
 async def test_a_server_that_gives_the_same_page_whatever_is_skipped_proves_nothing() -> None:
@@ -118,11 +118,11 @@ async def test_a_server_that_gives_the_same_page_whatever_is_skipped_proves_noth
             return await super().page(0)
 
     server = Stuck(set(range(30)), 10)
-    assert not (await server.read()).whole
+    assert not (await server.read()).complete
 
 
 async def test_pages_of_one_account_prove_nothing_but_are_read() -> None:
     server = Server(set(range(4)), 1)
     listing = await server.read()
-    assert not listing.whole
+    assert not listing.complete
     assert server.seen == set(range(4))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bulkid.model import Account, AccountWish, Change, ChangeBound
+from bulkid.model import Account, AccountUpdate, ChangeBound, DesiredState
 from bulkid.planning import Directory, Plan
 from bulkid.runs import Preview, RunOptions, plan_hash
 from bulkid.sheet import SheetInfo
@@ -17,13 +17,13 @@ def account(number: int, **more: Any) -> Account:
     return Account(f"id-{number}", f"robot-{number}", f"Robot {number}", ("g1",))._replace(**more)
 
 
-def wish(number: int, **more: Any) -> AccountWish:
-    made = AccountWish(f"id-{number}", f"robot-{number}", f"New {number}", ("g2",), (), None, (number + 1,))
+def desired(number: int, **more: Any) -> DesiredState:
+    made = DesiredState(f"id-{number}", f"robot-{number}", f"New {number}", ("g2",), (), None, (number + 1,))
     return made._replace(**more)
 
 
-def change(number: int, **more: Any) -> Change:
-    made = Change(
+def change(number: int, **more: Any) -> AccountUpdate:
+    made = AccountUpdate(
         account_id=f"id-{number}",
         name=f"robot-{number}",
         display_name=f"New {number}",
@@ -35,10 +35,10 @@ def change(number: int, **more: Any) -> Change:
     return made._replace(**more)
 
 
-def preview(*changes: Change, **more: Any) -> Preview:
+def preview(*changes: AccountUpdate, **more: Any) -> Preview:
     """A plan of three changes, or of these."""
     made = changes or tuple(change(number) for number in range(1, 4))
-    plan = Plan(tuple(made), tuple(wish(number) for number in range(1, len(made) + 1)), (wish(9),))
+    plan = Plan(tuple(made), tuple(desired(number) for number in range(1, len(made) + 1)), (desired(9),))
     whole = Preview(
         info=SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",)),
         plan=plan,
@@ -46,12 +46,12 @@ def preview(*changes: Change, **more: Any) -> Preview:
         base_url="https://one.example/identity",
         organization_id="org",
         rows=4,
-        faults=(),
+        row_errors=(),
         rules=(),
         rate=None,
         eta_s=0.0,
         requests={},
-        left_out=0,
+        skipped=0,
         warnings=(),
         excess=None,
     )
@@ -74,8 +74,8 @@ BASE = preview()
         preview(change(1), change(2), change(3, remove=("g1",))),
         preview(change(1), change(2), change(3, account_id="id-4")),
         preview(plan=replace(BASE.plan, unchanged=())),
-        preview(plan=replace(BASE.plan, unchanged=(wish(9, display_name="\ud800"),))),
-        preview(plan=replace(BASE.plan, changing=(wish(1), wish(2), wish(3, exact=("g2",))))),
+        preview(plan=replace(BASE.plan, unchanged=(desired(9, display_name="\ud800"),))),
+        preview(plan=replace(BASE.plan, changing=(desired(1), desired(2), desired(3, exact=("g2",))))),
     ],
 )
 def test_a_plan_that_sends_or_requests_something_else_has_another_hash(other: Preview) -> None:
@@ -118,5 +118,5 @@ def test_a_new_name_that_another_gave_meanwhile_is_no_part_where_the_change_leav
 
 def test_a_trial_has_one_hash_whether_it_is_cut_before_or_after() -> None:
     plan, trial = BASE.plan, replace(OPTIONS, first=1)
-    cut = replace(plan, changes=plan.changes[:1], changing=plan.changing[:1], left_out=plan.changing[1:])
+    cut = replace(plan, changes=plan.changes[:1], changing=plan.changing[:1], skipped=plan.changing[1:])
     assert plan_hash(replace(BASE, plan=cut), trial) == plan_hash(BASE, trial)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.cli.progress import line
+from bulkid.cli.progress import progress_line
 from bulkid.engine.sender import Job
 from bulkid.model import Allowance, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
@@ -29,14 +29,14 @@ async def snapshot_after(reply: Reply) -> Snapshot:
 @pytest.mark.parametrize("kind", [ReplyKind.OK, ReplyKind.REFUSED])
 async def test_a_run_that_waits_for_what_the_server_says_is_left_is_rate_limited(kind: ReplyKind) -> None:
     snapshot = await snapshot_after(OK._replace(kind=kind, allowance=Allowance(0, 40.0)))
-    assert snapshot.gate_opens_in is None
+    assert snapshot.server_retry_in is None
     assert snapshot.server_limit == PACED
-    assert PACED in line(snapshot)
+    assert PACED in progress_line(snapshot)
 
 
 async def test_a_429_that_says_when_the_limit_is_over_is_told_as_what_it_is() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.THROTTLED, 429, retry_after=5.0, allowance=Allowance(0, 40.0)))
-    assert snapshot.gate_opens_in is not None
+    assert snapshot.server_retry_in is not None
     assert snapshot.server_limit == PACED
 
 
@@ -44,9 +44,9 @@ async def test_a_server_that_is_away_takes_nothing() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.UNAVAILABLE, 503, retry_after=30.0))
     assert snapshot.pace_opens_in is None
     assert snapshot.server_limit.startswith("the server takes nothing; asking again in 30 seconds")
-    assert snapshot.server_limit in line(snapshot)
+    assert snapshot.server_limit in progress_line(snapshot)
 
 
 async def test_a_server_that_limits_nothing_is_not_mentioned() -> None:
     assert (await snapshot_after(OK)).server_limit == ""
-    assert "server" not in line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0))))
+    assert "server" not in progress_line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0))))

@@ -4,7 +4,7 @@ asyncio makes the ``repr`` of its main task, and so of that task's result, as it
 written out twice so, which took 2 s and 100 MB.
 """
 
-from bulkid.model import Account, Fault, RowWish, RunRecord, RunStatus
+from bulkid.model import Account, RowError, RowRequest, RunRecord, RunStatus
 from bulkid.planning import Directory, accounts_only, build_plan, resolve
 from bulkid.runs import CheckResult, PlanResult, Preview, RunResult
 from bulkid.runs.inputs.sheet import Rows
@@ -17,14 +17,16 @@ INFO = SheetInfo("sheet.csv", "csv", "", "utf-8", ",", ("id", "display_name"), (
 
 def test_plans_and_results_of_many_rows_have_a_short_repr() -> None:
     accounts = [Account(f"id-{number}", f"robot-{number}", "Robot", ()) for number in range(MANY)]
-    wishes = [RowWish(number, f"id-{number}", "", "Renamed", (), (), None, "") for number in range(MANY)]
-    faults = tuple(Fault(number, "id", "x", "unknown_account", "No account has this id.") for number in range(MANY))
+    requests = [RowRequest(number, f"id-{number}", "", "Renamed", (), (), None, "") for number in range(MANY)]
+    row_errors = tuple(
+        RowError(number, "id", "x", "unknown_account", "No account has this id.") for number in range(MANY)
+    )
     directory = Directory("organization", accounts, ())
-    resolution = resolve([*wishes, wishes[0]._replace(row=MANY, account_id="nobody")], directory, {})
+    resolution = resolve([*requests, requests[0]._replace(row=MANY, account_id="nobody")], directory, {})
     plan = build_plan(resolution, directory)
     assert len(plan.changes) == MANY
     preview = Preview(
-        INFO, plan, directory, "https://x", "organization", MANY, faults, (), None, 0.0, {}, 0, (), excess=None
+        INFO, plan, directory, "https://x", "organization", MANY, row_errors, (), None, 0.0, {}, 0, (), excess=None
     )
     record = RunRecord("id", 0.0, RunStatus.COMPLETED, "run", "sheet.csv", "", "", "", 0)
     values = [
@@ -32,10 +34,10 @@ def test_plans_and_results_of_many_rows_have_a_short_repr() -> None:
         resolution,
         preview,
         accounts_only(plan.changes),
-        Rows(INFO, wishes, list(faults), MANY),
-        CheckResult(INFO, MANY, MANY, faults, {}),
-        PlanResult(preview, {}, faults, None, 0),
-        RunResult(record, RunStatus.COMPLETED, {}, faults=faults),
+        Rows(INFO, requests, list(row_errors), MANY),
+        CheckResult(INFO, MANY, MANY, row_errors, {}),
+        PlanResult(preview, {}, row_errors, None, 0),
+        RunResult(record, RunStatus.COMPLETED, {}, row_errors=row_errors),
     ]
     shown = {type(value).__name__: len(repr(value)) for value in values}
     assert {name: length for name, length in shown.items() if length > SHORT} == {}

@@ -349,4 +349,4 @@ async def test_an_export_of_names_that_look_alike_comes_back_unchanged(tmp_path:
         exported = await runs.export(tmp_path / "all.csv", server.target, context=context(tmp_path))
         found = await runs.plan(exported.path, server.target, options(tmp_path), context(tmp_path))
     assert found.preview is not None
-    assert (found.faults, len(found.preview.plan.unchanged)) == ((), len(names))
+    assert (found.row_errors, len(found.preview.plan.unchanged)) == ((), len(names))

@@ -16,8 +16,8 @@ from bulkid.config.schedule_settings import window as parse_window
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stop, Task
 from bulkid.errors import InterruptedRunError
 from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, TimeOfDay
-from bulkid.runs import Context, Hooks, Hours, within_hours
-from bulkid.runs.jobs.schedule import MARGIN_S, End, ending, is_open, next_change, next_time, wall_clock
+from bulkid.runs import Context, Hooks, Schedule, within_schedule
+from bulkid.runs.jobs.schedule import MARGIN_S, Deadline, is_open, next_change, next_time, stop_at_deadline, wall_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward on 29 March at 02:00, back on 25 October at 03:00
 
@@ -110,21 +110,21 @@ def test_the_first_end_counts() -> None:
     begun = at("2026-01-10 23:00")
     night = parse_window("22:00-05:30")
 
-    def end(**hours: object) -> End:
-        found = Hours(zone=BERLIN, **hours).end(begun)  # type: ignore[arg-type]
+    def end(**schedule: object) -> Deadline:
+        found = Schedule(zone=BERLIN, **schedule).end(begun)  # type: ignore[arg-type]
         assert found is not None
         return found
 
-    assert end(window=night) == End(at("2026-01-11 05:30"), "the end of the window (05:30)")
+    assert end(window=night) == Deadline(at("2026-01-11 05:30"), "the end of the window (05:30)")
     assert end(window=night, until=parse_until("04:00")).at == at("2026-01-11 04:00")
     assert end(window=night, max_duration_s=3600.0).at == begun + 3600
-    assert Hours().end(begun) is None
+    assert Schedule().end(begun) is None
 
 
 def test_nothing_new_is_sent_for_some_seconds_before_the_end_or_less_where_little_is_left() -> None:
-    assert End(10_000.0, "").stop_at(0.0) == 10_000.0 - MARGIN_S
-    assert End(100.0, "").stop_at(0.0) == 90.0
-    assert End(0.0, "").stop_at(5.0) == 0.0
+    assert Deadline(10_000.0, "").stop_at(0.0) == 10_000.0 - MARGIN_S
+    assert Deadline(100.0, "").stop_at(0.0) == 90.0
+    assert Deadline(0.0, "").stop_at(5.0) == 0.0
 
 
 # --- on the fake clock
@@ -148,8 +148,8 @@ START = wall_clock(WALL_START, ZoneInfo("UTC"))  # 22:13:20
 def test_a_window_that_opens_soon_is_waited_for() -> None:
     async def main() -> None:
         clock, hooks = FakeClock(), Notes()
-        hours = Hours(window=parse_window("22:20-05:00 UTC"))
-        async with within_hours(hours, context(clock, hooks)) as may_work:
+        schedule = Schedule(window=parse_window("22:20-05:00 UTC"))
+        async with within_schedule(schedule, context(clock, hooks)) as may_work:
             assert may_work
             assert wall_clock(clock.now(), ZoneInfo("UTC")).strftime("%H:%M:%S") == "22:20:00"
         assert "Waiting for the window" in hooks.notes[0]
@@ -160,7 +160,7 @@ def test_a_window_that_opens_soon_is_waited_for() -> None:
 def test_outside_of_the_window_nothing_is_begun_and_it_is_said_when_it_opens() -> None:
     async def main() -> None:
         clock, hooks = FakeClock(), Notes()
-        async with within_hours(Hours(window=parse_window("23:00-05:00 UTC")), context(clock, hooks)) as may_work:
+        async with within_schedule(Schedule(window=parse_window("23:00-05:00 UTC")), context(clock, hooks)) as may_work:
             assert not may_work
         assert clock.elapsed == 0
         assert "nothing is begun" in hooks.notes[0]
@@ -180,7 +180,9 @@ def test_a_stop_ends_the_wait_for_the_window() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(later)
             with contextlib.suppress(InterruptedRunError):
-                async with within_hours(Hours(window=parse_window("22:20-05:00 UTC")), context(clock, Hooks(), stop)):
+                async with within_schedule(
+                    Schedule(window=parse_window("22:20-05:00 UTC")), context(clock, Hooks(), stop)
+                ):
                     pytest.fail("the window was entered")
         assert clock.elapsed < 60
 
@@ -213,8 +215,8 @@ def test_the_end_of_the_window_ends_a_long_wait_at_once(wait: str) -> None:
         async def tasks() -> AsyncIterator[list[Task]]:
             yield [Task(number, Request("PUT", f"api/{number}")) for number in range(5)]
 
-        end = End(clock.now() + 600, "the end of the window (22:23)")
-        async with ending(end, stop, clock):
+        end = Deadline(clock.now() + 600, "the end of the window (22:23)")
+        async with stop_at_deadline(end, stop, clock):
             await engine.run(tasks(), settled.append, stop)
         assert clock.elapsed == pytest.approx(600 - MARGIN_S)
         assert stop.reason == "the end of the window (22:23)"
@@ -227,7 +229,7 @@ def test_the_end_of_the_window_ends_a_long_wait_at_once(wait: str) -> None:
 def test_what_has_not_settled_by_the_end_is_cut_off() -> None:
     async def main() -> None:
         clock, stop = FakeClock(), Stop()
-        async with ending(End(clock.now() + 1000, "x"), stop, clock):
+        async with stop_at_deadline(Deadline(clock.now() + 1000, "x"), stop, clock):
             await stop.wait_aborted()
         assert clock.elapsed == 1000
 
@@ -243,8 +245,8 @@ def test_the_end_comes_at_its_time_also_when_the_clock_is_set() -> None:
 
     async def main() -> None:
         clock, stop = SetClock(), Stop()
-        end = End(clock.now() + 1000, "x")
-        async with ending(end, stop, clock):
+        end = Deadline(clock.now() + 1000, "x")
+        async with stop_at_deadline(end, stop, clock):
             await stop.wait()
         assert end.at - MARGIN_S <= clock.now() <= end.at
         assert clock.elapsed < 220
@@ -259,8 +261,8 @@ def test_a_clock_that_is_set_back_gives_no_more_than_it_shows() -> None:
 
     async def main() -> None:
         clock, stop = SetClock(), Stop()
-        end = End(clock.now() + 1000, "x")
-        async with ending(end, stop, clock):
+        end = Deadline(clock.now() + 1000, "x")
+        async with stop_at_deadline(end, stop, clock):
             await stop.wait()
         assert end.at - MARGIN_S <= clock.now() <= end.at
 

@@ -128,7 +128,9 @@ def test_every_format_reads_the_same(name: str) -> None:
 def test_error_cells_make_their_rows_invalid_in_every_format(name: str, size: int) -> None:
     options = {"sheet": "S"} if name == "s.ods" else {}
     _, rows = read(every_format(ROWS_WITH_ERRORS)[name], name, size, **options)
-    assert [(row.row, [(fault.code, fault.column, fault.value) for fault in row.faults]) for row in rows] == [
+    assert [
+        (row.row, [(row_error.code, row_error.column, row_error.value) for row_error in row.row_errors]) for row in rows
+    ] == [
         (2, [("error_cell", "groups", "#N/A")]),
         (3, [("error_cell", "groups", "#REF!")]),
         (4, [("error_cell", "id", "#DIV/0!")]),
@@ -137,34 +139,34 @@ def test_error_cells_make_their_rows_invalid_in_every_format(name: str, size: in
 
 
 def test_the_error_cells_of_another_sheet_do_not_matter() -> None:
-    good, bad = ROWS[:2], ROWS_WITH_ERRORS[:2]
-    content = sheet_books.xls({"A": bad, "B": good, "C": bad})
-    assert not read(content, "s.xls", sheet="B")[1][0].faults
-    assert read(content, "s.xls", sheet="C")[1][0].faults
+    good, invalid = ROWS[:2], ROWS_WITH_ERRORS[:2]
+    content = sheet_books.xls({"A": invalid, "B": good, "C": invalid})
+    assert not read(content, "s.xls", sheet="B")[1][0].row_errors
+    assert read(content, "s.xls", sheet="C")[1][0].row_errors
     book = openpyxl.Workbook()
     assert book.active is not None
     book.active.append(["name"])
     book.active.append(["r"])
     book.create_sheet("B").append(["#N/A"])
     book["B"]["A1"].data_type = "e"
-    assert not read(saved(book), "s.xlsx")[1][0].faults
-    assert not read(ods(ods_row("name") + ods_row("r")), "s.ods", sheet="S")[1][0].faults
+    assert not read(saved(book), "s.xlsx")[1][0].row_errors
+    assert not read(ods(ods_row("name") + ods_row("r")), "s.ods", sheet="S")[1][0].row_errors
 
 
 def test_the_cells_of_a_chart_inside_a_worksheet_are_not_its_own() -> None:
     _, rows = read(sheet_books.xls({"S": [["name"], ["r"], ["s"]]}, inside=sheet_books.CHART), "s.xls")
-    assert [(row.cells, row.faults) for row in rows] == [(("r",), ()), (("s",), ())]
+    assert [(row.cells, row.row_errors) for row in rows] == [(("r",), ()), (("s",), ())]
 
 
 def test_errors_stand_where_they_are_when_rows_and_columns_before_them_are_blank() -> None:
     content = written([None, None, "name", "groups"], [], [None, None, "r", Error("#N/A")], start=3)
     _, rows = read(content, "s.xlsx")
-    assert [(row.row, row.cells, len(row.faults)) for row in rows] == [(5, ("r", "#N/A"), 1)]
+    assert [(row.row, row.cells, len(row.row_errors)) for row in rows] == [(5, ("r", "#N/A"), 1)]
     repeated = (
         ods_row("", repeated=3) + ods_row("name", "groups") + ods_row("r", "#N/A", repeated=2) + ods_row("s", "x")
     )
     _, rows = read(ods(repeated), "s.ods", sheet="S")
-    assert [(row.row, row.cells, len(row.faults)) for row in rows] == [
+    assert [(row.row, row.cells, len(row.row_errors)) for row in rows] == [
         (5, ("r", "#N/A"), 1),
         (6, ("r", "#N/A"), 1),
         (7, ("s", "x"), 0),
@@ -173,14 +175,14 @@ def test_errors_stand_where_they_are_when_rows_and_columns_before_them_are_blank
 
 def test_a_formula_that_was_never_calculated_is_not_taken_for_a_blank_cell() -> None:
     _, rows = read(written(["name", "groups"], ["r", '="Fin"&"ance"'], ["s", "Ops"]), "s.xlsx")
-    assert [[fault.code for fault in row.faults] for row in rows] == [["error_cell"], []]
-    assert "save it there" in rows[0].faults[0].message
+    assert [[row_error.code for row_error in row.row_errors] for row in rows] == [["error_cell"], []]
+    assert "save it there" in rows[0].row_errors[0].message
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_rows_and_columns_of_nothing_but_uncalculated_formulas_are_not_lost(size: int) -> None:
     _, rows = read(written(["name", "groups"], ["r", "Ops"], [], ["=A2", "=B2"], ["=A2", None]), "s.xlsx", size)
-    assert [(row.row, bool(row.faults)) for row in rows] == [(2, False), (4, True), (5, True)]
+    assert [(row.row, bool(row.row_errors)) for row in rows] == [(2, False), (4, True), (5, True)]
     second = '<row r="2"><c r="A2"><f>B1</f></c><c r="B2" t="str"><v>r</v></c></row>'
     content = sheet_books.xlsx({"S": '<row r="1"><c r="B1" t="str"><v>name</v></c></row>' + second})
     _, rows = read(content, "s.xlsx")
@@ -192,14 +194,14 @@ def test_a_formula_with_an_empty_text_as_its_value_is_a_blank_cell() -> None:
     more = '<c r="A2" t="str"><f>"r"</f><v>r</v></c><c r="B2" t="str"><f>""</f><v></v></c>'
     _, rows = read(sheet_books.xlsx({"S": f'<row r="1">{cells}</row><row r="2">{more}</row>'}), "s.xlsx")
     assert rows[0].cells == ("r", "")
-    assert rows[0].wish is not None
+    assert rows[0].request is not None
 
 
 def test_cells_without_positions_count_on() -> None:
     row = '<row><c t="str"><v>{}</v></c><c t="{}"><v>{}</v></c></row>'
     content = sheet_books.xlsx({"S": row.format("name", "str", "groups") + row.format("r", "e", "#N/A")})
     _, rows = read(content, "s.xlsx")
-    assert [(each.row, [fault.column for fault in each.faults]) for each in rows] == [(2, ["groups"])]
+    assert [(each.row, [row_error.column for row_error in each.row_errors]) for each in rows] == [(2, ["groups"])]
 
 
 def test_a_telltale_is_seen_where_two_blocks_meet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ def test_elements_may_have_a_prefix(prefix: str) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()} | {"xl/worksheets/sheet1.xml": xml.encode()}
     _, rows = read(sheet_books.archive(parts), "s.xlsx")
-    assert [fault.code for fault in rows[0].faults] == ["error_cell"]
+    assert [row_error.code for row_error in rows[0].row_errors] == ["error_cell"]
 
 
 # --- values
@@ -251,7 +253,7 @@ def test_elements_may_have_a_prefix(prefix: str) -> None:
         (float("inf"), "#NUM!"),
     ],
 )
-def test_values_are_written_as_people_see_them(value: object, text: str) -> None:
+def test_values_are_written_as_users_see_them(value: object, text: str) -> None:
     assert cell_text(value) == text  # type: ignore[arg-type]
 
 
@@ -262,8 +264,8 @@ def test_numbers_that_a_spreadsheet_keeps_exactly_are_written_exactly(number: in
 
 def test_a_long_number_makes_its_row_invalid_and_says_how_to_store_it() -> None:
     _, rows = read(written(["id"], [12345678901234567], ["12345678901234567"]), "s.xlsx")
-    assert [[fault.code for fault in row.faults] for row in rows] == [["number_rounded"], []]
-    assert "as text" in rows[0].faults[0].message
+    assert [[row_error.code for row_error in row.row_errors] for row in rows] == [["number_rounded"], []]
+    assert "as text" in rows[0].row_errors[0].message
 
 
 @settings(max_examples=30)
@@ -421,7 +423,7 @@ def test_a_record_too_short_for_its_place_is_refused(record: bytes) -> None:
         (sheet_books.xls({"S": [["name"]]}), "s.csv", "is a spreadsheet, not text"),
     ],
 )
-def test_content_that_is_not_what_the_name_says_is_told(content: bytes, name: str, words: str) -> None:
+def test_content_that_is_not_what_the_name_says_is_reported(content: bytes, name: str, words: str) -> None:
     assert words in refused(content, name)
 
 

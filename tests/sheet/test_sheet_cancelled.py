@@ -16,7 +16,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.errors import InterruptedRunError, SheetError
-from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file, outline
+from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file, sheet_preview
 from bulkid.sheet import isolation as isolation_module
 from bulkid.sheet.isolation import Limits
 from tests.sheet.test_sheet_books import written
@@ -191,12 +191,12 @@ def test_a_look_at_a_file_and_its_rows_take_one_child(tmp_path: Path, monkeypatc
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: found.append(1) or start(*a, **k))  # type: ignore[func-returns-value]
     path = book(tmp_path)
     with open_sheet_file(path, isolated=True) as file:
-        assert file.outline() == outline(path)
+        assert file.sheet_preview() == sheet_preview(path)
         assert runs.check_opened(file.sheet()).rows == 1
     assert len(found) == 1
     path.write_bytes(written(["name", "grups"], ["roby", "Ops"]))
     found.clear()
-    assert runs.write_bad_rows(path, SheetOptions(column_map={"grups": "groups"}), tmp_path) is None
+    assert runs.write_invalid_rows(path, SheetOptions(column_map={"grups": "groups"}), tmp_path) is None
     assert len(found) == 1
 
 
@@ -238,12 +238,12 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, program: str)
         subprocess.Popen(
             [sys.executable, "-c", PARENT, *arguments], stdin=subprocess.PIPE, pass_fds=(alive,)
         ) as parent,
-        os.fdopen(reading, "rb", buffering=0) as told,
+        os.fdopen(reading, "rb", buffering=0) as reported,
     ):
         os.close(alive)
-        assert told.read(1) == b"x"
+        assert reported.read(1) == b"x"
         parent.kill()
-        assert told.read() == b""  # parent and child have let go of it, so both have ended
+        assert reported.read() == b""  # parent and child have let go of it, so both have ended
 
 
 WAITING = """

@@ -78,7 +78,7 @@ def test_no_cell_raises_and_items_are_trimmed_distinct_and_not_blank(cell: str) 
         ("a\nb", ("a", "b")),
     ],
 )
-def test_lists_as_people_write_them(cell: str, expected: tuple[str, ...]) -> None:
+def test_lists_as_users_write_them(cell: str, expected: tuple[str, ...]) -> None:
     assert items(cell) == expected
 
 

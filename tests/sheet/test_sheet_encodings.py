@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from sheet.real_names import NAMES
 
 from bulkid.errors import SheetError
-from bulkid.sheet import SheetOptions, UncertainEncodingError, legacy_encoding, open_sheet, outline, system_code_page
+from bulkid.sheet import (
+    SheetOptions,
+    UncertainEncodingError,
+    legacy_encoding,
+    open_sheet,
+    sheet_preview,
+    system_code_page,
+)
 from bulkid.sheet.legacy_encoding import Sample, detect
 
 PLAIN = ("Invoice Robot", "Robot Finance", "SAP Upload", "Mail", "Warehouse", "Report Robot")
@@ -206,8 +213,8 @@ def test_the_outline_of_the_console_refuses_the_same(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_bytes(sheet_of(["Ayşe"], "cp1254"))
     with pytest.raises(UncertainEncodingError):
-        outline(path)
-    assert outline(path, SheetOptions(encoding="cp1254")).sample[0][1] == "Ayşe"
+        sheet_preview(path)
+    assert sheet_preview(path, SheetOptions(encoding="cp1254")).sample[0][1] == "Ayşe"
 
 
 # --- Unicode

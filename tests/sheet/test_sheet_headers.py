@@ -99,14 +99,14 @@ def test_a_header_unlike_any_known_one_is_ignored_and_named_once(header: str) ->
     assert note == (f'Ignored column: "{header}".' if header else "Ignored column: column B.")
 
 
-def test_several_ignored_columns_are_named_in_one_sentence_and_those_told_to_be_ignored_are_not() -> None:
+def test_several_ignored_columns_are_named_in_one_sentence_and_those_reported_to_be_ignored_are_not() -> None:
     options = SheetOptions(ignore_columns=("Owner",))
     headers = ("name", "Comment", "Owner", "Team")
     assert unused_note(headers, fields_for_headers(headers, options), options) == 'Ignored columns: "Comment", "Team".'
     assert unused_note(("name",), ("name",)) == ""
 
 
-def test_all_near_misses_are_told_at_once() -> None:
+def test_all_near_misses_are_reported_at_once() -> None:
     with pytest.raises(SheetError, match=r"dispaly_name.*grops"):
         fields("id", "dispaly_name", "grops")
 

@@ -11,7 +11,7 @@ import sheet_books
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.sheet.error_scan import Prescan, scan_xlsx
+from bulkid.sheet.error_scan import ErrorScan, scan_xlsx
 from bulkid.sheet.error_scan_ods import scan_ods
 from tests.sheet.test_sheet_books import ods, ods_row, read, refused
 
@@ -37,7 +37,7 @@ def with_strings(rows: str, strings: str) -> bytes:
     )
 
 
-def scanned(content: bytes) -> Prescan:
+def scanned(content: bytes) -> ErrorScan:
     return scan_xlsx(io.BytesIO(content), "S")
 
 
@@ -98,7 +98,7 @@ def test_errors_and_uncalculated_formulas_are_found_in_any_spelling(cell: str) -
     _, rows = read(
         with_sheet(f"<worksheet {MAIN} {namespace}><sheetData>{HEAD}{row}</sheetData></worksheet>".encode()), "s.xlsx"
     )
-    assert [(row.row, [fault.code for fault in row.faults]) for row in rows] in (
+    assert [(row.row, [row_error.code for row_error in row.row_errors]) for row in rows] in (
         [(2, ["error_cell"])],
         [(2, ["not_calculated"])],
     )
@@ -348,9 +348,9 @@ def test_the_blank_rest_of_a_table_that_every_program_writes_is_no_harm() -> Non
         f"{text}</table:table-row>" for text in (row.format("name"), row.format("r"), row.format("#N/A"), below)
     )
     content = ods(rows)
-    assert scan_ods(io.BytesIO(content))["S"] == Prescan({3: {0: "#N/A"}}, 3)
+    assert scan_ods(io.BytesIO(content))["S"] == ErrorScan({3: {0: "#N/A"}}, 3)
     _, found = read(content, "s.ods", sheet="S")
-    assert [(each.row, bool(each.faults)) for each in found] == [(2, False), (3, True)]
+    assert [(each.row, bool(each.row_errors)) for each in found] == [(2, False), (3, True)]
 
 
 def test_a_note_on_an_error_cell_does_not_hide_it() -> None:

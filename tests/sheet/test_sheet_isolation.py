@@ -11,7 +11,7 @@ import sheet_books
 
 from bulkid.errors import SheetError
 from bulkid.runs import check
-from bulkid.sheet import SheetOptions, open_sheet, outline
+from bulkid.sheet import SheetOptions, open_sheet, sheet_preview
 from bulkid.sheet.isolation import Limits, open_isolated
 from tests.sheet.test_sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
 
@@ -44,7 +44,7 @@ def test_every_format_reads_the_same_as_in_this_process(name: str) -> None:
 
 def test_an_outline_is_the_same_too() -> None:
     path = SAMPLES / "robot_accounts.xlsx"
-    assert outline(path, isolated=True) == outline(path)
+    assert sheet_preview(path, isolated=True) == sheet_preview(path)
 
 
 def test_a_reading_that_was_left_in_the_middle_is_begun_anew() -> None:

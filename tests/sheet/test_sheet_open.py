@@ -62,7 +62,7 @@ def test_standard_input_is_read_once_and_need_not_seek(spool: int, monkeypatch: 
         assert [row.row for chunk in sheet.chunks(1) for row in chunk] == [2, 3, 4, 5, 6]
 
 
-def test_closed_standard_input_is_told() -> None:
+def test_closed_standard_input_is_reported() -> None:
     stream = io.BytesIO(b"name\n")
     stream.close()
     assert "standard input cannot be read" in refused(stream)
@@ -89,14 +89,14 @@ def test_a_missing_file_is_answered_with_similar_names(tmp_path: Path) -> None:
         ("x" * 5000 + ".csv", ["cannot be read"]),
     ],
 )
-def test_a_name_that_cannot_be_a_sheet_is_told(tmp_path: Path, name: str, words: list[str]) -> None:
+def test_a_name_that_cannot_be_a_sheet_is_reported(tmp_path: Path, name: str, words: list[str]) -> None:
     with suppress(OSError, ValueError):  # two of the names can be no file's
         (tmp_path / name).write_text("name\nr\n", encoding="utf-8")
     message = refused(f"{tmp_path}/{name}")
     assert all(word in message for word in words), message
 
 
-def test_a_folder_and_an_empty_file_are_told(tmp_path: Path) -> None:
+def test_a_folder_and_an_empty_file_are_reported(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     assert "is a folder" in refused(tmp_path / "folder.csv")
     for name in ("empty.csv", "empty.xlsx"):
@@ -104,7 +104,7 @@ def test_a_folder_and_an_empty_file_are_told(tmp_path: Path) -> None:
         assert "is empty" in refused(tmp_path / name)
 
 
-def test_a_file_that_may_not_be_read_is_told_with_the_likely_reason(
+def test_a_file_that_may_not_be_read_is_reported_with_the_likely_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "locked.csv"
@@ -126,9 +126,9 @@ def test_worksheets_are_not_for_texts() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux shows them")
 def test_opening_and_closing_leaves_no_file_open(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good, invalid = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_bytes(b"name\nr\n")
-    bad.write_bytes(b"colour\nr\n")
+    invalid.write_bytes(b"colour\nr\n")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         with open_sheet(good) as sheet:
@@ -136,7 +136,7 @@ def test_opening_and_closing_leaves_no_file_open(tmp_path: Path) -> None:
         with open_sheet(SAMPLES / "robot_accounts.xlsx") as sheet:
             next(sheet.chunks(1))
         with suppress(SheetError):
-            open_sheet(bad)
+            open_sheet(invalid)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
@@ -160,19 +160,19 @@ def test_a_file_that_changes_while_it_is_read_ends_in_a_sheet_error(tmp_path: Pa
             list(sheet.chunks())
 
 
-def test_the_sample_with_errors_shows_the_faults_that_it_says() -> None:
+def test_the_sample_with_errors_shows_the_row_errors_that_it_says() -> None:
     with open_sheet(SAMPLES / "with_errors.csv") as sheet:
         rows = [row for chunk in sheet.chunks(7) for row in chunk]
         column = sheet.info.headers.index("expected_fault")
         assert sheet.info.notes == ('Ignored column: "expected_fault".',)
     good = [row for row in rows if not row.cells[column]]
-    assert [row.wish.name for row in good if row.wish] == ["robot-0001", "robot-0002"]
+    assert [row.request.name for row in good if row.request] == ["robot-0001", "robot-0002"]
     for row in rows:
         expected = row.cells[column]
         offline = [] if expected.startswith("online:") else [code for code in expected.split("; ") if code]
-        assert sorted(fault.code for fault in row.faults) == offline, row.row
-    told = {code for row in rows for code in row.cells[column].split("; ")}
-    assert told >= {
+        assert sorted(row_error.code for row_error in row.row_errors) == offline, row.row
+    reported = {code for row in rows for code in row.cells[column].split("; ")}
+    assert reported >= {
         "missing_account",
         "error_cell",
         "number_rounded",
@@ -196,18 +196,18 @@ def test_the_sample_with_errors_shows_the_faults_that_it_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["robot_accounts.csv", "robot_accounts.xlsx", "migration.csv"])
-def test_the_good_samples_have_no_fault(name: str) -> None:
+def test_the_good_samples_have_no_row_error(name: str) -> None:
     with open_sheet(SAMPLES / name) as sheet:
         rows = [row for chunk in sheet.chunks() for row in chunk]
     assert len(rows) >= 100
-    assert [row.faults for row in rows if row.faults] == []
+    assert [row.row_errors for row in rows if row.row_errors] == []
 
 
 def test_the_two_forms_of_the_sample_say_the_same() -> None:
     read = []
     for name in ("robot_accounts.csv", "robot_accounts.xlsx"):
         with open_sheet(SAMPLES / name) as sheet:
-            read.append([row.wish for chunk in sheet.chunks() for row in chunk])
+            read.append([row.request for chunk in sheet.chunks() for row in chunk])
     assert read[0] == read[1]
 
 
@@ -226,7 +226,7 @@ LIKELY = st.lists(
 def test_any_bytes_are_either_rows_or_a_sheet_error(content: bytes) -> None:
     with suppress(SheetError), open_sheet(io.BytesIO(content)) as sheet:
         rows = [row for chunk in sheet.chunks(3) for row in chunk]
-        assert all((row.wish is None) == bool(row.faults) for row in rows)
+        assert all((row.request is None) == bool(row.row_errors) for row in rows)
         assert [row.row for row in rows] == sorted({row.row for row in rows})
 
 

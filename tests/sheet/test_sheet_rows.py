@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import RowWish
+from bulkid.model import RowRequest
 from bulkid.sheet import FIELDS, RowParser, SheetInfo
 
 HEADERS = ("ID", "Robot", "Display Name", "add groups", "remove groups", "Groups", "organization_id", "Comment")
@@ -27,22 +27,22 @@ def cells(**values: str) -> list[str]:
     return row
 
 
-def wish(**values: str) -> RowWish:
+def request(**values: str) -> RowRequest:
     parsed = RowParser(INFO).parse(7, cells(**values))
-    assert parsed.faults == ()
-    assert parsed.wish is not None
-    return parsed.wish
+    assert parsed.row_errors == ()
+    assert parsed.request is not None
+    return parsed.request
 
 
-def faults(**values: str) -> list[tuple[str, str]]:
+def row_errors(**values: str) -> list[tuple[str, str]]:
     parsed = RowParser(INFO).parse(7, cells(**values))
-    assert parsed.wish is None
-    assert all(fault.row == 7 and fault.message for fault in parsed.faults)
-    return [(fault.code, fault.column) for fault in parsed.faults]
+    assert parsed.request is None
+    assert all(row_error.row == 7 and row_error.message for row_error in parsed.row_errors)
+    return [(row_error.code, row_error.column) for row_error in parsed.row_errors]
 
 
 def test_a_full_row_says_what_it_says() -> None:
-    asked = wish(
+    asked = request(
         robot_account_id=" 88-uv ",
         name="Roby\u00a0",
         display_name="Robbie",
@@ -50,44 +50,44 @@ def test_a_full_row_says_what_it_says() -> None:
         groups_to_remove="Trainees",
         partition_global_id="3fa85f64",
     )
-    assert asked == RowWish(7, "88-uv", "Roby", "Robbie", ("alumni-02", "Finance"), ("Trainees",), None, "3fa85f64")
+    assert asked == RowRequest(7, "88-uv", "Roby", "Robbie", ("alumni-02", "Finance"), ("Trainees",), None, "3fa85f64")
 
 
 def test_blank_leaves() -> None:
-    assert wish(name="r", display_name=" ", groups_to_add=";", groups="[]") == RowWish(
+    assert request(name="r", display_name=" ", groups_to_add=";", groups="[]") == RowRequest(
         7, "", "r", None, (), (), None, ""
     )
 
 
 def test_clear_empties_the_display_name_and_the_groups_on_purpose() -> None:
-    assert wish(name="r", display_name="!clear").display_name == ""
-    assert wish(name="r", groups=" !Clear ").exact == ()
+    assert request(name="r", display_name="!clear").display_name == ""
+    assert request(name="r", groups=" !Clear ").exact == ()
 
 
 def test_exact_groups_are_kept_apart_from_changes() -> None:
-    assert wish(name="r", groups="Finance|Everyone").exact == ("Finance", "Everyone")
+    assert request(name="r", groups="Finance|Everyone").exact == ("Finance", "Everyone")
 
 
 @pytest.mark.parametrize("field", ["groups_to_add", "groups_to_remove"])
 def test_clear_is_no_group_change(field: str) -> None:
-    assert faults(name="r", **{field: "!clear"}) == [("clear_not_allowed", HEADERS[AT[field]])]
+    assert row_errors(name="r", **{field: "!clear"}) == [("clear_not_allowed", HEADERS[AT[field]])]
 
 
 @pytest.mark.parametrize("field", ["robot_account_id", "name", "partition_global_id"])
 def test_clear_is_no_name(field: str) -> None:
     values = {"name": "r"} | {field: "!clear"}
-    assert faults(**values) == [("clear_not_allowed", HEADERS[AT[field]])]
+    assert row_errors(**values) == [("clear_not_allowed", HEADERS[AT[field]])]
 
 
 @pytest.mark.parametrize("text", ["Everyone", "everyone", "a; EVERYONE"])
 def test_everyone_cannot_be_removed_but_may_be_added(text: str) -> None:
-    assert faults(name="r", groups_to_remove=text) == [("everyone_cannot_be_removed", "remove groups")]
-    assert wish(name="r", groups_to_add=text).add
+    assert row_errors(name="r", groups_to_remove=text) == [("everyone_cannot_be_removed", "remove groups")]
+    assert request(name="r", groups_to_add=text).add
 
 
 @given(st.sampled_from(["Finance", "É", "ж"]))
 def test_one_group_both_added_and_removed_is_a_contradiction(group: str) -> None:
-    assert faults(name="r", groups_to_add=f"a;{group}", groups_to_remove=f"{group.upper()};b") == [
+    assert row_errors(name="r", groups_to_add=f"a;{group}", groups_to_remove=f"{group.upper()};b") == [
         ("add_and_remove", "remove groups")
     ]
 
@@ -95,26 +95,26 @@ def test_one_group_both_added_and_removed_is_a_contradiction(group: str) -> None
 @pytest.mark.parametrize("exact", ["Finance", "!clear"])
 @pytest.mark.parametrize("field", ["groups_to_add", "groups_to_remove"])
 def test_exact_groups_and_changes_exclude_each_other(field: str, exact: str) -> None:
-    assert faults(name="r", groups=exact, **{field: "Ops"}) == [("exact_with_changes", "Groups")]
+    assert row_errors(name="r", groups=exact, **{field: "Ops"}) == [("exact_with_changes", "Groups")]
 
 
 @pytest.mark.parametrize("account_id", [".", ".."])
 def test_an_id_that_would_walk_the_url_is_none(account_id: str) -> None:
-    assert faults(robot_account_id=account_id) == [("bad_id", "ID")]
+    assert row_errors(robot_account_id=account_id) == [("bad_id", "ID")]
 
 
 def test_a_row_without_an_account_says_which_columns_to_fill() -> None:
     parsed = RowParser(INFO).parse(3, cells(display_name="x"))
-    assert [fault.code for fault in parsed.faults] == ["missing_account"]
-    assert '"ID" or "Robot"' in parsed.faults[0].message
+    assert [row_error.code for row_error in parsed.row_errors] == ["missing_account"]
+    assert '"ID" or "Robot"' in parsed.row_errors[0].message
 
 
-def test_all_faults_of_a_row_are_told_each_with_its_column_and_value() -> None:
+def test_all_row_errors_of_a_row_are_reported_each_with_its_column_and_value() -> None:
     parsed = RowParser(INFO).parse(
         9,
         cells(robot_account_id="#N/A", display_name="a\tb", groups_to_add='"', groups_to_remove="everyone", groups="x"),
     )
-    assert [(fault.code, fault.column, fault.value) for fault in parsed.faults] == [
+    assert [(row_error.code, row_error.column, row_error.value) for row_error in parsed.row_errors] == [
         ("error_cell", "ID", "#N/A"),
         ("control_character", "Display Name", "a\tb"),
         ("bad_list", "add groups", '"'),
@@ -126,7 +126,7 @@ def test_all_faults_of_a_row_are_told_each_with_its_column_and_value() -> None:
 def test_an_error_in_a_column_that_is_not_used_does_not_matter() -> None:
     row = cells(name="r")
     row[-1] = "#N/A"
-    assert RowParser(INFO).parse(2, row).wish is not None
+    assert RowParser(INFO).parse(2, row).request is not None
 
 
 def test_missing_cells_are_blank_and_blank_surplus_cells_are_nothing() -> None:
@@ -135,53 +135,55 @@ def test_missing_cells_are_blank_and_blank_surplus_cells_are_nothing() -> None:
     assert parser.parse(2, [*cells(name="r"), " ", ""]).cells == tuple(cells(name="r"))
 
 
-def test_a_surplus_cell_is_a_fault_and_is_kept() -> None:
+def test_a_surplus_cell_is_a_row_error_and_is_kept() -> None:
     parsed = RowParser(INFO).parse(2, [*cells(name="r"), "", "too much", ""])
-    assert [(fault.code, fault.value) for fault in parsed.faults] == [("surplus_cells", "too much")]
-    assert "10 cells" in parsed.faults[0].message
+    assert [(row_error.code, row_error.value) for row_error in parsed.row_errors] == [("surplus_cells", "too much")]
+    assert "10 cells" in parsed.row_errors[0].message
     assert parsed.cells == (*cells(name="r"), "", "too much")
 
 
-def test_a_repeated_header_is_told_as_such() -> None:
+def test_a_repeated_header_is_reported_as_such() -> None:
     parsed = RowParser(INFO).parse(40, [*HEADERS[:-1], "whatever"])
-    assert [fault.code for fault in parsed.faults] == ["header_again"]
+    assert [row_error.code for row_error in parsed.row_errors] == ["header_again"]
 
 
 def test_an_account_may_be_called_like_the_only_column() -> None:
     info = SheetInfo("s", "csv", "", "", ",", ("robot",), ("name",))
-    assert RowParser(info).parse(2, ["robot"]).wish is not None
+    assert RowParser(info).parse(2, ["robot"]).request is not None
 
 
 def test_a_sheet_without_optional_columns_asks_for_nothing_in_them() -> None:
     info = SheetInfo("s", "csv", "", "", ",", ("id",), ("robot_account_id",))
-    assert RowParser(info).parse(2, ["88-uv"]).wish == RowWish(2, "88-uv", "", None, (), (), None, "")
+    assert RowParser(info).parse(2, ["88-uv"]).request == RowRequest(2, "88-uv", "", None, (), (), None, "")
 
 
 def test_a_parser_that_has_seen_very_many_lists_still_reads_them_right() -> None:
     parser = RowParser(INFO)
     for number in range(5000):
         parsed = parser.parse(number, cells(name="r", groups_to_add=f"g{number}"))
-        assert parsed.wish is not None
-        assert parsed.wish.add == (f"g{number}",)
+        assert parsed.request is not None
+        assert parsed.request.add == (f"g{number}",)
     assert len(parser._lists) <= 4096
 
 
 @given(st.lists(CELL, max_size=len(HEADERS) + 2), st.integers(1, 10**6))
-def test_any_row_has_either_a_wish_or_faults_and_parses_the_same_again(row: list[str], number: int) -> None:
+def test_any_row_has_either_a_request_or_row_errors_and_parses_the_same_again(row: list[str], number: int) -> None:
     parsed = RowParser(INFO).parse(number, row)
-    assert (parsed.wish is None) == bool(parsed.faults)
+    assert (parsed.request is None) == bool(parsed.row_errors)
     assert len(parsed.cells) >= len(HEADERS)
     assert RowParser(INFO).parse(number, parsed.cells) == parsed
-    if parsed.wish is not None:
-        assert parsed.wish.row == number
-        assert parsed.wish.account_id or parsed.wish.name
-        assert not ({item.casefold() for item in parsed.wish.add} & {item.casefold() for item in parsed.wish.remove})
-        assert parsed.wish.exact is None or not (parsed.wish.add or parsed.wish.remove)
+    if parsed.request is not None:
+        assert parsed.request.row == number
+        assert parsed.request.account_id or parsed.request.name
+        assert not (
+            {item.casefold() for item in parsed.request.add} & {item.casefold() for item in parsed.request.remove}
+        )
+        assert parsed.request.exact is None or not (parsed.request.add or parsed.request.remove)
 
 
 def test_what_is_known_of_a_sheet_survives_a_journal() -> None:
     assert SheetInfo.from_json(json.loads(json.dumps(INFO.to_json()))) == INFO
 
 
-def test_the_columns_are_told_by_field() -> None:
+def test_the_columns_are_reported_by_field() -> None:
     assert INFO.columns() == dict(zip(FIELDS, HEADERS, strict=False))

@@ -11,7 +11,7 @@ from bulkid.errors import SheetError
 from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, open_sheet
 from bulkid.sheet.csv_reader import records
-from bulkid.sheet.formula_escape import defuse
+from bulkid.sheet.formula_escape import escape_formula
 from bulkid.sheet.text_format import TextForm
 
 
@@ -70,7 +70,7 @@ def test_a_surplus_cell_shifts_nothing_wherever_it_stands(at: int, size: int) ->
     lines[at - 1] += ",x,y,z"
     _, rows = read("\n".join(lines) + "\n", size=size)
     assert [(row.row, row.cells[:2]) for row in rows] == [(row, (f"r{row}", f"d{row}")) for row in range(2, 7)]
-    assert [row.row for row in rows if row.faults] == [at]
+    assert [row.row for row in rows if row.row_errors] == [at]
     assert rows[at - 2].cells == (f"r{at}", f"d{at}", "x", "y", "z")
 
 
@@ -87,13 +87,13 @@ def test_chunks_are_no_larger_than_asked_and_reading_again_gives_the_same() -> N
 def test_cells_stay_as_they_came_in_and_no_type_is_guessed() -> None:
     _, rows = read("id,name,comment\n00123, NA ,null\n1e5,TRUE,\n")
     assert [row.cells for row in rows] == [("00123", " NA ", "null"), ("1e5", "TRUE", "")]
-    assert rows[0].wish is not None
-    assert (rows[0].wish.account_id, rows[0].wish.name) == ("00123", "NA")
+    assert rows[0].request is not None
+    assert (rows[0].request.account_id, rows[0].request.name) == ("00123", "NA")
 
 
 def test_rows_are_counted_as_a_spreadsheet_shows_them() -> None:
     _, rows = read('\n\nname,display_name\n\na,"two\nlines"\n , \n\nb,x\n')
-    assert [(row.row, bool(row.faults)) for row in rows] == [(5, True), (8, False)]
+    assert [(row.row, bool(row.row_errors)) for row in rows] == [(5, True), (8, False)]
 
 
 def test_excels_sep_line_sets_the_delimiter_and_counts_no_row() -> None:
@@ -113,7 +113,7 @@ def test_the_last_line_needs_no_end_and_a_header_alone_is_a_sheet_without_rows()
 def test_a_trailing_delimiter_makes_no_column() -> None:
     sheet, rows = read("name,groups,\nr,a,\n")
     assert sheet.info.headers == ("name", "groups")
-    assert [row.faults for row in rows] == [()]
+    assert [row.row_errors for row in rows] == [()]
 
 
 def test_a_column_without_a_header_is_named_by_its_letter() -> None:
@@ -122,7 +122,7 @@ def test_a_column_without_a_header_is_named_by_its_letter() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100])
-def test_a_quote_that_is_never_closed_is_told_with_its_row(size: int) -> None:
+def test_a_quote_that_is_never_closed_is_reported_with_its_row(size: int) -> None:
     assert "row 3 opens a double quote" in refused('name\na\n"b\nc\n', size=size)
 
 
@@ -134,7 +134,7 @@ def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
 def test_cells_that_a_report_has_defused_come_back_as_they_were(cells: list[str]) -> None:
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerows([["name", "display_name"], *(["r", defuse(cell)] for cell in cells)])
+    writer.writerows([["name", "display_name"], *(["r", escape_formula(cell)] for cell in cells)])
     _, rows = read(out.getvalue(), size=2)
     assert [row.cells[1] for row in rows] == cells
 
@@ -229,7 +229,7 @@ def test_a_given_encoding_is_obeyed_without_a_note(given_as: str, codec: str) ->
     assert sheet.info.notes == ()
 
 
-def test_a_given_encoding_that_does_not_fit_is_told_with_line_and_offset() -> None:
+def test_a_given_encoding_that_does_not_fit_is_reported_with_line_and_offset() -> None:
     message = refused("name\nr1\nMüller\n".encode("cp1252"), encoding="utf-8")
     assert "byte 0xFC in line 3 (offset 9)" in message
     assert "as --encoding says" in message
@@ -251,7 +251,7 @@ def test_the_place_is_right_where_a_character_is_cut_by_the_end_of_a_block() -> 
     assert f"byte 0xC3 in line 149797 (offset {(1 << 20) - 1})" in refused(bytes(text), encoding="utf-8")
 
 
-def test_a_text_cut_within_a_character_is_told() -> None:
+def test_a_text_cut_within_a_character_is_reported() -> None:
     assert "the end of the file" in refused("name\nré".encode()[:-1], encoding="utf-8") or "0xC3" in refused(
         "name\nré".encode()[:-1], encoding="utf-8"
     )

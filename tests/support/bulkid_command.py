@@ -114,15 +114,15 @@ def crash(bulkid: Bulkid, stage: str, *arguments: str) -> None:
 
     Cheaper than a kill, and for what was written until then the same. (What a process leaves open, a kill shows.)
     """
-    shown = terminal.Face.stage
+    shown = terminal.TerminalHooks.stage
 
-    def begins(face: terminal.Face, name: str) -> None:
+    def begins(face: terminal.TerminalHooks, name: str) -> None:
         shown(face, name)
         if name == stage:
             raise Crash
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terminal.Face, "stage", begins)
+        patch.setattr(terminal.TerminalHooks, "stage", begins)
         done = bulkid(*arguments)
     assert "Crash" in done.stderr, done.stderr
 

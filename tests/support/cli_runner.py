@@ -23,7 +23,7 @@ from typing import IO, Any
 import structlog
 
 from bulkid import cli, logs, redaction
-from bulkid.cli.signals import inbox
+from bulkid.cli.signals import pending_signals
 
 THREADS_END_S = 30
 """How long the threads of a command may take to end after it, as at the end of an interpreter."""
@@ -246,10 +246,10 @@ def _arguments(arguments: tuple[str, ...]) -> Iterator[None]:
 @contextmanager
 def _clean_state() -> Iterator[None]:
     """What a command changes in its process, as in a new one, and afterwards as it was."""
-    with inbox.installed(), _attributes(gc, freeze=lambda: None), _attributes(sys, excepthook=sys.excepthook):
+    with pending_signals.installed(), _attributes(gc, freeze=lambda: None), _attributes(sys, excepthook=sys.excepthook):
         threshold = gc.get_threshold()  # (to freeze what one of hundreds of commands has made would be a leak)
         try:
-            with _fresh(inbox), _fresh(redaction._redactor), _fresh_logs():
+            with _fresh(pending_signals), _fresh(redaction._redactor), _fresh_logs():
                 yield
         finally:
             gc.set_threshold(*threshold)

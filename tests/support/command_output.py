@@ -25,7 +25,7 @@ def all_text(done: subprocess.CompletedProcess[str]) -> str:
 
 def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The messages that say why a command ended; each may be followed by an indented hint."""
-    return [line for line in done.stderr.splitlines() if line.startswith("bulkid: ")]
+    return [progress_line for progress_line in done.stderr.splitlines() if progress_line.startswith("bulkid: ")]
 
 
 def assert_clear(done: subprocess.CompletedProcess[str], exit_code: int, *words: str) -> None:

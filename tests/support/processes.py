@@ -63,12 +63,12 @@ class Life:
 
     def _follow(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            name = next((name for name, words in STAGES.items() if line.strip() == words), "")
+        for progress_line in self.process.stderr:
+            name = next((name for name, words in STAGES.items() if progress_line.strip() == words), "")
             if name in self._at:
                 self._at[name]()
             with self._news:
-                self.lines.append(line)
+                self.lines.append(progress_line)
                 if name:
                     self.began[name] = time.monotonic()
                 self._news.notify_all()
@@ -226,11 +226,11 @@ def runs_of(bulkid: Bulkid) -> list[dict[str, Any]]:
 def check_report(bulkid: Bulkid, run_id: str, rows: int) -> Counter[str]:
     """Each row of the sheet is in the report once, and the summary adds up to them; returns the rows by status."""
     report = bulkid.report(run_id)
-    assert [int(line["row"]) for line in report] == list(range(2, rows + 2))
-    assert {line["run_id"] for line in report} == {run_id}
+    assert [int(progress_line["row"]) for progress_line in report] == list(range(2, rows + 2))
+    assert {progress_line["run_id"] for progress_line in report} == {run_id}
     folder = bulkid.run_folder(run_id)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    counts = Counter(line["status"] for line in report)
+    counts = Counter(progress_line["status"] for progress_line in report)
     statuses = ("updated", "unchanged", "failed", "invalid", "pending")
     assert {status: summary[status] for status in statuses} == {status: counts[status] for status in statuses}
     assert sum(counts.values()) == summary["rows"] == rows

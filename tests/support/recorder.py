@@ -34,11 +34,11 @@ class Recorder:
         rest = bytes(self.sent)
         while rest:
             head, _, rest = rest.partition(b"\r\n\r\n")
-            line, *headers = head.decode("latin-1").split("\r\n")
+            progress_line, *headers = head.decode("latin-1").split("\r\n")
             fields = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in headers)}
             length = int(fields.get("content-length", "0"))
             body, rest = rest[:length], rest[length:]
-            verb, path, _ = line.split(" ")
+            verb, path, _ = progress_line.split(" ")
             if verb == method:
                 found.append((path, fields, body))
         return found

@@ -10,9 +10,9 @@ from test_web_team import HASH, signed_in, team
 from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid import runs
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.users import issue_token
-from bulkid.web.previews import AT_ONCE, WAITING
+from bulkid.web.previews import MAX_CONCURRENT, MAX_WAITING
 
 START = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
 
@@ -43,7 +43,7 @@ class SlowRequest:
 def watch(console: World, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """An event that is set once the console has looked up a session or a token."""
     looked_up, loop = asyncio.Event(), asyncio.get_running_loop()
-    for owner, name in ((type(console.console.sessions), "touch"), (type(console.console.book), "token")):
+    for owner, name in ((type(console.console.sessions), "touch"), (type(console.console.store), "token")):
         real = getattr(owner, name)
 
         def seen(*arguments: object, _real: object = real) -> object:
@@ -69,7 +69,7 @@ async def test_access_that_ends_while_a_body_comes_in_ends_the_request(
         path = await olaf.preview("accounts.csv", sheet(2))
         upload = path.rsplit("/", 1)[-1]
         before = len(list((console.console.state_dir / "uploads").iterdir()))
-        token = issue_token(console.console.book, "test", Role.OPERATOR, Actor("olaf", Role.OPERATOR, "olaf"), 0.0)
+        token = issue_token(console.console.store, "test", Role.OPERATOR, Principal("olaf", Role.OPERATOR, "olaf"), 0.0)
         bearer = b"Authorization: Bearer " + token.encode()
         header = b"X-CSRF-Token: " + olaf.csrf.encode()
         form = b"skip_invalid=1&csrf=" + olaf.csrf.encode()
@@ -90,11 +90,11 @@ async def test_access_that_ends_while_a_body_comes_in_ends_the_request(
         }[kind]
         request = SlowRequest(console, head, body)
         await request.begin(watch(console, monkeypatch))
-        book = console.console.book
+        store = console.console.store
         if change == "role":
-            assert book.change_user("olaf", role="viewer")
+            assert store.change_user("olaf", role="viewer")
         else:
-            assert book.remove_user("olaf", 1.0)
+            assert store.remove_user("olaf", 1.0)
         assert await request.end() in {401, 403}
         assert not console.console.uploads.get(upload).reading.skip_invalid
         assert len(list((console.console.state_dir / "uploads").iterdir())) == before
@@ -114,17 +114,17 @@ async def test_a_user_who_says_the_same_of_a_sheet_again_is_an_author_at_once(tm
         page = await otto.preview_page(path)
         assert "You are an author of this plan" in page.text
         upload = console.console.uploads.get(path.rsplit("/", 1)[-1])
-        draft = await console.console.draft(upload.upload_id)
-        assert draft.preview is not None
-        refused = await otto.post(f"{path}/start", {"preview": draft.preview.preview_id})
+        upload_preview = await console.console.upload_preview(upload.upload_id)
+        assert upload_preview.preview is not None
+        refused = await otto.post(f"{path}/start", {"preview": upload_preview.preview.preview_id})
         assert refused.status == 403
-        assert not console.console.archive.runs()[0]
+        assert not console.console.run_browser.runs()[0]
 
 
 async def test_a_console_that_was_started_without_users_lets_nothing_in_once_there_are_users(console: World) -> None:
-    book, link = console.console.book, console.entrance.new_link()
-    token = issue_token(book, "test", Role.ADMIN, Actor("ada", Role.ADMIN, "ada"), 0.0)
-    book.add_user("ada", "admin", HASH, 0.0)
+    store, link = console.console.store, console.authenticator.new_link()
+    token = issue_token(store, "test", Role.ADMIN, Principal("ada", Role.ADMIN, "ada"), 0.0)
+    store.add_user("ada", "admin", HASH, 0.0)
     page = await console.browser.get("/")
     assert page.status == 401
     assert "There are users now" in page.text
@@ -161,7 +161,7 @@ async def test_the_author_and_admins_remove_a_sheet_and_others_do_not(tmp_path: 
             assert (await olaf.post(f"{path}/start", {"preview": "x"})).status == 400
             assert (await remover.post(f"{path}/remove")).status == 400
         assert not list((console.console.state_dir / "uploads").iterdir())
-        entries, _ = console.console.book.audit_page(0, 100)
+        entries, _ = console.console.store.audit_page(0, 100)
         said = [(entry.actor, entry.action) for entry in entries if "remov" in entry.action]
         assert said.count(("olaf", "sheet removed")) == 1
         assert said.count(("ada", "sheet removed")) == 1
@@ -181,9 +181,9 @@ async def test_a_run_stays_when_the_sheet_that_it_was_begun_with_is_removed(cons
 
 async def test_a_preview_that_was_refused_is_not_in_the_audit_log_as_made(console: World) -> None:
     path = (await console.browser.upload("accounts.csv", sheet(2))).url.removeprefix(console.browser.base)
-    console.console.drafts._unmade = AT_ONCE + WAITING
+    console.console.upload_previews._pending_count = MAX_CONCURRENT + MAX_WAITING
     assert (await console.browser.post(f"{path}/preview")).status == 503
-    entries, _ = console.console.book.audit_page(0, 100)
+    entries, _ = console.console.store.audit_page(0, 100)
     actions = [entry.action for entry in entries]
     assert "preview refused" in actions
     assert "preview made" not in actions
@@ -194,7 +194,7 @@ async def test_every_request_of_a_program_that_changes_something_has_an_entry_do
         operator, viewer = Program(console), Program(console, Role.VIEWER)
 
         def entries() -> list[str]:
-            return [entry.action for entry in console.console.book.audit_page(0, 1000)[0]]
+            return [entry.action for entry in console.console.store.audit_page(0, 1000)[0]]
 
         _, made = await operator.upload(sheet(3))
         preview = await operator.previewed(made["sheet"])
@@ -232,7 +232,7 @@ async def test_a_run_of_which_nothing_is_pending_has_no_rest(tmp_path: Path) -> 
             console.console.options,
             runs.Context(state_dir=console.console.state_dir, user="cli"),
         )
-        run_id = console.console.archive.runs()[0][0].run.run_id
+        run_id = console.console.run_browser.runs()[0][0].run.run_id
         assert (await olaf.post(f"/runs/{run_id}/resume")).status == 400
         status, answer = await Program(console).ask("POST", f"/runs/{run_id}/rest")
         assert status == 400
@@ -250,6 +250,6 @@ async def test_one_user_cannot_fill_the_audit_log_with_refusals(console: World) 
     limit = console.console.user_refusals.per_source
     for number in range(limit + 5):
         assert (await console.browser.post(f"/nowhere/{number}")).status in {404, 405}
-    entries, total = console.console.book.audit_page(0, 1000)
+    entries, total = console.console.store.audit_page(0, 1000)
     assert total <= limit + 5
     assert sum(entry.action.endswith("refused") for entry in entries) == limit

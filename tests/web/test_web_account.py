@@ -22,7 +22,7 @@ async def change(browser: Browser, current: str = PASSWORD, new: str = NEW, agai
 
 
 def actions(console: World) -> list[tuple[str, str]]:
-    entries, _ = console.console.book.audit_page(0, 100)
+    entries, _ = console.console.store.audit_page(0, 100)
     return [(entry.actor, entry.action) for entry in entries]
 
 
@@ -67,7 +67,7 @@ async def test_wrong_current_passwords_count_in_the_throttle(tmp_path: Path) -> 
 
 
 async def test_a_user_ends_one_session_and_its_event_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "END_CHECK_S", 3600.0)
+    monkeypatch.setattr(sessions, "END_CHECK_INTERVAL_S", 3600.0)
     async with slow_team(tmp_path) as console, signed_in(console, "olaf") as here, signed_in(console, "olaf") as there:
         run_id = run_id_of(await there.start(await there.preview("accounts.csv", sheet(5))))
         page = await here.get("/account")

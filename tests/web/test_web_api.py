@@ -14,17 +14,17 @@ from web_kit import Browser, World, sheet, world
 
 from bulkid.sandbox import SandboxOptions
 from bulkid.web import api, openapi
-from bulkid.web.auth.principals import Actor, Role
-from bulkid.web.auth.users import actor_of_token, issue_token
+from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.users import issue_token, principal_of_token
 
-ADA = Actor("ada", Role.ADMIN, "ada")
+ADA = Principal("ada", Role.ADMIN, "ada")
 
 
 class Program:
     """A program with a token."""
 
     def __init__(self, console: World, role: Role = Role.OPERATOR) -> None:
-        self.token = issue_token(console.console.book, "test", role, ADA, 0.0)
+        self.token = issue_token(console.console.store, "test", role, ADA, 0.0)
         self.browser: Browser = console.browser
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
@@ -133,10 +133,10 @@ async def test_without_a_good_token_every_endpoint_answers_401(console: World, h
 async def test_a_revoked_token_opens_nothing_any_more(console: World) -> None:
     program = Program(console)
     assert (await program.ask("GET", "/runs"))[0] == 200
-    (record,) = console.console.book.tokens()
-    assert console.console.book.revoke_token(record.token_id, 1.0)
+    (record,) = console.console.store.tokens()
+    assert console.console.store.revoke_token(record.token_id, 1.0)
     assert (await program.ask("GET", "/runs"))[0] == 401
-    assert actor_of_token(console.console.book, program.token) is None
+    assert principal_of_token(console.console.store, program.token) is None
 
 
 async def test_a_viewer_s_token_changes_nothing(console: World) -> None:

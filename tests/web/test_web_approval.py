@@ -12,7 +12,7 @@ from web_kit import Browser, Page, World, run_id_of, sheet, world
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.users import issue_token
 
 
@@ -160,7 +160,7 @@ async def test_resuming_an_approved_exact_list_of_groups_removes_nothing_that_wa
         assert last.group_ids == {wanted.id, other.id}
 
 
-async def test_a_run_that_nobody_approved_is_resumed_only_after_a_preview_and_an_approval(tmp_path: Path) -> None:
+async def test_a_run_that_no_user_approved_is_resumed_only_after_a_preview_and_an_approval(tmp_path: Path) -> None:
     source = tmp_path / "terminal.csv"
     source.write_bytes(sheet(20))
     slow = SandboxOptions(limits=(), latency_s=0.05)
@@ -280,7 +280,11 @@ class Program:
 
     def __init__(self, console: World, owner: str) -> None:
         self.token = issue_token(
-            console.console.book, "job", Role.OPERATOR, Actor(owner, Role.OPERATOR, owner), console.console.clock.now()
+            console.console.store,
+            "job",
+            Role.OPERATOR,
+            Principal(owner, Role.OPERATOR, owner),
+            console.console.clock.now(),
         )
         self.browser = console.browser
 

@@ -40,7 +40,7 @@ def signed_in(chromium: Any, address: str, name: str) -> Iterator[Any]:
     context.close()
 
 
-def faults_of(page: Any, axe: str, name: str) -> list[str]:
+def row_errors_of(page: Any, axe: str, name: str) -> list[str]:
     """What axe-core finds on a page, and where it is too wide, in light and dark, wide and narrow."""
     shots, found = os.environ.get("BULKID_SHOTS"), list[str]()
     for scheme in SCHEMES:
@@ -69,7 +69,7 @@ def test_a_plan_is_handed_over_approved_and_its_rest_approved_again(chromium: An
             signed_in(chromium, address, "otto") as otto,
             signed_in(chromium, address, "ada") as ada,
         ):
-            check: Callable[[Any, str], None] = lambda page, name: found.extend(faults_of(page, axe, name))  # noqa: E731
+            check: Callable[[Any, str], None] = lambda page, name: found.extend(row_errors_of(page, axe, name))  # noqa: E731
             olaf.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(6)})
             olaf.click("button:has-text('Upload')")
             olaf.click("button:has-text('Preview')")

@@ -77,7 +77,7 @@ def test_a_plan_without_known_authors_is_approved_by_no_user() -> None:
 @pytest.mark.parametrize("approved", ["", "hash"])
 @pytest.mark.parametrize("unseen", [True, False])
 def test_a_run_goes_on_only_with_what_was_shown_and_approved(*, required: bool, approved: str, unseen: bool) -> None:
-    goes_on = ApprovalPolicy(required).resume(approved=approved, unseen=unseen) is Resume.GO_ON
+    goes_on = ApprovalPolicy(required).resume(approved=approved, unseen=unseen) is Resume.CONTINUE
     assert goes_on is (not unseen and (bool(approved) or not required))
 
 

@@ -173,7 +173,7 @@ def test_a_sheet_is_dropped_on_the_page(chromium: Any, tmp_path: Path) -> None:
         assert "dropped.csv" in page.inner_text("h1")
 
 
-def test_a_file_that_is_too_large_is_told_of_before_it_is_sent(chromium: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any, tmp_path: Path) -> None:
     large = tmp_path / "large.csv"
     with large.open("wb") as file:
         file.truncate(65 << 20)

@@ -15,7 +15,7 @@ import pytest
 from web_kit import LONGEST_S, browser_at, run_id_of, sheet
 
 from bulkid import runs
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import Hosted, hosted
 
@@ -151,8 +151,8 @@ def test_users_are_added_listed_changed_and_removed(bulkid: Bulkid) -> None:
     assert bulkid("users", "remove", "ada").returncode == 0
     assert bulkid("users", "remove", "ada").returncode == 2
     assert bulkid("users", "passwd", "ada", stdin=f"{PASSWORD}\n").returncode == 2
-    with runs.Archive(bulkid.folder / "state") as archive:
-        entries, _ = ConsoleBook(archive.journal).audit_page(0, 10)
+    with runs.RunBrowser(bulkid.folder / "state") as run_browser:
+        entries, _ = ConsoleStore(run_browser.journal).audit_page(0, 10)
     assert [(entry.address, entry.action, entry.subject, entry.detail) for entry in reversed(entries)] == [
         ("terminal", "user added", "Ada", "admin"),
         ("terminal", "password changed", "Ada", ""),

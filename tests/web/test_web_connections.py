@@ -37,7 +37,7 @@ class Connection(asyncio.BaseTransport):
 def test_no_address_and_not_all_together_have_more_open_connections_than_allowed(
     steps: list[tuple[str, bool]],
 ) -> None:
-    limit = ConnectionLimit(per_address=3, most=6)
+    limit = ConnectionLimit(per_address=3, max_total=6)
     opened: list[Connection] = []
     for address, opens in steps:
         living = [each for each in opened if not each.closed]
@@ -81,8 +81,8 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
     program = (
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 256))\n"
-        "from bulkid.web.connection_limits import most_connections\n"
-        "print(most_connections(), resource.getrlimit(resource.RLIMIT_NOFILE))"
+        "from bulkid.web.connection_limits import max_connections\n"
+        "print(max_connections(), resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split(maxsplit=1) == ["128", "(256, 256)\n"]
@@ -99,7 +99,7 @@ async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monk
 
 
 async def test_a_form_that_comes_too_slowly_is_answered_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_bodies, "BODY_S", 0.05)
+    monkeypatch.setattr(request_bodies, "BODY_TIMEOUT_S", 0.05)
     async with team(tmp_path) as console:
         port = console.console.serve.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -161,24 +161,24 @@ async def test_behind_a_proxy_a_public_name_counts_in_any_case(tmp_path: Path) -
 
 
 async def test_links_that_do_not_exist_leave_a_bounded_number_of_rows_in_the_audit_log(console: World) -> None:
-    before = console.console.book.audit_page(0, 1)[1]
+    before = console.console.store.audit_page(0, 1)[1]
     for number in range(40):
         status, _ = await raw(console, [b"GET /enter?key=%d HTTP/1.1" % number])
         assert status == 401
-    assert console.console.book.audit_page(0, 1)[1] - before == 10
+    assert console.console.store.audit_page(0, 1)[1] - before == 10
 
 
 async def test_refused_sign_ins_leave_a_bounded_number_of_rows_in_the_audit_log(tmp_path: Path) -> None:
     async with team(tmp_path) as console:
-        before = console.console.book.audit_page(0, 1)[1]
+        before = console.console.store.audit_page(0, 1)[1]
         for number in range(40):
             await console.browser.post("/signin", {"name": f"user {number}", "password": "x"})
-        assert console.console.book.audit_page(0, 1)[1] - before == 10
+        assert console.console.store.audit_page(0, 1)[1] - before == 10
 
 
 def test_refusals_are_recorded_again_after_a_while_with_the_number_left_out() -> None:
     now = [0.0]
-    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, most=3)
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, max_total=3)
     assert [limit.admit("a") for _ in range(4)] == [0, 0, None, None]
     assert [limit.admit(address) for address in "bcd"] == [2, None, None]
     now[0] = 11
@@ -190,17 +190,17 @@ def test_in_no_window_are_more_refusals_recorded_than_allowed_and_none_is_forgot
     steps: list[tuple[str, float]],
 ) -> None:
     now = [0.0]
-    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, most=4)
+    limit = RefusalLimit(lambda: now[0], window_s=10, per_source=2, max_total=4)
     recorded: list[tuple[float, str]] = []
-    told = 0
+    reported = 0
     for address, wait in steps:
         now[0] += wait
         left_out = limit.admit(address)
         if left_out is not None:
-            told += left_out
+            reported += left_out
             recorded.append((now[0], address))
     for at, _ in recorded:
         window = [each for when, each in recorded if at - 10 < when <= at]
         assert len(window) <= 4
         assert all(window.count(each) <= 2 for each in window)
-    assert told + len(recorded) <= len(steps)
+    assert reported + len(recorded) <= len(steps)

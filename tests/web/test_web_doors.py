@@ -11,9 +11,9 @@ from web_kit import World, browser_at, run_id_of, sheet, world
 
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
-from bulkid.web.auth.access import Kind, door_of
-from bulkid.web.auth.local import LocalEntrance
-from bulkid.web.auth.sessions import SESSION_S, session_lives
+from bulkid.web.auth.access import RouteKind, access_rule_of
+from bulkid.web.auth.local import LocalAuthenticator
+from bulkid.web.auth.sessions import SESSION_S, is_session_valid
 from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.middleware import local_path
@@ -39,12 +39,12 @@ def _routes(console: World) -> list[tuple[str, str, Any]]:
     return found
 
 
-async def test_every_route_has_a_door_and_without_a_session_none_but_the_open_ones_let_anybody_in(
+async def test_every_route_has_a_access_rule_and_without_a_session_none_but_the_open_ones_let_anybody_in(
     console: World,
 ) -> None:
     async with console.another_browser() as stranger:
         for method, pattern, handler in _routes(console):
-            opened = door_of(handler)
+            opened = access_rule_of(handler)
             assert opened is not None, f"{method} {pattern} has no door"
             if (method, pattern) in OPEN:
                 assert opened.role is None
@@ -54,7 +54,7 @@ async def test_every_route_has_a_door_and_without_a_session_none_but_the_open_on
             ) as answer:
                 text = await answer.text()
             assert answer.status == 401, f"{method} {pattern} answers {answer.status}"
-            if opened.kind is Kind.PAGE:
+            if opened.kind is RouteKind.PAGE:
                 assert "<h1>Sign in</h1>" in text
             else:
                 assert '"unauthorized"' in text
@@ -65,7 +65,7 @@ async def test_every_route_that_changes_something_refuses_a_request_without_the_
     changing = [
         (method, pattern, handler)
         for method, pattern, handler in _routes(console)
-        if method != "GET" and door_of(handler).kind is not Kind.API and (method, pattern) not in OPEN  # type: ignore[union-attr]
+        if method != "GET" and access_rule_of(handler).kind is not RouteKind.API and (method, pattern) not in OPEN  # type: ignore[union-attr]
     ]
     assert len(changing) > 10
     for method, pattern, _ in changing:
@@ -148,7 +148,7 @@ async def test_pages_hold_no_script_and_no_style_of_their_own(console: World) ->
 
 
 async def test_a_link_lets_in_once(console: World) -> None:
-    token = console.entrance.new_link()
+    token = console.authenticator.new_link()
     async with console.another_browser() as first, console.another_browser() as second:
         assert (await first.get(f"/enter?key={token}")).status == 200
         assert (await first.get("/runs")).status == 200
@@ -158,8 +158,8 @@ async def test_a_link_lets_in_once(console: World) -> None:
 
 async def test_signing_out_ends_this_session_and_signing_out_everywhere_all_of_them(console: World) -> None:
     async with console.another_browser() as other, console.another_browser() as third:
-        await other.enter(console.entrance)
-        await third.enter(console.entrance)
+        await other.enter(console.authenticator)
+        await third.enter(console.authenticator)
         await third.post("/signout")
         assert (await third.get("/runs")).status == 401
         assert (await other.get("/runs")).status == 200
@@ -179,7 +179,7 @@ async def test_a_cookie_of_another_start_or_a_forged_one_opens_nothing(console: 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(console: World) -> None:
     async with console.another_browser() as other:
-        page = await other.get(f"/enter?key={console.entrance.new_link()}", allow_redirects=False)
+        page = await other.get(f"/enter?key={console.authenticator.new_link()}", allow_redirects=False)
         cookie = page.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -187,7 +187,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(console:
 
 def test_a_session_ends_after_its_time_and_when_it_is_left_alone() -> None:
     def lives(seen: float, now: float) -> bool:
-        return session_lives(SessionRecord("hash", "ada", 1, "", 0.0, seen), now, IDLE_S)
+        return is_session_valid(SessionRecord("hash", "ada", 1, "", 0.0, seen), now, IDLE_S)
 
     assert lives(IDLE_S - 1.0, IDLE_S + 1.0)
     assert not lives(0.0, IDLE_S)
@@ -208,7 +208,7 @@ def test_a_session_ends_after_its_time_and_when_it_is_left_alone() -> None:
 )
 def test_without_users_the_console_is_served_to_this_machine_alone(serve: ServeOptions) -> None:
     with pytest.raises(UsageError, match="no users"):
-        require_safe(serve, has_users=LocalEntrance.has_users)
+        require_safe(serve, has_users=LocalAuthenticator.has_users)
 
 
 def test_with_users_other_addresses_need_tls_or_a_proxy_that_is_named() -> None:
@@ -223,7 +223,7 @@ def test_with_users_other_addresses_need_tls_or_a_proxy_that_is_named() -> None:
 @pytest.mark.parametrize(
     "wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/\r\nX: y", "/\x7f", "/\u2028x", None]
 )
-def test_after_signing_in_nobody_is_sent_to_another_site(wanted: object) -> None:
+def test_after_signing_in_no_user_is_sent_to_another_site(wanted: object) -> None:
     assert local_path(wanted) == "/"
 
 
@@ -232,15 +232,15 @@ async def test_a_defect_shows_no_traceback(console: World, monkeypatch: pytest.M
         msg = "secret detail"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(console.console.archive, "runs", broken)
+    monkeypatch.setattr(console.console.run_browser, "runs", broken)
     page = await console.browser.get("/runs")
     assert page.status == 500
     assert "secret detail" not in page.text
     assert "Something is wrong with bulkid itself" in page.text
 
 
-def test_a_route_without_a_door_is_shut() -> None:
+def test_a_route_without_a_access_rule_is_shut() -> None:
     async def forgotten(_request: web.Request) -> web.Response:
         return web.Response()
 
-    assert door_of(forgotten) is None
+    assert access_rule_of(forgotten) is None

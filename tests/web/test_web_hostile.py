@@ -39,9 +39,9 @@ async def test_200_megabytes_are_refused_in_words_and_never_held(console: World)
 
 async def test_a_zip_bomb_is_refused_before_it_is_unpacked(console: World) -> None:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        with archive.open("xl/workbook.xml", "w", force_zip64=True) as part:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as run_browser:
+        run_browser.writestr("[Content_Types].xml", "<Types/>")
+        with run_browser.open("xl/workbook.xml", "w", force_zip64=True) as part:
             for _ in range(2000):
                 part.write(b"\0" * (1 << 20))
     page = await console.browser.upload("bomb.xlsx", io.BytesIO(stream.getvalue()))
@@ -56,15 +56,15 @@ async def test_a_billion_laughs_are_not_laughed(console: World) -> None:
         stream = io.BytesIO()
         name = "laughs.ods" if part == "content.xml" else "laughs.xlsx"
         source = _book() if name.endswith(".xlsx") else None
-        with zipfile.ZipFile(stream, "w") as archive:
+        with zipfile.ZipFile(stream, "w") as run_browser:
             if source is not None:
                 with zipfile.ZipFile(io.BytesIO(source)) as good:
                     for each in good.namelist():
                         if each != part:
-                            archive.writestr(each, good.read(each))
+                            run_browser.writestr(each, good.read(each))
             else:
-                archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-            archive.writestr(part, evil)
+                run_browser.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+            run_browser.writestr(part, evil)
         page = await console.browser.upload(name, stream.getvalue())
         assert page.status == 200
         assert 'role="alert"' in page.text, part
@@ -110,7 +110,7 @@ async def test_a_file_of_another_kind_is_refused(console: World, name: str, says
         ("cut.xlsx", _book()[:500]),
     ],
 )
-async def test_a_file_that_is_not_what_its_name_says_is_told_of(console: World, name: str, content: bytes) -> None:
+async def test_a_file_that_is_not_what_its_name_says_is_reported_of(console: World, name: str, content: bytes) -> None:
     page = await console.browser.upload(name, content)
     assert page.status in {200, 400}
     assert 'role="alert"' in page.text
@@ -153,10 +153,10 @@ async def test_ten_thousand_columns_make_no_endless_page(console: World) -> None
 async def test_a_macro_workbook_is_read_as_the_table_that_it_is(console: World) -> None:
     source = io.BytesIO(_book())
     stream = io.BytesIO()
-    with zipfile.ZipFile(source) as good, zipfile.ZipFile(stream, "w") as archive:
+    with zipfile.ZipFile(source) as good, zipfile.ZipFile(stream, "w") as run_browser:
         for each in good.namelist():
-            archive.writestr(each, good.read(each))
-        archive.writestr("xl/vbaProject.bin", b"\xd0\xcf\x11\xe0 this is never opened")
+            run_browser.writestr(each, good.read(each))
+        run_browser.writestr("xl/vbaProject.bin", b"\xd0\xcf\x11\xe0 this is never opened")
     page = await console.browser.upload("macro.xlsm", stream.getvalue())
     assert "<b>1</b> row" in page.text
     await _lives(console)
@@ -172,8 +172,10 @@ async def test_markup_in_names_shows_as_text_on_every_page_and_in_the_files(tmp_
         page = await console.browser.upload(f"{EVIL}.csv", content.encode())
         path = page.url.removeprefix(console.browser.base)
         pages = [page]
-        bad = await console.browser.upload("bad.csv", f"name,groups_to_add\n{EVIL},{EVIL}\n{EVIL},!clear x\n".encode())
-        pages.append(bad)
+        invalid = await console.browser.upload(
+            "bad.csv", f"name,groups_to_add\n{EVIL},{EVIL}\n{EVIL},!clear x\n".encode()
+        )
+        pages.append(invalid)
         await console.browser.post(f"{path}/preview")
         pages.append(await console.browser.preview_page(path))
         pages.append(await console.browser.preview_page(path, f"?search={EVIL}"))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from web_kit import Browser, World
 
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.users import issue_token
 from tests.web.test_web_team import sign_in, team
 
-ADA = Actor("ada", Role.ADMIN, "ada")
+ADA = Principal("ada", Role.ADMIN, "ada")
 
 
 async def raw(console: World, head: Sequence[bytes], body: bytes = b"") -> tuple[int, bytes]:
@@ -168,7 +168,7 @@ def cookie_of(browser: Browser) -> bytes:
 @pytest.mark.parametrize("kind", FORMS)
 @pytest.mark.parametrize("path", ["/sheets", "/sheets/0123456789abcdef/reading", "/runs/20260101-000000-aaaa/resume"])
 async def test_junk_of_a_program_with_a_token_is_refused(console: World, path: str, kind: str) -> None:
-    token = issue_token(console.console.book, "test", Role.ADMIN, ADA, 0.0)
+    token = issue_token(console.console.store, "test", Role.ADMIN, ADA, 0.0)
     head, body = FORMS[kind]
     post = [b"POST /api/v1%s HTTP/1.1" % path.encode(), b"Authorization: Bearer " + token.encode(), *head]
     status, answer = await raw(console, filled(post, console), body)

@@ -19,7 +19,7 @@ from bulkid import runs
 from bulkid.journal.console_store import AuditRecord
 from bulkid.web import previews
 from bulkid.web.console import ServeOptions
-from bulkid.web.previews import BusyError, Drafts
+from bulkid.web.previews import BusyError, UploadPreviews
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, Upload, UploadLimits, Uploads
 
 DAY_S = 86_400.0
@@ -155,15 +155,15 @@ async def test_a_console_that_runs_for_weeks_removes_what_is_old(console: World)
     used = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
     young = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
     subject.uploads.mark_used(used)
-    subject.book.note(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
-    subject.book.note(AuditRecord(clock.now(), "ada", "", "young", "", ""))
+    subject.store.note(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
+    subject.store.note(AuditRecord(clock.now(), "ada", "", "young", "", ""))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(subject.keep_tidy)
+        tasks.start_soon(subject.prune_periodically)
         with anyio.fail_after(60):
             await clock.stopped.wait()
         tasks.cancel_scope.cancel()
     assert [(subject.uploads._folder / each.upload_id).is_dir() for each in (old, used, young)] == [False, False, True]
-    actions = [entry.action for entry in subject.book.audit_entries()]
+    actions = [entry.action for entry in subject.store.audit_entries()]
     assert "old" not in actions
     assert "young" in actions
 
@@ -191,7 +191,7 @@ async def test_an_upload_beyond_the_limit_is_refused_with_the_limit_named(tmp_pa
         assert (await program.upload(sheet(1)))[0] == 201  # the token's owner is another user
         status, answer = await program.upload(sheet(1))
         assert (status, answer["error"]["code"]) == (507, "insufficient_storage")
-        refused = [entry.detail for entry in console.console.book.audit_entries() if entry.action == "upload refused"]
+        refused = [entry.detail for entry in console.console.store.audit_entries() if entry.action == "upload refused"]
         assert len(refused) == 2
         path = page.url.removeprefix(console.browser.base)
         assert path == "/sheets"
@@ -216,9 +216,9 @@ async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypa
 # --- memory
 
 
-def nothing_planned() -> Drafts:
+def nothing_planned() -> UploadPreviews:
     """Drafts of a console that is never asked for more than what a test does."""
-    return Drafts(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context())
+    return UploadPreviews(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context())
 
 
 async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,23 +234,23 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
 
     monkeypatch.setattr(runs, "plan", plan)
     subject, uploads = nothing_planned(), Uploads(tmp_path)
-    draft = await subject.get(put(uploads, "ada", 10))
+    upload_preview = await subject.get(put(uploads, "ada", 10))
     async with anyio.create_task_group() as tasks:
-        for _ in range(previews.AT_ONCE + previews.WAITING):
-            tasks.start_soon(subject.make_preview, draft.upload, subject.begin_preview(draft, "ada"))
+        for _ in range(previews.MAX_CONCURRENT + previews.MAX_WAITING):
+            tasks.start_soon(subject.make_preview, upload_preview.upload, subject.begin_preview(upload_preview, "ada"))
         with pytest.raises(BusyError, match="wait already"):
-            subject.begin_preview(draft, "ada")
+            subject.begin_preview(upload_preview, "ada")
         await anyio.wait_all_tasks_blocked()
         go_on.set()
-    assert most == previews.AT_ONCE
-    subject.begin_preview(draft, "ada")  # there is room again
+    assert most == previews.MAX_CONCURRENT
+    subject.begin_preview(upload_preview, "ada")  # there is room again
 
 
-async def test_drafts_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
+async def test_upload_previews_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(previews, "KEPT_ROWS", 25)
-    monkeypatch.setattr(previews, "KEPT", 3)
+    monkeypatch.setattr(previews, "MAX_KEPT_ROWS", 25)
+    monkeypatch.setattr(previews, "MAX_KEPT", 3)
     subject, uploads = nothing_planned(), Uploads(tmp_path)
 
     def taken(rows: int) -> Upload:
@@ -259,11 +259,11 @@ async def test_drafts_that_were_used_least_lately_leave_memory_when_rows_or_numb
         return uploads.keep(made)
 
     small = [await subject.get(taken(1)) for _ in range(4)]
-    assert [each.upload.upload_id in subject._drafts for each in small] == [False, True, True, True]
+    assert [each.upload.upload_id in subject._upload_previews for each in small] == [False, True, True, True]
     large = await subject.get(taken(24))
-    assert list(subject._drafts) == [small[3].upload.upload_id, large.upload.upload_id]
+    assert list(subject._upload_previews) == [small[3].upload.upload_id, large.upload.upload_id]
     huge = await subject.get(taken(100))  # the one at hand stays, however large
-    assert list(subject._drafts) == [huge.upload.upload_id]
+    assert list(subject._upload_previews) == [huge.upload.upload_id]
 
 
 # --- the audit log
@@ -295,8 +295,8 @@ async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path:
         await olaf.post("/status")
         for kind in ("csv", "nope"):
             await vera.get(f"/runs/{run_id}/download/{kind}")
-        found = [(entry.actor, entry.action) for entry in console.console.book.audit_entries()]
-        details = {entry.action: entry.detail for entry in console.console.book.audit_entries()}
+        found = [(entry.actor, entry.action) for entry in console.console.store.audit_entries()]
+        details = {entry.action: entry.detail for entry in console.console.store.audit_entries()}
         plan = runs.find_run(run_id, console.console.state_dir).options["approved"]
     # Counted, since a run finds that the directory has changed while its start is still being written down.
     assert Counter(each for each in found if each[1] != "signed in") == Counter(
@@ -325,20 +325,20 @@ async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path:
 
 
 async def test_every_route_that_changes_something_leaves_an_entry_when_it_is_refused(console: World) -> None:
-    from bulkid.web.auth.access import Kind, door_of
+    from bulkid.web.auth.access import RouteKind, access_rule_of
     from bulkid.web.server import make_app
 
-    app, tried = make_app(console.console), 0
+    app, record_attempt = make_app(console.console), 0
     for route in app.router.routes():
-        opened = door_of(route.handler)
+        opened = access_rule_of(route.handler)
         pattern = route.resource.canonical if route.resource is not None else ""
-        if route.method in {"GET", "HEAD"} or opened is None or opened.role is None or opened.kind is Kind.API:
+        if route.method in {"GET", "HEAD"} or opened is None or opened.role is None or opened.kind is RouteKind.API:
             continue
         address = pattern.replace("{upload}", "x").replace("{run}", "x").replace("{token}", "x")
-        before = console.console.book.audit_page(0, 1)[1]
+        before = console.console.store.audit_page(0, 1)[1]
         assert (await console.browser.post(address, {"csrf": "wrong"})).status in {403, 415}, pattern
-        entries, total = console.console.book.audit_page(0, 1)
+        entries, total = console.console.store.audit_page(0, 1)
         assert total == before + 1, pattern
         assert entries[0].action.endswith("refused"), pattern
-        tried += 1
-    assert tried > 12
+        record_attempt += 1
+    assert record_attempt > 12

@@ -8,10 +8,10 @@ from typing import Any, cast
 import anyio
 
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
-from bulkid.runs import Archive, Context, RunLine, Snapshot
+from bulkid.runs import Context, RunBrowser, RunListItem, Snapshot
 from bulkid.web import sse
-from bulkid.web.job_runner import Job, Supervisor
-from bulkid.web.sse import Live
+from bulkid.web.job_runner import Job, JobRunner
+from bulkid.web.sse import RunFeeds
 
 FAILED = ReportRow(2, "id", "robot-1", Status.FAILED, "", 400, "locked", "is locked", 1, None, 1.0)
 SENDING = Snapshot(3, 9, 2, 1, 4.0, 7, None, None, 2.0)
@@ -23,19 +23,19 @@ class SlowJournal:
     def __init__(self) -> None:
         self.looks = 0
 
-    def run(self, run_id: str) -> RunLine:
+    def run(self, run_id: str) -> RunListItem:
         """A run that has ended."""
         record = RunRecord(run_id, 0.0, RunStatus.COMPLETED, "run", "a.csv", "", "", "", 1)
-        return RunLine(record, {**dict.fromkeys(Status, 0), Status.UPDATED: 8, Status.FAILED: 1})
+        return RunListItem(record, {**dict.fromkeys(Status, 0), Status.UPDATED: 8, Status.FAILED: 1})
 
     def failures(self, run_id: str, limit: int) -> Sequence[ReportRow]:
         """What is committed so far."""
-        assert (run_id, limit) == ("run", sse.SHOWN_FAILURES)
+        assert (run_id, limit) == ("run", sse.MAX_SHOWN_FAILURES)
         self.looks += 1
         return [FAILED] if self.looks >= 3 else []
 
 
-class Figures:
+class SnapshotSource:
     """The figures of a run that is sending."""
 
     def snapshot(self) -> Snapshot:
@@ -43,59 +43,59 @@ class Figures:
         return SENDING
 
 
-async def _told(live_feeds: Live, enough: Any) -> list[dict[str, Any]]:
-    told = []
+async def _reported(live_feeds: RunFeeds, enough: Any) -> list[dict[str, Any]]:
+    reported = []
     async for text in live_feeds.watch("run"):
-        told.append(json.loads(text))
-        if enough(told[-1]):
-            return told
-    return told
+        reported.append(json.loads(text))
+        if enough(reported[-1]):
+            return reported
+    return reported
 
 
 async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sse, "EVERY_S", 0.001)
-    archive = SlowJournal()
+    monkeypatch.setattr(sse, "POLL_INTERVAL_S", 0.001)
+    run_browser = SlowJournal()
     async with anyio.create_task_group() as tasks:
-        supervisor = Supervisor(tasks, Context())
-        job = Job("ada", bool, run_id="run", phase="send", figures=cast("Any", Figures()))
-        monkeypatch.setattr(supervisor, "job", lambda _run_id: job)
-        feeds = Live(cast("Archive", archive), supervisor)
+        job_runner = JobRunner(tasks, Context())
+        job = Job("ada", bool, run_id="run", phase="send", live_progress=cast("Any", SnapshotSource()))
+        monkeypatch.setattr(job_runner, "job", lambda _run_id: job)
+        feeds = RunFeeds(cast("RunBrowser", run_browser), job_runner)
         with anyio.fail_after(20):
-            told = await _told(feeds, lambda state: state["failures"])
-        assert told[0]["failed"] == 1
-        assert told[0]["failures"] == []
-        assert told[-1]["failures"] == [{"row": 2, "name": "robot-1", "error": "is locked"}]
+            reported = await _reported(feeds, lambda state: state["failures"])
+        assert reported[0]["failed"] == 1
+        assert reported[0]["failures"] == []
+        assert reported[-1]["failures"] == [{"row": 2, "name": "robot-1", "error": "is locked"}]
         tasks.cancel_scope.cancel()
 
 
 async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
-    archive = SlowJournal()
-    archive.looks = 2
+    run_browser = SlowJournal()
+    run_browser.looks = 2
     async with anyio.create_task_group() as tasks:
-        feeds = Live(cast("Archive", archive), Supervisor(tasks, Context()))
+        feeds = RunFeeds(cast("RunBrowser", run_browser), JobRunner(tasks, Context()))
         heard: list[list[dict[str, Any]]] = []
 
         async def watch() -> None:
-            heard.append(await _told(feeds, lambda _state: False))
+            heard.append(await _reported(feeds, lambda _state: False))
 
         async with anyio.create_task_group() as watchers:
             for _ in range(50):
                 watchers.start_soon(watch)
         assert len(heard) == 50
         assert all(each == heard[0] and each[0]["running"] is False for each in heard)
-        assert archive.looks == 3
+        assert run_browser.looks == 3
         tasks.cancel_scope.cancel()
 
 
-def test_the_quota_is_told_in_words() -> None:
-    say = sse.quota_words
+def test_the_quota_is_reported_in_words() -> None:
+    say = sse.quota_text
     assert say(None, None) == ""
     assert say(1200, None) == "1,200 left"
     assert say(0, 30.0) == "used up; opens in 30 seconds"
 
 
-def test_a_limit_of_the_server_is_told_in_place_of_the_quota() -> None:
-    for limited in (replace(SENDING, gate_opens_in=4.0), replace(SENDING, pace_opens_in=4.0)):
+def test_a_limit_of_the_server_is_reported_in_place_of_the_quota() -> None:
+    for limited in (replace(SENDING, server_retry_in=4.0), replace(SENDING, pace_opens_in=4.0)):
         assert limited.server_limit
         assert sse.state_of(None, limited)["quota"] == limited.server_limit
     assert sse.state_of(None, SENDING)["quota"] == "7 left"

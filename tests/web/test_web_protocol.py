@@ -14,7 +14,7 @@ from test_web_team import HASH, sign_in
 from web_kit import World, run_id_of, sheet, world
 
 from bulkid import runs
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from bulkid.web import request_bodies
 from bulkid.web.auth.principals import Role
 from bulkid.web.auth.users import issue_token
@@ -61,9 +61,9 @@ def test_names_of_all_scripts_are_texts(good: str) -> None:
     assert is_text(good)
 
 
-@pytest.mark.parametrize("bad", ["a\0b", "\x1b[31m", "a\r\nb", "\udcff", "\x85"])
-def test_control_characters_and_bytes_of_no_utf_8_are_none(bad: str) -> None:
-    assert not is_text(bad)
+@pytest.mark.parametrize("invalid", ["a\0b", "\x1b[31m", "a\r\nb", "\udcff", "\x85"])
+def test_control_characters_and_bytes_of_no_utf_8_are_none(invalid: str) -> None:
+    assert not is_text(invalid)
 
 
 async def test_a_search_takes_names_of_all_scripts_and_refuses_what_is_no_text(console: World) -> None:
@@ -72,7 +72,7 @@ async def test_a_search_takes_names_of_all_scripts_and_refuses_what_is_no_text(c
     upload = path.rsplit("/", 1)[-1]
     run_id = run_id_of(await console.browser.start(path))
     await console.browser.run_ended(run_id)
-    token = issue_token(console.console.book, "test", Role.ADMIN, ADA, 0.0).encode()
+    token = issue_token(console.console.store, "test", Role.ADMIN, ADA, 0.0).encode()
     for search in ("Zürich", "👩\u200d💻", "\u200fأحمد"):
         for where in (f"/sheets/{upload}/preview", f"/sheets/{upload}", f"/runs/{run_id}"):
             page = await console.browser.get(where, params={"search": search})
@@ -101,8 +101,8 @@ async def test_a_search_takes_names_of_all_scripts_and_refuses_what_is_no_text(c
 
 async def test_no_text_with_u_0000_reaches_a_database_that_refuses_it(tmp_path: Path) -> None:
     with shared_server().database() as url:
-        with runs.Archive(tmp_path / "state", url) as archive:
-            ConsoleBook(archive.journal).add_user("ada", "admin", HASH, 0.0)
+        with runs.RunBrowser(tmp_path / "state", url) as run_browser:
+            ConsoleStore(run_browser.journal).add_user("ada", "admin", HASH, 0.0)
         async with world(tmp_path, database_url=url) as console:
             assert (await sign_in(console.browser, "ada\0")).status == 400
             assert (await sign_in(console.browser, "ada")).status == 200
@@ -122,9 +122,9 @@ async def test_no_text_with_u_0000_reaches_a_database_that_refuses_it(tmp_path: 
 async def test_an_upload_that_comes_too_slowly_is_refused_and_not_kept(
     console: World, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
 ) -> None:
-    monkeypatch.setattr(request_bodies, "BODY_S", 0.05)
-    monkeypatch.setattr(request_bodies, "LEAST_RATE", 1e6)
-    token = issue_token(console.console.book, "test", Role.ADMIN, ADA, 0.0)
+    monkeypatch.setattr(request_bodies, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(request_bodies, "MIN_BYTES_PER_S", 1e6)
+    token = issue_token(console.console.store, "test", Role.ADMIN, ADA, 0.0)
     start = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
     port = console.console.serve.port
     head = [

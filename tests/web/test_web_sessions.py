@@ -13,7 +13,7 @@ from test_web_team import HASH, PASSWORD, sign_in, signed_in, team
 from web_kit import LONGEST_S, Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from bulkid.model import QuotaRule
 from bulkid.web.auth import sessions, users
 from bulkid.web.auth.sessions import SESSION_S
@@ -65,7 +65,7 @@ async def slow_team(folder: Path) -> AsyncIterator[World]:
 
 async def test_a_copied_cookie_is_worth_nothing_after_signing_out(console: World) -> None:
     async with console.another_browser() as browser:
-        await browser.enter(console.entrance)
+        await browser.enter(console.authenticator)
         cookie = session_cookie(console, browser)
         assert await status_with(console, cookie) == 200
         await browser.post("/signout")
@@ -73,45 +73,47 @@ async def test_a_copied_cookie_is_worth_nothing_after_signing_out(console: World
         assert console.console.sessions.cookie_name not in cookies_of(browser)
 
 
-def _password(book: ConsoleBook) -> None:
-    book.change_user("OLAF", password_hash=HASH)
+def _password(store: ConsoleStore) -> None:
+    store.change_user("OLAF", password_hash=HASH)
 
 
-def _role(book: ConsoleBook) -> None:
-    book.change_user(" olaf ", role="viewer")
+def _role(store: ConsoleStore) -> None:
+    store.change_user(" olaf ", role="viewer")
 
 
-def _removed(book: ConsoleBook) -> None:
-    book.remove_user("olaf", 1.0)
+def _removed(store: ConsoleStore) -> None:
+    store.remove_user("olaf", 1.0)
 
 
-def _added_again(book: ConsoleBook) -> None:
-    book.remove_user("olaf", 1.0)
-    book.add_user("olaf", "operator", HASH, 2.0)
+def _added_again(store: ConsoleStore) -> None:
+    store.remove_user("olaf", 1.0)
+    store.add_user("olaf", "operator", HASH, 2.0)
 
 
 @pytest.mark.parametrize("change", [_password, _role, _removed, _added_again])
 async def test_a_changed_user_s_sessions_and_their_event_streams_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[ConsoleBook], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[ConsoleStore], None]
 ) -> None:
-    monkeypatch.setattr(sessions, "END_CHECK_S", 0.01)
+    monkeypatch.setattr(sessions, "END_CHECK_INTERVAL_S", 0.01)
     async with slow_team(tmp_path) as console, signed_in(console, "olaf") as olaf:
         run_id = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(5))))
         cookie = session_cookie(console, olaf)
         async with watching(olaf, run_id) as rest:
-            with runs.Archive(tmp_path / "state") as archive:  # as the command line does it, from another process
-                change(ConsoleBook(archive.journal))
+            with runs.RunBrowser(
+                tmp_path / "state"
+            ) as run_browser:  # as the command line does it, from another process
+                change(ConsoleStore(run_browser.journal))
             assert "event: ended" in await rest()
         assert (await olaf.get("/runs")).status == 401
         assert await status_with(console, cookie) == 401
-        assert console.console.supervisor.job(run_id) is not None  # the run goes on
+        assert console.console.job_runner.job(run_id) is not None  # the run goes on
 
 
 @pytest.mark.parametrize("path", ["/signout", "/signout-everywhere"])
 async def test_signing_out_ends_the_session_s_event_streams_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(sessions, "END_CHECK_S", 3600.0)
+    monkeypatch.setattr(sessions, "END_CHECK_INTERVAL_S", 3600.0)
     async with slow_team(tmp_path) as console, signed_in(console, "olaf") as olaf, signed_in(console, "otto") as otto:
         run_id = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(5))))
         async with watching(olaf, run_id) as rest, watching(otto, run_id):
@@ -120,7 +122,7 @@ async def test_signing_out_ends_the_session_s_event_streams_at_once(
             assert (await otto.get("/runs")).status == 200
 
 
-async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
+async def test_a_password_that_is_changed_while_it_is_checked_lets_no_user_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with team(tmp_path) as console:
@@ -128,7 +130,7 @@ async def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
 
         def change_meanwhile(expected: str, password: str) -> bool:
             found = right(expected, password)
-            console.console.book.change_user("olaf", password_hash=HASH)
+            console.console.store.change_user("olaf", password_hash=HASH)
             return found
 
         monkeypatch.setattr(users, "is_right", change_meanwhile)
@@ -170,7 +172,7 @@ async def test_a_session_ends_when_it_is_idle_and_after_its_time(
         begun = console.console.clock.now()
         clock = Clock(begun)
         monkeypatch.setattr(console.console.sessions, "_clock", clock)
-        monkeypatch.setattr(sessions, "SEEN_EVERY_S", 0.0)
+        monkeypatch.setattr(sessions, "LAST_SEEN_INTERVAL_S", 0.0)
         lasted = 0.0
         while True:
             clock.at += step_s if step_s * 20 < lasts_s else max(step_s, min(IDLE_S - 1.0, lasts_s))
@@ -183,8 +185,8 @@ async def test_a_session_ends_when_it_is_idle_and_after_its_time(
 
 async def test_two_consoles_on_one_database_know_and_end_the_same_sessions(tmp_path: Path) -> None:
     with shared_server().database() as url:
-        with runs.Archive(tmp_path / "one" / "state", url) as archive:
-            ConsoleBook(archive.journal).add_user("ada", "admin", HASH, 0.0)
+        with runs.RunBrowser(tmp_path / "one" / "state", url) as run_browser:
+            ConsoleStore(run_browser.journal).add_user("ada", "admin", HASH, 0.0)
         async with (
             world(tmp_path / "one", database_url=url) as one,
             world(tmp_path / "two", database_url=url) as two,
@@ -215,9 +217,9 @@ async def test_a_session_of_a_console_without_users_ends_with_it_and_with_the_fi
         cookie = {"Cookie": f"{console.console.sessions.cookie_name}={value}"}
         assert await status_with(console, cookie) == 401
         assert (await console.browser.get("/runs")).status == 200
-        console.console.book.add_user("ada", "admin", HASH, 0.0)
+        console.console.store.add_user("ada", "admin", HASH, 0.0)
         assert (await console.browser.get("/runs")).status == 401
-        page = await console.browser.get(f"/enter?key={console.entrance.new_link()}")
+        page = await console.browser.get(f"/enter?key={console.authenticator.new_link()}")
         assert page.status == 401
         assert "There are users now" in page.text
 
@@ -237,15 +239,15 @@ async def test_a_token_may_do_no_more_than_its_owner_and_ends_with_the_owner(tmp
                 return answer.status
 
         assert await call("POST", "/runs/nope/resume") == 404
-        console.console.book.change_user("ada", role="viewer")
+        console.console.store.change_user("ada", role="viewer")
         assert await call("POST", "/runs/nope/resume") == 403
         assert await call("GET", "/runs") == 200
-        console.console.book.add_user("eve", "admin", HASH, 0.0)
+        console.console.store.add_user("eve", "admin", HASH, 0.0)
         async with signed_in(console, "eve") as eve:
             assert "(as viewer: its owner's role)" in (await eve.get("/tokens")).text
-        console.console.book.remove_user("ADA ", 1.0)
+        console.console.store.remove_user("ADA ", 1.0)
         assert await call("GET", "/runs") == 401
-        console.console.book.add_user("ada", "admin", HASH, 2.0)
+        console.console.store.add_user("ada", "admin", HASH, 2.0)
         assert await call("GET", "/runs") == 401
 
 

@@ -16,12 +16,12 @@ from web_kit import Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.errors import UsageError
-from bulkid.journal.console_store import ConsoleBook
+from bulkid.journal.console_store import ConsoleStore
 from bulkid.web.auth import passwords
 from bulkid.web.auth.passwords import hash_password, is_right, require_good_password
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
-from bulkid.web.auth.users import TeamEntrance, issue_token
+from bulkid.web.auth.users import UserAuthenticator, issue_token
 from bulkid.web.console import ServeOptions
 from bulkid.web.middleware import forwarded_address
 from bulkid.web.server import make_app
@@ -36,10 +36,10 @@ async def team(
     folder: Path, *, serve: ServeOptions | None = None, require_approval: bool = False, **options: Any
 ) -> AsyncIterator[World]:
     """A console with four users."""
-    with runs.Archive(folder / "state") as archive:
-        book = ConsoleBook(archive.journal)
+    with runs.RunBrowser(folder / "state") as run_browser:
+        store = ConsoleStore(run_browser.journal)
         for name, role in PEOPLE.items():
-            book.add_user(name, role, HASH, 0.0)
+            store.add_user(name, role, HASH, 0.0)
     async with world(folder, serve=serve or ServeOptions(port=0, require_approval=require_approval), **options) as made:
         yield made
 
@@ -78,7 +78,7 @@ async def test_signing_in_leads_to_no_other_site(tmp_path: Path, onward: str) ->
 @pytest.mark.parametrize(
     ("name", "password"), [("olaf", "wrong"), ("nobody", PASSWORD), ("", ""), ("olaf", "x" * 5000)]
 )
-async def test_a_wrong_name_and_a_wrong_password_are_told_alike(tmp_path: Path, name: str, password: str) -> None:
+async def test_a_wrong_name_and_a_wrong_password_are_reported_alike(tmp_path: Path, name: str, password: str) -> None:
     async with team(tmp_path) as console:
         page = await sign_in(console.browser, name, password)
         assert page.status == 401
@@ -113,12 +113,12 @@ async def test_guesses_that_come_all_at_once_are_throttled_too(tmp_path: Path) -
 def test_a_right_password_clears_the_user_there_but_not_the_address() -> None:
     throttle = Throttle(lambda: 0.0, AttemptCounter(3, 300.0), AttemptCounter(4, 300.0))
     for _ in range(3):
-        throttle.tried("ada", "a")
+        throttle.record_attempt("ada", "a")
     assert throttle.wait("ada", "a") > 0
-    throttle.succeeded("ada", "a")
+    throttle.record_success("ada", "a")
     assert throttle.wait("ada", "a") == 0.0
     for _ in range(2):
-        throttle.tried("otto", "a")
+        throttle.record_attempt("otto", "a")
     assert throttle.wait("vera", "a") > 0
 
 
@@ -127,7 +127,7 @@ def test_a_throttle_opens_again_and_holds_over_all_names_of_an_address() -> None
     throttle = Throttle(lambda: now, AttemptCounter(3, 300.0), AttemptCounter(6, 300.0))
     for number in range(6):
         assert throttle.wait(f"user {number}", "a") == 0.0
-        throttle.tried(f"user {number}", "a")
+        throttle.record_attempt(f"user {number}", "a")
     assert throttle.wait("another", "a") == 300.0
     assert throttle.wait("another", "b") == 0.0
     now = 299.0
@@ -139,10 +139,10 @@ def test_a_throttle_opens_again_and_holds_over_all_names_of_an_address() -> None
 def test_a_throttle_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
     throttle = Throttle(lambda: 0.0, AttemptCounter(5, 300.0, 30), AttemptCounter(20, 300.0, 30))
     for number in range(1000):
-        throttle.tried(f"user {number}", f"address {number}")
+        throttle.record_attempt(f"user {number}", f"address {number}")
     assert len(throttle.pairs) == len(throttle.addresses) == 30
     for number in range(20_000):
-        throttle.tried(f"user {number}", "192.0.2.1", f"device {number}")
+        throttle.record_attempt(f"user {number}", "192.0.2.1", f"device {number}")
     assert len(throttle.devices) == 10_000
 
 
@@ -152,9 +152,9 @@ def test_passwords_are_kept_as_salted_hashes_and_have_a_least_length() -> None:
     assert is_right(HASH, PASSWORD)
     assert not is_right(HASH, PASSWORD + " ")
     assert not is_right("nonsense", PASSWORD)
-    for bad in ("", "short", "x" * (passwords.LONGEST + 1)):
+    for invalid in ("", "short", "x" * (passwords.MAX_LENGTH + 1)):
         with pytest.raises(UsageError):
-            hash_password(bad)
+            hash_password(invalid)
 
 
 @pytest.mark.parametrize(
@@ -211,15 +211,15 @@ async def test_a_viewer_can_change_nothing(tmp_path: Path) -> None:
         assert (await vera.get(f"{path}/preview")).status == 200
         assert 'name="preview"' not in (await vera.get(f"{path}/preview")).text
         app = make_app(console.console)
-        tried = 0
+        record_attempt = 0
         for route in app.router.routes():
             pattern = route.resource.canonical if route.resource is not None else ""
             if route.method != "POST" or pattern.startswith(("/api/", "/sign")) or pattern in OWN_ACCOUNT:
                 continue
             address = pattern.replace("{upload}", path.rsplit("/", 1)[1]).replace("{run}", "x").replace("{token}", "x")
             assert (await vera.post(address)).status == 403, pattern
-            tried += 1
-        assert tried > 10
+            record_attempt += 1
+        assert record_attempt > 10
         for each in ("/tokens", "/audit", "/audit.csv", "/template.csv"):
             assert (await vera.get(each)).status == 403
             assert (await olaf.get(each)).status == (200 if each == "/template.csv" else 403)
@@ -257,7 +257,7 @@ async def test_who_says_how_a_sheet_is_read_counts_as_its_author_too(tmp_path: P
 
 async def test_a_token_does_not_help_its_owner_past_the_approval(tmp_path: Path) -> None:
     async with team(tmp_path, require_approval=True) as console, signed_in(console, "ada") as ada:
-        token = issue_token(console.console.book, "job", Role.OPERATOR, Actor("ada", Role.ADMIN, "ada"), 0.0)
+        token = issue_token(console.console.store, "job", Role.OPERATOR, Principal("ada", Role.ADMIN, "ada"), 0.0)
         path = await ada.preview("accounts.csv", sheet(2))
         await ada.preview_page(path)
         headers = {"Authorization": f"Bearer {token}"}
@@ -276,19 +276,19 @@ async def test_approval_without_users_is_refused(tmp_path: Path) -> None:
 
 async def test_a_new_password_a_new_role_and_signing_out_everywhere_end_sessions_at_once(tmp_path: Path) -> None:
     async with team(tmp_path) as console:
-        book = console.console.book
+        store = console.console.store
         async with signed_in(console, "olaf") as olaf:
-            book.change_user("olaf", password_hash=HASH)
+            store.change_user("olaf", password_hash=HASH)
             assert (await olaf.get("/runs")).status == 401
         async with signed_in(console, "olaf") as olaf:
-            book.change_user("olaf", role="viewer")
+            store.change_user("olaf", role="viewer")
             assert (await olaf.get("/runs")).status == 401
         async with signed_in(console, "olaf") as olaf, signed_in(console, "olaf") as elsewhere:
             await olaf.get("/")
             await olaf.post("/signout-everywhere")
             assert (await elsewhere.get("/runs")).status == 401
         async with signed_in(console, "ada") as ada:
-            book.remove_user("ada", 1.0)
+            store.remove_user("ada", 1.0)
             assert (await ada.get("/runs")).status == 401
 
 
@@ -307,7 +307,7 @@ async def test_everything_that_is_done_is_in_the_audit_table_and_can_be_taken_al
         await ada.post(f"/runs/{run_id}/undo")
         await ada.get("/tokens")
         issued = await ada.post("/tokens", {"name": "nightly", "role": "viewer"})
-        token_id = console.console.book.tokens()[0].token_id
+        token_id = console.console.store.tokens()[0].token_id
         assert "bulkid_" in issued.text
         await ada.post(f"/tokens/{token_id}/revoke")
         page = await ada.get("/audit")
@@ -338,8 +338,8 @@ async def test_a_run_in_the_history_names_the_user_who_began_it(tmp_path: Path) 
 
 
 async def test_behind_a_proxy_the_last_hop_says_who_asks_and_the_cookie_is_for_tls_alone(tmp_path: Path) -> None:
-    with runs.Archive(tmp_path / "state") as archive:
-        ConsoleBook(archive.journal).add_user("ada", "admin", HASH, 0.0)
+    with runs.RunBrowser(tmp_path / "state") as run_browser:
+        ConsoleStore(run_browser.journal).add_user("ada", "admin", HASH, 0.0)
     serve = ServeOptions(port=0, behind_proxy=True, public_names=("bulkid.example.com",))
     async with world(tmp_path, serve=serve) as console:
         headers = {
@@ -353,7 +353,7 @@ async def test_behind_a_proxy_the_last_hop_says_who_asks_and_the_cookie_is_for_t
         assert page.status == 303
         assert page.headers["Set-Cookie"].startswith("__Host-bulkid=")
         assert "Secure" in page.headers["Set-Cookie"]
-        assert console.console.book.audit_page(0, 1)[0][0].address == "192.0.2.7"
+        assert console.console.store.audit_page(0, 1)[0][0].address == "192.0.2.7"
         assert (
             await console.browser.get("/", headers={"Host": f"127.0.0.1:{console.console.serve.port}"})
         ).status == 421
@@ -361,7 +361,7 @@ async def test_behind_a_proxy_the_last_hop_says_who_asks_and_the_cookie_is_for_t
 
 async def test_a_reader_of_the_database_finds_neither_passwords_nor_tokens(tmp_path: Path) -> None:
     async with team(tmp_path) as console:
-        token = issue_token(console.console.book, "job", Role.VIEWER, Actor("ada", Role.ADMIN, "ada"), 0.0)
+        token = issue_token(console.console.store, "job", Role.VIEWER, Principal("ada", Role.ADMIN, "ada"), 0.0)
     content = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir() if path.is_file())
     assert token.encode() not in content
     assert PASSWORD.encode() not in content
@@ -398,7 +398,7 @@ async def test_a_forged_address_does_not_get_round_the_throttle_and_is_not_writt
             ) as answer:
                 found.append(answer.status)
         assert found == [401, 401, 401, 401, 401, 429]
-        entries, _ = console.console.book.audit_page(0, 10)
+        entries, _ = console.console.store.audit_page(0, 10)
         assert {entry.address for entry in entries} == {"192.0.2.7"}
 
 
@@ -406,7 +406,7 @@ async def test_without_a_proxy_the_header_counts_for_nothing(tmp_path: Path) -> 
     async with team(tmp_path) as console:
         headers = {"Origin": console.browser.base, "X-Forwarded-For": "6.6.6.6"}
         await console.browser.post("/signin", {"name": "olaf", "password": "wrong"}, headers=headers)
-        assert console.console.book.audit_page(0, 1)[0][0].address == "127.0.0.1"
+        assert console.console.store.audit_page(0, 1)[0][0].address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -439,13 +439,13 @@ def test_an_ipv6_network_counts_as_one_address() -> None:
 
 async def test_wrong_passwords_from_everywhere_do_not_lock_a_user_out_of_a_known_browser(tmp_path: Path) -> None:
     async with team(tmp_path) as console:
-        entrance = console.console.entrance
-        assert isinstance(entrance, TeamEntrance)
+        authenticator = console.console.authenticator
+        assert isinstance(authenticator, UserAuthenticator)
         async with signed_in(console, "olaf") as known, browser_at(console.browser.base) as unknown:
-            for number in range(entrance.throttle.users.limit):
-                entrance.throttle.tried("olaf", f"10.0.0.{number}")
+            for number in range(authenticator.throttle.users.limit):
+                authenticator.throttle.record_attempt("olaf", f"10.0.0.{number}")
             for _ in range(5):
-                entrance.throttle.tried("olaf", "127.0.0.1")  # somebody behind the same address
+                authenticator.throttle.record_attempt("olaf", "127.0.0.1")  # somebody behind the same address
             assert (await sign_in(unknown, "olaf")).status == 429
             await known.post("/signout")
             for _ in range(4):
@@ -497,7 +497,7 @@ async def test_signing_in_and_out_and_the_making_of_links_are_in_the_audit_log(t
         await sign_in(olaf, "olaf")
         await olaf.get("/")
         await olaf.post("/signout-everywhere")
-        entries, _ = console.console.book.audit_page(0, 10)
+        entries, _ = console.console.store.audit_page(0, 10)
         assert [(entry.actor, entry.action) for entry in reversed(entries)] == [
             ("olaf", "signed in"),
             ("olaf", "signed out"),
@@ -508,6 +508,6 @@ async def test_signing_in_and_out_and_the_making_of_links_are_in_the_audit_log(t
     async with world(tmp_path / "local") as local:
         page = await local.browser.post("/account/link")
         key = page.text.split("/enter?key=")[1].split("<")[0]
-        entries, _ = local.console.book.audit_page(0, 10)
+        entries, _ = local.console.store.audit_page(0, 10)
         assert [entry.action for entry in reversed(entries)] == ["signed in", "sign-in link made"]
         assert all(key not in f"{entry.subject} {entry.detail}" for entry in entries)

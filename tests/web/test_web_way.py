@@ -51,21 +51,21 @@ async def test_every_form_of_the_report_can_be_downloaded(console: World) -> Non
     assert (await console.browser.get(f"/runs/{run_id}/download/exe")).status == 404
 
 
-async def test_bad_rows_are_named_filtered_and_given_back_to_mend(console: World) -> None:
+async def test_invalid_rows_are_named_filtered_and_given_back_to_fix(console: World) -> None:
     page = await console.browser.upload("with_errors.csv", (SAMPLES / "with_errors.csv").read_bytes())
     offline = runs.check(SAMPLES / "with_errors.csv")
     assert f"<b>{offline.invalid_rows}</b> bad rows" in page.text
-    for fault in offline.faults[:5]:
+    for fault in offline.row_errors[:5]:
         assert str(fault.row) in page.text
     path = page.url.removeprefix(console.browser.base)
-    found = await console.browser.get(f"{path}?search={offline.faults[0].row}")
+    found = await console.browser.get(f"{path}?search={offline.row_errors[0].row}")
     assert found.text.count('<th scope="row"><span') < page.text.count('<th scope="row"><span')
     rows = list(csv.DictReader(io.StringIO((await console.browser.get(f"{path}/retry.csv")).body.decode("utf-8-sig"))))
     assert len(rows) == offline.invalid_rows
     assert all(row["error"] for row in rows)
 
 
-async def test_a_sheet_with_a_bad_row_cannot_be_started_unless_its_good_rows_may_go_alone(console: World) -> None:
+async def test_a_sheet_with_a_invalid_row_cannot_be_started_unless_its_good_rows_may_go_alone(console: World) -> None:
     content = sheet(3) + b"\n,nobody"
     path = await console.browser.preview("accounts.csv", content)
     seen = await console.browser.preview_page(path)
@@ -224,18 +224,18 @@ async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path
         assert states[-1]["updated"] == 40
 
 
-async def test_a_failure_is_told_of_while_the_run_goes_on(tmp_path: Path) -> None:
+async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) -> None:
     options = SandboxOptions(limits=(), latency_s=0.05, poisoned=("robot-0001",))
     async with world(tmp_path, sandbox=options, concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
-        told = []
-        async for text in console.console.live.watch(run_id):
+        reported = []
+        async for text in console.console.run_feeds.watch(run_id):
             state = json.loads(text)
             if state["running"] and state["failures"]:
-                told += state["failures"]
-        assert {failure["name"] for failure in told} == {"robot-0001"}
-        assert all("locked" in failure["error"] for failure in told)
+                reported += state["failures"]
+        assert {failure["name"] for failure in reported} == {"robot-0001"}
+        assert all("locked" in failure["error"] for failure in reported)
 
 
 async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_offers_to_go_on(tmp_path: Path) -> None:

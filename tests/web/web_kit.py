@@ -12,7 +12,7 @@ import anyio
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
-from bulkid.web.auth.local import Entrance, LocalEntrance
+from bulkid.web.auth.local import Authenticator, LocalAuthenticator
 from bulkid.web.console import Console, ServeOptions
 from bulkid.web.server import serving
 
@@ -70,9 +70,9 @@ class Browser:
             self.csrf = token[1]
         return Page(answer.status, text, str(answer.url), answer.headers, body)
 
-    async def enter(self, entrance: LocalEntrance) -> "Browser":
+    async def enter(self, authenticator: LocalAuthenticator) -> "Browser":
         """Open the link of the terminal."""
-        page = await self.get(f"/enter?key={entrance.new_link()}")
+        page = await self.get(f"/enter?key={authenticator.new_link()}")
         assert page.status == 200
         assert self.csrf
         return self
@@ -121,10 +121,10 @@ class World:
     folder: Path
 
     @property
-    def entrance(self) -> LocalEntrance:
+    def authenticator(self) -> LocalAuthenticator:
         """The link maker of local mode."""
-        assert isinstance(self.console.entrance, LocalEntrance)
-        return self.console.entrance
+        assert isinstance(self.console.authenticator, LocalAuthenticator)
+        return self.console.authenticator
 
     @asynccontextmanager
     async def another_browser(self) -> AsyncIterator[Browser]:
@@ -147,7 +147,7 @@ async def world(
     *,
     sandbox: SandboxOptions | None = None,
     serve: ServeOptions | None = None,
-    entrance: Entrance | None = None,
+    authenticator: Authenticator | None = None,
     database_url: str = "",
     **options: Any,
 ) -> AsyncIterator[World]:
@@ -163,15 +163,15 @@ async def world(
                 target,
                 given,
                 runs.Context(state_dir=folder / "state", database_url=database_url),
-                entrance=entrance,
+                authenticator=authenticator,
             ) as (
                 console,
                 address,
             ),
             browser_at(address) as browser,
         ):
-            if isinstance(console.entrance, LocalEntrance):
-                await browser.enter(console.entrance)
+            if isinstance(console.authenticator, LocalAuthenticator):
+                await browser.enter(console.authenticator)
             yield World(console, server, browser, folder)
 
 

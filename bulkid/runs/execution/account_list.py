@@ -23,21 +23,21 @@ class Listing:
 
     Attributes:
         total: How many accounts the server counts, by the last page that was read.
-        shown: How many it showed.
+        received: How many it showed.
         pages: How many pages were read.
-        whole: Whether every account that existed all the time was on a page.
-        steady: Whether, besides, nothing shows that the list changed meanwhile.
+        complete: Whether every account that existed all the time was on a page.
+        stable: Whether, besides, nothing shows that the list changed meanwhile.
     """
 
     total: int = 0
-    shown: int = 0
+    received: int = 0
     pages: int = 0
-    whole: bool = False
-    steady: bool = False
+    complete: bool = False
+    stable: bool = False
 
 
 @dataclass(slots=True)
-class _Seams:
+class _PageJoiner:
     """Joins pages in their order: only the ends of the last page are kept."""
 
     overlap: int
@@ -45,7 +45,7 @@ class _Seams:
     size: int = 0  # of the last page
     total: int = 0  # by the last page
     joined: bool = True  # whether no gap was seen
-    steady: bool = True
+    stable: bool = True
     pages: int = 0
     _tail: tuple[str, ...] = ()
     _totals: set[int] = field(default_factory=set)
@@ -63,7 +63,7 @@ class _Seams:
             head = tuple(ids[: len(self._tail)])
             self.joined = self.joined and not set(head).isdisjoint(self._tail)
             # As sets: the server may list names that differ by case alone in either order.
-            self.steady = self.steady and skip + len(self._tail) == self.end and set(head) == set(self._tail)
+            self.stable = self.stable and skip + len(self._tail) == self.end and set(head) == set(self._tail)
         self._tail = tuple(ids[-self.overlap :]) if self.overlap else ()
         self.skip, self.size, self.total = skip, len(ids), page.total
         self._totals.add(page.total)
@@ -71,9 +71,9 @@ class _Seams:
         return new
 
     def listing(self, *, ended: bool) -> Listing:
-        whole = self.joined and ended
-        steady = whole and self.steady and self._totals == {self.end}
-        return Listing(self.total, self.end, self.pages, whole, steady)
+        complete = self.joined and ended
+        stable = complete and self.stable and self._totals == {self.end}
+        return Listing(self.total, self.end, self.pages, complete, stable)
 
 
 async def read_list(
@@ -102,23 +102,23 @@ async def read_list(
         await take(first)
     size = len(first.accounts)
     overlap = min(overlap, size // 2)
-    seams = _Seams(overlap)
-    seams.add(0, first)
+    joiner = _PageJoiner(overlap)
+    joiner.add(0, first)
     stride = size - overlap
-    while stride and seams.end < seams.total:
-        start = seams.end - overlap
-        skips = range(start, max(seams.total - overlap, start + 1), stride)[:ahead]
+    while stride and joiner.end < joiner.total:
+        start = joiner.end - overlap
+        skips = range(start, max(joiner.total - overlap, start + 1), stride)[:ahead]
         for skip, each in zip(skips, await _pages(page, skips), strict=True):
             await take(each)
-            if not seams.add(skip, each):  # the list ends here, whatever the server counts
-                return seams.listing(ended=bool(overlap))
-    while overlap and seams.joined and seams.end > seams.total:  # it shows more than it counts: is there still more?
-        skip = seams.end - overlap
+            if not joiner.add(skip, each):  # the list ends here, whatever the server counts
+                return joiner.listing(ended=bool(overlap))
+    while overlap and joiner.joined and joiner.end > joiner.total:  # it shows more than it counts: is there still more?
+        skip = joiner.end - overlap
         each = await page(skip)
         await take(each)
-        if not seams.add(skip, each):
-            return seams.listing(ended=True)
-    return seams.listing(ended=seams.end == seams.total)
+        if not joiner.add(skip, each):
+            return joiner.listing(ended=True)
+    return joiner.listing(ended=joiner.end == joiner.total)
 
 
 async def _pages(page: Callable[[int], Awaitable[Page]], skips: Sequence[int]) -> list[Page]:

@@ -11,10 +11,10 @@ from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFai
 from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
-from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
+from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
 from bulkid.planning import Absent, Directory, Unknown, confirms, count_of, fold, shortfall
 from bulkid.runs.concurrency import task_group, until_stopped
-from bulkid.runs.execution.connection import Session
+from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.options import Hooks
@@ -26,19 +26,19 @@ the best, which a disk in demand needs for the writing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UnconfirmedAccount:
     """An account whose request may have been applied, although no answer confirms it."""
 
-    entry: int
-    change: Change
+    number: int
+    change: AccountUpdate
     settled: Settled
 
 
 @dataclass(slots=True)
-class Sending:
+class AccountSender:
     """One pass over the changes of a run."""
 
-    session: Session
+    connection: Connection
     journal: Journal
     run_id: str
     directory: Directory
@@ -47,15 +47,15 @@ class Sending:
     stop: Stop
     progress: Progress
     limit: FailureLimit
-    doubts: list[Doubt] = field(default_factory=list)
+    unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
     failures: int = 0  # accounts settled as failed
     suspects: set[int] = field(default_factory=set)  # entries that a group PUT may have been refused for, until they
     # are updated
-    _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
-    _given: int = 0  # how many of the present pass were given to the engine
-    _again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
+    _changes: dict[int, AccountUpdate] = field(default_factory=dict)  # given to the engine and not settled
+    _submitted: int = 0  # how many of the present pass were given to the engine
+    _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
     _pause: Stop = field(default_factory=Stop)
-    _unclear: int = 0  # doubts after an answer that was no success, or none
+    _without_answer: int = 0  # doubts after an answer that was no success, or none
     _read_back: int = 0  # doubts that reading back has confirmed
 
     @property
@@ -79,16 +79,16 @@ class Sending:
         return self.progress.done >= self.progress.total
 
     @property
-    def unconfirmed_too_many(self) -> bool:
+    def too_many_unconfirmed(self) -> bool:
         """Whether too many accounts would have failed if those failed, too, that no answer confirms.
 
         An account whose PUT the server calls a success counts only beyond as many as reading back has confirmed so
         far: some servers never tell enough to confirm a change.
         """
-        suspects = self._unclear + max(0, len(self.doubts) - self._unclear - self._read_back)
+        suspects = self._without_answer + max(0, len(self.unconfirmed) - self._without_answer - self._read_back)
         return suspects > 0 and self.limit.exceeded(self.failures + suspects)
 
-    async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
+    async def send(self, changes: Sequence[tuple[int, AccountUpdate]]) -> None:
         """Send one PUT per account.
 
         Only a settled failure counts against the limit. Where the unconfirmed accounts could exceed it, sending pauses
@@ -99,61 +99,61 @@ class Sending:
             InterruptedRunError: A stop was requested while accounts were read back.
         """
         while changes and not self.stop.requested:
-            self._pause, self._given = Stop(), 0
+            self._pause, self._submitted = Stop(), 0
             async with task_group() as tasks:
-                tasks.start_soon(self._pass_on_stop, self._pause)
-                tasks.start_soon(self._pass_on_abort, self._pause)
-                await self.session.engine.run(self._chunks(changes), self._settled, self._pause)
+                tasks.start_soon(self._forward_stop, self._pause)
+                tasks.start_soon(self._forward_abort, self._pause)
+                await self.connection.engine.run(self._chunks(changes), self._settled, self._pause)
                 tasks.cancel_scope.cancel()
             if self.stop.requested or not self._pause.requested:
                 return
-            log.info("accounts.unconfirmed", accounts=len(self.doubts), failed=self.failures)
+            log.info("accounts.unconfirmed", accounts=len(self.unconfirmed), failed=self.failures)
             async with until_stopped(self.stop):
                 await self.verify()
-            if self.too_many or self.unconfirmed_too_many:
+            if self.too_many or self.too_many_unconfirmed:
                 return
-            changes = [*self._changes.items(), *changes[self._given :]]
-            self._again |= self._changes.keys()
+            changes = [*self._changes.items(), *changes[self._submitted :]]
+            self._sent_again |= self._changes.keys()
             self._changes.clear()
 
-    async def _pass_on_stop(self, pause: Stop) -> None:
+    async def _forward_stop(self, pause: Stop) -> None:
         await self.stop.wait()
         pause.request(self.stop.reason)
 
-    async def _pass_on_abort(self, pause: Stop) -> None:
+    async def _forward_abort(self, pause: Stop) -> None:
         await self.stop.wait_aborted()
         pause.abort()
 
-    async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
-        organization_id = self.session.organization_id
-        granted = self.session.known.write_accounts is True
+    async def _chunks(self, changes: Sequence[tuple[int, AccountUpdate]]) -> AsyncIterator[Sequence[Task]]:
+        organization_id = self.connection.organization_id
+        granted = self.connection.known.write_accounts is True
         on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
         for start in range(0, len(changes), INTENT_CHUNK):
             await self.writer.room()
             chunk = changes[start : start + INTENT_CHUNK]
-            numbers = [entry for entry, _ in chunk]
+            numbers = [number for number, _ in chunk]
             await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
             self._changes.update(chunk)
-            self._given = start + len(chunk)
-            yield [Task(entry, put_account(organization_id, change), None, on_forbidden) for entry, change in chunk]
+            self._submitted = start + len(chunk)
+            yield [Task(number, put_account(organization_id, change), None, on_forbidden) for number, change in chunk]
 
     def _settled(self, settled: Settled) -> None:
         change = self._changes.pop(settled.key)
         reply = settled.reply
         if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
-            self._tell_update(settled.key, _updated(settled, Via.ACCOUNT))
+            self._record_update(settled.key, _updated(settled, Via.ACCOUNT))
             return
-        if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._again:
-            self._unclear += reply.kind is not ReplyKind.OK
+        if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._sent_again:
+            self._without_answer += reply.kind is not ReplyKind.OK
             self.progress.unverified += 1
-            self.doubts.append(Doubt(settled.key, change, settled))
-            if self.unconfirmed_too_many:
+            self.unconfirmed.append(UnconfirmedAccount(settled.key, change, settled))
+            if self.too_many_unconfirmed:
                 self._pause.request("unconfirmed accounts")
         else:
             self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
 
-    def _confirmed(self, change: Change, settled: Settled) -> bool:
-        if shows_plainly(change, settled.reply.payload):
+    def _confirmed(self, change: AccountUpdate, settled: Settled) -> bool:
+        if matches_exactly(change, settled.reply.payload):
             return True
         try:
             after = parse_account(settled.reply.payload)
@@ -164,30 +164,30 @@ class Sending:
             return change.display_name is None or change.display_name == after.display_name
         return confirms(change, after)
 
-    def fail(self, entry: int, outcome: Outcome) -> None:
+    def fail(self, number: int, outcome: Outcome) -> None:
         """Settle an account that failed, and ask for a stop where those are too many."""
-        self._tell_failure(entry, outcome)
+        self._record_failure(number, outcome)
         if self.too_many:
             self.stop.request("--max-failures")
             self._pause.request("--max-failures")
 
-    def _tell_failure(self, entry: int, outcome: Outcome) -> None:
+    def _record_failure(self, number: int, outcome: Outcome) -> None:
         self.failures += 1
         self.progress.failed += 1
-        self.writer.add(entry, outcome)
+        self.writer.add(number, outcome)
         log.info(
             "account.failed",
-            entry=entry,
+            entry=number,
             http_status=outcome.http_status,
             code=outcome.error_code,
             error=outcome.error,
         )
 
-    def _tell_update(self, entry: int, outcome: Outcome) -> None:
+    def _record_update(self, number: int, outcome: Outcome) -> None:
         self.progress.updated += 1
         if self.suspects:
-            self.suspects.discard(entry)
-        self.writer.add(entry, outcome)
+            self.suspects.discard(number)
+        self.writer.add(number, outcome)
 
     async def verify(self) -> None:
         """Read back every account in doubt and settle it by what the server shows.
@@ -197,20 +197,20 @@ class Sending:
         Raises:
             ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
         """
-        if not self.doubts or self.blind:
+        if not self.unconfirmed or self.blind:
             return
-        ids = [doubt.change.account_id for doubt in self.doubts]
-        after = await read_accounts_again(self.session.engine, self.session.organization_id, ids)
-        doubts, self.doubts, self._unclear = self.doubts, [], 0
-        for doubt in doubts:
-            found = after.find(doubt.change.account_id)
+        ids = [account.change.account_id for account in self.unconfirmed]
+        after = await read_accounts_again(self.connection.engine, self.connection.organization_id, ids)
+        unconfirmed, self.unconfirmed, self._without_answer = self.unconfirmed, [], 0
+        for account in unconfirmed:
+            found = after.find(account.change.account_id)
             if isinstance(found, Unknown):
-                log.info("account.unconfirmed", entry=doubt.entry, reason=found.reason)
-                self.doubts.append(doubt)
-                self._unclear += doubt.settled.reply.kind is not ReplyKind.OK
+                log.info("account.unconfirmed", entry=account.number, reason=found.reason)
+                self.unconfirmed.append(account)
+                self._without_answer += account.settled.reply.kind is not ReplyKind.OK
             else:
-                self._judge(doubt, found)
-        self.progress.unverified -= len(doubts) - len(self.doubts)
+                self._settle_by_state(account, found)
+        self.progress.unverified -= len(unconfirmed) - len(self.unconfirmed)
 
     async def finish(self, hooks: Hooks, advice: str) -> None:
         """Read back what is left unconfirmed, once nothing more is to be sent.
@@ -223,7 +223,7 @@ class Sending:
             ConnectionFailedError: The server gives no answer, or accounts cannot be confirmed: they stay pending.
             InterruptedRunError: A stop was requested.
         """
-        if self.doubts:
+        if self.unconfirmed:
             hooks.stage("verify")
         if self.too_many:
             async with until_stopped(self.stop, aborted=True):  # it is stopping already
@@ -235,30 +235,30 @@ class Sending:
             raise InterruptedRunError(f"Stopped by {self.stop.reason}.")
         async with until_stopped(self.stop):
             await self.verify()
-        if self.doubts and not self.too_many:
+        if self.unconfirmed and not self.too_many:
             stopped = "" if self.sent_all else "Stopped, as they are more than --max-failures allows: "
             why = "cannot be read back (blind)" if self.blind else "reading back does not show whether they exist"
             raise ConnectionFailedError(
-                f"{stopped}{count_of(len(self.doubts), 'account')} got no clear answer, and {why}: pending.",
+                f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear answer, and {why}: pending.",
                 hint=f"To send them again is safe: {advice}",
             )
 
-    def _judge(self, doubt: Doubt, after: Account | Absent) -> None:
+    def _settle_by_state(self, account: UnconfirmedAccount, after: Account | Absent) -> None:
         """Settle an account by its present state: as wanted is updated, whatever the answers were."""
-        settled, reply = doubt.settled, doubt.settled.reply
+        settled, reply = account.settled, account.settled.reply
         finished_at = self.clock.now()
-        if isinstance(after, Account) and confirms(doubt.change, after):
+        if isinstance(after, Account) and confirms(account.change, after):
             self._read_back += 1
-            self._tell_update(doubt.entry, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
+            self._record_update(account.number, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
             return
         if isinstance(after, Absent):
             code, error = "account_gone", "The account does not exist any more."
         elif reply.kind is ReplyKind.OK:
-            missing = shortfall(doubt.change, after, self.directory)
+            missing = shortfall(account.change, after, self.directory)
             code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
         else:
             code, error = reply.error_code, reply.error
-        self._tell_failure(doubt.entry, _failed(settled, code, error)._replace(finished_at=finished_at))
+        self._record_failure(account.number, _failed(settled, code, error)._replace(finished_at=finished_at))
 
 
 def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
@@ -274,7 +274,7 @@ def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
     )
 
 
-def shows_plainly(change: Change, payload: object) -> bool:
+def matches_exactly(change: AccountUpdate, payload: object) -> bool:
     """Whether an answer is an account that shows the change letter by letter, as nearly every one does.
 
     If not, to read the account and compare it without regard to case may still show it: that is 5 us, this 1.5.
@@ -295,7 +295,7 @@ def _updated(settled: Settled, via: Via) -> Outcome:
     return Outcome(Status.UPDATED, settled.reply.status, "", "", settled.attempts, via, settled.finished_at)
 
 
-_ONE_REQUEST = {
+_SINGLE_REFUSALS = {
     ReplyKind.UNAUTHORIZED: "The server refuses this request alone, and takes others with the same access token",
     ReplyKind.FORBIDDEN: "The server forbids the change of this account alone",
 }
@@ -304,7 +304,7 @@ _ONE_REQUEST = {
 
 def _failed(settled: Settled, code: str, error: str) -> Outcome:
     code = code or settled.reply.kind.value
-    meaning = _ONE_REQUEST.get(settled.reply.kind)
+    meaning = _SINGLE_REFUSALS.get(settled.reply.kind)
     if meaning is not None:
         error = f"{meaning} ({settled.reply.status}): {error or code}"
     return Outcome(

@@ -5,19 +5,19 @@ Whatever applies a plan asks here, after planning and before anybody is asked to
 
 from bulkid.errors import UsageError
 from bulkid.planning import Directory, Excess, excess, needs_total
-from bulkid.runs.execution.connection import Session
+from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import ForbiddenError, count_accounts
 from bulkid.runs.options import RunOptions
 
 
-async def find_excess(session: Session, directory: Directory, changes: int, options: RunOptions) -> Excess | None:
+async def find_excess(connection: Connection, directory: Directory, changes: int, options: RunOptions) -> Excess | None:
     """Say by how much a plan exceeds what may be sent without further ado; None when it does not.
 
     The number of accounts is what the first page said. Where no page was read, and the verdict depends on it, it is
     asked for (one GET); a blind run does not know it, and then little is let through.
 
     Args:
-        session: Asks for the number of accounts.
+        connection: Asks for the number of accounts.
         directory: What was read.
         changes: How many accounts the plan changes.
         options: Hold the bound.
@@ -28,7 +28,7 @@ async def find_excess(session: Session, directory: Directory, changes: int, opti
     bound, total = options.max_change, directory.total
     if total is None and directory.accounts is not None and needs_total(changes, bound):
         try:
-            total = await count_accounts(session.engine, session.organization_id)
+            total = await count_accounts(connection.engine, connection.organization_id)
         except ForbiddenError:  # may read one account, but not the list of all: not known, then
             total = None
     return excess(changes, total, bound)

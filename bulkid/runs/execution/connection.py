@@ -13,7 +13,7 @@ from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageErr
 from bulkid.identity import (
     Capabilities,
     ClientCredentials,
-    Connection,
+    ClientSettings,
     IdentityBase,
     IdentityClient,
     StaticToken,
@@ -37,7 +37,7 @@ _TOKEN_REQUEST = Request("POST", "connect/token")
 
 
 @dataclass(slots=True)
-class Session:
+class Connection:
     """A connection to one organisation. ``identify`` must come first; it opens the engine."""
 
     target: Target
@@ -206,15 +206,15 @@ async def connect(
     context: Context,
     *,
     owner: str,
-) -> AsyncIterator[Session]:
-    """Open a session; nothing is sent before :meth:`Session.identify`.
+) -> AsyncIterator[Connection]:
+    """Open a session; nothing is sent before :meth:`Connection.identify`.
 
     Raises:
         UsageError: The address, the credentials or the certificate bundle cannot be used.
     """
     base = base_of(target)
     tokens = tokens_of(target, context.clock)
-    connection = Connection(
+    settings = ClientSettings(
         base,
         target.organization_id,
         timeout_s=options.timeout_s,
@@ -223,9 +223,9 @@ async def connect(
         tenant=target.tenant,
     )
     rules = preset_quota(base) if options.quota is None else options.quota
-    async with open_client(connection, tokens, context.clock) as client, AsyncExitStack() as stack:
+    async with open_client(settings, tokens, context.clock) as client, AsyncExitStack() as stack:
         try:
-            yield Session(target, options, base, client, tokens, journal, rules, owner, context, stack)
+            yield Connection(target, options, base, client, tokens, journal, rules, owner, context, stack)
         finally:
             # What the ledger has not been told yet is told also when the run is being cancelled.
             with anyio.CancelScope(shield=True):

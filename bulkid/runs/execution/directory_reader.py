@@ -22,7 +22,7 @@ from bulkid.identity import (
     parse_account,
     parse_groups,
 )
-from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowWish
+from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowRequest
 from bulkid.planning import Directory, count_of, first_read, fold, is_everyone, next_read, wanted_accounts
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
@@ -33,14 +33,14 @@ PAGE_SIZE = 1000
 PAGES_AHEAD = 16
 """Pages that are asked for side by side; the engine bounds how many are under way."""
 
-LOOK_UPS = 20
+MAX_LOOK_UPS = 20
 """Missing accounts that are looked up by themselves in any case; more only where that takes fewer GETs than to read the
 list again."""
 
-READINGS = 3
+MAX_READINGS = 3
 """How often the list is read at most, where it changes while it is read."""
 
-_NAMED = 3
+_SAMPLE_SIZE = 3
 """How many of the names that cannot be looked up a message tells."""
 
 _GUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
@@ -55,18 +55,18 @@ class ForbiddenError(ConnectionFailedError):
 
 
 @dataclass(slots=True)
-class _Found:
+class _ReadAccounts:
     """Accounts as they come in, and what is known of those that do not; ids are folded."""
 
     by_name: bool  # whether any account is wanted by its name
-    enough: Callable[[Account], str] | None = None  # see read_accounts_again
+    consume: Callable[[Account], str] | None = None  # see read_accounts_again
     accounts: dict[str, Account] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)  # ids of accounts that are not kept, as they showed enough
+    consumed: set[str] = field(default_factory=set)  # ids of accounts that are not kept, as they showed enough
     names: set[str] = field(default_factory=set)  # as the server writes them
     searched: set[str] = field(default_factory=set)  # names whose own search showed how the server writes them
     absent: set[str] = field(default_factory=set)
     unknown: dict[str, str] = field(default_factory=dict)
-    unsettled: str = ""
+    uncertain: str = ""
     total: int = 0
     listed: bool = False  # whether the server was asked for its list, which says how many there are
     complete: bool = False
@@ -79,16 +79,16 @@ class _Found:
     @property
     def count(self) -> int:
         """How many accounts were read."""
-        return len(self.accounts) + len(self.taken)
+        return len(self.accounts) + len(self.consumed)
 
     def add(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
             key = fold(account.id)
-            if self.enough is not None:
-                if key in self.taken:
+            if self.consume is not None:
+                if key in self.consumed:
                     continue
-                if shown := self.enough(account):
-                    self.taken.add(shown)
+                if shown := self.consume(account):
+                    self.consumed.add(shown)
                     self.accounts.pop(key, None)
                     continue
             self.accounts[key] = account
@@ -99,20 +99,20 @@ class _Found:
         self.add(page.accounts)
         self.total, self.listed = page.total, True
 
-    def missing_ids(self, want: "Wanted") -> list[str]:
+    def missing_ids(self, lookup: "AccountLookup") -> list[str]:
         """The ids of which nothing is known yet."""
         return [
             account_id
-            for account_id in want.ids
+            for account_id in lookup.ids
             if (key := fold(account_id)) not in self.accounts
-            and key not in self.taken
+            and key not in self.consumed
             and key not in self.absent
             and key not in self.unknown
         ]
 
-    def missing_names(self, want: "Wanted") -> list[str]:
+    def missing_names(self, lookup: "AccountLookup") -> list[str]:
         """The names that no account has to the letter, unless a search showed who has them apart from case."""
-        return [name for name in want.names if name not in self.names and name not in self.searched]
+        return [name for name in lookup.names if name not in self.names and name not in self.searched]
 
     def directory(self, organization_id: str, groups: Sequence[Group] | None) -> Directory:
         return Directory(
@@ -123,12 +123,12 @@ class _Found:
             total=self.known_total,
             absent=self.absent,
             unknown=self.unknown,
-            unsettled=self.unsettled,
+            uncertain=self.uncertain,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AccountLookup:
     """Which accounts a sheet is about."""
 
     ids: tuple[str, ...]
@@ -138,17 +138,17 @@ class Wanted:
     exact: bool = False  # whether any row gives an exact list of groups
 
 
-def wanted(wishes: Sequence[RowWish]) -> Wanted:
+def lookup_of(requests: Sequence[RowRequest]) -> AccountLookup:
     """Collect what must be looked up, each account once."""
-    ids, names = wanted_accounts(wishes)
-    lists = {wish_list for wish in wishes for wish_list in (wish.add, wish.remove, wish.exact or ())}
+    ids, names = wanted_accounts(requests)
+    lists = {group_list for request in requests for group_list in (request.add, request.remove, request.exact or ())}
     texts = frozenset(text for texts in lists for text in texts)
-    exact = any(wish.exact is not None for wish in wishes)
-    return Wanted(ids, names, bool(texts) or exact, texts, exact)
+    exact = any(request.exact is not None for request in requests)
+    return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
 
 
 async def read_directory(
-    engine: Engine, organization_id: str, want: Wanted, known: Capabilities
+    engine: Engine, organization_id: str, lookup: AccountLookup, known: Capabilities
 ) -> tuple[Directory, tuple[str, ...]]:
     """Read what the plan needs; what the token may not read is left out and said in a warning, if ids can do.
 
@@ -158,7 +158,7 @@ async def read_directory(
     Args:
         engine: Sends the requests.
         organization_id: Whose directory.
-        want: What must be looked up.
+        lookup: What must be looked up.
         known: What the token says it may do: what it may not is not asked for.
 
     Raises:
@@ -167,9 +167,9 @@ async def read_directory(
     """
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
-    found: _Found | None = None
+    found: _ReadAccounts | None = None
     no_groups = ""
-    if want.groups:
+    if lookup.groups:
         try:
             _require(known.read_groups, "PM.Group.Read")
             groups = parse_groups(await fetch(engine, list_groups(organization_id), "the list of groups"))
@@ -179,14 +179,14 @@ async def read_directory(
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, "PM.RobotAccount.Read")
-        found = await _read_accounts(engine, organization_id, want)
+        found = await _read_accounts(engine, organization_id, lookup)
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
-        _require_ids_alone(want, no_accounts)
+        _require_ids_alone(lookup, no_accounts)
         warnings.append(f"{no_accounts}: running blind. Grant PM.RobotAccount.Read to send only what differs.")
     if no_groups:
-        _require_group_ids(want, found.accounts.values() if found is not None else (), no_groups)
+        _require_group_ids(lookup, found.accounts.values() if found is not None else (), no_groups)
     if found is None:
         return Directory(organization_id, None, groups), tuple(warnings)
     return found.directory(organization_id, groups), tuple(warnings)
@@ -221,15 +221,15 @@ def _require_own_organization(allowed: bool | None, organization_id: str, refusa
         )
 
 
-def _require_ids_alone(want: Wanted, refusal: str) -> None:
+def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
     """Stop where rows cannot do without the accounts.
 
     Raises:
         PermissionDeniedError: A row gives an account by name only, or an exact list of groups.
     """
-    if want.names:
-        what = f"the sheet gives accounts by name ({_some(want.names)})"
-    elif want.exact:
+    if lookup.names:
+        what = f"the sheet gives accounts by name ({_sample(lookup.names)})"
+    elif lookup.exact:
         what = "the sheet gives exact lists of groups, which need the present ones to compare with"
     else:
         return
@@ -240,7 +240,7 @@ def _require_ids_alone(want: Wanted, refusal: str) -> None:
     )
 
 
-def _require_group_ids(want: Wanted, accounts: Iterable[Account], refusal: str) -> None:
+def _require_group_ids(lookup: AccountLookup, accounts: Iterable[Account], refusal: str) -> None:
     """Stop where groups are given by what is no id, as far as can be told: each would fail its row.
 
     Raises:
@@ -249,12 +249,12 @@ def _require_group_ids(want: Wanted, accounts: Iterable[Account], refusal: str) 
     known = {fold(group_id) for account in accounts for group_id in account.group_ids or ()}
     names = [
         text
-        for text in sorted(want.group_texts)
+        for text in sorted(lookup.group_texts)
         if not (_GUID.fullmatch(text) or fold(text) in known or is_everyone(text))
     ]
     if names:
-        what = f"the sheet gives groups by name ({_some(names)})"
-    elif want.exact:
+        what = f"the sheet gives groups by name ({_sample(names)})"
+    elif lookup.exact:
         what = "the sheet gives exact lists of groups, which need to know the group Everyone"
     else:
         return
@@ -265,16 +265,16 @@ def _require_group_ids(want: Wanted, accounts: Iterable[Account], refusal: str) 
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+def _sample(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:_SAMPLE_SIZE])
+    return f"{shown} and {len(names) - _SAMPLE_SIZE} more" if len(names) > _SAMPLE_SIZE else shown
 
 
 async def read_accounts_again(
     engine: Engine,
     organization_id: str,
     ids: Sequence[str],
-    enough: Callable[[Account], str] | None = None,
+    consume: Callable[[Account], str] | None = None,
 ) -> Directory:
     """Read these accounts as they are now; :meth:`Directory.find` tells which of them do not exist any more.
 
@@ -282,23 +282,23 @@ async def read_accounts_again(
         engine: Sends the requests.
         organization_id: Whose accounts.
         ids: Which accounts.
-        enough: Is shown each account as its page comes in, and gives its folded id where it shows enough: such an
+        consume: Is shown each account as its page comes in, and gives its folded id where it shows enough: such an
             account is not kept, and the directory that is returned knows nothing of it. "" keeps it.
 
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
-    found = await _read_accounts(engine, organization_id, Wanted(tuple(ids), (), groups=False), enough)
+    found = await _read_accounts(engine, organization_id, AccountLookup(tuple(ids), (), groups=False), consume)
     return found.directory(organization_id, None)
 
 
 async def _read_accounts(
-    engine: Engine, organization_id: str, want: Wanted, enough: Callable[[Account], str] | None = None
-) -> _Found:
+    engine: Engine, organization_id: str, lookup: AccountLookup, consume: Callable[[Account], str] | None = None
+) -> _ReadAccounts:
     """Find the wanted accounts by pages, or one by one, and learn for certain which of them do not exist."""
-    found = _Found(bool(want.names), enough)
-    if first_read(len(want.ids), len(want.names)) == "single":
-        await _look_up(engine, organization_id, want.ids, found)
+    found = _ReadAccounts(bool(lookup.names), consume)
+    if first_read(len(lookup.ids), len(lookup.names)) == "single":
+        await _look_up(engine, organization_id, lookup.ids, found)
         return found
 
     async def page(skip: int) -> Page:
@@ -310,69 +310,73 @@ async def _read_accounts(
 
     first = await page(0)
     found.take(first)
-    ids, names = found.missing_ids(want), found.missing_names(want)
+    ids, names = found.missing_ids(lookup), found.missing_names(lookup)
     if next_read(first.total, len(first.accounts), len(ids) + len(names), OVERLAP) == "singles":
         await _look_up(engine, organization_id, ids, found)
         await _search(engine, organization_id, names, found)
-    if found.missing_ids(want) or found.missing_names(want):
+    if found.missing_ids(lookup) or found.missing_names(lookup):
         listing, shown = await read_list(page, take, ahead=PAGES_AHEAD, first=first), -1
-        for reading in range(READINGS):
+        for reading in range(MAX_READINGS):
             if reading:
                 listing = await read_list(page, take, ahead=PAGES_AHEAD)
-            if listing.shown not in (
+            if listing.received not in (
                 listing.total,
                 shown,
             ):  # it shows more or fewer than it counts: once proves nothing
-                listing = replace(listing, whole=False)
-            shown = listing.shown
-            if await _settle_missing(engine, organization_id, want, found, listing):
+                listing = replace(listing, complete=False)
+            shown = listing.received
+            if await _settle_missing(engine, organization_id, lookup, found, listing):
                 break
         else:
-            _leave_unsettled(want, found)
-        found.complete = listing.whole
+            _mark_uncertain(lookup, found)
+        found.complete = listing.complete
     else:
         found.complete = found.count >= found.total
     return found
 
 
-async def _settle_missing(engine: Engine, organization_id: str, want: Wanted, found: _Found, listing: Listing) -> bool:
+async def _settle_missing(
+    engine: Engine, organization_id: str, lookup: AccountLookup, found: _ReadAccounts, listing: Listing
+) -> bool:
     """Learn of the accounts that the list did not show whether they exist, as far as this reading lets one know.
 
     Returns:
         Whether nothing more is to be learnt.
     """
-    ids, few = found.missing_ids(want), max(LOOK_UPS, listing.pages)
-    if len(ids) <= few:
+    ids, look_up_limit = found.missing_ids(lookup), max(MAX_LOOK_UPS, listing.pages)
+    if len(ids) <= look_up_limit:
         await _look_up(engine, organization_id, ids, found)
-    elif listing.whole:
+    elif listing.complete:
         found.absent.update(map(fold, ids))
-    if listing.whole:  # whatever name it does not show, no account has
+    if listing.complete:  # whatever name it does not show, no account has
         return True
-    names = found.missing_names(want)
-    if len(names) <= few:
+    names = found.missing_names(lookup)
+    if len(names) <= look_up_limit:
         await _search(engine, organization_id, names, found)
-    return not (found.missing_ids(want) or found.missing_names(want))
+    return not (found.missing_ids(lookup) or found.missing_names(lookup))
 
 
-def _leave_unsettled(want: Wanted, found: _Found) -> None:
+def _mark_uncertain(lookup: AccountLookup, found: _ReadAccounts) -> None:
     """Say why it is not known whether the accounts that are missing exist."""
     if found.count:
-        reason = f"each of {READINGS} readings of the list of robot accounts may have missed some, as it kept changing"
+        reason = (
+            f"each of {MAX_READINGS} readings of the list of robot accounts may have missed some, as it kept changing"
+        )
     else:
         reason = f"the server counts {count_of(found.total, 'robot account')} and lists none"
-    missing = [*found.missing_ids(want), *found.missing_names(want)]
-    found.unsettled = f"Whether there are the accounts {_some(missing)} is not known: {reason}."
-    found.unknown.update(dict.fromkeys(map(fold, found.missing_ids(want)), reason))
+    missing = [*found.missing_ids(lookup), *found.missing_names(lookup)]
+    found.uncertain = f"Whether there are the accounts {_sample(missing)} is not known: {reason}."
+    found.unknown.update(dict.fromkeys(map(fold, found.missing_ids(lookup)), reason))
 
 
-async def _look_up(engine: Engine, organization_id: str, ids: Iterable[str], found: _Found) -> None:
+async def _look_up(engine: Engine, organization_id: str, ids: Iterable[str], found: _ReadAccounts) -> None:
     """Ask for each of these ids by itself."""
     async with task_group() as tasks:
         for account_id in ids:
             tasks.start_soon(partial(_look_up_one, engine, organization_id, account_id, found))
 
 
-async def _look_up_one(engine: Engine, organization_id: str, account_id: str, found: _Found) -> None:
+async def _look_up_one(engine: Engine, organization_id: str, account_id: str, found: _ReadAccounts) -> None:
     key = fold(account_id)
     reply = (await engine.call(get_account(organization_id, account_id))).reply
     if reply.kind is ReplyKind.OK:
@@ -388,17 +392,17 @@ async def _look_up_one(engine: Engine, organization_id: str, account_id: str, fo
         said = reply.error or reply.error_code or "refused"
         found.unknown[key] = f"the server does not look it up (HTTP {reply.status}: {said.rstrip('.')})"
     else:
-        raise _not_given(reply, f"account {account_id}")
+        raise _fetch_error(reply, f"account {account_id}")
 
 
-async def _search(engine: Engine, organization_id: str, names: Iterable[str], found: _Found) -> None:
+async def _search(engine: Engine, organization_id: str, names: Iterable[str], found: _ReadAccounts) -> None:
     """Search for each of these names by itself. A miss proves nothing: how a search matches is not documented."""
     async with task_group() as tasks:
         for name in names:
             tasks.start_soon(partial(_search_one, engine, organization_id, name, found))
 
 
-async def _search_one(engine: Engine, organization_id: str, name: str, found: _Found) -> None:
+async def _search_one(engine: Engine, organization_id: str, name: str, found: _ReadAccounts) -> None:
     request = list_accounts(organization_id, 0, PAGE_SIZE, name)
     page = account_page(await fetch(engine, request, f"account {name}"))
     found.add(page.accounts)
@@ -416,12 +420,12 @@ async def fetch(engine: Engine, request: Request, what: str) -> object:
     """
     reply = (await engine.call(request)).reply
     if reply.kind is not ReplyKind.OK:
-        raise _not_given(reply, what)
+        raise _fetch_error(reply, what)
     payload: object = reply.payload
     return payload
 
 
-def _not_given(reply: Reply, what: str) -> ConnectionFailedError:
+def _fetch_error(reply: Reply, what: str) -> ConnectionFailedError:
     if reply.kind is ReplyKind.FORBIDDEN:
         return ForbiddenError(reply.error)
     status = f" (HTTP {reply.status})" if reply.status else ""

@@ -19,17 +19,21 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal
-from bulkid.model import Fault, RunRecord, RunStatus, Status
+from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report import OpenReport, ReportError, ReportFiles, begin_report, build_summary, write_report
 from bulkid.runs.options import RunResult
 
 EARLY_ROWS: Final = 256
 """Rows of the report that are written at a time while requests are sent: 3 ms, in which the answers may wait."""
 
-_ENDED_EARLY = {EXIT_USAGE: RunStatus.REFUSED, EXIT_LOCKED: RunStatus.REFUSED, EXIT_INTERRUPTED: RunStatus.INTERRUPTED}
+_STATUS_OF_ERROR = {
+    EXIT_USAGE: RunStatus.REFUSED,
+    EXIT_LOCKED: RunStatus.REFUSED,
+    EXIT_INTERRUPTED: RunStatus.INTERRUPTED,
+}
 
 
-def verdict(counts: Mapping[Status, int], error: BulkidError | None, left: int = 0) -> tuple[RunStatus, int]:
+def final_status(counts: Mapping[Status, int], error: BulkidError | None, left: int = 0) -> tuple[RunStatus, int]:
     """What a run's status and exit code are.
 
     Args:
@@ -38,7 +42,7 @@ def verdict(counts: Mapping[Status, int], error: BulkidError | None, left: int =
         left: Rows that it leaves for later as a trial: pending by intention.
     """
     if error is not None:
-        return _ENDED_EARLY.get(error.exit_code, RunStatus.STOPPED), error.exit_code
+        return _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED), error.exit_code
     if counts.get(Status.PENDING, 0) > left:
         return RunStatus.INTERRUPTED, EXIT_INTERRUPTED
     if counts.get(Status.FAILED) or counts.get(Status.INVALID):
@@ -54,7 +58,7 @@ def conclude(
     formats: Collection[str],
     counters: Mapping[str, Any],
     error: BulkidError | None,
-    faults: Sequence[Fault],
+    row_errors: Sequence[RowError],
     now: float,
     early: "EarlyReport | None" = None,
 ) -> RunResult:
@@ -66,7 +70,7 @@ def conclude(
     """
     notes: list[str] = []
 
-    def keep(**fields: object) -> None:
+    def update_run(**fields: object) -> None:
         try:
             journal.update_run(run_id, **fields)
         except StateError as failed:
@@ -76,9 +80,9 @@ def conclude(
                 notes.append(note)
 
     counts = journal.counts(run_id)
-    status, exit_code = verdict(counts, error, int(counters.get("left_rows") or 0))
+    status, exit_code = final_status(counts, error, int(counters.get("left_rows") or 0))
     message = str(error) if error is not None else ""
-    keep(message=message, counters=dict(counters))
+    update_run(message=message, counters=dict(counters))
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
@@ -95,9 +99,9 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
-    keep(status=status, finished_at=now)
+    update_run(status=status, finished_at=now)
     log.info("run.finished", status=status.value, exit_code=exit_code)
-    return RunResult(record, status, summary, files, error, exit_code, tuple(faults), tuple(notes))
+    return RunResult(record, status, summary, files, error, exit_code, tuple(row_errors), tuple(notes))
 
 
 def summarise(
@@ -123,7 +127,7 @@ def write(
     Raises:
         ReportError: The folder or the disk does not take them; the outcomes are safe in the journal.
     """
-    whole = partial(
+    write_all = partial(
         write_report,
         run=record,
         folder=folder,
@@ -135,8 +139,8 @@ def write(
     begun = early.take() if early is not None else None
     if begun is not None:
         with suppress(ReportError):  # the folder was moved meanwhile, say: all of it is written again
-            return whole(lambda: journal.report_rows(record.run_id, begun.last_row), begun=begun)
-    return whole(lambda: journal.report_rows(record.run_id))
+            return write_all(lambda: journal.report_rows(record.run_id, begun.last_row), begun=begun)
+    return write_all(lambda: journal.report_rows(record.run_id))
 
 
 def _headers(record: RunRecord) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from bulkid.events import log
 from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
-from bulkid.model import Account, Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
+from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning import confirms
 from bulkid.runs.concurrency import task_group, until_stopped
-from bulkid.runs.execution.account_sender import Sending
+from bulkid.runs.execution.account_sender import AccountSender
 from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.tally import Tally
@@ -30,10 +30,10 @@ NAMES_AGE_S = 10.0
 """How old the names of groups may be when a group PUT leaves: it carries the name, and an old one would rename the
 group back."""
 
-_LEAD_S = 1.0
+_REFRESH_LEAD_S = 1.0
 """How long before requests may leave again, after a wait for the quota or the server, the names are read anew."""
 
-_CHECKED_AGE_S = 5.0
+_DELETION_CHECK_AGE_S = 5.0
 """How old they may be when it is to be told whether a refusal means that the group is gone."""
 
 _SETTLING_S = 2.0
@@ -49,7 +49,7 @@ _REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORB
 
 
 @dataclass(slots=True)
-class GroupNames:
+class CurrentGroups:
     """The groups as they are now: what a group PUT must carry, and whether the group is still there."""
 
     engine: Engine
@@ -82,26 +82,26 @@ class GroupNames:
 
 
 @dataclass(slots=True)
-class GroupSending:
+class GroupSender:
     """The group requests of one run: what leaves before the PUTs of single accounts do."""
 
-    sending: Sending
-    changes: Mapping[int, Change]  # by entry, of every account in a batch
-    names: GroupNames
+    sender: AccountSender
+    changes: Mapping[int, AccountUpdate]  # by entry, of every account in a batch
+    names: CurrentGroups
     queue: BatchQueue = field(default_factory=BatchQueue)
-    _flights: dict[int, Batch] = field(default_factory=dict)
-    _keys: int = 0
+    _in_flight: dict[int, Batch] = field(default_factory=dict)
+    _last_key: int = 0
     _refusals: list[tuple[Batch, Settled]] = field(default_factory=list)
-    _passed: "array[int]" = field(default_factory=lambda: array("i"))  # entries whose batches have all passed
+    _accepted: "array[int]" = field(default_factory=lambda: array("i"))  # entries whose batches have all passed
     _status: Tally = field(default_factory=Tally)  # of each of them: the HTTP status of the last answer
     _attempts: Tally = field(default_factory=Tally)
     _intended: Tally = field(default_factory=Tally)  # 1 once the intent is journaled
     _failed: set[int] = field(default_factory=set)
-    _gone: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
+    _deleted_groups: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
     _refused: list[GroupRefusal] = field(default_factory=list)  # by groups that refused their check
-    _news: anyio.Event = field(default_factory=anyio.Event)
+    _settled_event: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, batches: list[Batch]) -> list[tuple[int, Change]]:
+    async def send(self, batches: list[Batch]) -> list[tuple[int, AccountUpdate]]:
         """Send the batches, split what is refused, and settle every account by what it shows when read back.
 
         Args:
@@ -116,29 +116,29 @@ class GroupSending:
             InterruptedRunError: A stop was requested while something was read.
         """
         self.queue.add(batches)
-        session, stop = self.sending.session, self.sending.stop
+        connection, stop = self.sender.connection, self.sender.stop
         async with until_stopped(stop):
             await self._read_names()
         for group_id in dict.fromkeys(batch.group_id for batch in batches):
             if self.names.group(group_id) is None:
-                self._give_up_group(group_id, self.queue.drop_group(group_id), None)
+                self._fail_group(group_id, self.queue.drop_group(group_id), None)
         batches.clear()
         async with task_group() as tasks:
-            tasks.start_soon(self._keep_names)
-            await session.engine.run(self._chunks(), self._settled, stop)
+            tasks.start_soon(self._refresh_names)
+            await connection.engine.run(self._batches_to_send(), self._settled, stop)
             tasks.cancel_scope.cancel()
-        own: list[int] = []
+        individual: list[int] = []
         if not stop.requested:
             async with until_stopped(stop):
-                own = await self._read_back()
-        return [(entry, self.changes[entry]) for entry in sorted({*own, *self.queue.own})]
+                individual = await self._read_back()
+        return [(number, self.changes[number]) for number in sorted({*individual, *self.queue.individual})]
 
     # --- what leaves
 
-    async def _chunks(self) -> AsyncIterator[Sequence[Task]]:
+    async def _batches_to_send(self) -> AsyncIterator[Sequence[Task]]:
         """Give out batches as they may leave; ends when each has passed or was taken apart."""
         while True:
-            await self._judge_refusals()
+            await self._handle_refusals()
             ready = self.queue.next(_BATCHES_AT_ONCE)
             if ready:
                 await self._intend(ready)
@@ -146,69 +146,71 @@ class GroupSending:
             elif self.queue.done and not self._refusals:
                 return
             else:
-                self._news = anyio.Event()  # no await since the queue was asked: nothing is missed
-                await self._news.wait()
+                self._settled_event = anyio.Event()  # no await since the queue was asked: nothing is missed
+                await self._settled_event.wait()
 
     async def _intend(self, batches: Iterable[Batch]) -> None:
-        entries = {m.entry for batch in batches for m in batch.members if not self._intended[m.entry]}
-        for entry in entries:
-            self._intended[entry] = 1
-        sending = self.sending
-        await sending.writer.room()
+        numbers = {m.number for batch in batches for m in batch.members if not self._intended[m.number]}
+        for number in numbers:
+            self._intended[number] = 1
+        sender = self.sender
+        await sender.writer.room()
         await anyio.to_thread.run_sync(
-            sending.journal.intend, sending.run_id, sorted(entries), sending.clock.now(), Via.GROUP
+            sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP
         )
 
     def _task(self, batch: Batch) -> Task:
-        self._keys += 1
-        self._flights[self._keys] = batch
-        self.sending.progress.puts += batch.check or batch.root is not None  # the plan has counted whole batches only
-        granted = self.sending.session.known.write_groups is True
+        self._last_key += 1
+        self._in_flight[self._last_key] = batch
+        self.sender.progress.puts += batch.check or batch.root is not None  # the plan has counted whole batches only
+        granted = self.sender.connection.known.write_groups is True
         # Then it is about this group or a member, which goes by account: no number of them is a reason to stop.
         on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
-        return Task(self._keys, self._request(batch), lambda: self._request(batch), on_forbidden)
+        return Task(self._last_key, self._request(batch), lambda: self._request(batch), on_forbidden)
 
     def _request(self, batch: Batch) -> Request:
         """The request as it must be at this moment: the group's name as it is, without whom is sent otherwise."""
-        members = [member for member in batch.members if not self.queue.is_own(member.entry)]
+        members = [member for member in batch.members if not self.queue.is_individual(member.number)]
         group = self.names.group(batch.group_id) or self._last_known(batch.group_id)
         return put_group(
             self.names.organization_id,
             group,
-            [member.account_id for member in members if member.joins],
-            [member.account_id for member in members if not member.joins],
+            [member.account_id for member in members if member.adds],
+            [member.account_id for member in members if not member.adds],
         )
 
     def _last_known(self, group_id: str) -> Group:
         """A group that went away after its batch had been given out: the server says so, and then it is looked at."""
-        known = self.sending.directory.group_with_id(group_id)
-        return known if known is not None else Group(group_id, self.sending.directory.group_name(group_id))
+        known = self.sender.directory.group_with_id(group_id)
+        return known if known is not None else Group(group_id, self.sender.directory.group_name(group_id))
 
     async def _read_names(self) -> None:
-        await self.names.read(self.sending.clock.monotonic())
+        await self.names.read(self.sender.clock.monotonic())
 
-    async def _keep_names(self) -> None:
+    async def _refresh_names(self) -> None:
         """Keep the names fresh for whatever leaves next; while nothing may leave, nothing is read."""
-        engine = self.sending.session.engine
+        engine = self.sender.connection.engine
         while True:
             quota_opens = engine.quota.opens_in("PUT") if engine.quota.left("PUT") == 0 else None
             waits = (quota_opens, engine.gate.opens_in(), engine.pace.opens_in("PUT"))
             opens_in = max(wait or 0.0 for wait in waits)
-            await self.sending.clock.sleep(max(opens_in - _LEAD_S, NAMES_AGE_S if not opens_in else _LEAD_S))
+            await self.sender.clock.sleep(
+                max(opens_in - _REFRESH_LEAD_S, NAMES_AGE_S if not opens_in else _REFRESH_LEAD_S)
+            )
             await self._read_names()
 
     # --- what comes back
 
     def _settled(self, settled: Settled) -> None:
-        batch = self._flights.pop(settled.key)
+        batch = self._in_flight.pop(settled.key)
         kind = settled.reply.kind
         for member in batch.members:
-            self._attempts[member.entry] += settled.attempts
+            self._attempts[member.number] += settled.attempts
         if kind is ReplyKind.OK:
-            for entry in self.queue.passed(batch):
-                self._passed.append(entry)
-                self._status[entry] = settled.reply.status or 0
-                self.sending.progress.unverified += 1
+            for number in self.queue.accepted(batch):
+                self._accepted.append(number)
+                self._status[number] = settled.reply.status or 0
+                self.sender.progress.unverified += 1
         else:
             log.info(
                 "group.refused",
@@ -219,9 +221,9 @@ class GroupSending:
                 error=settled.reply.error,
             )
             self._refusals.append((batch, settled))
-        self._news.set()
+        self._settled_event.set()
 
-    async def _judge_refusals(self) -> None:
+    async def _handle_refusals(self) -> None:
         """Split what was refused, unless its group is gone."""
         while self._refusals:
             batch, settled = self._refusals.pop(0)
@@ -230,9 +232,9 @@ class GroupSending:
                 self.queue.too_large(batch)
             elif reply.kind not in _REFUSALS:
                 self.queue.unclear(batch)
-            elif await self._is_gone(batch.group_id):
-                entries = [*self.queue.drop(batch), *self.queue.drop_group(batch.group_id)]
-                self._give_up_group(batch.group_id, entries, reply.status)
+            elif await self._is_deleted(batch.group_id):
+                numbers = [*self.queue.drop(batch), *self.queue.drop_group(batch.group_id)]
+                self._fail_group(batch.group_id, numbers, reply.status)
             else:
                 self.queue.refused(batch)
                 if batch.check:
@@ -242,8 +244,8 @@ class GroupSending:
         """A group refuses a PUT that changes nothing: its members go by account, and are suspects until they passed."""
         name = (self.names.group(group_id) or self._last_known(group_id)).name
         log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
-        self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sending.clock.now()))
-        self.sending.suspects |= {member.entry for member in self.queue.refusing[group_id]}
+        self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sender.clock.now()))
+        self.sender.suspects |= {member.number for member in self.queue.refusing[group_id]}
 
     async def remember_refusals(self) -> None:
         """Keep in the journal which groups refuse every PUT, for the plans to come.
@@ -251,37 +253,37 @@ class GroupSending:
         A server may refuse whatever changes nothing, and the batch for one of its members. So the group is to blame
         only where the own PUT of each of these members has passed.
         """
-        refusals = GroupRefusals(self.sending.journal, self.names.organization_id)
+        refusals = GroupRefusals(self.sender.journal, self.names.organization_id)
         for refusal in self._refused:
-            entries = {member.entry for member in self.queue.refusing[refusal.group_id]}
-            if not entries & self.sending.suspects:
+            numbers = {member.number for member in self.queue.refusing[refusal.group_id]}
+            if not numbers & self.sender.suspects:
                 await anyio.to_thread.run_sync(refusals.remember, refusal)
 
-    async def _is_gone(self, group_id: str) -> bool:
-        if self.sending.clock.monotonic() - self.names.read_at > _CHECKED_AGE_S:
+    async def _is_deleted(self, group_id: str) -> bool:
+        if self.sender.clock.monotonic() - self.names.read_at > _DELETION_CHECK_AGE_S:
             await self._read_names()
         return self.names.group(group_id) is None
 
-    def _give_up_group(self, group_id: str, entries: Iterable[int], status: int | None) -> None:
+    def _fail_group(self, group_id: str, numbers: Iterable[int], status: int | None) -> None:
         """Settle the accounts that wait for a group which is gone: their own PUTs would be refused one by one."""
-        self._gone.add(fold(group_id))
-        sending = self.sending
-        name = sending.directory.group_name(group_id)
+        self._deleted_groups.add(fold(group_id))
+        sender = self.sender
+        name = sender.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
-        for entry in entries:
-            if entry in self._failed or self.queue.is_own(entry):
+        for number in numbers:
+            if number in self._failed or self.queue.is_individual(number):
                 continue
-            self._failed.add(entry)
+            self._failed.add(number)
             outcome = Outcome(
                 Status.FAILED,
                 status,
                 "group_gone",
                 error,
-                self._attempts[entry],
+                self._attempts[number],
                 Via.GROUP,
-                sending.clock.now(),
+                sender.clock.now(),
             )
-            sending.fail(entry, outcome)
+            sender.fail(number, outcome)
 
     # --- what the accounts show
 
@@ -291,18 +293,20 @@ class GroupSending:
         Raises:
             ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
         """
-        waiting = {fold(self.changes[entry].account_id): entry for entry in self._passed if entry not in self._failed}
+        waiting = {
+            fold(self.changes[number].account_id): number for number in self._accepted if number not in self._failed
+        }
 
         def settle(account: Account) -> str:
             """Settle an account that shows its change; only one that does not is kept."""
             key = fold(account.id)
-            entry = waiting.get(key)
-            if entry is None:
+            number = waiting.get(key)
+            if number is None:
                 return key
-            change = self.changes[entry]
+            change = self.changes[number]
             if not confirms(change, account):
                 return ""
-            self._confirm(entry)
+            self._confirm(number)
             del waiting[key]
             return fold(change.account_id)  # the same text, which is held already
 
@@ -310,24 +314,24 @@ class GroupSending:
             if not waiting:
                 return []
             if last:  # a server that answers from a cache may need a moment
-                await self.sending.clock.sleep(_SETTLING_S)
-            ids = [self.changes[entry].account_id for entry in waiting.values()]
-            await read_accounts_again(self.sending.session.engine, self.names.organization_id, ids, settle)
-        self.sending.progress.unverified -= len(waiting)
-        for entry in waiting.values():  # what had passed, too, went with a group that was deleted
-            lost = next((group for group in self.changes[entry].add if fold(group) in self._gone), None)
-            if lost is not None:
-                self._give_up_group(lost, [entry], self._status[entry] or None)
-        left = [entry for entry in waiting.values() if entry not in self._failed]
+                await self.sender.clock.sleep(_SETTLING_S)
+            ids = [self.changes[number].account_id for number in waiting.values()]
+            await read_accounts_again(self.sender.connection.engine, self.names.organization_id, ids, settle)
+        self.sender.progress.unverified -= len(waiting)
+        for number in waiting.values():  # what had passed, too, went with a group that was deleted
+            deleted = next((group for group in self.changes[number].add if fold(group) in self._deleted_groups), None)
+            if deleted is not None:
+                self._fail_group(deleted, [number], self._status[number] or None)
+        left = [number for number in waiting.values() if number not in self._failed]
         if left:
             log.info("group.not_applied", accounts=len(left))
         return left
 
-    def _confirm(self, entry: int) -> None:
-        sending = self.sending
-        sending.progress.unverified -= 1
-        sending.progress.updated += 1
+    def _confirm(self, number: int) -> None:
+        sender = self.sender
+        sender.progress.unverified -= 1
+        sender.progress.updated += 1
         outcome = Outcome(
-            Status.UPDATED, self._status[entry] or None, "", "", self._attempts[entry], Via.GROUP, sending.clock.now()
+            Status.UPDATED, self._status[number] or None, "", "", self._attempts[number], Via.GROUP, sender.clock.now()
         )
-        sending.writer.add(entry, outcome)
+        sender.writer.add(number, outcome)

@@ -16,7 +16,7 @@ _POLL_S = 1.0
 
 
 @asynccontextmanager
-async def holding(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> AsyncIterator[Hold]:
+async def hold_lock(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> AsyncIterator[Hold]:
     """Hold a lock while the block runs; wait for it first, for as long as the context allows.
 
     Args:
@@ -30,7 +30,7 @@ async def holding(journal: Journal, name: str, record: Mapping[str, Any], contex
         InterruptedRunError: A stop was requested while it waited.
         StateError: The lock cannot be kept.
     """
-    hold = await _taken(journal, name, record, context)
+    hold = await _acquire(journal, name, record, context)
     try:
         yield hold
     finally:
@@ -38,9 +38,9 @@ async def holding(journal: Journal, name: str, record: Mapping[str, Any], contex
             await anyio.to_thread.run_sync(hold.release)
 
 
-async def _taken(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> Hold:
+async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> Hold:
     deadline = context.clock.monotonic() + context.wait_s
-    told = False
+    reported = False
     while True:
         try:
             # Not to be cancelled half-way: a lock that nobody knows of would be kept until the process ends.
@@ -50,8 +50,8 @@ async def _taken(journal: Journal, name: str, record: Mapping[str, Any], context
             left_s = deadline - context.clock.monotonic()
             if left_s <= 0:
                 raise
-            if not told:
+            if not reported:
                 context.hooks.note(f"{locked.message} Waiting for it, at most {context.wait_s:g} s.")
-                told = True
+                reported = True
             async with until_stopped(context.stop):
                 await context.clock.sleep(min(_POLL_S, left_s))

@@ -10,30 +10,30 @@ from bulkid.engine import Stop
 from bulkid.runs.concurrency import until_stopped
 
 
-class Turns:
+class OrganizationMutex:
     """One lock per organisation, for the jobs of one process; between processes the journal's lock decides."""
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     @asynccontextmanager
-    async def taken(self, organization_id: str, stop: Stop, tell: Callable[[str], None]) -> AsyncIterator[None]:
+    async def taken(self, organization_id: str, stop: Stop, notify: Callable[[str], None]) -> AsyncIterator[None]:
         """Wait until no other job of this process works on an organisation, and keep the others waiting meanwhile.
 
         Args:
             organization_id: Compared without regard to case.
             stop: Ends the wait.
-            tell: Told that there is something to wait for.
+            notify: Told that there is something to wait for.
 
         Raises:
             InterruptedRunError: A stop was requested while it waited.
         """
-        turn = self._locks[organization_id.casefold()]
-        if turn.locked():
-            tell("Waiting: another job of this start works on the same organisation.")
+        lock = self._locks[organization_id.casefold()]
+        if lock.locked():
+            notify("Waiting: another job of this start works on the same organisation.")
         async with until_stopped(stop):
-            await turn.acquire()
+            await lock.acquire()
         try:
             yield
         finally:
-            turn.release()
+            lock.release()

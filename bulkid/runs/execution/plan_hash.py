@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Final
 
-from bulkid.model import AccountWish, Change
+from bulkid.model import AccountUpdate, DesiredState
 from bulkid.planning import Plan, limit_changes
 from bulkid.runs.options import Preview, RunOptions
 
@@ -37,7 +37,7 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
     return digest.hexdigest()
 
 
-def sent_of(change: Change) -> tuple[object, ...]:
+def sent_of(change: AccountUpdate) -> tuple[object, ...]:
     """What is shown and sent of a change, without what the change leaves as it is."""
     before = change.before.display_name if change.before is not None else None
     renamed = (before, change.display_name) if change.renames else None
@@ -59,11 +59,11 @@ def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
         "yes_really": options.yes_really,
     }
     yield ["requested"]
-    requested = [*plan.changing, *plan.unchanged, *plan.left_out]
+    requested = [*plan.changing, *plan.unchanged, *plan.skipped]
     yield from (_requested(each) for each in sorted(requested, key=lambda each: each.rows))
     yield ["sent"]
     yield from map(sent_of, plan.changes)
 
 
-def _requested(wish: AccountWish) -> list[Any]:
-    return [wish.rows, wish.account_id, wish.display_name, wish.add, wish.remove, wish.exact]
+def _requested(desired: DesiredState) -> list[Any]:
+    return [desired.rows, desired.account_id, desired.display_name, desired.add, desired.remove, desired.exact]

@@ -1,4 +1,4 @@
-"""From wishes to a plan: read the directory, resolve names, compare, and say what it will take."""
+"""From row requests to a plan: read the directory, resolve names, compare, and say what it will take."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import anyio.to_thread
 from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError
 from bulkid.journal import GroupRefusal, GroupRefusals
-from bulkid.model import Change, QuotaRule
+from bulkid.model import AccountUpdate, QuotaRule
 from bulkid.planning import (
+    Constraints,
     Directory,
-    Means,
     Plan,
-    Route,
+    Strategy,
     build_plan,
-    choose_route,
+    choose_strategy,
     fold,
     limit_changes,
     minimum_seconds,
@@ -24,16 +24,16 @@ from bulkid.planning import (
     resolve,
 )
 from bulkid.runs.execution.change_limit import excess_warning, find_excess
-from bulkid.runs.execution.connection import Session
-from bulkid.runs.execution.directory_reader import read_directory, wanted
+from bulkid.runs.execution.connection import Connection
+from bulkid.runs.execution.directory_reader import lookup_of, read_directory
 from bulkid.runs.inputs.sheet import Rows
 from bulkid.runs.options import Preview, RunOptions
 
 BLIND_WARNING = "Running blind, as --no-read asks."
 
 
-async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
-    """Read the directory (unless blind) and compute the plan; the wishes of the rows are gone afterwards.
+async def prepare(connection: Connection, rows: Rows, options: RunOptions) -> Preview:
+    """Read the directory (unless blind) and compute the plan; the requests of the rows are gone afterwards.
 
     Raises:
         ConnectionFailedError: The server cannot be reached or gives no directory.
@@ -42,48 +42,50 @@ async def prepare(session: Session, rows: Rows, options: RunOptions) -> Preview:
         UsageError: The changes were made for another server or organisation (never those of a sheet).
     """
     warnings: tuple[str, ...] = ()
-    want = wanted(rows.wishes)
+    lookup = lookup_of(rows.requests)
     if rows.given is not None:
-        rows.given.require_place(session)
-        want = replace(want, group_texts=frozenset())  # ids, all of them
-    if options.read and rows.wishes:
-        directory, warnings = await read_directory(session.engine, session.organization_id, want, session.known)
-        if directory.unsettled:
+        rows.given.require_place(connection)
+        lookup = replace(lookup, group_texts=frozenset())  # ids, all of them
+    if options.read and rows.requests:
+        directory, warnings = await read_directory(
+            connection.engine, connection.organization_id, lookup, connection.known
+        )
+        if directory.uncertain:
             raise ConnectionFailedError(
-                directory.unsettled,
+                directory.uncertain,
                 hint="Nothing was sent. Try again when accounts are not being created and deleted.",
             )
     elif options.read:  # not a good row: nothing needs to be looked up
-        directory = Directory(session.organization_id, (), ())
+        directory = Directory(connection.organization_id, (), ())
     else:
-        directory = Directory(session.organization_id, None, None)
+        directory = Directory(connection.organization_id, None, None)
         warnings = (BLIND_WARNING,)
-    del want  # it holds the text of each row's id, which the rows let go of now
+    del lookup  # it holds the text of each row's id, which the rows let go of now
     if rows.given is None:
-        resolution = resolve(rows.hand_out(), directory, rows.info.columns())
+        resolution = resolve(rows.release(), directory, rows.info.columns())
     else:
-        deque(rows.hand_out(), maxlen=0)  # it is the given changes that count
+        deque(rows.release(), maxlen=0)  # it is the given changes that count
         resolution = rows.given.resolve(directory)
     plan = build_plan(resolution, directory)
     limited = limit_changes(plan, options.first)
-    limited = replace(limited, route=await route_for(limited.changes, directory, session, options))
-    too_much = await find_excess(session, directory, len(limited.changes), options)
-    faults = sorted([*rows.faults, *resolution.faults], key=lambda fault: fault.row)
+    limited = replace(limited, strategy=await strategy_for(limited.changes, directory, connection, options))
+    excess = await find_excess(connection, directory, len(limited.changes), options)
+    row_errors = sorted([*rows.row_errors, *resolution.row_errors], key=lambda row_error: row_error.row)
     return Preview(
         info=rows.info,
         plan=limited,
         directory=directory,
-        base_url=session.base.url,
-        organization_id=session.organization_id,
+        base_url=connection.base.url,
+        organization_id=connection.organization_id,
         rows=rows.count,
-        faults=tuple(faults),
-        rules=session.rules,
+        row_errors=tuple(row_errors),
+        rules=connection.rules,
         rate=options.rate,
-        eta_s=estimate(limited, session.rules, options.rate),
-        requests=session.sent(),
-        left_out=len(limited.left_out),
-        warnings=(*warnings, *limited.warnings, *excess_warning(too_much, options)),
-        excess=too_much,
+        eta_s=estimate(limited, connection.rules, options.rate),
+        requests=connection.sent(),
+        skipped=len(limited.skipped),
+        warnings=(*warnings, *limited.warnings, *excess_warning(excess, options)),
+        excess=excess,
     )
 
 
@@ -92,22 +94,24 @@ def estimate(plan: Plan, rules: tuple[QuotaRule, ...], rate: float | None) -> fl
     return minimum_seconds(plan.planned_puts, rules, "PUT", rate)
 
 
-async def route_for(changes: Sequence[Change], directory: Directory, session: Session, options: RunOptions) -> Route:
+async def strategy_for(
+    changes: Sequence[AccountUpdate], directory: Directory, connection: Connection, options: RunOptions
+) -> Strategy:
     """Choose the requests that carry some changes.
 
     Raises:
         UsageError: Group requests are asked for, blind.
         PermissionDeniedError: Group requests are asked for, and the token says that it may not.
     """
-    accounts, known = directory.accounts, session.known
+    accounts, known = directory.accounts, connection.known
     refusing: dict[str, str] = {}
     if options.via != "accounts" and changes:
-        for refusal in await refused_groups(session):
+        for refusal in await refused_groups(connection):
             name = directory.group_name(refusal.group_id)
             name = refusal.name if fold(name) == fold(refusal.group_id) else name
             refusing[fold(refusal.group_id)] = f"{quote(name)} ({iso_utc(refusal.refused_at)[:10]})"
-    means = Means(
-        rules=session.rules,
+    constraints = Constraints(
+        rules=connection.rules,
         rate=options.rate,
         # A group PUT carries the group's name as it is at that moment, so the groups must be read too.
         may_write_groups=False if known.read_groups is False else known.write_groups,
@@ -115,10 +119,10 @@ async def route_for(changes: Sequence[Change], directory: Directory, session: Se
         accounts=len(accounts or ()),
         refusing=refusing,
     )
-    return choose_route(changes, options.via, options.group_batch, means)
+    return choose_strategy(changes, options.via, options.group_batch, constraints)
 
 
-async def refused_groups(session: Session) -> list[GroupRefusal]:
+async def refused_groups(connection: Connection) -> list[GroupRefusal]:
     """Read which groups of the organisation have refused a PUT for good, as far as that is remembered."""
-    refusals = GroupRefusals(session.journal, session.organization_id)
-    return await anyio.to_thread.run_sync(refusals.known, session.context.clock.now())
+    refusals = GroupRefusals(connection.journal, connection.organization_id)
+    return await anyio.to_thread.run_sync(refusals.known, connection.context.clock.now())

@@ -19,14 +19,14 @@ class Snapshot:
     per_second: float
     quota_left: int | None  # PUTs that may leave at once; None: no quota
     quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
-    gate_opens_in: float | None  # seconds until the server is asked again, while it throttles or is away
+    server_retry_in: float | None  # seconds until the server is asked again, while it throttles or is away
     eta_s: float | None  # seconds until the end, as far as it can be told
     pace_opens_in: float | None = None  # seconds until PUTs go on, while the server says that nothing is left for them
 
     @property
     def server_limit(self) -> str:
         """What the server lets through at present, as words; "" while it limits nothing."""
-        gate, pace = self.gate_opens_in, self.pace_opens_in
+        gate, pace = self.server_retry_in, self.pace_opens_in
         if pace is not None and pace >= (gate or 0.0):
             return f"rate-limited by the server, continues in {humanize_seconds(pace)}"
         if gate is not None:
@@ -70,7 +70,7 @@ class Progress:
             per_second=per_second,
             quota_left=left,
             quota_opens_in=opens_in,
-            gate_opens_in=engine.gate.opens_in(),
+            server_retry_in=engine.gate.opens_in(),
             eta_s=self._eta(per_second, left, opens_in),
             pace_opens_in=engine.pace.opens_in("PUT"),
         )

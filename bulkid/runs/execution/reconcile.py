@@ -5,15 +5,25 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bulkid.model import Account, Change, Entry, Outcome, Status, Via
-from bulkid.planning import Absent, Directory, GroupBatch, Route, Unknown, departed, describe, diff, pinned
+from bulkid.model import Account, AccountUpdate, Outcome, RunItem, Status, Via
+from bulkid.planning import (
+    Absent,
+    Directory,
+    GroupBatch,
+    Strategy,
+    Unknown,
+    describe,
+    diff,
+    item_conflict,
+    without_exact_list,
+)
 from bulkid.runs.execution.bisection import Batch, Member
-from bulkid.runs.execution.partial_run import LEFT, is_left
+from bulkid.runs.execution.partial_run import DEFERRED, is_deferred
 from bulkid.runs.options import Preview
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedEntries:
+class PlannedItems:
     """Every account of a plan as a journal entry: what changes first, numbered as ``plan.changes`` is.
 
     They are made one by one as they are gone through, as often as that is: all at once would take 25 MB of 100,000
@@ -23,21 +33,21 @@ class PlannedEntries:
     preview: Preview
     now: float  # seconds since the epoch
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[RunItem]:
         plan, directory = self.preview.plan, self.preview.directory
         number = 0
         pending = Outcome(Status.PENDING)
-        for change, wish in zip(plan.changes, plan.changing, strict=True):
-            yield Entry(number, wish, change.before, describe(change, directory), pending)
+        for change, desired in zip(plan.changes, plan.changing, strict=True):
+            yield RunItem(number, desired, change.before, describe(change, directory), pending)
             number += 1
         unchanged = Outcome(Status.UNCHANGED, finished_at=self.now)
-        for wish in plan.unchanged:
-            yield Entry(number, wish, directory.account(wish.account_id), "", unchanged)
+        for desired in plan.unchanged:
+            yield RunItem(number, desired, directory.account(desired.account_id), "", unchanged)
             number += 1
-        for wish in plan.left_out:
-            account = directory.account(wish.account_id)
-            text = describe(diff(wish, account, directory), directory)
-            yield Entry(number, wish, account, text, LEFT)
+        for desired in plan.skipped:
+            account = directory.account(desired.account_id)
+            text = describe(diff(desired, account, directory), directory)
+            yield RunItem(number, desired, account, text, DEFERRED)
             number += 1
 
 
@@ -46,29 +56,31 @@ class PlannedAgain:
     """The entries that a trial left for later, as what they change was confirmed now; made one by one like the others.
 
     Args:
-        entries: Unsettled entries of the run, in the order of their numbers.
+        items: Unsettled entries of the run, in the order of their numbers.
         changes: What still differs of them, each with its entry's number, in the same order.
         directory: Names groups.
     """
 
-    entries: Sequence[Entry]
-    changes: Sequence[tuple[int, Change]]
+    items: Sequence[RunItem]
+    changes: Sequence[tuple[int, AccountUpdate]]
     directory: Directory
 
-    def __iter__(self) -> Iterator[Entry]:
-        entries = iter(self.entries)
+    def __iter__(self) -> Iterator[RunItem]:
+        items = iter(self.items)
         for number, change in self.changes:
-            entry = next(each for each in entries if each.entry == number)
-            if is_left(entry):
-                yield entry._replace(before=change.before, changes=describe(change, self.directory))
+            item = next(each for each in items if each.number == number)
+            if is_deferred(item):
+                yield item._replace(before=change.before, changes=describe(change, self.directory))
 
 
-class ToSend(NamedTuple):
+class SendPlan(NamedTuple):
     """What sending needs of a plan. Each change has its entry's number."""
 
     directory: Directory  # without its accounts
-    by_account: list[tuple[int, Change]]  # those that go by the PUT of their own account, in the order of the plan
-    by_group: dict[int, Change]  # those that the batches carry
+    by_account: list[
+        tuple[int, AccountUpdate]
+    ]  # those that go by the PUT of their own account, in the order of the plan
+    by_group: dict[int, AccountUpdate]  # those that the batches carry
     batches: list[Batch]
     failed: int = 0  # accounts that were found to have failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType(
@@ -81,28 +93,30 @@ class ToSend(NamedTuple):
         return len(self.by_account) + len(self.by_group)
 
 
-def to_send(directory: Directory, changes: Iterable[tuple[int, Change]], route: Route | None) -> ToSend:
+def send_plan_of(
+    directory: Directory, changes: Iterable[tuple[int, AccountUpdate]], strategy: Strategy | None
+) -> SendPlan:
     """What sending needs of a plan: no account and no state before, which the journal has.
 
     Args:
         directory: Its accounts are let go of.
         changes: Each with its entry's number, in the order that the route was chosen for. Where the caller holds
             neither these nor the directory, each state before is let go of as its change is taken.
-        route: Which requests carry the changes; None: one PUT per account.
+        strategy: Which requests carry the changes; None: one PUT per account.
     """
     directory = directory.without_accounts()
     taken = [(number, change._replace(before=None)) for number, change in changes]
-    if route is None or not route.cover.batches:
-        return ToSend(directory, taken, {}, [])
-    by_account = [taken[place] for place in route.cover.by_account]
-    batches = [_batch(planned, taken) for planned in route.cover.batches]
+    if strategy is None or not strategy.cover.batches:
+        return SendPlan(directory, taken, {}, [])
+    by_account = [taken[place] for place in strategy.cover.by_account]
+    batches = [_batch(planned, taken) for planned in strategy.cover.batches]
     by_group = dict(taken)
     for number, _ in by_account:
         del by_group[number]
-    return ToSend(directory, by_account, by_group, batches)
+    return SendPlan(directory, by_account, by_group, batches)
 
 
-def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
+def _batch(planned: GroupBatch, changes: Sequence[tuple[int, AccountUpdate]]) -> Batch:
     """A group request of a plan by the entries of its members, in the order of the plan."""
     places = sorted([*((place, True) for place in planned.add), *((place, False) for place in planned.remove)])
     members = tuple([Member(changes[place][0], changes[place][1].account_id, joins) for place, joins in places])
@@ -113,54 +127,54 @@ class Comparison(NamedTuple):
     """What became of the unsettled accounts of a run when they were compared with the directory, by entry."""
 
     settled: list[tuple[int, Outcome]]
-    changes: list[tuple[int, Change]]  # what is to be sent
+    changes: list[tuple[int, AccountUpdate]]  # what is to be sent
     unknown: dict[int, str]  # accounts of which it is not known whether they exist, and why: still pending
 
     @property
     def failed(self) -> set[int]:
         """The entries that are settled as failed."""
-        return {entry for entry, outcome in self.settled if outcome.status is Status.FAILED}
+        return {item for item, outcome in self.settled if outcome.status is Status.FAILED}
 
 
-def compare(entries: Iterable[Entry], directory: Directory, now: float, *, guarded: bool) -> Comparison:
+def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_preconditions: bool) -> Comparison:
     """Settle what the directory shows to be as wanted; what differs is to be sent.
 
     Args:
-        entries: What is unsettled.
+        items: What is unsettled.
         directory: The present state.
         now: When.
-        guarded: Whether to leave accounts alone that are neither as planned from nor as wanted.
+        with_preconditions: Whether to leave accounts alone that are neither as planned from nor as wanted.
     """
     settled: list[tuple[int, Outcome]] = []
-    changes: list[tuple[int, Change]] = []
+    changes: list[tuple[int, AccountUpdate]] = []
     unknown: dict[int, str] = {}
     blind = directory.accounts is None
-    for entry in entries:
-        found = directory.find(entry.wish.account_id)
+    for item in items:
+        found = directory.find(item.desired.account_id)
         if isinstance(found, Unknown) and not blind:
-            unknown[entry.entry] = found.reason
+            unknown[item.number] = found.reason
             continue
         account = found if isinstance(found, Account) else None
         if isinstance(found, Absent):
             error = "The account does not exist any more."
             settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
+                (item.number, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
             )
             continue
-        wish = pinned(entry, directory) if guarded else entry.wish
-        if guarded and (differs := departed(entry._replace(wish=wish), account, directory)):
-            error = f"The account is not as it was when the changes were planned: {differs}. It is left alone."
+        desired = without_exact_list(item, directory) if with_preconditions else item.desired
+        if with_preconditions and (conflict := item_conflict(item._replace(desired=desired), account, directory)):
+            error = f"The account is not as it was when the changes were planned: {conflict}. It is left alone."
             settled.append(
-                (entry.entry, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
+                (item.number, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
             )
             continue
-        change = diff(wish, account, directory)
+        change = diff(desired, account, directory)
         if not change.empty:
-            changes.append((entry.entry, change))
-        elif entry.intended:
+            changes.append((item.number, change))
+        elif item.intended:
             # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
-            via = entry.outcome.via or Via.ACCOUNT
-            settled.append((entry.entry, Outcome(Status.UPDATED, via=via, finished_at=now)))
+            via = item.outcome.via or Via.ACCOUNT
+            settled.append((item.number, Outcome(Status.UPDATED, via=via, finished_at=now)))
         else:
-            settled.append((entry.entry, Outcome(Status.UNCHANGED, finished_at=now)))
+            settled.append((item.number, Outcome(Status.UNCHANGED, finished_at=now)))
     return Comparison(settled, changes, unknown)

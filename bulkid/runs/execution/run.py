@@ -21,23 +21,23 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import Journal
-from bulkid.model import Change, Entry, Fault, RunRecord, RunStatus
+from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning import Directory, Plan
 from bulkid.report import how_to_resume
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.apply import apply
 from bulkid.runs.execution.change_limit import require_within_bound
-from bulkid.runs.execution.connection import Session, connect
-from bulkid.runs.execution.directory_reader import Wanted, read_directory
+from bulkid.runs.execution.connection import Connection, connect
+from bulkid.runs.execution.directory_reader import AccountLookup, read_directory
 from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude
-from bulkid.runs.execution.locks import holding
-from bulkid.runs.execution.partial_run import TAKEN_UP, due, is_left, preview_rest, rest_as_plan
-from bulkid.runs.execution.planner import prepare, route_for
-from bulkid.runs.execution.reconcile import Comparison, PlannedAgain, PlannedEntries, ToSend, compare, to_send
-from bulkid.runs.inputs.origin import APPROVED, is_guarded
+from bulkid.runs.execution.locks import hold_lock
+from bulkid.runs.execution.partial_run import RESUMED, is_deferred, items_to_resume, preview_remaining, remaining_plan
+from bulkid.runs.execution.planner import prepare, strategy_for
+from bulkid.runs.execution.reconcile import Comparison, PlannedAgain, PlannedItems, SendPlan, compare, send_plan_of
+from bulkid.runs.inputs.origin import APPROVED, has_preconditions
 from bulkid.runs.inputs.sheet import Rows, nothing_summary, read_rows
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
-from bulkid.runs.run_metrics import COUNTERS_EVERY_S, LiveFigures, added, with_figures
+from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_answers, with_run_metrics
 from bulkid.runs.run_records import owner_of
 from bulkid.sheet import Sheet
 
@@ -58,10 +58,10 @@ class Execution:
     options: RunOptions
     context: Context
     folder: Path
-    session: Session | None = None
+    connection: Connection | None = None
     resumed: bool = False
-    asks: bool = False  # have what is pending confirmed again, although it was confirmed before
-    faults: tuple[Fault, ...] = ()
+    reconfirm: bool = False  # have what is pending confirmed again, although it was confirmed before
+    row_errors: tuple[RowError, ...] = ()
     started: float = 0.0
     counters: dict[str, Any] = field(default_factory=dict)
     early: EarlyReport | None = None  # once requests are sent
@@ -106,51 +106,51 @@ class Execution:
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
         try:
-            return await self._concluded(error)
+            return await self._write_conclusion(error)
         except StateError as gone:
             # What is settled is in the journal; that alone cannot be reached to tell of it.
             error = self._with_advice(gone if error is None else error)
             summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
             return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
 
-    async def _concluded(self, error: BulkidError | None) -> RunResult:
+    async def _write_conclusion(self, error: BulkidError | None) -> RunResult:
         end = partial(
             conclude,
             self.journal,
             self.record.run_id,
             folder=self.folder,
             formats=self.options.formats,
-            counters=self.figures(),
+            counters=self.metrics(),
             error=error,
-            faults=self.faults,
+            row_errors=self.row_errors,
             now=self.context.clock.now(),
             early=self.early,
         )
         path = self.context.after.metrics_file
         try:
-            return await anyio.to_thread.run_sync(lambda: with_figures(path, self.journal, end()))
+            return await anyio.to_thread.run_sync(lambda: with_run_metrics(path, self.journal, end()))
         finally:
             if self.early is not None:
                 self.early.discard()
 
-    def figures(self) -> dict[str, Any]:
-        """The run's counters as of now: those of earlier sittings plus this one's."""
-        before, session = self.record.counters, self.session
+    def metrics(self) -> dict[str, Any]:
+        """The run's counters as of now: those of earlier attempts plus this one's."""
+        before, connection = self.record.counters, self.connection
         sent = dict(before.get("requests", {}))
-        for method, count in (session.sent() if session else {}).items():
+        for method, count in (connection.sent() if connection else {}).items():
             sent[method] = sent.get(method, 0) + count
         return {
             **self.counters,
             "requests": sent,
-            "answers": added(before.get("answers", {}), session.stats.answers() if session else {}),
-            "retries": before.get("retries", 0) + (session.stats.retries if session else 0),
-            "throttled": before.get("throttled", 0) + (session.stats.throttled if session else 0),
+            "answers": sum_answers(before.get("answers", {}), connection.stats.answers() if connection else {}),
+            "retries": before.get("retries", 0) + (connection.stats.retries if connection else 0),
+            "throttled": before.get("throttled", 0) + (connection.stats.throttled if connection else 0),
             "elapsed_s": round(before.get("elapsed_s", 0.0) + self.context.clock.monotonic() - self.started, 3),
         }
 
     # --- the stages
 
-    async def fresh(self, sheet: Sheet) -> None:
+    async def run_sheet(self, sheet: Sheet) -> None:
         """Read the sheet into the journal, then plan and apply it."""
         self.context.hooks.stage("sheet")
         store = partial(self.journal.add_rows, self.record.run_id)
@@ -166,29 +166,29 @@ class Execution:
             UsageError: A row is invalid and that is not allowed, or the plan changes too much: nothing was sent.
             InterruptedRunError: The user declined, or a signal came.
         """
-        self.faults = tuple(rows.faults)
+        self.row_errors = tuple(rows.row_errors)
         self.counters["accounts"] = rows.accounts
 
-        async def work(session: Session) -> None:
-            await self._apply(session, await self._planned(session, rows))
+        async def work(connection: Connection) -> None:
+            await self._apply(connection, await self._planned(connection, rows))
 
         await self._connected(work)
 
-    async def _planned(self, session: Session, rows: Rows) -> ToSend:
+    async def _planned(self, connection: Connection, rows: Rows) -> SendPlan:
         """Plan what the rows ask for, have it confirmed, and journal it; give what sending needs of it."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
-            preview = await prepare(session, rows, self.options)
+            preview = await prepare(connection, rows, self.options)
         directory, plan = preview.directory, preview.plan
         log.info("directory.read", accounts=_size(directory.accounts), groups=_size(directory.groups))
-        await self._take_faults(rows, preview)
-        await self._agree(session, preview)
+        await self._record_row_errors(rows, preview)
+        await self._confirm(connection, preview)
         await self._journal_plan(preview)
-        directory, changes, route = directory.without_accounts(), list(plan.changes), plan.route
+        directory, changes, strategy = directory.without_accounts(), list(plan.changes), plan.strategy
         del preview, plan  # and the accounts with them, as each change is taken
-        return to_send(directory, enumerate(consume(changes)), route)
+        return send_plan_of(directory, enumerate(consume(changes)), strategy)
 
-    async def _agree(self, session: Session, preview: Preview) -> None:
+    async def _confirm(self, connection: Connection, preview: Preview) -> None:
         """Have a plan confirmed that may be sent.
 
         Raises:
@@ -197,139 +197,146 @@ class Execution:
             InterruptedRunError: The user declined, or a signal came.
         """
         if preview.plan.by_account:
-            session.require_write()  # before anybody is asked about what cannot be
+            connection.require_write()  # before anybody is asked about what cannot be
         require_within_bound(preview.excess, self.options)
         asked_at = self.context.clock.monotonic()
         async with until_stopped(self.context.stop):
-            agreed = await self.context.hooks.confirm(preview)
+            confirmed = await self.context.hooks.confirm(preview)
         self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
-        if not agreed:
+        if not confirmed:
             raise InterruptedRunError("Not confirmed: nothing was sent.")
 
-    async def from_entries(self) -> None:
-        """Take up what an earlier sitting left unsettled: compare again with the directory, send what still differs."""
-        entries, rest_of_trial = await self._due()
-        if not entries:
+    async def from_items(self) -> None:
+        """Take up what an earlier attempt left unsettled: compare again with the directory, send what still differs."""
+        items, is_rest_of_trial = await self._items_to_resume()
+        if not items:
             return  # only the report was missing: nobody needs to be asked for that
 
-        async def work(session: Session) -> None:
+        async def work(connection: Connection) -> None:
             await self._apply(
-                session, await self._taken_up(session, entries, confirmed_anew=rest_of_trial or self.asks)
+                connection, await self._reconciled(connection, items, reconfirmed=is_rest_of_trial or self.reconfirm)
             )
 
         await self._connected(work)
 
-    async def _taken_up(self, session: Session, entries: list[Entry], *, confirmed_anew: bool) -> ToSend:
+    async def _reconciled(self, connection: Connection, items: list[RunItem], *, reconfirmed: bool) -> SendPlan:
         """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be.
 
         The list of entries is empty afterwards: the journal has them.
         """
-        directory, plan, found = await self._compared(session, entries, confirmed_anew=confirmed_anew)
-        if confirmed_anew:
-            await self._take_up(session, directory, plan, entries, found.changes)
+        directory, plan, found = await self._compared(connection, items, reconfirmed=reconfirmed)
+        if reconfirmed:
+            await self._confirm_deferred(connection, directory, plan, items, found.changes)
         await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, found.settled)
-        failed, unknown, changes, route = len(found.failed), found.unknown, found.changes, plan.route
+        failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
         directory = directory.without_accounts()
-        entries.clear()
+        items.clear()
         del plan, found  # and the accounts with them, as each change is taken
-        return to_send(directory, consume(changes), route)._replace(failed=failed, unknown=unknown)
+        return send_plan_of(directory, consume(changes), strategy)._replace(failed=failed, unknown=unknown)
 
-    async def rest(self) -> Preview:
-        """Compute what :meth:`from_entries` would send now. Changes nothing, also not in the journal."""
-        entries, _ = await self._due()
-        if not entries:
+    async def preview_pending(self) -> Preview:
+        """Compute what :meth:`from_items` would send now. Changes nothing, also not in the journal."""
+        items, _ = await self._items_to_resume()
+        if not items:
             raise UsageError(f"Run {self.record.run_id} is complete: nothing is pending.")
         self.context.hooks.stage("connect")
         owner = f"plan-{self.record.run_id}"
-        async with connect(self.target, self.options, self.journal, self.context, owner=owner) as session:
+        async with connect(self.target, self.options, self.journal, self.context, owner=owner) as connection:
             async with until_stopped(self.context.stop):
-                await session.identify()
-            directory, plan, _ = await self._compared(session, entries, confirmed_anew=True)
-            preview = await self._preview_rest(session, directory, plan)
+                await connection.identify()
+            directory, plan, _ = await self._compared(connection, items, reconfirmed=True)
+            preview = await self._preview_remaining(connection, directory, plan)
         return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
-    async def _preview_rest(self, session: Session, directory: Directory, plan: Plan) -> Preview:
+    async def _preview_remaining(self, connection: Connection, directory: Directory, plan: Plan) -> Preview:
         async with until_stopped(self.context.stop):
-            preview = await preview_rest(session, self.record, self.options, directory, plan)
+            preview = await preview_remaining(connection, self.record, self.options, directory, plan)
         return preview  # noqa: RET504 - a return inside the block hides from the type checker that there is one
 
-    async def _due(self) -> tuple[list[Entry], bool]:
-        return due(await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id))))
+    async def _items_to_resume(self) -> tuple[list[RunItem], bool]:
+        return items_to_resume(
+            await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
+        )
 
     async def _compared(
-        self, session: Session, entries: Sequence[Entry], *, confirmed_anew: bool
+        self, connection: Connection, items: Sequence[RunItem], *, reconfirmed: bool
     ) -> tuple[Directory, Plan, Comparison]:
         """Compare entries with the directory; what is still to be sent is a plan, too."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
-            directory = await self._directory_for(session, entries)
-        guarded = is_guarded(self.record, confirmed_anew=confirmed_anew)
-        found = compare(entries, directory, self.context.clock.now(), guarded=guarded)
-        route = await route_for([change for _, change in found.changes], directory, session, self.options)
-        out = found.failed | found.unknown.keys()
-        plan = rest_as_plan([entry for entry in entries if entry.entry not in out], found.changes, route)
+            directory = await self._directory_for(connection, items)
+        with_preconditions = has_preconditions(self.record, reconfirmed=reconfirmed)
+        found = compare(items, directory, self.context.clock.now(), with_preconditions=with_preconditions)
+        strategy = await strategy_for([change for _, change in found.changes], directory, connection, self.options)
+        excluded = found.failed | found.unknown.keys()
+        plan = remaining_plan([item for item in items if item.number not in excluded], found.changes, strategy)
         return directory, plan, found
 
-    async def _take_up(
+    async def _confirm_deferred(
         self,
-        session: Session,
+        connection: Connection,
         directory: Directory,
         plan: Plan,
-        entries: Sequence[Entry],
-        changes: Sequence[tuple[int, Change]],
+        items: Sequence[RunItem],
+        changes: Sequence[tuple[int, AccountUpdate]],
     ) -> None:
         """Have the rest of a run confirmed, which was not shown yet; from then on it is pending like any other."""
-        await self._agree(session, await self._preview_rest(session, directory, plan))
+        await self._confirm(connection, await self._preview_remaining(connection, directory, plan))
         # Undo, and a resume of what was approved, go by the state that the confirmed changes start from.
-        planned, left = PlannedAgain(entries, changes, directory), [each.entry for each in entries if is_left(each)]
+        planned, deferred = (
+            PlannedAgain(items, changes, directory),
+            [each.number for each in items if is_deferred(each)],
+        )
 
         def write() -> None:
             self.journal.plan_again(self.record.run_id, planned)
-            self._keep_approval()
-            self.journal.settle(self.record.run_id, [(number, TAKEN_UP) for number in left])
+            self._store_approval()
+            self.journal.settle(self.record.run_id, [(number, RESUMED) for number in deferred])
 
         await anyio.to_thread.run_sync(write)
         self.counters |= {"left_accounts": 0, "left_rows": 0}
-        await self._update(counters=self.figures())
+        await self._update(counters=self.metrics())
 
-    def _keep_approval(self) -> None:
+    def _store_approval(self) -> None:
         """Keep the hash of the plan that was just confirmed, where it was approved by another user."""
         if self.options.approved:
             options = {**self.record.options, APPROVED: self.options.approved}
             self.record = replace(self.record, options=options)
             self.journal.update_run(self.record.run_id, options=options)
 
-    async def _connected(self, work: Callable[[Session], Awaitable[None]]) -> None:
+    async def _connected(self, work: Callable[[Connection], Awaitable[None]]) -> None:
         self.context.hooks.stage("connect")
-        async with connect(self.target, self.options, self.journal, self.context, owner=self.record.run_id) as session:
-            self.session = session
+        async with connect(
+            self.target, self.options, self.journal, self.context, owner=self.record.run_id
+        ) as connection:
+            self.connection = connection
             async with until_stopped(self.context.stop):
-                await session.identify()
-            await self._update(organization_id=session.organization_id, base_url=session.base.url)
-            around = self.context
+                await connection.identify()
+            await self._update(organization_id=connection.organization_id, base_url=connection.base.url)
+            context = self.context
             owner = owner_of(self.record)
             async with (
-                around.turns.taken(session.organization_id, around.stop, around.hooks.note),
-                holding(self.journal, session.organization_id, owner, around) as hold,
+                context.organization_mutex.taken(connection.organization_id, context.stop, context.hooks.note),
+                hold_lock(self.journal, connection.organization_id, owner, context) as hold,
             ):
-                session.hold = hold
+                connection.hold = hold
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
-                await session.recover()
-                await work(session)
+                await connection.recover()
+                await work(connection)
 
-    async def _take_faults(self, rows: Rows, preview: Preview) -> None:
+    async def _record_row_errors(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
-        self.faults = preview.faults
+        self.row_errors = preview.row_errors
         plan = preview.plan
         self.counters |= {
-            "accounts": plan.wishes,
+            "accounts": plan.accounts,
             "planned_puts": plan.planned_puts,
             "naive_puts": plan.naive_puts,
-            "left_accounts": len(plan.left_out),
-            "left_rows": sum(len(wish.rows) for wish in plan.left_out),
+            "left_accounts": len(plan.skipped),
+            "left_rows": sum(len(desired.rows) for desired in plan.skipped),
         }
-        known = {fault.row for fault in rows.faults}
-        found = [fault for fault in preview.faults if fault.row not in known]
+        known = {row_error.row for row_error in rows.row_errors}
+        found = [row_error for row_error in preview.row_errors if row_error.row not in known]
         if found:
             await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
         count = preview.invalid_rows
@@ -343,69 +350,69 @@ class Execution:
 
     async def _journal_plan(self, preview: Preview) -> None:
         """Write every account of the plan to the journal before anything is sent."""
-        entries, plan = PlannedEntries(preview, self.context.clock.now()), preview.plan
+        items, plan = PlannedItems(preview, self.context.clock.now()), preview.plan
 
         def write() -> None:
-            self.journal.add_entries(self.record.run_id, entries)
-            self._keep_approval()
-            self.journal.update_run(self.record.run_id, phase="planned", counters=self.figures())
+            self.journal.add_items(self.record.run_id, items)
+            self._store_approval()
+            self.journal.update_run(self.record.run_id, phase="planned", counters=self.metrics())
 
         await anyio.to_thread.run_sync(write)
-        log.info("run.planned", changes=len(plan.changes), accounts=plan.wishes, planned_puts=plan.planned_puts)
+        log.info("run.planned", changes=len(plan.changes), accounts=plan.accounts, planned_puts=plan.planned_puts)
 
-    async def _directory_for(self, session: Session, entries: Sequence[Entry]) -> Directory:
+    async def _directory_for(self, connection: Connection, items: Sequence[RunItem]) -> Directory:
         if not self.options.read:
-            return Directory(session.organization_id, None, None)
-        ids = tuple(entry.wish.account_id for entry in entries)
+            return Directory(connection.organization_id, None, None)
+        ids = tuple(item.desired.account_id for item in items)
         # Only an exact list of groups needs to know which of them is Everyone.
-        groups = any(entry.wish.exact is not None for entry in entries)
+        groups = any(item.desired.exact is not None for item in items)
         directory, warnings = await read_directory(
-            session.engine, session.organization_id, Wanted(ids, (), groups=groups), session.known
+            connection.engine, connection.organization_id, AccountLookup(ids, (), groups=groups), connection.known
         )
         for warning in warnings:
             self.context.hooks.note(warning)
         return directory
 
-    async def _apply(self, session: Session, work: ToSend) -> None:
+    async def _apply(self, connection: Connection, work: SendPlan) -> None:
         await apply(
             work,
-            session,
+            connection,
             journal=self.journal,
             record=self.record,
             bound=self.options.max_failures,
             context=self.context,
-            keep_figures=self._accompany,
+            background=self._run_background_tasks,
         )
 
-    async def _accompany(self) -> None:
+    async def _run_background_tasks(self) -> None:
         """Keep the figures, and write of the report what is settled, as long as requests are sent."""
         async with task_group() as tasks:
-            tasks.start_soon(self._keep_figures)
+            tasks.start_soon(self._update_metrics)
             tasks.start_soon(self._write_early)
 
     async def _write_early(self) -> None:
         """Write the report's rows as they are settled, so that little is left to write after the last answer."""
         self.early = early = EarlyReport(self.journal, self.record.run_id, self.folder, self.options.formats)
-        assert self.session is not None  # noqa: S101 - requests are sent over it
-        stats, seen, wait_s = self.session.stats, 0, EARLY_EVERY_S
+        assert self.connection is not None  # noqa: S101 - requests are sent over it
+        stats, reported, wait_s = self.connection.stats, 0, EARLY_EVERY_S
         while not early.ended:
             await self.context.clock.sleep(wait_s)
             settled, written = stats.settled, 0
-            if settled - seen < EARLY_ROWS:
+            if settled - reported < EARLY_ROWS:
                 continue
             while count := await anyio.to_thread.run_sync(early.write_some):
                 written += count
             if written:
-                seen, wait_s = settled, EARLY_EVERY_S
+                reported, wait_s = settled, EARLY_EVERY_S
             else:  # the first row that is not written waits, for its next attempt say
                 wait_s = min(2 * wait_s, EARLY_AT_LEAST_EVERY_S)
 
-    async def _keep_figures(self) -> None:
-        live = LiveFigures(self.context.after.metrics_file, self.journal, self.record.run_id, self.context.clock)
+    async def _update_metrics(self) -> None:
+        live = LiveMetrics(self.context.after.metrics_file, self.journal, self.record.run_id, self.context.clock)
         while True:
-            await self.context.clock.sleep(COUNTERS_EVERY_S)
-            await self._update(counters=self.figures())
-            await live.show()
+            await self.context.clock.sleep(COUNTERS_INTERVAL_S)
+            await self._update(counters=self.metrics())
+            await live.update()
 
     async def _update(self, **fields: object) -> None:
         await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))

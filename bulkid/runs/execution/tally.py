@@ -6,18 +6,18 @@ from array import array
 class Tally:
     """Numbers by entry, all 0 at first. Entries count from 0 without large gaps, as the journal numbers them."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._numbers = array("i")
+        self._values = array("i")
 
-    def __getitem__(self, entry: int) -> int:
+    def __getitem__(self, number: int) -> int:
         """Give an entry's number."""
-        return self._numbers[entry] if entry < len(self._numbers) else 0
+        return self._values[number] if number < len(self._values) else 0
 
-    def __setitem__(self, entry: int, number: int) -> None:
+    def __setitem__(self, number: int, value: int) -> None:
         """Set an entry's number."""
-        missing = entry + 1 - len(self._numbers)
+        missing = number + 1 - len(self._values)
         if missing > 0:
-            self._numbers.frombytes(bytes(self._numbers.itemsize * (missing + entry // 8)))
-        self._numbers[entry] = number
+            self._values.frombytes(bytes(self._values.itemsize * (missing + number // 8)))
+        self._values[number] = value

@@ -6,8 +6,8 @@ from bulkid.consume import consume
 from bulkid.errors import UsageError
 from bulkid.folding import fold
 from bulkid.model import RunRecord
-from bulkid.planning import Directory, Expected, Resolution, resolve_expected
-from bulkid.runs.execution.connection import Session
+from bulkid.planning import Directory, Precondition, Resolution, resolve_preconditions
+from bulkid.runs.execution.connection import Connection
 
 UNDO, PLAN = "undo", "plan"
 """Under which name the options of a run say what its changes were given by."""
@@ -16,15 +16,15 @@ APPROVED = "approved"
 """Under which name the options of a run hold the hash of the plan that was approved for it."""
 
 
-def is_guarded(record: RunRecord, *, confirmed_anew: bool) -> bool:
+def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
     """Whether a resume leaves accounts alone that have changed since they were planned.
 
     Args:
         record: The run. Its changes may have been given, or approved as they were shown.
-        confirmed_anew: Whether what the resume sends is a new plan that is shown and confirmed first.
+        reconfirmed: Whether what the resume sends is a new plan that is shown and confirmed first.
     """
     given = UNDO in record.options or PLAN in record.options
-    return given or (bool(record.options.get(APPROVED)) and not confirmed_anew)
+    return given or (bool(record.options.get(APPROVED)) and not reconfirmed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Origin:
 
     Args:
         what: Begins a sentence: ``Run 20260131-081500-x7k2``, ``The plan changes.json``.
-        as_what: The state expected, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
+        expected_state: The state expected, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
         base_url: The server.
         organization_id: The organisation.
         sandbox: Whether the server was an embedded sandbox, whose place another has taken at another address.
     """
 
     what: str
-    as_what: str
+    expected_state: str
     base_url: str
     organization_id: str
     sandbox: bool = False
@@ -75,17 +75,17 @@ class Origin:
 class Given:
     """The changes and their origin."""
 
-    expected: list[Expected] = field(repr=False)
+    expected: list[Precondition] = field(repr=False)
     origin: Origin
 
-    def require_place(self, session: Session) -> None:
+    def require_place(self, connection: Connection) -> None:
         """Refuse a connection to another server or organisation.
 
         Raises:
             UsageError: It is another one.
         """
-        self.origin.require_server(session.base.url)
-        self.origin.require_organization(session.organization_id)
+        self.origin.require_server(connection.base.url)
+        self.origin.require_organization(connection.organization_id)
 
     def resolve(self, directory: Directory) -> Resolution:
         """Compare every account with what is expected of it; the list is empty afterwards.
@@ -93,4 +93,4 @@ class Given:
         Raises:
             PermissionDeniedError: The accounts cannot be read.
         """
-        return resolve_expected(consume(self.expected), directory, self.origin.as_what)
+        return resolve_preconditions(consume(self.expected), directory, self.origin.expected_state)

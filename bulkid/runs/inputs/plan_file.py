@@ -18,11 +18,11 @@ from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.execution.run import Execution
-from bulkid.runs.history import hold_run
+from bulkid.runs.history import lock_run
 from bulkid.runs.inputs.origin import PLAN, Origin
 from bulkid.runs.inputs.precomputed import Changes, begin, changes_of
 from bulkid.runs.inputs.sheet import Rows
-from bulkid.runs.notifications import followed_up
+from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.options_codec import dump_options
 from bulkid.runs.run_records import new_record
@@ -30,7 +30,7 @@ from bulkid.runs.run_records import new_record
 if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan file
     from bulkid.runs.inputs.plan_format import LoadedPlan, PlanFile, PlannedAccount
 
-COLUMN = "planned"
+PLAN_COLUMN = "planned"
 """The column that holds an account's part of the plan as JSON, so that the journal alone is enough to go on."""
 
 
@@ -111,7 +111,7 @@ def _require_plan_or_nothing(path: Path) -> None:
         raise UsageError(f"{path} exists, and is no plan file: it is not replaced.", hint="Give --out another name.")
 
 
-@followed_up
+@notifies
 async def run_plan(
     path: Path, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:
@@ -163,7 +163,7 @@ async def run_plan(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        await hold_run(stack, journal, record, context)
+        await lock_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(begin, execution, changes))
@@ -199,7 +199,7 @@ def _read_again(record: RunRecord) -> Changes:
 
 def _rows_again(journal: Journal, record: RunRecord) -> Rows:
     """The changes of a plan from the journal alone: each row holds its account's part of the plan."""
-    from bulkid.runs.inputs.plan_format import expected_of, load_account
+    from bulkid.runs.inputs.plan_format import load_account, precondition_of
 
     found: dict[str, PlannedAccount] = {}
     for _, cells, _ in journal.iter_rows(record.run_id):
@@ -207,13 +207,13 @@ def _rows_again(journal: Journal, record: RunRecord) -> Rows:
             found[cells[-1]] = load_account(cells[-1])
     stored = record.options[PLAN]
     origin = _made_for(record.source, stored["base_url"], stored["organization_id"], sandbox=stored["sandbox"])
-    expected = list(map(expected_of, found.values()))
-    return changes_of(record.source, expected, origin, extra={COLUMN: list(found)}).rows
+    expected = list(map(precondition_of, found.values()))
+    return changes_of(record.source, expected, origin, extra={PLAN_COLUMN: list(found)}).rows
 
 
 def _changes(loaded: "LoadedPlan", source: str, origin: Origin) -> Changes:
     """The changes of a plan, whose lists are empty afterwards."""
-    made = changes_of(source, loaded.expected, origin, extra={COLUMN: loaded.texts})
+    made = changes_of(source, loaded.expected, origin, extra={PLAN_COLUMN: loaded.texts})
     loaded.expected.clear()
     loaded.texts.clear()
     return made
@@ -226,7 +226,7 @@ def _origin(plan: "PlanFile", source: str) -> Origin:
 def _made_for(source: str, base_url: str, organization_id: str, *, sandbox: bool) -> Origin:
     return Origin(
         what=f"The plan {source}",
-        as_what="as it was when the plan was made",
+        expected_state="as it was when the plan was made",
         base_url=base_url,
         organization_id=organization_id,
         sandbox=sandbox,

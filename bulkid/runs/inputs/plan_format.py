@@ -22,8 +22,8 @@ from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
 from bulkid.folding import fold
-from bulkid.model import Account, AccountWish, Change, Fault
-from bulkid.planning import Directory, Expected, describe
+from bulkid.model import Account, AccountUpdate, DesiredState, RowError
+from bulkid.planning import Directory, Precondition, describe
 from bulkid.redaction import encodable
 from bulkid.runs.inputs.plan_file import require_plan_file
 from bulkid.runs.options import Preview
@@ -160,8 +160,8 @@ def plan_file(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
 def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
     """Give the accounts of a plan's file, in the order of the sheet, one by one."""
     plan, directory = preview.plan, preview.directory
-    for wish, change in sorted(zip(plan.changing, plan.changes, strict=True), key=lambda pair: pair[0].rows):
-        yield _planned(wish.rows, change, directory)
+    for desired, change in sorted(zip(plan.changing, plan.changes, strict=True), key=lambda pair: pair[0].rows):
+        yield _planned(desired.rows, change, directory)
 
 
 def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
@@ -182,17 +182,17 @@ def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
             rows=preview.rows,
             changing=len(plan.changes),
             unchanged=len(plan.unchanged),
-            left_out=preview.left_out,
+            left_out=preview.skipped,
             invalid_rows=preview.invalid_rows,
             planned_puts=plan.planned_puts,
             naive_puts=plan.naive_puts,
         ),
         accounts=(),
-        faults=tuple(map(_fault, preview.faults)),
+        faults=tuple(map(_planned_fault, preview.row_errors)),
     )
 
 
-def _planned(rows: tuple[int, ...], change: Change, directory: Directory) -> PlannedAccount:
+def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory) -> PlannedAccount:
     before = change.before
 
     def groups(ids: tuple[str, ...]) -> tuple[PlannedGroup, ...]:
@@ -210,13 +210,13 @@ def _planned(rows: tuple[int, ...], change: Change, directory: Directory) -> Pla
     )
 
 
-def _fault(fault: Fault) -> PlannedFault:
+def _planned_fault(row_error: RowError) -> PlannedFault:
     return PlannedFault(
-        row=fault.row,
-        column=encodable(fault.column),
-        value=encodable(fault.value),
-        code=fault.code,
-        message=encodable(fault.message),
+        row=row_error.row,
+        column=encodable(row_error.column),
+        value=encodable(row_error.value),
+        code=row_error.code,
+        message=encodable(row_error.message),
     )
 
 
@@ -258,7 +258,7 @@ class LoadedPlan:
     """A plan file as it was read."""
 
     head: PlanFile  # without its accounts
-    expected: list[Expected]  # the change of each account
+    expected: list[Precondition]  # the change of each account
     texts: list[str]  # each account as JSON, for the journal
     fingerprint: str  # of the file
 
@@ -286,10 +286,10 @@ def read_plan(path: Path) -> LoadedPlan:
 
 
 def _loaded(head: PlanFile, accounts: Iterable[PlannedAccount], label: str, fingerprint: str) -> LoadedPlan:
-    expected: list[Expected] = []
+    expected: list[Precondition] = []
     texts: list[str] = []
     for account in _consistent(accounts, label, blind=head.blind):
-        expected.append(expected_of(account))
+        expected.append(precondition_of(account))
         texts.append(dump_account(account))
     return LoadedPlan(head, expected, texts, fingerprint)
 
@@ -345,7 +345,7 @@ def load_plan(data: bytes, label: str) -> PlanFile:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         extra = first["type"] == "unexpected_keyword_argument"
         message = "no plan has such a field" if extra else first["msg"].removeprefix("Value error, ")
-        raise _nonsense(label, _place(first["loc"]), message[:1].lower() + message[1:]) from None
+        raise _invalid_plan(label, _place(first["loc"]), message[:1].lower() + message[1:]) from None
     for _ in _consistent(plan.accounts, label, blind=plan.blind):
         pass
     return plan
@@ -370,7 +370,7 @@ def _require_format(data: bytes, label: str) -> None:
         )
 
 
-def _nonsense(label: str, place: str, message: str) -> SheetError:
+def _invalid_plan(label: str, place: str, message: str) -> SheetError:
     return SheetError(f"{label}: {place}: {message}.", hint=f"The file may have been edited. {_AGAIN}")
 
 
@@ -391,18 +391,18 @@ def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) 
     for number, account in enumerate(accounts):
         place = f"accounts[{number}]"
         if fold(account.id) in ids:
-            raise _nonsense(label, f"{place}.id", f"the account {account.id} is there twice")
+            raise _invalid_plan(label, f"{place}.id", f"the account {account.id} is there twice")
         ids.add(fold(account.id))
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
-            raise _nonsense(label, f"{place}.rows", "a row is there twice")
+            raise _invalid_plan(label, f"{place}.rows", "a row is there twice")
         rows.update(account.rows)
         add, remove = ([fold(group.id) for group in groups] for groups in _groups(account))
         if len({*add, *remove}) < len(add) + len(remove):
-            raise _nonsense(label, place, "a group is there twice")
+            raise _invalid_plan(label, place, "a group is there twice")
         if not (add or remove) and account.display_name is None:
-            raise _nonsense(label, place, "nothing is to be changed")
+            raise _invalid_plan(label, place, "nothing is to be changed")
         if (account.before is None) is not blind:
-            raise _nonsense(label, f"{place}.before", "a plan is blind as a whole, or not at all")
+            raise _invalid_plan(label, f"{place}.before", "a plan is blind as a whole, or not at all")
         yield account
 
 
@@ -413,10 +413,10 @@ def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[Pl
 # --- using
 
 
-def expected_of(account: PlannedAccount) -> Expected:
+def precondition_of(account: PlannedAccount) -> Precondition:
     """The change of one account, with the state that it was planned for."""
     add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _groups(account))
-    wish = AccountWish(account.id, account.name, account.display_name, add, remove, None, account.rows)
+    desired = DesiredState(account.id, account.name, account.display_name, add, remove, None, account.rows)
     before = account.before
     if before is None:
         state = None
@@ -424,7 +424,7 @@ def expected_of(account: PlannedAccount) -> Expected:
         # One string per group, not one per account that is in it.
         held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
         state = Account(account.id, account.name, before.display_name, held)
-    return Expected(wish, state, words=account.changes)
+    return Precondition(desired, state, description=account.changes)
 
 
 def dump_account(account: PlannedAccount) -> str:

@@ -9,8 +9,8 @@ from itertools import islice
 import anyio.to_thread
 
 from bulkid.consume import consume
-from bulkid.model import Fault, RowWish, SheetRow
-from bulkid.planning import Expected
+from bulkid.model import RowError, RowRequest, SheetRow
+from bulkid.planning import Precondition
 from bulkid.runs.execution.run import Execution
 from bulkid.runs.inputs.origin import Given, Origin
 from bulkid.runs.inputs.sheet import CHUNK_ROWS, Rows
@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Unplannable:
     """An account that no change can be worked out for, and why."""
 
     account_id: str
@@ -43,9 +43,9 @@ class Changes:
 
 def changes_of(
     source: str,
-    expected: Sequence[Expected],
+    expected: Sequence[Precondition],
     origin: Origin,
-    left: Iterable[Left] = (),
+    unplannable: Iterable[Unplannable] = (),
     *,
     extra: Mapping[str, Sequence[str]] | None = None,
 ) -> Changes:
@@ -55,25 +55,27 @@ def changes_of(
         source: What to call them.
         expected: The changes, each account once.
         origin: What they were worked out for.
-        left: The accounts that no change can be worked out for: invalid rows.
+        unplannable: The accounts that no change can be worked out for: invalid rows.
         extra: Further columns, with a cell for each of ``expected``.
     """
     extra = extra or {}
     headers = (*HEADERS, *extra)
     info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*HEADERS, *("" for _ in extra)))
-    ordered = sorted(expected, key=lambda item: item.wish.rows)
+    ordered = sorted(expected, key=lambda item: item.desired.rows)
     made: list[SheetRow] = []
     for number, item in enumerate(expected):
-        wish = item.wish
+        desired = item.desired
         cells = (*_cells(item), *(column[number] for column in extra.values()))
-        for row in wish.rows:
-            asked = RowWish(row, wish.account_id, wish.name, wish.display_name, wish.add, wish.remove, None, "")
+        for row in desired.rows:
+            asked = RowRequest(
+                row, desired.account_id, desired.name, desired.display_name, desired.add, desired.remove, None, ""
+            )
             made.append(SheetRow(row, cells, asked))
-    for each in left:
+    for each in unplannable:
         cells = (each.account_id, each.name, *("" for _ in headers[2:]))
         for row in each.rows:
-            fault = Fault(row, "", "", each.code, each.message)
-            made.append(SheetRow(row, cells, None, (fault,), each.account_id, each.name))
+            row_error = RowError(row, "", "", each.code, each.message)
+            made.append(SheetRow(row, cells, None, (row_error,), each.account_id, each.name))
     made.sort(key=lambda row: row.row)
     rows = Rows(info, given=Given(ordered, origin))
     rows.add(made)
@@ -83,8 +85,8 @@ def changes_of(
 async def begin(execution: Execution, changes: Changes) -> None:
     """Journal the rows of given changes, then plan and apply them."""
     add = partial(execution.journal.add_rows, execution.record.run_id)
-    left = consume(changes.sheet_rows)
-    while chunk := list(islice(left, CHUNK_ROWS)):
+    unplannable = consume(changes.sheet_rows)
+    while chunk := list(islice(unplannable, CHUNK_ROWS)):
         await anyio.to_thread.run_sync(add, chunk)
     del chunk
     update = partial(execution.journal.update_run, execution.record.run_id)
@@ -92,10 +94,10 @@ async def begin(execution: Execution, changes: Changes) -> None:
     await execution.from_rows(changes.rows)
 
 
-def _cells(item: Expected) -> tuple[str, ...]:
-    wish = item.wish
-    display_name = "" if wish.display_name is None else wish.display_name or CLEAR
-    return (wish.account_id, wish.name, display_name, _list(wish.add), _list(wish.remove))
+def _cells(item: Precondition) -> tuple[str, ...]:
+    desired = item.desired
+    display_name = "" if desired.display_name is None else desired.display_name or CLEAR
+    return (desired.account_id, desired.name, display_name, _list(desired.add), _list(desired.remove))
 
 
 def _list(items: Sequence[str]) -> str:

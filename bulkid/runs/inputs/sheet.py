@@ -1,4 +1,4 @@
-"""From a file to wishes: reads the sheet chunk by chunk, into memory (check, plan) or through the journal (run)."""
+"""From a file to requests: reads the sheet chunk by chunk, into memory (check, plan) or through the journal (run)."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +14,8 @@ from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.folding import fold
 from bulkid.journal import Journal
-from bulkid.model import Fault, RowWish, RunRecord, RunStatus, SheetRow, Status
-from bulkid.planning import offline_faults
+from bulkid.model import RowError, RowRequest, RunRecord, RunStatus, SheetRow, Status
+from bulkid.planning import offline_row_errors
 from bulkid.report import build_summary
 from bulkid.runs.concurrency import in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.origin import Given
@@ -30,39 +30,39 @@ Source = str | Path | BinaryIO
 
 @dataclass(slots=True)
 class Rows:
-    """What a sheet holds, once read: the wishes of the good rows and the faults of the others."""
+    """What a sheet holds, once read: the requests of the good rows and the faults of the others."""
 
     info: SheetInfo
-    wishes: list[RowWish] = field(default_factory=list, repr=False)
-    faults: list[Fault] = field(default_factory=list, repr=False)
+    requests: list[RowRequest] = field(default_factory=list, repr=False)
+    row_errors: list[RowError] = field(default_factory=list, repr=False)
     count: int = 0
     given: Given | None = None  # the changes themselves, where they are no sheet's
-    handed_out: int | None = None  # accounts of the wishes that are no longer here
+    released_accounts: int | None = None  # accounts of the requests that are no longer here
 
     @property
     def accounts(self) -> int:
         """How many accounts the good rows name, as far as the sheet alone tells."""
-        if self.handed_out is not None:
-            return self.handed_out
-        return len({fold(wish.account_id or wish.name) for wish in self.wishes})
+        if self.released_accounts is not None:
+            return self.released_accounts
+        return len({fold(request.account_id or request.name) for request in self.requests})
 
-    def hand_out(self) -> Iterator[RowWish]:
-        """Give each wish and let go of it: merged into what is wanted of its account, it is not needed any more.
+    def release(self) -> Iterator[RowRequest]:
+        """Give each request and let go of it: merged into what is wanted of its account, it is not needed any more.
 
         100,000 of them take 30 MB, just when the plan is made.
         """
-        self.handed_out = self.accounts
-        left, self.wishes = self.wishes, []
+        self.released_accounts = self.accounts
+        left, self.requests = self.requests, []
         return consume(left)
 
     def add(self, chunk: Iterable[SheetRow]) -> None:
         """Take in a chunk of parsed rows."""
         for row in chunk:
             self.count += 1
-            if row.wish is not None:
-                self.wishes.append(row.wish)
+            if row.request is not None:
+                self.requests.append(row.request)
             else:
-                self.faults.extend(row.faults)
+                self.row_errors.extend(row.row_errors)
 
 
 def check(
@@ -99,16 +99,16 @@ def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
         rows.add(chunk)
     # Reading adds notes that the header alone could not tell, so the info is taken at the end.
     info = sheet.info
-    found = [*rows.faults, *offline_faults(rows.wishes, info.columns())]
-    faults = tuple(sorted(found, key=lambda fault: fault.row))
-    status = RunStatus.REFUSED if faults else RunStatus.COMPLETED
-    summary = offline_summary(rows, faults, status, counters={"elapsed_s": time.monotonic() - started})
-    return CheckResult(info, rows.count, rows.accounts, faults, summary)
+    found = [*rows.row_errors, *offline_row_errors(rows.requests, info.columns())]
+    row_errors = tuple(sorted(found, key=lambda row_error: row_error.row))
+    status = RunStatus.REFUSED if row_errors else RunStatus.COMPLETED
+    summary = offline_summary(rows, row_errors, status, counters={"elapsed_s": time.monotonic() - started})
+    return CheckResult(info, rows.count, rows.accounts, row_errors, summary)
 
 
 def offline_summary(
     rows: Rows,
-    faults: tuple[Fault, ...],
+    row_errors: tuple[RowError, ...],
     status: RunStatus,
     *,
     unchanged: int = 0,
@@ -118,7 +118,7 @@ def offline_summary(
     counters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary of what never became a run: as ``summary.json``, without a run's id, all good rows pending."""
-    invalid = count_invalid_rows(faults)
+    invalid = count_invalid_rows(row_errors)
     counts = {
         Status.INVALID: invalid,
         Status.UNCHANGED: unchanged,

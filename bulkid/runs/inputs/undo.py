@@ -8,22 +8,22 @@ from functools import partial
 from bulkid.errors import UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
-from bulkid.planning import Expected, inverse, refusal, touched
+from bulkid.planning import Precondition, inverse, may_have_changed, undo_obstacle
 from bulkid.report import prepare_folder
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.execution.run import Execution
-from bulkid.runs.history import hold_run
+from bulkid.runs.history import lock_run
 from bulkid.runs.inputs.origin import UNDO, Origin
-from bulkid.runs.inputs.precomputed import Changes, Left, begin, changes_of
-from bulkid.runs.notifications import followed_up
+from bulkid.runs.inputs.precomputed import Changes, Unplannable, begin, changes_of
+from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
 from bulkid.runs.options_codec import dump_options
 from bulkid.runs.run_records import new_record, same_target
 
 
-@followed_up
+@notifies
 async def undo(
     text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:
@@ -50,7 +50,7 @@ async def undo(
         target = same_target(undone, target)
         url = base_of(target).url
         # It must be over, and nobody may resume it meanwhile.
-        await hold_run(stack, journal, undone, context, then="undone")
+        await lock_run(stack, journal, undone, context, then="undone")
         changes = await in_thread(undo_changes, journal, undone)
         # One account that somebody has changed since is no reason to leave the others as they are.
         options = replace(options, skip_invalid=True, read=True)
@@ -58,7 +58,7 @@ async def undo(
         record = new_record(context, changes.rows.info, url, stored, command="undo")
         folder = prepare_folder(options.report_dir.absolute(), record.run_id)
         record = replace(record, report_dir=str(folder))
-        await hold_run(stack, journal, record, context)
+        await lock_run(stack, journal, record, context)
         await in_thread(journal.create_run, record)
         execution = Execution(journal, record, target, options, context, folder)
         return await execution.perform(partial(begin, execution, changes))
@@ -70,31 +70,33 @@ def undo_changes(journal: Journal, undone: RunRecord) -> Changes:
     Raises:
         UsageError: The run changed nothing, or what it changed cannot be put back.
     """
-    expected: list[Expected] = []
-    left: list[Left] = []
-    for entry in journal.iter_entries(undone.run_id):
-        if not touched(entry):
+    expected: list[Precondition] = []
+    unplannable: list[Unplannable] = []
+    for item in journal.iter_items(undone.run_id):
+        if not may_have_changed(item):
             continue
-        why = refusal(entry)
-        if why:
-            left.append(Left(entry.wish.account_id, entry.wish.name, entry.wish.rows, "no_state_before", why))
+        obstacle = undo_obstacle(item)
+        if obstacle:
+            unplannable.append(
+                Unplannable(item.desired.account_id, item.desired.name, item.desired.rows, "no_state_before", obstacle)
+            )
         else:
-            expected.append(inverse(entry))
-    if not (expected or left):
+            expected.append(inverse(item))
+    if not (expected or unplannable):
         raise UsageError(f"Run {undone.run_id} changed nothing: there is nothing to undo.")
     if not expected:
         raise UsageError(
-            f"Run {undone.run_id} cannot be undone: {left[0].message[:1].lower()}{left[0].message[1:]}",
+            f"Run {undone.run_id} cannot be undone: {unplannable[0].message[:1].lower()}{unplannable[0].message[1:]}",
             hint="A run that reads the accounts first (without --no-read) can be.",
         )
     origin = Origin(
         what=f"Run {undone.run_id}",
-        as_what=f"as run {undone.run_id} left it",
+        expected_state=f"as run {undone.run_id} left it",
         base_url=undone.base_url,
         organization_id=undone.organization_id,
         sandbox=bool(undone.options.get("sandbox")),
     )
-    return changes_of(f"undo of {undone.run_id}", expected, origin, left)
+    return changes_of(f"undo of {undone.run_id}", expected, origin, unplannable)
 
 
 async def begin_undo_again(execution: Execution) -> Callable[[], Awaitable[None]]:

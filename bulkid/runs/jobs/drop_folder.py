@@ -25,7 +25,7 @@ from bulkid.journal import stored_name
 from bulkid.printable import printable
 from bulkid.report.atomic import PRIVATE_FILE
 from bulkid.runs.concurrency import until_stopped
-from bulkid.sheet import NotAFileError, held_folder, is_folder, open_regular
+from bulkid.sheet import NotAFileError, is_folder, open_regular, pinned_folder
 
 WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
 SETTLE_S = 10.0
@@ -39,7 +39,7 @@ _COMPANIONS = ("report.csv", "retry.csv")
 _BLOCK = 1 << 20
 
 
-class Seen(NamedTuple):
+class FileSnapshot(NamedTuple):
     """A file as it was seen at one moment."""
 
     path: Path
@@ -71,7 +71,7 @@ class DropFolder:
         """The folder itself, where its path leads over a link."""
         return Path(os.path.realpath(self.folder))
 
-    def waiting(self) -> list[Seen]:
+    def pending_files(self) -> list[FileSnapshot]:
         """The files that wait, oldest first, complete or not.
 
         Raises:
@@ -82,9 +82,9 @@ class DropFolder:
             with os.scandir(self.real) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):  # taken away a moment ago
-                        if self._wants(entry):
+                        if self._matches(entry):
                             facts = entry.stat(follow_symlinks=False)
-                            found.append(Seen(Path(entry.path), facts.st_size, facts.st_mtime_ns))
+                            found.append(FileSnapshot(Path(entry.path), facts.st_size, facts.st_mtime_ns))
         except OSError as error:
             raise UsageError(
                 f"The drop folder {self.folder} cannot be looked into: {error.strerror or error}.",
@@ -92,7 +92,7 @@ class DropFolder:
             ) from None
         return sorted(found, key=lambda seen: (seen.modified_ns, seen.path.name))
 
-    def _wants(self, entry: "os.DirEntry[str]") -> bool:
+    def _matches(self, entry: "os.DirEntry[str]") -> bool:
         name = entry.name.lower()
         if name.startswith((".", _OFFICE_LOCK)) or name.endswith(_UNFINISHED):
             return False
@@ -102,7 +102,7 @@ class DropFolder:
             return False
         return fnmatchcase(name, self.glob.lower())
 
-    def make_places(self) -> None:
+    def make_subfolders(self) -> None:
         """Make the folders below where they are missing.
 
         Raises:
@@ -110,24 +110,24 @@ class DropFolder:
         """
         try:
             for name in (WORKING, ARCHIVE, FAILED):
-                place = self.real / name
-                place.mkdir(exist_ok=True)
-                if not is_folder(place):
-                    raise NotAFileError(place, f"{name} is a link, not a folder")
+                subfolder = self.real / name
+                subfolder.mkdir(exist_ok=True)
+                if not is_folder(subfolder):
+                    raise NotAFileError(subfolder, f"{name} is a link, not a folder")
         except OSError as error:
             raise UsageError(
                 f"In the drop folder {self.folder} no folder can be made: {error.strerror or error}.",
                 hint="Files that were taken are moved into folders below it: let this user write there.",
             ) from None
 
-    def free_name(self, place: str, name: str) -> str:
+    def free_name(self, subfolder: str, name: str) -> str:
         """A path below the folder that is not taken: ``archive/robots.xlsx``, else ``archive/robots-2.xlsx`` ..."""
         stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the name alone
         number = 1
         while True:
             found = f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
-            if not os.path.lexists(self.real / place / found):
-                return f"{place}/{found}"
+            if not os.path.lexists(self.real / subfolder / found):
+                return f"{subfolder}/{found}"
             number += 1
 
 
@@ -137,14 +137,16 @@ def _hidden(entry: "os.DirEntry[str]") -> bool:
     return bool(attributes & getattr(stat, "FILE_ATTRIBUTE_HIDDEN", 0))
 
 
-async def look(drop: DropFolder, clock: Clock, stop: Stop, passed_over: Collection[Seen]) -> tuple[list[Seen], int]:
+async def scan(
+    drop: DropFolder, clock: Clock, stop: Stop, skipped: Collection[FileSnapshot]
+) -> tuple[list[FileSnapshot], int]:
     """Which files are complete: those that stay as they are for the settle time, and can be opened.
 
     Args:
         drop: The folder.
         clock: Measures the settle time.
         stop: Ends the wait.
-        passed_over: Files that are not to be looked at again as long as they stay as they are.
+        skipped: Files that are not to be looked at again as long as they stay as they are.
 
     Returns:
         The complete ones, oldest first, and how many are not.
@@ -153,12 +155,12 @@ async def look(drop: DropFolder, clock: Clock, stop: Stop, passed_over: Collecti
         InterruptedRunError: A stop was requested.
         UsageError: The folder cannot be looked into.
     """
-    before = set(drop.waiting()) - set(passed_over)
+    before = set(drop.pending_files()) - set(skipped)
     if not before:
         return [], 0
     async with until_stopped(stop):
         await clock.sleep(drop.settle_s)
-    now = [seen for seen in drop.waiting() if seen not in passed_over]
+    now = [seen for seen in drop.pending_files() if seen not in skipped]
     complete = [seen for seen in now if seen in before and _can_be_opened(seen.path)]
     return complete, len(now) - len(complete)
 
@@ -219,7 +221,7 @@ def dated(name: str, day: date, mark: str = "") -> str:
     return f"{day.isoformat()}_{stem}{mark}{suffix}"
 
 
-def put_beside(target: Path, report: Path | None, message: str) -> None:
+def write_report_beside(target: Path, report: Path | None, message: str) -> None:
     """Put what became of a file beside the place that it goes to: its report, or why there is none.
 
     Raises:
@@ -237,17 +239,17 @@ def put_beside(target: Path, report: Path | None, message: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole, or not at all, for its owner alone; a link of that name is replaced, never followed."""
     name = f".{secrets.token_hex(8)}.tmp"
-    with held_folder(path.parent) as folder:
-        place: str | Path = name if folder is not None else path.with_name(name)
+    with pinned_folder(path.parent) as folder:
+        subfolder: str | Path = name if folder is not None else path.with_name(name)
         target: str | Path = path.name if folder is not None else path
         try:
-            number = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, PRIVATE_FILE, dir_fd=folder)
+            number = os.open(subfolder, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, PRIVATE_FILE, dir_fd=folder)
             with os.fdopen(number, "wb") as file:
                 file.write(content)
-            os.replace(place, target, src_dir_fd=folder, dst_dir_fd=folder)
+            os.replace(subfolder, target, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
-                os.unlink(place, dir_fd=folder)
+                os.unlink(subfolder, dir_fd=folder)
             raise
 
 
@@ -257,7 +259,7 @@ def move(source: Path, target: Path) -> None:
     Raises:
         OSError: It cannot be moved (Windows: a program has it open), or the name is taken.
     """
-    with held_folder(source.parent) as old, held_folder(target.parent) as new:
+    with pinned_folder(source.parent) as old, pinned_folder(target.parent) as new:
         if os.path.lexists(target):
             raise FileExistsError(f"{target} is there already")
         if old is None or new is None:

@@ -29,8 +29,8 @@ from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.history import resumable_runs
 from bulkid.runs.jobs.drop_folder import DropFolder
-from bulkid.runs.jobs.schedule import Hours, ending, sleep_until, wall_clock
-from bulkid.runs.notifications import tell
+from bulkid.runs.jobs.schedule import Schedule, sleep_until, stop_at_deadline, wall_clock
+from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
 
 WAIT_FOR_WINDOW_S = 900.0
@@ -61,7 +61,7 @@ class Job:
         source: A sheet, or a drop folder of them.
         target: Which server, as whom.
         options: How to read, plan, send and report.
-        hours: When it may send.
+        schedule: When it may send.
         description: What it is for.
     """
 
@@ -69,7 +69,7 @@ class Job:
     source: Path | DropFolder
     target: Target
     options: RunOptions = field(default_factory=RunOptions)
-    hours: Hours = field(default_factory=Hours)
+    schedule: Schedule = field(default_factory=Schedule)
     description: str = ""
 
 
@@ -84,20 +84,20 @@ class JobResult:
     outside: bool = False  # it was started outside of its window, so that nothing was begun
 
 
-def worst(codes: Iterable[int]) -> int:
+def worst_exit_code(codes: Iterable[int]) -> int:
     """The worst of several exit codes; 0 of none."""
     return max(codes, key=WORST_LAST.index, default=EXIT_OK)
 
 
 @dataclass(slots=True)
-class Sitting:
+class JobAttempt:
     """One start of a job: what its runs share, and what they came to."""
 
     job: Job
     context: Context
     results: list[RunResult] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
-    told: BulkidError | None = None
+    reported_error: BulkidError | None = None
 
     async def run(self, source: Path, *, name: str | None = None, run_id: str = "") -> RunResult:
         """Run a sheet as one of the job's runs.
@@ -134,7 +134,7 @@ class Sitting:
         try:
             result = await begun
         except BulkidError as error:
-            self.told = error  # the run has told whoever wants to know of it
+            self.reported_error = error  # the run has told whoever wants to know of it
             raise
         self.results.append(result)
         self.codes.append(result.exit_code)
@@ -148,27 +148,29 @@ async def run_job(job: Job, context: Context) -> JobResult:
     Raises nothing of bulkid's own: what ends the job is in the result.
     """
     job = replace(job, options=replace(job.options, job=job.name))
-    sitting = Sitting(job, context)
+    attempt = JobAttempt(job, context)
     error = None
     try:
-        async with within_hours(job.hours, context) as may_work:
+        async with within_schedule(job.schedule, context) as may_work:
             if not may_work:
                 pending = await in_thread(_has_pending, job, context)
                 return JobResult(job, (), EXIT_INTERRUPTED if pending else EXIT_OK, outside=True)
             base_of(job.target)
             tokens_of(job.target, context.clock)  # before a file is touched: settings are not the file's fault
-            await _work(sitting)
+            await _run_pending_and_new(attempt)
     except BulkidError as caught:
         error = caught
-        sitting.codes.append(caught.exit_code)
-        if caught is not sitting.told:
+        attempt.codes.append(caught.exit_code)
+        if caught is not attempt.reported_error:
             place = job.source if isinstance(job.source, Path) else job.source.folder
-            await tell(message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context)
-    return JobResult(job, tuple(sitting.results), worst(sitting.codes), error)
+            await send_notification(
+                message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context
+            )
+    return JobResult(job, tuple(attempt.results), worst_exit_code(attempt.codes), error)
 
 
 @asynccontextmanager
-async def within_hours(hours: Hours, context: Context) -> AsyncIterator[bool]:
+async def within_schedule(schedule: Schedule, context: Context) -> AsyncIterator[bool]:
     """Let the block work within the hours, and stop its work in time before their end.
 
     Yields:
@@ -178,9 +180,9 @@ async def within_hours(hours: Hours, context: Context) -> AsyncIterator[bool]:
         InterruptedRunError: A stop was requested while the window was waited for.
     """
     clock = context.clock
-    opens_at = hours.opens_at(clock.now())
+    opens_at = schedule.opens_at(clock.now())
     if opens_at is not None:
-        shown = f"{wall_clock(opens_at, hours.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
+        shown = f"{wall_clock(opens_at, schedule.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
         if opens_at - clock.now() > WAIT_FOR_WINDOW_S:
             context.hooks.note(f"Outside of the window: nothing is begun. It opens at {shown}.")
             yield False
@@ -188,23 +190,23 @@ async def within_hours(hours: Hours, context: Context) -> AsyncIterator[bool]:
         context.hooks.note(f"Waiting for the window, which opens at {shown}.")
         async with until_stopped(context.stop):
             await sleep_until(clock, opens_at)
-    async with ending(hours.end(clock.now()), context.stop, clock):
+    async with stop_at_deadline(schedule.end(clock.now()), context.stop, clock):
         yield True
 
 
-async def _work(sitting: Sitting) -> None:
-    source = sitting.job.source
+async def _run_pending_and_new(attempt: JobAttempt) -> None:
+    source = attempt.job.source
     if isinstance(source, DropFolder):
-        from bulkid.runs.jobs.drop_folder_job import work_folder
+        from bulkid.runs.jobs.drop_folder_job import process_folder
 
-        await work_folder(sitting, source)
+        await process_folder(attempt, source)
         return
-    pending = await in_thread(_pending_run, sitting.job, source, sitting.context)
+    pending = await in_thread(_pending_run, attempt.job, source, attempt.context)
     if pending is not None:
-        result = await sitting.resume(pending.run_id)
+        result = await attempt.resume(pending.run_id)
         if result.exit_code in UNFINISHED:
             return
-    await sitting.run(source)
+    await attempt.run(source)
 
 
 def _has_pending(job: Job, context: Context) -> bool:
@@ -220,17 +222,17 @@ def _pending_run(job: Job, source: Path, context: Context) -> RunRecord | None:
     with open_journal(context.state_dir, context.database_url) as journal:
         # One that ended while its sheet was being read has sent nothing, and the sheet is about to be read again.
         pending = (record for record in resumable_runs(journal) if record.phase != "reading")
-        return next((record for record in pending if _is_of(record, job, source)), None)
+        return next((record for record in pending if _belongs_to(record, job, source)), None)
 
 
-def _is_of(record: RunRecord, job: Job, source: Path) -> bool:
+def _belongs_to(record: RunRecord, job: Job, source: Path) -> bool:
     stored = record.options
     if stored.get("job") != job.name or stored.get("path") != str(source.absolute()):
         return False
     if bool(stored.get("sandbox")) is not job.options.sandbox:
         return False
-    wanted, had = fold(job.target.organization_id), fold(record.organization_id)
-    if wanted and had and wanted != had:
+    wanted, found = fold(job.target.organization_id), fold(record.organization_id)
+    if wanted and found and wanted != found:
         return False
     return job.options.sandbox or record.base_url == base_of(job.target).url
 
@@ -242,7 +244,15 @@ _STATUS_WORST_LAST = (
     RunStatus.INTERRUPTED,
     RunStatus.STOPPED,
 )
-_SUMS = ("rows", "accounts", *(status.value for status in Status), "planned_puts", "naive_puts", "retries", "throttled")
+_SUMMED_KEYS = (
+    "rows",
+    "accounts",
+    *(status.value for status in Status),
+    "planned_puts",
+    "naive_puts",
+    "retries",
+    "throttled",
+)
 
 
 def combined_summary(summaries: Sequence[Mapping[str, Any]], command: str = "run") -> dict[str, Any]:
@@ -253,7 +263,7 @@ def combined_summary(summaries: Sequence[Mapping[str, Any]], command: str = "run
     status = max(statuses, key=_STATUS_WORST_LAST.index, default=RunStatus.COMPLETED)
     record = RunRecord("", 0.0, status, command, "", "", "", "", 0)
     total = {**build_summary(record, {}, 0, None), "run_id": None}
-    for name in _SUMS:
+    for name in _SUMMED_KEYS:
         total[name] = sum(summary[name] or 0 for summary in summaries)
     total["requests"] = {
         method: sum(summary["requests"].get(method, 0) for summary in summaries) for method in total["requests"]

@@ -18,10 +18,10 @@ from bulkid.runs.concurrency import task_group
 MARGIN_S = 15.0
 """How long before an end nothing new is sent: what is in flight has 10 s to settle, then the report is written."""
 
-SHORT_MARGIN = 0.1
+MAX_MARGIN_SHARE = 0.1
 """The margin of what is short, as a share of what is left."""
 
-LOOK_EVERY_S = 20.0
+CLOCK_CHECK_S = 20.0
 """How often the clock on the wall is looked at: it may be set, and a computer may sleep."""
 
 _MINUTE_S = 60
@@ -55,28 +55,28 @@ def next_time(wanted: TimeOfDay, epoch_s: float, zone: tzinfo | None) -> float:
     def minute(moment: float) -> int:
         return _minutes(wall_clock(moment, wanted.zone or zone).time())
 
-    def comes(moment: float) -> bool:
+    def is_reached(moment: float) -> bool:
         now, before = minute(moment), minute(moment - _MINUTE_S)
         passed = (now - before) % (24 * 60)
         if passed > _HALF_DAY_MIN:  # set back
             return now == _minutes(wanted.at)
         return 0 < (_minutes(wanted.at) - before) % (24 * 60) <= passed
 
-    return _first_minute(epoch_s, comes)
+    return _first_minute(epoch_s, is_reached)
 
 
 def _minutes(shown: time) -> int:
     return shown.hour * 60 + shown.minute
 
 
-def _first_minute(epoch_s: float, holds: Callable[[float], bool]) -> float:
+def _first_minute(epoch_s: float, condition: Callable[[float], bool]) -> float:
     first = (int(epoch_s) // _MINUTE_S + 1) * _MINUTE_S
     moments = (float(first + number * _MINUTE_S) for number in range(_LONGEST_MIN))
-    return next(moment for moment in moments if holds(moment))
+    return next(moment for moment in moments if condition(moment))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hours:
+class Schedule:
     """When a job may send."""
 
     window: DailyWindow | None = None
@@ -90,21 +90,21 @@ class Hours:
             return None
         return next_change(self.window, epoch_s, self.zone)
 
-    def end(self, begun_s: float) -> "End | None":
+    def end(self, begun_s: float) -> "Deadline | None":
         """The first end that comes after work began at ``begun_s``, within the window; None: there is none."""
         ends = []
         if self.window is not None:
             closes_at = next_change(self.window, begun_s, self.zone)
-            ends.append(End(closes_at, f"the end of the window ({self.window.end:%H:%M})"))
+            ends.append(Deadline(closes_at, f"the end of the window ({self.window.end:%H:%M})"))
         if self.until is not None:
-            ends.append(End(next_time(self.until, begun_s, self.zone), f"--until {self.until.at:%H:%M}"))
+            ends.append(Deadline(next_time(self.until, begun_s, self.zone), f"--until {self.until.at:%H:%M}"))
         if self.max_duration_s is not None:
-            ends.append(End(begun_s + self.max_duration_s, f"--max-duration {self.max_duration_s:g} s"))
+            ends.append(Deadline(begun_s + self.max_duration_s, f"--max-duration {self.max_duration_s:g} s"))
         return min(ends, key=lambda end: end.at) if ends else None
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Deadline:
     """A moment after which nothing may be sent."""
 
     at: float  # seconds since the epoch
@@ -112,17 +112,17 @@ class End:
 
     def stop_at(self, now_s: float) -> float:
         """When to stop, as seen from ``now_s``: so long before the end that what is in flight can settle."""
-        return self.at - min(MARGIN_S, max(0.0, self.at - now_s) * SHORT_MARGIN)
+        return self.at - min(MARGIN_S, max(0.0, self.at - now_s) * MAX_MARGIN_SHARE)
 
 
 async def sleep_until(clock: Clock, epoch_s: float) -> None:
     """Wait until the wall-clock time is there, also when the clock is set or the computer sleeps meanwhile."""
     while (left := epoch_s - clock.now()) > 0:
-        await clock.sleep(min(left, LOOK_EVERY_S))
+        await clock.sleep(min(left, CLOCK_CHECK_S))
 
 
 @asynccontextmanager
-async def ending(end: End | None, stop: Stop, clock: Clock) -> AsyncIterator[None]:
+async def stop_at_deadline(end: Deadline | None, stop: Stop, clock: Clock) -> AsyncIterator[None]:
     """Stop the work of the block in time before an end, and cut off at the end what has not settled by then."""
     if end is None:
         yield

@@ -13,7 +13,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Each = TypeVar("Each", bound=Handler)
 
 
-class Kind(Enum):
+class RouteKind(Enum):
     """What a route answers, and therefore how it says no."""
 
     PAGE = "page"  # HTML for a person
@@ -22,7 +22,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AccessRule:
     """Who may pass.
 
     Args:
@@ -34,27 +34,27 @@ class Door:
     """
 
     role: Role | None
-    kind: Kind
+    kind: RouteKind
     token_in_body: bool = False
     action: str = ""
 
 
-_MARK: Final = "__door__"
+_RULE_ATTRIBUTE: Final = "__access_rule__"
 
 
-def door(
-    role: Role | None, kind: Kind = Kind.PAGE, *, token_in_body: bool = False, action: str = ""
+def access_rule(
+    role: Role | None, kind: RouteKind = RouteKind.PAGE, *, token_in_body: bool = False, action: str = ""
 ) -> Callable[[Each], Each]:
     """Put a door before a handler."""
 
     def mark(handler: Each) -> Each:
-        setattr(handler, _MARK, Door(role, kind, token_in_body, action))
+        setattr(handler, _RULE_ATTRIBUTE, AccessRule(role, kind, token_in_body, action))
         return handler
 
     return mark
 
 
-def door_of(handler: object) -> Door | None:
+def access_rule_of(handler: object) -> AccessRule | None:
     """The door of a handler; None where somebody forgot it."""
-    found = getattr(handler, _MARK, None)
-    return found if isinstance(found, Door) else None
+    found = getattr(handler, _RULE_ATTRIBUTE, None)
+    return found if isinstance(found, AccessRule) else None

@@ -27,7 +27,7 @@ Authors = tuple[str, ...]
 class Resume(Enum):
     """What the Resume button of a run does."""
 
-    GO_ON = "go on"  # everything pending was approved and seen: send it
+    CONTINUE = "go on"  # everything pending was approved and seen: send it
     PREVIEW = "preview"  # something pending was never seen, or never approved: make it a plan of its own
 
 
@@ -74,4 +74,4 @@ class ApprovalPolicy:
         """
         if unseen or (self.required and not approved):
             return Resume.PREVIEW
-        return Resume.GO_ON
+        return Resume.CONTINUE

@@ -7,19 +7,19 @@ from typing import Final, Protocol
 
 from bulkid.journal.console_schema import EPOCH_BITS
 from bulkid.journal.console_sessions import SessionRecord
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.principals import Principal, Role
 
 LOCAL_IDLE_S: Final = 2 * 3600.0
 """Seconds without a request after which a session of a console without users ends."""
 
 
-USERS_NOW: Final = (
+LINKS_DISABLED: Final = (
     "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
 )
 """What a console that was started without users says once there are some."""
 
 
-class Entrance(Protocol):
+class Authenticator(Protocol):
     """How browsers get in."""
 
     @property
@@ -30,7 +30,7 @@ class Entrance(Protocol):
     def idle_s(self) -> float:
         """Seconds without a request after which a session ends."""
 
-    def actor(self, session: SessionRecord) -> Actor | None:
+    def principal(self, session: SessionRecord) -> Principal | None:
         """The principal of a session; None where the session is not for this console."""
 
 
@@ -39,7 +39,7 @@ def token_hash(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-class LocalEntrance:
+class LocalAuthenticator:
     """One person on this machine, who may do everything; each sign-in link lets one browser in, once.
 
     Args:
@@ -74,11 +74,11 @@ class LocalEntrance:
         self._links.discard(hashed)
         return True
 
-    def actor(self, session: SessionRecord) -> Actor | None:
+    def principal(self, session: SessionRecord) -> Principal | None:
         """The principal of a session; None for one of another start, or of another console."""
         if session.user_key != self.user_key or session.epoch != self.epoch:
             return None
-        return Actor(self.name, Role.ADMIN, self.name)
+        return Principal(self.name, Role.ADMIN, self.name)
 
 
 def system_user(default: str) -> str:

@@ -9,14 +9,14 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from bulkid.errors import UsageError
 from bulkid.journal.usernames import user_key
 
-SHORTEST: Final = 12  # OWASP ASVS 4.0 2.1.1; shorter ones that are stored keep working
-LONGEST: Final = 200  # characters: what is longer only makes hashing dear
+MIN_LENGTH: Final = 12  # OWASP ASVS 4.0 2.1.1; shorter ones that are stored keep working
+MAX_LENGTH: Final = 200  # characters: what is longer only makes hashing dear
 
-_ESTIMATED: Final = 72  # characters that zxcvbn looks at: its time grows faster than the length
-_LEAST_SCORE: Final = 3  # of 0 to 4: at least 10^8 guesses
-_LEAST_OTHER: Final = 8  # letters and digits besides the user name and "bulkid"
-_LEAST_WORD: Final = 3  # characters of a part of a user name that counts
-_ESTIMATING: Final = threading.Lock()  # zxcvbn may keep the words of a call in a table that all calls share
+_MAX_ESTIMATED: Final = 72  # characters that zxcvbn looks at: its time grows faster than the length
+_MIN_SCORE: Final = 3  # of 0 to 4: at least 10^8 guesses
+_MIN_UNRELATED: Final = 8  # letters and digits besides the user name and "bulkid"
+_MIN_WORD: Final = 3  # characters of a part of a user name that counts
+_ESTIMATE_LOCK: Final = threading.Lock()  # zxcvbn may keep the words of a call in a table that all calls share
 
 _HASHER: Final = PasswordHasher()  # argon2id with the costs of RFC 9106's second choice (64 MB, 3 passes)
 
@@ -33,17 +33,17 @@ def require_good_password(password: str, name: str) -> None:
     """
     require_length(password)
     words = _words_of(name)
-    other = user_key(password[:_ESTIMATED])
+    other = user_key(password[:_MAX_ESTIMATED])
     for word in words:
         other = other.replace(word, " ")
     hint = "Several uncommon words make a good password; choose another."
-    if other != user_key(password[:_ESTIMATED]) and sum(map(str.isalnum, other)) < _LEAST_OTHER:
+    if other != user_key(password[:_MAX_ESTIMATED]) and sum(map(str.isalnum, other)) < _MIN_UNRELATED:
         raise UsageError('The password is too close to the user name or to "bulkid".', hint=hint)
     from zxcvbn import zxcvbn
 
-    with _ESTIMATING:
-        found = zxcvbn(password[:_ESTIMATED], user_inputs=list(words))
-    if found["score"] < _LEAST_SCORE:
+    with _ESTIMATE_LOCK:
+        found = zxcvbn(password[:_MAX_ESTIMATED], user_inputs=list(words))
+    if found["score"] < _MIN_SCORE:
         raise UsageError("The password is common, or easy to guess.", hint=hint)
 
 
@@ -52,7 +52,7 @@ def _words_of(name: str) -> tuple[str, ...]:
     key = user_key(name)
     parts = "".join(letter if letter.isalnum() else " " for letter in key).split()
     words = {key, *parts, "bulkid"}
-    return tuple(sorted((word for word in words if len(word) >= _LEAST_WORD), key=lambda word: (-len(word), word)))
+    return tuple(sorted((word for word in words if len(word) >= _MIN_WORD), key=lambda word: (-len(word), word)))
 
 
 def require_length(password: str) -> None:
@@ -61,9 +61,10 @@ def require_length(password: str) -> None:
     Raises:
         UsageError: It is too short or too long.
     """
-    if not SHORTEST <= len(password) <= LONGEST:
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise UsageError(
-            f"A password has {SHORTEST} to {LONGEST} characters.", hint="Several words make a good one; choose another."
+            f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.",
+            hint="Several words make a good one; choose another.",
         )
 
 
@@ -79,7 +80,7 @@ def hash_password(password: str) -> str:
 
 def is_right(password_hash: str, password: str) -> bool:
     """Whether a password is the one that was kept; as slow for one that is not."""
-    if len(password) > LONGEST:
+    if len(password) > MAX_LENGTH:
         return False
     try:
         return _HASHER.verify(password_hash, password)
@@ -87,6 +88,6 @@ def is_right(password_hash: str, password: str) -> bool:
         return False
 
 
-def nobodys_hash() -> str:
+def dummy_hash() -> str:
     """The hash of a password that nobody has: to compare with it takes as long as with a user's."""
     return _HASHER.hash("nobody has this password")

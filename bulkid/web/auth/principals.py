@@ -27,7 +27,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class Principal:
     """Who asks, as far as the console knows.
 
     Args:

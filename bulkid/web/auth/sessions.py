@@ -16,14 +16,14 @@ from bulkid.web.auth.local import token_hash
 SESSION_S: Final = 12 * 3600.0
 """How long a session lasts at the most (OWASP ASVS 4.0 3.3.2, level 2)."""
 
-SEEN_EVERY_S: Final = 60.0
+LAST_SEEN_INTERVAL_S: Final = 60.0
 """How old the note of a session's last request may become before it is written again."""
 
-END_CHECK_S: Final = 5.0
+END_CHECK_INTERVAL_S: Final = 5.0
 """How often an event stream looks whether its session was ended by another process."""
 
 _ID_BYTES: Final = 32
-_LONGEST_ID: Final = 100  # characters of a cookie that are looked at
+_MAX_ID: Final = 100  # characters of a cookie that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ class Sessions:
         if not session_id:
             return None
         record = await anyio.to_thread.run_sync(self._store.find, token_hash(session_id))
-        if record is None or not session_lives(record, self._clock.now(), self._idle_s):
+        if record is None or not is_session_valid(record, self._clock.now(), self._idle_s):
             return None
         return Session(record, hmac.digest(session_id.encode(), b"csrf", "sha256").hex())
 
     async def touch(self, session: Session) -> None:
         """Note a request, at most once a minute."""
         now = self._clock.now()
-        if now - session.record.seen_at > SEEN_EVERY_S:
+        if now - session.record.seen_at > LAST_SEEN_INTERVAL_S:
             await anyio.to_thread.run_sync(self._store.touch, session.record.session_hash, now)
 
     async def end(self, session: Session, response: web.Response) -> None:
@@ -107,7 +107,7 @@ class Sessions:
         """The sessions of a user, or of a console without users, the newest first."""
         now = self._clock.now()
         found = await anyio.to_thread.run_sync(self._store.of_user, user_key, epoch)
-        return [record for record in found if session_lives(record, now, self._idle_s)]
+        return [record for record in found if is_session_valid(record, now, self._idle_s)]
 
     async def end_one_of(self, user_key: str, epoch: int, session_hash: str) -> bool:
         """End one session of a user, or of a console without users; return whether there was one."""
@@ -122,7 +122,7 @@ class Sessions:
             ended = self._ended
             if await self.find(request) is None:
                 return
-            with anyio.move_on_after(END_CHECK_S):
+            with anyio.move_on_after(END_CHECK_INTERVAL_S):
                 await ended.wait()
 
     async def wait_for_end(self, timeout_s: float) -> None:
@@ -149,13 +149,13 @@ class Sessions:
 
     def _id_of(self, request: web.Request) -> str:
         value = request.cookies.get(self.cookie_name, "")
-        return value if len(value) <= _LONGEST_ID and value.isascii() else ""
+        return value if len(value) <= _MAX_ID and value.isascii() else ""
 
     async def _end_hash(self, session_hash: str) -> None:
         if await anyio.to_thread.run_sync(self._store.end, session_hash):
             self.announce_end()
 
 
-def session_lives(record: SessionRecord, now: float, idle_s: float) -> bool:
+def is_session_valid(record: SessionRecord, now: float, idle_s: float) -> bool:
     """Whether a session has reached neither of its timeouts."""
     return now - record.created_at < SESSION_S and now - record.seen_at < idle_s

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-MOST_KEYS: Final = 10_000
+MAX_KEYS: Final = 10_000
 _NONCE_BYTES: Final = 16
 _DEVICE_FORM: Final = 2 * _NONCE_BYTES + 1 + 64  # hexadecimal nonce, ".", hexadecimal SHA-256
 
@@ -20,12 +20,12 @@ class AttemptCounter:
     Args:
         limit: Attempts in a window.
         window_s: Seconds that an attempt counts.
-        most_keys: Keys that are remembered; the one whose last attempt is the oldest goes first.
+        max_keys: Keys that are remembered; the one whose last attempt is the oldest goes first.
     """
 
     limit: int
     window_s: float
-    most_keys: int = MOST_KEYS
+    max_keys: int = MAX_KEYS
     _attempts: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
     def wait(self, key: str, now: float) -> float:
@@ -39,10 +39,10 @@ class AttemptCounter:
         """Count an attempt."""
         self._attempts.setdefault(key, deque(maxlen=self.limit)).append(now)
         self._attempts.move_to_end(key)
-        while len(self._attempts) > self.most_keys:
+        while len(self._attempts) > self.max_keys:
             self._attempts.popitem(last=False)
 
-    def take_back(self, key: str) -> None:
+    def undo_attempt(self, key: str) -> None:
         """Take back the latest attempt."""
         if self._attempts.get(key):
             self._attempts[key].pop()
@@ -84,18 +84,18 @@ class Throttle:
         now = self.monotonic()
         return max(counter.wait(key, now) for counter, key in self._counted(user_key, address, device))
 
-    def tried(self, user_key: str, address: str, device: str = "") -> None:
+    def record_attempt(self, user_key: str, address: str, device: str = "") -> None:
         """Count an attempt as failed until it is known better: many at once must not all pass before one counts."""
         now = self.monotonic()
         for counter, key in self._counted(user_key, address, device):
             counter.add(key, now)
 
-    def succeeded(self, user_key: str, address: str, device: str = "") -> None:
+    def record_success(self, user_key: str, address: str, device: str = "") -> None:
         """Forget the failures of a user at an address, now that the password was right; others' stay."""
         (nearest, key), *wider = self._counted(user_key, address, device)
         nearest.forget(key)
         for counter, key in wider:
-            counter.take_back(key)
+            counter.undo_attempt(key)
 
     def _counted(self, user_key: str, address: str, device: str) -> list[tuple[AttemptCounter, str]]:
         if device:

@@ -11,11 +11,11 @@ import anyio.to_thread
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
-from bulkid.journal.console_store import ConsoleBook, TokenRecord, UserRecord
+from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
 from bulkid.journal.usernames import user_key
 from bulkid.web.auth.local import token_hash
-from bulkid.web.auth.passwords import is_right, nobodys_hash
-from bulkid.web.auth.principals import Actor, Role
+from bulkid.web.auth.passwords import dummy_hash, is_right
+from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
 IDLE_S: Final = 30 * 60.0
@@ -48,20 +48,20 @@ class SignIn:
 
 
 @dataclass(slots=True)
-class TeamEntrance:
+class UserAuthenticator:
     """Users sign in by name and password.
 
     Args:
-        book: Knows the users.
+        store: Knows the users.
         clock: Source of time.
     """
 
-    book: ConsoleBook
+    store: ConsoleStore
     clock: Clock = field(default_factory=SystemClock)
     throttle: Throttle = field(init=False)
     has_users: bool = True
     idle_s: float = IDLE_S
-    _nobody: str = ""
+    _dummy_hash: str = ""
     _hashing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))  # 64 MB each
 
     def __post_init__(self) -> None:
@@ -80,15 +80,15 @@ class TeamEntrance:
             SignInError: Name or password are wrong, or there were too many attempts.
         """
         key = user_key(name)
-        user = await anyio.to_thread.run_sync(self.book.user, name)
+        user = await anyio.to_thread.run_sync(self.store.user, name)
         device = "" if user is None else device_of(device_cookie, key, user.password_hash)
         wait_s = self.throttle.wait(key, address, device)
         if wait_s:
             raise SignInError("Too many attempts to sign in failed.", wait_s)
-        self.throttle.tried(key, address, device)
+        self.throttle.record_attempt(key, address, device)
         if not await self._is_right(user, password) or user is None:
             raise SignInError("Name or password are wrong.")
-        self.throttle.succeeded(key, address, device)
+        self.throttle.record_success(key, address, device)
         return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
 
     async def hash(self, make: Callable[[], str]) -> str:
@@ -96,19 +96,19 @@ class TeamEntrance:
         return await anyio.to_thread.run_sync(make, limiter=self._hashing)
 
     async def _is_right(self, user: UserRecord | None, password: str) -> bool:
-        if not self._nobody:
-            self._nobody = await anyio.to_thread.run_sync(nobodys_hash, limiter=self._hashing)
-        expected = self._nobody if user is None else user.password_hash
+        if not self._dummy_hash:
+            self._dummy_hash = await anyio.to_thread.run_sync(dummy_hash, limiter=self._hashing)
+        expected = self._dummy_hash if user is None else user.password_hash
         return await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
 
-    def actor(self, session: SessionRecord) -> Actor | None:
+    def principal(self, session: SessionRecord) -> Principal | None:
         """The principal of a session, with the role that the user has now; None for a session without a user."""
         if session.user is None:
             return None
-        return Actor(session.user.name, Role.of(session.user.role), session.user.name)
+        return Principal(session.user.name, Role.of(session.user.role), session.user.name)
 
 
-def issue_token(book: ConsoleBook, name: str, role: Role, owner: Actor, now: float) -> str:
+def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, now: float) -> str:
     """Make a token for a program; it is shown this once, and only its hash is kept.
 
     Raises:
@@ -121,19 +121,19 @@ def issue_token(book: ConsoleBook, name: str, role: Role, owner: Actor, now: flo
         raise UsageError(f"Nobody can issue a token that may do more than they: {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-    book.add_token(TokenRecord(token_id, name, role.word, owner.person, now, None), token_hash(token))
+    store.add_token(TokenRecord(token_id, name, role.word, owner.person, now, None), token_hash(token))
     return token
 
 
-def actor_of_token(book: ConsoleBook, token: str) -> Actor | None:
+def principal_of_token(store: ConsoleStore, token: str) -> Principal | None:
     """The program that a token belongs to; None for a token that is unknown, or not valid any more.
 
     A token may do what its role says, and never more than its owner may at present.
     """
     if not token.startswith(TOKEN_PREFIX):
         return None
-    found = book.token(token_hash(token))
-    return None if found is None else Actor(f"token {found.name}", role_of_token(found), found.owner)
+    found = store.token(token_hash(token))
+    return None if found is None else Principal(f"token {found.name}", role_of_token(found), found.owner)
 
 
 def role_of_token(token: TokenRecord) -> Role:
