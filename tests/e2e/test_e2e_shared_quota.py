@@ -24,7 +24,7 @@ from bulkid import runs
 from bulkid.engine import Stop, Task
 from bulkid.identity import put_account
 from bulkid.journal import open_journal
-from bulkid.model import Account, Change, QuotaRule
+from bulkid.model import Account, AccountUpdate, QuotaRule
 from bulkid.runs.execution.connection import connect
 
 async def main(url, folder, database, owner, count, seconds, accounts):
@@ -37,7 +37,8 @@ async def main(url, folder, database, owner, count, seconds, accounts):
             await session.identify()
             print("ready", flush=True)
             await anyio.to_thread.run_sync(sys.stdin.readline)
-            changes = [Change(account, "", f"{owner} was here", True, (), (), None) for account in json.loads(accounts)]
+            name = f"{owner} was here"
+            changes = [AccountUpdate(account, "", name, True, (), (), None) for account in json.loads(accounts)]
             async def chunks():
                 yield [Task(number, put_account(session.organization_id, each)) for number, each in enumerate(changes)]
             await session.engine.run(chunks(), settled.append, Stop())

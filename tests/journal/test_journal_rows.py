@@ -429,4 +429,4 @@ def test_entries_that_nothing_has_come_of_and_others_come_back_as_they_were(jour
     ]
     journal.add_items(RUN, planned)
     assert list(journal.iter_items(RUN)) == planned
-    assert [each.entry for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]
+    assert [each.number for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]
