@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
 import structlog
 
 from bulkid import cli, logs, redaction
@@ -75,6 +76,8 @@ def _exit_code() -> int:
             return (end.code or 0) & 0xFF
         sys.stderr.write(f"{end.code}\n")
         return 1
+    except pytest.fail.Exception:  # the test's time is over
+        raise
     except BaseException as error:  # noqa: BLE001 - the interpreter shows anything, and so must this
         sys.excepthook(type(error), error, error.__traceback__)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
