@@ -15,8 +15,8 @@ from bulkid import runs
 from bulkid.journal import open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.journal.locks import server as server_lock
-from tests.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
+from tests.support.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
 from tests.support.processes import Life, World, bulkid_for, check_report, no_traceback
 from tests.support.sandbox_host import Hosted, hosted
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bulkid.sandbox.options import parse_limits
-from tests.postgres_server import shared_server
 from tests.support.bulkid_command import ROOT
+from tests.support.postgres_server import shared_server
 from tests.support.processes import bulkid_for, most_in_any_window
 from tests.support.sandbox_host import hosted
 

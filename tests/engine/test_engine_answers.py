@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bulkid.engine import RetryPolicy, Stop
 from bulkid.errors import BulkidError
 from bulkid.model import Reply, ReplyKind, Request
-from tests.engine_world import LOST, NO_CONNECTION, NOT_JSON, OK, Server, get, make_engine, puts, settle
-from tests.fake_clock import FakeClock, run
+from tests.support.engine_world import LOST, NO_CONNECTION, NOT_JSON, OK, Server, get, make_engine, puts, settle
+from tests.support.fake_clock import FakeClock, run
 
 REPLIES = (
     *(OK, LOST, NO_CONNECTION, NOT_JSON, Reply(ReplyKind.OK, 204), Reply(ReplyKind.THROTTLED, 429)),

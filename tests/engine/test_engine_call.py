@@ -8,7 +8,7 @@ import pytest
 from bulkid.engine import CALL_KEY, MemoryLedger, RetryPolicy, Settled, Stop
 from bulkid.errors import AuthenticationError, ConnectionFailedError, PermissionDeniedError
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from tests.engine_world import (
+from tests.support.engine_world import (
     BROKEN,
     FORBIDDEN,
     NO_CONNECTION,
@@ -21,7 +21,7 @@ from tests.engine_world import (
     put,
     puts,
 )
-from tests.fake_clock import WALL_START, FakeClock
+from tests.support.fake_clock import WALL_START, FakeClock
 
 
 def scripted(clock: FakeClock, *replies: Reply) -> Any:

@@ -6,8 +6,18 @@ import pytest
 from bulkid.engine import Gate
 from bulkid.errors import ConnectionFailedError
 from bulkid.model import Reply, ReplyKind
-from tests.engine_world import BROKEN, LOST, NO_CONNECTION, NOT_JSON, OK, REFUSED, THROTTLED, UNAUTHORIZED, UNAVAILABLE
-from tests.fake_clock import FakeClock
+from tests.support.engine_world import (
+    BROKEN,
+    LOST,
+    NO_CONNECTION,
+    NOT_JSON,
+    OK,
+    REFUSED,
+    THROTTLED,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+)
+from tests.support.fake_clock import FakeClock
 
 PASSING = [OK, REFUSED, UNAUTHORIZED, BROKEN, LOST, NOT_JSON, Reply(ReplyKind.FORBIDDEN, 403)]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from bulkid.engine import MemoryLedger
-from tests.fake_clock import FakeClock
-from tests.ledger_scenarios import SCENARIOS, Scenario
+from tests.support.fake_clock import FakeClock
+from tests.support.ledger_scenarios import SCENARIOS, Scenario
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bulkid.engine import Settled, Stop
 from bulkid.engine.pacing import MAX_RESET_S, Pace, bounded
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
-from tests.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
-from tests.fake_clock import FakeClock, run
+from tests.support.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
+from tests.support.fake_clock import FakeClock, run
 
 
 def told(remaining: int, reset_s: float, reply: Reply = OK) -> Reply:

@@ -13,8 +13,8 @@ from bulkid.engine import FailureLimit, Stats, Stop
 from bulkid.engine.rate import Rate
 from bulkid.engine.wakeup import Alarm
 from bulkid.model import QuotaRule, ReplyKind
-from tests.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
-from tests.fake_clock import FakeClock
+from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
+from tests.support.fake_clock import FakeClock
 
 # --- rate: the library measures by the loop's clock, so these few requests take real, if little, time
 

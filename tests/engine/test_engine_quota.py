@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bulkid.engine import Lease, MemoryLedger, Permit, Quota, Stamp
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
-from tests.fake_clock import FakeClock, run
+from tests.support.fake_clock import FakeClock, run
 
 ROUNDING = 1e-6  # of sums of seconds
 PUT3 = QuotaRule("PUT", 3, 10.0)

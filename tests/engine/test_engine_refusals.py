@@ -16,8 +16,8 @@ from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, 
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from tests.engine_world import chunks, get, make_engine, put, puts
-from tests.fake_clock import FakeClock, run
+from tests.support.engine_world import chunks, get, make_engine, put, puts
+from tests.support.fake_clock import FakeClock, run
 
 CHECK = Request("GET", "api/RobotAccount/org?top=1")
 UNAUTHORIZED = Reply(ReplyKind.UNAUTHORIZED, 401, error="no good")

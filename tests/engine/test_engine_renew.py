@@ -4,8 +4,18 @@ import pytest
 
 from bulkid.engine import MemoryLedger, Task
 from bulkid.model import QuotaRule, Reply, Request
-from tests.engine_world import BROKEN, LOST, NO_CONNECTION, OK, THROTTLED, UNAUTHORIZED, make_engine, put, settle
-from tests.fake_clock import FakeClock
+from tests.support.engine_world import (
+    BROKEN,
+    LOST,
+    NO_CONNECTION,
+    OK,
+    THROTTLED,
+    UNAUTHORIZED,
+    make_engine,
+    put,
+    settle,
+)
+from tests.support.fake_clock import FakeClock
 
 
 @pytest.mark.parametrize("turned_away", [THROTTLED, NO_CONNECTION, UNAUTHORIZED, BROKEN, LOST], ids=lambda r: r.kind)

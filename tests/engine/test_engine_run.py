@@ -19,7 +19,7 @@ from bulkid.errors import (
     StateError,
 )
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from tests.engine_world import (
+from tests.support.engine_world import (
     BROKEN,
     FORBIDDEN,
     LOST,
@@ -38,7 +38,7 @@ from tests.engine_world import (
     puts,
     settle,
 )
-from tests.fake_clock import WALL_START, FakeClock, run
+from tests.support.fake_clock import WALL_START, FakeClock, run
 
 
 def script(clock: FakeClock, replies: dict[str, list[Reply]], *, takes: float = 0.125) -> Any:

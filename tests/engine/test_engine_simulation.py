@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bulkid.engine import MemoryLedger
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from tests.engine_world import OK, THROTTLED, UNAVAILABLE, Server, make_engine, puts, settle
-from tests.fake_clock import FakeClock, run
+from tests.support.engine_world import OK, THROTTLED, UNAVAILABLE, Server, make_engine, puts, settle
+from tests.support.fake_clock import FakeClock, run
 
 WORST = 0.25  # seconds that a request takes at most, both ways
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bulkid.journal import Journal
-from tests.journal.journal_kit import Place
-from tests.postgres_server import shared_server
+from tests.support.journal_data import Place
+from tests.support.postgres_server import shared_server
 
 DATABASES = ("sqlite", "postgresql")
 

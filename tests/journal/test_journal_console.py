@@ -10,7 +10,7 @@ from bulkid.journal.console_sessions import SessionRecord, SessionStore
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, TokenRecord
 from bulkid.journal.schema import schema_version
 from bulkid.journal.usernames import user_key
-from tests.journal.journal_kit import Place
+from tests.support.journal_data import Place
 
 
 def test_names_of_users_compare_without_regard_to_case(journal: Journal) -> None:

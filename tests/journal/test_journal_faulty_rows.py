@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from journal_kit import RUN, record
-
 from bulkid.journal import open_journal
 from bulkid.sheet import open_sheet
+from tests.support.journal_data import RUN, record
 
 
 def test_an_invalid_row_keeps_its_id_and_name_for_the_report(tmp_path: Path) -> None:

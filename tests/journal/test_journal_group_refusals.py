@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from journal_kit import Place
-
 from bulkid.journal import REMEMBERED_S, GroupRefusal, GroupRefusals
+from tests.support.journal_data import Place
 
 NOW = 1_770_000_000.0
 

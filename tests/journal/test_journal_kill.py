@@ -9,7 +9,7 @@ import pytest
 from bulkid.errors import StateError
 from bulkid.journal import Journal, StateFullError, open_journal
 from bulkid.model import Status
-from tests.journal.journal_kit import (
+from tests.support.journal_data import (
     PENDING,
     RUN,
     UPDATED,

@@ -14,9 +14,9 @@ from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.model import QuotaRule
-from tests.fake_clock import FakeClock, run
-from tests.journal.journal_kit import Place, allow_pages, finish, record, start_python
-from tests.ledger_scenarios import SCENARIOS, Scenario
+from tests.support.fake_clock import FakeClock, run
+from tests.support.journal_data import Place, allow_pages, finish, record, start_python
+from tests.support.ledger_scenarios import SCENARIOS, Scenario
 
 PUT3 = QuotaRule("PUT", 3, 10.0)
 LAPSE_S = 3.0  # how long somebody who asked is taken to want more, with a window of ten seconds

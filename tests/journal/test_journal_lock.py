@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.errors import LockedError, StateError
 from bulkid.journal import organization_lock
-from tests.journal.journal_kit import start_python
+from tests.support.journal_data import start_python
 
 ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
 RECORD = {

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkid.journal import Journal
 from bulkid.model import Account, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
-from tests.journal.journal_kit import RUN, Place, record
-from tests.postgres_server import shared_server
+from tests.support.journal_data import RUN, Place, record
+from tests.support.postgres_server import shared_server
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 ids = st.lists(text, max_size=3).map(tuple)

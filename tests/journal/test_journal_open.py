@@ -17,7 +17,7 @@ from bulkid.journal import Journal, StateFullError, open_journal
 from bulkid.journal.backends.sqlite import SqliteDialect
 from bulkid.journal.errors import file_error
 from bulkid.journal.migrate import migrate
-from tests.journal.journal_kit import RUN, begin, finish, record, start_python
+from tests.support.journal_data import RUN, begin, finish, record, start_python
 
 # The schema as version 1 made it. Never to be changed: newer versions are tested to come from here.
 V1 = """

@@ -5,7 +5,7 @@ from dataclasses import replace
 from bulkid.journal import Journal
 from bulkid.journal.queries import latest_failures, row_page, run_page
 from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status
-from tests.journal.journal_kit import RUN, record
+from tests.support.journal_data import RUN, record
 
 COUNT = 250
 

@@ -9,7 +9,7 @@ import pytest
 from bulkid.errors import StateError
 from bulkid.journal import Journal
 from bulkid.model import Account, DesiredState, Outcome, ReportRow, RowError, RowRequest, RunItem, SheetRow, Status, Via
-from tests.journal.journal_kit import (
+from tests.support.journal_data import (
     FAILED,
     PENDING,
     RUN,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import Journal, new_run_id
 from bulkid.model import RunRecord, RunStatus
-from tests.journal.journal_kit import RUN, record
+from tests.support.journal_data import RUN, record
 
 
 def test_a_record_comes_back_as_it_was(journal: Journal) -> None:

@@ -14,7 +14,7 @@ import pytest
 from bulkid.errors import LockedError
 from bulkid.journal import Journal, LockLostError
 from bulkid.journal.locks import server as server_lock
-from tests.journal.journal_kit import Place, start_python
+from tests.support.journal_data import Place, start_python
 
 ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
 RECORD = {

@@ -14,8 +14,8 @@ from bulkid.journal import Journal, open_journal
 from bulkid.journal.backends.postgres import SCHEMA
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.model import Status
-from tests.journal.journal_kit import RUN, UPDATED, Place, begin, record
-from tests.postgres_server import PASSWORD, shared_server
+from tests.support.journal_data import RUN, UPDATED, Place, begin, record
+from tests.support.postgres_server import PASSWORD, shared_server
 
 HUSH = "hush%20hush"
 

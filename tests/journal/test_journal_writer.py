@@ -12,8 +12,8 @@ from sqlalchemy import event
 from bulkid.errors import StateError
 from bulkid.journal import Journal, OutcomeWriter, StateFullError
 from bulkid.model import Status
-from tests.fake_clock import FakeClock
-from tests.journal.journal_kit import FAILED, RUN, UPDATED, allow_pages, begin
+from tests.support.fake_clock import FakeClock
+from tests.support.journal_data import FAILED, RUN, UPDATED, allow_pages, begin
 
 LONG = FAILED._replace(error="long " * 20_000)
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from planning_world import LAW, account
 
 from bulkid.model import AccountUpdate
 from bulkid.planning import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.text import fold
+from tests.support.planning_world import LAW, account
 
 Sets = list[frozenset[int]]
 HARD = settings(LAW, max_examples=500)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planning_world import LAW
 
 from bulkid.planning import max_flow, min_cut
 from bulkid.planning.membership_classes import MembershipClasses
 from bulkid.planning.min_cut import cheapest_cut
+from tests.support.planning_world import LAW
 
 
 def classes_of(groups: Sequence[tuple[int, ...]], counts: Sequence[int], size: int) -> MembershipClasses:

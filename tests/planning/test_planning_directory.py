@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, directory
 
 from bulkid.model import Group
 from bulkid.planning import Directory
 from bulkid.text import fold
+from tests.support.planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, directory
 
 ANY_TEXT = st.text(st.characters(), max_size=20)
 

@@ -3,10 +3,10 @@ import math
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from planning_world import LAW
 
 from bulkid.model import QuotaRule
 from bulkid.planning import humanize_seconds, minimum_seconds
+from tests.support.planning_world import LAW
 
 PUT = QuotaRule("PUT", 160, 300)
 

@@ -5,10 +5,10 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import LAW
 
 from bulkid.model import ChangeBound
 from bulkid.planning import excess, needs_total
+from tests.support.planning_world import LAW
 
 CHANGES = st.integers(0, 300)
 TOTALS = st.integers(0, 300)

@@ -6,19 +6,6 @@ from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import (
-    ACCOUNTS,
-    COLUMNS,
-    EVERYONE_ID,
-    GROUP_LISTS,
-    GROUPS,
-    LAW,
-    accounts,
-    directory,
-    put,
-    request,
-    rows,
-)
 
 from bulkid.model import Account, RowRequest
 from bulkid.planning import (
@@ -31,6 +18,19 @@ from bulkid.planning import (
     offline_row_errors,
     resolve,
     shortfall,
+)
+from tests.support.planning_world import (
+    ACCOUNTS,
+    COLUMNS,
+    EVERYONE_ID,
+    GROUP_LISTS,
+    GROUPS,
+    LAW,
+    accounts,
+    directory,
+    put,
+    request,
+    rows,
 )
 
 ANY_TEXT = st.text(st.characters(), max_size=12)

@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 
 from bulkid.folding import fold, looks
 from bulkid.model import Group
 from bulkid.planning import Directory, Resolution, resolve
+from tests.support.planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 
 ALIKE = (
     ("straße", "strasse"),

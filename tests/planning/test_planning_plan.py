@@ -1,7 +1,7 @@
 import pytest
-from planning_world import COLUMNS, directory, request
 
 from bulkid.planning import Directory, Plan, build_plan, limit_changes, resolve
+from tests.support.planning_world import COLUMNS, directory, request
 
 ROWS = (
     request(2, "a-4", display_name="New Four"),

@@ -10,7 +10,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import COLUMNS, LAW, ORG, State, account, accounts, directory, looks, put, request, rows, touches
 
 from bulkid.errors import SheetError
 from bulkid.model import Account, AccountUpdate, RowRequest
@@ -27,6 +26,20 @@ from bulkid.runs.inputs.plan_format import (
 )
 from bulkid.runs.options import Preview
 from bulkid.sheet import SheetInfo
+from tests.support.planning_world import (
+    COLUMNS,
+    LAW,
+    ORG,
+    State,
+    account,
+    accounts,
+    directory,
+    looks,
+    put,
+    request,
+    rows,
+    touches,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 INFO = SheetInfo("accounts.xlsx", "xlsx", "Täglich", "", "", ("Id",), ("robot_account_id",))

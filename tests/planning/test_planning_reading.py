@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import LAW, request
 
 from bulkid.planning import first_read, next_read, wanted_accounts
+from tests.support.planning_world import LAW, request
 
 
 def test_a_single_id_is_read_by_itself_and_anything_else_begins_with_a_page() -> None:

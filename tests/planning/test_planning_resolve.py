@@ -1,10 +1,10 @@
 """Rows one by one, and together: what each becomes, and what it is told when it cannot."""
 
 import pytest
-from planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, ORG, account, directory, request
 
 from bulkid.model import DesiredState, Group, RowError, RowRequest
 from bulkid.planning import Directory, Resolution, offline_row_errors, resolve, suggestions
+from tests.support.planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, ORG, account, directory, request
 
 
 def read(*rows: RowRequest, known: Directory | None = None) -> Resolution:

@@ -3,22 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_world import (
-    ACCOUNTS,
-    COLUMNS,
-    EVERYONE_ID,
-    GROUPS,
-    LAW,
-    State,
-    account,
-    accounts,
-    directory,
-    looks,
-    plain,
-    put,
-    rows,
-    touches,
-)
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, DesiredState, Outcome, RowRequest, RunItem, Status
@@ -37,6 +21,22 @@ from bulkid.planning import (
     resolve,
     resolve_preconditions,
     undo_obstacle,
+)
+from tests.support.planning_world import (
+    ACCOUNTS,
+    COLUMNS,
+    EVERYONE_ID,
+    GROUPS,
+    LAW,
+    State,
+    account,
+    accounts,
+    directory,
+    looks,
+    plain,
+    put,
+    rows,
+    touches,
 )
 
 UPDATED, PENDING = Outcome(Status.UPDATED), Outcome(Status.PENDING)

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from report_kit import a_run
 
 from bulkid.model import RunStatus, Status
 from bulkid.report import ReportError, RunMetrics, render_metrics, write_metrics
+from tests.support.report_data import a_run
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

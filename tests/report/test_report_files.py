@@ -15,7 +15,6 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_kit import HEADERS, a_row, a_run, nasty_text, report_rows, write
 
 from bulkid.clock import iso_utc
 from bulkid.errors import UsageError
@@ -31,6 +30,7 @@ from bulkid.report import (
     write_report,
 )
 from bulkid.sheet.formula_escape import FORMULA_STARTS
+from tests.support.report_data import HEADERS, a_row, a_run, nasty_text, report_rows, write
 
 OPEN = {Status.FAILED, Status.INVALID, Status.PENDING}
 

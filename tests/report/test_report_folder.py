@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_kit import a_row, a_run, write
 
 from bulkid.report import remove_report
 from bulkid.report.removal import _OWN
+from tests.support.report_data import a_row, a_run, write
 
 RUN = "20260131-081500-ab12"
 

@@ -2,10 +2,10 @@
 
 import pytest
 from hypothesis import given
-from report_kit import nasty_text
 
 from bulkid.report import escape_formula, unescape_formula
 from bulkid.sheet.formula_escape import FORMULA_STARTS
+from tests.support.report_data import nasty_text
 
 
 @pytest.mark.parametrize(

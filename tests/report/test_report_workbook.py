@@ -10,12 +10,12 @@ from typing import Any
 import openpyxl
 import pytest
 from hypothesis import given, settings
-from report_kit import a_row, a_run, report_rows, write
 
 from bulkid.model import ReportRow, RunStatus, Status
 from bulkid.report import COLUMNS
 from bulkid.report import xlsx_report as workbook_module
 from bulkid.report.xlsx_report import MAX_CELL_UNITS, displayable
+from tests.support.report_data import a_row, a_run, report_rows, write
 
 
 def load(folder: Path) -> Any:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 SHIFTING = SandboxOptions(accounts=230, page_cap=50, limits=())
 

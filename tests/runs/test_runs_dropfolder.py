@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_clock import FakeClock, run
 
 from bulkid.clock import SystemClock
 from bulkid.engine import Stop
@@ -36,6 +35,7 @@ from bulkid.runs.jobs import drop_folder_job
 from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox import Sandbox, SandboxOptions
 from tests.notify.receiver import receiver
+from tests.support.fake_clock import FakeClock, run
 
 
 def drop(folder: Path, name: str, content: str = "x", age_s: int = 0) -> Path:

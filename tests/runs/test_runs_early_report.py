@@ -8,13 +8,13 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
-from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal import Journal
 from bulkid.runs.execution import finish, run
 from bulkid.runs.execution.finish import EarlyReport
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 COUNT = 40
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.journal import GroupRefusals, open_journal
+from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 NAMES = [f"robot-{number:02d}" for number in range(40)]
 

@@ -7,11 +7,11 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
-from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.model import RunStatus, Status
 from bulkid.runs.execution.finish import final_status
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(40)]
 

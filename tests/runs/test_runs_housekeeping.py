@@ -21,7 +21,7 @@ from bulkid.journal.backends import sqlite as sqlite_module
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock
-from tests.fake_clock import WALL_START, FakeClock
+from tests.support.fake_clock import WALL_START, FakeClock
 
 DAY = 86_400.0
 MONTH = 30 * DAY

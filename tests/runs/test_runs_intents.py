@@ -6,12 +6,12 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
-from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal import Journal, open_journal
 from bulkid.runs.execution import account_sender, group_sender
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(10)]
 BY_ACCOUNT = ("id", "display_name"), [(each, "New") for each in IDS]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from identity_server import Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.journal import LockLostError
 from bulkid.journal.locks.file import FileHold
+from tests.support.identity_server import Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(10)]
 LINES = {

@@ -6,8 +6,8 @@ from bulkid.cli.progress import progress_line
 from bulkid.engine.sender import Job
 from bulkid.model import Allowance, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
-from tests.engine_world import OK, make_engine, put
-from tests.fake_clock import FakeClock
+from tests.support.engine_world import OK, make_engine, put
+from tests.support.fake_clock import FakeClock
 
 PACED = "rate-limited by the server, continues in 40 seconds"
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.journal import JournalLedger, open_journal
 from bulkid.model import FailureBound, QuotaRule
+from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(5)]
 LINES = ("id", "display_name"), [(each, "New") for each in IDS]

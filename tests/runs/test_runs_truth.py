@@ -7,10 +7,10 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from identity_server import Answer, Identity, account, context, options, report, sheet
 
 from bulkid import runs
 from bulkid.model import FailureBound
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 HEADERS = ("id", "display_name")
 

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
-from fake_clock import WALL_START, FakeClock, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from bulkid.errors import InterruptedRunError
 from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, TimeOfDay
 from bulkid.runs import Context, Hooks, Schedule, within_schedule
 from bulkid.runs.jobs.schedule import MARGIN_S, Deadline, is_open, next_change, next_time, stop_at_deadline, wall_clock
+from tests.support.fake_clock import WALL_START, FakeClock, run
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward on 29 March at 02:00, back on 25 October at 03:00
 

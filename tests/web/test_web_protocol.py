@@ -21,7 +21,7 @@ from bulkid.web.auth.users import issue_token
 from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import HEADERS
 from bulkid.web.request_bodies import UploadReader, is_text
-from tests.postgres_server import shared_server
+from tests.support.postgres_server import shared_server
 
 UNREADABLE = {
     "address of other bytes": [b"GET /enter?key=s3cret&x=\xff HTTP/1.1"],

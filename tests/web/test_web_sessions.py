@@ -19,7 +19,7 @@ from bulkid.web.auth import sessions, users
 from bulkid.web.auth.sessions import SESSION_S
 from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import ServeOptions
-from tests.postgres_server import shared_server
+from tests.support.postgres_server import shared_server
 
 TLS = Path(__file__).resolve().parents[1] / "identity" / "tls"
 

@@ -12,7 +12,7 @@ from web_kit import SAMPLES, World, run_id_of, sheet, world
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from tests.postgres_server import shared_server
+from tests.support.postgres_server import shared_server
 
 
 def _report(content: bytes) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Settled, Stop, Task
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from tests.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock
 
 OK = Reply(ReplyKind.OK, 200, {})
 THROTTLED = Reply(ReplyKind.THROTTLED, 429)

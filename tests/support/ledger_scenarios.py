@@ -18,7 +18,7 @@ import pytest
 
 from bulkid.engine import Ledger, Stamp
 from bulkid.model import QuotaRule
-from tests.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock
 
 LedgerFactory = Callable[[], Ledger]
 Scenario = Callable[[LedgerFactory, FakeClock], Awaitable[None]]
