@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 from bulkid.journal import open_journal
-from tests.journal.test_journal_open import schema_of
 from tests.support.bulkid_command import connected_to
 from tests.support.command_output import errors_of, summary_of
+from tests.support.journal_data import schema_of
 from tests.support.sandbox_host import hosted
 
 DUMP = Path(__file__).resolve().parents[1] / "journal" / "fixtures" / "state_v4.sql"

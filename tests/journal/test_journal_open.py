@@ -17,7 +17,7 @@ from bulkid.journal import Journal, StateFullError, open_journal
 from bulkid.journal.backends.sqlite import SqliteDialect
 from bulkid.journal.errors import file_error
 from bulkid.journal.migrate import migrate
-from tests.support.journal_data import RUN, begin, finish, record, start_python
+from tests.support.journal_data import RUN, begin, finish, record, schema_of, start_python
 
 # The schema as version 1 made it. Never to be changed: newer versions are tested to come from here.
 V1 = """
@@ -41,25 +41,6 @@ CREATE TABLE slots (slot INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, organizatio
 CREATE INDEX slots_by_opening ON slots (organization_id, method, seconds, opens_at);
 INSERT INTO schema_version VALUES (1, 1769847300.0);
 """
-
-
-def schema_of(path: Path) -> object:
-    """Everything about the tables that means something: columns, types, keys, indexes; not how they are spelt."""
-    with closing_database(sqlite3.connect(path)) as db:
-        tables = db.execute(
-            "SELECT name, sql LIKE '%WITHOUT ROWID%', sql LIKE '%AUTOINCREMENT%' "
-            "FROM sqlite_master WHERE type = 'table'"
-        ).fetchall()
-        found = {}
-        for name, without_rowid, autoincrement in tables:
-            indexes = {
-                (unique, origin, tuple(column for _, _, column in db.execute(f"PRAGMA index_info('{index}')")))
-                for _, index, unique, origin, _ in db.execute(f"PRAGMA index_list('{name}')")
-            }
-            columns = db.execute(f"PRAGMA table_info('{name}')").fetchall()
-            keys = db.execute(f"PRAGMA foreign_key_list('{name}')").fetchall()
-            found[name] = (columns, keys, indexes, without_rowid, autoincrement)
-        return found
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The files of a drop folder: which wait, which are complete, and that each ends in one place, come what may."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bulkid.clock import SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import InterruptedRunError, UsageError
 from bulkid.journal import TakenFiles, open_journal
@@ -19,31 +17,21 @@ from bulkid.model import FailureBound, QuotaRule
 from bulkid.runs import (
     Context,
     DropFolder,
-    Hooks,
     Job,
-    JobResult,
     PostRunOptions,
     Recipients,
     RunOptions,
     Schedule,
     Target,
-    list_runs,
     run_job,
     undo,
 )
 from bulkid.runs.jobs import drop_folder_job
 from bulkid.runs.jobs.drop_folder import dated, scan
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox import Sandbox
 from tests.notify.receiver import receiver
+from tests.support.drop_folders import Inbox, drop, names, served
 from tests.support.fake_clock import FakeClock, run
-
-
-def drop(folder: Path, name: str, content: str = "x", age_s: int = 0) -> Path:
-    path = folder / name
-    path.write_text(content, encoding="utf-8")
-    os.utime(path, (1_700_000_000 - age_s,) * 2)
-    return path
-
 
 # --- which files
 
@@ -141,58 +129,9 @@ def test_the_date_stands_before_the_name_once() -> None:
 # --- what becomes of them
 
 
-class Inbox:
-    """A drop folder, its state, and a simulated server, all in this process."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.folder = root, root / "in"
-        self.folder.mkdir()
-        self.options = RunOptions(report_dir=root / "reports")
-        self.notes: list[str] = []
-
-    def sheet(self, name: str, tag: str, rows: int = 3, age_s: int = 0) -> None:
-        lines = "".join(f"robot-{number:04d},{tag} {number}\n" for number in range(1, rows + 1))
-        drop(self.folder, name, f"name,display_name\n{lines}", age_s)
-
-    async def work(self, server: Sandbox, **more: Any) -> JobResult:
-        hooks = Hooks()
-        hooks.note = self.notes.append  # type: ignore[method-assign]
-        target = Target(url=server.url, client_id="sandbox", client_secret=more.pop("secret", "sandbox-secret"))
-        source = DropFolder(self.folder, settle_s=0)
-        after = more.pop("after", PostRunOptions())
-        job = Job(name="drop", source=source, target=target, options=self.options, **more)
-        return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock(), after=after))
-
-    def places(self) -> dict[str, list[str]]:
-        """Which files lie where: those that were dropped, without dates and without what lies beside them."""
-        found: dict[str, list[str]] = {}
-        for path in sorted(self.folder.rglob("*")):
-            companion = path.name.endswith((".report.csv", ".retry.csv", ".error.txt"))
-            if path.is_file() and not companion and not path.name.startswith("."):
-                place = path.parent.relative_to(self.folder).as_posix()
-                name = path.name[11:] if place in {"archive", "failed"} else path.name
-                found.setdefault(place, []).append(name)
-        return found
-
-    def runs(self) -> Counter[str]:
-        return Counter(Path(record.source).name for record, _ in list_runs(self.root / "state"))
-
-
 @pytest.fixture
 def inbox(tmp_path: Path) -> Inbox:
     return Inbox(tmp_path)
-
-
-def served(work: Callable[[Sandbox], Any], **options: Any) -> None:
-    async def main() -> None:
-        async with Sandbox(SandboxOptions(**{"accounts": 20, "limits": (), **options})) as server:
-            await work(server)
-
-    run(main)
-
-
-def names(server: Sandbox) -> dict[str, str | None]:
-    return {account.name: account.display_name for account in server.state.accounts.values()}
 
 
 def test_good_ones_are_archived_bad_ones_fail_and_none_holds_up_the_next(inbox: Inbox) -> None:

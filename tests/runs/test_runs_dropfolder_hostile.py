@@ -17,7 +17,7 @@ from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
 from bulkid.sandbox import Sandbox
 from bulkid.sheet import NotAFileError, SheetOptions, open_regular, open_sheet
-from tests.runs.test_runs_dropfolder import Inbox, drop, names, served
+from tests.support.drop_folders import Inbox, drop, names, served
 
 SECRET = "user,s3cret-password\n"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes as POSIX has them")

@@ -1,8 +1,10 @@
 """What the journal's tests build runs from."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,3 +115,22 @@ def allow_pages(journal: Journal, count: int) -> None:
     """Let the database grow to so many pages only, as if the disk ended there; 0 for no end."""
     with journal.database.write() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={count or 1_000_000_000}")
+
+
+def schema_of(path: Path) -> object:
+    """Everything about the tables that means something: columns, types, keys, indexes; not how they are spelt."""
+    with closing(sqlite3.connect(path)) as db:
+        tables = db.execute(
+            "SELECT name, sql LIKE '%WITHOUT ROWID%', sql LIKE '%AUTOINCREMENT%' "
+            "FROM sqlite_master WHERE type = 'table'"
+        ).fetchall()
+        found = {}
+        for name, without_rowid, autoincrement in tables:
+            indexes = {
+                (unique, origin, tuple(column for _, _, column in db.execute(f"PRAGMA index_info('{index}')")))
+                for _, index, unique, origin, _ in db.execute(f"PRAGMA index_list('{name}')")
+            }
+            columns = db.execute(f"PRAGMA table_info('{name}')").fetchall()
+            keys = db.execute(f"PRAGMA foreign_key_list('{name}')").fetchall()
+            found[name] = (columns, keys, indexes, without_rowid, autoincrement)
+        return found
