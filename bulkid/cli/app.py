@@ -31,19 +31,6 @@ SourcesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
-EXPORT_WITHOUT_SETTINGS = (
-    *(
-        "via",
-        "group_batch",
-        "no_read",
-        "max_failures",
-        "first",
-        "max_change",
-        "yes",
-        "yes_really",
-    ),  # it changes nothing
-    *("report_dir", "formats"),
-)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -69,7 +56,7 @@ def _global(
 
 @app.command()
 @handle_errors
-@with_settings("sheet", "general", without=("skip_invalid",), offline=True, by_job=True)
+@with_settings("check", by_job=True)
 def check(
     source: SourceArgument,
     *,
@@ -86,15 +73,7 @@ def check(
 
 @app.command(short_help="Show what would change, and the requests and time it takes.")
 @handle_errors
-@with_settings(
-    "connection",
-    "sheet",
-    "sending",
-    "output",
-    "general",
-    without=("yes", "yes_really", "wait", "metrics_file"),
-    by_job=True,
-)
+@with_settings("plan", by_job=True)
 def plan(
     source: SourceArgument,
     *,
@@ -116,7 +95,7 @@ def plan(
 
 @app.command()
 @handle_errors
-@with_settings("connection", "sheet", "sending", "hours", "output", "general", by_job=True)
+@with_settings("run", by_job=True)
 def run(
     sources: SourcesArgument = None,
     *,
@@ -140,7 +119,7 @@ def run(
 
 @app.command()
 @handle_errors
-@with_settings("connection", "hours", "output", "general", without=("report_dir", "formats"), also=("wait",))
+@with_settings("resume")
 def resume(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
@@ -163,7 +142,7 @@ def resume(
 
 @app.command(short_help="Put back what a run changed, where nobody has changed it since.")
 @handle_errors
-@with_settings("connection", "sending", "output", "general", without=("no_read",))
+@with_settings("undo")
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
     *,
@@ -181,7 +160,7 @@ def undo(
 
 @app.command()
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("runs")
 def runs(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
@@ -208,7 +187,7 @@ def runs(
 
 @app.command()
 @handle_errors
-@with_settings("output", "general", without=("verbose", "log_format", "metrics_file"), offline=True)
+@with_settings("report")
 def report(run: RunArgument, *, settings: Settings) -> int:
     """Write a run's report again, in any format."""
     from bulkid.cli import commands
@@ -218,7 +197,7 @@ def report(run: RunArgument, *, settings: Settings) -> int:
 
 @app.command(short_help="Write the robot accounts to a sheet that run takes back.")
 @handle_errors
-@with_settings("connection", "sending", "output", "general", without=EXPORT_WITHOUT_SETTINGS)
+@with_settings("export")
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
     *,
@@ -240,7 +219,7 @@ def export(
 
 @app.command(short_help="Say whether connection, token, scopes and quota are right.")
 @handle_errors
-@with_settings("connection", "general")
+@with_settings("doctor")
 def doctor(
     *,
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
@@ -266,9 +245,7 @@ def job_schema() -> int:
 
 @app.command(short_help="Serve the web console.")
 @handle_errors
-@with_settings(
-    "connection", "sending", "hours", "output", "console", "general", without=("yes", "yes_really", "first", "json")
-)
+@with_settings("serve")
 def serve(*, settings: Settings) -> int:
     """Serve the web console.
 
@@ -290,7 +267,7 @@ UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's na
 
 @users_app.command("add")
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("users")
 def users_add(
     name: UserArgument,
     *,
@@ -305,7 +282,7 @@ def users_add(
 
 @users_app.command("remove")
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("users")
 def users_remove(name: UserArgument, *, settings: Settings) -> int:
     """Remove a user; sessions and tokens of theirs end."""
     from bulkid.cli import users
@@ -315,7 +292,7 @@ def users_remove(name: UserArgument, *, settings: Settings) -> int:
 
 @users_app.command("role")
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("users")
 def users_role(
     name: UserArgument,
     role: Annotated[str, typer.Argument(metavar="ROLE", help="What the user may do: viewer, operator or admin.")],
@@ -330,7 +307,7 @@ def users_role(
 
 @users_app.command("list")
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("users")
 def users_list(*, settings: Settings) -> int:
     """List the users."""
     from bulkid.cli import users
@@ -340,7 +317,7 @@ def users_list(*, settings: Settings) -> int:
 
 @users_app.command("passwd")
 @handle_errors
-@with_settings("general", offline=True)
+@with_settings("users")
 def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     """Change a user's password, asked for or read from standard input; sessions of theirs end."""
     from bulkid.cli import users

@@ -1,24 +1,28 @@
-"""Settings: one table, and the layers that fill it (option, environment, job file, bulkid.toml, default)."""
+"""Settings: one table, and the layers that fill it (option, environment, job file, bulkid.toml, default).
 
-from bulkid.config.docs import settings_markdown
+Start reading at :mod:`bulkid.config.settings`, the table with one entry per setting. :func:`load_settings` takes each
+setting from the first layer that gives it and returns a checked :class:`Settings`.
+"""
+
 from bulkid.config.parse import Secret
-from bulkid.config.resolve import load_settings, parse_age, unknown_variables
+from bulkid.config.resolve import load_settings, parse_age, read_toml, unknown_variables
 from bulkid.config.secrets import addresses_from
-from bulkid.config.setting import GROUPS, Setting
+from bulkid.config.setting import Group, Setting, SettingsTable
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.model import FailureBound
 
 __all__ = [
-    "GROUPS",
     "SETTINGS",
     "FailureBound",
+    "Group",
     "Secret",
     "Setting",
     "Settings",
+    "SettingsTable",
     "addresses_from",
     "load_settings",
     "parse_age",
+    "read_toml",
     "setting",
-    "settings_markdown",
     "unknown_variables",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 from bulkid.config.settings import SETTINGS
 from bulkid.errors import UsageError
 
-CREDENTIALS = tuple(line.name for line in SETTINGS if line.credential)
+CREDENTIALS = tuple(entry.name for entry in SETTINGS if entry.credential)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import codecs
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import time, tzinfo
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bulkid.model import ChangeBound, FailureBound, QuotaRule
+from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
 
 Parse = Callable[[object], Any]
 
@@ -25,6 +26,11 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
 _QUOTA = re.compile(r"([A-Za-z]+) *= *([0-9]{1,9}) */ *([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 _AGE = re.compile(r"([0-9]{1,6}) *([hdw])")
 _AGE_UNITS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_TIME = r"([01]?[0-9]|2[0-3]):([0-5][0-9])"
+_WINDOW = re.compile(rf"{_TIME} *- *{_TIME}")
+_UNTIL = re.compile(_TIME)
+_DURATION = re.compile(r"(?:([0-9]{1,4}) *h)? *(?:([0-9]{1,5}) *m)? *(?:([0-9]{1,7}) *s)?")
+_MAX_DURATION_S = 366 * 86_400.0
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
@@ -343,6 +349,64 @@ def age(raw: object) -> float:
     if match is None or not int(match[1]):
         _fail(raw, "is not an age")
     return int(match[1]) * _AGE_UNITS[match[2]]
+
+
+def time_zone(raw: object) -> tzinfo:
+    """A time zone by its name in the IANA database."""
+    from zoneinfo import ZoneInfo
+
+    name = text(raw)
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder, such as Europe
+        _fail(raw, "is no time zone that is known here")
+
+
+def _with_zone(raw: object) -> tuple[str, tzinfo | None]:
+    """Cut ``22:00-05:30 Europe/Berlin`` into what it says of the hours and what of the zone."""
+    stripped = text(raw)
+    match = re.search(r" ([A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)$", stripped)
+    return (stripped[: match.start()].rstrip(), time_zone(match[1])) if match else (stripped, None)
+
+
+def window(raw: object) -> DailyWindow:
+    """``HH:MM-HH:MM``, over midnight too; a time zone may follow."""
+    stripped, where = _with_zone(raw)
+    match = _WINDOW.fullmatch(stripped)
+    if match is None:
+        _fail(raw, "is not of the form HH:MM-HH:MM")
+    start, end = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+    if start == end:
+        _fail(raw, "begins and ends at the same time")
+    return DailyWindow(start, end, where)
+
+
+def until(raw: object) -> TimeOfDay:
+    """``HH:MM``; a time zone may follow."""
+    stripped, where = _with_zone(raw)
+    match = _UNTIL.fullmatch(stripped)
+    if match is None:
+        _fail(raw, "is not of the form HH:MM")
+    return TimeOfDay(time(int(match[1]), int(match[2])), where)
+
+
+def duration(raw: object) -> float:
+    """Seconds from ``2h``, ``90m``, ``1h 30m``, ``45s`` or a number of seconds."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        seconds = float(raw)
+    else:
+        stripped = text(raw).lower()
+        match = _DURATION.fullmatch(stripped)
+        if stripped.isdecimal() and stripped.isascii():
+            seconds = float(stripped[:12])
+        elif match is not None and any(match.groups()):
+            hours, minutes, rest = (float(part or 0) for part in match.groups())
+            seconds = hours * 3600 + minutes * 60 + rest
+        else:
+            _fail(raw, "is not a length of time")
+    if not 1 <= seconds <= _MAX_DURATION_S:
+        _fail(raw, "is out of range")
+    return seconds
 
 
 def addresses(raw: object) -> Secret:

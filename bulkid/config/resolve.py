@@ -1,6 +1,6 @@
-"""From what was said in five places to one checked ``Settings``: options, environment, job file, bulkid.toml, defaults.
+"""Make one checked ``Settings`` from five layers: options, environment, job file, bulkid.toml, defaults.
 
-Every error names the place, so that an admin knows which of the five to mend. No error holds a secret, nor a value
+Every error names the layer, so that an admin knows where to fix it. No error holds a secret, nor a value
 that may be one by mistake (the path of a secret file is shown only when it exists).
 """
 
@@ -13,27 +13,23 @@ from typing import Any
 from bulkid.config import parse
 from bulkid.config.credential_origins import SettingsFile, refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
+from bulkid.config.secrets import path_exists, read_secret
 from bulkid.config.setting import Setting
-from bulkid.config.settings import SETTINGS, Settings, setting
-from bulkid.config.toml import read_toml
+from bulkid.config.settings import CONNECTION, SETTINGS, Settings, setting
 from bulkid.errors import UsageError
+from bulkid.file_kind import special_kind
 from bulkid.paths import default_config_dir
 
 FILE_NAME = "bulkid.toml"
 
 _PREFIX = "BULKID_"
-_MAX_SECRET_BYTES = 64 * 1024  # bytes: no secret is longer, and /dev/zero must end
-_SECRET_FILES = {
-    name: f"{name}_file"
-    for name in ("client_secret", "access_token", "database_url", "notify_success", "notify_failure", "notify_always")
-}
+_SECRET_FILES = {entry.name: f"{entry.name}_file" for entry in SETTINGS if entry.secret}
 _SECRET_PAIRS = {*_SECRET_FILES, *_SECRET_FILES.values()}
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # what Windows PowerShell's ">" writes
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One place where settings are said: values by the table's names, and the words that name the place of each."""
+    """One place that gives settings: values by the table's names, and how messages name the place of each."""
 
     values: Mapping[str, Any]
     words: Mapping[str, str]
@@ -90,13 +86,13 @@ def load_settings(
     layers = [*upper, *_file_layers(_profile(upper, cwd), cwd, config_dir)]
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for line in SETTINGS:
-        if line.name in _SECRET_PAIRS or (offline and _is_connection_setting(line.name)):
+    for entry in SETTINGS:
+        if entry.name in _SECRET_PAIRS or (offline and _is_connection_setting(entry.name)):
             continue
-        layer = next((each for each in layers if line.name in each.values), None)
+        layer = next((each for each in layers if entry.name in each.values), None)
         if layer is not None:
-            found[line.name] = _parsed(line, layer, cwd)
-            sources[line.name] = layer.words[line.name]
+            found[entry.name] = _parsed(entry, layer, cwd)
+            sources[entry.name] = layer.words[entry.name]
     wanted = [name for name in _SECRET_FILES if not (offline and _is_connection_setting(name))]
     _resolve_secrets(wanted, layers, cwd, found, sources)
     if not (offline or found.get("sandbox")):
@@ -110,12 +106,12 @@ def load_settings(
         )
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
-    return Settings(**found, sources=sources)
+    return SETTINGS.kind(**found, sources=sources)
 
 
 def _is_connection_setting(name: str) -> bool:
     """Whether a setting is of no use to a command that never connects: nobody is told of what it does either."""
-    return (setting(name).group == "connection" and name != "profile") or name.startswith("notify_")
+    return (setting(name).group is CONNECTION and name != "profile") or name.startswith("notify_")
 
 
 def parse_age(text: str, source: str) -> float:
@@ -132,7 +128,7 @@ def parse_age(text: str, source: str) -> float:
 
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     """The ``BULKID_`` variables that no setting reads, each with the names it may have been meant for."""
-    known = {line.env.removeprefix(_PREFIX): line.env for line in SETTINGS}
+    known = {entry.env.removeprefix(_PREFIX): entry.env for entry in SETTINGS}
     rest = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environ) if name.upper().startswith(_PREFIX)}
     return {
         name: tuple(known[closest] for closest in _closest(word, known))
@@ -159,6 +155,30 @@ def _named(what: str, word: str, known: Iterable[str]) -> str:
 # --- the layers
 
 
+def read_toml(path: Path) -> dict[str, Any] | None:
+    """The file as a mapping; None when there is no such file.
+
+    Raises:
+        UsageError: It cannot be read, or is no TOML file.
+    """
+    import tomllib
+
+    try:
+        if kind := special_kind(path):
+            raise UsageError(f"{path} is {kind}, not a TOML file.")
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text.", hint="Save it as UTF-8.") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not a TOML file that bulkid takes: it nests too deep.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not a TOML file: {error}.") from None
+
+
 def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
     """Options of a command line, or the settings of a job file."""
     values: dict[str, Any] = {}
@@ -167,13 +187,13 @@ def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
     for key, value in given.items():
         if value is None or (is_option and isinstance(value, list | tuple) and not value):
             continue
-        line = _known(key, name)
-        if line.name in values:
-            raise UsageError(f"{name}: {line.key} is given twice, as {key} too.")
-        if line.secret and not (is_option and isinstance(value, Secret)):
-            raise _misplaced_secret(line, name)
-        values[line.name] = value
-        words[line.name] = f"option {line.option or line.key}" if is_option else f"{name}, key {key}"
+        entry = _known(key, name)
+        if entry.name in values:
+            raise UsageError(f"{name}: {entry.key} is given twice, as {key} too.")
+        if entry.secret and not (is_option and isinstance(value, Secret)):
+            raise _misplaced_secret(entry, name)
+        values[entry.name] = value
+        words[entry.name] = f"option {entry.option or entry.key}" if is_option else f"{name}, key {key}"
     return _Layer(values, words, base)
 
 
@@ -189,7 +209,7 @@ def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str,
 def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: bool = os.name == "nt") -> _Layer:
     if ignore_case:  # Windows: a copy of os.environ may have lost that Bulkid_Url and BULKID_URL are one
         environ = {name.upper(): value for name, value in environ.items()}
-    values = {line.name: environ[line.env] for line in SETTINGS if environ.get(line.env)}
+    values = {entry.name: environ[entry.env] for entry in SETTINGS if environ.get(entry.env)}
     return _Layer(values, {name: f"environment variable {setting(name).env}" for name in values}, base)
 
 
@@ -243,14 +263,14 @@ def _checked_table(table: object, name: str) -> Mapping[str, Any]:
         raise UsageError(f"{name} is not a table.", hint="Write each profile as [profiles.NAME].")
     seen = set()
     for key in table:
-        line = _known(key, name)
-        if line.secret:
-            raise _misplaced_secret(line, name)
-        if not line.in_profile:
+        entry = _known(key, name)
+        if entry.secret:
+            raise _misplaced_secret(entry, name)
+        if not entry.in_profile:
             raise UsageError(f"{name}: key {key} names a profile from within one.")
-        if line.name in seen:
-            raise UsageError(f"{name}: {line.key} is given twice, as {key} too.")
-        seen.add(line.name)
+        if entry.name in seen:
+            raise UsageError(f"{name}: {entry.key} is given twice, as {key} too.")
+        seen.add(entry.name)
     return table
 
 
@@ -258,15 +278,15 @@ def _known(key: str, name: str) -> Setting:
     try:
         return setting(key)
     except KeyError:
-        keys = [line.key for line in SETTINGS if not line.secret]
+        keys = [entry.key for entry in SETTINGS if not entry.secret]
         raise UsageError(f"{name}: unknown key {key!r}.", hint=_named("Keys", key.replace("-", "_"), keys)) from None
 
 
-def _misplaced_secret(line: Setting, name: str) -> UsageError:
+def _misplaced_secret(entry: Setting, name: str) -> UsageError:
     return UsageError(
-        f"{name}: key {line.key} is a secret, and bulkid takes none from there.",
-        hint=f"Set the environment variable {line.env}, or name a file that only you can read in {line.key}_file "
-        f"({line.env}_FILE).",
+        f"{name}: key {entry.key} is a secret, and bulkid takes none from there.",
+        hint=f"Set the environment variable {entry.env}, or name a file that only you can read in {entry.key}_file "
+        f"({entry.env}_FILE).",
     )
 
 
@@ -275,37 +295,30 @@ def _misplaced_secret(line: Setting, name: str) -> UsageError:
 
 def _profile(layers: Iterable[_Layer], cwd: Path) -> tuple[str, str] | None:
     """The profile's name, which is needed before the files are read, and who named it."""
-    line = setting("profile")
-    layer = next((each for each in layers if line.name in each.values), None)
-    return None if layer is None else (str(_parsed(line, layer, cwd)), layer.words[line.name])
+    entry = setting("profile")
+    layer = next((each for each in layers if entry.name in each.values), None)
+    return None if layer is None else (str(_parsed(entry, layer, cwd)), layer.words[entry.name])
 
 
-def _parsed(line: Setting, layer: _Layer, cwd: Path) -> object:
+def _parsed(entry: Setting, layer: _Layer, cwd: Path) -> object:
     try:
-        value = line.parse(layer.values[line.name])
+        value = entry.parse(layer.values[entry.name])
     except InvalidValueError as bad:
-        raise _invalid_value(line, layer, bad.problem, bad.shown) from None
+        raise _invalid_value(entry, layer, bad.problem, bad.shown) from None
     if not isinstance(value, Path):
         return value
-    value = (layer.base if line.relative_to_file or layer.all_relative else cwd) / value
+    value = (layer.base if entry.relative_to_file or layer.all_relative else cwd) / value
     if layer.all_relative:
         value = Path(os.path.normpath(value))  # jobs/../reports reads badly
-    if line.name == "ca_bundle" and not _exists(value):
-        raise _invalid_value(line, layer, "does not exist", repr(str(value)))
+    if entry.name == "ca_bundle" and not path_exists(value):
+        raise _invalid_value(entry, layer, "does not exist", repr(str(value)))
     return value
 
 
-def _invalid_value(line: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
-    if line.secret or line.name in _SECRET_FILES.values():
+def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
+    if entry.secret or entry.name in _SECRET_FILES.values():
         shown = "the value"  # the path of a secret file may be the secret itself, put into the wrong variable
-    return UsageError(f"{layer.words[line.name]}: {shown or 'it'} {problem}.", hint=f"Give {line.allowed}.")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be searched
-        return False
+    return UsageError(f"{layer.words[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")
 
 
 def _resolve_secrets(
@@ -328,30 +341,3 @@ def _resolve_secrets(
             found[file_name] = path = Path(str(_parsed(setting(file_name), layer, cwd)))
             found[name] = read_secret(path, setting(name), layer.words[file_name])
             sources[name] = sources[file_name] = layer.words[file_name]
-
-
-def read_secret(path: Path, line: Setting, source: str) -> Secret:
-    """What a secret's file holds. Its path is shown only when something is there.
-
-    Raises:
-        UsageError: It cannot be read, or holds no such secret.
-    """
-    shown = str(path) if _exists(path) else "the file it names"
-    try:
-        secret: Secret = line.parse(_file_text(path))
-        return secret  # noqa: TRY300 - the errors below are those of this one line
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except ValueError:
-        problem = "is not text"
-    except InvalidValueError as bad:
-        problem = bad.problem
-    raise UsageError(f"{source}: {shown} {problem}.", hint=f"It must hold {line.allowed}.")
-
-
-def _file_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_MAX_SECRET_BYTES + 1)
-    if len(content) > _MAX_SECRET_BYTES:
-        raise InvalidValueError("is too large to be the file of a secret")
-    return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig").rstrip("\r\n")

@@ -1,58 +1,174 @@
-"""The columns of the table of settings."""
+"""One setting: the columns of its entry, and what follows from them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin, overload
 
 from bulkid.config import parse
 from bulkid.config.parse import Parse
 
-GROUPS = ("connection", "sheet", "sending", "hours", "output", "console", "general")
-"""What a setting is about; commands that never connect skip the first."""
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-METADATA = "setting"
+S = TypeVar("S", bound="DataclassInstance")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One line of the table.
+    """One entry of the table.
 
-    ``key`` is the name in bulkid.toml and job files; ``option`` is empty for what no command line may hold or needs to.
+    The defaults of ``parse`` and ``allowed`` are those of a switch; those of a ``Literal`` follow from its words.
+
+    Attributes:
+        group: Section of the help pages and of the docs.
+        help: What it does; no full stop.
+        parse: Makes the value of what was given.
+        allowed: What may be given; also the end of the error message.
+        default_text: The default for the help; None where it is the text of the default itself.
+        key: The name in bulkid.toml and job files; the field's by default.
+        option: By default the key after ``--``; empty for a setting that no command line takes.
+        json_types: What a job file may hold, in words of JSON schema; it follows from the type by default.
+        metavar: Stands for the value in the help; it follows from the type by default.
+        commands: Take the option; those of the group by default.
+        secret: The value is never shown, and no file that holds other settings may hold it.
+        in_profile: False for the name of the profile itself.
+        relative_to_file: A relative path in bulkid.toml starts at that file, else at the working directory.
+        repeatable: The option may be given several times.
+        credential: It is sent to the server of the setting url, or is a file that holds what is.
+        name: The field of ``Settings``. This and what follows is derived.
+        env: The environment variable.
+        kind: The type of the value.
+        default: The value itself, or the function that makes it.
     """
 
-    name: str  # field of Settings
-    key: str  # "ignore_column"
-    env: str  # "BULKID_IGNORE_COLUMN"
-    option: str  # "--ignore-column", "-v" or ""
-    group: str  # one of GROUPS
-    help: str  # what it does; no full stop
-    allowed: str  # what may be given; also the end of the error message
-    default: Any  # the value itself, or the function that makes it
-    default_text: str  # the default, for a person; "" when there is none
-    secret: bool  # its value is never shown, and never in a file that bulkid reads settings from
-    in_profile: bool  # False for the name of the profile itself
-    relative_to_file: bool  # a relative path in bulkid.toml starts at that file, else at the working directory
-    repeatable: bool  # the option may be given several times
-    credential: bool  # it is sent to the server of the setting url, or is a file that holds what is
-    parse: Parse
+    group: "Group"
+    help: str
+    parse: Parse = parse.flag
+    allowed: str = "1, true, yes or on; 0, false, no or off"
+    default_text: str | None = None
+    key: str = ""
+    option: str | None = None
+    json_types: tuple[str, ...] = ()
+    metavar: str = ""
+    commands: tuple[str, ...] = ()
+    secret: bool = False
+    in_profile: bool = True
+    relative_to_file: bool = False
+    repeatable: bool = False
+    credential: bool = False
+    name: str = ""
+    env: str = ""
+    kind: Any = None
+    default: Any = None
+
+    @property
+    def in_toml(self) -> bool:
+        """Whether bulkid.toml may hold it."""
+        return not self.secret and self.in_profile
+
+    @property
+    def in_job(self) -> bool:
+        """Whether a job file may hold it."""
+        return not self.secret and self.group.in_job
+
+    def markdown(self) -> str:
+        """The row of the table in the docs."""
+        about = f"{self.help[:1].upper()}{self.help[1:]}: {self.allowed}".replace("|", "\\|")
+        option, key = (f"`{self.option}`" if self.option else ""), (f"`{self.key}`" if self.in_toml else "")
+        return f"| {option} | `{self.env}` | {key} | {about} | {self.default_text} |"
 
 
-def setting_field(
-    parse: Parse,
-    group: str,
-    help_text: str,
-    allowed: str,
-    *,
-    default_text: str = "",
-    option: str | None = None,
-    key: str = "",
-    **flags: bool,
-) -> Mapping[str, Any]:
-    """A field's line of the table, kept as its metadata; key, option and variable follow from the field's name."""
-    metadata = {"parse": parse, "group": group, "help": help_text, "allowed": allowed, "default_text": default_text}
-    return {METADATA: {**metadata, "option": option, "key": key, **flags}}
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings about one subject: a section of the help pages and of the docs.
+
+    Attributes:
+        name: The section's heading, in lower case.
+        commands: Take the options of the group, where a setting names no others.
+        in_job: Whether a job file may hold them.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    in_job: bool = True
+
+    @overload
+    def setting(self, default: Callable[[], T], *columns: Any, **named: Any) -> T: ...  # noqa: ANN401 - Setting's columns
+
+    @overload
+    def setting(self, default: T, *columns: Any, **named: Any) -> T: ...  # noqa: ANN401 - Setting's columns
+
+    def setting(self, default: Any, *columns: Any, **named: Any) -> Any:
+        """Make a field of :class:`Settings` with an entry.
+
+        Args:
+            default: The value, or the function that makes it.
+            columns: Those of :class:`Setting` after the group: help, parse and allowed.
+            named: The other columns.
+        """
+        metadata = {"setting": Setting(self, *columns, **named)}
+        if callable(default):
+            return field(default_factory=default, metadata=metadata)
+        return field(default=default, metadata=metadata)
 
 
-def flag_field(group: str, help_text: str, *, option: str | None = None) -> Mapping[str, Any]:
-    """The line of a setting that is on or off, and off by default."""
-    return setting_field(parse.flag, group, help_text, "1, true, yes or on; 0, false, no or off", option=option)
+class SettingsTable(Generic[S]):
+    """The entries of a dataclass of settings, by name and key.
+
+    Args:
+        kind: :class:`bulkid.config.Settings`, or a subclass with further entries.
+    """
+
+    def __init__(self, kind: type[S]) -> None:
+        self.kind = kind
+        self.entries = tuple(_complete(each) for each in fields(kind) if "setting" in each.metadata)
+        self.by_name = {name: each for each in self.entries for name in (each.name, each.key)}
+
+    def __iter__(self) -> Iterator[Setting]:
+        return iter(self.entries)
+
+    def markdown(self) -> str:
+        """The table for the docs, one section per group."""
+        head = "| option | variable | in bulkid.toml | what it is | default |\n| --- | --- | --- | --- | --- |"
+        sections = []
+        for group in dict.fromkeys(entry.group for entry in self.entries):
+            rows = [entry.markdown() for entry in self.entries if entry.group == group]
+            sections.append("\n".join([f"### {group.name.capitalize()}", "", head, *rows, ""]))
+        return "\n".join(sections)
+
+
+def _complete(each: Field[Any]) -> Setting:
+    """The entry of a field, with what follows from its name, type and default."""
+    kind: Any = each.type
+    entry: Setting = each.metadata["setting"]
+    default = each.default if each.default is not MISSING else each.default_factory  # not called: it may do I/O
+    key = entry.key or each.name
+    option = f"--{key.replace('_', '-')}" if entry.option is None else entry.option
+    words = get_args(kind) if get_origin(kind) is Literal else ()
+    if words:
+        entry = replace(entry, parse=parse.choice(*words), allowed=f"{', '.join(words[:-1])} or {words[-1]}")
+    return replace(
+        entry,
+        name=each.name,
+        env=f"BULKID_{key.upper()}",
+        kind=kind,
+        default=default,
+        key=key,
+        option=option,
+        commands=entry.commands or entry.group.commands,
+        metavar=entry.metavar or "|".join(words) or _metavar(kind),
+        default_text=_default_text(default) if entry.default_text is None else entry.default_text,
+    )
+
+
+def _metavar(kind: Any) -> str:  # noqa: ANN401 - a type
+    plain = next((each for each in get_args(kind) if each is not type(None)), kind)  # X | None
+    return {int: "N", float: "N", Path: "FILE"}.get(plain, "NAME")
+
+
+def _default_text(default: object) -> str:
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(default) if isinstance(default, str | int | Path) and not isinstance(default, bool) else ""

@@ -1,113 +1,433 @@
-"""The one table of settings: the fields of ``Settings``, each with all that the CLI, the docs and the layers need.
+"""The table of settings: one entry each. Option, variable, keys of files, JSON schema and docs derive from it.
 
-The first three groups are in :mod:`bulkid.config.connection_settings` and :mod:`bulkid.config.sending_settings`.
-A field that is added here is an option name, a ``BULKID_`` variable, a key of bulkid.toml and a line of the docs.
+A setting is a field of :class:`Settings` with an entry of a group. To add one, add the field, and write the table in
+``docs/settings.md`` again with ``bulkid.config.SETTINGS.markdown()``.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bulkid.config import parse
-from bulkid.config.console_settings import ConsoleSettings
 from bulkid.config.parse import Secret
-from bulkid.config.setting import METADATA, Setting, flag_field, setting_field
+from bulkid.config.setting import Group, Setting, SettingsTable
+from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
 from bulkid.paths import default_state_dir
+
+CONNECTION = Group("connection", ("plan", "run", "resume", "undo", "export", "doctor", "serve"))
+SHEET = Group("sheet", ("check", "plan", "run"))
+SENDING = Group("sending", ("plan", "run", "undo", "export", "serve"))
+HOURS = Group("hours", ("run", "resume", "serve"))
+OUTPUT = Group("output", ("plan", "run", "resume", "undo", "report", "export", "serve"))
+CONSOLE = Group("console", ("serve",), in_job=False)
+GENERAL = Group(
+    "general", ("check", "plan", "run", "resume", "undo", "runs", "report", "export", "doctor", "serve", "users")
+)
+"""The groups name the commands that take their options. A command that takes no connection works offline."""
+
+_ONE_LINE_FILE = "the path of a file that can be read and holds one line of text"
+_PEM = "the path of a PEM file that can be read"
+_ADDRESSES = "addresses of services as apprise writes them, such as mailtos://..., with blanks or new lines between"
+_ADDRESS_FILE = "the path of a file that can be read and holds addresses, one per line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(ConsoleSettings):
-    """Everything that a command can be told, checked. What a field means is its line of the table."""
+class Settings:
+    """Every setting, parsed and checked."""
 
+    # --- connection
+    url: str | None = CONNECTION.setting(
+        None,
+        "address of the Identity Server, or of the cloud or Orchestrator it belongs to",
+        parse.url,
+        "an address such as https://cloud.uipath.com/acme or https://orchestrator.example.com/identity",
+        metavar="URL",
+    )
+    organization_id: str | None = CONNECTION.setting(
+        None,
+        "organisation (partitionGlobalId)",
+        parse.text,
+        "the organisation's id, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        default_text="the token's claim prt_id",
+        metavar="ID",
+    )
+    client_id: str | None = CONNECTION.setting(
+        None,
+        "id of the external application",
+        parse.text,
+        "the App ID as the admin page shows it",
+        option="",
+        credential=True,
+    )
+    client_secret: Secret | None = CONNECTION.setting(
+        None,
+        "secret of the external application",
+        parse.secret,
+        "the App Secret as the admin page showed it once",
+        option="",
+        secret=True,
+        credential=True,
+    )
+    client_secret_file: Path | None = CONNECTION.setting(
+        None,
+        "file that holds the client secret, and nothing else",
+        parse.path,
+        _ONE_LINE_FILE,
+        option="",
+        relative_to_file=True,
+        credential=True,
+    )
+    access_token: Secret | None = CONNECTION.setting(
+        None,
+        "access token, taken as it is in place of client id and secret",
+        parse.token,
+        "the token alone",
+        option="",
+        secret=True,
+        credential=True,
+    )
+    access_token_file: Path | None = CONNECTION.setting(
+        None,
+        "file that holds the access token, and nothing else",
+        parse.path,
+        _ONE_LINE_FILE,
+        option="",
+        relative_to_file=True,
+        credential=True,
+    )
+    scope: str | None = CONNECTION.setting(
+        None,
+        "scopes to ask for, with blanks between them",
+        parse.text,
+        "scopes such as PM.RobotAccount PM.Group",
+        default_text="PM.RobotAccount PM.Group, or what of it the application has",
+        option="",
+    )
+    tenant: str | None = CONNECTION.setting(
+        None, "tenant of a standalone server (sent as X-UIPATH-TenantName)", parse.text, "the tenant's name", option=""
+    )
+    ca_bundle: Path | None = CONNECTION.setting(
+        None,
+        "certificate authorities to trust (PEM)",
+        parse.path,
+        _PEM,
+        default_text="those of the operating system",
+        option="",
+        relative_to_file=True,
+    )
+    sandbox: bool = CONNECTION.setting(False, "run against a simulated server started for this one command")
+    profile: str | None = CONNECTION.setting(
+        None,
+        "name of a [profiles.NAME] table in bulkid.toml",
+        parse.text,
+        "the name of a profile in bulkid.toml",
+        in_profile=False,
+    )
+    # --- sheet
+    sheet: str | None = SHEET.setting(
+        None, "worksheet to read", parse.verbatim, "the name of a worksheet", default_text="the only one, or the first"
+    )
+    column_map: Mapping[str, str] = SHEET.setting(
+        dict,
+        "reads a column as a field",
+        parse.column_map,
+        "Column=field, such as Robot=name (in a variable with ; between them, in a file also a table)",
+        key="map",
+        metavar='"Column=field"',
+        repeatable=True,
+    )
+    ignore_columns: tuple[str, ...] = SHEET.setting(
+        (),
+        "leaves a column out of account, whatever it is called",
+        parse.names,
+        "the header of a column (in a variable with ; between them, in a file a list)",
+        key="ignore_column",
+        repeatable=True,
+    )
+    encoding: str | None = SHEET.setting(
+        None,
+        "text encoding of the sheet",
+        parse.encoding,
+        "the name of a text encoding, such as utf-8, cp1252 or shift_jis",
+        default_text="detected",
+    )
+    delimiter: str | None = SHEET.setting(
+        None,
+        "what separates the cells of a text sheet",
+        parse.delimiter,
+        "one character that is no letter, digit or quote, or one of the words tab, comma, semicolon, pipe, space",
+        default_text="detected",
+        metavar="CHARACTER",
+    )
+    skip_invalid: bool = SHEET.setting(
+        False, "go on with the valid rows when some are invalid", commands=("plan", "run")
+    )
+    # --- sending
+    via: Literal["auto", "accounts", "groups"] = SENDING.setting(
+        "auto",
+        "which requests carry the changes: the fewest, one per account, or one per group",
+        commands=("plan", "run", "undo", "serve"),
+    )
+    group_batch: int = SENDING.setting(
+        200,
+        "accounts that one group request changes at most",
+        parse.integer(1, 10_000),
+        "a whole number from 1 to 10000",
+        commands=("plan", "run", "undo", "serve"),
+    )
+    no_read: bool = SENDING.setting(
+        False, "read nothing from the server: ids only, nothing compared", commands=("plan", "run", "serve")
+    )
+    quota: tuple[QuotaRule, ...] | None = SENDING.setting(
+        None,
+        "at most COUNT requests of METHOD in any SECONDS; none lifts the preset",
+        parse.quota,
+        "METHOD=COUNT/SECONDS, such as PUT=160/300, or none (in a variable with ; between them)",
+        default_text="PUT=160/300 and GET=300/300 on Automation Cloud, else none",
+        metavar="METHOD=COUNT/SECONDS",
+        repeatable=True,
+    )
+    rate: float | None = SENDING.setting(
+        None,
+        "requests per second at most, evenly spread",
+        parse.number(0.001, 100_000),
+        "a number from 0.001 to 100000, such as 5 or 0.5",
+        default_text="no limit",
+    )
+    concurrency: int = SENDING.setting(
+        16, "requests in flight at once", parse.integer(1, 256), "a whole number from 1 to 256"
+    )
+    max_attempts: int = SENDING.setting(
+        5, "attempts per account before it has failed", parse.integer(1, 1000), "a whole number from 1 to 1000"
+    )
+    timeout: float = SENDING.setting(
+        30.0,
+        "seconds that one request may take",
+        parse.number(0.001, 3600),
+        "seconds, from 0.001 to 3600",
+        metavar="SECONDS",
+    )
+    max_failures: FailureBound | None = SENDING.setting(
+        None,
+        "stop when more accounts than this have failed",
+        parse.failure_bound,
+        "a whole number, or a percentage such as 5%",
+        default_text="no bound",
+        metavar="N|N%",
+        commands=("plan", "run", "undo", "serve"),
+    )
+    first: int | None = SENDING.setting(
+        None,
+        "a trial: only the first N accounts that change",
+        parse.integer(1, 10**9),
+        "a whole number, 1 or more",
+        default_text="all",
+        commands=("plan", "run", "undo"),
+    )
+    max_change: ChangeBound | None = SENDING.setting(
+        None,
+        "refuse a plan that changes more accounts than this, without --yes-really",
+        parse.change_bound,
+        "a whole number, or a percentage of the organisation's accounts such as 10%",
+        default_text="50% where the organisation has more than 20 accounts",
+        metavar="N|N%",
+        commands=("plan", "run", "undo", "serve"),
+    )
+    wait: float = SENDING.setting(
+        0.0,
+        "seconds to wait for another run on the organisation to end",
+        parse.number(0, 604_800),
+        "seconds, from 0 to 604800",
+        metavar="SECONDS",
+        commands=("run", "resume", "undo", "export", "serve"),
+    )
+    yes: bool = SENDING.setting(False, "do not ask before sending", commands=("run", "undo"))
+    yes_really: bool = SENDING.setting(
+        False, "send also a plan that changes more accounts than --max-change allows", commands=("run", "undo")
+    )
+    # --- hours
+    window: DailyWindow | None = HOURS.setting(
+        None,
+        "hours of each day in which a run may send; it stops before their end and goes on the next day",
+        parse.window,
+        "HH:MM-HH:MM, such as 22:00-05:30, and a time zone if need be",
+        default_text="all day",
+        option="",
+    )
+    time_zone: tzinfo | None = HOURS.setting(
+        None,
+        "time zone of the hours that name none",
+        parse.time_zone,
+        "a name of the IANA database, such as Europe/Berlin",
+        default_text="the computer's",
+        option="",
+    )
+    until: TimeOfDay | None = HOURS.setting(
+        None,
+        "stop before the clock shows this time",
+        parse.until,
+        "HH:MM, such as 05:30, and a time zone if need be",
+        default_text="no end",
+        metavar="HH:MM",
+    )
+    max_duration: float | None = HOURS.setting(
+        None,
+        "stop after so long",
+        parse.duration,
+        "a length of time such as 2h, 90m, 1h 30m or 45s; a bare number is seconds",
+        default_text="no end",
+        json_types=("string", "number"),
+        metavar="LENGTH",
+    )
     # --- output
-    report_dir: Path = field(
-        default=Path("reports"),
-        metadata=setting_field(
-            parse.path,
-            "output",
-            "folder for the reports, one folder per run within",
-            "the path of a folder",
-            default_text="reports",
-        ),
+    notify_success: Secret | None = OUTPUT.setting(
+        None, "who is told of a run that exits with 0", parse.addresses, _ADDRESSES, option="", secret=True
     )
-    formats: tuple[str, ...] = field(
-        default=(),
-        metadata=setting_field(
-            parse.formats,
-            "output",
-            "report format, besides csv",
-            "csv, xlsx or jsonl (in a variable with ; or , between them)",
-            default_text="csv; xlsx too when the source is a spreadsheet",
-            key="format",
-            repeatable=True,
-        ),
+    notify_success_file: Path | None = OUTPUT.setting(
+        None,
+        "file that says who is told of a run that exits with 0",
+        parse.path,
+        _ADDRESS_FILE,
+        option="",
+        relative_to_file=True,
     )
-    json: bool = field(default=False, metadata=flag_field("output", "print the summary as one JSON object"))
-    quiet: bool = field(default=False, metadata=flag_field("output", "print errors only"))
-    verbose: int = field(
-        default=0,
-        metadata=setting_field(
-            parse.verbosity,
-            "output",
-            "print and log more; -vv logs everything",
-            "0 to 2, yes or no",
-            option="-v",
-        ),
+    notify_failure: Secret | None = OUTPUT.setting(
+        None, "who is told of a run that exits otherwise", parse.addresses, _ADDRESSES, option="", secret=True
     )
-    log_format: Literal["console", "json"] = field(
-        default="console",
-        metadata=setting_field(
-            parse.choice("console", "json"),
-            "output",
-            "form of the log lines",
-            "console or json",
-            default_text="console",
-        ),
+    notify_failure_file: Path | None = OUTPUT.setting(
+        None,
+        "file that says who is told of a run that exits otherwise",
+        parse.path,
+        _ADDRESS_FILE,
+        option="",
+        relative_to_file=True,
     )
-
+    notify_always: Secret | None = OUTPUT.setting(
+        None, "who is told of every run", parse.addresses, _ADDRESSES, option="", secret=True
+    )
+    notify_always_file: Path | None = OUTPUT.setting(
+        None, "file that says who is told of every run", parse.path, _ADDRESS_FILE, option="", relative_to_file=True
+    )
+    metrics_file: Path | None = OUTPUT.setting(
+        None,
+        "file for the figures of the newest run, as Prometheus text",
+        parse.path,
+        "the path of a file, such as /var/lib/node_exporter/textfile/bulkid.prom",
+        commands=("run", "resume", "undo", "export", "serve"),
+    )
+    report_dir: Path = OUTPUT.setting(
+        Path("reports"),
+        "folder for the reports, one folder per run within",
+        parse.path,
+        "the path of a folder",
+        metavar="DIR",
+        commands=("plan", "run", "undo", "report", "serve"),
+    )
+    formats: tuple[str, ...] = OUTPUT.setting(
+        (),
+        "report format, besides csv",
+        parse.formats,
+        "csv, xlsx or jsonl (in a variable with ; or , between them)",
+        default_text="csv; xlsx too when the source is a spreadsheet",
+        key="format",
+        metavar="csv|xlsx|jsonl",
+        repeatable=True,
+        commands=("plan", "run", "undo", "report", "serve"),
+    )
+    json: bool = OUTPUT.setting(
+        False, "print the summary as one JSON object", commands=("plan", "run", "resume", "undo", "report", "export")
+    )
+    quiet: bool = OUTPUT.setting(False, "print errors only")
+    verbose: int = OUTPUT.setting(
+        0,
+        "print and log more; -vv logs everything",
+        parse.verbosity,
+        "0 to 2, yes or no",
+        default_text="",
+        json_types=("integer", "boolean"),
+        option="-v",
+        commands=("plan", "run", "resume", "undo", "export", "serve"),
+    )
+    log_format: Literal["console", "json"] = OUTPUT.setting(
+        "console", "form of the log lines", commands=("plan", "run", "resume", "undo", "export", "serve")
+    )
+    # --- console
+    serve_host: str = CONSOLE.setting(
+        "127.0.0.1",
+        "address that the console listens on; others than this machine's own need users and TLS",
+        parse.text,
+        "an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+        option="--host",
+        metavar="ADDRESS",
+    )
+    serve_port: int = CONSOLE.setting(
+        8766,
+        "port that the console listens on",
+        parse.integer(0, 65_535),
+        "a whole number from 0 to 65535; 0 takes a free one",
+        option="--port",
+        metavar="PORT",
+    )
+    certfile: Path | None = CONSOLE.setting(
+        None, "certificate chain (PEM) with which the console speaks TLS", parse.path, _PEM, relative_to_file=True
+    )
+    keyfile: Path | None = CONSOLE.setting(
+        None, "key of that certificate (PEM), where the chain does not hold it", parse.path, _PEM, relative_to_file=True
+    )
+    behind_proxy: bool = CONSOLE.setting(
+        False, "a proxy that ends TLS stands before the console and sends X-Forwarded-For"
+    )
+    public_names: tuple[str, ...] = CONSOLE.setting(
+        (),
+        "name under which browsers reach the console, besides its address",
+        parse.names,
+        "a host name (in a variable with ; between them, in a file a list)",
+        key="public_name",
+        repeatable=True,
+    )
+    require_approval: bool = CONSOLE.setting(False, "an author of a plan cannot start it; another operator must")
+    keep_audit: float = CONSOLE.setting(
+        400 * 86_400.0,
+        "how long entries of the audit log are kept",
+        parse.age,
+        "an age such as 12h, 90d or 4w",
+        default_text="400d",
+        metavar="AGE",
+    )
     # --- general
-    state_dir: Path = field(
-        default_factory=default_state_dir,
-        metadata=setting_field(
-            parse.path,
-            "general",
-            "folder for the journal of runs and the quota used",
-            "the path of a folder",
-            default_text="bulkid in the user's state directory",
-            relative_to_file=True,
-        ),
+    state_dir: Path = GENERAL.setting(
+        default_state_dir,
+        "folder for the journal of runs and the quota used",
+        parse.path,
+        "the path of a folder",
+        default_text="bulkid in the user's state directory",
+        metavar="DIR",
+        relative_to_file=True,
     )
-
-    database_url: Secret | None = field(
-        default=None,
-        metadata=setting_field(
-            parse.secret,
-            "general",
-            "PostgreSQL database that keeps the state for several hosts",
-            "the URL of a PostgreSQL database, as docs/several_hosts.md shows it",
-            default_text="a file in the state directory",
-            option="",
-            secret=True,
-        ),
+    database_url: Secret | None = GENERAL.setting(
+        None,
+        "PostgreSQL database that keeps the state for several hosts",
+        parse.secret,
+        "the URL of a PostgreSQL database, as docs/several_hosts.md shows it",
+        default_text="a file in the state directory",
+        option="",
+        secret=True,
     )
-    database_url_file: Path | None = field(
-        default=None,
-        metadata=setting_field(
-            parse.path,
-            "general",
-            "file that holds the address of that database, and nothing else",
-            "the path of a file that can be read and holds one line of text",
-            option="",
-            relative_to_file=True,
-        ),
+    database_url_file: Path | None = GENERAL.setting(
+        None,
+        "file that holds the address of that database, and nothing else",
+        parse.path,
+        _ONE_LINE_FILE,
+        option="",
+        relative_to_file=True,
     )
-
-    # --- where each value came from: name to words; what is not in it is a default
+    # --- which layer gave each setting, by name, as messages call it; a default has none
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def source_of(self, name: str) -> str:
-        """Who said so, for a message: ``"environment variable BULKID_RATE"``, or ``"default"``.
+        """Return which layer gave a setting, for a message: ``"environment variable BULKID_RATE"``, or ``"default"``.
 
         Raises:
             KeyError: There is no such setting.
@@ -115,30 +435,18 @@ class Settings(ConsoleSettings):
         return self.sources.get(setting(name).name, "default")
 
     def is_given(self, name: str) -> bool:
-        """Whether anyone said so, rather than the default."""
+        """Whether a layer gave the setting, rather than the default."""
         return setting(name).name in self.sources
 
 
-def _setting_of(each: Field[Any]) -> Setting:
-    metadata = dict(each.metadata[METADATA])
-    key = metadata["key"] or each.name
-    option = f"--{key.replace('_', '-')}" if metadata["option"] is None else metadata["option"]
-    flags = {name: metadata.get(name, False) for name in ("secret", "relative_to_file", "repeatable", "credential")}
-    default = each.default if each.default is not MISSING else each.default_factory  # not called: it may do I/O
-    derived = {"name": each.name, "key": key, "option": option, "env": f"BULKID_{key.upper()}", "default": default}
-    return Setting(**{**metadata, **flags, **derived, "in_profile": metadata.get("in_profile", True)})
-
-
-SETTINGS: tuple[Setting, ...] = tuple(_setting_of(each) for each in fields(Settings) if METADATA in each.metadata)
-"""Every setting, in the order of the docs."""
-
-_BY_NAME = {name: each for each in SETTINGS for name in (each.name, each.key)}
+SETTINGS = SettingsTable(Settings)
+"""The one table of all settings."""
 
 
 def setting(name: str) -> Setting:
-    """The line of a setting, by its name or key; ``-`` counts as ``_``.
+    """Return the entry of a setting, by its name or key; ``-`` counts as ``_``.
 
     Raises:
         KeyError: There is no such setting.
     """
-    return _BY_NAME[name.replace("-", "_")]
+    return SETTINGS.by_name[name.replace("-", "_")]

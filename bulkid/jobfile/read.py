@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulkid.config import SETTINGS, Secret, Settings, addresses_from, load_settings, setting
+from bulkid.config import SETTINGS, Secret, Settings, addresses_from, load_settings, read_toml, setting
 from bulkid.config.parse import show
-from bulkid.config.toml import read_toml
 from bulkid.errors import UsageError
 from bulkid.runs.jobs.drop_folder import DropFolder
 
-_SECRETS = {line.key for line in SETTINGS if line.secret}
+_SECRETS = {entry.key for entry in SETTINGS if entry.secret}
 _MIN_SIMILARITY = 75.0  # similarity in percent from which on a key may have been meant
 _MAX_SUGGESTIONS = 2
 
@@ -141,7 +140,7 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
     from pydantic import ValidationError
 
-    from bulkid.jobfile.schema import JobModel
+    from bulkid.jobfile.schema import job_model
 
     key_errors = [
         f"key {secret}_env: {secret}_file is given too. Give one of them."
@@ -149,7 +148,7 @@ def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str
         if f"{secret}_env" in keys and f"{secret}_file" in keys
     ]
     try:
-        model = JobModel.model_validate(keys)
+        model = job_model().model_validate(keys)
     except ValidationError as error:
         return None, key_errors + [_key_error(each) for each in error.errors(include_url=False)]
     return model.model_dump(exclude_none=True, by_alias=True), key_errors
@@ -178,9 +177,9 @@ def _closest(where: list[str]) -> str:
     """The keys that an unknown one may have been meant for."""
     from rapidfuzz import fuzz, process
 
-    from bulkid.jobfile.schema import Folder, JobModel, Notify, keys_of
+    from bulkid.jobfile.schema import Folder, Notify, job_model, keys_of
 
-    known = keys_of({"source": Folder, "notify": Notify}[where[0]] if len(where) > 1 else JobModel)
+    known = keys_of({"source": Folder, "notify": Notify}[where[0]] if len(where) > 1 else job_model())
     found = process.extract(
         where[-1].lower(), known, scorer=fuzz.ratio, limit=_MAX_SUGGESTIONS, score_cutoff=_MIN_SIMILARITY
     )

@@ -1,18 +1,121 @@
-"""What a job file may hold, as a pydantic model; its JSON schema, and the table of its keys for the docs."""
+"""What a job file may hold, as a pydantic model; its JSON schema, and the table of its keys for the docs.
+
+The settings among its keys come from the one table: a setting that is added there becomes a key of job files, schema
+and docs.
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Union
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, WrapValidator, create_model
+from pydantic_core import PydanticCustomError
 
-from bulkid.config import parse
-from bulkid.jobfile.fields import checked, path, pattern, references, setting_fields, variable
+from bulkid.config import SETTINGS, Setting, parse
+from bulkid.config.parse import InvalidValueError, Parse
+from bulkid.model import FailureBound
+
+SECRET_FILE_SETTINGS = frozenset(f"{entry.name}_file" for entry in SETTINGS if entry.secret)
+"""Settings whose value may be a secret that was put into the wrong place."""
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+
+
+def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *, shown: bool = True) -> Any:  # noqa: ANN401 - a type
+    """A field that keeps what the file says, once ``parse`` has taken it.
+
+    Args:
+        parse: Raises ``InvalidValueError`` for what cannot be used.
+        allowed: What can; the end of the error message.
+        schema: The JSON schema of what can.
+        about: What the key is, for schema and docs.
+        shown: Whether the message of a fault may show the value.
+    """
+
+    def check(value: object, _handler: object) -> object:
+        try:
+            parse(value)
+        except InvalidValueError as bad:
+            context = {"problem": bad.problem, "shown": bad.shown if shown else "", "allowed": allowed}
+            raise PydanticCustomError("bad_value", "{problem}", context) from None
+        return value
+
+    described = {**schema, "description": f"{about[:1].upper()}{about[1:]}: {allowed}."}
+    return Annotated[Any, WrapValidator(check), WithJsonSchema(described)]
+
+
+def _schema_of(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a type
+    """The JSON schema of a setting, from the type that it has in ``Settings``."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return {"type": "string", "enum": list(inner)}
+    if origin is tuple:
+        return _TEXTS
+    if origin is not None and issubclass(origin if isinstance(origin, type) else object, Mapping):
+        return {"anyOf": [{"type": "object", "additionalProperties": _TEXT}, *_TEXTS["anyOf"]]}
+    if inner:  # X | None
+        return _schema_of(next(each for each in inner if each is not type(None)))
+    plain = {bool: "boolean", int: "integer", float: "number", FailureBound: ["integer", "string"]}
+    return {"type": plain.get(kind, "string")}
+
+
+def _field(entry: Setting) -> tuple[Any, Any]:
+    schema = {"type": list(entry.json_types)} if entry.json_types else _schema_of(entry.kind)
+    kind = checked(entry.parse, entry.allowed, schema, entry.help, shown=entry.name not in SECRET_FILE_SETTINGS)
+    return kind, Field(default=None, alias=entry.key)
+
+
+def setting_fields() -> dict[str, tuple[Any, Any]]:
+    """Return a pydantic field for every setting that a job file may hold, by its key."""
+    # pydantic's own models have an attribute "json"; the underscore keeps clear of any such
+    return {f"{entry.key}_": _field(entry) for entry in SETTINGS if entry.in_job}
+
+
+def path(raw: object) -> Path:
+    """A path as a job file gives it."""
+    return parse.path(raw)
+
+
+def pattern(raw: object) -> str:
+    """A file name with ``*`` and ``?``."""
+    text = parse.text(raw)
+    if "/" in text or "\\" in text:
+        raise InvalidValueError("holds a folder: files are looked for in the drop folder alone", parse.show(raw))
+    return text
+
+
+def variable(raw: object) -> str:
+    """The name of an environment variable; whatever else stands there may be the secret itself."""
+    text = raw if isinstance(raw, str) else ""
+    if not (text.isascii() and text.isidentifier() and text == text.upper()):
+        raise InvalidValueError("is not the name of an environment variable")
+    return text
+
+
+def references(raw: object) -> tuple[str, ...]:
+    """Where the addresses of services stand: variables and files. An address itself holds a password or a token."""
+    items = list(raw) if isinstance(raw, list | tuple) else [raw]
+    for item in items:
+        text = item.strip() if isinstance(item, str) else ""
+        scheme, colon, rest = text.partition(":")
+        if scheme == "env" and colon:
+            variable(rest)
+        elif scheme == "file" and colon and not rest.startswith("//"):
+            parse.path(rest)
+        else:
+            raise InvalidValueError(
+                "is no reference; an address holds a password or a token, and a job file holds none"
+            )
+    return tuple(str(item).strip() for item in items)
+
+
+# --- the model
 
 SETTLE_S = 10.0
 """How long a file in a drop folder must stay as it is until it counts as complete."""
 
-_TEXT = {"type": "string"}
-_PLACES = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _VARIABLE = "the name of an environment variable in capitals, such as ACME_SECRET"
 _SERVICE = "env:NAME or file:PATH: the variable or the file that holds the address of a service, or several of them"
 
@@ -51,12 +154,12 @@ Notify = _model(
     "Notify",
     "Whom to tell how a run ended.",
     {
-        "success": (checked(references, _SERVICE, _PLACES, "told of a run that ends with 0", shown=False), Field([])),
+        "success": (checked(references, _SERVICE, _TEXTS, "told of a run that ends with 0", shown=False), Field([])),
         "failure": (
-            checked(references, _SERVICE, _PLACES, "told of a run that ends otherwise", shown=False),
+            checked(references, _SERVICE, _TEXTS, "told of a run that ends otherwise", shown=False),
             Field([]),
         ),
-        "always": (checked(references, _SERVICE, _PLACES, "told of every run", shown=False), Field([])),
+        "always": (checked(references, _SERVICE, _TEXTS, "told of every run", shown=False), Field([])),
     },
 )
 
@@ -82,8 +185,11 @@ _JOB_KEYS: dict[str, tuple[Any, Any]] = {
     "notify": (Union[Notify, None], Field(None)),  # noqa: UP007 - a value
 }
 
-JobModel = _model("Job", "A job of bulkid", "What runs without a person.", {**_JOB_KEYS, **setting_fields()})
-"""A whole job file."""
+
+@cache
+def job_model() -> type[BaseModel]:
+    """Return the model of a whole job file."""
+    return _model("Job", "A job of bulkid", "What runs without a person.", {**_JOB_KEYS, **setting_fields()})
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:
@@ -93,7 +199,7 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 
 def job_schema() -> dict[str, Any]:
     """The JSON schema of a job file, for editors."""
-    schema = _plain(JobModel.model_json_schema())
+    schema = _plain(job_model().model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -114,7 +220,7 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
 
 def job_markdown() -> str:
     """The table of the keys that only a job has, for the docs; all others are settings (``docs/settings.md``)."""
-    described = JobModel.model_json_schema()
+    described = job_model().model_json_schema()
     tables = {"": described, "source.": described["$defs"]["Folder"], "notify.": described["$defs"]["Notify"]}
     defaults = {"name": "the file's name", "glob": "`*`", "settle": f"{SETTLE_S:g}"}
     lines = ["| key | what it is | default |", "| --- | --- | --- |", "| `source` | The sheet: its path. | |"]

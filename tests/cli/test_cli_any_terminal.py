@@ -71,7 +71,7 @@ def test_verbose_counts(given: list[str], level: int, tmp_path: Path, monkeypatc
 
     seen: list[int] = []
 
-    @with_settings("output", offline=True)
+    @with_settings("run")
     def command(*, settings: Settings) -> int:
         seen.append(settings.verbose)
         return 0

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkid.config import (
-    GROUPS,
     SETTINGS,
     FailureBound,
     Secret,
@@ -20,7 +19,6 @@ from bulkid.config import (
     load_settings,
     parse_age,
     setting,
-    settings_markdown,
     unknown_variables,
 )
 from bulkid.config import resolve as layers_module
@@ -114,12 +112,12 @@ def test_every_field_of_settings_is_a_line_of_the_table() -> None:
     assert [line.name for line in SETTINGS] == [each.name for each in fields(Settings) if each.name != "sources"]
 
 
-@pytest.mark.parametrize("line", SETTINGS, ids=lambda line: line.name)
+@pytest.mark.parametrize("line", SETTINGS.entries, ids=lambda line: line.name)
 def test_every_line_says_all_that_a_reader_needs(line: Setting) -> None:
     assert line.help
     assert not line.help.endswith(".")
     assert line.allowed
-    assert line.group in GROUPS
+    assert line.commands or not line.option
     assert line.env == f"BULKID_{line.key.upper()}"
     assert line.option == "" or line.option.startswith("-")
     assert setting(line.key) is setting(line.name) is setting(line.name.replace("_", "-")) is line
@@ -155,8 +153,8 @@ def test_no_secret_is_an_option() -> None:
 
 def test_the_docs_hold_the_table_as_it_is() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert settings_markdown() in text, (
-        "write the table of docs/settings.md again, from bulkid.config.settings_markdown()"
+    assert SETTINGS.markdown() in text, (
+        "write the table of docs/settings.md again, from bulkid.config.SETTINGS.markdown()"
     )
 
 

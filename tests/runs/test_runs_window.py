@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.config.schedule_settings import until as parse_until
-from bulkid.config.schedule_settings import window as parse_window
+from bulkid.config.parse import until as parse_until
+from bulkid.config.parse import window as parse_window
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stop, Task
 from bulkid.errors import InterruptedRunError
 from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, TimeOfDay
