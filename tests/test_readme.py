@@ -97,6 +97,12 @@ def test_every_option_that_a_page_names_exists() -> None:
         assert named <= known, f"{page.name} names options that do not exist"
 
 
+def test_every_command_that_a_setting_names_exists() -> None:
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known |= {group.typer_instance.info.name for group in app.registered_groups}
+    assert {name for line in SETTINGS for name in line.commands} <= known
+
+
 def test_every_variable_that_a_page_names_exists() -> None:
     known = {line.env for line in SETTINGS} | {"BULKID_REQUIRE_ALL"}
     for page in PAGES:
