@@ -4,7 +4,10 @@ from collections.abc import Iterable
 
 from bulkid.folding import fold, looks
 
-__all__ = ["count_of", "fold", "listing", "looks", "quote", "row_listing"]
+__all__ = ["DELIMITER_NAMES", "count_of", "fold", "listing", "looks", "quote", "row_listing"]
+
+DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
+"""Names of the characters that separate the cells of a text sheet, as a user may give them."""
 
 _QUOTED_LENGTH = 80
 _ROWS_NAMED = 5

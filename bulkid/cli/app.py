@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bulkid import __version__
-from bulkid.cli.command_group import BulkidGroup
-from bulkid.cli.error_handling import handle_errors
+from bulkid.cli.error_handling import BulkidGroup, handle_errors
 from bulkid.cli.options import Load, with_settings
 from bulkid.config import Settings
 
@@ -178,11 +177,11 @@ def runs(
     settings: Settings,
 ) -> int:
     """List earlier runs, or drop old ones."""
-    from bulkid.cli import commands, prune
+    from bulkid.cli import commands
 
     if older_than is None and not (prune_pending or dry_run):
         return commands.runs(settings, limit=limit, json=json)
-    return prune.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
+    return commands.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
 
 
 @app.command()

@@ -6,39 +6,41 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-import anyio
-import orjson
+from rich.console import Console
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.embedded_sandbox import serve, with_sandbox
-from bulkid.cli.library_options import context_of as _context
-from bulkid.cli.library_options import database_url_of as _database_url
-from bulkid.cli.library_options import options_of as _options
-from bulkid.cli.library_options import recipients_of as _recipients
-from bulkid.cli.library_options import schedule_of as _schedule
-from bulkid.cli.library_options import sheet_options_of as _sheet_options
-from bulkid.cli.library_options import target_of as _target
-from bulkid.cli.signals import pending_signals, stopping
+from bulkid.cli.error_handling import print_error
+from bulkid.cli.library_options import (
+    context_of,
+    database_url_of,
+    open_target,
+    recipients_of,
+    schedule_of,
+    sheet_options_of,
+)
+from bulkid.cli.signals import pending_signals, run_event_loop, stopping
+from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import open_hooks, use_logs
-from bulkid.config import Settings, unknown_variables
+from bulkid.config import Settings, parse_age, unknown_variables
 from bulkid.engine import Stop
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
-    BulkidError,
     LockedError,
     SheetError,
     StateError,
     UsageError,
 )
-from bulkid.printable import printable_json
+from bulkid.model import QuotaRule
+from bulkid.planning import count_of
 from bulkid.sheet import require_file
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from bulkid.sandbox import SandboxOptions
 
 STANDARD_INPUT = "-"
 
@@ -48,7 +50,7 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
     with _errors_as_json("check", wanted=json):
         result = check_sheet(source, settings, json=json)
     if json:
-        _print_json(result.summary)
+        print_json(result.summary)
     return EXIT_USAGE if result.row_errors else EXIT_OK
 
 
@@ -61,7 +63,7 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
     with pending_signals.raising():
-        result = library.check(opened, _sheet_options(settings), name=name)
+        result = library.check(opened, sheet_options_of(settings), name=name)
     if json:
         render.print_notes(err, result.info.notes)
         render.print_row_errors(err, render.sheet_label(result.info), result.row_errors, limit=None)
@@ -76,7 +78,7 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
     with _errors_as_json("plan", wanted=settings.json):
         result = plan_sheet(source, settings, to=to)
     if settings.json:
-        _print_json(result.summary)
+        print_json(result.summary)
     return result.exit_code
 
 
@@ -92,16 +94,13 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
         library.require_folder_of(Path(to))
 
     async def work() -> library.PlanResult:
-        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
+        async with open_target(settings) as (target, options):
             stop = Stop()
             async with open_hooks(err, settings, ask=False) as hooks:
                 with stopping(stop, hooks.say):
-                    return await library.plan(opened, target, options, _context(settings, hooks, stop), name=name)
+                    return await library.plan(opened, target, options, context_of(settings, hooks, stop), name=name)
 
-    result = _anyio_run(work)
+    result = run_event_loop(work)
     preview = result.preview
     if preview is not None:
         if not settings.quiet:
@@ -113,7 +112,7 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
             render.print_plan(out, preview)
         if to:
             _save_plan(preview, Path(to), settings)
-    _print_error(result.error)
+    print_error(result.error)
     return result
 
 
@@ -137,7 +136,7 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
 
 def run(source: str, settings: Settings) -> int:
     """Plan, confirm, apply, verify, report."""
-    if not settings.yes and (source == STANDARD_INPUT or not _is_interactive()):
+    if not settings.yes and (source == STANDARD_INPUT or not is_interactive()):
         with _errors_as_json("run", wanted=settings.json):
             _require_source(source)
         raise UsageError(
@@ -150,7 +149,7 @@ def run(source: str, settings: Settings) -> int:
 
 def run_plan(path: str, settings: Settings) -> int:
     """Apply a plan file."""
-    if not settings.yes and not _is_interactive():
+    if not settings.yes and not is_interactive():
         with _errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
         raise UsageError(
@@ -162,8 +161,8 @@ def run_plan(path: str, settings: Settings) -> int:
 
 def undo(text: str, settings: Settings) -> int:
     """Put back what a run changed."""
-    record = library.find_run(text, settings.state_dir, _database_url(settings))
-    if not settings.yes and not _is_interactive():
+    record = library.find_run(text, settings.state_dir, database_url_of(settings))
+    if not settings.yes and not is_interactive():
         raise UsageError(
             "Nobody can be asked here whether to undo the run: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
@@ -182,28 +181,27 @@ def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings,
     """
 
     async def work() -> library.RunResult | None:
-        use_sandbox = settings.sandbox or in_sandbox
-        async with with_sandbox(_target(settings), _options(settings), use_sandbox=use_sandbox) as (target, options):
+        async with open_target(settings, use_sandbox=settings.sandbox or in_sandbox) as (target, options):
             stop = Stop()
             async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
-                context = _context(settings, hooks, stop)
+                context = context_of(settings, hooks, stop)
                 with stopping(stop, hooks.say):
-                    async with library.within_schedule(_schedule(settings), context) as in_schedule:
+                    async with library.within_schedule(schedule_of(settings), context) as in_schedule:
                         return await begin(target, options, context) if in_schedule else None
         return None
 
     use_logs(settings)
     with _errors_as_json("run", wanted=settings.json):
-        result = _anyio_run(work)
+        result = run_event_loop(work)
     return _conclude(result, settings)
 
 
 def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
     """Finish an interrupted run."""
-    record = library.find_resumable_run(text, settings.state_dir, _database_url(settings))
+    record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings))
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
-    ask = not yes and library.needs_confirmation(record, settings.state_dir, _database_url(settings))
-    if ask and not _is_interactive():
+    ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
+    if ask and not is_interactive():
         planned = record.phase == "planned"
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
@@ -213,12 +211,12 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
     in_sandbox = bool(record.options.get("sandbox"))
 
     async def work() -> library.RunResult | None:
-        async with with_sandbox(_target(settings), library.RunOptions(), use_sandbox=in_sandbox) as (target, _):
+        async with open_target(settings, use_sandbox=in_sandbox) as (target, _):
             stop = Stop()
             async with open_hooks(render.console(stderr=True), settings, ask=ask) as hooks:
-                context = _context(settings, hooks, stop)
+                context = context_of(settings, hooks, stop)
                 with stopping(stop, hooks.say):
-                    async with library.within_schedule(_schedule(settings), context) as in_schedule:
+                    async with library.within_schedule(schedule_of(settings), context) as in_schedule:
                         if not in_schedule:
                             return None
                         return await library.resume(
@@ -232,15 +230,15 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
 
     use_logs(settings)
     with _errors_as_json("run", wanted=settings.json):
-        result = _anyio_run(work)
+        result = run_event_loop(work)
     return _conclude(result, settings, exit_code_outside_schedule=EXIT_INTERRUPTED)  # it is still pending
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
     """List earlier runs."""
-    found = library.list_runs(settings.state_dir, limit, database_url=_database_url(settings))
+    found = library.list_runs(settings.state_dir, limit, database_url=database_url_of(settings))
     if json:
-        _print_json([library.summary_of(record, counts) for record, counts in found])
+        print_json([library.summary_of(record, counts) for record, counts in found])
         return EXIT_OK
     out = render.console(stderr=False)
     if found:
@@ -250,19 +248,71 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
     return EXIT_OK
 
 
+def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry: bool, json: bool) -> int:
+    """Drop old runs and say so.
+
+    Raises:
+        UsageError: No age, or one that cannot be read.
+    """
+    if older_than is None:
+        raise UsageError(
+            "--prune-pending and --dry-run say how to prune, but not from which age on.", hint="Add --prune 90d."
+        )
+    result = library.prune(
+        parse_age(older_than, "option --prune"),
+        state_dir=settings.state_dir,
+        database_url=database_url_of(settings),
+        with_pending=with_pending,
+        dry=dry,
+    )
+    render.print_notes(render.console(stderr=True), result.notes)
+    if json:
+        print_json(
+            {
+                "dry_run": dry,
+                "dropped": [record.run_id for record in result.dropped],
+                "kept_pending": [record.run_id for record in result.pending],
+                "kept_under_way": [record.run_id for record in result.active],
+                "freed_bytes": result.freed,
+                "notes": list(result.notes),
+            }
+        )
+        return EXIT_OK
+    out = render.console(stderr=False)
+    for record in result.dropped:
+        out.print(f"{record.run_id}  {record.status.value.replace('_', ' ')}  {record.source}")
+    for line in _result_lines(result, dry=dry):
+        out.print(line)
+    return EXIT_OK
+
+
+def _result_lines(result: library.Pruned, *, dry: bool) -> list[str]:
+    dropped = count_of(len(result.dropped), "run")
+    if dry:
+        lines = [f"{dropped} would be dropped."]
+    else:
+        lines = [f"{dropped} dropped, which made {result.freed / 1_000_000:.1f} MB of room."]
+    if result.pending:
+        kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
+        lines.append(f"{kept}. Go on with bulkid resume, or drop them too with --prune-pending.")
+    if result.active:
+        lines.append(f"{count_of(len(result.active), 'old run')} kept: under way.")
+    return lines
+
+
 def report(text: str, settings: Settings) -> int:
     """Write a run's report again."""
     result = library.report(
         text,
         state_dir=settings.state_dir,
-        database_url=_database_url(settings),
+        database_url=database_url_of(settings),
         report_dir=settings.report_dir if settings.is_given("report_dir") else None,
         formats=settings.formats,
     )
     err = render.console(stderr=True)
     render.print_notes(err, result.notes)
     if settings.json:
-        _print_json(result.summary)
+        print_json(result.summary)
     elif not settings.quiet:
         render.print_result(render.console(stderr=False), result)
     return EXIT_OK
@@ -273,22 +323,19 @@ def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], fo
     err = render.console(stderr=True)
 
     async def work() -> library.ExportResult:
-        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
+        async with open_target(settings) as (target, options):
             stop = Stop()
             async with open_hooks(err, settings, ask=False) as hooks:
                 with stopping(stop, hooks.say):
-                    context = _context(settings, hooks, stop)
+                    context = context_of(settings, hooks, stop)
                     return await library.export(file, target, options, context, groups=groups, replace=force)
 
     use_logs(settings)
-    result = _anyio_run(work)
+    result = run_event_loop(work)
     if not settings.quiet or not result.complete:
         render.print_notes(err, result.notes)
     if settings.json:
-        _print_json(result.summary)
+        print_json(result.summary)
     elif not settings.quiet:
         render.print_export(render.console(stderr=False), result)
     return result.exit_code
@@ -298,16 +345,13 @@ def doctor(settings: Settings, *, json: bool) -> int:
     """Say whether the connection is right."""
 
     async def work() -> list[library.Finding]:
-        async with with_sandbox(_target(settings), _options(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
-            return await library.doctor(target, options, _context(settings))
+        async with open_target(settings) as (target, options):
+            return await library.doctor(target, options, context_of(settings))
 
     use_logs(settings)
-    findings = [*_unknown_variables(), *_anyio_run(work), *library.examine_recipients(_recipients(settings))]
+    findings = [*_unknown_variables(), *run_event_loop(work), *library.examine_recipients(recipients_of(settings))]
     if json:
-        _print_json({"findings": [finding.as_dict() for finding in findings]})
+        print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
         render.print_findings(render.console(stderr=False), findings)
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
@@ -339,8 +383,39 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
         made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    _anyio_run(partial(serve, render.console(stderr=False), made, host, port))
+    run_event_loop(partial(_serve_sandbox, render.console(stderr=False), made, host, port))
     return EXIT_OK
+
+
+async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
+    """Serve a sandbox until a signal comes, and say how to use it.
+
+    Raises:
+        UsageError: The address cannot be listened on, or an account to poison is not there.
+    """
+    from bulkid.sandbox import run_server
+
+    def print_address(url: str) -> None:
+        out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
+        out.print(f"  BULKID_URL={url}")
+        out.print(f"  BULKID_CLIENT_ID={options.client_id}")
+        out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
+        out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
+
+    stop = Stop()
+    try:
+        with stopping(stop, lambda _: None):  # a signal is the way to end it, which needs no words
+            await run_server(options, host, port, print_address, until=stop.wait)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
+
+
+def _rules(rules: tuple[QuotaRule, ...]) -> str:
+    return ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in rules) or "none"
 
 
 def _conclude(
@@ -348,10 +423,10 @@ def _conclude(
 ) -> int:
     if result is None:  # outside of its hours nothing was begun
         if settings.json:
-            _print_json(library.combined_summary([]))
+            print_json(library.combined_summary([]))
         return exit_code_outside_schedule
     if settings.json:
-        _print_json(result.summary)
+        print_json(result.summary)
     show_run(result, settings)
     return result.exit_code
 
@@ -364,7 +439,7 @@ def show_run(result: library.RunResult, settings: Settings) -> None:
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
         render.print_result(render.console(stderr=False), result)
-    _print_error(result.error)
+    print_error(result.error)
 
 
 @contextmanager
@@ -374,48 +449,8 @@ def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
         yield
     except (SheetError, StateError, LockedError):
         if wanted:
-            _print_json(library.nothing_summary(command))
+            print_json(library.nothing_summary(command))
         raise
-
-
-def _print_error(error: BulkidError | None) -> None:
-    if error is not None:
-        from bulkid.cli.error_handling import notify
-
-        notify(error)
-
-
-def _anyio_run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run ``work`` in an event loop.
-
-    Raises:
-        KeyboardInterrupt: A signal came while ``work`` was not prepared for one (see ``stopping``).
-    """
-    try:
-        import uvloop  # noqa: F401 - only whether it is there
-
-        options = {"use_uvloop": True}
-    except ImportError:  # Windows, and interpreters that it is not built for
-        options = {}
-
-    async def interruptible() -> T:
-        with anyio.CancelScope() as scope:
-
-            def arrived(_number: int) -> None:
-                if scope.cancel_called:
-                    raise KeyboardInterrupt  # the second signal: wait for nothing more
-                scope.cancel()
-
-            with pending_signals.delivering(arrived):
-                return await work()
-        raise KeyboardInterrupt
-
-    with pending_signals.deferring():
-        return anyio.run(interruptible, backend_options=options)
-
-
-def _is_interactive() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _source(source: str) -> tuple[str | BinaryIO, str | None]:
@@ -438,11 +473,3 @@ def _opened(source: str) -> tuple[str | BinaryIO, str | None]:
         # without its buffer: a thread that waits in it would keep the process from ending
         return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "standard input"
     return source, None
-
-
-def _print_json(value: object) -> None:
-    """Print JSON as UTF-8, as programs expect it, whatever encoding the system has for its pipes."""
-    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
-        reconfigure(encoding="utf-8", newline="\n")
-    sys.stdout.write(printable_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
-    sys.stdout.flush()

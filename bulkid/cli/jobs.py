@@ -7,20 +7,12 @@ from typing import Any
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.commands import (
-    STANDARD_INPUT,
-    _anyio_run,
-    _is_interactive,
-    _print_error,
-    _print_json,
-    check_sheet,
-    plan_sheet,
-    show_run,
-)
-from bulkid.cli.embedded_sandbox import with_sandbox
-from bulkid.cli.library_options import context_of, options_of, schedule_of, target_of
+from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_sheet, show_run
+from bulkid.cli.error_handling import print_error
+from bulkid.cli.library_options import context_of, open_target, schedule_of
 from bulkid.cli.options import Load
-from bulkid.cli.signals import stopping
+from bulkid.cli.signals import run_event_loop, stopping
+from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import open_hooks, use_logs
 from bulkid.config import Settings
 from bulkid.engine import Stop
@@ -50,7 +42,7 @@ def schema() -> int:
     """Print the JSON schema of job files."""
     from bulkid.jobfile.schema import job_schema
 
-    _print_json(job_schema())
+    print_json(job_schema())
     return EXIT_OK
 
 
@@ -99,12 +91,12 @@ def _each_sheet(command: str, job: JobFile, one: Callable[[str], tuple[int, dict
         try:
             code, summary = one(sheet)
         except BulkidError as error:
-            _print_error(error)
+            print_error(error)
             code, summary = error.exit_code, library.nothing_summary(command)
         codes.append(code)
         summaries.append(summary)
     if json:
-        _print_json(library.combined_summary(summaries, command))
+        print_json(library.combined_summary(summaries, command))
     return library.worst_exit_code(codes)
 
 
@@ -150,9 +142,9 @@ def run(sources: Sequence[str], load: Load) -> int:
         _require_yes(job, is_single=len(loaded) == 1)
     results = _run_one(loaded[0]) if len(loaded) == 1 else _run_all(loaded)
     if any(job.settings.json for job in loaded):
-        _print_json(_combined_summary(results))
+        print_json(_combined_summary(results))
     for result in results:
-        _print_error(result.error)
+        print_error(result.error)
     return library.worst_exit_code(result.exit_code for result in results)
 
 
@@ -178,7 +170,7 @@ def _read_all(sources: Sequence[str]) -> list[JobFile]:
             errors.append(error)
     if errors:
         for reported in errors[:-1]:
-            _print_error(reported)
+            print_error(reported)
         raise errors[-1]
     for number, file in enumerate(files):
         if any(file.path.resolve() == other.path.resolve() for other in files[:number]):
@@ -189,7 +181,7 @@ def _read_all(sources: Sequence[str]) -> list[JobFile]:
 
 
 def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
-    if loaded.settings.yes or (is_single and _is_interactive()):
+    if loaded.settings.yes or (is_single and is_interactive()):
         return
     if isinstance(loaded.file.source, Path):
         require_file(loaded.file.source)
@@ -205,23 +197,20 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
-        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
+        async with open_target(settings) as (target, options):
             stop = Stop()
             async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
                 hooks.on_concluded = lambda result: show_run(result, settings)
                 with stopping(stop, hooks.say):
                     return await library.run_job(loaded.job(target, options), context_of(settings, hooks, stop))
 
-    return [_anyio_run(work)]
+    return [run_event_loop(work)]
 
 
 def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
     from bulkid.cli.parallel_jobs import run_parallel
 
-    results = _anyio_run(
+    results = run_event_loop(
         lambda: run_parallel([(loaded_job.settings, loaded_job.file.name, loaded_job.job) for loaded_job in loaded])
     )
     for loaded_job, result in zip(loaded, results, strict=True):

@@ -1,4 +1,13 @@
-"""What the library is given, from the settings that a command was given."""
+"""Arguments of the library, made from the settings of a command.
+
+A field of the library's dataclasses takes the setting of its own name, without the ``_s`` of a duration in seconds.
+Fields that differ are named here.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bulkid import runs as library
 from bulkid.cli.terminal import TerminalHooks
@@ -6,56 +15,58 @@ from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
 from bulkid.sheet import SheetOptions, system_code_page
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from bulkid.web.console import ServeOptions
+
+D = TypeVar("D", bound="DataclassInstance")
+
+
+def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # noqa: ANN401 - fields of ``kind``
+    """Make a dataclass from the settings that its fields are named after, secrets revealed, and from ``others``.
+
+    A setting without a value leaves the field at its default.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        value = getattr(settings, field.name.removesuffix("_s"), None)
+        if value is not None:
+            values[field.name] = value.reveal() if isinstance(value, Secret) else value
+    return kind(**{**values, **others})
+
 
 def sheet_options_of(settings: Settings) -> SheetOptions:
-    """How to read the sheet."""
-    return SheetOptions(
-        sheet=settings.sheet,
-        column_map=dict(settings.column_map),
-        ignore_columns=settings.ignore_columns,
-        encoding=settings.encoding,
-        delimiter=settings.delimiter,
-        system_encoding=system_code_page() or None,
-    )
+    """Return how to read the sheet."""
+    return _from_settings(SheetOptions, settings, system_encoding=system_code_page() or None)
 
 
 def schedule_of(settings: Settings) -> library.Schedule:
-    """When a run may send, from the settings."""
-    return library.Schedule(
-        window=settings.window,
-        zone=settings.time_zone,
-        until=settings.until,
-        max_duration_s=settings.max_duration,
-    )
+    """Return when a run may send."""
+    return _from_settings(library.Schedule, settings, zone=settings.time_zone)
 
 
 def context_of(settings: Settings, hooks: TerminalHooks | None = None, stop: Stop | None = None) -> library.Context:
-    """What surrounds a run, and the face that watches it."""
-    return library.Context(
-        state_dir=settings.state_dir,
-        database_url=database_url_of(settings),
+    """Return the runtime dependencies of a run."""
+    return _from_settings(
+        library.Context,
+        settings,
         hooks=hooks or library.Hooks(),
         stop=stop or Stop(),
-        wait_s=settings.wait,
-        after=post_run_options(settings),
+        after=library.PostRunOptions(recipients=recipients_of(settings), metrics_file=settings.metrics_file),
     )
 
 
 def database_url_of(settings: Settings) -> str:
-    """Where the state is kept, when that is on a server; empty for the state directory."""
+    """Return the URL of the database that keeps the state; empty where the state directory does."""
     return settings.database_url.reveal() if settings.database_url else ""
 
 
-def post_run_options(settings: Settings) -> library.PostRunOptions:
-    """What follows a run that has ended."""
-    return library.PostRunOptions(recipients=recipients_of(settings), metrics_file=settings.metrics_file)
-
-
 def recipients_of(settings: Settings) -> library.Recipients:
-    """Whom to tell; from here on no log line shows an address."""
+    """Return whom to notify; from here on no log line shows an address."""
 
-    def addresses(said: Secret | None) -> tuple[str, ...]:
-        return library.addresses_in(said.reveal()) if said else ()
+    def addresses(secret: Secret | None) -> tuple[str, ...]:
+        return library.addresses_in(secret.reveal()) if secret else ()
 
     return library.Recipients(
         success=addresses(settings.notify_success),
@@ -65,37 +76,47 @@ def recipients_of(settings: Settings) -> library.Recipients:
 
 
 def target_of(settings: Settings) -> library.Target:
-    """Which server, as whom."""
-    return library.Target(
-        url=settings.url or "",
-        client_id=settings.client_id or "",
-        client_secret=settings.client_secret.reveal() if settings.client_secret else "",
-        access_token=settings.access_token.reveal() if settings.access_token else "",
-        scope=settings.scope or "",
-        organization_id=settings.organization_id or "",
-        tenant=settings.tenant or "",
-        ca_bundle=settings.ca_bundle,
-    )
+    """Return the server and the credentials."""
+    return _from_settings(library.Target, settings, url=settings.url or "")
 
 
 def options_of(settings: Settings) -> library.RunOptions:
-    """How to read, plan, send and report."""
-    return library.RunOptions(
-        sheet=sheet_options_of(settings),
-        skip_invalid=settings.skip_invalid,
-        read=not settings.no_read,
-        quota=settings.quota,
-        rate=settings.rate,
-        concurrency=settings.concurrency,
-        max_attempts=settings.max_attempts,
-        timeout_s=settings.timeout,
-        max_failures=settings.max_failures,
-        via=settings.via,
-        group_batch=settings.group_batch,
-        first=settings.first,
-        max_change=settings.max_change,
-        yes_really=settings.yes_really,
-        report_dir=settings.report_dir,
-        formats=settings.formats,
-        sandbox=settings.sandbox,
-    )
+    """Return how to read, plan, send and report."""
+    return _from_settings(library.RunOptions, settings, sheet=sheet_options_of(settings), read=not settings.no_read)
+
+
+def serve_options_of(settings: Settings) -> "ServeOptions":
+    """Return where and how to serve the console."""
+    from bulkid.web.console import ServeOptions
+
+    return _from_settings(ServeOptions, settings, host=settings.serve_host, port=settings.serve_port)
+
+
+@asynccontextmanager
+async def open_target(
+    settings: Settings, *, use_sandbox: bool | None = None
+) -> AsyncIterator[tuple[library.Target, library.RunOptions]]:
+    """Yield target and options; in a sandbox those of one that runs as long as the block.
+
+    Args:
+        settings: Say both, and whether to use a sandbox.
+        use_sandbox: Overrules the settings.
+    """
+    target, options = target_of(settings), options_of(settings)
+    if not (settings.sandbox if use_sandbox is None else use_sandbox):
+        yield target, options
+        return
+    from bulkid.sandbox import Sandbox, SandboxOptions
+
+    own = SandboxOptions()
+    async with Sandbox(own) as server:
+        quota = own.limits if options.quota is None else options.quota
+        yield (
+            library.Target(
+                url=server.url,
+                client_id=own.client_id,
+                client_secret=own.client_secret,
+                organization_id=own.organization_id,
+            ),
+            replace(options, quota=quota, sandbox=True),
+        )

@@ -17,14 +17,12 @@ from rich.table import Column
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.embedded_sandbox import with_sandbox
-from bulkid.cli.library_options import context_of, options_of, target_of
-from bulkid.cli.progress import PLAIN_INTERVAL_S, REFRESH_INTERVAL_S, progress_line
+from bulkid.cli.library_options import context_of, open_target
 from bulkid.cli.signals import stopping
-from bulkid.cli.terminal import STAGES, TerminalHooks
+from bulkid.cli.terminal import PLAIN_INTERVAL_S, REFRESH_INTERVAL_S, TerminalHooks, progress_line
 from bulkid.config import Settings
 from bulkid.engine import Stop
-from bulkid.runs import Job, JobResult, OrganizationMutex, Progress, RunOptions, Target, task_group
+from bulkid.runs import STAGES, Job, JobResult, OrganizationMutex, Progress, RunOptions, Target, task_group
 
 MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
@@ -188,10 +186,7 @@ async def run_parallel(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[Jo
     results: dict[int, JobResult] = {}
 
     async def member(number: int, settings: Settings, make: MakeJob, stop: Stop) -> None:
-        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
+        async with open_target(settings) as (target, options):
             job = make(target, options)
             async with task_group() as tasks:
                 hooks = JobHooks(err, settings, tasks, job.name, progress_board)

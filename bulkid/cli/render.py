@@ -10,10 +10,9 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.cli.safe_console import EscapingConsole
 from bulkid.model import RowError, RunRecord, Status
 from bulkid.planning import count_of, describe, humanize_seconds
-from bulkid.printable import printable_line
+from bulkid.printable import printable, printable_line
 from bulkid.report import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
@@ -28,6 +27,22 @@ _LINES_PER_PRINT = 500
 """Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe and 13 s on a terminal."""
 
 STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
+
+
+class EscapingConsole(Console):
+    """A console that shows control characters as escapes, wherever in a table, a line or a progress bar they stand.
+
+    It looks at what is about to be written, where text and style are still apart, so that no message can be forgotten.
+    """
+
+    def _write_buffer(self) -> None:
+        """Make the text safe, and write."""
+        if self._buffer_index == 0:
+            self._buffer[:] = [
+                each if each.control else Segment(printable(each.text), each.style, each.control)
+                for each in self._buffer
+            ]
+        super()._write_buffer()
 
 
 def console(*, stderr: bool) -> Console:

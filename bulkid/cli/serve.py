@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from bulkid.cli import render
-from bulkid.cli.commands import _anyio_run
-from bulkid.cli.embedded_sandbox import with_sandbox
-from bulkid.cli.library_options import context_of, options_of, target_of
-from bulkid.cli.signals import stopping
+from bulkid.cli.library_options import context_of, open_target, serve_options_of
+from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.terminal import use_logs
 from bulkid.config import Settings
 from bulkid.engine import Stop
@@ -53,20 +51,11 @@ async def _offer_links(
 def serve(settings: Settings) -> int:
     """Serve the console until a signal comes; the first lets what is in flight finish, a second ends it at once."""
     from bulkid.web.auth.local import LocalAuthenticator
-    from bulkid.web.console import Console, ServeOptions
+    from bulkid.web.console import Console
     from bulkid.web.server import serving
 
     out, err = render.console(stderr=False), render.console(stderr=True)
-    served = ServeOptions(
-        host=settings.serve_host,
-        port=settings.serve_port,
-        certfile=settings.certfile,
-        keyfile=settings.keyfile,
-        behind_proxy=settings.behind_proxy,
-        public_names=settings.public_names,
-        require_approval=settings.require_approval,
-        keep_audit_s=settings.keep_audit,
-    )
+    served = serve_options_of(settings)
     context = context_of(settings)
 
     async def abort_with(stop: Stop, console: Console) -> None:
@@ -74,10 +63,7 @@ def serve(settings: Settings) -> int:
         console.job_runner.abort()
 
     async def work() -> None:
-        async with with_sandbox(target_of(settings), options_of(settings), use_sandbox=settings.sandbox) as (
-            target,
-            options,
-        ):
+        async with open_target(settings) as (target, options):
             stop = Stop()
             with stopping(stop, err.print):
                 async with serving(served, target, options, context) as (console, address):
@@ -97,5 +83,5 @@ def serve(settings: Settings) -> int:
                         err.print(f"{count_of(active_runs, 'run')} under way: settling what is in flight.")
 
     use_logs(settings)
-    _anyio_run(work)
+    run_event_loop(work)
     return EXIT_OK

@@ -8,10 +8,10 @@ therefore only keeps the signal; :meth:`~PendingSignals.raising` and :meth:`~Pen
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # this module is the first that a start imports, so it imports next to nothing itself
     import asyncio
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # this module is the first that a start imports, so it import
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed console window on Windows
 _NO_FD = -1
+
+T = TypeVar("T")
 
 
 class PendingSignals:
@@ -135,6 +137,37 @@ def stopping(stop: "Stop", notify: Callable[[str], None]) -> Iterator[None]:
 
     with pending_signals.delivering(arrived):
         yield
+
+
+def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
+    """Run ``work`` in an event loop.
+
+    Raises:
+        KeyboardInterrupt: A signal came while ``work`` was not prepared for one (see ``stopping``).
+    """
+    import anyio
+
+    try:
+        import uvloop  # noqa: F401 - only whether it is there
+
+        options = {"use_uvloop": True}
+    except ImportError:  # Windows, and interpreters that it is not built for
+        options = {}
+
+    async def interruptible() -> T:
+        with anyio.CancelScope() as scope:
+
+            def arrived(_number: int) -> None:
+                if scope.cancel_called:
+                    raise KeyboardInterrupt  # the second signal: wait for nothing more
+                scope.cancel()
+
+            with pending_signals.delivering(arrived):
+                return await work()
+        raise KeyboardInterrupt
+
+    with pending_signals.deferring():
+        return anyio.run(interruptible, backend_options=options)
 
 
 def _importing(frame: FrameType | None) -> bool:

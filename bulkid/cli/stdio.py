@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bulkid.errors import BulkidError
-from bulkid.printable import printable
+from bulkid.printable import printable, printable_json
 
 
 class OutputError(BulkidError):
@@ -82,3 +82,18 @@ def wrap_standard_streams() -> None:
 
 def _open_devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def is_interactive() -> bool:
+    """Whether a user can be asked: standard input and standard error are terminals."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def print_json(value: object) -> None:
+    """Print JSON as UTF-8, as programs expect it, whatever encoding the system has for its pipes."""
+    import orjson
+
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(encoding="utf-8", newline="\n")
+    sys.stdout.write(printable_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
+    sys.stdout.flush()

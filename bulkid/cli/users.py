@@ -16,7 +16,6 @@ from bulkid.config import Settings
 from bulkid.errors import EXIT_OK, UsageError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.usernames import require_user_name
-from bulkid.web.auth.local import system_user
 from bulkid.web.auth.passwords import hash_password, require_good_password
 from bulkid.web.auth.principals import Role
 
@@ -121,7 +120,7 @@ def _new_password(name: str) -> str:
 
 
 def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:
-    store.note(AuditRecord(SystemClock().now(), system_user("terminal"), "terminal", action, subject, detail))
+    store.note(AuditRecord(SystemClock().now(), library.system_user("terminal"), "terminal", action, subject, detail))
 
 
 def _role(word: str) -> Role:

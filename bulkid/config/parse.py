@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
+from bulkid.text import DELIMITER_NAMES
 
 Parse = Callable[[object], Any]
 
@@ -32,7 +33,6 @@ _UNTIL = re.compile(_TIME)
 _DURATION = re.compile(r"(?:([0-9]{1,4}) *h)? *(?:([0-9]{1,5}) *m)? *(?:([0-9]{1,7}) *s)?")
 _MAX_DURATION_S = 366 * 86_400.0
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
 class Secret:
@@ -231,7 +231,7 @@ def encoding(raw: object) -> str:
 def delimiter(raw: object) -> str:
     """One character that separates cells, or its name."""
     if isinstance(raw, str):
-        value = _DELIMITERS.get(raw.strip().lower(), raw)
+        value = DELIMITER_NAMES.get(raw.strip().lower(), raw)
         if len(value) == 1 and value.isascii() and not value.isalnum() and value not in '"\r\n\0':
             return value
     _fail(raw, "cannot separate cells")

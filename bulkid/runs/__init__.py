@@ -34,6 +34,7 @@ from bulkid.runs.jobs.job import Job, JobResult, combined_summary, run_job, with
 from bulkid.runs.jobs.schedule import Schedule
 from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (
+    STAGES,
     CheckResult,
     Context,
     Hooks,
@@ -47,9 +48,11 @@ from bulkid.runs.options import (
 from bulkid.runs.options_codec import load_options
 from bulkid.runs.pruning import Pruned, prune
 from bulkid.runs.run_browser import RowPage, RunBrowser, RunListItem
+from bulkid.runs.run_records import system_user
 
 __all__ = [
     "METRICS_TYPE",
+    "STAGES",
     "ChangeBound",
     "CheckResult",
     "Context",
@@ -107,6 +110,7 @@ __all__ = [
     "save_plan",
     "sent_of",
     "summary_of",
+    "system_user",
     "task_group",
     "undo",
     "within_schedule",

@@ -158,6 +158,18 @@ class PlanResult:
     exit_code: int
 
 
+STAGES: Mapping[str, str] = {
+    "sheet": "Reading the sheet",
+    "connect": "Connecting",
+    "directory": "Reading the directory",
+    "send": "Sending",
+    "verify": "Reading back what no answer confirmed",
+    "report": "Writing the report",
+    "notify": "Sending notifications",
+}
+"""The stages of a run, in their order, and the words that the terminal and the web console show for each."""
+
+
 class Hooks:
     """What a face may want to see or decide while a run is under way; the defaults show nothing and agree."""
 
@@ -172,11 +184,7 @@ class Hooks:
         self.note(text)
 
     def stage(self, name: str) -> None:
-        """Say that a stage begins.
-
-        They are ``sheet``, ``connect``, ``directory``, ``send``, ``verify``,
-        ``report``, ``notify``.
-        """
+        """A stage begins, one of :data:`STAGES`."""
 
     def progress(self, progress: "Progress") -> None:
         """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""

@@ -46,17 +46,18 @@ def new_record(
         organization_id="",
         host=platform.node(),
         pid=os.getpid(),
-        user=context.user or _user(),
+        user=context.user or system_user(),
         sheet=info.to_json(),
         options=options,
     )
 
 
-def _user() -> str:
+def system_user(default: str = "") -> str:
+    """Return the user of the operating system; the default where there is no such user, as in some containers."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user on this machine, as in some containers
-        return ""
+    except (OSError, KeyError, ImportError):
+        return default
 
 
 def same_target(record: RunRecord, target: Target) -> Target:

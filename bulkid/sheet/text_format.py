@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from bulkid.errors import SheetError
 from bulkid.sheet.headers import SheetOptions, known_headers
+from bulkid.text import DELIMITER_NAMES
 
 _BLOCK = 1 << 20  # bytes read at a time
 MAX_LINE = 16 << 20
@@ -26,7 +27,6 @@ _HEAD_BYTES = 1 << 16  # enough to tell UTF-16 from what is no text
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
 _DELIMITERS = (",", ";", "\t", "|")  # on equal terms the first wins
-_DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|"}
 _NO_FILES = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"})  # Python's, of no file
 _NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\t\r\n"]*|[^\x00-\x7f]+""")
 _EXAMPLE_CHARACTERS = 40
@@ -383,7 +383,7 @@ def _sep_line(line: str) -> str:
 def _given_delimiter(options: SheetOptions) -> str:
     if options.delimiter is None:
         return ""
-    delimiter = _DELIMITER_NAMES.get(options.delimiter.lower(), options.delimiter)
+    delimiter = DELIMITER_NAMES.get(options.delimiter.lower(), options.delimiter)
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
         raise SheetError(
             f'"{options.delimiter}" cannot be a delimiter.',

@@ -16,7 +16,7 @@ from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
-from bulkid.runs import Preview, write_invalid_rows
+from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
 from bulkid.web.auth.access import RouteKind, access_rule
@@ -29,7 +29,6 @@ from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
 from bulkid.web.previews import ParsedUpload, UploadPreview, preview_page, row_errors_with
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
-from bulkid.web.sse import PHASE_LABELS
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
 
 SHOWN_COLUMNS: Final = 40
@@ -329,7 +328,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
     upload_preview = await console.upload_preview(request.match_info["upload"])
     job = upload_preview.preview
     if job is None or not job.done.is_set():
-        phase = "" if job is None else PHASE_LABELS.get(job.phase, job.phase)
+        phase = "" if job is None else STAGES.get(job.phase, job.phase)
         return page(
             request, "preview_wait.html", upload=upload_preview.upload, making=job is not None, phase=phase, error=None
         )

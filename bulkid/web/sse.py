@@ -12,7 +12,7 @@ import orjson
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
 from bulkid.planning import humanize_seconds
-from bulkid.runs import RunBrowser, RunListItem, Snapshot
+from bulkid.runs import STAGES, RunBrowser, RunListItem, Snapshot
 from bulkid.web.job_runner import Job, JobRunner
 
 POLL_INTERVAL_S: Final = 0.5
@@ -126,17 +126,6 @@ class RunFeeds:
         ]
 
 
-PHASE_LABELS: Final = {
-    "sheet": "Reading the sheet",
-    "connect": "Connecting",
-    "directory": "Reading the directory",
-    "send": "Sending",
-    "verify": "Reading back what no answer confirmed",
-    "report": "Writing the report",
-    "notify": "Telling those who want to know",
-}
-
-
 def state_of(job: Job | None, snapshot: Snapshot) -> dict[str, Any]:
     """The state of a run that is sending, from its live figures."""
     phase = job.phase if job is not None else "send"
@@ -144,7 +133,7 @@ def state_of(job: Job | None, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "running": True,
         "ours": True,
-        "words": "Stopping: requests in flight may finish" if stopping else PHASE_LABELS.get(phase, phase),
+        "words": "Stopping: requests in flight may finish" if stopping else STAGES.get(phase, phase),
         "done": snapshot.done,
         "total": snapshot.total,
         "updated": snapshot.updated,
@@ -166,7 +155,7 @@ def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
     """The state of a run as the journal knows it: one in another process, or one that is not sending at present."""
     counts = line.counts
     running = job is not None or line.run.status is RunStatus.RUNNING
-    phase = PHASE_LABELS.get(job.phase, job.phase) if job is not None else "Under way in another process"
+    phase = STAGES.get(job.phase, job.phase) if job is not None else "Under way in another process"
     return {
         "running": running,
         "ours": job is not None,

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.cli import error_handling, render
-from bulkid.cli import progress as progress_module
+from bulkid.cli import terminal as terminal_module
 from bulkid.cli.parallel_jobs import ProgressBoard
-from bulkid.cli.safe_console import EscapingConsole
+from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
 from bulkid.model import RowError, RunRecord, RunStatus, Status
@@ -101,7 +101,7 @@ def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
         task = progress_board._bar.add_task(name, total=3, words=name)
         progress_board._bar.refresh()
         progress_board._bar.remove_task(task)
-    bar = Bar(*progress_module._columns(120, 3), console=console)
+    bar = Bar(*terminal_module._columns(120, 3), console=console)
     bar.add_task("", total=3, words=name)
     console.print(bar.get_renderable())
     assert_safe(stream.getvalue())
@@ -122,7 +122,7 @@ def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
 def test_any_error_is_reported_as_text(name: str) -> None:
     before, sys.stderr = sys.stderr, io.StringIO()
     try:
-        error_handling.notify(UsageError(f"There is no {name}.", hint=name))
+        error_handling.print_error(UsageError(f"There is no {name}.", hint=name))
         assert_safe(sys.stderr.getvalue())
     finally:
         sys.stderr = before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.cli.progress import progress_line
+from bulkid.cli.terminal import progress_line
 from bulkid.engine.sender import Job
 from bulkid.model import Allowance, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot

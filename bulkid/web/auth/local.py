@@ -1,12 +1,12 @@
 """Access to the console: what every way to sign in has in common, and sign-in links of a console without users."""
 
-import getpass
 import secrets
 from hashlib import sha256
 from typing import Final, Protocol
 
 from bulkid.journal.console_schema import EPOCH_BITS
 from bulkid.journal.console_sessions import SessionRecord
+from bulkid.runs import system_user
 from bulkid.web.auth.principals import Principal, Role
 
 LOCAL_IDLE_S: Final = 2 * 3600.0
@@ -79,11 +79,3 @@ class LocalAuthenticator:
         if session.user_key != self.user_key or session.epoch != self.epoch:
             return None
         return Principal(self.name, Role.ADMIN, self.name)
-
-
-def system_user(default: str) -> str:
-    """The user of the operating system; the default where there is no such user, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return default
