@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import cycle, islice
 from pathlib import Path
 
-from bulkid.sandbox import AccountRecord, Directory, GroupRecord, SandboxOptions, seeded_directory
+from bulkid.sandbox import AccountRecord, GroupRecord, Organization, SandboxOptions, seeded_organization
 
 HEADERS = (
     "Robot Id",
@@ -76,7 +76,7 @@ def list_cell(groups: Sequence[GroupRecord], style: str) -> str:
 class Picker:
     """Hands out plain robots in order, each once, by what is true of them."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Organization) -> None:
         self._left = [account for account in directory.accounts.values() if account.name.startswith("robot-")]
 
     def any(self) -> AccountRecord:
@@ -105,7 +105,7 @@ def _is_in(account: AccountRecord, group: GroupRecord | None) -> bool:
     return group is not None and group.id in account.group_ids
 
 
-def account_rows(directory: Directory) -> list[SampleRow]:
+def account_rows(directory: Organization) -> list[SampleRow]:
     """The rows of ``robot_accounts``, in sheet order: one of each kind first, the bulk after."""
     pick = Picker(directory)
     groups = [directory.group_named(name) for name in DEPARTMENTS]
@@ -118,7 +118,7 @@ def account_rows(directory: Directory) -> list[SampleRow]:
     ]
 
 
-def first_rows(directory: Directory, pick: Picker) -> Iterator[SampleRow]:
+def first_rows(directory: Organization, pick: Picker) -> Iterator[SampleRow]:
     """What a newcomer should see first."""
     finance, trainees, users = (directory.group_named(name) for name in ("Finance", "Trainees", "Automation Users"))
     vendor, alumni = directory.account("88-uv"), directory.group("alumni-02")
@@ -138,7 +138,7 @@ def first_rows(directory: Directory, pick: Picker) -> Iterator[SampleRow]:
         yield SampleRow(pick.any(), "Id and name both given: they must agree", display_name=name, by_id=True)
 
 
-def world_rows(directory: Directory) -> Iterator[SampleRow]:
+def world_rows(directory: Organization) -> Iterator[SampleRow]:
     """Accounts and groups in other scripts."""
     groups = cycle([directory.group_named(name) for name in WORLD_GROUPS])
     for name, group in zip(WORLD_NAMES, groups, strict=False):
@@ -146,7 +146,7 @@ def world_rows(directory: Directory) -> Iterator[SampleRow]:
         yield SampleRow(account, "Any script will do", display_name=f"{name} ✓", add=(group,))
 
 
-def list_rows(directory: Directory, pick: Picker) -> Iterator[SampleRow]:
+def list_rows(directory: Organization, pick: Picker) -> Iterator[SampleRow]:
     """The ways to write several groups into one cell."""
     hr, legal, sales, labs, audit = (
         directory.group_named(name) for name in ("HR", "Legal", "Sales, EU", "R&D; Labs", "Audit | Risk")
@@ -189,7 +189,7 @@ def bulk_rows(pick: Picker, groups: Sequence[GroupRecord]) -> Iterator[SampleRow
         yield SampleRow(account, "Move to another group under a new name", display_name=name, add=(new,), remove=(old,))
 
 
-def migration_rows(directory: Directory) -> Iterator[tuple[str, ...]]:
+def migration_rows(directory: Organization) -> Iterator[tuple[str, ...]]:
     """The rows of ``migration.csv``: every robot joins its new department by id, one in five is renamed."""
     groups = [directory.group_named(name) for name in DEPARTMENTS[:4]]
     robots = (account for account in directory.accounts.values() if account.name.startswith("robot-"))
@@ -243,7 +243,7 @@ def lines_of(cell: str, width: int) -> int:
 
 def write_samples(folder: Path) -> None:
     """Write the sample sheets into a folder."""
-    directory = seeded_directory(SandboxOptions())
+    directory = seeded_organization(SandboxOptions())
     rows = [row.cells() for row in account_rows(directory)]
     # With a byte order mark: without it, a double click on Windows shows the wrong letters.
     write_csv(folder / "robot_accounts.csv", HEADERS, rows, "utf-8-sig")

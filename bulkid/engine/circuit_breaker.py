@@ -10,21 +10,21 @@ from typing import Final
 
 from bulkid.clock import Clock
 from bulkid.engine.retry import full_jitter
-from bulkid.engine.wakeup import Alarm
+from bulkid.engine.wakeup import Wakeup
 from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
 from bulkid.model import Reply, ReplyKind
 
 BASE_S: Final = 0.5
 CAP_S: Final = 60.0
-_CLOSING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION})
+_OPENING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION})
 _SILENT: Final = frozenset({ReplyKind.NO_CONNECTION, ReplyKind.LOST})  # no answer came at all
 _LOST_AT_FIRST: Final = 3  # requests that vanish before the first answer ever: nobody there speaks our language
 _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
 _SPREAD_S: Final = 0.24  # ... and not everybody who was told the same at the same moment
 
 
-class Gate:
+class CircuitBreaker:
     """Open or closed for everybody; belongs to one event loop.
 
     A request asks `approach` (or looks at `open`), then says `depart`, and when its reply is in `arrive`, with what
@@ -46,7 +46,7 @@ class Gate:
         *,
         outage_limit_s: float = 600.0,
         first_contact_limit_s: float = 15.0,
-        on_close: Callable[[], None] = lambda: None,
+        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self.open = True
         self.answered = False  # the server has answered something, ever
@@ -54,8 +54,8 @@ class Gate:
         self._random = random
         self._outage_limit_s = outage_limit_s
         self._first_contact_limit_s = first_contact_limit_s
-        self._on_close = on_close
-        self._alarm = Alarm(clock)
+        self._on_close = on_open
+        self._alarm = Wakeup(clock)
         self._era = 0  # goes up whenever the gate closes; a reply from an earlier one is old news
         self._refusals = 0  # in a row, probes included; what the wait doubles with
         self._until = 0.0  # while closed: when the next probe may leave
@@ -68,7 +68,7 @@ class Gate:
         self._lost = 0  # requests that vanished, as long as the server has never answered
         self._given_up = False
 
-    async def approach(self, method: str) -> bool:
+    async def wait_for_permission(self, method: str) -> bool:
         """Park until the gate is open (False), or until the caller is the one who may probe (True: must then `leave`).
 
         There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
@@ -80,25 +80,25 @@ class Gate:
         while not self.open:
             now = self._clock.monotonic()
             if self._given_up:
-                raise self._away_too_long()
+                raise self._outage_error()
             if self._probing or method in self._claims:
                 await self._alarm.wait()
             elif now >= self._until:
                 self._claims.add(method)
                 return True
             else:
-                gives_up_at = self._gives_up_at()
+                gives_up_at = self._deadline()
                 if now >= gives_up_at:
                     raise self._give_up(now)
                 await self._alarm.wait(min(self._until, gives_up_at) - now)
         return False
 
-    def leave(self, method: str) -> None:
+    def cancel_wait(self, method: str) -> None:
         """Give up the claim to probe, used or not; the next one may have it."""
         self._claims.discard(method)
-        self._alarm.ring()
+        self._alarm.set()
 
-    def depart(self) -> int:
+    def request_started(self) -> int:
         """Say that a request leaves, being allowed to; gives the ticket that its reply is to be shown with."""
         if self._first_left_at is None:
             self._first_left_at = self._clock.monotonic()
@@ -107,7 +107,7 @@ class Gate:
         self._probing = True
         return -self._era  # the probe of this era; eras of a closed gate begin at 1
 
-    def arrive(self, ticket: int, reply: Reply | None) -> None:
+    def response_received(self, ticket: int, reply: Reply | None) -> None:
         """Say what came back.
 
         Args:
@@ -124,13 +124,13 @@ class Gate:
             self._probing = False
         if reply is None:
             if probe:
-                self._alarm.ring()
+                self._alarm.set()
             return
         now = self._clock.monotonic()
         self._note_contact(reply, now)
-        if reply.kind not in _CLOSING:
+        if reply.kind not in _OPENING:
             if probe:
-                self._pass(now)
+                self._half_open(now)
             return
         if reply.retry_after:
             wait = reply.retry_after + _MARGIN_S + _SPREAD_S * self._random()
@@ -138,24 +138,24 @@ class Gate:
         if probe or (self.open and ticket == self._era):
             self._refuse(reply, now)
         elif self._not_before > (now if self.open else self._until):
-            self._close(self._not_before)
+            self._open(self._not_before)
 
     def unreachable(self) -> ConnectionFailedError:
         """What to raise when a request ran out of attempts and the server has never answered: that's not its fault."""
         return self._give_up(self._clock.monotonic())
 
-    def opens_in(self) -> float | None:
+    def seconds_until_free(self) -> float | None:
         """Seconds until the next probe may leave; None while the gate is open."""
         return None if self.open else max(0.0, self._until - self._clock.monotonic())
 
-    def _pass(self, now: float) -> None:
+    def _half_open(self, now: float) -> None:
         self._refusals = 0
         self._away_since = None
         if now < self._not_before:  # somebody else was told to wait for longer
-            self._close(self._not_before)
+            self._open(self._not_before)
             return
         self.open = True
-        self._alarm.ring()
+        self._alarm.set()
         log.info("gate.opened")
 
     def _refuse(self, reply: Reply, now: float) -> None:
@@ -165,23 +165,23 @@ class Gate:
         else:
             self._away_since = now if self._away_since is None else self._away_since
             self._words = reply.error or reply.error_code or reply.kind.value
-            if now >= self._gives_up_at():
+            if now >= self._deadline():
                 raise self._give_up(now)
         until = self._not_before
         if not reply.retry_after:  # 0 says nothing that would keep us from asking all the time
             wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
-            until = max(until, min(now + wait, self._gives_up_at()))  # a last look before giving up
-        self._close(until)
+            until = max(until, min(now + wait, self._deadline()))  # a last look before giving up
+        self._open(until)
         log.info("gate.closed", reason=reply.kind.value, http_status=reply.status, wait_s=round(until - now, 3))
 
-    def _close(self, until: float) -> None:
+    def _open(self, until: float) -> None:
         self.open = False
         self._until = until
         self._era += 1
         self._on_close()
-        self._alarm.ring()
+        self._alarm.set()
 
-    def _gives_up_at(self) -> float:
+    def _deadline(self) -> float:
         if self._away_since is None:
             return float("inf")
         return self._away_since + (self._outage_limit_s if self.answered else self._first_contact_limit_s)
@@ -194,15 +194,15 @@ class Gate:
             self._words = reply.error or reply.error_code or reply.kind.value
             if self._lost >= _LOST_AT_FIRST and now - self._first_left_at >= self._first_contact_limit_s:
                 raise self._give_up(now)
-        if reply.kind not in _CLOSING and reply.kind not in _SILENT and self._away_since is not None:
+        if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:
             self._away_since = now  # it was there a moment ago, whatever it said to the others
 
     def _give_up(self, now: float) -> ConnectionFailedError:
         self._given_up = True
-        self._close(now)
-        return self._away_too_long()
+        self._open(now)
+        return self._outage_error()
 
-    def _away_too_long(self) -> ConnectionFailedError:
+    def _outage_error(self) -> ConnectionFailedError:
         if not self.answered:
             return ConnectionFailedError(
                 f"The server cannot be reached: {self._words}",

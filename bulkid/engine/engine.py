@@ -9,16 +9,16 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import Credentials
-from bulkid.engine.circuit_breaker import Gate
+from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.pacing import Pace
+from bulkid.engine.pacing import ServerPacing
 from bulkid.engine.quota import Quota
-from bulkid.engine.rate import Rate
+from bulkid.engine.rate import SmoothRate
 from bulkid.engine.retry import Requeue, Retry, RetryPolicy
-from bulkid.engine.sender import Job, Send, Sender, Settled, Task
+from bulkid.engine.sender import Send, Sender, SendTask, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
-from bulkid.engine.worker_pool import Pool
+from bulkid.engine.worker_pool import WorkerPool
 from bulkid.errors import BulkidError
 from bulkid.model import QuotaRule, Request
 
@@ -76,23 +76,23 @@ class Engine:
         self.stats = stats if stats is not None else Stats()
         self.stats.started_at = clock.monotonic()
         self.quota = Quota(rules, ledger, clock)
-        self.gate = Gate(
+        self.breaker = CircuitBreaker(
             clock,
             random,
             outage_limit_s=outage_limit_s,
             first_contact_limit_s=first_contact_limit_s,
-            on_close=self.quota.send_away,
+            on_open=self.quota.report_now,
         )
-        self.pace = Pace(clock, on_pause=self.quota.send_away)
+        self.pacing = ServerPacing(clock, on_throttle=self.quota.report_now)
         self._sender = Sender(
             send,
             clock=clock,
             random=random,
             policy=policy,
-            gate=self.gate,
+            breaker=self.breaker,
             quota=self.quota,
-            pace=self.pace,
-            rate=None if rate is None else Rate(rate),
+            pacing=self.pacing,
+            rate=None if rate is None else SmoothRate(rate),
             concurrency=concurrency,
             stats=self.stats,
             credentials=credentials,
@@ -127,7 +127,7 @@ class Engine:
         Raises:
             BulkidError: Nothing more should be sent.
         """
-        job = Job(CALL_KEY, request)
+        job = SendTask(CALL_KEY, request)
         async with self._in_use():
             while True:
                 granted = await self._sender.admit(request.method, lambda: True)
@@ -160,7 +160,7 @@ class Engine:
         Raises:
             BulkidError: Nothing more should be sent; what was in flight has settled by then, or had its time.
         """
-        pool = Pool(
+        pool = WorkerPool(
             sender=self._sender,
             quota=self.quota,
             clock=self._clock,
@@ -188,11 +188,11 @@ class Engine:
         except BaseException:  # a cancellation too: the count of users must be right
             self._users -= 1
             with suppress(BulkidError):  # the first error is the one to tell
-                await self._tell_when_idle()
+                await self._report_when_idle()
             raise
         self._users -= 1
-        await self._tell_when_idle()
+        await self._report_when_idle()
 
-    async def _tell_when_idle(self) -> None:
+    async def _report_when_idle(self) -> None:
         if not self._users and self.quota.ruled:
             await self.quota.flush()

@@ -13,7 +13,7 @@ from typing import Protocol
 from bulkid.clock import Clock
 from bulkid.model import QuotaRule
 
-Stamp = tuple[int, float]
+SlotReport = tuple[int, float]
 """A slot and the age of its response: seconds since the response came in."""
 
 
@@ -22,7 +22,9 @@ class Lease:
     """What one exchange with the ledger gave."""
 
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
-    opens_in: float | None  # seconds until the next slot may open (0 < x <= window); None: not known, ask again soon
+    seconds_until_free: (
+        float | None
+    )  # seconds until the next slot may open (0 < x <= window); None: not known, ask again soon
     used: (
         int  # slots taken of the rule with the least left, after this exchange: in flight or stamped within its window
     )
@@ -30,7 +32,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class QuotaUse:
     """How much of one rule's window is taken."""
 
     rule: QuotaRule
@@ -43,12 +45,12 @@ class Use:
         return max(0, self.rule.count - self.used)
 
     @property
-    def opens_in(self) -> float | None:
+    def seconds_until_free(self) -> float | None:
         """Seconds until the oldest stamp leaves the window."""
         return None if self.oldest is None else min(self.rule.seconds - self.oldest, self.rule.seconds)
 
 
-def lease(slots: Sequence[int], uses: Sequence[Use], *, withheld: bool = False) -> Lease:
+def lease(slots: Sequence[int], uses: Sequence[QuotaUse], *, withheld: bool = False) -> Lease:
     """What an exchange tells of the slots reserved.
 
     Args:
@@ -57,15 +59,18 @@ def lease(slots: Sequence[int], uses: Sequence[Use], *, withheld: bool = False) 
         withheld: Whether slots are left that are kept for others: they may be had sooner than a window opens.
     """
     tightest = min(uses, key=lambda use: use.rule.count - use.used)
-    full = [use.opens_in for use in uses if use.left <= len(slots)]
-    known = [opens_in for use in uses if (opens_in := use.opens_in) is not None]
+    full = [use.seconds_until_free for use in uses if use.left <= len(slots)]
+    known = [seconds_until_free for use in uses if (seconds_until_free := use.seconds_until_free) is not None]
     if full:
         # Each full rule must open; one of which everything is in flight opens nobody knows when.
-        opens_in = None if None in full else max(seconds for seconds in full if seconds is not None)
+        seconds_until_free = None if None in full else max(seconds for seconds in full if seconds is not None)
     else:
-        opens_in = min(known, default=None)
+        seconds_until_free = min(known, default=None)
     return Lease(
-        tuple(slots), None if withheld else opens_in, tightest.used + len(slots), max(0, tightest.left - len(slots))
+        tuple(slots),
+        None if withheld else seconds_until_free,
+        tightest.used + len(slots),
+        max(0, tightest.left - len(slots)),
     )
 
 
@@ -76,7 +81,7 @@ class Ledger(Protocol):
         self,
         rules: Sequence[QuotaRule],
         want: int,
-        stamped: Sequence[Stamp],
+        reports: Sequence[SlotReport],
         unused: Sequence[int],
         *,
         waiting: bool = False,
@@ -96,7 +101,7 @@ class Ledger(Protocol):
         Args:
             rules: The rules of one method; at least one.
             want: How many slots could be used at once; 0 only brings the ledger up to date.
-            stamped: Slots whose response is in, with its age in seconds.
+            reports: Slots whose response is in, with its age in seconds.
             unused: Slots whose request never left.
             waiting: Whether somebody here waits for a slot although ``want`` is 0; otherwise nothing is kept for it.
 
@@ -110,15 +115,15 @@ class Ledger(Protocol):
 class _Log:
     """The slots of one method."""
 
-    flying: set[int] = field(default_factory=set)
-    resting: list[tuple[float, int]] = field(default_factory=list)  # (when its response came in, slot), in this order
+    in_flight: set[int] = field(default_factory=set)
+    held: list[tuple[float, int]] = field(default_factory=list)  # (when its response came in, slot), in this order
     next_slot: int = 1
     longest_s: float = 0.0
 
-    def use(self, rule: QuotaRule, now: float) -> Use:
-        gone = bisect_right(self.resting, (now - rule.seconds, self.next_slot))
-        oldest = now - self.resting[gone][0] if gone < len(self.resting) else None
-        return Use(rule, len(self.flying) + len(self.resting) - gone, oldest)
+    def use(self, rule: QuotaRule, now: float) -> QuotaUse:
+        gone = bisect_right(self.held, (now - rule.seconds, self.next_slot))
+        oldest = now - self.held[gone][0] if gone < len(self.held) else None
+        return QuotaUse(rule, len(self.in_flight) + len(self.held) - gone, oldest)
 
 
 class MemoryLedger:
@@ -136,7 +141,7 @@ class MemoryLedger:
         self,
         rules: Sequence[QuotaRule],
         want: int,
-        stamped: Sequence[Stamp],
+        reports: Sequence[SlotReport],
         unused: Sequence[int],
         *,
         waiting: bool = False,  # noqa: ARG002 - one process: there is nobody to keep anything for
@@ -145,14 +150,14 @@ class MemoryLedger:
         log = self._logs.setdefault(rules[0].method, _Log())
         log.longest_s = max(log.longest_s, *(rule.seconds for rule in rules))
         now = self._clock.monotonic()
-        for slot, age in stamped:
-            if slot in log.flying:
-                log.flying.remove(slot)
-                insort(log.resting, (now - max(age, 0.0), slot))
-        log.flying.difference_update(unused)
-        del log.resting[: bisect_right(log.resting, (now - log.longest_s, log.next_slot))]
+        for slot, age in reports:
+            if slot in log.in_flight:
+                log.in_flight.remove(slot)
+                insort(log.held, (now - max(age, 0.0), slot))
+        log.in_flight.difference_update(unused)
+        del log.held[: bisect_right(log.held, (now - log.longest_s, log.next_slot))]
         uses = [log.use(rule, now) for rule in rules]
         granted = range(log.next_slot, log.next_slot + max(0, min(want, *(use.left for use in uses))))
         log.next_slot = granted.stop
-        log.flying.update(granted)
+        log.in_flight.update(granted)
         return lease(granted, uses)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bulkid.clock import Clock
-from bulkid.engine.wakeup import Alarm
+from bulkid.engine.wakeup import Wakeup
 from bulkid.events import log
 from bulkid.model import Reply, ReplyKind
 
@@ -40,7 +40,7 @@ class _Window:
             self.later = min(left, known[0]), max(until, known[1])
 
 
-class Pace:
+class ServerPacing:
     """The windows that the server's replies tell of, one per method. Belongs to one event loop.
 
     Replies come in any order; within a window the least that any of them left is the latest. Every request that is in
@@ -51,11 +51,11 @@ class Pace:
         on_pause: Called whenever nothing is left of a window.
     """
 
-    def __init__(self, clock: Clock, on_pause: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, clock: Clock, on_throttle: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
-        self._on_pause = on_pause
+        self._on_pause = on_throttle
         self._windows: dict[str, _Window] = {}
-        self._changed = Alarm(clock)
+        self._changed = Wakeup(clock)
 
     def allows(self, method: str, in_flight: int) -> bool:
         """Whether one more request may leave while ``in_flight`` are under way."""
@@ -75,12 +75,12 @@ class Pace:
             self._on_pause()
         await self._changed.wait(window.until - self._clock.monotonic())
 
-    def opens_in(self, method: str) -> float | None:
+    def seconds_until_free(self, method: str) -> float | None:
         """Seconds until a request of a method may leave, where the server says that nothing is left; else None."""
         window = self._window(method)
         return None if window is None or window.left > 0 else window.until - self._clock.monotonic()
 
-    def arrive(self, method: str, reply: Reply | None) -> None:
+    def response_received(self, method: str, reply: Reply | None) -> None:
         """Take in the reply to a request; None: it was cancelled on its way."""
         allowance = None if reply is None else reply.allowance
         if allowance is None and not self._windows:
@@ -95,7 +95,7 @@ class Pace:
                 self._windows[method] = _Window(left, until)
             else:
                 window.learn(left, until)
-        self._changed.ring()
+        self._changed.set()
 
     def _window(self, method: str) -> _Window | None:
         """The window of a method; None when the server has told of none, or it is over."""

@@ -11,16 +11,16 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.wakeup import Alarm
+from bulkid.engine.wakeup import Wakeup
 from bulkid.model import QuotaRule
 
 _POLL_SHARE = 50  # polls per window while every slot is in flight, perhaps in another process ...
 _POLL_MIN_S, _POLL_MAX_S = 0.05, 1.0  # ... but neither busily nor lazily
 _RECHECK_POLLS = 10  # polls between looks at a window whose next opening is known: another process may give slots back
-_TELL_AFTER_S = 0.5  # how long other processes may have to do without the news of a response
+_REPORT_AFTER_S = 0.5  # how long other processes may have to do without the news of a response
 
 
-class _Lane:
+class _MethodQuota:
     """One method that has rules: the slots leased and not yet used, what the ledger has not been told, who waits."""
 
     __slots__ = (
@@ -32,9 +32,9 @@ class _Lane:
         "left",
         "opens_at",
         "poll_s",
+        "reports",
         "round",
         "rules",
-        "stamped",
         "unused",
         "waiting",
     )
@@ -44,20 +44,20 @@ class _Lane:
         shortest_s = min(rule.seconds for rule in self.rules)
         self.poll_s = min(max(shortest_s / _POLL_SHARE, _POLL_MIN_S), _POLL_MAX_S, shortest_s)
         self.free: list[int] = []
-        self.stamped: list[tuple[int, float]] = []  # slot, when its response came in
+        self.reports: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
         self.left = min(rule.count for rule in self.rules)  # as of the last exchange
         self.opens_at: float | None = None  # as of the last exchange; None: not known
         self.asked = False  # whether the ledger thinks that somebody here waits
         self.waiting = 0
         self.led = False  # one of those who wait is talking to the ledger, for all
-        self.leader = Alarm(clock)
-        self.followers = Alarm(clock)
+        self.leader = Wakeup(clock)
+        self.followers = Wakeup(clock)
         self.round = 0  # goes up when everybody who waits is sent away
 
     @property
-    def untold(self) -> bool:
-        return bool(self.stamped or self.unused)
+    def unreported(self) -> bool:
+        return bool(self.reports or self.unused)
 
     def give_back(self, keep: int = 0) -> None:
         """Hand leased slots back unused, but for ``keep`` of them; the next exchange tells."""
@@ -76,10 +76,10 @@ class _Lane:
 class Permit:
     """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
 
-    __slots__ = ("lane", "slot")
+    __slots__ = ("method_quota", "slot")
 
-    def __init__(self, lane: _Lane | None, slot: int) -> None:
-        self.lane = lane
+    def __init__(self, method_quota: _MethodQuota | None, slot: int) -> None:
+        self.method_quota = method_quota
         self.slot = slot
 
 
@@ -108,30 +108,30 @@ class Quota:
             known = strictest.setdefault((rule.method, rule.seconds), rule)
             if rule.count < known.count:
                 strictest[rule.method, rule.seconds] = rule
-        self._lanes = {
-            method: _Lane([rule for rule in strictest.values() if rule.method == method], clock)
+        self._method_quotas = {
+            method: _MethodQuota([rule for rule in strictest.values() if rule.method == method], clock)
             for method in dict.fromkeys(rule.method for rule in rules)
         }
         self._ledger = ledger
         self._clock = clock
-        self._news = Alarm(clock)
+        self._news = Wakeup(clock)
 
     @property
     def ruled(self) -> bool:
         """Whether there is any rule."""
-        return bool(self._lanes)
+        return bool(self._method_quotas)
 
     def try_acquire(self, method: str) -> Permit | None:
         """Take a permit if one is at hand; None: `wait` first. Cheap, and never suspends."""
-        lane = self._lanes.get(method)
-        if lane is None:
+        method_quota = self._method_quotas.get(method)
+        if method_quota is None:
             return _FREE
-        return Permit(lane, lane.free.pop()) if lane.free else None
+        return Permit(method_quota, method_quota.free.pop()) if method_quota.free else None
 
-    def at_hand(self, method: str) -> bool:
+    def available(self, method: str) -> bool:
         """Whether `try_acquire` would give a permit now."""
-        lane = self._lanes.get(method)
-        return lane is None or bool(lane.free)
+        method_quota = self._method_quotas.get(method)
+        return method_quota is None or bool(method_quota.free)
 
     async def wait(self, method: str) -> None:
         """Park until `try_acquire` may succeed, or until sent away; call it only when a request could leave at once.
@@ -139,17 +139,17 @@ class Quota:
         Raises:
             StateError: The ledger cannot be used.
         """
-        lane = self._lanes.get(method)
-        if lane is None or lane.free:
+        method_quota = self._method_quotas.get(method)
+        if method_quota is None or method_quota.free:
             return
-        lane.waiting += 1
+        method_quota.waiting += 1
         try:
-            if lane.led:
-                await lane.followers.wait()
+            if method_quota.led:
+                await method_quota.followers.wait()
             else:
-                await self._lead(lane)
+                await self._lead(method_quota)
         finally:
-            lane.waiting -= 1
+            method_quota.waiting -= 1
 
     def release(self, permit: Permit, *, answered: bool) -> None:
         """Say that the response to a request is in, which is when its window begins.
@@ -158,36 +158,36 @@ class Quota:
             permit: As given by `try_acquire`; to be released once.
             answered: False: the request never left (no connection), so the server cannot have counted it.
         """
-        lane = permit.lane
-        if lane is None:
+        method_quota = permit.method_quota
+        if method_quota is None:
             return
         if answered:
-            lane.stamped.append((permit.slot, self._clock.monotonic()))
+            method_quota.reports.append((permit.slot, self._clock.monotonic()))
         else:
-            lane.unused.append(permit.slot)
-            lane.leader.ring()  # there is a slot to be had at once; one that was answered opens later than any poll
-        self._news.ring()
+            method_quota.unused.append(permit.slot)
+            method_quota.leader.set()  # this slot is free at once; an answered one is not
+        self._news.set()
 
-    def send_away(self) -> None:
+    def report_now(self) -> None:
         """Give back what is leased and not used, and let everybody who waits return: nothing may leave for now."""
-        for lane in self._lanes.values():
-            lane.round += 1
-            lane.give_back()
-            lane.leader.ring()
-            lane.followers.ring()
-        self._news.ring()
+        for method_quota in self._method_quotas.values():
+            method_quota.round += 1
+            method_quota.give_back()
+            method_quota.leader.set()
+            method_quota.followers.set()
+        self._news.set()
 
-    async def keep_told(self) -> None:
+    async def keep_reported(self) -> None:
         """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.
 
         Raises:
             StateError: The ledger cannot be used.
         """
         while True:
-            if not any(lane.untold for lane in self._lanes.values()):
+            if not any(method_quota.unreported for method_quota in self._method_quotas.values()):
                 await self._news.wait()
-            await self._clock.sleep(_TELL_AFTER_S)
-            await self._tell()
+            await self._clock.sleep(_REPORT_AFTER_S)
+            await self._report()
 
     async def flush(self) -> None:
         """Give back what is leased and not used, and tell the ledger everything. No cancellation stops it half-way.
@@ -195,61 +195,71 @@ class Quota:
         Raises:
             StateError: The ledger cannot be used.
         """
-        for lane in self._lanes.values():
-            lane.give_back(keep=lane.waiting)
-        await self._tell(also=[lane for lane in self._lanes.values() if lane.asked and not lane.waiting])
+        for method_quota in self._method_quotas.values():
+            method_quota.give_back(keep=method_quota.waiting)
+        await self._report(
+            also=[
+                method_quota
+                for method_quota in self._method_quotas.values()
+                if method_quota.asked and not method_quota.waiting
+            ]
+        )
 
     def left(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
-        lane = self._lanes.get(method)
-        return None if lane is None else lane.left + len(lane.free)
+        method_quota = self._method_quotas.get(method)
+        return None if method_quota is None else method_quota.left + len(method_quota.free)
 
-    def opens_in(self, method: str) -> float | None:
+    def seconds_until_free(self, method: str) -> float | None:
         """Seconds until the next slot opens when none is left, as far as known; None: some are left, or not known."""
-        lane = self._lanes.get(method)
-        if lane is None or self.left(method) or lane.opens_at is None:
+        method_quota = self._method_quotas.get(method)
+        if method_quota is None or self.left(method) or method_quota.opens_at is None:
             return None
-        return max(0.0, lane.opens_at - self._clock.monotonic())
+        return max(0.0, method_quota.opens_at - self._clock.monotonic())
 
-    async def _lead(self, lane: _Lane) -> None:
+    async def _lead(self, method_quota: _MethodQuota) -> None:
         """Talk to the ledger for all who wait, until there is something for one of them."""
-        lane.led = True
-        begun = lane.round
+        method_quota.led = True
+        begun = method_quota.round
         try:
-            while not lane.free and lane.round == begun:
-                pause = await self._lease(lane)
-                if pause is not None and lane.round == begun:
-                    await lane.leader.wait(pause)
+            while not method_quota.free and method_quota.round == begun:
+                pause = await self._lease(method_quota)
+                if pause is not None and method_quota.round == begun:
+                    await method_quota.leader.wait(pause)
         finally:
-            lane.led = False
-            lane.followers.ring()
-            if lane.round != begun:
-                lane.give_back()
+            method_quota.led = False
+            method_quota.followers.set()
+            if method_quota.round != begun:
+                method_quota.give_back()
 
-    async def _lease(self, lane: _Lane) -> float | None:
+    async def _lease(self, method_quota: _MethodQuota) -> float | None:
         """Lease as many slots as could be used at once; None when there is one, else the pause before asking again."""
-        await self._exchange(lane, lane.waiting)
-        return None if lane.free else lane.pause(self._clock.monotonic())
+        await self._exchange(method_quota, method_quota.waiting)
+        return None if method_quota.free else method_quota.pause(self._clock.monotonic())
 
-    async def _tell(self, also: Sequence[_Lane] = ()) -> None:
-        for lane in self._lanes.values():
-            if lane.untold or lane in also:
-                await self._exchange(lane, 0)
+    async def _report(self, also: Sequence[_MethodQuota] = ()) -> None:
+        for method_quota in self._method_quotas.values():
+            if method_quota.unreported or method_quota in also:
+                await self._exchange(method_quota, 0)
 
-    async def _exchange(self, lane: _Lane, want: int) -> None:
+    async def _exchange(self, method_quota: _MethodQuota, want: int) -> None:
         """One exchange for one method; what could not be told stays to be told."""
-        stamped, lane.stamped = lane.stamped, []
-        unused, lane.unused = lane.unused, []
+        reports, method_quota.reports = method_quota.reports, []
+        unused, method_quota.unused = method_quota.unused, []
         now = self._clock.monotonic()
-        ages = [(slot, now - at) for slot, at in stamped]
-        lane.asked = bool(want or lane.waiting)
+        ages = [(slot, now - at) for slot, at in reports]
+        method_quota.asked = bool(want or method_quota.waiting)
         try:
             with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
-                lease = await self._ledger.exchange(lane.rules, want, ages, unused, waiting=bool(lane.waiting))
+                lease = await self._ledger.exchange(
+                    method_quota.rules, want, ages, unused, waiting=bool(method_quota.waiting)
+                )
         except BaseException:  # a cancellation too: what was not reported is reported by the next exchange
-            lane.stamped[:0] = stamped
-            lane.unused[:0] = unused
+            method_quota.reports[:0] = reports
+            method_quota.unused[:0] = unused
             raise
-        lane.free.extend(lease.slots)
-        lane.left = lease.left
-        lane.opens_at = None if lease.opens_in is None else self._clock.monotonic() + lease.opens_in
+        method_quota.free.extend(lease.slots)
+        method_quota.left = lease.left
+        method_quota.opens_at = (
+            None if lease.seconds_until_free is None else self._clock.monotonic() + lease.seconds_until_free
+        )

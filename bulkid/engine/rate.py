@@ -1,7 +1,7 @@
 """``--rate``: requests evenly spaced, with no burst. No quota: see `bulkid.engine.quota` for that."""
 
 
-class Rate:
+class SmoothRate:
     """At most ``per_second`` requests a second, one after another.
 
     Measured by the event loop's own clock (aiolimiter's choice), which no fake clock can move.

@@ -8,10 +8,10 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
-from bulkid.engine.circuit_breaker import Gate
-from bulkid.engine.pacing import Pace
+from bulkid.engine.circuit_breaker import CircuitBreaker
+from bulkid.engine.pacing import ServerPacing
 from bulkid.engine.quota import Permit, Quota
-from bulkid.engine.rate import Rate
+from bulkid.engine.rate import SmoothRate
 from bulkid.engine.retry import (
     GIVE_UP,
     MAYBE_APPLIED,
@@ -25,17 +25,17 @@ from bulkid.engine.retry import (
     decide,
 )
 from bulkid.engine.stats import Stats
-from bulkid.engine.wakeup import Alarm
+from bulkid.engine.wakeup import Wakeup
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
 
 Send = Callable[[Request], Awaitable[Reply]]
 """Sends a request once. Never raises for what a server or a network does; raises `BulkidError` for what is fatal."""
 
-CHECK_KEY: Final = -2
+CHECK_REQUEST_KEY: Final = -2
 """The key of the request that finds out whether the server still takes a credential."""
 
-Pass = tuple[Permit, int]
+SendPermit = tuple[Permit, int]
 """The right to send one request now: the quota's permit and the gate's ticket."""
 
 
@@ -58,7 +58,7 @@ class Settled(NamedTuple):
     finished_at: float  # seconds since the epoch
 
 
-class Job:
+class SendTask:
     """A request on its way: what has come of it so far."""
 
     __slots__ = (
@@ -110,9 +110,9 @@ class Sender:
         clock: Measures time in flight.
         random: Numbers in [0, 1) for the jitter.
         policy: The bounds of trying again.
-        gate: What the server takes.
+        breaker: Stops requests while the server takes none.
         quota: What may be sent.
-        pace: What the server says is left.
+        pacing: What the server says is left.
         rate: Spaces requests evenly; None: does not.
         concurrency: How many may be in flight at once.
         stats: Counts.
@@ -128,10 +128,10 @@ class Sender:
         clock: Clock,
         random: Callable[[], float],
         policy: RetryPolicy,
-        gate: Gate,
+        breaker: CircuitBreaker,
         quota: Quota,
-        pace: Pace,
-        rate: Rate | None,
+        pacing: ServerPacing,
+        rate: SmoothRate | None,
         concurrency: int,
         stats: Stats,
         credentials: Credentials | None = None,
@@ -142,9 +142,9 @@ class Sender:
         self._sleep = clock.sleep
         self._random = random
         self._policy = policy
-        self._gate = gate
+        self._gate = breaker
         self._quota = quota
-        self._pace = pace
+        self._pace = pacing
         self._rate = rate
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._concurrency = concurrency
@@ -158,19 +158,19 @@ class Sender:
         self._checking = False
         self._departures = 0  # requests that have left
         self._suspects: list[Suspect] = []
-        self._answers = Alarm(clock)  # rung on each reply while there are suspects
-        self._taken: dict[str, Job] = {}  # by method: the latest that the server took
+        self._answers = Wakeup(clock)  # rung on each reply while there are suspects
+        self._taken: dict[str, SendTask] = {}  # by method: the latest that the server took
         self._forbidden = ForbiddenWrites()
 
-    def try_pass(self, method: str) -> Pass | None:
+    def try_permit(self, method: str) -> SendPermit | None:
         """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
         if self._rate is not None or not self._gate.open or not self._has_room():
             return None
         if not self._pace.allows(method, self._busy):
             return None
-        return self._take_pass(method)
+        return self._take_permit(method)
 
-    async def admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
+    async def admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
         """Park until a request may leave, and let it: the caller then sends at once, with no await before.
 
         Nothing is held while parked: no slot of the quota, no room.
@@ -193,11 +193,11 @@ class Sender:
         finally:
             self._offer_room()  # whether used or not, it is known by now
 
-    async def _admit(self, method: str, wanted: Callable[[], bool]) -> Pass | None:
+    async def _admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
         """Wait for whatever is missing, one thing at a time, and look at everything again after each wait."""
         spaced = False  # whether our turn by the rate has come
         while True:
-            probing = await self._gate.approach(method)
+            probing = await self._gate.wait_for_permission(method)
             try:
                 if not wanted():
                     return None
@@ -208,7 +208,7 @@ class Sender:
                     spaced = False
                     self._offer_room()  # we do not need it yet
                     await self._pace.wait(method)
-                elif not self._quota.at_hand(method):
+                elif not self._quota.available(method):
                     spaced = False
                     self._offer_room()  # we do not need it yet
                     await self._quota.wait(method)
@@ -216,17 +216,17 @@ class Sender:
                     await self._rate.wait()
                     spaced = True
                 else:
-                    return self._take_pass(method)
+                    return self._take_permit(method)
             finally:
                 if probing:
-                    self._gate.leave(method)
+                    self._gate.cancel_wait(method)
 
-    def _take_pass(self, method: str) -> Pass | None:
+    def _take_permit(self, method: str) -> SendPermit | None:
         permit = self._quota.try_acquire(method)
         if permit is None:
             return None
         self._busy += 1
-        return permit, self._gate.depart()
+        return permit, self._gate.request_started()
 
     def _has_room(self) -> bool:
         """Whether one more may be in flight; who waits for room is called as soon as there is some."""
@@ -249,51 +249,51 @@ class Sender:
             self._called += 1
             self._row.popleft().set()
 
-    async def exchange(self, job: Job, granted: Pass) -> Decision:
-        """Send a job once, with the pass it was given, and decide about the reply (kept in ``job.reply``).
+    async def exchange(self, send_task: SendTask, granted: SendPermit) -> Decision:
+        """Send a job once, with the pass it was given, and decide about the reply (kept in ``send_task.reply``).
 
         Raises:
             BulkidError: Nothing more should be sent: from ``send``, or because of the reply.
         """
         permit, ticket = granted
-        stats, method = self._stats, job.request.method
+        stats, method = self._stats, send_task.request.method
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
-        self._departures = job.number = self._departures + 1
-        if job.renew is not None:  # it may have waited for the quota for minutes
-            job.request = job.renew()
+        self._departures = send_task.number = self._departures + 1
+        if send_task.renew is not None:  # it may have waited for the quota for minutes
+            send_task.request = send_task.renew()
         started = self._monotonic()
         try:
-            job.reply = reply = await self._send(job.request)
+            send_task.reply = reply = await self._send(send_task.request)
         finally:
             stats.in_flight -= 1
             self._busy -= 1
-            self._pace.arrive(method, reply)
+            self._pace.response_received(method, reply)
             if self._row:
                 self._offer_room()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
                 self._quota.release(permit, answered=True)
-                self._gate.arrive(ticket, None)
+                self._gate.response_received(ticket, None)
                 stats.count_answer(method, None)
-                self._answers.ring()
+                self._answers.set()
         left = reply.kind is not ReplyKind.NO_CONNECTION
-        if permit.lane is not None:
+        if permit.method_quota is not None:
             self._quota.release(permit, answered=left)
         if not left:
             stats.sent[method] -= 1
         elif reply.kind is not ReplyKind.OK:
             stats.count_answer(method, reply.status)
         if self._suspects:
-            self._inform_suspects(job.number, reply)
-        decision = self._judge(job, reply, ticket, self._monotonic() - started)
+            self._inform_suspects(send_task.number, reply)
+        decision = self._judge(send_task, reply, ticket, self._monotonic() - started)
         if decision is REQUEUE and reply.kind is ReplyKind.UNAUTHORIZED and self._credentials is not None:
-            return await self._judge_refusal(job, reply, self._credentials)
+            return await self._judge_refusal(send_task, reply, self._credentials)
         return decision
 
     # --- 401
 
-    async def _judge_refusal(self, job: Job, reply: Reply, credentials: Credentials) -> Decision:
+    async def _judge_refusal(self, send_task: SendTask, reply: Reply, credentials: Credentials) -> Decision:
         """Find out whether a 401 is about the request or about its credential.
 
         Requests that left after the 401 came in show it for nothing; where none is under way, the check request does.
@@ -303,8 +303,8 @@ class Sender:
         """
         suspect = Suspect(reply.credential, self._departures)
         # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with.
-        hopeless = not self._taken and not self._busy and job.request.method == "GET"
-        if job.key == CHECK_KEY or hopeless:
+        hopeless = not self._taken and not self._busy and send_task.request.method == "GET"
+        if send_task.key == CHECK_REQUEST_KEY or hopeless:
             self._drop_credential(credentials, reply)
             return REQUEUE
         self._suspects.append(suspect)
@@ -321,25 +321,25 @@ class Sender:
             self._suspects.remove(suspect)
         if not suspect.own:
             return REQUEUE
-        job.attempts += 1
-        job.own_refusals += 1
-        return REQUEUE if job.own_refusals < OWN_REFUSALS else GIVE_UP
+        send_task.attempts += 1
+        send_task.own_refusals += 1
+        return REQUEUE if send_task.own_refusals < OWN_REFUSALS else GIVE_UP
 
     async def _send_check(self, check: Request) -> None:
         """Send the check request, as often as any other, until it or another shows what the refusals are about."""
-        job = Job(CHECK_KEY, check)
+        send_task = SendTask(CHECK_REQUEST_KEY, check)
         self._checking = True
         try:
             while self._undecided() and (granted := await self.admit(check.method, self._undecided)) is not None:
-                decision = await self.exchange(job, granted)
+                decision = await self.exchange(send_task, granted)
                 if isinstance(decision, Retry):
-                    job.spent_s += decision.wait_s
+                    send_task.spent_s += decision.wait_s
                     await self._sleep(decision.wait_s)
                 elif not isinstance(decision, Requeue):
                     break
         finally:
             self._checking = False
-            self._answers.ring()
+            self._answers.set()
 
     def _undecided(self) -> bool:
         return any(suspect.own is None for suspect in self._suspects)
@@ -347,42 +347,42 @@ class Sender:
     def _drop_credential(self, credentials: Credentials, reply: Reply) -> None:
         for suspect in self._suspects:
             suspect.drop(reply.credential)
-        self._answers.ring()
+        self._answers.set()
         credentials.refused(reply.credential, reply.error)
 
     def _inform_suspects(self, number: int, reply: Reply) -> None:
         for suspect in self._suspects:
             suspect.take(number, reply)
-        self._answers.ring()
+        self._answers.set()
 
     # --- the decision
 
-    def _judge(self, job: Job, reply: Reply, ticket: int, elapsed_s: float) -> Decision:
+    def _judge(self, send_task: SendTask, reply: Reply, ticket: int, elapsed_s: float) -> Decision:
         kind = reply.kind
         if kind in MAYBE_APPLIED:
-            job.maybe_applied = True
-        self._gate.arrive(ticket, reply)
+            send_task.maybe_applied = True
+        self._gate.response_received(ticket, reply)
         if kind is ReplyKind.OK:  # what all that follows would come to, without asking: half of the engine's own time
-            job.attempts += 1
-            job.spent_s += elapsed_s
+            send_task.attempts += 1
+            send_task.spent_s += elapsed_s
             self._successes += 1
-            self._taken[job.request.method] = job
-            if self._forbidden.in_a_row and job.request.method != "GET":
+            self._taken[send_task.request.method] = send_task
+            if self._forbidden.in_a_row and send_task.request.method != "GET":
                 self._forbidden.in_a_row = 0
             return SETTLE
-        seen = job.successes_seen
+        seen = send_task.successes_seen
         if counts(kind, others_succeeded=seen is not None and self._successes > seen):
-            job.attempts += 1
-            job.spent_s += elapsed_s
+            send_task.attempts += 1
+            send_task.spent_s += elapsed_s
         if kind in (ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION):
-            job.successes_seen = self._successes
-        if kind is ReplyKind.FORBIDDEN and job.request.method != "GET":
-            return self._judge_forbidden(job, reply)
+            send_task.successes_seen = self._successes
+        if kind is ReplyKind.FORBIDDEN and send_task.request.method != "GET":
+            return self._judge_forbidden(send_task, reply)
         decision = decide(
             self._policy,
             kind,
-            attempts=job.attempts,
-            spent_s=job.spent_s,
+            attempts=send_task.attempts,
+            spent_s=send_task.spent_s,
             retry_after=reply.retry_after,
             jitter=self._random(),
         )
@@ -394,10 +394,10 @@ class Sender:
             self._stats.throttled += 1
         return decision
 
-    def _judge_forbidden(self, job: Job, reply: Reply) -> Decision:
-        taken = self._taken.get(job.request.method)
+    def _judge_forbidden(self, send_task: SendTask, reply: Reply) -> Decision:
+        taken = self._taken.get(send_task.request.method)
         latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
-        about_this = self._forbidden.judge(job.request, job.on_forbidden, reply.credential, latest)
+        about_this = self._forbidden.judge(send_task.request, send_task.on_forbidden, reply.credential, latest)
         if about_this is None:
             raise PermissionDeniedError(
                 f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",

@@ -23,7 +23,7 @@ class Stats:
     retries: int = 0  # requests that had to be sent again, for whatever reason
     throttled: int = 0  # replies 429
     settled: int = 0  # tasks of `Engine.run` that have their answer
-    _looks: deque[tuple[float, int]] = field(default_factory=deque)
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def count_answer(self, method: str, status: int | None) -> None:
         """Count the answer to a request that left. What is 2xx need not be told: it is what remains."""
@@ -49,7 +49,7 @@ class Stats:
             now: Monotonic, in seconds.
         """
         total = self.sent.total()
-        looks = self._looks
+        looks = self._samples
         if not looks:
             looks.append((self.started_at, 0))
         while len(looks) > 1 and looks[1][0] <= now - _SPAN_S:

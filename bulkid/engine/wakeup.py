@@ -7,7 +7,7 @@ from bulkid.clock import Clock
 _TICK_S = 1e-6  # shorter than any timer, longer than any clock's rounding: whoever waits for a moment gets past it
 
 
-class Alarm:
+class Wakeup:
     """Where tasks wait for something to change; a ring wakes all that wait now and is not remembered.
 
     So look first, then wait, with no await between the two: nothing can be missed.
@@ -35,7 +35,7 @@ class Alarm:
                 if scope in self._scopes:
                     self._scopes.remove(scope)
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake everybody who waits."""
         scopes, self._scopes = self._scopes, []
         for scope in scopes:

@@ -20,7 +20,7 @@ from bulkid.identity.endpoints import (
     put_account,
     put_group,
 )
-from bulkid.identity.error_bodies import read_problem, safe_text
+from bulkid.identity.error_bodies import read_error_body, safe_text
 from bulkid.identity.jwt import Capabilities, TokenClaims, capabilities, organization_of, read_claims
 from bulkid.identity.responses import parse_retry_after, read_answer
 from bulkid.identity.tokens import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token, TokenSource
@@ -59,6 +59,6 @@ __all__ = [
     "put_group",
     "read_answer",
     "read_claims",
-    "read_problem",
+    "read_error_body",
     "safe_text",
 ]

@@ -14,13 +14,13 @@ from yarl import URL
 from bulkid import __version__
 from bulkid.clock import Clock
 from bulkid.errors import ConnectionFailedError, UsageError
-from bulkid.identity.fast_path import Answer, DirectWay, fits, read_bounded
+from bulkid.identity.fast_path import FastPath, HttpResponse, is_supported, read_bounded
 from bulkid.identity.http_session import open_session, trust_context
 from bulkid.identity.jwt import TokenClaims, read_claims
 from bulkid.identity.proxies import Proxy, proxy_for
 from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
-from bulkid.identity.responses import overdue, read_answer, read_fault, read_success, too_large
-from bulkid.identity.timeouts import Deadlines
+from bulkid.identity.responses import read_answer, read_failure, read_success, timed_out_reply, too_large
+from bulkid.identity.timeouts import RequestTimeouts
 from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
 from bulkid.identity.urls import IdentityBase
 from bulkid.model import Reply, ReplyKind, Request
@@ -28,7 +28,7 @@ from bulkid.model import Reply, ReplyKind, Request
 MAX_ANSWER = 32 * 2**20
 """Bytes of an answer that are taken: a page of 1000 accounts is some 300 KiB."""
 
-STRIKES = 3
+MAX_UNAUTHORIZED = 3
 """Answers in a row that are no JSON, before any that was, that prove the URL wrong."""
 
 _JSON = "application/json"
@@ -86,7 +86,7 @@ class IdentityClient:
         self._session = session
         self._proxy = proxy
         self._clock = clock
-        self._deadlines = Deadlines(connection.timeout_s)
+        self._deadlines = RequestTimeouts(connection.timeout_s)
         base = URL(f"{connection.base.url}/", encoded=True)
         self._prefix = str(base)
         self._parts = (base.scheme, base.raw_authority, base.raw_path)
@@ -97,7 +97,7 @@ class IdentityClient:
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._headers_with_body: CIMultiDict[str] = CIMultiDict()
         # A proxy wants other requests; that way, and an aiohttp that is not known, are the session's own business.
-        self._direct = DirectWay(session, base, MAX_ANSWER) if proxy is None and fits() else None
+        self._direct = FastPath(session, base, MAX_ANSWER) if proxy is None and is_supported() else None
         self._head = self._head_with_body = b""
         tokens.connect(self._post_form)
 
@@ -131,7 +131,7 @@ class IdentityClient:
             return reply
         if kind is ReplyKind.FORBIDDEN:
             self._tokens.accepted(token.generation)
-        self._count_strikes(reply)
+        self._count_unauthorized(reply)
         return reply
 
     def refused(self, credential: int, words: str) -> None:
@@ -168,7 +168,7 @@ class IdentityClient:
             self._head = self._direct.head(self._headers)
             self._head_with_body = self._direct.head(self._headers_with_body)
 
-    def _carried(self, request: Request) -> Awaitable[Answer]:
+    def _carried(self, request: Request) -> Awaitable[HttpResponse]:
         """The exchange of a request that carries the token, by the shorter way where there is one."""
         method, path, body = request
         if self._direct is not None:
@@ -183,22 +183,22 @@ class IdentityClient:
         headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header()})
         reply = await self._exchange(self._ask("POST", path, form, headers))
         if reply.kind is ReplyKind.NOT_JSON:
-            self._count_strikes(reply)
+            self._count_unauthorized(reply)
         return reply
 
-    async def _exchange(self, exchange: Awaitable[Answer], credential: int = 0) -> Reply:
+    async def _exchange(self, exchange: Awaitable[HttpResponse], credential: int = 0) -> Reply:
         """Send one request and read its whole answer, within its time."""
-        flight = self._deadlines.begin()
+        in_flight = self._deadlines.begin()
         try:
             status, headers, answer = await exchange
         except asyncio.CancelledError:
-            if flight.was_cut_off():
-                return overdue(self.connection.timeout_s)
+            if in_flight.timed_out():
+                return timed_out_reply(self.connection.timeout_s)
             raise
         except Exception as fault:  # noqa: BLE001 - whatever a foreign library makes of foreign bytes is an answer lost
-            return read_fault(fault, self._authority)
+            return read_failure(fault, self._authority)
         finally:
-            self._deadlines.end(flight)
+            self._deadlines.end(in_flight)
         if answer is None:
             return too_large(status, MAX_ANSWER)
         reply = read_success(status, answer, credential)
@@ -209,7 +209,7 @@ class IdentityClient:
             reply = reply._replace(allowance=read_allowance(headers))
         return reply
 
-    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpResponse:
         """Send one request by the session's own way, which knows proxies."""
         response = await self._session.request(
             method,
@@ -219,7 +219,7 @@ class IdentityClient:
             allow_redirects=False,
             proxy_headers=self._proxy.headers if self._proxy else None,
         )
-        return Answer(response.status, response.headers, await _read_or_close(response))
+        return HttpResponse(response.status, response.headers, await _read_or_close(response))
 
     def _url(self, path: str) -> URL:
         """The address of a call. Without a query it is made of its parts: half the time of parsing it (1 of 2 us)."""
@@ -228,7 +228,7 @@ class IdentityClient:
         scheme, authority, base_path = self._parts
         return URL.build(scheme=scheme, authority=authority, path=base_path + path, encoded=True)
 
-    def _count_strikes(self, reply: Reply) -> None:
+    def _count_unauthorized(self, reply: Reply) -> None:
         """Tell a wrong URL from a passing page: some in a row, before the API has ever answered.
 
         Raises:
@@ -239,7 +239,7 @@ class IdentityClient:
                 self._strikes = 0
             return
         self._strikes += 1
-        if not self._proven and self._strikes >= STRIKES:
+        if not self._proven and self._strikes >= MAX_UNAUTHORIZED:
             raise ConnectionFailedError(
                 f"{self.connection.base.url} does not answer as an Identity Server does. {reply.error}",
                 hint="Check BULKID_URL. On Automation Cloud it is https://cloud.uipath.com/ORGANISATION.",

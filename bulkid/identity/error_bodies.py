@@ -38,7 +38,7 @@ _MESSAGE_KEYS = ("errormessage", "message", "error_description", "description", 
 _CODE_KEYS = ("errorcode", "code")
 
 
-def read_problem(status: int, body: bytes, content_type: str = "", secrets: Iterable[str] = ()) -> tuple[str, str]:
+def read_error_body(status: int, body: bytes, content_type: str = "", secrets: Iterable[str] = ()) -> tuple[str, str]:
     """Find the code and the readable message in an error answer.
 
     Args:

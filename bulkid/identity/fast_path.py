@@ -48,7 +48,7 @@ _NEEDED: tuple[tuple[Callable[..., object], tuple[str, ...], frozenset[str]], ..
 )
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """A whole answer."""
 
     status: int
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
     body: bytes | None  # decompressed; None: longer than allowed, and not read
 
 
-def fits() -> bool:
+def is_supported() -> bool:
     """Whether this aiohttp is one that the short way was tested with, and has all that it needs."""
     try:
         version = tuple(int(part) for part in aiohttp.__version__.split(".")[:2])
@@ -71,7 +71,7 @@ def _takes(function: Callable[..., object], positional: tuple[str, ...], named: 
     return found == positional and all(kinds.get(name) is inspect.Parameter.KEYWORD_ONLY for name in named)
 
 
-class DirectWay:
+class FastPath:
     """Sends requests to one server without a proxy; one call sends one request, and none is ever sent again.
 
     Args:
@@ -102,7 +102,7 @@ class DirectWay:
             raise ValueError("a header must be one line")
         return "".join(lines).encode()
 
-    async def exchange(self, method: str, path: str, body: bytes | None, head: bytes) -> Answer:
+    async def exchange(self, method: str, path: str, body: bytes | None, head: bytes) -> HttpResponse:
         """Send one request and read its whole answer, redirects included as they are.
 
         Args:
@@ -143,7 +143,7 @@ class DirectWay:
             connection.release()
         else:
             connection.close()
-        return Answer(message.code, headers, answer)
+        return HttpResponse(message.code, headers, answer)
 
     def _no_http(self, error: HttpProcessingError) -> ClientResponseError:
         info = self._template.request_info

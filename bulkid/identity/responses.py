@@ -13,7 +13,7 @@ from http import HTTPStatus
 import aiohttp
 import orjson
 
-from bulkid.identity.error_bodies import looks_like_html, read_problem, safe_text, status_words
+from bulkid.identity.error_bodies import looks_like_html, read_error_body, safe_text, status_words
 from bulkid.model import Reply, ReplyKind
 
 _EMPTY_ANSWERS: frozenset[int] = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
@@ -78,7 +78,7 @@ def _undecodable(status: int, headers: Mapping[str, str], body: bytes, secrets: 
         with suppress(orjson.JSONDecodeError):
             return Reply(ReplyKind.OK, status, orjson.loads(body.removeprefix(BOM_UTF8)))
     if looks_like_html(body, headers.get("Content-Type", "")):
-        what = read_problem(status, body, headers.get("Content-Type", ""), secrets)[1]
+        what = read_error_body(status, body, headers.get("Content-Type", ""), secrets)[1]
     else:
         what = "text that is no JSON, or is cut short" if body.strip() else "an empty body"
     return Reply(ReplyKind.NOT_JSON, status, error_code="not_json", error=f"The server answered with {what}.")
@@ -91,7 +91,7 @@ def _not_ok(status: int, headers: Mapping[str, str], body: bytes, now: float, se
         target = safe_text(re.split(r"[?#]", headers.get("Location", ""), maxsplit=1)[0], secrets, 200)
         words = f"The server sends elsewhere ({status_words(status)}{f', to {target}' if target else ''})."
         return Reply(ReplyKind.NOT_JSON, status, error_code="redirect", error=words)
-    code, message = read_problem(status, body, content_type, secrets)
+    code, message = read_error_body(status, body, content_type, secrets)
     retry_after = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""), now)
     if status in _NO_SUCH_PLACE and looks_like_html(body, content_type):
         # The API answers in JSON; a page says that there is no API at this address.
@@ -139,7 +139,7 @@ def too_large(status: int, limit: int) -> Reply:
     return Reply(ReplyKind.NOT_JSON, status, error_code="too_large", error=words)
 
 
-def overdue(timeout_s: float) -> Reply:
+def timed_out_reply(timeout_s: float) -> Reply:
     """No whole answer in time; the request may have been applied."""
     return Reply(ReplyKind.LOST, error_code="timeout", error=f"No whole answer came within {timeout_s:g} s.")
 
@@ -152,7 +152,7 @@ class NotSentError(aiohttp.ClientError):
     """The way to the server failed before the request left; the cause says how."""
 
 
-def read_fault(fault: BaseException, authority: str) -> Reply:
+def read_failure(fault: BaseException, authority: str) -> Reply:
     """Say what a failure to get an answer means: whether the request may have been applied, and what to do.
 
     Args:
@@ -160,7 +160,7 @@ def read_fault(fault: BaseException, authority: str) -> Reply:
         authority: Host and port as a person would write them.
     """
     if isinstance(fault, NotSentError) and fault.__cause__ is not None:
-        cause = read_fault(fault.__cause__, authority)
+        cause = read_failure(fault.__cause__, authority)
         if cause.kind is ReplyKind.NO_CONNECTION:
             return cause
         return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(fault.__cause__)}.")

@@ -8,7 +8,7 @@ time, so the one that began first is the first to be overdue: a single timer, fo
 import asyncio
 
 
-class Flight:
+class InFlightRequest:
     """One request under way, from :meth:`Deadlines.begin` to :meth:`Deadlines.end`."""
 
     __slots__ = ("_cancelling_before", "_cut_off", "started", "task")
@@ -19,13 +19,13 @@ class Flight:
         self._cancelling_before = task.cancelling()
         self._cut_off = False
 
-    def cut_off(self) -> None:
+    def time_out(self) -> None:
         """End the request: its task sees a cancellation, which :meth:`was_cut_off` then owns up to."""
         if not self._cut_off:
             self._cut_off = True
             self.task.cancel()
 
-    def was_cut_off(self) -> bool:
+    def timed_out(self) -> bool:
         """Whether a cancellation that the task sees is this deadline's, and nobody else's.
 
         To be asked once after a cancellation: it takes the deadline's own one back, as ``asyncio.timeout`` does. When
@@ -37,7 +37,7 @@ class Flight:
         return self.task.uncancel() <= self._cancelling_before
 
 
-class Deadlines:
+class RequestTimeouts:
     """The deadlines of all requests of one client.
 
     Args:
@@ -47,24 +47,24 @@ class Deadlines:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._flights: dict[Flight, None] = {}  # in the order of their starts
+        self._flights: dict[InFlightRequest, None] = {}  # in the order of their starts
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> Flight:
+    def begin(self) -> InFlightRequest:
         """Start the time of a request that the current task is about to send."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("requests are sent from within a task")
-        flight = Flight(task, self._loop.time())
-        self._flights[flight] = None
+        in_flight = InFlightRequest(task, self._loop.time())
+        self._flights[in_flight] = None
         if self._timer is None:
-            self._timer = self._loop.call_at(flight.started + self._timeout_s, self._sweep)
-        return flight
+            self._timer = self._loop.call_at(in_flight.started + self._timeout_s, self._sweep)
+        return in_flight
 
-    def end(self, flight: Flight) -> None:
+    def end(self, in_flight: InFlightRequest) -> None:
         """The request has come to its end, whichever."""
-        del self._flights[flight]
-        flight.was_cut_off()  # if nobody asked: the task must not stay marked
+        del self._flights[in_flight]
+        in_flight.timed_out()  # if nobody asked: the task must not stay marked
 
     def close(self) -> None:
         """Stop the timer."""
@@ -76,9 +76,9 @@ class Deadlines:
         """Cut off what is overdue, and look again when the next will be."""
         now = self._loop.time()
         self._timer = None
-        for flight in tuple(self._flights):
-            due = flight.started + self._timeout_s
+        for in_flight in tuple(self._flights):
+            due = in_flight.started + self._timeout_s
             if due > now:
                 self._timer = self._loop.call_at(due, self._sweep)
                 return
-            flight.cut_off()
+            in_flight.time_out()

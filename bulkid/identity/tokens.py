@@ -40,7 +40,7 @@ SYSTEM_CLOCK: Clock = SystemClock()
 _DEFINITE = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
-Post = Callable[[str, bytes], Awaitable[Reply]]
+TokenPost = Callable[[str, bytes], Awaitable[Reply]]
 """Sends a form (path relative to the identity base, body) and returns the reply."""
 
 
@@ -55,7 +55,7 @@ class Token:
 class TokenSource(Protocol):
     """Where access tokens come from. ``open_client`` connects it; nobody else needs to."""
 
-    def connect(self, post: Post) -> None:
+    def connect(self, post: TokenPost) -> None:
         """Say how to reach the token endpoint."""
         ...
 
@@ -99,7 +99,7 @@ class StaticToken:
         _require_token(stripped, "BULKID_ACCESS_TOKEN")
         self._token = Token(stripped, 1)
 
-    def connect(self, post: Post) -> None:
+    def connect(self, post: TokenPost) -> None:
         """Nothing to reach: the token is given."""
 
     def secrets(self) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ class ClientCredentials:
         self._scope, *narrower = (wanted,) if wanted else DEFAULT_SCOPES
         self._narrower = narrower  # what to ask for in place of it, should it be refused
         self._clock = clock or SYSTEM_CLOCK
-        self._post: Post | None = None
+        self._post: TokenPost | None = None
         self._lock = anyio.Lock()
         self._fetches = 0  # tries, so that those who waited for one know that there was one
         self._sent = 0  # of them, those that left
@@ -171,7 +171,7 @@ class ClientCredentials:
         """Requests to the token endpoint that left so far."""
         return self._sent
 
-    def connect(self, post: Post) -> None:
+    def connect(self, post: TokenPost) -> None:
         """Say how to reach the token endpoint."""
         self._post = post
 
@@ -244,10 +244,10 @@ class ClientCredentials:
             refused, self._scope = self._scope, self._narrower.pop(0)  # also for the tokens to come
             log.info("token.scope_refused", scope=refused, next_scope=self._scope)
         if reply.kind is ReplyKind.OK:
-            return self._take_up(reply.payload, asked_at)
+            return self._accept(reply.payload, asked_at)
         if reply.kind in _DEFINITE:
             self._explain_refusal(reply)
-        return self._put_off(reply)
+        return self._delay_refresh(reply)
 
     async def _ask(self) -> Reply:
         """Send one request to the token endpoint."""
@@ -271,7 +271,7 @@ class ClientCredentials:
             self._sent -= 1
         return reply
 
-    def _take_up(self, payload: object, asked_at: float) -> Token:
+    def _accept(self, payload: object, asked_at: float) -> Token:
         """Keep the token that was answered, with the time to fetch the next."""
         answer = payload if isinstance(payload, dict) else {}
         value = answer.get("access_token")
@@ -289,7 +289,7 @@ class ClientCredentials:
         log.info("token.fetched", generation=self._token.generation, lifetime_s=lifetime)
         return self._token
 
-    def _put_off(self, reply: Reply) -> Token | Reply:
+    def _delay_refresh(self, reply: Reply) -> Token | Reply:
         """The endpoint is in trouble: go on with the present token while it lasts, else pass the trouble on.
 
         No request has left with a token, so nothing can have been applied: the kinds that would mean that become

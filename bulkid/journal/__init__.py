@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bulkid.journal.errors import StateFullError
 from bulkid.journal.ids import new_run_id, stored_name
-from bulkid.journal.locks.types import Hold, LockLostError
+from bulkid.journal.locks.types import LockHandle, LockLostError
 
 if TYPE_CHECKING:
-    from bulkid.journal.claimed_files import FileState, TakenFile, TakenFiles
+    from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
     from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal, GroupRefusals
     from bulkid.journal.locks.file import forget_lock, organization_lock
     from bulkid.journal.quota.ledger import JournalLedger
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = [
     "REMEMBERED_S",
     "RESUMABLE",
+    "ClaimedFile",
+    "ClaimedFiles",
     "FileState",
     "GroupRefusal",
     "GroupRefusals",
-    "Hold",
     "Journal",
     "JournalLedger",
+    "LockHandle",
     "LockLostError",
     "OutcomeWriter",
     "StateFullError",
-    "TakenFile",
-    "TakenFiles",
     "claimed_runs",
     "drop_run",
     "forget_lock",
@@ -53,8 +53,8 @@ _HOMES = {
     "Journal": "bulkid.journal.store",
     "JournalLedger": "bulkid.journal.quota.ledger",
     "OutcomeWriter": "bulkid.journal.writer",
-    "TakenFile": "bulkid.journal.claimed_files",
-    "TakenFiles": "bulkid.journal.claimed_files",
+    "ClaimedFile": "bulkid.journal.claimed_files",
+    "ClaimedFiles": "bulkid.journal.claimed_files",
     "claimed_runs": "bulkid.journal.run_queries",
     "drop_run": "bulkid.journal.run_queries",
     "forget_lock": "bulkid.journal.locks.file",

@@ -22,7 +22,7 @@ class FileState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TakenFile:
+class ClaimedFile:
     """A file that was taken out of a drop folder."""
 
     file: int
@@ -35,11 +35,11 @@ class TakenFile:
     target: str = ""
 
 
-_COLUMNS = [taken_files.c[name] for name in TakenFile.__dataclass_fields__]
+_COLUMNS = [taken_files.c[name] for name in ClaimedFile.__dataclass_fields__]
 OPEN = (FileState.CLAIMED.value, FileState.CLOSING.value)
 
 
-class TakenFiles:
+class ClaimedFiles:
     """The files of one drop folder. Every method is one transaction, durable when it returns.
 
     Args:
@@ -52,7 +52,7 @@ class TakenFiles:
         self._folder = folder
 
     @repeated
-    def open(self) -> list[TakenFile]:
+    def open(self) -> list[ClaimedFile]:
         """Files that were claimed and are not closed, oldest first."""
         found = taken_files.c.folder == self._folder, taken_files.c.state.in_(OPEN)
         with self.database.read() as connection:
@@ -60,7 +60,7 @@ class TakenFiles:
         return [_file(row) for row in rows]
 
     @repeated
-    def taken_before(self, sha256: str) -> TakenFile | None:
+    def claimed_before(self, sha256: str) -> ClaimedFile | None:
         """The file with the same content that was taken, or is being taken; one that failed may be tried again."""
         query = (
             select(*_COLUMNS)
@@ -76,34 +76,34 @@ class TakenFiles:
         return None if row is None else _file(row)
 
     @repeated
-    def claim(self, sha256: str, name: str, working: str, run_id: str, now: float) -> TakenFile:
+    def claim(self, sha256: str, name: str, working: str, run_id: str, now: float) -> ClaimedFile:
         """Claim a file for a run, before it is touched."""
         values = {"sha256": sha256, "name": stored_name(name), "working": working, "run_id": run_id}
         row = {**values, "folder": self._folder, "state": FileState.CLAIMED.value, "target": "", "taken_at": now}
         with self.database.write() as connection:
             number = connection.execute(insert(taken_files).values(row).returning(taken_files.c.file)).scalar_one()
-        return TakenFile(int(number), self._folder, sha256, name, working, run_id, FileState.CLAIMED)
+        return ClaimedFile(int(number), self._folder, sha256, name, working, run_id, FileState.CLAIMED)
 
-    def begin_closing(self, file: TakenFile, target: str) -> None:
+    def begin_closing(self, file: ClaimedFile, target: str) -> None:
         """Say where a file goes, before it is moved there."""
         self._change(file, state=FileState.CLOSING.value, target=target)
 
-    def close(self, file: TakenFile, state: FileState, now: float) -> None:
+    def close(self, file: ClaimedFile, state: FileState, now: float) -> None:
         """Say that a file has come to where it stays."""
         self._change(file, state=state.value, closed_at=now)
 
     @repeated
-    def forget(self, file: TakenFile) -> None:
+    def forget(self, file: ClaimedFile) -> None:
         """Take back a claim for which nothing was begun."""
         with self.database.write() as connection:
             connection.execute(delete(taken_files).where(taken_files.c.file == file.file))
 
     @repeated
-    def _change(self, file: TakenFile, /, **values: object) -> None:
+    def _change(self, file: ClaimedFile, /, **values: object) -> None:
         with self.database.write() as connection:
             connection.execute(update(taken_files).where(taken_files.c.file == file.file).values(**values))
 
 
-def _file(row: object) -> TakenFile:
-    values = {name: getattr(row, name) for name in TakenFile.__dataclass_fields__}
-    return TakenFile(**{**values, "name": read_name(values["name"]), "state": FileState(values["state"])})
+def _file(row: object) -> ClaimedFile:
+    values = {name: getattr(row, name) for name in ClaimedFile.__dataclass_fields__}
+    return ClaimedFile(**{**values, "name": read_name(values["name"]), "state": FileState(values["state"])})

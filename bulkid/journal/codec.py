@@ -131,7 +131,7 @@ def planned_values(run: int, entry: RunItem) -> tuple[Any, ...]:
         desired.account_id,
         desired.name,
         dumps((desired.display_name, desired.add, desired.remove, desired.exact, desired.rows)),
-        dump_before(entry.before, desired),
+        dump_state_before(entry.before, desired),
         entry.changes,
     )
 
@@ -164,7 +164,7 @@ def _shared(group_ids: list[str]) -> tuple[str, ...]:
     return tuple([sys.intern(group_id) for group_id in group_ids])
 
 
-def dump_before(before: Account | None, desired: DesiredState) -> str | None:
+def dump_state_before(before: Account | None, desired: DesiredState) -> str | None:
     """Write the state before a run; what the wish says too is left out."""
     if before is None:
         return None

@@ -108,12 +108,12 @@ class Database:
             raise StateError(f"{self.place} has been closed already.")
 
 
-class _Keeper(Protocol):
+class _ThreadDatabase(Protocol):
     @property
     def database(self) -> Database: ...
 
 
-K = TypeVar("K", bound=_Keeper)
+K = TypeVar("K", bound=_ThreadDatabase)
 
 
 def repeated(method: Callable[Concatenate[K, P], T]) -> Callable[Concatenate[K, P], T]:

@@ -11,7 +11,7 @@ _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable
 _RESUME = "What was settled before is kept; go on with 'bulkid resume'."
 
 
-class Trouble(Enum):
+class DatabaseProblem(Enum):
     """The kinds of database error that a person can do something about."""
 
     FULL = "full"
@@ -29,52 +29,52 @@ class Trouble(Enum):
 
 
 _FILE_WORDS = {
-    Trouble.FULL: (
+    DatabaseProblem.FULL: (
         "cannot grow: its disk is full, or a quota is reached.",
         "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
     ),
-    Trouble.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
-    Trouble.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
-    Trouble.NOT_A_DATABASE: (
+    DatabaseProblem.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
+    DatabaseProblem.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
+    DatabaseProblem.NOT_A_DATABASE: (
         "is not a bulkid database.",
         "Move the file away, or choose another folder with --state-dir.",
     ),
-    Trouble.DAMAGED: (
+    DatabaseProblem.DAMAGED: (
         "is damaged.",
         "Keep the file, move it away and start again: a run sends nothing that is already as wanted.",
     ),
-    Trouble.BUSY: ("is held by another process.", "Wait until that process has ended, then try again."),
+    DatabaseProblem.BUSY: ("is held by another process.", "Wait until that process has ended, then try again."),
 }
 
 _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, and that the server runs."
 _SERVER_WORDS = {
-    Trouble.FULL: (
+    DatabaseProblem.FULL: (
         "cannot grow: its server's disk is full.",
         "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
     ),
-    Trouble.READ_ONLY: (
+    DatabaseProblem.READ_ONLY: (
         "takes no writes: its server is a standby, or set to read-only.",
         "Name the primary server in BULKID_DATABASE_URL.",
     ),
-    Trouble.NOT_A_DATABASE: (
+    DatabaseProblem.NOT_A_DATABASE: (
         "has a schema named bulkid that is not bulkid's.",
         "Name another database in BULKID_DATABASE_URL.",
     ),
-    Trouble.DAMAGED: ("is damaged, its server says.", "Ask whoever runs the server."),
-    Trouble.UNREACHABLE: ("cannot be reached.", _ADDRESS),
-    Trouble.REFUSED: (
+    DatabaseProblem.DAMAGED: ("is damaged, its server says.", "Ask whoever runs the server."),
+    DatabaseProblem.UNREACHABLE: ("cannot be reached.", _ADDRESS),
+    DatabaseProblem.REFUSED: (
         "refuses the user or the password.",
         "Check both in BULKID_DATABASE_URL (a character such as @ or / in a password is written %40, %2F).",
     ),
-    Trouble.MISSING: (
+    DatabaseProblem.MISSING: (
         "does not exist, or its user may not connect to it.",
         "Have it made: CREATE DATABASE ... OWNER ..., as docs/several_hosts.md shows.",
     ),
-    Trouble.NO_RIGHT: (
+    DatabaseProblem.NO_RIGHT: (
         "gives its user too few rights: bulkid makes tables in a schema of its own there.",
         "Make the user the owner of the database, or of a schema named bulkid in it.",
     ),
-    Trouble.LOST: ("does not answer any more: the connection was lost.", _RESUME),
+    DatabaseProblem.LOST: ("does not answer any more: the connection was lost.", _RESUME),
 }
 
 
@@ -95,37 +95,37 @@ class DatabaseLostError(StateError):
     final = False
 
 
-def state_error(trouble: Trouble, path: Path, name: str) -> StateError:
+def state_error(problem: DatabaseProblem, path: Path, name: str) -> StateError:
     """Say what is wrong with the database file.
 
     Args:
-        trouble: The kind of error.
+        problem: The kind of error.
         path: The database file.
         name: The driver's name for the error, such as ``SQLITE_IOERR_READ``; only shown where nothing better is known.
     """
-    kind = StateFullError if trouble is Trouble.FULL else StateError
-    what, hint = _FILE_WORDS.get(trouble, (f"cannot be used ({name}).", _OTHER_FOLDER))
+    kind = StateFullError if problem is DatabaseProblem.FULL else StateError
+    what, hint = _FILE_WORDS.get(problem, (f"cannot be used ({name}).", _OTHER_FOLDER))
     return kind(f"{path} {what}", hint=hint)
 
 
-def server_error(trouble: Trouble, place: str, name: str) -> StateError:
+def server_error(problem: DatabaseProblem, place: str, name: str) -> StateError:
     """Say what is wrong with the database on a server.
 
     Args:
-        trouble: The kind of error.
+        problem: The kind of error.
         place: What to call the database.
         name: The server's or the driver's name for the error; only shown where nothing better is known.
     """
-    kinds = {Trouble.FULL: StateFullError, Trouble.LOST: DatabaseLostError}
-    what, hint = _SERVER_WORDS.get(trouble, (f"cannot be used ({name}).", _ADDRESS))
-    return kinds.get(trouble, StateError)(f"{place[:1].upper()}{place[1:]} {what}", hint=hint)
+    kinds = {DatabaseProblem.FULL: StateFullError, DatabaseProblem.LOST: DatabaseLostError}
+    what, hint = _SERVER_WORDS.get(problem, (f"cannot be used ({name}).", _ADDRESS))
+    return kinds.get(problem, StateError)(f"{place[:1].upper()}{place[1:]} {what}", hint=hint)
 
 
 def file_error(error: OSError, path: Path) -> StateError:
     """Say why a file or folder of the state directory cannot be made or used."""
     if error.errno in _FULL:
-        return state_error(Trouble.FULL, path, "")
+        return state_error(DatabaseProblem.FULL, path, "")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return state_error(Trouble.READ_ONLY, path, "")
+        return state_error(DatabaseProblem.READ_ONLY, path, "")
     reason = error.strerror or type(error).__name__
     return StateError(f"{path} cannot be used: {reason}.", hint=_OTHER_FOLDER)

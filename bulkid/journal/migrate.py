@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, select
 from bulkid.errors import StateError
 from bulkid.journal.backends import Dialect
 from bulkid.journal.console_schema import bring_console_to_5, create_console_tables
-from bulkid.journal.errors import Trouble
+from bulkid.journal.errors import DatabaseProblem
 from bulkid.journal.schema import (
     VERSION,
     clocks,
@@ -92,10 +92,10 @@ def _version(dialect: Dialect, connection: Connection, newest: int) -> int | Non
     if not tables:
         return None
     if schema_version.name not in tables:
-        raise dialect.trouble(Trouble.NOT_A_DATABASE)
+        raise dialect.problem(DatabaseProblem.NOT_A_DATABASE)
     version = connection.execute(select(func.max(schema_version.c.version))).scalar()
     if version is None:
-        raise dialect.trouble(Trouble.NOT_A_DATABASE)
+        raise dialect.problem(DatabaseProblem.NOT_A_DATABASE)
     if version > newest:
         raise StateError(
             f"{dialect.place} was written by a newer bulkid (its schema is version {version}, this one knows "

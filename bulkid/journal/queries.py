@@ -12,8 +12,8 @@ from bulkid.journal.store import Journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 
 _LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
-_FAULTY = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
-_STATUS = case((_FAULTY, Status.INVALID.value), else_=func.coalesce(entries.c.status, Status.PENDING.value))
+_INVALID = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
+_STATUS = case((_INVALID, Status.INVALID.value), else_=func.coalesce(entries.c.status, Status.PENDING.value))
 _COLUMNS = (
     rows.c.row,
     rows.c.cells,
@@ -63,7 +63,7 @@ def _row_page(journal: Journal, run_id: str, status: Status | None, search: str,
     if status is not None:
         where.append(_STATUS.is_not_distinct_from(status.value))
     if search:
-        where.append(_holds(search))
+        where.append(_contains(search))
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(source).where(*where)).scalar_one()
         query = select(*_COLUMNS).select_from(source).where(*where).order_by(rows.c.row).offset(offset).limit(limit)
@@ -106,6 +106,6 @@ def run_page(
     return journal.database.repeat(read)
 
 
-def _holds(text: str) -> ColumnElement[bool]:
+def _contains(text: str) -> ColumnElement[bool]:
     columns = (rows.c.account_id, rows.c.name, entries.c.account_id, entries.c.name, entries.c.changes, entries.c.error)
     return or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in columns))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 
-def spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+def ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Join numbers that follow one another: first and last of each span.
 
     Entries are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms instead of 1.4 ms.
@@ -20,7 +20,7 @@ def spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def linked_spans(links: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+def linked_ranges(links: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
     """Join rows that follow one another as their entries do: how far the rows are ahead, first and last row of a span.
 
     Most sheets name each account once, so that 20,000 links are one statement: 5 ms instead of 28.

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
 from bulkid.journal.database import Database, repeated
-from bulkid.journal.locks.types import Hold
+from bulkid.journal.locks.types import LockHandle
 from bulkid.journal.schema import runs
 from bulkid.model import RunRecord, RunStatus
 
@@ -22,7 +22,7 @@ _NAMED = 5
 _RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 
 
-class Records:
+class RunStore:
     """The records of all runs of one state database. A context manager that closes itself; see `Journal`."""
 
     def __init__(self, database: Database) -> None:
@@ -58,7 +58,7 @@ class Records:
 
     # --- locks
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
+    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take the lock with this name, among all runs on this database; see `Dialect.hold`.
 
         Raises:

@@ -25,11 +25,11 @@ from sqlalchemy import (
 
 from bulkid.errors import StateError
 from bulkid.journal import codec
-from bulkid.journal.backends.executemany import Bulk
+from bulkid.journal.backends.executemany import ExecuteMany
 from bulkid.journal.database import open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
-from bulkid.journal.ranges import linked_spans, spans
-from bulkid.journal.run_store import Records
+from bulkid.journal.ranges import linked_ranges, ranges
+from bulkid.journal.run_store import RunStore
 from bulkid.journal.schema import entries, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status, Via
 
@@ -41,7 +41,7 @@ _PORTION = 5000
 
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
 _LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
-_FAULTY = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
+_INVALID = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
 _PENDING = Status.PENDING.value
 
 
@@ -51,10 +51,10 @@ def _values(names: Sequence[str]) -> dict[str, Any]:
 
 _THIS_ENTRY = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
 
-_INSERT_ROWS = Bulk(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
-_INSERT_ENTRIES = Bulk(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_INSERT_ROWS = ExecuteMany(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
+_INSERT_ENTRIES = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
 _UNTOUCHED = Outcome(Status.PENDING)
-_INSERT_UNTOUCHED = Bulk(
+_INSERT_UNTOUCHED = ExecuteMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
     insert(entries).values(
         {
@@ -67,19 +67,19 @@ _INSERT_UNTOUCHED = Bulk(
     ),
     codec.PLANNED_COLUMNS,
 )
-_LINK = Bulk(
+_LINK = ExecuteMany(
     update(rows)
     .values(entry=rows.c.row - bindparam("ahead"))
     .where(rows.c.run == bindparam("in_run"), rows.c.row >= bindparam("first"), rows.c.row <= bindparam("last")),
     ("ahead", "in_run", "first", "last"),
 )
-_FIND_FAULT = Bulk(
+_FIND_FAULT = ExecuteMany(
     update(rows)
     .values(plan_faults=bindparam("found"))
     .where(rows.c.run == bindparam("in_run"), rows.c.row == bindparam("number")),
     ("found", "in_run", "number"),
 )
-_INTEND = Bulk(
+_INTEND = ExecuteMany(
     update(entries)
     .values(
         intended_at=bindparam("at"),
@@ -93,14 +93,14 @@ _INTEND = Bulk(
     ),
     ("at", "by", "in_run", "first", "last"),
 )
-_PLAN_AGAIN = Bulk(
+_PLAN_AGAIN = ExecuteMany(
     update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ENTRY),
     ("state", "words", "in_run", "number"),
 )
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
-_SETTLE = Bulk(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
-_STILL_PENDING = Bulk(
+_SETTLE = ExecuteMany(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
+_STILL_PENDING = ExecuteMany(
     _SETTLE_VALUES.where(_THIS_ENTRY, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
 )
 
@@ -139,7 +139,7 @@ def open_journal(state_dir: Path, database_url: str | None = None) -> "Journal":
     return Journal(open_database(state_dir, database_url))
 
 
-class Journal(Records):
+class Journal(RunStore):
     """All runs of one state database. A context manager that closes itself.
 
     Every method is one transaction, durable when it returns, unless it says otherwise. Each raises ``StateError`` when
@@ -178,14 +178,14 @@ class Journal(Records):
 
     def iter_rows(self, run_id: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
         """Yield each row's number, its cells as they came in, and whether it is invalid, in the sheet's order."""
-        columns = (rows.c.row, rows.c.cells, _FAULTY)
+        columns = (rows.c.row, rows.c.cells, _INVALID)
         for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
             yield row, codec.load_cells(cells), bool(invalid)
 
     def iter_faults(self, run_id: str) -> Iterator[RowError]:
         """Yield everything that is wrong with rows, in the sheet's order."""
         columns = (rows.c.row, rows.c.faults, rows.c.plan_faults)
-        for row, *texts in self._pages(rows, rows.c.row, columns, self._run(run_id), _FAULTY):
+        for row, *texts in self._pages(rows, rows.c.row, columns, self._run(run_id), _INVALID):
             yield from codec.load_row_errors(row, *texts)
 
     # --- entries
@@ -208,7 +208,7 @@ class Journal(Records):
                 _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
                 _INSERT_ENTRIES.run(connection, [codec.item_values(run, entry) for entry in others])
                 links = [(row, entry.number) for entry in portion for row in entry.desired.rows]
-                linked = [(ahead, run, first, last) for ahead, first, last in linked_spans(links)]
+                linked = [(ahead, run, first, last) for ahead, first, last in linked_ranges(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
 
     @repeated
@@ -248,7 +248,8 @@ class Journal(Records):
             source = iter(planned)
             while portion := list(islice(source, _PORTION)):
                 values = [
-                    (codec.dump_before(each.before, each.desired), each.changes, run, each.number) for each in portion
+                    (codec.dump_state_before(each.before, each.desired), each.changes, run, each.number)
+                    for each in portion
                 ]
                 self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 
@@ -267,7 +268,7 @@ class Journal(Records):
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            touched = _INTEND.run(connection, [(at, via.value, run, first, last) for first, last in spans(numbers)])
+            touched = _INTEND.run(connection, [(at, via.value, run, first, last) for first, last in ranges(numbers)])
             self._require(touched == len(numbers), run_id)
 
     @repeated
@@ -378,7 +379,9 @@ class Journal(Records):
     @repeated
     def counts(self, run_id: str) -> dict[Status, int]:
         """Count the rows of the sheet by status; they add up to all rows."""
-        status = case((_FAULTY, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING)).label("counted")
+        status = case((_INVALID, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING)).label(
+            "counted"
+        )
         source = rows.outerjoin(entries, _LINKED)
         query = select(status, func.count()).select_from(source).where(rows.c.run == self._run(run_id))
         query = query.group_by("counted")  # by its name: with values bound anew it would be another expression

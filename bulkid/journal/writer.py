@@ -12,15 +12,15 @@ from bulkid.errors import StateError
 from bulkid.journal.store import Journal
 from bulkid.model import Outcome
 
-LINGER_S = 0.1
+COMMIT_DELAY_S = 0.1
 """How long the first outcome of a group waits for others. A commit takes a millisecond of CPU time whatever it holds;
 instead of a wait of 0.02 s this one saves 0.1 s of 20,000 rows. What a kill takes with it is read back."""
 
-GROUP = 500
+COMMIT_SIZE = 500
 """How many outcomes are written without waiting for more."""
 
-ROOM = 10_000
-"""How many outcomes may wait for the disk before ``room`` holds up whoever makes more."""
+MAX_PENDING = 10_000
+"""How many outcomes may wait for the disk before ``capacity`` holds up whoever makes more."""
 
 
 class OutcomeWriter:
@@ -36,7 +36,7 @@ class OutcomeWriter:
         clock: For the few milliseconds that a group waits.
         linger_s: How long the first outcome of a group waits for others.
         group: How many are written without waiting for more.
-        room: How many may be waiting before ``room`` waits.
+        room: How many may be waiting before ``capacity`` waits.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class OutcomeWriter:
         run_id: str,
         *,
         clock: Clock | None = None,
-        linger_s: float = LINGER_S,
-        group: int = GROUP,
-        room: int = ROOM,
+        commit_delay_s: float = COMMIT_DELAY_S,
+        group: int = COMMIT_SIZE,
+        capacity: int = MAX_PENDING,
     ) -> None:
         self._journal = journal
         self._run_id = run_id
         self._clock = clock if clock is not None else SystemClock()
-        self._linger_s = linger_s
+        self._linger_s = commit_delay_s
         self._group = group
-        self._room = room
+        self._room = capacity
         self._waiting: list[tuple[int, Outcome]] = []
         self._lock = anyio.Lock()  # one group at a time, in order
         self._closed = False
@@ -107,7 +107,7 @@ class OutcomeWriter:
         elif waiting >= self._group and self._lingering is not None:
             self._lingering.cancel()
 
-    async def room(self) -> None:
+    async def capacity(self) -> None:
         """Wait while too many outcomes wait for the disk. To be called before work that makes more of them."""
         if len(self._waiting) >= self._room:
             await self.flush()

@@ -1,21 +1,21 @@
 """A simulated Identity Server: what a newcomer plays with, and what bulkid's own tests run against."""
 
-from bulkid.sandbox.fixtures import seeded_directory
+from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
-from bulkid.sandbox.organization import AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
 from bulkid.sandbox.server import LogEntry, Sandbox, run_server
 
 __all__ = [
     "FAULT_KINDS",
     "AccountRecord",
-    "Directory",
     "Faults",
     "GroupRecord",
     "LogEntry",
+    "Organization",
     "Sandbox",
     "SandboxOptions",
     "parse_faults",
     "parse_limits",
     "run_server",
-    "seeded_directory",
+    "seeded_organization",
 ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bulkid.model import EVERYONE
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, GroupRecord, Organization
 from bulkid.sandbox.requests import (
     check_partition,
     id_list,
@@ -22,7 +22,7 @@ from bulkid.sandbox.requests import (
     text_field,
     wrong_organization,
 )
-from bulkid.sandbox.responses import Answer, RefusalError, abp, message, nested, ok, problem, status_code
+from bulkid.sandbox.responses import RefusalError, SandboxResponse, abp, message, nested, ok, problem, status_code
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 10
@@ -40,7 +40,7 @@ _LOCKED = {
 class Arguments(NamedTuple):
     """What a call works on."""
 
-    state: Directory
+    state: Organization
     options: SandboxOptions
     ids: tuple[str, ...]  # the segments of the path that vary
     query: str
@@ -52,7 +52,7 @@ class Call(NamedTuple):
     """One call of the API: who may, and what it does."""
 
     scopes: tuple[str, ...]  # any of them will do
-    run: Callable[[Arguments], Answer]
+    run: Callable[[Arguments], SandboxResponse]
     names_organization: bool = False  # whether the first id of the path is the organisation
     subject: int | None = None  # which id of the path is a robot account
 
@@ -60,7 +60,7 @@ class Call(NamedTuple):
 # --- robot accounts
 
 
-def list_accounts(call: Arguments) -> Answer:
+def list_accounts(call: Arguments) -> SandboxResponse:
     """``GET api/RobotAccount/{organisation}``: a page of accounts and how many there are in all."""
     fields = query_fields(call.query)
     top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
@@ -83,14 +83,14 @@ def list_accounts(call: Arguments) -> Answer:
     return ok({"totalCount": total, "results": page})
 
 
-def get_account(call: Arguments) -> Answer:
+def get_account(call: Arguments) -> SandboxResponse:
     """``GET api/RobotAccount/{organisation}/{account}``."""
     if call.options.guids_only and not _GUID.fullmatch(call.ids[1]):
         raise RefusalError(problem({"robotAccountId": [f"The value '{call.ids[1]}' is not valid."]}))
-    return ok(_told(call, _account(call, call.ids[1])))
+    return ok(_account_dto(call, _account(call, call.ids[1])))
 
 
-def update_account(call: Arguments) -> Answer:
+def update_account(call: Arguments) -> SandboxResponse:
     """``PUT api/RobotAccount/{account}``: display name and membership; repeating it changes nothing more."""
     body = json_object(call.content_type, call.body)
     display_name = text_field(body, "displayName")
@@ -105,10 +105,10 @@ def update_account(call: Arguments) -> Answer:
         call.state.rename(account, display_name)
     call.state.join(account, joined)
     call.state.leave(account, left)
-    return ok(_told(call, account), applied=True)
+    return ok(_account_dto(call, account), applied=True)
 
 
-def create_account(call: Arguments) -> Answer:
+def create_account(call: Arguments) -> SandboxResponse:
     """``POST api/RobotAccount``."""
     body = json_object(call.content_type, call.body)
     name, display_name = required_text(body, "name"), text_field(body, "displayName")
@@ -121,11 +121,11 @@ def create_account(call: Arguments) -> Answer:
         account = AccountRecord(str(uuid.uuid4()), name, display_name, _now(), None)
         call.state.create(account)
         call.state.join(account, joined)
-        return ok(_told(call, account), applied=True, status=201)
+        return ok(_account_dto(call, account), applied=True, status=201)
     raise RefusalError(abp(409, f"A robot account named '{name}' already exists."))
 
 
-def _told(call: Arguments, account: AccountRecord) -> dict[str, Any]:
+def _account_dto(call: Arguments, account: AccountRecord) -> dict[str, Any]:
     told = call.state.account_dto(account)
     if call.options.group_ids == "null":
         told["groupIds"] = None
@@ -157,24 +157,24 @@ def _groups(
     return [group for group in joined if group], [group for group in left if group]
 
 
-def _everyone_stays() -> Answer:
+def _everyone_stays() -> SandboxResponse:
     return status_code(400, "BadRequest", f"Members cannot be removed from the group '{EVERYONE}'.")
 
 
 # --- groups
 
 
-def list_groups(call: Arguments) -> Answer:
+def list_groups(call: Arguments) -> SandboxResponse:
     """``GET api/Group/{organisation}``: all groups in a plain list, without members."""
-    return ok([_group_told(call, group) for group in call.state.groups.values()])
+    return ok([_group_dto(call, group) for group in call.state.groups.values()])
 
 
-def get_group(call: Arguments) -> Answer:
+def get_group(call: Arguments) -> SandboxResponse:
     """``GET api/Group/{organisation}/{group}``: one group with its members."""
-    return ok(_group_told(call, _group(call, call.ids[1]), with_members=True))
+    return ok(_group_dto(call, _group(call, call.ids[1]), with_members=True))
 
 
-def list_members(call: Arguments) -> Answer:
+def list_members(call: Arguments) -> SandboxResponse:
     """``GET api/Group/{organisation}/{group}/Members``: a page of its members and how many there are in all."""
     fields = query_fields(call.query)
     top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
@@ -183,14 +183,14 @@ def list_members(call: Arguments) -> Answer:
     return ok({"totalCount": len(members), "results": members[skip : skip + min(top, call.options.page_cap)]})
 
 
-def update_group(call: Arguments) -> Answer:
+def update_group(call: Arguments) -> SandboxResponse:
     """``PUT api/Group/{group}``: its name, and members to add and to remove. The answer does not list members."""
     body = json_object(call.content_type, call.body)
     name = required_text(body, "name")
     to_add, to_remove = id_list(body, "directoryUserIDsToAdd"), id_list(body, "directoryUserIDsToRemove")
     most = call.options.max_members_per_put
     if most and len(to_add) + len(to_remove) > most:
-        raise RefusalError(Answer(413))
+        raise RefusalError(SandboxResponse(413))
     check_partition(body, call.options.organization_id)
     group = _group(call, call.ids[0])
     if call.options.built_in_refuses and group.type == "builtIn":
@@ -204,10 +204,10 @@ def update_group(call: Arguments) -> Answer:
     for account in leaving:
         call.state.leave(account, [group])
     group.modified = _now()
-    return ok(_group_told(call, group), applied=True)
+    return ok(_group_dto(call, group), applied=True)
 
 
-def _group_told(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
+def _group_dto(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
     told = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
     if call.options.empty_members:
         told["members"] = []
@@ -246,7 +246,7 @@ def _members(
     return joining, leaving
 
 
-def _rename_group(state: Directory, group: GroupRecord, name: str) -> None:
+def _rename_group(state: Organization, group: GroupRecord, name: str) -> None:
     """The name that a group PUT carries becomes the group's name: leaving a change out is the client's business."""
     if name == group.name:
         return

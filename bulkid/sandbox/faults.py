@@ -8,7 +8,7 @@ from bulkid.sandbox.options import FAULT_KINDS, Faults
 _SPAN = 2**64
 
 
-class FaultDice:
+class FaultInjector:
     """Draws faults.
 
     A draw depends on the seed, the request and how often that request came before, not on the order in which
@@ -34,7 +34,7 @@ class FaultDice:
         """
         if not self._any:
             return ""
-        at = self._throw(f"{method} {target}")
+        at = self._chance(f"{method} {target}")
         for kind in FAULT_KINDS:
             at -= getattr(self.faults, kind)
             if at < 0:
@@ -43,9 +43,9 @@ class FaultDice:
 
     def draw_token_error(self) -> bool:
         """Whether the token endpoint fails this time."""
-        return self.faults.token_error > 0 and self._throw("token") < self.faults.token_error
+        return self.faults.token_error > 0 and self._chance("token") < self.faults.token_error
 
-    def _throw(self, key: str) -> float:
+    def _chance(self, key: str) -> float:
         """An even number in [0, 1)."""
         self._seen[key] += 1
         digest = blake2b(f"{self._seed}/{self._seen[key]}/{key}".encode(), digest_size=8).digest()

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 
 from bulkid.model import EVERYONE
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.organization import AccountRecord, Directory, GroupRecord
+from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
 
 ADMINISTRATORS = "Administrators"
 AUTOMATION_USERS = "Automation Users"
@@ -94,7 +94,7 @@ _DAY_S = 86_400
 _DAYS = [(month, day) for month in range(1, 13) for day in range(1, 29)]
 
 
-def seeded_directory(options: SandboxOptions) -> Directory:
+def seeded_organization(options: SandboxOptions) -> Organization:
     """Build the directory that the options describe.
 
     The vendor's account comes first, then the oddly named ones (at most a tenth of all), then ``robot-0001`` and on.
@@ -106,7 +106,7 @@ def seeded_directory(options: SandboxOptions) -> Directory:
     names = islice(chain(odd, (f"robot-{number:04d}" for number in count(1))), max(0, options.accounts - 1))
     accounts = [_vendor_account()] if options.accounts else []
     accounts += [_account(options.seed, name, joinable, users) for name in names]
-    return Directory(accounts, groups, list_everyone=options.list_everyone)
+    return Organization(accounts, groups, list_everyone=options.list_everyone)
 
 
 def _vendor_account() -> AccountRecord:

@@ -43,7 +43,7 @@ SORT_KEYS: dict[str, Callable[[AccountRecord], str]] = {
 """What the account list sorts by."""
 
 
-class Directory:
+class Organization:
     """Accounts and groups of one organisation. Ids and names are looked up without regard to case.
 
     Args:

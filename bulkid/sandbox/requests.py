@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from bulkid.sandbox.responses import Answer, RefusalError, problem, status_code, titled_problem
+from bulkid.sandbox.responses import RefusalError, SandboxResponse, problem, status_code, titled_problem
 
 MAX_TEXT = 256
 """The longest display name or name, in UTF-16 units as .NET counts them."""
@@ -94,7 +94,7 @@ def check_partition(body: Mapping[str, Any], organization_id: str) -> None:
         raise RefusalError(wrong_organization(str(body["partitionGlobalId"])))
 
 
-def wrong_organization(organization_id: str) -> Answer:
+def wrong_organization(organization_id: str) -> SandboxResponse:
     """403 for an organisation that the token does not belong to."""
     return status_code(403, "Forbidden", f"The token does not belong to the organization '{organization_id}'.")
 

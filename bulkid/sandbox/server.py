@@ -17,13 +17,13 @@ from multidict import CIMultiDict
 from bulkid.model import QuotaRule
 from bulkid.sandbox import control_api, responses
 from bulkid.sandbox.endpoints import CALLS, Arguments, Call, check_organization
-from bulkid.sandbox.faults import FaultDice
-from bulkid.sandbox.fixtures import seeded_directory
+from bulkid.sandbox.faults import FaultInjector
+from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.limits import RollingLimits
 from bulkid.sandbox.options import Faults, SandboxOptions
-from bulkid.sandbox.organization import Directory
-from bulkid.sandbox.responses import Answer, RefusalError
-from bulkid.sandbox.tokens import TokenDesk
+from bulkid.sandbox.organization import Organization
+from bulkid.sandbox.responses import RefusalError, SandboxResponse
+from bulkid.sandbox.tokens import TokenIssuer
 
 MAX_BODY_BYTES = 30_000_000
 """What the real server's web host takes by default."""
@@ -34,19 +34,19 @@ TOKEN_PATH = "connect/token"  # noqa: S105 - a path, not a secret
 MEMBERS_PATH_PARTS = 5
 """api, Group, organisation, group, Members."""
 
-_LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """SO_LINGER on, for no time: closing then sends a reset."""
 
 _BEFORE = {
-    "reset_before": Answer(0),
+    "reset_before": SandboxResponse(0),
     "error_500": responses.abp(500, "An internal error occurred during your request!"),
-    "unavailable_503": Answer(503, responses.UNAVAILABLE_PAGE, responses.HTML),
+    "unavailable_503": SandboxResponse(503, responses.UNAVAILABLE_PAGE, responses.HTML),
     "throttle_silent": responses.throttled(None),
     "html": responses.html_page(),
 }
 """The faults that are nothing but an answer in place of the call."""
 
-_AFTER = {"reset_after": Answer(0), "error_500_after": Answer(500)}
+_AFTER = {"reset_after": SandboxResponse(0), "error_500_after": SandboxResponse(500)}
 """The faults that are an answer in place of the call's own, which was carried out."""
 
 
@@ -97,7 +97,7 @@ class Sandbox:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.options = options or SandboxOptions()
-        self.state: Directory = seeded_directory(self.options)
+        self.state: Organization = seeded_organization(self.options)
         for status, names in (
             (400, self.options.poisoned),
             (401, self.options.unauthorized),
@@ -110,9 +110,9 @@ class Sandbox:
         self.struck: Counter[str] = Counter()  # faults by kind
         self._monotonic = monotonic
         self._sleep = sleep
-        self._desk = TokenDesk(self.options, now, monotonic)
+        self._desk = TokenIssuer(self.options, now, monotonic)
         self._limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
-        self._dice = FaultDice(self.options.seed, self.options.faults)
+        self._dice = FaultInjector(self.options.seed, self.options.faults)
         self._delays = random.Random(self.options.seed)  # noqa: S311 - latency, not a secret
         self._delayed = self.options.latency_s > 0 or self.options.jitter_s > 0
         self._prefixes = self._make_prefixes()
@@ -200,7 +200,7 @@ class Sandbox:
 
     def set_faults(self, faults: Faults) -> None:
         """Let other faults strike from now on."""
-        self._dice = FaultDice(self.options.seed, faults)
+        self._dice = FaultInjector(self.options.seed, faults)
 
     def set_limits(self, rules: Iterable[QuotaRule]) -> None:
         """Put other limits in force; what was counted so far is forgotten."""
@@ -258,7 +258,7 @@ class Sandbox:
 
     async def _serve_token(self, request: web.Request) -> web.Response:
         if request.method != hdrs.METH_POST:
-            return _response(Answer(405, headers={"Allow": "POST"}))
+            return _response(SandboxResponse(405, headers={"Allow": "POST"}))
         if self._dice.draw_token_error():
             self.struck["token_error"] += 1
             return _response(_BEFORE["error_500"])
@@ -270,7 +270,9 @@ class Sandbox:
         except RefusalError as refusal:
             return _response(refusal.answer)
 
-    def _answer(self, request: web.Request, target: _Target, body: bytes, arrived: float) -> tuple[Answer, str]:
+    def _answer(
+        self, request: web.Request, target: _Target, body: bytes, arrived: float
+    ) -> tuple[SandboxResponse, str]:
         """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
         wait = self._limits.admit(request.method, arrived)
         if wait is not None:
@@ -315,13 +317,13 @@ class Sandbox:
             "RateLimit-Policy": policy,
         }
 
-    def _call(self, request: web.Request, target: _Target, body: bytes) -> Answer:
+    def _call(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         try:
             return self._carry_out(request, target, body)
         except RefusalError as refusal:
             return refusal.answer
 
-    def _carry_out(self, request: web.Request, target: _Target, body: bytes) -> Answer:
+    def _carry_out(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         headers = request.headers
         scopes = self._desk.check(headers.get(hdrs.AUTHORIZATION))
         if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
@@ -330,7 +332,7 @@ class Sandbox:
             )
         call = target.call
         if call is None:
-            raise RefusalError(Answer(405, headers={"Allow": target.allowed}))
+            raise RefusalError(SandboxResponse(405, headers={"Allow": target.allowed}))
         if not any(scope in call.scopes for scope in scopes):
             raise RefusalError(responses.scope_missing(" ".join(scopes), call.scopes))
         content_type = headers.get(hdrs.CONTENT_TYPE, "")
@@ -339,7 +341,7 @@ class Sandbox:
             check_organization(arguments)
         return call.run(arguments)
 
-    def _note(self, request: web.Request, target: _Target, arrived: float, answer: Answer, fault: str) -> None:
+    def _note(self, request: web.Request, target: _Target, arrived: float, answer: SandboxResponse, fault: str) -> None:
         call = target.call
         account = target.ids[call.subject] if call is not None and call.subject is not None else ""
         self.served[request.method, answer.status] += 1
@@ -402,14 +404,14 @@ def _find(method: str, path: str, query: str) -> _Target | None:
     return _Target(methods.get(method), ids, query, f"{path}?{query}" if query else path, ", ".join(methods))
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: SandboxResponse) -> web.Response:
     headers = CIMultiDict(answer.headers)
     if answer.body:
         headers[hdrs.CONTENT_TYPE] = answer.content_type
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
-def _truncated(answer: Answer) -> web.StreamResponse:
+def _truncated(answer: SandboxResponse) -> web.StreamResponse:
     """The first half of an answer under the whole one's Content-Length, then the end of the connection."""
     response = _response(answer._replace(body=answer.body[: len(answer.body) // 2]))
     response.headers[hdrs.CONTENT_LENGTH] = str(len(answer.body) + 1)
@@ -424,5 +426,5 @@ def _reset(request: web.Request) -> None:
         return
     link = transport.get_extra_info("socket")
     if link is not None:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

@@ -11,7 +11,7 @@ from itertools import count
 import orjson
 
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.responses import Answer, RefusalError, message, oauth, ok, unauthorized
+from bulkid.sandbox.responses import RefusalError, SandboxResponse, message, oauth, ok, unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class _Grant:
     expires: float  # on the monotonic clock; infinite for static tokens
 
 
-class TokenDesk:
+class TokenIssuer:
     """Issues tokens for the client credentials that the options name, and knows which are good.
 
     Args:
@@ -38,7 +38,7 @@ class TokenDesk:
         self._numbers = count(1)
         self._grants = {token: _Grant(options.granted_scopes, float("inf")) for token in options.static_tokens}
 
-    def issue(self, form: Mapping[str, str]) -> Answer:
+    def issue(self, form: Mapping[str, str]) -> SandboxResponse:
         """Answer ``POST connect/token``.
 
         Raises:

@@ -188,7 +188,9 @@ def _query(name: str, schema: Schema, words: str) -> Schema:
 
 _UPLOAD = _path("upload", "The sheet's id, as its upload answered.")
 _RUN = _path("run", "The run's id.")
-_OFFSET = _query("offset", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0}, "Pass over so many.")
+_OFFSET = _query(
+    "offset", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0}, "SendPermit over so many."
+)
 
 
 def _limit(default: int, most: int) -> Schema:

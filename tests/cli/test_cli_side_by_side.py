@@ -11,7 +11,7 @@ from bulkid.cli.parallel_jobs import ProgressBoard, StopGroup
 from bulkid.runs import Progress, Snapshot
 
 
-class Shown(Progress):
+class ClockReading(Progress):
     """Figures that stay as they are."""
 
     def __init__(self, done: int, total: int) -> None:
@@ -29,8 +29,8 @@ def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
 
     async def main() -> None:
         async with progress_board.displayed(), anyio.create_task_group() as tasks:
-            tasks.start_soon(progress_board.show, "acme", Shown(3, 10))
-            tasks.start_soon(progress_board.show, "globex", Shown(4, 20))
+            tasks.start_soon(progress_board.show, "acme", ClockReading(3, 10))
+            tasks.start_soon(progress_board.show, "globex", ClockReading(4, 20))
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from bulkid import runs
-from bulkid.sandbox.tokens import TokenDesk
+from bulkid.sandbox.tokens import TokenIssuer
 from tests.support.bulkid_command import ORGANIZATION, ROOT, SECRET, Bulkid, connected_to, end_of
 from tests.support.command_output import assert_clear, assert_no_secret, errors_of, statuses, summary_of
 from tests.support.sandbox_host import Hosted, hosted, meanwhile, wait_for_puts
@@ -139,7 +139,7 @@ def test_a_scope_that_only_the_server_knows_to_be_missing_stops_the_run_at_the_f
         assert statuses(bulkid.report()) == ["pending"] * 40
         sandbox = host.sandbox
         granted = replace(sandbox.options, granted_scopes=("PM.RobotAccount",))
-        sandbox._desk = TokenDesk(granted, time.time, time.monotonic)
+        sandbox._desk = TokenIssuer(granted, time.time, time.monotonic)
         resumed = assert_resumed(bulkid, 40)
         assert_no_secret(tmp_path, (done, resumed), STATIC)
 

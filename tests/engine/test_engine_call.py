@@ -206,7 +206,7 @@ async def test_calls_keep_the_quota_and_tell_the_ledger_when_the_last_is_done() 
     assert 20 <= clock.elapsed <= 21
     await clock.sleep(4)
     lease = await ledger.exchange([rule], 0, [], [])
-    assert lease.opens_in == pytest.approx(6, abs=0.3)
+    assert lease.seconds_until_free == pytest.approx(6, abs=0.3)
 
 
 async def test_a_cancelled_call_ends_at_once_and_its_slot_stays_taken_for_a_window() -> None:
@@ -222,7 +222,7 @@ async def test_a_cancelled_call_ends_at_once_and_its_slot_stays_taken_for_a_wind
     assert clock.elapsed == 2
     assert server.in_flight == []
     lease = await ledger.exchange([rule], 0, [], [])
-    assert (lease.used, lease.opens_in) == (1, pytest.approx(10))
+    assert (lease.used, lease.seconds_until_free) == (1, pytest.approx(10))
 
 
 async def test_leaving_the_engine_tells_the_ledger() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine import Settled, Stop
-from bulkid.engine.pacing import MAX_RESET_S, Pace, bounded
+from bulkid.engine.pacing import MAX_RESET_S, ServerPacing, bounded
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
 from tests.support.fake_clock import FakeClock, run
@@ -92,8 +92,8 @@ async def test_one_method_does_not_wait_for_another() -> None:
     for number in range(5):
         await engine.call(get(number))
     assert clock.elapsed < 1
-    assert engine.pace.opens_in("PUT") == pytest.approx(300, abs=1)
-    assert engine.pace.opens_in("GET") is None
+    assert engine.pacing.seconds_until_free("PUT") == pytest.approx(300, abs=1)
+    assert engine.pacing.seconds_until_free("GET") is None
     await engine.call(put(1))
     assert 300 <= clock.elapsed < 301
 
@@ -162,12 +162,12 @@ async def test_a_stop_ends_a_wait_for_the_reset() -> None:
 
 async def test_a_pause_is_told_once_so_that_leased_slots_are_given_back() -> None:
     clock, pauses = FakeClock(), list[float]()
-    pace = Pace(clock, lambda: pauses.append(clock.elapsed))
+    pacing = ServerPacing(clock, lambda: pauses.append(clock.elapsed))
     for _ in range(2):
-        pace.arrive("PUT", told(0, 100.0))
+        pacing.response_received("PUT", told(0, 100.0))
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
-                tasks.start_soon(pace.wait, "PUT")
+                tasks.start_soon(pacing.wait, "PUT")
     assert pauses == [0.0, pytest.approx(100, abs=1)]
 
 
@@ -181,36 +181,36 @@ def test_a_reset_is_bounded(reset_s: float, waits: float) -> None:
 
 def test_late_answers_of_a_window_change_nothing_and_what_outlasts_it_is_kept() -> None:
     clock = FakeClock()
-    pace = Pace(clock)
-    pace.arrive("PUT", told(3, 10.0))
-    pace.arrive("PUT", told(5, 10.0))  # left before the other, came in after it
-    assert (pace.allows("PUT", 2), pace.allows("PUT", 3)) == (True, False)
-    pace.arrive("PUT", told(4, 50.0))  # of the next window
+    pacing = ServerPacing(clock)
+    pacing.response_received("PUT", told(3, 10.0))
+    pacing.response_received("PUT", told(5, 10.0))  # left before the other, came in after it
+    assert (pacing.allows("PUT", 2), pacing.allows("PUT", 3)) == (True, False)
+    pacing.response_received("PUT", told(4, 50.0))  # of the next window
     clock.advance(11)
-    assert (pace.allows("PUT", 3), pace.allows("PUT", 4)) == (True, False)
-    pace.arrive("PUT", OK)  # counted or not: nobody says
-    assert pace.allows("PUT", 3) is False
-    pace.arrive("PUT", NO_CONNECTION)
-    assert pace.allows("PUT", 2) is True
+    assert (pacing.allows("PUT", 3), pacing.allows("PUT", 4)) == (True, False)
+    pacing.response_received("PUT", OK)  # counted or not: nobody says
+    assert pacing.allows("PUT", 3) is False
+    pacing.response_received("PUT", NO_CONNECTION)
+    assert pacing.allows("PUT", 2) is True
     clock.advance(50)
-    assert pace.allows("PUT", 10**6)
+    assert pacing.allows("PUT", 10**6)
 
 
 def test_a_window_does_not_end_sooner_for_a_later_statement_and_the_next_one_keeps_the_least() -> None:
     clock = FakeClock()
-    pace = Pace(clock)
-    pace.arrive("PUT", told(3, 60.0))
-    pace.arrive("PUT", told(0, 10.0))  # less is left, and its clock is another
+    pacing = ServerPacing(clock)
+    pacing.response_received("PUT", told(3, 60.0))
+    pacing.response_received("PUT", told(0, 10.0))  # less is left, and its clock is another
     clock.advance(20)
-    assert not pace.allows("PUT", 0)
-    opens_in = pace.opens_in("PUT")
-    assert opens_in is not None
-    assert opens_in > 40, "never a moment too early"
+    assert not pacing.allows("PUT", 0)
+    seconds_until_free = pacing.seconds_until_free("PUT")
+    assert seconds_until_free is not None
+    assert seconds_until_free > 40, "never a moment too early"
     for remaining, reset_s in ((9, 50.0), (2, 90.0), (7, 70.0)):  # of windows that outlast this one
-        pace.arrive("PUT", told(remaining, reset_s))
+        pacing.response_received("PUT", told(remaining, reset_s))
     clock.advance(41)
-    assert (pace.allows("PUT", 1), pace.allows("PUT", 2)) == (True, False)
+    assert (pacing.allows("PUT", 1), pacing.allows("PUT", 2)) == (True, False)
     clock.advance(48)
-    assert not pace.allows("PUT", 2)
+    assert not pacing.allows("PUT", 2)
     clock.advance(2)
-    assert pace.allows("PUT", 10**6)
+    assert pacing.allows("PUT", 10**6)

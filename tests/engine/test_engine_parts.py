@@ -10,8 +10,8 @@ import pytest
 
 from bulkid.clock import SystemClock
 from bulkid.engine import FailureLimit, Stats, Stop
-from bulkid.engine.rate import Rate
-from bulkid.engine.wakeup import Alarm
+from bulkid.engine.rate import SmoothRate
+from bulkid.engine.wakeup import Wakeup
 from bulkid.model import QuotaRule, ReplyKind
 from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
 from tests.support.fake_clock import FakeClock
@@ -21,7 +21,7 @@ from tests.support.fake_clock import FakeClock
 
 async def test_a_rate_lets_one_after_another_through_with_no_burst() -> None:
     loop = asyncio.get_running_loop()
-    rate = Rate(100)
+    rate = SmoothRate(100)
     begun = loop.time()
     for _ in range(5):
         await rate.wait()
@@ -151,7 +151,7 @@ def test_requests_per_second_are_told_over_the_last_ten_seconds() -> None:
     for now in range(131, 141):
         stats.per_second(float(now))
     assert stats.per_second(141.0) == 0.0
-    assert len(stats._looks) < 15
+    assert len(stats._samples) < 15
     stats.sent["PUT"] += 50
     assert stats.per_second(141.0) == pytest.approx(5.0)
 
@@ -161,12 +161,12 @@ def test_requests_per_second_are_told_over_the_last_ten_seconds() -> None:
 
 async def test_an_alarm_wakes_all_who_wait_and_only_them() -> None:
     clock = FakeClock()
-    alarm = Alarm(clock)
-    alarm.ring()
+    wakeup = Wakeup(clock)
+    wakeup.set()
     woken: list[float] = []
 
     async def waiter(seconds: float | None) -> None:
-        await alarm.wait(seconds)
+        await wakeup.wait(seconds)
         woken.append(clock.elapsed)
 
     async with anyio.create_task_group() as group:
@@ -174,10 +174,10 @@ async def test_an_alarm_wakes_all_who_wait_and_only_them() -> None:
         group.start_soon(waiter, 50.0)
         group.start_soon(waiter, None)
         await clock.sleep(3)
-        assert alarm.waiting == 2
-        alarm.ring()
+        assert wakeup.waiting == 2
+        wakeup.set()
     assert woken == [1.0, 3.0, 3.0]
-    assert alarm.waiting == 0
+    assert wakeup.waiting == 0
 
 
 async def test_a_wait_too_short_for_the_clock_still_ends() -> None:
@@ -185,7 +185,7 @@ async def test_a_wait_too_short_for_the_clock_still_ends() -> None:
     await clock.sleep(2.0**20)
     before = clock.elapsed
     for seconds in (1e-12, 0.0, -5.0):
-        await Alarm(clock).wait(seconds)
+        await Wakeup(clock).wait(seconds)
         assert before < clock.elapsed <= before + 1e-3  # else who waits until a time would never get there
         before = clock.elapsed
 

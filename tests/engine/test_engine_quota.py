@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import Lease, MemoryLedger, Permit, Quota, Stamp
+from bulkid.engine import Lease, MemoryLedger, Permit, Quota, SlotReport
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock, run
@@ -21,7 +21,7 @@ PUT3 = QuotaRule("PUT", 3, 10.0)
 
 
 @dataclass
-class Flight:
+class InFlightRequest:
     """One request, with the times that matter to the quota."""
 
     asked: float
@@ -41,7 +41,7 @@ class World:
     seed: int
     unanswered: float = 0.0
     clock: FakeClock = field(default_factory=FakeClock)
-    flights: list[Flight] = field(default_factory=list)
+    flights: list[InFlightRequest] = field(default_factory=list)
 
     async def play(self) -> None:
         ledger = MemoryLedger(self.clock)
@@ -49,7 +49,7 @@ class World:
         quotas = [Quota(self.rules, ledger, self.clock) for _ in range(self.clients)]
         async with anyio.create_task_group() as keepers:
             for quota in quotas:
-                keepers.start_soon(quota.keep_told)
+                keepers.start_soon(quota.keep_reported)
             async with anyio.create_task_group() as group:
                 for quota in quotas:
                     for _ in range(self.workers):
@@ -66,7 +66,7 @@ class World:
             await self.clock.sleep(dice.choice([1, 256, 2048]) * dice.randrange(1, 4) / 1024)
             answered = dice.random() >= self.unanswered
             quota.release(permit, answered=answered)
-            self.flights.append(Flight(asked, left, self.clock.elapsed, answered))
+            self.flights.append(InFlightRequest(asked, left, self.clock.elapsed, answered))
 
     def taken(self, rule: QuotaRule, at: float) -> int:
         """Slots that the conservative log holds just after a moment."""
@@ -179,7 +179,7 @@ class Spy:
         self,
         rules: Sequence[QuotaRule],
         want: int,
-        stamped: Sequence[Stamp],
+        reports: Sequence[SlotReport],
         unused: Sequence[int],
         *,
         waiting: bool = False,
@@ -188,7 +188,7 @@ class Spy:
             raise StateError("The disk is full.")
         self.wants.append(want)
         await self.clock.sleep(self.takes)
-        lease = await self.inner.exchange(rules, want, stamped, unused, waiting=waiting)
+        lease = await self.inner.exchange(rules, want, reports, unused, waiting=waiting)
         self.used = lease.used
         return lease
 
@@ -210,7 +210,7 @@ async def test_a_method_without_a_rule_is_free_and_asks_nobody() -> None:
     await quota.wait("GET")
     await quota.flush()
     assert ledger.wants == []
-    assert (quota.left("GET"), quota.opens_in("GET")) == (None, None)
+    assert (quota.left("GET"), quota.seconds_until_free("GET")) == (None, None)
 
 
 async def test_nothing_is_leased_before_somebody_waits() -> None:
@@ -319,13 +319,13 @@ async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() 
     ledger = MemoryLedger(clock)
     quota = Quota([PUT3], ledger, clock)
     async with anyio.create_task_group() as group:
-        group.start_soon(quota.keep_told)
+        group.start_soon(quota.keep_reported)
         permit = await acquire(quota)
         await clock.sleep(5)
         quota.release(permit, answered=True)
         await clock.sleep(1)
         lease = await ledger.exchange([PUT3], 0, [], [])
-        assert lease.opens_in == pytest.approx(9)
+        assert lease.seconds_until_free == pytest.approx(9)
         group.cancel_scope.cancel()
 
 
@@ -396,9 +396,9 @@ async def test_what_the_ledger_could_not_take_is_told_later() -> None:
     await clock.sleep(4)
     await quota.flush()
     assert ledger.used == 1
-    assert quota.opens_in("PUT") is None  # one is left
+    assert quota.seconds_until_free("PUT") is None  # one is left
     await acquire(quota)
-    assert quota.opens_in("PUT") == pytest.approx(6)
+    assert quota.seconds_until_free("PUT") == pytest.approx(6)
 
 
 async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased() -> None:
@@ -409,7 +409,7 @@ async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased()
         group.start_soon(quota.wait, "PUT")  # asks
         group.start_soon(quota.wait, "PUT")  # waits for the answer
         await clock.sleep(0.5)
-        quota.send_away()
+        quota.report_now()
     assert clock.elapsed == 1.0  # the exchange under way ends in its own time
     assert quota.try_acquire("PUT") is None
     await quota.flush()
@@ -424,7 +424,7 @@ async def test_who_is_sent_away_while_the_window_is_full_returns_at_once() -> No
         for _ in range(3):
             group.start_soon(quota.wait, "PUT")
         await clock.sleep(5)
-        quota.send_away()
+        quota.report_now()
     assert clock.elapsed == 5
 
 
@@ -433,12 +433,12 @@ async def test_a_slot_at_hand_is_given_back_when_all_are_sent_away() -> None:
     ledger = Spy(clock)
     quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
     await quota.wait("PUT")
-    assert quota.at_hand("PUT")
-    quota.send_away()
-    assert not quota.at_hand("PUT")
+    assert quota.available("PUT")
+    quota.report_now()
+    assert not quota.available("PUT")
     assert quota.try_acquire("PUT") is None
     async with anyio.create_task_group() as group:
-        group.start_soon(quota.keep_told)
+        group.start_soon(quota.keep_reported)
         await clock.sleep(1)
         group.cancel_scope.cancel()
     assert ledger.used == 0
@@ -451,13 +451,13 @@ async def test_progress_can_tell_what_is_left_and_when_more_opens() -> None:
     await quota.wait("PUT")
     assert quota.left("PUT") == 3  # one of them at hand
     permits = [await acquire(quota) for _ in range(3)]
-    assert (quota.left("PUT"), quota.opens_in("PUT")) == (0, None)  # all in flight: nobody can say
+    assert (quota.left("PUT"), quota.seconds_until_free("PUT")) == (0, None)  # all in flight: nobody can say
     quota.release(permits[0], answered=True)
     await quota.flush()
     await clock.sleep(4)
-    assert quota.opens_in("PUT") == pytest.approx(6)
+    assert quota.seconds_until_free("PUT") == pytest.approx(6)
     await clock.sleep(60)
-    assert quota.opens_in("PUT") == 0.0
+    assert quota.seconds_until_free("PUT") == 0.0
 
 
 async def test_a_lower_count_in_a_later_run_never_tells_less_than_nothing() -> None:

@@ -415,7 +415,7 @@ async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_the_one_t
         await engine.aclose()
     ledger.exchange = exchange  # type: ignore[method-assign]
     await engine.aclose()
-    assert (await ledger.exchange([QuotaRule("PUT", 5, 60.0)], 0, [], [])).opens_in == pytest.approx(60)
+    assert (await ledger.exchange([QuotaRule("PUT", 5, 60.0)], 0, [], [])).seconds_until_free == pytest.approx(60)
 
 
 # --- stopping
@@ -561,7 +561,7 @@ async def test_slots_of_cancelled_requests_stay_taken_for_a_window_since_the_ser
     engine = make_engine(clock, server.send, rules=[rule])
     await stopped(clock, engine, 5, Stop.abort)
     assert engine.quota.left("PUT") == 0
-    assert engine.quota.opens_in("PUT") == pytest.approx(60)
+    assert engine.quota.seconds_until_free("PUT") == pytest.approx(60)
 
 
 @pytest.mark.parametrize("earlier", [0, 3])

@@ -162,7 +162,7 @@ async def test_while_the_gate_is_closed_only_the_probe_is_in_flight() -> None:
     alone: list[bool] = []
 
     async def send(request: Request) -> Reply:
-        if clock.elapsed > 2 and not engine.gate.open:
+        if clock.elapsed > 2 and not engine.breaker.open:
             alone.append(not server.in_flight)
         return await server.send(request)
 

@@ -1,7 +1,7 @@
 import aiohttp
 import pytest
 
-from bulkid.identity.fast_path import fits
+from bulkid.identity.fast_path import is_supported
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 
@@ -19,7 +19,7 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(
             True,
             id="direct",
-            marks=pytest.mark.skipif(not fits(), reason=f"aiohttp {aiohttp.__version__} is not known"),
+            marks=pytest.mark.skipif(not is_supported(), reason=f"aiohttp {aiohttp.__version__} is not known"),
         ),
         pytest.param(False, id="session"),
     ],
@@ -27,5 +27,5 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def direct_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Each test holds for both ways to send: the short one, and the one that is taken where aiohttp is not known."""
     if not request.param:
-        monkeypatch.setattr("bulkid.identity.client.fits", lambda: False)
+        monkeypatch.setattr("bulkid.identity.client.is_supported", lambda: False)
     return bool(request.param)

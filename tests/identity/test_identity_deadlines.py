@@ -5,42 +5,42 @@ import asyncio
 import anyio
 import pytest
 
-from bulkid.identity.timeouts import Deadlines
+from bulkid.identity.timeouts import RequestTimeouts
 
 
-async def _fly(deadlines: Deadlines, seconds: float) -> str:
+async def _fly(timeouts: RequestTimeouts, seconds: float) -> str:
     """What ``IdentityClient.send`` does, with a wait in the place of a request."""
-    flight = deadlines.begin()
+    flight = timeouts.begin()
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        if flight.was_cut_off():
+        if flight.timed_out():
             return "overdue"
         raise
     finally:
-        deadlines.end(flight)
+        timeouts.end(flight)
     return "landed"
 
 
 async def test_what_is_overdue_is_cut_off_and_what_is_in_time_is_not() -> None:
-    deadlines = Deadlines(0.05)
-    assert await asyncio.gather(_fly(deadlines, 60), _fly(deadlines, 0), _fly(deadlines, 60)) == [
+    timeouts = RequestTimeouts(0.05)
+    assert await asyncio.gather(_fly(timeouts, 60), _fly(timeouts, 0), _fly(timeouts, 60)) == [
         "overdue",
         "landed",
         "overdue",
     ]
-    assert await _fly(deadlines, 0) == "landed"
-    assert await _fly(deadlines, 60) == "overdue"
+    assert await _fly(timeouts, 0) == "landed"
+    assert await _fly(timeouts, 60) == "overdue"
 
 
 async def test_each_has_its_own_deadline_though_there_is_one_timer() -> None:
-    deadlines = Deadlines(0.1)
+    timeouts = RequestTimeouts(0.1)
     loop = asyncio.get_running_loop()
 
     async def later(delay: float) -> float:
         await asyncio.sleep(delay)
         started = loop.time()
-        assert await _fly(deadlines, 60) == "overdue"
+        assert await _fly(timeouts, 60) == "overdue"
         return loop.time() - started
 
     for lasted in await asyncio.gather(*(later(delay) for delay in (0, 0.03, 0.06))):
@@ -48,8 +48,8 @@ async def test_each_has_its_own_deadline_though_there_is_one_timer() -> None:
 
 
 async def test_a_task_goes_on_unmarked_after_its_request_was_cut_off() -> None:
-    deadlines = Deadlines(0.01)
-    assert await _fly(deadlines, 60) == "overdue"
+    timeouts = RequestTimeouts(0.01)
+    assert await _fly(timeouts, 60) == "overdue"
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -57,11 +57,11 @@ async def test_a_task_goes_on_unmarked_after_its_request_was_cut_off() -> None:
 
 
 async def test_a_cancellation_by_the_caller_goes_on_to_the_caller() -> None:
-    deadlines = Deadlines(60)
+    timeouts = RequestTimeouts(60)
     with anyio.move_on_after(0.01) as scope:
-        await _fly(deadlines, 60)
+        await _fly(timeouts, 60)
     assert scope.cancelled_caught
-    task = asyncio.create_task(_fly(deadlines, 60))
+    task = asyncio.create_task(_fly(timeouts, 60))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -70,13 +70,13 @@ async def test_a_cancellation_by_the_caller_goes_on_to_the_caller() -> None:
 
 @pytest.mark.parametrize("first", ["caller", "deadline"])
 async def test_when_both_come_at_once_the_cancellation_wins(first: str) -> None:
-    deadlines = Deadlines(60)
-    task = asyncio.create_task(_fly(deadlines, 60))
+    timeouts = RequestTimeouts(60)
+    task = asyncio.create_task(_fly(timeouts, 60))
     await asyncio.sleep(0)
-    (flight,) = deadlines._flights
+    (flight,) = timeouts._flights
     if first == "caller":
         task.cancel()
-    flight.cut_off()
+    flight.time_out()
     if first == "deadline":
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -84,23 +84,23 @@ async def test_when_both_come_at_once_the_cancellation_wins(first: str) -> None:
 
 
 async def test_a_request_that_fails_after_it_was_cut_off_leaves_no_mark_either() -> None:
-    deadlines = Deadlines(0.01)
+    timeouts = RequestTimeouts(0.01)
     task = asyncio.current_task()
     assert task is not None
-    flight = deadlines.begin()
+    flight = timeouts.begin()
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
         pass
     finally:
-        deadlines.end(flight)
+        timeouts.end(flight)
     assert task.cancelling() == 0
 
 
 async def test_a_closed_table_has_no_timer() -> None:
-    deadlines = Deadlines(60)
-    flight = deadlines.begin()
-    assert deadlines._timer is not None
-    deadlines.end(flight)
-    deadlines.close()
-    assert deadlines._timer is None
+    timeouts = RequestTimeouts(60)
+    flight = timeouts.begin()
+    assert timeouts._timer is not None
+    timeouts.end(flight)
+    timeouts.close()
+    assert timeouts._timer is None

@@ -17,7 +17,7 @@ from bulkid.identity import (
     open_client,
     put_account,
 )
-from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, fits
+from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, is_supported
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 
 PUT = put_account(ORG, AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
@@ -26,7 +26,7 @@ ACCOUNT = {"id": "88-uv", "name": "roby"}
 GOOD = answer(ACCOUNT)
 MUCH = Request("PUT", "api/RobotAccount/88-uv", b'{"displayName":"' + b"x" * 20_000_000 + b'"}')
 
-known = pytest.mark.skipif(not fits(), reason=f"aiohttp {aiohttp.__version__} is not known")
+known = pytest.mark.skipif(not is_supported(), reason=f"aiohttp {aiohttp.__version__} is not known")
 
 
 def connection(server: WireServer, tenant: str = "") -> ClientSettings:
@@ -46,7 +46,7 @@ async def test_both_ways_send_the_same_lines(monkeypatch: pytest.MonkeyPatch) ->
             async with open_client(connection(server, tenant="Büro"), StaticToken("1234")) as client:
                 await sent_by(client, [PUT, GET, Request("GET", "api/RobotAccount/o?top=1&skip=0")])
             heads.append([(seen.line, sorted(seen.headers.items()), seen.body) for seen in server.seen])
-            monkeypatch.setattr("bulkid.identity.client.fits", lambda: False)
+            monkeypatch.setattr("bulkid.identity.client.is_supported", lambda: False)
     assert len(heads[0]) == 3
     assert heads[0] == heads[1]
 
@@ -66,7 +66,7 @@ async def test_the_session_is_left_out_for_what_carries_a_token(monkeypatch: pyt
 @pytest.mark.parametrize("version", ["3.11.18", "3.15.0", "4.0.0a1", "unknown"])
 def test_a_release_that_was_not_tested_is_not_known(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(aiohttp, "__version__", version)
-    assert not fits()
+    assert not is_supported()
 
 
 @known
@@ -75,7 +75,7 @@ def test_the_oldest_and_the_newest_tested_release_are_known(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(aiohttp, "__version__", ".".join(map(str, (*version, 99))))
-    assert fits()
+    assert is_supported()
 
 
 @known
@@ -83,7 +83,7 @@ async def test_an_aiohttp_that_takes_other_parameters_is_not_known(monkeypatch: 
     other = ResponseHandler.start_timeout  # takes nothing by name
 
     monkeypatch.setattr("bulkid.identity.fast_path._NEEDED", ((other, ("self",), frozenset({"skip_payload"})),))
-    assert not fits()
+    assert not is_supported()
     async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
         assert (await client.send(PUT)).payload == ACCOUNT  # by the session then
 

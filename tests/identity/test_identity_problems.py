@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import read_problem, safe_text
+from bulkid.identity import read_error_body, safe_text
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJwcnRfaWQiOiJ4In0.c2lnbmF0dXJl"
 
 
 def _in_words(status: int, payload: object) -> tuple[str, str]:
-    return read_problem(status, orjson.dumps(payload), "application/json; charset=utf-8")
+    return read_error_body(status, orjson.dumps(payload), "application/json; charset=utf-8")
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_the_readable_text_is_found_in_every_known_form(payload: object, code: s
     ],
 )
 def test_a_body_that_is_no_json_is_told_as_what_it_is(body: bytes, message: str) -> None:
-    assert read_problem(502, body) == ("bad_gateway", message)
+    assert read_error_body(502, body) == ("bad_gateway", message)
 
 
 def test_a_status_that_nobody_knows_still_has_words() -> None:
-    assert read_problem(599, b"") == ("http_599", "599")
+    assert read_error_body(599, b"") == ("http_599", "599")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_status_that_nobody_knows_still_has_words() -> None:
 )
 def test_no_token_and_no_secret_gets_through(text: str) -> None:
     for status, body in ((400, text.encode()), (400, orjson.dumps({"message": text, "errorCode": text}))):
-        said = " ".join(read_problem(status, body, secrets=("sesame-open",)))
+        said = " ".join(read_error_body(status, body, secrets=("sesame-open",)))
         assert not any(secret in said for secret in ("eyJ", "1234", "hunter2", "sesame-open"))
 
 
@@ -150,7 +150,7 @@ def test_long_text_is_cut_to_a_bound_and_says_so() -> None:
     st.sampled_from(["", "text/html", "application/json", "\x00"]),
 )
 def test_any_bytes_become_a_code_and_a_bounded_printable_line(status: int, body: bytes, content_type: str) -> None:
-    code, message = read_problem(status, body, content_type)
+    code, message = read_error_body(status, body, content_type)
     for text, limit in ((code, 100), (message, 500)):
         assert 0 < len(text) <= limit
         assert text == text.strip()
@@ -168,4 +168,4 @@ def test_a_known_secret_never_survives(before: str, secret: str, after: str) -> 
 
 def test_deep_nesting_ends() -> None:
     body = b'{"result":' * 500 + b"1" + b"}" * 500
-    assert read_problem(400, body) == ("bad_request", "400 Bad Request")
+    assert read_error_body(400, body) == ("bad_request", "400 Bad Request")

@@ -62,7 +62,7 @@ async def test_a_restart_keeps_the_quota(place: Place) -> None:
     with place.open() as journal:
         lease = await JournalLedger(journal, "org", "other run", clock).exchange([PUT3], 3, [], [])
         assert (len(lease.slots), lease.used) == (1, 3)
-        assert lease.opens_in == pytest.approx(6)
+        assert lease.seconds_until_free == pytest.approx(6)
 
 
 async def test_requests_of_a_dead_run_count_as_answered_when_it_is_recovered(journal: Journal) -> None:
@@ -75,12 +75,15 @@ async def test_requests_of_a_dead_run_count_as_answered_when_it_is_recovered(jou
     assert await alive.recover("dead") == 1
     assert await alive.recover("dead") == 0
     lease = await alive.exchange([PUT3], 1, [], [])
-    assert (lease.slots, lease.opens_in) == ((), pytest.approx(4))  # what was answered opens when it would have
+    assert (lease.slots, lease.seconds_until_free) == (
+        (),
+        pytest.approx(4),
+    )  # what was answered opens when it would have
     clock.advance(4)
-    assert (await alive.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(6)
+    assert (await alive.exchange([PUT3], 0, [], [])).seconds_until_free == pytest.approx(6)
     clock.advance(6)
     lease = await alive.exchange([PUT3], 0, [], [])
-    assert (lease.used, lease.opens_in) == (1, None)  # only the living one's request is in flight
+    assert (lease.used, lease.seconds_until_free) == (1, None)  # only the living one's request is in flight
 
 
 async def test_whoever_holds_the_lock_recovers_every_run_of_the_organisation_but_no_plan(journal: Journal) -> None:
@@ -94,10 +97,10 @@ async def test_whoever_holds_the_lock_recovers_every_run_of_the_organisation_but
     alive = JournalLedger(journal, "ORG", "alive", clock)
     assert await alive.recover_runs() == 1
     lease = await alive.exchange([PUT3], 0, [], [])
-    assert (lease.used, lease.opens_in) == (2, pytest.approx(10))
+    assert (lease.used, lease.seconds_until_free) == (2, pytest.approx(10))
     clock.advance(10)
     assert (await alive.exchange([PUT3], 0, [], [])).used == 1  # what the plan sent is still in flight
-    assert (await other.exchange([PUT3], 0, [], [])).opens_in is None
+    assert (await other.exchange([PUT3], 0, [], [])).seconds_until_free is None
 
 
 async def test_what_died_long_ago_takes_nothing_of_the_quota_any_more(journal: Journal) -> None:
@@ -107,7 +110,9 @@ async def test_what_died_long_ago_takes_nothing_of_the_quota_any_more(journal: J
     clock.advance(125)
     alive = JournalLedger(journal, "org", "alive", clock)
     assert await alive.recover_runs() == 0
-    assert (await alive.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(5)  # held for 120 s, then a window
+    assert (await alive.exchange([PUT3], 0, [], [])).seconds_until_free == pytest.approx(
+        5
+    )  # held for 120 s, then a window
     clock.advance(5)
     assert len((await alive.exchange([PUT3], 3, [], [])).slots) == 3
 
@@ -119,7 +124,7 @@ async def test_an_answer_to_a_recovered_request_still_counts(journal: Journal) -
     (slot,) = (await slow.exchange([PUT3], 1, [], [])).slots
     await slow.recover("slow")
     clock.advance(5)
-    assert (await slow.exchange([PUT3], 0, [(slot, 1.0)], [])).opens_in == pytest.approx(9)
+    assert (await slow.exchange([PUT3], 0, [(slot, 1.0)], [])).seconds_until_free == pytest.approx(9)
 
 
 async def test_a_slot_that_nobody_speaks_of_is_held_and_then_rests_for_a_window(journal: Journal) -> None:
@@ -128,12 +133,12 @@ async def test_a_slot_that_nobody_speaks_of_is_held_and_then_rests_for_a_window(
     await ledger.exchange([PUT3], 3, [], [])
     clock.advance(119.5)
     lease = await ledger.exchange([PUT3], 1, [], [])
-    assert (lease.slots, lease.opens_in, lease.used) == ((), None, 3)
+    assert (lease.slots, lease.seconds_until_free, lease.used) == ((), None, 3)
     clock.advance(0.5)
     lease = await ledger.exchange([PUT3], 1, [], [])
-    assert (lease.slots, lease.opens_in) == ((), pytest.approx(10))
+    assert (lease.slots, lease.seconds_until_free) == ((), pytest.approx(10))
     clock.advance(9.5)
-    assert (await ledger.exchange([PUT3], 1, [], [])).opens_in == pytest.approx(0.5)
+    assert (await ledger.exchange([PUT3], 1, [], [])).seconds_until_free == pytest.approx(0.5)
     clock.advance(0.5)
     lease = await ledger.exchange([PUT3], 5, [], [])
     assert (len(lease.slots), lease.used) == (3, 3)
@@ -156,9 +161,9 @@ async def test_an_answer_that_comes_after_all_was_given_up_still_counts(journal:
     clock.advance(100)
     assert (await other.exchange([PUT3], 0, [], [])).used == 0
     lease = await slept.exchange([PUT3], 3, [(first, 2.0), (second, 50.0)], [])
-    assert (len(lease.slots), lease.used, lease.opens_in) == (2, 3, pytest.approx(8))
+    assert (len(lease.slots), lease.used, lease.seconds_until_free) == (2, 3, pytest.approx(8))
     again = await slept.exchange([PUT3], 0, [(first, 2.0)], [])
-    assert (again.used, again.opens_in) == (3, pytest.approx(8))
+    assert (again.used, again.seconds_until_free) == (3, pytest.approx(8))
 
 
 async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
@@ -168,7 +173,7 @@ async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
     await ledger.exchange([PUT3], 0, [(slot, 0.0)], [])
     clock.advance(7)
     lease = await ledger.exchange([PUT3], 0, [(slot, 0.0)], [slot])
-    assert (lease.used, lease.opens_in) == (1, pytest.approx(3))
+    assert (lease.used, lease.seconds_until_free) == (1, pytest.approx(3))
 
 
 @pytest.mark.parametrize("step", [-1e6, -50.0, 5.0, 1e6])
@@ -181,14 +186,14 @@ async def test_a_clock_that_is_set_opens_nothing_early_and_makes_nobody_wait_lon
         slots = (await mine.exchange([PUT3], 3, [], [])).slots
         await mine.exchange([PUT3], 0, [(slot, 0.0) for slot in slots], [])
         clock.advance(4)
-        assert (await mine.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(6)
+        assert (await mine.exchange([PUT3], 0, [], [])).seconds_until_free == pytest.approx(6)
         clock.set_wall(step)
         asking = [mine, theirs]
         if not place.url:
             asking.append(JournalLedger(one, "org", "new", clock))
         for ledger in asking:
             lease = await ledger.exchange([PUT3], 1, [], [])
-            assert (lease.slots, lease.opens_in) == ((), pytest.approx(6))
+            assert (lease.slots, lease.seconds_until_free) == ((), pytest.approx(6))
         clock.advance(6)
         assert len((await theirs.exchange([PUT3], 3, [], [])).slots) == 3
 
@@ -197,17 +202,17 @@ async def test_a_clock_that_is_set_opens_nothing_early_and_makes_nobody_wait_lon
 async def test_a_clock_set_back_makes_nobody_wait_longer_than_a_window(journal: Journal, back: float) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock, hold_s=30.0)
-    stamped, flying, _ = (await ledger.exchange([PUT3], 3, [], [])).slots
-    await ledger.exchange([PUT3], 0, [(stamped, 0.0)], [])
+    reports, flying, _ = (await ledger.exchange([PUT3], 3, [], [])).slots
+    await ledger.exchange([PUT3], 0, [(reports, 0.0)], [])
     clock._elapsed -= back  # the administrator sets the clock
     lease = await ledger.exchange([PUT3], 1, [], [])
-    assert (lease.slots, lease.opens_in) == ((), pytest.approx(10))
+    assert (lease.slots, lease.seconds_until_free) == ((), pytest.approx(10))
     clock.advance(10)
     lease = await ledger.exchange([PUT3], 1, [], [])
     assert len(lease.slots) == 1
     await ledger.exchange([PUT3], 0, [(flying, 0.0)], list(lease.slots))
     clock.advance(20)  # of the last one nothing was heard: held for its 30 seconds from when the clock was set
-    assert (await ledger.exchange([PUT3], 0, [], [])).opens_in == pytest.approx(10)
+    assert (await ledger.exchange([PUT3], 0, [], [])).seconds_until_free == pytest.approx(10)
     clock.advance(10)
     assert (await ledger.exchange([PUT3], 0, [], [])).used == 0
 
@@ -348,7 +353,7 @@ async def main(folder, url, owner):
                 sent.append((left, answered))
                 stamps.append((slot, answered))
             if not lease.slots:
-                await asyncio.sleep(min(lease.opens_in or 0.02, 0.02))
+                await asyncio.sleep(min(lease.seconds_until_free or 0.02, 0.02))
         print(orjson.dumps(sent).decode())
 
 asyncio.run(main(*sys.argv[1:]))

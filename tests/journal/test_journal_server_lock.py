@@ -56,7 +56,7 @@ def holder(place: Place, host: str = "") -> Iterator[object]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that are given up ten times sooner."""
-    for name in ("BEAT_S", "SURE_S", "WATCH_S", "STALE_S"):
+    for name in ("HEARTBEAT_S", "CURRENT_S", "WATCH_S", "STALE_S"):
         monkeypatch.setattr(server_lock, name, getattr(server_lock, name) / 10)
 
 
@@ -83,7 +83,7 @@ def test_another_run_is_told_who_holds_the_lock_on_either_database(place: Place)
                 journal.hold(ORGANIZATION.lower(), {})
             for part in ("20260131-081500-x7k2", "robot-host", "4242", "2026-01-31T08:15:00Z", "a.csv"):
                 assert part in str(caught.value)
-        assert hold.sure
+        assert hold.is_current
         hold.confirm()
         assert two.held(ORGANIZATION)
         take(two, "another organisation")
@@ -122,7 +122,7 @@ def test_one_that_died_on_another_host_is_taken_over_once_its_heart_has_stood_st
             else:
                 break
         assert time.monotonic() - begun > server_lock.WATCH_S
-        assert hold.sure
+        assert hold.is_current
         hold.release()
 
 
@@ -147,8 +147,8 @@ def test_one_that_was_given_up_notices_before_it_does_anything_more(
 ) -> None:
     with postgres.open() as one, elsewhere(postgres).open() as two:
         hold = one.hold(ORGANIZATION, RECORD)
-        keeper = one.database.dialect._keeper
-        keeper._busy.acquire()  # its heart cannot beat, as on a host without network
+        manager = one.database.dialect._lock_manager
+        manager._busy.acquire()  # its heart cannot beat, as on a host without network
         monkeypatch.setattr(server_lock.platform, "node", lambda: "another host")
         try:
             while True:
@@ -158,15 +158,15 @@ def test_one_that_was_given_up_notices_before_it_does_anything_more(
                     time.sleep(0.1)
                 else:
                     break
-            assert not hold.sure
+            assert not hold.is_current
         finally:
-            keeper._busy.release()
+            manager._busy.release()
         with pytest.raises(LockLostError, match="taken over"):
             hold.confirm()
-        assert not hold.sure
+        assert not hold.is_current
         assert LockLostError.exit_code == 5
         hold.release()
-        assert theirs.sure
+        assert theirs.is_current
         theirs.confirm()
         assert two.held(ORGANIZATION)
         theirs.release()
@@ -186,7 +186,7 @@ def test_a_connection_that_is_cut_costs_nobody_its_lock(postgres: Place) -> None
                 take(two)
             time.sleep(0.05)
         hold.confirm()
-        assert hold.sure
+        assert hold.is_current
         until = time.monotonic() + 20
         while not advisory_locks(two):
             assert time.monotonic() < until
@@ -217,7 +217,7 @@ def test_two_that_want_it_at_once_do_not_both_get_it(place: Place) -> None:
 def test_a_journal_that_is_closed_lets_its_heart_stop(postgres: Place) -> None:
     with postgres.open() as journal:
         hold = journal.hold(ORGANIZATION, RECORD)
-    assert not hold.sure
+    assert not hold.is_current
     with pytest.raises(LockLostError):
         hold.confirm()
     for thread in threading.enumerate():
@@ -242,7 +242,7 @@ def test_runs_side_by_side_in_one_process_share_connections_and_do_not_share_loc
         for journal in journals[:20]:
             journal.close()
             journal.close()
-        assert all(hold.sure for hold in holds[20:])
+        assert all(hold.is_current for hold in holds[20:])
         holds[30].confirm()
         take(journals[39], "organisation 0")
         assert journals[39].held("organisation 38")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.journal import FileState, Journal, TakenFiles
+from bulkid.journal import ClaimedFiles, FileState, Journal
 
 CONTENT = "ab" * 32
 
@@ -20,17 +20,17 @@ CONTENT = "ab" * 32
 def test_content_counts_as_taken_from_its_claim_on_unless_it_failed_or_went_away(
     journal: Journal, state: FileState, counts: bool
 ) -> None:
-    taken = TakenFiles(journal, "/in")
+    taken = ClaimedFiles(journal, "/in")
     file = taken.claim(CONTENT, "a.csv", "working/a.csv", "20260131-081500-x7k2", 1.0)
     if state is not FileState.CLAIMED:
         taken.begin_closing(file, "archive/a.csv")
     if state not in (FileState.CLAIMED, FileState.CLOSING):
         taken.close(file, state, 2.0)
-    found = taken.taken_before(CONTENT)
+    found = taken.claimed_before(CONTENT)
     assert (found is not None) == counts
     assert found is None or (found.file, found.state) == (file.file, state)
     assert [each.file for each in taken.open()] == (
         [file.file] if state in (FileState.CLAIMED, FileState.CLOSING) else []
     )
-    assert taken.taken_before("cd" * 32) is None
-    assert TakenFiles(journal, "/other").taken_before(CONTENT) is None
+    assert taken.claimed_before("cd" * 32) is None
+    assert ClaimedFiles(journal, "/other").claimed_before(CONTENT) is None

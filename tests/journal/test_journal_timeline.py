@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.journal.quota.quota_clock import Seen, Shown, Timeline
+from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 
 WALL = 1_700_000_000.0
 
@@ -29,8 +29,8 @@ class World:
         self.wall_off = WALL - 1000.0
         self.boots = 0
         self.booted = 0.0
-        self.seen: dict[int, Seen] = {}
-        self.line: Timeline | None = None
+        self.seen: dict[int, LastExchange] = {}
+        self.line: QuotaClock | None = None
 
     def look(self, who: int, *, server: bool, takes_s: float) -> tuple[float, float]:
         """One exchange of a process: true time, and the ledger's."""
@@ -42,9 +42,9 @@ class World:
         else:
             source, clock = f"host boot-{self.boots}", self.true - self.booted
         self.true += takes_s / 2
-        shown = Shown(source, clock, before, self.true - self.booted)
-        self.line = Timeline.begin(shown, WALL) if self.line is None else self.line.at(shown, self.seen.get(who))
-        self.seen[who] = Seen(self.line.last_time, self.line.ticks, shown)
+        shown = ClockReading(source, clock, before, self.true - self.booted)
+        self.line = QuotaClock.begin(shown, WALL) if self.line is None else self.line.at(shown, self.seen.get(who))
+        self.seen[who] = LastExchange(self.line.last_time, self.line.ticks, shown)
         return at, self.line.last_time
 
 
@@ -131,20 +131,20 @@ def test_a_clock_set_back_on_a_server_holds_nobody_up_longer_than_since_the_last
 
 
 def test_a_restarted_machine_knows_how_long_it_has_been_up() -> None:
-    line = Timeline.begin(Shown("host boot-1", 5000.0, 5000.0, 5000.0), WALL)
-    assert line.at(Shown("host boot-2", 400.0, 400.0, 400.0)).last_time == WALL + 400.0
+    line = QuotaClock.begin(ClockReading("host boot-1", 5000.0, 5000.0, 5000.0), WALL)
+    assert line.at(ClockReading("host boot-2", 400.0, 400.0, 400.0)).last_time == WALL + 400.0
 
 
 @pytest.mark.parametrize("source", ["other boot-2", "host ", "host boot-1x other", " boot-2"])
 def test_where_it_cannot_be_told_how_much_time_has_passed_none_has(source: str) -> None:
-    line = Timeline.begin(Shown("host boot-1", 5000.0, 5000.0, 5000.0), WALL)
-    moved = line.at(Shown(source, 9000.0, 9000.0, 9000.0))
+    line = QuotaClock.begin(ClockReading("host boot-1", 5000.0, 5000.0, 5000.0), WALL)
+    moved = line.at(ClockReading(source, 9000.0, 9000.0, 9000.0))
     assert moved.last_time == WALL
-    assert moved.at(Shown(source, 9001.5, 9001.5, 9001.5)).last_time == WALL + 1.5
+    assert moved.at(ClockReading(source, 9001.5, 9001.5, 9001.5)).last_time == WALL + 1.5
 
 
 def test_monotonic_time_that_went_back_without_a_word_of_a_boot_counts_for_nothing() -> None:
-    line = Timeline.begin(Shown("host ", 5000.0, 5000.0, 5000.0), WALL)
-    moved = line.at(Shown("host ", 300.0, 300.0, 300.0))
+    line = QuotaClock.begin(ClockReading("host ", 5000.0, 5000.0, 5000.0), WALL)
+    moved = line.at(ClockReading("host ", 300.0, 300.0, 300.0))
     assert moved.last_time == WALL
-    assert moved.at(Shown("host ", 310.0, 310.0, 310.0)).last_time == WALL + 10.0
+    assert moved.at(ClockReading("host ", 310.0, 310.0, 310.0)).last_time == WALL + 10.0

@@ -51,7 +51,7 @@ async def until_updated(journal: Journal, count: int) -> None:
 async def test_outcomes_are_written_soon_without_being_asked(journal: Journal) -> None:
     begin(journal, 10)
     clock = FakeClock()
-    async with OutcomeWriter(journal, RUN, clock=clock, linger_s=0.02) as writer:
+    async with OutcomeWriter(journal, RUN, clock=clock, commit_delay_s=0.02) as writer:
         for start in (0, 5):
             for number in range(start, start + 5):
                 writer.add(number, UPDATED)
@@ -295,11 +295,11 @@ async def test_an_outcome_that_belongs_nowhere_stops_the_run(journal: Journal) -
 
 async def test_room_is_waited_for_only_when_too_many_wait_for_the_disk(journal: Journal) -> None:
     begin(journal, 10)
-    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), room=5) as writer:
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), capacity=5) as writer:
         for number in range(4):
             writer.add(number, UPDATED)
-        await writer.room()
+        await writer.capacity()
         assert updated(journal) == 0
         writer.add(4, UPDATED)
-        await writer.room()
+        await writer.capacity()
         assert updated(journal) == 5

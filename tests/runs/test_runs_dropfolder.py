@@ -12,7 +12,7 @@ import pytest
 
 from bulkid.engine import Stop
 from bulkid.errors import InterruptedRunError, UsageError
-from bulkid.journal import TakenFiles, open_journal
+from bulkid.journal import ClaimedFiles, open_journal
 from bulkid.model import FailureBound, QuotaRule
 from bulkid.runs import (
     Context,
@@ -417,7 +417,7 @@ class Saboteur:
         for name in ("move", "write_report_beside"):
             monkeypatch.setattr(drop_folder_job, name, self._watched(getattr(drop_folder_job, name)))
         for name in ("claim", "begin_closing", "close", "forget"):
-            monkeypatch.setattr(TakenFiles, name, self._watched(getattr(TakenFiles, name)))
+            monkeypatch.setattr(ClaimedFiles, name, self._watched(getattr(ClaimedFiles, name)))
 
     def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
@@ -464,7 +464,7 @@ def test_a_kill_between_any_two_steps_leaves_each_file_in_one_place_and_runs_non
     assert inbox.places() == {"archive": ["a.csv", "b.csv", "same_duplicate.csv"], "failed": ["bad.csv"]}
     assert inbox.runs() == {"a.csv": 1, "b.csv": 1}
     with open_journal(inbox.root / "state") as journal:
-        assert TakenFiles(journal, DropFolder(inbox.folder).key).open() == []
+        assert ClaimedFiles(journal, DropFolder(inbox.folder).key).open() == []
 
 
 def test_the_steps_that_are_killed_at_are_all_there_are(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

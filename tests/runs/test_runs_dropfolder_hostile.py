@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
-from bulkid.journal import TakenFiles, new_run_id, open_journal, stored_name
+from bulkid.journal import ClaimedFiles, new_run_id, open_journal, stored_name
 from bulkid.journal.ids import read_name
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
@@ -89,7 +89,7 @@ def test_a_link_with_the_same_content_is_still_none_of_the_files(inbox: Inbox, m
     served(work)
     assert (inbox.folder / "a.csv").is_symlink()
     with open_journal(inbox.root / "state") as journal:
-        assert TakenFiles(journal, DropFolder(inbox.folder).key).open() == []
+        assert ClaimedFiles(journal, DropFolder(inbox.folder).key).open() == []
 
 
 @posix
@@ -99,7 +99,7 @@ def test_a_link_in_working_is_not_read_when_the_next_start_goes_on(inbox: Inbox)
 
     async def work(server: Sandbox) -> None:
         with open_journal(inbox.root / "state") as journal:
-            taken = TakenFiles(journal, DropFolder(inbox.folder).key)
+            taken = ClaimedFiles(journal, DropFolder(inbox.folder).key)
             taken.claim("0" * 64, "a.csv", "working/a.csv", new_run_id(1e9), 1e9)
         (inbox.folder / "working").mkdir()
         (inbox.folder / "working" / "a.csv").symlink_to(secret)
@@ -297,7 +297,7 @@ def test_a_name_that_is_no_text_is_found_again_after_a_kill(inbox: Inbox) -> Non
 
     async def work(server: Sandbox) -> None:
         with open_journal(inbox.root / "state") as journal:
-            taken = TakenFiles(journal, DropFolder(inbox.folder).key)
+            taken = ClaimedFiles(journal, DropFolder(inbox.folder).key)
             taken.claim("0" * 64, name, "working/_.csv", new_run_id(1e9), 1e9)
             assert [file.name for file in taken.open()] == [name]
         assert (await inbox.work(server)).exit_code == 0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bulkid import runs
 from bulkid.errors import UsageError
-from bulkid.journal import FileState, Journal, JournalLedger, TakenFiles, new_run_id, open_journal
+from bulkid.journal import ClaimedFiles, FileState, Journal, JournalLedger, new_run_id, open_journal
 from bulkid.journal.backends import sqlite as sqlite_module
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
@@ -186,7 +186,7 @@ def test_a_run_that_somebody_went_on_with_at_the_last_moment_is_kept(
 def test_a_run_whose_file_is_still_to_be_put_away_is_kept_or_the_file_would_be_run_again(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         record = add(journal, Case(2 * MONTH))
-        taken = TakenFiles(journal, "/in")
+        taken = ClaimedFiles(journal, "/in")
         file = taken.claim("0" * 64, "a.csv", "working/a.csv", record.run_id, 0.0)
         assert [run.run_id for run in prune(tmp_path, with_pending=True).active] == [record.run_id]
         taken.close(file, FileState.ARCHIVED, 1.0)

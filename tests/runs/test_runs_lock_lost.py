@@ -6,7 +6,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal import LockLostError
-from bulkid.journal.locks.file import FileHold
+from bulkid.journal.locks.file import FileLockHandle
 from tests.support.identity_server import Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(10)]
@@ -19,11 +19,13 @@ LINES = {
 class Lock:
     """How sure the client is of its lock, how often it asked, and from which time on another run has it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, sure: bool = False, lost_after: int | None = None) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, is_current: bool = False, lost_after: int | None = None
+    ) -> None:
         self.asked = 0
         self.lost_after = lost_after
-        monkeypatch.setattr(FileHold, "sure", sure)
-        monkeypatch.setattr(FileHold, "confirm", lambda _: self.confirm())
+        monkeypatch.setattr(FileLockHandle, "is_current", is_current)
+        monkeypatch.setattr(FileLockHandle, "confirm", lambda _: self.confirm())
 
     def confirm(self) -> None:
         if self.asked == self.lost_after:
@@ -49,14 +51,14 @@ async def test_where_another_run_has_taken_the_lock_nothing_more_is_changed(
         assert server.count("PUT") == (10 if via == "accounts" else 5)
 
 
-@pytest.mark.parametrize("sure", [False, True])
+@pytest.mark.parametrize("is_current", [False, True])
 @pytest.mark.parametrize("via", ["accounts", "groups"])
 async def test_a_run_asks_before_each_change_where_it_is_not_sure_and_never_else(
-    via: str, sure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    via: str, is_current: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = Lock(monkeypatch, sure=sure)
+    lock = Lock(monkeypatch, is_current=is_current)
     how = options(tmp_path, via=via, group_batch=2)
     async with Identity(account(each) for each in IDS).served() as server:
         result = await runs.run(sheet(tmp_path, *LINES[via]), server.target, how, context(tmp_path))
         assert result.exit_code == 0
-        assert lock.asked == (0 if sure else server.count("PUT"))
+        assert lock.asked == (0 if is_current else server.count("PUT"))

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkid.cli.terminal import progress_line
-from bulkid.engine.sender import Job
+from bulkid.engine.sender import SendTask
 from bulkid.model import Allowance, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
 from tests.support.engine_world import OK, make_engine, put
@@ -22,7 +22,7 @@ async def snapshot_after(reply: Reply) -> Snapshot:
     engine = make_engine(clock, send, outage_limit_s=600.0)
     granted = await engine._sender.admit("PUT", lambda: True)
     assert granted is not None
-    await engine._sender.exchange(Job(0, put(0)), granted)
+    await engine._sender.exchange(SendTask(0, put(0)), granted)
     return Progress(engine, 9, 9, (), clock.monotonic).snapshot()
 
 

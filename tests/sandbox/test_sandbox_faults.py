@@ -10,7 +10,7 @@ from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import FAULT_KINDS, Faults
-from bulkid.sandbox.faults import FaultDice
+from bulkid.sandbox.faults import FaultInjector
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
@@ -129,7 +129,7 @@ async def test_a_refused_call_is_refused_under_faults_that_apply(talking: Talkin
 
 def test_probabilities_add_up_and_at_most_one_fault_strikes() -> None:
     faults = Faults(reset_before=0.1, html=0.2, expired=0.3)
-    dice = FaultDice(1, faults)
+    dice = FaultInjector(1, faults)
     drawn = Counter(dice.draw("PUT", f"api/RobotAccount/{number}") for number in range(20_000))
     assert set(drawn) == {"", "reset_before", "html", "expired"}
     for kind, share in (("reset_before", 0.1), ("html", 0.2), ("expired", 0.3), ("", 0.4)):
@@ -138,22 +138,22 @@ def test_probabilities_add_up_and_at_most_one_fault_strikes() -> None:
 
 def test_a_certain_fault_always_strikes_and_none_never() -> None:
     for kind in FAULT_KINDS:
-        dice = FaultDice(3, Faults(**{kind: 1.0}))
+        dice = FaultInjector(3, Faults(**{kind: 1.0}))
         assert {dice.draw("GET", f"{number}") for number in range(200)} == {kind}
-    assert {FaultDice(3, Faults()).draw("GET", f"{number}") for number in range(200)} == {""}
+    assert {FaultInjector(3, Faults()).draw("GET", f"{number}") for number in range(200)} == {""}
 
 
 def test_a_request_meets_the_same_fate_in_whatever_order_it_comes() -> None:
     faults = Faults(**dict.fromkeys(FAULT_KINDS, 0.05))
-    one, other = FaultDice(7, faults), FaultDice(7, faults)
+    one, other = FaultInjector(7, faults), FaultInjector(7, faults)
     targets = [f"api/RobotAccount/{number % 50}" for number in range(200)]
     first = [(target, one.draw("PUT", target)) for target in targets]
     for target in reversed(range(50)):
         mine = [fault for name, fault in first if name == f"api/RobotAccount/{target}"]
         assert [other.draw("PUT", f"api/RobotAccount/{target}") for _ in range(4)] == mine
-    assert [FaultDice(8, faults).draw("PUT", target) for target in targets] != [fault for _, fault in first]
+    assert [FaultInjector(8, faults).draw("PUT", target) for target in targets] != [fault for _, fault in first]
 
 
 def test_trying_again_is_another_draw() -> None:
-    dice = FaultDice(1, Faults(html=0.5))
+    dice = FaultInjector(1, Faults(html=0.5))
     assert {dice.draw("PUT", "api/RobotAccount/88-uv") for _ in range(20)} == {"", "html"}

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from bulkid.model import QuotaRule
 from bulkid.sandbox import (
     FAULT_KINDS,
-    Directory,
     Faults,
+    Organization,
     Sandbox,
     SandboxOptions,
     parse_faults,
     parse_limits,
-    seeded_directory,
+    seeded_organization,
 )
 from bulkid.sandbox.fixtures import ODD_NAMES
 
 
-def told(directory: Directory) -> list[dict[str, object]]:
+def told(directory: Organization) -> list[dict[str, object]]:
     accounts = [directory.account_dto(account) for account in directory.accounts.values()]
     return accounts + [directory.group_dto(group) for group in directory.groups.values()]
 
@@ -149,28 +149,28 @@ def test_no_text_breaks_the_readers(text: str) -> None:
 
 def test_the_same_seed_gives_the_same_directory_on_another_interpreter() -> None:
     code = (
-        "from bulkid.sandbox import *; d = seeded_directory(SandboxOptions(accounts=300)); "
+        "from bulkid.sandbox import *; d = seeded_organization(SandboxOptions(accounts=300)); "
         "print([d.account_dto(a) for a in d.accounts.values()] + [d.group_dto(g) for g in d.groups.values()])"
     )
-    here = told(seeded_directory(SandboxOptions(accounts=300)))
+    here = told(seeded_organization(SandboxOptions(accounts=300)))
     there = subprocess.run(
         [sys.executable, "-I", "-X", "utf8", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
         capture_output=True,
         check=True,
     )
     assert there.stdout.decode().strip() == str(here)
-    assert told(seeded_directory(SandboxOptions(accounts=300, seed=2))) != here
+    assert told(seeded_organization(SandboxOptions(accounts=300, seed=2))) != here
 
 
 def test_a_larger_directory_holds_the_accounts_of_a_smaller_one() -> None:
-    small, large = (seeded_directory(SandboxOptions(accounts=number)) for number in (500, 12_000))
+    small, large = (seeded_organization(SandboxOptions(accounts=number)) for number in (500, 12_000))
     for account in small.accounts.values():
         assert large.account_dto(large.account_named(account.name)) == small.account_dto(account)
 
 
 @given(st.integers(0, 700), st.integers(3, 40), st.integers(0, 5))
 def test_any_size_gives_unique_ids_and_names_and_the_vendors_example(accounts: int, groups: int, seed: int) -> None:
-    directory = seeded_directory(SandboxOptions(accounts=accounts, groups=groups, seed=seed))
+    directory = seeded_organization(SandboxOptions(accounts=accounts, groups=groups, seed=seed))
     assert (len(directory.accounts), len(directory.groups)) == (accounts, groups)
     assert len({account.name.casefold() for account in directory.accounts.values()}) == accounts
     assert len({group.name.casefold() for group in directory.groups.values()}) == groups
@@ -185,7 +185,7 @@ def test_any_size_gives_unique_ids_and_names_and_the_vendors_example(accounts: i
 
 
 def test_the_default_directory_is_varied() -> None:
-    directory = seeded_directory(SandboxOptions())
+    directory = seeded_organization(SandboxOptions())
     accounts = list(directory.accounts.values())
     for account in accounts[1:]:
         assert uuid.UUID(account.id).version == 4
@@ -200,7 +200,7 @@ def test_the_default_directory_is_varied() -> None:
 
 
 def test_what_is_not_there_is_a_key_error() -> None:
-    directory = seeded_directory(SandboxOptions(accounts=1))
+    directory = seeded_organization(SandboxOptions(accounts=1))
     for look, what in (
         (directory.account, "x"),
         (directory.account_named, "x"),
@@ -218,6 +218,6 @@ def test_the_log_is_bounded() -> None:
 
 @pytest.mark.parametrize(("accounts", "odd"), [(1, 0), (10, 0), (101, 10), (6000, len(ODD_NAMES))])
 def test_at_most_one_account_in_ten_is_oddly_named(accounts: int, odd: int) -> None:
-    directory = seeded_directory(SandboxOptions(accounts=accounts))
+    directory = seeded_organization(SandboxOptions(accounts=accounts))
     plain = [account for account in directory.accounts.values() if account.name.startswith("robot-")]
     assert len(plain) == accounts - 1 - odd

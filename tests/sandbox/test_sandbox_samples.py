@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from python_calamine import load_workbook
 
-from bulkid.sandbox import AccountRecord, Directory, SandboxOptions, seeded_directory
+from bulkid.sandbox import AccountRecord, Organization, SandboxOptions, seeded_organization
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
@@ -27,8 +27,8 @@ def script() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def directory() -> Directory:
-    return seeded_directory(SandboxOptions())
+def directory() -> Organization:
+    return seeded_organization(SandboxOptions())
 
 
 def read_csv(path: Path, encoding: str) -> list[list[str]]:
@@ -73,7 +73,7 @@ def changes(row: Any, account: AccountRecord, group_ids: set[str]) -> bool:
     return renames or wanted != group_ids
 
 
-def test_more_accounts_change_than_one_window_of_the_limit_takes(script: ModuleType, directory: Directory) -> None:
+def test_more_accounts_change_than_one_window_of_the_limit_takes(script: ModuleType, directory: Organization) -> None:
     rows = script.account_rows(directory)
     changed = {row.account.id for row in rows if changes(row, row.account, row.account.group_ids)}
     assert 165 <= len(changed) <= 200
@@ -84,13 +84,13 @@ def test_more_accounts_change_than_one_window_of_the_limit_takes(script: ModuleT
     assert {row.account.id for row in busy} == changed
 
 
-def test_only_the_vendors_account_has_two_rows_and_they_agree(script: ModuleType, directory: Directory) -> None:
+def test_only_the_vendors_account_has_two_rows_and_they_agree(script: ModuleType, directory: Organization) -> None:
     rows = script.account_rows(directory)
     ids = [row.account.id for row in rows]
     assert sorted(ids) == sorted([*set(ids), "88-uv"])
 
 
-def test_every_kind_of_row_is_there(script: ModuleType, directory: Directory) -> None:
+def test_every_kind_of_row_is_there(script: ModuleType, directory: Organization) -> None:
     rows = script.account_rows(directory)
     cells = [row.cells() for row in rows]
     assert any(row.by_id and row.by_name for row in rows)
@@ -106,7 +106,7 @@ def test_every_kind_of_row_is_there(script: ModuleType, directory: Directory) ->
         assert not line[1].startswith(("=", "+", "-", "@")), "a spreadsheet would run it"
 
 
-def test_the_cells_name_accounts_and_groups_of_the_default_sandbox(directory: Directory) -> None:
+def test_the_cells_name_accounts_and_groups_of_the_default_sandbox(directory: Organization) -> None:
     for line in read_csv(SAMPLES / "robot_accounts.csv", "utf-8-sig")[1:]:
         if line[0]:
             account = directory.account(line[0])
@@ -115,7 +115,7 @@ def test_the_cells_name_accounts_and_groups_of_the_default_sandbox(directory: Di
             directory.account_named(line[1])
 
 
-def test_the_migration_joins_by_id_and_nearly_all_of_it_changes_something(directory: Directory) -> None:
+def test_the_migration_joins_by_id_and_nearly_all_of_it_changes_something(directory: Organization) -> None:
     header, *rows = read_csv(SAMPLES / "migration.csv", "utf-8")
     assert header == ["robotAccountId", "displayName", "groupIDsToAdd", "groupIDsToRemove"]
     assert len({row[0] for row in rows}) == len(rows) == 5000

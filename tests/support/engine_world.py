@@ -87,8 +87,8 @@ class Server:
             while counted and counted[0] <= now - rule.seconds:
                 counted.popleft()
             if len(counted) >= rule.count:
-                opens_in = counted[0] + rule.seconds - now
-                return Reply(ReplyKind.THROTTLED, 429, retry_after=opens_in if self.retry_after else None)
+                seconds_until_free = counted[0] + rule.seconds - now
+                return Reply(ReplyKind.THROTTLED, 429, retry_after=seconds_until_free if self.retry_after else None)
         for rule in rules:
             self._counted[rule].append(now)
         return self.answer(request)

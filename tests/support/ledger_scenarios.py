@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bulkid.engine import Ledger, Stamp
+from bulkid.engine import Ledger, SlotReport
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock
 
@@ -26,7 +26,7 @@ Scenario = Callable[[LedgerFactory, FakeClock], Awaitable[None]]
 PUT3 = QuotaRule("PUT", 3, 10.0)
 
 
-def _stamps(slots: tuple[int, ...], age: float = 0.0) -> list[Stamp]:
+def _stamps(slots: tuple[int, ...], age: float = 0.0) -> list[SlotReport]:
     return [(slot, age) for slot in slots]
 
 
@@ -34,13 +34,13 @@ async def never_more_than_count(make: LedgerFactory, clock: FakeClock) -> None:
     """Slots in flight count as taken however long they fly, and are not told as opening."""
     ledger = make()
     first = await ledger.exchange([PUT3], 2, [], [])
-    assert (len(first.slots), first.opens_in, first.used) == (2, None, 2)
+    assert (len(first.slots), first.seconds_until_free, first.used) == (2, None, 2)
     second = await ledger.exchange([PUT3], 2, [], [])
-    assert (len(second.slots), second.opens_in, second.used) == (1, None, 3)
+    assert (len(second.slots), second.seconds_until_free, second.used) == (1, None, 3)
     await clock.sleep(60)
     third = await ledger.exchange([PUT3], 2, [], [])
     assert third.slots == ()
-    assert (third.opens_in, third.used) == (None, 3)
+    assert (third.seconds_until_free, third.used) == (None, 3)
     assert len({*first.slots, *second.slots}) == 3
 
 
@@ -51,15 +51,15 @@ async def opens_one_window_after_the_response(make: LedgerFactory, clock: FakeCl
     await clock.sleep(4)
     after = await ledger.exchange([PUT3], 1, _stamps(lease.slots), [])
     assert after.slots == ()
-    assert after.opens_in == pytest.approx(10, abs=1e-3)
-    assert 0 < after.opens_in <= 10
+    assert after.seconds_until_free == pytest.approx(10, abs=1e-3)
+    assert 0 < after.seconds_until_free <= 10
     await clock.sleep(9.75)
     before = await ledger.exchange([PUT3], 1, [], [])
     assert (before.slots, before.used) == ((), 3)
-    assert before.opens_in == pytest.approx(0.25, abs=1e-3)
+    assert before.seconds_until_free == pytest.approx(0.25, abs=1e-3)
     await clock.sleep(0.25)
     opened = await ledger.exchange([PUT3], 5, [], [])
-    assert (len(opened.slots), opened.opens_in, opened.used) == (3, None, 3)
+    assert (len(opened.slots), opened.seconds_until_free, opened.used) == (3, None, 3)
 
 
 async def age_counts_from_the_response(make: LedgerFactory, clock: FakeClock) -> None:
@@ -69,23 +69,23 @@ async def age_counts_from_the_response(make: LedgerFactory, clock: FakeClock) ->
     await clock.sleep(30)
     lease = await ledger.exchange([PUT3], 3, [(a, 25.0), (b, 10.0), (c, 4.0)], [])
     assert (len(lease.slots), lease.used) == (2, 3)
-    assert lease.opens_in == pytest.approx(6, abs=1e-3)
+    assert lease.seconds_until_free == pytest.approx(6, abs=1e-3)
 
 
 async def next_to_open_is_the_oldest_response(make: LedgerFactory, clock: FakeClock) -> None:
-    """``opens_in`` looks to the oldest response, in whatever order the responses are told."""
+    """``seconds_until_free`` looks to the oldest response, in whatever order the responses are told."""
     ledger = make()
     a, b, c = (await ledger.exchange([PUT3], 3, [], [])).slots
     await clock.sleep(8)
     await ledger.exchange([PUT3], 0, [(b, 1.0)], [])
     lease = await ledger.exchange([PUT3], 0, [(c, 5.0)], [])
-    assert lease.opens_in == pytest.approx(5, abs=1e-3)
+    assert lease.seconds_until_free == pytest.approx(5, abs=1e-3)
     lease = await ledger.exchange([PUT3], 0, [(a, 3.0)], [])
-    assert lease.opens_in == pytest.approx(5, abs=1e-3)
+    assert lease.seconds_until_free == pytest.approx(5, abs=1e-3)
     await clock.sleep(5)
     lease = await ledger.exchange([PUT3], 3, [], [])
     assert len(lease.slots) == 1
-    assert lease.opens_in == pytest.approx(2, abs=1e-3)
+    assert lease.seconds_until_free == pytest.approx(2, abs=1e-3)
 
 
 async def unused_slots_open_at_once(make: LedgerFactory, clock: FakeClock) -> None:
@@ -126,7 +126,7 @@ async def two_handles_share_one_quota(make: LedgerFactory, clock: FakeClock) -> 
     await one.exchange([PUT3], 0, _stamps(mine), [])
     seen = await two.exchange([PUT3], 1, [], [])
     assert seen.slots == ()
-    assert seen.opens_in == pytest.approx(10, abs=1e-3)
+    assert seen.seconds_until_free == pytest.approx(10, abs=1e-3)
     await clock.sleep(10)
     assert len((await two.exchange([PUT3], 5, [], [])).slots) == 2
 
@@ -142,7 +142,7 @@ async def every_rule_counts_all_requests_of_its_method(make: LedgerFactory, cloc
     assert (await other.exchange([short], 9, [], [])).slots == ()
     assert len((await other.exchange([long], 9, [], [])).slots) == 1
     waits = await ledger.exchange([short, long], 9, [], [])
-    assert (waits.slots, waits.used, waits.opens_in) == ((), 3, pytest.approx(10, abs=1e-3))
+    assert (waits.slots, waits.used, waits.seconds_until_free) == ((), 3, pytest.approx(10, abs=1e-3))
     await clock.sleep(5)
     lease = await other.exchange([short], 9, [], [])
     assert (len(lease.slots), lease.used) == (1, 2)  # what was stamped is out of its window, one is in flight
@@ -160,7 +160,7 @@ async def a_slot_stays_known_for_the_longest_window(make: LedgerFactory, clock: 
     await clock.sleep(50)
     assert (await ledger.exchange([short], 0, [], [])).used == 0
     lease = await ledger.exchange([long], 1, [], [])
-    assert (lease.slots, lease.used, lease.opens_in) == ((), 3, pytest.approx(50, abs=1e-3))
+    assert (lease.slots, lease.used, lease.seconds_until_free) == ((), 3, pytest.approx(50, abs=1e-3))
 
 
 async def a_changed_count_holds_at_once(make: LedgerFactory, clock: FakeClock) -> None:
@@ -178,7 +178,7 @@ async def wanting_nothing_reserves_nothing(make: LedgerFactory, clock: FakeClock
     """An exchange that wants nothing only brings the ledger up to date; an empty ledger opens never."""
     ledger = make()
     lease = await ledger.exchange([PUT3], 0, [], [])
-    assert (lease.slots, lease.opens_in, lease.used) == ((), None, 0)
+    assert (lease.slots, lease.seconds_until_free, lease.used) == ((), None, 0)
 
 
 SCENARIOS: tuple[Scenario, ...] = (

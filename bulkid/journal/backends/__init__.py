@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
-from bulkid.journal.errors import Trouble
-from bulkid.journal.locks.types import Hold
+from bulkid.journal.errors import DatabaseProblem
+from bulkid.journal.locks.types import LockHandle
 
 
 class Dialect(Protocol):
@@ -72,7 +72,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def trouble(self, trouble: Trouble) -> StateError:
+    def problem(self, problem: DatabaseProblem) -> StateError:
         """Say that the database has a kind of trouble."""
         ...
 
@@ -88,7 +88,7 @@ class Dialect(Protocol):
         """Give up one use of it; the last one closes its connections."""
         ...
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
+    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock that ends with its owner.
 
         Args:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.sql.expression import ClauseElement
 
 
-class Bulk:
+class ExecuteMany:
     """A statement to be run over many tuples of plain values (text, numbers, None).
 
     SQLAlchemy's own executemany makes and checks a dict per row, which costs more than the database does. Here the

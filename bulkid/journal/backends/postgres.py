@@ -14,9 +14,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from bulkid.clock import Clock
 from bulkid.errors import StateError
 from bulkid.journal.backends import translated
-from bulkid.journal.errors import DatabaseLostError, Trouble, server_error
-from bulkid.journal.locks.server import Keeper
-from bulkid.journal.locks.types import Hold
+from bulkid.journal.errors import DatabaseLostError, DatabaseProblem, server_error
+from bulkid.journal.locks.server import LockManager
+from bulkid.journal.locks.types import LockHandle
 
 PATIENCE_S = 30.0
 """How long a transaction is repeated while the server is away: a restart takes seconds."""
@@ -36,22 +36,22 @@ _SERVER_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c t
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CODES = {
-    "53100": Trouble.FULL,
-    "25006": Trouble.READ_ONLY,
-    "28000": Trouble.REFUSED,
-    "28P01": Trouble.REFUSED,
-    "3D000": Trouble.MISSING,
-    "3F000": Trouble.NO_RIGHT,
-    "42501": Trouble.NO_RIGHT,
-    "XX001": Trouble.DAMAGED,
-    "XX002": Trouble.DAMAGED,
+    "53100": DatabaseProblem.FULL,
+    "25006": DatabaseProblem.READ_ONLY,
+    "28000": DatabaseProblem.REFUSED,
+    "28P01": DatabaseProblem.REFUSED,
+    "3D000": DatabaseProblem.MISSING,
+    "3F000": DatabaseProblem.NO_RIGHT,
+    "42501": DatabaseProblem.NO_RIGHT,
+    "XX001": DatabaseProblem.DAMAGED,
+    "XX002": DatabaseProblem.DAMAGED,
     # Given up by the server although nothing is wrong with it: the same again may work.
-    "40001": Trouble.LOST,
-    "40P01": Trouble.LOST,
-    "53300": Trouble.LOST,
-    "57P01": Trouble.LOST,
-    "57P02": Trouble.LOST,
-    "57P03": Trouble.LOST,
+    "40001": DatabaseProblem.LOST,
+    "40P01": DatabaseProblem.LOST,
+    "53300": DatabaseProblem.LOST,
+    "57P01": DatabaseProblem.LOST,
+    "57P02": DatabaseProblem.LOST,
+    "57P03": DatabaseProblem.LOST,
 }
 
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
@@ -95,7 +95,7 @@ class PostgresDialect:
         self._lost_errors = (psycopg.OperationalError,)
         self.engine = self._make_engine(url)
         self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._keeper = Keeper(self.engine, state_dir)
+        self._lock_manager = LockManager(self.engine, state_dir)
         self._key = (url, state_dir)
         self._users = 0
         self._met = False  # whether it has answered before
@@ -145,7 +145,7 @@ class PostgresDialect:
             if self._users:
                 return
             _IN_USE.pop(self._key, None)
-        self._keeper.close()
+        self._lock_manager.close()
         self.engine.dispose()
 
     @staticmethod
@@ -172,14 +172,14 @@ class PostgresDialect:
             cause = error.orig if isinstance(error.orig, Exception) else None
             if not isinstance(cause, self._lost_errors):  # an option that the driver does not know
                 raise self.error(cause, type(cause).__name__) from cause
-            raise self.trouble(self._diagnosis()) from cause
+            raise self.problem(self._diagnosis()) from cause
         with connection:
             self._met = True
             may_use = connection.execute(_MAY_USE, {"name": SCHEMA}).scalar()
             if may_use is None:
                 self._make_schema(connection)
             elif not may_use:
-                raise self.trouble(Trouble.NO_RIGHT)
+                raise self.problem(DatabaseProblem.NO_RIGHT)
         yield
 
     def _make_schema(self, connection: Connection) -> None:
@@ -232,7 +232,7 @@ class PostgresDialect:
                 if fate != "in progress":  # the server may not have noticed yet that the connection is gone
                     return bool(fate == "committed")
             if time.monotonic() >= deadline:
-                lost = self.trouble(Trouble.LOST)
+                lost = self.problem(DatabaseProblem.LOST)
                 lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
                 raise lost
             time.sleep(0.2)  # in a worker thread, for the patience at most: the server is asked again
@@ -251,23 +251,25 @@ class PostgresDialect:
         if code is None:
             # The driver's own: with a server that has answered before, an operation fails only with its connection.
             lost = self._met and isinstance(cause, self._lost_errors)
-            return self.trouble(Trouble.LOST) if lost else server_error(Trouble.OTHER, self.place, name)
+            return self.problem(DatabaseProblem.LOST) if lost else server_error(DatabaseProblem.OTHER, self.place, name)
         lost = code.startswith("08")
-        return server_error(Trouble.LOST if lost else _CODES.get(code, Trouble.OTHER), self.place, f"SQLSTATE {code}")
+        return server_error(
+            DatabaseProblem.LOST if lost else _CODES.get(code, DatabaseProblem.OTHER), self.place, f"SQLSTATE {code}"
+        )
 
-    def trouble(self, trouble: Trouble) -> StateError:
+    def problem(self, problem: DatabaseProblem) -> StateError:
         """Say that the database has a kind of trouble."""
-        return server_error(trouble, self.place, "")
+        return server_error(problem, self.place, "")
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
+    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock that the server keeps."""
         with translated(self):
-            return self._keeper.take(name, record)
+            return self._lock_manager.take(name, record)
 
     def held(self, name: str) -> bool:
         """Whether somebody holds a lock at present."""
         with translated(self):
-            return self._keeper.held(name)
+            return self._lock_manager.held(name)
 
     def size(self, connection: Connection) -> int:
         """Bytes of bulkid's tables and indexes."""
@@ -277,7 +279,7 @@ class PostgresDialect:
         """Nothing to do: the server's autovacuum makes the room free for what comes."""
         return True
 
-    def _diagnosis(self) -> Trouble:
+    def _diagnosis(self) -> DatabaseProblem:
         """Why there is no connection. The protocol's library gives no code for that, only text in some language."""
         import psycopg
 
@@ -286,15 +288,15 @@ class PostgresDialect:
         except psycopg.OperationalError as error:
             protocol = error.pgconn
             if protocol is None or not (protocol.used_password or protocol.needs_password):
-                return Trouble.UNREACHABLE if not self._listens() else Trouble.REFUSED
+                return DatabaseProblem.UNREACHABLE if not self._listens() else DatabaseProblem.REFUSED
         else:
-            return Trouble.LOST  # just back
+            return DatabaseProblem.LOST  # just back
         # The password was asked for: either that is wrong, or the database is. Every server has one called postgres.
         try:
             self._connect_plainly("postgres").close()
         except psycopg.OperationalError:
-            return Trouble.REFUSED
-        return Trouble.MISSING
+            return DatabaseProblem.REFUSED
+        return DatabaseProblem.MISSING
 
     def _connect_plainly(self, database: str) -> "psycopg.Connection[Any]":
         import psycopg

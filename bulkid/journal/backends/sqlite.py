@@ -15,9 +15,9 @@ from sqlalchemy.pool import QueuePool
 
 from bulkid.clock import Clock, boot_id
 from bulkid.errors import LockedError, StateError
-from bulkid.journal.errors import Trouble, file_error, state_error
-from bulkid.journal.locks.file import FileHold
-from bulkid.journal.locks.types import Hold
+from bulkid.journal.errors import DatabaseProblem, file_error, state_error
+from bulkid.journal.locks.file import FileLockHandle
+from bulkid.journal.locks.types import LockHandle
 
 FILE_NAME = "bulkid.db"
 
@@ -32,21 +32,21 @@ _WRITES = "bulkid_writes"
 
 # https://www.sqlite.org/rescode.html. Primary codes are the low byte of the extended ones.
 _PRIMARY = {
-    sqlite3.SQLITE_FULL: Trouble.FULL,
-    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_PERM: Trouble.READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: Trouble.CANNOT_OPEN,
-    sqlite3.SQLITE_NOTADB: Trouble.NOT_A_DATABASE,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_BUSY: Trouble.BUSY,
-    sqlite3.SQLITE_LOCKED: Trouble.BUSY,
+    sqlite3.SQLITE_FULL: DatabaseProblem.FULL,
+    sqlite3.SQLITE_READONLY: DatabaseProblem.READ_ONLY,
+    sqlite3.SQLITE_PERM: DatabaseProblem.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: DatabaseProblem.CANNOT_OPEN,
+    sqlite3.SQLITE_NOTADB: DatabaseProblem.NOT_A_DATABASE,
+    sqlite3.SQLITE_CORRUPT: DatabaseProblem.DAMAGED,
+    sqlite3.SQLITE_BUSY: DatabaseProblem.BUSY,
+    sqlite3.SQLITE_LOCKED: DatabaseProblem.BUSY,
 }
 # SQLite says FULL only for ENOSPC: a disk quota (EDQUOT) or a size limit (EFBIG) shows as a failed write.
 _EXTENDED = {
-    sqlite3.SQLITE_IOERR_WRITE: Trouble.FULL,
-    sqlite3.SQLITE_IOERR_TRUNCATE: Trouble.FULL,
-    sqlite3.SQLITE_IOERR_FSYNC: Trouble.FULL,
-    sqlite3.SQLITE_IOERR_SHMSIZE: Trouble.FULL,
+    sqlite3.SQLITE_IOERR_WRITE: DatabaseProblem.FULL,
+    sqlite3.SQLITE_IOERR_TRUNCATE: DatabaseProblem.FULL,
+    sqlite3.SQLITE_IOERR_FSYNC: DatabaseProblem.FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: DatabaseProblem.FULL,
 }
 
 
@@ -95,7 +95,7 @@ class SqliteDialect:
                     )
                 yield
         except Timeout as error:
-            raise state_error(Trouble.BUSY, self.path, "") from error
+            raise state_error(DatabaseProblem.BUSY, self.path, "") from error
         except NotImplementedError as error:
             raise file_error(OSError(0, "its file system has no locks"), state_dir) from error
         except OSError as error:
@@ -129,11 +129,11 @@ class SqliteDialect:
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
         """Say what is wrong with the file."""
-        return state_error(_trouble_of(cause), self.path, getattr(cause, "sqlite_errorname", None) or name)
+        return state_error(_problem_of(cause), self.path, getattr(cause, "sqlite_errorname", None) or name)
 
-    def trouble(self, trouble: Trouble) -> StateError:
+    def problem(self, problem: DatabaseProblem) -> StateError:
         """Say that the file has a kind of trouble."""
-        return state_error(trouble, self.path, "")
+        return state_error(problem, self.path, "")
 
     def size(self, connection: Connection) -> int:  # noqa: ARG002 - the files say it
         """Bytes of the state directory's files."""
@@ -161,25 +161,25 @@ class SqliteDialect:
         """Close the file."""
         self.engine.dispose()
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> Hold:
+    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock of the operating system, which ends with its owner."""
-        return FileHold(self._state_dir, name, record)
+        return FileLockHandle(self._state_dir, name, record)
 
     def held(self, name: str) -> bool:
         """Whether somebody holds a lock at present."""
         try:
-            FileHold(self._state_dir, name, {}).release()
+            FileLockHandle(self._state_dir, name, {}).release()
         except LockedError:
             return True
         return False
 
 
-def _trouble_of(error: BaseException | None) -> Trouble:
+def _problem_of(error: BaseException | None) -> DatabaseProblem:
     """Tell by the error code (never by the text) what kind of trouble a driver's error means."""
     code = getattr(error, "sqlite_errorcode", None)
     if not isinstance(code, int):
-        return Trouble.OTHER
-    return _EXTENDED.get(code) or _PRIMARY.get(code & 0xFF, Trouble.OTHER)
+        return DatabaseProblem.OTHER
+    return _EXTENDED.get(code) or _PRIMARY.get(code & 0xFF, DatabaseProblem.OTHER)
 
 
 def make_engine(path: Path) -> Engine:

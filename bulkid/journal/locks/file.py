@@ -15,7 +15,7 @@ from bulkid.errors import LockedError
 from bulkid.journal.errors import file_error
 
 
-class FileHold:
+class FileLockHandle:
     """The right to change an organisation's accounts, among all runs on one state directory; see `Hold`.
 
     The operating system frees it when the process dies, however it dies; it is never taken from a live owner, however
@@ -32,7 +32,7 @@ class FileHold:
         StateError: The state directory cannot be used.
     """
 
-    sure = True
+    is_current = True
 
     def __init__(self, state_dir: Path, name: str, record: Mapping[str, Any]) -> None:
         folder = state_dir / "locks"
@@ -67,7 +67,7 @@ class FileHold:
 @contextmanager
 def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str, Any]) -> Iterator[None]:
     """Hold a lock on files of a state directory while the block runs; see `FileHold`."""
-    hold = FileHold(state_dir, organization_id, record)
+    hold = FileLockHandle(state_dir, organization_id, record)
     try:
         yield
     finally:

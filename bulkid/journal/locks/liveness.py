@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
-class LifeFile:
+class LivenessFile:
     """A locked file of this process, until it is released or the process ends, however that ends.
 
     Args:
@@ -39,7 +39,7 @@ class LifeFile:
                 self.path.unlink()
 
 
-def lives(path: str) -> bool | None:
+def is_alive(path: str) -> bool | None:
     """Whether the process that made a life file on this host lives; None: that cannot be told."""
     if not path or not Path(path).is_file():
         return None

@@ -25,14 +25,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.locks.file import locked_error
-from bulkid.journal.locks.liveness import LifeFile, forget, lives
+from bulkid.journal.locks.liveness import LivenessFile, forget, is_alive
 from bulkid.journal.locks.types import LockLostError
 from bulkid.journal.schema import locks
 
-BEAT_S = 2.0
+HEARTBEAT_S = 2.0
 """How often the heart of a lock's owner beats."""
 
-SURE_S = 6.0
+CURRENT_S = 6.0
 """How long after a heartbeat an owner is sure of its locks without asking."""
 
 WATCH_S = 8.0
@@ -58,7 +58,7 @@ _END_HOLDER = text(
 _LOOK = select(locks.c.token, locks.c.beats, _AGE.label("age"), locks.c.host, locks.c.life_file, locks.c.record).where(
     locks.c.name == bindparam("this")
 )
-_BEAT = (
+_HEARTBEAT = (
     update(locks)
     .values(beats=locks.c.beats + 1, beat_at=_NOW)
     .where(locks.c.token == bindparam("mine"))
@@ -66,7 +66,7 @@ _BEAT = (
 )
 
 
-class Keeper:
+class LockManager:
     """Keeps the locks of one process on one database: a connection, a heart and a sign of life for all of them.
 
     Args:
@@ -81,13 +81,13 @@ class Keeper:
         self._busy = threading.RLock()  # one at a time on the connection
         self._connection: Connection | None = None
         self._driver: Any = None  # the driver's own connection within
-        self._holds: dict[str, ServerHold] = {}
+        self._holds: dict[str, ServerLockHandle] = {}
         self._left = False  # whether a lock was let go that still stands in the database
-        self._life: LifeFile | None = None
+        self._life: LivenessFile | None = None
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def take(self, name: str, record: Mapping[str, Any]) -> "ServerHold":
+    def take(self, name: str, record: Mapping[str, Any]) -> "ServerLockHandle":
         """Take a lock; see `Dialect.hold`.
 
         Raises:
@@ -103,14 +103,16 @@ class Keeper:
                 if not self._holds:
                     self._close()
                 raise
-            hold = self._holds[folded] = ServerHold(self, folded, name, record, asked)
+            hold = self._holds[folded] = ServerLockHandle(self, folded, name, record, asked)
             if self._heart is None:
                 self._ended = threading.Event()
-                self._heart = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True, name="heart")
+                self._heart = threading.Thread(
+                    target=self._heartbeat_loop, args=(self._ended,), daemon=True, name="heart"
+                )
                 self._heart.start()
             return hold
 
-    def _take(self, folded: str, name: str, record: Mapping[str, Any]) -> "_Moment":
+    def _take(self, folded: str, name: str, record: Mapping[str, Any]) -> "_ClockSample":
         key = {"key": _key(folded)}
         try:
             connection = self._connect()
@@ -127,9 +129,9 @@ class Keeper:
 
     def _claim(
         self, connection: Connection, folded: str, name: str, record: Mapping[str, Any], *, got: bool
-    ) -> "_Moment":
+    ) -> "_ClockSample":
         """Make the row ours: a new one, or that of a dead owner; the moment just before."""
-        asked = _Moment()
+        asked = _ClockSample()
         known = connection.execute(_LOOK, {"this": folded}).first()
         if known is None:
             if not got:
@@ -138,14 +140,14 @@ class Keeper:
             return asked
         if known.token == self._token:
             return asked  # written a moment ago, when the answer was lost
-        if not self._dead(connection, folded, known):
-            quiet = f", without a sign of life for {known.age:.0f} s" if known.age > 3 * BEAT_S else ""
+        if not self._lease_expired(connection, folded, known):
+            quiet = f", without a sign of life for {known.age:.0f} s" if known.age > 3 * HEARTBEAT_S else ""
             raise locked_error(name, _read(known.record), quiet)
         if not got:
             with suppress(SQLAlchemyError):  # not permitted, perhaps: the row decides
                 connection.execute(_END_HOLDER, {"key": _key(folded)})
         ours = update(locks).values(**self._row(folded, record), beats=locks.c.beats + 1, beat_at=_NOW)
-        asked = _Moment()
+        asked = _ClockSample()
         same = (locks.c.name == folded, locks.c.token == known.token, locks.c.beats == known.beats)
         if connection.execute(ours.where(*same)).rowcount != 1:
             raise locked_error(name, None)  # somebody else was faster
@@ -158,22 +160,22 @@ class Keeper:
 
     def _row(self, folded: str, record: Mapping[str, Any]) -> dict[str, Any]:
         if self._life is None:
-            self._life = LifeFile(self._state_dir / "locks", self._token)
+            self._life = LivenessFile(self._state_dir / "locks", self._token)
         path = str(self._life.path.absolute()) if self._life.path.name else ""
         kept = json.dumps(dict(record))
         return {"name": folded, "token": self._token, "host": platform.node(), "life_file": path, "record": kept}
 
-    def _dead(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a row of _LOOK
+    def _lease_expired(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a row of _LOOK
         """Whether the owner of a lock is known to be dead; takes `WATCH_S` where only its heart can tell."""
-        alive = lives(known.life_file) if known.host == platform.node() else None
+        alive = is_alive(known.life_file) if known.host == platform.node() else None
         if alive is not None:
             return not alive
         if known.age < STALE_S:
             return False
         watched_until = time.monotonic() + WATCH_S  # a clock set forward makes a heart look old, but does not stop it
         while (left_s := watched_until - time.monotonic()) > 0:
-            time.sleep(min(BEAT_S, left_s))  # in a worker thread
-            self.beat()  # ours must not stand still meanwhile
+            time.sleep(min(HEARTBEAT_S, left_s))  # in a worker thread
+            self.heartbeat()  # ours must not stand still meanwhile
         again = connection.execute(_LOOK, {"this": folded}).first()
         return again is not None and (again.token, again.beats) == (known.token, known.beats)
 
@@ -183,18 +185,18 @@ class Keeper:
             known = connection.execute(_LOOK, {"this": name.casefold()}).first()
         if known is None:
             return False
-        alive = lives(known.life_file) if known.host == platform.node() and known.token != self._token else None
+        alive = is_alive(known.life_file) if known.host == platform.node() and known.token != self._token else None
         return bool(known.age < STALE_S) if alive is None else alive
 
-    def beat(self) -> bool:
+    def heartbeat(self) -> bool:
         """Let the heart beat once; False when the server cannot be reached."""
         with self._busy:
             if not self._holds:
                 return True
-            asked = _Moment()
+            asked = _ClockSample()
             try:
                 connection = self._connect()
-                kept = set(connection.execute(_BEAT, {"mine": self._token}).scalars())
+                kept = set(connection.execute(_HEARTBEAT, {"mine": self._token}).scalars())
                 for hold in self._holds.values():
                     if not hold.guarded:  # on a new connection; somebody who only looks may hold it for a moment
                         hold.guarded = bool(connection.execute(_TRY, {"key": _key(hold.folded)}).scalar())
@@ -208,7 +210,7 @@ class Keeper:
                     hold.lost = True
             return True
 
-    def release(self, hold: "ServerHold") -> None:
+    def release(self, hold: "ServerLockHandle") -> None:
         """Let a lock go. Without the server it stays behind, as that of a dead process."""
         with self._busy:
             if self._holds.pop(hold.folded, None) is None:
@@ -233,9 +235,9 @@ class Keeper:
             self._holds.clear()
             self._close()
 
-    def _beat_on(self, ended: threading.Event) -> None:
-        while not ended.wait(BEAT_S):
-            self.beat()
+    def _heartbeat_loop(self, ended: threading.Event) -> None:
+        while not ended.wait(HEARTBEAT_S):
+            self.heartbeat()
 
     def _connect(self) -> Connection:
         if self._connection is None:
@@ -265,7 +267,7 @@ class Keeper:
         self._token, self._left = secrets.token_hex(16), False
 
 
-class ServerHold:
+class ServerLockHandle:
     """A lock that a server keeps; see `Hold`.
 
     Args:
@@ -276,19 +278,21 @@ class ServerHold:
         confirmed: When it was surely held.
     """
 
-    def __init__(self, keeper: Keeper, folded: str, name: str, record: Mapping[str, Any], confirmed: "_Moment") -> None:
+    def __init__(
+        self, manager: LockManager, folded: str, name: str, record: Mapping[str, Any], confirmed: "_ClockSample"
+    ) -> None:
         self.folded = folded
         self.record = dict(record)
         self.confirmed = confirmed
         self.lost = False
         self.guarded = True  # whether the advisory lock is held, too
-        self._keeper = keeper
+        self._lock_manager = manager
         self._name = name
 
     @property
-    def sure(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the heart has beaten so lately that nobody else can have taken it."""
-        return not self.lost and self.confirmed.age < SURE_S
+        return not self.lost and self.confirmed.age < CURRENT_S
 
     def confirm(self) -> None:
         """Ask the server whether it is still ours, for as long as that may be away.
@@ -297,8 +301,8 @@ class ServerHold:
             LockLostError: It is not, or it cannot be found out.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while not self.sure:
-            reached = self.lost or self._keeper.beat()
+        while not self.is_current:
+            reached = self.lost or self._lock_manager.heartbeat()
             if self.lost:
                 raise LockLostError(
                     f"Another run has taken over {self._name}: this one gave no sign of life for too long.",
@@ -315,10 +319,10 @@ class ServerHold:
 
     def release(self) -> None:
         """Let it go; harmless when repeated."""
-        self._keeper.release(self)
+        self._lock_manager.release(self)
 
 
-class _Moment:
+class _ClockSample:
     """A moment whose age is never thought too low: sleep stops one clock of a machine, an administrator the other."""
 
     __slots__ = ("_monotonic", "_wall")

@@ -9,11 +9,11 @@ class LockLostError(InterruptedRunError):
     """Somebody else has taken over a lock that was held here: nothing more may be sent."""
 
 
-class Hold(Protocol):
+class LockHandle(Protocol):
     """A lock that is held, until it is released or its owner ends, however that ends."""
 
     @property
-    def sure(self) -> bool:
+    def is_current(self) -> bool:
         """Whether it is certain, without asking anybody, that nobody else can have taken it by now."""
         ...
 

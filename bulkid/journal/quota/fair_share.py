@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heapreplace
 
 
 @dataclass(frozen=True, slots=True)
-class Waiter:
+class Demand:
     """A process that wants slots."""
 
     owner: str
@@ -14,7 +14,7 @@ class Waiter:
     since: float  # since when it has been given nothing
 
 
-def grant(count: int, used: Mapping[str, int], me: Waiter, others: Sequence[Waiter]) -> int:
+def grant(count: int, used: Mapping[str, int], me: Demand, others: Sequence[Demand]) -> int:
     """How many of the slots that it wants a process may have now, so that nobody starves and none is left over.
 
     What is free goes, slot by slot, to whoever has the fewest of the window, and among equals to who has waited

@@ -11,10 +11,10 @@ from anyio import to_thread
 from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, or_, select, update
 
 from bulkid.clock import Clock
-from bulkid.engine.ledger import Lease, Stamp, Use, lease
-from bulkid.journal.backends.executemany import Bulk
-from bulkid.journal.quota.fair_share import Waiter, grant
-from bulkid.journal.quota.quota_clock import Seen, Shown, Timeline
+from bulkid.engine.ledger import Lease, QuotaUse, SlotReport, lease
+from bulkid.journal.backends.executemany import ExecuteMany
+from bulkid.journal.quota.fair_share import Demand, grant
+from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 from bulkid.journal.schema import clocks, runs, slots, waiters
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule
@@ -33,15 +33,15 @@ _SLOT_NAMES = ("this_slot", "log_organization", "log_method")
 _IN_FLIGHT = slots.c.answered_at.is_(None)
 _NOW = bindparam("now", type_=Double)
 
-_GIVE_BACK = Bulk(delete(slots).where(_SLOT), _SLOT_NAMES)
-_STAMP = Bulk(
+_GIVE_BACK = ExecuteMany(delete(slots).where(_SLOT), _SLOT_NAMES)
+_STAMP = ExecuteMany(
     update(slots).values(held_until=null(), answered_at=bindparam("answered")).where(_SLOT),
     ("answered", *_SLOT_NAMES),
 )
 # Nobody will say any more what became of these: the server counted them, at the latest, when they had been held.
 _EXPIRE = update(slots).values(answered_at=slots.c.held_until).where(_LOG, _IN_FLIGHT, slots.c.held_until <= _NOW)
 # What an older bulkid noted by a wall clock that was ahead.
-_PULL = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
+_MOVE_BACK = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
 _FORGET = delete(slots).where(_LOG, slots.c.answered_at <= bindparam("before", type_=Double))
 _USED = (
     select(slots.c.owner, func.count(), func.min(slots.c.answered_at))
@@ -64,7 +64,7 @@ _THIS_CLOCK = and_(
     clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
 )
 _TIMELINE = (clocks.c.source, clocks.c.clock_at_anchor, clocks.c.time_at_anchor, clocks.c.last_time, clocks.c.ticks)
-_THEIR_WANTS = and_(
+_OTHER_DEMANDS = and_(
     waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method")
 )
 
@@ -90,13 +90,13 @@ class JournalLedger:
         self._clock = clock
         self._hold_s = hold_s
         self._mine: set[int] = set()  # slots given out here that we have not heard of again
-        self._seen: dict[str, Seen] = {}  # the last exchange of each method
+        self._seen: dict[str, LastExchange] = {}  # the last exchange of each method
 
     async def exchange(
         self,
         rules: Sequence[QuotaRule],
         want: int,
-        stamped: Sequence[Stamp],
+        reports: Sequence[SlotReport],
         unused: Sequence[int],
         *,
         waiting: bool = False,
@@ -111,11 +111,11 @@ class JournalLedger:
         told = self._clock.monotonic()
 
         def work() -> Lease:
-            return self._exchange(rules, want, [(slot, told - max(age, 0.0)) for slot, age in stamped], unused, waiting)
+            return self._exchange(rules, want, [(slot, told - max(age, 0.0)) for slot, age in reports], unused, waiting)
 
         leased = await to_thread.run_sync(self._database.repeat, work)
         self._mine.difference_update(unused)
-        self._mine.difference_update(slot for slot, _ in stamped)
+        self._mine.difference_update(slot for slot, _ in reports)
         self._mine.update(leased.slots)
         return leased
 
@@ -164,24 +164,24 @@ class JournalLedger:
         with self._database.write() as connection:
             now, longest = self._tick(connection, method, max(rule.seconds for rule in rules))
             # As if the clock had been read when it was asked for: rather too late an answer than too early.
-            read_at = self._seen[method].shown.before
+            read_at = self._seen[method].reading.before
             stamps = [(slot, now - max(read_at - at, 0.0)) for slot, at in answered]
             self._note(connection, method, stamps)
             _GIVE_BACK.run(connection, [(slot, *log.values()) for slot in unused])
             connection.execute(_EXPIRE, {**log, "now": now})
             connection.execute(_FORGET, {**log, "before": now - longest})
             others = self._others(connection, rules, now, want, waiting=waiting)
-            me = others.pop(self._owner, Waiter(self._owner, want, now))
+            me = others.pop(self._owner, Demand(self._owner, want, now))
             uses, may = [], want
             for rule in rules:
                 found = connection.execute(_USED, {**log, "after": now - rule.seconds}).all()
                 oldest = min((at for _, _, at in found if at is not None), default=None)
                 used: dict[str, int] = {owner: count for owner, count, _ in found}
-                uses.append(Use(rule, sum(used.values()), None if oldest is None else now - oldest))
+                uses.append(QuotaUse(rule, sum(used.values()), None if oldest is None else now - oldest))
                 may = min(may, grant(rule.count, used, me, list(others.values())))
             granted = self._reserve(connection, method, max(0, may), now)
             if granted:
-                mine = waiters.update().values(since=now).where(_THEIR_WANTS, waiters.c.owner == self._owner)
+                mine = waiters.update().values(since=now).where(_OTHER_DEMANDS, waiters.c.owner == self._owner)
                 connection.execute(mine, log)
         withheld = len(granted) < min(want, *(use.left for use in uses))
         return lease(granted, uses, withheld=withheld)
@@ -193,24 +193,24 @@ class JournalLedger:
         dialect.lock_log(connection, self._organization, method)
         before = self._clock.monotonic()
         source, clock = dialect.reading_of(connection, self._clock)
-        shown = Shown(source, clock, before, self._clock.monotonic())
+        reading = ClockReading(source, clock, before, self._clock.monotonic())
         known = connection.execute(select(*_TIMELINE, clocks.c.longest).where(_THIS_CLOCK), log).first()
         if known is None:
-            line, longest = Timeline.begin(shown, self._clock.now()), window_s
+            line, longest = QuotaClock.begin(reading, self._clock.now()), window_s
             values = self._clock_values(line, longest)
             connection.execute(
                 insert(clocks).values(organization_id=self._organization, method=method, **values),
             )
-            connection.execute(_PULL, {**log, "now": line.last_time})
+            connection.execute(_MOVE_BACK, {**log, "now": line.last_time})
         else:
-            line = Timeline(*known[:-1]).at(shown, self._seen.get(method))
+            line = QuotaClock(*known[:-1]).at(reading, self._seen.get(method))
             longest = max(window_s, known[-1])
             connection.execute(update(clocks).values(**self._clock_values(line, longest)).where(_THIS_CLOCK), log)
-        self._seen[method] = Seen(line.last_time, line.ticks, shown)
+        self._seen[method] = LastExchange(line.last_time, line.ticks, reading)
         return line.last_time, longest
 
     @staticmethod
-    def _clock_values(line: Timeline, longest: float) -> dict[str, object]:
+    def _clock_values(line: QuotaClock, longest: float) -> dict[str, object]:
         return {
             "source": line.source,
             "clock_at_anchor": line.clock_at_anchor,
@@ -222,11 +222,11 @@ class JournalLedger:
 
     def _others(
         self, connection: Connection, rules: Sequence[QuotaRule], now: float, want: int, *, waiting: bool
-    ) -> dict[str, Waiter]:
+    ) -> dict[str, Demand]:
         """Who wants slots of this method; among them this ledger's owner when it does."""
         method = rules[0].method
         log = self._log(method)
-        me = and_(_THEIR_WANTS, waiters.c.owner == self._owner)
+        me = and_(_OTHER_DEMANDS, waiters.c.owner == self._owner)
         if want:
             seen = {"want": want, "seen": now}
             if not connection.execute(update(waiters).values(**seen).where(me), log).rowcount:
@@ -235,11 +235,11 @@ class JournalLedger:
         elif not waiting:
             connection.execute(delete(waiters).where(me), log)
         lapse_s = max(_LEAST_LAPSE_S, min(LAPSE_POLLS, LAPSE_SHARE * min(rule.seconds for rule in rules)))
-        connection.execute(delete(waiters).where(_THEIR_WANTS, waiters.c.seen < now - lapse_s), log)
+        connection.execute(delete(waiters).where(_OTHER_DEMANDS, waiters.c.seen < now - lapse_s), log)
         known = connection.execute(
-            select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_THEIR_WANTS), log
+            select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_OTHER_DEMANDS), log
         ).all()
-        return {owner: Waiter(owner, wanted, since) for owner, wanted, since in known}
+        return {owner: Demand(owner, wanted, since) for owner, wanted, since in known}
 
     def _note(self, connection: Connection, method: str, stamps: Sequence[tuple[int, float]]) -> None:
         noted = [(at, slot, *self._log(method).values()) for slot, at in stamps]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ClockReading:
     """What the clocks show at one moment."""
 
     source: str  # whose clock is shared: "HOST BOOT", or "server"
@@ -22,7 +22,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
+class QuotaClock:
     """The ledger's time at the last exchange, and how to go on from there."""
 
     source: str
@@ -32,52 +32,52 @@ class Timeline:
     ticks: int  # exchanges so far
 
     @staticmethod
-    def begin(shown: Shown, wall: float) -> "Timeline":
+    def begin(reading: ClockReading, wall: float) -> "QuotaClock":
         """Begin at wall-clock time: a number like any other, but one that people can read."""
-        return Timeline(shown.source, shown.clock, wall, wall, 1)
+        return QuotaClock(reading.source, reading.clock, wall, wall, 1)
 
-    def at(self, shown: Shown, seen: "Seen | None" = None) -> "Timeline":
+    def at(self, reading: ClockReading, last: "LastExchange | None" = None) -> "QuotaClock":
         """Go on to the present.
 
         Args:
-            shown: What the clocks show.
-            seen: What this process knows of its own last exchange; None: it had none.
+            reading: What the clocks show.
+            last: What this process knows of its own last exchange; None: it had none.
         """
         time = self.last_time
-        if shown.source == self.source:
-            time = max(time, self.time_at_anchor + shown.clock - self.clock_at_anchor)
+        if reading.source == self.source:
+            time = max(time, self.time_at_anchor + reading.clock - self.clock_at_anchor)
         else:
-            time += _since_boot(self.source, shown)
-        if seen is not None:
+            time += _since_boot(self.source, reading)
+        if last is not None:
             # The clock of a server was set, perhaps; this process's own tells how much time can have passed.
-            time = min(time, seen.time + shown.after - seen.shown.before)
-            if seen.ticks == self.ticks:  # nobody has used the ledger since
-                time = max(time, seen.time + shown.before - seen.shown.after)
+            time = min(time, last.time + reading.after - last.reading.before)
+            if last.ticks == self.ticks:  # nobody has used the ledger since
+                time = max(time, last.time + reading.before - last.reading.after)
         time = max(time, self.last_time)
-        onward = self.time_at_anchor + shown.clock - self.clock_at_anchor
-        if shown.source == self.source and abs(time - onward) < _SAME_S:
+        onward = self.time_at_anchor + reading.clock - self.clock_at_anchor
+        if reading.source == self.source and abs(time - onward) < _SAME_S:
             return replace(self, last_time=time, ticks=self.ticks + 1)
-        return Timeline(shown.source, shown.clock, time, time, self.ticks + 1)
+        return QuotaClock(reading.source, reading.clock, time, time, self.ticks + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LastExchange:
     """The last exchange of this process."""
 
     time: float
     ticks: int
-    shown: Shown
+    reading: ClockReading
 
 
 _SAME_S = 1e-6  # the anchor stays, so that rounding does not add up
 
 
-def _since_boot(source: str, shown: Shown) -> float:
+def _since_boot(source: str, reading: ClockReading) -> float:
     """Seconds that have surely passed since the last exchange: those since this boot of the same machine.
 
     Only Linux tells its boots apart and counts monotonic time from there.
     """
-    host, _, boot = shown.source.rpartition(" ")
+    host, _, boot = reading.source.rpartition(" ")
     old_host, _, old_boot = source.rpartition(" ")
     rebooted = host == old_host != "" and boot and old_boot and boot != old_boot
-    return max(0.0, shown.clock) if rebooted else 0.0
+    return max(0.0, reading.clock) if rebooted else 0.0

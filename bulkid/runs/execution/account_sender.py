@@ -129,7 +129,7 @@ class AccountSender:
         granted = self.connection.known.write_accounts is True
         on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
         for start in range(0, len(changes), INTENT_CHUNK):
-            await self.writer.room()
+            await self.writer.capacity()
             chunk = changes[start : start + INTENT_CHUNK]
             numbers = [number for number, _ in chunk]
             await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)

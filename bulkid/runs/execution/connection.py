@@ -26,7 +26,7 @@ from bulkid.identity import (
     organization_of,
     preset_quota,
 )
-from bulkid.journal import Hold, Journal, JournalLedger
+from bulkid.journal import Journal, JournalLedger, LockHandle
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.runs.options import Context, RunOptions, Target
 
@@ -53,7 +53,7 @@ class Connection:
     organization_id: str = ""
     claims: TokenClaims | None = None
     stats: Stats = field(default_factory=Stats)
-    hold: Hold | None = None  # the organisation's lock, once it is held
+    hold: LockHandle | None = None  # the organisation's lock, once it is held
     engine: Engine = field(init=False)
     ledger: JournalLedger = field(init=False)
 
@@ -120,7 +120,7 @@ class Connection:
         Raises:
             LockLostError: Another run has taken it over.
         """
-        if request.method != "GET" and self.hold is not None and not self.hold.sure:
+        if request.method != "GET" and self.hold is not None and not self.hold.is_current:
             await anyio.to_thread.run_sync(self.hold.confirm)
         return await self.client.send(request)
 

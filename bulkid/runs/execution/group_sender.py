@@ -154,7 +154,7 @@ class GroupSender:
         for number in numbers:
             self._intended[number] = 1
         sender = self.sender
-        await sender.writer.room()
+        await sender.writer.capacity()
         await anyio.to_thread.run_sync(
             sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP
         )
@@ -191,11 +191,11 @@ class GroupSender:
         """Keep the names fresh for whatever leaves next; while nothing may leave, nothing is read."""
         engine = self.sender.connection.engine
         while True:
-            quota_opens = engine.quota.opens_in("PUT") if engine.quota.left("PUT") == 0 else None
-            waits = (quota_opens, engine.gate.opens_in(), engine.pace.opens_in("PUT"))
-            opens_in = max(wait or 0.0 for wait in waits)
+            quota_opens = engine.quota.seconds_until_free("PUT") if engine.quota.left("PUT") == 0 else None
+            waits = (quota_opens, engine.breaker.seconds_until_free(), engine.pacing.seconds_until_free("PUT"))
+            seconds_until_free = max(wait or 0.0 for wait in waits)
             await self.sender.clock.sleep(
-                max(opens_in - _REFRESH_LEAD_S, NAMES_AGE_S if not opens_in else _REFRESH_LEAD_S)
+                max(seconds_until_free - _REFRESH_LEAD_S, NAMES_AGE_S if not seconds_until_free else _REFRESH_LEAD_S)
             )
             await self._read_names()
 

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from bulkid.errors import LockedError
-from bulkid.journal import Hold, Journal
+from bulkid.journal import Journal, LockHandle
 from bulkid.runs.concurrency import until_stopped
 from bulkid.runs.options import Context
 
@@ -16,7 +16,9 @@ _POLL_S = 1.0
 
 
 @asynccontextmanager
-async def hold_lock(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> AsyncIterator[Hold]:
+async def hold_lock(
+    journal: Journal, name: str, record: Mapping[str, Any], context: Context
+) -> AsyncIterator[LockHandle]:
     """Hold a lock while the block runs; wait for it first, for as long as the context allows.
 
     Args:
@@ -38,7 +40,7 @@ async def hold_lock(journal: Journal, name: str, record: Mapping[str, Any], cont
             await anyio.to_thread.run_sync(hold.release)
 
 
-async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> Hold:
+async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> LockHandle:
     deadline = context.clock.monotonic() + context.wait_s
     reported = False
     while True:

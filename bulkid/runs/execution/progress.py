@@ -26,11 +26,11 @@ class Snapshot:
     @property
     def server_limit(self) -> str:
         """What the server lets through at present, as words; "" while it limits nothing."""
-        gate, pace = self.server_retry_in, self.pace_opens_in
-        if pace is not None and pace >= (gate or 0.0):
-            return f"rate-limited by the server, continues in {humanize_seconds(pace)}"
-        if gate is not None:
-            return f"the server takes nothing; asking again in {humanize_seconds(gate)}"
+        breaker, pacing = self.server_retry_in, self.pace_opens_in
+        if pacing is not None and pacing >= (breaker or 0.0):
+            return f"rate-limited by the server, continues in {humanize_seconds(pacing)}"
+        if breaker is not None:
+            return f"the server takes nothing; asking again in {humanize_seconds(breaker)}"
         return ""
 
 
@@ -61,7 +61,7 @@ class Progress:
         engine = self.engine
         per_second = engine.stats.per_second(self.monotonic())
         left = engine.quota.left("PUT")
-        opens_in = engine.quota.opens_in("PUT") if left == 0 else None
+        seconds_until_free = engine.quota.seconds_until_free("PUT") if left == 0 else None
         return Snapshot(
             done=self.done,
             total=self.total,
@@ -69,13 +69,13 @@ class Progress:
             failed=self.failed,
             per_second=per_second,
             quota_left=left,
-            quota_opens_in=opens_in,
-            server_retry_in=engine.gate.opens_in(),
-            eta_s=self._eta(per_second, left, opens_in),
-            pace_opens_in=engine.pace.opens_in("PUT"),
+            quota_opens_in=seconds_until_free,
+            server_retry_in=engine.breaker.seconds_until_free(),
+            eta_s=self._eta(per_second, left, seconds_until_free),
+            pace_opens_in=engine.pacing.seconds_until_free("PUT"),
         )
 
-    def _eta(self, per_second: float, left: int | None, opens_in: float | None) -> float | None:
+    def _eta(self, per_second: float, left: int | None, seconds_until_free: float | None) -> float | None:
         """Seconds to go: what the quota makes certain, or what the present speed promises, whichever is longer."""
         if self.done >= self.total:
             return 0.0
@@ -87,7 +87,7 @@ class Progress:
                 over = remaining - left
                 if over > 0:
                     windows = -(-over // rule.count)
-                    by_quota = max(by_quota, (windows - 1) * rule.seconds + (opens_in or rule.seconds))
+                    by_quota = max(by_quota, (windows - 1) * rule.seconds + (seconds_until_free or rule.seconds))
         if by_quota:
             return by_quota
         return by_speed

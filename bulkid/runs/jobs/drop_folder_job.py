@@ -24,10 +24,10 @@ from bulkid.errors import (
 )
 from bulkid.events import log
 from bulkid.journal import (
+    ClaimedFile,
+    ClaimedFiles,
     FileState,
     Journal,
-    TakenFile,
-    TakenFiles,
     new_run_id,
     open_journal,
 )
@@ -57,10 +57,10 @@ _DONE = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: EXIT_R
 """Runs that have come to their end, and the exit codes that they had."""
 
 
-def open_files(drop: DropFolder, state_dir: Path, database_url: str = "") -> list[TakenFile]:
+def open_files(drop: DropFolder, state_dir: Path, database_url: str = "") -> list[ClaimedFile]:
     """The files that a run was begun for, or is to be begun for, and that have not come to their end."""
     with open_journal(state_dir, database_url) as journal:
-        return TakenFiles(journal, drop.key).open()
+        return ClaimedFiles(journal, drop.key).open()
 
 
 async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
@@ -78,7 +78,7 @@ async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
         await in_thread(open_journal, context.state_dir, context.database_url) as journal,
         _lock_folder(drop, journal, attempt.job.name, context.clock.now()),
     ):
-        await _FolderJob(attempt, drop, journal, TakenFiles(journal, drop.key)).process_all()
+        await _FolderJob(attempt, drop, journal, ClaimedFiles(journal, drop.key)).process_all()
 
 
 @contextmanager
@@ -117,7 +117,7 @@ class _FolderJob:
     attempt: JobAttempt
     drop: DropFolder
     journal: Journal
-    claims: TakenFiles
+    claims: ClaimedFiles
     skipped: set[FileSnapshot] = field(default_factory=set)
 
     async def process_all(self) -> None:
@@ -163,7 +163,7 @@ class _FolderJob:
         except OSError as error:
             self._skip(snapshot, error)
             return True
-        earlier = await in_thread(self.claims.taken_before, content)
+        earlier = await in_thread(self.claims.claimed_before, content)
         if earlier is not None:
             await self._archive_duplicate(snapshot, earlier)
             return True
@@ -174,7 +174,7 @@ class _FolderJob:
             return True
         return await self._run(file)
 
-    async def _move_claimed(self, file: TakenFile, snapshot: FileSnapshot) -> bool:
+    async def _move_claimed(self, file: ClaimedFile, snapshot: FileSnapshot) -> bool:
         """Move a file that is claimed to where its run reads it; False when it is not the file that was claimed."""
         working = self.drop.real / file.working
         try:
@@ -197,7 +197,7 @@ class _FolderJob:
         log.info("file.passed_over", file=name, error=error.strerror or str(error))
         self._note(f"{self.drop.folder / name} cannot be taken ({error.strerror or error}): left for the next start.")
 
-    async def _archive_duplicate(self, snapshot: FileSnapshot, earlier: TakenFile) -> None:
+    async def _archive_duplicate(self, snapshot: FileSnapshot, earlier: ClaimedFile) -> None:
         """Move a file to the archive whose content was taken before."""
         target = self.drop.free_name(ARCHIVE, self._dated(plain_name(snapshot.path.name), "_duplicate"))
         try:
@@ -214,7 +214,7 @@ class _FolderJob:
 
     # --- its run
 
-    async def _run(self, file: TakenFile) -> bool:
+    async def _run(self, file: ClaimedFile) -> bool:
         """Run a file that is claimed, or go on with its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
         if record is not None and record.status in _DONE:  # only its file was not put away
@@ -240,7 +240,7 @@ class _FolderJob:
             return True
         return await self._put_by_result(file, result)
 
-    async def _put_by_result(self, file: TakenFile, result: RunResult) -> bool:
+    async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start goes on with it."""
         if result.exit_code == EXIT_USAGE and not (result.summary["invalid"] or result.run.organization_id):
             return False  # it never came to look at the sheet: a setting is at fault
@@ -254,7 +254,7 @@ class _FolderJob:
 
     # --- putting it away
 
-    async def _close(self, file: TakenFile, destination: str, message: str = "") -> None:
+    async def _close(self, file: ClaimedFile, destination: str, message: str = "") -> None:
         """Put a file away beside its report: first the report, then the word where it goes, then the file."""
         target = self.drop.free_name(destination, self._dated(plain_name(file.name)))
         record = await in_thread(self.journal.get_run, file.run_id)
@@ -266,7 +266,7 @@ class _FolderJob:
         await in_thread(self.claims.begin_closing, file, target)
         await self._move_to_target(file, target)
 
-    async def _move_to_target(self, file: TakenFile, target: str) -> None:
+    async def _move_to_target(self, file: ClaimedFile, target: str) -> None:
         destination = self.drop.real / target
         working = self.drop.real / file.working
         state = FileState.ARCHIVED if target.startswith(ARCHIVE) else FileState.FAILED
@@ -290,7 +290,7 @@ class _FolderJob:
 
     # --- what an earlier start left
 
-    async def _resume_file(self, file: TakenFile) -> bool:
+    async def _resume_file(self, file: ClaimedFile) -> bool:
         """Bring a file to its end that an earlier start left; False when the job must not take another."""
         if file.state is FileState.CLOSING:
             await self._move_to_target(file, file.target)
