@@ -3,8 +3,6 @@
 import gc
 import sys
 
-from bulkid.cli.signals import pending_signals
-
 _COLLECT_AFTER = 1_000_000
 """New objects until the next search for garbage cycles. Python's own 700 costs a tenth of a run's CPU time, and 100,000
 still a twentieth of it: imports, rows, plan and entries make millions of objects that stay, and hardly any cycle (the
@@ -18,9 +16,11 @@ def interrupted(error: BaseException | None) -> bool:
 
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
-    pending_signals.install()  # before anything else: what arrives from here on is not lost
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
+        from bulkid.cli.signals import pending_signals
+
+        pending_signals.install()  # before anything else: what arrives from here on is not lost
+        gc.set_threshold(_COLLECT_AFTER, 20, 20)
         from bulkid.cli.stdio import wrap_standard_streams
 
         wrap_standard_streams()

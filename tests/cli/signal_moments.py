@@ -54,6 +54,7 @@ def main() -> None:
         signal.raise_signal(number)
 
     sys.argv = ["bulkid", *sys.argv[4:]]
+    import bulkid.cli.signals  # noqa: F401 - what precedes the handler has a test of its own
     from bulkid.cli import main as start
 
     sys.setprofile(moment)

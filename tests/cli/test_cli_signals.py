@@ -102,6 +102,31 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path) ->
     _check_moments(log)
 
 
+def test_an_interrupt_before_signals_are_handled_shows_no_traceback(tmp_path: Path) -> None:
+    """While the first of bulkid's modules are imported, Python's own handler raises."""
+    code = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "bulkid.cli.signals":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from bulkid.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (5, "bulkid: stopped before anything was begun.\n")
+
+
 @pytest.mark.slow
 def test_a_sandbox_that_a_script_put_into_the_background_can_be_stopped(tmp_path: Path) -> None:
     """A shell has such a process ignore SIGINT, and Python leaves it at that."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bulkid.sandbox.options import parse_limits
-from tests.support.bulkid_command import LONGEST_S, ROOT, Bulkid
+from tests.support.bulkid_command import LONGEST_S, Bulkid
 from tests.support.processes import (
     COMMAND,
     ON_WINDOWS,
@@ -189,7 +189,8 @@ def test_while_it_starts(after_s: float, connected: CONNECTED) -> None:
             time.sleep(after_s)
             life.signal(signal.SIGINT)
             code = life.end()
-        if str(ROOT / "bulkid") in life.said:  # else the interpreter was still starting, and no line of bulkid ran
+        # Before signals are handled (the interpreter starts, or imports the handler) Python may say what it likes.
+        if ", in main\n" in life.said and "signals.py" not in life.said:
             no_traceback(life.said)
         if code == 0:
             return
