@@ -62,7 +62,7 @@ def check(
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the summary as one JSON object.")] = False,
     settings: Load,
 ) -> int:
-    """Read the sheet offline and name every bad row. No network."""
+    """Read the sheet offline and name every invalid row. No network."""
     from bulkid.cli import commands, jobs
 
     if jobs.are_jobs([source]):
@@ -139,7 +139,7 @@ def resume(
     return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
 
 
-@app.command(short_help="Put back what a run changed, where nobody has changed it since.")
+@app.command(short_help="Undo the changes of a run, except on accounts that have changed since.")
 @handle_errors
 @with_settings("undo")
 def undo(
@@ -149,8 +149,8 @@ def undo(
 ) -> int:
     """Put back what a run changed.
 
-    Shows the changes and asks, like run. An account that somebody has changed since is left and named. An undo is a
-    run itself: it can be resumed, and undone.
+    Shows the changes and asks, like run. An account that has changed since is skipped and listed. An undo is
+    itself a run: it can be resumed, and undone.
     """
     from bulkid.cli import commands
 
@@ -172,7 +172,7 @@ def runs(
         bool, typer.Option("--prune-pending", metavar="", help="With --prune: also those with pending rows.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="With --prune: only say what would be dropped.")
+        bool, typer.Option("--dry-run", metavar="", help="With --prune: only list what would be dropped.")
     ] = False,
     settings: Settings,
 ) -> int:
@@ -216,7 +216,7 @@ def export(
     return commands.export(file, settings, groups=groups, force=force)
 
 
-@app.command(short_help="Say whether connection, token, scopes and quota are right.")
+@app.command(short_help="Check connection, token, scopes and quota.")
 @handle_errors
 @with_settings("doctor")
 def doctor(
@@ -224,9 +224,9 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
     settings: Settings,
 ) -> int:
-    """Say whether the connection is right.
+    """Check the connection.
 
-    Examines URL, token, scopes, organisation, quota left and state directory, and says what to mend.
+    Examines URL, token, scopes, organisation, quota left and state directory, and says what to fix.
     """
     from bulkid.cli import commands
 

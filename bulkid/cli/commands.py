@@ -1,4 +1,4 @@
-"""What each command does: settings in, one call of :mod:`bulkid.runs`, words on the right stream, an exit code out."""
+"""The commands: each calls :mod:`bulkid.runs` with its settings, prints the result and returns the exit code."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ STANDARD_INPUT = "-"
 
 
 def check(source: str, settings: Settings, *, json: bool) -> int:
-    """Read the sheet offline and name every bad row; exit code 0 or 2."""
+    """Read the sheet offline and name every invalid row; exit code 0 or 2."""
     with _errors_as_json("check", wanted=json):
         result = check_sheet(source, settings, json=json)
     if json:
@@ -55,7 +55,7 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
 
 
 def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
-    """Read one sheet offline and say what is wrong with it, on standard error where JSON is wanted.
+    """Read one sheet offline and print its errors, on standard error where JSON is wanted.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
@@ -125,7 +125,7 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
     if preview.row_errors and not settings.skip_invalid:
         raise UsageError(
             f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
-            hint="Mend them, or plan the good rows alone with --skip-invalid.",
+            hint="Fix them, or plan only the valid rows with --skip-invalid.",
         )
     written = library.save_plan(preview, path, sandbox=settings.sandbox)
     if not settings.quiet:
@@ -140,7 +140,7 @@ def run(source: str, settings: Settings) -> int:
         with _errors_as_json("run", wanted=settings.json):
             _require_source(source)
         raise UsageError(
-            "Nobody can be asked here whether to send the plan: nothing was sent.",
+            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
             hint="Look at it with `bulkid plan`, and run with --yes.",
         )
     opened, name = _opened(source)
@@ -153,7 +153,7 @@ def run_plan(path: str, settings: Settings) -> int:
         with _errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
         raise UsageError(
-            "Nobody can be asked here whether to send the plan: nothing was sent.",
+            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
             hint=f"Apply it without being asked: bulkid run --plan {path} --yes",
         )
     return _run(partial(library.run_plan, Path(path)), settings)
@@ -164,7 +164,7 @@ def undo(text: str, settings: Settings) -> int:
     record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
         raise UsageError(
-            "Nobody can be asked here whether to undo the run: nothing was sent.",
+            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
         )
     in_sandbox = bool(record.options.get("sandbox"))
@@ -172,12 +172,12 @@ def undo(text: str, settings: Settings) -> int:
 
 
 def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings, *, in_sandbox: bool = False) -> int:
-    """Begin a run that is watched, and asked about unless it is not to be, and tell how it ended.
+    """Start a run, show its progress, ask for confirmation unless the settings say yes, and print the result.
 
     Args:
         begin: Begins it, with a target, options and a context.
-        settings: Say all three.
-        in_sandbox: Whether it is done in a sandbox, also where the settings do not say so.
+        settings: Hold all three.
+        in_sandbox: Run in a sandbox even if the settings do not ask for one.
     """
 
     async def work() -> library.RunResult | None:
@@ -205,7 +205,7 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
         planned = record.phase == "planned"
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
-            f"Run {record.run_id} {what}, and nobody can be asked here.",
+            f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
             hint=f"Go on with: bulkid resume {record.run_id} --yes",
         )
     in_sandbox = bool(record.options.get("sandbox"))
@@ -249,15 +249,13 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
 
 
 def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry: bool, json: bool) -> int:
-    """Drop old runs and say so.
+    """Delete old runs and print what was deleted.
 
     Raises:
         UsageError: No age, or one that cannot be read.
     """
     if older_than is None:
-        raise UsageError(
-            "--prune-pending and --dry-run say how to prune, but not from which age on.", hint="Add --prune 90d."
-        )
+        raise UsageError("--prune-pending and --dry-run need an age of the runs to prune.", hint="Add --prune 90d.")
     result = library.prune(
         parse_age(older_than, "option --prune"),
         state_dir=settings.state_dir,
@@ -291,7 +289,7 @@ def _result_lines(result: library.Pruned, *, dry: bool) -> list[str]:
     if dry:
         lines = [f"{dropped} would be dropped."]
     else:
-        lines = [f"{dropped} dropped, which made {result.freed / 1_000_000:.1f} MB of room."]
+        lines = [f"{dropped} dropped, which freed {result.freed / 1_000_000:.1f} MB."]
     if result.pending:
         kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
         lines.append(f"{kept}. Go on with bulkid resume, or drop them too with --prune-pending.")
@@ -342,7 +340,7 @@ def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], fo
 
 
 def doctor(settings: Settings, *, json: bool) -> int:
-    """Say whether the connection is right."""
+    """Check the connection and print the findings."""
 
     async def work() -> list[library.Finding]:
         async with open_target(settings) as (target, options):
@@ -358,7 +356,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
 
 
 def _unknown_variables() -> list[library.Finding]:
-    """Variables that look like bulkid's and are read by nobody: most are typos."""
+    """Findings about ``BULKID_`` variables that no setting reads: most are typos."""
     return [
         library.Finding(
             "environment",
@@ -388,7 +386,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
 
 
 async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
-    """Serve a sandbox until a signal comes, and say how to use it.
+    """Serve a sandbox until a signal arrives, and print how to use it.
 
     Raises:
         UsageError: The address cannot be listened on, or an account to poison is not there.
@@ -404,7 +402,7 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
 
     stop = Stop()
     try:
-        with stopping(stop, lambda _: None):  # a signal is the way to end it, which needs no words
+        with stopping(stop, lambda _: None):  # a signal is the usual way to end it
             await run_server(options, host, port, print_address, until=stop.wait)
     except OSError as error:
         raise UsageError(
@@ -432,7 +430,7 @@ def _conclude(
 
 
 def show_run(result: library.RunResult, settings: Settings) -> None:
-    """Show what became of a run: what is wrong with its rows, its figures (unless JSON is wanted), what ended it."""
+    """Print the result of a run: its invalid rows, its counts (unless JSON is wanted), and the error that ended it."""
     err = render.console(stderr=True)
     if result.row_errors and not settings.quiet:
         render.print_row_errors(err, result.run.source, result.row_errors)

@@ -1,4 +1,4 @@
-"""The last line before a user: errors become sentences and exit codes, never tracebacks."""
+"""Turns errors into sentences and exit codes; the user never sees a traceback."""
 
 import functools
 import sys
@@ -25,7 +25,7 @@ class BulkidGroup(TyperGroup):
         super().__init__(**{**arguments, "rich_markup_mode": None})
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own context, and whatever the command gives
-        """Call the command; what is wrong with its arguments (file names among them) is told in printable text."""
+        """Call the command; errors in its arguments (which may quote file names) are printable text."""
         try:
             return super().invoke(ctx)
         except _ClickUsageError as error:
@@ -34,7 +34,7 @@ class BulkidGroup(TyperGroup):
 
 
 def handle_errors(command: Callable[P, int]) -> Callable[P, None]:
-    """Make a command end in an exit code, whatever it raises on purpose."""
+    """Make a command exit with the exit code of the error that it raises."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -72,7 +72,7 @@ def allow_any_character() -> None:
 
 
 def print_error(error: BulkidError | None) -> None:
-    """Say on standard error what went wrong and what to do next, with no secret in it."""
+    """Print an error and its hint on standard error, without secrets; nothing for None."""
     from bulkid.logs import redact_text
 
     if error is None:

@@ -50,7 +50,7 @@ def schema() -> int:
 
 
 def check(source: str, load: Load, *, json: bool) -> int:
-    """Read the job file and its sheets offline, and name every bad row; the worst of the exit codes."""
+    """Read the job file and its sheets offline, and name every invalid row; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)
 
@@ -156,7 +156,7 @@ def _combined_summary(results: Sequence[library.JobResult]) -> dict[str, Any]:
 
 
 def _read_all(sources: Sequence[str]) -> list[JobFile]:
-    """Read all job files; the faults of all of them are told together.
+    """Read all job files; the error names the faults of all of them.
 
     Raises:
         UsageError: One cannot be used, or is given twice.
@@ -188,7 +188,8 @@ def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
     else:
         loaded.file.source.pending_files()
     raise UsageError(
-        f"Job {loaded.file.name}: nobody can be asked here whether to send the plan: nothing was sent.",
+        f"Job {loaded.file.name}: bulkid cannot ask for confirmation here, because there is no terminal: "
+        "nothing was sent.",
         hint="Look at it with `bulkid plan`, and set yes = true in the job file, or run with --yes.",
     )
 

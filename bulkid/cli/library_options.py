@@ -99,7 +99,7 @@ async def open_target(
     """Yield target and options; in a sandbox those of one that runs as long as the block.
 
     Args:
-        settings: Say both, and whether to use a sandbox.
+        settings: Hold both, and whether to use a sandbox.
         use_sandbox: Overrules the settings.
     """
     target, options = target_of(settings), options_of(settings)

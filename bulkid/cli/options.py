@@ -1,4 +1,4 @@
-"""Command-line options made from the table of settings, so that no option is written down twice."""
+"""Command-line options, made from the table of settings."""
 
 import functools
 import inspect
@@ -22,10 +22,10 @@ _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD,
 
 
 class Load(Protocol):
-    """Settles the settings of a command, once it is known whether a job file has a say."""
+    """Loads the settings of a command, with those of a job file if there is one."""
 
     def __call__(self, job: "JobFile | None" = None) -> Settings:
-        """Settle them.
+        """Load them.
 
         Raises:
             UsageError: Something given cannot be used.
@@ -49,7 +49,7 @@ def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
 
         @functools.wraps(command)
         def wrapper(context: typer.Context, **given: object) -> int:
-            # A switch that was not named, and an empty list, say nothing: the layers below then decide.
+            # A switch that was not given, and an empty list, leave the setting to the layers below.
             named = {entry.name: given.pop(entry.name) or None for entry in entries}
             options = {**_present(context.obj or {}), **_present(named)}
 
@@ -71,7 +71,7 @@ def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
 def _working_directory() -> Path:
     try:
         return Path.cwd()
-    except OSError as error:  # somebody has removed it, or taken away the right to look into it
+    except OSError as error:  # it was removed, or the process may no longer search it
         raise UsageError(
             f"The working directory cannot be used: {error.strerror}.",
             hint="Change to another one (cd), and try again.",

@@ -1,4 +1,4 @@
-"""Several jobs in one process: a line of progress each, one Ctrl+C for all, and none that waits for another.
+"""Runs several jobs in one process: each has its own line of progress, and Ctrl+C stops all of them.
 
 Jobs of different organisations have nothing in common but the process; those of one organisation take turns.
 """
@@ -61,11 +61,11 @@ class StopGroup(Stop):
 
 
 class JobHooks(TerminalHooks):
-    """The face of one job among several: its name stands before what it says, and it shares one display.
+    """Hooks of one job among several: its name precedes its messages, and all share one display.
 
     Args:
         err: Standard error.
-        settings: Says how much to show.
+        settings: Hold how much to print.
         tasks: Where the plain progress runs.
         name: The job's name.
         progress_board: The display of all jobs.
@@ -79,15 +79,15 @@ class JobHooks(TerminalHooks):
         self._board = progress_board
 
     def say(self, text: str) -> None:
-        """Say one sentence that a person must see."""
+        """Print a sentence, even with ``--quiet``."""
         super().say(f"{self._name}: {text}")
 
     def note(self, text: str) -> None:
-        """Say one sentence, unless the run is quiet."""
+        """Print a note, unless the run is quiet."""
         super().note(f"{self._name}: {text}")
 
     def warn(self, text: str) -> None:
-        """Say one sentence, however quiet the run is."""
+        """Print a warning, even with ``--quiet``."""
         super().warn(f"{self._name}: {text}")
 
     def stage(self, name: str) -> None:
@@ -101,7 +101,7 @@ class JobHooks(TerminalHooks):
             await self._board.show(self._name, progress)
 
     async def confirm(self, preview: library.Preview) -> bool:
-        """Say in a line what is about to be sent, instead of a table for each job."""
+        """Print the plan in one line, instead of a table for each job."""
         for text in render.plan_lines(preview):
             self.note(text)
         return True
@@ -112,7 +112,7 @@ class ProgressBoard:
 
     Args:
         err: Standard error.
-        names: Of the jobs: as many letters of each are always shown as there is room for.
+        names: Of the jobs; up to ``MAX_NAME_WIDTH`` letters of each are shown.
     """
 
     def __init__(self, err: Console, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a person reads: faults, plans, summaries. Values from sheets and servers are never read as markup."""
+"""What commands print: errors of rows, plans, summaries. Values from sheets and servers are never read as markup."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -30,7 +30,7 @@ STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "inval
 
 
 class EscapingConsole(Console):
-    """A console that shows control characters as escapes, wherever in a table, a line or a progress bar they stand.
+    """A console that shows control characters as escapes: in tables, lines and progress bars.
 
     It looks at what is about to be written, where text and style are still apart, so that no message can be forgotten.
     """
@@ -56,7 +56,7 @@ def console(*, stderr: bool) -> Console:
 
 
 def row_error_line(row_error: RowError) -> str:
-    """One fault as a line: where, what stands there, what to do."""
+    """One error of a row as a line: the place, the value, and what to do."""
     where = f"row {row_error.row}"
     if row_error.column:
         where += f", column {row_error.column}"
@@ -65,7 +65,7 @@ def row_error_line(row_error: RowError) -> str:
 
 
 def print_row_errors(out: Console, place: str, row_errors: Sequence[RowError], limit: int | None = MAX_LISTED) -> None:
-    """Print faults in the order of rows; ``limit`` None prints all."""
+    """Print the errors in the order of rows; ``limit`` None prints all."""
     lines = (printable_line(f"{place}: {row_error_line(row_error)}") for row_error in islice(row_errors, limit))
     while block := "\n".join(islice(lines, _LINES_PER_PRINT)):
         if out.is_terminal:
@@ -77,13 +77,13 @@ def print_row_errors(out: Console, place: str, row_errors: Sequence[RowError], l
 
 
 def print_check(out: Console, err: Console, result: CheckResult) -> None:
-    """Print what ``check`` found: every fault, then one line that sums up."""
+    """Print what ``check`` found: every error, then a summary in one line."""
     print_notes(err, result.info.notes)
     print_row_errors(out, sheet_label(result.info), result.row_errors, limit=None)
     if result.row_errors:
         out.print(
             f"{_rows_and_accounts(result)}; {_invalid(result.invalid_rows)}: nothing would be sent. "
-            "Mend them, or let the good rows go with --skip-invalid."
+            "Fix them, or send only the valid rows with --skip-invalid."
         )
     elif result.rows:
         out.print(f"{_rows_and_accounts(result)}; every row is good.")
@@ -229,7 +229,7 @@ def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Tab
 
 
 def _relative_path(path: Path) -> Path:
-    """A path as a person would name it from the working directory, where it lies below that."""
+    """A path relative to the working directory where it is below that, else as it is."""
     try:
         here = Path.cwd()
     except OSError:  # the working directory is gone

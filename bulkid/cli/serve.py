@@ -1,4 +1,4 @@
-"""``bulkid serve``: settings in, the console until a signal comes, words for whoever looks at the terminal."""
+"""``bulkid serve``: serves the web console until a signal arrives, and prints its address and sign-in links."""
 
 from collections.abc import Callable
 from functools import partial
@@ -49,7 +49,7 @@ async def _offer_links(
 
 
 def serve(settings: Settings) -> int:
-    """Serve the console until a signal comes; the first lets what is in flight finish, a second ends it at once."""
+    """Serve the console until a signal arrives; requests in flight then finish, a second signal ends it at once."""
     from bulkid.web.auth.local import LocalAuthenticator
     from bulkid.web.console import Console
     from bulkid.web.server import serving

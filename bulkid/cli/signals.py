@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class PendingSignals:
-    """Keeps the signals that arrived until they are dealt with. Belongs to the main thread."""
+    """Keeps the signals that arrived until code handles them; for the main thread only."""
 
     def __init__(self) -> None:
         self._kept: deque[int] = deque()

@@ -1,4 +1,4 @@
-"""Standard streams that never end a run: with nobody to read them, not there at all, or on a disk that is full."""
+"""Standard streams whose errors cannot abort a run: closed pipes, missing streams, full disks; and printing JSON."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ class OutputError(BulkidError):
 
 
 class SafeStream:
-    """A text stream that goes silent where writing to it fails.
+    """A text stream that discards the rest of the output after a write error.
 
-    A pipe whose reader has left (``2>&1 | head``) or a terminal that was closed says nothing about the work.
+    A pipe whose reader has left (``2>&1 | head``) or a terminal that was closed is no error of the run.
 
     Args:
         stream: Where to write.
-        wanted: Whether somebody relies on what is written: then only a reader who has left is no error.
+        wanted: The user relies on the output: then every error but a closed pipe is raised.
     """
 
     def __init__(self, stream: TextIO, *, wanted: bool) -> None:
@@ -31,10 +31,10 @@ class SafeStream:
         self._styled = stream.isatty()  # the styles of a terminal are control characters themselves
 
     def write(self, text: str) -> int:
-        """Write, or do as if; control characters as escapes where nothing needs them.
+        """Write, or discard after an error; control characters become escapes unless the stream is a terminal.
 
         Raises:
-            OutputError: What is wanted cannot be written; later calls do as if.
+            OutputError: The output is wanted and cannot be written; later calls discard it.
         """
         try:
             self._stream.write(text if self._styled else printable(text))
@@ -44,10 +44,10 @@ class SafeStream:
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or do as if.
+        """Flush, or do nothing after an error.
 
         Raises:
-            OutputError: What is wanted cannot be written; later calls do as if.
+            OutputError: The output is wanted and cannot be written; later calls discard it.
         """
         try:
             self._stream.flush()
@@ -55,7 +55,7 @@ class SafeStream:
             self._handle_error(error)
 
     def _handle_error(self, error: OSError) -> None:
-        """Let the rest go nowhere, what is still buffered too, or the interpreter would complain when it ends."""
+        """Discard the rest, buffered text included, or the interpreter reports an error when it ends."""
         with suppress(OSError, ValueError):
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, self._stream.fileno())
@@ -73,7 +73,7 @@ def _is_closed_pipe(error: OSError) -> bool:
 
 
 def wrap_standard_streams() -> None:
-    """Make the standard streams so; where there are none (a service, a scheduled task), put one that is empty."""
+    """Wrap the standard streams so that write errors cannot abort a run; replace those that a service lacks."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
     sys.stdout = cast("TextIO", SafeStream(sys.stdout or _open_devnull(), wanted=True))

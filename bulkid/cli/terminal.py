@@ -1,4 +1,4 @@
-"""The face of a run in a terminal: says on standard error what goes on, asks before sending, shows the progress."""
+"""A run in a terminal: messages, the confirmation and the progress display on standard error, and log settings."""
 
 import asyncio
 import os
@@ -25,25 +25,25 @@ REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
 
 WIDE_TERMINAL = 130
-"""Columns of a terminal that has room for a long bar beside the words."""
+"""Columns from which on a terminal shows a long bar beside the text."""
 
 
 @asynccontextmanager
 async def open_hooks(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["TerminalHooks"]:
-    """A face for a run, with a place for its display to run in; errors of the block come out as they are."""
+    """Yield the hooks of a run, and run their progress display; errors of the block are raised unchanged."""
     async with task_group() as tasks:
         yield TerminalHooks(err, settings, tasks, ask=ask)
         tasks.cancel_scope.cancel()
 
 
 class TerminalHooks(Hooks):
-    """Hooks for a terminal, or for a pipe where nobody looks.
+    """Hooks that print to a terminal or a pipe.
 
     Args:
         err: Standard error.
-        settings: Says how much to show.
+        settings: Hold how much to print.
         tasks: Where the progress display runs.
-        ask: Whether the plan is put before a person.
+        ask: Whether the user must confirm the plan.
     """
 
     def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:
@@ -56,16 +56,16 @@ class TerminalHooks(Hooks):
         self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
 
     def say(self, text: str) -> None:
-        """Say one sentence that a person must see, however quiet the run is."""
+        """Print a sentence, even with ``--quiet``."""
         self._err.print(text)
 
     def note(self, text: str) -> None:
-        """Say one sentence, unless the run is quiet."""
+        """Print a note, unless the run is quiet."""
         if not self._quiet:
             render.print_notes(self._err, [text])
 
     def warn(self, text: str) -> None:
-        """Say one sentence, however quiet the run is."""
+        """Print a warning, even with ``--quiet``."""
         render.print_notes(self._err, [text])
 
     def stage(self, name: str) -> None:
@@ -90,16 +90,16 @@ class TerminalHooks(Hooks):
             await show_progress(self._err, progress)
 
     def concluded(self, result: RunResult) -> None:
-        """Hand on what became of one of a job's runs."""
+        """Pass the result of one of a job's runs to ``on_concluded``."""
         if self.on_concluded is not None:
             self.on_concluded(result)
 
     async def confirm(self, preview: Preview) -> bool:
-        """Show the plan, and ask where a person is there to answer."""
+        """Print the plan, and ask for confirmation where that is needed."""
         if not self._quiet:
             render.print_notes(self._err, preview.info.notes)
             render.print_plan(self._err, preview)
-            if self._ask:  # what is left out is part of what a person agrees to
+            if self._ask:  # the user also agrees to the rows that are skipped
                 render.print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
         if not self._ask or not preview.plan.changes:
             return True
@@ -109,9 +109,9 @@ class TerminalHooks(Hooks):
 
 
 async def _line_from_stdin() -> str:
-    """Wait for a line that a person types; a cancellation ends the wait.
+    """Wait for a line that the user types; a cancellation ends the wait.
 
-    It leaves a thread behind that still waits for a line which nobody needs any more. So that the end of the process
+    A cancellation leaves a thread that still waits for a line. So that the end of the process
     waits neither for that thread (a worker thread of anyio's would be waited for) nor for the lock of ``sys.stdin``,
     it is a daemon that reads the descriptor itself.
     """
@@ -136,7 +136,7 @@ async def _line_from_stdin() -> str:
 
 
 def progress_line(snapshot: Snapshot) -> str:
-    """Everything but the bar, as words: ``3 failed · 31.2/s · quota 12 left · 4 minutes to go``."""
+    """The text beside the bar: ``3 failed · 31.2/s · quota 12 left · 4 minutes to go``."""
     parts = [f"{snapshot.updated} updated"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
@@ -154,7 +154,7 @@ def progress_line(snapshot: Snapshot) -> str:
 
 
 def _columns(width: int, total: int) -> tuple[ProgressColumn, ...]:
-    """The bar shrinks on a narrow terminal, and the words are cut at their end; the figures always stay whole."""
+    """On a narrow terminal the bar is short and the text is cut at its end; the counts are always shown in full."""
     length = 28 if width >= WIDE_TERMINAL else 8
     return (
         SpinnerColumn(),

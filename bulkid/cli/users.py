@@ -80,7 +80,9 @@ def list_users(settings: Settings) -> int:
     with _open_store(settings) as store:
         users = store.users()
     if not users:
-        render.console(stderr=True).print("There are no users: whoever has the console's link gets in.")
+        render.console(stderr=True).print(
+            "There are no users: anyone who has a sign-in link of the console can use it."
+        )
         return EXIT_OK
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
     for heading in ("user", "role", "added (UTC)"):
@@ -110,7 +112,7 @@ def _new_hash(name: str) -> str:
 
 
 def _new_password(name: str) -> str:
-    """Ask for a new password, twice; or read one line where nobody can be asked."""
+    """Ask for a new password, twice; or read one line where standard input is no terminal."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass(f"New password for {name}: ")

@@ -1,7 +1,7 @@
 """Credentials go only to the server that they were given for: which file each part of a connection comes from.
 
-A ``bulkid.toml`` may lie in any directory that a user works in, and other people may have written it. So credentials
-that one file gives are never sent to an address from another file. Options and the environment are the user's own words
+A ``bulkid.toml`` may be in any directory that a user works in, and other people may have written it. So credentials
+that one file gives are never sent to an address from another file. Options and the environment are the user's own
 and no file: they go with any file, but for a ``bulkid.toml`` of the working directory that overrules the user's own.
 """
 
@@ -85,7 +85,7 @@ def _also_gives(files: Sequence[SettingsFile], file: str, url: object) -> bool:
 
 
 def _overrides(files: Sequence[SettingsFile], working: str, url: object) -> bool:
-    """Whether the address of the working directory's file stands in place of another one that the user's files give."""
+    """Whether the address of the working directory's file overrides another one that the user's files give."""
     return any(where != working and not _same(configured_url, url) for where, configured_url in _urls(files))
 
 

@@ -1,4 +1,4 @@
-"""What one setting's value may look like: plain functions from what was given to what bulkid uses.
+"""Parsers of single values: plain functions that check what a layer gives and return what bulkid uses.
 
 Each takes whatever a layer holds (text from an option or a variable, a typed value from TOML) and returns the value, or
 raises ``InvalidValueError`` with what is wrong; the caller adds who gave it and what is allowed. No pydantic here:
@@ -105,7 +105,7 @@ def _fail(raw: object, problem: str) -> NoReturn:
 
 def verbatim(raw: object) -> str:
     """Text as it is, blanks included (a worksheet may be called ``" Data"``)."""
-    # a TOML file may hold an unquoted 2024 for a sheet of that name; True is an int too, but nobody's name
+    # a TOML file may hold an unquoted 2024 for a sheet of that name; True is an int too, but no name
     value = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
     if not isinstance(value, str):
         _fail(raw, "is not text")
@@ -134,9 +134,9 @@ def flag(raw: object) -> bool:
 
 
 def verbosity(raw: object) -> int:
-    """How much to tell: 0, 1 or 2; a switch that is on counts as 1."""
+    """The verbosity: 0, 1 or 2; a switch that is on counts as 1."""
     if isinstance(raw, int) and not isinstance(raw, bool):
-        return min(int(integer(0, 1000)(raw)), 2)  # -vvv says no more than -vv
+        return min(int(integer(0, 1000)(raw)), 2)  # -vvv prints no more than -vv
     if isinstance(raw, str) and raw.strip() == "2":
         return 2
     return int(flag(raw))
@@ -198,9 +198,9 @@ def path(raw: object) -> Path:
 
 
 def url(raw: object) -> str:
-    """An http(s) address. What it stands for, and what it lacks, is the identity room's to say."""
+    """An http(s) address. The identity package completes it."""
     value = raw.strip() if isinstance(raw, str) else raw
-    # what stands before an @ may be a password, which may hold any character unquoted, so all of it is refused unshown
+    # the text before an @ may be a password with any character in it, so the whole address is refused and not shown
     if isinstance(value, str) and "@" in value:
         raise InvalidValueError("holds an @: an address must not hold a user name or password", "the address")
     if not isinstance(value, str) or not value or _UNPRINTABLE.search(value) or " " in value:
@@ -221,7 +221,7 @@ def encoding(raw: object) -> str:
     if len(name) > _MAX_SHOWN:
         _fail(raw, "is no text encoding that is known here")
     try:
-        # bytes.decode refuses codecs that are no text encodings (hex, zlib), in words of its own: LookupError
+        # bytes.decode refuses codecs that are no text encodings (hex, zlib), with a LookupError
         b" ".decode(name, "ignore")
         return codecs.lookup(name).name
     except (LookupError, ValueError):
@@ -322,7 +322,7 @@ def quota(raw: object) -> tuple[QuotaRule, ...]:
 
 
 def secret(raw: object) -> Secret:
-    """A client secret. Its faults are told without it."""
+    """A client secret; error messages do not show it."""
     if isinstance(raw, Secret):
         return raw
     value = raw.rstrip("\r\n") if isinstance(raw, str) else ""
@@ -334,7 +334,7 @@ def secret(raw: object) -> Secret:
 
 
 def token(raw: object) -> Secret:
-    """An access token, fit for an Authorization header. Its faults are told without it."""
+    """An access token, fit for an Authorization header; error messages do not show it."""
     value = secret(raw).reveal().strip()
     if value.lower().startswith("bearer "):
         raise InvalidValueError("begins with the word Bearer: give the token alone")
@@ -363,7 +363,7 @@ def time_zone(raw: object) -> tzinfo:
 
 
 def _with_zone(raw: object) -> tuple[str, tzinfo | None]:
-    """Cut ``22:00-05:30 Europe/Berlin`` into what it says of the hours and what of the zone."""
+    """Split ``22:00-05:30 Europe/Berlin`` into the hours and the time zone."""
     stripped = text(raw)
     match = re.search(r" ([A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)$", stripped)
     return (stripped[: match.start()].rstrip(), time_zone(match[1])) if match else (stripped, None)
@@ -410,7 +410,7 @@ def duration(raw: object) -> float:
 
 
 def addresses(raw: object) -> Secret:
-    """Addresses of services that tell people, each of which may hold a password. Their faults are told without them."""
+    """Addresses of notification services, which may hold passwords; error messages do not show them."""
     if isinstance(raw, Secret):
         return raw
     value = raw.strip() if isinstance(raw, str) else ""

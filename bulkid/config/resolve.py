@@ -60,7 +60,7 @@ def load_settings(
     job_dir: Path | None = None,
     job_secrets: Mapping[str, Secret] | None = None,
 ) -> Settings:
-    """Settle every setting by the first place that says something of it, and check what it says.
+    """Take every setting from the first layer that gives it, and check the value.
 
     Args:
         options: What the command line gave, by setting name or key; ``None`` and ``[]`` are "not given". Secrets are
@@ -69,10 +69,10 @@ def load_settings(
         job: The settings of a job file.
         profile: The profile that the command line named; other places may name one too.
         cwd: Working directory: relative paths start here, and the first bulkid.toml is looked for here.
-        config_dir: Where the user's bulkid.toml lies; by default where the platform keeps configuration.
+        config_dir: Where the user's bulkid.toml is; by default where the platform keeps configuration.
         offline: Leave the connection alone (its secrets unread, its values unchecked), for commands that have none.
         job_name: How to call the job file in messages.
-        job_dir: Where the job file lies: all its relative paths start there.
+        job_dir: Where the job file is: all its relative paths start there.
         job_secrets: Secrets that were read from the variables which the job file names.
 
     Raises:
@@ -110,7 +110,7 @@ def load_settings(
 
 
 def _is_connection_setting(name: str) -> bool:
-    """Whether a setting is of no use to a command that never connects: nobody is told of what it does either."""
+    """Whether a command that never connects ignores a setting; such a command sends no notification either."""
     return (setting(name).group is CONNECTION and name != "profile") or name.startswith("notify_")
 
 

@@ -1,4 +1,4 @@
-"""Secrets that stand in files of their own, and the references of job files to variables and files that hold some."""
+"""Secrets in files of their own, and the references of job files to variables and files that hold secrets."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Setting:
     """One entry of the table.
 
-    The defaults of ``parse`` and ``allowed`` are those of a switch; those of a ``Literal`` follow from its words.
+    The defaults of ``parse`` and ``allowed`` are those of a switch; for a ``Literal`` they follow from its values.
 
     Attributes:
         group: Section of the help pages and of the docs.
@@ -30,7 +30,7 @@ class Setting:
         key: The name in bulkid.toml and job files; the field's by default.
         option: By default the key after ``--``; empty for a setting that no command line takes.
         json_types: What a job file may hold, in words of JSON schema; it follows from the type by default.
-        metavar: Stands for the value in the help; it follows from the type by default.
+        metavar: The value's name in the help; it follows from the type by default.
         commands: Take the option; those of the group by default.
         secret: The value is never shown, and no file that holds other settings may hold it.
         in_profile: False for the name of the profile itself.

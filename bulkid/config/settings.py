@@ -140,7 +140,7 @@ class Settings:
     )
     ignore_columns: tuple[str, ...] = SHEET.setting(
         (),
-        "leaves a column out of account, whatever it is called",
+        "ignores a column, also one with a known header",
         parse.names,
         "the header of a column (in a variable with ; between them, in a file a list)",
         key="ignore_column",
@@ -283,36 +283,51 @@ class Settings:
     )
     # --- output
     notify_success: Secret | None = OUTPUT.setting(
-        None, "who is told of a run that exits with 0", parse.addresses, _ADDRESSES, option="", secret=True
+        None,
+        "recipients of the notification of a run that exits with 0",
+        parse.addresses,
+        _ADDRESSES,
+        option="",
+        secret=True,
     )
     notify_success_file: Path | None = OUTPUT.setting(
         None,
-        "file that says who is told of a run that exits with 0",
+        "file with the recipients of the notification of a run that exits with 0",
         parse.path,
         _ADDRESS_FILE,
         option="",
         relative_to_file=True,
     )
     notify_failure: Secret | None = OUTPUT.setting(
-        None, "who is told of a run that exits otherwise", parse.addresses, _ADDRESSES, option="", secret=True
+        None,
+        "recipients of the notification of a run that exits otherwise",
+        parse.addresses,
+        _ADDRESSES,
+        option="",
+        secret=True,
     )
     notify_failure_file: Path | None = OUTPUT.setting(
         None,
-        "file that says who is told of a run that exits otherwise",
+        "file with the recipients of the notification of a run that exits otherwise",
         parse.path,
         _ADDRESS_FILE,
         option="",
         relative_to_file=True,
     )
     notify_always: Secret | None = OUTPUT.setting(
-        None, "who is told of every run", parse.addresses, _ADDRESSES, option="", secret=True
+        None, "recipients of the notification of every run", parse.addresses, _ADDRESSES, option="", secret=True
     )
     notify_always_file: Path | None = OUTPUT.setting(
-        None, "file that says who is told of every run", parse.path, _ADDRESS_FILE, option="", relative_to_file=True
+        None,
+        "file with the recipients of the notification of every run",
+        parse.path,
+        _ADDRESS_FILE,
+        option="",
+        relative_to_file=True,
     )
     metrics_file: Path | None = OUTPUT.setting(
         None,
-        "file for the figures of the newest run, as Prometheus text",
+        "file for the metrics of the newest run, as Prometheus text",
         parse.path,
         "the path of a file, such as /var/lib/node_exporter/textfile/bulkid.prom",
         commands=("run", "resume", "undo", "export", "serve"),
@@ -377,7 +392,7 @@ class Settings:
         None, "key of that certificate (PEM), where the chain does not hold it", parse.path, _PEM, relative_to_file=True
     )
     behind_proxy: bool = CONSOLE.setting(
-        False, "a proxy that ends TLS stands before the console and sends X-Forwarded-For"
+        False, "the console runs behind a proxy that terminates TLS and sends X-Forwarded-For"
     )
     public_names: tuple[str, ...] = CONSOLE.setting(
         (),

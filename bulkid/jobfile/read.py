@@ -23,7 +23,7 @@ class JobFileError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job as its file says it; paths are absolute."""
+    """The content of a job file; paths are absolute."""
 
     path: Path
     shown: str  # the path as the user gave it
@@ -32,7 +32,7 @@ class JobFile:
     source: Path | DropFolder
     settings: Mapping[str, Any]  # by the table's names, as the file has them
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret setting: variable that holds it
-    notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # whom: where the addresses stand
+    notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # recipients: references to their addresses
 
     def load(
         self,
@@ -118,7 +118,7 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     key_errors: list[str] = []
     for given, value in document.items():
         key = given.replace("-", "_")
-        with suppress(KeyError):  # what only a job has, or nothing: told later
+        with suppress(KeyError):  # a key that only jobs have, or an unknown one: checked later
             key = setting(key).key
         if key in _SECRETS:
             named = (

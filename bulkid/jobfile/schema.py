@@ -31,7 +31,7 @@ def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *
         allowed: What can; the end of the error message.
         schema: The JSON schema of what can.
         about: What the key is, for schema and docs.
-        shown: Whether the message of a fault may show the value.
+        shown: Whether error messages may show the value.
     """
 
     def check(value: object, _handler: object) -> object:
@@ -87,7 +87,7 @@ def pattern(raw: object) -> str:
 
 
 def variable(raw: object) -> str:
-    """The name of an environment variable; whatever else stands there may be the secret itself."""
+    """The name of an environment variable; any other text may be the secret itself."""
     text = raw if isinstance(raw, str) else ""
     if not (text.isascii() and text.isidentifier() and text == text.upper()):
         raise InvalidValueError("is not the name of an environment variable")
@@ -95,7 +95,7 @@ def variable(raw: object) -> str:
 
 
 def references(raw: object) -> tuple[str, ...]:
-    """Where the addresses of services stand: variables and files. An address itself holds a password or a token."""
+    """The places of the addresses of services: variables and files. An address itself holds a password or a token."""
     items = list(raw) if isinstance(raw, list | tuple) else [raw]
     for item in items:
         text = item.strip() if isinstance(item, str) else ""
@@ -152,14 +152,24 @@ Folder = _model(
 Notify = _model(
     "Notify",
     "Notify",
-    "Whom to tell how a run ended.",
+    "Recipients of notifications about runs.",
     {
-        "success": (checked(references, _SERVICE, _TEXTS, "told of a run that ends with 0", shown=False), Field([])),
-        "failure": (
-            checked(references, _SERVICE, _TEXTS, "told of a run that ends otherwise", shown=False),
+        "success": (
+            checked(
+                references, _SERVICE, _TEXTS, "recipients of the notification of a run that ends with 0", shown=False
+            ),
             Field([]),
         ),
-        "always": (checked(references, _SERVICE, _TEXTS, "told of every run", shown=False), Field([])),
+        "failure": (
+            checked(
+                references, _SERVICE, _TEXTS, "recipients of the notification of a run that ends otherwise", shown=False
+            ),
+            Field([]),
+        ),
+        "always": (
+            checked(references, _SERVICE, _TEXTS, "recipients of the notification of every run", shown=False),
+            Field([]),
+        ),
     },
 )
 
@@ -204,7 +214,7 @@ def job_schema() -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Without what says nothing to an editor: titles made of names, and defaults that are "not given"."""
+    """Remove what does not help an editor: titles made of names, and defaults that mean "not given"."""
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, Mapping):

@@ -141,7 +141,7 @@ def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -
 def test_a_missing_standard_input_is_no_user_to_ask_and_no_sheet(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     asked = without_streams("0", "run", "one.csv", "--sandbox", cwd=tmp_path)
-    assert (asked.returncode, asked.stderr.startswith(b"bulkid: Nobody can be asked here")) == (2, True)
+    assert (asked.returncode, asked.stderr.startswith(b"bulkid: bulkid cannot ask for confirmation here")) == (2, True)
     empty = without_streams("0", "check", "-", cwd=tmp_path)
     assert (empty.returncode, empty.stderr.startswith(b"bulkid: standard input is empty")) == (2, True)
 

@@ -59,7 +59,7 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
 
 def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:
     (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
-    assert "Nobody can be asked here" in reported(tmp_path, "run", "ok.csv")[1]
+    assert "bulkid cannot ask for confirmation here" in reported(tmp_path, "run", "ok.csv")[1]
 
 
 @posix

@@ -144,7 +144,7 @@ def test_the_secret_that_is_missing_is_told_before_anything_is_begun(host: Hoste
 def test_nobody_there_and_no_consent_in_the_file(tmp_path: Path) -> None:
     renames(tmp_path, 1)
     done = Bulkid(tmp_path)("run", job(tmp_path, 'source = "sheet.csv"\nsandbox = true\n'))
-    assert_clear(done, 2, "Job job: nobody can be asked here", "set yes = true in the job file")
+    assert_clear(done, 2, "Job job: bulkid cannot ask for confirmation here", "set yes = true in the job file")
 
 
 def test_several_sources_must_all_be_jobs(tmp_path: Path) -> None:

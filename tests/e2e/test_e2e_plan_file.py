@@ -186,7 +186,9 @@ def test_a_sheet_and_a_plan_together_are_a_mistake_and_so_is_neither(tmp_path: P
     missing = Bulkid(tmp_path)("run", "--plan", "plan.json", "--sandbox", "--yes")
     assert_clear(missing, 2, "plan.json", "does not exist")
     (tmp_path / "plan.json").touch()
-    assert_clear(Bulkid(tmp_path)("run", "--plan", "plan.json", "--sandbox"), 2, "Nobody can be asked", "--yes")
+    assert_clear(
+        Bulkid(tmp_path)("run", "--plan", "plan.json", "--sandbox"), 2, "bulkid cannot ask for confirmation", "--yes"
+    )
 
 
 def test_a_blind_plan_says_so_and_is_applied_blind(planner: Bulkid, applier: Bulkid, host: Hosted) -> None:

@@ -122,7 +122,7 @@ def test_what_cannot_be_undone_is_refused_and_nothing_is_sent(tmp_path: Path, ho
     renames(tmp_path, 2)
     good = run_id_of(bulkid, "run", "sheet.csv")
     sent, known = len(host.puts()), len(json.loads(bulkid("runs", "--json").stdout))
-    assert_clear(bulkid("undo", good), 2, "Nobody can be asked", "--yes")
+    assert_clear(bulkid("undo", good), 2, "bulkid cannot ask for confirmation", "--yes")
     assert_clear(bulkid("undo", good, "--yes", "--organization-id", "another"), 2, good, "another")
     assert_clear(bulkid("undo", good, "--yes", "--url", "http://127.0.0.1:9/identity"), 2, good, "127.0.0.1:9")
     assert len(json.loads(bulkid("runs", "--json").stdout)) == known
