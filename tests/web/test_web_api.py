@@ -12,8 +12,10 @@ import anyio
 import pytest
 from web_kit import Browser, World, sheet, world
 
+from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from bulkid.web import api, openapi
+from bulkid.web import api
+from bulkid.web.api_models import Run
 from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.users import issue_token, principal_of_token
 
@@ -157,6 +159,10 @@ async def test_a_viewer_s_token_changes_nothing(console: World) -> None:
         ("GET", "/runs?limit=0", {}, 400),
         ("GET", "/runs?limit=1e3", {}, 400),
         ("GET", "/runs?offset=-1", {}, 400),
+        ("GET", "/runs?limit=%2B1", {}, 400),
+        ("GET", "/runs?limit=1_0", {}, 400),
+        ("GET", "/runs?limit=5.0", {}, 400),
+        ("GET", "/runs?limit=101", {}, 400),
         ("GET", "/sheets/nope", {}, 404),
         ("PUT", "/runs", {}, 405),
         ("POST", "/sheets", {"data": b"x"}, 415),
@@ -167,7 +173,11 @@ async def test_a_viewer_s_token_changes_nothing(console: World) -> None:
         ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": "nothing"}}}, 400),
         ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": 1}}}, 400),
         ("PATCH", "/sheets/SHEET", {"json": {"skip_invalid": "yes"}}, 400),
+        ("PATCH", "/sheets/SHEET", {"json": {"ignore": ["a\0"]}}, 400),
         ("POST", "/sheets/SHEET/start", {"json": {"preview": "x"}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": "1"}}, 400),
+        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 1.0}}, 400),
         ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 0}}, 400),
         ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": True}}, 400),
     ],
@@ -184,6 +194,21 @@ async def test_every_refusal_has_the_one_shape(
     assert body["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"colour": 1}, "There is no member 'colour'."),
+        ({"map": {"Who": "nothing"}}, "The member map.Who is not valid: Input should be 'robot_account_id', "),
+        ({"skip_invalid": "yes"}, "The member skip_invalid is not valid: Input should be a valid boolean."),
+    ],
+)
+async def test_a_refusal_names_the_member_that_is_not_valid(console: World, body: dict[str, Any], message: str) -> None:
+    program = Program(console)
+    _, taken = await program.upload(sheet(1))
+    _, found = await program.ask("PATCH", f"/sheets/{taken['sheet']}", json=body)
+    assert found["error"]["message"].startswith(message)
+
+
 async def test_a_body_that_is_too_large_is_refused_in_the_same_shape(console: World) -> None:
     program = Program(console)
     _, taken = await program.upload(sheet(1))
@@ -195,10 +220,14 @@ async def test_a_body_that_is_too_large_is_refused_in_the_same_shape(console: Wo
     assert body["error"]["code"] == "too_large"
 
 
+def test_a_run_counts_the_rows_of_every_status() -> None:
+    assert set(Status) <= set(Run.model_fields)
+
+
 def test_the_document_names_every_endpoint_and_no_other() -> None:
     described = {
         (method.upper(), path)
-        for path, operations in openapi.document()["paths"].items()
+        for path, operations in api.document()["paths"].items()
         for method in operations
         if method != "parameters"
     }
@@ -236,7 +265,7 @@ def test_the_console_keeps_what_its_document_says(tmp_path: Path) -> None:
     from hypothesis import HealthCheck, Phase, given, settings
 
     with console_in_a_thread(tmp_path) as (address, token, sheets):
-        schema = schemathesis.openapi.from_dict(openapi.document())
+        schema = schemathesis.openapi.from_dict(api.document())
         schema.config.update(base_url=address)
         seen = set()
         for result in schema.get_all_operations():
