@@ -152,6 +152,7 @@ def test_the_other_benchmarks_run() -> None:
     shown = script("memory.py", "--rows", "60", "--kind", "csv", "--workload", "mixed", "--workload", "unknown")
     assert [line.split(" | ")[2] for line in shown.splitlines()[2:]] == [
         *("check", "plan", "plan (quota)", "run", "run (groups)"),
+        *(f"{command} --via {via}" for command in ("resume", "undo", "run --plan") for via in ("accounts", "groups")),
         *("check", "plan", "plan (quota)", "run"),
     ]
     assert "| 6 | 0 |" in script("quota.py", "--rows", "6", "--count", "3", "--seconds", "0.5")
