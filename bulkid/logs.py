@@ -19,8 +19,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bulkid.clock import SystemClock
-from bulkid.printable import printable, printable_line
 from bulkid.redaction import redact_text, redact_value, register_secret
+from bulkid.text import printable, printable_line
 
 __all__ = ["EVENTS", "LogFormat", "bind_run", "configure", "redact", "redact_text", "register_secret"]
 

@@ -1,16 +1,73 @@
-"""Small words that the planning room shares: how text compares, how it is quoted, how rows are listed."""
+r"""Texts: which are the same name, how messages quote and count, and how foreign text is shown safely.
 
+Two names are the same where they differ by case alone, letter by letter (``fold``): each letter is the other's only
+counterpart, and both are single characters. So ``A`` is ``a`` and ``Ü`` is ``ü``; but ``ß`` is not ``ss``, the
+Kelvin sign is not ``k``, the Turkish dotless and dotted i are neither ``i`` nor ``I``, a final sigma is not a sigma,
+full-width letters are not ASCII, and an accent in a character of its own is not the letter with the accent. Servers
+compare such texts in different ways, and a wrong match would change the wrong account.
+
+A terminal obeys control characters, and bidirectional controls reorder what a person reads, so that a plan could show
+other changes than bulkid sends. ``printable`` shows such characters as escapes (``\x1b``, ``\u202e``). Data files keep
+them.
+"""
+
+import math
+import re
+import unicodedata
 from collections.abc import Iterable
-
-from bulkid.folding import fold, looks
-
-__all__ = ["DELIMITER_NAMES", "count_of", "fold", "listing", "looks", "quote", "row_listing"]
+from typing import Final
 
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
 """Names of the characters that separate the cells of a text sheet, as a user may give them."""
 
 _QUOTED_LENGTH = 80
 _ROWS_NAMED = 5
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_UNSEEN: Final = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
+    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2064\ufeff\ufff9-\ufffb"  # invisible: zero width, marks of direction
+    r"\u2028\u2029\u202a-\u202e\u2066-\u206f"  # line and paragraph separators, bidirectional controls
+    r"\ud800-\udfff"  # half a pair: a byte of a file name that is no text
+)
+_ANY: Final = re.compile(f"[{_UNSEEN}]")
+_ANY_OR_BREAK: Final = re.compile(rf"[\t\n{_UNSEEN}]")
+_NAMED: Final = {"\t": "\\t", "\n": "\\n"}
+_TWO_DIGITS: Final = 0x100
+
+
+# --- comparing
+
+
+class _LowerCase(dict[int, int]):
+    """Code points by code point, worked out when first asked for: a table for ``str.translate``."""
+
+    def __missing__(self, point: int) -> int:
+        letter = chr(point)
+        lower = letter.lower()
+        folded = ord(lower) if len(lower) == 1 and lower.upper() == letter else point
+        self[point] = folded
+        return folded
+
+
+_LOWER = _LowerCase()
+
+
+def fold(text: str) -> str:
+    """Give the form in which ids and names compare: equal for texts that differ by case alone."""
+    folded = text.lower() if text.isascii() else text.translate(_LOWER)
+    return text if folded == text else folded  # the same object where possible: 100,000 keys share their text
+
+
+def looks(text: str) -> str:
+    """Give the form in which texts are similar: equal for texts that people may take for one another.
+
+    For suggestions and for refusals only. Texts that look the same are not the same name.
+    """
+    compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(compatible.split())
+
+
+# --- messages
 
 
 def quote(text: str) -> str:
@@ -43,3 +100,52 @@ def row_listing(rows: Iterable[int], count: int) -> str:
     if count > len(named):
         named.append(f"{count - len(named):,} more")
     return f"{'row' if count == 1 else 'rows'} {listing(named)}"
+
+
+def humanize_seconds(seconds: float) -> str:
+    """Write a time as people say it, in its two largest units: ``4 minutes 50 seconds``, ``5 hours 10 minutes``.
+
+    Args:
+        seconds: The time; what is negative is taken as none.
+    """
+    if math.isinf(seconds) or math.isnan(seconds):
+        return "for ever"
+    if 0 < seconds < 1:
+        return "less than a second"
+    # Rounded to the smaller unit shown, before it is taken apart: 59 minutes 59.7 seconds is an hour.
+    rest = round(max(seconds, 0.0))
+    for size, _ in _UNITS[:2]:
+        if rest >= size:
+            smaller = size // 24 if size == _UNITS[0][0] else 60
+            rest = round(seconds / smaller) * smaller  # not of what is rounded already
+            break
+    parts = []
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count:,} {unit if count == 1 else unit + 's'}")
+    return " ".join(parts) or "0 seconds"
+
+
+# --- text of others, made safe to show
+
+
+def printable(text: str) -> str:
+    """Show every character that a terminal would obey or hide as an escape; line feeds and tabs stay."""
+    return _ANY.sub(_escape, text)
+
+
+def printable_line(text: str) -> str:
+    """Like :func:`printable`, with line feeds and tabs as escapes too."""
+    return _ANY_OR_BREAK.sub(_escape, text)
+
+
+def printable_json(text: str) -> str:
+    """Escape the same characters in a JSON text, which then holds the same data."""
+    return _ANY.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escape(match: "re.Match[str]") -> str:
+    character = match[0]
+    code = ord(character)
+    return _NAMED.get(character) or (f"\\x{code:02x}" if code < _TWO_DIGITS else f"\\u{code:04x}")

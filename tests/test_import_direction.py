@@ -17,8 +17,6 @@ ORDER = (  # from the ground up: each may import what stands before it
     "model",
     "errors",
     "consume",
-    "folding",
-    "printable",
     "text",
     "redaction",
     "paths",
@@ -42,7 +40,7 @@ ORDER = (  # from the ground up: each may import what stands before it
 )
 ONLY = {  # rooms outside the order, or narrower than it: what of bulkid they may import
     "sandbox": {"model"},
-    "notify": {"model", "errors", "printable", "text", "redaction", "events", "clock", "planning"},
+    "notify": {"model", "errors", "text", "redaction", "events", "clock"},
 }
 ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
 LIBRARIES = {  # which rooms may import a library (and what lies within it)

@@ -36,8 +36,8 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.model import QuotaRule
-from bulkid.planning import count_of
 from bulkid.sheet import require_file
+from bulkid.text import count_of
 
 if TYPE_CHECKING:
     from bulkid.sandbox import SandboxOptions

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from bulkid.cli import interrupted
 from bulkid.cli.signals import pending_signals
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
-from bulkid.printable import printable
+from bulkid.text import printable
 
 P = ParamSpec("P")
 

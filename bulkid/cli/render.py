@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.model import RowError, RunRecord, Status
-from bulkid.planning import count_of, describe, humanize_seconds
-from bulkid.printable import printable, printable_line
+from bulkid.planning import describe
 from bulkid.report import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
+from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_LISTED = 20
 """Rows of a table that are shown before it is cut; the report holds them all."""

@@ -14,7 +14,7 @@ from bulkid.config import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK
 from bulkid.journal.console_store import AuditRecord
-from bulkid.planning import count_of
+from bulkid.text import count_of
 
 if TYPE_CHECKING:
     from bulkid.web.auth.local import LocalAuthenticator

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bulkid.errors import BulkidError
-from bulkid.printable import printable, printable_json
+from bulkid.text import printable, printable_json
 
 
 class OutputError(BulkidError):

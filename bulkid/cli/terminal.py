@@ -18,8 +18,8 @@ from rich.table import Column
 
 from bulkid.cli import render
 from bulkid.config import Settings
-from bulkid.planning import humanize_seconds
 from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, task_group
+from bulkid.text import humanize_seconds
 
 REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0

@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy import delete, insert, select
 
-from bulkid.folding import fold
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import group_refusals
 from bulkid.journal.store import Journal
+from bulkid.text import fold
 
 REMEMBERED_S: Final = 30 * 86_400.0
 """Seconds that a refusal is remembered; after that, group requests are tried again."""

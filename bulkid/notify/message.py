@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.planning import count_of, humanize_seconds
-from bulkid.printable import printable, printable_line
 from bulkid.redaction import redact_text
+from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""

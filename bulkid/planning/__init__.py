@@ -4,7 +4,7 @@ from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.planning.diff import confirms, describe, diff, shortfall
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
-from bulkid.planning.estimate import humanize_seconds, minimum_seconds
+from bulkid.planning.estimate import minimum_seconds
 from bulkid.planning.export_rows import EXPORT_COLUMNS, ExportedAccount, Exporter
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.preconditions import (
@@ -18,7 +18,6 @@ from bulkid.planning.read_strategy import first_read, next_read, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
 from bulkid.planning.strategy import DEFAULT_BATCH, Constraints, Strategy, StrategyOption, choose_strategy
 from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
-from bulkid.text import count_of, fold, quote
 
 __all__ = [
     "DEFAULT_BATCH",
@@ -41,15 +40,12 @@ __all__ = [
     "build_plan",
     "choose_strategy",
     "confirms",
-    "count_of",
     "cover",
     "describe",
     "diff",
     "excess",
     "first_read",
-    "fold",
     "groups_where_possible",
-    "humanize_seconds",
     "inverse",
     "is_everyone",
     "item_conflict",
@@ -60,7 +56,6 @@ __all__ = [
     "next_read",
     "offline_row_errors",
     "precondition_conflict",
-    "quote",
     "resolve",
     "resolve_preconditions",
     "shortfall",

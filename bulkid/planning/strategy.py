@@ -7,8 +7,8 @@ from typing import Literal
 from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import AccountUpdate, QuotaRule
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
-from bulkid.planning.estimate import humanize_seconds, minimum_seconds
-from bulkid.text import fold, listing
+from bulkid.planning.estimate import minimum_seconds
+from bulkid.text import fold, humanize_seconds, listing
 
 StrategyOption = Literal["auto", "accounts", "groups"]
 

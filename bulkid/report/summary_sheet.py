@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.planning import humanize_seconds
 from bulkid.report.summary import METHODS, how_to_resume
 from bulkid.report.xlsx_report import Format, Workbook, height, print_settings
+from bulkid.text import humanize_seconds
 
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.UPDATED: "changed, and confirmed by the server",

@@ -13,10 +13,10 @@ from bulkid.identity import account_page, list_accounts, list_groups, parse_grou
 from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
-from bulkid.planning import count_of, quote
 from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.text import count_of, quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, Usag
 from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
-from bulkid.planning import ExportedAccount, Exporter, count_of, fold
+from bulkid.planning import ExportedAccount, Exporter
 from bulkid.report.export_files import (
     MAX_EXPORT_ROWS,
     ExportFile,
@@ -29,6 +29,7 @@ from bulkid.runs.execution.account_list import read_list
 from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, fetch
 from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.text import count_of, fold
 
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""

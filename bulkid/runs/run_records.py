@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from bulkid.errors import UsageError
-from bulkid.folding import fold
 from bulkid.journal import new_run_id
 from bulkid.model import RunRecord, RunStatus
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.options import Context, Target
 from bulkid.sheet import SheetInfo
+from bulkid.text import fold
 
 
 def new_record(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bulkid.folding import fold
 from bulkid.model import EVERYONE
+from bulkid.text import fold
 
 CLEAR = "!clear"
 """The cell that empties a field on purpose; a blank cell never does."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bulkid.errors import SheetError
-from bulkid.folding import fold, looks
-from bulkid.printable import printable_line
 from bulkid.sheet.cells import trim
+from bulkid.text import fold, looks, printable_line
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message

@@ -15,7 +15,6 @@ from typing import BinaryIO, Self, cast
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, special_kind
 from bulkid.model import SheetRow
-from bulkid.printable import printable_line
 from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csv_reader import records
@@ -25,6 +24,7 @@ from bulkid.sheet.regular_file import open_regular
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
 from bulkid.sheet.text_format import TextForm, examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
+from bulkid.text import printable_line
 
 TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")

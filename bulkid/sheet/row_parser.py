@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bulkid.folding import fold
 from bulkid.model import EVERYONE, RowError, RowRequest, SheetRow
 from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
 from bulkid.sheet.headers import FIELDS, column_label
+from bulkid.text import fold
 
 _CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few dozen, an adversary's must not pile up
 

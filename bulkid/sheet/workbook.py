@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
-from bulkid.folding import fold
-from bulkid.printable import printable_line
 from bulkid.sheet.calamine import password_error, sheet_errors, silenced_stderr
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
 from bulkid.sheet.error_scan_ods import scan_ods
 from bulkid.sheet.zip_archive import Archive, ScanError
+from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook

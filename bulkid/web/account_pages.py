@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import UsageError
-from bulkid.planning import humanize_seconds
+from bulkid.text import humanize_seconds
 from bulkid.web.audit import note
 from bulkid.web.auth.access import access_rule
 from bulkid.web.auth.local import LocalAuthenticator

@@ -17,7 +17,7 @@ from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.events import log
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.model import RunRecord, Status
-from bulkid.planning import count_of
+from bulkid.text import count_of
 from bulkid.web.audit_limit import RefusalLimit
 from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
 from bulkid.web.auth.local import Authenticator

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from bulkid import __version__
 from bulkid.model import RunStatus, Status
-from bulkid.planning import count_of, humanize_seconds
 from bulkid.sheet import column_letters
+from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import console_of
 

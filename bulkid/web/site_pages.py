@@ -10,7 +10,7 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid import runs
 from bulkid.journal.usernames import LONGEST_NAME
-from bulkid.planning import humanize_seconds
+from bulkid.text import humanize_seconds
 from bulkid.web.audit import note, note_refusal
 from bulkid.web.auth.access import RouteKind, access_rule
 from bulkid.web.auth.local import LINKS_DISABLED, LocalAuthenticator

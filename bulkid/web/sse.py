@@ -11,8 +11,8 @@ import orjson
 
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
-from bulkid.planning import humanize_seconds
 from bulkid.runs import STAGES, RunBrowser, RunListItem, Snapshot
+from bulkid.text import humanize_seconds
 from bulkid.web.job_runner import Job, JobRunner
 
 POLL_INTERVAL_S: Final = 0.5

@@ -20,8 +20,8 @@ from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
 from bulkid.model import RowError, RunRecord, RunStatus, Status
-from bulkid.printable import printable, printable_json, printable_line
 from bulkid.runs import Finding
+from bulkid.text import printable, printable_json, printable_line
 from tests.support.terminal_text import NASTY, STYLE, UNSAFE, assert_safe
 
 names = st.text(

@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.planning import humanize_seconds, minimum_seconds
+from bulkid.planning import minimum_seconds
+from bulkid.text import humanize_seconds
 from tests.support.planning_world import LAW
 
 PUT = QuotaRule("PUT", 160, 300)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.folding import fold, looks
 from bulkid.model import Group
 from bulkid.planning import Directory, Resolution, resolve
+from bulkid.text import fold, looks
 from tests.support.planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 
 ALIKE = (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkid.folding import fold
 from bulkid.sheet.cells import MAX_TEXT, parse_list, text_problem, trim
+from bulkid.text import fold
 
 SEPARATORS = [";", ",", "|", "\n", "\r\n"]
 PLAIN = st.text(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from bulkid.folding import fold
 from bulkid.model import Account, AccountUpdate, Group, RowRequest
 from bulkid.planning import Directory
+from bulkid.text import fold
 
 State = tuple[Account, ...]
 """All accounts at one moment."""

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.identity import Page
-from bulkid.planning import fold
 from bulkid.runs.concurrency import task_group
+from bulkid.text import fold
 
 OVERLAP = 10
 """Accounts that a page shares with the page before it: fewer deletions than this between two pages leave no gap."""

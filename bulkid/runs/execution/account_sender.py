@@ -12,12 +12,13 @@ from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
-from bulkid.planning import Absent, Directory, Unknown, confirms, count_of, fold, shortfall
+from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.options import Hooks
+from bulkid.text import count_of, fold
 
 INTENT_CHUNK = 1024
 """Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most

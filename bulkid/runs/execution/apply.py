@@ -9,7 +9,6 @@ from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.model import FailureBound, RunRecord
-from bulkid.planning import count_of
 from bulkid.report import how_to_resume
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
@@ -18,6 +17,7 @@ from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.execution.reconcile import SendPlan
 from bulkid.runs.options import Context
+from bulkid.text import count_of
 
 
 async def apply(

@@ -23,9 +23,10 @@ from bulkid.identity import (
     parse_groups,
 )
 from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowRequest
-from bulkid.planning import Directory, count_of, first_read, fold, is_everyone, next_read, wanted_accounts
+from bulkid.planning import Directory, first_read, is_everyone, next_read, wanted_accounts
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
+from bulkid.text import count_of, fold
 
 PAGE_SIZE = 1000
 """Accounts per page: the most that the API gives (``top`` 0-1000)."""

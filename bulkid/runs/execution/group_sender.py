@@ -15,7 +15,6 @@ import anyio.to_thread
 from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
 from bulkid.events import log
-from bulkid.folding import fold
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
@@ -25,6 +24,7 @@ from bulkid.runs.execution.account_sender import AccountSender
 from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.tally import Tally
+from bulkid.text import fold
 
 NAMES_AGE_S = 10.0
 """How old the names of groups may be when a group PUT leaves: it carries the name, and an old one would rename the

@@ -17,10 +17,8 @@ from bulkid.planning import (
     Strategy,
     build_plan,
     choose_strategy,
-    fold,
     limit_changes,
     minimum_seconds,
-    quote,
     resolve,
 )
 from bulkid.runs.execution.change_limit import excess_warning, find_excess
@@ -28,6 +26,7 @@ from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import lookup_of, read_directory
 from bulkid.runs.inputs.sheet import Rows
 from bulkid.runs.options import Preview, RunOptions
+from bulkid.text import fold, quote
 
 BLIND_WARNING = "Running blind, as --no-read asks."
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from bulkid.engine import Engine
 from bulkid.model import QuotaRule
-from bulkid.planning import humanize_seconds
+from bulkid.text import humanize_seconds
 
 
 @dataclass(frozen=True, slots=True)

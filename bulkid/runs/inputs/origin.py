@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from bulkid.consume import consume
 from bulkid.errors import UsageError
-from bulkid.folding import fold
 from bulkid.model import RunRecord
 from bulkid.planning import Directory, Precondition, Resolution, resolve_preconditions
 from bulkid.runs.execution.connection import Connection
+from bulkid.text import fold
 
 UNDO, PLAN = "undo", "plan"
 """Under which name the options of a run say what its changes were given by."""

@@ -12,7 +12,6 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
-from bulkid.printable import printable_line
 from bulkid.report import prepare_folder
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
@@ -26,6 +25,7 @@ from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.options_codec import dump_options
 from bulkid.runs.run_records import new_record
+from bulkid.text import printable_line
 
 if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan file
     from bulkid.runs.inputs.plan_format import LoadedPlan, PlanFile, PlannedAccount

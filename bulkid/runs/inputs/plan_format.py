@@ -21,12 +21,12 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
-from bulkid.folding import fold
 from bulkid.model import Account, AccountUpdate, DesiredState, RowError
 from bulkid.planning import Directory, Precondition, describe
 from bulkid.redaction import encodable
 from bulkid.runs.inputs.plan_file import require_plan_file
 from bulkid.runs.options import Preview
+from bulkid.text import fold
 
 FORMAT: Final = "bulkid plan"
 VERSION: Final = 1

@@ -12,7 +12,6 @@ import anyio.to_thread
 from bulkid.consume import consume
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
-from bulkid.folding import fold
 from bulkid.journal import Journal
 from bulkid.model import RowError, RowRequest, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning import offline_row_errors
@@ -21,6 +20,7 @@ from bulkid.runs.concurrency import in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.origin import Given
 from bulkid.runs.options import CheckResult, count_invalid_rows
 from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
+from bulkid.text import fold
 
 CHUNK_ROWS = 10_000
 """Rows per trip to a worker thread and per transaction: large enough that neither shows, small enough for memory."""

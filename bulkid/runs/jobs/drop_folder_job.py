@@ -32,7 +32,6 @@ from bulkid.journal import (
     open_journal,
 )
 from bulkid.model import RunStatus
-from bulkid.planning import count_of
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import was_undone
 from bulkid.runs.jobs.drop_folder import (
@@ -52,6 +51,7 @@ from bulkid.runs.jobs.drop_folder import (
 from bulkid.runs.jobs.job import UNFINISHED, JobAttempt
 from bulkid.runs.jobs.schedule import wall_clock
 from bulkid.runs.options import RunResult
+from bulkid.text import count_of
 
 _DONE = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: EXIT_ROWS_FAILED}
 """Runs that have come to their end, and the exit codes that they had."""

@@ -19,7 +19,6 @@ from bulkid.errors import (
     BulkidError,
 )
 from bulkid.events import log
-from bulkid.folding import fold
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
@@ -32,6 +31,7 @@ from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.schedule import Schedule, sleep_until, stop_at_deadline, wall_clock
 from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
+from bulkid.text import fold
 
 WAIT_FOR_WINDOW_S = 900.0
 """How long before its window a job may be started: it waits then. Clocks of schedulers are not this exact."""
