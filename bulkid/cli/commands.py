@@ -167,33 +167,8 @@ def undo(text: str, settings: Settings) -> int:
             "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
             hint=f"Undo it without being asked: bulkid undo {text} --yes",
         )
-    in_sandbox = bool(record.options.get("sandbox"))
-    return _run(partial(library.undo, text), settings, in_sandbox=in_sandbox)
-
-
-def _run(begin: Callable[..., Awaitable[library.RunResult]], settings: Settings, *, in_sandbox: bool = False) -> int:
-    """Start a run, show its progress, ask for confirmation unless the settings say yes, and print the result.
-
-    Args:
-        begin: Begins it, with a target, options and a context.
-        settings: Hold all three.
-        in_sandbox: Run in a sandbox even if the settings do not ask for one.
-    """
-
-    async def work() -> library.RunResult | None:
-        async with open_target(settings, use_sandbox=settings.sandbox or in_sandbox) as (target, options):
-            stop = Stop()
-            async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
-                context = context_of(settings, hooks, stop)
-                with stopping(stop, hooks.say):
-                    async with library.within_schedule(schedule_of(settings), context) as in_schedule:
-                        return await begin(target, options, context) if in_schedule else None
-        return None
-
-    use_logs(settings)
-    with _errors_as_json("run", wanted=settings.json):
-        result = run_event_loop(work)
-    return _conclude(result, settings)
+    use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
+    return _run(partial(library.undo, text), settings, use_sandbox=use_sandbox)
 
 
 def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
@@ -208,30 +183,61 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
             f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
             hint=f"Go on with: bulkid resume {record.run_id} --yes",
         )
-    in_sandbox = bool(record.options.get("sandbox"))
+
+    def begin(
+        target: library.Target, _options: library.RunOptions, context: library.Context
+    ) -> Awaitable[library.RunResult]:
+        return library.resume(record.run_id, target, context, skip_invalid=skip_invalid or None, yes_really=yes_really)
+
+    return _run(
+        begin,
+        settings,
+        ask=ask,
+        use_sandbox=bool(record.options.get("sandbox")),
+        exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
+    )
+
+
+def _run(
+    begin: Callable[[library.Target, library.RunOptions, library.Context], Awaitable[library.RunResult]],
+    settings: Settings,
+    *,
+    ask: bool | None = None,
+    use_sandbox: bool | None = None,
+    exit_code_outside_schedule: int = EXIT_OK,
+) -> int:
+    """Run something within its schedule, show its progress and print the result.
+
+    Args:
+        begin: Starts the run.
+        settings: Make the arguments of ``begin``.
+        ask: Ask for confirmation; None: unless the settings say yes.
+        use_sandbox: Use a sandbox; None: where the settings ask for one.
+        exit_code_outside_schedule: The exit code where the schedule does not allow a start.
+    """
+    ask = not settings.yes if ask is None else ask
 
     async def work() -> library.RunResult | None:
-        async with open_target(settings, use_sandbox=in_sandbox) as (target, _):
+        async with open_target(settings, use_sandbox=use_sandbox) as (target, options):
             stop = Stop()
             async with open_hooks(render.console(stderr=True), settings, ask=ask) as hooks:
                 context = context_of(settings, hooks, stop)
                 with stopping(stop, hooks.say):
                     async with library.within_schedule(schedule_of(settings), context) as in_schedule:
-                        if not in_schedule:
-                            return None
-                        return await library.resume(
-                            record.run_id,
-                            target,
-                            context,
-                            skip_invalid=skip_invalid or None,
-                            yes_really=yes_really,
-                        )
+                        return await begin(target, options, context) if in_schedule else None
         return None
 
     use_logs(settings)
     with _errors_as_json("run", wanted=settings.json):
         result = run_event_loop(work)
-    return _conclude(result, settings, exit_code_outside_schedule=EXIT_INTERRUPTED)  # it is still pending
+    if result is None:  # the schedule did not allow a start
+        if settings.json:
+            print_json(library.combined_summary([]))
+        return exit_code_outside_schedule
+    if settings.json:
+        print_json(result.summary)
+    show_run(result, settings)
+    return result.exit_code
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -414,19 +420,6 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
 
 def _rules(rules: tuple[QuotaRule, ...]) -> str:
     return ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in rules) or "none"
-
-
-def _conclude(
-    result: library.RunResult | None, settings: Settings, *, exit_code_outside_schedule: int = EXIT_OK
-) -> int:
-    if result is None:  # outside of its hours nothing was begun
-        if settings.json:
-            print_json(library.combined_summary([]))
-        return exit_code_outside_schedule
-    if settings.json:
-        print_json(result.summary)
-    show_run(result, settings)
-    return result.exit_code
 
 
 def show_run(result: library.RunResult, settings: Settings) -> None:

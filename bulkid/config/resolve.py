@@ -29,11 +29,11 @@ _SECRET_PAIRS = {*_SECRET_FILES, *_SECRET_FILES.values()}
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One place that gives settings: values by the table's names, and how messages name the place of each."""
+    """One place that gives settings: values by the names of settings, and how messages name the place of each."""
 
     values: Mapping[str, Any]
-    words: Mapping[str, str]
-    base: Path  # where the relative paths start that start at the place itself
+    labels: Mapping[str, str]
+    base: Path  # where relative paths start, for settings whose paths are relative to the place
     file: str = ""  # the file that it is, as messages call it; empty for options and the environment
     all_relative: bool = False  # a job file: every relative path starts there
 
@@ -92,7 +92,7 @@ def load_settings(
         layer = next((each for each in layers if entry.name in each.values), None)
         if layer is not None:
             found[entry.name] = _parsed(entry, layer, cwd)
-            sources[entry.name] = layer.words[entry.name]
+            sources[entry.name] = layer.labels[entry.name]
     wanted = [name for name in _SECRET_FILES if not (offline and _is_connection_setting(name))]
     _resolve_secrets(wanted, layers, cwd, found, sources)
     if not (offline or found.get("sandbox")):
@@ -182,7 +182,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
 def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
     """Options of a command line, or the settings of a job file."""
     values: dict[str, Any] = {}
-    words: dict[str, str] = {}
+    labels: dict[str, str] = {}
     is_option = name == "option"
     for key, value in given.items():
         if value is None or (is_option and isinstance(value, list | tuple) and not value):
@@ -193,8 +193,8 @@ def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
         if entry.secret and not (is_option and isinstance(value, Secret)):
             raise _misplaced_secret(entry, name)
         values[entry.name] = value
-        words[entry.name] = f"option {entry.option or entry.key}" if is_option else f"{name}, key {key}"
-    return _Layer(values, words, base)
+        labels[entry.name] = f"option {entry.option or entry.key}" if is_option else f"{name}, key {key}"
+    return _Layer(values, labels, base)
 
 
 def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str, base: Path) -> _Layer:
@@ -202,8 +202,8 @@ def _job_layer(job: Mapping[str, Any], secrets: Mapping[str, Secret], name: str,
     keys = {
         secret: secret.replace("_", ".", 1) if secret.startswith("notify_") else f"{secret}_env" for secret in secrets
     }
-    words = {secret: f"{name}, key {key}" for secret, key in keys.items()}
-    return _Layer({**layer.values, **secrets}, {**layer.words, **words}, base, name, all_relative=True)
+    labels = {secret: f"{name}, key {key}" for secret, key in keys.items()}
+    return _Layer({**layer.values, **secrets}, {**layer.labels, **labels}, base, name, all_relative=True)
 
 
 def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: bool = os.name == "nt") -> _Layer:
@@ -235,8 +235,8 @@ def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | N
 
 def _table_layer(table: Mapping[str, Any], name: str, file: _File) -> _Layer:
     values = {setting(key).name: value for key, value in table.items()}
-    words = {setting(key).name: f"{name}, key {key}" for key in table}
-    return _Layer(values, words, file.path.parent, str(file.path))
+    labels = {setting(key).name: f"{name}, key {key}" for key in table}
+    return _Layer(values, labels, file.path.parent, str(file.path))
 
 
 def _read_file(path: Path) -> _File | None:
@@ -297,7 +297,7 @@ def _profile(layers: Iterable[_Layer], cwd: Path) -> tuple[str, str] | None:
     """The profile's name, which is needed before the files are read, and who named it."""
     entry = setting("profile")
     layer = next((each for each in layers if entry.name in each.values), None)
-    return None if layer is None else (str(_parsed(entry, layer, cwd)), layer.words[entry.name])
+    return None if layer is None else (str(_parsed(entry, layer, cwd)), layer.labels[entry.name])
 
 
 def _parsed(entry: Setting, layer: _Layer, cwd: Path) -> object:
@@ -318,7 +318,7 @@ def _parsed(entry: Setting, layer: _Layer, cwd: Path) -> object:
 def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
     if entry.secret or entry.name in _SECRET_FILES.values():
         shown = "the value"  # the path of a secret file may be the secret itself, put into the wrong variable
-    return UsageError(f"{layer.words[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")
+    return UsageError(f"{layer.labels[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")
 
 
 def _resolve_secrets(
@@ -332,12 +332,12 @@ def _resolve_secrets(
             continue
         if name in layer.values and file_name in layer.values:
             raise UsageError(
-                f"{layer.words[name]} and {layer.words[file_name]} are both set.", hint="Set only one of them."
+                f"{layer.labels[name]} and {layer.labels[file_name]} are both set.", hint="Set only one of them."
             )
         if name in layer.values:
             found[name] = _parsed(setting(name), layer, cwd)
-            sources[name] = layer.words[name]
+            sources[name] = layer.labels[name]
         else:
             found[file_name] = path = Path(str(_parsed(setting(file_name), layer, cwd)))
-            found[name] = read_secret(path, setting(name), layer.words[file_name])
-            sources[name] = sources[file_name] = layer.words[file_name]
+            found[name] = read_secret(path, setting(name), layer.labels[file_name])
+            sources[name] = sources[file_name] = layer.labels[file_name]

@@ -1,4 +1,4 @@
-"""From a job file to a checked job: every fault of it at once, each with its key, its value and what is allowed."""
+"""Reads and checks job files; an error names every fault, each with its key, its value and what is allowed."""
 
 import os
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class JobFile:
     name: str
     description: str
     source: Path | DropFolder
-    settings: Mapping[str, Any]  # by the table's names, as the file has them
+    settings: Mapping[str, Any]  # by name, as the file has them
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # secret setting: variable that holds it
     notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # recipients: references to their addresses
 
@@ -43,9 +43,9 @@ class JobFile:
         config_dir: Path | None = None,
         offline: bool = False,
     ) -> Settings:
-        """Settle all settings: option, environment, this file, profile, default.
+        """Load all settings: from options, environment, this file, profile or default.
 
-        Args: as ``bulkid.config.load_settings``.
+        The arguments are those of :func:`bulkid.config.load_settings`.
 
         Raises:
             UsageError: A setting cannot be used, or a variable that should hold a secret is not set.
