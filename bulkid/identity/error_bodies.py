@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from bulkid.redaction import REDACTED, redact_text
+
 MAX_MESSAGE = 500
 """Characters of a message that are kept: enough for a sentence from the server, short enough for a cell."""
 
@@ -22,14 +24,6 @@ _MAX_RAW = 10_000  # characters of one text that are looked at
 _MAX_ITEMS = 20  # texts of a list that are looked at
 _MAX_DEPTH = 6
 
-_REDACTED = "[redacted]"
-_SECRETS = re.compile(
-    r"eyJ[\w-]{6,}(?:\.[\w-]*){0,4}"  # a JWT, whole or cut
-    r"|\bbearer\s+[\w.~+/=-]{4,}"
-    r"|\bbasic\s+[\w+/=-]{16,}"
-    r"|\b(?:access_token|refresh_token|client_secret|client_assertion)\b\W{1,5}[^\s\"'&,;}]+",
-    re.IGNORECASE,
-)
 _MIN_SECRET = 4  # shorter "secrets" would blank out ordinary words
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
 _HTML = re.compile(rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE | re.DOTALL)
@@ -85,13 +79,13 @@ def safe_text(text: str, secrets: Iterable[str] = (), limit: int = MAX_MESSAGE) 
     known = tuple(secrets)
     text = _without(text[:_MAX_BODY], known)[:_MAX_RAW]  # in this order: a secret that was cut would not be found
     text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
-    text = _without(" ".join(_SECRETS.sub(_REDACTED, text).split()), known)
+    text = _without(" ".join(redact_text(text).split()), known)
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
-        text = text.replace(secret, _REDACTED)
+        text = text.replace(secret, REDACTED)
     return text
 
 
