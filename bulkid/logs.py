@@ -1,8 +1,11 @@
-"""Logging: structlog for bulkid's own events, the standard library's logging of the dependencies, one way out for both.
+"""Logs: structlog for bulkid's own events, the standard library's logging for those of its dependencies.
 
 Every line has ``timestamp``, ``level``, ``event`` and ``run_id``. Event names are stable and listed in :data:`EVENTS`.
-What is below the level costs a comparison and no more; what is shown has passed :func:`redact`. Tracebacks never show
-local variables: these hold tokens.
+An event below the level costs one comparison; every line that is written has passed :func:`redact`. Tracebacks never
+show local variables, because these hold tokens.
+
+Until a program calls :func:`configure` (bulkid used as a library), :data:`log` writes to the standard library's logger
+``bulkid``, which is silent by default. structlog by itself would print on standard output.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ from bulkid.clock import SystemClock
 from bulkid.redaction import redact_text, redact_value, register_secret
 from bulkid.text import printable, printable_line
 
-__all__ = ["EVENTS", "LogFormat", "bind_run", "configure", "redact", "redact_text", "register_secret"]
+__all__ = ["EVENTS", "LogFormat", "configure", "log", "redact", "redact_text", "register_secret"]
 
 LogFormat = Literal["console", "json"]
 
@@ -133,6 +136,29 @@ class EventLogger(structlog.BoundLoggerBase):
         self._proxy_to_logger("critical", event, **fields)
 
 
+class EventLog:
+    """Logs events; every name is listed in :data:`EVENTS` with its level."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log what an admin may want to know."""
+        self._log("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log what an admin should know."""
+        self._log("warning", event, fields)
+
+    def _log(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if structlog.is_configured():
+            getattr(structlog.get_logger(), level)(event, **fields)
+        else:
+            getattr(_LIBRARY, level)("%s %s", event, fields)
+
+
+_LIBRARY: Final = logging.getLogger("bulkid")
+_LIBRARY.addHandler(logging.NullHandler())
+log: Final = EventLog()
+"""The log of bulkid's own code."""
+
 _output = _Output()
 _processors: list[Processor] = []  # changed in place: loggers that were made before go the new way too
 
@@ -151,7 +177,7 @@ def configure(
         format: ``console`` for people, ``json`` for one object per line.
         verbosity: -1 errors only (``--quiet``), 0 warnings too, 1 progress too (``-v``), 2 everything (``-vv``).
         stream: Where the lines go.
-        run_id: Stands in every line for which :func:`bind_run` named no other.
+        run_id: Stands in every line for which structlog's context variables name no other.
         now: Gives seconds since the epoch; the machine's clock when left out.
     """
     _output.stream = stream
@@ -173,11 +199,6 @@ def configure(
         cache_logger_on_first_use=True,
     )
     _route_libraries(max(_output.threshold, logging.WARNING))
-
-
-def bind_run(run_id: str) -> None:
-    """Name the run that the present task works for; tasks and worker threads that it starts inherit it."""
-    structlog.contextvars.bind_contextvars(run_id=run_id)
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

@@ -21,8 +21,8 @@ ORDER = (  # from the ground up: each may import what stands before it
     "redaction",
     "paths",
     "file_kind",
-    "events",
     "clock",
+    "logs",
     "sheet",
     "planning",
     "identity",
@@ -31,7 +31,6 @@ ORDER = (  # from the ground up: each may import what stands before it
     "report",
     "notify",
     "runs",
-    "logs",
     "config",
     "jobfile",
     "web",
@@ -40,7 +39,7 @@ ORDER = (  # from the ground up: each may import what stands before it
 )
 ONLY = {  # rooms outside the order, or narrower than it: what of bulkid they may import
     "sandbox": {"model"},
-    "notify": {"model", "errors", "text", "redaction", "events", "clock"},
+    "notify": {"model", "errors", "text", "redaction", "clock", "logs"},
 }
 ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
 LIBRARIES = {  # which rooms may import a library (and what lies within it)

@@ -12,7 +12,7 @@ from bulkid.clock import Clock
 from bulkid.engine.retry import full_jitter
 from bulkid.engine.wakeup import Wakeup
 from bulkid.errors import ConnectionFailedError
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 
 BASE_S: Final = 0.5

@@ -10,7 +10,7 @@ from typing import Final
 
 from bulkid.clock import Clock
 from bulkid.engine.wakeup import Wakeup
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 
 MAX_RESET_S: Final = 900.0

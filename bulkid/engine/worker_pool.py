@@ -16,7 +16,7 @@ from bulkid.engine.sender import Sender, SendPermit, SendTask, Settled, Task
 from bulkid.engine.stats import Stats
 from bulkid.engine.stop import Stop
 from bulkid.engine.wakeup import Wakeup
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.model import ReplyKind
 
 _MAX_DELAYED: Final = 1024  # tasks that wait to be tried again, beyond which no new ones are taken

@@ -16,8 +16,8 @@ import anyio
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.events import log
 from bulkid.identity.jwt import read_claims
+from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 

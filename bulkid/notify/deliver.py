@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from bulkid.clock import Clock
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.notify.message import Message
 from bulkid.notify.recipients import Recipient
 from bulkid.redaction import redact_text

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import LockedError
-from bulkid.events import log
 from bulkid.journal import Journal, claimed_runs, drop_run, forget_lock, newest_runs, open_journal
+from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report import remove_report

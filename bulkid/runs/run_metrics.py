@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkid.clock import Clock
-from bulkid.events import log
 from bulkid.journal import Journal, newest_runs
+from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report import ReportError, RunMetrics, write_metrics
 from bulkid.runs.concurrency import in_thread

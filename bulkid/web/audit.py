@@ -11,9 +11,9 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
-from bulkid.events import log
 from bulkid.journal.console_store import AuditRecord
 from bulkid.journal.usernames import user_key
+from bulkid.logs import log
 from bulkid.report import escape_formula
 from bulkid.web.auth.access import Handler, RouteKind, access_rule, access_rule_of
 from bulkid.web.auth.principals import Role

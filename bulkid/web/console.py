@@ -14,8 +14,8 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
-from bulkid.events import log
 from bulkid.journal.console_store import ConsoleStore
+from bulkid.logs import log
 from bulkid.model import RunRecord, Status
 from bulkid.text import count_of
 from bulkid.web.audit_limit import RefusalLimit

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.web.connection_limits import IDLE_S
 from bulkid.web.middleware import HEADERS
 

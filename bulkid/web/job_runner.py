@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bulkid.errors import BulkidError, InterruptedRunError
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.model import RunRecord
 from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Stop
 

@@ -17,7 +17,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.web.auth.access import AccessRule, RouteKind, access_rule_of
 from bulkid.web.auth.local import LINKS_DISABLED
 from bulkid.web.auth.principals import Principal, Role

@@ -16,7 +16,7 @@ from aiohttp_sse import sse_response
 
 from bulkid import runs
 from bulkid.errors import BulkidError, UsageError
-from bulkid.events import log
+from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs import RunListItem
 from bulkid.web.audit import note

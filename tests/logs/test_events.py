@@ -5,7 +5,7 @@ import sys
 
 LIBRARY = """
 import logging, sys
-from bulkid.events import log
+from bulkid.logs import log
 log.warning("gate.closed", wait_s=1)
 if "--listen" in sys.argv:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")

@@ -103,7 +103,7 @@ def test_what_is_not_shown_is_not_looked_at() -> None:
 
 def test_a_task_names_its_run_and_threads_without_one_have_the_process_run() -> None:
     stream = start(run_id="run-of-the-process")
-    logs.bind_run("run-of-the-task")
+    structlog.contextvars.bind_contextvars(run_id="run-of-the-task")
     log.info("run.started")
     thread = threading.Thread(target=lambda: log.info("run.finished"))
     thread.start()

@@ -8,9 +8,9 @@ import anyio.to_thread
 from bulkid.clock import Clock
 from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
-from bulkid.events import log
 from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
+from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
 from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall
 from bulkid.runs.concurrency import task_group, until_stopped

@@ -6,8 +6,8 @@ from typing import Any
 
 from bulkid.engine import FailureLimit
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
-from bulkid.events import log
 from bulkid.journal import Journal, OutcomeWriter
+from bulkid.logs import log
 from bulkid.model import FailureBound, RunRecord
 from bulkid.report import how_to_resume
 from bulkid.runs.concurrency import task_group

@@ -17,8 +17,8 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.events import log
 from bulkid.journal import Journal
+from bulkid.logs import log
 from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report import OpenReport, ReportError, ReportFiles, begin_report, build_summary, write_report
 from bulkid.runs.options import RunResult

@@ -14,9 +14,9 @@ import anyio.to_thread
 
 from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
-from bulkid.events import log
 from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
+from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning import confirms
 from bulkid.runs.concurrency import task_group, until_stopped

@@ -19,8 +19,8 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.events import log
 from bulkid.journal import Journal
+from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning import Directory, Plan
 from bulkid.report import how_to_resume

@@ -22,7 +22,6 @@ from bulkid.errors import (
     SheetError,
     StateError,
 )
-from bulkid.events import log
 from bulkid.journal import (
     ClaimedFile,
     ClaimedFiles,
@@ -31,6 +30,7 @@ from bulkid.journal import (
     new_run_id,
     open_journal,
 )
+from bulkid.logs import log
 from bulkid.model import RunStatus
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import was_undone

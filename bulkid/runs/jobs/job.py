@@ -18,8 +18,8 @@ from bulkid.errors import (
     EXIT_USAGE,
     BulkidError,
 )
-from bulkid.events import log
 from bulkid.journal import open_journal
+from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
 from bulkid.report import build_summary
