@@ -260,10 +260,12 @@ class Console:
             raise UsageError(
                 f"{count_of(seen.invalid_rows, 'row')} {'is' if seen.invalid_rows == 1 else 'are'} invalid: "
                 "nothing was sent.",
-                hint="Mend them, or say that the good rows are to go without them.",
+                hint="Correct them, or skip the invalid rows.",
             )
         if upload.rest_of and first is not None:
-            raise UsageError("The rest of a run is sent as a whole: nothing was sent.", hint="Leave the number out.")
+            raise UsageError(
+                "The rest of a run can only be sent as a whole: nothing was sent.", hint="Leave the number out."
+            )
         if not self.policy.may_start(principal.person, upload.by):
             raise NotAllowedError(
                 f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
@@ -272,7 +274,7 @@ class Console:
         if seen.excess is not None and first is None and not really:
             raise UsageError(
                 f"{seen.excess.sentence}: nothing was sent.",
-                hint="Look at the preview again. If all of it is meant, say so beside the button that starts it.",
+                hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
             )
 
     def require_resumable(self, run: RunRecord) -> None:
@@ -309,7 +311,7 @@ class Console:
         if bool(run.options.get("sandbox")) is not self.options.sandbox:
             where = "the sandbox" if run.options.get("sandbox") else "a real server"
             raise UsageError(
-                f"Run {run.run_id} was begun on {where}, and this console serves another one.",
+                f"Run {run.run_id} was begun on {where}, but this console uses another server.",
                 hint=then,
             )
 
@@ -333,7 +335,7 @@ class Console:
 
         async def unexpected(_job: Job, _now: runs.Preview) -> bool:
             raise InterruptedRunError(
-                "Only what was not shown yet is pending by now: nothing was sent.", hint="Resume it again."
+                "Only rows that no preview has shown are pending now: nothing was sent.", hint="Resume it again."
             )
 
         return await self.job_runner.start(work, principal.name, unexpected)
@@ -378,9 +380,7 @@ class Console:
 
 
 def _preview_outdated() -> UsageError:
-    return UsageError(
-        "This preview is not the present one any more: nothing was sent.", hint="Look at the new preview first."
-    )
+    return UsageError("This preview is out of date: nothing was sent.", hint="Check the new preview first.")
 
 
 def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
@@ -388,10 +388,10 @@ def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
     message = "The directory has changed since the preview"
     if differ:
         message += (
-            f": {count_of(len(differ), 'account')} would be changed otherwise than shown "
+            f": {count_of(len(differ), 'account')} would change differently from the preview "
             f"({', '.join(differ[:_MAX_NAMED])}{' ...' if len(differ) > _MAX_NAMED else ''})"
         )
-    hint = "Look at the new preview, and start that."
+    hint = "Check the new preview, and apply that."
     # A run that has sent something is never refused as a whole: it stays one that can go on.
     return (InterruptedRunError if resumes else UsageError)(f"{message}. Nothing was sent.", hint=hint)
 

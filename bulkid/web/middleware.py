@@ -84,13 +84,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return answer
     except Exception as error:  # noqa: BLE001 - the last line before a person
         log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
-        return refusal(request, 500, "Something is wrong with bulkid itself.", "The server's log says more.")
+        return refusal(request, 500, "bulkid failed with an internal error.", "The console's log contains details.")
 
 
 _HTTP_WORDS: Final = {
-    404: ("There is no such page.", "The start page leads to all there are."),
-    405: ("This address does not take such a request.", ""),
-    413: ("The request is larger than any that the console needs.", ""),
+    404: ("This page does not exist.", "Go to the start page."),
+    405: ("This address does not accept this method.", ""),
+    413: ("The request is too large.", ""),
 }
 
 
@@ -157,11 +157,11 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
     if not is_own(request, request.headers.get("Host", "")):
         raise RefusedError(
             421,
-            "The console is not known by this name.",
+            "The console does not serve this host name.",
             "Use the address that it printed, or serve it with --public-name.",
         )
     if "Content-Encoding" in request.headers:
-        raise RefusedError(415, "The console takes no compressed requests.")
+        raise RefusedError(415, "The console does not accept compressed requests.")
     if not all(map(is_text, (request.path, *request.query.keys(), *request.query.values()))):
         raise RefusedError(400, "The address is not valid.", "It must be UTF-8, without control characters.")
     return await handler(request)
@@ -225,7 +225,7 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
         found = access_rule_of(request.match_info.handler)
         if found is None:
             log.warning("console.no_door", path=request.path)
-            raise RefusedError(403, "This page has no door, so nobody gets in.")
+            raise RefusedError(403, "No access rule is defined for this route.")
         rule = found
     changes = request.method not in SAFE_METHODS
     if rule.kind is RouteKind.API:
@@ -253,7 +253,7 @@ def require_role(principal: Principal, role: Role) -> None:
         RefusedError: The role of the principal does not suffice.
     """
     if not principal.may(role):
-        raise RefusedError(403, f"This takes the role {role.word}; yours is {principal.role.word}.")
+        raise RefusedError(403, f"This requires the role {role.word}; your role is {principal.role.word}.")
 
 
 async def require_access(request: web.Request) -> None:
@@ -326,7 +326,9 @@ def check_origin(request: web.Request) -> None:
     scheme, separator, host = (origin or "").partition("://")
     own = scheme in {"http", "https"} and separator and is_own(request, host)
     if not own or site not in {"same-origin", "none"}:
-        raise RefusedError(403, "The request did not come from a page of this console.", "Reload the page, and again.")
+        raise RefusedError(
+            403, "The request did not come from a page of this console.", "Reload the page and try again."
+        )
 
 
 async def _sent_token(request: web.Request) -> str:

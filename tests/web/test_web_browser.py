@@ -128,7 +128,7 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
         page.click("button:has-text('Search')")
         page.wait_for_url(re.compile("search=robot-0299"))
         assert page.locator("tbody tr").count() == 1
-        page.click("button:has-text('Start')")
+        page.click("button:has-text('Apply changes')")
         page.wait_for_url(re.compile("/runs/"))
         _until_done(page, more_than=0)
         page.reload()  # what is shown comes back, and goes on
@@ -140,6 +140,31 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
         assert "updated" in {row["status"] for row in Bulkid(tmp_path).report()}
 
 
+def test_the_documented_pages_show_a_preview_and_a_run(chromium: Any, tmp_path: Path) -> None:
+    """With ``BULKID_SHOTS=docs`` this test makes the two pictures of docs/console.md."""
+    size = {"width": 1100, "height": 720}
+    with (
+        hosted(accounts=6000, latency_s=0.1, limits=parse_limits("PUT=60/10")) as server,
+        _opened(chromium, Bulkid(tmp_path), server, viewport=size) as (page, address),
+    ):
+        page.goto(address)
+        page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")
+        page.click("button:has-text('Upload')")
+        page.click("button:has-text('Preview changes')")
+        page.wait_for_selector("button:has-text('Apply changes')")
+        _picture(page, "console_preview")
+        page.click("button:has-text('Apply changes')")
+        _until_done(page, more_than=30)
+        page.wait_for_selector("button:has-text('Pause')")
+        _picture(page, "console_run")
+
+
+def _picture(page: Any, name: str) -> None:
+    folder = os.environ.get("BULKID_SHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
 def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path: Path) -> None:
     with (
         hosted(accounts=6000, latency_s=0.1) as server,
@@ -147,7 +172,7 @@ def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path
     ):
         _upload(page, address, "accounts.csv", sheet(60))
         page.click("button:has-text('Preview')")
-        page.click("button:has-text('Start')")
+        page.click("button:has-text('Apply changes')")
         _until_done(page, more_than=2)
         page.click("button:has-text('Pause')")
         page.wait_for_selector("button:has-text('Resume')")
@@ -208,9 +233,9 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_url(re.compile("/sheets/"))
-        press_on("Preview what would change")
+        press_on("Preview changes")
         page.wait_for_selector("#lines")
-        press_on("Start: change")
+        press_on("Apply changes")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
 
@@ -223,7 +248,7 @@ def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None
         _upload(page, address, "accounts.csv", sheet(5))
         page.click("button:has-text('Preview')")
         page.wait_for_selector("#lines")
-        page.click("button:has-text('Start')")
+        page.click("button:has-text('Apply changes')")
         page.wait_for_url(re.compile("/runs/"))
         page.wait_for_selector("text=5 updated")
 
@@ -234,14 +259,14 @@ def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
     with hosted(accounts=6000) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
         content = f'name,display_name,"{quoted}"\nrobot-0001,"{quoted}",x\n"{quoted}",x,x\n'.encode()
         _upload(page, address, f"{evil}.csv".replace("/", ""), content)
-        for button in ("Read it this way", "Preview"):
-            if button == "Read it this way":
+        for button in ("Apply mapping", "Preview"):
+            if button == "Apply mapping":
                 page.check("input[name=skip_invalid]")
             page.click(f"button:has-text('{button}')")
             page.wait_for_load_state()
             assert page.title() != "owned"
         page.wait_for_selector("#lines")
-        page.click("button:has-text('Start')")
+        page.click("button:has-text('Apply changes')")
         _run_ended(page)
         assert page.title() != "owned"
         assert page.locator("img").count() == 0
@@ -268,10 +293,10 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     page.click("button:has-text('Preview')")
     page.wait_for_selector("#lines")
     yield "preview"
-    page.click("a:has-text('Bad rows')")
+    page.click("a:has-text('Invalid rows')")
     yield "preview-bad-rows"
     page.click("a:has-text('Changes')")
-    page.click("button:has-text('Start')")
+    page.click("button:has-text('Apply changes')")
     page.wait_for_selector("[data-live-failures] li")
     yield "run-live"
     page.click("button:has-text('Pause')")
@@ -364,7 +389,7 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
     page.fill("input[name=name]", "ada")
     page.fill("input[name=password]", PASSWORD)
     page.click("button:has-text('Sign in')")
-    page.wait_for_selector("h1:has-text('tokens'), h1:has-text('Tokens')")
+    page.wait_for_selector("h1:has-text('API tokens')")
     for number, name in enumerate(("nightly", "a job with a name that is as long as the form allows " + "x" * 27)):
         page.fill("input[name=name]", name)
         page.select_option("select[name=role]", "viewer" if number else "admin")

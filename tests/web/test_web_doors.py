@@ -45,7 +45,7 @@ async def test_every_route_has_a_access_rule_and_without_a_session_none_but_the_
     async with console.another_browser() as stranger:
         for method, pattern, handler in _routes(console):
             opened = access_rule_of(handler)
-            assert opened is not None, f"{method} {pattern} has no door"
+            assert opened is not None, f"{method} {pattern} has no access rule"
             if (method, pattern) in OPEN:
                 assert opened.role is None
                 continue
@@ -236,7 +236,7 @@ async def test_a_defect_shows_no_traceback(console: World, monkeypatch: pytest.M
     page = await console.browser.get("/runs")
     assert page.status == 500
     assert "secret detail" not in page.text
-    assert "Something is wrong with bulkid itself" in page.text
+    assert "bulkid failed with an internal error" in page.text
 
 
 def test_a_route_without_a_access_rule_is_shut() -> None:

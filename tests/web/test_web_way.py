@@ -54,7 +54,7 @@ async def test_every_form_of_the_report_can_be_downloaded(console: World) -> Non
 async def test_invalid_rows_are_named_filtered_and_given_back_to_fix(console: World) -> None:
     page = await console.browser.upload("with_errors.csv", (SAMPLES / "with_errors.csv").read_bytes())
     offline = runs.check(SAMPLES / "with_errors.csv")
-    assert f"<b>{offline.invalid_rows}</b> bad rows" in page.text
+    assert f"<b>{offline.invalid_rows}</b> invalid rows" in page.text
     for fault in offline.row_errors[:5]:
         assert str(fault.row) in page.text
     path = page.url.removeprefix(console.browser.base)
@@ -114,7 +114,7 @@ async def test_nothing_is_sent_when_the_directory_has_changed_since_the_preview(
     console.sandbox.state.account_named("robot-0003").display_name = "Somebody else"
     page = await console.browser.start(path)
     ended = await console.browser.run_ended(run_id_of(page))
-    assert "The directory has changed since the preview: 1 account would be changed otherwise" in ended.text
+    assert "The directory has changed since the preview: 1 account would change differently" in ended.text
     assert "robot-0003" in ended.text
     assert console.sandbox.state.account_named("robot-0001").display_name != "New name 1"
     again = await console.browser.post(f"/runs/{run_id_of(page)}/again")
@@ -127,7 +127,7 @@ async def test_a_preview_that_is_not_the_present_one_is_not_started(console: Wor
     await console.browser.preview_page(path)
     page = await console.browser.post(f"{path}/start", {"preview": "0" * 16})
     assert page.status == 400
-    assert "not the present one" in page.text
+    assert "out of date" in page.text
 
 
 async def test_a_preview_is_started_once(console: World) -> None:
@@ -250,7 +250,7 @@ async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_off
     assert counts[Status.PENDING] > 0
     async with world(tmp_path) as console:
         home = await console.browser.get("/")
-        assert "can go on" in home.text
+        assert "can be resumed" in home.text
         assert run_id in home.text
 
 
@@ -276,7 +276,7 @@ async def test_a_plan_that_changes_most_of_the_organisation_needs_a_word_more(tm
     async with world(tmp_path, sandbox=SandboxOptions(limits=(), accounts=60)) as console:
         path = await console.browser.preview("accounts.csv", sheet(50))
         seen = await console.browser.preview_page(path)
-        assert "All of this is really meant" in seen.text
+        assert "I confirm changing 50 accounts" in seen.text
         assert "--yes-really" not in seen.text
         refused = await console.browser.start(path)
         assert refused.status == 400
