@@ -96,11 +96,9 @@ def serve_options_of(settings: Settings) -> "ServeOptions":
 async def open_target(
     settings: Settings, *, use_sandbox: bool | None = None
 ) -> AsyncIterator[tuple[library.Target, library.RunOptions]]:
-    """Yield target and options; in a sandbox those of one that runs as long as the block.
+    """Yield target and options; with a sandbox, those of one that runs as long as the block.
 
-    Args:
-        settings: Hold both, and whether to use a sandbox.
-        use_sandbox: Overrules the settings.
+    ``use_sandbox`` overrides the settings.
     """
     target, options = target_of(settings), options_of(settings)
     if not (settings.sandbox if use_sandbox is None else use_sandbox):

@@ -61,15 +61,7 @@ class StopGroup(Stop):
 
 
 class JobHooks(TerminalHooks):
-    """Hooks of one job among several: its name precedes its messages, and all share one display.
-
-    Args:
-        err: Standard error.
-        settings: Hold how much to print.
-        tasks: Where the plain progress runs.
-        name: The job's name.
-        progress_board: The display of all jobs.
-    """
+    """Hooks of one job among several: its name precedes its messages, and all share one display."""
 
     def __init__(
         self, err: Console, settings: Settings, tasks: TaskGroup, name: str, progress_board: "ProgressBoard"
@@ -110,9 +102,7 @@ class JobHooks(TerminalHooks):
 class ProgressBoard:
     """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere.
 
-    Args:
-        err: Standard error.
-        names: Of the jobs; up to ``MAX_NAME_WIDTH`` letters of each are shown.
+    It shows up to ``MAX_NAME_WIDTH`` letters of each job's name.
     """
 
     def __init__(self, err: Console, names: Sequence[str]) -> None:

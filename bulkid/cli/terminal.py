@@ -39,11 +39,7 @@ async def open_hooks(err: Console, settings: Settings, *, ask: bool) -> AsyncIte
 class TerminalHooks(Hooks):
     """Hooks that print to a terminal or a pipe.
 
-    Args:
-        err: Standard error.
-        settings: Hold how much to print.
-        tasks: Where the progress display runs.
-        ask: Whether the user must confirm the plan.
+    The progress display runs in ``tasks``; with ``ask`` the user must confirm the plan.
     """
 
     def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:

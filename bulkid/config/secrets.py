@@ -21,12 +21,12 @@ def addresses_from(
     Args:
         references: ``env:NAME`` or ``file:PATH``, each of which holds one or more addresses.
         name: The setting, such as ``notify_failure``.
-        environ: The environment.
+        environ: The environment, ``os.environ`` or a stand-in.
         base: Where relative paths start: the folder of the job file.
         source: What names the place in messages, such as ``job file nightly.toml, key notify.failure``.
 
     Returns:
-        All of them; None when there are no references.
+        None when there are no references.
 
     Raises:
         UsageError: A reference is none, or leads to nothing. Nothing of it is shown: it may be an address by mistake.
