@@ -48,6 +48,7 @@ class Engine:
         credentials: Told of a credential that the server refuses for every request; None: a 401 is never final.
         check: A request that the server takes with every good credential; sent where no other request shows whether a
             401 is about one request or about all.
+        forbidden_hint: What a user can do where the server forbids every change, for the error.
 
     Raises:
         ValueError: A bound that lets nothing through, ever.
@@ -70,6 +71,7 @@ class Engine:
         stats: Stats | None = None,
         credentials: Credentials | None = None,
         check: Request | None = None,
+        forbidden_hint: str = "",
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"a concurrency must be above zero: {concurrency}")
@@ -97,6 +99,7 @@ class Engine:
             stats=self.stats,
             credentials=credentials,
             check=check,
+            forbidden_hint=forbidden_hint,
         )
         self._clock = clock
         self._concurrency = concurrency

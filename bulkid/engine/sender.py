@@ -119,6 +119,7 @@ class Sender:
         credentials: Told of a credential that the server refuses; None: a 401 is never final.
         check: A request that the server takes with every good credential, sent when no other request can show whether
             one is; None: then the credential is to blame for a 401.
+        forbidden_hint: What a user can do where the server forbids every change, for the error.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Sender:
         stats: Stats,
         credentials: Credentials | None = None,
         check: Request | None = None,
+        forbidden_hint: str = "",
     ) -> None:
         self._send = send
         self._monotonic = clock.monotonic
@@ -154,6 +156,7 @@ class Sender:
         self._called = 0  # of those, how many were told that it's their turn, and have not taken it yet
         self._successes = 0  # requests that the server took and answered for good
         self._credentials = credentials
+        self._forbidden_hint = forbidden_hint
         self._check = check
         self._checking = False
         self._departures = 0  # requests that have left
@@ -401,7 +404,6 @@ class Sender:
         if about_this is None:
             raise PermissionDeniedError(
                 f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
-                hint="Grant the external application the scope that is missing (PM.RobotAccount.Write; PM.Group.Write "
-                "for group requests). What was not sent is pending.",
+                hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
             )
         return SETTLE if about_this else REQUEUE

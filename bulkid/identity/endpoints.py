@@ -86,11 +86,6 @@ def list_groups(organization_id: str) -> Request:
     return Request("GET", f"api/Group/{_segment(organization_id)}")
 
 
-def get_group(organization_id: str, group_id: str) -> Request:
-    """Read one group, with its members."""
-    return Request("GET", f"api/Group/{_segment(organization_id)}/{_segment(group_id)}")
-
-
 def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:
     """Change the membership of many accounts in one group. Safe to repeat.
 

@@ -8,7 +8,6 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import quote
 
 from yarl import URL
 
@@ -63,14 +62,12 @@ class IdentityBase:
         return URL(self.url, encoded=True).raw_authority
 
 
-def complete_url(address: str, organization_hint: str = "") -> IdentityBase:
+def complete_url(address: str) -> IdentityBase:
     """Complete an address to the identity base.
 
     Args:
         address: The base itself, something below it (``.../identity/connect/token``), or the address that an admin
             knows (``https://cloud.uipath.com/acme``). Query and fragment are dropped.
-        organization_hint: The organisation's name, used where the deployment needs it in the path and the address
-            does not have it.
 
     Raises:
         UsageError: The address cannot be an Identity Server's, or a secret would travel in the clear.
@@ -89,7 +86,7 @@ def complete_url(address: str, organization_hint: str = "") -> IdentityBase:
     hosted = _hosted_deployment(host)
     if hosted is not None:
         deployment = hosted
-        segments = [_organization_segment(host, segments, organization_hint), "identity_"]
+        segments = [_organization_segment(host, segments), "identity_"]
     else:
         segments, deployment = _self_hosted(segments)
     shown_host = f"[{host}]" if ":" in host else host
@@ -170,13 +167,11 @@ def _hosted_deployment(host: str) -> Deployment | None:
     return Deployment.DEDICATED if host.endswith(_DEDICATED_SUFFIX) else None
 
 
-def _organization_segment(host: str, segments: list[str], hint: str) -> str:
+def _organization_segment(host: str, segments: list[str]) -> str:
     """The organisation in the path; names with ``_`` at the end (``portal_``) are services, not organisations."""
     first = segments[0] if segments else ""
     if first and first.lower() != "identity" and not first.endswith("_"):
         return first
-    if hint.strip():
-        return quote(hint.strip(), safe="")
     raise UsageError(
         f"{host} needs the organisation in the address.",
         hint=f"Use https://{host}/ORGANISATION, as in the browser's address bar after signing in "

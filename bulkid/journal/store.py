@@ -182,12 +182,6 @@ class Journal(RunStore):
         for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
             yield row, codec.load_cells(cells), bool(invalid)
 
-    def iter_faults(self, run_id: str) -> Iterator[RowError]:
-        """Yield everything that is wrong with rows, in the sheet's order."""
-        columns = (rows.c.row, rows.c.faults, rows.c.plan_faults)
-        for row, *texts in self._pages(rows, rows.c.row, columns, self._run(run_id), _INVALID):
-            yield from codec.load_row_errors(row, *texts)
-
     # --- entries
 
     @repeated

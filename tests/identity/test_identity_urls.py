@@ -85,13 +85,6 @@ def test_a_cloud_address_without_its_organisation_is_refused_with_words_that_say
     assert "/ORGANISATION" in refused.value.hint
 
 
-def test_an_organisation_given_apart_completes_a_cloud_address_but_never_overrides_it() -> None:
-    assert complete_url(CLOUD, "acme").url == f"{CLOUD}/acme/identity_"
-    assert complete_url(CLOUD, "a/../b").url == f"{CLOUD}/a%2F..%2Fb/identity_"
-    assert complete_url(f"{CLOUD}/other", "acme").url == f"{CLOUD}/other/identity_"
-    assert complete_url("https://o.example.com", "acme").url == "https://o.example.com/identity"
-
-
 @pytest.mark.parametrize(
     "address", ["http://o.example.com", "http://10.0.0.1/identity", "HTTP://cloud.uipath.com/acme"]
 )

@@ -33,6 +33,12 @@ from bulkid.runs.options import Context, RunOptions, Target
 FIRST_CONTACT_LIMIT_S = 5.0
 """How long a server that has never answered is given: a typo in its address must not look like work."""
 
+FORBIDDEN_HINT = (
+    "Grant the external application the scope that is missing "
+    "(PM.RobotAccount.Write; PM.Group.Write for group requests)."
+)
+"""What a user can do where the server forbids every change."""
+
 _TOKEN_REQUEST = Request("POST", "connect/token")
 
 
@@ -111,6 +117,7 @@ class Connection:
                 stats=self.stats,
                 credentials=self.client,
                 check=list_accounts(self.organization_id, 0, 1),
+                forbidden_hint=FORBIDDEN_HINT,
             )
         )
 
