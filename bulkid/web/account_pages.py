@@ -10,14 +10,12 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import UsageError
 from bulkid.text import humanize_seconds
 from bulkid.web.audit import note
-from bulkid.web.auth.access import access_rule
+from bulkid.web.auth.access import RefusedError, Role, access_rule
 from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.passwords import hash_password, require_good_password
-from bulkid.web.auth.principals import Role
 from bulkid.web.auth.throttle import new_device_cookie
 from bulkid.web.auth.users import SignInError, UserAuthenticator
 from bulkid.web.console import console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import SESSION, client_address
 from bulkid.web.pages import page
 from bulkid.web.request_bodies import form_of

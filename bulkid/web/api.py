@@ -34,11 +34,9 @@ from bulkid.web.api_models import (
     Sheet,
     Start,
 )
-from bulkid.web.auth.access import Handler, RouteKind, access_rule
+from bulkid.web.auth.access import Handler, RefusedError, Role, RouteKind, access_rule
 from bulkid.web.auth.approval import with_authors
-from bulkid.web.auth.principals import Role
 from bulkid.web.console import Console, console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import principal_of
 from bulkid.web.openapi import Operation
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page

@@ -1,4 +1,4 @@
-"""Writing down who did what: the audit table, and the pages of tokens and of the table itself."""
+"""The audit log: recording actions and refusals, its page, and the page of API tokens."""
 
 import csv
 import io
@@ -15,11 +15,9 @@ from bulkid.journal.console_store import AuditRecord
 from bulkid.journal.usernames import user_key
 from bulkid.logs import log
 from bulkid.report import escape_formula
-from bulkid.web.auth.access import Handler, RouteKind, access_rule, access_rule_of
-from bulkid.web.auth.principals import Role
+from bulkid.web.auth.access import Handler, RefusedError, Role, RouteKind, access_rule, access_rule_of
 from bulkid.web.auth.users import issue_token, role_of_token
 from bulkid.web.console import console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of
 from bulkid.web.pages import PAGE_SIZE, PRINCIPAL, Pager, page, page_number
 from bulkid.web.request_bodies import form_of
@@ -33,14 +31,14 @@ _REFUSED: Final = 400  # the least status of an answer that refuses
 
 
 async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = "") -> None:
-    """Write down what somebody did, or was not let do.
+    """Record an action of a user, or its refusal.
 
     Args:
-        request: Says who, and from where.
-        action: A stable word or two, such as ``run started``.
-        subject: What it was done to: a run, a sheet, a token.
-        detail: What else to know.
-        principal: Who, where there is no session yet.
+        request: Its principal and client address are recorded.
+        action: One of a stable set of names, such as ``run started``.
+        subject: The run, sheet or token.
+        detail: Free text, such as the reason of a refusal.
+        principal: The name of the user, where there is no session yet.
     """
     request[RECORDED] = True
     console = console_of(request)
@@ -108,7 +106,7 @@ def _with_count(detail: str, left_out: int) -> str:
 
 @access_rule(Role.ADMIN)
 async def audit(request: web.Request) -> web.StreamResponse:
-    """Show who did what, the newest first."""
+    """The page of the audit log, the newest entries first."""
     number = page_number(request)
     find = partial(console_of(request).store.audit_page, (number - 1) * PAGE_SIZE, PAGE_SIZE)
     entries, total = await anyio.to_thread.run_sync(find)
@@ -117,7 +115,7 @@ async def audit(request: web.Request) -> web.StreamResponse:
 
 @access_rule(Role.ADMIN, RouteKind.DATA, action="audit download")
 async def audit_csv(request: web.Request) -> web.StreamResponse:
-    """The whole audit table as a file."""
+    """The whole audit log as a CSV file."""
 
     def write() -> bytes:
         text = io.StringIO(newline="")
@@ -138,7 +136,7 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
 
 @access_rule(Role.ADMIN)
 async def tokens(request: web.Request) -> web.StreamResponse:
-    """The tokens of programs."""
+    """The page of API tokens."""
     return await _tokens_page(request)
 
 
@@ -149,7 +147,7 @@ async def _tokens_page(request: web.Request, issued: str = "") -> web.StreamResp
 
 @access_rule(Role.ADMIN, action="token")
 async def issue(request: web.Request) -> web.StreamResponse:
-    """Make a token, and show it this once."""
+    """Issue a token, and show it once."""
     console, principal = console_of(request), principal_of(request)
     form = await form_of(request)
     name, word = str(form.get("name", "")), str(form.get("role", ""))

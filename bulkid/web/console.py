@@ -1,4 +1,4 @@
-"""Everything that the console's handlers share: settings, the archive, drafts, runs under way, who may enter."""
+"""What the console's handlers share: options, the history of runs, uploads, previews, runs under way, sign-in."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,11 +18,11 @@ from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, Status
 from bulkid.text import count_of
-from bulkid.web.audit_limit import RefusalLimit
+from bulkid.web.auth.access import Principal
 from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
 from bulkid.web.auth.local import Authenticator
-from bulkid.web.auth.principals import Principal
 from bulkid.web.auth.sessions import Sessions
+from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.job_runner import Job, JobRunner
 from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
 from bulkid.web.sse import RunFeeds
@@ -79,7 +79,7 @@ class ServeOptions:
 
 
 class NotAllowedError(BulkidError):
-    """Another user must do this."""
+    """The approval policy requires another user for this."""
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Console:
     # --- previews and runs
 
     async def upload_preview(self, upload_id: str) -> UploadPreview:
-        """The draft of an upload.
+        """The upload with its preview.
 
         Raises:
             UsageError: There is no such upload.

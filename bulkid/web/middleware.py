@@ -1,4 +1,4 @@
-"""What stands before every handler: headers, host, session, door, CSRF token, origin, errors as answers."""
+"""Checks of every request before its handler (host, session, access rule, CSRF token, origin); errors as answers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hmac import compare_digest
@@ -18,13 +18,11 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.logs import log
-from bulkid.web.auth.access import AccessRule, RouteKind, access_rule_of
+from bulkid.web.auth.access import AccessRule, Principal, RefusedError, Role, RouteKind, access_rule_of
 from bulkid.web.auth.local import LINKS_DISABLED
-from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.sessions import Session
 from bulkid.web.auth.users import principal_of_token
 from bulkid.web.console import NotAllowedError, console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.pages import CSRF, PRINCIPAL, page
 from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import form_of, is_text, read_body
@@ -54,7 +52,7 @@ SESSION: Final = web.RequestKey("session", Session)
 
 
 def principal_of(request: web.Request) -> Principal:
-    """Who asks; only behind a door that lets nobody unknown in."""
+    """The principal of a request. The access rule of its route must require a role."""
     return request[PRINCIPAL]
 
 
@@ -67,7 +65,7 @@ async def add_headers(_request: web.Request, response: web.StreamResponse) -> No
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever goes wrong into a page or an object that says so; a traceback reaches nobody."""
+    """Answer errors with a page or a JSON object. No answer contains a traceback."""
     try:
         return await handler(request)
     except RefusedError as error:
@@ -82,7 +80,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if "Allow" in error.headers:
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
-    except Exception as error:  # noqa: BLE001 - the last line before a person
+    except Exception as error:  # noqa: BLE001 - the outermost handler of errors
         log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
         return refusal(request, 500, "bulkid failed with an internal error.", "The console's log contains details.")
 
@@ -121,7 +119,7 @@ def route_kind_of(request: web.Request) -> RouteKind:
 
 
 def refusal(request: web.Request, status: int, message: str, hint: str) -> web.Response:
-    """Say no in the form that whoever asks understands."""
+    """Refuse a request in the form that its route answers with."""
     if route_kind_of(request) is RouteKind.PAGE:
         return page(request, "error.html", status=status, message=message, hint=hint)
     body = {"error": {"code": _CODES.get(status, "failed"), "message": message, "hint": hint}}
@@ -218,7 +216,7 @@ def _is_loopback(address: str) -> bool:
 
 @web.middleware
 async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request through the door of its route, or not."""
+    """Apply the access rule of the route of a request."""
     if request.match_info.http_exception is not None:  # no such route: say so to those who are in, no more
         rule = AccessRule(None, route_kind_of(request))
     else:
@@ -287,7 +285,7 @@ async def identify(request: web.Request) -> Principal | None:
 
 
 async def authenticate_token(request: web.Request, rule: AccessRule) -> None:
-    """Let only programs with a token, and the role for it, to the JSON interface. Sessions count for nothing there.
+    """Require a token whose role is sufficient. The JSON interface ignores sessions.
 
     Raises:
         RefusedError: There is no good token, or its role does not suffice.

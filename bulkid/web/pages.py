@@ -16,7 +16,7 @@ from bulkid import __version__
 from bulkid.model import RunStatus, Status
 from bulkid.sheet import column_letters
 from bulkid.text import count_of, humanize_seconds
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.console import console_of
 
 _PACKAGE: Final = Path(__file__).parent

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import BodyPartReader, MultipartReader
 from multidict import MultiDict, MultiDictProxy
 
-from bulkid.web.errors import RefusedError
+from bulkid.web.auth.access import RefusedError
 
 Each = TypeVar("Each")
 

@@ -20,11 +20,9 @@ from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs import RunListItem
 from bulkid.web.audit import note
-from bulkid.web.auth.access import RouteKind, access_rule
+from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
 from bulkid.web.auth.approval import with_authors
-from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import Console, console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
 from bulkid.web.previews import UploadPreview

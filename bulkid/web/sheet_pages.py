@@ -19,11 +19,9 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
-from bulkid.web.auth.access import RouteKind, access_rule
+from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
 from bulkid.web.auth.approval import same_user, with_authors
-from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.console import console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access
 from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
 from bulkid.web.previews import ParsedUpload, UploadPreview, preview_page, row_errors_with

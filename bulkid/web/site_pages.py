@@ -12,12 +12,10 @@ from bulkid import runs
 from bulkid.journal.usernames import LONGEST_NAME
 from bulkid.text import humanize_seconds
 from bulkid.web.audit import note, note_refusal
-from bulkid.web.auth.access import RouteKind, access_rule
+from bulkid.web.auth.access import RefusedError, Role, RouteKind, access_rule
 from bulkid.web.auth.local import LINKS_DISABLED, LocalAuthenticator
-from bulkid.web.auth.principals import Role
 from bulkid.web.auth.users import SignInError, UserAuthenticator
 from bulkid.web.console import console_of
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import SESSION, client_address, local_path
 from bulkid.web.pages import STATIC, page
 from bulkid.web.request_bodies import form_of

@@ -10,7 +10,7 @@ from test_web_team import HASH, signed_in, team
 from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid import runs
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
 from bulkid.web.previews import MAX_CONCURRENT, MAX_WAITING
 

@@ -16,7 +16,7 @@ from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
 from bulkid.web import api
 from bulkid.web.api_models import Run
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token, principal_of_token
 
 ADA = Principal("ada", Role.ADMIN, "ada")

@@ -12,7 +12,7 @@ from web_kit import Browser, Page, World, run_id_of, sheet, world
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
 
 

@@ -145,7 +145,7 @@ def test_the_documented_pages_show_a_preview_and_a_run(chromium: Any, tmp_path: 
     size = {"width": 1100, "height": 720}
     with (
         hosted(accounts=6000, latency_s=0.1, limits=parse_limits("PUT=60/10")) as server,
-        _opened(chromium, Bulkid(tmp_path), server, viewport=size) as (page, address),
+        _opened(chromium, Bulkid(tmp_path, {"BULKID_QUOTA": "PUT=60/10"}), server, viewport=size) as (page, address),
     ):
         page.goto(address)
         page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from web_kit import World
 
 from bulkid.web import request_bodies
-from bulkid.web.audit_limit import RefusalLimit
+from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.connection_limits import ConnectionLimit
 from bulkid.web.console import ServeOptions
 from tests.web.test_web_junk import raw

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from web_kit import Browser, World
 
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
 from tests.web.test_web_team import sign_in, team
 

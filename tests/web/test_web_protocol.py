@@ -16,9 +16,8 @@ from web_kit import World, run_id_of, sheet, world
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.web import request_bodies
-from bulkid.web.auth.principals import Role
+from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.users import issue_token
-from bulkid.web.errors import RefusedError
 from bulkid.web.middleware import HEADERS
 from bulkid.web.request_bodies import UploadReader, is_text
 from tests.support.postgres_server import shared_server

@@ -18,8 +18,8 @@ from bulkid import runs
 from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.web.auth import passwords
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.passwords import hash_password, is_right, require_good_password
-from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
 from bulkid.web.auth.users import UserAuthenticator, issue_token
 from bulkid.web.console import ServeOptions

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from bulkid.journal.console_schema import EPOCH_BITS
 from bulkid.journal.console_sessions import SessionRecord
 from bulkid.runs import system_user
-from bulkid.web.auth.principals import Principal, Role
+from bulkid.web.auth.access import Principal, Role
 
 LOCAL_IDLE_S: Final = 2 * 3600.0
 """Seconds without a request after which a session of a console without users ends."""

@@ -1,4 +1,7 @@
-"""Slows down the guessing of passwords, within bounded memory, without locking a user out of a known browser."""
+"""Limits, within bounded memory, on guessing passwords and on refusals in the audit log.
+
+A user is not locked out of a known browser.
+"""
 
 import hmac
 import ipaddress
@@ -136,3 +139,37 @@ def device_of(cookie: str, user_key: str, password_hash: str) -> str:
 
 def _signature(nonce: str, user_key: str, password_hash: str) -> str:
     return hmac.digest(password_hash.encode(), f"{nonce} {user_key}".encode(), "sha256").hex()
+
+
+@dataclass(slots=True)
+class RefusalLimit:
+    """Decides which refused requests the audit log records: the first of each source, and a bounded number in all.
+
+    Without it, refusals could fill the audit log and push out other entries.
+
+    Args:
+        monotonic: Monotonic time in seconds.
+        window_s: Seconds for which a recorded refusal counts.
+        per_source: Refusals of one address, or of one user, that are recorded in that time.
+        max_total: Refusals of all sources that are recorded in that time.
+    """
+
+    monotonic: Callable[[], float]
+    window_s: float = 600.0
+    per_source: int = 10
+    max_total: int = 100
+    _recorded: deque[tuple[float, str]] = field(default_factory=deque)
+    _omitted_count: int = 0
+
+    def admit(self, source: str) -> int | None:
+        """Return None for a refusal that is not to be recorded, else how many were left out since the last record."""
+        now = self.monotonic()
+        while self._recorded and self._recorded[0][0] + self.window_s <= now:
+            self._recorded.popleft()
+        mine = sum(1 for _, each in self._recorded if each == source)
+        if mine >= self.per_source or len(self._recorded) >= self.max_total:
+            self._omitted_count += 1
+            return None
+        self._recorded.append((now, source))
+        left_out, self._omitted_count = self._omitted_count, 0
+        return left_out

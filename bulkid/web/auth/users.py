@@ -13,9 +13,9 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
 from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
 from bulkid.journal.usernames import user_key
+from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.local import token_hash
 from bulkid.web.auth.passwords import dummy_hash, is_right
-from bulkid.web.auth.principals import Principal, Role
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
 IDLE_S: Final = 30 * 60.0
