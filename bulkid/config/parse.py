@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
+from bulkid.report.formats import choices
 from bulkid.text import DELIMITER_NAMES
 
 Parse = Callable[[object], Any]
@@ -274,7 +275,7 @@ def names(raw: object) -> tuple[str, ...]:
 
 def formats(raw: object) -> tuple[str, ...]:
     """Report formats, each once, in the order given."""
-    parse = choice("csv", "xlsx", "jsonl")
+    parse = choice(*choices())
     return tuple(dict.fromkeys(parse(word) for item in _items(raw, ";,") for word in _items(item, ";,")))
 
 

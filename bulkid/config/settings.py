@@ -15,6 +15,8 @@ from bulkid.config.parse import Secret
 from bulkid.config.setting import Group, Setting, SettingsTable
 from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
 from bulkid.paths import default_state_dir
+from bulkid.report.formats import choices
+from bulkid.text import listing
 
 CONNECTION = Group("connection", ("plan", "run", "resume", "undo", "export", "doctor", "serve"))
 SHEET = Group("sheet", ("check", "plan", "run"))
@@ -344,10 +346,10 @@ class Settings:
         (),
         "report format, besides csv",
         parse.formats,
-        "csv, xlsx or jsonl (in a variable with ; or , between them)",
+        f"{listing(choices(), 'or')} (in a variable with ; or , between them)",
         default_text="csv; xlsx too when the source is a spreadsheet",
         key="format",
-        metavar="csv|xlsx|jsonl",
+        metavar="|".join(choices()),
         repeatable=True,
         commands=("plan", "run", "undo", "report", "serve"),
     )

@@ -4,13 +4,14 @@ import contextlib
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bulkid.errors import UsageError
 from bulkid.planning import EXPORT_COLUMNS, ExportedAccount
 from bulkid.report.atomic import AtomicFile, ReportError, next_free, reason, sync
+from bulkid.report.formats import exporters
 from bulkid.report.text_report import close_text, discard_text, json_line, open_csv
 from bulkid.report.xlsx_report import (
     HEADER_COLOURS,
@@ -25,9 +26,7 @@ from bulkid.report.xlsx_report import (
     text_cell,
 )
 from bulkid.sheet.formula_escape import escape_formula
-
-EXPORT_FORMATS: Final = ("csv", "xlsx", "jsonl")
-"""What an export can be, by the file's ending."""
+from bulkid.text import listing
 
 MAX_EXPORT_ROWS: Final = MAX_SHEET_ROWS - 1
 """Accounts that one worksheet holds below its header; a run reads one worksheet."""
@@ -73,17 +72,13 @@ def open_export(path: Path, *, replace: bool) -> ExportFile:
     Raises:
         UsageError: The ending is unknown, there is such a file, or none can be written there.
     """
+    files = exporters()
     kind = path.suffix.lower().removeprefix(".")
-    if kind not in EXPORT_FORMATS:
+    if kind not in files:
         raise UsageError(
-            f"{path}: an export ends in .csv, .xlsx or .jsonl.",
+            f"{path}: an export ends in {listing((f'.{name}' for name in files), 'or')}.",
             hint="Name the file so that its ending says the format.",
         )
-    files: Mapping[str, Callable[[AtomicFile], ExportFile]] = {
-        "csv": _CsvExport,
-        "xlsx": _WorkbookExport,
-        "jsonl": _JsonLinesExport,
-    }
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder.", hint="Name a file in it.")
@@ -128,7 +123,7 @@ def put_in_place(file: ExportFile, *, replace: bool) -> Path:
     return target
 
 
-class _CsvExport:
+class CsvExport:
     """CSV for spreadsheets: UTF-8 with byte order mark, formula cells guarded (:mod:`bulkid.sheet.formula_escape`)."""
 
     def __init__(self, target: AtomicFile) -> None:
@@ -138,16 +133,19 @@ class _CsvExport:
         self._writer.writerow(EXPORT_COLUMNS)
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        """Append accounts."""
         self._writer.writerows([map(escape_formula, each.cells) for each in accounts if each.cells is not None])
 
     def finish(self) -> None:
+        """Bring the file to the disk."""
         close_text(self._file)
 
     def discard(self) -> None:
+        """Remove the file, unless it is in place already."""
         discard_text(self._file, self.target)
 
 
-class _JsonLinesExport:
+class JsonLinesExport:
     """One object per account, with the names of the columns; ``groups`` is a list, texts are as the server has them."""
 
     def __init__(self, target: AtomicFile) -> None:
@@ -155,12 +153,15 @@ class _JsonLinesExport:
         self._file = target.begin().open("wb")
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        """Append accounts."""
         self._file.writelines([json_line(_object(each)) for each in accounts])
 
     def finish(self) -> None:
+        """Bring the file to the disk."""
         close_text(self._file)
 
     def discard(self) -> None:
+        """Remove the file, unless it is in place already."""
         discard_text(self._file, self.target)
 
 
@@ -176,7 +177,7 @@ def _object(exported: ExportedAccount) -> dict[str, Any]:
     }
 
 
-class _WorkbookExport:
+class WorkbookExport:
     """One worksheet of texts: frozen header, filters, widths by the first page of accounts."""
 
     def __init__(self, target: AtomicFile) -> None:
@@ -199,6 +200,7 @@ class _WorkbookExport:
         self._append([EXPORT_COLUMNS], style_number(head))
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
+        """Append accounts."""
         rows = [each.cells for each in accounts if each.cells is not None]
         if not self._widths:
             self._widths = [_column_width(name, [row[at] for row in rows]) for at, name in enumerate(EXPORT_COLUMNS)]
@@ -214,6 +216,7 @@ class _WorkbookExport:
         self._sheet.row_data_fh.write("".join(xml))
 
     def finish(self) -> None:
+        """Bring the file to the disk."""
         sheet, last = self._sheet, len(EXPORT_COLUMNS) - 1
         sheet.autofilter(0, 0, max(self._line - 1, 1), last)
         sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
@@ -224,6 +227,7 @@ class _WorkbookExport:
         sync(self.target.temp)
 
     def discard(self) -> None:
+        """Remove the file, unless it is in place already."""
         discard_workbook(self._book)
         self._scratch.cleanup()
         self.target.discard()

@@ -1,17 +1,10 @@
 """Removing a run's report: the files that bulkid wrote, and nothing else that somebody has put beside them."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from bulkid.report.atomic import reason
-
-_OWN: Final = re.compile(
-    r"(?:report(?:-\d+)?\.(?:csv|xlsx|jsonl)|retry(?:-\d+)?\.csv|summary(?:-\d+)?\.json"
-    r"|\.(?:report\.(?:csv|xlsx|jsonl)|retry\.csv|summary\.json|probe)\.[0-9a-f]{8}\.tmp)"
-)
-"""The names of a report's files: as they are, with the number that one gets whose place is taken, and unfinished."""
+from bulkid.report.formats import is_report_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +30,7 @@ def remove_report(folder: Path, run_id: str) -> Removed:
     freed, problem = 0, ""
     try:
         for path in sorted(folder.iterdir()):
-            if not _OWN.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            if not is_report_file(path.name) or path.is_symlink() or not path.is_file():
                 problem = f"{folder} is left: {path.name} in it is not bulkid's."
                 continue
             size = path.stat().st_size

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
 from bulkid.model import ReportRow, RunRecord
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
-from bulkid.report.text_report import CsvReport, JsonLines, RetrySheet
+from bulkid.report.formats import ReportContent, ReportFile, wanted
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
@@ -33,23 +33,13 @@ class ReportFiles:
     summary: Mapping[str, Any]
 
 
-class _Sink(Protocol):
-    """A file that takes rows. ``finish`` says whether there is anything to put in place."""
-
-    target: AtomicFile
-
-    def write(self, rows: Sequence[ReportRow]) -> None: ...
-    def finish(self) -> bool: ...
-    def discard(self) -> None: ...
-
-
 class OpenReport:
     """The files of a report that is being written. Each is put in place whole by :meth:`finish`, or not at all.
 
     Args:
         run: The run.
         folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
-        formats: ``xlsx`` and ``jsonl`` are written when named here; ``csv`` always is.
+        formats: Names of formats to write beside those that are always written.
         headers: The sheet's own headers, for ``retry.csv``.
         summary: What the first sheet of ``report.xlsx`` shows.
         sheet_name: The sheet of the source, when it has several.
@@ -71,12 +61,13 @@ class OpenReport:
         self.last_row = -1  # the number of the last row that was written
         self._folder = folder
         self._run_id = run.run_id
-        self._sinks: list[tuple[str, _Sink]] = []
+        self._sinks: list[tuple[str, ReportFile]] = []
+        content = ReportContent(run, folder, headers, summary, sheet_name)
         try:
-            for name, build in _wanted(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name):
-                with os_errors_as_report_error(name, folder, run.run_id):
+            for entry in wanted(formats):
+                with os_errors_as_report_error(entry.file_name, folder, run.run_id):
                     make_private(folder)
-                    self._sinks.append((name, build()))
+                    self._sinks.append((entry.file_name, entry.begin(content)))
         except BaseException:
             self.discard()
             raise
@@ -122,7 +113,9 @@ def begin_report(
     Raises:
         ReportError: When a file cannot be made.
     """
-    return None if "xlsx" in formats else OpenReport(run, folder, formats, headers=headers, summary={})
+    if any(entry.needs_end for entry in wanted(formats)):
+        return None
+    return OpenReport(run, folder, formats, headers=headers, summary={})
 
 
 def write_report(
@@ -145,7 +138,7 @@ def write_report(
             its ``last_row``.
         run: The run.
         folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
-        formats: ``xlsx`` and ``jsonl`` are written when named here; ``csv`` always is.
+        formats: Names of formats to write beside those that are always written.
         headers: The sheet's own headers, for ``retry.csv``.
         summary: What ``summary.json`` holds, in its order (see :func:`~bulkid.report.build_summary`). Its ``report`` is
             corrected where ``report.csv`` had to take another name.
@@ -166,30 +159,6 @@ def write_report(
     summary = _report_path(summary, folder, files[0])
     files.append(_write_summary(summary, run, folder, notes))
     return ReportFiles(folder, tuple(files), tuple(notes), summary)
-
-
-def _wanted(
-    run: RunRecord,
-    folder: Path,
-    formats: Collection[str],
-    *,
-    headers: Sequence[str],
-    summary: Mapping[str, Any],
-    sheet_name: str,
-) -> Iterator[tuple[str, Callable[[], _Sink]]]:
-    """Name and maker of each file, the ones that matter most first."""
-    yield "report.csv", lambda: CsvReport(folder, run.run_id)
-    yield "retry.csv", lambda: RetrySheet(folder, headers)
-    if "jsonl" in formats:
-        yield "report.jsonl", lambda: JsonLines(folder, run.run_id)
-    if "xlsx" in formats:
-        from bulkid.report.summary_sheet import write_overview
-        from bulkid.report.xlsx_report import Workbook
-
-        yield (
-            "report.xlsx",
-            lambda: Workbook(folder, run.run_id, lambda workbook: write_overview(workbook, run, summary, sheet_name)),
-        )
 
 
 def _batches(rows: Iterable[ReportRow]) -> Iterator[list[ReportRow]]:

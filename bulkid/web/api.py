@@ -14,6 +14,7 @@ from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.model import ReportRow, RunStatus
 from bulkid.report.columns import json_object
+from bulkid.report.formats import FORMATS
 from bulkid.runs import RunListItem, summary_of
 from bulkid.web import audit, openapi
 from bulkid.web.api_models import (
@@ -41,7 +42,7 @@ from bulkid.web.middleware import principal_of
 from bulkid.web.openapi import Operation
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
 from bulkid.web.request_bodies import UploadReader, read_body, without_nul
-from bulkid.web.run_pages import DOWNLOADS, found_run, written
+from bulkid.web.run_pages import found_run, written
 from bulkid.web.sheet_pages import MALFORMED, require_sheet, take_part, warnings_of
 from bulkid.web.uploads import ReadOptions, Upload
 
@@ -348,14 +349,14 @@ def row_answer(row: ReportRow) -> Row:
 async def report(request: web.Request) -> web.Response:
     """Download the report of a run."""
     console, kind = console_of(request), request.match_info["kind"]
-    if kind not in DOWNLOADS:
-        raise RefusedError(404, f"There is no report of the kind {kind[:40]!r}.", f"There are {', '.join(DOWNLOADS)}.")
+    if kind not in FORMATS:
+        raise RefusedError(404, f"There is no report of the kind {kind[:40]!r}.", f"There are {', '.join(FORMATS)}.")
     line = await found_run(console, request.match_info["run"])
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
     await audit.note(request, "report downloaded", line.run.run_id, kind)
-    return web.Response(body=content, content_type=DOWNLOADS[kind][1])
+    return web.Response(body=content, content_type=FORMATS[kind].media_type)
 
 
 @access_rule(Role.OPERATOR, RouteKind.API, action="stop")

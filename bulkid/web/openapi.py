@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bulkid import __version__
+from bulkid.report.formats import FORMATS
 from bulkid.web import api_models
 from bulkid.web.auth.access import Handler
-from bulkid.web.run_pages import DOWNLOADS
 
 Schema = dict[str, Any]
 
@@ -112,7 +112,7 @@ _PATH_PARAMETERS: Final = {
     "kind": _path_parameter(
         "kind",
         "The format of the report; retry: the rows that are not done, as a sheet.",
-        *DOWNLOADS,
+        *FORMATS,
     ),
 }
 

@@ -18,6 +18,7 @@ from bulkid import runs
 from bulkid.errors import BulkidError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.report.formats import FORMATS
 from bulkid.runs import RunListItem
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
@@ -43,13 +44,6 @@ FILTERS: Final = {
     "refused": (RunStatus.REFUSED,),
 }
 """The filters of the history."""
-
-DOWNLOADS: Final = {
-    "csv": ("report.csv", "text/csv"),
-    "xlsx": ("report.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    "jsonl": ("report.jsonl", "application/jsonl"),
-    "retry": ("retry.csv", "text/csv"),
-}
 
 
 @access_rule(Role.VIEWER)
@@ -117,6 +111,7 @@ async def run(request: web.Request) -> web.StreamResponse:
         run=line.run,
         rows=rows.rows,
         state=state,
+        formats=FORMATS.values(),
         chosen=status,
         asked=bool(request.query),
         search=search,
@@ -328,18 +323,18 @@ async def preview_made(console: Console, upload_preview: UploadPreview, principa
 async def download(request: web.Request) -> web.StreamResponse:
     """A run's report as a file, written from the journal as it is now."""
     console, kind = console_of(request), request.match_info["kind"]
-    if kind not in DOWNLOADS:
-        raise RefusedError(404, f"There is no report of the kind {kind!r}.", f"There are {', '.join(DOWNLOADS)}.")
+    if kind not in FORMATS:
+        raise RefusedError(404, f"There is no report of the kind {kind!r}.", f"There are {', '.join(FORMATS)}.")
     line = await found_run(console, request.match_info["run"])
     content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
     await note(request, "report downloaded", line.run.run_id, kind)
-    name, content_type = DOWNLOADS[kind]
+    entry = FORMATS[kind]
     return web.Response(
         body=content,
-        content_type=content_type,
-        headers={"Content-Disposition": f'attachment; filename="{line.run.run_id}-{name}"'},
+        content_type=entry.media_type,
+        headers={"Content-Disposition": f'attachment; filename="{line.run.run_id}-{entry.file_name}"'},
     )
 
 
@@ -355,5 +350,5 @@ def written(console: Console, run_id: str, kind: str) -> bytes | None:
         )
         if written.report is None:
             return None
-        path = written.report.folder / DOWNLOADS[kind][0]
+        path = written.report.folder / FORMATS[kind].file_name
         return path.read_bytes() if path.exists() else None

@@ -1,0 +1,190 @@
+"""The report's formats: one entry for each file of rows that a report can hold.
+
+The choices of ``--format``, the files that are written, the console's links and media types, the API's document, the
+names that ``prune`` removes and the endings of an export are all taken from :data:`FORMATS`. A new format is a module
+that writes it and one entry here (or one call of :func:`register`, from another package).
+Writers are imported when a file is opened: the settings read this table at the start of every command.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from bulkid.model import ReportRow, RunRecord
+
+if TYPE_CHECKING:
+    from bulkid.report.atomic import AtomicFile
+    from bulkid.report.export_files import ExportFile
+
+
+class ReportFile(Protocol):
+    """A file that takes rows. It is written at ``target.temp``; the caller puts it in place."""
+
+    target: "AtomicFile"
+
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append rows, in the order of the sheet."""
+
+    def finish(self) -> bool:
+        """Bring the file to the disk; say whether there is anything to put in place."""
+
+    def discard(self) -> None:
+        """Remove the file, unless it is in place already. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """What a report is about, beside its rows."""
+
+    run: RunRecord
+    folder: Path  # the run's own
+    headers: Sequence[str]  # of the sheet
+    summary: Mapping[str, Any]  # what summary.json will hold; empty while the run goes on
+    sheet_name: str = ""  # the sheet of the source, when it has several
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFormat:
+    """One kind of report file."""
+
+    name: str  # in --format, in addresses of the console and of the API
+    file_name: str
+    media_type: str
+    purpose: str  # what a user wants it for; a title of links
+    begin: Callable[[ReportContent], ReportFile]
+    export: "Callable[[AtomicFile], ExportFile] | None" = None  # for formats that an export of accounts can have
+    always: bool = False  # written whether it was asked for or not
+    choice: bool = True  # --format takes it
+    needs_end: bool = False  # it cannot be begun before the run has ended
+
+
+def _csv(content: ReportContent) -> ReportFile:
+    from bulkid.report.text_report import CsvReport
+
+    return CsvReport(content.folder, content.run.run_id)
+
+
+def _csv_export(target: "AtomicFile") -> "ExportFile":
+    from bulkid.report.export_files import CsvExport
+
+    return CsvExport(target)
+
+
+def _workbook(content: ReportContent) -> ReportFile:
+    from bulkid.report.summary_sheet import write_overview
+    from bulkid.report.xlsx_report import Workbook
+
+    run, summary, name = content.run, content.summary, content.sheet_name
+    return Workbook(content.folder, run.run_id, lambda workbook: write_overview(workbook, run, summary, name))
+
+
+def _workbook_export(target: "AtomicFile") -> "ExportFile":
+    from bulkid.report.export_files import WorkbookExport
+
+    return WorkbookExport(target)
+
+
+def _json_lines(content: ReportContent) -> ReportFile:
+    from bulkid.report.text_report import JsonLines
+
+    return JsonLines(content.folder, content.run.run_id)
+
+
+def _json_lines_export(target: "AtomicFile") -> "ExportFile":
+    from bulkid.report.export_files import JsonLinesExport
+
+    return JsonLinesExport(target)
+
+
+def _retry(content: ReportContent) -> ReportFile:
+    from bulkid.report.text_report import RetrySheet
+
+    return RetrySheet(content.folder, content.headers)
+
+
+FORMATS: Final[dict[str, ReportFormat]] = {}
+"""The formats by their names, in the order in which users see them. Filled by :func:`register`."""
+
+
+def register(entry: ReportFormat) -> None:
+    """Add a format. Formats of other packages are added before :mod:`bulkid.config` is imported, which lists them.
+
+    Raises:
+        ValueError: The name or the file name is taken already, or the file name is no plain name with an ending.
+    """
+    taken = {each.file_name for each in FORMATS.values()} | {"summary.json"}
+    if entry.name in FORMATS or entry.file_name in taken:
+        msg = f"there is a report format {entry.name} or a file {entry.file_name} already"
+        raise ValueError(msg)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9]+", entry.file_name):
+        msg = f"{entry.file_name!r} is no plain file name with an ending"
+        raise ValueError(msg)
+    FORMATS[entry.name] = entry
+
+
+def choices() -> tuple[str, ...]:
+    """The names that ``--format`` takes."""
+    return tuple(name for name, entry in FORMATS.items() if entry.choice)
+
+
+def wanted(names: Collection[str]) -> list[ReportFormat]:
+    """The formats to write when some are named: those that are always written come first, the slow ones last."""
+    entries = [entry for name, entry in FORMATS.items() if entry.always or name in names]
+    return sorted(entries, key=lambda entry: (not entry.always, entry.needs_end))
+
+
+def exporters() -> dict[str, "Callable[[AtomicFile], ExportFile]"]:
+    """The formats of an export by the ending of its file name, without the dot."""
+    return {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}
+
+
+def is_report_file(name: str) -> bool:
+    """Whether bulkid gives this name to a report's file: as it is, numbered (``report-2.csv``), or unfinished."""
+    files = [entry.file_name for entry in FORMATS.values()] + ["summary.json"]
+    numbered = "|".join(
+        rf"{re.escape(stem)}(?:-\d+)?\.{ending}" for stem, ending in (each.split(".") for each in files)
+    )
+    unfinished = "|".join(map(re.escape, [*files, "probe"]))
+    return re.fullmatch(rf"(?:{numbered}|\.(?:{unfinished})\.[0-9a-f]{{8}}\.tmp)", name) is not None
+
+
+for _entry in (
+    ReportFormat(
+        name="csv",
+        file_name="report.csv",
+        media_type="text/csv",
+        purpose="every row with its outcome",
+        begin=_csv,
+        export=_csv_export,
+        always=True,
+    ),
+    ReportFormat(
+        name="xlsx",
+        file_name="report.xlsx",
+        media_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        purpose="the same as a workbook, with a summary",
+        begin=_workbook,
+        export=_workbook_export,
+        needs_end=True,
+    ),
+    ReportFormat(
+        name="jsonl",
+        file_name="report.jsonl",
+        media_type="application/jsonl",
+        purpose="the same for programs, one JSON object per row",
+        begin=_json_lines,
+        export=_json_lines_export,
+    ),
+    ReportFormat(
+        name="retry",
+        file_name="retry.csv",
+        media_type="text/csv",
+        purpose="the rows that are not done, as a sheet to run again",
+        begin=_retry,
+        always=True,
+        choice=False,
+    ),
+):
+    register(_entry)
