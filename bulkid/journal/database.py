@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from bulkid.errors import StateError
-from bulkid.journal.backends import Dialect, choose_dialect, translated
+from bulkid.journal.backends.base import Dialect, translated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.migrate import migrate
 
@@ -126,13 +126,28 @@ def repeated(method: Callable[Concatenate[K, P], T]) -> Callable[Concatenate[K, 
     return wrapper
 
 
+def _choose_dialect(state_dir: Path, database_url: str | None) -> Dialect:
+    """The dialect of the database that a URL names, or of the file in the state directory.
+
+    Raises:
+        StateError: The URL cannot be used, or its driver is not installed.
+    """
+    if database_url:
+        from bulkid.journal.backends.postgres import PostgresDialect
+
+        return PostgresDialect.of(database_url, state_dir)
+    from bulkid.journal.backends.sqlite import SqliteDialect
+
+    return SqliteDialect(state_dir)
+
+
 def open_database(state_dir: Path, database_url: str | None = None) -> Database:
     """Open the database that a URL names, or the file of a state directory; make what is missing.
 
     Raises:
         StateError: It cannot be reached or opened, is read-only, full, damaged, of a newer bulkid, or not a database.
     """
-    dialect = choose_dialect(state_dir, database_url)
+    dialect = _choose_dialect(state_dir, database_url)
     database = Database(dialect)
     try:
         with translated(dialect), dialect.opening():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Connection, func, insert, select
 
 from bulkid.errors import StateError
-from bulkid.journal.backends import Dialect
+from bulkid.journal.backends.base import Dialect
 from bulkid.journal.console_schema import bring_console_to_5, create_console_tables
 from bulkid.journal.errors import DatabaseProblem
 from bulkid.journal.schema import (

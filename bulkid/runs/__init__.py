@@ -29,8 +29,9 @@ from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, r
 from bulkid.runs.inputs.sheet import check, check_opened, nothing_summary
 from bulkid.runs.inputs.undo import undo
 from bulkid.runs.invalid_rows import write_invalid_rows
+from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
-from bulkid.runs.jobs.job import Job, JobResult, combined_summary, run_job, within_schedule, worst_exit_code
+from bulkid.runs.jobs.job import combined_summary, run_job, within_schedule
 from bulkid.runs.jobs.schedule import Schedule
 from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (

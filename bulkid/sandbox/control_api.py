@@ -1,26 +1,55 @@
-"""Looking at a sandbox and interfering with it over HTTP, for tests that run it in another process.
+"""Reading and changing a sandbox's state over HTTP, for tests that run it in another process.
 
-No credentials: only callers on this machine are heard.
+It asks for no credentials: it answers only callers on this machine.
 """
 
-from __future__ import annotations
-
 import ipaddress
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from aiohttp import web
 
-from bulkid.sandbox.options import faults_from, parse_faults, parse_limits
-
-if TYPE_CHECKING:  # the sandbox hands itself in: a real import would be a circle
-    from bulkid.sandbox.server import Sandbox
+from bulkid.model import QuotaRule
+from bulkid.sandbox.options import Faults, faults_from, parse_faults, parse_limits
+from bulkid.sandbox.organization import Organization
 
 PREFIX = "/_sandbox/"
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND = 400, 403, 404
 
 
-async def serve(sandbox: Sandbox, request: web.Request) -> web.Response:
+class LogEntry(NamedTuple):
+    """One request that came in, and what became of it."""
+
+    method: str
+    path: str  # with the query, as it came in
+    status: int  # 0: the connection was reset instead of an answer
+    arrived: float  # seconds on the sandbox's monotonic clock
+    account: str  # id of the robot account that the path names; ""
+    applied: bool  # whether a write was carried out, a write without effect included
+    fault: str  # the fault that it met; ""
+
+
+class Controlled(Protocol):
+    """What the control API reads and changes of a sandbox."""
+
+    state: Organization
+    log: deque[LogEntry]
+    served: Counter[tuple[str, int]]
+    struck: Counter[str]
+
+    def set_faults(self, faults: Faults) -> None:
+        """Replace the faults."""
+
+    def set_limits(self, rules: Iterable[QuotaRule]) -> None:
+        """Replace the limits."""
+
+    def change_secret(self, secret: str) -> None:
+        """Replace the client secret, and revoke every token."""
+
+
+async def serve(sandbox: Controlled, request: web.Request) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
     ``GET state`` (optionally ``?account=ID``), ``GET log`` (optionally ``?since=N``), ``POST faults`` and
@@ -37,7 +66,7 @@ async def serve(sandbox: Sandbox, request: web.Request) -> web.Response:
         return _json({"error": str(error)}, _BAD_REQUEST)
 
 
-async def _answer(sandbox: Sandbox, request: web.Request) -> dict[str, Any]:
+async def _answer(sandbox: Controlled, request: web.Request) -> dict[str, Any]:
     what, _, rest = request.path[len(PREFIX) :].partition("/")
     body = await request.read()
     match request.method, what:
@@ -58,7 +87,7 @@ async def _answer(sandbox: Sandbox, request: web.Request) -> dict[str, Any]:
     return {}
 
 
-def _state(sandbox: Sandbox, account_id: str) -> dict[str, Any]:
+def _state(sandbox: Controlled, account_id: str) -> dict[str, Any]:
     state = sandbox.state
     if account_id:
         return {"accounts": [state.account_dto(state.account(account_id))]}
@@ -70,7 +99,7 @@ def _state(sandbox: Sandbox, account_id: str) -> dict[str, Any]:
     }
 
 
-def _log(sandbox: Sandbox, since: int) -> dict[str, Any]:
+def _log(sandbox: Controlled, since: int) -> dict[str, Any]:
     """Entries from number ``since`` on, as far as they are still remembered; ``total`` is the next number."""
     total = sum(sandbox.served.values())
     first = total - len(sandbox.log)
@@ -78,7 +107,7 @@ def _log(sandbox: Sandbox, since: int) -> dict[str, Any]:
     return {"total": total, "entries": entries}
 
 
-def _change(sandbox: Sandbox, account_id: str, change: dict[str, Any]) -> dict[str, Any]:
+def _change(sandbox: Controlled, account_id: str, change: dict[str, Any]) -> dict[str, Any]:
     """Change an account behind the client's back; only what is given changes. ``{"delete": true}`` removes it."""
     state = sandbox.state
     account = state.account(account_id)

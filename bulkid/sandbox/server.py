@@ -1,4 +1,4 @@
-"""The simulated Identity Server: sockets, the door (limits, faults, tokens), and the record of what it served."""
+"""The simulated Identity Server: sockets; limits, faults and tokens of a request; the record of what it served."""
 
 import random
 import socket
@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import control_api, responses
+from bulkid.sandbox.control_api import LogEntry
 from bulkid.sandbox.endpoints import CALLS, Arguments, Call, check_organization
 from bulkid.sandbox.faults import FaultInjector
 from bulkid.sandbox.fixtures import seeded_organization
@@ -48,18 +49,6 @@ _BEFORE = {
 
 _AFTER = {"reset_after": SandboxResponse(0), "error_500_after": SandboxResponse(500)}
 """The faults that are an answer in place of the call's own, which was carried out."""
-
-
-class LogEntry(NamedTuple):
-    """One request that came in, and what became of it."""
-
-    method: str
-    path: str  # with the query, as it came in
-    status: int  # 0: the connection was reset instead of an answer
-    arrived: float  # seconds on the sandbox's monotonic clock
-    account: str  # id of the robot account that the path names; ""
-    applied: bool  # whether a write was carried out, a write without effect included
-    fault: str  # the fault that it met; ""
 
 
 class _Target(NamedTuple):
@@ -181,7 +170,7 @@ class Sandbox:
         """The identity base as Automation Cloud has it: organisation name and ``identity_``."""
         return f"{self._origin}/{self.options.organization_name}/identity_"
 
-    # --- looking on and interfering
+    # --- observing and changing
 
     @property
     def throttled(self) -> int:
@@ -219,7 +208,7 @@ class Sandbox:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._route(request)
-        except ConnectionError:  # the client hung up before its body was whole: nobody is left to answer
+        except ConnectionError:  # the client closed the connection before it had sent its whole body
             return web.Response(status=400)
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
@@ -350,7 +339,7 @@ class Sandbox:
         )
 
     def _split_delay(self) -> tuple[float, float]:
-        """The network's delay there and back. A request counts at the server's door, not when it was sent."""
+        """The network's delay there and back. A request counts when it arrives, not when it was sent."""
         whole = self.options.latency_s + self._delays.random() * self.options.jitter_s
         there = self._delays.random() * whole
         return there, whole - there

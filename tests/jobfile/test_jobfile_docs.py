@@ -11,7 +11,7 @@ import pytest
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED
 from bulkid.jobfile import read_job
 from bulkid.runs import worst_exit_code
-from bulkid.runs.jobs.job import UNFINISHED, WORST_LAST
+from bulkid.runs.jobs.attempt import UNFINISHED, WORST_LAST
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")

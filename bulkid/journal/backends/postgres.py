@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
-from bulkid.journal.backends import translated
+from bulkid.journal.backends.base import translated
 from bulkid.journal.errors import DatabaseLostError, DatabaseProblem, server_error
 from bulkid.journal.locks.server import LockManager
 from bulkid.journal.locks.types import LockHandle

@@ -1,1 +1,5 @@
-"""Jobs: runs without a person, by schedule and from drop folders. Start with ``job``."""
+"""Jobs: runs without a person, by schedule and from drop folders.
+
+Start with ``job``, which does a job once. ``attempt`` says what a job is and keeps what one start came to, ``schedule``
+says when it may send, ``drop_folder`` reads and moves files, and ``drop_folder_job`` decides what becomes of each.
+"""

@@ -34,6 +34,7 @@ from bulkid.logs import log
 from bulkid.model import RunStatus
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import was_undone
+from bulkid.runs.jobs.attempt import UNFINISHED, JobAttempt
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
     FAILED,
@@ -48,7 +49,6 @@ from bulkid.runs.jobs.drop_folder import (
     scan,
     write_report_beside,
 )
-from bulkid.runs.jobs.job import UNFINISHED, JobAttempt
 from bulkid.runs.jobs.schedule import wall_clock
 from bulkid.runs.options import RunResult
 from bulkid.text import count_of

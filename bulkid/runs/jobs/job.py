@@ -1,145 +1,35 @@
 """A job: what runs without a person. Within its hours it finishes what is pending, and then does what is new."""
 
 import platform
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bulkid.clock import iso_utc
 from bulkid.errors import (
-    EXIT_CONNECTION,
     EXIT_INTERRUPTED,
-    EXIT_LOCKED,
-    EXIT_MAX_FAILURES,
     EXIT_OK,
-    EXIT_ROWS_FAILED,
-    EXIT_USAGE,
     BulkidError,
 )
 from bulkid.journal import open_journal
-from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
 from bulkid.report import build_summary
-from bulkid.runs.commands import resume, run
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.history import resumable_runs
+from bulkid.runs.jobs.attempt import UNFINISHED, Job, JobAttempt, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
+from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
 from bulkid.runs.jobs.schedule import Schedule, sleep_until, stop_at_deadline, wall_clock
 from bulkid.runs.notifications import send_notification
-from bulkid.runs.options import Context, RunOptions, RunResult, Target
+from bulkid.runs.options import Context
 from bulkid.text import fold
 
 WAIT_FOR_WINDOW_S = 900.0
 """How long before its window a job may be started: it waits then. Clocks of schedulers are not this exact."""
-
-WORST_LAST = (
-    EXIT_OK,
-    EXIT_ROWS_FAILED,
-    EXIT_USAGE,
-    EXIT_LOCKED,
-    EXIT_INTERRUPTED,
-    EXIT_MAX_FAILURES,
-    EXIT_CONNECTION,
-)
-"""Exit codes from the best to the worst: first what is done with, then what the next start goes on with by itself, then
-what is not done and may need a person first."""
-
-UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
-"""Exit codes after which a job takes nothing new: the next start goes on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What runs without a person.
-
-    Args:
-        name: By which its runs are known in the journal.
-        source: A sheet, or a drop folder of them.
-        target: Which server, as whom.
-        options: How to read, plan, send and report.
-        schedule: When it may send.
-        description: What it is for.
-    """
-
-    name: str
-    source: Path | DropFolder
-    target: Target
-    options: RunOptions = field(default_factory=RunOptions)
-    schedule: Schedule = field(default_factory=Schedule)
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What became of a job at one start: its runs in their order, and the worst of their exit codes."""
-
-    job: Job
-    runs: tuple[RunResult, ...]
-    exit_code: int
-    error: BulkidError | None = None  # what ended the job outside of a run
-    outside: bool = False  # it was started outside of its window, so that nothing was begun
-
-
-def worst_exit_code(codes: Iterable[int]) -> int:
-    """The worst of several exit codes; 0 of none."""
-    return max(codes, key=WORST_LAST.index, default=EXIT_OK)
-
-
-@dataclass(slots=True)
-class JobAttempt:
-    """One start of a job: what its runs share, and what they came to."""
-
-    job: Job
-    context: Context
-    results: list[RunResult] = field(default_factory=list)
-    codes: list[int] = field(default_factory=list)
-    reported_error: BulkidError | None = None
-
-    async def run(self, source: Path, *, name: str | None = None, run_id: str = "") -> RunResult:
-        """Run a sheet as one of the job's runs.
-
-        Raises:
-            BulkidError: There is no run: the sheet cannot be read, or the settings cannot be used.
-        """
-        begun = run(source, self.job.target, self.job.options, self.context, name=name, run_id=run_id)
-        return await self._done(begun)
-
-    async def resume(self, run_id: str) -> RunResult:
-        """Go on with one of the job's runs.
-
-        Raises:
-            BulkidError: It cannot be gone on with.
-        """
-        log.info("job.resumed", job=self.job.name, run=run_id)
-        self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
-        skip_invalid = self.job.options.skip_invalid or None
-        begun = resume(
-            run_id,
-            self.job.target,
-            self.context,
-            skip_invalid=skip_invalid,
-            yes_really=self.job.options.yes_really,
-        )
-        return await self._done(begun)
-
-    def refused(self, error: BulkidError) -> None:
-        """Note what kept a file of the job from being run; the job itself goes on."""
-        self.codes.append(error.exit_code)
-
-    async def _done(self, begun: Awaitable[RunResult]) -> RunResult:
-        try:
-            result = await begun
-        except BulkidError as error:
-            self.reported_error = error  # the run has told whoever wants to know of it
-            raise
-        self.results.append(result)
-        self.codes.append(result.exit_code)
-        self.context.hooks.concluded(result)
-        return result
 
 
 async def run_job(job: Job, context: Context) -> JobResult:
@@ -197,8 +87,6 @@ async def within_schedule(schedule: Schedule, context: Context) -> AsyncIterator
 async def _run_pending_and_new(attempt: JobAttempt) -> None:
     source = attempt.job.source
     if isinstance(source, DropFolder):
-        from bulkid.runs.jobs.drop_folder_job import process_folder
-
         await process_folder(attempt, source)
         return
     pending = await in_thread(_pending_run, attempt.job, source, attempt.context)
@@ -211,8 +99,6 @@ async def _run_pending_and_new(attempt: JobAttempt) -> None:
 
 def _has_pending(job: Job, context: Context) -> bool:
     if isinstance(job.source, DropFolder):
-        from bulkid.runs.jobs.drop_folder_job import open_files
-
         return bool(open_files(job.source, context.state_dir, context.database_url))
     return _pending_run(job, job.source, context) is not None
 

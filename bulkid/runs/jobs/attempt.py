@@ -1,0 +1,126 @@
+"""What a job is, and one start of it: the runs that it begins or resumes, and the exit codes that they had."""
+
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulkid.errors import (
+    EXIT_CONNECTION,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_MAX_FAILURES,
+    EXIT_OK,
+    EXIT_ROWS_FAILED,
+    EXIT_USAGE,
+    BulkidError,
+)
+from bulkid.logs import log
+from bulkid.runs.commands import resume, run
+from bulkid.runs.jobs.drop_folder import DropFolder
+from bulkid.runs.jobs.schedule import Schedule
+from bulkid.runs.options import Context, RunOptions, RunResult, Target
+
+WORST_LAST = (
+    EXIT_OK,
+    EXIT_ROWS_FAILED,
+    EXIT_USAGE,
+    EXIT_LOCKED,
+    EXIT_INTERRUPTED,
+    EXIT_MAX_FAILURES,
+    EXIT_CONNECTION,
+)
+"""Exit codes from the best to the worst: first what is done with, then what the next start goes on with by itself, then
+what is not done and may need a person first."""
+
+UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
+"""Exit codes after which a job takes nothing new: the next start goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What runs without a person.
+
+    Args:
+        name: By which its runs are known in the journal.
+        source: A sheet, or a drop folder of them.
+        target: Which server, as whom.
+        options: How to read, plan, send and report.
+        schedule: When it may send.
+        description: What it is for.
+    """
+
+    name: str
+    source: Path | DropFolder
+    target: Target
+    options: RunOptions = field(default_factory=RunOptions)
+    schedule: Schedule = field(default_factory=Schedule)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of a job at one start: its runs in their order, and the worst of their exit codes."""
+
+    job: Job
+    runs: tuple[RunResult, ...]
+    exit_code: int
+    error: BulkidError | None = None  # what ended the job outside of a run
+    outside: bool = False  # it was started outside of its window, so that nothing was begun
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The worst of several exit codes; 0 of none."""
+    return max(codes, key=WORST_LAST.index, default=EXIT_OK)
+
+
+@dataclass(slots=True)
+class JobAttempt:
+    """One start of a job: what its runs share, and what they came to."""
+
+    job: Job
+    context: Context
+    results: list[RunResult] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    reported_error: BulkidError | None = None
+
+    async def run(self, source: Path, *, name: str | None = None, run_id: str = "") -> RunResult:
+        """Run a sheet as one of the job's runs.
+
+        Raises:
+            BulkidError: There is no run: the sheet cannot be read, or the settings cannot be used.
+        """
+        begun = run(source, self.job.target, self.job.options, self.context, name=name, run_id=run_id)
+        return await self._done(begun)
+
+    async def resume(self, run_id: str) -> RunResult:
+        """Go on with one of the job's runs.
+
+        Raises:
+            BulkidError: It cannot be gone on with.
+        """
+        log.info("job.resumed", job=self.job.name, run=run_id)
+        self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
+        skip_invalid = self.job.options.skip_invalid or None
+        begun = resume(
+            run_id,
+            self.job.target,
+            self.context,
+            skip_invalid=skip_invalid,
+            yes_really=self.job.options.yes_really,
+        )
+        return await self._done(begun)
+
+    def refused(self, error: BulkidError) -> None:
+        """Note what kept a file of the job from being run; the job itself goes on."""
+        self.codes.append(error.exit_code)
+
+    async def _done(self, begun: Awaitable[RunResult]) -> RunResult:
+        try:
+            result = await begun
+        except BulkidError as error:
+            self.reported_error = error  # the run has told whoever wants to know of it
+            raise
+        self.results.append(result)
+        self.codes.append(result.exit_code)
+        self.context.hooks.concluded(result)
+        return result
