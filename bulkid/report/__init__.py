@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bulkid.report.atomic import ReportError, prepare_folder, remove_leftovers
-    from bulkid.report.columns import COLUMNS
     from bulkid.report.prometheus import CONTENT_TYPE, RunMetrics, render_metrics, write_metrics
-    from bulkid.report.removal import remove_report
     from bulkid.report.summary import build_summary, how_to_resume
-    from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
+    from bulkid.report.text_report import COLUMNS
+    from bulkid.report.writer import OpenReport, ReportFiles, begin_report, remove_report, write_report
     from bulkid.sheet.formula_escape import escape_formula, unescape_formula
 
 _HOMES = {
-    "COLUMNS": "bulkid.report.columns",
+    "COLUMNS": "bulkid.report.text_report",
     "CONTENT_TYPE": "bulkid.report.prometheus",
     "OpenReport": "bulkid.report.writer",
     "ReportError": "bulkid.report.atomic",
@@ -30,7 +29,7 @@ _HOMES = {
     "how_to_resume": "bulkid.report.summary",
     "prepare_folder": "bulkid.report.atomic",
     "remove_leftovers": "bulkid.report.atomic",
-    "remove_report": "bulkid.report.removal",
+    "remove_report": "bulkid.report.writer",
     "render_metrics": "bulkid.report.prometheus",
     "unescape_formula": "bulkid.sheet.formula_escape",
     "write_metrics": "bulkid.report.prometheus",

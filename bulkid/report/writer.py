@@ -1,4 +1,4 @@
-"""One pass over the rows of a run, into every file of its report."""
+"""Writing a report, one pass over the rows of a run into every file; and removing it, its own files and no others."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import orjson
 
 from bulkid.model import ReportRow, RunRecord
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
-from bulkid.report.formats import ReportContent, ReportFile, wanted
+from bulkid.report.formats import ReportContent, ReportFile, is_report_file, wanted
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
@@ -199,3 +199,39 @@ def _write_summary(summary: Mapping[str, Any], run: RunRecord, folder: Path, not
         target.begin().write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         sync(target.temp)
         return _put_in_place(target, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What came of removing a report."""
+
+    bytes: int = 0  # room that it took
+    kept: str = ""  # why the folder is still there, as a sentence; empty when it is gone
+
+
+def remove_report(folder: Path, run_id: str) -> Removed:
+    """Remove the report files of a run, and its folder if nothing else is in it; never raises.
+
+    A folder that is not named after the run, or that is a link to another place, is none of bulkid's making and is
+    left alone.
+
+    Args:
+        folder: Where the journal says that the report is.
+        run_id: The run.
+    """
+    if folder.name != run_id or folder.is_symlink() or not folder.is_dir():
+        return Removed()
+    freed, problem = 0, ""
+    try:
+        for path in sorted(folder.iterdir()):
+            if not is_report_file(path.name) or path.is_symlink() or not path.is_file():
+                problem = f"{folder} is left: {path.name} in it is not bulkid's."
+                continue
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
+        if not problem:
+            folder.rmdir()
+    except OSError as error:
+        problem = f"{folder} could not be removed: {reason(error)}."
+    return Removed(freed, problem)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from bulkid.model import ReportRow, Status
 from bulkid.report.atomic import AtomicFile, sync
-from bulkid.report.columns import COLUMNS
+from bulkid.report.text_report import COLUMNS
 
 Sheet: TypeAlias = Any  # xlsxwriter has no type information
 Format: TypeAlias = Any

@@ -33,7 +33,6 @@ from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.job import combined_summary, run_job, within_schedule
 from bulkid.runs.jobs.schedule import Schedule
-from bulkid.runs.metrics import METRICS_TYPE, metrics
 from bulkid.runs.options import (
     STAGES,
     CheckResult,
@@ -49,6 +48,7 @@ from bulkid.runs.options import (
 from bulkid.runs.options_codec import load_options
 from bulkid.runs.pruning import Pruned, prune
 from bulkid.runs.run_browser import RowPage, RunBrowser, RunListItem
+from bulkid.runs.run_metrics import METRICS_TYPE, metrics
 from bulkid.runs.run_records import system_user
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The figures of a run for Prometheus, as the journal knows them, in the file that ``--metrics-file`` names."""
+"""The figures of runs for Prometheus: of one run in the file that ``--metrics-file`` names, of all jobs on a page."""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkid.clock import Clock
-from bulkid.journal import Journal, newest_runs
+from bulkid.journal import Journal, newest_runs, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.report import ReportError, RunMetrics, write_metrics
+from bulkid.paths import default_state_dir
+from bulkid.report import CONTENT_TYPE, ReportError, RunMetrics, render_metrics, write_metrics
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.history import with_actual_status
 from bulkid.runs.options import RunResult
 
 COUNTERS_INTERVAL_S = 2.0
@@ -95,3 +97,29 @@ def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
     completed = newest_runs(journal, (RunStatus.COMPLETED,))
     before = next((run for run in completed if job_of(run) == job and run.run_id != record.run_id), None)
     return RunMetrics(job, record, counts, None if before is None else before.finished_at)
+
+
+METRICS_TYPE = CONTENT_TYPE
+"""The content type of what :func:`metrics` gives."""
+
+
+def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
+    """The figures of the newest run of every job on a state directory, as Prometheus text.
+
+    Raises:
+        StateError: The state directory cannot be used.
+    """
+    state_dir = state_dir or default_state_dir()
+    newest: dict[str, RunRecord] = {}
+    succeeded: dict[str, float | None] = {}
+    with open_journal(state_dir, database_url) as journal:
+        for record in newest_runs(journal):
+            job = job_of(record)
+            if job not in newest:
+                newest[job] = with_actual_status(journal, record)
+            if record.status is RunStatus.COMPLETED:
+                succeeded.setdefault(job, record.finished_at)
+        return render_metrics(
+            RunMetrics(job, record, journal.counts(record.run_id), succeeded.get(job))
+            for job, record in sorted(newest.items())
+        )

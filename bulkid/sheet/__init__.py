@@ -4,6 +4,7 @@
 ``RowParser`` parses single rows, and journaled rows again after a crash.
 """
 
+from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
@@ -26,7 +27,6 @@ from bulkid.sheet.reader import (
     require_file,
     sheet_preview,
 )
-from bulkid.sheet.regular_file import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.sheet.row_parser import RowParser, SheetInfo
 from bulkid.sheet.text_format import UncertainEncodingError, system_code_page
 

@@ -1,4 +1,4 @@
-"""The binary spreadsheet formats, looked through for what calamine does not tell (see ``prescan``).
+"""The binary spreadsheet formats, looked through for what calamine does not tell (see :mod:`bulkid.sheet.error_scan`).
 
 ``.xlsb`` is an archive of record streams ([MS-XLSB]); ``.xls`` is one record stream ([MS-XLS]) inside a compound file
 ([MS-CFB]). Only the few records that matter here are understood, all others are stepped over by their length.

@@ -7,21 +7,22 @@ same form as those of a text, so that everything after is one way for all format
 
 import datetime as dt
 import io
+import os
 import struct
+import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
-from bulkid.sheet.calamine import password_error, sheet_errors, silenced_stderr
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_xlsx
+from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_ods, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
-from bulkid.sheet.error_scan_ods import scan_ods
 from bulkid.sheet.zip_archive import Archive, ScanError
 from bulkid.text import fold, printable_line
 
@@ -334,3 +335,63 @@ def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first
     for column, text in errors.items():
         corrected[column - first] = text
     return tuple(corrected)
+
+
+# --- calling calamine: what goes wrong inside it becomes a SheetError, and nothing else is seen of it
+
+
+_STDERR = 2
+_silencing = threading.Lock()  # two at once would take each other's silence for the real standard error
+
+
+def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
+    """Call into calamine; what it raises becomes a SheetError.
+
+    Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``.
+    """
+    try:
+        return call()
+    except MemoryError:
+        raise SheetError(f"{source} does not fit into memory.", hint="Save the sheet as CSV.") from None
+    except BaseException as error:
+        kind = type(error).__name__
+        if kind == "PasswordError":
+            raise password_error(source) from None
+        if isinstance(error, Exception) or kind == "PanicException":
+            raise SheetError(
+                f"{source} cannot be read: {error}.",
+                hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
+            ) from None
+        raise
+
+
+def password_error(source: str) -> SheetError:
+    """Return the error for a spreadsheet that asks for a password."""
+    return SheetError(
+        f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
+    )
+
+
+@contextmanager
+def silenced_stderr() -> Iterator[None]:
+    """Keep a panic from printing itself: Rust writes it to standard error, past Python, before it can be caught.
+
+    What other threads write to standard error meanwhile is lost too, so this is for the few milliseconds only in which
+    a file is parsed. Where there is no standard error, there is nothing to hush.
+    """
+    with _silencing:
+        try:
+            real = os.dup(_STDERR)
+        except OSError:
+            yield
+            return
+        try:
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(devnull, _STDERR)
+            finally:
+                os.close(devnull)
+            yield
+        finally:
+            os.dup2(real, _STDERR)
+            os.close(real)

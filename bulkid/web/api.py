@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.model import ReportRow, RunStatus
-from bulkid.report.columns import json_object
 from bulkid.report.formats import FORMATS
+from bulkid.report.text_report import json_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.web import audit, openapi
 from bulkid.web.api_models import (

@@ -249,18 +249,18 @@ def test_a_file_that_was_replaced_is_seen_where_links_cannot_be_told_when_openin
     """As on Windows: looked at by its name, before and after."""
     from contextlib import contextmanager
 
-    from bulkid.sheet import regular_file
+    from bulkid import file_kind
 
     @contextmanager
     def by_name(_: Path) -> Any:
         yield None
 
-    monkeypatch.setattr(regular_file, "pinned_folder", by_name)
+    monkeypatch.setattr(file_kind, "pinned_folder", by_name)
     path, other = drop(tmp_path, "a.csv"), drop(tmp_path, "b.csv", "other")
-    monkeypatch.setattr(regular_file, "_open", lambda path, _: os.open(path, os.O_RDONLY))
+    monkeypatch.setattr(file_kind, "_open", lambda path, _: os.open(path, os.O_RDONLY))
     with open_regular(path) as file:
         assert file.read() == b"x"
-    monkeypatch.setattr(regular_file, "_open", lambda *_: os.open(other, os.O_RDONLY))
+    monkeypatch.setattr(file_kind, "_open", lambda *_: os.open(other, os.O_RDONLY))
     with pytest.raises(NotAFileError, match="replaced"):
         open_regular(path)
 

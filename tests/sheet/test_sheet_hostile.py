@@ -11,8 +11,7 @@ import sheet_books
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.sheet.error_scan import ErrorScan, scan_xlsx
-from bulkid.sheet.error_scan_ods import scan_ods
+from bulkid.sheet.error_scan import ErrorScan, scan_ods, scan_xlsx
 from tests.sheet.test_sheet_books import ods, ods_row, read, refused
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -305,7 +304,7 @@ def test_repeated_error_cells_are_bounded_before_they_are_written_out() -> None:
 
 
 def test_many_wide_rows_are_bounded_though_none_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.error_scan_ods._ROOM_TO_REPEAT", 10**9)
+    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_REPEAT", 10**9)
     cell = '<table:table-cell table:number-columns-repeated="16000" table:formula="of:=1"/>'
     rows = f"<table:table-row>{cell}</table:table-row>" * 1300
     assert "spread over 20,816,001 places" in refused(ods(ods_row("name") + rows), "s.ods", sheet="S")

@@ -253,7 +253,7 @@ def test_any_bytes_in_any_given_encoding_are_either_rows_or_a_sheet_error(conten
 def test_pandas_is_not_imported_before_a_sheet_is_read() -> None:
     import subprocess
 
-    heavy = ("pandas", "rapidfuzz", "bulkid.sheet.letter_statistics", "python_calamine")
+    heavy = ("pandas", "rapidfuzz", "bulkid.sheet.legacy_encoding", "python_calamine")
     code = f"import sys, bulkid.sheet; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SAMPLES.parent)
     assert done.stdout.strip() == "[]"
