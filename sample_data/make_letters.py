@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from bulkid.sheet.letter_statistics import EDGE, fold
+from bulkid.sheet.legacy_encoding import EDGE, fold
 
 WORDS = 30_000
 NAMES = 4_000
