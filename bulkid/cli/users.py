@@ -15,7 +15,7 @@ from bulkid.clock import SystemClock, iso_utc
 from bulkid.config import Settings
 from bulkid.errors import EXIT_OK, UsageError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
-from bulkid.journal.usernames import require_user_name
+from bulkid.journal.names import require_user_name
 from bulkid.web.auth.access import Role
 from bulkid.web.auth.passwords import hash_password, require_good_password
 

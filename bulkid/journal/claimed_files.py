@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import delete, insert, select, update
 
 from bulkid.journal.database import repeated
-from bulkid.journal.ids import read_name, stored_name
+from bulkid.journal.names import read_name, stored_name
 from bulkid.journal.schema import taken_files
 from bulkid.journal.store import Journal
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from bulkid.journal.backends.executemany import storable
+from bulkid.journal.bulk import storable
 from bulkid.model import (
     Account,
     DesiredState,

@@ -24,8 +24,8 @@ from sqlalchemy import (
     update,
 )
 
+from bulkid.journal.names import user_key
 from bulkid.journal.schema import metadata
-from bulkid.journal.usernames import user_key
 
 EPOCH_BITS: Final = 62
 """Random bits that an epoch begins with, so that no session of a removed user fits a new user of that name."""

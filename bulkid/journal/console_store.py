@@ -10,8 +10,8 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from bulkid.errors import UsageError
 from bulkid.journal.console_schema import EPOCH_BITS, audit, sessions, tokens, users
 from bulkid.journal.database import Database, repeated
+from bulkid.journal.names import user_key
 from bulkid.journal.store import Journal
-from bulkid.journal.usernames import user_key
 
 _PAGE = 1000
 

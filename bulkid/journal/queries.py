@@ -1,31 +1,19 @@
-"""Pages of a run's rows, and of the runs themselves, for those who look at them from outside."""
+"""Queries over runs: pages of a run's rows and of the runs themselves, all runs newest first; and deleting a run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select
 
 from bulkid.journal import codec
-from bulkid.journal.schema import entries, rows, runs
-from bulkid.journal.store import Journal
+from bulkid.journal.claimed_files import OPEN
+from bulkid.journal.schema import entries, rows, runs, taken_files
+from bulkid.journal.store import LINKED, REPORT_COLUMNS, STATUS, Journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 
-_LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
-_INVALID = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
-_STATUS = case((_INVALID, Status.INVALID.value), else_=func.coalesce(entries.c.status, Status.PENDING.value))
-_COLUMNS = (
-    rows.c.row,
-    rows.c.cells,
-    rows.c.account_id,
-    rows.c.name,
-    rows.c.faults,
-    rows.c.plan_faults,
-    entries.c.account_id,
-    entries.c.name,
-    entries.c.changes,
-    *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
-)
+_PAGE = 100
+"""Runs read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +46,17 @@ def row_page(
 def _row_page(journal: Journal, run_id: str, status: Status | None, search: str, span: tuple[int, int]) -> RowPage:
     offset, limit = span
     record = journal.get_run(run_id)
-    source = rows.outerjoin(entries, _LINKED).join(runs, runs.c.run == rows.c.run)
+    source = rows.outerjoin(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     where: list[ColumnElement[bool]] = [runs.c.run_id == run_id]
     if status is not None:
-        where.append(_STATUS.is_not_distinct_from(status.value))
+        where.append(STATUS.is_not_distinct_from(status.value))
     if search:
         where.append(_contains(search))
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(source).where(*where)).scalar_one()
-        query = select(*_COLUMNS).select_from(source).where(*where).order_by(rows.c.row).offset(offset).limit(limit)
+        query = (
+            select(*REPORT_COLUMNS).select_from(source).where(*where).order_by(rows.c.row).offset(offset).limit(limit)
+        )
         message = record.message if record is not None else ""
         found = tuple(codec.report_row(columns, message) for columns in connection.execute(query))
     return RowPage(found, total)
@@ -74,9 +64,9 @@ def _row_page(journal: Journal, run_id: str, status: Status | None, search: str,
 
 def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRow, ...]:
     """The rows that failed last, the newest first."""
-    source = rows.join(entries, _LINKED).join(runs, runs.c.run == rows.c.run)
+    source = rows.join(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     query: Select[Any] = (
-        select(*_COLUMNS)
+        select(*REPORT_COLUMNS)
         .select_from(source)
         .where(runs.c.run_id == run_id, entries.c.status == Status.FAILED.value)
         .order_by(entries.c.finished_at.desc(), rows.c.row)
@@ -104,6 +94,48 @@ def run_page(
             return [codec.run_record(each) for each in connection.execute(query.offset(offset).limit(limit))], total
 
     return journal.database.repeat(read)
+
+
+def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Iterator[RunRecord]:
+    """Yield runs, newest first, a page at a time; only those of some statuses where any are given.
+
+    Raises:
+        StateError: The database cannot be used.
+    """
+    query = select(runs.c.run, *(runs.c[name] for name in codec.RUN_FIELDS)).order_by(runs.c.run.desc()).limit(_PAGE)
+    if statuses:
+        query = query.where(runs.c.status.in_([status.value for status in statuses]))
+    before: int | None = None
+    while True:
+        with journal.database.read() as connection:
+            page = connection.execute(query if before is None else query.where(runs.c.run < before)).all()
+        yield from (codec.run_record(columns[1:]) for columns in page)
+        if len(page) < _PAGE:
+            return
+        before = page[-1][0]
+
+
+def claimed_runs(journal: Journal) -> frozenset[str]:
+    """The runs whose files of a drop folder have not come to where they stay: without them a file would be run again.
+
+    Raises:
+        StateError: The database cannot be used.
+    """
+    with journal.database.read() as connection:
+        query = select(taken_files.c.run_id).where(taken_files.c.state.in_(OPEN))
+        return frozenset(connection.execute(query).scalars())
+
+
+def drop_run(journal: Journal, run_id: str) -> bool:
+    """Delete a run with its rows and entries, all or nothing; False when there is no such run.
+
+    The quota's slots stay: they count requests that the server has counted, whatever becomes of the run.
+
+    Raises:
+        StateError: The database cannot be used.
+    """
+    with journal.database.write() as connection:
+        return connection.execute(delete(runs).where(runs.c.run_id == run_id)).rowcount > 0  # its rows and entries too
 
 
 def _contains(text: str) -> ColumnElement[bool]:

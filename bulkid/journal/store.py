@@ -25,10 +25,9 @@ from sqlalchemy import (
 
 from bulkid.errors import StateError
 from bulkid.journal import codec
-from bulkid.journal.backends.executemany import ExecuteMany
+from bulkid.journal.bulk import ExecuteMany, linked_ranges, ranges
 from bulkid.journal.database import open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
-from bulkid.journal.ranges import linked_ranges, ranges
 from bulkid.journal.run_store import RunStore
 from bulkid.journal.schema import entries, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status, Via
@@ -40,9 +39,26 @@ _PORTION = 5000
 """Entries turned into columns at a time."""
 
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
-_LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
+LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
 _INVALID = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
 _PENDING = Status.PENDING.value
+
+STATUS = case((_INVALID, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING))
+"""The status of a row of the sheet, over ``rows`` with their ``entries``."""
+
+REPORT_COLUMNS = (
+    rows.c.row,
+    rows.c.cells,
+    rows.c.account_id,
+    rows.c.name,
+    rows.c.faults,
+    rows.c.plan_faults,
+    entries.c.account_id,
+    entries.c.name,
+    entries.c.changes,
+    *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
+)
+"""What ``codec.report_row`` takes."""
 
 
 def _values(names: Sequence[str]) -> dict[str, Any]:
@@ -106,19 +122,8 @@ _STILL_PENDING = ExecuteMany(
 
 
 _REPORT_ROWS = (
-    select(
-        rows.c.row,
-        rows.c.cells,
-        rows.c.account_id,
-        rows.c.name,
-        rows.c.faults,
-        rows.c.plan_faults,
-        entries.c.account_id,
-        entries.c.name,
-        entries.c.changes,
-        *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
-    )
-    .select_from(rows.outerjoin(entries, _LINKED))
+    select(*REPORT_COLUMNS)
+    .select_from(rows.outerjoin(entries, LINKED))
     .where(rows.c.run == bindparam("in_run"), rows.c.row > bindparam("after"))
     .order_by(rows.c.row)
     .limit(bindparam("page"))
@@ -373,10 +378,8 @@ class Journal(RunStore):
     @repeated
     def counts(self, run_id: str) -> dict[Status, int]:
         """Count the rows of the sheet by status; they add up to all rows."""
-        status = case((_INVALID, Status.INVALID.value), else_=func.coalesce(entries.c.status, _PENDING)).label(
-            "counted"
-        )
-        source = rows.outerjoin(entries, _LINKED)
+        status = STATUS.label("counted")
+        source = rows.outerjoin(entries, LINKED)
         query = select(status, func.count()).select_from(source).where(rows.c.run == self._run(run_id))
         query = query.group_by("counted")  # by its name: with values bound anew it would be another expression
         return self._counted(query)

@@ -12,7 +12,7 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.console_store import AuditRecord
-from bulkid.journal.usernames import user_key
+from bulkid.journal.names import user_key
 from bulkid.logs import log
 from bulkid.report import escape_formula
 from bulkid.web.auth.access import Handler, RefusedError, Role, RouteKind, access_rule, access_rule_of

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
 from bulkid import runs
-from bulkid.journal.usernames import LONGEST_NAME
+from bulkid.journal.names import LONGEST_NAME
 from bulkid.text import humanize_seconds
 from bulkid.web.audit import note, note_refusal
 from bulkid.web.auth.access import RefusedError, Role, RouteKind, access_rule

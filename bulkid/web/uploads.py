@@ -14,7 +14,7 @@ import orjson
 
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError, UsageError
-from bulkid.journal.usernames import user_key
+from bulkid.journal.names import user_key
 from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
 from bulkid.web.auth.approval import Authors, with_authors

@@ -8,8 +8,8 @@ from bulkid.journal import Journal
 from bulkid.journal.console_schema import _tokens_4, _users_4, create_console_tables, tokens
 from bulkid.journal.console_sessions import SessionRecord, SessionStore
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, TokenRecord
+from bulkid.journal.names import user_key
 from bulkid.journal.schema import schema_version
-from bulkid.journal.usernames import user_key
 from tests.support.journal_data import Place
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.ranges import linked_ranges, ranges
+from bulkid.journal.bulk import linked_ranges, ranges
 
 NUMBERS = st.lists(st.integers(0, 12), unique=True)
 

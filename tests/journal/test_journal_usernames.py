@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import UsageError
-from bulkid.journal.usernames import LONGEST_NAME, require_user_name, user_key
+from bulkid.journal.names import LONGEST_NAME, require_user_name, user_key
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.journal import ClaimedFiles, new_run_id, open_journal, stored_name
-from bulkid.journal.ids import read_name
+from bulkid.journal.names import read_name
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
 from bulkid.sandbox import Sandbox

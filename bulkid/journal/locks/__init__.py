@@ -1,1 +1,1 @@
-"""Locks: one run per organization, by the operating system or by a PostgreSQL server. Start with ``types``."""
+"""Locks on organizations: ``types`` says what a lock is; ``file`` and ``server`` keep them."""

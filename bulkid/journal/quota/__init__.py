@@ -1,1 +1,1 @@
-"""The quota in the database: the slots of all processes, how they share them, and whose clock counts."""
+"""The quota in the database: start with ``ledger``; ``fair_share`` shares slots, ``quota_clock`` is its time."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Lease, QuotaUse, SlotReport, lease
-from bulkid.journal.backends.executemany import ExecuteMany
+from bulkid.journal.bulk import ExecuteMany
 from bulkid.journal.quota.fair_share import Demand, grant
 from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 from bulkid.journal.schema import clocks, runs, slots, waiters

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from bulkid.journal.usernames import user_key
+from bulkid.journal.names import user_key
 
 Authors = tuple[str, ...]
 """Names of users, each once, in the order in which they contributed. Names compare as :func:`same_user` says."""

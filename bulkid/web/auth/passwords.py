@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bulkid.errors import UsageError
-from bulkid.journal.usernames import user_key
+from bulkid.journal.names import user_key
 
 MIN_LENGTH: Final = 12  # OWASP ASVS 4.0 2.1.1; shorter ones that are stored keep working
 MAX_LENGTH: Final = 200  # characters: what is longer only makes hashing dear

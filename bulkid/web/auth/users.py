@@ -12,7 +12,7 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
 from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
-from bulkid.journal.usernames import user_key
+from bulkid.journal.names import user_key
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.local import token_hash
 from bulkid.web.auth.passwords import dummy_hash, is_right
