@@ -1,4 +1,10 @@
-"""Sending: quota, gate, retry decision, worker pool, stop conditions. Knows a ``send`` callable, not HTTP."""
+"""The engine sends requests by a ``send`` callable, and knows no HTTP.
+
+Start with ``engine``: `Engine` runs tasks by a ``worker_pool`` whose workers use one ``sender``. Before a request
+leaves, the sender waits for the ``circuit_breaker``, the ``pacing`` and a slot of the ``quota``, which a ``ledger``
+counts; ``retry`` decides by each reply what comes next, and ``auth_failures`` what a 401 or 403 means. ``signals`` wake
+and stop tasks; ``stats`` counts what was sent.
+"""
 
 from bulkid.engine.auth_failures import Credentials, OnForbidden
 from bulkid.engine.circuit_breaker import CircuitBreaker
@@ -7,8 +13,8 @@ from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, SlotReport
 from bulkid.engine.quota import Permit, Quota
 from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
 from bulkid.engine.sender import Send, Settled, Task
+from bulkid.engine.signals import FailureLimit, Stop
 from bulkid.engine.stats import Stats
-from bulkid.engine.stop import FailureLimit, Stop
 
 __all__ = [
     "CALL_KEY",

@@ -10,7 +10,7 @@ from typing import Final
 
 from bulkid.clock import Clock
 from bulkid.engine.retry import full_jitter
-from bulkid.engine.wakeup import Wakeup
+from bulkid.engine.signals import Wakeup
 from bulkid.errors import ConnectionFailedError
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind

@@ -11,13 +11,12 @@ from bulkid.clock import Clock
 from bulkid.engine.auth_failures import Credentials
 from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.pacing import ServerPacing
+from bulkid.engine.pacing import ServerPacing, SmoothRate
 from bulkid.engine.quota import Quota
-from bulkid.engine.rate import SmoothRate
 from bulkid.engine.retry import Requeue, Retry, RetryPolicy
 from bulkid.engine.sender import Send, Sender, SendTask, Settled, Task
+from bulkid.engine.signals import Stop
 from bulkid.engine.stats import Stats
-from bulkid.engine.stop import Stop
 from bulkid.engine.worker_pool import WorkerPool
 from bulkid.errors import BulkidError
 from bulkid.model import QuotaRule, Request

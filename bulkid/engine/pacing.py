@@ -1,4 +1,4 @@
-"""Pacing by what the server says is left: never more requests than that until its reset, and never faster than before.
+"""Pacing beside the quota: by what the server says is left, and evenly by ``--rate``.
 
 What a server says may be wrong, stale or hostile. So it only ever makes requests wait, and no wait is longer than
 `MAX_RESET_S`.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bulkid.clock import Clock
-from bulkid.engine.wakeup import Wakeup
+from bulkid.engine.signals import Wakeup
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 
@@ -65,7 +65,7 @@ class ServerPacing:
         return window is None or window.left > in_flight
 
     async def wait(self, method: str) -> None:
-        """Park until `allows` may have changed for a method."""
+        """Wait until `allows` may have changed for a method."""
         window = self._window(method)
         if window is None:
             return
@@ -113,3 +113,27 @@ class ServerPacing:
 def bounded(reset_s: float) -> float:
     """A reset as a wait that can be kept: 0 for what is no number or lies in the past, at most `MAX_RESET_S`."""
     return min(reset_s, MAX_RESET_S) if reset_s > 0 and not math.isnan(reset_s) else 0.0
+
+
+class SmoothRate:
+    """``--rate``: at most ``per_second`` requests a second, evenly spaced, with no burst.
+
+    Measured by the event loop's own clock (aiolimiter's choice), which no fake clock can move.
+
+    Args:
+        per_second: Above zero; may be a fraction.
+
+    Raises:
+        ValueError: The rate is not above zero.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        from aiolimiter import AsyncLimiter
+
+        if not per_second > 0:
+            raise ValueError(f"a rate must be above zero: {per_second}")
+        self._limiter = AsyncLimiter(1, 1 / per_second)
+
+    async def wait(self) -> None:
+        """Wait until the next request may leave."""
+        await self._limiter.acquire()

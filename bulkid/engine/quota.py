@@ -11,7 +11,7 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.wakeup import Wakeup
+from bulkid.engine.signals import Wakeup
 from bulkid.model import QuotaRule
 
 _POLL_SHARE = 50  # polls per window while every slot is in flight, perhaps in another process ...

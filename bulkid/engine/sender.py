@@ -9,9 +9,8 @@ import anyio
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
 from bulkid.engine.circuit_breaker import CircuitBreaker
-from bulkid.engine.pacing import ServerPacing
+from bulkid.engine.pacing import ServerPacing, SmoothRate
 from bulkid.engine.quota import Permit, Quota
-from bulkid.engine.rate import SmoothRate
 from bulkid.engine.retry import (
     GIVE_UP,
     MAYBE_APPLIED,
@@ -24,8 +23,8 @@ from bulkid.engine.retry import (
     counts,
     decide,
 )
+from bulkid.engine.signals import Wakeup
 from bulkid.engine.stats import Stats
-from bulkid.engine.wakeup import Wakeup
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
 

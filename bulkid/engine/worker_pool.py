@@ -13,9 +13,8 @@ from bulkid.clock import Clock
 from bulkid.engine.quota import Quota
 from bulkid.engine.retry import GIVE_UP, SETTLE, Decision, Retry
 from bulkid.engine.sender import Sender, SendPermit, SendTask, Settled, Task
+from bulkid.engine.signals import Stop, Wakeup
 from bulkid.engine.stats import Stats
-from bulkid.engine.stop import Stop
-from bulkid.engine.wakeup import Wakeup
 from bulkid.logs import log
 from bulkid.model import ReplyKind
 

@@ -10,8 +10,8 @@ import pytest
 
 from bulkid.clock import SystemClock
 from bulkid.engine import FailureLimit, Stats, Stop
-from bulkid.engine.rate import SmoothRate
-from bulkid.engine.wakeup import Wakeup
+from bulkid.engine.pacing import SmoothRate
+from bulkid.engine.signals import Wakeup
 from bulkid.model import QuotaRule, ReplyKind
 from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
 from tests.support.fake_clock import FakeClock

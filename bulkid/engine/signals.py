@@ -1,8 +1,52 @@
-"""How sending is made to stop before its end: on request, at once, or by too many failures."""
+"""What tasks wait for: a wakeup by another task, and a request to stop, which a limit of failures may cause."""
 
 from dataclasses import dataclass
 
 import anyio
+
+from bulkid.clock import Clock
+
+_TICK_S = 1e-6  # shorter than any timer, longer than any clock's rounding: a wait until a moment ends after it
+
+
+class Wakeup:
+    """Where tasks wait for something to change; `set` wakes all that wait now and is not remembered.
+
+    So a task checks first, then waits, with no await between the two: it misses nothing.
+
+    Args:
+        clock: Measures the waits.
+    """
+
+    __slots__ = ("_clock", "_scopes")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._scopes: list[anyio.CancelScope] = []
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until `set` is called, or at most ``seconds``."""
+        with anyio.CancelScope() as scope:
+            self._scopes.append(scope)
+            try:
+                if seconds is None:
+                    await anyio.sleep_forever()
+                else:
+                    await self._clock.sleep(max(seconds, _TICK_S))
+            finally:
+                if scope in self._scopes:
+                    self._scopes.remove(scope)
+
+    def set(self) -> None:
+        """Wake every task that waits."""
+        scopes, self._scopes = self._scopes, []
+        for scope in scopes:
+            scope.cancel()
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return len(self._scopes)
 
 
 class Stop:
