@@ -41,7 +41,7 @@ def write_workload(path: Path, rows: int, name: str) -> None:
         more = rows - len(changes)
         for place, change in enumerate(changes):
             account = [change.name if workload.by_name else change.account_id]
-            renamed = [change.display_name or ""] if change.renames else [""]
+            renamed = [change.values[0] or ""] if change.sets_fields else [""]
             if workload.exact:
                 kept = change.before.group_ids or () if change.before is not None else ()
                 wanted = [each for each in kept if each not in change.remove] + list(change.add)

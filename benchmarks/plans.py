@@ -17,8 +17,8 @@ ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 def row_of(number: int, change: AccountUpdate) -> RowRequest:
     """The row of a sheet that asks for a change."""
-    display_name = change.display_name if change.renames else None
-    return RowRequest(number, change.account_id, "", display_name, change.add, change.remove, None, "")
+    display_name = change.values[0] if change.sets_fields else None
+    return RowRequest(number, change.account_id, "", (display_name,), change.add, change.remove, None, "")
 
 
 def state_after(change: AccountUpdate) -> Account:
@@ -26,7 +26,7 @@ def state_after(change: AccountUpdate) -> Account:
     before = change.before
     assert before is not None
     kept = tuple(group for group in before.group_ids or () if group not in change.remove)
-    return before._replace(display_name=change.display_name or "", group_ids=(*kept, *change.add))
+    return before._replace(values=(change.values[0] or "",), group_ids=(*kept, *change.add))
 
 
 def changes_of(wanted: Sequence[AccountUpdate], *, done: float = 0.0) -> list[AccountUpdate]:

@@ -18,10 +18,10 @@ def change(number: int, groups: list[int], *, renames: bool = False, removes: bo
     Groups count from 0; number 0 is the directory's first group after Everyone.
     """
     ids = tuple(group_id(1 + group) for group in groups)
-    before = Account(account_id(number), account_name(number), f"Robot {number}", ids if removes else ())
+    before = Account(account_id(number), account_name(number), (f"Robot {number}",), ids if removes else ())
     add, remove = ((), ids) if removes else (ids, ())
-    name = f"Renamed {number}" if renames else before.display_name
-    return AccountUpdate(before.id, before.name, name, renames, add, remove, before)
+    name = f"Renamed {number}" if renames else before.values[0]
+    return AccountUpdate(before.id, before.name, (name,), renames, add, remove, before)
 
 
 def into_groups(accounts: int, groups: int) -> list[AccountUpdate]:

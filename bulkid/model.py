@@ -49,11 +49,11 @@ class Via(StrEnum):
 
 
 class Account(NamedTuple):
-    """A robot account as the server describes it (RobotAccountDto)."""
+    """An account as the server describes it."""
 
     id: str
     name: str
-    display_name: str  # "" when the server has none (null)
+    values: tuple[str | None, ...]  # of the resource's fields, in their order; "": the server has none; None: not known
     group_ids: tuple[str, ...] | None  # None: the server did not say (null)
     created: str = ""  # ISO 8601 as the server wrote it
     last_login: str = ""
@@ -88,7 +88,7 @@ class RowRequest(NamedTuple):
     row: int
     account_id: str  # "" when the row names the account only by name
     name: str  # "" when the row names the account only by id
-    display_name: str | None  # None: leave; "": clear, on purpose
+    values: tuple[str | None, ...]  # of the resource's fields; None: leave; "": clear, on purpose
     add: tuple[str, ...]  # groups by id or name
     remove: tuple[str, ...]
     exact: tuple[str, ...] | None  # exactly these groups; () means none but Everyone; None: not asked
@@ -114,7 +114,7 @@ class DesiredState(NamedTuple):
 
     account_id: str
     name: str  # "" when not known (blind)
-    display_name: str | None  # None: leave; "": clear
+    values: tuple[str | None, ...]  # of the resource's fields; None: leave; "": clear
     add: tuple[str, ...]  # group ids
     remove: tuple[str, ...]
     exact: tuple[str, ...] | None
@@ -126,8 +126,8 @@ class AccountUpdate(NamedTuple):
 
     account_id: str
     name: str
-    display_name: str | None  # what the PUT carries: new or current; None: not known, left out (blind)
-    renames: bool  # True when display_name differs from the present one (or may: blind)
+    values: tuple[str | None, ...]  # what the PUT carries: new or current; None: not known, left out (blind)
+    sets_fields: bool  # True when a value differs from the present one (or may: blind)
     add: tuple[str, ...]  # group ids the account is not in yet
     remove: tuple[str, ...]  # group ids the account is in
     before: Account | None  # the state this was computed from; None when blind
@@ -135,7 +135,7 @@ class AccountUpdate(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether the account is already as wanted, so that nothing needs to be sent."""
-        return not (self.renames or self.add or self.remove)
+        return not (self.sets_fields or self.add or self.remove)
 
 
 # --- requests and replies

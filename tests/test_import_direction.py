@@ -24,6 +24,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "file_kind",
     "clock",
     "logs",
+    "resources",
     "sheet",
     "planning",
     "identity",

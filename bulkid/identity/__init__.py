@@ -22,11 +22,10 @@ from bulkid.identity.endpoints import (
 from bulkid.identity.error_bodies import read_error_body, safe_text
 from bulkid.identity.jwt import Capabilities, TokenClaims, capabilities, organization_of, read_claims
 from bulkid.identity.responses import parse_retry_after, read_answer
-from bulkid.identity.tokens import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
 
 __all__ = [
-    "DEFAULT_SCOPES",
     "MAX_PAGE",
     "Capabilities",
     "ClientCredentials",

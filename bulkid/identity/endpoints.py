@@ -17,6 +17,7 @@ from bulkid.consume import consume
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.error_bodies import safe_text
 from bulkid.model import Account, AccountUpdate, Group, Request
+from bulkid.resources import current
 
 MAX_PAGE = 1000
 """Accounts that one GET lists at most."""
@@ -32,7 +33,7 @@ class UnexpectedAnswerError(ConnectionFailedError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list of robot accounts.
+    """One page of the list of accounts.
 
     Attributes:
         total: How many accounts match in all, over all pages.
@@ -47,7 +48,7 @@ class Page:
 
 
 def list_accounts(organization_id: str, skip: int = 0, top: int = MAX_PAGE, search: str | None = None) -> Request:
-    """List robot accounts by name, so that pages do not shift: names are unique and never change.
+    """List accounts by name, so that pages do not shift: names are unique and never change.
 
     Args:
         organization_id: The organisation's partitionGlobalId.
@@ -59,26 +60,28 @@ def list_accounts(organization_id: str, skip: int = 0, top: int = MAX_PAGE, sear
         raise ValueError(f"no such page: {top} accounts after {skip}")
     term = f"&searchTerm={_quoted(search)}" if search else ""
     query = f"top={top}&skip={skip}&sortBy=name&sortOrder=asc{term}"
-    return Request("GET", f"api/RobotAccount/{_segment(organization_id)}?{query}")
+    return Request("GET", f"{current().endpoint}/{_segment(organization_id)}?{query}")
 
 
 def get_account(organization_id: str, account_id: str) -> Request:
-    """Read one robot account."""
-    return Request("GET", f"api/RobotAccount/{_segment(organization_id)}/{_segment(account_id)}")
+    """Read one account."""
+    return Request("GET", f"{current().endpoint}/{_segment(organization_id)}/{_segment(account_id)}")
 
 
 def put_account(organization_id: str, change: AccountUpdate) -> Request:
-    """Change one robot account's display name and groups. Safe to repeat.
+    """Change one account's fields and groups. Safe to repeat.
 
-    The fields stand in the order of the vendor's example. ``displayName`` is left out only where it is not known
+    The properties stand in the order of the vendor's example. A field is left out only where its value is not known
     (blind): whether the server then keeps or blanks it is not documented.
     """
+    resource = current()
     fields: dict[str, Any] = {"partitionGlobalId": organization_id}
-    if change.display_name is not None:
-        fields["displayName"] = change.display_name
+    for field, value in zip(resource.fields, change.values, strict=True):
+        if value is not None:
+            fields[field.property] = field.encode(value)
     fields["groupIDsToAdd"] = change.add
     fields["groupIDsToRemove"] = change.remove
-    return Request("PUT", f"api/RobotAccount/{_segment(change.account_id)}", _body(fields))
+    return Request("PUT", f"{resource.endpoint}/{_segment(change.account_id)}", _body(fields))
 
 
 def list_groups(organization_id: str) -> Request:
@@ -143,34 +146,35 @@ def account_page(payload: object) -> Page:
         UnexpectedAnswerError: The answer has another shape.
     """
     if not isinstance(payload, dict):
-        raise _unexpected("the list of robot accounts", payload)
+        raise _unexpected(f"the list of {current().plural}", payload)
     total, results = payload.get("totalCount"), payload.get("results")
     if not isinstance(total, int) or isinstance(total, bool) or total < 0 or not isinstance(results, list):
-        raise _unexpected("the list of robot accounts", payload)
+        raise _unexpected(f"the list of {current().plural}", payload)
     return Page(total, tuple([parse_account(item) for item in results]))
 
 
 def parse_account(payload: object) -> Account:
-    """Read a RobotAccountDto, as GET and PUT answer it.
+    """Read an account, as GET and PUT answer it.
 
     Raises:
         UnexpectedAnswerError: The answer has another shape.
     """
+    resource = current()
     if not isinstance(payload, dict):
-        raise _unexpected("a robot account", payload)
+        raise _unexpected(f"a {resource.singular}", payload)
     account_id, name = payload.get("id", ""), payload.get("name", 0)  # 0: no name, so not well formed
-    display_name = payload.get("displayName") or ""
     created, last_login = payload.get("creationTime") or "", payload.get("lastLoginTime") or ""
     groups = payload.get("groupIds")
-    well_formed = type(account_id) is type(name) is type(display_name) is type(created) is type(last_login) is str
+    well_formed = type(account_id) is type(name) is type(created) is type(last_login) is str
     try:
         # One string per group, not one per membership: 100,000 accounts name the same few groups.
         group_ids = None if groups is None else tuple([sys.intern(group) for group in groups])
+        values = tuple([field.decode(payload.get(field.property)) for field in resource.fields])
     except TypeError:
         well_formed = False
     if not well_formed or not account_id or type(groups) not in _LIST_OR_NULL:
-        raise _unexpected("a robot account", payload)
-    return Account(account_id, name, display_name, group_ids, created, last_login)
+        raise _unexpected(f"a {resource.singular}", payload)
+    return Account(account_id, name, values, group_ids, created, last_login)
 
 
 def parse_groups(payload: object) -> tuple[Group, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from bulkid.errors import UsageError
+from bulkid.resources import GROUP_SCOPE, current
 
 _JWT_PARTS = 3
 _SCOPE_PREFIX = "PM."
@@ -68,14 +69,16 @@ def capabilities(claims: TokenClaims | None) -> Capabilities:
     if claims is None or not any(scope.startswith(_SCOPE_PREFIX) for scope in claims.scopes):
         return Capabilities()
 
-    def covers(resource: str, verb: str) -> bool:
-        return not claims.scopes.isdisjoint({f"{_SCOPE_PREFIX}{resource}", f"{_SCOPE_PREFIX}{resource}.{verb}"})
+    def covers(scope: str, verb: str) -> bool:
+        return not claims.scopes.isdisjoint({scope, f"{scope}.{verb}"})
+
+    accounts = current().scope
 
     return Capabilities(
-        read_accounts=covers("RobotAccount", "Read"),
-        write_accounts=covers("RobotAccount", "Write"),
-        read_groups=covers("Group", "Read"),
-        write_groups=covers("Group", "Write"),
+        read_accounts=covers(accounts, "Read"),
+        write_accounts=covers(accounts, "Write"),
+        read_groups=covers(GROUP_SCOPE, "Read"),
+        write_groups=covers(GROUP_SCOPE, "Write"),
     )
 
 

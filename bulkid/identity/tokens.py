@@ -20,10 +20,7 @@ from bulkid.identity.jwt import read_claims
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
-
-DEFAULT_SCOPES = ("PM.RobotAccount PM.Group", "PM.RobotAccount PM.Group.Read", "PM.RobotAccount")
-"""What to ask for when nobody says: group requests and names of groups as well, names alone, or accounts only. An
-application is refused what it was not granted, and that as a whole, so these are asked for in turn."""
+from bulkid.resources import current
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 
@@ -136,7 +133,8 @@ class ClientCredentials:
     Args:
         client_id: The application's id.
         secret: The application's secret.
-        scope: Scopes, separated by blanks; "" for the first of ``DEFAULT_SCOPES`` that the application is granted.
+        scope: Scopes, separated by blanks; "" for the first of the resource's ``requested_scopes`` that the
+            application is granted.
         clock: The source of time.
 
     Raises:
@@ -150,7 +148,7 @@ class ClientCredentials:
         self._client_id = client_id.strip()
         self._secret = secret.strip("\r\n")
         wanted = " ".join(scope.split())
-        self._scope, *narrower = (wanted,) if wanted else DEFAULT_SCOPES
+        self._scope, *narrower = (wanted,) if wanted else current().requested_scopes
         self._narrower = narrower  # what to ask for in place of it, should it be refused
         self._clock = clock or SYSTEM_CLOCK
         self._post: TokenPost | None = None

@@ -22,6 +22,7 @@ from bulkid.model import (
     Status,
     Via,
 )
+from bulkid.resources import current
 
 RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
 _MAPPINGS = frozenset({"sheet", "options", "counters"})
@@ -130,7 +131,7 @@ def planned_values(run: int, entry: RunItem) -> tuple[Any, ...]:
         entry.number,
         desired.account_id,
         desired.name,
-        dumps((desired.display_name, desired.add, desired.remove, desired.exact, desired.rows)),
+        dump_desired(desired),
         dump_state_before(entry.before, desired),
         entry.changes,
     )
@@ -144,22 +145,46 @@ def item_values(run: int, entry: RunItem) -> tuple[Any, ...]:
 def item_of(columns: Sequence[Any]) -> RunItem:
     """Turn ``ENTRY_COLUMNS`` (without the run) into an entry."""
     number, account_id, name, desired_text, before, changes, intended_at, *outcome = columns
-    display_name, add, remove, exact, rows = orjson.loads(desired_text)
+    found = orjson.loads(desired_text)
+    exact = found.get("exact")
     desired = DesiredState(
         account_id=account_id,
         name=name,
-        display_name=display_name,
-        add=_shared(add),
-        remove=_shared(remove),
+        values=_values(found.get("values")),
+        add=_shared(found.get("add", ())),
+        remove=_shared(found.get("remove", ())),
         exact=None if exact is None else _shared(exact),
-        rows=tuple(rows),
+        rows=tuple(found["rows"]),
     )
     return RunItem(
         number, desired, _load_before(before, desired), changes, _outcome(tuple(outcome)), intended_at is not None
     )
 
 
-def _shared(group_ids: list[str]) -> tuple[str, ...]:
+def dump_desired(desired: DesiredState) -> str:
+    """Write what is requested of an account as a JSON object; what is not requested is left out."""
+    written: dict[str, object] = {"rows": desired.rows}
+    resource = current()
+    if desired.values != resource.nothing:
+        written["values"] = {
+            key: value for key, value in zip(resource.keys, desired.values, strict=True) if value is not None
+        }
+    if desired.add:
+        written["add"] = desired.add
+    if desired.remove:
+        written["remove"] = desired.remove
+    if desired.exact is not None:
+        written["exact"] = desired.exact
+    return dumps(written)
+
+
+def _values(found: Mapping[str, str] | None) -> tuple[str | None, ...]:
+    """Give values in the order of the resource's fields; None for a field that the run did not know yet."""
+    resource = current()
+    return tuple([found.get(key) for key in resource.keys]) if found else resource.nothing
+
+
+def _shared(group_ids: Sequence[str]) -> tuple[str, ...]:
     """The ids of groups, each as one string however many entries name it: 100,000 name the same few."""
     return tuple([sys.intern(group_id) for group_id in group_ids])
 
@@ -169,24 +194,26 @@ def dump_state_before(before: Account | None, desired: DesiredState) -> str | No
     if before is None:
         return None
     # Id and name mostly repeat the wish's; when the account was made or last used says nothing about what to put back.
-    return dumps(
-        (
-            None if before.id == desired.account_id else before.id,
-            None if before.name == desired.name else before.name,
-            before.display_name,
-            before.group_ids,
-        )
-    )
+    written: dict[str, object] = {
+        "values": {key: value for key, value in zip(current().keys, before.values, strict=True) if value is not None},
+        "groups": before.group_ids,
+    }
+    if before.id != desired.account_id:
+        written["id"] = before.id
+    if before.name != desired.name:
+        written["name"] = before.name
+    return dumps(written)
 
 
 def _load_before(text: str | None, desired: DesiredState) -> Account | None:
     if text is None:
         return None
-    account_id, name, display_name, group_ids = orjson.loads(text)
+    found = orjson.loads(text)
+    group_ids = found["groups"]
     return Account(
-        id=desired.account_id if account_id is None else account_id,
-        name=desired.name if name is None else name,
-        display_name=display_name,
+        id=found.get("id", desired.account_id),
+        name=found.get("name", desired.name),
+        values=_values(found["values"]),
         group_ids=None if group_ids is None else _shared(group_ids),
     )
 
@@ -209,6 +236,26 @@ def _outcome(columns: tuple[Any, ...]) -> Outcome:
     """An outcome; those that are alike are one object, as those of all accounts that nothing was sent for yet."""
     status, http_status, error_code, error, attempts, via, finished_at = columns
     return Outcome(_STATUS[status], http_status, error_code, error, attempts, _VIA[via], finished_at)
+
+
+# --- entries as version 5 of the schema wrote them
+
+
+def keyed_entry(desired_text: str, before: str | None) -> tuple[str, str | None]:
+    """Turn the JSON of an entry from lists (version 5) into objects."""
+    display_name, add, remove, exact, rows = orjson.loads(desired_text)
+    desired = {"rows": rows, "add": add, "remove": remove, "exact": exact}
+    if display_name is not None:
+        desired["values"] = {"display_name": display_name}
+    kept = {name: value for name, value in desired.items() if value is not None and value != []}
+    if exact is not None:
+        kept["exact"] = exact  # an empty list takes the account out of all groups
+    if before is None:
+        return dumps(kept), None
+    account_id, name, display_before, group_ids = orjson.loads(before)
+    state = {"values": {"display_name": display_before}, "groups": group_ids}
+    given = {key: value for key, value in (("id", account_id), ("name", name)) if value is not None}
+    return dumps(kept), dumps({**state, **given})
 
 
 # --- the report

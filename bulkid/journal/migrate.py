@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
 from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect
+from bulkid.journal.codec import keyed_entry
 from bulkid.journal.console_schema import bring_console_to_5, create_console_tables
 from bulkid.journal.errors import DatabaseProblem
 from bulkid.journal.schema import (
     VERSION,
     clocks,
+    entries,
     group_refusals,
     locks,
     metadata,
@@ -20,6 +22,8 @@ from bulkid.journal.schema import (
     taken_files,
     waiters,
 )
+
+_PAGE = 2_000  # entries in memory at a time
 
 Step = Callable[[Connection], None]
 
@@ -49,7 +53,28 @@ def _to_5(connection: Connection) -> None:
     group_refusals.create(connection)
 
 
-STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables, 5: _to_5}
+def _to_6(connection: Connection) -> None:
+    """What entries hold as JSON goes by name instead of by position, so that new fields do not break old runs."""
+    place = (-1, -1)
+    key = tuple_(entries.c.run, entries.c.entry)
+    page = select(entries.c.run, entries.c.entry, entries.c.wish, entries.c.before).order_by(
+        entries.c.run, entries.c.entry
+    )
+    change = (
+        update(entries)
+        .where(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
+        .values(wish=bindparam("keyed_wish"), before=bindparam("keyed_before"))
+    )
+    while found := connection.execute(page.where(key > place).limit(_PAGE)).all():
+        changed = []
+        for run, number, wish, before in found:
+            keyed_wish, keyed_before = keyed_entry(wish, before)
+            changed.append({"in_run": run, "number": number, "keyed_wish": keyed_wish, "keyed_before": keyed_before})
+        connection.execute(change, changed)
+        place = (found[-1].run, found[-1].entry)
+
+
+STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables, 5: _to_5, 6: _to_6}
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 5
+VERSION = 6
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()

@@ -2,10 +2,10 @@
 
 from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
-from bulkid.planning.diff import confirms, describe, diff, shortfall
+from bulkid.planning.diff import changed_fields, confirms, describe, diff, shortfall, values_confirmed
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.estimate import minimum_seconds
-from bulkid.planning.export_rows import EXPORT_COLUMNS, ExportedAccount, Exporter
+from bulkid.planning.export_rows import ExportedAccount, Exporter
 from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.preconditions import (
     Precondition,
@@ -21,7 +21,6 @@ from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
 
 __all__ = [
     "DEFAULT_BATCH",
-    "EXPORT_COLUMNS",
     "Absent",
     "Constraints",
     "Cover",
@@ -38,6 +37,7 @@ __all__ = [
     "Unknown",
     "accounts_only",
     "build_plan",
+    "changed_fields",
     "choose_strategy",
     "confirms",
     "cover",
@@ -60,6 +60,7 @@ __all__ = [
     "resolve_preconditions",
     "shortfall",
     "undo_obstacle",
+    "values_confirmed",
     "wanted_accounts",
     "without_exact_list",
 ]

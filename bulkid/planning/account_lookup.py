@@ -9,9 +9,15 @@ from bulkid.model import RowError, RowRequest
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.merge import rows_with_other_values
 from bulkid.planning.suggestions import NameSuggester
+from bulkid.resources import current
 from bulkid.text import fold, listing, looks, quote
 
-NEEDS_ACCOUNTS = "the scope PM.RobotAccount.Read (and leave --no-read out)"
+
+def needed_to_read_accounts() -> str:
+    """Return what the application needs so that accounts can be read, as part of a sentence."""
+    return f"the scope {current().read_scope} (and leave --no-read out)"
+
+
 _CHECK = "Check the spelling, and that it is the right organisation."
 _GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
 _FIELD_GETTERS: Mapping[str, Callable[[RowRequest], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
@@ -50,12 +56,15 @@ class DirectoryAccounts:
         account = self._directory.find(row.account_id)
         if isinstance(account, Unknown):
             message = (
-                f"Whether a robot account has the id {quote(row.account_id)} is not known: {account.reason}. {_CHECK}"
+                f"Whether a {current().singular} has the id {quote(row.account_id)} is not known: "
+                f"{account.reason}. {_CHECK}"
             )
-            return self._row_error(row, "robot_account_id", "unknown_account", message)
+            return self._row_error(row, current().id_column, "unknown_account", message)
         if isinstance(account, Absent):
-            message = f"No robot account has the id {quote(row.account_id)} in this organisation. {self._hint(row)}"
-            return self._row_error(row, "robot_account_id", "unknown_account", message)
+            message = (
+                f"No {current().singular} has the id {quote(row.account_id)} in this organisation. {self._hint(row)}"
+            )
+            return self._row_error(row, current().id_column, "unknown_account", message)
         if row.name and row.name != account.name and account not in self._directory.accounts_named(row.name):
             message = (
                 f"The id {quote(account.id)} belongs to the account {quote(account.name)}, not to {quote(row.name)}. "
@@ -72,7 +81,7 @@ class DirectoryAccounts:
             named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")
             message = (
-                f"Several robot accounts are named {quote(row.name)}, apart from case: {named}. Give the id: {ids}."
+                f"Several {current().plural} are named {quote(row.name)}, apart from case: {named}. Give the id: {ids}."
             )
             return self._row_error(row, "name", "ambiguous_account", message)
         by_id = self._directory.account(row.name)
@@ -80,7 +89,7 @@ class DirectoryAccounts:
             hint = "It is the id of an account: put it in the column robot_account_id."
         else:
             hint = self._suggest(row.name)
-        message = f"No robot account is named {quote(row.name)} in this organisation. {hint}"
+        message = f"No {current().singular} is named {quote(row.name)} in this organisation. {hint}"
         return self._row_error(row, "name", "unknown_account", message)
 
     def _hint(self, row: RowRequest) -> str:
@@ -119,7 +128,7 @@ class BlindAccounts:
             return _no_account(row)
         message = (
             f"The account {quote(row.name)} is given by name only, and the accounts were not read. "
-            f"Give its id, or give the application {NEEDS_ACCOUNTS}."
+            f"Give its id, or give the application {needed_to_read_accounts()}."
         )
         return RowError(row.row, self._columns.get("name", ""), row.name, "needs_id", message)
 
@@ -153,7 +162,7 @@ def identity_row_errors(rows: Sequence[RowRequest], columns: Mapping[str, str]) 
         A fault for each row involved, by row number.
     """
     row_errors: dict[int, RowError] = {}
-    for same, other, field in (("name", "id", "robot_account_id"), ("id", "name", "name")):
+    for same, other, field in (("name", "id", current().id_column), ("id", "name", "name")):
         for rows_by_value in _differing(rows, _FIELD_GETTERS[same], _FIELD_GETTERS[other]):
             numbers = {value: [row.row for row in found] for value, found in rows_by_value.items()}
             for value, others in rows_with_other_values(numbers):

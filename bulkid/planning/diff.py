@@ -1,16 +1,19 @@
 """The difference between what is wanted of an account and what it is; its words; and whether a state shows it done."""
 
+from collections.abc import Iterator
+
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountUpdate, DesiredState
 from bulkid.planning.directory import Directory
+from bulkid.resources import Field, current
 from bulkid.text import fold, listing, quote
 
 
 def diff(desired: DesiredState, account: Account | None, directory: Directory) -> AccountUpdate:
     """Work out what must be sent so that the account becomes as desired: nothing more than what differs.
 
-    The account's current display name is carried along where no other is desired: it is not documented whether
-    a PUT without one keeps it.
+    The account's current values are carried along where no others are desired: it is not documented whether a PUT
+    without one keeps it.
 
     Args:
         desired: What is wanted, in ids.
@@ -24,11 +27,46 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
     """
     add, remove = _membership(desired, account, directory)
     if account is None:
-        name, renames = desired.display_name, desired.display_name is not None
-        return AccountUpdate(desired.account_id, desired.name, name, renames, add, remove, None)
-    current = account.display_name
-    name = current if desired.display_name is None else desired.display_name
-    return AccountUpdate(account.id, account.name, name, name != current, add, remove, account)
+        sets_fields = desired.values.count(None) < len(desired.values)
+        return AccountUpdate(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
+    values = _carried(desired.values, account.values)
+    return AccountUpdate(account.id, account.name, values, values is not account.values, add, remove, account)
+
+
+def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, str]]:
+    """Give each field that a change sets, with its value before (None where it is not known) and after."""
+    fields = current().fields
+    if change.before is None:
+        if change.sets_fields:
+            yield from (
+                (field, None, after) for field, after in zip(fields, change.values, strict=True) if after is not None
+            )
+        return
+    for field, before, after in zip(fields, change.before.values, change.values, strict=True):
+        if after is not None and not field.equal(before, after):
+            yield field, before, after
+
+
+def values_confirmed(change: AccountUpdate, after: Account) -> bool:
+    """Return whether a state that the server told has all values that the change carries."""
+    if change.values == after.values:
+        return True
+    return all(
+        wanted is None or field.equal(found, wanted)
+        for field, wanted, found in zip(current().fields, change.values, after.values, strict=True)
+    )
+
+
+def _carried(wanted: tuple[str | None, ...], present: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    """Give the values that a PUT carries; the present tuple itself where they are the same."""
+    if wanted == present or wanted.count(None) == len(wanted):
+        return present
+    fields = current().fields
+    if all(value is None or field.equal(value, now) for field, value, now in zip(fields, wanted, present, strict=True)):
+        return present
+    if None not in wanted:
+        return wanted
+    return tuple([now if value is None else value for value, now in zip(wanted, present, strict=True)])
 
 
 def confirms(change: AccountUpdate, after: Account) -> bool:
@@ -39,7 +77,7 @@ def confirms(change: AccountUpdate, after: Account) -> bool:
     """
     if fold(after.id) != fold(change.account_id):
         return False
-    if change.display_name is not None and change.display_name != after.display_name:
+    if not values_confirmed(change, after):
         return False
     if not (change.add or change.remove):
         return True
@@ -60,8 +98,9 @@ def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> st
     if fold(after.id) != fold(change.account_id):
         return f"the state shown is that of another account, {after.id}"
     parts = []
-    if change.display_name is not None and change.display_name != after.display_name:
-        parts.append(f"display name is {_shown(after.display_name)}, not {_shown(change.display_name)}")
+    for field, wanted, found in zip(current().fields, change.values, after.values, strict=True):
+        if wanted is not None and not field.equal(found, wanted):
+            parts.append(field.describe_mismatch(found, wanted))
     if after.group_ids is None:
         if change.add or change.remove:
             parts.append("the server does not say which groups the account is in")
@@ -82,9 +121,8 @@ def describe(change: AccountUpdate, directory: Directory) -> str:
     Groups go by name where it is known. Without the state before, the old display name is left out.
     """
     parts = []
-    if change.renames:
-        old = "" if change.before is None else f"{change.before.display_name or '(none)'} "
-        parts.append(f"display name: {old}-> {change.display_name or '(none)'}")
+    if change.sets_fields:
+        parts += [field.describe_change(before, after) for field, before, after in changed_fields(change)]
     parts += [f"+ {directory.group_name(group)}" for group in change.add]
     parts += [f"- {directory.group_name(group)}" for group in change.remove]
     return "; ".join(parts)
@@ -114,7 +152,7 @@ def _to_exact(
         raise PermissionDeniedError(
             f"The groups of the account {quote(desired.name or desired.account_id)} are to be exactly as listed, but "
             "the present accounts and groups could not be read.",
-            hint="Give the application the scopes PM.RobotAccount.Read and PM.Group.Read, and do not use --no-read.",
+            hint=f"Give the application the scopes {current().read_scope} and PM.Group.Read, and do not use --no-read.",
         )
     wanted = _folded(exact)
     if account.group_ids is None:
@@ -141,7 +179,3 @@ def _may_be_everyone(group_id: str, everyone: str, directory: Directory) -> bool
 
 def _folded(group_ids: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(fold, group_ids))
-
-
-def _shown(display_name: str) -> str:
-    return quote(display_name) if display_name else "empty"

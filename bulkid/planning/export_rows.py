@@ -13,23 +13,19 @@ from bulkid.model import Account, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
 from bulkid.planning.resolve import resolve
+from bulkid.resources import current
 from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
 from bulkid.text import fold, quote
 
-EXPORT_COLUMNS: Final = ("robot_account_id", "name", "display_name", "groups", "created", "last_login")
-"""The headers of an export. A run takes the first four, and passes over the last two."""
-
-_TAKEN = EXPORT_COLUMNS[:4]
-_ID, _NAME, _DISPLAY_NAME, _GROUPS = range(4)
-_BLANK = ("",) * len(_TAKEN)
+_ID, _NAME = 0, 1  # places of a row's cells; its fields and its groups follow
 _EXAMPLES = 3
 _LISTS_REMEMBERED = 10_000  # distinct lists of groups; more than that and they hardly repeat
 _LONGEST_TIME = 64  # characters; the server's times have about 30
 
 _NOTES: Final = {
-    "robot_account_id": "A cell cannot hold the ids of {}: given by name alone.",
+    "id": "A cell cannot hold the ids of {}: given by name alone.",
     "name": "A cell cannot hold the names of {}: given by id alone.",
-    "display_name": "A cell cannot hold the display names of {} so that a run would read them as they are (blanks at "
+    "field": "A cell cannot hold the {field}s of {} so that a run would read them as they are (blanks at "
     "the ends, control characters, !clear, spreadsheet errors): left blank, which leaves them.",
     "groups": "A cell cannot hold the groups of {} so that a run would leave them as they are (a group that the "
     "server's list of groups lacks, or a list that is too long): left blank, which leaves them.",
@@ -48,7 +44,7 @@ class ExportedAccount(NamedTuple):
 
     account: Account
     groups: tuple[str, ...] | None  # as they are shown, by name or by id; None: the server did not say
-    cells: Cells | None  # as a row under EXPORT_COLUMNS; None: no row can hold this account
+    cells: Cells | None  # as a row under the resource's ``export_columns``; None: no row can hold this account
 
 
 class _Examples:
@@ -86,12 +82,15 @@ class Exporter:
         self._by_id = by_id
         self._fits = fits
         self._known = Directory(organization_id, (), groups)
-        info = SheetInfo("export", "csv", "", "utf-8", ",", _TAKEN, fields_for_headers(_TAKEN))
+        self._resource = current()
+        self._taken = self._resource.export_columns[:-2]  # what a run reads of an export
+        self._blank = ("",) * len(self._taken)
+        info = SheetInfo("export", "csv", "", "utf-8", ",", self._taken, fields_for_headers(self._taken))
         self._columns = info.columns()
         self._parser = RowParser(info)
         self._texts: dict[str, str | None] = {}
         self._lists: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
-        self._blanked_cells = {name: _Examples() for name in _TAKEN}
+        self._blanked_cells = {name: _Examples() for name in self._taken}
         self._unknown_groups, self._dropped, self._by_other_identifier = _Examples(), _Examples(), _Examples()
 
     # --- what is asked of it
@@ -131,7 +130,12 @@ class Exporter:
             "dropped": self._dropped,
             self._other_identifier_note: self._by_other_identifier,
         }
-        return tuple(_NOTES[what].format(examples) for what, examples in found.items() if examples.count)
+        templates = {
+            **_NOTES,
+            self._resource.id_column: _NOTES["id"],
+            **{field.key: _NOTES["field"].replace("{field}", field.label) for field in self._resource.fields},
+        }
+        return tuple(templates[what].format(examples) for what, examples in found.items() if examples.count)
 
     @property
     def _other_identifier_note(self) -> str:
@@ -186,7 +190,7 @@ class Exporter:
         return None
 
     def _cells(self, account: Account, groups: str | None) -> Cells:
-        cells = (account.id, account.name, account.display_name, groups or "")
+        cells = (account.id, account.name, *(value or "" for value in account.values), groups or "")
         return tuple(cell if not cell or self._fits(cell) else "" for cell in cells)
 
     def _exported(
@@ -196,8 +200,8 @@ class Exporter:
         if cells is None:
             self._dropped.add(label)
             return ExportedAccount(account, groups, None)
-        full = (account.id, account.name, account.display_name, "?" if listed is None else listed)
-        for name, text, cell in zip(_TAKEN, full, cells, strict=True):
+        full = (account.id, account.name, *account.values, "?" if listed is None else listed)
+        for name, text, cell in zip(self._taken, full, cells, strict=True):
             if text and not cell:
                 self._blanked_cells[name].add(label)
         times = (_time(account.created), _time(account.last_login))
@@ -233,20 +237,19 @@ class Exporter:
         self, accounts: Sequence[Account], wanted: Sequence[Cells], directory: Directory
     ) -> list[Cells | None]:
         """Blank as few cells as need be: who it is first, then whatever else comes back as it is."""
-        rows = [_only(cells, _ID) for cells in wanted]
+        rows = [self._only(cells, _ID) for cells in wanted]
         by_id_fails = self._failing(accounts, rows, directory)
-        rows = [_only(cells, _NAME) if index in by_id_fails else rows[index] for index, cells in enumerate(wanted)]
+        rows = [self._only(cells, _NAME) if index in by_id_fails else rows[index] for index, cells in enumerate(wanted)]
         dropped = self._failing(accounts, rows, directory)
-        rows = [_BLANK if index in dropped else cells for index, cells in enumerate(rows)]
-        for column in (_NAME, _DISPLAY_NAME, _GROUPS):
+        rows = [self._blank if index in dropped else cells for index, cells in enumerate(rows)]
+        for column in range(_NAME, len(self._taken)):
             fuller = [_with(row, column, cells[column]) for row, cells in zip(rows, wanted, strict=True)]
             failing = self._failing(accounts, fuller, directory)
             rows = [row if index in failing else fuller[index] for index, row in enumerate(rows)]
         return [None if index in dropped else cells for index, cells in enumerate(rows)]
 
-
-def _only(cells: Cells, column: int) -> Cells:
-    return _with(_BLANK, column, cells[column])
+    def _only(self, cells: Cells, column: int) -> Cells:
+        return _with(self._blank, column, cells[column])
 
 
 def _with(cells: Cells, column: int, text: str) -> Cells:

@@ -83,7 +83,7 @@ def classify(changes: Sequence[AccountUpdate], refusing: Collection[str] = ()) -
             groups = tuple(sorted(added | removed))
             conflicting = not added.isdisjoint(removed)
         refused = bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups)
-        if change.renames or conflicting or refused or (change.before is None and groups):
+        if change.sets_fields or conflicting or refused or (change.before is None and groups):
             class_of.append(OWN_PUT)
             continue
         class_index = classes.setdefault(groups, len(counts))

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TypeVar
 
 from bulkid.model import DesiredState, RowError
+from bulkid.resources import current
 from bulkid.text import quote, row_listing
 
 K = TypeVar("K", bound=Hashable)
@@ -41,7 +42,7 @@ def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | l
         fault for every row, each naming rows that it is at odds with.
     """
     rows = sorted(rows, key=lambda desired: desired.rows)
-    conflicts = [*_display_name_conflicts(rows), *_group_conflicts(rows, labels)]
+    conflicts = [*_field_conflicts(rows), *_group_conflicts(rows, labels)]
     if conflicts:
         return _row_errors(rows, conflicts, labels)
     first = rows[0]
@@ -49,7 +50,7 @@ def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | l
     return DesiredState(
         account_id=first.account_id,
         name=next((desired.name for desired in rows if desired.name), ""),
-        display_name=next((desired.display_name for desired in rows if desired.display_name is not None), None),
+        values=_joint_values(rows),
         # What agrees with an exact list is part of it, so that the list alone says it all.
         add=() if exact is not None else _union(desired.add for desired in rows),
         remove=() if exact is not None else _union(desired.remove for desired in rows),
@@ -66,17 +67,30 @@ def rows_with_other_values(rows_by_value: Mapping[K, Sequence[int]]) -> Iterator
         yield value, row_listing(others, total - len(own))
 
 
-def _display_name_conflicts(rows: Sequence[DesiredState]) -> Iterator[RowConflict]:
-    by_value: dict[str, list[int]] = {}
-    for desired in rows:
-        if desired.display_name is not None:
-            by_value.setdefault(desired.display_name, []).extend(desired.rows)
-    if len(by_value) < 2:  # noqa: PLR2004 - two make a contradiction
-        return
-    for value, others in rows_with_other_values(by_value):
-        message = f"This row wants the display name {_display(value)}, but {others} another one for the same account."
-        for row in by_value[value]:
-            yield RowConflict(row, "display_name", value, message)
+def _joint_values(rows: Sequence[DesiredState]) -> tuple[str | None, ...]:
+    """Join the values of rows that agree: for each field, the one that a row gives."""
+    given = [desired.values for desired in rows if desired.values.count(None) < len(desired.values)]
+    if len(given) < 2:  # noqa: PLR2004 - nothing to join: that row's own tuple, or the one that sets nothing
+        return given[0] if given else rows[0].values
+    return tuple(next((value for value in column if value is not None), None) for column in zip(*given, strict=True))
+
+
+def _field_conflicts(rows: Sequence[DesiredState]) -> Iterator[RowConflict]:
+    for number, field in enumerate(current().fields):
+        by_form: dict[str, list[int]] = {}
+        values: dict[str, str] = {}
+        for desired in rows:
+            value = desired.values[number]
+            if value is not None:
+                form = field.normalize(value)
+                values.setdefault(form, value)
+                by_form.setdefault(form, []).extend(desired.rows)
+        if len(by_form) < 2:  # noqa: PLR2004 - two make a contradiction
+            continue
+        for form, others in rows_with_other_values(by_form):
+            message = field.describe_contradiction(values[form], others)
+            for row in by_form[form]:
+                yield RowConflict(row, field.key, values[form], message)
 
 
 def _group_conflicts(rows: Sequence[DesiredState], labels: SheetLabels) -> Iterator[RowConflict]:
@@ -176,7 +190,3 @@ def _union(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _names(groups: Iterable[str], labels: SheetLabels) -> str:
     return "; ".join(labels.group_name(group) for group in groups)
-
-
-def _display(value: str) -> str:
-    return quote(value) if value else "cleared"

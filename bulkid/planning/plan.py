@@ -7,6 +7,7 @@ from bulkid.planning.diff import diff
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
+from bulkid.resources import current
 from bulkid.text import count_of
 
 
@@ -50,14 +51,13 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before agreeing, as sentences."""
-        nameless = sum(change.display_name is None for change in self.changes)
-        if not nameless:
-            return self.notes
-        unnamed = (
-            f"The display name of {count_of(nameless, 'account')} is not known and is left out of the request; whether "
+        unknown = [
+            f"The {field.label} of {count_of(count, 'account')} is not known and is left out of the request; whether "
             "the server then keeps it is not documented."
-        )
-        return (*self.notes, unnamed)
+            for number, field in enumerate(current().fields)
+            if (count := sum(change.values[number] is None for change in self.changes))
+        ]
+        return (*self.notes, *unknown)
 
 
 def build_plan(resolution: Resolution, directory: Directory) -> Plan:

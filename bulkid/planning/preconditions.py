@@ -12,6 +12,7 @@ from bulkid.model import Account, DesiredState, RowError, RunItem
 from bulkid.planning.diff import diff
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.resolve import Resolution
+from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
 
 
@@ -111,7 +112,7 @@ def require_accounts(directory: Directory) -> None:
     if directory.accounts is None:
         raise PermissionDeniedError(
             "These changes are made only where an account still is as expected, and the accounts cannot be read.",
-            hint="Grant PM.RobotAccount.Read to the external application, and leave --no-read out.",
+            hint=f"Grant {current().read_scope} to the external application, and leave --no-read out.",
         )
 
 
@@ -198,27 +199,21 @@ def _as_the_server_writes(group_id: str, directory: Directory) -> str:
 
 
 def _attributes(desired: DesiredState, before: Account, present: Account, directory: Directory) -> Iterator[_Attribute]:
-    if desired.display_name is not None:
-        yield _Attribute(
-            present.display_name == before.display_name,
-            present.display_name == desired.display_name,
-            f"display name: expected {_shown(before.display_name)}, found {_shown(present.display_name)}",
-        )
+    fields = current().fields
+    for field, wanted, was, now in zip(fields, desired.values, before.values, present.values, strict=True):
+        if wanted is not None:
+            yield _Attribute(field.equal(now, was), field.equal(now, wanted), field.describe_conflict(was, now))
     if before.group_ids is None or not (desired.add or desired.remove):
         return  # nothing is expected where the server did not say
     if present.group_ids is None:
         yield _Attribute(as_before=False, as_wanted=False, description="the server does not say which groups it is in")
         return
     were, are = (frozenset(map(fold, account.group_ids or ())) for account in (before, present))
-    for groups, wanted in ((desired.add, True), (desired.remove, False)):
+    for groups, member in ((desired.add, True), (desired.remove, False)):
         for group in groups:
-            was, now = fold(group) in were, fold(group) in are
-            description = f"in {directory.group_name(group)}: expected {_yes(was)}, found {_yes(now)}"
-            yield _Attribute(was == now, now == wanted, description)
-
-
-def _shown(display_name: str) -> str:
-    return quote(display_name) if display_name else "none"
+            was_in, is_in = fold(group) in were, fold(group) in are
+            description = f"in {directory.group_name(group)}: expected {_yes(was_in)}, found {_yes(is_in)}"
+            yield _Attribute(was_in == is_in, is_in == member, description)
 
 
 def _yes(is_so: bool) -> str:

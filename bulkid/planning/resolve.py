@@ -6,16 +6,17 @@ from typing import Protocol
 
 from bulkid.model import DesiredState, RowError, RowRequest
 from bulkid.planning.account_lookup import (
-    NEEDS_ACCOUNTS,
     AccountKey,
     BlindAccounts,
     DirectoryAccounts,
     SheetAccounts,
     identity_row_errors,
+    needed_to_read_accounts,
 )
 from bulkid.planning.directory import Directory
 from bulkid.planning.group_lookup import DirectoryGroups, GroupList, GroupResolver, SheetGroups
 from bulkid.planning.merge import SheetLabels, merge
+from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
 
 
@@ -107,7 +108,7 @@ class _RowReader:
             return row_errors
         key, account_id, name = account_key
         ids = None if exact is None else exact.ids
-        return key, DesiredState(account_id, name, row.display_name, add.ids, remove.ids, ids, (row.row,))
+        return key, DesiredState(account_id, name, row.values, add.ids, remove.ids, ids, (row.row,))
 
     def _partition_errors(self, row: RowRequest, organization: str) -> list[RowError]:
         if row.partition == organization or fold(row.partition) == fold(organization):
@@ -214,7 +215,7 @@ def _merge_rows(
 def _exact_refusal(directory: Directory) -> str:
     """Say why an exact list cannot be kept, when the present groups of an account cannot be known."""
     if directory.accounts is None:
-        needs = NEEDS_ACCOUNTS
+        needs = needed_to_read_accounts()
     elif directory.groups is None:
         needs = "the scope PM.Group.Read (and leave --no-read out)"
     else:
@@ -229,7 +230,7 @@ def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups)
     warnings = []
     if directory.accounts is None:
         warnings.append(
-            "The robot accounts were not read: rows are taken by id, nothing is compared with the present state, "
+            f"The {current().plural} were not read: rows are taken by id, nothing is compared with the present state, "
             "and everything asked for is sent."
         )
     if isinstance(groups, SheetGroups) and groups.count:

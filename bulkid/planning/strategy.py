@@ -8,6 +8,7 @@ from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import AccountUpdate, QuotaRule
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.planning.estimate import minimum_seconds
+from bulkid.resources import current
 from bulkid.text import fold, humanize_seconds, listing
 
 StrategyOption = Literal["auto", "accounts", "groups"]
@@ -106,7 +107,8 @@ def _by_groups(changes: Sequence[AccountUpdate], batch_size: int, constraints: C
     if not constraints.read_back:
         raise UsageError(
             "Group requests cannot be used blind: their answers confirm nothing about one account.",
-            hint="Leave --via groups out, or let bulkid read the accounts (no --no-read; scope PM.RobotAccount.Read).",
+            hint="Leave --via groups out, or let bulkid read the accounts (no --no-read; scope "
+            f"{current().read_scope}).",
         )
     strategy = Strategy(groups_where_possible(changes, batch_size, constraints.refusing), len(changes))
     if strategy.cover.batches and constraints.may_write_groups is False:

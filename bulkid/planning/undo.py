@@ -2,6 +2,7 @@
 
 from bulkid.model import Account, DesiredState, RunItem, Status
 from bulkid.planning.preconditions import Precondition
+from bulkid.resources import current
 from bulkid.text import fold
 
 PARTLY_DONE = frozenset({"not_applied", "group_gone"})
@@ -50,17 +51,19 @@ def inverse(item: RunItem) -> Precondition:
     wanted = desired.add if desired.exact is None else desired.exact
     added = tuple(group for group in wanted if fold(group) not in were)
     removed = _without(held, _without(held, desired.remove) if desired.exact is None else desired.exact)
-    renamed = desired.display_name is not None and desired.display_name != before.display_name
     left = Account(
         id=before.id,
         name=before.name,
-        display_name=before.display_name if desired.display_name is None else desired.display_name,
+        values=tuple(was if value is None else value for value, was in zip(desired.values, before.values, strict=True)),
         group_ids=None if before.group_ids is None else _without(held, removed) + added,
     )
     back = DesiredState(
         account_id=before.id,
         name=before.name,
-        display_name=before.display_name if renamed else None,
+        values=tuple(
+            None if value is None or field.equal(value, was) else was
+            for field, value, was in zip(current().fields, desired.values, before.values, strict=True)
+        ),
         add=removed,
         remove=added,
         exact=None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bulkid.errors import UsageError
-from bulkid.planning import EXPORT_COLUMNS, ExportedAccount
+from bulkid.planning import ExportedAccount
 from bulkid.report.atomic import AtomicFile, ReportError, next_free, reason, sync
 from bulkid.report.formats import exporters
 from bulkid.report.text_report import close_text, discard_text, json_line, open_csv
@@ -25,21 +25,16 @@ from bulkid.report.xlsx_report import (
     style_number,
     text_cell,
 )
+from bulkid.resources import current
+from bulkid.sheet import column_letters
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.text import listing
 
 MAX_EXPORT_ROWS: Final = MAX_SHEET_ROWS - 1
 """Accounts that one worksheet holds below its header; a run reads one worksheet."""
 
-_WIDTHS: Final = {  # least and most, in characters
-    "robot_account_id": (20, 38),
-    "name": (14, 40),
-    "display_name": (14, 40),
-    "groups": (20, 70),
-    "created": (22, 30),
-    "last_login": (22, 30),
-}
-_LETTERS: Final = "ABCDEF"
+_WIDTHS: Final = {"name": (14, 40), "groups": (20, 70), "created": (22, 30), "last_login": (22, 30)}
+"""The least and the largest width of a column, in characters."""
 
 
 class ExportFile(Protocol):
@@ -130,7 +125,7 @@ class CsvExport:
         self.target = target
         self._file = open_csv(target.begin())
         self._writer = csv.writer(self._file)
-        self._writer.writerow(EXPORT_COLUMNS)
+        self._writer.writerow(current().export_columns)
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
         """Append accounts."""
@@ -166,11 +161,11 @@ class JsonLinesExport:
 
 
 def _object(exported: ExportedAccount) -> dict[str, Any]:
-    account = exported.account
+    account, resource = exported.account, current()
     return {
-        "robot_account_id": account.id,
+        resource.id_column: account.id,
         "name": account.name,
-        "display_name": account.display_name or None,
+        **{key: value or None for key, value in zip(resource.keys, account.values, strict=True)},
         "groups": exported.groups,
         "created": account.created or None,
         "last_login": account.last_login or None,
@@ -196,14 +191,17 @@ class WorkbookExport:
         )  # also below the last row: for what is added
         self._style = style_number(self._text)
         self._widths: list[int] = []
+        self._letters = [column_letters(index) for index in range(len(current().export_columns))]
         self._line = 0
-        self._append([EXPORT_COLUMNS], style_number(head))
+        self._append([current().export_columns], style_number(head))
 
     def write(self, accounts: Sequence[ExportedAccount]) -> None:
         """Append accounts."""
         rows = [each.cells for each in accounts if each.cells is not None]
         if not self._widths:
-            self._widths = [_column_width(name, [row[at] for row in rows]) for at, name in enumerate(EXPORT_COLUMNS)]
+            self._widths = [
+                _column_width(name, [row[at] for row in rows]) for at, name in enumerate(current().export_columns)
+            ]
         self._append(rows, self._style)
 
     def _append(self, rows: Sequence[Sequence[str]], style: int) -> None:
@@ -211,16 +209,16 @@ class WorkbookExport:
         for cells in rows:
             self._line += 1
             line = self._line
-            texts = [text_cell(letter, line, cell, style) for letter, cell in zip(_LETTERS, cells, strict=True)]
+            texts = [text_cell(letter, line, cell, style) for letter, cell in zip(self._letters, cells, strict=True)]
             xml.append(f'<row r="{line}">{"".join(texts)}</row>')
         self._sheet.row_data_fh.write("".join(xml))
 
     def finish(self) -> None:
         """Bring the file to the disk."""
-        sheet, last = self._sheet, len(EXPORT_COLUMNS) - 1
+        sheet, last = self._sheet, len(current().export_columns) - 1
         sheet.autofilter(0, 0, max(self._line - 1, 1), last)
         sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
-        widths = self._widths or [least for least, _ in _WIDTHS.values()]
+        widths = self._widths or [least for least, _ in map(_width_limits, current().export_columns)]
         for column, width in enumerate(widths):
             sheet.set_column(column, column, width, self._text)
         close_workbook(self._book)
@@ -233,6 +231,12 @@ class WorkbookExport:
         self.target.discard()
 
 
+def _width_limits(column: str) -> tuple[int, int]:
+    resource = current()
+    widths = {**_WIDTHS, resource.id_column: (20, 38), **{field.key: field.widths for field in resource.fields}}
+    return widths[column]
+
+
 def _column_width(name: str, cells: Sequence[str]) -> int:
-    least, most = _WIDTHS[name]
+    least, most = _width_limits(name)
     return min(max(least, *(display_width(cell[:200]) + 2 for cell in cells)), most) if cells else least

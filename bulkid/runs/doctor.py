@@ -13,6 +13,7 @@ from bulkid.identity import account_page, list_accounts, list_groups, parse_grou
 from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
+from bulkid.resources import current
 from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
@@ -107,7 +108,7 @@ async def _online(connection: Connection) -> list[Finding]:
     accounts, groups = list_accounts(connection.organization_id, 0, 1), list_groups(connection.organization_id)
     probes = (
         Probe(
-            "read accounts", known.read_accounts, "PM.RobotAccount.Read", accounts, lambda got: account_page(got).total
+            "read accounts", known.read_accounts, current().read_scope, accounts, lambda got: account_page(got).total
         ),
         Probe("read groups", known.read_groups, "PM.Group.Read", groups, lambda got: len(parse_groups(got))),
     )
@@ -140,7 +141,9 @@ def _write(claimed: bool | None) -> Finding:
         return Finding("write accounts", ok=None, detail="cannot be told without trying; `bulkid run --first 1` tries")
     if claimed:
         return Finding("write accounts", ok=True, detail="yes, by the token's scopes")
-    return Finding("write accounts", ok=False, detail="the token lacks the scope", hint="Grant PM.RobotAccount.Write.")
+    return Finding(
+        "write accounts", ok=False, detail="the token lacks the scope", hint=f"Grant {current().write_scope}."
+    )
 
 
 def _write_groups(claimed: bool | None) -> Finding:

@@ -24,6 +24,7 @@ from bulkid.report.export_files import (
     os_errors_as_usage_error,
     put_in_place,
 )
+from bulkid.resources import current
 from bulkid.runs.concurrency import until_stopped
 from bulkid.runs.execution.account_list import read_list
 from bulkid.runs.execution.connection import Connection, base_of, connect
@@ -164,9 +165,9 @@ class _Export:
                     return
         except ForbiddenError as error:
             raise PermissionDeniedError(
-                f"The robot accounts and their groups cannot be read: {error.message}",
-                hint="An export needs PM.RobotAccount.Read and PM.Group.Read: grant both to the application (and name "
-                "them in BULKID_SCOPE where that is set). Check the organisation id where one is set.",
+                f"The {current().plural} and their groups cannot be read: {error.message}",
+                hint=f"An export needs {current().read_scope} and PM.Group.Read: grant both to the application (and "
+                "name them in BULKID_SCOPE where that is set). Check the organisation id where one is set.",
             ) from None
 
     def _restart(self) -> None:
@@ -184,7 +185,7 @@ class _Export:
         lacks = [
             scope
             for allowed, scope in (
-                (known.read_accounts, "PM.RobotAccount.Read"),
+                (known.read_accounts, current().read_scope),
                 (known.read_groups, "PM.Group.Read"),
             )
             if allowed is False
@@ -196,7 +197,7 @@ class _Export:
 
     async def _page(self, skip: int) -> Page:
         request = list_accounts(self.connection.organization_id, skip, PAGE_SIZE)
-        return account_page(await fetch(self.connection.engine, request, "the list of robot accounts"))
+        return account_page(await fetch(self.connection.engine, request, f"the list of {current().plural}"))
 
     async def _take(self, page: Page) -> None:
         """Write those accounts of a page that were not met before: pages overlap."""

@@ -8,9 +8,6 @@ from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_fold
 from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
-    ALIASES,
-    FIELDS,
-    TEMPLATE_HEADERS,
     SheetOptions,
     column_label,
     column_letters,
@@ -31,11 +28,8 @@ from bulkid.sheet.row_parser import RowParser, SheetInfo
 from bulkid.sheet.text_format import UncertainEncodingError, system_code_page
 
 __all__ = [
-    "ALIASES",
     "CLEAR",
     "EXTENSIONS",
-    "FIELDS",
-    "TEMPLATE_HEADERS",
     "CancelToken",
     "NotAFileError",
     "RowParser",

@@ -8,42 +8,16 @@ it), or something else (ignored, and said).
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from functools import lru_cache
 
 from bulkid.errors import SheetError
+from bulkid.resources import Resource, current
 from bulkid.sheet.cells import trim
 from bulkid.text import fold, looks, printable_line
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message
 _MAX_COMPARED = 1_000  # characters of a header that may be a slip of a known one
-
-FIELDS = (
-    "robot_account_id",
-    "name",
-    "display_name",
-    "groups_to_add",
-    "groups_to_remove",
-    "groups",
-    "partition_global_id",
-)
-"""What a column can mean, in the contract's order."""
-
-TEMPLATE_HEADERS = ("name", "display_name", "groups_to_add", "groups_to_remove")
-"""The header of an empty sheet that a newcomer can fill in."""
-
-ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "robot_account_id": ("id", "robot account id", "account id", "robot id"),
-        "name": ("name", "robot", "robot account", "account", "user name"),
-        "display_name": ("display name", "friendly name"),
-        "groups_to_add": ("groups to add", "group ids to add", "add groups"),
-        "groups_to_remove": ("groups to remove", "group ids to remove", "remove groups"),
-        "groups": ("groups", "group names", "group name"),
-        "partition_global_id": ("partition global id", "organization id"),
-    }
-)
-"""The headers taken for each field, as words; the contract's table."""
 
 # From how many letters on one, and two, typing slips still count as "close". Shorter words are too near to one
 # another: "nam" is one slip from "name", but so are "game" and "same" at the same price.
@@ -82,9 +56,14 @@ def header_key(header: str) -> str:
     return _SEPARATING.sub("", fold(trim(header)))
 
 
-_KNOWN: Mapping[str, str] = MappingProxyType(
-    {header_key(alias): name for name, aliases in ALIASES.items() for alias in aliases}
-)
+@lru_cache(maxsize=8)
+def _known_headers(resource: Resource) -> Mapping[str, str]:
+    """Give the column for each header that a sheet may have, by its :func:`header_key`."""
+    return {header_key(alias): name for name, aliases in resource.aliases.items() for alias in aliases}
+
+
+def _known() -> Mapping[str, str]:
+    return _known_headers(current())
 
 
 def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[str, ...]:
@@ -103,8 +82,9 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     mapped = _mapped(options.column_map, headers, keys)
     ignored = _ignored(options.ignore_columns, headers, keys)
     _refuse_both(mapped, ignored, headers)
+    known = _known()
     fields = tuple(
-        mapped.get(index) or ("" if index in ignored else _KNOWN.get(key, "")) for index, key in enumerate(keys)
+        mapped.get(index) or ("" if index in ignored else known.get(key, "")) for index, key in enumerate(keys)
     )
     _refuse_near_misses(headers, keys, fields, ignored)
     _refuse_duplicates(headers, fields)
@@ -116,7 +96,8 @@ def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -
     """Count the headers that mean something, without complaint: how a delimiter is told from another."""
     options = options or SheetOptions()
     mapped = {header_key(column) for column in options.column_map}
-    return sum(1 for header in headers if (key := header_key(header)) and (key in _KNOWN or key in mapped))
+    known = _known()
+    return sum(1 for header in headers if (key := header_key(header)) and (key in known or key in mapped))
 
 
 def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None) -> str:
@@ -154,8 +135,8 @@ def column_letters(index: int) -> str:
 
 def _field_named(target: str) -> str:
     key = header_key(target)
-    by_field = {header_key(name): name for name in FIELDS}
-    return by_field.get(key) or _KNOWN.get(key, "")
+    by_field = {header_key(name): name for name in current().columns}
+    return by_field.get(key) or _known().get(key, "")
 
 
 def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequence[str]) -> dict[int, str]:
@@ -165,7 +146,7 @@ def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequenc
         if not name:
             raise SheetError(
                 f'--map "{column}={target}": there is no field "{target}".',
-                hint=f"The fields are {', '.join(FIELDS)}.",
+                hint=f"The fields are {', '.join(current().columns)}.",
             )
         for index in _columns_named(column, headers, keys, option=f'--map "{column}={target}"'):
             if mapped.get(index, name) != name:
@@ -220,8 +201,8 @@ def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Seq
         alias = near_miss(headers[index])
         if alias:
             header = trim(headers[index])
-            sentences.append(f'"{header}" is close to "{alias}" ({_KNOWN[header_key(alias)]})')
-            first = first or (header, _KNOWN[header_key(alias)])
+            sentences.append(f'"{header}" is close to "{alias}" ({_known()[header_key(alias)]})')
+            first = first or (header, _known()[header_key(alias)])
     if first is not None:
         header, name = first
         raise SheetError(
@@ -242,7 +223,7 @@ def near_miss(header: str) -> str:
 
     key = _SEPARATING.sub("", looks(trim(header)))
     best: tuple[int, str] | None = None
-    for alias in (alias for aliases in ALIASES.values() for alias in aliases):
+    for alias in (alias for aliases in current().aliases.values() for alias in aliases):
         known = header_key(alias)
         longest = max(len(key), len(known))
         allowed = 0 if longest < _MIN_LENGTH_ONE_TYPO else 1 if longest < _MIN_LENGTH_TWO_TYPOS else 2
@@ -253,7 +234,7 @@ def near_miss(header: str) -> str:
         return best[1]
     words = _words(header)
     if len(words) > 1:
-        for alias in (alias for aliases in ALIASES.values() for alias in aliases):
+        for alias in (alias for aliases in current().aliases.values() for alias in aliases):
             if words <= _words(alias):
                 return alias
     return ""
@@ -265,7 +246,7 @@ def _words(header: str) -> frozenset[str]:
 
 
 def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str]) -> None:
-    for name in FIELDS:
+    for name in current().columns:
         columns = [index for index, taken in enumerate(fields) if taken == name]
         if len(columns) > 1:
             labels = [f"{column_label(headers, index)} ({column_letters(index)})" for index in columns]
@@ -276,13 +257,14 @@ def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str]) -> None:
 
 
 def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
-    if "robot_account_id" in fields or "name" in fields:
+    resource = current()
+    if resource.id_column in fields or "name" in fields:
         return
     listed = _list_columns(headers) or "none"
-    hint = 'Add a column "robot_account_id" or "name", or say which column it is, e.g. --map "Column=name".'
+    hint = f'Add a column "{resource.id_column}" or "name", or say which column it is, e.g. --map "Column=name".'
     if not any(fields) and _looks_like_data(headers):
         hint = f"The first row looks like data: put a header row above it. {hint}"
-    raise SheetError(f"No column names the robot account. The columns are: {listed}.", hint=hint)
+    raise SheetError(f"No column names the {resource.singular}. The columns are: {listed}.", hint=hint)
 
 
 def _looks_like_data(headers: Sequence[str]) -> bool:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkid.model import EVERYONE, RowError, RowRequest, SheetRow
+from bulkid.resources import MEMBERSHIP_COLUMNS, current
 from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
-from bulkid.sheet.headers import FIELDS, column_label
-from bulkid.text import fold
+from bulkid.sheet.headers import column_label
+from bulkid.text import fold, listing
 
 _CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few dozen, an adversary's must not pile up
 
@@ -90,15 +91,13 @@ class RowParser:
         self._width = len(info.headers)
         self._used = tuple(index for index, name in enumerate(info.fields) if name)
         at = {name: index for index, name in enumerate(info.fields) if name}
-        (
-            self._id,
-            self._name,
-            self._display_name,
-            self._add,
-            self._remove,
-            self._exact,
-            self._partition,
-        ) = (at.get(name, -1) for name in FIELDS)
+        resource = current()
+        self._resource = resource
+        self._id = at.get(resource.id_column, -1)
+        self._name = at.get("name", -1)
+        self._add, self._remove, self._exact = (at.get(name, -1) for name in MEMBERSHIP_COLUMNS)
+        self._partition = at.get("partition_global_id", -1)
+        self._fields = tuple((field, at.get(field.key, -1)) for field in resource.fields)
         self._lists: dict[str, ListCell] = {}
 
     def parse(self, row: int, cells: Sequence[str]) -> SheetRow:
@@ -120,7 +119,7 @@ class RowParser:
         account_id = self._text(row, fitted, self._id, row_errors)
         name = self._text(row, fitted, self._name, row_errors)
         partition = self._text(row, fitted, self._partition, row_errors)
-        display_name = self._display(row, fitted, row_errors)
+        values = self._values(row, fitted, row_errors)
         add = self._list(row, fitted, self._add, row_errors)
         remove = self._list(row, fitted, self._remove, row_errors)
         exact = self._list(row, fitted, self._exact, row_errors)
@@ -138,7 +137,7 @@ class RowParser:
             return SheetRow(row, fitted, None, tuple(row_errors), account_id, name)
         wanted = None if exact is EMPTY_LIST else exact.items
         return SheetRow(
-            row, fitted, RowRequest(row, account_id, name, display_name, add.items, remove.items, wanted, partition)
+            row, fitted, RowRequest(row, account_id, name, values, add.items, remove.items, wanted, partition)
         )
 
     def _fit(self, row: int, cells: Sequence[str], row_errors: list[RowError]) -> tuple[str, ...]:
@@ -177,24 +176,30 @@ class RowParser:
             return ""
         problem = text_problem(text)
         if is_clear(text):
-            problem = Problem("clear_not_allowed", f"{CLEAR} works for display_name and groups only: enter a value.")
+            columns = listing((*self._resource.keys, "groups"))
+            problem = Problem("clear_not_allowed", f"{CLEAR} works for {columns} only: enter a value.")
         if problem is not None:
             row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
         return text
 
-    def _display(self, row: int, cells: tuple[str, ...], row_errors: list[RowError]) -> str | None:
-        column = self._display_name
-        if column < 0:
-            return None
-        text = trim(cells[column])
-        if not text:
-            return None
-        if is_clear(text):
-            return ""
-        problem = text_problem(text)
-        if problem is not None:
-            row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
-        return text
+    def _values(self, row: int, cells: tuple[str, ...], row_errors: list[RowError]) -> tuple[str | None, ...]:
+        values: list[str | None] | None = None
+        for number, (field, column) in enumerate(self._fields):
+            text = trim(cells[column]) if column >= 0 else ""
+            if not text:
+                continue
+            if values is None:
+                values = list(self._resource.nothing)
+            if is_clear(text):
+                values[number] = ""
+                continue
+            problem = text_problem(text)
+            if problem is None and (message := field.check(text)):
+                problem = Problem(f"bad_{field.key}", message)
+            if problem is not None:
+                row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
+            values[number] = text
+        return self._resource.nothing if values is None else tuple(values)
 
     def _list(self, row: int, cells: tuple[str, ...], column: int, row_errors: list[RowError]) -> ListCell:
         if column < 0:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from bulkid.model import RunStatus, Status, Via
-from bulkid.sheet import FIELDS
+from bulkid.resources import current
 
 MAX_PAGE_SIZE: Final = 1000
 """Lines of a list that one answer holds at most."""
@@ -19,7 +19,7 @@ _MAX_INTEGER: Final = 2**31 - 1
 if TYPE_CHECKING:
     FieldName = str
 else:
-    FieldName = Literal[tuple(FIELDS)]  # for mypy, the names would have to be spelled out
+    FieldName = Literal[current().columns]  # for mypy, the names would have to be spelled out
 
 Count = Annotated[int, Field(ge=0)]
 

@@ -278,8 +278,8 @@ def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -
         account_id=change.account_id,
         name=change.name,
         rows=desired.rows,
-        display_before=None if change.before is None else change.before.display_name,
-        display_after=change.display_name if change.renames else None,
+        display_before=None if change.before is None else change.before.values[0],
+        display_after=change.values[0] if change.sets_fields else None,
         add=tuple(map(names, change.add)),
         remove=tuple(map(names, change.remove)),
     )

@@ -16,8 +16,9 @@ from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
+from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
-from bulkid.sheet import FIELDS, TEMPLATE_HEADERS, UncertainEncodingError, column_label, fields_for_headers
+from bulkid.sheet import UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
 from bulkid.web.auth.approval import same_user, with_authors
@@ -49,7 +50,7 @@ _KINDS: Final = ("changes", "unchanged", "invalid")
 @access_rule(Role.OPERATOR, RouteKind.DATA)
 async def template(_request: web.Request) -> web.Response:
     """An empty sheet to fill in."""
-    text = ",".join(TEMPLATE_HEADERS) + "\r\n"
+    text = ",".join(current().template_headers) + "\r\n"
     return web.Response(
         body=text.encode("utf-8-sig"),
         content_type="text/csv",
@@ -159,7 +160,7 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         parsed=parsed,
         columns=columns_of(upload_preview),
         hidden=max(0, len(parsed.sheet_preview.headers) - SHOWN_COLUMNS) if parsed.sheet_preview else 0,
-        fields=FIELDS,
+        fields=current().columns,
         readings=decodings_of(parsed),
         encodings=encodings_of(upload_preview),
         row_errors=row_errors[start : start + PAGE_SIZE],
@@ -242,7 +243,7 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
     if seen is not None:
         for index, header in enumerate(seen.headers[:SHOWN_COLUMNS]):
             chosen = str(form.get(f"field-{index}", ""))
-            if chosen in FIELDS:
+            if chosen in current().columns:
                 column_map[header] = chosen
             elif header and header not in column_map:
                 ignored.append(header)

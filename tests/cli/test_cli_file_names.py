@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from bulkid.cli.app import app
 from bulkid.errors import SheetError
-from bulkid.sheet import TEMPLATE_HEADERS, column_label, open_sheet
+from bulkid.resources import ROBOT_ACCOUNTS
+from bulkid.sheet import column_label, open_sheet
 
 NAME = "x\nbulkid: all is well \x1b[31m\u202e.csv"
 SHOWN = r"x\nbulkid: all is well \x1b[31m\u202e.csv"
@@ -52,4 +53,4 @@ def test_messages_about_columns_stay_short_however_many_and_long_they_are(tmp_pa
         open_sheet(path)
     assert len(str(caught.value)) < 3_000
     assert column_label(["y" * 61], 0) == f'"{"y" * 59}…"'
-    assert [column_label(TEMPLATE_HEADERS, index) for index in (0, 1)] == ['"name"', '"display_name"']
+    assert [column_label(ROBOT_ACCOUNTS.template_headers, index) for index in (0, 1)] == ['"name"', '"display_name"']

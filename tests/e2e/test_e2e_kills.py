@@ -226,7 +226,7 @@ def test_killed_between_the_entries_and_the_word_that_they_are_whole(server: Hos
     run_id = json.loads(refused.stdout)["run_id"]
     with open_journal(world.bulkid.folder / "state") as journal:
         account = next(iter(wanted))
-        desired = DesiredState(account, "", "stale", (), (), None, (2,))
+        desired = DesiredState(account, "", ("stale",), (), (), None, (2,))
         journal.add_items(run_id, [RunItem(0, desired, None, "", Outcome(Status.PENDING))])
     assert finish(world, "half") == run_id
     assert wanted.items() <= world.names().items()

@@ -39,7 +39,7 @@ def _change(
     add: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
 ) -> AccountUpdate:
-    return AccountUpdate(account_id, "roby", display_name, renames=False, add=add, remove=remove, before=None)
+    return AccountUpdate(account_id, "roby", (display_name,), sets_fields=False, add=add, remove=remove, before=None)
 
 
 def test_the_list_is_asked_for_by_name_so_that_pages_do_not_shift() -> None:
@@ -133,12 +133,12 @@ def test_an_empty_identifier_is_refused_since_it_would_name_the_list() -> None:
 
 
 def test_an_account_is_read_as_the_server_writes_it() -> None:
-    assert parse_account(DTO) == Account("88-uv", "roby", "Roby", ("gryff-01",), "2024-01-31T08:15:00Z", "")
+    assert parse_account(DTO) == Account("88-uv", "roby", ("Roby",), ("gryff-01",), "2024-01-31T08:15:00Z", "")
 
 
 def test_null_display_name_is_none_and_null_groups_are_unknown() -> None:
     account = parse_account({"id": "1", "name": "n", "displayName": None, "groupIds": None})
-    assert account == Account("1", "n", "", None, "", "")
+    assert account == Account("1", "n", ("",), None, "", "")
     assert parse_account({**DTO, "groupIds": []}).group_ids == ()
 
 

@@ -28,7 +28,7 @@ from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 
-PUT = put_account(ORG, AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 PAGE = raw_answer(b"<!DOCTYPE html><title>Portal</title>", 200, ("Content-Type: text/html",))

@@ -20,7 +20,7 @@ from bulkid.identity import (
 from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, is_supported
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 
-PUT = put_account(ORG, AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 GOOD = answer(ACCOUNT)

@@ -11,9 +11,10 @@ from identity_wire import HandClock
 from test_identity_claims import jwt
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.identity import DEFAULT_SCOPES, ClientCredentials, StaticToken, Token
+from bulkid.identity import ClientCredentials, StaticToken, Token
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import redact_text
+from bulkid.resources import ROBOT_ACCOUNTS
 
 
 def granted(token: str = "token", **fields: object) -> Reply:
@@ -226,11 +227,11 @@ async def test_without_a_scope_the_widest_is_asked_for_first_and_what_was_grante
     clock, endpoint = HandClock(), Endpoint(*[INVALID_SCOPE] * refusals, numbered)
     tokens = source(endpoint, clock, scope=" ")
     first = await _token(tokens)
-    assert asked_for(endpoint) == list(DEFAULT_SCOPES[: refusals + 1])
+    assert asked_for(endpoint) == list(ROBOT_ACCOUNTS.requested_scopes[: refusals + 1])
     assert (first.generation, tokens.fetches) == (1, refusals + 1)
     clock.time += 3600
     await _token(tokens)
-    assert asked_for(endpoint)[refusals + 1 :] == [DEFAULT_SCOPES[refusals]]
+    assert asked_for(endpoint)[refusals + 1 :] == [ROBOT_ACCOUNTS.requested_scopes[refusals]]
 
 
 async def test_an_application_that_has_none_of_the_scopes_is_told_so_after_one_question_each() -> None:
@@ -240,15 +241,15 @@ async def test_an_application_that_has_none_of_the_scopes_is_told_so_after_one_q
         with pytest.raises(AuthenticationError, match="invalid_scope, Not granted") as refused:
             await tokens.current()
         assert "BULKID_SCOPE" in refused.value.hint
-    assert asked_for(endpoint) == list(DEFAULT_SCOPES)
+    assert asked_for(endpoint) == list(ROBOT_ACCOUNTS.requested_scopes)
 
 
 async def test_a_scope_that_somebody_set_is_never_replaced_by_another() -> None:
     endpoint = Endpoint(INVALID_SCOPE)
-    for scope in (DEFAULT_SCOPES[0], "OR.Robots"):
+    for scope in (ROBOT_ACCOUNTS.requested_scopes[0], "OR.Robots"):
         with pytest.raises(AuthenticationError, match="invalid_scope"):
             await source(endpoint, scope=scope).current()
-    assert asked_for(endpoint) == [DEFAULT_SCOPES[0], "OR.Robots"]
+    assert asked_for(endpoint) == [ROBOT_ACCOUNTS.requested_scopes[0], "OR.Robots"]
 
 
 @pytest.mark.parametrize("code", ["invalid_client", "bad_request", "invalid_scopes", ""])
@@ -267,7 +268,12 @@ async def test_trouble_that_passes_leads_to_the_same_question_again() -> None:
     assert isinstance(await tokens.current(), Reply)
     assert isinstance(await tokens.current(), Reply)
     assert isinstance(await tokens.current(), Token)
-    assert asked_for(endpoint) == [DEFAULT_SCOPES[0], DEFAULT_SCOPES[0], DEFAULT_SCOPES[1], DEFAULT_SCOPES[1]]
+    assert asked_for(endpoint) == [
+        ROBOT_ACCOUNTS.requested_scopes[0],
+        ROBOT_ACCOUNTS.requested_scopes[0],
+        ROBOT_ACCOUNTS.requested_scopes[1],
+        ROBOT_ACCOUNTS.requested_scopes[1],
+    ]
 
 
 async def test_fifty_who_ask_at_once_share_the_narrower_token() -> None:

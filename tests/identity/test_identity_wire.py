@@ -22,7 +22,7 @@ from bulkid.model import AccountUpdate, ReplyKind
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 
-CHANGE = AccountUpdate("88-uv", "roby", "Roby", renames=False, add=("alumni-02",), remove=(), before=None)
+CHANGE = AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=None)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
 

@@ -84,7 +84,7 @@ class JournalMachine(RuleBasedStateMachine):
                 batch.append(SheetRow(row, came_in, None, (fault,)))
                 self.rows[row] = ModelRow(came_in, "", "", [fault])
             else:
-                desired = RowRequest(row, came_in[0], came_in[1], None, (), (), None, "")
+                desired = RowRequest(row, came_in[0], came_in[1], (None,), (), (), None, "")
                 batch.append(SheetRow(row, came_in, desired))
                 self.rows[row] = ModelRow(came_in, came_in[0], came_in[1])
         self.journal.add_rows(RUN, batch)
@@ -117,8 +117,8 @@ class JournalMachine(RuleBasedStateMachine):
         free = [number for number, row in self.rows.items() if row.entry is None]
         rows = tuple(sorted(data.draw(st.sets(st.sampled_from(free), min_size=1, max_size=3))))
         number = len(self.entries)
-        desired = DesiredState(f"id-{number}", name, display, add, add[:1], exact, rows)
-        before = None if blind else Account(f"ID-{number}", name, display or "", exact)
+        desired = DesiredState(f"id-{number}", name, (display,), add, add[:1], exact, rows)
+        before = None if blind else Account(f"ID-{number}", name, (display or "",), exact)
         entry = RunItem(number, desired, before, name, data.draw(settled), intended=blind)
         self.journal.add_items(RUN, [entry])
         self.entries[number] = entry

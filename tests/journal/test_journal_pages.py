@@ -17,10 +17,10 @@ def _filled(journal: Journal) -> None:
     for number in range(COUNT):
         row, name = number + 2, f"Robot_{number:03}"
         cells = (name, "100 %" if number == 7 else "x")
-        rows.append(SheetRow(row, cells, RowRequest(row, "", name, "x", (), (), None, ""), (), "", name))
+        rows.append(SheetRow(row, cells, RowRequest(row, "", name, ("x",), (), (), None, ""), (), "", name))
         status = Status.FAILED if number % 10 == 0 else Status.UPDATED
         error = f"no {number}" if status is Status.FAILED else ""
-        desired = DesiredState(f"id-{number}", name, "x", (), (), None, (row,))
+        desired = DesiredState(f"id-{number}", name, ("x",), (), (), None, (row,))
         entries.append(
             RunItem(number, desired, None, f"+ {cells[1]}", Outcome(status, 400, "", error, 1, None, float(number)))
         )

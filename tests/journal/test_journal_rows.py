@@ -37,7 +37,7 @@ def test_rows_come_back_as_they_came_in_and_in_order(journal: Journal) -> None:
 
 def test_a_cell_that_no_encoding_can_hold_is_kept_with_a_replacement(journal: Journal) -> None:
     journal.create_run(record())
-    desired = RowRequest(2, "id", "half \ud83d", None, (), (), None, "")
+    desired = RowRequest(2, "id", "half \ud83d", (None,), (), (), None, "")
     journal.add_rows(RUN, [SheetRow(2, ("half \ud83d", "fine é"), desired), good_row(3)])
     journal.set_invalid(RUN, [RowError(3, "a", "\udc00", "code", "what \udc00 is")])
     assert [cells for _, cells, _ in journal.iter_rows(RUN)] == [("half �", "fine é"), ("id-3", "Robot 3", "Finance")]
@@ -114,11 +114,11 @@ def test_a_fault_of_a_row_that_is_not_there_changes_nothing(journal: Journal) ->
         entry(0, 2, 3),
         entry(1, outcome=UPDATED, intended=True),
         entry(2, outcome=FAILED._replace(via=Via.GROUP)),
-        RunItem(3, DesiredState("88-uv", "", "", (), (), (), (5,)), None, "", PENDING),
+        RunItem(3, DesiredState("88-uv", "", ("",), (), (), (), (5,)), None, "", PENDING),
         RunItem(
             4,
-            DesiredState("abc", "Robot", None, ("g-1", "g-2"), (), ("g-1", "g-2"), (6, 7, 8)),
-            Account("ABC", "robot", "", None),
+            DesiredState("abc", "Robot", (None,), ("g-1", "g-2"), (), ("g-1", "g-2"), (6, 7, 8)),
+            Account("ABC", "robot", ("",), None),
             "+ 財務",
             Outcome(Status.UNCHANGED, finished_at=1.5),
         ),
@@ -139,10 +139,12 @@ def begin_rows(journal: Journal, last: int = 9) -> None:
 
 def test_of_the_state_before_a_run_the_name_and_groups_are_kept(journal: Journal) -> None:
     begin_rows(journal)
-    before = Account("id", "Robot", "Roby", ("g",), created="2024-01-01T00:00:00Z", last_login="2024-02-01T00:00:00Z")
+    before = Account(
+        "id", "Robot", ("Roby",), ("g",), created="2024-01-01T00:00:00Z", last_login="2024-02-01T00:00:00Z"
+    )
     journal.add_items(RUN, [entry(0)._replace(before=before)])
     (found,) = journal.iter_items(RUN)
-    assert found.before == Account("id", "Robot", "Roby", ("g",))
+    assert found.before == Account("id", "Robot", ("Roby",), ("g",))
 
 
 def test_all_rows_of_an_account_share_its_outcome(journal: Journal) -> None:
@@ -272,7 +274,9 @@ def test_a_row_found_invalid_stays_so_whatever_its_account_becomes(journal: Jour
 
 def test_a_blind_entry_shows_the_name_that_the_row_gave(journal: Journal) -> None:
     begin_rows(journal, 2)
-    journal.add_items(RUN, [RunItem(0, DesiredState("88-uv", "", None, ("g",), (), None, (2,)), None, "+ g", PENDING)])
+    journal.add_items(
+        RUN, [RunItem(0, DesiredState("88-uv", "", (None,), ("g",), (), None, (2,)), None, "+ g", PENDING)]
+    )
     (line,) = journal.report_rows(RUN)
     assert (line.robot_account_id, line.name) == ("88-uv", "Robot 2")
 

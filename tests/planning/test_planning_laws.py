@@ -56,7 +56,7 @@ def ids(texts: tuple[str, ...]) -> set[str]:
 
 def conflicting(one: RowRequest, other: RowRequest) -> bool:
     """Whether two good rows for one account contradict each other: the contract's rule, pair by pair."""
-    names = {name for name in (one.display_name, other.display_name) if name is not None}
+    names = {name for name in (one.values[0], other.values[0]) if name is not None}
     if len(names) > 1:
         return True
     for left, right in ((one, other), (other, one)):
@@ -155,13 +155,13 @@ def test_sending_the_plan_gives_what_the_rows_want_and_planning_again_gives_noth
     invalid = {row_error.row for row_error in result.row_errors}
     for before in state:
         mine = [row for row in sheet if row.row not in invalid and account_of(row) == before.id]
-        name = next((row.display_name for row in mine if row.display_name is not None), before.display_name)
+        name = next((row.values[0] for row in mine if row.values[0] is not None), before.values[0])
         exact = next((row.exact for row in mine if row.exact is not None), None)
         added, removed = (set().union(*(ids(getattr(row, kind)) for row in mine)) for kind in ("add", "remove"))
         held = ids(before.group_ids or ())
         wanted = ids(exact) if exact is not None else (held | added) - removed
         now = after[before.id]
-        assert now.display_name == name
+        assert now.values[0] == name
         assert ids(now.group_ids or ()) == wanted
         assert EVERYONE_ID in (now.group_ids or ())
 
@@ -183,8 +183,8 @@ def test_a_change_sends_only_what_differs_and_never_everyone(
         assert EVERYONE_ID.lower() not in {group.lower() for group in (*change.add, *change.remove)}
         assert not ids(change.add) & held
         assert ids(change.remove) <= held
-        assert change.renames == (change.display_name != before.display_name)
-        assert change.display_name is not None
+        assert change.sets_fields == (change.values[0] != before.values[0])
+        assert change.values[0] is not None
         assert not change.empty
         assert describe(change, known)
     assert plan.planned_puts <= plan.accounts <= plan.naive_puts
@@ -207,8 +207,8 @@ def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
             # What a state confirms, sending would leave as it is.
             if confirms(change, found):
                 sent = put(found, change)
-                assert (sent.display_name, set(sent.group_ids or ())) == (
-                    found.display_name,
+                assert (sent.values[0], set(sent.group_ids or ())) == (
+                    found.values[0],
                     set(found.group_ids or ()),
                 )
             elif not change.empty:
@@ -264,7 +264,7 @@ def test_a_check_finds_all_contradictions_where_the_sheet_spells_each_thing_in_o
 def test_where_the_server_does_not_tell_the_groups_an_exact_list_still_comes_true(
     texts: tuple[str, ...], state: tuple[Account, ...]
 ) -> None:
-    hidden = Account(state[0].id, state[0].name, state[0].display_name, None)
+    hidden = Account(state[0].id, state[0].name, (state[0].values[0],), None)
     known = directory((hidden,))
     (found,) = resolve([request(account_id=hidden.id, exact=texts)], known, COLUMNS).desired_states
     after = put(state[0], diff(found, hidden, known))

@@ -25,7 +25,7 @@ def codes(result: Resolution) -> list[tuple[int, str, str]]:
 def test_names_become_ids_as_the_server_writes_them() -> None:
     row = request(7, name="ROBY01", display_name="Robbie", add=("finance", "ALUMNI-02"), remove=("g-tra",))
     assert read(row).desired_states == (
-        DesiredState("88-uv", "Roby01", "Robbie", ("g-fin", "alumni-02"), ("G-TRA",), None, (7,)),
+        DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin", "alumni-02"), ("G-TRA",), None, (7,)),
     )
 
 
@@ -180,8 +180,8 @@ def test_rows_that_agree_are_merged_and_keep_their_numbers() -> None:
     )
     assert result.row_errors == ()
     assert result.desired_states == (
-        DesiredState("88-uv", "Roby01", "Robbie", ("g-fin", "alumni-02"), ("G-TRA",), None, (2, 4, 5)),
-        DesiredState("A-2", "Robot Two", None, (), (), None, (3,)),
+        DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin", "alumni-02"), ("G-TRA",), None, (2, 4, 5)),
+        DesiredState("A-2", "Robot Two", (None,), (), (), None, (3,)),
     )
 
 
@@ -232,7 +232,7 @@ def test_changes_beside_an_exact_list_agree_when_they_are_part_of_it() -> None:
         request(3, "88-uv", exact=("Finance",)),
         request(4, "88-uv", remove=("Alumni",)),
     )
-    assert result.desired_states == (DesiredState("88-uv", "Roby01", None, (), (), ("g-fin",), (2, 3, 4)),)
+    assert result.desired_states == (DesiredState("88-uv", "Roby01", (None,), (), (), ("g-fin",), (2, 3, 4)),)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,9 @@ def test_without_accounts_rows_go_by_id_as_the_sheet_writes_it() -> None:
     result = read(
         request(2, "88-UV", "Roby01", add=("finance",)), request(3, "88-uv", add=("Alumni",)), known=directory(None)
     )
-    assert result.desired_states == (DesiredState("88-UV", "Roby01", None, ("g-fin", "alumni-02"), (), None, (2, 3)),)
+    assert result.desired_states == (
+        DesiredState("88-UV", "Roby01", (None,), ("g-fin", "alumni-02"), (), None, (2, 3)),
+    )
     assert len(result.warnings) == 1
     assert "not read" in result.warnings[0]
 

@@ -145,7 +145,7 @@ def test_where_a_request_may_have_done_a_part_what_is_done_is_put_back(
     found = {each.id: each for each in before}
     for change in run.changes:
         some = change._replace(
-            display_name=data.draw(st.sampled_from([change.display_name, None])),
+            values=data.draw(st.sampled_from([change.values, (None,)])),
             add=tuple(group for group in change.add if data.draw(st.booleans())),
             remove=tuple(group for group in change.remove if data.draw(st.booleans())),
         )
@@ -184,7 +184,7 @@ def item(
     return RunItem(0, desired, before, "the change", outcome, intended)
 
 
-WISH = DesiredState("88-uv", "Roby01", "Robbie", ("g-fin",), ("G-TRA",), None, (2, 5))
+WISH = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None, (2, 5))
 
 
 @pytest.mark.parametrize(
@@ -213,14 +213,14 @@ def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
     rename = item(WISH._replace(add=(), remove=()), account(groups=None))
     assert undo_obstacle(rename) == ""
     back = inverse(rename)
-    assert (back.desired.display_name, back.desired.add, back.desired.remove) == ("Roby", (), ())
+    assert (back.desired.values[0], back.desired.add, back.desired.remove) == ("Roby", (), ())
     renamed = account(display_name="Robbie", groups=("g-fin",))
     assert resolve_preconditions([back], directory((renamed,)), "").desired_states == (back.desired,)
 
 
 def test_an_empty_display_name_is_put_back_as_empty() -> None:
     back = inverse(item(WISH, account(display_name="", groups=("g-fin",))))
-    assert back.desired == DesiredState("88-uv", "Roby01", "", (), (), None, (2, 5))
+    assert back.desired == DesiredState("88-uv", "Roby01", ("",), (), (), None, (2, 5))
 
 
 def test_the_message_says_what_was_expected_and_what_was_found() -> None:
@@ -275,7 +275,7 @@ def test_an_account_that_was_not_found_is_left_alone_and_gone_only_where_that_is
     absent: frozenset[str], code: str
 ) -> None:
     known = Directory("org", [], [], absent=absent, unknown={"a1": "the server does not look it up (HTTP 400: no id)"})
-    expected = Precondition(DesiredState("a1", "Roby", "New", (), (), None, (2, 5)), account("a1", "Roby"))
+    expected = Precondition(DesiredState("a1", "Roby", ("New",), (), (), None, (2, 5)), account("a1", "Roby"))
     found = resolve_preconditions([expected], known, "as it was")
     assert not found.desired_states
     assert [(row_error.row, row_error.code) for row_error in found.row_errors] == [(2, code), (5, code)]

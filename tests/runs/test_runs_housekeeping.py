@@ -66,7 +66,9 @@ def add(journal: Journal, case: Case, rows: int = 2, cell: str = "x") -> RunReco
     journal.add_rows(record.run_id, [SheetRow(row, (cell,), None, ()) for row in range(2, rows + 2)])
     status = Status.PENDING if case.pending else Status.UPDATED
     items = [
-        RunItem(number, DesiredState(f"a-{number}", "", None, (), (), None, (number + 2,)), None, "", Outcome(status))
+        RunItem(
+            number, DesiredState(f"a-{number}", "", (None,), (), (), None, (number + 2,)), None, "", Outcome(status)
+        )
         for number in range(rows)
     ]
     journal.add_items(record.run_id, items)

@@ -41,7 +41,7 @@ class Server:
         if len(self.skips) > 1000:
             raise AssertionError("it does not end")
         received = sorted(self.names)[skip : skip + self.size]
-        answer = Page(self.count(len(self.names)), tuple(Account(f"id{n}", f"{n:05}", "", ()) for n in received))
+        answer = Page(self.count(len(self.names)), tuple(Account(f"id{n}", f"{n:05}", ("",), ()) for n in received))
         gone, new = next(self.changes, (set(), set()))
         self.names = (self.names - gone) | new
         self.always &= self.names

@@ -30,7 +30,7 @@ class Text(str):
 
 
 def test_each_row_is_let_go_of_as_it_is_handed_out_and_the_accounts_stay_counted() -> None:
-    rows = Rows(INFO, [RowRequest(n, Text(f"id-{n // 2}"), "", None, (), (), None, "") for n in range(10)])
+    rows = Rows(INFO, [RowRequest(n, Text(f"id-{n // 2}"), "", (None,), (), (), None, "") for n in range(10)])
     alive = [weakref.ref(desired.account_id) for desired in rows.requests]
     accounts = rows.accounts
     numbers = []
@@ -50,8 +50,8 @@ def test_a_group_is_one_string_however_many_cells_name_it() -> None:
 
 
 def test_sending_holds_neither_accounts_nor_states_before_and_knows_whether_it_is_blind() -> None:
-    account = Account("a", "robot", "Robot", ("g",))
-    change = AccountUpdate("a", "robot", "New", True, (), (), account)  # noqa: FBT003 - a row of plain values
+    account = Account("a", "robot", ("Robot",), ("g",))
+    change = AccountUpdate("a", "robot", ("New",), True, (), (), account)  # noqa: FBT003 - a row of plain values
     seeing = send_plan_of(Directory("o", [account], [Group("g", "Finance")]), enumerate([change]), None)
     assert seeing.directory.accounts is None
     assert not seeing.directory.blind
@@ -73,12 +73,12 @@ CHANGED = st.lists(
 def test_what_is_sent_is_what_the_route_says_by_entry(
     made: list[tuple[bool, frozenset[str], frozenset[str]]], batch: int, by_group: bool
 ) -> None:
-    before = Account("x", "robot", "Robot", ())
+    before = Account("x", "robot", ("Robot",), ())
     changes = [
         (
             10 + place,
             AccountUpdate(
-                f"id-{place}", f"robot-{place}", "R", renames, tuple(sorted(add)), tuple(sorted(off)), before
+                f"id-{place}", f"robot-{place}", ("R",), renames, tuple(sorted(add)), tuple(sorted(off)), before
             ),
         )
         for place, (renames, add, off) in enumerate(made)
@@ -105,9 +105,9 @@ def test_what_is_sent_is_what_the_route_says_by_entry(
 
 
 def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
-    accounts = [Account(Text(f"a{n}"), "robot", "Robot", ()) for n in range(3)]
+    accounts = [Account(Text(f"a{n}"), "robot", ("Robot",), ()) for n in range(3)]
     alive = [weakref.ref(each.id) for each in accounts]
-    changes = [(n, AccountUpdate("a", "robot", "New", True, (), (), each)) for n, each in enumerate(accounts)]  # noqa: FBT003
+    changes = [(n, AccountUpdate("a", "robot", ("New",), True, (), (), each)) for n, each in enumerate(accounts)]  # noqa: FBT003
     accounts.clear()
     left = consume(changes)
 
@@ -123,8 +123,8 @@ def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
 
 
 def test_given_changes_are_compared_once_and_let_go_of() -> None:
-    account = Account("a", "robot", "Robot", ())
-    expected = Precondition(DesiredState("a", "robot", "New", (), (), None, (2,)), account)
+    account = Account("a", "robot", ("Robot",), ())
+    expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
     origin = Origin("The plan p.json", "as it was", "https://x", "o")
     changes = changes_of("p.json", [expected], origin)
     assert [row.row for row in changes.sheet_rows] == [2]
@@ -134,8 +134,8 @@ def test_given_changes_are_compared_once_and_let_go_of() -> None:
 
 
 def test_what_a_trial_left_is_planned_again_where_it_still_differs() -> None:
-    account = Account("a", "robot", "Robot now", ())
-    desired = DesiredState("a", "robot", "New", (), (), None, (2,))
+    account = Account("a", "robot", ("Robot now",), ())
+    desired = DesiredState("a", "robot", ("New",), (), (), None, (2,))
     items = [
         RunItem(number, desired, None, "", outcome)
         for number, outcome in enumerate([DEFERRED, Outcome(Status.PENDING), DEFERRED, DEFERRED])
@@ -148,9 +148,9 @@ def test_what_a_trial_left_is_planned_again_where_it_still_differs() -> None:
 
 
 def test_entries_are_made_one_by_one_and_again_as_often_as_they_are_gone_through() -> None:
-    accounts = [Account(f"a{n}", f"robot-{n}", "Robot", ()) for n in range(3)]
-    desired_states = [DesiredState(each.id, each.name, "New", (), (), None, (n,)) for n, each in enumerate(accounts)]
-    changes = [AccountUpdate(each.id, each.name, "New", True, (), (), each) for each in accounts]  # noqa: FBT003
+    accounts = [Account(f"a{n}", f"robot-{n}", ("Robot",), ()) for n in range(3)]
+    desired_states = [DesiredState(each.id, each.name, ("New",), (), (), None, (n,)) for n, each in enumerate(accounts)]
+    changes = [AccountUpdate(each.id, each.name, ("New",), True, (), (), each) for each in accounts]  # noqa: FBT003
     plan = Plan(tuple(changes[:1]), tuple(desired_states[:1]), tuple(desired_states[1:2]), tuple(desired_states[2:]))
     preview = Preview(
         INFO, plan, Directory("o", accounts, ()), "https://x", "o", 3, (), (), None, 0.0, {}, 1, (), excess=None

@@ -14,11 +14,11 @@ OPTIONS = RunOptions()
 
 
 def account(number: int, **more: Any) -> Account:
-    return Account(f"id-{number}", f"robot-{number}", f"Robot {number}", ("g1",))._replace(**more)
+    return Account(f"id-{number}", f"robot-{number}", (f"Robot {number}",), ("g1",))._replace(**more)
 
 
 def desired(number: int, **more: Any) -> DesiredState:
-    made = DesiredState(f"id-{number}", f"robot-{number}", f"New {number}", ("g2",), (), None, (number + 1,))
+    made = DesiredState(f"id-{number}", f"robot-{number}", (f"New {number}",), ("g2",), (), None, (number + 1,))
     return made._replace(**more)
 
 
@@ -26,8 +26,8 @@ def change(number: int, **more: Any) -> AccountUpdate:
     made = AccountUpdate(
         account_id=f"id-{number}",
         name=f"robot-{number}",
-        display_name=f"New {number}",
-        renames=True,
+        values=(f"New {number}",),
+        sets_fields=True,
         add=("g2",),
         remove=(),
         before=account(number),
@@ -68,13 +68,13 @@ BASE = preview()
         preview(organization_id="another"),
         preview(change(1), change(2)),
         preview(change(2), change(1), change(3)),
-        preview(change(1), change(2), change(3, display_name="Other")),
-        preview(change(1), change(2), change(3, before=account(3, display_name="Somebody else"))),
+        preview(change(1), change(2), change(3, values=("Other",))),
+        preview(change(1), change(2), change(3, before=account(3, values=("Somebody else",)))),
         preview(change(1), change(2), change(3, add=())),
         preview(change(1), change(2), change(3, remove=("g1",))),
         preview(change(1), change(2), change(3, account_id="id-4")),
         preview(plan=replace(BASE.plan, unchanged=())),
-        preview(plan=replace(BASE.plan, unchanged=(desired(9, display_name="\ud800"),))),
+        preview(plan=replace(BASE.plan, unchanged=(desired(9, values=("\ud800",)),))),
         preview(plan=replace(BASE.plan, changing=(desired(1), desired(2), desired(3, exact=("g2",))))),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_a_change_leaves_as_it_is_and_what_it_takes_to_send_it_are_no_part(
 
 
 def test_a_new_name_that_another_gave_meanwhile_is_no_part_where_the_change_leaves_the_name() -> None:
-    one, other = (change(1, renames=False, display_name=name) for name in ("As it was", "As it is"))
+    one, other = (change(1, sets_fields=False, values=(name,)) for name in ("As it was", "As it is"))
     assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(other), OPTIONS)
 
 

@@ -16,8 +16,8 @@ INFO = SheetInfo("sheet.csv", "csv", "", "utf-8", ",", ("id", "display_name"), (
 
 
 def test_plans_and_results_of_many_rows_have_a_short_repr() -> None:
-    accounts = [Account(f"id-{number}", f"robot-{number}", "Robot", ()) for number in range(MANY)]
-    requests = [RowRequest(number, f"id-{number}", "", "Renamed", (), (), None, "") for number in range(MANY)]
+    accounts = [Account(f"id-{number}", f"robot-{number}", ("Robot",), ()) for number in range(MANY)]
+    requests = [RowRequest(number, f"id-{number}", "", ("Renamed",), (), (), None, "") for number in range(MANY)]
     row_errors = tuple(
         RowError(number, "id", "x", "unknown_account", "No account has this id.") for number in range(MANY)
     )

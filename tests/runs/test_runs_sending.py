@@ -16,7 +16,9 @@ NAMES = st.sampled_from([None, "", "Roby", "roby"])
 
 
 def change(display_name: str | None, add: Any = (), remove: Any = ()) -> AccountUpdate:
-    return AccountUpdate("88-uv", "roby", display_name, renames=True, add=tuple(add), remove=tuple(remove), before=None)
+    return AccountUpdate(
+        "88-uv", "roby", (display_name,), sets_fields=True, add=tuple(add), remove=tuple(remove), before=None
+    )
 
 
 def account(**fields: Any) -> dict[str, Any]:

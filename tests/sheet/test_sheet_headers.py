@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
-from bulkid.sheet import ALIASES, FIELDS, TEMPLATE_HEADERS, SheetOptions, column_letters, fields_for_headers, near_miss
+from bulkid.resources import ROBOT_ACCOUNTS
+from bulkid.sheet import SheetOptions, column_letters, fields_for_headers, near_miss
 from bulkid.sheet.headers import unused_note
 
 CONTRACT = {
@@ -39,12 +40,12 @@ def test_every_header_of_the_contract_is_taken(field: str, header: str) -> None:
 
 
 def test_the_fields_are_those_of_the_contract_in_its_order() -> None:
-    assert list(FIELDS) == list(CONTRACT)
-    assert set(ALIASES) == set(FIELDS)
+    assert list(ROBOT_ACCOUNTS.columns) == list(CONTRACT)
+    assert set(ROBOT_ACCOUNTS.aliases) == set(ROBOT_ACCOUNTS.columns)
 
 
 def test_the_template_is_a_header_row_that_reads_back() -> None:
-    assert fields(*TEMPLATE_HEADERS) == TEMPLATE_HEADERS
+    assert fields(*ROBOT_ACCOUNTS.template_headers) == ROBOT_ACCOUNTS.template_headers
 
 
 @given(
@@ -171,7 +172,7 @@ def test_no_header_row_ends_in_anything_but_fields_or_a_sheet_error(
     with suppress(SheetError):
         found = fields(*headers, column_map=mapping)
         assert len(found) == len(headers)
-        assert all(found.count(field) <= 1 for field in FIELDS)
+        assert all(found.count(field) <= 1 for field in ROBOT_ACCOUNTS.columns)
         assert {"name", "robot_account_id"} & set(found)
 
 

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import RowRequest
-from bulkid.sheet import FIELDS, RowParser, SheetInfo
+from bulkid.resources import ROBOT_ACCOUNTS
+from bulkid.sheet import RowParser, SheetInfo
 
 HEADERS = ("ID", "Robot", "Display Name", "add groups", "remove groups", "Groups", "organization_id", "Comment")
-INFO = SheetInfo("s.csv", "csv", "", "utf-8-sig", ",", HEADERS, (*FIELDS, ""), ("a note",))
-AT = dict(zip(FIELDS, range(len(FIELDS)), strict=True))
+INFO = SheetInfo("s.csv", "csv", "", "utf-8-sig", ",", HEADERS, (*ROBOT_ACCOUNTS.columns, ""), ("a note",))
+AT = dict(zip(ROBOT_ACCOUNTS.columns, range(len(ROBOT_ACCOUNTS.columns)), strict=True))
 CELL = st.one_of(
     st.sampled_from(
         ["", " ", "a", "A", "Finance", "a;b", "!clear", "#N/A", "Everyone", "1E+16", "[", '["a"]', '"', "\0", "."]
@@ -50,17 +51,19 @@ def test_a_full_row_says_what_it_says() -> None:
         groups_to_remove="Trainees",
         partition_global_id="3fa85f64",
     )
-    assert asked == RowRequest(7, "88-uv", "Roby", "Robbie", ("alumni-02", "Finance"), ("Trainees",), None, "3fa85f64")
+    assert asked == RowRequest(
+        7, "88-uv", "Roby", ("Robbie",), ("alumni-02", "Finance"), ("Trainees",), None, "3fa85f64"
+    )
 
 
 def test_blank_leaves() -> None:
     assert request(name="r", display_name=" ", groups_to_add=";", groups="[]") == RowRequest(
-        7, "", "r", None, (), (), None, ""
+        7, "", "r", (None,), (), (), None, ""
     )
 
 
 def test_clear_empties_the_display_name_and_the_groups_on_purpose() -> None:
-    assert request(name="r", display_name="!clear").display_name == ""
+    assert request(name="r", display_name="!clear").values == ("",)
     assert request(name="r", groups=" !Clear ").exact == ()
 
 
@@ -154,7 +157,7 @@ def test_an_account_may_be_called_like_the_only_column() -> None:
 
 def test_a_sheet_without_optional_columns_asks_for_nothing_in_them() -> None:
     info = SheetInfo("s", "csv", "", "", ",", ("id",), ("robot_account_id",))
-    assert RowParser(info).parse(2, ["88-uv"]).request == RowRequest(2, "88-uv", "", None, (), (), None, "")
+    assert RowParser(info).parse(2, ["88-uv"]).request == RowRequest(2, "88-uv", "", (None,), (), (), None, "")
 
 
 def test_a_parser_that_has_seen_very_many_lists_still_reads_them_right() -> None:
@@ -186,4 +189,4 @@ def test_what_is_known_of_a_sheet_survives_a_journal() -> None:
 
 
 def test_the_columns_are_reported_by_field() -> None:
-    assert INFO.columns() == dict(zip(FIELDS, HEADERS, strict=False))
+    assert INFO.columns() == dict(zip(ROBOT_ACCOUNTS.columns, HEADERS, strict=False))

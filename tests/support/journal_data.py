@@ -82,7 +82,7 @@ def record(run_id: str = RUN, **fields: object) -> RunRecord:
 
 
 def good_row(row: int, *cells: str) -> SheetRow:
-    desired = RowRequest(row, f"id-{row}", f"Robot {row}", None, ("Finance",), (), None, "")
+    desired = RowRequest(row, f"id-{row}", f"Robot {row}", (None,), ("Finance",), (), None, "")
     return SheetRow(row, cells or (f"id-{row}", f"Robot {row}", "Finance"), desired)
 
 
@@ -93,8 +93,10 @@ def bad_row(row: int, *faults: RowError) -> SheetRow:
 
 
 def entry(number: int, *rows: int, outcome: Outcome = PENDING, intended: bool = False) -> RunItem:
-    desired = DesiredState(f"ID-{number}", f"robot {number}", "Robbie", ("g-1",), ("g-2",), None, rows or (number + 2,))
-    before = Account(f"ID-{number}", f"robot {number}", "Roby", ("g-2", "g-9"))
+    desired = DesiredState(
+        f"ID-{number}", f"robot {number}", ("Robbie",), ("g-1",), ("g-2",), None, rows or (number + 2,)
+    )
+    before = Account(f"ID-{number}", f"robot {number}", ("Roby",), ("g-2", "g-9"))
     return RunItem(number, desired, before, "display name: Roby -> Robbie; + Finance; - Trainees", outcome, intended)
 
 

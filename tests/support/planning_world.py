@@ -39,7 +39,7 @@ def account(
     account_id: str = "88-uv", name: str = "Roby01", display_name: str = "Roby", groups: tuple[str, ...] | None = ()
 ) -> Account:
     """An account, in Everyone besides the groups given; None: the server did not say."""
-    return Account(account_id, name, display_name, None if groups is None else (EVERYONE_ID, *groups))
+    return Account(account_id, name, (display_name,), None if groups is None else (EVERYONE_ID, *groups))
 
 
 ACCOUNTS = (
@@ -67,7 +67,7 @@ def request(
     exact: tuple[str, ...] | None = None,
     partition: str = "",
 ) -> RowRequest:
-    return RowRequest(row, account_id, name, display_name, add, remove, exact, partition)
+    return RowRequest(row, account_id, name, (display_name,), add, remove, exact, partition)
 
 
 def put(state: Account, change: AccountUpdate) -> Account:
@@ -77,8 +77,8 @@ def put(state: Account, change: AccountUpdate) -> Account:
     lower = {group.lower() for group in held}
     held += [group for group in change.add if group.lower() not in lower]
     assert EVERYONE_ID.lower() not in gone, "the server refuses to take an account out of Everyone"
-    name = state.display_name if change.display_name is None else change.display_name
-    return state._replace(display_name=name, group_ids=tuple(held))
+    (name,) = state.values if change.values == (None,) else change.values
+    return state._replace(values=(name,), group_ids=tuple(held))
 
 
 def cased(text: str) -> st.SearchStrategy[str]:
@@ -125,7 +125,7 @@ def rows(draw: st.DrawFn, *, invalid: bool = True, most: int = 6) -> list[RowReq
 
 def plain(state: State) -> dict[str, tuple[str, frozenset[str]]]:
     """Display names and memberships, as the server compares them."""
-    return {each.id: (each.display_name, frozenset(map(str.lower, each.group_ids or ()))) for each in state}
+    return {each.id: (each.values[0], frozenset(map(str.lower, each.group_ids or ()))) for each in state}
 
 
 def touches(before: Account, after: Account) -> set[str]:

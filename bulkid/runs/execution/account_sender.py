@@ -12,7 +12,8 @@ from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
-from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall
+from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall, values_confirmed
+from bulkid.resources import current
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import read_accounts_again
@@ -162,7 +163,7 @@ class AccountSender:
             return False
         if self.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
             # Nothing can be read back: the server's own 200 for this very PUT counts unless it contradicts itself.
-            return change.display_name is None or change.display_name == after.display_name
+            return values_confirmed(change, after)
         return confirms(change, after)
 
     def fail(self, number: int, outcome: Outcome) -> None:
@@ -285,7 +286,10 @@ def matches_exactly(change: AccountUpdate, payload: object) -> bool:
     groups = payload.get("groupIds")
     return (
         type(groups) is list
-        and payload.get("displayName") == change.display_name
+        and all(
+            payload.get(field.property) == (None if value is None else field.encode(value))
+            for field, value in zip(current().fields, change.values, strict=True)
+        )
         and all(group in groups for group in change.add)
         and payload.get("id") == change.account_id
         and type(payload.get("name")) is str

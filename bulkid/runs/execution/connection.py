@@ -28,16 +28,11 @@ from bulkid.identity import (
 )
 from bulkid.journal import Journal, JournalLedger, LockHandle
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
+from bulkid.resources import current
 from bulkid.runs.options import Context, RunOptions, Target
 
 FIRST_CONTACT_LIMIT_S = 5.0
 """How long a server that has never answered is given: a typo in its address must not look like work."""
-
-FORBIDDEN_HINT = (
-    "Grant the external application the scope that is missing "
-    "(PM.RobotAccount.Write; PM.Group.Write for group requests)."
-)
-"""What a user can do where the server forbids every change."""
 
 _TOKEN_REQUEST = Request("POST", "connect/token")
 
@@ -81,9 +76,9 @@ class Connection:
         """
         if self.known.write_accounts is False:
             raise PermissionDeniedError(
-                "The token may not change robot accounts: it lacks the scope PM.RobotAccount.Write.",
-                hint="Grant PM.RobotAccount (or PM.RobotAccount.Write) to the external application as an application "
-                "scope, and ask for it in BULKID_SCOPE where that is set.",
+                f"The token may not change {current().plural}: it lacks the scope {current().write_scope}.",
+                hint=f"Grant {current().scope} (or {current().write_scope}) to the external application as an "
+                "application scope, and ask for it in BULKID_SCOPE where that is set.",
             )
 
     def sent(self) -> dict[str, int]:
@@ -117,7 +112,8 @@ class Connection:
                 stats=self.stats,
                 credentials=self.client,
                 check=list_accounts(self.organization_id, 0, 1),
-                forbidden_hint=FORBIDDEN_HINT,
+                forbidden_hint=f"Grant the external application the scope that is missing ({current().write_scope}; "
+                "PM.Group.Write for group requests).",
             )
         )
 

@@ -24,6 +24,7 @@ from bulkid.identity import (
 )
 from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowRequest
 from bulkid.planning import Directory, first_read, is_everyone, next_read, wanted_accounts
+from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
 from bulkid.text import count_of, fold
@@ -179,13 +180,13 @@ async def read_directory(
             no_groups = f"The groups cannot be read ({error.message})"
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
-        _require(known.read_accounts, "PM.RobotAccount.Read")
+        _require(known.read_accounts, current().read_scope)
         found = await _read_accounts(engine, organization_id, lookup)
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
         _require_ids_alone(lookup, no_accounts)
-        warnings.append(f"{no_accounts}: running blind. Grant PM.RobotAccount.Read to send only what differs.")
+        warnings.append(f"{no_accounts}: running blind. Grant {current().read_scope} to send only what differs.")
     if no_groups:
         _require_group_ids(lookup, found.accounts.values() if found is not None else (), no_groups)
     if found is None:
@@ -200,7 +201,7 @@ async def count_accounts(engine: Engine, organization_id: str) -> int:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
     request = list_accounts(organization_id, 0, 1)
-    return account_page(await fetch(engine, request, "the list of robot accounts")).total
+    return account_page(await fetch(engine, request, f"the list of {current().plural}")).total
 
 
 def _require(allowed: bool | None, scope: str) -> None:
@@ -236,8 +237,8 @@ def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
         return
     raise PermissionDeniedError(
         f"{refusal}, and {what}.",
-        hint="Grant PM.RobotAccount.Read to the application, and check the organisation id where one is set. Without "
-        "the scope, rows need ids, and groups to add and remove.",
+        hint=f"Grant {current().read_scope} to the application, and check the organisation id where one is set. "
+        "Without the scope, rows need ids, and groups to add and remove.",
     )
 
 
@@ -304,7 +305,7 @@ async def _read_accounts(
 
     async def page(skip: int) -> Page:
         request = list_accounts(organization_id, skip, PAGE_SIZE)
-        return account_page(await fetch(engine, request, "the list of robot accounts"))
+        return account_page(await fetch(engine, request, f"the list of {current().plural}"))
 
     async def take(page: Page) -> None:
         found.take(page)
@@ -361,10 +362,11 @@ def _mark_uncertain(lookup: AccountLookup, found: _ReadAccounts) -> None:
     """Say why it is not known whether the accounts that are missing exist."""
     if found.count:
         reason = (
-            f"each of {MAX_READINGS} readings of the list of robot accounts may have missed some, as it kept changing"
+            f"each of {MAX_READINGS} readings of the list of {current().plural} may have missed some, as it kept "
+            "changing"
         )
     else:
-        reason = f"the server counts {count_of(found.total, 'robot account')} and lists none"
+        reason = f"the server counts {count_of(found.total, current().singular)} and lists none"
     missing = [*found.missing_ids(lookup), *found.missing_names(lookup)]
     found.uncertain = f"Whether there are the accounts {_sample(missing)} is not known: {reason}."
     found.unknown.update(dict.fromkeys(map(fold, found.missing_ids(lookup)), reason))

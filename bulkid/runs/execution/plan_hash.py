@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import Any, Final
 
 from bulkid.model import AccountUpdate, DesiredState
-from bulkid.planning import Plan, limit_changes
+from bulkid.planning import Plan, changed_fields, limit_changes
+from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
 
 FORMAT: Final = "bulkid plan hash 1"
@@ -39,9 +40,8 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
 
 def sent_of(change: AccountUpdate) -> tuple[object, ...]:
     """What is shown and sent of a change, without what the change leaves as it is."""
-    before = change.before.display_name if change.before is not None else None
-    renamed = (before, change.display_name) if change.renames else None
-    return (change.account_id, renamed, change.add, change.remove)
+    changed = {field.key: (before, after) for field, before, after in changed_fields(change)}
+    return (change.account_id, *map(changed.get, current().keys), change.add, change.remove)
 
 
 def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
@@ -66,4 +66,4 @@ def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
 
 
 def _requested(desired: DesiredState) -> list[Any]:
-    return [desired.rows, desired.account_id, desired.display_name, desired.add, desired.remove, desired.exact]
+    return [desired.rows, desired.account_id, *desired.values, desired.add, desired.remove, desired.exact]

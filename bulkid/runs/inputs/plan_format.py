@@ -202,8 +202,8 @@ def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory)
         rows=rows,
         id=change.account_id,
         name=change.name,
-        before=None if before is None else StateBefore(display_name=before.display_name, group_ids=before.group_ids),
-        display_name=change.display_name if change.renames else None,
+        before=None if before is None else StateBefore(display_name=before.values[0] or "", group_ids=before.group_ids),
+        display_name=change.values[0] if change.sets_fields else None,
         groups_to_add=groups(change.add),
         groups_to_remove=groups(change.remove),
         changes=describe(change, directory),
@@ -416,14 +416,14 @@ def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[Pl
 def precondition_of(account: PlannedAccount) -> Precondition:
     """The change of one account, with the state that it was planned for."""
     add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _groups(account))
-    desired = DesiredState(account.id, account.name, account.display_name, add, remove, None, account.rows)
+    desired = DesiredState(account.id, account.name, (account.display_name,), add, remove, None, account.rows)
     before = account.before
     if before is None:
         state = None
     else:
         # One string per group, not one per account that is in it.
         held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
-        state = Account(account.id, account.name, before.display_name, held)
+        state = Account(account.id, account.name, (before.display_name,), held)
     return Precondition(desired, state, description=account.changes)
 
 

@@ -11,13 +11,11 @@ import anyio.to_thread
 from bulkid.consume import consume
 from bulkid.model import RowError, RowRequest, SheetRow
 from bulkid.planning import Precondition
+from bulkid.resources import current
 from bulkid.runs.execution.run import Execution
 from bulkid.runs.inputs.origin import Given, Origin
 from bulkid.runs.inputs.sheet import CHUNK_ROWS, Rows
 from bulkid.sheet import CLEAR, SheetInfo
-
-HEADERS = ("robot_account_id", "name", "display_name", "groups_to_add", "groups_to_remove")
-"""The columns that given changes have as a sheet, so that their ``retry.csv`` runs like any other."""
 
 _PLAIN = re.compile(r"[\w.-]+")
 
@@ -59,8 +57,9 @@ def changes_of(
         extra: Further columns, with a cell for each of ``expected``.
     """
     extra = extra or {}
-    headers = (*HEADERS, *extra)
-    info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*HEADERS, *("" for _ in extra)))
+    columns = current().change_columns  # so that their retry.csv runs like any other sheet
+    headers = (*columns, *extra)
+    info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*columns, *("" for _ in extra)))
     ordered = sorted(expected, key=lambda item: item.desired.rows)
     made: list[SheetRow] = []
     for number, item in enumerate(expected):
@@ -68,7 +67,7 @@ def changes_of(
         cells = (*_cells(item), *(column[number] for column in extra.values()))
         for row in desired.rows:
             asked = RowRequest(
-                row, desired.account_id, desired.name, desired.display_name, desired.add, desired.remove, None, ""
+                row, desired.account_id, desired.name, desired.values, desired.add, desired.remove, None, ""
             )
             made.append(SheetRow(row, cells, asked))
     for each in unplannable:
@@ -96,8 +95,8 @@ async def begin(execution: Execution, changes: Changes) -> None:
 
 def _cells(item: Precondition) -> tuple[str, ...]:
     desired = item.desired
-    display_name = "" if desired.display_name is None else desired.display_name or CLEAR
-    return (desired.account_id, desired.name, display_name, _list(desired.add), _list(desired.remove))
+    values = ("" if value is None else value or CLEAR for value in desired.values)
+    return (desired.account_id, desired.name, *values, _list(desired.add), _list(desired.remove))
 
 
 def _list(items: Sequence[str]) -> str:
