@@ -35,16 +35,12 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
 
 def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, str]]:
     """Give each field that a change sets, with its value before (None where it is not known) and after."""
-    fields = current().fields
-    if change.before is None:
-        if change.sets_fields:
-            yield from (
-                (field, None, after) for field, after in zip(fields, change.values, strict=True) if after is not None
-            )
+    if not change.sets_fields:
         return
-    for field, before, after in zip(fields, change.before.values, change.values, strict=True):
-        if after is not None and not field.equal(before, after):
-            yield field, before, after
+    before = current().nothing if change.before is None else change.before.values
+    for field, was, value in zip(current().fields, before, change.values, strict=True):
+        if value is not None and not field.equal(was, value):
+            yield field, was, value
 
 
 def values_confirmed(change: AccountUpdate, after: Account) -> bool:

@@ -96,7 +96,7 @@ def accounts(draw: st.DrawFn) -> tuple[Account, ...]:
     ids = st.sets(st.sampled_from([group.id for group in GROUPS[1:]]))
     return tuple(
         known._replace(
-            display_name=draw(st.sampled_from(["", "Roby", "Robbie", "Four"])),
+            values=(draw(st.sampled_from(["", "Roby", "Robbie", "Four"])),),
             group_ids=(EVERYONE_ID, *(draw(cased(group)) for group in sorted(draw(ids)))),
         )
         for known in ACCOUNTS
