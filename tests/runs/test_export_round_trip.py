@@ -180,7 +180,7 @@ ORDINARY = st.builds(
     Account,
     st.uuids().map(str),
     PLAIN.map(str.strip),
-    PLAIN.map(str.strip),
+    st.tuples(PLAIN.map(str.strip)),
     st.sets(st.sampled_from(["g-1", "g-2", "g-3", EVERYONE])).map(tuple),
 )
 ORDINARY_GROUPS = (
