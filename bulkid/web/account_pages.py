@@ -12,7 +12,7 @@ from bulkid.text import humanize_seconds
 from bulkid.web.audit import note
 from bulkid.web.auth.access import RefusedError, Role, access_rule
 from bulkid.web.auth.local import LocalAuthenticator
-from bulkid.web.auth.passwords import hash_password, require_good_password
+from bulkid.web.auth.passwords import require_good_password
 from bulkid.web.auth.throttle import new_device_cookie
 from bulkid.web.auth.users import SignInError, UserAuthenticator
 from bulkid.web.console import console_of
@@ -84,7 +84,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         if new != form.get("again", ""):
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await anyio.to_thread.run_sync(require_good_password, new, user.name)
-        hashed = await authenticator.hash(partial(hash_password, new))
+        hashed = await authenticator.hash(new)
         change = partial(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch)
         changed = await anyio.to_thread.run_sync(change)
         if not changed:

@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 from aiohttp import web
+from argon2 import PasswordHasher
 
 from bulkid import runs
 from bulkid.clock import Clock, SystemClock
@@ -21,6 +22,7 @@ from bulkid.text import count_of
 from bulkid.web.auth.access import Principal
 from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
 from bulkid.web.auth.local import Authenticator
+from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.job_runner import Job, JobRunner
@@ -60,6 +62,7 @@ class ServeOptions:
         require_approval: An author of a plan cannot start it (see ``approval.py``).
         upload_limits: How many uploads are kept, and for how long.
         keep_audit_s: Seconds that entries of the audit log are kept.
+        hasher: How passwords of users are hashed.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ class ServeOptions:
     require_approval: bool = False
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
     keep_audit_s: float = KEEP_AUDIT_S
+    hasher: PasswordHasher = HASHER
 
     @property
     def secure(self) -> bool:

@@ -172,7 +172,9 @@ async def serving(
         store = ConsoleStore(run_browser.journal)
         if authenticator is None:
             authenticator = (
-                UserAuthenticator(store) if await anyio.to_thread.run_sync(store.users) else LocalAuthenticator()
+                UserAuthenticator(store, hasher=serve.hasher)
+                if await anyio.to_thread.run_sync(store.users)
+                else LocalAuthenticator()
             )
         require_safe(serve, has_users=authenticator.has_users)
         async with runs.task_group() as tasks:

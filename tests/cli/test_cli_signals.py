@@ -20,7 +20,7 @@ from bulkid.engine import Stop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
-MOMENTS = Path(__file__).with_name("signal_moments.py")
+MOMENTS = Path(__file__).parents[1] / "support" / "signal_moments.py"
 ROOT = Path(__file__).resolve().parents[2]
 SHEET = ROOT / "sample_data" / "robot_accounts.csv"
 PATIENCE_S = 60.0

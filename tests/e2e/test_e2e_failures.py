@@ -15,13 +15,13 @@ from aiohttp import web
 
 from bulkid import runs
 from bulkid.sandbox.tokens import TokenIssuer
-from tests.support.bulkid_command import ORGANIZATION, ROOT, SECRET, Bulkid, connected_to, end_of
+from tests.support.bulkid_command import ORGANIZATION, SECRET, Bulkid, connected_to, end_of
 from tests.support.command_output import assert_clear, assert_no_secret, errors_of, statuses, summary_of
+from tests.support.identity_wire import TLS
 from tests.support.sandbox_host import Hosted, hosted, meanwhile, wait_for_puts
 from tests.support.sheets import renames, sheet_of
 
 STATIC = "opaque-token-0123456789"
-TLS = ROOT / "tests" / "identity" / "tls"
 READ_ONLY = "PM.RobotAccount.Read PM.Group.Read"
 WRITE_ONLY = "PM.RobotAccount.Write PM.Group.Read"
 BY_STATIC_TOKEN = {"BULKID_CLIENT_ID": "", "BULKID_CLIENT_SECRET": "", "BULKID_ORGANIZATION_ID": ORGANIZATION}

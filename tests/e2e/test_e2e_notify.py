@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.notify.receiver import Receiver, closed_port, receiver
 from tests.support.bulkid_command import Bulkid, connected_to, end_of
 from tests.support.command_output import assert_no_secret, summary_of
 from tests.support.processes import Life
+from tests.support.receiver import Receiver, closed_port, receiver
 from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
 from tests.support.sheets import renames, sheet_of
 

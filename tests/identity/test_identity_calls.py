@@ -6,7 +6,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from identity_wire import ORG
 
 from bulkid.identity import (
     Page,
@@ -22,6 +21,7 @@ from bulkid.identity import (
     put_group,
 )
 from bulkid.model import Account, AccountUpdate, Group, Request
+from tests.support.identity_wire import ORG
 
 DTO = {
     "id": "88-uv",

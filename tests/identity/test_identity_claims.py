@@ -1,20 +1,14 @@
 """What a token says of itself is read where it can be, and never trips anything where it cannot."""
 
-import base64
 from dataclasses import asdict
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import UsageError
 from bulkid.identity import TokenClaims, capabilities, organization_of, read_claims
-
-
-def jwt(payload: object) -> str:
-    body = base64.urlsafe_b64encode(orjson.dumps(payload)).rstrip(b"=").decode()
-    return f"eyJhbGciOiJub25lIn0.{body}.c2ln"
+from tests.support.identity_wire import jwt
 
 
 def test_the_organisation_the_scopes_and_the_end_are_read_from_a_jwt() -> None:

@@ -9,7 +9,6 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from identity_wire import ORG, Script, Seen, WireServer, always, answer, listening, raw_answer, reset, wire_server
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity import (
@@ -25,6 +24,18 @@ from bulkid.identity import (
 )
 from bulkid.identity.client import MAX_ANSWER
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
+from tests.support.identity_wire import (
+    ORG,
+    Script,
+    Seen,
+    WireServer,
+    always,
+    answer,
+    listening,
+    raw_answer,
+    reset,
+    wire_server,
+)
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 

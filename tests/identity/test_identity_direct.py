@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
-from identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 
 from bulkid.identity import (
     ClientSettings,
@@ -19,6 +18,7 @@ from bulkid.identity import (
 )
 from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, is_supported
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
+from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 
 PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")

@@ -6,12 +6,23 @@ import socket
 from pathlib import Path
 
 import pytest
-from identity_wire import ORG, TLS, Seen, WireServer, always, answer, connect_proxy, listening, reset, wire_server
 
 from bulkid.errors import UsageError
 from bulkid.identity import ClientSettings, StaticToken, complete_url, get_account, open_client
 from bulkid.identity.proxies import proxy_for
 from bulkid.model import Reply, ReplyKind
+from tests.support.identity_wire import (
+    ORG,
+    TLS,
+    Seen,
+    WireServer,
+    always,
+    answer,
+    connect_proxy,
+    listening,
+    reset,
+    wire_server,
+)
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 

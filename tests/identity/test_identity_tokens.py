@@ -7,14 +7,13 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from identity_wire import HandClock
-from test_identity_claims import jwt
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity import ClientCredentials, StaticToken, Token
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import redact_text
 from bulkid.resources import ROBOT_ACCOUNTS
+from tests.support.identity_wire import HandClock, jwt
 
 
 def granted(token: str = "token", **fields: object) -> Reply:

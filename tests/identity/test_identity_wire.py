@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
 
 from bulkid import __version__
 from bulkid.identity import (
@@ -19,6 +18,7 @@ from bulkid.identity import (
     put_account,
 )
 from bulkid.model import AccountUpdate, ReplyKind
+from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
 
 pytestmark = pytest.mark.usefixtures("direct_way")
 

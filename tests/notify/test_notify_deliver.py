@@ -14,8 +14,8 @@ from bulkid import logs
 from bulkid.clock import SystemClock
 from bulkid.engine import Stop
 from bulkid.notify import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, Message, Recipients, deliver, unusable
-from tests.notify.receiver import closed_port, receiver
 from tests.support.fake_clock import FakeClock, run
+from tests.support.receiver import closed_port, receiver
 
 MESSAGE = Message("bulkid: a title", "The body,\nin two lines: <b> & Ümläut.", 0)
 

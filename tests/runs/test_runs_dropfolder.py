@@ -29,9 +29,9 @@ from bulkid.runs import (
 from bulkid.runs.jobs import drop_folder_job
 from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox import Sandbox
-from tests.notify.receiver import receiver
 from tests.support.drop_folders import Inbox, drop, names, served
 from tests.support.fake_clock import FakeClock, run
+from tests.support.receiver import receiver
 
 # --- which files
 

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from sandbox_talk import Talk, Talking, talk_to_sandbox
+
+from tests.support.sandbox_talk import Talk, Talking, talk_to_sandbox
 
 
 @pytest.fixture

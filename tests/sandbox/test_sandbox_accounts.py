@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from sandbox_talk import Talk, Talking
+
+from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

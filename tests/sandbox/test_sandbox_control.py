@@ -2,11 +2,11 @@
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Faults
 from bulkid.sandbox.control_api import _local, serve
+from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

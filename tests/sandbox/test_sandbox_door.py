@@ -9,11 +9,11 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Sandbox, SandboxOptions, run_server
 from bulkid.sandbox.limits import RollingLimits
+from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import aiohttp
 import pytest
-from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import FAULT_KINDS, Faults
 from bulkid.sandbox.faults import FaultInjector
+from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

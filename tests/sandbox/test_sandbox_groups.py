@@ -6,10 +6,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from sandbox_talk import Talk, Talking
 
 from bulkid.model import QuotaRule
 from bulkid.sandbox import Sandbox, SandboxOptions
+from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

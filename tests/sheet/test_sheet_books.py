@@ -10,108 +10,23 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-import sheet_books
 import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.styles import Font
-from sheet_books import Error
 
 from bulkid.errors import SheetError
-from bulkid.model import SheetRow
-from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet import open_sheet
 from bulkid.sheet import workbook as workbook_module
 from bulkid.sheet import zip_archive as archive_module
 from bulkid.sheet.error_scan import column_index, scan_xlsx
 from bulkid.sheet.error_scan_binary import scan_xls, workbook_stream
 from bulkid.sheet.workbook import cell_text
 from bulkid.sheet.zip_archive import ScanError
-
-
-def read(content: bytes, name: str, size: int = 1000, **options: object) -> tuple[Sheet, list[SheetRow]]:
-    with open_sheet(io.BytesIO(content), SheetOptions(**options), name=name) as sheet:  # type: ignore[arg-type]
-        return sheet, [row for chunk in sheet.chunks(size) for row in chunk]
-
-
-def refused(content: bytes, name: str = "s.xlsx", **options: object) -> str:
-    with pytest.raises(SheetError) as caught:
-        read(content, name, **options)
-    return str(caught.value)
-
-
-def saved(book: openpyxl.Workbook) -> bytes:
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
-
-
-def written(*rows: list[object], start: int = 1) -> bytes:
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    for number, values in enumerate(rows, start):
-        for column, value in enumerate(values, 1):
-            if isinstance(value, Error):
-                sheet.cell(number, column, value.text).data_type = "e"
-            else:
-                sheet.cell(number, column, value)  # type: ignore[arg-type]
-    return saved(book)
-
-
-def ods(rows: str, table: str = "S") -> bytes:
-    spaces = " ".join(
-        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0"' for prefix in ("office", "table", "text")
-    )
-    calc = 'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
-    content = (
-        f"<office:document-content {spaces} {calc}><office:body><office:spreadsheet>"
-        f'<table:table table:name="Other"><table:table-row><table:table-cell office:value-type="string">'
-        "<text:p>#N/A</text:p></table:table-cell></table:table-row></table:table>"
-        f'<table:table table:name="{table}">{rows}</table:table>'
-        "</office:spreadsheet></office:body></office:document-content>"
-    )
-    manifest = '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
-    return sheet_books.archive(
-        {
-            "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
-            "content.xml": content.encode(),
-            "META-INF/manifest.xml": manifest.encode(),
-        }
-    )
-
-
-def ods_row(*texts: str, repeated: int = 1) -> str:
-    cells = "".join(
-        f'<table:table-cell office:value-type="string"><text:p>{text}</text:p></table:table-cell>'
-        if text
-        else "<table:table-cell/>"
-        for text in texts
-    )
-    return f'<table:table-row table:number-rows-repeated="{repeated}">{cells}</table:table-row>'
-
+from tests.support import sheet_books
+from tests.support.sheet_books import ROWS_WITH_ERRORS, Error, every_format, ods, ods_row, read, refused, saved, written
 
 ROWS = [["id", "name", "groups"], ["88-uv", "Roby", "alumni-02"], [88.0, "Zoë", None]]
-ROWS_WITH_ERRORS = [
-    ["id", "name", "groups"],
-    [None, "r2", Error("#N/A")],
-    [None, "r3", Error("#REF!", formula=True)],
-    [Error("#DIV/0!"), None, None],
-    [None, "r5", None],
-]
-
-
-def every_format(rows: list[list[sheet_books.Cell]]) -> dict[str, bytes]:
-    def plain(cell: sheet_books.Cell) -> str:
-        return cell.text if isinstance(cell, Error) else f"{cell:g}" if isinstance(cell, float) else cell or ""
-
-    return {
-        "s.xlsx": written(*rows),
-        "s.XLSM": written(*rows),
-        "s.xlsb": sheet_books.xlsb(rows),
-        "s.xls": sheet_books.xls({"S": rows}),
-        "small.xls": sheet_books.xls({"S": rows}, pad=False),
-        "s.ods": ods("".join(ods_row(*map(plain, row)) for row in rows)),
-    }
 
 
 @pytest.mark.parametrize("name", ["s.xlsx", "s.XLSM", "s.xlsb", "s.xls", "small.xls", "s.ods"])

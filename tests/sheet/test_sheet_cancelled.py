@@ -19,7 +19,7 @@ from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file, sheet_preview
 from bulkid.sheet import isolation as isolation_module
 from bulkid.sheet.isolation import Limits
-from tests.sheet.test_sheet_books import written
+from tests.support.sheet_books import written
 
 BOOK = written(["name", "groups"], ["roby", "Ops"])
 Begin = Callable[..., Awaitable[Any]]

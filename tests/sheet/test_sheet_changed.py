@@ -7,7 +7,7 @@ import pytest
 
 from bulkid.errors import SheetError
 from bulkid.sheet import open_sheet, reader
-from tests.sheet.test_sheet_books import written
+from tests.support.sheet_books import written
 
 ROWS = 200_000  # more than what is read ahead
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sheet.real_names import NAMES
 
 from bulkid.errors import SheetError
 from bulkid.sheet import (
@@ -22,6 +21,7 @@ from bulkid.sheet import (
     system_code_page,
 )
 from bulkid.sheet.legacy_encoding import Sample, detect
+from tests.support.real_names import NAMES
 
 PLAIN = ("Invoice Robot", "Robot Finance", "SAP Upload", "Mail", "Warehouse", "Report Robot")
 CASES = (str, str.upper, str.lower)

@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-import sheet_books
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.sheet.error_scan import ErrorScan, scan_ods, scan_xlsx
-from tests.sheet.test_sheet_books import ods, ods_row, read, refused
+from tests.support import sheet_books
+from tests.support.sheet_books import ods, ods_row, read, refused
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 HEAD = '<row r="1"><c r="A1" t="str"><v>name</v></c><c r="B1" t="str"><v>groups</v></c></row>'

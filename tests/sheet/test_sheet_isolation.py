@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import sheet_books
 
 from bulkid.errors import SheetError
 from bulkid.runs import check
 from bulkid.sheet import SheetOptions, open_sheet, sheet_preview
 from bulkid.sheet.isolation import Limits, open_isolated
-from tests.sheet.test_sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
+from tests.support import sheet_books
+from tests.support.sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 BOOK = written(["name", "groups"], *([f"r{number}", "Ops"] for number in range(1, 51)))

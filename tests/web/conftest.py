@@ -1,13 +1,13 @@
 import asyncio
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from web_kit import World, world
+from tests.support.chromium import launched, read_axe, usable
+from tests.support.web_console import World, world
 
 
 @pytest_asyncio.fixture
@@ -33,3 +33,22 @@ async def console(tmp_path: Path) -> AsyncIterator[World]:
     yield ready.result()
     done.set()
     await task
+
+
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[tuple[Any, Any]]:
+    with launched() as made:
+        yield made
+
+
+@pytest.fixture
+def chromium(_chromium: tuple[Any, Any]) -> Iterator[Any]:
+    """The browser of this process of tests; the contexts that a test opens are closed after it."""
+    with usable(_chromium) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core."""
+    return read_axe()

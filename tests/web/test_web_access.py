@@ -4,15 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from test_web_api import Program
-from test_web_junk import cookie_of
-from test_web_team import HASH, signed_in, team
-from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid import runs
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
 from bulkid.web.previews import MAX_CONCURRENT, MAX_WAITING
+from tests.support.web_console import Browser, World, cookie_of, run_id_of, sheet
+from tests.support.web_programs import Program
+from tests.support.web_users import HASH, signed_in, team
 
 START = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
 

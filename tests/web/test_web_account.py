@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_web_sessions import session_cookie, slow_team, status_with, watching
-from test_web_team import PASSWORD, sign_in, signed_in, team
-from web_kit import Browser, World, run_id_of, sheet
 
 from bulkid.web.auth import sessions
 from bulkid.web.auth.local import token_hash
+from tests.support.web_console import Browser, World, run_id_of, sheet
+from tests.support.web_users import PASSWORD, session_cookie, sign_in, signed_in, slow_team, status_with, team, watching
 
 NEW = "seventeen quiet atlases"
 

@@ -1,31 +1,15 @@
 """Approval: a plan is started by a user who is not one of its authors, and what was approved is what is sent."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
-from test_web_team import signed_in, team
-from web_kit import Browser, Page, World, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
-from bulkid.web.auth.access import Principal, Role
-from bulkid.web.auth.users import issue_token
-
-
-@asynccontextmanager
-async def three(folder: Path, **more: Any) -> AsyncIterator[tuple[World, Browser, Browser, Browser]]:
-    """A console that requires approval; two operators and an admin who have signed in."""
-    async with (
-        team(folder, require_approval=True, **more) as console,
-        signed_in(console, "olaf") as olaf,
-        signed_in(console, "otto") as otto,
-        signed_in(console, "ada") as ada,
-    ):
-        yield console, olaf, otto, ada
+from tests.support.web_console import Browser, Page, World, first_put, run_id_of, sheet, world
+from tests.support.web_programs import program_of
+from tests.support.web_users import three
 
 
 def names(console: World, *numbers: int) -> list[str]:
@@ -107,7 +91,7 @@ async def test_a_token_cannot_do_what_its_owner_may_not(tmp_path: Path) -> None:
         path = await olaf.preview("accounts.csv", sheet(10))
         run_id = run_id_of(await ada.start(path, first="4"))
         await ada.run_ended(run_id)
-        program = Program(console, "olaf")
+        program = program_of(console, "olaf")
         status, answer = await program.ask("POST", f"/runs/{run_id}/resume")
         assert (status, answer["error"]["code"]) == (409, "conflict")
         assert f"POST /api/v1/runs/{run_id}/rest" in answer["error"]["hint"]
@@ -117,7 +101,7 @@ async def test_a_token_cannot_do_what_its_owner_may_not(tmp_path: Path) -> None:
         assert preview["changes"] == 6
         start = {"json": {"preview": preview["preview"]}}
         assert (await program.ask("POST", f"/sheets/{rest['sheet']}/start", **start))[0] == 403
-        assert (await Program(console, "otto").ask("POST", f"/sheets/{rest['sheet']}/start", **start))[0] == 201
+        assert (await program_of(console, "otto").ask("POST", f"/sheets/{rest['sheet']}/start", **start))[0] == 201
         assert "10 updated" in (await otto.run_ended(run_id)).text
 
 
@@ -259,47 +243,10 @@ async def test_two_operators_who_start_the_same_preview_at_once_begin_one_run(tm
 
 async def test_a_token_of_the_link_mode_ends_with_the_first_user(tmp_path: Path) -> None:
     async with world(tmp_path) as console:
-        local = Program(console, "olaf")
+        local = program_of(console, "olaf")
         assert (await local.ask("GET", "/runs"))[0] == 200
     async with three(tmp_path) as (console, olaf, _, _):
         path = await olaf.preview("accounts.csv", sheet(2))
         local.browser = console.browser
         assert (await local.ask("POST", f"{path}/preview"))[0] == 401
         assert (await local.ask("POST", "/sheets", json={}))[0] == 401
-
-
-async def first_put(console: World) -> None:
-    """Wait until the sending has begun."""
-    with anyio.fail_after(30):
-        while not any(method == "PUT" for method, _ in console.sandbox.served):  # noqa: ASYNC110 - another's counter
-            await anyio.sleep(0.02)
-
-
-class Program:
-    """A program with a token of a user."""
-
-    def __init__(self, console: World, owner: str) -> None:
-        self.token = issue_token(
-            console.console.store,
-            "job",
-            Role.OPERATOR,
-            Principal(owner, Role.OPERATOR, owner),
-            console.console.clock.now(),
-        )
-        self.browser = console.browser
-
-    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        """Send a request; gives status and JSON."""
-        url, headers = f"{self.browser.base}/api/v1{path}", {"Authorization": f"Bearer {self.token}"}
-        async with self.browser.session.request(method, url, headers=headers, **more) as answer:
-            return answer.status, await answer.json(content_type=None)
-
-    async def previewed(self, upload: str) -> dict[str, Any]:
-        """The preview of a sheet, once it is made."""
-        await self.ask("POST", f"/sheets/{upload}/preview")
-        with anyio.fail_after(60):
-            while True:
-                _, found = await self.ask("GET", f"/sheets/{upload}/preview")
-                if found["state"] != "making":
-                    return dict(found)
-                await anyio.sleep(0.05)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
-from test_web_approval import Program, three
-from web_kit import Browser, World, run_id_of
 
 from bulkid import runs
 from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, same_user, with_authors
+from tests.support.web_console import Browser, World, run_id_of
+from tests.support.web_programs import Program, program_of
+from tests.support.web_users import three
 
 SPELLINGS = {
     "ada": ("ada", "Ada", "ADA ", " ada"),
@@ -94,7 +95,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Any, World, Browser, Browser, Progr
         anyio.from_thread.start_blocking_portal() as portal,
         portal.wrap_async_context_manager(three(tmp_path)) as (console, olaf, otto, _),
     ):
-        yield portal, console, olaf, otto, portal.call(Program, console, "olaf")
+        yield portal, console, olaf, otto, portal.call(program_of, console, "olaf")
 
 
 def test_no_sequence_of_actions_of_one_user_alone_changes_an_account(

@@ -1,104 +1,58 @@
 """The console in a real browser: the whole way with 300 rows, by keyboard and without the script, and axe-core's rules.
 
-Chromium comes from the system (``BULKID_CHROMIUM`` names another); axe-core's ``axe.min.js`` is where
-``BULKID_AXE`` says. Where either is missing the tests are skipped, and fail instead where ``BULKID_REQUIRE_ALL=1``.
 ``BULKID_SHOTS`` names a folder that gets a picture of every page, light, dark and narrow.
 """
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_web_cli import served
-from web_kit import sheet
 
+from bulkid.model import QuotaRule
+from bulkid.sandbox import SandboxOptions
 from bulkid.sandbox.options import parse_limits
-from tests.support.bulkid_command import SAMPLES, Bulkid
-from tests.support.sandbox_host import Hosted, hosted
+from bulkid.web.console import ServeOptions
+from tests.support.chromium import LONGEST_MS, WIDE, violations
+from tests.support.identity_wire import TLS
+from tests.support.web_console import SAMPLES, World, hosted_world, sheet
+from tests.support.web_users import PASSWORD, add_users
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-]
-WIDTHS = (1440, 360)
-SCHEMES = ("light", "dark")
-LONGEST_MS = 60_000
+LARGE = SandboxOptions(limits=())
+"""An organisation that has the accounts of every sheet here."""
 
-
-def _missing(what: str) -> Any:
-    if os.environ.get("BULKID_REQUIRE_ALL") == "1":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
-@pytest.fixture
-def chromium() -> Iterator[Any]:
-    path = os.environ.get("BULKID_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not path:
-        _missing("Chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _missing("playwright")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def axe() -> str:
-    path = Path(os.environ.get("BULKID_AXE", ""))
-    if not path.is_file():
-        _missing("axe-core (BULKID_AXE)")
-    return path.read_text(encoding="utf-8")
+SLOW = SandboxOptions(limits=(), latency_s=0.2)
+"""One that answers slowly, until a test has seen what it wants to see of the run."""
 
 
 @contextmanager
-def _opened(chromium: Any, bulkid: Bulkid, server: Hosted, **context: Any) -> Iterator[tuple[Any, str]]:
-    """A page of a console that is connected to a server, let in by the link."""
-    bulkid.env.update(BULKID_URL=server.url, BULKID_CLIENT_ID="sandbox", BULKID_CLIENT_SECRET="sandbox-secret")
-    with served(bulkid) as (_, address, key):
-        made = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
+def _opened(
+    chromium: Any, folder: Path, sandbox: SandboxOptions = LARGE, *, context: dict[str, Any] | None = None, **more: Any
+) -> Iterator[tuple[Any, str, World]]:
+    """A page of a console, opened by its sign-in link; its address; and the console."""
+    with hosted_world(folder, sandbox=sandbox, **more) as console:
+        made = chromium.new_context(**{"viewport": WIDE, **(context or {})})
         made.set_default_timeout(LONGEST_MS)
-        page = made.new_page()
+        page, address = made.new_page(), console.browser.base
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.goto(f"{address}/enter?key={key}")
-        yield page, address
+        page.goto(f"{address}/enter?key={console.authenticator.new_link()}")
+        yield page, address, console
         made.close()
         # A browser tells of every answer of 400 and more as an error; ours are meant.
         assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
-def page_error() -> type[Exception]:
-    """What Playwright raises when a page goes away; imported late, since Playwright may be missing."""
-    from playwright.sync_api import Error
-
-    return Error
-
-
 def _until_done(page: Any, *, more_than: int) -> None:
-    """Wait until so many accounts show as done: Playwright's own waiting needs ``eval``, which the policy forbids."""
-    for _ in range(LONGEST_MS // 50):
-        with suppress(page_error()):  # the page is being loaded anew at this moment
-            if page.evaluate("Number(document.querySelector('[data-live-bar]')?.value)") > more_than:
-                return
-        page.wait_for_timeout(50)
-    raise AssertionError("the run does not get on")
+    """Wait until so many accounts show as done (by a selector: the policy of the pages forbids ``eval``)."""
+    fewer = "".join(f':not([value="{count}"])' for count in range(more_than + 1))
+    page.wait_for_selector(f"[data-live-bar]{fewer}")
 
 
 def _upload(page: Any, address: str, name: str, content: bytes) -> None:
@@ -114,11 +68,7 @@ def _run_ended(page: Any) -> None:
 
 
 def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
-    with (
-        hosted(accounts=6000, latency_s=0.04) as server,
-        # Six seconds of sending: it must still go on when a slow machine has shown its page.
-        _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2"}), server) as (page, address),
-    ):
+    with _opened(chromium, tmp_path, SLOW, concurrency=2) as (page, address, console):
         _upload(page, address, "accounts.csv", sheet(300))
         assert "300" in page.inner_text(".figures")
         page.click("button:has-text('Preview')")
@@ -132,21 +82,23 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
         page.wait_for_url(re.compile("/runs/"))
         _until_done(page, more_than=0)
         page.reload()  # what is shown comes back, and goes on
+        _until_done(page, more_than=0)
+        console.sandbox._delayed = False
         _run_ended(page)
         assert "300 updated" in page.inner_text(".facts")
         with page.expect_download() as download:
             page.click(".downloads a:has-text('csv')")
         assert Path(download.value.path()).read_text(encoding="utf-8-sig").count(",updated,") == 300
-        assert "updated" in {row["status"] for row in Bulkid(tmp_path).report()}
+        (report,) = (tmp_path / "reports").glob("*/report.csv")
+        assert report.read_text(encoding="utf-8-sig").count(",updated,") == 300
 
 
 def test_the_documented_pages_show_a_preview_and_a_run(chromium: Any, tmp_path: Path) -> None:
     """With ``BULKID_SHOTS=docs`` this test makes the two pictures of docs/console.md."""
     size = {"width": 1100, "height": 720}
-    with (
-        hosted(accounts=6000, latency_s=0.1, limits=parse_limits("PUT=60/10")) as server,
-        _opened(chromium, Bulkid(tmp_path, {"BULKID_QUOTA": "PUT=60/10"}), server, viewport=size) as (page, address),
-    ):
+    sandbox = SandboxOptions(latency_s=0.02, limits=parse_limits("PUT=60/10"))
+    more = {"quota": (QuotaRule("PUT", 60, 10.0),), "context": {"viewport": size}}
+    with _opened(chromium, tmp_path, sandbox, **more) as (page, address, _):
         page.goto(address)
         page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")
         page.click("button:has-text('Upload')")
@@ -166,26 +118,21 @@ def _picture(page: Any, name: str) -> None:
 
 
 def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path: Path) -> None:
-    with (
-        hosted(accounts=6000, latency_s=0.1) as server,
-        _opened(chromium, Bulkid(tmp_path, {"BULKID_CONCURRENCY": "1"}), server) as (page, address),
-    ):
+    with _opened(chromium, tmp_path, SLOW, concurrency=1) as (page, address, console):
         _upload(page, address, "accounts.csv", sheet(60))
         page.click("button:has-text('Preview')")
         page.click("button:has-text('Apply changes')")
         _until_done(page, more_than=2)
         page.click("button:has-text('Pause')")
         page.wait_for_selector("button:has-text('Resume')")
+        console.sandbox._delayed = False
         page.click("button:has-text('Resume')")
         _run_ended(page)
         assert "60 updated" in page.inner_text(".facts")
 
 
 def test_a_sheet_is_dropped_on_the_page(chromium: Any, tmp_path: Path) -> None:
-    with (
-        hosted(accounts=6000) as server,
-        _opened(chromium, Bulkid(tmp_path), server) as (page, _),
-    ):
+    with _opened(chromium, tmp_path) as (page, _, _):
         data = page.evaluate_handle(
             """() => {
                 const data = new DataTransfer();
@@ -202,10 +149,7 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
     large = tmp_path / "large.csv"
     with large.open("wb") as file:
         file.truncate(65 << 20)
-    with (
-        hosted(accounts=6000) as server,
-        _opened(chromium, Bulkid(tmp_path), server) as (page, address),
-    ):
+    with _opened(chromium, tmp_path) as (page, address, _):
         page.set_input_files("#sheet", large)
         page.click("button:has-text('Upload')")
         assert "the most that is taken is 64 MB" in page.inner_text("[data-drop-error]")
@@ -213,7 +157,7 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
 
 
 def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
-    with hosted(accounts=6000) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, _):
+    with _opened(chromium, tmp_path) as (page, _, _):
         page.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
 
         def press_on(words: str) -> None:
@@ -241,10 +185,7 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
 
 
 def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None:
-    with (
-        hosted(accounts=6000) as server,
-        _opened(chromium, Bulkid(tmp_path), server, java_script_enabled=False) as (page, address),
-    ):
+    with _opened(chromium, tmp_path, context={"java_script_enabled": False}) as (page, address, _):
         _upload(page, address, "accounts.csv", sheet(5))
         page.click("button:has-text('Preview')")
         page.wait_for_selector("#lines")
@@ -256,7 +197,7 @@ def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None
 def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
     evil = "<img src=x onerror=\"document.title='owned'\">"
     quoted = evil.replace('"', '""')
-    with hosted(accounts=6000) as server, _opened(chromium, Bulkid(tmp_path), server) as (page, address):
+    with _opened(chromium, tmp_path) as (page, address, _):
         content = f'name,display_name,"{quoted}"\nrobot-0001,"{quoted}",x\n"{quoted}",x,x\n'.encode()
         _upload(page, address, f"{evil}.csv".replace("/", ""), content)
         for button in ("Apply mapping", "Preview"):
@@ -315,33 +256,9 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     yield "signed-out"
 
 
-def _held_against_axe(page: Any, axe: str, pages: Iterator[str]) -> list[str]:
-    """Hold every page against axe-core in light and dark, wide and narrow; gives what is wrong."""
-    shots = os.environ.get("BULKID_SHOTS")
-    found: list[str] = []
-    for name in pages:
-        for scheme in SCHEMES:
-            for width in WIDTHS:
-                page.emulate_media(color_scheme=scheme)
-                page.set_viewport_size({"width": width, "height": 900})
-                wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                if wider > 0:
-                    found.append(f"{name}, {scheme}, {width} px: {wider} px too wide")
-                page.evaluate(axe)
-                result = page.evaluate("axe.run()")
-                found += [
-                    f"{name}, {scheme}, {width} px: {fault['id']}: {fault['nodes'][0]['target']}"
-                    for fault in result["violations"]
-                ]
-                if shots:
-                    page.screenshot(path=Path(shots) / f"{name}-{scheme}-{width}.png")
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 1440, "height": 900})
-    return found
-
-
-TLS = Path(__file__).resolve().parents[1] / "identity" / "tls"
-PASSWORD = "correct horse battery"
+def _violations(page: Any, axe: str, pages: Iterator[str]) -> list[str]:
+    """What axe-core finds on each page as it is opened."""
+    return [found for name in pages for found in violations(page, axe, name)]
 
 
 def _sign_in(page: Any, address: str) -> None:
@@ -355,10 +272,10 @@ def _sign_in(page: Any, address: str) -> None:
 def test_signing_out_over_tls_takes_the_cookie_from_the_browser_and_a_copy_opens_nothing(
     chromium: Any, tmp_path: Path
 ) -> None:
-    bulkid = Bulkid(tmp_path)
-    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
-    certificate = ("--certfile", str(TLS / "server.pem"), "--keyfile", str(TLS / "server.key"))
-    with served(bulkid, "--sandbox", *certificate) as (_, address, _key):
+    add_users(tmp_path, {"ada": "admin"})
+    serve = ServeOptions(port=0, certfile=TLS / "server.pem", keyfile=TLS / "server.key", public_names=("localhost",))
+    with hosted_world(tmp_path, serve=serve) as console:
+        address = console.browser.base
         context, thief = (chromium.new_context(ignore_https_errors=True) for _ in range(2))
         context.set_default_timeout(LONGEST_MS)
         page = context.new_page()
@@ -414,26 +331,19 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
 def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pixels(
     chromium: Any, axe: str, tmp_path: Path
 ) -> None:
-    bulkid = Bulkid(tmp_path)
-    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
-    with served(bulkid, "--sandbox") as (_, address, _key):
+    add_users(tmp_path, {"ada": "admin"})
+    with hosted_world(tmp_path) as console:
         context = chromium.new_context(bypass_csp=True)
         context.set_default_timeout(LONGEST_MS)
         page = context.new_page()
-        found = _held_against_axe(page, axe, _team_pages(page, address))
+        found = _violations(page, axe, _team_pages(page, console.browser.base))
         context.close()
     assert found == []
 
 
 def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: Any, axe: str, tmp_path: Path) -> None:
-    with (
-        hosted(accounts=6000, limits=parse_limits("PUT=60/10"), latency_s=0.1, poisoned=("robot-0001",)) as server,
-        _opened(
-            chromium,
-            Bulkid(tmp_path, {"BULKID_CONCURRENCY": "2", "BULKID_QUOTA": "PUT=60/10"}),
-            server,
-            bypass_csp=True,
-        ) as (page, address),
-    ):
-        found = _held_against_axe(page, axe, _pages(page, address))
+    sandbox = SandboxOptions(limits=parse_limits("PUT=60/10"), latency_s=0.1, poisoned=("robot-0001",))
+    more = {"concurrency": 2, "quota": (QuotaRule("PUT", 60, 10.0),), "context": {"bypass_csp": True}}
+    with _opened(chromium, tmp_path, sandbox, **more) as (page, address, _):
+        found = _violations(page, axe, _pages(page, address))
     assert found == []

@@ -1,23 +1,20 @@
 """``bulkid serve`` and ``bulkid users`` as processes: the link, the end, a kill in the middle, users by terminal."""
 
 import json
-import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
-from web_kit import LONGEST_S, browser_at, run_id_of, sheet
 
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleStore
 from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import Hosted, hosted
+from tests.support.served_console import served
+from tests.support.web_console import LONGEST_S, browser_at, run_id_of, sheet
 
 PASSWORD = "correct horse battery"
 
@@ -25,26 +22,6 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def bulkid(tmp_path: Path) -> Bulkid:
     return Bulkid(tmp_path)
-
-
-@contextmanager
-def served(bulkid: Bulkid, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """A console in a process of its own: the process, its address, and the link's key ("" where there are users)."""
-    process = bulkid.start("serve", "--port", "0", *options)
-    assert process.stdout is not None
-    said = ""
-    try:
-        for line in process.stdout:
-            said += line
-            if "Ctrl+C ends it" in line:
-                break
-        address = re.search(r"https?://[\w.\[\]:]+:\d+", said)
-        assert address, said
-        key = re.search(r"enter\?key=(\S+)", said)
-        yield process, address[0], key[1] if key else ""
-    finally:
-        process.kill()
-        process.communicate(timeout=LONGEST_S)
 
 
 async def test_the_link_of_the_terminal_lets_in_and_a_signal_ends_the_console(bulkid: Bulkid) -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_kit import World
 
 from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.connection_limits import ConnectionLimit
 from bulkid.web.console import ServeOptions
-from tests.web.test_web_junk import raw
-from tests.web.test_web_team import team
+from tests.support.web_console import World, raw
+from tests.support.web_users import team
 
 
 @dataclass

@@ -7,7 +7,6 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from web_kit import World, browser_at, run_id_of, sheet, world
 
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
@@ -18,6 +17,7 @@ from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
+from tests.support.web_console import World, browser_at, run_id_of, sheet, world
 
 OPEN = {("GET", "/static/{name}"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from web_kit import World
-
 from bulkid import runs
 from bulkid.sheet import SheetOptions
+from tests.support.web_console import World
 
 TURKISH = "name,display_name\r\nrobot-0001,Ayşe\r\n".encode("cp1254")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 import xlsxwriter
-from web_kit import SAMPLES, World, run_id_of, world
 
 from bulkid.sandbox import SandboxOptions
+from tests.support.web_console import SAMPLES, World, run_id_of, world
 
 EVIL = "<img src=x onerror=alert(1)>"
 

@@ -1,30 +1,16 @@
 """Requests that no browser sends: each gets a 4xx answer, and the console serves on."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from web_kit import Browser, World
 
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
-from tests.web.test_web_team import sign_in, team
+from tests.support.web_console import World, cookie_of, raw
+from tests.support.web_users import sign_in, team
 
 ADA = Principal("ada", Role.ADMIN, "ada")
-
-
-async def raw(console: World, head: Sequence[bytes], body: bytes = b"") -> tuple[int, bytes]:
-    """Send bytes as they are; gives the status and the whole answer."""
-    port = console.console.serve.port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [head[0], b"Host: 127.0.0.1:%d" % port, *head[1:], b"Content-Length: %d" % len(body), b"Connection: close"]
-    writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-    await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    await writer.wait_closed()
-    return int(answer.split(b" ", 2)[1]), answer
 
 
 JUNK: dict[str, tuple[list[bytes], bytes]] = {
@@ -158,11 +144,6 @@ async def test_junk_of_a_user_who_is_signed_in_is_refused(tmp_path: Path, path: 
         status, answer = await raw(console, filled(post, console), body)
         assert 300 <= status < 500, answer  # signing out needs no body
         await lives(console)
-
-
-def cookie_of(browser: Browser) -> bytes:
-    """The header with the cookies of a browser."""
-    return b"Cookie: " + "; ".join(f"{each.key}={each.value}" for each in browser.session.cookie_jar).encode()
 
 
 @pytest.mark.parametrize("kind", FORMS)

@@ -11,9 +11,6 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_web_api import Program
-from test_web_team import signed_in, team
-from web_kit import World, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.journal.console_store import AuditRecord
@@ -21,6 +18,9 @@ from bulkid.web import previews
 from bulkid.web.console import ServeOptions
 from bulkid.web.previews import BusyError, UploadPreviews
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, Upload, UploadLimits, Uploads
+from tests.support.web_console import World, run_id_of, sheet, world
+from tests.support.web_programs import Program
+from tests.support.web_users import signed_in, team
 
 DAY_S = 86_400.0
 

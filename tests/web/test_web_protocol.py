@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 from aiohttp.multipart import BodyPartReader, MultipartReader
 from multidict import CIMultiDict
-from test_web_api import Program
-from test_web_junk import ADA, cookie_of, raw
-from test_web_team import HASH, sign_in
-from web_kit import World, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleStore
@@ -21,6 +17,9 @@ from bulkid.web.auth.users import issue_token
 from bulkid.web.middleware import HEADERS
 from bulkid.web.request_bodies import UploadReader, is_text
 from tests.support.postgres_server import shared_server
+from tests.support.web_console import World, cookie_of, raw, run_id_of, sheet, world
+from tests.support.web_programs import ADA, Program
+from tests.support.web_users import HASH, sign_in
 
 UNREADABLE = {
     "address of other bytes": [b"GET /enter?key=s3cret&x=\xff HTTP/1.1"],

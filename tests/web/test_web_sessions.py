@@ -1,64 +1,35 @@
 """Sessions: what ends them, for every holder of the cookie, in every console, and with their event streams."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import anyio
 import pytest
-from test_web_team import HASH, PASSWORD, sign_in, signed_in, team
-from web_kit import LONGEST_S, Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleStore
-from bulkid.model import QuotaRule
 from bulkid.web.auth import sessions, users
 from bulkid.web.auth.sessions import SESSION_S
 from bulkid.web.auth.users import IDLE_S
 from bulkid.web.console import ServeOptions
+from tests.support.identity_wire import TLS
 from tests.support.postgres_server import shared_server
-
-TLS = Path(__file__).resolve().parents[1] / "identity" / "tls"
-
-
-def cookies_of(browser: Browser) -> dict[str, str]:
-    return {cookie.key: cookie.value for cookie in browser.session.cookie_jar}
-
-
-def session_cookie(console: World, browser: Browser) -> dict[str, str]:
-    """The header of a thief who has copied the session's cookie."""
-    name = console.console.sessions.cookie_name
-    return {"Cookie": f"{name}={cookies_of(browser)[name]}"}
-
-
-async def status_with(console: World, cookie: dict[str, str]) -> int:
-    async with browser_at(console.browser.base) as thief:
-        return (await thief.get("/runs", headers=cookie)).status
-
-
-@asynccontextmanager
-async def watching(browser: Browser, run_id: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """The event stream of a run, its first event read; gives a function that reads it to its end."""
-    async with browser.session.get(f"{browser.base}/runs/{run_id}/events") as stream:
-        assert stream.status == 200
-        await stream.content.readline()
-
-        async def rest() -> str:
-            with anyio.fail_after(LONGEST_S):
-                return (await stream.content.read()).decode()
-
-        yield rest
-
-
-@asynccontextmanager
-async def slow_team(folder: Path) -> AsyncIterator[World]:
-    """A console with four users, whose runs wait for the quota for an hour."""
-    async with team(folder, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
-        yield console
-
+from tests.support.web_console import Browser, World, browser_at, run_id_of, sheet, world
+from tests.support.web_users import (
+    HASH,
+    PASSWORD,
+    cookies_of,
+    session_cookie,
+    sign_in,
+    signed_in,
+    slow_team,
+    status_with,
+    team,
+    watching,
+)
 
 # --- what ends a session
 

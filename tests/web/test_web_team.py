@@ -2,17 +2,14 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
+from argon2 import Type
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from web_kit import Browser, World, browser_at, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.errors import UsageError
@@ -25,35 +22,8 @@ from bulkid.web.auth.users import UserAuthenticator, issue_token
 from bulkid.web.console import ServeOptions
 from bulkid.web.middleware import forwarded_address
 from bulkid.web.server import make_app
-
-PASSWORD = "correct horse battery"
-HASH = hash_password(PASSWORD)
-PEOPLE = {"vera": "viewer", "olaf": "operator", "otto": "operator", "ada": "admin"}
-
-
-@asynccontextmanager
-async def team(
-    folder: Path, *, serve: ServeOptions | None = None, require_approval: bool = False, **options: Any
-) -> AsyncIterator[World]:
-    """A console with four users."""
-    with runs.RunBrowser(folder / "state") as run_browser:
-        store = ConsoleStore(run_browser.journal)
-        for name, role in PEOPLE.items():
-            store.add_user(name, role, HASH, 0.0)
-    async with world(folder, serve=serve or ServeOptions(port=0, require_approval=require_approval), **options) as made:
-        yield made
-
-
-@asynccontextmanager
-async def signed_in(console: World, name: str) -> AsyncIterator[Browser]:
-    async with browser_at(console.browser.base) as browser:
-        page = await sign_in(browser, name)
-        assert page.status == 200, page.text
-        yield browser
-
-
-async def sign_in(browser: Browser, name: str, password: str = PASSWORD, onward: str = "/"):  # noqa: ANN201
-    return await browser.post("/signin", {"name": name, "password": password, "next": onward})
+from tests.support.web_console import browser_at, run_id_of, sheet, world
+from tests.support.web_users import HASH, PASSWORD, sign_in, signed_in, team
 
 
 async def test_users_sign_in_and_go_on_to_what_they_wanted(tmp_path: Path) -> None:
@@ -197,7 +167,21 @@ def test_zxcvbn_gets_at_most_72_characters(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_hash_of_a_shorter_password_keeps_working() -> None:
-    assert is_right(passwords._HASHER.hash("ten chars!"), "ten chars!")
+    assert is_right(passwords.HASHER.hash("ten chars!"), "ten chars!")
+
+
+async def test_the_console_hashes_at_the_costs_of_rfc_9106_s_second_choice(tmp_path: Path) -> None:
+    hasher = ServeOptions().hasher
+    assert (hasher.type, hasher.memory_cost, hasher.time_cost, hasher.parallelism) == (Type.ID, 64 * 1024, 3, 4)
+    async with team(tmp_path, hasher=hasher) as console, signed_in(console, "olaf") as olaf:
+        assert console.console.authenticator.hasher is hasher
+        await olaf.get("/account")
+        form = {"current": PASSWORD, "new": "seventeen quiet atlases", "again": "seventeen quiet atlases"}
+        assert (await olaf.post("/account/password", form)).status == 200
+        stored = console.console.store.user("olaf").password_hash
+        assert stored.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        assert (await sign_in(olaf, "olaf", "seventeen quiet atlases")).status == 200
+        assert console.console.authenticator._dummy_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end"}

@@ -5,25 +5,17 @@ import io
 import json
 from pathlib import Path
 
-import anyio
 import pytest
-from web_kit import SAMPLES, World, run_id_of, sheet, world
 
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
 from tests.support.postgres_server import shared_server
+from tests.support.web_console import SAMPLES, World, first_put, run_id_of, sheet, world
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
-
-
-async def _first_put(console: World) -> None:
-    """Wait until the sending has begun."""
-    with anyio.fail_after(30):
-        while not any(method == "PUT" for method, _ in console.sandbox.served):  # noqa: ASYNC110 - another's counter
-            await anyio.sleep(0.02)
 
 
 async def test_a_sheet_goes_from_upload_to_report(console: World) -> None:
@@ -177,7 +169,7 @@ async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
     async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
-        await _first_put(console)
+        await first_put(console)
         await console.browser.post(f"/runs/{run_id}/pause")
         ended = await console.browser.run_ended(run_id)
         assert "interrupted" in ended.text
@@ -243,7 +235,7 @@ async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_off
     async with world(tmp_path, sandbox=slow, concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(60))
         run_id = run_id_of(await console.browser.start(path))
-        await _first_put(console)
+        await first_put(console)
     ((record, counts),) = runs.list_runs(tmp_path / "state")
     assert record.status == "interrupted"
     assert sum(counts.values()) == 60
@@ -294,7 +286,7 @@ async def test_two_consoles_on_one_postgresql_show_the_same_runs(tmp_path: Path)
         ):
             path = await one.browser.preview("accounts.csv", sheet(40))
             run_id = run_id_of(await one.browser.start(path))
-            await _first_put(one)
+            await first_put(one)
             seen = await two.browser.get(f"/runs/{run_id}")
             assert "Under way in another process" in seen.text
             assert "/pause" not in seen.text

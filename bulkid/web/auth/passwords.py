@@ -18,7 +18,8 @@ _MIN_UNRELATED: Final = 8  # letters and digits besides the user name and "bulki
 _MIN_WORD: Final = 3  # characters of a part of a user name that counts
 _ESTIMATE_LOCK: Final = threading.Lock()  # zxcvbn may keep the words of a call in a table that all calls share
 
-_HASHER: Final = PasswordHasher()  # argon2id with the costs of RFC 9106's second choice (64 MB, 3 passes)
+HASHER: Final = PasswordHasher()
+"""Hashes with argon2id, at the costs of RFC 9106's second choice (64 MB, 3 passes)."""
 
 
 def require_good_password(password: str, name: str) -> None:
@@ -68,14 +69,18 @@ def require_length(password: str) -> None:
         )
 
 
-def hash_password(password: str) -> str:
-    """What is kept of a password; takes about a tenth of a second.
+def hash_password(password: str, hasher: PasswordHasher = HASHER) -> str:
+    """What is kept of a password; with the default costs it takes about a tenth of a second.
+
+    Args:
+        password: As the user typed it.
+        hasher: Its costs are kept in the hash; to check a password costs as much.
 
     Raises:
         UsageError: It is too short or too long.
     """
     require_length(password)
-    return _HASHER.hash(password)
+    return hasher.hash(password)
 
 
 def is_right(password_hash: str, password: str) -> bool:
@@ -83,11 +88,11 @@ def is_right(password_hash: str, password: str) -> bool:
     if len(password) > MAX_LENGTH:
         return False
     try:
-        return _HASHER.verify(password_hash, password)
+        return HASHER.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
 
 
-def dummy_hash() -> str:
-    """The hash of a password that nobody has: to compare with it takes as long as with a user's."""
-    return _HASHER.hash("nobody has this password")
+def dummy_hash(hasher: PasswordHasher = HASHER) -> str:
+    """The hash of a password that no user has: to compare with it takes as long as with a user's."""
+    return hasher.hash("no user has this password")

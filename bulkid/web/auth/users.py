@@ -1,12 +1,12 @@
 """Access with users: by name and password. Programs: by API tokens."""
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 import anyio.to_thread
+from argon2 import PasswordHasher
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import UsageError
@@ -15,7 +15,7 @@ from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
 from bulkid.journal.names import user_key
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.local import token_hash
-from bulkid.web.auth.passwords import dummy_hash, is_right
+from bulkid.web.auth.passwords import HASHER, dummy_hash, hash_password, is_right
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
 IDLE_S: Final = 30 * 60.0
@@ -54,10 +54,12 @@ class UserAuthenticator:
     Args:
         store: Knows the users.
         clock: Source of time.
+        hasher: How new passwords are hashed.
     """
 
     store: ConsoleStore
     clock: Clock = field(default_factory=SystemClock)
+    hasher: PasswordHasher = HASHER
     throttle: Throttle = field(init=False)
     has_users: bool = True
     idle_s: float = IDLE_S
@@ -91,13 +93,17 @@ class UserAuthenticator:
         self.throttle.record_success(key, address, device)
         return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
 
-    async def hash(self, make: Callable[[], str]) -> str:
-        """Hash a new password, with no more hashing at once than there is memory for."""
-        return await anyio.to_thread.run_sync(make, limiter=self._hashing)
+    async def hash(self, password: str) -> str:
+        """Hash a new password, with no more hashing at once than there is memory for.
+
+        Raises:
+            UsageError: It is too short or too long.
+        """
+        return await anyio.to_thread.run_sync(hash_password, password, self.hasher, limiter=self._hashing)
 
     async def _is_right(self, user: UserRecord | None, password: str) -> bool:
         if not self._dummy_hash:
-            self._dummy_hash = await anyio.to_thread.run_sync(dummy_hash, limiter=self._hashing)
+            self._dummy_hash = await anyio.to_thread.run_sync(dummy_hash, self.hasher, limiter=self._hashing)
         expected = self._dummy_hash if user is None else user.password_hash
         return await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
 

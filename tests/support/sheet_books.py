@@ -1,4 +1,4 @@
-"""Spreadsheets made by hand, byte by byte, in the formats that no library here can write.
+"""Spreadsheets made by openpyxl, or by hand, byte by byte, in the formats that no library here can write.
 
 A cell is a text, a number, an ``Error``, or None for a blank one.
 """
@@ -8,6 +8,13 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import openpyxl
+import pytest
+
+from bulkid.errors import SheetError
+from bulkid.model import SheetRow
+from bulkid.sheet import Sheet, SheetOptions, open_sheet
 
 ERROR_CODES = {
     "#NULL!": 0x00,
@@ -203,3 +210,88 @@ def compound(book: bytes) -> bytes:
         return struct.pack(f"<{len(numbers)}I", *numbers).ljust(512, b"\xff")
 
     return header + sector(table) + directory + sector(small_table) + body
+
+
+def read(content: bytes, name: str, size: int = 1000, **options: object) -> tuple[Sheet, list[SheetRow]]:
+    with open_sheet(io.BytesIO(content), SheetOptions(**options), name=name) as sheet:  # type: ignore[arg-type]
+        return sheet, [row for chunk in sheet.chunks(size) for row in chunk]
+
+
+def refused(content: bytes, name: str = "s.xlsx", **options: object) -> str:
+    with pytest.raises(SheetError) as caught:
+        read(content, name, **options)
+    return str(caught.value)
+
+
+def saved(book: openpyxl.Workbook) -> bytes:
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def written(*rows: list[object], start: int = 1) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for number, values in enumerate(rows, start):
+        for column, value in enumerate(values, 1):
+            if isinstance(value, Error):
+                sheet.cell(number, column, value.text).data_type = "e"
+            else:
+                sheet.cell(number, column, value)  # type: ignore[arg-type]
+    return saved(book)
+
+
+def ods(rows: str, table: str = "S") -> bytes:
+    spaces = " ".join(
+        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0"' for prefix in ("office", "table", "text")
+    )
+    calc = 'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
+    content = (
+        f"<office:document-content {spaces} {calc}><office:body><office:spreadsheet>"
+        f'<table:table table:name="Other"><table:table-row><table:table-cell office:value-type="string">'
+        "<text:p>#N/A</text:p></table:table-cell></table:table-row></table:table>"
+        f'<table:table table:name="{table}">{rows}</table:table>'
+        "</office:spreadsheet></office:body></office:document-content>"
+    )
+    manifest = '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
+    return archive(
+        {
+            "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+            "content.xml": content.encode(),
+            "META-INF/manifest.xml": manifest.encode(),
+        }
+    )
+
+
+def ods_row(*texts: str, repeated: int = 1) -> str:
+    cells = "".join(
+        f'<table:table-cell office:value-type="string"><text:p>{text}</text:p></table:table-cell>'
+        if text
+        else "<table:table-cell/>"
+        for text in texts
+    )
+    return f'<table:table-row table:number-rows-repeated="{repeated}">{cells}</table:table-row>'
+
+
+ROWS_WITH_ERRORS = [
+    ["id", "name", "groups"],
+    [None, "r2", Error("#N/A")],
+    [None, "r3", Error("#REF!", formula=True)],
+    [Error("#DIV/0!"), None, None],
+    [None, "r5", None],
+]
+
+
+def every_format(rows: list[list[Cell]]) -> dict[str, bytes]:
+    def plain(cell: Cell) -> str:
+        return cell.text if isinstance(cell, Error) else f"{cell:g}" if isinstance(cell, float) else cell or ""
+
+    return {
+        "s.xlsx": written(*rows),
+        "s.XLSM": written(*rows),
+        "s.xlsb": xlsb(rows),
+        "s.xls": xls({"S": rows}),
+        "small.xls": xls({"S": rows}, pad=False),
+        "s.ods": ods("".join(ods_row(*map(plain, row)) for row in rows)),
+    }

@@ -1,24 +1,29 @@
 """A console in this process, over a real socket, with a sandbox behind it, and a client that behaves as a browser."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import anyio
+from argon2 import PasswordHasher
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
 from bulkid.web.auth.local import Authenticator, LocalAuthenticator
 from bulkid.web.console import Console, ServeOptions
 from bulkid.web.server import serving
+from tests.support.sandbox_host import serving_portal
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "sample_data"
 LONGEST_S = 60
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Hashes passwords in a moment; what the product's own hasher costs is tested once."""
 
 
 @dataclass
@@ -149,6 +154,7 @@ async def world(
     serve: ServeOptions | None = None,
     authenticator: Authenticator | None = None,
     database_url: str = "",
+    hasher: PasswordHasher = QUICK_HASHER,
     **options: Any,
 ) -> AsyncIterator[World]:
     """Serve a console on a sandbox."""
@@ -156,18 +162,10 @@ async def world(
     async with Sandbox(made) as server:
         target = runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
         given = runs.RunOptions(report_dir=folder / "reports", **options)
-        served = serve or ServeOptions(port=0)
+        served = replace(serve or ServeOptions(port=0), hasher=hasher)
+        context = runs.Context(state_dir=folder / "state", database_url=database_url)
         async with (
-            serving(
-                served,
-                target,
-                given,
-                runs.Context(state_dir=folder / "state", database_url=database_url),
-                authenticator=authenticator,
-            ) as (
-                console,
-                address,
-            ),
+            serving(served, target, given, context, authenticator=authenticator) as (console, address),
             browser_at(address) as browser,
         ):
             if isinstance(console.authenticator, LocalAuthenticator):
@@ -184,3 +182,35 @@ def sheet(count: int, *, start: int = 1, prefix: str = "New name") -> bytes:
 def run_id_of(page: Page) -> str:
     """The run whose page this is."""
     return page.url.rsplit("/", 1)[-1]
+
+
+async def raw(console: World, head: Sequence[bytes], body: bytes = b"") -> tuple[int, bytes]:
+    """Send bytes as they are; gives the status and the whole answer."""
+    port = console.console.serve.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [head[0], b"Host: 127.0.0.1:%d" % port, *head[1:], b"Content-Length: %d" % len(body), b"Connection: close"]
+    writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def cookie_of(browser: Browser) -> bytes:
+    """The header with the cookies of a browser."""
+    return b"Cookie: " + "; ".join(f"{each.key}={each.value}" for each in browser.session.cookie_jar).encode()
+
+
+async def first_put(console: World) -> None:
+    """Wait until the sending has begun."""
+    with anyio.fail_after(LONGEST_S):
+        while not any(method == "PUT" for method, _ in console.sandbox.served):  # noqa: ASYNC110 - another's counter
+            await anyio.sleep(0.02)
+
+
+@contextmanager
+def hosted_world(folder: Path, **options: Any) -> Iterator[World]:
+    """A console that is served by a thread of this process while the block runs; see :func:`world`."""
+    with serving_portal().wrap_async_context_manager(world(folder, **options)) as made:
+        yield made

@@ -1,0 +1,109 @@
+"""Chromium as the tests drive it: one for all tests of a process, a context of its own for each test; and axe-core.
+
+Chromium comes from the system (``BULKID_CHROMIUM`` names another); axe-core's ``axe.min.js`` is where
+``BULKID_AXE`` says. Where either is missing the tests are skipped, and fail instead where ``BULKID_REQUIRE_ALL=1``.
+``BULKID_SHOTS`` names a folder that gets a picture of every page, light, dark and narrow.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LONGEST_MS = 60_000
+WIDE = {"width": 1440, "height": 900}
+NARROW = {"width": 360, "height": 900}
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+]
+_EVERY_RULE = "axe.run()"
+_RULES_OF_COLOURS = "axe.run({runOnly: ['color-contrast', 'link-in-text-block']})"
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("BULKID_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """Chromium, until the block ends.
+
+    Playwright keeps its event loop marked as the thread's running one: :func:`usable` marks it for one test alone.
+    """
+    path = os.environ.get("BULKID_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        _missing("Chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+    manager = sync_playwright()
+    playwright = manager.__enter__()
+    browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield browser, loop
+    finally:
+        asyncio._set_running_loop(loop)
+        browser.close()
+        manager.__exit__(None, None, None)
+
+
+@contextmanager
+def usable(launched: tuple[Any, Any]) -> Iterator[Any]:
+    """The browser while the block runs; other event loops can run in this thread before and after it."""
+    browser, loop = launched
+    asyncio._set_running_loop(loop)
+    try:
+        yield browser
+    finally:
+        for context in browser.contexts:
+            context.close()
+        asyncio._set_running_loop(None)
+
+
+def read_axe() -> str:
+    """The source of axe-core."""
+    path = Path(os.environ.get("BULKID_AXE", ""))
+    if not path.is_file():
+        _missing("axe-core (BULKID_AXE)")
+    return path.read_text(encoding="utf-8")
+
+
+def violations(page: Any, axe: str, name: str) -> list[str]:
+    """What axe-core finds on the page that is open, and where it is too wide: wide and narrow, light and dark.
+
+    In dark only the rules of colours are checked again: no other rule looks at a colour.
+    """
+    shots, found = os.environ.get("BULKID_SHOTS"), list[str]()
+    page.evaluate(axe)
+    for size in (WIDE, NARROW):
+        page.set_viewport_size(size)
+        for scheme, check in (("light", _EVERY_RULE), ("dark", _RULES_OF_COLOURS)):
+            page.emulate_media(color_scheme=scheme)
+            place = f"{name}, {scheme}, {size['width']} px"
+            wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            if wider > 0:
+                found.append(f"{place}: {wider} px too wide")
+            for violation in page.evaluate(check)["violations"]:
+                found.append(f"{place}: {violation['id']}: {violation['nodes'][0]['target']}")
+            if shots:
+                page.screenshot(path=Path(shots) / f"{name}-{scheme}-{size['width']}.png", full_page=True)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(WIDE)
+    return found
