@@ -376,3 +376,19 @@ def test_a_room_that_exists_but_has_no_place_is_seen_from_both_sides() -> None:
 
 def test_every_fault_of_a_module_is_told_at_once() -> None:
     assert len(faults("bulkid.model", "import pandas\nimport bulkid.cli\nprint()")) == 3
+
+
+def test_helpers_of_tests_are_in_support_and_no_test_imports_another_module_of_tests() -> None:
+    tests = ROOT / "tests"
+    folders = {path.name for path in tests.iterdir() if path.is_dir()} - {"support"}
+    wrong = []
+    for path in sorted(tests.rglob("*.py")):
+        place = path.relative_to(tests).as_posix()
+        is_test = path.name == "conftest.py" or path.name.startswith("test_")
+        if is_test == place.startswith("support/"):
+            wrong.append(f"{place}: helpers are in tests/support, and only they")
+        for line, module, name in _imports(ast.parse(path.read_text(encoding="utf-8")), place, is_package=False):
+            parts = f"{module}.{name}".split(".")
+            if parts[0].startswith("test_") or (parts[0] == "tests" and parts[1] != "support") or parts[0] in folders:
+                wrong.append(f"{place}:{line}: imports {module}")
+    assert wrong == []

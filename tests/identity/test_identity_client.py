@@ -416,7 +416,7 @@ async def test_trouble_of_the_token_endpoint_means_that_nothing_was_applied() ->
 
 
 async def test_the_claims_of_the_token_can_be_asked_for() -> None:
-    from test_identity_claims import jwt
+    from tests.support.identity_wire import jwt
 
     async with wire_server(always(answer({"access_token": jwt({"prt_id": ORG})}))) as server:
         async with open_client(connection(server), ClientCredentials("app", "secret")) as client:
