@@ -146,6 +146,11 @@ async def browser_at(address: str) -> AsyncIterator[Browser]:
         yield Browser(session, address)
 
 
+def small_organization(**options: Any) -> SandboxOptions:
+    """A sandbox with accounts for every sheet of :func:`sheet`, made ten times sooner than the usual one."""
+    return SandboxOptions(**{"accounts": 600, "limits": (), **options})
+
+
 @asynccontextmanager
 async def world(
     folder: Path,
@@ -158,7 +163,7 @@ async def world(
     **options: Any,
 ) -> AsyncIterator[World]:
     """Serve a console on a sandbox."""
-    made = sandbox or SandboxOptions(limits=())
+    made = sandbox or small_organization()
     async with Sandbox(made) as server:
         target = runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
         given = runs.RunOptions(report_dir=folder / "reports", **options)

@@ -1,10 +1,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp_jinja2
+import jinja2
 import pytest
 import pytest_asyncio
+from jinja2.bccache import Bucket
 
 from tests.support.chromium import launched, read_axe, usable
 from tests.support.web_console import World, world
@@ -33,6 +37,28 @@ async def console(tmp_path: Path) -> AsyncIterator[World]:
     yield ready.result()
     done.set()
     await task
+
+
+class _Compiled(jinja2.BytecodeCache):
+    """Templates that were compiled in this process."""
+
+    def __init__(self) -> None:
+        self.code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.code:
+            bucket.bytecode_from_string(self.code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.code[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_are_compiled_once() -> Iterator[None]:
+    """Each console compiles its templates; those of the tests share what the first one has compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiohttp_jinja2, "setup", partial(aiohttp_jinja2.setup, bytecode_cache=_Compiled()))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,11 @@ import anyio
 import pytest
 
 from bulkid.model import Status
-from bulkid.sandbox import SandboxOptions
 from bulkid.web import api
 from bulkid.web.api_models import Run
 from bulkid.web.auth.access import Role
 from bulkid.web.auth.users import principal_of_token
-from tests.support.web_console import World, sheet, world
+from tests.support.web_console import World, sheet, small_organization, world
 from tests.support.web_programs import Program
 
 
@@ -61,7 +60,7 @@ async def test_a_program_says_how_a_sheet_is_read(console: World) -> None:
 
 
 async def test_a_program_stops_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
-    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=1) as console:
+    async with world(tmp_path, sandbox=small_organization(latency_s=0.05), concurrency=1) as console:
         program = Program(console)
         _, taken = await program.upload(sheet(40))
         preview = await program.previewed(taken["sheet"])

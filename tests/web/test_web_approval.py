@@ -6,8 +6,7 @@ import anyio
 
 from bulkid import runs
 from bulkid.model import Status
-from bulkid.sandbox import SandboxOptions
-from tests.support.web_console import Browser, Page, World, first_put, run_id_of, sheet, world
+from tests.support.web_console import Browser, Page, World, first_put, run_id_of, sheet, small_organization, world
 from tests.support.web_programs import program_of
 from tests.support.web_users import three
 
@@ -50,7 +49,12 @@ async def test_the_rest_of_a_trial_is_a_plan_of_its_own_that_its_author_cannot_s
 
 
 async def test_who_presses_retry_is_an_author_and_so_are_those_of_the_run(tmp_path: Path) -> None:
-    async with three(tmp_path, sandbox=SandboxOptions(limits=(), poisoned=("robot-0002",))) as (_, olaf, otto, ada):
+    async with three(tmp_path, sandbox=small_organization(poisoned=("robot-0002",))) as (
+        _,
+        olaf,
+        otto,
+        ada,
+    ):
         path = await olaf.preview("accounts.csv", sheet(3))
         run_id = run_id_of(await otto.start(path))
         assert "1 failed" in (await otto.run_ended(run_id)).text
@@ -77,7 +81,12 @@ async def test_who_presses_undo_is_an_author_and_so_are_those_of_the_run(tmp_pat
 
 
 async def test_a_retry_keeps_its_authors_when_the_upload_is_long_gone(tmp_path: Path) -> None:
-    async with three(tmp_path, sandbox=SandboxOptions(limits=(), poisoned=("robot-0002",))) as (console, olaf, otto, _):
+    async with three(tmp_path, sandbox=small_organization(poisoned=("robot-0002",))) as (
+        console,
+        olaf,
+        otto,
+        _,
+    ):
         path = await olaf.preview("accounts.csv", sheet(3))
         run_id = run_id_of(await otto.start(path))
         await otto.run_ended(run_id)
@@ -106,7 +115,7 @@ async def test_a_token_cannot_do_what_its_owner_may_not(tmp_path: Path) -> None:
 
 
 async def test_an_interrupted_run_goes_on_and_sends_only_what_was_approved(tmp_path: Path) -> None:
-    slow = SandboxOptions(limits=(), latency_s=0.05)
+    slow = small_organization(latency_s=0.05)
     async with three(tmp_path, sandbox=slow, concurrency=1) as (console, olaf, otto, _):
         path = await olaf.preview("accounts.csv", sheet(30))
         run_id = run_id_of(await otto.start(path))
@@ -124,7 +133,7 @@ async def test_an_interrupted_run_goes_on_and_sends_only_what_was_approved(tmp_p
 
 
 async def test_resuming_an_approved_exact_list_of_groups_removes_nothing_that_was_not_shown(tmp_path: Path) -> None:
-    slow = SandboxOptions(limits=(), latency_s=0.05)
+    slow = small_organization(latency_s=0.05)
     async with three(tmp_path, sandbox=slow, concurrency=1, via="accounts") as (console, olaf, otto, _):
         state = console.sandbox.state
         wanted, other = [group for group in state.groups.values() if group.name != "Everyone"][:2]
@@ -147,7 +156,7 @@ async def test_resuming_an_approved_exact_list_of_groups_removes_nothing_that_wa
 async def test_a_run_that_no_user_approved_is_resumed_only_after_a_preview_and_an_approval(tmp_path: Path) -> None:
     source = tmp_path / "terminal.csv"
     source.write_bytes(sheet(20))
-    slow = SandboxOptions(limits=(), latency_s=0.05)
+    slow = small_organization(latency_s=0.05)
     async with three(tmp_path, sandbox=slow, concurrency=1) as (console, olaf, otto, _):
         stop = runs.Stop()
         context = runs.Context(state_dir=console.console.state_dir, stop=stop, user="Olaf ")

@@ -11,7 +11,7 @@ from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox import SandboxOptions
 from tests.support.postgres_server import shared_server
-from tests.support.web_console import SAMPLES, World, first_put, run_id_of, sheet, world
+from tests.support.web_console import SAMPLES, World, first_put, run_id_of, sheet, small_organization, world
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
@@ -149,7 +149,7 @@ async def test_what_a_run_changed_is_taken_back_after_a_preview(console: World) 
 
 
 async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> None:
-    options = SandboxOptions(limits=(), poisoned=("robot-0002",))
+    options = small_organization(poisoned=("robot-0002",))
     async with world(tmp_path, sandbox=options) as console:
         path = await console.browser.preview("accounts.csv", sheet(3))
         run_id = run_id_of(await console.browser.start(path))
@@ -166,7 +166,7 @@ async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> N
 
 
 async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=1) as console:
+    async with world(tmp_path, sandbox=small_organization(latency_s=0.05), concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
         await first_put(console)
@@ -194,7 +194,7 @@ async def test_a_run_of_a_terminal_shows_up_and_the_other_way_round(console: Wor
 
 
 async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path: Path) -> None:
-    async with world(tmp_path, sandbox=SandboxOptions(limits=(), latency_s=0.05), concurrency=2) as console:
+    async with world(tmp_path, sandbox=small_organization(latency_s=0.05), concurrency=2) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
         states, ended = [], False
@@ -217,7 +217,7 @@ async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path
 
 
 async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) -> None:
-    options = SandboxOptions(limits=(), latency_s=0.05, poisoned=("robot-0001",))
+    options = small_organization(latency_s=0.05, poisoned=("robot-0001",))
     async with world(tmp_path, sandbox=options, concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
@@ -231,7 +231,7 @@ async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) ->
 
 
 async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_offers_to_go_on(tmp_path: Path) -> None:
-    slow = SandboxOptions(limits=(), latency_s=0.05)
+    slow = small_organization(latency_s=0.05)
     async with world(tmp_path, sandbox=slow, concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(60))
         run_id = run_id_of(await console.browser.start(path))
@@ -278,7 +278,7 @@ async def test_a_plan_that_changes_most_of_the_organisation_needs_a_word_more(tm
 
 
 async def test_two_consoles_on_one_postgresql_show_the_same_runs(tmp_path: Path) -> None:
-    slow = SandboxOptions(limits=(), latency_s=0.05)
+    slow = small_organization(latency_s=0.05)
     with shared_server().database() as url:
         async with (
             world(tmp_path / "one", sandbox=slow, database_url=url, concurrency=1) as one,
