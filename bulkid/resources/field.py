@@ -74,7 +74,7 @@ class Field:
         return f"{self.label}: expected {self._quoted(expected, 'none')}, found {self._quoted(found, 'none')}"
 
     def describe_contradiction(self, value: str, others: str) -> str:
-        """Describe a row's value when other rows (``rows 3 and 7 want``) give another one for the same account."""
+        """Describe a row's value when other rows (``rows 3 and 7``) give another one for the same account."""
         return (
             f"This row wants the {self.label} {self._quoted(value, 'cleared')}, but {others} another one for the same "
             "account."

@@ -8,11 +8,12 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import orjson
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -22,8 +23,9 @@ from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
 from bulkid.model import Account, AccountUpdate, DesiredState, RowError
-from bulkid.planning import Directory, Precondition, describe
+from bulkid.planning import Directory, Precondition, changed_fields, describe
 from bulkid.redaction import encodable
+from bulkid.resources import Resource, current
 from bulkid.runs.inputs.plan_file import require_plan_file
 from bulkid.runs.options import Preview
 from bulkid.text import fold
@@ -68,33 +70,6 @@ class PlannedGroup:
 
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class StateBefore:
-    """An account as it was when the plan was made."""
-
-    display_name: Annotated[str, Field(description="Empty when it had none.")]
-    group_ids: Annotated[tuple[str, ...] | None, Field(description="Null when the server did not say.")]
-
-
-@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class PlannedAccount:
-    """The changes of one account."""
-
-    rows: Annotated[
-        tuple[Row, ...], Field(min_length=1, description="Rows of the sheet, as a spreadsheet numbers them.")
-    ]
-    id: Id
-    name: Annotated[str, Field(description="Its unique name; empty where it is not known.")]
-    before: Annotated[StateBefore | None, Field(description="Null in a blind plan: nothing is compared.")]
-    display_name: Annotated[
-        Annotated[str, AfterValidator(_usable_text)] | None,
-        Field(description="The new display name: null leaves it as it is, an empty one clears it."),
-    ]
-    groups_to_add: tuple[PlannedGroup, ...]
-    groups_to_remove: tuple[PlannedGroup, ...]
-    changes: Annotated[str, Field(description="The same for readers; not read back.")]
-
-
-@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class PlannedFault:
     """What is wrong with a row that the plan leaves out."""
 
@@ -133,14 +108,63 @@ class PlanFile:
     sheet: Annotated[str, Field(description="The worksheet; empty for text.")]
     blind: Annotated[bool, Field(description="Whether the accounts were not read.")]
     counts: PlanCounts
-    accounts: Annotated[tuple[PlannedAccount, ...], Field(description="In the order of the sheet.")]
+    accounts: tuple[Any, ...]  # of the classes that _types makes for the resource
     faults: Annotated[tuple[PlannedFault, ...], Field(description="What is wrong with the rows that are left out.")]
 
 
 _LISTS = frozenset({"accounts", "faults"})
 _JSON: TypeAdapter[object] = TypeAdapter(object)
-_PLAN = TypeAdapter(PlanFile)
-_ACCOUNT = TypeAdapter(PlannedAccount)
+
+PlannedAccount: TypeAlias = Any
+"""The changes of one account, of the class that ``_types`` makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Types:
+    """The parts of a plan file that have a member for each field of a resource."""
+
+    state_before: Any
+    account: Any
+    plan: type[PlanFile]
+    plan_adapter: TypeAdapter[PlanFile]
+    account_adapter: TypeAdapter[PlannedAccount]
+
+
+@lru_cache(maxsize=4)
+def _types(resource: Resource) -> _Types:
+    before: dict[str, Any] = {
+        field.key: Annotated[str, Field(description="Empty when it had none.")] for field in resource.fields
+    }
+    before["group_ids"] = Annotated[tuple[str, ...] | None, Field(description="Null when the server did not say.")]
+    state_before = _strict_class("StateBefore", "An account as it was when the plan was made.", before)
+    new_values: dict[str, Any] = {
+        field.key: Annotated[
+            Annotated[str, AfterValidator(_usable_text)] | None,
+            Field(description=f"The new {field.label}: null leaves it as it is, an empty one clears it."),
+        ]
+        for field in resource.fields
+    }
+    members: dict[str, Any] = {
+        "rows": Annotated[
+            tuple[Row, ...], Field(min_length=1, description="Rows of the sheet, as a spreadsheet numbers them.")
+        ],
+        "id": Id,
+        "name": Annotated[str, Field(description="Its unique name; empty where it is not known.")],
+        "before": Annotated[state_before | None, Field(description="Null in a blind plan: nothing is compared.")],
+        **new_values,
+        "groups_to_add": tuple[PlannedGroup, ...],
+        "groups_to_remove": tuple[PlannedGroup, ...],
+        "changes": Annotated[str, Field(description="The same for readers; not read back.")],
+    }
+    account = _strict_class("PlannedAccount", "The changes of one account.", members)
+    accounts = Annotated[tuple[account, ...], Field(description="In the order of the sheet.")]  # type: ignore[valid-type]
+    plan = _strict_class("PlanFile", PlanFile.__doc__ or "", {"accounts": accounts}, base=PlanFile)
+    return _Types(state_before, account, plan, TypeAdapter(plan), TypeAdapter(account))
+
+
+def _strict_class(name: str, description: str, members: dict[str, Any], base: type = object) -> Any:  # noqa: ANN401 - mypy cannot know it
+    bare = type(name, (base,), {"__annotations__": members, "__doc__": description, "__module__": __name__})
+    return strict_dataclass(frozen=True, kw_only=True, config=_STRICT, slots=True)(bare)
 
 
 # --- writing
@@ -167,7 +191,7 @@ def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
 def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
     """Put a plan into the form of its file, but for the accounts."""
     plan, directory = preview.plan, preview.directory
-    return PlanFile(
+    return _types(current()).plan(
         format=FORMAT,
         version=VERSION,
         created_at=iso_utc(created_at),
@@ -198,16 +222,21 @@ def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory)
     def groups(ids: tuple[str, ...]) -> tuple[PlannedGroup, ...]:
         return tuple(PlannedGroup(id=group, name=directory.group_name(group)) for group in ids)
 
-    return PlannedAccount(
+    types = _types(current())
+    return types.account(
         rows=rows,
         id=change.account_id,
         name=change.name,
-        before=None if before is None else StateBefore(display_name=before.values[0] or "", group_ids=before.group_ids),
-        display_name=change.values[0] if change.sets_fields else None,
+        before=None if before is None else types.state_before(**_texts(before.values), group_ids=before.group_ids),
+        **{**dict.fromkeys(current().keys), **{field.key: value for field, _, value in changed_fields(change)}},
         groups_to_add=groups(change.add),
         groups_to_remove=groups(change.remove),
         changes=describe(change, directory),
     )
+
+
+def _texts(values: tuple[str | None, ...]) -> dict[str, str]:
+    return {key: value or "" for key, value in zip(current().keys, values, strict=True)}
 
 
 def _planned_fault(row_error: RowError) -> PlannedFault:
@@ -308,7 +337,7 @@ def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
     start = data.index(_OPENING) + len(_OPENING)
     end = data.index(_CLOSING, start)
     rest = data[: start - 1] + data[end + 1 :]
-    head = _PLAN.validate_json(rest)
+    head = _types(current()).plan_adapter.validate_json(rest)
     if head.accounts or rest.count(b'"accounts"') > 1:
         raise ValueError("the accounts are there twice")
     lines = BytesIO(data)
@@ -317,12 +346,12 @@ def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
 
 
 def _accounts(lines: Iterable[bytes]) -> Iterator[PlannedAccount]:
-    more = True
+    more, adapter = True, _types(current()).account_adapter
     for line in lines:
         if not more:
             raise ValueError("a comma is missing")
         more = line.endswith(b",\n")
-        yield _ACCOUNT.validate_json(line.removesuffix(b",\n"))
+        yield adapter.validate_json(line.removesuffix(b",\n"))
     if more:
         raise ValueError("a comma is left over")
 
@@ -339,7 +368,7 @@ def load_plan(data: bytes, label: str) -> PlanFile:
     """
     data = data.removeprefix(_BOM)  # editors on Windows like to put one there
     try:
-        plan = _PLAN.validate_json(data)
+        plan = _types(current()).plan_adapter.validate_json(data)
     except ValidationError as error:
         _require_format(data, label)  # only now: to parse 100,000 accounts once more takes its time
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -399,7 +428,7 @@ def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) 
         add, remove = ([fold(group.id) for group in groups] for groups in _groups(account))
         if len({*add, *remove}) < len(add) + len(remove):
             raise _invalid_plan(label, place, "a group is there twice")
-        if not (add or remove) and account.display_name is None:
+        if not (add or remove) and _values(account).count(None) == len(current().keys):
             raise _invalid_plan(label, place, "nothing is to be changed")
         if (account.before is None) is not blind:
             raise _invalid_plan(label, f"{place}.before", "a plan is blind as a whole, or not at all")
@@ -410,33 +439,37 @@ def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[Pl
     return account.groups_to_add, account.groups_to_remove
 
 
+def _values(holder: object) -> tuple[Any, ...]:
+    return tuple([getattr(holder, key) for key in current().keys])
+
+
 # --- using
 
 
 def precondition_of(account: PlannedAccount) -> Precondition:
     """The change of one account, with the state that it was planned for."""
     add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _groups(account))
-    desired = DesiredState(account.id, account.name, (account.display_name,), add, remove, None, account.rows)
+    desired = DesiredState(account.id, account.name, _values(account), add, remove, None, account.rows)
     before = account.before
     if before is None:
         state = None
     else:
         # One string per group, not one per account that is in it.
         held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
-        state = Account(account.id, account.name, (before.display_name,), held)
+        state = Account(account.id, account.name, _values(before), held)
     return Precondition(desired, state, description=account.changes)
 
 
 def dump_account(account: PlannedAccount) -> str:
     """Write one account of a plan as JSON, for the journal."""
-    return _ACCOUNT.dump_json(account).decode()
+    return _types(current()).account_adapter.dump_json(account).decode()
 
 
 def load_account(text: str) -> PlannedAccount:
     """Take back what :func:`dump_account` wrote."""
-    return _ACCOUNT.validate_json(text)
+    return _types(current()).account_adapter.validate_json(text)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a plan file, as in ``docs/plan_file.schema.json``."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_PLAN.json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_types(current()).plan_adapter.json_schema()}
