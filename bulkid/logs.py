@@ -234,10 +234,10 @@ def _console(*, colours: bool) -> tuple[Processor, ...]:
 
 def _printable(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Show control characters instead of having the terminal obey them; a server's error text may hold any."""
-    return {str(_shown(key, key)): _shown(key, value) for key, value in event_dict.items()}
+    return {str(_format_value(key, key)): _format_value(key, value) for key, value in event_dict.items()}
 
 
-def _shown(key: str, value: object) -> object:
+def _format_value(key: str, value: object) -> object:
     if not isinstance(value, str) or value.isprintable():
         return value
     return printable(value) if key in _MULTILINE else printable_line(value)

@@ -24,21 +24,21 @@ from uuid import UUID
 
 REDACTED: Final = "[redacted]"
 
-SHORTEST_LITERAL: Final = 5
+MIN_LITERAL_LENGTH: Final = 5
 """Registered secrets below this length are not searched for: ``1234`` (the token in the vendor's guide) stands in row
 numbers and times as well. They are removed by place only."""
 
-_LEAST_BASE64: Final = 8  # bytes; a shorter secret leaves too little that is sure inside a larger Base64 text
-_DEEPEST: Final = 12  # levels of nesting that are looked into; whatever is deeper is shown as its text
-_MOST_ITEMS: Final = 200  # of one container; a line is for reading
+_MIN_BASE64_LENGTH: Final = 8  # bytes; a shorter secret leaves too little that is sure inside a larger Base64 text
+_MAX_DEPTH: Final = 12  # levels of nesting that are looked into; whatever is deeper is shown as its text
+_MAX_ITEMS: Final = 200  # of one container; a line is for reading
 _PAIR: Final = 2
 _INT64: Final = 2**63
 
-_PLACES: Final = (
+_PATTERNS: Final = (
     r"authorization|secret|passw(?:or)?d|passphrase|token|cookie|api[_-]?key|access[_-]?key|private[_-]?key"
     r"|assertion|credential|signature"
 )
-_SECRET_KEY: Final = re.compile(_PLACES, re.IGNORECASE)
+_SECRET_KEY: Final = re.compile(_PATTERNS, re.IGNORECASE)
 _HARMLESS_KEY: Final = re.compile(  # about a secret, not a secret
     r"[_-](?:types?|ur[li]|endpoint|expires(?:[_-](?:in|at))?|age|at|count|generation|source|file|name|kind|s|in)$",
     re.IGNORECASE,
@@ -58,15 +58,15 @@ _HEADER_LINE: Final = re.compile(  # a header as a line of text; one that begins
     re.IGNORECASE,
 )
 _ASSIGNED: Final = re.compile(  # client_secret=..., "client_secret": "...", 'token': '...', client_secret%3D...
-    rf"""(?P<key>(?:{_PLACES})[\w.-]{{0,40}})
+    rf"""(?P<key>(?:{_PATTERNS})[\w.-]{{0,40}})
     (?P<gap>(?:\\*["'])?\s{{0,8}}(?:=|:|%3D|%3A)\s{{0,8}}(?:[bru]{{0,2}}(?P<quote>\\*["']))?)
     (?P<value>(?(quote)(?:(?!(?P=quote))(?:\\.|.))+|(?:(?!%26)[^\s&"'\\,;<>(){{}}\[\]])+))""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 _USERINFO: Final = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>:@]*:(?:(?!://)[^\s"<>@])*)@""")
 _JWT: Final = re.compile(r"(?:ey[AJ]|ew[o0])[A-Za-z0-9_-]{5,800}(?:\.[A-Za-z0-9_-]*){0,3}\.[A-Za-z0-9_-]{5,}")
-_ANY_PLACE: Final = re.compile(  # a text without any of these has none of the above: most are settled by this
-    rf"://|ey[aj]|ew[o0]|bearer|basic|negotiate|ntlm|digest|{_PLACES}", re.IGNORECASE
+_ANY_PATTERN: Final = re.compile(  # a text without any of these has none of the above: most are settled by this
+    rf"://|ey[aj]|ew[o0]|bearer|basic|negotiate|ntlm|digest|{_PATTERNS}", re.IGNORECASE
 )
 _ORDINARY_WORD: Final = re.compile(r"(?:[^\W\d_]+|[1-5]\d\d)[.!?]?$")  # or an HTTP status
 
@@ -82,7 +82,7 @@ class Redactor:
     def register(self, secret: str) -> None:
         """Remember a secret: from now on it is removed wherever it stands."""
         with self._lock:
-            new = {text for text in (secret, secret.strip()) if len(text) >= SHORTEST_LITERAL} - self._known
+            new = {text for text in (secret, secret.strip()) if len(text) >= MIN_LITERAL_LENGTH} - self._known
             if new:
                 self._known |= new
                 forms = set(self._forms).union(*map(_forms, new))
@@ -93,9 +93,9 @@ class Redactor:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, REDACTED)
-        if "%" in text and self._hides_one(text):
+        if "%" in text and self._contains_secret(text):
             return REDACTED
-        if not _ANY_PLACE.search(text):
+        if not _ANY_PATTERN.search(text):
             return text
         text = _USERINFO.sub(f"://{REDACTED}@", text)
         text = _JWT.sub(REDACTED, text)
@@ -103,7 +103,7 @@ class Redactor:
         text = _HEADER_LINE.sub(rf"\g<name>\g<gap>{REDACTED}", text)
         return _ASSIGNED.sub(_without_value, text)
 
-    def _hides_one(self, text: str) -> bool:
+    def _contains_secret(self, text: str) -> bool:
         """Whether a secret stands there percent-encoded in a way of its own: tools differ in it."""
         decoded = (unquote(text), unquote_plus(text))
         return any(secret in plain for secret in self._known for plain in decoded)
@@ -116,7 +116,7 @@ class Redactor:
             return self._number(value)
         if isinstance(value, bytes | bytearray | memoryview):
             return self.text(bytes(value).decode("utf-8", "backslashreplace"))
-        if depth < _DEEPEST and not isinstance(value, str):
+        if depth < _MAX_DEPTH and not isinstance(value, str):
             if isinstance(value, Mapping):
                 return self._mapping(value, depth + 1)
             if isinstance(value, Sequence | AbstractSet):
@@ -138,7 +138,7 @@ class Redactor:
     def _mapping(self, mapping: Mapping[object, object], depth: int) -> dict[str, object]:
         return {
             self.text(encodable(_name(key))): self.keyed(key, value, depth)
-            for key, value in islice(mapping.items(), _MOST_ITEMS)
+            for key, value in islice(mapping.items(), _MAX_ITEMS)
         }
 
     def _items(self, items: Sequence[object] | AbstractSet[object], depth: int) -> list[object]:
@@ -146,8 +146,8 @@ class Redactor:
         if isinstance(items, Sequence) and len(items) == _PAIR and isinstance(items[0], str | bytes):
             return [self.value(items[0], depth), self.keyed(items[0], items[1], depth)]
         ordered: Iterable[object] = items if isinstance(items, Sequence) else sorted(items, key=_shown)
-        shown = [self.value(item, depth) for item in islice(ordered, _MOST_ITEMS)]
-        return shown if len(items) <= _MOST_ITEMS else [*shown, f"... {len(items) - _MOST_ITEMS} more"]
+        shown = [self.value(item, depth) for item in islice(ordered, _MAX_ITEMS)]
+        return shown if len(items) <= _MAX_ITEMS else [*shown, f"... {len(items) - _MAX_ITEMS} more"]
 
 
 def _name(key: object) -> str:
@@ -194,7 +194,7 @@ def _forms(secret: str) -> set[str]:
         forms |= {escaped, escaped.replace("/", "\\/"), json.dumps(escaped, ensure_ascii=ensure_ascii)[1:-1]}
     for encoded in (quote(data), quote(data, safe=""), quote_plus(data)):
         forms |= {encoded, re.sub("%[0-9A-F]{2}", lambda match: match.group().lower(), encoded)}
-    return {form for form in forms if len(form) >= SHORTEST_LITERAL} | _base64_forms(data)
+    return {form for form in forms if len(form) >= MIN_LITERAL_LENGTH} | _base64_forms(data)
 
 
 def _base64_forms(data: bytes) -> set[str]:
@@ -203,7 +203,7 @@ def _base64_forms(data: bytes) -> set[str]:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(data).decode("ascii")
         forms |= {whole, quote(whole, safe="")}
-        if len(data) >= _LEAST_BASE64:
+        if len(data) >= _MIN_BASE64_LENGTH:
             for before in range(3):
                 # characters that hold a bit of a neighbour are not the secret's own, and left off
                 first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6

@@ -21,16 +21,16 @@ DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pi
 """Names of the characters that separate the cells of a text sheet, as a user may give them."""
 
 _QUOTED_LENGTH = 80
-_ROWS_NAMED = 5
+_MAX_LISTED_ROWS = 5
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-_UNSEEN: Final = (
+_NOT_PRINTABLE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
     r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2064\ufeff\ufff9-\ufffb"  # invisible: zero width, marks of direction
     r"\u2028\u2029\u202a-\u202e\u2066-\u206f"  # line and paragraph separators, bidirectional controls
     r"\ud800-\udfff"  # half a pair: a byte of a file name that is no text
 )
-_ANY: Final = re.compile(f"[{_UNSEEN}]")
-_ANY_OR_BREAK: Final = re.compile(rf"[\t\n{_UNSEEN}]")
+_ANY: Final = re.compile(f"[{_NOT_PRINTABLE}]")
+_ANY_OR_BREAK: Final = re.compile(rf"[\t\n{_NOT_PRINTABLE}]")
 _NAMED: Final = {"\t": "\\t", "\n": "\\n"}
 _TWO_DIGITS: Final = 0x100
 
@@ -58,7 +58,7 @@ def fold(text: str) -> str:
     return text if folded == text else folded  # the same object where possible: 100,000 keys share their text
 
 
-def looks(text: str) -> str:
+def skeleton(text: str) -> str:
     """Give the form in which texts are similar: equal for texts that people may take for one another.
 
     For suggestions and for refusals only. Texts that look the same are not the same name.
@@ -96,7 +96,7 @@ def row_listing(rows: Iterable[int], count: int) -> str:
         rows: The first rows to name; no more than a few are looked at.
         count: How many there are in all.
     """
-    named = [str(row) for _, row in zip(range(_ROWS_NAMED), rows, strict=False)]
+    named = [str(row) for _, row in zip(range(_MAX_LISTED_ROWS), rows, strict=False)]
     if count > len(named):
         named.append(f"{count - len(named):,} more")
     return f"{'row' if count == 1 else 'rows'} {listing(named)}"

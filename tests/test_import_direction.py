@@ -68,7 +68,7 @@ CYCLES = {  # imports that close a cycle and are still there, by importing and i
 }
 
 
-def _room(module: str) -> str:
+def _package_of(module: str) -> str:
     """The package or module just below bulkid that ``module`` is or lies in."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
@@ -121,64 +121,66 @@ def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[
                 yield node.lineno, target.value, ""
 
 
-def _house_fault(room: str, other: str) -> str:
-    """Why ``room`` may not import ``other``; "" when it may."""
-    if other == room:
+def _package_violation(package: str, other: str) -> str:
+    """Why ``package`` may not import ``other``; "" when it may."""
+    if other == package:
         return ""
-    if room in ONLY and other not in ONLY[room]:
-        return f"{room} imports only {', '.join(sorted(ONLY[room]))}"
-    if other in ONLY_FOR and room not in ONLY_FOR[other]:
+    if package in ONLY and other not in ONLY[package]:
+        return f"{package} imports only {', '.join(sorted(ONLY[package]))}"
+    if other in ONLY_FOR and package not in ONLY_FOR[other]:
         return f"only {', '.join(sorted(ONLY_FOR[other]))} imports {other}"
     if other not in {*ORDER, *ONLY}:
         return f"{other} has no place in the order"
     # a room without a place is told of as a whole, not import by import
-    if room in ORDER and other in ORDER and ORDER.index(other) > ORDER.index(room):
-        return f"{other} does not stand below {room}"
+    if package in ORDER and other in ORDER and ORDER.index(other) > ORDER.index(package):
+        return f"{other} does not stand below {package}"
     return ""
 
 
-def _library_fault(room: str, module: str, name: str) -> str:
-    """Why ``room`` may not import ``name`` from the library module ``module``; "" when it may."""
+def _library_violation(package: str, module: str, name: str) -> str:
+    """Why ``package`` may not import ``name`` from the library module ``module``; "" when it may."""
     full = f"{module}.{name}" if name else module
     for library, rooms in LIBRARIES.items():
         if full != library and not full.startswith(f"{library}."):
             continue
-        if room not in rooms:
-            return f"{library} is for {', '.join(sorted(rooms)) or 'no room'}"
-        if library == "aiohttp" and room in SERVERS:
+        if package not in rooms:
+            return f"{library} is for {', '.join(sorted(rooms)) or 'no package'}"
+        if library == "aiohttp" and package in SERVERS:
             within = full.split(".")[1] if "." in full else ""
             # "import aiohttp.web" binds the whole of aiohttp, client included
             if not name or not (within in SERVER_SIDE or within.startswith("web_")):
-                return f"{room} has only aiohttp's server side: from aiohttp import web"
+                return f"{package} has only aiohttp's server side: from aiohttp import web"
     return ""
 
 
-def faults(module: str, source: str, *, is_package: bool = False, house: frozenset[str] = frozenset()) -> list[str]:
+def violations(
+    module: str, source: str, *, is_package: bool = False, root_modules: frozenset[str] = frozenset()
+) -> list[str]:
     """What in one module breaks the rules.
 
     Args:
         module: Its dotted name, such as ``bulkid.sheet.cells``.
         source: Its text.
         is_package: Whether it is an ``__init__.py``.
-        house: The rooms that exist: in ``from bulkid import x`` any other x is a name of ``bulkid/__init__.py``.
+        root_modules: All that exist: in ``from bulkid import x`` any other x is a name of ``bulkid/__init__.py``.
     """
-    room = _room(module)
-    placed = {*ORDER, *ONLY}
-    found = [] if room in placed else [f"{module}: {room} has no place in the order"]
+    package = _package_of(module)
+    known = {*ORDER, *ONLY}
+    found = [] if package in known else [f"{module}: {package} has no place in the order"]
     tree = ast.parse(source)
     for line, target, name in _imports(tree, module, is_package=is_package):
         if target == "?":
-            fault = "imports a module whose name only the run knows"
+            violation = "imports a module whose name only the run knows"
         elif target == "bulkid" and name:
-            fault = _house_fault(room, name if name in placed | house else "__init__")
+            violation = _package_violation(package, name if name in known | root_modules else "__init__")
         elif target == "bulkid" or target.startswith("bulkid."):
-            fault = _house_fault(room, _room(target))
+            violation = _package_violation(package, _package_of(target))
         else:
-            fault = _library_fault(room, target, name)
-        if fault:
-            found.append(f"{module}:{line}: {fault}")
+            violation = _library_violation(package, target, name)
+        if violation:
+            found.append(f"{module}:{line}: {violation}")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    if room != "cli":
+    if package != "cli":
         found += [f"{module}:{call.lineno}: only cli prints" for call in calls if _called(call) == "print"]
     lines = len(source.splitlines())
     return [*found, f"{module}: {lines} lines, more than {MOST_LINES}"] if lines > MOST_LINES else found
@@ -191,7 +193,7 @@ def _modules() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(_modules())
-HOUSE = frozenset(_room(module) for module in MODULES)
+ROOT_MODULES = frozenset(_package_of(module) for module in MODULES)
 
 
 def _imported(module: str, source: str, modules: Mapping[str, str], *, is_package: bool) -> set[str]:
@@ -250,11 +252,11 @@ def test_a_cycle_is_seen_wherever_its_imports_stand(back: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_keeps_the_rules_of_the_house(module: str) -> None:
+def test_every_module_keeps_the_rules_of_imports(module: str) -> None:
     path = MODULES[module]
     is_package = path.name == "__init__.py"
     name = "bulkid" if module == "bulkid.__init__" else module
-    assert faults(name, path.read_text(encoding="utf-8"), is_package=is_package, house=HOUSE) == []
+    assert violations(name, path.read_text(encoding="utf-8"), is_package=is_package, root_modules=ROOT_MODULES) == []
 
 
 def test_the_walk_sees_the_whole_package() -> None:
@@ -290,11 +292,11 @@ def test_the_walk_sees_the_whole_package() -> None:
     ],
 )
 def test_what_points_down_is_allowed(module: str, source: str) -> None:
-    assert faults(module, source) == []
+    assert violations(module, source) == []
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "fault"),
+    ("module", "source", "violation"),
     [
         ("bulkid.model", "import bulkid.errors", "errors does not stand below model"),
         ("bulkid.model", "from bulkid import errors", "errors does not stand below model"),
@@ -346,36 +348,40 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.web.app", "from aiohttp import *", "only aiohttp's server side"),
         ("bulkid.runs", "import urllib.request", "urllib.request is for identity"),
         ("bulkid.runs", "from urllib import request", "urllib.request is for identity"),
-        ("bulkid.identity.url", "import httpx", "httpx is for no room"),
+        ("bulkid.identity.url", "import httpx", "httpx is for no package"),
         ("bulkid.report.csv", "print('x')", "only cli prints"),
         ("bulkid.sandbox.app", "def f():\n    print()", "only cli prints"),
         ("bulkid.runs", "x = 1\n" * 601, "601 lines, more than 600"),
     ],
 )
-def test_what_points_up_or_strays_is_seen(module: str, source: str, fault: str) -> None:
-    found = faults(module, source)
+def test_what_points_up_or_strays_is_seen(module: str, source: str, violation: str) -> None:
+    found = violations(module, source)
     assert len(found) == 1
-    assert fault in found[0]
+    assert violation in found[0]
 
 
 def test_a_relative_import_in_a_package_starts_at_the_package_itself() -> None:
     source = "from .db import x\nfrom ..runs import y"
-    assert faults("bulkid.journal", source, is_package=True) == ["bulkid.journal:2: runs does not stand below journal"]
-    assert faults("bulkid", "from .runs import plan", is_package=True) == [
+    assert violations("bulkid.journal", source, is_package=True) == [
+        "bulkid.journal:2: runs does not stand below journal"
+    ]
+    assert violations("bulkid", "from .runs import plan", is_package=True) == [
         "bulkid:1: runs does not stand below __init__"
     ]
 
 
-def test_a_room_that_exists_but_has_no_place_is_seen_from_both_sides() -> None:
-    house = frozenset({"attic", "runs"})
-    assert faults("bulkid.runs", "from bulkid import attic", house=house) == [
+def test_a_package_without_a_rule_is_reported_from_both_sides() -> None:
+    root_modules = frozenset({"attic", "runs"})
+    assert violations("bulkid.runs", "from bulkid import attic", root_modules=root_modules) == [
         "bulkid.runs:1: attic has no place in the order"
     ]
-    assert faults("bulkid.attic", "x = 1", house=house) == ["bulkid.attic: attic has no place in the order"]
+    assert violations("bulkid.attic", "x = 1", root_modules=root_modules) == [
+        "bulkid.attic: attic has no place in the order"
+    ]
 
 
-def test_every_fault_of_a_module_is_told_at_once() -> None:
-    assert len(faults("bulkid.model", "import pandas\nimport bulkid.cli\nprint()")) == 3
+def test_every_violation_of_a_module_is_reported_at_once() -> None:
+    assert len(violations("bulkid.model", "import pandas\nimport bulkid.cli\nprint()")) == 3
 
 
 def test_helpers_of_tests_are_in_support_and_no_test_imports_another_module_of_tests() -> None:

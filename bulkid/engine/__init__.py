@@ -10,7 +10,7 @@ from bulkid.engine.auth_failures import Credentials, OnForbidden
 from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.engine import CALL_KEY, Engine
 from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, SlotReport
-from bulkid.engine.quota import Permit, Quota
+from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
 from bulkid.engine.sender import Send, Settled, Task
 from bulkid.engine.signals import FailureLimit, Stop
@@ -28,8 +28,8 @@ __all__ = [
     "Ledger",
     "MemoryLedger",
     "OnForbidden",
-    "Permit",
     "Quota",
+    "QuotaPermit",
     "Requeue",
     "Retry",
     "RetryPolicy",

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from bulkid.model import Reply, ReplyKind, Request
 
-OWN_REFUSALS: Final = 2
+MAX_REQUEST_REFUSALS: Final = 2
 """Replies 401 that are about the request, after which the request has failed: it is tried again once."""
 
 FORBIDDEN_AT_FIRST: Final = 3
@@ -20,7 +20,7 @@ FORBIDDEN_AT_FIRST: Final = 3
 FORBIDDEN_IN_A_ROW: Final = 10
 """The same once a write of that kind was taken: the permission was withdrawn."""
 
-TAKEN: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})
+ACCEPTED_KINDS: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})
 """Replies that show that the server takes the credential."""
 
 
@@ -35,7 +35,7 @@ class OnForbidden(Enum):
 class Credentials(Protocol):
     """What the engine tells about the credential of a reply."""
 
-    def refused(self, credential: int, words: str) -> None:
+    def refused(self, credential: int, reason: str) -> None:
         """Say that the server refuses this credential for every request.
 
         Raises:
@@ -44,7 +44,7 @@ class Credentials(Protocol):
         ...
 
 
-class Suspect:
+class SuspectCredential:
     """A credential that the server refused for one request; the next replies tell which of the two is to blame.
 
     Attributes:
@@ -53,23 +53,23 @@ class Suspect:
         own: True: the refusal is about the request. False: send the request again. None: not known yet.
     """
 
-    __slots__ = ("credential", "own", "since")
+    __slots__ = ("credential", "request_refused", "since")
 
     def __init__(self, credential: int, since: int) -> None:
         self.credential = credential
         self.since = since
-        self.own: bool | None = None
+        self.request_refused: bool | None = None
 
-    def take(self, number: int, reply: Reply) -> None:
+    def observe(self, number: int, reply: Reply) -> None:
         """Learn from the reply to the request that left as the ``number``-th."""
-        if self.own is None and number > self.since and reply.kind in TAKEN:
+        if self.request_refused is None and number > self.since and reply.kind in ACCEPTED_KINDS:
             # With a newer credential nothing is shown about this one, but the request can be sent with it.
-            self.own = reply.credential == self.credential
+            self.request_refused = reply.credential == self.credential
 
     def drop(self, credential: int) -> None:
         """Learn that a credential, and so each one before it, is refused for every request."""
-        if self.own is None and self.credential <= credential:
-            self.own = False
+        if self.request_refused is None and self.credential <= credential:
+            self.request_refused = False
 
 
 class ForbiddenWrites:
@@ -81,7 +81,7 @@ class ForbiddenWrites:
         self.in_a_row = 0  # since the server last took a write; the caller sets it back
 
     def judge(
-        self, request: Request, meaning: OnForbidden, credential: int, taken: tuple[Request, int] | None
+        self, request: Request, meaning: OnForbidden, credential: int, last_accepted: tuple[Request, int] | None
     ) -> bool | None:
         """Take in a 403 on a write.
 
@@ -89,7 +89,7 @@ class ForbiddenWrites:
             request: The write.
             meaning: What it can mean.
             credential: That it carried.
-            taken: The latest request of this method that the server took, and its credential; None: there was none.
+            last_accepted: The latest request of this method that the server took, and its credential; or None.
 
         Returns:
             True: it is about this request. False: not known yet, send the request again after the others. None: it is
@@ -99,7 +99,9 @@ class ForbiddenWrites:
             return True
         self.in_a_row += 1
         granted = meaning is OnForbidden.SCOPE_GRANTED
-        if granted or (taken is not None and taken[1] == credential and _kind(taken[0]) == _kind(request)):
+        if granted or (
+            last_accepted is not None and last_accepted[1] == credential and _kind(last_accepted[0]) == _kind(request)
+        ):
             return True if self.in_a_row < FORBIDDEN_IN_A_ROW else None
         return False if self.in_a_row < FORBIDDEN_AT_FIRST else None
 

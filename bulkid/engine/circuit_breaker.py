@@ -1,8 +1,8 @@
-"""The gate: what the server will take. Closed for everybody by one refusal, opened by one request that passes.
+"""The circuit breaker: one refusal opens it for all requests, one probe that succeeds closes it.
 
-Quota is what we may send; the gate is what the server takes at present. A 429, a 503 or a connection that cannot be
-made closes it until Retry-After, or for an exponential, jittered wait. Then exactly one request probes, and its reply
-opens the gate or closes it for longer.
+Quota is what we may send; the breaker is what the server takes at present. A 429, a 503 or a connection that cannot be
+made opens it until Retry-After, or for an exponential, jittered wait. Then exactly one request probes, and its reply
+closes the breaker or keeps it open for longer.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ BASE_S: Final = 0.5
 CAP_S: Final = 60.0
 _OPENING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION})
 _SILENT: Final = frozenset({ReplyKind.NO_CONNECTION, ReplyKind.LOST})  # no answer came at all
-_LOST_AT_FIRST: Final = 3  # requests that vanish before the first answer ever: nobody there speaks our language
+_MAX_FIRST_LOST: Final = 3  # requests lost before the first answer ever: the server does not speak HTTP
 _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
-_SPREAD_S: Final = 0.24  # ... and not everybody who was told the same at the same moment
+_JITTER_S: Final = 0.24  # ... and not everybody who was told the same at the same moment
 
 
 class CircuitBreaker:
-    """Open or closed for everybody; belongs to one event loop.
+    """Closed: requests pass. Open: none but the probe. Belongs to one event loop.
 
-    A request asks `approach` (or looks at `open`), then says `depart`, and when its reply is in `arrive`, with what
-    `depart` gave. Replies of requests that left before the gate last closed are old news: they neither open it nor
+    A caller awaits `wait_for_permission` or reads `closed`, calls `request_started`, then `response_received` with what
+    `request_started` gave. A reply to a request sent before the breaker last opened is stale: it does not close it or
     count as another refusal; only what they say of Retry-After is obeyed.
 
     Args:
@@ -36,7 +36,7 @@ class CircuitBreaker:
         random: Numbers in [0, 1) for the jitter.
         outage_limit_s: How long the server may be away before that is an error.
         first_contact_limit_s: The same, as long as the server has never answered at all.
-        on_close: Called whenever the gate closes.
+        on_open: Called whenever the breaker opens.
     """
 
     def __init__(
@@ -48,28 +48,28 @@ class CircuitBreaker:
         first_contact_limit_s: float = 15.0,
         on_open: Callable[[], None] = lambda: None,
     ) -> None:
-        self.open = True
+        self.closed = True
         self.answered = False  # the server has answered something, ever
         self._clock = clock
         self._random = random
         self._outage_limit_s = outage_limit_s
         self._first_contact_limit_s = first_contact_limit_s
-        self._on_close = on_open
-        self._alarm = Wakeup(clock)
-        self._era = 0  # goes up whenever the gate closes; a reply from an earlier one is old news
+        self._on_open = on_open
+        self._wakeup = Wakeup(clock)
+        self._generation = 0  # goes up whenever the breaker opens; a reply from an earlier one is stale
         self._refusals = 0  # in a row, probes included; what the wait doubles with
-        self._until = 0.0  # while closed: when the next probe may leave
+        self._until = 0.0  # while open: when the next probe may leave
         self._not_before = 0.0  # the latest that any Retry-After said
-        self._claims: set[str] = set()  # methods of which one request is about to probe
+        self._probing_methods: set[str] = set()  # methods of which one request is about to probe
         self._probing = False  # the probe is under way
         self._away_since: float | None = None  # since when there was nothing but 503 and no connection
-        self._words = ""  # of the last such reply
-        self._first_left_at: float | None = None
+        self._last_error = ""  # of the last such reply
+        self._first_sent_at: float | None = None
         self._lost = 0  # requests that vanished, as long as the server has never answered
         self._given_up = False
 
     async def wait_for_permission(self, method: str) -> bool:
-        """Park until the gate is open (False), or until the caller is the one who may probe (True: must then `leave`).
+        """Wait until the breaker is closed (False) or the caller may probe (True: it must then call `cancel_wait`).
 
         There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
         only until the caller waits for something: then another may have gone first, or a late Retry-After have come.
@@ -77,41 +77,41 @@ class CircuitBreaker:
         Raises:
             ConnectionFailedError: The server has been away for too long.
         """
-        while not self.open:
+        while not self.closed:
             now = self._clock.monotonic()
             if self._given_up:
                 raise self._outage_error()
-            if self._probing or method in self._claims:
-                await self._alarm.wait()
+            if self._probing or method in self._probing_methods:
+                await self._wakeup.wait()
             elif now >= self._until:
-                self._claims.add(method)
+                self._probing_methods.add(method)
                 return True
             else:
-                gives_up_at = self._deadline()
-                if now >= gives_up_at:
+                deadline = self._deadline()
+                if now >= deadline:
                     raise self._give_up(now)
-                await self._alarm.wait(min(self._until, gives_up_at) - now)
+                await self._wakeup.wait(min(self._until, deadline) - now)
         return False
 
     def cancel_wait(self, method: str) -> None:
         """Give up the claim to probe, used or not; the next one may have it."""
-        self._claims.discard(method)
-        self._alarm.set()
+        self._probing_methods.discard(method)
+        self._wakeup.set()
 
     def request_started(self) -> int:
         """Say that a request leaves, being allowed to; gives the ticket that its reply is to be shown with."""
-        if self._first_left_at is None:
-            self._first_left_at = self._clock.monotonic()
-        if self.open:
-            return self._era
+        if self._first_sent_at is None:
+            self._first_sent_at = self._clock.monotonic()
+        if self.closed:
+            return self._generation
         self._probing = True
-        return -self._era  # the probe of this era; eras of a closed gate begin at 1
+        return -self._generation  # the probe of this generation; those of an open breaker begin at 1
 
     def response_received(self, ticket: int, reply: Reply | None) -> None:
         """Say what came back.
 
         Args:
-            ticket: What `depart` gave.
+            ticket: What `request_started` gave.
             reply: None when there is no reply to judge by (cancelled, or the request could not be made).
 
         Raises:
@@ -124,20 +124,20 @@ class CircuitBreaker:
             self._probing = False
         if reply is None:
             if probe:
-                self._alarm.set()
+                self._wakeup.set()
             return
         now = self._clock.monotonic()
         self._note_contact(reply, now)
         if reply.kind not in _OPENING:
             if probe:
-                self._half_open(now)
+                self._close(now)
             return
         if reply.retry_after:
-            wait = reply.retry_after + _MARGIN_S + _SPREAD_S * self._random()
+            wait = reply.retry_after + _MARGIN_S + _JITTER_S * self._random()
             self._not_before = max(self._not_before, now + wait)
-        if probe or (self.open and ticket == self._era):
+        if probe or (self.closed and ticket == self._generation):
             self._refuse(reply, now)
-        elif self._not_before > (now if self.open else self._until):
+        elif self._not_before > (now if self.closed else self._until):
             self._open(self._not_before)
 
     def unreachable(self) -> ConnectionFailedError:
@@ -145,17 +145,17 @@ class CircuitBreaker:
         return self._give_up(self._clock.monotonic())
 
     def seconds_until_free(self) -> float | None:
-        """Seconds until the next probe may leave; None while the gate is open."""
-        return None if self.open else max(0.0, self._until - self._clock.monotonic())
+        """Seconds until the next probe may leave; None while the breaker is closed."""
+        return None if self.closed else max(0.0, self._until - self._clock.monotonic())
 
-    def _half_open(self, now: float) -> None:
+    def _close(self, now: float) -> None:
         self._refusals = 0
         self._away_since = None
         if now < self._not_before:  # somebody else was told to wait for longer
             self._open(self._not_before)
             return
-        self.open = True
-        self._alarm.set()
+        self.closed = True
+        self._wakeup.set()
         log.info("gate.opened")
 
     def _refuse(self, reply: Reply, now: float) -> None:
@@ -164,7 +164,7 @@ class CircuitBreaker:
             self._away_since = None  # it answers: that may last as long as it likes
         else:
             self._away_since = now if self._away_since is None else self._away_since
-            self._words = reply.error or reply.error_code or reply.kind.value
+            self._last_error = reply.error or reply.error_code or reply.kind.value
             if now >= self._deadline():
                 raise self._give_up(now)
         until = self._not_before
@@ -175,11 +175,11 @@ class CircuitBreaker:
         log.info("gate.closed", reason=reply.kind.value, http_status=reply.status, wait_s=round(until - now, 3))
 
     def _open(self, until: float) -> None:
-        self.open = False
+        self.closed = False
         self._until = until
-        self._era += 1
-        self._on_close()
-        self._alarm.set()
+        self._generation += 1
+        self._on_open()
+        self._wakeup.set()
 
     def _deadline(self) -> float:
         if self._away_since is None:
@@ -189,10 +189,10 @@ class CircuitBreaker:
     def _note_contact(self, reply: Reply, now: float) -> None:
         if reply.kind not in _SILENT:
             self.answered = True
-        elif reply.kind is ReplyKind.LOST and not self.answered and self._first_left_at is not None:
+        elif reply.kind is ReplyKind.LOST and not self.answered and self._first_sent_at is not None:
             self._lost += 1
-            self._words = reply.error or reply.error_code or reply.kind.value
-            if self._lost >= _LOST_AT_FIRST and now - self._first_left_at >= self._first_contact_limit_s:
+            self._last_error = reply.error or reply.error_code or reply.kind.value
+            if self._lost >= _MAX_FIRST_LOST and now - self._first_sent_at >= self._first_contact_limit_s:
                 raise self._give_up(now)
         if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:
             self._away_since = now  # it was there a moment ago, whatever it said to the others
@@ -205,10 +205,10 @@ class CircuitBreaker:
     def _outage_error(self) -> ConnectionFailedError:
         if not self.answered:
             return ConnectionFailedError(
-                f"The server cannot be reached: {self._words}",
+                f"The server cannot be reached: {self._last_error}",
                 hint="Check the address, the proxy and the network, and that the server is up.",
             )
         return ConnectionFailedError(
-            f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: {self._words}",
+            f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: {self._last_error}",
             hint="What was not sent is pending; resume once the server is back.",
         )

@@ -26,7 +26,7 @@ CALL_KEY: Final = -1
 
 
 class Engine:
-    """Sends requests within quota, gate, rate and concurrency, and tries again what is worth it.
+    """Sends requests within quota, circuit breaker, rate and concurrency, and tries again what is worth it.
 
     One engine serves one server, for one run. Single calls and one pool may be under way at the same time; what they
     send together keeps all bounds. Belongs to one event loop. Leave it by ``async with`` or `aclose`.
@@ -82,9 +82,9 @@ class Engine:
             random,
             outage_limit_s=outage_limit_s,
             first_contact_limit_s=first_contact_limit_s,
-            on_open=self.quota.report_now,
+            on_open=self.quota.release_waiters,
         )
-        self.pacing = ServerPacing(clock, on_throttle=self.quota.report_now)
+        self.pacing = ServerPacing(clock, on_exhausted=self.quota.release_waiters)
         self._sender = Sender(
             send,
             clock=clock,
@@ -129,18 +129,18 @@ class Engine:
         Raises:
             BulkidError: Nothing more should be sent.
         """
-        job = SendTask(CALL_KEY, request)
+        send_task = SendTask(CALL_KEY, request)
         async with self._in_use():
             while True:
                 granted = await self._sender.admit(request.method, lambda: True)
                 if granted is None:  # never: it stays wanted
                     continue
-                decision = await self._sender.exchange(job, granted)
+                decision = await self._sender.exchange(send_task, granted)
                 if not isinstance(decision, Retry | Requeue):
-                    return job.settled(self._clock.now())
+                    return send_task.settled(self._clock.now())
                 self.stats.retries += 1
                 if isinstance(decision, Retry):
-                    job.spent_s += decision.wait_s
+                    send_task.spent_s += decision.wait_s
                     await self._clock.sleep(decision.wait_s)
 
     async def run(
@@ -196,5 +196,5 @@ class Engine:
         await self._report_when_idle()
 
     async def _report_when_idle(self) -> None:
-        if not self._users and self.quota.ruled:
+        if not self._users and self.quota.has_rules:
             await self.quota.flush()

@@ -22,12 +22,8 @@ class Lease:
     """What one exchange with the ledger gave."""
 
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
-    seconds_until_free: (
-        float | None
-    )  # seconds until the next slot may open (0 < x <= window); None: not known, ask again soon
-    used: (
-        int  # slots taken of the rule with the least left, after this exchange: in flight or stamped within its window
-    )
+    seconds_until_free: float | None  # until the next slot may open: 0 < x <= window; None: not known yet
+    used: int  # slots taken of the rule with the least left, after this exchange
     left: int  # slots that every rule still allows, after this exchange
 
 
@@ -36,8 +32,8 @@ class QuotaUse:
     """How much of one rule's window is taken."""
 
     rule: QuotaRule
-    used: int  # in flight, or stamped within the window
-    oldest: float | None  # age of the oldest stamp within the window; None: there is none
+    used: int  # in flight, or answered within the window
+    oldest: float | None  # age of the oldest response within the window; None: there is none
 
     @property
     def left(self) -> int:
@@ -46,7 +42,7 @@ class QuotaUse:
 
     @property
     def seconds_until_free(self) -> float | None:
-        """Seconds until the oldest stamp leaves the window."""
+        """Seconds until the oldest response leaves the window."""
         return None if self.oldest is None else min(self.rule.seconds - self.oldest, self.rule.seconds)
 
 

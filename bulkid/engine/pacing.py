@@ -22,22 +22,22 @@ _MARGIN_S: Final = 0.01  # timers are coarse: never a moment too early
 class _Window:
     """What is left of a method until a moment."""
 
-    __slots__ = ("later", "left", "told", "until")
+    __slots__ = ("left", "next_window", "reported", "until")
 
     def __init__(self, left: int, until: float) -> None:
         self.left = left
         self.until = until  # monotonic
-        self.later: tuple[int, float] | None = None  # the same of a window that outlasts this one
-        self.told = False  # that nothing is left
+        self.next_window: tuple[int, float] | None = None  # the same of a window that outlasts this one
+        self.reported = False  # that nothing is left
 
-    def learn(self, left: int, until: float) -> None:
+    def update(self, left: int, until: float) -> None:
         """Take in another statement: what leaves less is newer; what leaves more may be of the next window."""
         if left <= self.left:
             self.left = left
             self.until = max(self.until, until)
         elif until > self.until:
-            known = self.later or (left, until)
-            self.later = min(left, known[0]), max(until, known[1])
+            known = self.next_window or (left, until)
+            self.next_window = min(left, known[0]), max(until, known[1])
 
 
 class ServerPacing:
@@ -48,12 +48,12 @@ class ServerPacing:
 
     Args:
         clock: Measures the waits (monotonic).
-        on_pause: Called whenever nothing is left of a window.
+        on_exhausted: Called whenever nothing is left of a window.
     """
 
-    def __init__(self, clock: Clock, on_throttle: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, clock: Clock, on_exhausted: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
-        self._on_pause = on_throttle
+        self._on_exhausted = on_exhausted
         self._windows: dict[str, _Window] = {}
         self._changed = Wakeup(clock)
 
@@ -69,10 +69,10 @@ class ServerPacing:
         window = self._window(method)
         if window is None:
             return
-        if window.left <= 0 and not window.told:
-            window.told = True
+        if window.left <= 0 and not window.reported:
+            window.reported = True
             log.info("pace.paused", method=method, wait_s=round(window.until - self._clock.monotonic(), 3))
-            self._on_pause()
+            self._on_exhausted()
         await self._changed.wait(window.until - self._clock.monotonic())
 
     def seconds_until_free(self, method: str) -> float | None:
@@ -89,20 +89,20 @@ class ServerPacing:
         if allowance is None:
             if window is not None and (reply is None or reply.kind is not ReplyKind.NO_CONNECTION):
                 window.left -= 1  # the server may have counted it
-        elif (reset_s := bounded(allowance.reset_s)) > 0:
+        elif (reset_s := bounded_reset(allowance.reset_s)) > 0:
             left, until = max(0, allowance.remaining), self._clock.monotonic() + reset_s + _MARGIN_S
             if window is None:
                 self._windows[method] = _Window(left, until)
             else:
-                window.learn(left, until)
+                window.update(left, until)
         self._changed.set()
 
     def _window(self, method: str) -> _Window | None:
         """The window of a method; None when the server has told of none, or it is over."""
         window = self._windows.get(method)
         while window is not None and self._clock.monotonic() >= window.until:
-            later = window.later
-            window = None if later is None else _Window(*later)
+            next_window = window.next_window
+            window = None if next_window is None else _Window(*next_window)
             if window is None:
                 del self._windows[method]
             else:
@@ -110,7 +110,7 @@ class ServerPacing:
         return window
 
 
-def bounded(reset_s: float) -> float:
+def bounded_reset(reset_s: float) -> float:
     """A reset as a wait that can be kept: 0 for what is no number or lies in the past, at most `MAX_RESET_S`."""
     return min(reset_s, MAX_RESET_S) if reset_s > 0 and not math.isnan(reset_s) else 0.0
 

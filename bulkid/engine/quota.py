@@ -24,16 +24,16 @@ class _MethodQuota:
     """One method that has rules: the slots leased and not yet used, what the ledger has not been told, who waits."""
 
     __slots__ = (
-        "asked",
+        "demand_reported",
         "followers",
         "free",
+        "generation",
+        "has_leader",
         "leader",
-        "led",
         "left",
-        "opens_at",
+        "next_free_at",
         "poll_s",
         "reports",
-        "round",
         "rules",
         "unused",
         "waiting",
@@ -47,13 +47,13 @@ class _MethodQuota:
         self.reports: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
         self.left = min(rule.count for rule in self.rules)  # as of the last exchange
-        self.opens_at: float | None = None  # as of the last exchange; None: not known
-        self.asked = False  # whether the ledger thinks that somebody here waits
+        self.next_free_at: float | None = None  # as of the last exchange; None: not known
+        self.demand_reported = False  # whether the ledger thinks that somebody here waits
         self.waiting = 0
-        self.led = False  # one of those who wait is talking to the ledger, for all
+        self.has_leader = False  # one of those who wait is talking to the ledger, for all
         self.leader = Wakeup(clock)
         self.followers = Wakeup(clock)
-        self.round = 0  # goes up when everybody who waits is sent away
+        self.generation = 0  # goes up when the waiters are released
 
     @property
     def unreported(self) -> bool:
@@ -68,12 +68,12 @@ class _MethodQuota:
         """Seconds until another exchange may bring a slot."""
         if self.unused:
             return 0.0
-        if self.opens_at is None:
+        if self.next_free_at is None:
             return self.poll_s
-        return min(self.opens_at - now, _RECHECK_POLLS * self.poll_s)
+        return min(self.next_free_at - now, _RECHECK_POLLS * self.poll_s)
 
 
-class Permit:
+class QuotaPermit:
     """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
 
     __slots__ = ("method_quota", "slot")
@@ -83,7 +83,7 @@ class Permit:
         self.slot = slot
 
 
-_FREE = Permit(None, 0)  # of a method without rules
+_FREE = QuotaPermit(None, 0)  # of a method without rules
 
 
 class Quota:
@@ -114,19 +114,19 @@ class Quota:
         }
         self._ledger = ledger
         self._clock = clock
-        self._news = Wakeup(clock)
+        self._update_pending = Wakeup(clock)
 
     @property
-    def ruled(self) -> bool:
+    def has_rules(self) -> bool:
         """Whether there is any rule."""
         return bool(self._method_quotas)
 
-    def try_acquire(self, method: str) -> Permit | None:
+    def try_acquire(self, method: str) -> QuotaPermit | None:
         """Take a permit if one is at hand; None: `wait` first. Cheap, and never suspends."""
         method_quota = self._method_quotas.get(method)
         if method_quota is None:
             return _FREE
-        return Permit(method_quota, method_quota.free.pop()) if method_quota.free else None
+        return QuotaPermit(method_quota, method_quota.free.pop()) if method_quota.free else None
 
     def available(self, method: str) -> bool:
         """Whether `try_acquire` would give a permit now."""
@@ -134,7 +134,7 @@ class Quota:
         return method_quota is None or bool(method_quota.free)
 
     async def wait(self, method: str) -> None:
-        """Park until `try_acquire` may succeed, or until sent away; call it only when a request could leave at once.
+        """Park until `try_acquire` may succeed, or until released; call it only when a request could leave at once.
 
         Raises:
             StateError: The ledger cannot be used.
@@ -144,14 +144,14 @@ class Quota:
             return
         method_quota.waiting += 1
         try:
-            if method_quota.led:
+            if method_quota.has_leader:
                 await method_quota.followers.wait()
             else:
                 await self._lead(method_quota)
         finally:
             method_quota.waiting -= 1
 
-    def release(self, permit: Permit, *, answered: bool) -> None:
+    def release(self, permit: QuotaPermit, *, answered: bool) -> None:
         """Say that the response to a request is in, which is when its window begins.
 
         Args:
@@ -166,18 +166,18 @@ class Quota:
         else:
             method_quota.unused.append(permit.slot)
             method_quota.leader.set()  # this slot is free at once; an answered one is not
-        self._news.set()
+        self._update_pending.set()
 
-    def report_now(self) -> None:
+    def release_waiters(self) -> None:
         """Give back what is leased and not used, and let everybody who waits return: nothing may leave for now."""
         for method_quota in self._method_quotas.values():
-            method_quota.round += 1
+            method_quota.generation += 1
             method_quota.give_back()
             method_quota.leader.set()
             method_quota.followers.set()
-        self._news.set()
+        self._update_pending.set()
 
-    async def keep_reported(self) -> None:
+    async def report_loop(self) -> None:
         """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.
 
         Raises:
@@ -185,7 +185,7 @@ class Quota:
         """
         while True:
             if not any(method_quota.unreported for method_quota in self._method_quotas.values()):
-                await self._news.wait()
+                await self._update_pending.wait()
             await self._clock.sleep(_REPORT_AFTER_S)
             await self._report()
 
@@ -201,7 +201,7 @@ class Quota:
             also=[
                 method_quota
                 for method_quota in self._method_quotas.values()
-                if method_quota.asked and not method_quota.waiting
+                if method_quota.demand_reported and not method_quota.waiting
             ]
         )
 
@@ -213,23 +213,23 @@ class Quota:
     def seconds_until_free(self, method: str) -> float | None:
         """Seconds until the next slot opens when none is left, as far as known; None: some are left, or not known."""
         method_quota = self._method_quotas.get(method)
-        if method_quota is None or self.left(method) or method_quota.opens_at is None:
+        if method_quota is None or self.left(method) or method_quota.next_free_at is None:
             return None
-        return max(0.0, method_quota.opens_at - self._clock.monotonic())
+        return max(0.0, method_quota.next_free_at - self._clock.monotonic())
 
     async def _lead(self, method_quota: _MethodQuota) -> None:
         """Talk to the ledger for all who wait, until there is something for one of them."""
-        method_quota.led = True
-        begun = method_quota.round
+        method_quota.has_leader = True
+        generation = method_quota.generation
         try:
-            while not method_quota.free and method_quota.round == begun:
+            while not method_quota.free and method_quota.generation == generation:
                 pause = await self._lease(method_quota)
-                if pause is not None and method_quota.round == begun:
+                if pause is not None and method_quota.generation == generation:
                     await method_quota.leader.wait(pause)
         finally:
-            method_quota.led = False
+            method_quota.has_leader = False
             method_quota.followers.set()
-            if method_quota.round != begun:
+            if method_quota.generation != generation:
                 method_quota.give_back()
 
     async def _lease(self, method_quota: _MethodQuota) -> float | None:
@@ -248,7 +248,7 @@ class Quota:
         unused, method_quota.unused = method_quota.unused, []
         now = self._clock.monotonic()
         ages = [(slot, now - at) for slot, at in reports]
-        method_quota.asked = bool(want or method_quota.waiting)
+        method_quota.demand_reported = bool(want or method_quota.waiting)
         try:
             with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
                 lease = await self._ledger.exchange(
@@ -260,6 +260,6 @@ class Quota:
             raise
         method_quota.free.extend(lease.slots)
         method_quota.left = lease.left
-        method_quota.opens_at = (
+        method_quota.next_free_at = (
             None if lease.seconds_until_free is None else self._clock.monotonic() + lease.seconds_until_free
         )

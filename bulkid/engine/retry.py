@@ -31,7 +31,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Send it again as soon as the gate lets it through: the reply says nothing about this request."""
+    """Send it again as soon as the breaker lets it through: the reply says nothing about this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +46,25 @@ REQUEUE: Final = Requeue()
 GIVE_UP: Final = GiveUp()
 
 
-class _Class(Enum):
+class _RetryClass(Enum):
     FINAL = auto()  # never sent again
     TRANSIENT = auto()  # counts, and waits by itself
-    AWAY = auto()  # the gate waits; counts only when the server took others in the meantime
-    FREE = auto()  # never counts
+    UNAVAILABLE_TO_ALL = auto()  # the breaker waits; counts only when the server took others in the meantime
+    UNCOUNTED = auto()  # never counts
 
 
 # No default: a kind that is not listed here fails, in the tests and in use.
 _CLASSES: Final = {
-    ReplyKind.OK: _Class.FINAL,
-    ReplyKind.REFUSED: _Class.FINAL,
-    ReplyKind.FORBIDDEN: _Class.FINAL,
-    ReplyKind.UNAUTHORIZED: _Class.FREE,  # bounded by the source of tokens, which raises
-    ReplyKind.THROTTLED: _Class.FREE,  # bounded by nothing: it lasts as long as it lasts
-    ReplyKind.UNAVAILABLE: _Class.AWAY,
-    ReplyKind.NO_CONNECTION: _Class.AWAY,
-    ReplyKind.SERVER_ERROR: _Class.TRANSIENT,
-    ReplyKind.LOST: _Class.TRANSIENT,
-    ReplyKind.NOT_JSON: _Class.TRANSIENT,
+    ReplyKind.OK: _RetryClass.FINAL,
+    ReplyKind.REFUSED: _RetryClass.FINAL,
+    ReplyKind.FORBIDDEN: _RetryClass.FINAL,
+    ReplyKind.UNAUTHORIZED: _RetryClass.UNCOUNTED,  # bounded by the source of tokens, which raises
+    ReplyKind.THROTTLED: _RetryClass.UNCOUNTED,  # bounded by nothing: it lasts as long as it lasts
+    ReplyKind.UNAVAILABLE: _RetryClass.UNAVAILABLE_TO_ALL,
+    ReplyKind.NO_CONNECTION: _RetryClass.UNAVAILABLE_TO_ALL,
+    ReplyKind.SERVER_ERROR: _RetryClass.TRANSIENT,
+    ReplyKind.LOST: _RetryClass.TRANSIENT,
+    ReplyKind.NOT_JSON: _RetryClass.TRANSIENT,
 }
 
 MAYBE_APPLIED: Final = frozenset(
@@ -96,7 +96,9 @@ def counts(kind: ReplyKind, *, others_succeeded: bool) -> bool:
             manner; if not, it was away for everybody, and that says nothing about this one.
     """
     what = _CLASSES[kind]
-    return what in (_Class.FINAL, _Class.TRANSIENT) or (what is _Class.AWAY and others_succeeded)
+    return what in (_RetryClass.FINAL, _RetryClass.TRANSIENT) or (
+        what is _RetryClass.UNAVAILABLE_TO_ALL and others_succeeded
+    )
 
 
 def decide(
@@ -113,13 +115,13 @@ def decide(
         jitter: A number in [0, 1).
     """
     what = _CLASSES[kind]
-    if what is _Class.FINAL:
+    if what is _RetryClass.FINAL:
         return SETTLE
-    if what is _Class.FREE:
+    if what is _RetryClass.UNCOUNTED:
         return REQUEUE
     if attempts >= policy.max_attempts:
         return GIVE_UP
-    if what is _Class.AWAY:
+    if what is _RetryClass.UNAVAILABLE_TO_ALL:
         return GIVE_UP if spent_s > policy.budget_s else REQUEUE
     own = full_jitter(policy.base_s, policy.cap_s, attempts, jitter)
     wait = own if retry_after is None else max(retry_after, 0.0) + min(own, policy.base_s)

@@ -7,10 +7,16 @@ from typing import Final, NamedTuple
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.auth_failures import OWN_REFUSALS, Credentials, ForbiddenWrites, OnForbidden, Suspect
+from bulkid.engine.auth_failures import (
+    MAX_REQUEST_REFUSALS,
+    Credentials,
+    ForbiddenWrites,
+    OnForbidden,
+    SuspectCredential,
+)
 from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.pacing import ServerPacing, SmoothRate
-from bulkid.engine.quota import Permit, Quota
+from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.engine.retry import (
     GIVE_UP,
     MAYBE_APPLIED,
@@ -34,8 +40,8 @@ Send = Callable[[Request], Awaitable[Reply]]
 CHECK_REQUEST_KEY: Final = -2
 """The key of the request that finds out whether the server still takes a credential."""
 
-SendPermit = tuple[Permit, int]
-"""The right to send one request now: the quota's permit and the gate's ticket."""
+SendPermit = tuple[QuotaPermit, int]
+"""The right to send one request now: the quota's permit and the breaker's ticket."""
 
 
 class Task(NamedTuple):
@@ -66,10 +72,10 @@ class SendTask:
         "maybe_applied",
         "number",
         "on_forbidden",
-        "own_refusals",
         "renew",
         "reply",
         "request",
+        "request_refusals",
         "spent_s",
         "successes_seen",
     )
@@ -86,7 +92,7 @@ class SendTask:
         self.renew = renew
         self.on_forbidden = on_forbidden
         self.number = 0  # in the order in which requests left
-        self.own_refusals = 0  # replies 401 that were about this request
+        self.request_refusals = 0  # replies 401 that were about this request
         self.attempts = 0
         self.spent_s = 0.0
         self.maybe_applied = False
@@ -102,7 +108,7 @@ class SendTask:
 
 
 class Sender:
-    """Lets requests leave one by one, by gate, concurrency, quota and rate together, and judges what comes back.
+    """Lets requests leave one by one, by breaker, concurrency, quota and rate together, and judges what comes back.
 
     Args:
         send: Sends a request once.
@@ -143,32 +149,32 @@ class Sender:
         self._sleep = clock.sleep
         self._random = random
         self._policy = policy
-        self._gate = breaker
+        self._breaker = breaker
         self._quota = quota
-        self._pace = pacing
+        self._pacing = pacing
         self._rate = rate
-        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._rate_locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._concurrency = concurrency
         self._stats = stats
-        self._busy = 0
-        self._row: deque[anyio.Event] = deque()  # where those wait who find all room taken
-        self._called = 0  # of those, how many were told that it's their turn, and have not taken it yet
+        self._in_flight = 0
+        self._capacity_waiters: deque[anyio.Event] = deque()  # where those wait who find all room taken
+        self._notified = 0  # of those, how many were told that it's their turn, and have not taken it yet
         self._successes = 0  # requests that the server took and answered for good
         self._credentials = credentials
         self._forbidden_hint = forbidden_hint
         self._check = check
         self._checking = False
-        self._departures = 0  # requests that have left
-        self._suspects: list[Suspect] = []
-        self._answers = Wakeup(clock)  # rung on each reply while there are suspects
-        self._taken: dict[str, SendTask] = {}  # by method: the latest that the server took
+        self._sent_count = 0  # requests that have left
+        self._suspects: list[SuspectCredential] = []
+        self._reply_received = Wakeup(clock)  # set on each reply while there are suspects
+        self._last_accepted: dict[str, SendTask] = {}  # by method: the latest that the server took
         self._forbidden = ForbiddenWrites()
 
     def try_permit(self, method: str) -> SendPermit | None:
         """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
-        if self._rate is not None or not self._gate.open or not self._has_room():
+        if self._rate is not None or not self._breaker.closed or not self._has_capacity():
             return None
-        if not self._pace.allows(method, self._busy):
+        if not self._pacing.allows(method, self._in_flight):
             return None
         return self._take_permit(method)
 
@@ -182,7 +188,7 @@ class Sender:
             wanted: Whether the request is still to be sent.
 
         Returns:
-            The pass, or None when the request is no longer wanted.
+            The permit, or None when the request is no longer wanted.
 
         Raises:
             BulkidError: The server has been away for too long, or the ledger cannot be used.
@@ -190,69 +196,69 @@ class Sender:
         try:
             if self._rate is None:
                 return await self._admit(method, wanted)
-            async with self._turns[method]:  # one at a time, so that a turn taken is used at once
+            async with self._rate_locks[method]:  # one at a time, so that a turn taken is used at once
                 return await self._admit(method, wanted)
         finally:
-            self._offer_room()  # whether used or not, it is known by now
+            self._notify_waiters()  # whether used or not, it is known by now
 
     async def _admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
         """Wait for whatever is missing, one thing at a time, and look at everything again after each wait."""
-        spaced = False  # whether our turn by the rate has come
+        rate_slot_taken = False  # whether our turn by the rate has come
         while True:
-            probing = await self._gate.wait_for_permission(method)
+            probing = await self._breaker.wait_for_permission(method)
             try:
                 if not wanted():
                     return None
-                if not self._has_room():
-                    spaced = False
-                    await self._wait_for_room()
-                elif not self._pace.allows(method, self._busy):
-                    spaced = False
-                    self._offer_room()  # we do not need it yet
-                    await self._pace.wait(method)
+                if not self._has_capacity():
+                    rate_slot_taken = False
+                    await self._wait_for_capacity()
+                elif not self._pacing.allows(method, self._in_flight):
+                    rate_slot_taken = False
+                    self._notify_waiters()  # we do not need it yet
+                    await self._pacing.wait(method)
                 elif not self._quota.available(method):
-                    spaced = False
-                    self._offer_room()  # we do not need it yet
+                    rate_slot_taken = False
+                    self._notify_waiters()  # we do not need it yet
                     await self._quota.wait(method)
-                elif self._rate is not None and not spaced:
+                elif self._rate is not None and not rate_slot_taken:
                     await self._rate.wait()
-                    spaced = True
+                    rate_slot_taken = True
                 else:
                     return self._take_permit(method)
             finally:
                 if probing:
-                    self._gate.cancel_wait(method)
+                    self._breaker.cancel_wait(method)
 
     def _take_permit(self, method: str) -> SendPermit | None:
         permit = self._quota.try_acquire(method)
         if permit is None:
             return None
-        self._busy += 1
-        return permit, self._gate.request_started()
+        self._in_flight += 1
+        return permit, self._breaker.request_started()
 
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         """Whether one more may be in flight; who waits for room is called as soon as there is some."""
-        return self._busy + self._called < self._concurrency
+        return self._in_flight + self._notified < self._concurrency
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_capacity(self) -> None:
         turn = anyio.Event()
-        self._row.append(turn)
+        self._capacity_waiters.append(turn)
         try:
             await turn.wait()
         finally:
             if turn.is_set():
-                self._called -= 1
+                self._notified -= 1
             else:
-                self._row.remove(turn)
+                self._capacity_waiters.remove(turn)
 
-    def _offer_room(self) -> None:
+    def _notify_waiters(self) -> None:
         """Call as many of those who wait for room as there is room for, in the order they came."""
-        while self._row and self._has_room():
-            self._called += 1
-            self._row.popleft().set()
+        while self._capacity_waiters and self._has_capacity():
+            self._notified += 1
+            self._capacity_waiters.popleft().set()
 
     async def exchange(self, send_task: SendTask, granted: SendPermit) -> Decision:
-        """Send a job once, with the pass it was given, and decide about the reply (kept in ``send_task.reply``).
+        """Send a task once, with the permit it was given, and decide about the reply (kept in ``send_task.reply``).
 
         Raises:
             BulkidError: Nothing more should be sent: from ``send``, or because of the reply.
@@ -262,7 +268,7 @@ class Sender:
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
-        self._departures = send_task.number = self._departures + 1
+        self._sent_count = send_task.number = self._sent_count + 1
         if send_task.renew is not None:  # it may have waited for the quota for minutes
             send_task.request = send_task.renew()
         started = self._monotonic()
@@ -270,15 +276,15 @@ class Sender:
             send_task.reply = reply = await self._send(send_task.request)
         finally:
             stats.in_flight -= 1
-            self._busy -= 1
-            self._pace.response_received(method, reply)
-            if self._row:
-                self._offer_room()
+            self._in_flight -= 1
+            self._pacing.response_received(method, reply)
+            if self._capacity_waiters:
+                self._notify_waiters()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
                 self._quota.release(permit, answered=True)
-                self._gate.response_received(ticket, None)
+                self._breaker.response_received(ticket, None)
                 stats.count_answer(method, None)
-                self._answers.set()
+                self._reply_received.set()
         left = reply.kind is not ReplyKind.NO_CONNECTION
         if permit.method_quota is not None:
             self._quota.release(permit, answered=left)
@@ -303,31 +309,31 @@ class Sender:
         Raises:
             AuthenticationError: The server refuses every request, and there is no other credential.
         """
-        suspect = Suspect(reply.credential, self._departures)
+        suspect = SuspectCredential(reply.credential, self._sent_count)
         # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with.
-        hopeless = not self._taken and not self._busy and send_task.request.method == "GET"
-        if send_task.key == CHECK_REQUEST_KEY or hopeless:
+        no_evidence = not self._last_accepted and not self._in_flight and send_task.request.method == "GET"
+        if send_task.key == CHECK_REQUEST_KEY or no_evidence:
             self._drop_credential(credentials, reply)
             return REQUEUE
         self._suspects.append(suspect)
         try:
-            while suspect.own is None:
-                if self._busy or self._checking:
-                    await self._answers.wait()
+            while suspect.request_refused is None:
+                if self._in_flight or self._checking:
+                    await self._reply_received.wait()
                 else:
                     if self._check is not None:
-                        await self._send_check(self._check)
-                    if suspect.own is None:  # the check told nothing: to call the request refused could be untrue
+                        await self._send_check_request(self._check)
+                    if suspect.request_refused is None:  # the check told nothing
                         self._drop_credential(credentials, reply)
         finally:
             self._suspects.remove(suspect)
-        if not suspect.own:
+        if not suspect.request_refused:
             return REQUEUE
         send_task.attempts += 1
-        send_task.own_refusals += 1
-        return REQUEUE if send_task.own_refusals < OWN_REFUSALS else GIVE_UP
+        send_task.request_refusals += 1
+        return REQUEUE if send_task.request_refusals < MAX_REQUEST_REFUSALS else GIVE_UP
 
-    async def _send_check(self, check: Request) -> None:
+    async def _send_check_request(self, check: Request) -> None:
         """Send the check request, as often as any other, until it or another shows what the refusals are about."""
         send_task = SendTask(CHECK_REQUEST_KEY, check)
         self._checking = True
@@ -341,21 +347,21 @@ class Sender:
                     break
         finally:
             self._checking = False
-            self._answers.set()
+            self._reply_received.set()
 
     def _undecided(self) -> bool:
-        return any(suspect.own is None for suspect in self._suspects)
+        return any(suspect.request_refused is None for suspect in self._suspects)
 
     def _drop_credential(self, credentials: Credentials, reply: Reply) -> None:
         for suspect in self._suspects:
             suspect.drop(reply.credential)
-        self._answers.set()
+        self._reply_received.set()
         credentials.refused(reply.credential, reply.error)
 
     def _inform_suspects(self, number: int, reply: Reply) -> None:
         for suspect in self._suspects:
-            suspect.take(number, reply)
-        self._answers.set()
+            suspect.observe(number, reply)
+        self._reply_received.set()
 
     # --- the decision
 
@@ -363,12 +369,12 @@ class Sender:
         kind = reply.kind
         if kind in MAYBE_APPLIED:
             send_task.maybe_applied = True
-        self._gate.response_received(ticket, reply)
+        self._breaker.response_received(ticket, reply)
         if kind is ReplyKind.OK:  # what all that follows would come to, without asking: half of the engine's own time
             send_task.attempts += 1
             send_task.spent_s += elapsed_s
             self._successes += 1
-            self._taken[send_task.request.method] = send_task
+            self._last_accepted[send_task.request.method] = send_task
             if self._forbidden.in_a_row and send_task.request.method != "GET":
                 self._forbidden.in_a_row = 0
             return SETTLE
@@ -388,8 +394,8 @@ class Sender:
             retry_after=reply.retry_after,
             jitter=self._random(),
         )
-        if decision is GIVE_UP and not self._gate.answered:
-            raise self._gate.unreachable()
+        if decision is GIVE_UP and not self._breaker.answered:
+            raise self._breaker.unreachable()
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:
@@ -397,7 +403,7 @@ class Sender:
         return decision
 
     def _judge_forbidden(self, send_task: SendTask, reply: Reply) -> Decision:
-        taken = self._taken.get(send_task.request.method)
+        taken = self._last_accepted.get(send_task.request.method)
         latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
         about_this = self._forbidden.judge(send_task.request, send_task.on_forbidden, reply.credential, latest)
         if about_this is None:

@@ -9,7 +9,7 @@ NO_ANSWER: Final = 0
 
 _SUCCESS: Final = 2
 
-_SPAN_S = 10.0  # requests per second are told over about this long
+_RATE_WINDOW_S = 10.0  # requests per second are told over about this long
 
 
 @dataclass(slots=True)
@@ -49,12 +49,12 @@ class Stats:
             now: Monotonic, in seconds.
         """
         total = self.sent.total()
-        looks = self._samples
-        if not looks:
-            looks.append((self.started_at, 0))
-        while len(looks) > 1 and looks[1][0] <= now - _SPAN_S:
-            looks.popleft()
-        since, then = looks[0]
-        if now > looks[-1][0]:
-            looks.append((now, total))
+        samples = self._samples
+        if not samples:
+            samples.append((self.started_at, 0))
+        while len(samples) > 1 and samples[1][0] <= now - _RATE_WINDOW_S:
+            samples.popleft()
+        since, then = samples[0]
+        if now > samples[-1][0]:
+            samples.append((now, total))
         return (total - then) / (now - since) if now > since else 0.0

@@ -24,16 +24,16 @@ _MAX_DELAYED: Final = 1024  # tasks that wait to be tried again, beyond which no
 class _MethodQueue:
     """The tasks of one method that are ready to be sent, with their own workers: none waits for another's quota.
 
-    All lanes together keep the one concurrency; a parked worker costs nothing.
+    All queues together keep the one concurrency; a waiting worker costs nothing.
     """
 
-    __slots__ = ("method", "ready", "waiters", "work")
+    __slots__ = ("changed", "method", "ready", "waiters")
 
     def __init__(self, method: str, clock: Clock) -> None:
         self.method = method
         self.ready: deque[SendTask] = deque()
         self.waiters = 0  # workers that wait to be let through with one of these: one task is kept for each
-        self.work = Wakeup(clock)  # rung when there may be something to do, or nothing more
+        self.changed = Wakeup(clock)  # set when there may be something to do, or nothing more
 
 
 class WorkerPool:
@@ -71,20 +71,20 @@ class WorkerPool:
         self._on_settled = on_settled
         self._stop = stop
         self._queues: dict[str, _MethodQueue] = {}
-        self._ready = 0  # in all lanes together
-        self._low = 0  # at or below this many ready tasks, the next chunk is taken
+        self._ready = 0  # in all queues together
+        self._refill_threshold = 0  # at or below this many ready tasks, the next chunk is taken
         self._delayed: list[tuple[float, int, SendTask]] = []  # heap: due at, a number that keeps the order, the task
-        self._numbers = 0
+        self._sequence = 0
         self._unsettled = 0  # taken from the source and not settled yet
         self._exhausted = False  # the source has no more
         self._draining = False  # nothing new is sent
         self._error: Exception | None = None
-        self._over = anyio.Event()  # nothing more to take: all is settled, or nothing new is to be sent
-        self._hunger = Wakeup(clock)  # rung when few tasks are ready
-        self._due = Wakeup(clock)  # rung when a task is delayed
-        self._waiting: set[anyio.CancelScope] = set()  # suitors, so that a stop ends their waits
-        self._feeding = anyio.CancelScope()
-        self._working = anyio.CancelScope()
+        self._finished = anyio.Event()  # nothing more to take: all is settled, or nothing new is to be sent
+        self._refill = Wakeup(clock)  # set when few tasks are ready
+        self._due = Wakeup(clock)  # set when a task is delayed
+        self._wait_scopes: set[anyio.CancelScope] = set()  # of waiters, so that a stop ends their waits
+        self._source_scope = anyio.CancelScope()
+        self._workers_scope = anyio.CancelScope()
         self._worker_tasks: TaskGroup | None = None
 
     async def run(self, source: AsyncIterator[Sequence[Task]]) -> None:
@@ -95,19 +95,19 @@ class WorkerPool:
         """
         async with anyio.create_task_group() as helpers:
             helpers.start_soon(self._feed, source)
-            helpers.start_soon(self._report_failure, self._schedule_retries)
-            helpers.start_soon(self._report_failure, self._quota.keep_reported)
+            helpers.start_soon(self._run_guarded, self._schedule_retries)
+            helpers.start_soon(self._run_guarded, self._quota.report_loop)
             helpers.start_soon(self._watch_stop)
             helpers.start_soon(self._watch_abort)
             helpers.start_soon(self._watch_grace)
-            with self._working:
+            with self._workers_scope:
                 async with anyio.create_task_group() as self._worker_tasks:
-                    await self._over.wait()
+                    await self._finished.wait()
             helpers.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
 
-    async def _report_failure(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it is: what is in flight settles first, then `run` raises it
@@ -116,50 +116,50 @@ class WorkerPool:
     # --- workers
 
     async def _worker(self, queue: _MethodQueue) -> None:
-        while (taken := self._take(queue) or await self._find(queue)) is not None:
+        while (taken := self._try_next(queue) or await self._wait_for_next(queue)) is not None:
             send_task, granted = taken
-            self._follow(send_task, await self._sender.exchange(send_task, granted))
+            self._apply_decision(send_task, await self._sender.exchange(send_task, granted))
 
-    def _take(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
+    def _try_next(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
         """The next task and the right to send it, if both are at hand, and nobody waits to send it."""
         if len(queue.ready) <= queue.waiters or self._stopping:
             return None
         granted = self._sender.try_permit(queue.method)
         return None if granted is None else (self._pop(queue), granted)
 
-    async def _find(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
+    async def _wait_for_next(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
         """Park until there is a task and the right to send it; None when there is nothing more to do."""
-        while not (self._stopping or self._over.is_set()):
+        while not (self._stopping or self._finished.is_set()):
             if len(queue.ready) <= queue.waiters:
-                await queue.work.wait()
+                await queue.changed.wait()
             elif (granted := await self._await_permit(queue)) is not None:
                 return self._pop(queue), granted
         return None
 
     async def _await_permit(self, queue: _MethodQueue) -> SendPermit | None:
-        """Wait to be let through with a task of this lane; None when nothing new is to be sent."""
+        """Wait to be let through with a task of this queue; None when nothing new is to be sent."""
         queue.waiters += 1
         granted = None
         with anyio.CancelScope() as scope:
-            self._waiting.add(scope)
+            self._wait_scopes.add(scope)
             try:
                 granted = await self._sender.admit(queue.method, lambda: not self._stopping)
             finally:
-                self._waiting.discard(scope)
+                self._wait_scopes.discard(scope)
                 queue.waiters -= 1
         return granted
 
     def _pop(self, queue: _MethodQueue) -> SendTask:
         self._ready -= 1
-        if self._ready <= self._low and self._hunger.waiting:
-            self._hunger.set()
+        if self._ready <= self._refill_threshold and self._refill.waiting:
+            self._refill.set()
         return queue.ready.popleft()
 
     @property
     def _stopping(self) -> bool:
         return self._draining or self._stop.requested
 
-    def _follow(self, send_task: SendTask, decision: Decision) -> None:
+    def _apply_decision(self, send_task: SendTask, decision: Decision) -> None:
         """Do what was decided about a reply."""
         if decision is SETTLE or decision is GIVE_UP:
             self._unsettled -= 1
@@ -170,8 +170,8 @@ class WorkerPool:
         elif isinstance(decision, Retry):
             self._stats.retries += 1
             send_task.spent_s += decision.wait_s
-            self._numbers += 1
-            heapq.heappush(self._delayed, (self._clock.monotonic() + decision.wait_s, self._numbers, send_task))
+            self._sequence += 1
+            heapq.heappush(self._delayed, (self._clock.monotonic() + decision.wait_s, self._sequence, send_task))
             self._due.set()
             _log_retry(send_task, decision)
         else:
@@ -188,18 +188,18 @@ class WorkerPool:
         else:
             queue.ready.append(send_task)
         self._ready += 1
-        queue.work.set()
+        queue.changed.set()
 
     def _open_queue(self, method: str) -> _MethodQueue:
-        assert self._worker_tasks is not None  # noqa: S101 - nothing is pushed before the crew is there
+        assert self._worker_tasks is not None  # noqa: S101 - nothing is pushed before the workers are started
         queue = self._queues[method] = _MethodQueue(method, self._clock)
         for _ in range(self._workers):
-            self._worker_tasks.start_soon(self._report_failure, partial(self._worker, queue))
+            self._worker_tasks.start_soon(self._run_guarded, partial(self._worker, queue))
         return queue
 
     async def _feed(self, source: AsyncIterator[Sequence[Task]]) -> None:
-        with self._feeding:
-            await self._report_failure(lambda: self._take_chunks(source))
+        with self._source_scope:
+            await self._run_guarded(lambda: self._take_chunks(source))
 
     async def _take_chunks(self, source: AsyncIterator[Sequence[Task]]) -> None:
         """Take the next chunk while some of the last one is still ready, so that the workers never wait for it."""
@@ -209,15 +209,15 @@ class WorkerPool:
             for task in chunk:
                 self._push(SendTask(*task), first=False)
             self._unsettled += len(chunk)
-            self._low = max(2 * self._workers, len(chunk) // 2)
-            while self._ready > self._low or len(self._delayed) > _MAX_DELAYED:
-                await self._hunger.wait()
+            self._refill_threshold = max(2 * self._workers, len(chunk) // 2)
+            while self._ready > self._refill_threshold or len(self._delayed) > _MAX_DELAYED:
+                await self._refill.wait()
         self._exhausted = True
         self._check_finished()
 
     def _check_finished(self) -> None:
         if self._exhausted and not self._unsettled:
-            self._end()
+            self._finish()
 
     async def _schedule_retries(self) -> None:
         """Make delayed tasks ready when they are due, before those that were not tried yet."""
@@ -242,15 +242,15 @@ class WorkerPool:
         if self._draining:
             return
         self._draining = True
-        self._feeding.cancel()
-        for scope in tuple(self._waiting):
+        self._source_scope.cancel()
+        for scope in tuple(self._wait_scopes):
             scope.cancel()
-        self._end()
+        self._finish()
 
-    def _end(self) -> None:
-        self._over.set()
+    def _finish(self) -> None:
+        self._finished.set()
         for queue in self._queues.values():
-            queue.work.set()
+            queue.changed.set()
 
     async def _watch_stop(self) -> None:
         await self._stop.wait()
@@ -259,12 +259,12 @@ class WorkerPool:
     async def _watch_abort(self) -> None:
         await self._stop.wait_aborted()
         self._drain()
-        self._working.cancel()
+        self._workers_scope.cancel()
 
     async def _watch_grace(self) -> None:
-        await self._over.wait()
+        await self._finished.wait()
         await self._clock.sleep(self._grace_s)
-        self._working.cancel()
+        self._workers_scope.cancel()
 
 
 def _log_retry(send_task: SendTask, decision: Retry) -> None:

@@ -8,7 +8,7 @@ from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import (
     MAX_PAGE,
     Page,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
     account_page,
     get_account,
     list_accounts,
@@ -21,7 +21,7 @@ from bulkid.identity.endpoints import (
 )
 from bulkid.identity.error_bodies import read_error_body, safe_text
 from bulkid.identity.jwt import Capabilities, TokenClaims, capabilities, organization_of, read_claims
-from bulkid.identity.responses import parse_retry_after, read_answer
+from bulkid.identity.responses import parse_retry_after, read_response
 from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.identity.urls import Deployment, IdentityBase, complete_url, preset_quota
 
@@ -38,7 +38,7 @@ __all__ = [
     "Token",
     "TokenClaims",
     "TokenSource",
-    "UnexpectedAnswerError",
+    "UnexpectedResponseError",
     "account_page",
     "capabilities",
     "complete_url",
@@ -54,8 +54,8 @@ __all__ = [
     "preset_quota",
     "put_account",
     "put_group",
-    "read_answer",
     "read_claims",
     "read_error_body",
+    "read_response",
     "safe_text",
 ]

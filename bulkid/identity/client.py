@@ -19,16 +19,16 @@ from bulkid.identity.http_session import open_session, trust_context
 from bulkid.identity.jwt import TokenClaims, read_claims
 from bulkid.identity.proxies import Proxy, proxy_for
 from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
-from bulkid.identity.responses import read_answer, read_failure, read_success, timed_out_reply, too_large
+from bulkid.identity.responses import read_failure, read_response, read_success, timed_out_reply, too_large
 from bulkid.identity.timeouts import RequestTimeouts
 from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
 from bulkid.identity.urls import IdentityBase
 from bulkid.model import Reply, ReplyKind, Request
 
-MAX_ANSWER = 32 * 2**20
+MAX_RESPONSE_BYTES = 32 * 2**20
 """Bytes of an answer that are taken: a page of 1000 accounts is some 300 KiB."""
 
-MAX_UNAUTHORIZED = 3
+MAX_NOT_JSON = 3
 """Answers in a row that are no JSON, before any that was, that prove the URL wrong."""
 
 _JSON = "application/json"
@@ -86,18 +86,18 @@ class IdentityClient:
         self._session = session
         self._proxy = proxy
         self._clock = clock
-        self._deadlines = RequestTimeouts(connection.timeout_s)
+        self._timeouts = RequestTimeouts(connection.timeout_s)
         base = URL(f"{connection.base.url}/", encoded=True)
         self._prefix = str(base)
-        self._parts = (base.scheme, base.raw_authority, base.raw_path)
+        self._base_parts = (base.scheme, base.raw_authority, base.raw_path)
         self._authority = connection.base.authority
-        self._proven = False  # whether the API has ever answered in JSON
-        self._strikes = 0
+        self._answered_json = False  # whether the API has ever answered in JSON
+        self._not_json_in_a_row = 0
         self._generation = 0  # of the token that the headers below carry
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._headers_with_body: CIMultiDict[str] = CIMultiDict()
         # A proxy wants other requests; that way, and an aiohttp that is not known, are the session's own business.
-        self._direct = FastPath(session, base, MAX_ANSWER) if proxy is None and is_supported() else None
+        self._fast_path = FastPath(session, base, MAX_RESPONSE_BYTES) if proxy is None and is_supported() else None
         self._head = self._head_with_body = b""
         tokens.connect(self._post_form)
 
@@ -121,20 +121,20 @@ class IdentityClient:
         if isinstance(token, Reply):
             return token
         if token.generation != self._generation:
-            self._carry(token)
-        reply = await self._exchange(self._carried(request), token.generation)
+            self._set_token_headers(token)
+        reply = await self._exchange(self._start_exchange(request), token.generation)
         kind = reply.kind
         if kind is ReplyKind.OK:
-            self._proven = True
-            self._strikes = 0
+            self._answered_json = True
+            self._not_json_in_a_row = 0
             self._tokens.accepted(token.generation)
             return reply
         if kind is ReplyKind.FORBIDDEN:
             self._tokens.accepted(token.generation)
-        self._count_unauthorized(reply)
+        self._count_not_json(reply)
         return reply
 
-    def refused(self, credential: int, words: str) -> None:
+    def refused(self, credential: int, reason: str) -> None:
         """Say that the server takes no request with this token (its number, as in `Reply.credential`).
 
         The next request carries another one.
@@ -142,7 +142,7 @@ class IdentityClient:
         Raises:
             AuthenticationError: Another token would be refused too, or there is none.
         """
-        self._tokens.refused(credential, words)
+        self._tokens.refused(credential, reason)
 
     async def claims(self) -> TokenClaims | Reply | None:
         """What the token says of itself, fetching one if need be.
@@ -157,23 +157,23 @@ class IdentityClient:
         token = await self._tokens.current()
         return token if isinstance(token, Reply) else read_claims(token.value)
 
-    def _carry(self, token: Token) -> None:
+    def _set_token_headers(self, token: Token) -> None:
         """Make the headers for a token, once for all requests that carry it."""
         self._generation = token.generation
         self._headers = CIMultiDict(
             {hdrs.AUTHORIZATION: f"Bearer {token.value}", hdrs.ACCEPT: _JSON, **self._tenant_header()}
         )
         self._headers_with_body = CIMultiDict({**self._headers, hdrs.CONTENT_TYPE: _JSON})
-        if self._direct is not None:
-            self._head = self._direct.head(self._headers)
-            self._head_with_body = self._direct.head(self._headers_with_body)
+        if self._fast_path is not None:
+            self._head = self._fast_path.head(self._headers)
+            self._head_with_body = self._fast_path.head(self._headers_with_body)
 
-    def _carried(self, request: Request) -> Awaitable[HttpResponse]:
+    def _start_exchange(self, request: Request) -> Awaitable[HttpResponse]:
         """The exchange of a request that carries the token, by the shorter way where there is one."""
         method, path, body = request
-        if self._direct is not None:
-            return self._direct.exchange(method, path, body, self._head if body is None else self._head_with_body)
-        return self._ask(method, path, body, self._headers if body is None else self._headers_with_body)
+        if self._fast_path is not None:
+            return self._fast_path.exchange(method, path, body, self._head if body is None else self._head_with_body)
+        return self._exchange_standard(method, path, body, self._headers if body is None else self._headers_with_body)
 
     def _tenant_header(self) -> dict[istr, str]:
         return {_TENANT_HEADER: self.connection.tenant} if self.connection.tenant else {}
@@ -181,35 +181,37 @@ class IdentityClient:
     async def _post_form(self, path: str, form: bytes) -> Reply:
         """Send a form without a token: what a token source needs."""
         headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header()})
-        reply = await self._exchange(self._ask("POST", path, form, headers))
+        reply = await self._exchange(self._exchange_standard("POST", path, form, headers))
         if reply.kind is ReplyKind.NOT_JSON:
-            self._count_unauthorized(reply)
+            self._count_not_json(reply)
         return reply
 
     async def _exchange(self, exchange: Awaitable[HttpResponse], credential: int = 0) -> Reply:
         """Send one request and read its whole answer, within its time."""
-        in_flight = self._deadlines.begin()
+        in_flight = self._timeouts.begin()
         try:
             status, headers, answer = await exchange
         except asyncio.CancelledError:
             if in_flight.timed_out():
                 return timed_out_reply(self.connection.timeout_s)
             raise
-        except Exception as fault:  # noqa: BLE001 - whatever a foreign library makes of foreign bytes is an answer lost
-            return read_failure(fault, self._authority)
+        except Exception as error:  # noqa: BLE001 - whatever a foreign library makes of foreign bytes is an answer lost
+            return read_failure(error, self._authority)
         finally:
-            self._deadlines.end(in_flight)
+            self._timeouts.end(in_flight)
         if answer is None:
-            return too_large(status, MAX_ANSWER)
+            return too_large(status, MAX_RESPONSE_BYTES)
         reply = read_success(status, answer, credential)
         if reply is None:
-            reply = read_answer(status, headers, answer, self._clock.now(), self._tokens.secrets())
+            reply = read_response(status, headers, answer, self._clock.now(), self._tokens.secrets())
             reply = reply._replace(credential=credential)
         if REMAINING in headers or RATE_LIMIT in headers:
             reply = reply._replace(allowance=read_allowance(headers))
         return reply
 
-    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpResponse:
+    async def _exchange_standard(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> HttpResponse:
         """Send one request by the session's own way, which knows proxies."""
         response = await self._session.request(
             method,
@@ -225,10 +227,10 @@ class IdentityClient:
         """The address of a call. Without a query it is made of its parts: half the time of parsing it (1 of 2 us)."""
         if "?" in path:
             return URL(self._prefix + path, encoded=True)
-        scheme, authority, base_path = self._parts
+        scheme, authority, base_path = self._base_parts
         return URL.build(scheme=scheme, authority=authority, path=base_path + path, encoded=True)
 
-    def _count_unauthorized(self, reply: Reply) -> None:
+    def _count_not_json(self, reply: Reply) -> None:
         """Tell a wrong URL from a passing page: some in a row, before the API has ever answered.
 
         Raises:
@@ -236,17 +238,17 @@ class IdentityClient:
         """
         if reply.kind is not ReplyKind.NOT_JSON:
             if reply.status is not None:
-                self._strikes = 0
+                self._not_json_in_a_row = 0
             return
-        self._strikes += 1
-        if not self._proven and self._strikes >= MAX_UNAUTHORIZED:
+        self._not_json_in_a_row += 1
+        if not self._answered_json and self._not_json_in_a_row >= MAX_NOT_JSON:
             raise ConnectionFailedError(
                 f"{self.connection.base.url} does not answer as an Identity Server does. {reply.error}",
                 hint="Check BULKID_URL. On Automation Cloud it is https://cloud.uipath.com/ORGANISATION.",
             )
 
     async def _close(self) -> None:
-        self._deadlines.close()
+        self._timeouts.close()
         with anyio.move_on_after(_CLOSE_TIME_S, shield=True):
             await self._session.close()
 
@@ -279,7 +281,7 @@ async def open_client(
 async def _read_or_close(response: ClientResponse) -> bytes | None:
     """The whole body; None (and the connection closed) when it is longer than any answer may be."""
     try:
-        answer = await read_bounded(response.headers, response.read, response.content, MAX_ANSWER)
+        answer = await read_bounded(response.headers, response.read, response.content, MAX_RESPONSE_BYTES)
     except BaseException:  # a cancellation too: the connection holds half an answer
         response.close()
         raise

@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)")
 
 
-class UnexpectedAnswerError(ConnectionFailedError):
+class UnexpectedResponseError(ConnectionFailedError):
     """A JSON answer of another shape than the API's: an incompatible version, or not an Identity Server."""
 
 
@@ -213,13 +213,13 @@ def _group_type(value: object) -> str:
     return "custom"
 
 
-def _unexpected(what: str, payload: object) -> UnexpectedAnswerError:
+def _unexpected(what: str, payload: object) -> UnexpectedResponseError:
     """Say what was expected and what form came instead; never the content, which may be anything."""
     if isinstance(payload, dict):
         shape = f"an object with {safe_text(', '.join(list(payload)[:6]), limit=200) or 'no fields'}"
     else:
         shape = "nothing" if payload is None else f"a {type(payload).__name__}"
-    return UnexpectedAnswerError(
+    return UnexpectedResponseError(
         f"The server's answer is not {what} as the Identity API describes it (it is {shape}).",
         hint="Check BULKID_URL; if it is right, this version of the server is not one that bulkid knows.",
     )

@@ -57,11 +57,11 @@ def read_error_body(status: int, body: bytes, content_type: str = "", secrets: I
     known = [secret for secret in secrets if len(secret) >= _MIN_SECRET]
     return (
         safe_text(code, known, _MAX_CODE) or _status_word(status),
-        safe_text(message, known, MAX_MESSAGE) or status_words(status),
+        safe_text(message, known, MAX_MESSAGE) or status_phrase(status),
     )
 
 
-def status_words(status: int) -> str:
+def status_phrase(status: int) -> str:
     """A status as people know it, such as ``404 Not Found``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
@@ -77,13 +77,13 @@ def looks_like_html(body: bytes, content_type: str = "") -> bool:
 def safe_text(text: str, secrets: Iterable[str] = (), limit: int = MAX_MESSAGE) -> str:
     """Make text from outside fit for a report: one line, no control characters, no tokens, bounded length."""
     known = tuple(secrets)
-    text = _without(text[:_MAX_BODY], known)[:_MAX_RAW]  # in this order: a secret that was cut would not be found
+    text = _redact(text[:_MAX_BODY], known)[:_MAX_RAW]  # in this order: a secret that was cut would not be found
     text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
-    text = _without(" ".join(redact_text(text).split()), known)
+    text = _redact(" ".join(redact_text(text).split()), known)
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-def _without(text: str, secrets: Iterable[str]) -> str:
+def _redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, REDACTED)
     return text
@@ -160,12 +160,12 @@ def _text(value: object) -> str:
 
 def _joined(texts: Iterable[str]) -> str:
     """Texts in order, each once."""
-    return "; ".join(_once(texts))
+    return "; ".join(_distinct(texts))
 
 
-def _once(texts: Iterable[str]) -> Iterator[str]:
-    said: list[str] = []
+def _distinct(texts: Iterable[str]) -> Iterator[str]:
+    kept: list[str] = []
     for text in texts:
-        if text and not any(text in earlier for earlier in said):
-            said.append(text)
+        if text and not any(text in earlier for earlier in kept):
+            kept.append(text)
             yield text

@@ -5,7 +5,7 @@ redirects, tracing, the kind of body; and it gives each body a task of its own. 
 connections and parses the answers as ever; only what lies between is shorter: the headers are made once per token,
 and head and body leave in one write. Measured against a loopback server: 15 us of CPU per request instead of 50.
 
-Some of what this leans on is no public interface of aiohttp. So :func:`fits` looks whether it is all there, in the form
+This uses interfaces of aiohttp that are not public. So :func:`is_supported` checks that they are all there, in the form
 that the tests have seen, and whoever asks takes ``ClientSession.request`` where it is not: the same requests, slower.
 """
 
@@ -30,7 +30,7 @@ LAST_VERSION = (3, 14)
 _SWITCHING_PROTOCOLS = 101
 
 # What is called here, and the parameters that it must take: all of them at least, and as many positional ones.
-_NEEDED: tuple[tuple[Callable[..., object], tuple[str, ...], frozenset[str]], ...] = (
+_REQUIRED_SIGNATURES: tuple[tuple[Callable[..., object], tuple[str, ...], frozenset[str]], ...] = (
     (BaseConnector.connect, ("self", "req", "traces", "timeout"), frozenset()),
     (
         ClientRequest.__init__,
@@ -62,10 +62,10 @@ def is_supported() -> bool:
         version = tuple(int(part) for part in aiohttp.__version__.split(".")[:2])
     except ValueError:
         return False
-    return FIRST_VERSION <= version <= LAST_VERSION and all(_takes(*needed) for needed in _NEEDED)
+    return FIRST_VERSION <= version <= LAST_VERSION and all(_has_signature(*needed) for needed in _REQUIRED_SIGNATURES)
 
 
-def _takes(function: Callable[..., object], positional: tuple[str, ...], named: frozenset[str]) -> bool:
+def _has_signature(function: Callable[..., object], positional: tuple[str, ...], named: frozenset[str]) -> bool:
     kinds = {name: parameter.kind for name, parameter in inspect.signature(function).parameters.items()}
     found = tuple(name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return found == positional and all(kinds.get(name) is inspect.Parameter.KEYWORD_ONLY for name in named)
@@ -77,10 +77,10 @@ class FastPath:
     Args:
         session: Whose connections, trust and own headers are used; must be open.
         base: The identity base, with a slash at its end.
-        max_answer: Bytes of an answer that are taken.
+        max_response_bytes: Bytes of an answer that are taken.
     """
 
-    def __init__(self, session: ClientSession, base: URL, max_answer: int) -> None:
+    def __init__(self, session: ClientSession, base: URL, max_response_bytes: int) -> None:
         connector = session.connector
         assert connector is not None  # noqa: S101 - only a closed session has none
         self._session = session
@@ -88,8 +88,8 @@ class FastPath:
         self._timeout = session.timeout
         self._base = base
         self._target = base.raw_path
-        self._max_answer = max_answer
-        self._template = self._request({})  # what the connector wants to know of a request is the same for all
+        self._max_response_bytes = max_response_bytes
+        self._template = self._make_request({})  # what the connector wants to know of a request is the same for all
 
     def head(self, headers: Mapping[str, str]) -> bytes:
         """The lines that all requests with these headers have, beginning after the request line.
@@ -97,7 +97,7 @@ class FastPath:
         Raises:
             ValueError: A header holds a line break.
         """
-        lines = [f"{name}: {value}\r\n" for name, value in self._request(headers).headers.items()]
+        lines = [f"{name}: {value}\r\n" for name, value in self._make_request(headers).headers.items()]
         if any(line.count("\r") > 1 or line.count("\n") > 1 or "\0" in line for line in lines):
             raise ValueError("a header must be one line")
         return "".join(lines).encode()
@@ -115,7 +115,7 @@ class FastPath:
             ClientError: As ``ClientSession.request`` raises it.
             ValueError: The path is not encoded.
         """
-        request = self._bytes(method, path, body, head)
+        request = self._encode_request(method, path, body, head)
         try:
             connection = await self._connector.connect(self._template, [], self._timeout)
         except TimeoutError as error:
@@ -132,12 +132,12 @@ class FastPath:
             if payload.is_eof() and hdrs.CONTENT_ENCODING not in headers:
                 answer = payload.read_nowait()  # a short body has come with the head: nothing to wait for
             else:
-                answer = await read_bounded(headers, payload.read, payload, self._max_answer)
+                answer = await read_bounded(headers, payload.read, payload, self._max_response_bytes)
             clean = answer is not None and _all_sent(connection)
         except BaseException as error:
             connection.close()
             if isinstance(error, HttpProcessingError):
-                raise self._no_http(error) from error
+                raise self._not_http_error(error) from error
             raise
         if clean:
             connection.release()
@@ -145,11 +145,11 @@ class FastPath:
             connection.close()
         return HttpResponse(message.code, headers, answer)
 
-    def _no_http(self, error: HttpProcessingError) -> ClientResponseError:
+    def _not_http_error(self, error: HttpProcessingError) -> ClientResponseError:
         info = self._template.request_info
         return ClientResponseError(info, (), status=error.code, message=error.message, headers=error.headers)
 
-    def _bytes(self, method: str, path: str, body: bytes | None, head: bytes) -> bytes:
+    def _encode_request(self, method: str, path: str, body: bytes | None, head: bytes) -> bytes:
         line = f"{method} {self._target}{path} HTTP/1.1"
         if not line.isprintable() or line.count(" ") != 2 or "#" in path:  # noqa: PLR2004 - those of the line itself
             raise ValueError("the path is not encoded")
@@ -157,7 +157,7 @@ class FastPath:
             return b"%b\r\n%b\r\n" % (line.encode("ascii"), head)
         return b"%b\r\n%bContent-Length: %d\r\n\r\n%b" % (line.encode("ascii"), head, len(body), body)
 
-    def _request(self, headers: Mapping[str, str]) -> ClientRequest:
+    def _make_request(self, headers: Mapping[str, str]) -> ClientRequest:
         """A request as aiohttp itself makes it, whose headers are those that it would send."""
         return ClientRequest(
             hdrs.METH_GET,

@@ -13,10 +13,10 @@ from http import HTTPStatus
 import aiohttp
 import orjson
 
-from bulkid.identity.error_bodies import looks_like_html, read_error_body, safe_text, status_words
+from bulkid.identity.error_bodies import looks_like_html, read_error_body, safe_text, status_phrase
 from bulkid.model import Reply, ReplyKind
 
-_EMPTY_ANSWERS: frozenset[int] = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
+_EMPTY_RESPONSES: frozenset[int] = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
 _KIND_BY_STATUS: dict[int, ReplyKind] = {
     HTTPStatus.UNAUTHORIZED: ReplyKind.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN: ReplyKind.FORBIDDEN,
@@ -25,7 +25,7 @@ _KIND_BY_STATUS: dict[int, ReplyKind] = {
     HTTPStatus.REQUEST_TIMEOUT: ReplyKind.SERVER_ERROR,
     HTTPStatus.TOO_EARLY: ReplyKind.SERVER_ERROR,
 }
-_NO_SUCH_PLACE: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+_NO_SUCH_PATH: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _DELAY = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
 _EXPIRED = ("certificate_expired", "its certificate has expired", "Is the clock of this machine right?")
@@ -46,8 +46,8 @@ _CERTIFICATE_WORDS = {
 
 
 def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
-    """The reply to what nearly every answer is: a success in JSON. None: ``read_answer`` has more to say."""
-    if not 200 <= status < 300 or status in _EMPTY_ANSWERS:  # noqa: PLR2004 - the class of a status is its first digit
+    """The reply to what nearly every answer is: a success in JSON. None: ``read_response`` has more to say."""
+    if not 200 <= status < 300 or status in _EMPTY_RESPONSES:  # noqa: PLR2004 - the class of a status is its first digit
         return None
     try:
         return Reply(ReplyKind.OK, status, orjson.loads(body), None, "", "", credential)  # by place: 0.1 us less
@@ -55,7 +55,9 @@ def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
         return None
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()) -> Reply:
+def read_response(
+    status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()
+) -> Reply:
     """Say what a whole HTTP answer means.
 
     Args:
@@ -66,7 +68,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, now: float
         secrets: Values that must not appear in the reply's words.
     """
     if 200 <= status < 300:  # noqa: PLR2004 - the class of a status is its first digit
-        if status in _EMPTY_ANSWERS:
+        if status in _EMPTY_RESPONSES:
             return Reply(ReplyKind.OK, status)
         return read_success(status, body) or _undecodable(status, headers, body, secrets)
     return _not_ok(status, headers, body, now, secrets)
@@ -89,13 +91,13 @@ def _not_ok(status: int, headers: Mapping[str, str], body: bytes, now: float, se
     content_type = headers.get("Content-Type", "")
     if 300 <= status < 400:  # noqa: PLR2004 - the class of a status is its first digit
         target = safe_text(re.split(r"[?#]", headers.get("Location", ""), maxsplit=1)[0], secrets, 200)
-        words = f"The server sends elsewhere ({status_words(status)}{f', to {target}' if target else ''})."
+        words = f"The server sends elsewhere ({status_phrase(status)}{f', to {target}' if target else ''})."
         return Reply(ReplyKind.NOT_JSON, status, error_code="redirect", error=words)
     code, message = read_error_body(status, body, content_type, secrets)
     retry_after = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""), now)
-    if status in _NO_SUCH_PLACE and looks_like_html(body, content_type):
+    if status in _NO_SUCH_PATH and looks_like_html(body, content_type):
         # The API answers in JSON; a page says that there is no API at this address.
-        words = f"The server answered {status_words(status)} with {message}."
+        words = f"The server answered {status_phrase(status)} with {message}."
         return Reply(ReplyKind.NOT_JSON, status, retry_after=retry_after, error_code="not_json", error=words)
     kind = _KIND_BY_STATUS.get(status)
     if kind is None:
@@ -152,37 +154,37 @@ class NotSentError(aiohttp.ClientError):
     """The way to the server failed before the request left; the cause says how."""
 
 
-def read_failure(fault: BaseException, authority: str) -> Reply:
+def read_failure(exception: BaseException, authority: str) -> Reply:
     """Say what a failure to get an answer means: whether the request may have been applied, and what to do.
 
     Args:
-        fault: What aiohttp raised.
+        exception: What aiohttp raised.
         authority: Host and port as a person would write them.
     """
-    if isinstance(fault, NotSentError) and fault.__cause__ is not None:
-        cause = read_failure(fault.__cause__, authority)
+    if isinstance(exception, NotSentError) and exception.__cause__ is not None:
+        cause = read_failure(exception.__cause__, authority)
         if cause.kind is ReplyKind.NO_CONNECTION:
             return cause
-        return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(fault.__cause__)}.")
-    if isinstance(fault, aiohttp.ClientConnectorError):
-        return _not_connected(fault, authority)
-    if isinstance(fault, aiohttp.ClientHttpProxyError):
-        return _proxy_refused(fault)
-    if isinstance(fault, aiohttp.ConnectionTimeoutError):
+        return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(exception.__cause__)}.")
+    if isinstance(exception, aiohttp.ClientConnectorError):
+        return _not_connected(exception, authority)
+    if isinstance(exception, aiohttp.ClientHttpProxyError):
+        return _proxy_refused(exception)
+    if isinstance(exception, aiohttp.ConnectionTimeoutError):
         words = f"Cannot connect to {authority}: no answer in time. Does it need a proxy (HTTPS_PROXY)?"
         return _no_connection("connect_timeout", words)
-    return _lost(fault.__cause__ or fault if isinstance(fault, LostError) else fault, authority)
+    return _lost(exception.__cause__ or exception if isinstance(exception, LostError) else exception, authority)
 
 
 def _no_connection(code: str, words: str) -> Reply:
     return Reply(ReplyKind.NO_CONNECTION, error_code=code, error=words)
 
 
-def _proxy_refused(fault: aiohttp.ClientHttpProxyError) -> Reply:
-    if fault.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+def _proxy_refused(exception: aiohttp.ClientHttpProxyError) -> Reply:
+    if exception.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         words = "The proxy wants other credentials (407): HTTPS_PROXY takes user and password before the proxy's name."
         return _no_connection("proxy_credentials", words)
-    return _no_connection("proxy_refused", f"The proxy refuses to connect: {status_words(fault.status)}.")
+    return _no_connection("proxy_refused", f"The proxy refuses to connect: {status_phrase(exception.status)}.")
 
 
 def _bad_certificate(error: Exception, authority: str) -> Reply:
@@ -192,15 +194,15 @@ def _bad_certificate(error: Exception, authority: str) -> Reply:
     return _no_connection(code, f"Cannot trust {authority}: {what}{f' ({detail})' if detail else ''}. {hint}")
 
 
-def _not_connected(fault: aiohttp.ClientConnectorError, authority: str) -> Reply:
+def _not_connected(exception: aiohttp.ClientConnectorError, authority: str) -> Reply:
     """No connection was made: by the class of the failure, then by what the operating system says."""
-    if isinstance(fault, aiohttp.ClientConnectorCertificateError):
-        return _bad_certificate(fault.certificate_error, authority)  # in older releases it has no os_error
-    error = fault.os_error
-    if isinstance(fault, aiohttp.ClientProxyConnectionError):
+    if isinstance(exception, aiohttp.ClientConnectorCertificateError):
+        return _bad_certificate(exception.certificate_error, authority)  # in older releases it has no os_error
+    error = exception.os_error
+    if isinstance(exception, aiohttp.ClientProxyConnectionError):
         words = f"Cannot connect to the proxy that HTTPS_PROXY names: {_reason(error)}."
         return _no_connection("proxy_unreachable", words)
-    if isinstance(fault, aiohttp.ClientConnectorDNSError):
+    if isinstance(exception, aiohttp.ClientConnectorDNSError):
         words = f"The host of {authority} is not found ({_reason(error)}). Check BULKID_URL and the network."
         return _no_connection("host_not_found", words)
     if isinstance(error, ssl.SSLError):
@@ -211,17 +213,17 @@ def _not_connected(fault: aiohttp.ClientConnectorError, authority: str) -> Reply
     return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(error)}.")
 
 
-def _lost(fault: BaseException, authority: str) -> Reply:
+def _lost(exception: BaseException, authority: str) -> Reply:
     """The request may have left: whatever happened to it is not known."""
-    if isinstance(fault, aiohttp.ClientPayloadError):
+    if isinstance(exception, aiohttp.ClientPayloadError):
         words = f"The answer of {authority} was cut short."
         return Reply(ReplyKind.LOST, error_code="answer_cut", error=words)
-    if isinstance(fault, aiohttp.ClientResponseError):
+    if isinstance(exception, aiohttp.ClientResponseError):
         words = f"The answer of {authority} is not HTTP."
         return Reply(ReplyKind.LOST, error_code="not_http", error=words)
-    if isinstance(fault, asyncio.TimeoutError):
+    if isinstance(exception, asyncio.TimeoutError):
         return Reply(ReplyKind.LOST, error_code="timeout", error=f"No whole answer of {authority} came in time.")
-    words = f"The connection to {authority} broke before the answer came ({_reason(fault)})."
+    words = f"The connection to {authority} broke before the answer came ({_reason(exception)})."
     return Reply(ReplyKind.LOST, error_code="connection_lost", error=words)
 
 

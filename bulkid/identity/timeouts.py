@@ -9,20 +9,20 @@ import asyncio
 
 
 class InFlightRequest:
-    """One request under way, from :meth:`Deadlines.begin` to :meth:`Deadlines.end`."""
+    """One request under way, from :meth:`RequestTimeouts.begin` to :meth:`RequestTimeouts.end`."""
 
-    __slots__ = ("_cancelling_before", "_cut_off", "started", "task")
+    __slots__ = ("_cancelling_before", "_expired", "started", "task")
 
     def __init__(self, task: "asyncio.Task[object]", started: float) -> None:
         self.task = task
         self.started = started
         self._cancelling_before = task.cancelling()
-        self._cut_off = False
+        self._expired = False
 
     def time_out(self) -> None:
-        """End the request: its task sees a cancellation, which :meth:`was_cut_off` then owns up to."""
-        if not self._cut_off:
-            self._cut_off = True
+        """End the request: its task sees a cancellation, which :meth:`timed_out` then claims."""
+        if not self._expired:
+            self._expired = True
             self.task.cancel()
 
     def timed_out(self) -> bool:
@@ -31,9 +31,9 @@ class InFlightRequest:
         To be asked once after a cancellation: it takes the deadline's own one back, as ``asyncio.timeout`` does. When
         somebody else has cancelled the task too, theirs counts, and the cancellation must go on.
         """
-        if not self._cut_off:
+        if not self._expired:
             return False
-        self._cut_off = False
+        self._expired = False
         return self.task.uncancel() <= self._cancelling_before
 
 
@@ -47,7 +47,7 @@ class RequestTimeouts:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._flights: dict[InFlightRequest, None] = {}  # in the order of their starts
+        self._in_flight: dict[InFlightRequest, None] = {}  # in the order of their starts
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> InFlightRequest:
@@ -56,14 +56,14 @@ class RequestTimeouts:
         if task is None:
             raise RuntimeError("requests are sent from within a task")
         in_flight = InFlightRequest(task, self._loop.time())
-        self._flights[in_flight] = None
+        self._in_flight[in_flight] = None
         if self._timer is None:
-            self._timer = self._loop.call_at(in_flight.started + self._timeout_s, self._sweep)
+            self._timer = self._loop.call_at(in_flight.started + self._timeout_s, self._time_out_overdue)
         return in_flight
 
     def end(self, in_flight: InFlightRequest) -> None:
         """The request has come to its end, whichever."""
-        del self._flights[in_flight]
+        del self._in_flight[in_flight]
         in_flight.timed_out()  # if nobody asked: the task must not stay marked
 
     def close(self) -> None:
@@ -72,13 +72,13 @@ class RequestTimeouts:
             self._timer.cancel()
             self._timer = None
 
-    def _sweep(self) -> None:
+    def _time_out_overdue(self) -> None:
         """Cut off what is overdue, and look again when the next will be."""
         now = self._loop.time()
         self._timer = None
-        for in_flight in tuple(self._flights):
+        for in_flight in tuple(self._in_flight):
             due = in_flight.started + self._timeout_s
             if due > now:
-                self._timer = self._loop.call_at(due, self._sweep)
+                self._timer = self._loop.call_at(due, self._time_out_overdue)
                 return
             in_flight.time_out()

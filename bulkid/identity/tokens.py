@@ -34,7 +34,7 @@ FRESH_REFUSALS_LATER = 5
 
 SYSTEM_CLOCK: Clock = SystemClock()
 
-_DEFINITE = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
+_PERMANENT = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
 TokenPost = Callable[[str, bytes], Awaitable[Reply]]
@@ -72,7 +72,7 @@ class TokenSource(Protocol):
         """Say that the server took the token."""
         ...
 
-    def refused(self, generation: int, words: str) -> None:
+    def refused(self, generation: int, reason: str) -> None:
         """Say that the server answered 401, and with what words.
 
         Raises:
@@ -110,16 +110,16 @@ class StaticToken:
     def accepted(self, generation: int) -> None:
         """Nothing to remember."""
 
-    def refused(self, generation: int, words: str) -> None:  # noqa: ARG002 - there is but one generation
+    def refused(self, generation: int, reason: str) -> None:  # noqa: ARG002 - there is but one generation
         """End the run: there is no other token.
 
         Raises:
             AuthenticationError: Always.
         """
         claims = read_claims(self._token.value)
-        end = _named_end(claims.expires_at if claims else None)
+        end = _expiry_sentence(claims.expires_at if claims else None)
         raise AuthenticationError(
-            f"The server refuses the access token (401): {words}.{end}",
+            f"The server refuses the access token (401): {reason}.{end}",
             hint="It has expired, was revoked, or is for another organisation: set a new BULKID_ACCESS_TOKEN. "
             "(With BULKID_CLIENT_ID and BULKID_CLIENT_SECRET, bulkid fetches tokens itself.)",
         )
@@ -149,7 +149,7 @@ class ClientCredentials:
         self._secret = secret.strip("\r\n")
         wanted = " ".join(scope.split())
         self._scope, *narrower = (wanted,) if wanted else current().requested_scopes
-        self._narrower = narrower  # what to ask for in place of it, should it be refused
+        self._fallback_scopes = narrower  # what to ask for in place of it, should it be refused
         self._clock = clock or SYSTEM_CLOCK
         self._post: TokenPost | None = None
         self._lock = anyio.Lock()
@@ -158,9 +158,9 @@ class ClientCredentials:
         self._token: Token | None = None
         self._refused = False  # the present token was refused
         self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
-        self._ends_at: float | None = None
-        self._passing: Reply | None = None  # why the latest fetch failed, when it did
-        self._final: ConnectionFailedError | None = None
+        self._expires_at: float | None = None
+        self._temporary_failure: Reply | None = None  # why the latest fetch failed, when it did
+        self._permanent_failure: ConnectionFailedError | None = None
         self._accepted_generation = 0
         self._fresh_refusals = 0
 
@@ -184,18 +184,18 @@ class ClientCredentials:
             AuthenticationError: The token endpoint refuses the credentials, or the server refused token after token.
             ConnectionFailedError: There is no token endpoint at this address.
         """
-        token = self._usable()
+        token = self._valid_token()
         if token is not None:
             return token
-        asked_after = self._fetches
+        fetches_before = self._fetches
         async with self._lock:
-            if self._final is not None:
-                raise type(self._final)(self._final.message, hint=self._final.hint)
-            token = self._usable()
+            if self._permanent_failure is not None:
+                raise type(self._permanent_failure)(self._permanent_failure.message, hint=self._permanent_failure.hint)
+            token = self._valid_token()
             if token is not None:
                 return token
-            if self._fetches != asked_after and self._passing is not None:
-                return self._passing  # someone else has tried while we waited
+            if self._fetches != fetches_before and self._temporary_failure is not None:
+                return self._temporary_failure  # someone else has tried while we waited
             return await self._fetch()
 
     def accepted(self, generation: int) -> None:
@@ -204,7 +204,7 @@ class ClientCredentials:
             self._accepted_generation = generation
             self._fresh_refusals = 0
 
-    def refused(self, generation: int, words: str) -> None:
+    def refused(self, generation: int, reason: str) -> None:
         """Say that the server answered 401: the next ``current`` fetches another token.
 
         Raises:
@@ -219,12 +219,12 @@ class ClientCredentials:
         limit = FRESH_REFUSALS_LATER if self._accepted_generation else FRESH_REFUSALS_AT_START
         if self._fresh_refusals >= limit:
             self._give_up(
-                f"The server refuses the access tokens that it issues itself (401, {limit} in a row): {words}.",
+                f"The server refuses the access tokens that it issues itself (401, {limit} in a row): {reason}.",
                 "Is BULKID_URL the organisation that the application (BULKID_CLIENT_ID) belongs to, and is it a "
                 "confidential application with application scopes?",
             )
 
-    def _usable(self) -> Token | None:
+    def _valid_token(self) -> Token | None:
         """The present token, if it may still be sent."""
         if self._token is None or self._refused:
             return None
@@ -235,19 +235,19 @@ class ClientCredentials:
     async def _fetch(self) -> Token | Reply:
         """Ask the token endpoint, for less if it refuses the scope and nobody named one, and take up what it says."""
         while True:
-            asked_at = self._clock.monotonic()
-            reply = await self._ask()
-            if not (self._narrower and reply.kind in _DEFINITE and reply.error_code == "invalid_scope"):
+            requested_at = self._clock.monotonic()
+            reply = await self._request_token()
+            if not (self._fallback_scopes and reply.kind in _PERMANENT and reply.error_code == "invalid_scope"):
                 break
-            refused, self._scope = self._scope, self._narrower.pop(0)  # also for the tokens to come
+            refused, self._scope = self._scope, self._fallback_scopes.pop(0)  # also for the tokens to come
             log.info("token.scope_refused", scope=refused, next_scope=self._scope)
         if reply.kind is ReplyKind.OK:
-            return self._accept(reply.payload, asked_at)
-        if reply.kind in _DEFINITE:
+            return self._accept(reply.payload, requested_at)
+        if reply.kind in _PERMANENT:
             self._explain_refusal(reply)
         return self._delay_refresh(reply)
 
-    async def _ask(self) -> Reply:
+    async def _request_token(self) -> Reply:
         """Send one request to the token endpoint."""
         if self._post is None:
             raise RuntimeError("the token source is not connected: open_client does that")
@@ -258,18 +258,18 @@ class ClientCredentials:
             "scope": self._scope,
         }
         self._fetches += 1
-        self._passing = None
+        self._temporary_failure = None
         self._sent += 1
         try:
             reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
         except ConnectionFailedError as wrong_address:
-            self._final = wrong_address
+            self._permanent_failure = wrong_address
             raise
         if reply.kind is ReplyKind.NO_CONNECTION:
             self._sent -= 1
         return reply
 
-    def _accept(self, payload: object, asked_at: float) -> Token:
+    def _accept(self, payload: object, requested_at: float) -> Token:
         """Keep the token that was answered, with the time to fetch the next."""
         answer = payload if isinstance(payload, dict) else {}
         value = answer.get("access_token")
@@ -282,8 +282,8 @@ class ClientCredentials:
         self._refused = False
         lifetime = _lifetime(answer.get("expires_in"), value)
         # Counted from before the question: the token cannot have been issued earlier.
-        self._ends_at = None if lifetime is None else asked_at + lifetime
-        self._refresh_at = None if lifetime is None else asked_at + lifetime - min(MAX_SKEW_S, lifetime / 10)
+        self._expires_at = None if lifetime is None else requested_at + lifetime
+        self._refresh_at = None if lifetime is None else requested_at + lifetime - min(MAX_SKEW_S, lifetime / 10)
         log.info("token.fetched", generation=self._token.generation, lifetime_s=lifetime)
         return self._token
 
@@ -294,22 +294,22 @@ class ClientCredentials:
         ``NO_CONNECTION``.
         """
         now = self._clock.monotonic()
-        if self._token is not None and not self._refused and self._ends_at is not None and now < self._ends_at:
-            self._refresh_at = now + (self._ends_at - now) / 2
+        if self._token is not None and not self._refused and self._expires_at is not None and now < self._expires_at:
+            self._refresh_at = now + (self._expires_at - now) / 2
             return self._token
         kind = ReplyKind.THROTTLED if reply.kind is ReplyKind.THROTTLED else ReplyKind.NO_CONNECTION
-        words = f"No access token at present: {reply.error}"
-        self._passing = Reply(kind, reply.status, None, reply.retry_after, reply.error_code, words)
-        return self._passing
+        reason = f"No access token at present: {reply.error}"
+        self._temporary_failure = Reply(kind, reply.status, None, reply.retry_after, reply.error_code, reason)
+        return self._temporary_failure
 
     def _explain_refusal(self, reply: Reply) -> NoReturn:
         """Turn the endpoint's definite no into words that name the setting to look at."""
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            self._final = ConnectionFailedError(
+            self._permanent_failure = ConnectionFailedError(
                 f"There is no token endpoint at this address ({reply.status} for {TOKEN_PATH}).",
                 hint="Check BULKID_URL.",
             )
-            raise self._final
+            raise self._permanent_failure
         hints = {
             "invalid_client": "Check BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (the secret may have expired), and that "
             "BULKID_URL is the organisation that the application belongs to.",
@@ -324,9 +324,9 @@ class ClientCredentials:
 
     def _give_up(self, message: str, hint: str) -> NoReturn:
         """Remember the refusal, so that nobody asks again, and raise it."""
-        self._final = AuthenticationError(message, hint=hint)
+        self._permanent_failure = AuthenticationError(message, hint=hint)
         self._token = None
-        raise self._final
+        raise self._permanent_failure
 
 
 def _require_token(value: str, setting: str) -> None:
@@ -347,7 +347,7 @@ def _lifetime(expires_in: object, token: str) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def _named_end(epoch_s: float | None) -> str:
+def _expiry_sentence(epoch_s: float | None) -> str:
     """When a token says that it ends, as a sentence; nothing when that is no date of our times."""
     if epoch_s is None or not 0 <= epoch_s < 4_102_444_800:  # noqa: PLR2004 - the year 2100
         return ""

@@ -48,7 +48,7 @@ __all__ = [
     "stored_name",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "REMEMBERED_S": "bulkid.journal.group_refusals",
     "RESUMABLE": "bulkid.journal.run_store",
     "FileState": "bulkid.journal.claimed_files",
@@ -69,8 +69,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(home), name)
+    return getattr(import_module(module), name)

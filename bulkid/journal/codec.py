@@ -104,9 +104,9 @@ def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
     )
 
 
-def dump_row_errors(faults: Sequence[RowError]) -> str:
+def dump_row_errors(row_errors: Sequence[RowError]) -> str:
     """Write the faults of one row as JSON."""
-    return dumps([(fault.column, fault.value, fault.code, fault.message) for fault in faults])
+    return dumps([(row_error.column, row_error.value, row_error.code, row_error.message) for row_error in row_errors])
 
 
 def load_row_errors(row: int, *texts: str | None) -> tuple[RowError, ...]:
@@ -123,23 +123,23 @@ def load_cells(text: str) -> tuple[str, ...]:
 # --- entries
 
 
-def planned_values(run: int, entry: RunItem) -> tuple[Any, ...]:
+def planned_values(run: int, item: RunItem) -> tuple[Any, ...]:
     """Turn an entry into ``PLANNED_COLUMNS``: without what has come of it."""
-    desired = entry.desired
+    desired = item.desired
     return (
         run,
-        entry.number,
+        item.number,
         desired.account_id,
         desired.name,
         dump_desired(desired),
-        dump_state_before(entry.before, desired),
-        entry.changes,
+        dump_state_before(item.before, desired),
+        item.changes,
     )
 
 
-def item_values(run: int, entry: RunItem) -> tuple[Any, ...]:
+def item_values(run: int, item: RunItem) -> tuple[Any, ...]:
     """Turn an entry into ``ENTRY_COLUMNS``."""
-    return *planned_values(run, entry), 0.0 if entry.intended else None, *outcome_values(entry.outcome)
+    return *planned_values(run, item), 0.0 if item.intended else None, *outcome_values(item.outcome)
 
 
 def item_of(columns: Sequence[Any]) -> RunItem:
@@ -274,8 +274,8 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
         cells,
         row_account,
         row_name,
-        faults,
-        plan_faults,
+        row_errors,
+        plan_errors,
         account_id,
         name,
         changes,
@@ -287,9 +287,9 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
         via,
         finished_at,
     ) = columns
-    came_in = tuple(orjson.loads(cells))
-    if faults is not None or plan_faults is not None:
-        found = load_row_errors(row, faults, plan_faults)
+    input_cells = tuple(orjson.loads(cells))
+    if row_errors is not None or plan_errors is not None:
+        found = load_row_errors(row, row_errors, plan_errors)
         return ReportRow(
             row,
             row_account,
@@ -302,10 +302,12 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
             0,
             None,
             None,
-            came_in,
+            input_cells,
         )
     if account_id is None:
-        return ReportRow(row, row_account, row_name, Status.PENDING, "", None, "", run_message, 0, None, None, came_in)
+        return ReportRow(
+            row, row_account, row_name, Status.PENDING, "", None, "", run_message, 0, None, None, input_cells
+        )
     status = _STATUS[status_text]
     if status is Status.PENDING and not error:
         error = run_message
@@ -321,10 +323,13 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
         attempts,
         None if status is Status.PENDING else _VIA[via],  # of what is only intended nobody knows what carried it
         finished_at,
-        came_in,
+        input_cells,
     )
 
 
-def row_error_text(faults: Sequence[RowError]) -> str:
+def row_error_text(row_errors: Sequence[RowError]) -> str:
     """Join the faults of one row into one cell of the report."""
-    return " | ".join(f"{fault.column}: {fault.message}" if fault.column else fault.message for fault in faults)
+    return " | ".join(
+        f"{row_error.column}: {row_error.message}" if row_error.column else row_error.message
+        for row_error in row_errors
+    )

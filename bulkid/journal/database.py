@@ -85,7 +85,7 @@ class Database:
                 done = work()
             except DatabaseLostError as lost:
                 now = self._monotonic()
-                deadline = now + self.dialect.patience_s if deadline is None else deadline
+                deadline = now + self.dialect.retry_limit_s if deadline is None else deadline
                 if lost.final or self._given_up or now >= deadline:
                     lost.final = self._given_up = True
                     raise

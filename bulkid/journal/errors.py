@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bulkid.errors import StateError
 
-_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})  # Windows may lack EDQUOT
+_DISK_FULL_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+)  # Windows may lack EDQUOT
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
 _RESUME = "What was settled before is kept; go on with 'bulkid resume'."
 
@@ -23,12 +25,12 @@ class DatabaseProblem(Enum):
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     MISSING = "missing"
-    NO_RIGHT = "no_right"
+    NO_PRIVILEGE = "no_right"
     LOST = "lost"
     OTHER = "other"
 
 
-_FILE_WORDS = {
+_FILE_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its disk is full, or a quota is reached.",
         "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
@@ -47,7 +49,7 @@ _FILE_WORDS = {
 }
 
 _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, and that the server runs."
-_SERVER_WORDS = {
+_SERVER_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its server's disk is full.",
         "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
@@ -70,7 +72,7 @@ _SERVER_WORDS = {
         "does not exist, or its user may not connect to it.",
         "Have it made: CREATE DATABASE ... OWNER ..., as docs/several_hosts.md shows.",
     ),
-    DatabaseProblem.NO_RIGHT: (
+    DatabaseProblem.NO_PRIVILEGE: (
         "gives its user too few rights: bulkid makes tables in a schema of its own there.",
         "Make the user the owner of the database, or of a schema named bulkid in it.",
     ),
@@ -104,7 +106,7 @@ def state_error(problem: DatabaseProblem, path: Path, name: str) -> StateError:
         name: The driver's name for the error, such as ``SQLITE_IOERR_READ``; only shown where nothing better is known.
     """
     kind = StateFullError if problem is DatabaseProblem.FULL else StateError
-    what, hint = _FILE_WORDS.get(problem, (f"cannot be used ({name}).", _OTHER_FOLDER))
+    what, hint = _FILE_MESSAGES.get(problem, (f"cannot be used ({name}).", _OTHER_FOLDER))
     return kind(f"{path} {what}", hint=hint)
 
 
@@ -117,13 +119,13 @@ def server_error(problem: DatabaseProblem, place: str, name: str) -> StateError:
         name: The server's or the driver's name for the error; only shown where nothing better is known.
     """
     kinds = {DatabaseProblem.FULL: StateFullError, DatabaseProblem.LOST: DatabaseLostError}
-    what, hint = _SERVER_WORDS.get(problem, (f"cannot be used ({name}).", _ADDRESS))
+    what, hint = _SERVER_MESSAGES.get(problem, (f"cannot be used ({name}).", _ADDRESS))
     return kinds.get(problem, StateError)(f"{place[:1].upper()}{place[1:]} {what}", hint=hint)
 
 
 def file_error(error: OSError, path: Path) -> StateError:
     """Say why a file or folder of the state directory cannot be made or used."""
-    if error.errno in _FULL:
+    if error.errno in _DISK_FULL_ERRNOS:
         return state_error(DatabaseProblem.FULL, path, "")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return state_error(DatabaseProblem.READ_ONLY, path, "")

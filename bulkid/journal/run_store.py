@@ -58,17 +58,17 @@ class RunStore:
 
     # --- locks
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
+    def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take the lock with this name, among all runs on this database; see `Dialect.hold`.
 
         Raises:
             LockedError: Another run holds it; the message names that run.
         """
-        return self.database.repeat(lambda: self.database.dialect.hold(name, record))
+        return self.database.repeat(lambda: self.database.dialect.acquire_lock(name, record))
 
-    def held(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether somebody holds the lock with this name."""
-        return self.database.repeat(lambda: self.database.dialect.held(name))
+        return self.database.repeat(lambda: self.database.dialect.is_locked(name))
 
     # --- runs
 

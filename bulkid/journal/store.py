@@ -35,7 +35,7 @@ from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status
 _PAGE = 1000
 """Rows or entries read at a time: what an iterator holds in memory."""
 
-_PORTION = 5000
+_BATCH_SIZE = 5000
 """Entries turned into columns at a time."""
 
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
@@ -65,10 +65,10 @@ def _values(names: Sequence[str]) -> dict[str, Any]:
     return {name: bindparam(name) for name in names}
 
 
-_THIS_ENTRY = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
+_THIS_ITEM = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
 
 _INSERT_ROWS = ExecuteMany(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
-_INSERT_ENTRIES = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_INSERT_ITEMS = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
 _UNTOUCHED = Outcome(Status.PENDING)
 _INSERT_UNTOUCHED = ExecuteMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
@@ -89,7 +89,7 @@ _LINK = ExecuteMany(
     .where(rows.c.run == bindparam("in_run"), rows.c.row >= bindparam("first"), rows.c.row <= bindparam("last")),
     ("ahead", "in_run", "first", "last"),
 )
-_FIND_FAULT = ExecuteMany(
+_SET_PLAN_ERRORS = ExecuteMany(
     update(rows)
     .values(plan_faults=bindparam("found"))
     .where(rows.c.run == bindparam("in_run"), rows.c.row == bindparam("number")),
@@ -110,14 +110,14 @@ _INTEND = ExecuteMany(
     ("at", "by", "in_run", "first", "last"),
 )
 _PLAN_AGAIN = ExecuteMany(
-    update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ENTRY),
+    update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ITEM),
     ("state", "words", "in_run", "number"),
 )
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
-_SETTLE = ExecuteMany(_SETTLE_VALUES.where(_THIS_ENTRY), _SETTLE_NAMES)
+_SETTLE = ExecuteMany(_SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES)
 _STILL_PENDING = ExecuteMany(
-    _SETTLE_VALUES.where(_THIS_ENTRY, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
+    _SETTLE_VALUES.where(_THIS_ITEM, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
 )
 
 
@@ -179,7 +179,7 @@ class Journal(RunStore):
                 (codec.dump_row_errors(tuple(dict.fromkeys((*known.get(row, ()), *found)))), run, row)
                 for row, found in by_row.items()
             ]
-            self._require(_FIND_FAULT.run(connection, values) == len(values), run_id)
+            self._require(_SET_PLAN_ERRORS.run(connection, values) == len(values), run_id)
 
     def iter_rows(self, run_id: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
         """Yield each row's number, its cells as they came in, and whether it is invalid, in the sheet's order."""
@@ -201,12 +201,12 @@ class Journal(RunStore):
         with self.database.write() as connection:
             # In portions: the columns of 100,000 entries at once would be 100 MB.
             source = iter(planned)
-            while portion := list(islice(source, _PORTION)):
-                untouched = [entry for entry in portion if entry.outcome == _UNTOUCHED and not entry.intended]
-                others = [entry for entry in portion if entry.outcome != _UNTOUCHED or entry.intended]
+            while batch := list(islice(source, _BATCH_SIZE)):
+                untouched = [entry for entry in batch if entry.outcome == _UNTOUCHED and not entry.intended]
+                others = [entry for entry in batch if entry.outcome != _UNTOUCHED or entry.intended]
                 _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
-                _INSERT_ENTRIES.run(connection, [codec.item_values(run, entry) for entry in others])
-                links = [(row, entry.number) for entry in portion for row in entry.desired.rows]
+                _INSERT_ITEMS.run(connection, [codec.item_values(run, entry) for entry in others])
+                links = [(row, entry.number) for entry in batch for row in entry.desired.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in linked_ranges(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
 
@@ -245,10 +245,10 @@ class Journal(RunStore):
         run = self._run(run_id)
         with self.database.write() as connection:
             source = iter(planned)
-            while portion := list(islice(source, _PORTION)):
+            while batch := list(islice(source, _BATCH_SIZE)):
                 values = [
                     (codec.dump_state_before(each.before, each.desired), each.changes, run, each.number)
-                    for each in portion
+                    for each in batch
                 ]
                 self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 

@@ -20,7 +20,7 @@ COMMIT_SIZE = 500
 """How many outcomes are written without waiting for more."""
 
 MAX_PENDING = 10_000
-"""How many outcomes may wait for the disk before ``capacity`` holds up whoever makes more."""
+"""How many outcomes may wait for the disk before ``wait_for_capacity`` blocks."""
 
 
 class OutcomeWriter:
@@ -34,9 +34,9 @@ class OutcomeWriter:
         journal: Where to.
         run_id: Whose outcomes.
         clock: For the few milliseconds that a group waits.
-        linger_s: How long the first outcome of a group waits for others.
-        group: How many are written without waiting for more.
-        room: How many may be waiting before ``capacity`` waits.
+        commit_delay_s: How long the first outcome of a group waits for others.
+        commit_size: How many are written without waiting for more.
+        max_pending: How many may be pending before ``wait_for_capacity`` waits.
     """
 
     def __init__(
@@ -46,23 +46,23 @@ class OutcomeWriter:
         *,
         clock: Clock | None = None,
         commit_delay_s: float = COMMIT_DELAY_S,
-        group: int = COMMIT_SIZE,
-        capacity: int = MAX_PENDING,
+        commit_size: int = COMMIT_SIZE,
+        max_pending: int = MAX_PENDING,
     ) -> None:
         self._journal = journal
         self._run_id = run_id
         self._clock = clock if clock is not None else SystemClock()
-        self._linger_s = commit_delay_s
-        self._group = group
-        self._room = capacity
+        self._commit_delay_s = commit_delay_s
+        self._commit_size = commit_size
+        self._max_pending = max_pending
         self._waiting: list[tuple[int, Outcome]] = []
         self._lock = anyio.Lock()  # one group at a time, in order
         self._closed = False
         self._failure: StateError | None = None
 
     async def __aenter__(self) -> Self:
-        self._some = anyio.Event()
-        self._lingering: CancelScope | None = None
+        self._outcome_added = anyio.Event()
+        self._delay_scope: CancelScope | None = None
         self._tasks: TaskGroup = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._work)
@@ -103,13 +103,13 @@ class OutcomeWriter:
         self._waiting.append((entry, outcome))
         waiting = len(self._waiting)
         if waiting == 1:
-            self._some.set()
-        elif waiting >= self._group and self._lingering is not None:
-            self._lingering.cancel()
+            self._outcome_added.set()
+        elif waiting >= self._commit_size and self._delay_scope is not None:
+            self._delay_scope.cancel()
 
-    async def capacity(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait while too many outcomes wait for the disk. To be called before work that makes more of them."""
-        if len(self._waiting) >= self._room:
+        if len(self._waiting) >= self._max_pending:
             await self.flush()
 
     async def flush(self) -> None:
@@ -121,15 +121,15 @@ class OutcomeWriter:
         async with self._lock:
             if not self._waiting:
                 return
-            group, self._waiting = self._waiting, []
+            commit_size, self._waiting = self._waiting, []
             written = False
             try:
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._journal.settle, self._run_id, group)
+                    await to_thread.run_sync(self._journal.settle, self._run_id, commit_size)
                 written = True
             finally:
                 if not written:
-                    self._waiting = group + self._waiting
+                    self._waiting = commit_size + self._waiting
 
     async def aclose(self) -> None:
         """Write what is left and take no more; cannot be cancelled, harmless when repeated.
@@ -143,12 +143,12 @@ class OutcomeWriter:
 
     async def _work(self) -> None:
         while True:
-            await self._some.wait()
-            self._some = anyio.Event()
-            with CancelScope() as self._lingering:
-                if len(self._waiting) < self._group:
-                    await self._clock.sleep(self._linger_s)
-            self._lingering = None
+            await self._outcome_added.wait()
+            self._outcome_added = anyio.Event()
+            with CancelScope() as self._delay_scope:
+                if len(self._waiting) < self._commit_size:
+                    await self._clock.sleep(self._commit_delay_s)
+            self._delay_scope = None
             try:
                 await self.flush()
             except StateError as error:

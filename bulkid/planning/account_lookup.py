@@ -10,7 +10,7 @@ from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.merge import rows_with_other_values
 from bulkid.planning.suggestions import NameSuggester
 from bulkid.resources import current
-from bulkid.text import fold, listing, looks, quote
+from bulkid.text import fold, listing, quote, skeleton
 
 
 def needed_to_read_accounts() -> str:
@@ -182,7 +182,7 @@ def did_you_mean(names: Sequence[str], text: str) -> str:
     if not names:
         return ""
     question = f"Did you mean {listing([quote(name) for name in names], 'or')}?"
-    if any(looks(name) == looks(text) for name in names):  # the two may even look the same to the eye
+    if any(skeleton(name) == skeleton(text) for name in names):  # the two may even look the same to the eye
         question += " It is written with other characters or blanks: copy the name from an export, or give the id."
     return question
 

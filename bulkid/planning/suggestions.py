@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from bulkid.text import looks
+from bulkid.text import skeleton
 
 _CUTOFF = 70.0  # percent of rapidfuzz's ratio: "Traines" is 93 to "Trainees", "Fin" is 60 to "Finance"
 _SHOWN = 3
@@ -29,7 +29,7 @@ class NameSuggester:
 
     def suggest(self, text: str) -> tuple[str, ...]:
         """Give up to three existing names that are near the text, the nearest first."""
-        key = looks(text)
+        key = skeleton(text)
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._search(key)
@@ -38,7 +38,7 @@ class NameSuggester:
     def _search(self, key: str) -> tuple[str, ...]:
         if self._names is None:
             self._names = tuple(dict.fromkeys(self._read()))
-            self._forms = [looks(name) for name in self._names]
+            self._forms = [skeleton(name) for name in self._names]
         if not key or len(key) > _LONGEST or len(self._forms) > self._left:
             return ()
         self._left -= len(self._forms)

@@ -38,7 +38,7 @@ def list_runs(
 
 def with_actual_status(journal: Journal, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
-    if record.status is not RunStatus.RUNNING or journal.held(lock_name(record)):
+    if record.status is not RunStatus.RUNNING or journal.is_locked(lock_name(record)):
         return record
     return replace(record, status=RunStatus.INTERRUPTED)
 
@@ -165,11 +165,11 @@ def run_lock(journal: Journal, record: RunRecord) -> Iterator[None]:
     Raises:
         LockedError: A process works on it.
     """
-    hold = journal.hold(lock_name(record), owner_of(record))
+    handle = journal.acquire_lock(lock_name(record), owner_of(record))
     try:
         yield
     finally:
-        hold.release()
+        handle.release()
 
 
 def lock_name(record: RunRecord) -> str:

@@ -37,7 +37,7 @@ class Controlled(Protocol):
     state: Organization
     log: deque[LogEntry]
     served: Counter[tuple[str, int]]
-    struck: Counter[str]
+    injected: Counter[str]
 
     def set_faults(self, faults: Faults) -> None:
         """Replace the faults."""
@@ -95,7 +95,7 @@ def _state(sandbox: Controlled, account_id: str) -> dict[str, Any]:
         "accounts": [state.account_dto(account) for account in state.accounts.values()],
         "groups": [state.group_dto(group) for group in state.groups.values()],
         "served": [{"method": key[0], "status": key[1], "count": number} for key, number in sandbox.served.items()],
-        "faults": dict(sandbox.struck),
+        "faults": dict(sandbox.injected),
     }
 
 

@@ -126,10 +126,10 @@ def create_account(call: Arguments) -> SandboxResponse:
 
 
 def _account_dto(call: Arguments, account: AccountRecord) -> dict[str, Any]:
-    told = call.state.account_dto(account)
+    dto = call.state.account_dto(account)
     if call.options.group_ids == "null":
-        told["groupIds"] = None
-    return told
+        dto["groupIds"] = None
+    return dto
 
 
 def _account(call: Arguments, account_id: str) -> AccountRecord:
@@ -208,13 +208,13 @@ def update_group(call: Arguments) -> SandboxResponse:
 
 
 def _group_dto(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
-    told = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
+    dto = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
     if call.options.empty_members:
-        told["members"] = []
+        dto["members"] = []
     if call.options.numeric_types != "no":
         number = 0 if group.type == "builtIn" else 1
-        told["type"] = str(number) if call.options.numeric_types == "text" else number
-    return told
+        dto["type"] = str(number) if call.options.numeric_types == "text" else number
+    return dto
 
 
 def _group(call: Arguments, group_id: str) -> GroupRecord:

@@ -29,7 +29,7 @@ from bulkid.sandbox.tokens import TokenIssuer
 MAX_BODY_BYTES = 30_000_000
 """What the real server's web host takes by default."""
 
-STOP_PATIENCE_S = 0.2
+STOP_TIMEOUT_S = 0.2
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, not a secret
 
 MEMBERS_PATH_PARTS = 5
@@ -96,12 +96,12 @@ class Sandbox:
                 self.state.poison(name, status)
         self.log: deque[LogEntry] = deque(maxlen=self.options.log_size)
         self.served: Counter[tuple[str, int]] = Counter()  # API requests by method and status; 0: reset
-        self.struck: Counter[str] = Counter()  # faults by kind
+        self.injected: Counter[str] = Counter()  # faults by kind
         self._monotonic = monotonic
         self._sleep = sleep
-        self._desk = TokenIssuer(self.options, now, monotonic)
+        self._token_issuer = TokenIssuer(self.options, now, monotonic)
         self._limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
-        self._dice = FaultInjector(self.options.seed, self.options.faults)
+        self._fault_injector = FaultInjector(self.options.seed, self.options.faults)
         self._delays = random.Random(self.options.seed)  # noqa: S311 - latency, not a secret
         self._delayed = self.options.latency_s > 0 or self.options.jitter_s > 0
         self._prefixes = self._make_prefixes()
@@ -127,7 +127,7 @@ class Sandbox:
             access_log=None,
             handle_signals=False,
             keepalive_timeout=self.options.keep_alive_s,
-            shutdown_timeout=STOP_PATIENCE_S,
+            shutdown_timeout=STOP_TIMEOUT_S,
         )
         await runner.setup()
         try:
@@ -180,7 +180,7 @@ class Sandbox:
     @property
     def faults(self) -> Faults:
         """How often each fault strikes at present."""
-        return self._dice.faults
+        return self._fault_injector.faults
 
     @property
     def limits(self) -> tuple[QuotaRule, ...]:
@@ -189,7 +189,7 @@ class Sandbox:
 
     def set_faults(self, faults: Faults) -> None:
         """Let other faults strike from now on."""
-        self._dice = FaultInjector(self.options.seed, faults)
+        self._fault_injector = FaultInjector(self.options.seed, faults)
 
     def set_limits(self, rules: Iterable[QuotaRule]) -> None:
         """Put other limits in force; what was counted so far is forgotten."""
@@ -197,11 +197,11 @@ class Sandbox:
 
     def revoke_tokens(self) -> None:
         """Take back every token, static ones included."""
-        self._desk.revoke_all()
+        self._token_issuer.revoke_all()
 
     def change_secret(self, secret: str) -> None:
         """Take back every token, static ones included, and ask for another client secret from now on."""
-        self._desk.change_secret(secret)
+        self._token_issuer.change_secret(secret)
 
     # --- one request
 
@@ -230,15 +230,15 @@ class Sandbox:
             return _response(responses.html_page())
         body = await request.read()
         if self._delayed:
-            there, back = self._split_delay()
-            await self._sleep(there)
+            outbound_s, inbound_s = self._split_delay()
+            await self._sleep(outbound_s)
         arrived = self._monotonic()
         answer, fault = self._answer(request, target, body, arrived)
         if self.options.rate_headers != "no":
             answer = answer._replace(headers={**answer.headers, **self._rate_headers(request.method, arrived)})
         self._note(request, target, arrived, answer, fault)
         if self._delayed:
-            await self._sleep(back)
+            await self._sleep(inbound_s)
         if fault == "slow":
             await self._sleep(self.faults.slow_s)
         if fault in ("reset_before", "reset_after"):
@@ -248,14 +248,14 @@ class Sandbox:
     async def _serve_token(self, request: web.Request) -> web.Response:
         if request.method != hdrs.METH_POST:
             return _response(SandboxResponse(405, headers={"Allow": "POST"}))
-        if self._dice.draw_token_error():
-            self.struck["token_error"] += 1
+        if self._fault_injector.draw_token_error():
+            self.injected["token_error"] += 1
             return _response(_BEFORE["error_500"])
         if request.content_type != "application/x-www-form-urlencoded":
             return _response(responses.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
-            return _response(self._desk.issue(form))
+            return _response(self._token_issuer.issue(form))
         except RefusalError as refusal:
             return _response(refusal.answer)
 
@@ -266,16 +266,16 @@ class Sandbox:
         wait = self._limits.admit(request.method, arrived)
         if wait is not None:
             return responses.throttled(wait if self.options.retry_after else None), ""
-        fault = self._dice.draw(request.method, target.key)
+        fault = self._fault_injector.draw(request.method, target.key)
         if not fault:
             return self._call(request, target, body), ""
-        self.struck[fault] += 1
+        self.injected[fault] += 1
         if fault == "throttle":
             return responses.throttled(self.faults.retry_after_s), fault
         if fault in _BEFORE:
             return _BEFORE[fault], fault
         if fault == "expired":
-            self._desk.revoke(request.headers.get(hdrs.AUTHORIZATION))
+            self._token_issuer.revoke(request.headers.get(hdrs.AUTHORIZATION))
         answer = self._call(request, target, body)
         if fault in _AFTER:
             answer = _AFTER[fault]._replace(applied=answer.applied)
@@ -308,13 +308,13 @@ class Sandbox:
 
     def _call(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         try:
-            return self._carry_out(request, target, body)
+            return self._execute(request, target, body)
         except RefusalError as refusal:
             return refusal.answer
 
-    def _carry_out(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
+    def _execute(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         headers = request.headers
-        scopes = self._desk.check(headers.get(hdrs.AUTHORIZATION))
+        scopes = self._token_issuer.check(headers.get(hdrs.AUTHORIZATION))
         if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
             raise RefusalError(
                 responses.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant.")
@@ -340,9 +340,9 @@ class Sandbox:
 
     def _split_delay(self) -> tuple[float, float]:
         """The network's delay there and back. A request counts when it arrives, not when it was sent."""
-        whole = self.options.latency_s + self._delays.random() * self.options.jitter_s
-        there = self._delays.random() * whole
-        return there, whole - there
+        total_s = self.options.latency_s + self._delays.random() * self.options.jitter_s
+        outbound_s = self._delays.random() * total_s
+        return outbound_s, total_s - outbound_s
 
     def _make_prefixes(self) -> tuple[str, ...]:
         names = [self.options.prefix, f"/{self.options.organization_name}/identity_"]

@@ -51,7 +51,7 @@ class TokenIssuer:
             raise RefusalError(oauth("invalid_client"))
         scopes = tuple(dict.fromkeys(form.get("scope", "").split())) or options.granted_scopes
         for scope in scopes:
-            if not self._may_have(scope):
+            if not self._is_granted(scope):
                 raise RefusalError(oauth("invalid_scope", f"The scope {scope} is not granted to this application."))
         lifetime = int(options.token_lifetime_s)
         value = {
@@ -90,7 +90,7 @@ class TokenIssuer:
         self._secret = secret
         self.revoke_all()
 
-    def _may_have(self, scope: str) -> bool:
+    def _is_granted(self, scope: str) -> bool:
         """Granting PM.Group means PM.Group.Read and PM.Group.Write too: the portal ticks all three."""
         granted = self._options.granted_scopes
         parent, _, variant = scope.rpartition(".")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from bulkid.errors import SheetError
 from bulkid.resources import Resource, current
 from bulkid.sheet.cells import trim
-from bulkid.text import fold, looks, printable_line
+from bulkid.text import fold, printable_line, skeleton
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message
@@ -221,7 +221,7 @@ def near_miss(header: str) -> str:
         return ""
     from rapidfuzz.distance import OSA  # only sheets with unknown columns pay for it
 
-    key = _SEPARATING.sub("", looks(trim(header)))
+    key = _SEPARATING.sub("", skeleton(trim(header)))
     best: tuple[int, str] | None = None
     for alias in (alias for aliases in current().aliases.values() for alias in aliases):
         known = header_key(alias)

@@ -110,8 +110,8 @@ def test_every_fault_together(total: float, rows: int, server: Hosted, tmp_path:
     result = apply(world, read=read, seed=17)
     run_id = result.run.run_id
     counts = compare(world, wanted, run_id)
-    struck = server.get("state")["faults"]
-    assert set(struck) == {*FAULT_KINDS, "token_error"}
+    injected = server.get("state")["faults"]
+    assert set(injected) == {*FAULT_KINDS, "token_error"}
     assert result.exit_code in ({1} if total < 0.5 and read else {1, 3}), result.error
     assert (result.exit_code == 3) == bool(counts["pending"])
     if read and total < 0.5:

@@ -118,8 +118,8 @@ def test_a_restart_of_the_database_in_the_middle_of_a_run_is_survived(
 def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
     server: Hosted, tmp_path: Path, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PostgresDialect, "patience_s", 1.0)
-    monkeypatch.setattr(server_lock, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(PostgresDialect, "retry_limit_s", 1.0)
+    monkeypatch.setattr(server_lock, "RETRY_LIMIT_S", 1.0)
     with own_server.database() as url:
         world = World(server, host(server, tmp_path / "one", url), ROWS)
         wanted, begun = world.sheet("away"), world.now()
@@ -152,7 +152,7 @@ def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server
     world.sheet("second")
     first = {"run_id": "20260131-081500-x7k2", "host": "robot-host", "pid": 4242, "since": 1_769_847_300.5}
     with open_journal(tmp_path / "state") as journal:
-        hold = journal.hold(ORGANIZATION, {**first, "source": "a"})
+        handle = journal.acquire_lock(ORGANIZATION, {**first, "source": "a"})
         refused = world.bulkid("run", "second.csv", "--yes")
         assert refused.returncode == 6
         assert "run 20260131-081500-x7k2 (a) on robot-host, process 4242, since 2026-01-31T08:15:00Z" in refused.stderr
@@ -164,7 +164,7 @@ def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server
             assert third.wait_to_say("Waiting for it, at most 60 s")
             third.signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             assert third.end() == 5, third.said
-            hold.release()
+            handle.release()
             assert second.end() == 0, second.said
             assert second.said.count("Waiting for it") == 1
     assert set(world.names().values()) >= {"second 0", "second 2"}

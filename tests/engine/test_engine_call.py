@@ -1,4 +1,4 @@
-"""`Engine.call`: one request through the same quota, gate, rate and retry as everything else."""
+"""`Engine.call`: one request through the same quota, circuit breaker, rate and retry as everything else."""
 
 from typing import Any
 
@@ -140,7 +140,7 @@ async def test_calls_and_a_run_share_the_concurrency_and_neither_starves() -> No
     assert clock.elapsed == 88 / 4 * 0.5
 
 
-async def test_a_call_whose_turn_comes_while_its_quota_is_used_up_lets_the_next_one_pass() -> None:
+async def test_a_notified_call_whose_quota_is_used_up_lets_the_next_one_go_first() -> None:
     clock = FakeClock()
     server = Server(clock, latency=(0.25, 0.25))
     engine = make_engine(clock, server.send, concurrency=1, rules=[QuotaRule("PUT", 1, 60.0)])
@@ -154,7 +154,7 @@ async def test_a_call_whose_turn_comes_while_its_quota_is_used_up_lets_the_next_
     assert server.arrivals[3][0] == pytest.approx(60.75)
 
 
-async def test_calls_that_are_cancelled_while_they_wait_for_room_leave_it_to_others() -> None:
+async def test_calls_that_are_cancelled_while_they_wait_for_capacity_leave_it_to_others() -> None:
     clock = FakeClock()
     server = Server(clock, latency=(0.25, 0.25))
     engine = make_engine(clock, server.send, concurrency=1)
@@ -171,7 +171,7 @@ async def test_calls_that_are_cancelled_while_they_wait_for_room_leave_it_to_oth
 
 
 @pytest.mark.parametrize("delay", [0.4999, 0.5, 0.5001])
-async def test_a_call_cancelled_just_as_its_turn_comes_passes_the_turn_on(delay: float) -> None:
+async def test_a_call_cancelled_just_as_it_is_notified_notifies_the_next(delay: float) -> None:
     clock = FakeClock()
     server = Server(clock, latency=(0.25, 0.25))
     engine = make_engine(clock, server.send, concurrency=1)
@@ -193,7 +193,7 @@ async def test_a_call_cancelled_just_as_its_turn_comes_passes_the_turn_on(delay:
     assert get(2) in [request for _, request, _ in server.arrivals]
 
 
-async def test_calls_keep_the_quota_and_tell_the_ledger_when_the_last_is_done() -> None:
+async def test_calls_keep_the_quota_and_report_to_the_ledger_when_the_last_is_done() -> None:
     clock = FakeClock()
     rule = QuotaRule("GET", 3, 10.0)
     ledger = MemoryLedger(clock)
@@ -225,7 +225,7 @@ async def test_a_cancelled_call_ends_at_once_and_its_slot_stays_taken_for_a_wind
     assert (lease.used, lease.seconds_until_free) == (1, pytest.approx(10))
 
 
-async def test_leaving_the_engine_tells_the_ledger() -> None:
+async def test_leaving_the_engine_reports_to_the_ledger() -> None:
     clock = FakeClock()
     rule = QuotaRule("GET", 3, 10.0)
     ledger = MemoryLedger(clock)

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine import Settled, Stop
-from bulkid.engine.pacing import MAX_RESET_S, ServerPacing, bounded
+from bulkid.engine.pacing import MAX_RESET_S, ServerPacing, bounded_reset
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
 from tests.support.fake_clock import FakeClock, run
 
 
-def told(remaining: int, reset_s: float, reply: Reply = OK) -> Reply:
+def limited_reply(remaining: int, reset_s: float, reply: Reply = OK) -> Reply:
     return reply._replace(allowance=Allowance(remaining, reset_s))
 
 
@@ -43,10 +43,10 @@ class Windows:
         reset_s = float(math.ceil((window + 1) * self.window_s - now))
         if used >= self.limit:
             self.throttled += 1
-            reply = told(0, reset_s, Reply(ReplyKind.THROTTLED, 429))
+            reply = limited_reply(0, reset_s, Reply(ReplyKind.THROTTLED, 429))
         else:
             self.counts[request.method, window] = used + 1
-            reply = told(self.limit - used - 1, reset_s)
+            reply = limited_reply(self.limit - used - 1, reset_s)
         await self.clock.sleep(self._random.randint(0, 64) / 1024)
         return reply
 
@@ -85,7 +85,7 @@ async def test_one_method_does_not_wait_for_another() -> None:
 
     async def send(request: Request) -> Reply:
         await clock.sleep(0.125)
-        return told(0, 300.0) if request.method == "PUT" else told(5, 300.0)
+        return limited_reply(0, 300.0) if request.method == "PUT" else limited_reply(5, 300.0)
 
     engine = make_engine(clock, send)
     await engine.call(put(0))
@@ -137,7 +137,7 @@ async def test_nothing_left_for_a_year_is_asked_again_after_the_longest_wait() -
     clock = FakeClock()
 
     async def send(_: Request) -> Reply:
-        return told(0, 365 * 86_400.0)
+        return limited_reply(0, 365 * 86_400.0)
 
     engine = make_engine(clock, send, concurrency=1)
     await settle(engine, puts(3))
@@ -149,7 +149,7 @@ async def test_a_stop_ends_a_wait_for_the_reset() -> None:
     settled: list[Settled] = []
 
     async def send(_: Request) -> Reply:
-        return told(0, 300.0)
+        return limited_reply(0, 300.0)
 
     def stop_at_first(one: Settled) -> None:
         settled.append(one)
@@ -160,11 +160,11 @@ async def test_a_stop_ends_a_wait_for_the_reset() -> None:
     assert clock.elapsed < 1
 
 
-async def test_a_pause_is_told_once_so_that_leased_slots_are_given_back() -> None:
+async def test_a_pause_is_reported_once_so_that_leased_slots_are_given_back() -> None:
     clock, pauses = FakeClock(), list[float]()
     pacing = ServerPacing(clock, lambda: pauses.append(clock.elapsed))
     for _ in range(2):
-        pacing.response_received("PUT", told(0, 100.0))
+        pacing.response_received("PUT", limited_reply(0, 100.0))
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(pacing.wait, "PUT")
@@ -176,16 +176,16 @@ async def test_a_pause_is_told_once_so_that_leased_slots_are_given_back() -> Non
     [(-1.0, 0.0), (0.0, 0.0), (math.nan, 0.0), (12.5, 12.5), (1e9, MAX_RESET_S), (math.inf, MAX_RESET_S)],
 )
 def test_a_reset_is_bounded(reset_s: float, waits: float) -> None:
-    assert bounded(reset_s) == waits
+    assert bounded_reset(reset_s) == waits
 
 
 def test_late_answers_of_a_window_change_nothing_and_what_outlasts_it_is_kept() -> None:
     clock = FakeClock()
     pacing = ServerPacing(clock)
-    pacing.response_received("PUT", told(3, 10.0))
-    pacing.response_received("PUT", told(5, 10.0))  # left before the other, came in after it
+    pacing.response_received("PUT", limited_reply(3, 10.0))
+    pacing.response_received("PUT", limited_reply(5, 10.0))  # left before the other, came in after it
     assert (pacing.allows("PUT", 2), pacing.allows("PUT", 3)) == (True, False)
-    pacing.response_received("PUT", told(4, 50.0))  # of the next window
+    pacing.response_received("PUT", limited_reply(4, 50.0))  # of the next window
     clock.advance(11)
     assert (pacing.allows("PUT", 3), pacing.allows("PUT", 4)) == (True, False)
     pacing.response_received("PUT", OK)  # counted or not: nobody says
@@ -199,15 +199,15 @@ def test_late_answers_of_a_window_change_nothing_and_what_outlasts_it_is_kept() 
 def test_a_window_does_not_end_sooner_for_a_later_statement_and_the_next_one_keeps_the_least() -> None:
     clock = FakeClock()
     pacing = ServerPacing(clock)
-    pacing.response_received("PUT", told(3, 60.0))
-    pacing.response_received("PUT", told(0, 10.0))  # less is left, and its clock is another
+    pacing.response_received("PUT", limited_reply(3, 60.0))
+    pacing.response_received("PUT", limited_reply(0, 10.0))  # less is left, and its clock is another
     clock.advance(20)
     assert not pacing.allows("PUT", 0)
     seconds_until_free = pacing.seconds_until_free("PUT")
     assert seconds_until_free is not None
     assert seconds_until_free > 40, "never a moment too early"
     for remaining, reset_s in ((9, 50.0), (2, 90.0), (7, 70.0)):  # of windows that outlast this one
-        pacing.response_received("PUT", told(remaining, reset_s))
+        pacing.response_received("PUT", limited_reply(remaining, reset_s))
     clock.advance(41)
     assert (pacing.allows("PUT", 1), pacing.allows("PUT", 2)) == (True, False)
     clock.advance(48)

@@ -142,7 +142,7 @@ async def test_counters_follow_what_is_sent() -> None:
     assert stats.retries == 3
 
 
-def test_requests_per_second_are_told_over_the_last_ten_seconds() -> None:
+def test_requests_per_second_are_measured_over_the_last_ten_seconds() -> None:
     stats = Stats(started_at=100.0)
     assert stats.per_second(100.0) == 0.0
     for now in range(101, 131):
@@ -159,7 +159,7 @@ def test_requests_per_second_are_told_over_the_last_ten_seconds() -> None:
 # --- alarm and clock
 
 
-async def test_an_alarm_wakes_all_who_wait_and_only_them() -> None:
+async def test_a_wakeup_wakes_all_waiters_and_only_them() -> None:
     clock = FakeClock()
     wakeup = Wakeup(clock)
     wakeup.set()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import Lease, MemoryLedger, Permit, Quota, SlotReport
+from bulkid.engine import Lease, MemoryLedger, Quota, QuotaPermit, SlotReport
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock, run
@@ -49,7 +49,7 @@ class World:
         quotas = [Quota(self.rules, ledger, self.clock) for _ in range(self.clients)]
         async with anyio.create_task_group() as keepers:
             for quota in quotas:
-                keepers.start_soon(quota.keep_reported)
+                keepers.start_soon(quota.report_loop)
             async with anyio.create_task_group() as group:
                 for quota in quotas:
                     for _ in range(self.workers):
@@ -193,7 +193,7 @@ class Spy:
         return lease
 
 
-async def acquire(quota: Quota, method: str = "PUT") -> Permit:
+async def acquire(quota: Quota, method: str = "PUT") -> QuotaPermit:
     while (permit := quota.try_acquire(method)) is None:
         await quota.wait(method)
     return permit
@@ -213,7 +213,7 @@ async def test_a_method_without_a_rule_is_free_and_asks_nobody() -> None:
     assert (quota.left("GET"), quota.seconds_until_free("GET")) == (None, None)
 
 
-async def test_nothing_is_leased_before_somebody_waits() -> None:
+async def test_nothing_is_leased_before_a_request_waits() -> None:
     clock = FakeClock()
     ledger = Spy(clock)
     quota = Quota([PUT3], ledger, clock)
@@ -314,12 +314,12 @@ async def test_a_slot_given_back_while_the_ledger_is_being_asked_is_not_overlook
     )  # the exchange under way, and the one that gives the slot back
 
 
-async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() -> None:
+async def test_responses_are_reported_within_a_second_also_when_nothing_here_waits() -> None:
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     quota = Quota([PUT3], ledger, clock)
     async with anyio.create_task_group() as group:
-        group.start_soon(quota.keep_reported)
+        group.start_soon(quota.report_loop)
         permit = await acquire(quota)
         await clock.sleep(5)
         quota.release(permit, answered=True)
@@ -329,7 +329,7 @@ async def test_responses_are_told_within_a_second_also_when_nobody_here_waits() 
         group.cancel_scope.cancel()
 
 
-async def test_a_flush_tells_everything_and_gives_back_what_was_not_used_even_when_cancelled() -> None:
+async def test_a_flush_reports_everything_and_gives_back_unused_slots_even_when_cancelled() -> None:
     clock = FakeClock()
     ledger = Spy(clock, takes=0.5)
     quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
@@ -380,7 +380,7 @@ async def test_when_the_one_who_asks_for_all_is_cancelled_another_asks() -> None
     assert clock.elapsed == pytest.approx(10)
 
 
-async def test_what_the_ledger_could_not_take_is_told_later() -> None:
+async def test_what_the_ledger_could_not_take_is_reported_later() -> None:
     clock = FakeClock()
     ledger = Spy(clock)
     quota = Quota([QuotaRule("PUT", 2, 10.0)], ledger, clock)
@@ -401,7 +401,7 @@ async def test_what_the_ledger_could_not_take_is_told_later() -> None:
     assert quota.seconds_until_free("PUT") == pytest.approx(6)
 
 
-async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased() -> None:
+async def test_a_released_waiter_returns_at_once_and_gives_back_what_was_leased() -> None:
     clock = FakeClock()
     ledger = Spy(clock, takes=1.0)
     quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
@@ -409,14 +409,14 @@ async def test_who_is_sent_away_returns_at_once_and_gives_back_what_was_leased()
         group.start_soon(quota.wait, "PUT")  # asks
         group.start_soon(quota.wait, "PUT")  # waits for the answer
         await clock.sleep(0.5)
-        quota.report_now()
+        quota.release_waiters()
     assert clock.elapsed == 1.0  # the exchange under way ends in its own time
     assert quota.try_acquire("PUT") is None
     await quota.flush()
     assert ledger.used == 0
 
 
-async def test_who_is_sent_away_while_the_window_is_full_returns_at_once() -> None:
+async def test_a_waiter_released_while_the_window_is_full_returns_at_once() -> None:
     clock = FakeClock()
     quota = Quota([QuotaRule("PUT", 1, 300.0)], MemoryLedger(clock), clock)
     quota.release(await acquire(quota), answered=True)
@@ -424,21 +424,21 @@ async def test_who_is_sent_away_while_the_window_is_full_returns_at_once() -> No
         for _ in range(3):
             group.start_soon(quota.wait, "PUT")
         await clock.sleep(5)
-        quota.report_now()
+        quota.release_waiters()
     assert clock.elapsed == 5
 
 
-async def test_a_slot_at_hand_is_given_back_when_all_are_sent_away() -> None:
+async def test_an_available_slot_is_given_back_when_waiters_are_released() -> None:
     clock = FakeClock()
     ledger = Spy(clock)
     quota = Quota([QuotaRule("PUT", 5, 10.0)], ledger, clock)
     await quota.wait("PUT")
     assert quota.available("PUT")
-    quota.report_now()
+    quota.release_waiters()
     assert not quota.available("PUT")
     assert quota.try_acquire("PUT") is None
     async with anyio.create_task_group() as group:
-        group.start_soon(quota.keep_reported)
+        group.start_soon(quota.report_loop)
         await clock.sleep(1)
         group.cancel_scope.cancel()
     assert ledger.used == 0

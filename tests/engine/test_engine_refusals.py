@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
-from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, Suspect
+from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, SuspectCredential
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
@@ -370,7 +370,7 @@ async def test_a_check_without_a_clear_answer_is_sent_again_after_a_wait() -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "reply", "own"),
+    ("number", "reply", "request_refused"),
     [
         (6, Reply(ReplyKind.OK, 200, credential=2), True),
         (6, Reply(ReplyKind.FORBIDDEN, 403, credential=2), True),
@@ -381,18 +381,18 @@ async def test_a_check_without_a_clear_answer_is_sent_again_after_a_wait() -> No
     ],
 )
 def test_a_refusal_is_judged_by_what_left_after_it_with_the_same_credential(
-    number: int, reply: Reply, *, own: bool | None
+    number: int, reply: Reply, *, request_refused: bool | None
 ) -> None:
-    suspect = Suspect(2, since=5)
-    suspect.take(number, reply)
-    assert suspect.own is own
+    suspect = SuspectCredential(2, since=5)
+    suspect.observe(number, reply)
+    assert suspect.request_refused is request_refused
 
 
-@pytest.mark.parametrize(("dropped", "own"), [(1, None), (2, False), (3, False)])
-def test_with_a_credential_each_one_before_it_is_dropped(dropped: int, *, own: bool | None) -> None:
-    suspect = Suspect(2, since=5)
+@pytest.mark.parametrize(("dropped", "request_refused"), [(1, None), (2, False), (3, False)])
+def test_with_a_credential_each_one_before_it_is_dropped(dropped: int, *, request_refused: bool | None) -> None:
+    suspect = SuspectCredential(2, since=5)
     suspect.drop(dropped)
-    assert suspect.own is own
+    assert suspect.request_refused is request_refused
 
 
 @pytest.mark.parametrize(("credential", "about_this"), [(2, True), (1, False)])

@@ -363,7 +363,7 @@ async def test_a_server_that_goes_away_for_too_long_ends_the_run_with_the_rest_p
     assert 120 < clock.elapsed < 123
 
 
-async def test_an_error_of_the_one_who_is_told_ends_the_run() -> None:
+async def test_an_error_of_the_settled_callback_ends_the_run() -> None:
     clock = FakeClock()
     told: list[Settled] = []
 
@@ -396,7 +396,7 @@ async def test_a_ledger_that_fails_ends_the_run() -> None:
         await settle(engine, puts(3))
 
 
-async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_the_one_that_is_told() -> None:
+async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_raised() -> None:
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     exchange = ledger.exchange
@@ -450,7 +450,7 @@ async def test_a_stop_takes_nothing_new_and_lets_settle_what_is_in_flight() -> N
     assert clock.elapsed == 6
 
 
-async def test_a_stop_from_the_one_who_is_told_takes_effect_at_once() -> None:
+async def test_a_stop_from_the_settled_callback_takes_effect_at_once() -> None:
     clock = FakeClock()
     server = Server(clock, latency=(1, 1))
     stop = Stop()
@@ -466,7 +466,7 @@ async def test_a_stop_from_the_one_who_is_told_takes_effect_at_once() -> None:
     assert stop.reason == "too many failures"
 
 
-async def test_a_stop_reaches_also_the_one_whose_turn_has_just_come() -> None:
+async def test_a_stop_also_reaches_a_waiter_that_was_just_notified() -> None:
     clock = FakeClock()
     server = Server(clock)
     stop = Stop()

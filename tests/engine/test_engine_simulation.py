@@ -156,13 +156,13 @@ async def test_unexpected_throttling_is_survived_with_few_probes_and_no_row_pays
         assert len(refused) <= 16 + 2 + (end - begin) / 5  # what was in flight, and then a few probes
 
 
-async def test_while_the_gate_is_closed_only_the_probe_is_in_flight() -> None:
+async def test_while_the_breaker_is_open_only_the_probe_is_in_flight() -> None:
     clock = FakeClock()
     server = Server(clock, answer=lambda _: THROTTLED if 1 < clock.elapsed < 300 else OK, latency=(0.25, 0.25))
     alone: list[bool] = []
 
     async def send(request: Request) -> Reply:
-        if clock.elapsed > 2 and not engine.breaker.open:
+        if clock.elapsed > 2 and not engine.breaker.closed:
             alone.append(not server.in_flight)
         return await server.send(request)
 
@@ -195,7 +195,7 @@ async def test_retry_after_is_obeyed_to_the_second_by_everybody() -> None:
     assert len(early) <= throttled * 16  # only what had already left
 
 
-async def test_when_the_gate_closes_leased_slots_go_back_to_those_who_can_use_them() -> None:
+async def test_when_the_breaker_opens_leased_slots_go_back_to_those_who_can_use_them() -> None:
     clock = FakeClock()
     rule = QuotaRule("PUT", 10, 1000.0)
     ledger = MemoryLedger(clock)

@@ -24,7 +24,7 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(False, id="session"),
     ],
 )
-def direct_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def fast_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Each test holds for both ways to send: the short one, and the one that is taken where aiohttp is not known."""
     if not request.param:
         monkeypatch.setattr("bulkid.identity.client.is_supported", lambda: False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkid.identity import (
     Page,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
     account_page,
     get_account,
     list_accounts,
@@ -201,9 +201,9 @@ def test_the_type_of_a_group_is_read_as_a_word_and_as_a_number(written: object, 
     ],
 )
 def test_an_account_of_another_shape_is_refused(payload: object) -> None:
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         parse_account(payload)
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         account_page({"totalCount": 1, "results": [payload]})
 
 
@@ -213,21 +213,21 @@ def test_an_account_of_another_shape_is_refused(payload: object) -> None:
     + [{"totalCount": count, "results": []} for count in ("1", -1, 1.5, None)],
 )
 def test_a_list_of_another_shape_is_refused(payload: object) -> None:
-    with pytest.raises(UnexpectedAnswerError) as refused:
+    with pytest.raises(UnexpectedResponseError) as refused:
         account_page(payload)
     assert "list of robot accounts" in refused.value.message
 
 
 @pytest.mark.parametrize("payload", [None, {}, "x", [None], [{}], [{"id": "1"}], [{"id": "", "name": "n"}]])
 def test_groups_of_another_shape_are_refused(payload: object) -> None:
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         parse_groups(payload)
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         parse_group(payload)
 
 
 def test_a_refusal_of_a_shape_names_its_fields_but_never_their_values() -> None:
-    with pytest.raises(UnexpectedAnswerError) as refused:
+    with pytest.raises(UnexpectedResponseError) as refused:
         parse_account({"robotName": "hunter2", "b": 1})
     assert "robotName" in str(refused.value)
     assert "hunter2" not in str(refused.value)

@@ -22,7 +22,7 @@ from bulkid.identity import (
     open_client,
     put_account,
 )
-from bulkid.identity.client import MAX_ANSWER
+from bulkid.identity.client import MAX_RESPONSE_BYTES
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 from tests.support.identity_wire import (
     ORG,
@@ -37,7 +37,7 @@ from tests.support.identity_wire import (
     wire_server,
 )
 
-pytestmark = pytest.mark.usefixtures("direct_way")
+pytestmark = pytest.mark.usefixtures("fast_path")
 
 PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
@@ -106,19 +106,19 @@ async def test_chunked_answers_are_read_to_their_end() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_refused_before_it_is_read() -> None:
-    reply = await reply_to(always(f"HTTP/1.1 200 X\r\nContent-Length: {MAX_ANSWER + 1}\r\n\r\n".encode()))
+    reply = await reply_to(always(f"HTTP/1.1 200 X\r\nContent-Length: {MAX_RESPONSE_BYTES + 1}\r\n\r\n".encode()))
     assert (reply.kind, reply.status, reply.error_code) == (ReplyKind.NOT_JSON, 200, "too_large")
 
 
 async def test_a_small_answer_that_unpacks_to_a_huge_one_is_refused() -> None:
-    bomb = gzip.compress(b"[" + b" " * (MAX_ANSWER + 1) + b"]", compresslevel=1)
+    bomb = gzip.compress(b"[" + b" " * (MAX_RESPONSE_BYTES + 1) + b"]", compresslevel=1)
     reply = await reply_to(always(raw_answer(bomb, 200, ("Content-Encoding: gzip",))))
     assert (reply.kind, reply.error_code) == (ReplyKind.NOT_JSON, "too_large")
 
 
 async def test_a_refused_answer_does_not_spoil_the_next_request() -> None:
     async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
-        too_long = f"HTTP/1.1 200 X\r\nContent-Length: {MAX_ANSWER + 1}\r\n\r\nrest".encode()
+        too_long = f"HTTP/1.1 200 X\r\nContent-Length: {MAX_RESPONSE_BYTES + 1}\r\n\r\nrest".encode()
         writer.write(too_long if len(server.seen) == 1 else GOOD)
 
     async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:

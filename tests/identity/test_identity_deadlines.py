@@ -22,7 +22,7 @@ async def _fly(timeouts: RequestTimeouts, seconds: float) -> str:
     return "landed"
 
 
-async def test_what_is_overdue_is_cut_off_and_what_is_in_time_is_not() -> None:
+async def test_an_overdue_request_is_timed_out_and_one_in_time_is_not() -> None:
     timeouts = RequestTimeouts(0.05)
     assert await asyncio.gather(_fly(timeouts, 60), _fly(timeouts, 0), _fly(timeouts, 60)) == [
         "overdue",
@@ -33,7 +33,7 @@ async def test_what_is_overdue_is_cut_off_and_what_is_in_time_is_not() -> None:
     assert await _fly(timeouts, 60) == "overdue"
 
 
-async def test_each_has_its_own_deadline_though_there_is_one_timer() -> None:
+async def test_each_request_has_its_own_timeout_though_there_is_one_timer() -> None:
     timeouts = RequestTimeouts(0.1)
     loop = asyncio.get_running_loop()
 
@@ -47,7 +47,7 @@ async def test_each_has_its_own_deadline_though_there_is_one_timer() -> None:
         assert lasted >= 0.099
 
 
-async def test_a_task_goes_on_unmarked_after_its_request_was_cut_off() -> None:
+async def test_a_task_goes_on_unmarked_after_its_request_timed_out() -> None:
     timeouts = RequestTimeouts(0.01)
     assert await _fly(timeouts, 60) == "overdue"
     task = asyncio.current_task()
@@ -73,7 +73,7 @@ async def test_when_both_come_at_once_the_cancellation_wins(first: str) -> None:
     timeouts = RequestTimeouts(60)
     task = asyncio.create_task(_fly(timeouts, 60))
     await asyncio.sleep(0)
-    (flight,) = timeouts._flights
+    (flight,) = timeouts._in_flight
     if first == "caller":
         task.cancel()
     flight.time_out()
@@ -83,7 +83,7 @@ async def test_when_both_come_at_once_the_cancellation_wins(first: str) -> None:
         await task
 
 
-async def test_a_request_that_fails_after_it_was_cut_off_leaves_no_mark_either() -> None:
+async def test_a_request_that_fails_after_it_timed_out_leaves_no_mark_either() -> None:
     timeouts = RequestTimeouts(0.01)
     task = asyncio.current_task()
     assert task is not None
@@ -97,7 +97,7 @@ async def test_a_request_that_fails_after_it_was_cut_off_leaves_no_mark_either()
     assert task.cancelling() == 0
 
 
-async def test_a_closed_table_has_no_timer() -> None:
+async def test_closed_timeouts_have_no_timer() -> None:
     timeouts = RequestTimeouts(60)
     flight = timeouts.begin()
     assert timeouts._timer is not None

@@ -82,13 +82,15 @@ def test_the_oldest_and_the_newest_tested_release_are_known(
 async def test_an_aiohttp_that_takes_other_parameters_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     other = ResponseHandler.start_timeout  # takes nothing by name
 
-    monkeypatch.setattr("bulkid.identity.fast_path._NEEDED", ((other, ("self",), frozenset({"skip_payload"})),))
+    monkeypatch.setattr(
+        "bulkid.identity.fast_path._REQUIRED_SIGNATURES", ((other, ("self",), frozenset({"skip_payload"})),)
+    )
     assert not is_supported()
     async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
         assert (await client.send(PUT)).payload == ACCOUNT  # by the session then
 
 
-@pytest.mark.usefixtures("direct_way")
+@pytest.mark.usefixtures("fast_path")
 async def test_interim_answers_are_passed_over() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     async with (
@@ -129,7 +131,7 @@ async def test_a_path_that_is_not_encoded_never_becomes_another_request(path: st
     assert all("x" not in seen.headers for seen in server.seen)
 
 
-@pytest.mark.usefixtures("direct_way")
+@pytest.mark.usefixtures("fast_path")
 async def test_an_answer_that_is_no_http_is_called_so() -> None:
     async with (
         wire_server(always(b"SSH-2.0-OpenSSH_9.6\r\n")) as server,

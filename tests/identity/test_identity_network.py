@@ -24,7 +24,7 @@ from tests.support.identity_wire import (
     wire_server,
 )
 
-pytestmark = pytest.mark.usefixtures("direct_way")
+pytestmark = pytest.mark.usefixtures("fast_path")
 
 GET = get_account(ORG, "88-uv")
 GOOD = answer({"id": "88-uv", "name": "roby"})

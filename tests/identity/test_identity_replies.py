@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import parse_retry_after, read_answer
+from bulkid.identity import parse_retry_after, read_response
 from bulkid.model import Reply, ReplyKind
 
 JSON = {"Content-Type": "application/json"}
@@ -16,7 +16,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Orchestrator</title></head></html>"
 
 
 def _read(status: int, body: bytes = b"{}", headers: dict[str, str] = JSON) -> Reply:
-    return read_answer(status, headers, body, now=1_000_000.0)
+    return read_response(status, headers, body, now=1_000_000.0)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_redirect_names_its_target_without_the_query() -> None:
 def test_known_secrets_never_reach_the_words() -> None:
     body = orjson.dumps({"message": "token opensesame is bad", "errorCode": "opensesame"})
     for status, headers in ((400, JSON), (302, {"Location": "https://x/opensesame"})):
-        reply = read_answer(status, headers, body, 0.0, secrets=("opensesame",))
+        reply = read_response(status, headers, body, 0.0, secrets=("opensesame",))
         assert "opensesame" not in f"{reply.error}{reply.error_code}"
 
 
@@ -159,6 +159,6 @@ def test_any_retry_after_is_a_wait_or_nothing(value: str, date: str, now: float)
     st.dictionaries(st.sampled_from(["Content-Type", "Location", "Retry-After", "Date"]), st.text()),
 )
 def test_any_answer_becomes_a_reply(status: int, body: bytes, headers: dict[str, str]) -> None:
-    reply = read_answer(status, headers, body, 0.0)
+    reply = read_response(status, headers, body, 0.0)
     assert (reply.kind is ReplyKind.OK) == (reply.error == "" and reply.error_code == "")
     assert len(reply.error) <= 700

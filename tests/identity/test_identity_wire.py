@@ -20,7 +20,7 @@ from bulkid.identity import (
 from bulkid.model import AccountUpdate, ReplyKind
 from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
 
-pytestmark = pytest.mark.usefixtures("direct_way")
+pytestmark = pytest.mark.usefixtures("fast_path")
 
 CHANGE = AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=None)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}

@@ -166,7 +166,7 @@ async def test_an_answer_that_comes_after_all_was_given_up_still_counts(journal:
     assert (again.used, again.seconds_until_free) == (3, pytest.approx(8))
 
 
-async def test_a_stamp_told_twice_counts_once(journal: Journal) -> None:
+async def test_a_response_reported_twice_counts_once(journal: Journal) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock)
     (slot,) = (await ledger.exchange([PUT3], 1, [], [])).slots

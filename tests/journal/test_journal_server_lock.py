@@ -32,7 +32,7 @@ from bulkid.journal.locks import server as server_lock
 if sys.argv[5]:
     server_lock.platform.node = lambda: sys.argv[5]
 journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])
-hold = journal.hold(sys.argv[3], json.loads(sys.argv[4]))
+handle = journal.acquire_lock(sys.argv[3], json.loads(sys.argv[4]))
 print("held", flush=True)
 sys.stdin.readline()
 hold.release()
@@ -56,7 +56,7 @@ def holder(place: Place, host: str = "") -> Iterator[object]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that are given up ten times sooner."""
-    for name in ("HEARTBEAT_S", "CURRENT_S", "WATCH_S", "STALE_S"):
+    for name in ("HEARTBEAT_S", "LEASE_S", "WATCH_S", "STALE_S"):
         monkeypatch.setattr(server_lock, name, getattr(server_lock, name) / 10)
 
 
@@ -72,24 +72,24 @@ def advisory_locks(journal: Journal) -> int:
 
 
 def take(journal: Journal, name: str = ORGANIZATION) -> None:
-    journal.hold(name, {**RECORD, "run_id": "another"}).release()
+    journal.acquire_lock(name, {**RECORD, "run_id": "another"}).release()
 
 
 def test_another_run_is_told_who_holds_the_lock_on_either_database(place: Place) -> None:
     with place.open() as one, elsewhere(place).open() as two:
-        hold = one.hold(ORGANIZATION, RECORD)
+        handle = one.acquire_lock(ORGANIZATION, RECORD)
         for journal in (one, two):
             with pytest.raises(LockedError) as caught:
-                journal.hold(ORGANIZATION.lower(), {})
+                journal.acquire_lock(ORGANIZATION.lower(), {})
             for part in ("20260131-081500-x7k2", "robot-host", "4242", "2026-01-31T08:15:00Z", "a.csv"):
                 assert part in str(caught.value)
-        assert hold.is_current
-        hold.confirm()
-        assert two.held(ORGANIZATION)
+        assert handle.is_current
+        handle.confirm()
+        assert two.is_locked(ORGANIZATION)
         take(two, "another organisation")
-        hold.release()
-        hold.release()
-        assert not two.held(ORGANIZATION)
+        handle.release()
+        handle.release()
+        assert not two.is_locked(ORGANIZATION)
         take(two)
 
 
@@ -108,22 +108,22 @@ def test_it_ends_with_its_process_on_either_database(place: Place, how: str) -> 
 
 
 @pytest.mark.usefixtures("quick")
-def test_one_that_died_on_another_host_is_taken_over_once_its_heart_has_stood_still(postgres: Place) -> None:
+def test_a_lock_of_a_dead_run_on_another_host_is_taken_over_once_its_heartbeat_is_stale(postgres: Place) -> None:
     with holder(postgres, "far away") as process, postgres.open() as journal:
         process.kill()
         process.wait()
         begun = time.monotonic()
         while True:
             try:
-                hold = journal.hold(ORGANIZATION, RECORD)
+                handle = journal.acquire_lock(ORGANIZATION, RECORD)
             except LockedError:
                 assert time.monotonic() - begun < 15
                 time.sleep(0.05)
             else:
                 break
         assert time.monotonic() - begun > server_lock.WATCH_S
-        assert hold.is_current
-        hold.release()
+        assert handle.is_current
+        handle.release()
 
 
 @pytest.mark.usefixtures("quick")
@@ -146,36 +146,36 @@ def test_one_that_was_given_up_notices_before_it_does_anything_more(
     postgres: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres.open() as one, elsewhere(postgres).open() as two:
-        hold = one.hold(ORGANIZATION, RECORD)
+        handle = one.acquire_lock(ORGANIZATION, RECORD)
         manager = one.database.dialect._lock_manager
         manager._busy.acquire()  # its heart cannot beat, as on a host without network
         monkeypatch.setattr(server_lock.platform, "node", lambda: "another host")
         try:
             while True:
                 try:
-                    theirs = two.hold(ORGANIZATION, {**RECORD, "run_id": "next"})
+                    theirs = two.acquire_lock(ORGANIZATION, {**RECORD, "run_id": "next"})
                 except LockedError:
                     time.sleep(0.1)
                 else:
                     break
-            assert not hold.is_current
+            assert not handle.is_current
         finally:
             manager._busy.release()
         with pytest.raises(LockLostError, match="taken over"):
-            hold.confirm()
-        assert not hold.is_current
+            handle.confirm()
+        assert not handle.is_current
         assert LockLostError.exit_code == 5
-        hold.release()
+        handle.release()
         assert theirs.is_current
         theirs.confirm()
-        assert two.held(ORGANIZATION)
+        assert two.is_locked(ORGANIZATION)
         theirs.release()
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_connection_that_is_cut_costs_nobody_its_lock(postgres: Place) -> None:
     with postgres.open() as one, elsewhere(postgres).open() as two:
-        hold = one.hold(ORGANIZATION, RECORD)
+        handle = one.acquire_lock(ORGANIZATION, RECORD)
         with two.database.write() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -185,13 +185,13 @@ def test_a_connection_that_is_cut_costs_nobody_its_lock(postgres: Place) -> None
             with pytest.raises(LockedError, match="20260131-081500-x7k2"):
                 take(two)
             time.sleep(0.05)
-        hold.confirm()
-        assert hold.is_current
+        handle.confirm()
+        assert handle.is_current
         until = time.monotonic() + 20
         while not advisory_locks(two):
             assert time.monotonic() < until
             time.sleep(0.05)
-        hold.release()
+        handle.release()
         take(two)
 
 
@@ -203,7 +203,7 @@ def test_two_that_want_it_at_once_do_not_both_get_it(place: Place) -> None:
         with place.open() as journal:
             start.wait()
             with suppress(LockedError):
-                got.append(journal.hold(ORGANIZATION, RECORD))
+                got.append(journal.acquire_lock(ORGANIZATION, RECORD))
             start.wait()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -214,12 +214,12 @@ def test_two_that_want_it_at_once_do_not_both_get_it(place: Place) -> None:
     assert len(got) == 1
 
 
-def test_a_journal_that_is_closed_lets_its_heart_stop(postgres: Place) -> None:
+def test_a_closed_journal_stops_its_heartbeat(postgres: Place) -> None:
     with postgres.open() as journal:
-        hold = journal.hold(ORGANIZATION, RECORD)
-    assert not hold.is_current
+        handle = journal.acquire_lock(ORGANIZATION, RECORD)
+    assert not handle.is_current
     with pytest.raises(LockLostError):
-        hold.confirm()
+        handle.confirm()
     for thread in threading.enumerate():
         if thread.name == "heart":
             thread.join(20)
@@ -231,21 +231,21 @@ def test_a_journal_that_is_closed_lets_its_heart_stop(postgres: Place) -> None:
 def test_runs_side_by_side_in_one_process_share_connections_and_do_not_share_locks(postgres: Place) -> None:
     journals = [postgres.open() for _ in range(40)]
     try:
-        holds = [journal.hold(f"organisation {number}", RECORD) for number, journal in enumerate(journals)]
+        handles = [journal.acquire_lock(f"organisation {number}", RECORD) for number, journal in enumerate(journals)]
         with pytest.raises(LockedError, match="20260131-081500-x7k2"):
             take(journals[1], "organisation 0")
         with journals[0].database.read() as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             assert connection.exec_driver_sql(query).scalar_one() <= 6
-        for hold in holds[:20]:
-            hold.release()
+        for handle in handles[:20]:
+            handle.release()
         for journal in journals[:20]:
             journal.close()
             journal.close()
-        assert all(hold.is_current for hold in holds[20:])
-        holds[30].confirm()
+        assert all(handle.is_current for handle in handles[20:])
+        handles[30].confirm()
         take(journals[39], "organisation 0")
-        assert journals[39].held("organisation 38")
+        assert journals[39].is_locked("organisation 38")
     finally:
         for journal in journals:
             journal.close()

@@ -213,7 +213,7 @@ def test_one_that_stays_away_is_given_up_and_nobody_waits_for_it_again(
 
         with pytest.raises(DatabaseLostError):
             journal.database.repeat(lost)
-        assert sum(slept) == pytest.approx(journal.database.dialect.patience_s)
+        assert sum(slept) == pytest.approx(journal.database.dialect.retry_limit_s)
         waited = len(slept)
         with pytest.raises(DatabaseLostError):
             journal.database.repeat(lost)

@@ -76,7 +76,7 @@ async def test_outcomes_of_a_few_milliseconds_share_one_commit(journal: Journal)
 
 async def test_a_full_group_does_not_wait(journal: Journal) -> None:
     begin(journal, 30)
-    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), group=10) as writer:
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), commit_size=10) as writer:
         for number in range(9):
             writer.add(number, UPDATED)
         for _ in range(50):
@@ -295,11 +295,11 @@ async def test_an_outcome_that_belongs_nowhere_stops_the_run(journal: Journal) -
 
 async def test_room_is_waited_for_only_when_too_many_wait_for_the_disk(journal: Journal) -> None:
     begin(journal, 10)
-    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), capacity=5) as writer:
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), max_pending=5) as writer:
         for number in range(4):
             writer.add(number, UPDATED)
-        await writer.capacity()
+        await writer.wait_for_capacity()
         assert updated(journal) == 0
         writer.add(4, UPDATED)
-        await writer.capacity()
+        await writer.wait_for_capacity()
         assert updated(journal) == 5

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from bulkid.redaction import REDACTED, SHORTEST_LITERAL, Redactor
+from bulkid.redaction import MIN_LITERAL_LENGTH, REDACTED, Redactor
 
 TOKEN = string.ascii_letters + string.digits + "-._~+/"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJib3QifQ.c2lnbmF0dXJl"
 
 any_secret = st.text(
     st.characters(codec="utf-8") | st.sampled_from([*"\"'\\/ %+&=\n\t:@{}[],;é語😀"]),
-    min_size=SHORTEST_LITERAL,
+    min_size=MIN_LITERAL_LENGTH,
     max_size=24,
 ).filter(lambda text: text.strip() == text)
 token = st.text(TOKEN, min_size=6, max_size=40).map(lambda text: "Zq9" + text)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import Group
 from bulkid.planning import Directory, Resolution, resolve
-from bulkid.text import fold, looks
+from bulkid.text import fold, skeleton
 from tests.support.planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 
 ALIKE = (
@@ -64,7 +64,7 @@ def test_texts_count_as_the_same_letter_by_letter(one: str, other: str) -> None:
     assert (fold(one) == fold(other)) == same
     assert fold(one) == "".join(map(fold, one))
     if same:
-        assert looks(one) == looks(other)
+        assert skeleton(one) == skeleton(other)
 
 
 @pytest.mark.parametrize("text", ["Éva", "ÜBER", "Жуков", "Ωmega", "Ñandú", "Ł", "Ǆ", "Đ", "Ա"])
@@ -84,7 +84,7 @@ def read(text: str, known: Directory) -> Resolution:
 def test_a_name_that_looks_alike_changes_no_account_and_the_near_name_is_told(one: str, other: str) -> None:
     (row_error,) = read(one, named([other])).row_errors
     assert row_error.code == "unknown_account"
-    if looks(one) == looks(other):
+    if skeleton(one) == skeleton(other):
         assert "Did you mean" in row_error.message
         assert "written with other characters" in row_error.message
 

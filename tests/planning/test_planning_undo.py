@@ -32,10 +32,10 @@ from tests.support.planning_world import (
     account,
     accounts,
     directory,
-    looks,
     plain,
     put,
     rows,
+    skeleton,
     touches,
 )
 
@@ -118,12 +118,12 @@ def test_an_account_is_left_and_named_exactly_when_what_the_run_changed_was_chan
         assert was is not None
         mine = touches(was, after[was.id])
         (present,) = (each for each in found if each.id == was.id)
-        fits = looks(present, mine) in (looks(was, mine), looks(after[was.id], mine))
+        fits = skeleton(present, mine) in (skeleton(was, mine), skeleton(after[was.id], mine))
         assert invalid.isdisjoint(item.desired.rows) == fits
         if fits:
-            assert looks(back[was.id], mine) == looks(was, mine)
+            assert skeleton(back[was.id], mine) == skeleton(was, mine)
             untouched = {"name", *(group.id.lower() for group in GROUPS)} - mine
-            assert looks(back[was.id], untouched) == looks(present, untouched)
+            assert skeleton(back[was.id], untouched) == skeleton(present, untouched)
         else:
             assert set(item.desired.rows) <= invalid
             assert back[was.id] == present
@@ -171,8 +171,8 @@ def test_a_resumed_run_finds_a_departure_exactly_where_an_account_is_neither_as_
         assert was is not None
         assert present is not None
         mine = touches(was, put(was, diff(item.desired, was, known)))
-        now, old = looks(present, mine), looks(was, mine)
-        new = looks(put(was, diff(item.desired, was, known)), mine)
+        now, old = skeleton(present, mine), skeleton(was, mine)
+        new = skeleton(put(was, diff(item.desired, was, known)), mine)
         fits = now in (old, new) or (intended and now <= old | new)
         open_item = item._replace(outcome=PENDING, intended=intended)
         assert (item_conflict(open_item, present, known) == "") == fits

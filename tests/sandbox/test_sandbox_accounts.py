@@ -58,7 +58,7 @@ async def test_ids_are_taken_in_any_case_and_answered_as_the_server_writes_them(
 
 @pytest.mark.parametrize(("reading", "expected"), [("blank", None), ("keep", "Roby")])
 @pytest.mark.parametrize("fields", [{}, {"displayName": None}])
-async def test_a_put_without_display_name_blanks_it_unless_told_otherwise(
+async def test_a_put_without_display_name_blanks_it_unless_an_option_says_otherwise(
     talking: Talking, reading: str, expected: str | None, fields: dict[str, Any]
 ) -> None:
     async with talking(absent_display_name=reading) as talk:

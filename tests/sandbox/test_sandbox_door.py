@@ -59,7 +59,7 @@ async def test_the_same_organisation_is_served_below_both_bases(talk: Talk) -> N
     assert talk.sandbox.cloud_url == f"{talk.origin}/acme/identity_"
 
 
-async def test_the_host_level_base_is_refused_unless_told_otherwise(talking: Talking) -> None:
+async def test_the_host_level_base_is_refused_unless_an_option_allows_it(talking: Talking) -> None:
     async with talking() as talk:
         got = await talk.get(f"{talk.origin}/identity_/api/RobotAccount/{ORG}/88-uv")
         assert (got.status, "organization" in got.json["message"]) == (400, True)

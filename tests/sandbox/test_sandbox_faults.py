@@ -69,7 +69,7 @@ async def test_an_answer_in_place_of_the_call(
         assert got.headers.get("Retry-After") == ("3" if fault == "throttle" else None)
         assert display_name(talk) == ("new" if applied else "Roby")
         assert talk.sandbox.log[-1].applied is applied
-        assert talk.sandbox.struck == {fault: 1}
+        assert talk.sandbox.injected == {fault: 1}
         assert talk.sandbox.served == {("PUT", status): 1}
         assert talk.sandbox.throttled == (status == 429)
 
@@ -115,7 +115,7 @@ async def test_the_token_endpoint_fails_when_told_so(talking: Talking) -> None:
         got = await talk.fetch_token()
         assert (got.status, got.json["success"]) == (500, False)
         assert (await talk.get(f"api/Group/{ORG}")).status == 200
-        assert talk.sandbox.struck == {"token_error": 1}
+        assert talk.sandbox.injected == {"token_error": 1}
 
 
 async def test_a_refused_call_is_refused_under_faults_that_apply(talking: Talking) -> None:

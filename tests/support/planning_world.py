@@ -134,7 +134,7 @@ def touches(before: Account, after: Account) -> set[str]:
     return ({"name"} if one[0] != other[0] else set()) | (one[1] ^ other[1])
 
 
-def looks(account: Account, attributes: set[str]) -> set[tuple[str, object]]:
+def skeleton(account: Account, attributes: set[str]) -> set[tuple[str, object]]:
     """How an account looks in some attributes only."""
     name, groups = plain((account,))[account.id]
     return {(each, name if each == "name" else each in groups) for each in attributes}

@@ -27,7 +27,7 @@ class Dialect(Protocol):
     driver_errors: tuple[type[Exception], ...]
     """Errors of the driver itself, where they reach us without SQLAlchemy's wrapping."""
 
-    patience_s: float
+    retry_limit_s: float
     """How long a transaction is repeated while the database is away."""
 
     def opening(self) -> AbstractContextManager[None]:
@@ -87,7 +87,7 @@ class Dialect(Protocol):
         """Give up one use of it; the last one closes its connections."""
         ...
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
+    def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock that ends with its owner.
 
         Args:
@@ -101,7 +101,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def held(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether somebody holds a lock at present."""
         ...
 

@@ -18,7 +18,7 @@ from bulkid.journal.errors import DatabaseLostError, DatabaseProblem, server_err
 from bulkid.journal.locks.server import LockManager
 from bulkid.journal.locks.types import LockHandle
 
-PATIENCE_S = 30.0
+RETRY_LIMIT_S = 30.0
 """How long a transaction is repeated while the server is away: a restart takes seconds."""
 
 SCHEMA = "bulkid"
@@ -41,8 +41,8 @@ _CODES = {
     "28000": DatabaseProblem.REFUSED,
     "28P01": DatabaseProblem.REFUSED,
     "3D000": DatabaseProblem.MISSING,
-    "3F000": DatabaseProblem.NO_RIGHT,
-    "42501": DatabaseProblem.NO_RIGHT,
+    "3F000": DatabaseProblem.NO_PRIVILEGE,
+    "42501": DatabaseProblem.NO_PRIVILEGE,
     "XX001": DatabaseProblem.DAMAGED,
     "XX002": DatabaseProblem.DAMAGED,
     # Given up by the server although nothing is wrong with it: the same again may work.
@@ -84,7 +84,7 @@ class PostgresDialect:
         state_dir: The state directory of this host: for what says that this process is alive.
     """
 
-    patience_s = PATIENCE_S
+    retry_limit_s = RETRY_LIMIT_S
 
     def __init__(self, url: URL, state_dir: Path) -> None:
         import psycopg
@@ -179,7 +179,7 @@ class PostgresDialect:
             if may_use is None:
                 self._make_schema(connection)
             elif not may_use:
-                raise self.problem(DatabaseProblem.NO_RIGHT)
+                raise self.problem(DatabaseProblem.NO_PRIVILEGE)
         yield
 
     def _make_schema(self, connection: Connection) -> None:
@@ -225,7 +225,7 @@ class PostgresDialect:
         Raises:
             DatabaseLostError: It could not be found out.
         """
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.retry_limit_s
         while True:
             with suppress(DBAPIError), self.engine.connect() as connection:
                 fate = connection.execute(_FATE, {"mark": mark}).scalar()
@@ -261,15 +261,15 @@ class PostgresDialect:
         """Say that the database has a kind of trouble."""
         return server_error(problem, self.place, "")
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
+    def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock that the server keeps."""
         with translated(self):
             return self._lock_manager.take(name, record)
 
-    def held(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether somebody holds a lock at present."""
         with translated(self):
-            return self._lock_manager.held(name)
+            return self._lock_manager.is_locked(name)
 
     def size(self, connection: Connection) -> int:
         """Bytes of bulkid's tables and indexes."""

@@ -58,7 +58,7 @@ class SqliteDialect:
     """
 
     driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
-    patience_s = 0.0  # a file is not away: it is there or it is broken
+    retry_limit_s = 0.0  # a file is not away: it is there or it is broken
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
@@ -161,11 +161,11 @@ class SqliteDialect:
         """Close the file."""
         self.engine.dispose()
 
-    def hold(self, name: str, record: Mapping[str, Any]) -> LockHandle:
+    def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock of the operating system, which ends with its owner."""
         return FileLockHandle(self._state_dir, name, record)
 
-    def held(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether somebody holds a lock at present."""
         try:
             FileLockHandle(self._state_dir, name, {}).release()

@@ -16,7 +16,7 @@ from bulkid.journal.errors import file_error
 
 
 class FileLockHandle:
-    """The right to change an organisation's accounts, among all runs on one state directory; see `Hold`.
+    """The right to change an organisation's accounts, among all runs on one state directory; see `LockHandle`.
 
     The operating system frees it when the process dies, however it dies; it is never taken from a live owner, however
     slow. It is held against other threads and locks of the same process, too.
@@ -66,12 +66,12 @@ class FileLockHandle:
 
 @contextmanager
 def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a lock on files of a state directory while the block runs; see `FileHold`."""
-    hold = FileLockHandle(state_dir, organization_id, record)
+    """Hold a lock on files of a state directory while the block runs; see `FileLockHandle`."""
+    handle = FileLockHandle(state_dir, organization_id, record)
     try:
         yield
     finally:
-        hold.release()
+        handle.release()
 
 
 def _file_name(name: str) -> str:

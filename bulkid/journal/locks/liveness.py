@@ -54,7 +54,7 @@ def is_alive(path: str) -> bool | None:
     return False
 
 
-def forget(path: str) -> None:
+def remove_liveness_file(path: str) -> None:
     """Remove the life file of a dead process, once nothing names it any more."""
     with suppress(OSError):
         Path(path).unlink()

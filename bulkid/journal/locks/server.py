@@ -3,8 +3,8 @@
 A lock is a row that names its owner and holds a heartbeat, together with a session-level advisory lock on a connection
 of its own. The row decides: it changes owners only by comparing token and heartbeat, and only once the owner is known
 to be dead. On the owner's host its life file tells; from elsewhere, a heart that has stood still for `STALE_S` and then
-for `WATCH_S` more under the eyes of whoever wants the lock. The owner, for its part, is *sure* of its lock only for
-`SURE_S` after a heartbeat, which is shorter; when it has been away for longer, it asks before it sends anything more.
+for `WATCH_S` more under the eyes of whoever wants the lock. The owner, for its part, relies on its lock only for
+`LEASE_S` after a heartbeat, which is shorter; when it has been away for longer, it asks before it sends anything more.
 
 The advisory lock keeps the row honest should somebody delete it, and shows in ``pg_locks`` who holds what.
 """
@@ -25,39 +25,39 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.locks.file import locked_error
-from bulkid.journal.locks.liveness import LivenessFile, forget, is_alive
+from bulkid.journal.locks.liveness import LivenessFile, is_alive, remove_liveness_file
 from bulkid.journal.locks.types import LockLostError
 from bulkid.journal.schema import locks
 
 HEARTBEAT_S = 2.0
 """How often the heart of a lock's owner beats."""
 
-CURRENT_S = 6.0
+LEASE_S = 6.0
 """How long after a heartbeat an owner is sure of its locks without asking."""
 
 WATCH_S = 8.0
-"""How long a heart that stands still is watched before its owner counts as dead. Longer than `SURE_S`."""
+"""How long a heart that stands still is watched before its owner counts as dead. Longer than `LEASE_S`."""
 
 STALE_S = 18.0
 """How old the last heartbeat must be, by the server's clock, for its heart to be watched at all."""
 
-PATIENCE_S = 30.0
+RETRY_LIMIT_S = 30.0
 """How long an owner tries to reach the server before it takes its locks for lost."""
 
 _NOW = cast(extract("epoch", func.clock_timestamp()), Double)
 _AGE = _NOW - locks.c.beat_at
-_TRY = text("SELECT pg_try_advisory_lock(:key)")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 # A key of 64 bits shows in pg_locks in two halves: https://www.postgresql.org/docs/current/view-pg-locks.html
-_END_HOLDER = text(
+_TERMINATE_HOLDER = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND "
     "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
     "classid::bigint = (CAST(:key AS bigint) >> 32) & 4294967295 AND "
     "objid::bigint = CAST(:key AS bigint) & 4294967295 AND pid <> pg_backend_pid()"
 )
-_LOOK = select(locks.c.token, locks.c.beats, _AGE.label("age"), locks.c.host, locks.c.life_file, locks.c.record).where(
-    locks.c.name == bindparam("this")
-)
+_SELECT_LOCK = select(
+    locks.c.token, locks.c.beats, _AGE.label("age"), locks.c.host, locks.c.life_file, locks.c.record
+).where(locks.c.name == bindparam("this"))
 _HEARTBEAT = (
     update(locks)
     .values(beats=locks.c.beats + 1, beat_at=_NOW)
@@ -81,42 +81,42 @@ class LockManager:
         self._busy = threading.RLock()  # one at a time on the connection
         self._connection: Connection | None = None
         self._driver: Any = None  # the driver's own connection within
-        self._holds: dict[str, ServerLockHandle] = {}
-        self._left = False  # whether a lock was let go that still stands in the database
-        self._life: LivenessFile | None = None
+        self._handles: dict[str, ServerLockHandle] = {}
+        self._left_behind = False  # whether a lock was let go that still stands in the database
+        self._liveness: LivenessFile | None = None
         self._ended = threading.Event()
-        self._heart: threading.Thread | None = None
+        self._heartbeat_thread: threading.Thread | None = None
 
     def take(self, name: str, record: Mapping[str, Any]) -> "ServerLockHandle":
-        """Take a lock; see `Dialect.hold`.
+        """Take a lock; see `Dialect.acquire_lock`.
 
         Raises:
             LockedError: Somebody else holds it.
         """
         folded = name.casefold()
         with self._busy:
-            if folded in self._holds:
-                raise locked_error(name, self._holds[folded].record)
+            if folded in self._handles:
+                raise locked_error(name, self._handles[folded].record)
             try:
                 asked = self._take(folded, name, record)
             except BaseException:  # an interrupt too: a connection without a lock must not stay open
-                if not self._holds:
+                if not self._handles:
                     self._close()
                 raise
-            hold = self._holds[folded] = ServerLockHandle(self, folded, name, record, asked)
-            if self._heart is None:
+            handle = self._handles[folded] = ServerLockHandle(self, folded, name, record, asked)
+            if self._heartbeat_thread is None:
                 self._ended = threading.Event()
-                self._heart = threading.Thread(
+                self._heartbeat_thread = threading.Thread(
                     target=self._heartbeat_loop, args=(self._ended,), daemon=True, name="heart"
                 )
-                self._heart.start()
-            return hold
+                self._heartbeat_thread.start()
+            return handle
 
     def _take(self, folded: str, name: str, record: Mapping[str, Any]) -> "_ClockSample":
         key = {"key": _key(folded)}
         try:
             connection = self._connect()
-            got = bool(connection.execute(_TRY, key).scalar())
+            got = bool(connection.execute(_TRY_LOCK, key).scalar())
             try:
                 return self._claim(connection, folded, name, record, got=got)
             except LockedError:
@@ -132,7 +132,7 @@ class LockManager:
     ) -> "_ClockSample":
         """Make the row ours: a new one, or that of a dead owner; the moment just before."""
         asked = _ClockSample()
-        known = connection.execute(_LOOK, {"this": folded}).first()
+        known = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         if known is None:
             if not got:
                 raise locked_error(name, None)  # just being taken, or let go
@@ -145,23 +145,23 @@ class LockManager:
             raise locked_error(name, _read(known.record), quiet)
         if not got:
             with suppress(SQLAlchemyError):  # not permitted, perhaps: the row decides
-                connection.execute(_END_HOLDER, {"key": _key(folded)})
+                connection.execute(_TERMINATE_HOLDER, {"key": _key(folded)})
         ours = update(locks).values(**self._row(folded, record), beats=locks.c.beats + 1, beat_at=_NOW)
         asked = _ClockSample()
         same = (locks.c.name == folded, locks.c.token == known.token, locks.c.beats == known.beats)
         if connection.execute(ours.where(*same)).rowcount != 1:
             raise locked_error(name, None)  # somebody else was faster
         if not got:
-            connection.execute(_TRY, {"key": _key(folded)})
+            connection.execute(_TRY_LOCK, {"key": _key(folded)})
         others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
         if known.host == platform.node() and known.life_file and not connection.execute(others).scalar():
-            forget(known.life_file)
+            remove_liveness_file(known.life_file)
         return asked
 
     def _row(self, folded: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        if self._life is None:
-            self._life = LivenessFile(self._state_dir / "locks", self._token)
-        path = str(self._life.path.absolute()) if self._life.path.name else ""
+        if self._liveness is None:
+            self._liveness = LivenessFile(self._state_dir / "locks", self._token)
+        path = str(self._liveness.path.absolute()) if self._liveness.path.name else ""
         kept = json.dumps(dict(record))
         return {"name": folded, "token": self._token, "host": platform.node(), "life_file": path, "record": kept}
 
@@ -176,13 +176,13 @@ class LockManager:
         while (left_s := watched_until - time.monotonic()) > 0:
             time.sleep(min(HEARTBEAT_S, left_s))  # in a worker thread
             self.heartbeat()  # ours must not stand still meanwhile
-        again = connection.execute(_LOOK, {"this": folded}).first()
+        again = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         return again is not None and (again.token, again.beats) == (known.token, known.beats)
 
-    def held(self, name: str) -> bool:
+    def is_locked(self, name: str) -> bool:
         """Whether somebody holds a lock at present, as far as that can be seen at once."""
         with self._engine.connect() as connection:
-            known = connection.execute(_LOOK, {"this": name.casefold()}).first()
+            known = connection.execute(_SELECT_LOCK, {"this": name.casefold()}).first()
         if known is None:
             return False
         alive = is_alive(known.life_file) if known.host == platform.node() and known.token != self._token else None
@@ -191,48 +191,52 @@ class LockManager:
     def heartbeat(self) -> bool:
         """Let the heart beat once; False when the server cannot be reached."""
         with self._busy:
-            if not self._holds:
+            if not self._handles:
                 return True
             asked = _ClockSample()
             try:
                 connection = self._connect()
                 kept = set(connection.execute(_HEARTBEAT, {"mine": self._token}).scalars())
-                for hold in self._holds.values():
-                    if not hold.guarded:  # on a new connection; somebody who only looks may hold it for a moment
-                        hold.guarded = bool(connection.execute(_TRY, {"key": _key(hold.folded)}).scalar())
+                for handle in self._handles.values():
+                    if (
+                        not handle.has_advisory_lock
+                    ):  # on a new connection; somebody who only looks may hold it for a moment
+                        handle.has_advisory_lock = bool(
+                            connection.execute(_TRY_LOCK, {"key": _key(handle.folded)}).scalar()
+                        )
             except SQLAlchemyError:
                 self._disconnect()
                 return False
-            for folded, hold in self._holds.items():
+            for folded, handle in self._handles.items():
                 if folded in kept:
-                    hold.confirmed = asked
+                    handle.confirmed = asked
                 else:
-                    hold.lost = True
+                    handle.lost = True
             return True
 
-    def release(self, hold: "ServerLockHandle") -> None:
+    def release(self, handle: "ServerLockHandle") -> None:
         """Let a lock go. Without the server it stays behind, as that of a dead process."""
         with self._busy:
-            if self._holds.pop(hold.folded, None) is None:
+            if self._handles.pop(handle.folded, None) is None:
                 return
-            if not hold.lost:
-                mine = delete(locks).where(locks.c.name == hold.folded, locks.c.token == self._token)
+            if not handle.lost:
+                mine = delete(locks).where(locks.c.name == handle.folded, locks.c.token == self._token)
                 try:
                     connection = self._connect()
                     connection.execute(mine)
-                    connection.execute(_UNLOCK, {"key": _key(hold.folded)})
+                    connection.execute(_UNLOCK, {"key": _key(handle.folded)})
                 except SQLAlchemyError:
-                    self._left = True
-            if not self._holds:
+                    self._left_behind = True
+            if not self._handles:
                 self._close()
 
     def close(self) -> None:
         """Let the heart stop. Locks that nobody released stay behind, as those of a dead process."""
         with self._busy:
-            for hold in self._holds.values():
-                hold.lost = True
-            self._left = self._left or bool(self._holds)
-            self._holds.clear()
+            for handle in self._handles.values():
+                handle.lost = True
+            self._left_behind = self._left_behind or bool(self._handles)
+            self._handles.clear()
             self._close()
 
     def _heartbeat_loop(self, ended: threading.Event) -> None:
@@ -244,8 +248,8 @@ class LockManager:
             self._connection = self._engine.connect()
             self._driver = self._connection.connection.dbapi_connection
             self._connection.detach()  # it is nobody else's: its session holds the advisory locks
-            for hold in self._holds.values():
-                hold.guarded = False
+            for handle in self._handles.values():
+                handle.has_advisory_lock = False
         return self._connection
 
     def _disconnect(self) -> None:
@@ -258,20 +262,20 @@ class LockManager:
 
     def _close(self) -> None:
         self._ended.set()
-        self._heart = None
+        self._heartbeat_thread = None
         self._disconnect()
-        if self._life is not None:
-            self._life.release(needed=self._left)
-            self._life = None
+        if self._liveness is not None:
+            self._liveness.release(needed=self._left_behind)
+            self._liveness = None
         # Should this process take another lock, it must not pass for the owner of one that it left behind.
-        self._token, self._left = secrets.token_hex(16), False
+        self._token, self._left_behind = secrets.token_hex(16), False
 
 
 class ServerLockHandle:
-    """A lock that a server keeps; see `Hold`.
+    """A lock that a server keeps; see `LockHandle`.
 
     Args:
-        keeper: Whose heart keeps it.
+        manager: Sends the heartbeats.
         folded: Its name in the database.
         name: Its name for people.
         record: Who holds it.
@@ -285,14 +289,14 @@ class ServerLockHandle:
         self.record = dict(record)
         self.confirmed = confirmed
         self.lost = False
-        self.guarded = True  # whether the advisory lock is held, too
+        self.has_advisory_lock = True  # whether the advisory lock is held, too
         self._lock_manager = manager
         self._name = name
 
     @property
     def is_current(self) -> bool:
         """Whether the heart has beaten so lately that nobody else can have taken it."""
-        return not self.lost and self.confirmed.age < CURRENT_S
+        return not self.lost and self.confirmed.age < LEASE_S
 
     def confirm(self) -> None:
         """Ask the server whether it is still ours, for as long as that may be away.
@@ -300,7 +304,7 @@ class ServerLockHandle:
         Raises:
             LockLostError: It is not, or it cannot be found out.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + RETRY_LIMIT_S
         while not self.is_current:
             reached = self.lost or self._lock_manager.heartbeat()
             if self.lost:

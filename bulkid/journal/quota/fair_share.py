@@ -14,7 +14,7 @@ class Demand:
     since: float  # since when it has been given nothing
 
 
-def grant(count: int, used: Mapping[str, int], me: Demand, others: Sequence[Demand]) -> int:
+def grant(count: int, used: Mapping[str, int], demand: Demand, others: Sequence[Demand]) -> int:
     """How many of the slots that it wants a process may have now, so that nobody starves and none is left over.
 
     What is free goes, slot by slot, to whoever has the fewest of the window, and among equals to who has waited
@@ -24,21 +24,21 @@ def grant(count: int, used: Mapping[str, int], me: Demand, others: Sequence[Dema
     Args:
         count: Slots of the window.
         used: How many each owner has of them, in flight or within the window.
-        me: Who asks.
+        demand: Of the process that asks.
         others: Who else wants some.
     """
     free = max(0, count - sum(used.values()))
     if not others:
-        return min(me.want, free)
+        return min(demand.want, free)
     mine = 0
-    heap = [(used.get(one.owner, 0), one.since, one.owner, one.want) for one in (me, *others) if one.want > 0]
+    heap = [(used.get(each.owner, 0), each.since, each.owner, each.want) for each in (demand, *others) if each.want > 0]
     heapify(heap)
     while free and heap:
-        has, since, owner, want = heap[0]
-        mine += owner == me.owner
+        used_count, since, owner, want = heap[0]
+        mine += owner == demand.owner
         free -= 1
         if want > 1:
-            heapreplace(heap, (has + 1, since, owner, want - 1))
+            heapreplace(heap, (used_count + 1, since, owner, want - 1))
         else:
             heappop(heap)
     return mine

@@ -1,8 +1,8 @@
 """The quota's memory: which slots are in flight and when the others open again, for all runs on one database.
 
 Each exchange is one transaction that has its log (one organisation, one method) to itself, so that processes which
-share the database cannot hand out one slot twice. Times are the ledger's own (`timeline`), and each process gets its
-share (`shares`).
+share the database cannot hand out one slot twice. Times are the ledger's own (`quota_clock`), and each process gets its
+share (`fair_share`).
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ _IN_FLIGHT = slots.c.answered_at.is_(None)
 _NOW = bindparam("now", type_=Double)
 
 _GIVE_BACK = ExecuteMany(delete(slots).where(_SLOT), _SLOT_NAMES)
-_STAMP = ExecuteMany(
+_RECORD_RESPONSE = ExecuteMany(
     update(slots).values(held_until=null(), answered_at=bindparam("answered")).where(_SLOT),
     ("answered", *_SLOT_NAMES),
 )
 # Nobody will say any more what became of these: the server counted them, at the latest, when they had been held.
 _EXPIRE = update(slots).values(answered_at=slots.c.held_until).where(_LOG, _IN_FLIGHT, slots.c.held_until <= _NOW)
 # What an older bulkid noted by a wall clock that was ahead.
-_MOVE_BACK = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
+_CLAMP_TO_NOW = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
 _FORGET = delete(slots).where(_LOG, slots.c.answered_at <= bindparam("before", type_=Double))
 _USED = (
     select(slots.c.owner, func.count(), func.min(slots.c.answered_at))
@@ -63,7 +63,13 @@ _RECOVER_RUNS = _RECOVER.where(slots.c.owner.in_(select(runs.c.run_id)))
 _THIS_CLOCK = and_(
     clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
 )
-_TIMELINE = (clocks.c.source, clocks.c.clock_at_anchor, clocks.c.time_at_anchor, clocks.c.last_time, clocks.c.ticks)
+_CLOCK_COLUMNS = (
+    clocks.c.source,
+    clocks.c.clock_at_anchor,
+    clocks.c.time_at_anchor,
+    clocks.c.last_time,
+    clocks.c.ticks,
+)
 _OTHER_DEMANDS = and_(
     waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method")
 )
@@ -89,8 +95,8 @@ class JournalLedger:
         self._owner = owner
         self._clock = clock
         self._hold_s = hold_s
-        self._mine: set[int] = set()  # slots given out here that we have not heard of again
-        self._seen: dict[str, LastExchange] = {}  # the last exchange of each method
+        self._own_slots: set[int] = set()  # slots given out here that we have not heard of again
+        self._last_exchanges: dict[str, LastExchange] = {}  # the last exchange of each method
 
     async def exchange(
         self,
@@ -108,15 +114,17 @@ class JournalLedger:
 
         A cancellation comes before it, and then nothing has happened, or waits for its end: no slot is lost sight of.
         """
-        told = self._clock.monotonic()
+        called_at = self._clock.monotonic()
 
         def work() -> Lease:
-            return self._exchange(rules, want, [(slot, told - max(age, 0.0)) for slot, age in reports], unused, waiting)
+            return self._exchange(
+                rules, want, [(slot, called_at - max(age, 0.0)) for slot, age in reports], unused, waiting
+            )
 
         leased = await to_thread.run_sync(self._database.repeat, work)
-        self._mine.difference_update(unused)
-        self._mine.difference_update(slot for slot, _ in reports)
-        self._mine.update(leased.slots)
+        self._own_slots.difference_update(unused)
+        self._own_slots.difference_update(slot for slot, _ in reports)
+        self._own_slots.update(leased.slots)
         return leased
 
     async def recover(self, owner: str) -> int:
@@ -143,7 +151,7 @@ class JournalLedger:
         found = 0
         with self._database.write() as connection:
             for method in connection.execute(_METHODS, {"log_organization": self._organization}).scalars().all():
-                now = self._tick(connection, method, 0.0)[0]
+                now = self._advance_clock(connection, method, 0.0)[0]
                 statement, more = (_RECOVER_RUNS, {}) if owner is None else (_RECOVER_OWNER, {"dead_owner": owner})
                 found += connection.execute(statement, {**self._log(method), "now": now, **more}).rowcount
         return found
@@ -162,31 +170,31 @@ class JournalLedger:
         method = rules[0].method
         log = self._log(method)
         with self._database.write() as connection:
-            now, longest = self._tick(connection, method, max(rule.seconds for rule in rules))
+            now, longest = self._advance_clock(connection, method, max(rule.seconds for rule in rules))
             # As if the clock had been read when it was asked for: rather too late an answer than too early.
-            read_at = self._seen[method].reading.before
-            stamps = [(slot, now - max(read_at - at, 0.0)) for slot, at in answered]
-            self._note(connection, method, stamps)
+            read_at = self._last_exchanges[method].reading.before
+            responses = [(slot, now - max(read_at - at, 0.0)) for slot, at in answered]
+            self._record_responses(connection, method, responses)
             _GIVE_BACK.run(connection, [(slot, *log.values()) for slot in unused])
             connection.execute(_EXPIRE, {**log, "now": now})
             connection.execute(_FORGET, {**log, "before": now - longest})
-            others = self._others(connection, rules, now, want, waiting=waiting)
+            others = self._demands(connection, rules, now, want, waiting=waiting)
             me = others.pop(self._owner, Demand(self._owner, want, now))
-            uses, may = [], want
+            uses, allowed = [], want
             for rule in rules:
                 found = connection.execute(_USED, {**log, "after": now - rule.seconds}).all()
                 oldest = min((at for _, _, at in found if at is not None), default=None)
                 used: dict[str, int] = {owner: count for owner, count, _ in found}
                 uses.append(QuotaUse(rule, sum(used.values()), None if oldest is None else now - oldest))
-                may = min(may, grant(rule.count, used, me, list(others.values())))
-            granted = self._reserve(connection, method, max(0, may), now)
+                allowed = min(allowed, grant(rule.count, used, me, list(others.values())))
+            granted = self._reserve(connection, method, max(0, allowed), now)
             if granted:
                 mine = waiters.update().values(since=now).where(_OTHER_DEMANDS, waiters.c.owner == self._owner)
                 connection.execute(mine, log)
         withheld = len(granted) < min(want, *(use.left for use in uses))
         return lease(granted, uses, withheld=withheld)
 
-    def _tick(self, connection: Connection, method: str, window_s: float) -> tuple[float, float]:
+    def _advance_clock(self, connection: Connection, method: str, window_s: float) -> tuple[float, float]:
         """Take the log, and let its time go on: the time now, and the longest window known."""
         log = self._log(method)
         dialect = self._database.dialect
@@ -194,33 +202,33 @@ class JournalLedger:
         before = self._clock.monotonic()
         source, clock = dialect.reading_of(connection, self._clock)
         reading = ClockReading(source, clock, before, self._clock.monotonic())
-        known = connection.execute(select(*_TIMELINE, clocks.c.longest).where(_THIS_CLOCK), log).first()
+        known = connection.execute(select(*_CLOCK_COLUMNS, clocks.c.longest).where(_THIS_CLOCK), log).first()
         if known is None:
-            line, longest = QuotaClock.begin(reading, self._clock.now()), window_s
-            values = self._clock_values(line, longest)
+            new_clock, longest = QuotaClock.begin(reading, self._clock.now()), window_s
+            values = self._clock_values(new_clock, longest)
             connection.execute(
                 insert(clocks).values(organization_id=self._organization, method=method, **values),
             )
-            connection.execute(_MOVE_BACK, {**log, "now": line.last_time})
+            connection.execute(_CLAMP_TO_NOW, {**log, "now": new_clock.last_time})
         else:
-            line = QuotaClock(*known[:-1]).at(reading, self._seen.get(method))
+            new_clock = QuotaClock(*known[:-1]).at(reading, self._last_exchanges.get(method))
             longest = max(window_s, known[-1])
-            connection.execute(update(clocks).values(**self._clock_values(line, longest)).where(_THIS_CLOCK), log)
-        self._seen[method] = LastExchange(line.last_time, line.ticks, reading)
-        return line.last_time, longest
+            connection.execute(update(clocks).values(**self._clock_values(new_clock, longest)).where(_THIS_CLOCK), log)
+        self._last_exchanges[method] = LastExchange(new_clock.last_time, new_clock.ticks, reading)
+        return new_clock.last_time, longest
 
     @staticmethod
-    def _clock_values(line: QuotaClock, longest: float) -> dict[str, object]:
+    def _clock_values(new_clock: QuotaClock, longest: float) -> dict[str, object]:
         return {
-            "source": line.source,
-            "clock_at_anchor": line.clock_at_anchor,
-            "time_at_anchor": line.time_at_anchor,
-            "last_time": line.last_time,
-            "ticks": line.ticks,
+            "source": new_clock.source,
+            "clock_at_anchor": new_clock.clock_at_anchor,
+            "time_at_anchor": new_clock.time_at_anchor,
+            "last_time": new_clock.last_time,
+            "ticks": new_clock.ticks,
             "longest": longest,
         }
 
-    def _others(
+    def _demands(
         self, connection: Connection, rules: Sequence[QuotaRule], now: float, want: int, *, waiting: bool
     ) -> dict[str, Demand]:
         """Who wants slots of this method; among them this ledger's owner when it does."""
@@ -241,17 +249,17 @@ class JournalLedger:
         ).all()
         return {owner: Demand(owner, wanted, since) for owner, wanted, since in known}
 
-    def _note(self, connection: Connection, method: str, stamps: Sequence[tuple[int, float]]) -> None:
-        noted = [(at, slot, *self._log(method).values()) for slot, at in stamps]
-        if _STAMP.run(connection, noted) == len(noted):
+    def _record_responses(self, connection: Connection, method: str, responses: Sequence[tuple[int, float]]) -> None:
+        recorded = [(at, slot, *self._log(method).values()) for slot, at in responses]
+        if _RECORD_RESPONSE.run(connection, recorded) == len(recorded):
             return
         # Some are not there, or were noted before. One of ours that was held for so long that it was taken for dead
         # and forgotten (the machine slept, say) has been counted by the server only now.
-        wanted = self._mine.intersection(slot for slot, _ in stamps)
+        wanted = self._own_slots.intersection(slot for slot, _ in responses)
         known = set(connection.execute(select(slots.c.slot).where(slots.c.slot.in_(wanted))).scalars())
         late = [
             {"slot": slot, **self._row(method, at), "held_until": None, "answered_at": at}
-            for slot, at in stamps
+            for slot, at in responses
             if slot in wanted and slot not in known
         ]
         if late:

@@ -54,8 +54,8 @@ class QuotaClock:
             if last.ticks == self.ticks:  # nobody has used the ledger since
                 time = max(time, last.time + reading.before - last.reading.after)
         time = max(time, self.last_time)
-        onward = self.time_at_anchor + reading.clock - self.clock_at_anchor
-        if reading.source == self.source and abs(time - onward) < _SAME_S:
+        projected = self.time_at_anchor + reading.clock - self.clock_at_anchor
+        if reading.source == self.source and abs(time - projected) < _SAME_S:
             return replace(self, last_time=time, ticks=self.ticks + 1)
         return QuotaClock(reading.source, reading.clock, time, time, self.ticks + 1)
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 from bulkid.clock import Clock
 from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
-from bulkid.identity import UnexpectedAnswerError, parse_account, put_account
+from bulkid.identity import UnexpectedResponseError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
@@ -131,7 +131,7 @@ class AccountSender:
         granted = self.connection.known.write_accounts is True
         on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
         for start in range(0, len(changes), INTENT_CHUNK):
-            await self.writer.capacity()
+            await self.writer.wait_for_capacity()
             chunk = changes[start : start + INTENT_CHUNK]
             numbers = [number for number, _ in chunk]
             await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
@@ -159,7 +159,7 @@ class AccountSender:
             return True
         try:
             after = parse_account(settled.reply.payload)
-        except UnexpectedAnswerError:
+        except UnexpectedResponseError:
             return False
         if self.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
             # Nothing can be read back: the server's own 200 for this very PUT counts unless it contradicts itself.

@@ -154,7 +154,7 @@ class GroupSender:
         for number in numbers:
             self._intended[number] = 1
         sender = self.sender
-        await sender.writer.capacity()
+        await sender.writer.wait_for_capacity()
         await anyio.to_thread.run_sync(
             sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP
         )

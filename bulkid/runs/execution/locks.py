@@ -47,7 +47,7 @@ async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], conte
         try:
             # Not to be cancelled half-way: a lock that nobody knows of would be kept until the process ends.
             with anyio.CancelScope(shield=True):
-                return await anyio.to_thread.run_sync(journal.hold, name, record)
+                return await anyio.to_thread.run_sync(journal.acquire_lock, name, record)
         except LockedError as locked:
             left_s = deadline - context.clock.monotonic()
             if left_s <= 0:

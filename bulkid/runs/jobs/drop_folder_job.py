@@ -92,7 +92,7 @@ def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> It
         "source": plain_name(str(drop.folder)),
     }
     try:
-        hold = journal.hold(f"folder {drop.key}", record)
+        handle = journal.acquire_lock(f"folder {drop.key}", record)
     except LockedError:
         raise LockedError(
             f"Another process works on the drop folder {drop.folder}.",
@@ -101,7 +101,7 @@ def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> It
     try:
         yield
     finally:
-        hold.release()
+        handle.release()
 
 
 def _digest_or_none(path: Path) -> str | None:
