@@ -21,8 +21,6 @@ class Field:
     """What messages call it: ``display name``."""
     aliases: tuple[str, ...]
     """The headers that a sheet may have for it, as words; the first one is the standard header."""
-    description: str = ""
-    """One sentence for people who fill in a sheet."""
     widths: tuple[int, int] = (14, 40)
     """The least and the largest width of its column in a workbook, in characters."""
 

@@ -10,7 +10,6 @@ DISPLAY_NAME: Final = Field(
     property="displayName",
     label="display name",
     aliases=("display name", "friendly name"),
-    description="the new display name",
 )
 
 ROBOT_ACCOUNTS: Final = Resource(

@@ -12,7 +12,8 @@ import anyio.to_thread
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.model import AccountUpdate, DesiredState, RowError
-from bulkid.planning import describe
+from bulkid.planning import changed_fields, describe
+from bulkid.resources import DISPLAY_NAME, current
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.uploads import Upload
 
@@ -207,16 +208,34 @@ def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken | 
 
 
 @dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of an account in a preview."""
+
+    key: str
+    before: str | None  # None: not known
+    after: str | None  # None: stays
+
+
+@dataclass(frozen=True, slots=True)
 class AccountChange:
     """One account of a preview: old beside new."""
 
     account_id: str
     name: str
     rows: tuple[int, ...]
-    display_before: str | None  # None: not known
-    display_after: str | None  # None: stays
+    fields: tuple[FieldChange, ...]  # all that the resource has, in its order
     add: tuple[str, ...]  # names of groups
     remove: tuple[str, ...]
+
+    @property
+    def display_before(self) -> str | None:
+        """The display name now, for the JSON interface; None: not known."""
+        return next((field.before for field in self.fields if field.key == DISPLAY_NAME.key), None)
+
+    @property
+    def display_after(self) -> str | None:
+        """The new display name, for the JSON interface; None: stays."""
+        return next((field.after for field in self.fields if field.key == DISPLAY_NAME.key), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +293,15 @@ def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "
 
 def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -> AccountChange:
     names = preview.directory.group_name
+    present = current().nothing if change.before is None else change.before.values
+    after = {field.key: value for field, _, value in changed_fields(change)}
     return AccountChange(
         account_id=change.account_id,
         name=change.name,
         rows=desired.rows,
-        display_before=None if change.before is None else change.before.values[0],
-        display_after=change.values[0] if change.sets_fields else None,
+        fields=tuple(
+            FieldChange(key, before, after.get(key)) for key, before in zip(current().keys, present, strict=True)
+        ),
         add=tuple(map(names, change.add)),
         remove=tuple(map(names, change.remove)),
     )

@@ -19,6 +19,7 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.formats import FORMATS
+from bulkid.resources import current
 from bulkid.runs import RunListItem
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
@@ -53,7 +54,7 @@ async def home(request: web.Request) -> web.StreamResponse:
     lines, _ = await anyio.to_thread.run_sync(partial(console.run_browser.runs, limit=8))
     undone = await anyio.to_thread.run_sync(console.run_browser.undone)
     resumable = [line for line in lines if can_resume(console, line, undone)]
-    return page(request, "home.html", lines=lines, resumable=resumable)
+    return page(request, "home.html", lines=lines, resumable=resumable, resource=current())
 
 
 @access_rule(Role.VIEWER)

@@ -343,6 +343,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "preview.html",
+        labels=[field.label for field in current().fields],
         upload=upload_preview.upload,
         job=job,
         preview=job.result,
