@@ -1,5 +1,6 @@
-"""Going through a list that is not needed any more, so that its items take no memory once they were read."""
+"""Letting go of memory: lists whose items are not needed once they were read, and what the system gets back."""
 
+import sys
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -14,3 +15,17 @@ def consume(items: list[T]) -> Iterator[T]:
     items.reverse()
     while items:
         yield items.pop()
+
+
+def return_freed_memory() -> bool:
+    """Give memory that was freed back to the system; tell whether any was.
+
+    glibc keeps what lies below the last piece in use: 23 MB after the texts of a plan file with 100,000 accounts, and
+    the directory would come on top of them. Without glibc nothing is done.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes  # only a few commands need it
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+    return trim is not None and bool(trim(0))

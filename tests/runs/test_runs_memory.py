@@ -1,21 +1,28 @@
 """What one stage of a run has made is let go of before the next one makes more: 100,000 rows have 300 MB."""
 
+import ctypes
 import gc
+import platform
+import sys
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.consume import consume
+from bulkid.consume import consume, return_freed_memory
 from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning import Directory, Plan, Precondition, Strategy, cover, diff, groups_where_possible
 from bulkid.runs import Preview
 from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
 from bulkid.runs.execution.partial_run import DEFERRED
 from bulkid.runs.execution.reconcile import PlannedAgain, PlannedItems, send_plan_of
+from bulkid.runs.execution.run import Execution
 from bulkid.runs.inputs.origin import Origin
-from bulkid.runs.inputs.precomputed import changes_of
+from bulkid.runs.inputs.precomputed import begin, changes_of
 from bulkid.runs.inputs.sheet import Rows
 from bulkid.sheet import SheetInfo
 from bulkid.sheet.cells import parse_list
@@ -179,3 +186,42 @@ def test_no_more_group_requests_are_made_ready_than_asked_for_and_none_is_left_o
             queue.accepted(batch)
     assert queue.done
     assert sorted(batch.members[0].number for batch in given) == list(range(10))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no call for it")
+def test_freed_memory_below_what_is_in_use_goes_back_to_the_system() -> None:
+    texts = [bytes(2000) for _ in range(20_000)]
+    kept = texts[-1]
+    del texts
+    assert return_freed_memory()
+    assert kept == bytes(2000)
+
+
+async def test_memory_of_given_changes_goes_back_once_their_rows_are_journaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("bulkid.runs.inputs.precomputed.return_freed_memory", lambda: done.append("memory returned"))
+
+    async def from_rows(_: Rows) -> None:
+        done.append("planned")
+
+    execution = SimpleNamespace(
+        journal=SimpleNamespace(
+            add_rows=lambda _run, rows: done.append(f"{len(rows)} rows journaled"),
+            update_run=lambda _run, **_fields: None,
+        ),
+        record=SimpleNamespace(run_id="run"),
+        from_rows=from_rows,
+    )
+    expected = Precondition(DesiredState("a", "robot", "New", (), (), None, (2,)), Account("a", "robot", "Robot", ()))
+    changes = changes_of("p.json", [expected], Origin("The plan p.json", "as it was", "https://x", "o"))
+    await begin(cast("Execution", execution), changes)
+    assert done == ["1 rows journaled", "memory returned", "planned"]
+
+
+def test_where_the_system_has_no_call_for_it_freed_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+        assert not return_freed_memory()
+        patched.setattr(sys, "platform", "win32")
+        patched.delattr(ctypes, "CDLL")
+        assert not return_freed_memory()

@@ -8,7 +8,7 @@ from itertools import islice
 
 import anyio.to_thread
 
-from bulkid.consume import consume
+from bulkid.consume import consume, return_freed_memory
 from bulkid.model import RowError, RowRequest, SheetRow
 from bulkid.planning import Precondition
 from bulkid.resources import current
@@ -88,6 +88,7 @@ async def begin(execution: Execution, changes: Changes) -> None:
     while chunk := list(islice(unplannable, CHUNK_ROWS)):
         await anyio.to_thread.run_sync(add, chunk)
     del chunk
+    await anyio.to_thread.run_sync(return_freed_memory)  # before the directory is read
     update = partial(execution.journal.update_run, execution.record.run_id)
     await anyio.to_thread.run_sync(partial(update, phase="read", sheet=changes.rows.info.to_json()))
     await execution.from_rows(changes.rows)
