@@ -14,6 +14,7 @@ import pytest
 from bulkid import runs
 from bulkid.cli.app import app
 from bulkid.config import SETTINGS
+from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sandbox import Sandbox, SandboxOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,14 +23,21 @@ PAGES = [ROOT / "README.md", ROOT / "jobs" / "README.md", *sorted((ROOT / "docs"
 
 
 @functools.cache
+def _part(part: ast.expr) -> str:
+    """One part of an f-string: its text; or the word that the resource has; or a character that no message holds."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    word = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
+    return str(getattr(ROBOT_ACCOUNTS, word.removeprefix("current()."))) if word.startswith("current().") else "\0"
+
+
 def _strings_of_the_product() -> str:
     """Every string literal of the product, one after the other; f-strings by their fixed parts."""
     found = []
     for path in sorted((ROOT / "bulkid").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
-                found.append("".join(str(part) for part in parts))
+                found.append("".join(map(_part, node.values)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return "\n".join(found)

@@ -38,7 +38,7 @@ async def main(url, folder, database, owner, count, seconds, accounts):
             print("ready", flush=True)
             await anyio.to_thread.run_sync(sys.stdin.readline)
             name = f"{owner} was here"
-            changes = [AccountUpdate(account, "", name, True, (), (), None) for account in json.loads(accounts)]
+            changes = [AccountUpdate(account, "", (name,), True, (), (), None) for account in json.loads(accounts)]
             async def chunks():
                 yield [Task(number, put_account(session.organization_id, each)) for number, each in enumerate(changes)]
             await session.engine.run(chunks(), settled.append, Stop())

@@ -22,14 +22,16 @@ DESIRED = st.builds(
     DesiredState,
     account_id=FEW_TEXTS,
     name=FEW_TEXTS,
-    display_name=st.none() | FEW_TEXTS,
+    values=st.tuples(st.none() | FEW_TEXTS),
     add=GROUP_IDS,
     remove=GROUP_IDS,
     exact=st.none() | GROUP_IDS,
     rows=st.lists(st.integers(2, 5), max_size=2).map(tuple),
 )
 # When an account was made or last used is not stored.
-ACCOUNTS = st.tuples(FEW_TEXTS, FEW_TEXTS, FEW_TEXTS, st.none() | GROUP_IDS).map(lambda fields: Account(*fields))
+ACCOUNTS = st.tuples(FEW_TEXTS, FEW_TEXTS, st.tuples(FEW_TEXTS), st.none() | GROUP_IDS).map(
+    lambda fields: Account(*fields)
+)
 ITEMS = st.builds(RunItem, st.integers(0, 9), DESIRED, st.none() | ACCOUNTS, FEW_TEXTS, OUTCOMES, st.booleans())
 
 
@@ -43,7 +45,7 @@ def test_entries_that_share_groups_and_outcomes_come_back_each_as_it_was(items: 
 
 
 def test_more_kinds_of_outcomes_than_are_remembered_come_back_each_as_it_was_also_a_second_time() -> None:
-    desired = DesiredState("a", "robot", None, ("g",), (), None, (2,))
+    desired = DesiredState("a", "robot", (None,), ("g",), (), None, (2,))
     items = [
         RunItem(number, desired, None, "", Outcome(Status.FAILED, error=f"error {number % 150}", attempts=number % 7))
         for number in range(300)
@@ -53,7 +55,7 @@ def test_more_kinds_of_outcomes_than_are_remembered_come_back_each_as_it_was_als
 
 
 def test_the_outcome_of_one_entry_leaves_another_with_the_same_outcome_as_it_is() -> None:
-    desired = DesiredState("a", "robot", None, ("g",), (), None, (2,))
+    desired = DesiredState("a", "robot", (None,), ("g",), (), None, (2,))
     first, second = _read_back([RunItem(n, desired, None, "", Outcome(Status.PENDING)) for n in range(2)])
     settled = first._replace(outcome=first.outcome._replace(status=Status.UPDATED))
     assert (settled.outcome.status, second.outcome.status) == (Status.UPDATED, Status.PENDING)

@@ -69,7 +69,7 @@ def changes(row: Any, account: AccountRecord, group_ids: set[str]) -> bool:
     wanted = {group.id for group in row.exact} if row.exact is not None else set(group_ids)
     wanted |= {group.id for group in row.add}
     wanted -= {group.id for group in row.remove}
-    renames = row.values[0] is not None and row.values[0] != (account.display_name or "")
+    renames = row.display_name is not None and row.display_name != (account.display_name or "")
     return renames or wanted != group_ids
 
 

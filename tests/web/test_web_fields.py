@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, using
-from tests.support.web_console import World, world
+from tests.support.web_console import World
 
 REMARK = Field("remark", "remark", "remark", ("remark",))
 
