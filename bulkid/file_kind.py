@@ -62,7 +62,7 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         _refuse_others(path, os.fstat(number), by_name=folder is None)
         return os.fdopen(number, "rb")
-    except BaseException:
+    except BaseException:  # a cancellation too: the file must not stay open
         os.close(number)
         raise
 

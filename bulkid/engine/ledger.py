@@ -99,7 +99,7 @@ class Ledger(Protocol):
             want: How many slots could be used at once; 0 only brings the ledger up to date.
             reports: Slots whose response is in, with its age in seconds.
             unused: Slots whose request never left.
-            waiting: Whether somebody here waits for a slot although ``want`` is 0; otherwise nothing is kept for it.
+            waiting: Whether a worker here waits for a slot although ``want`` is 0; otherwise nothing is kept for it.
 
         Raises:
             StateError: The store cannot be used.

@@ -48,7 +48,7 @@ class _MethodQuota:
         self.unused: list[int] = []
         self.left = min(rule.count for rule in self.rules)  # as of the last exchange
         self.next_free_at: float | None = None  # as of the last exchange; None: not known
-        self.demand_reported = False  # whether the ledger thinks that somebody here waits
+        self.demand_reported = False  # whether the ledger knows that a worker here waits
         self.waiting = 0
         self.has_leader = False  # one of those who wait is talking to the ledger, for all
         self.leader = Wakeup(clock)

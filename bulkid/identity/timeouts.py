@@ -64,7 +64,7 @@ class RequestTimeouts:
     def end(self, in_flight: InFlightRequest) -> None:
         """The request has come to its end, whichever."""
         del self._in_flight[in_flight]
-        in_flight.timed_out()  # if nobody asked: the task must not stay marked
+        in_flight.timed_out()  # if the caller did not ask: the task must not stay marked
 
     def close(self) -> None:
         """Stop the timer."""

@@ -18,7 +18,7 @@ class FileState(StrEnum):
     CLOSING = "closing"  # the run is done with it, and it is being moved to its target
     ARCHIVED = "archived"
     FAILED = "failed"
-    GONE = "gone"  # somebody took it away while it was claimed
+    GONE = "gone"  # a person or a program removed it while it was claimed
 
 
 @dataclass(frozen=True, slots=True)

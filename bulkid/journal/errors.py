@@ -62,7 +62,7 @@ _SERVER_MESSAGES = {
         "has a schema named bulkid that is not bulkid's.",
         "Name another database in BULKID_DATABASE_URL.",
     ),
-    DatabaseProblem.DAMAGED: ("is damaged, its server says.", "Ask whoever runs the server."),
+    DatabaseProblem.DAMAGED: ("is damaged, its server says.", "Ask the server's administrator."),
     DatabaseProblem.UNREACHABLE: ("cannot be reached.", _ADDRESS),
     DatabaseProblem.REFUSED: (
         "refuses the user or the password.",

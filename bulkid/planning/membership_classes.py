@@ -13,7 +13,7 @@ OWN_PUT = -1
 
 @dataclass(frozen=True, slots=True)
 class MembershipClasses:
-    """The accounts of a plan by the groups that they change. Accounts of one class cost the same, whoever they are."""
+    """The accounts of a plan by the groups that they change. All accounts of one class cost the same."""
 
     group_ids: tuple[str, ...]  # as first written
     groups: tuple[tuple[int, ...], ...]  # of each class: the groups (places in group_ids) that its accounts change

@@ -1,7 +1,7 @@
 """Changes that were worked out for a known state: whether an account still is as it was then, and what differs if not.
 
 An undo and a plan file both hold such changes. A sheet says what an account shall become whatever it is now; these say
-what shall become of an account *that is as expected*, and leave one alone that somebody has changed since.
+what shall become of an account *that is as expected*, and leave one alone that has changed since.
 """
 
 from collections.abc import Iterable, Iterator

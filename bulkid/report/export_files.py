@@ -38,7 +38,7 @@ _WIDTHS: Final = {"name": (14, 40), "groups": (20, 70), "created": (22, 30), "la
 
 
 class ExportFile(Protocol):
-    """A file that takes accounts. Nobody sees it before :func:`put_in_place` has put it in place."""
+    """A file that takes accounts. It has its name only once :func:`put_in_place` has renamed it."""
 
     target: AtomicFile
 

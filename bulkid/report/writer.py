@@ -68,7 +68,7 @@ class OpenReport:
                 with os_errors_as_report_error(entry.file_name, folder, run.run_id):
                     make_private(folder)
                     self._sinks.append((entry.file_name, entry.begin(content)))
-        except BaseException:
+        except BaseException:  # a cancellation too: no unfinished file stays behind
             self.discard()
             raise
 

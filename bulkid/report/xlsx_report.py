@@ -205,7 +205,7 @@ class Workbook:
         try:
             lead(self)
             self._next_sheet()
-        except BaseException:
+        except BaseException:  # a cancellation too: no unfinished file stays behind
             self.discard()
             raise
 

@@ -65,7 +65,7 @@ class LiveMetrics:
     written_at: float = -math.inf
 
     async def update(self) -> None:
-        """Write them, unless they were written a moment ago or nobody wants them."""
+        """Write the metrics, unless they were written a moment ago or no file is set."""
         if self.path is None or self.clock.monotonic() - self.written_at < FILE_INTERVAL_S:
             return
         self.written_at = self.clock.monotonic()

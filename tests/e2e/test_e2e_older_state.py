@@ -1,17 +1,14 @@
 """A state that an older version wrote: its runs are listed, reported, resumed and undone as if this version had."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from bulkid.journal import open_journal
 from tests.support.bulkid_command import connected_to
 from tests.support.command_output import errors_of, summary_of
 from tests.support.journal_data import schema_of
+from tests.support.older_states import OLD_URL, restore
 from tests.support.sandbox_host import hosted
 
-DUMP = Path(__file__).resolve().parents[1] / "journal" / "fixtures" / "state_v4.sql"
-OLD_URL = "http://127.0.0.1:8799/identity"
 COUNTS = {
     "20261128-150847-azxd": {"updated": 6, "unchanged": 2, "failed": 1, "invalid": 1},
     "20261128-150852-55bw": {"updated": 2, "pending": 2},
@@ -22,32 +19,22 @@ COUNTS = {
 }
 
 
-def restore(folder: Path, url: str = OLD_URL) -> None:
-    """Write the old database, as if its runs had been begun in this folder and against this server."""
-    state = folder / "state"
-    state.mkdir(parents=True)
-    dump = DUMP.read_text(encoding="utf-8").replace(OLD_URL, url).replace("/srv/bulkid", folder.as_posix())
-    dump = dump.replace('["PUT",6,4.0]', '["PUT",6,0.5]')  # the same quota in a shorter window
-    with closing(sqlite3.connect(state / "bulkid.db")) as database:
-        database.executescript(dump)
-
-
 def test_its_schema_becomes_that_of_a_new_database(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(4, tmp_path)
     open_journal(tmp_path / "state").close()
     open_journal(tmp_path / "new").close()
     assert schema_of(tmp_path / "state" / "bulkid.db") == schema_of(tmp_path / "new" / "bulkid.db")
 
 
 def test_every_run_keeps_its_rows(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(4, tmp_path)
     with open_journal(tmp_path / "state") as journal:
         counts = {record.run_id: journal.counts(record.run_id) for record in journal.list_runs()}
     assert {run: {status.value: n for status, n in found.items() if n} for run, found in counts.items()} == COUNTS
 
 
 def test_a_report_is_written_again_with_what_was_journaled(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(4, tmp_path)
     bulkid = connected_to(tmp_path, OLD_URL)
     done = bulkid("report", "20261128-150847-azxd")
     assert (done.returncode, errors_of(done)) == (0, [])
@@ -59,7 +46,7 @@ def test_a_report_is_written_again_with_what_was_journaled(tmp_path: Path) -> No
 
 def test_a_killed_run_is_resumed_and_ends_with_every_row_updated(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(4, tmp_path, host.url)
         done = connected_to(tmp_path, host.url)("resume", "20261128-150930-d8b4", "--yes", "--json")
         assert errors_of(done) == []
         assert (done.returncode, summary_of(done)["updated"], summary_of(done)["pending"]) == (0, 23, 0)
@@ -68,7 +55,7 @@ def test_a_killed_run_is_resumed_and_ends_with_every_row_updated(tmp_path: Path)
 
 def test_the_rest_of_a_trial_is_resumed(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(4, tmp_path, host.url)
         done = connected_to(tmp_path, host.url)("resume", "20261128-150852-55bw", "--yes", "--json")
         assert (done.returncode, summary_of(done)["updated"], summary_of(done)["pending"]) == (0, 4, 0)
         assert host.display_name("robot-0012") == "T12"
@@ -76,7 +63,7 @@ def test_the_rest_of_a_trial_is_resumed(tmp_path: Path) -> None:
 
 def test_an_old_run_is_undone_where_nothing_has_changed_since(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(4, tmp_path, host.url)
         bulkid = connected_to(tmp_path, host.url)
         names = {account.name: account for account in host.sandbox.state.accounts.values()}
         names["robot-0012"].display_name = "T12"  # as the run of the plan file left it

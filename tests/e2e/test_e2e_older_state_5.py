@@ -1,17 +1,14 @@
 """A state of version 5 of the schema, whose journal kept values by position: its runs go on as if this version had."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from bulkid.journal import open_journal
 from tests.support.bulkid_command import connected_to
 from tests.support.command_output import errors_of, summary_of
 from tests.support.journal_data import schema_of
+from tests.support.older_states import OLD_URL, restore
 from tests.support.sandbox_host import hosted
 
-DUMP = Path(__file__).resolve().parents[1] / "journal" / "fixtures" / "state_v5.sql"
-OLD_URL = "http://127.0.0.1:8799/identity"
 FIRST, PART, PLANNED, UNDO, KILLED = (
     f"20261128-{name}" for name in ("203035-egds", "203035-uwfc", "203035-my5h", "203035-p8ad", "203036-px2x")
 )
@@ -24,18 +21,8 @@ COUNTS = {
 }
 
 
-def restore(folder: Path, url: str = OLD_URL) -> None:
-    """Write the old database, as if its runs had been begun in this folder and against this server."""
-    state = folder / "state"
-    state.mkdir(parents=True)
-    dump = DUMP.read_text(encoding="utf-8").replace(OLD_URL, url).replace("/srv/bulkid", folder.as_posix())
-    dump = dump.replace('["PUT",6,4.0]', '["PUT",6,0.5]')  # the same quota in a shorter window
-    with closing(sqlite3.connect(state / "bulkid.db")) as database:
-        database.executescript(dump)
-
-
 def test_its_schema_and_rows_are_kept(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(5, tmp_path)
     with open_journal(tmp_path / "state") as journal:
         counts = {record.run_id: journal.counts(record.run_id) for record in journal.list_runs()}
     open_journal(tmp_path / "new").close()
@@ -44,7 +31,7 @@ def test_its_schema_and_rows_are_kept(tmp_path: Path) -> None:
 
 
 def test_desired_and_former_states_are_read_from_it_by_name(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(5, tmp_path)
     with open_journal(tmp_path / "state") as journal:
         items = {item.desired.name: item for item in journal.iter_items(FIRST)}
     roby, cleared, exact, out = (items[name] for name in ("roby", "robot-0002", "robot-0003", "robot-0004"))
@@ -58,7 +45,7 @@ def test_desired_and_former_states_are_read_from_it_by_name(tmp_path: Path) -> N
 
 
 def test_a_report_is_written_again_with_what_was_journaled(tmp_path: Path) -> None:
-    restore(tmp_path)
+    restore(5, tmp_path)
     bulkid = connected_to(tmp_path, OLD_URL)
     done = bulkid("report", FIRST)
     assert (done.returncode, errors_of(done)) == (0, [])
@@ -69,7 +56,7 @@ def test_a_report_is_written_again_with_what_was_journaled(tmp_path: Path) -> No
 
 def test_a_killed_run_is_resumed_and_ends_with_every_row_updated(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(5, tmp_path, host.url)
         done = connected_to(tmp_path, host.url)("resume", KILLED, "--yes", "--json")
         assert errors_of(done) == []
         assert (done.returncode, summary_of(done)["updated"], summary_of(done)["pending"]) == (0, 20, 0)
@@ -78,7 +65,7 @@ def test_a_killed_run_is_resumed_and_ends_with_every_row_updated(tmp_path: Path)
 
 def test_the_rest_of_a_trial_is_resumed(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(5, tmp_path, host.url)
         done = connected_to(tmp_path, host.url)("resume", PART, "--yes", "--json")
         assert (done.returncode, summary_of(done)["updated"], summary_of(done)["pending"]) == (0, 4, 0)
         assert host.display_name("robot-0012") == "T12"
@@ -86,7 +73,7 @@ def test_the_rest_of_a_trial_is_resumed(tmp_path: Path) -> None:
 
 def test_an_old_run_is_undone(tmp_path: Path) -> None:
     with hosted(accounts=40) as host:
-        restore(tmp_path, host.url)
+        restore(5, tmp_path, host.url)
         bulkid = connected_to(tmp_path, host.url)
         names = {account.name: account for account in host.sandbox.state.accounts.values()}
         names["robot-0015"].display_name = "P15"  # as the run of the plan file left it

@@ -302,7 +302,7 @@ def test_what_somebody_took_away_from_working_is_told_and_holds_up_nothing(inbox
 
     served(work)
     assert inbox.places() == {"archive": ["b.csv"]}
-    assert any("somebody took it away" in note for note in inbox.notes)
+    assert any("another program or a person removed it" in note for note in inbox.notes)
 
 
 def test_each_run_and_each_refusal_is_told_once_and_the_figures_are_of_the_newest_run(inbox: Inbox) -> None:

@@ -23,8 +23,8 @@ class LivenessFile:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire()
-        except (OSError, NotImplementedError, Timeout):
-            # Without it a dead owner is known by its heart alone, which takes half a minute.
+        except (OSError, NotImplementedError, Timeout):  # NotImplementedError: a file system without locks
+            # Without the file only the heartbeat shows a dead owner, which takes half a minute.
             self.path = Path()
 
     def release(self, *, needed: bool = False) -> None:
@@ -48,7 +48,7 @@ def is_alive(path: str) -> bool | None:
         lock.acquire()
     except Timeout:
         return True
-    except (OSError, NotImplementedError):
+    except (OSError, NotImplementedError):  # NotImplementedError: a file system without locks
         return None
     lock.release()
     return False

@@ -3,7 +3,7 @@
 A lock is a row that names its owner and holds a heartbeat, together with a session-level advisory lock on a connection
 of its own. The row decides: it changes owners only by comparing token and heartbeat, and only once the owner is known
 to be dead. On the owner's host its life file tells; from elsewhere, a heart that has stood still for `STALE_S` and then
-for `WATCH_S` more under the eyes of whoever wants the lock. The owner, for its part, relies on its lock only for
+for `WATCH_S` more while a process that wants the lock watches. The owner, for its part, relies on its lock only for
 `LEASE_S` after a heartbeat, which is shorter; when it has been away for longer, it asks before it sends anything more.
 
 The advisory lock keeps the row honest should somebody delete it, and shows in ``pg_locks`` who holds what.
@@ -200,7 +200,7 @@ class LockManager:
                 for handle in self._handles.values():
                     if (
                         not handle.has_advisory_lock
-                    ):  # on a new connection; somebody who only looks may hold it for a moment
+                    ):  # on a new connection; a process that only looks may hold it for a moment
                         handle.has_advisory_lock = bool(
                             connection.execute(_TRY_LOCK, {"key": _key(handle.folded)}).scalar()
                         )

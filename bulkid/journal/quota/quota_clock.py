@@ -51,7 +51,7 @@ class QuotaClock:
         if last is not None:
             # The clock of a server was set, perhaps; this process's own tells how much time can have passed.
             time = min(time, last.time + reading.after - last.reading.before)
-            if last.ticks == self.ticks:  # nobody has used the ledger since
+            if last.ticks == self.ticks:  # no other process has used the ledger since
                 time = max(time, last.time + reading.before - last.reading.after)
         time = max(time, self.last_time)
         projected = self.time_at_anchor + reading.clock - self.clock_at_anchor

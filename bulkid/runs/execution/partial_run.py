@@ -1,7 +1,7 @@
 """Trials (``--first``): which accounts they leave for later, and what must be asked before those are sent.
 
-A trial's plan is put before a person without the accounts that it leaves out. So whoever resumes the run for them is
-asked, and the guard asks too, as for a plan of their own; resuming a trial that was interrupted finishes the trial.
+The user sees a trial's plan without the accounts that it leaves out. So bulkid asks again when a user resumes the run
+for them, and the change limit applies as to a plan of its own. Resuming an interrupted trial finishes the trial.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for 
 """What is known of an account that a trial leaves out."""
 
 RESUMED = Outcome(Status.PENDING)
-"""What is known of it once somebody agreed to send it: it is pending like any other."""
+"""What is known of it once a user agreed to send it: it is pending like any other."""
 
 
 def items_to_resume(unsettled: Sequence[RunItem]) -> tuple[list[RunItem], bool]:

@@ -210,7 +210,7 @@ class Execution:
         """Take up what an earlier attempt left unsettled: compare again with the directory, send what still differs."""
         items, is_rest_of_trial = await self._items_to_resume()
         if not items:
-            return  # only the report was missing: nobody needs to be asked for that
+            return  # only the report was missing: that needs no confirmation
 
         async def work(connection: Connection) -> None:
             await self._apply(
@@ -341,7 +341,7 @@ class Execution:
             await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
         count = preview.invalid_rows
         if count and not self.options.skip_invalid:
-            for note in (*preview.info.notes, *preview.warnings):  # nobody will be shown the plan that says them
+            for note in (*preview.info.notes, *preview.warnings):  # no plan will be shown that says them
                 self.context.hooks.note(note)
             raise UsageError(
                 f"{count} of {preview.rows} rows are invalid: nothing was sent.",

@@ -29,7 +29,7 @@ async def undo(
 ) -> RunResult:
     """Put back what a run changed, where nobody has changed it since. This is a run like any other: it can be undone.
 
-    Accounts that somebody has changed since, or that are gone, are left and named; the others are put back.
+    The undo leaves and names accounts that have changed since, or that are gone, and puts the others back.
 
     Args:
         text: The run's id, the beginning of it, or ``last`` for the newest.
@@ -52,7 +52,7 @@ async def undo(
         # It must be over, and nobody may resume it meanwhile.
         await lock_run(stack, journal, undone, context, then="undone")
         changes = await in_thread(undo_changes, journal, undone)
-        # One account that somebody has changed since is no reason to leave the others as they are.
+        # One account that has changed since is no reason to leave the others as they are.
         options = replace(options, skip_invalid=True, read=True)
         stored = {**dump_options(options, ""), "path": "", UNDO: undone.run_id}
         record = new_record(context, changes.rows.info, url, stored, command="undo")

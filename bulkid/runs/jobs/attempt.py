@@ -118,7 +118,7 @@ class JobAttempt:
         try:
             result = await begun
         except BulkidError as error:
-            self.reported_error = error  # the run has told whoever wants to know of it
+            self.reported_error = error  # the run has sent its notifications
             raise
         self.results.append(result)
         self.codes.append(result.exit_code)

@@ -247,7 +247,7 @@ def _write(path: Path, content: bytes) -> None:
             with os.fdopen(number, "wb") as file:
                 file.write(content)
             os.replace(subfolder, target, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
+        except BaseException:  # a cancellation too: no unfinished file stays behind
             with suppress(OSError):
                 os.unlink(subfolder, dir_fd=folder)
             raise

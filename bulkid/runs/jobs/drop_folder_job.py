@@ -280,7 +280,10 @@ class _FolderJob:
                 ) from None
         elif not is_there(destination):
             state = FileState.GONE
-            self._note(f"{working} is not there any more: somebody took it away. Its run {file.run_id} is done.")
+            self._note(
+                f"{working} is not there any more: another program or a person removed it. "
+                f"Its run {file.run_id} is done."
+            )
         await in_thread(self.claims.close, file, state, self.attempt.context.clock.now())
         log.info("file.put_away", file=plain_name(file.name), target=target, run=file.run_id, state=state.value)
 
