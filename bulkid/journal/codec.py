@@ -36,6 +36,10 @@ OUTCOME_COLUMNS = ("status", "http_status", "error_code", "error", "attempts", "
 ENTRY_COLUMNS = (*PLANNED_COLUMNS, "intended_at", *OUTCOME_COLUMNS)
 
 
+PENDING = Outcome(Status.PENDING)
+"""What is known of an account that nothing was sent for yet."""
+
+
 def dumps(value: object) -> str:
     """Write JSON. Broken surrogates are replaced; mappings and sequences of any type are taken."""
     try:
@@ -144,7 +148,15 @@ def item_values(run: int, item: RunItem) -> tuple[Any, ...]:
 
 def item_of(columns: Sequence[Any]) -> RunItem:
     """Turn ``ENTRY_COLUMNS`` (without the run) into an entry."""
-    number, account_id, name, desired_text, before, changes, intended_at, *outcome = columns
+    *planned, intended_at = columns[: len(PLANNED_COLUMNS)]
+    return planned_item(planned)._replace(
+        outcome=_outcome(tuple(columns[len(PLANNED_COLUMNS) :])), intended=intended_at is not None
+    )
+
+
+def planned_item(columns: Sequence[Any]) -> RunItem:
+    """Turn ``PLANNED_COLUMNS`` (without the run) into an entry that nothing has come of yet."""
+    number, account_id, name, desired_text, before, changes = columns
     found = orjson.loads(desired_text)
     exact = found.get("exact")
     desired = DesiredState(
@@ -156,9 +168,7 @@ def item_of(columns: Sequence[Any]) -> RunItem:
         exact=None if exact is None else _shared(exact),
         rows=tuple(found["rows"]),
     )
-    return RunItem(
-        number, desired, _load_before(before, desired), changes, _outcome(tuple(outcome)), intended_at is not None
-    )
+    return RunItem(number, desired, _load_before(before, desired), changes, PENDING)
 
 
 def dump_desired(desired: DesiredState) -> str:

@@ -17,6 +17,7 @@ from bulkid.journal.schema import (
     group_refusals,
     locks,
     metadata,
+    planned_changes,
     schema_version,
     slots,
     taken_files,
@@ -74,7 +75,19 @@ def _to_6(connection: Connection) -> None:
         place = (found[-1].run, found[-1].entry)
 
 
-STEPS: Mapping[int, Step] = {2: _add_taken_files, 3: _to_3, 4: create_console_tables, 5: _to_5, 6: _to_6}
+def _to_7(connection: Connection) -> None:
+    """The changes of plan files, which were JSON in a cell of each row before."""
+    planned_changes.create(connection)
+
+
+STEPS: Mapping[int, Step] = {
+    2: _add_taken_files,
+    3: _to_3,
+    4: create_console_tables,
+    5: _to_5,
+    6: _to_6,
+    7: _to_7,
+}
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

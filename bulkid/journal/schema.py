@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 6
+VERSION = 7
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -92,6 +92,19 @@ entries = Table(
     Column("attempts", Integer, nullable=False),
     Column("via", String(16)),  # "account" | "group"
     Column("finished_at", Double),
+    sqlite_with_rowid=False,
+)
+
+planned_changes = Table(  # what a plan file asks of each account: `resume` needs them until the run has entries
+    "planned_changes",
+    metadata,
+    _run_column(),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # place in the file, from 0
+    Column("account_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("desired", Text, nullable=False),  # JSON, like entries.wish
+    Column("before", Text),  # JSON; NULL: a blind plan
+    Column("changes", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

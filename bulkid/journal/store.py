@@ -29,7 +29,7 @@ from bulkid.journal.bulk import ExecuteMany, linked_ranges, ranges
 from bulkid.journal.database import open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.run_store import RunStore
-from bulkid.journal.schema import entries, rows, runs
+from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status, Via
 
 _PAGE = 1000
@@ -69,7 +69,6 @@ _THIS_ITEM = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindp
 
 _INSERT_ROWS = ExecuteMany(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
 _INSERT_ITEMS = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
-_UNTOUCHED = Outcome(Status.PENDING)
 _INSERT_UNTOUCHED = ExecuteMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
     insert(entries).values(
@@ -82,6 +81,10 @@ _INSERT_UNTOUCHED = ExecuteMany(
         }
     ),
     codec.PLANNED_COLUMNS,
+)
+_PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
+_INSERT_PLANNED_CHANGES = ExecuteMany(
+    insert(planned_changes).values(_values(_PLANNED_CHANGE_COLUMNS)), _PLANNED_CHANGE_COLUMNS
 )
 _LINK = ExecuteMany(
     update(rows)
@@ -187,6 +190,19 @@ class Journal(RunStore):
         for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
             yield row, codec.load_cells(cells), bool(invalid)
 
+    @repeated
+    def add_planned_changes(self, run_id: str, items: Sequence[RunItem]) -> None:
+        """Keep changes that a plan file asks for, with the states that they were planned for; no outcome is kept."""
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            _INSERT_PLANNED_CHANGES.run(connection, [codec.planned_values(run, item) for item in items])
+
+    def iter_planned_changes(self, run_id: str) -> Iterator[RunItem]:
+        """Yield the changes that :meth:`add_planned_changes` kept, by number."""
+        columns = [column for column in planned_changes.c if column.name != "run"]
+        for values in self._pages(planned_changes, planned_changes.c.number, columns, self._run(run_id)):
+            yield codec.planned_item(values)
+
     # --- entries
 
     @repeated
@@ -202,8 +218,8 @@ class Journal(RunStore):
             # In portions: the columns of 100,000 entries at once would be 100 MB.
             source = iter(planned)
             while batch := list(islice(source, _BATCH_SIZE)):
-                untouched = [entry for entry in batch if entry.outcome == _UNTOUCHED and not entry.intended]
-                others = [entry for entry in batch if entry.outcome != _UNTOUCHED or entry.intended]
+                untouched = [entry for entry in batch if entry.outcome == codec.PENDING and not entry.intended]
+                others = [entry for entry in batch if entry.outcome != codec.PENDING or entry.intended]
                 _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
                 _INSERT_ITEMS.run(connection, [codec.item_values(run, entry) for entry in others])
                 links = [(row, entry.number) for entry in batch for row in entry.desired.rows]
@@ -213,7 +229,12 @@ class Journal(RunStore):
     @repeated
     def forget_rows(self, run_id: str) -> None:
         """Drop all rows (and entries) of a run that never sent anything, so that its sheet can be read again."""
-        self._forget(run_id, lambda connection, run: connection.execute(delete(rows).where(rows.c.run == run)))
+
+        def clear(connection: Connection, run: int) -> None:
+            connection.execute(delete(rows).where(rows.c.run == run))
+            connection.execute(delete(planned_changes).where(planned_changes.c.run == run))
+
+        self._forget(run_id, clear)
 
     @repeated
     def forget_plan(self, run_id: str) -> None:

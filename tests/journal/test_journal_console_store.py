@@ -178,8 +178,10 @@ def test_a_token_of_a_console_without_users_is_not_valid_while_there_are_users(j
 def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[tuple[str, str, float]]) -> None:
     """Put the tables back to version 4, with console users (name, added at) and tokens (id, owner, issued at)."""
     with place.open() as journal, journal.database.write() as connection:
-        for table in ("group_refusals", "console_sessions", "console_tokens", "console_users", "console_audit"):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
+        for name in ("sessions", "tokens", "users", "audit"):
+            connection.exec_driver_sql(f"DROP TABLE console_{name}")
+        connection.exec_driver_sql("DROP TABLE group_refusals")
+        connection.exec_driver_sql("DROP TABLE planned_changes")
         create_console_tables(connection)
         for name, at in people:
             values = {"name": name, "role": "admin", "password_hash": f"hash of {name}", "epoch": 1, "created_at": at}

@@ -432,3 +432,20 @@ def test_entries_that_nothing_has_come_of_and_others_come_back_as_they_were(jour
     journal.add_items(RUN, planned)
     assert list(journal.iter_items(RUN)) == planned
     assert [each.number for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]
+
+
+def test_planned_changes_are_kept_with_their_states_before_and_go_with_the_rows(place: Place) -> None:
+    blind = entry(1)._replace(before=None)
+    with place.open() as journal:
+        journal.create_run(record())
+        journal.create_run(record("other"))
+        journal.add_planned_changes(RUN, [entry(0, 2, 3)])
+        journal.add_planned_changes(RUN, [blind])
+        journal.add_planned_changes("other", [entry(0)])
+    with place.open() as journal:
+        assert list(journal.iter_planned_changes(RUN)) == [entry(0, 2, 3), blind]
+        journal.forget_plan(RUN)
+        assert len(list(journal.iter_planned_changes(RUN))) == 2
+        journal.forget_rows(RUN)
+        assert list(journal.iter_planned_changes(RUN)) == []
+        assert len(list(journal.iter_planned_changes("other"))) == 1

@@ -33,6 +33,7 @@ def test_entries_by_position_are_read_as_they_were_meant(place: Place) -> None:
                         before=None if state is None else dumps(state),
                     )
                 )
+            connection.exec_driver_sql("DROP TABLE planned_changes")
             connection.execute(delete(schema_version))
             connection.execute(insert(schema_version).values(version=5, applied_at=1.0))
     with place.open() as journal:
