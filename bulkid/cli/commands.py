@@ -117,11 +117,7 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
 
 
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
-    """Write the plan to a file, unless ``run`` would refuse it.
-
-    Raises:
-        UsageError: A row is invalid and that is not allowed, or the file cannot be written.
-    """
+    """Write the plan to a file, unless ``run`` would refuse it."""
     if preview.row_errors and not settings.skip_invalid:
         raise UsageError(
             f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
@@ -208,12 +204,8 @@ def _run(
 ) -> int:
     """Run something within its schedule, show its progress and print the result.
 
-    Args:
-        begin: Starts the run.
-        settings: Make the arguments of ``begin``.
-        ask: Ask for confirmation; None: unless the settings say yes.
-        use_sandbox: Use a sandbox; None: where the settings ask for one.
-        exit_code_outside_schedule: The exit code where the schedule does not allow a start.
+    ``ask`` None asks unless the settings say yes; ``use_sandbox`` None follows the settings. The command exits with
+    ``exit_code_outside_schedule`` where the schedule does not allow a start.
     """
     ask = not settings.yes if ask is None else ask
 
@@ -392,11 +384,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
 
 
 async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
-    """Serve a sandbox until a signal arrives, and print how to use it.
-
-    Raises:
-        UsageError: The address cannot be listened on, or an account to poison is not there.
-    """
+    """Serve a sandbox until a signal arrives, and print how to use it."""
     from bulkid.sandbox import run_server
 
     def print_address(url: str) -> None:
@@ -445,11 +433,7 @@ def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
 
 
 def _source(source: str) -> tuple[str | BinaryIO, str | None]:
-    """Take a SOURCE as the library does; a fault of the file itself is the first that the user reads.
-
-    Raises:
-        SheetError: There is no such file, or it is no file that can be a sheet.
-    """
+    """Take a SOURCE as the library does; a fault of the file itself is the first that the user reads."""
     _require_source(source)
     return _opened(source)
 

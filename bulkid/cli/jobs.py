@@ -156,11 +156,7 @@ def _combined_summary(results: Sequence[library.JobResult]) -> dict[str, Any]:
 
 
 def _read_all(sources: Sequence[str]) -> list[JobFile]:
-    """Read all job files; the error names the faults of all of them.
-
-    Raises:
-        UsageError: One cannot be used, or is given twice.
-    """
+    """Read all job files; the error names the faults of all of them."""
     files: list[JobFile] = []
     errors: list[BulkidError] = []
     for source in sources:

@@ -36,9 +36,7 @@ class Load(Protocol):
 def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
     """Give a command the options that the table of settings names it for, and pass it one ``settings`` in their place.
 
-    Args:
-        name: The command's name, as the table has it.
-        by_job: The command may be given job files: ``settings`` is then a :class:`Load`.
+    With ``by_job`` the command may be given job files: ``settings`` is then a :class:`Load`.
     """
     entries = [entry for entry in SETTINGS if entry.option and name in entry.commands]
     offline = name not in CONNECTION.commands

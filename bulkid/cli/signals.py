@@ -80,11 +80,7 @@ class PendingSignals:
 
     @contextmanager
     def delivering(self, receive: Callable[[int], None]) -> Iterator[None]:
-        """Hand each signal to ``receive`` while the block runs, those first that were kept; inside the event loop.
-
-        Args:
-            receive: Gets the signal's number; called by the event loop, never in the midst of other code.
-        """
+        """Hand each signal to ``receive`` while the block runs, those first that were kept; inside the event loop."""
         import asyncio
 
         before = self._receive, self._loop

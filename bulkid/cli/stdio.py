@@ -21,7 +21,6 @@ class SafeStream:
     A pipe whose reader has left (``2>&1 | head``) or a terminal that was closed is no error of the run.
 
     Args:
-        stream: Where to write.
         wanted: The user relies on the output: then every error but a closed pipe is raised.
     """
 

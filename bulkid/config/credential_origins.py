@@ -18,15 +18,10 @@ CREDENTIALS = tuple(entry.name for entry in SETTINGS if entry.credential)
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """One place where settings are given.
+    """One place where settings are given."""
 
-    Attributes:
-        file: The file, as messages call it; empty for options and the environment.
-        values: What it gives, by the names of the settings.
-    """
-
-    file: str
-    values: Mapping[str, Any]
+    file: str  # the file, as messages call it; empty for options and the environment
+    values: Mapping[str, Any]  # what it gives, by the names of the settings
 
 
 def refuse_mixed(
@@ -34,12 +29,8 @@ def refuse_mixed(
 ) -> None:
     """Refuse a connection whose credentials and address come from different files.
 
-    Args:
-        files: The places, the first one that gives a setting being the one that counts.
-        found: The settled settings.
-        sources: What messages call the place of each.
-        working: The ``bulkid.toml`` of the working directory; empty where that is the user's own.
-        user_dir: The user's configuration directory.
+    ``files`` are in the order of precedence. ``working`` is the ``bulkid.toml`` of the working directory, empty
+    where that is the user's own.
 
     Raises:
         UsageError: The credentials would be sent to an address that they were not given for.

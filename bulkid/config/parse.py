@@ -37,11 +37,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Secret:
-    """A value that no text form shows: not ``str``, not ``repr``, not a format, a log or a pickle.
-
-    Args:
-        value: The secret itself; only ``reveal`` gives it back.
-    """
+    """A value that no text form shows: not ``str``, not ``repr``, not a format, a log or a pickle."""
 
     __slots__ = ("_value",)
 

@@ -66,13 +66,13 @@ def load_settings(
         options: What the command line gave, by setting name or key; ``None`` and ``[]`` are "not given". Secrets are
             taken only as ``Secret``, which no command line makes: a program may hand them over, an option may not.
         environ: The environment, ``os.environ`` or a stand-in; an empty variable is one that is not set.
-        job: The settings of a job file.
-        profile: The profile that the command line named; other places may name one too.
         cwd: Working directory: relative paths start here, and the first bulkid.toml is looked for here.
         config_dir: Where the user's bulkid.toml is; by default where the platform keeps configuration.
         offline: Leave the connection alone (its secrets unread, its values unchecked), for commands that have none.
-        job_name: How to call the job file in messages.
         job_dir: Where the job file is: all its relative paths start there.
+        job: The settings of a job file.
+        profile: The profile that the command line named; other places may name one too.
+        job_name: How to call the job file in messages.
         job_secrets: Secrets that were read from the variables which the job file names.
 
     Raises:

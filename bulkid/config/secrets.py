@@ -18,12 +18,8 @@ def addresses_from(
 ) -> Secret | None:
     """Gather the addresses that references lead to, as a value of one of the ``notify_`` settings.
 
-    Args:
-        references: ``env:NAME`` or ``file:PATH``, each of which holds one or more addresses.
-        name: The setting, such as ``notify_failure``.
-        environ: The environment, ``os.environ`` or a stand-in.
-        base: Where relative paths start: the folder of the job file.
-        source: What names the place in messages, such as ``job file nightly.toml, key notify.failure``.
+    References are ``env:NAME`` or ``file:PATH``; each leads to one or more addresses. Relative paths start at
+    ``base``. None when there are no references.
 
     Returns:
         None when there are no references.

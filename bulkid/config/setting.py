@@ -22,46 +22,28 @@ class Setting:
     The defaults of ``parse`` and ``allowed`` are those of a switch; for a ``Literal`` they follow from its values.
 
     Attributes:
-        group: Section of the help pages and of the docs.
-        help: What it does; no full stop.
-        parse: Makes the value of what was given.
-        allowed: What may be given; also the end of the error message.
-        default_text: The default for the help; None where it is the text of the default itself.
-        key: The name in bulkid.toml and job files; the field's by default.
-        option: By default the key after ``--``; empty for a setting that no command line takes.
         json_types: What a job file may hold, in words of JSON schema; it follows from the type by default.
-        metavar: The value's name in the help; it follows from the type by default.
-        commands: Take the option; those of the group by default.
-        secret: The value is never shown, and no file that holds other settings may hold it.
-        in_profile: False for the name of the profile itself.
-        relative_to_file: A relative path in bulkid.toml starts at that file, else at the working directory.
-        repeatable: The option may be given several times.
-        credential: It is sent to the server of the setting url, or is a file that holds what is.
-        name: The field of ``Settings``. This and what follows is derived.
-        env: The environment variable.
-        kind: The type of the value.
-        default: The value itself, or the function that makes it.
     """
 
-    group: "Group"
-    help: str
-    parse: Parse = parse.flag
-    allowed: str = "1, true, yes or on; 0, false, no or off"
-    default_text: str | None = None
-    key: str = ""
-    option: str | None = None
+    group: "Group"  # section of the help pages and of the docs
+    help: str  # what it does; no full stop
+    parse: Parse = parse.flag  # makes the value of what was given
+    allowed: str = "1, true, yes or on; 0, false, no or off"  # what may be given; also the end of the error message
+    default_text: str | None = None  # the default for the help; None where it is the text of the default itself
+    key: str = ""  # the name in bulkid.toml and job files; the field's by default
+    option: str | None = None  # by default the key after ``--``; empty for a setting that no command line takes
     json_types: tuple[str, ...] = ()
-    metavar: str = ""
-    commands: tuple[str, ...] = ()
-    secret: bool = False
-    in_profile: bool = True
-    relative_to_file: bool = False
-    repeatable: bool = False
-    credential: bool = False
-    name: str = ""
-    env: str = ""
-    kind: Any = None
-    default: Any = None
+    metavar: str = ""  # the value's name in the help; it follows from the type by default
+    commands: tuple[str, ...] = ()  # take the option; those of the group by default
+    secret: bool = False  # the value is never shown, and no file that holds other settings may hold it
+    in_profile: bool = True  # false for the name of the profile itself
+    relative_to_file: bool = False  # a relative path in bulkid.toml starts at that file, else at the working directory
+    repeatable: bool = False  # the option may be given several times
+    credential: bool = False  # it is sent to the server of the setting url, or is a file that holds what is
+    name: str = ""  # the field of ``Settings``. This and what follows is derived
+    env: str = ""  # the environment variable
+    kind: Any = None  # the type of the value
+    default: Any = None  # the value itself, or the function that makes it
 
     @property
     def in_toml(self) -> bool:
@@ -82,17 +64,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Settings about one subject: a section of the help pages and of the docs.
+    """Settings about one subject: a section of the help pages and of the docs."""
 
-    Attributes:
-        name: The section's heading, in lower case.
-        commands: Take the options of the group, where a setting names no others.
-        in_job: Whether a job file may hold them.
-    """
-
-    name: str
-    commands: tuple[str, ...]
-    in_job: bool = True
+    name: str  # the section's heading, in lower case
+    commands: tuple[str, ...]  # take the options of the group, where a setting names no others
+    in_job: bool = True  # whether a job file may hold them
 
     @overload
     def setting(self, default: Callable[[], T], *columns: Any, **named: Any) -> T: ...  # noqa: ANN401 - Setting's columns
@@ -101,13 +77,7 @@ class Group:
     def setting(self, default: T, *columns: Any, **named: Any) -> T: ...  # noqa: ANN401 - Setting's columns
 
     def setting(self, default: Any, *columns: Any, **named: Any) -> Any:
-        """Make a field of :class:`Settings` with an entry.
-
-        Args:
-            default: The value, or the function that makes it.
-            columns: Those of :class:`Setting` after the group: help, parse and allowed.
-            named: The other columns.
-        """
+        """Make a field of :class:`Settings` with an entry."""
         metadata = {"setting": Setting(self, *columns, **named)}
         if callable(default):
             return field(default_factory=default, metadata=metadata)
@@ -115,11 +85,7 @@ class Group:
 
 
 class SettingsTable(Generic[S]):
-    """The entries of a dataclass of settings, by name and key.
-
-    Args:
-        kind: :class:`bulkid.config.Settings`, or a subclass with further entries.
-    """
+    """The entries of a dataclass of settings, by name and key."""
 
     def __init__(self, kind: type[S]) -> None:
         self.kind = kind

@@ -26,12 +26,8 @@ _TEXTS: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 def checked(parse: Parse, allowed: str, schema: Mapping[str, Any], about: str, *, shown: bool = True) -> Any:  # noqa: ANN401 - a type
     """A field that keeps what the file says, once ``parse`` has taken it.
 
-    Args:
-        parse: Raises ``InvalidValueError`` for what cannot be used.
-        allowed: What can; the end of the error message.
-        schema: The JSON schema of what can.
-        about: What the key is, for schema and docs.
-        shown: Whether error messages may show the value.
+    Error messages end with ``allowed``; ``about`` describes the key in schema and docs. With ``shown`` False no
+    message shows the value.
     """
 
     def check(value: object, _handler: object) -> object:

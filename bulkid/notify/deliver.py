@@ -90,11 +90,7 @@ async def deliver(
     Never raises for what a service does. A thread that still waits for a service after that is left behind; it does not
     hold up the end of the process.
 
-    Args:
-        message: What to tell.
-        recipients: Whom.
-        clock: Measures the time.
-        limits: What else ends it.
+    A limit is an event, and how many seconds services have from then on.
     """
     deliveries = [_Delivery(recipient, message) for recipient in recipients]
     if deliveries:

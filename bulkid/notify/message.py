@@ -55,16 +55,7 @@ def message_of_run(
     files: Sequence[Path] = (),
     job: str = "",
 ) -> Message:
-    """Tell of a run that has ended.
-
-    Args:
-        run: The run.
-        summary: As ``summary.json`` has it.
-        exit_code: What the command exits with.
-        error: What ended it early.
-        files: The files of its report.
-        job: The name of the job that it belongs to; empty for none.
-    """
+    """Tell of a run that has ended."""
     attachments, too_large = _attachments(files)
     counts = ", ".join(f"{summary[status]:,} {status}" for status in Status if summary[status]) or "nothing to do"
     requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
@@ -96,15 +87,7 @@ def message_of_run(
 
 
 def message_of_failure(command: str, subject: str, error: BulkidError, *, host: str, job: str = "") -> Message:
-    """Tell of a command that could not even begin (or find) a run: nothing was sent.
-
-    Args:
-        command: ``run``, ``resume`` or ``undo``.
-        subject: The sheet or the run that it was for.
-        error: Why.
-        host: Where.
-        job: The name of the job; empty for none.
-    """
+    """Tell of a command that could not even begin (or find) a run: nothing was sent."""
     lines = [
         f"Nothing was begun (exit code {error.exit_code}).",
         *_reason(error),

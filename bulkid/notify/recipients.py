@@ -1,4 +1,4 @@
-"""Who is told of what. An address of a service holds its password or token: it is a secret, all of it."""
+"""Recipients of notifications. The address of a service holds its password or token: all of it is a secret."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -34,17 +34,11 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """Whom to tell of a run that went well, of one that did not, and of every run.
+    """Whom to notify, by addresses as apprise writes them (``mailtos://...``)."""
 
-    Args:
-        success: Addresses as apprise writes them, such as ``mailtos://...``; told of a run that exits with 0.
-        failure: Told of a run that exits otherwise.
-        always: Told of every run.
-    """
-
-    success: tuple[str, ...] = field(default=(), repr=False)
-    failure: tuple[str, ...] = field(default=(), repr=False)
-    always: tuple[str, ...] = field(default=(), repr=False)
+    success: tuple[str, ...] = field(default=(), repr=False)  # of a run that exits with 0
+    failure: tuple[str, ...] = field(default=(), repr=False)  # of a run that exits otherwise
+    always: tuple[str, ...] = field(default=(), repr=False)  # of every run
 
     def __post_init__(self) -> None:
         for recipient in self:

@@ -1,26 +1,43 @@
-"""Planning: from the sheet's words to what must be sent, as pure functions of the sheet and the directory."""
+"""Planning: from the texts of a sheet to the requests to send, as pure functions of the sheet and the directory."""
 
 from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
-from bulkid.planning.diff import changed_fields, confirms, describe, diff, shortfall, values_confirmed
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
-from bulkid.planning.estimate import minimum_seconds
 from bulkid.planning.export_rows import ExportedAccount, Exporter
-from bulkid.planning.plan import Plan, build_plan, limit_changes
+from bulkid.planning.plan import (
+    Plan,
+    build_plan,
+    changed_fields,
+    confirms,
+    describe,
+    diff,
+    limit_changes,
+    shortfall,
+    values_confirmed,
+)
 from bulkid.planning.preconditions import (
     Precondition,
+    inverse,
     item_conflict,
+    may_have_changed,
     precondition_conflict,
     resolve_preconditions,
+    undo_obstacle,
     without_exact_list,
 )
-from bulkid.planning.read_strategy import first_read, next_read, wanted_accounts
 from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
-from bulkid.planning.strategy import DEFAULT_BATCH, Constraints, Strategy, StrategyOption, choose_strategy
-from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
+from bulkid.planning.strategy import (
+    Constraints,
+    Strategy,
+    StrategyOption,
+    choose_strategy,
+    first_read,
+    minimum_seconds,
+    next_read,
+    wanted_accounts,
+)
 
 __all__ = [
-    "DEFAULT_BATCH",
     "Absent",
     "Constraints",
     "Cover",

@@ -54,11 +54,6 @@ def excess(changes: int, total: int | None, bound: ChangeBound | None) -> Excess
 
     Without a bound of its own a plan may change half of the accounts of an organisation that has more than 20, and all
     of a smaller one. A bound in percent is compared exactly: 3 of 1,000 accounts are no more than 0.3 %.
-
-    Args:
-        changes: How many accounts the plan changes.
-        total: How many accounts the organisation has; None when that is not known.
-        bound: What was asked for; None for the default.
     """
     if changes <= 0:
         return None

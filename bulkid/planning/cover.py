@@ -5,7 +5,7 @@ which carries up to a batch of accounts. Accounts that are renamed have a PUT of
 memberships for nothing. Every other account goes wholly one way or the other.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.model import AccountUpdate
@@ -43,10 +43,8 @@ def cover(changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Co
     and, of all such covers, the one with the most accounts by their own PUT. With batches it is one that no swap
     of :mod:`bulkid.planning.local_search` makes cheaper, and never dearer than a PUT per account.
 
-    Args:
-        changes: The differences of a plan, one per account.
-        batch_size: The most accounts in one group PUT, adds and removes together; None for any number.
-        refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
+    A batch is the most accounts in one group PUT, adds and removes together; None for any number. Accounts that
+    change a group whose folded id is in ``refusing`` go by account.
 
     Raises:
         ValueError: A batch of less than one account.
@@ -67,11 +65,6 @@ def groups_where_possible(
     """Carry by group whatever a group PUT can carry.
 
     By account go the accounts that are renamed, memberships and all, and those whose state is not known.
-
-    Args:
-        changes: The differences of a plan, one per account.
-        batch_size: The most accounts in one group PUT, adds and removes together; None for any number.
-        refusing: Folded ids of groups that refuse every PUT: the accounts that change one go by account.
 
     Raises:
         ValueError: A batch of less than one account.
@@ -127,10 +120,7 @@ def _carry(changes: Sequence[AccountUpdate], classes: MembershipClasses, batch_s
     batches = (
         GroupBatch(group_id, tuple([p for p in part if p >= 0]), tuple([~p for p in part if p < 0]))
         for group_id, group_members in zip(classes.group_ids, members, strict=True)
-        for part in _parts(group_members, batch_size)
+        for start in range(0, len(group_members), batch_size)
+        for part in (group_members[start : start + batch_size],)
     )
     return Cover(tuple(by_account), tuple(batches))
-
-
-def _parts(members: Sequence[int], most: int) -> Iterator[Sequence[int]]:
-    return (members[start : start + most] for start in range(0, len(members), most))

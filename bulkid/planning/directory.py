@@ -32,31 +32,12 @@ class Directory:
     """What was read of an organisation: accounts and groups, found by id or by name without regard to case.
 
     Args:
-        organization_id: The organisation's partitionGlobalId.
         accounts: The robot accounts that were read; None when they could not be, or were not to be, read.
-        groups: The groups; None in the same way.
-        complete: False when the accounts were read one by one, so that only those asked for are here.
-        total: How many accounts the organisation has; None when nothing that was read told it.
         absent: Ids of which it is known that no account has them; None: all that ``accounts`` does not hold.
         unknown: By id, why it is not known whether an account has it.
         uncertain: Why nothing can be said of accounts that ``accounts`` does not hold, as a sentence; "" when that
             can be said.
     """
-
-    __slots__ = (
-        "_absent",
-        "_accounts",
-        "_groups",
-        "_groups_by_name",
-        "_names",
-        "_unknown",
-        "blind",
-        "complete",
-        "everyone_id",
-        "organization_id",
-        "total",
-        "uncertain",
-    )
 
     def __init__(
         self,
@@ -178,12 +159,7 @@ def is_everyone(text: str) -> bool:
 
 
 class _ByName(Generic[T]):
-    """Finds items by folded name. Names are nearly always unique: a tuple for each would cost megabytes.
-
-    Args:
-        items: What to index.
-        name: Gives an item's name.
-    """
+    """Finds items by folded name. Names are nearly always unique: a tuple for each would cost megabytes."""
 
     __slots__ = ("_name", "_one", "_several")
 

@@ -1,9 +1,8 @@
 """Accounts as rows of a sheet that a run takes back: unchanged they send nothing, edited they send just the edit.
 
-The promise is not left to rules about characters. Every row is read back by what a run itself would do with it (its
-cells parsed, its names resolved, its request compared with the account) before it is given out. What does not come
-back as it is (a display name that is ``!clear``, a group that the server does not list) is left blank, which leaves
-it as it is, and is told in a note.
+Every row is read back as a run would read it (cells parsed, names resolved, the request compared with the account)
+before it is given out. What does not come back as it is (a display name that is ``!clear``, a group that the server
+does not list) is left blank, which leaves it as it is, and a note says so.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +47,7 @@ class ExportedAccount(NamedTuple):
 
 
 class _Examples:
-    """What had to be left out, with a few examples, until it is said in a sentence."""
+    """How many values could not be given, and a few of them as examples."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -68,8 +67,6 @@ class Exporter:
     """Turns accounts into rows, a page at a time, and remembers what could not be told exactly.
 
     Args:
-        organization_id: Whose accounts.
-        groups: All groups of the organisation.
         by_id: Give groups by id; else by name, wherever the name means that one group.
         fits: Whether the file can hold a cell as it is.
     """
@@ -114,12 +111,7 @@ class Exporter:
 
     def listed_groups(self, account: Account) -> tuple[str, ...] | None:
         """The account's groups as a list of texts, for a format that needs no cell; ids where a name is not sure."""
-        if account.group_ids is None:
-            self._unknown_groups.add(account.name or account.id)
-            return None
-        everyone = fold(self._known.everyone_id)
-        held = [group_id for group_id in account.group_ids if fold(group_id) != everyone]
-        return tuple(sorted((self._text(group_id) or group_id for group_id in held), key=fold))
+        return self._shown(account)[0]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -128,7 +120,7 @@ class Exporter:
             **self._blanked_cells,
             "silent": self._unknown_groups,
             "dropped": self._dropped,
-            self._other_identifier_note: self._by_other_identifier,
+            "group_names" if self._by_id else "group_ids": self._by_other_identifier,
         }
         templates = {
             **_NOTES,
@@ -136,10 +128,6 @@ class Exporter:
             **{field.key: _NOTES["field"].replace("{field}", field.label) for field in self._resource.fields},
         }
         return tuple(templates[what].format(examples) for what, examples in found.items() if examples.count)
-
-    @property
-    def _other_identifier_note(self) -> str:
-        return "group_names" if self._by_id else "group_ids"
 
     # --- one account
 
@@ -210,13 +198,7 @@ class Exporter:
     # --- reading back
 
     def _failing(self, accounts: Sequence[Account], rows: Sequence[Cells], directory: Directory) -> set[int]:
-        """Which rows a run would not take as "leave this account as it is".
-
-        Args:
-            accounts: What the rows are about.
-            rows: The cells under the headers that a run takes.
-            directory: These accounts and those that they may be taken for.
-        """
+        """Which rows a run would not take as "leave this account as it is"."""
         failing: set[int] = set()
         desired_states = []
         for index, cells in enumerate(rows):

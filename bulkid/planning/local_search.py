@@ -31,24 +31,9 @@ class Search:
     """A cover that is being improved: how many accounts of each class go by their own PUT.
 
     Args:
-        classes: The accounts by the groups that they change.
-        batch_size: The most accounts in one group PUT.
         own: The start.
         work: How many classes the larger steps may look at; what is left of it stays in ``work``.
     """
-
-    __slots__ = (
-        "_batch_size",
-        "_classes_of",
-        "_counts",
-        "_groups",
-        "_load",
-        "_log",
-        "group_puts",
-        "own",
-        "puts",
-        "work",
-    )
 
     def __init__(self, classes: MembershipClasses, batch_size: int, own: Sequence[int], work: int = WORK) -> None:
         self._groups = classes.groups
@@ -143,12 +128,7 @@ class Search:
         return moved
 
     def _swap(self, class_index: int, spared: int) -> int:
-        """How many accounts of a class to send by their own PUT (below zero: by group); 0 when no swap pays.
-
-        Args:
-            class_index: The class.
-            spared: How many group PUTs an account's own PUT must spare.
-        """
+        """How many accounts of a class to send by their own PUT (below zero: by group); 0 when no swap pays."""
         load, batch_size, groups = self._load, self._batch_size, self._groups[class_index]
         own = self.own[class_index]
         if own < self._counts[class_index] and sum([load[group] % batch_size == 1 for group in groups]) >= spared:

@@ -40,8 +40,6 @@ class MembershipClasses:
 class GroupNumbers:
     """Numbers the groups in the order in which they are first met; ids compare by :func:`fold`."""
 
-    __slots__ = ("_folded", "_spelled", "ids")
-
     def __init__(self) -> None:
         self.ids: list[str] = []
         self._spelled: dict[str, int] = {}
@@ -64,10 +62,6 @@ def classify(changes: Sequence[AccountUpdate], refusing: Collection[str] = ()) -
     Not by group go: an account that is renamed (its own PUT is sent anyway), one whose state is not known (blind:
     nothing says what a group PUT would have to do), one that is to be both in and out of one group (no plan has
     such a change; the server decides), and one whose groups refuse group requests.
-
-    Args:
-        changes: The differences of a plan, one per account.
-        refusing: Folded ids of groups that refuse every PUT.
     """
     number = GroupNumbers()
     classes: dict[tuple[int, ...], int] = {}

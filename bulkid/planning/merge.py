@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class RowConflict:
-    """One row's part in a contradiction: which rows it is at odds with, and over what."""
+    """One row's part in a contradiction with other rows."""
 
     row: int
     field: str
@@ -33,13 +33,9 @@ class SheetLabels:
 def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | list[RowError]:
     """Join what several rows want of one account.
 
-    Args:
-        rows: One desired state per row, in ids; ``rows`` of each holds that row's number. All are for one account.
-        labels: How to name columns and groups in faults.
-
     Returns:
         The joint desired state, the same for every order of the rows; or, when rows are in conflict, at least one
-        fault for every row, each naming rows that it is at odds with.
+        error for every row, each naming rows that it contradicts.
     """
     rows = sorted(rows, key=lambda desired: desired.rows)
     conflicts = [*_field_conflicts(rows), *_group_conflicts(rows, labels)]
@@ -94,7 +90,7 @@ def _field_conflicts(rows: Sequence[DesiredState]) -> Iterator[RowConflict]:
 
 
 def _group_conflicts(rows: Sequence[DesiredState], labels: SheetLabels) -> Iterator[RowConflict]:
-    """Find the rows at odds over groups: different exact lists; or a group that is to be both in and out."""
+    """Find the rows in conflict over groups: different exact lists; or a group that is to be both in and out."""
     exacts: dict[frozenset[str], list[int]] = {}
     adds: dict[str, list[int]] = {}
     removes: dict[str, list[int]] = {}
@@ -160,7 +156,7 @@ def _exact_list_conflicts(
 
 
 def _row_errors(rows: Sequence[DesiredState], conflicts: Iterable[RowConflict], labels: SheetLabels) -> list[RowError]:
-    """Make one fault per row and field; rows not at odds themselves are told which are, since nothing is certain."""
+    """Make one error per row and field; the other rows of the account get an error that names the conflicting rows."""
     row_errors: dict[tuple[int, str], RowError] = {}
     for conflict in conflicts:
         key = (conflict.row, conflict.field)
@@ -172,7 +168,7 @@ def _row_errors(rows: Sequence[DesiredState], conflicts: Iterable[RowConflict], 
     conflicting = set(involved)
     message = (
         f"Other rows for the same account contradict one another ({row_listing(involved, len(involved))}): "
-        "what this account should become is not certain. Mend those rows."
+        "what this account should become is not certain. Fix those rows."
     )
     rest = [
         RowError(row, "", "", "contradiction", message)

@@ -9,164 +9,59 @@ number depends on who is left to carry, and the cut is a start for :mod:`bulkid.
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress, repeat
+from itertools import repeat
 
-from bulkid.planning.max_flow import Flow
 from bulkid.planning.membership_classes import MembershipClasses
-
-_UNDECIDED, _BY_GROUP, _BY_ACCOUNT = 0, 1, 2  # which PUT carries a class, or a group's changes
 
 
 def cheapest_cut(classes: MembershipClasses, prices: Sequence[int]) -> list[int]:
     """Choose the accounts that go by their own PUT.
 
     Of all cheapest choices it is the one with the most accounts by their own PUT.
-
-    Args:
-        classes: The accounts by the groups that they change.
-        prices: What each group costs if it carries anything, in PUTs.
-
-    Returns:
-        For each class, how many of its accounts go by their own PUT: all or none.
+    A group's price is what it costs in PUTs if it carries anything. Returned is, for each class, how many of its
+    accounts go by their own PUT: all or none.
     """
-    side_of_class, side_of_group = _decided_by_neighbours(classes, prices)
-    undecided = array("i", [class_index for class_index, side in enumerate(side_of_class) if side == _UNDECIDED])
-    if undecided:
-        for class_index in _by_account(classes, prices, undecided, side_of_group):
-            side_of_class[class_index] = _BY_ACCOUNT
-    return [count if side == _BY_ACCOUNT else 0 for side, count in zip(side_of_class, classes.counts, strict=True)]
+    with_groups = array("i", [class_index for class_index, groups in enumerate(classes.groups) if groups])
+    by_account = set(_by_account(classes, prices, with_groups)) if with_groups else ()
+    return [count if class_index in by_account else 0 for class_index, count in enumerate(classes.counts)]
 
 
-def _decided_by_neighbours(classes: MembershipClasses, prices: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Give the sides of classes and of groups, as far as a look at their neighbours tells."""
-    known = _Neighbours(classes, prices)
-    known.decide()
-    return known.side_of_class, known.side_of_group
-
-
-class _Neighbours:
-    """What needs no cut: groups of which a look at their accounts tells on which side they are in the cheapest cover.
-
-    A group that is as dear as all that it would carry, or dearer, is left to the accounts. A group that alone could
-    carry more accounts than it costs (they change no other group that is still open) is taken. Either takes edges
-    away, and so may settle other groups. A sheet that puts many accounts into few groups is settled by this alone.
-    """
-
-    __slots__ = (
-        "_alone",
-        "_by_group",
-        "_counts",
-        "_degree",
-        "_groups",
-        "_load",
-        "_prices",
-        "side_of_class",
-        "side_of_group",
-    )
-
-    def __init__(self, classes: MembershipClasses, prices: Sequence[int]) -> None:
-        self._groups, self._counts, self._prices = classes.groups, classes.counts, prices
-        self._by_group = classes.by_group()
-        self._load = classes.loads()  # of each group: accounts that are open
-        self._degree = [len(groups) for groups in classes.groups]  # of each class: groups that are open
-        self._alone = [0] * len(prices)  # of each group: open accounts without another open group
-        for groups, count in zip(classes.groups, classes.counts, strict=True):
-            if len(groups) == 1:
-                self._alone[groups[0]] += count
-        self.side_of_group = [_UNDECIDED] * len(prices)
-        self.side_of_class = [
-            _UNDECIDED if groups else _BY_GROUP for groups in classes.groups
-        ]  # without a group: nothing to send
-
-    def decide(self) -> None:
-        """Decide as many groups as can be, and the accounts that this decides."""
-        queue = list(range(len(self._prices)))
-        while queue:
-            group = queue.pop()
-            if self.side_of_group[group] != _UNDECIDED:
-                continue
-            if self._load[group] <= self._prices[group]:
-                queue += self._assign_to_accounts(group)
-            elif self._alone[group] > self._prices[group]:
-                queue += self._assign_to_group(group)
-
-    def _assign_to_accounts(self, group: int) -> list[int]:
-        """Send a group's accounts by their own PUT; give the groups that have less to carry now."""
-        self.side_of_group[group] = _BY_ACCOUNT
-        lighter = []
-        for class_index in self._undecided(group):
-            self.side_of_class[class_index] = _BY_ACCOUNT
-            for other in self._groups[class_index]:
-                if self.side_of_group[other] == _UNDECIDED:
-                    self._load[other] -= self._counts[class_index]
-                    lighter.append(other)
-        return lighter
-
-    def _assign_to_group(self, group: int) -> list[int]:
-        """Let a group carry its accounts; give the groups that have more accounts for themselves now."""
-        self.side_of_group[group] = _BY_GROUP
-        sole = []
-        for class_index in self._undecided(group):
-            self._degree[class_index] -= 1
-            if not self._degree[class_index]:
-                self.side_of_class[class_index] = _BY_GROUP
-            elif self._degree[class_index] == 1:
-                last = next(other for other in self._groups[class_index] if self.side_of_group[other] == _UNDECIDED)
-                self._alone[last] += self._counts[class_index]
-                sole.append(last)
-        return sole
-
-    def _undecided(self, group: int) -> list[int]:
-        return [class_index for class_index in self._by_group[group] if self.side_of_class[class_index] == _UNDECIDED]
-
-
-def _by_account(
-    classes: MembershipClasses, prices: Sequence[int], undecided: Sequence[int], side_of_group: Sequence[int]
-) -> Iterator[int]:
-    """Give the open classes that go by account in the cheapest cover."""
+def _by_account(classes: MembershipClasses, prices: Sequence[int], with_groups: Sequence[int]) -> Iterator[int]:
+    """Give the classes that go by account in the cheapest cover."""
     # A tie goes to the accounts: every PUT costs `scale`, and one of a group a grain more. All grains together
     # stay below one PUT, so they decide between equals only.
-    is_open = [side == _UNDECIDED for side in side_of_group]
-    scale = 1 + sum(compress(prices, is_open))
-    demands = [(scale + 1) * price if each else 0 for price, each in zip(prices, is_open, strict=True)]
-    flow = Flow(classes, undecided, demands, scale)
+    scale = 1 + sum(prices)
+    flow = Flow(classes, [(scale + 1) * price for price in prices], scale)
     if flow.fill():
         dearer = {group for group, is_one in enumerate(flow.unmet) if is_one}  # than their accounts
-        return (class_index for class_index in undecided if not dearer.isdisjoint(classes.groups[class_index]))
+        return (class_index for class_index in with_groups if not dearer.isdisjoint(classes.groups[class_index]))
     del flow
-    return _cut(classes, prices, undecided, side_of_group)
+    return _cut(classes, prices, with_groups)
 
 
-def _cut(
-    classes: MembershipClasses, prices: Sequence[int], undecided: Sequence[int], side_of_group: Sequence[int]
-) -> Iterator[int]:
-    """Cut the graph of what is still open; give the classes that go by account.
-
-    What there is one of per edge is in arrays of plain numbers, which take an eighth of what lists of them do.
-    """
+def _cut(classes: MembershipClasses, prices: Sequence[int], with_groups: Sequence[int]) -> Iterator[int]:
+    """Cut the graph with a library; arrays for what there is one of per edge take an eighth of the memory of lists."""
     import igraph  # type: ignore[import-untyped]  # it has no type information
 
-    place: dict[int, int] = {}  # group -> vertex
-    first = 2 + len(undecided)  # 0 is the source, 1 the sink
+    first = 2 + len(with_groups)  # vertex of the first group; 0 is the source, 1 the sink
     heads, tails = array("i"), array("i")
-    for vertex, class_index in enumerate(undecided, 2):
+    for vertex, class_index in enumerate(with_groups, 2):
         for group in classes.groups[class_index]:
-            if side_of_group[group] == _UNDECIDED:
-                tails.append(vertex)
-                heads.append(place.setdefault(group, first + len(place)))
+            tails.append(vertex)
+            heads.append(first + group)
     # The same prices as in `_by_account`; whole numbers below 2**53 are exact as floats.
-    scale = 1 + sum(prices[group] for group in place)
-    endless = float(scale * sum(classes.counts[class_index] for class_index in undecided) + scale)
-    weights = [float(scale * classes.counts[class_index]) for class_index in undecided]
-    weights += [float((scale + 1) * prices[group]) for group in place]
+    scale = 1 + sum(prices)
+    endless = float(scale * sum(classes.counts) + scale)
+    weights = [float(scale * classes.counts[class_index]) for class_index in with_groups]
+    weights += [float((scale + 1) * price) for price in prices]
     weights += [endless] * len(heads)
-    graph = igraph.Graph(first + len(place), _edges(len(undecided), len(place), tails, heads), directed=True)
+    graph = igraph.Graph(first + len(prices), _edges(len(with_groups), len(prices), tails, heads), directed=True)
     del tails, heads
     sides: Sequence[Sequence[int]] = graph.st_mincut(0, 1, weights).partition
-    with_source = bytearray(first + len(place))
+    with_source = bytearray(first + len(prices))
     for vertex in next(side for side in sides if 0 in side):
         with_source[vertex] = True
-    return (class_index for vertex, class_index in enumerate(undecided, 2) if not with_source[vertex])
+    return (class_index for vertex, class_index in enumerate(with_groups, 2) if not with_source[vertex])
 
 
 def _edges(accounts: int, groups: int, tails: Iterable[int], heads: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -175,3 +70,87 @@ def _edges(accounts: int, groups: int, tails: Iterable[int], heads: Iterable[int
     yield from zip(repeat(0), range(2, first_group))
     yield from zip(range(first_group, first_group + groups), repeat(1))
     yield from zip(tails, heads, strict=True)
+
+
+STEPS_PER_EDGE = 20
+"""How many looks at an account are allowed for each membership change, before a general method takes over."""
+
+
+class Flow:
+    """A flow from the classes of accounts to their groups.
+
+    A group asks the accounts that change it for what it costs (``demands``), and an account can give what it costs
+    (``supply``). A group that is not satisfied asks an account that gave to another group; that group then asks further
+    (Ford and Fulkerson 1956; the search by trees is that of the Hungarian method, Kuhn 1955). Groups from which no
+    account with something left is reached stay so, and are not searched again. Nearly every group is satisfied by its
+    own accounts, so that this takes a tenth of the memory, and less time, than a general flow library, which is asked
+    where it takes too many steps.
+    """
+
+    def __init__(self, classes: MembershipClasses, demands: Sequence[int], supply: int) -> None:
+        self._groups, self._demands = classes.groups, demands
+        self._by_group = [array("i") for _ in demands]
+        self._spare = array("q", [supply * count for count in classes.counts])
+        self._start = array("i")  # of each class: where its edges begin
+        edges = 0
+        for class_index, groups in enumerate(classes.groups):
+            self._start.append(edges)
+            edges += len(groups)
+            for group in groups:
+                self._by_group[group].append(class_index)
+        self._flow = array("q", bytes(8 * edges))  # of each edge, in the order of the classes and of their groups
+        self._steps = STEPS_PER_EDGE * edges
+        self.unmet = bytearray(len(demands))
+        """Of each group: whether it is on the sink's side of the minimum cut."""
+
+    def fill(self) -> bool:
+        """Satisfy as many groups as possible; say whether that came to its end within the steps allowed."""
+        for group, demand in enumerate(self._demands):
+            while demand > 0 and not self.unmet[group]:
+                demand -= self._augment(group, demand)  # noqa: PLW2901 - what is still asked for
+                if self._steps < 0:
+                    return False
+        return True
+
+    def _augment(self, group: int, demand: int) -> int:
+        """Send more to a group along a shortest path; give how much, or mark all that was searched and give 0."""
+        # group -> the class that gave to it, and which group asks
+        reached_from: dict[int, tuple[int, int]] = {group: (-1, -1)}
+        queue = [group]
+        for here in queue:
+            members = self._by_group[here]
+            self._steps -= len(members)
+            for class_index in members:
+                if self._spare[class_index]:
+                    return self._send(class_index, here, reached_from, demand)
+                start = self._start[class_index]
+                for edge, other in enumerate(self._groups[class_index], start):
+                    if self._flow[edge] and other not in reached_from and not self.unmet[other]:
+                        reached_from[other] = (class_index, here)
+                        queue.append(other)
+        for each in reached_from:
+            self.unmet[each] = True
+        return 0
+
+    def _send(self, class_index: int, to: int, reached_from: dict[int, tuple[int, int]], most: int) -> int:
+        """Send what an account has left, and what every account on the path gave, to the group that asks."""
+        amount = min(most, self._spare[class_index])
+        supplier, demanding = reached_from[to]
+        group = to
+        while supplier >= 0:
+            amount = min(amount, self._flow[self._edge(supplier, group)])
+            group = demanding
+            supplier, demanding = reached_from[group]
+        self._spare[class_index] -= amount
+        self._flow[self._edge(class_index, to)] += amount
+        supplier, demanding = reached_from[to]
+        group = to
+        while supplier >= 0:
+            self._flow[self._edge(supplier, group)] -= amount
+            self._flow[self._edge(supplier, demanding)] += amount
+            group = demanding
+            supplier, demanding = reached_from[group]
+        return amount
+
+    def _edge(self, class_index: int, group: int) -> int:
+        return self._start[class_index] + self._groups[class_index].index(group)

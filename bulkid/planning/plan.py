@@ -1,26 +1,191 @@
-"""The plan: a value that says which accounts change, which stay, and what that takes."""
+"""The plan: which accounts change, and how each differs from what is wanted; descriptions of changes."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from dataclasses import field as attribute
 
-from bulkid.model import AccountUpdate, DesiredState
-from bulkid.planning.diff import diff
+from bulkid.errors import PermissionDeniedError
+from bulkid.model import Account, AccountUpdate, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
-from bulkid.resources import current
-from bulkid.text import count_of
+from bulkid.resources import Field, current
+from bulkid.text import count_of, fold, listing, quote
+
+
+def diff(desired: DesiredState, account: Account | None, directory: Directory) -> AccountUpdate:
+    """Work out what must be sent so that the account becomes as desired: nothing more than what differs.
+
+    The account's current values are carried along where no others are desired: it is not documented whether a PUT
+    without one keeps it.
+
+    Without an account (blind) everything desired is sent. The state before may stand in for a present state that
+    cannot be read.
+
+    Raises:
+        PermissionDeniedError: An exact list of groups is desired, and the present groups cannot be known, as when
+            a run is resumed that may no longer read.
+    """
+    add, remove = _membership(desired, account, directory)
+    if account is None:
+        sets_fields = desired.values.count(None) < len(desired.values)
+        return AccountUpdate(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
+    values = _carried(desired.values, account.values)
+    return AccountUpdate(account.id, account.name, values, values is not account.values, add, remove, account)
+
+
+def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, str]]:
+    """Give each field that a change sets, with its value before (None where it is not known) and after."""
+    if not change.sets_fields:
+        return
+    before = current().nothing if change.before is None else change.before.values
+    for field, was, value in zip(current().fields, before, change.values, strict=True):
+        if value is not None and not field.equal(was, value):
+            yield field, was, value
+
+
+def values_confirmed(change: AccountUpdate, after: Account) -> bool:
+    """Return whether a state that the server told has all values that the change carries."""
+    if change.values == after.values:
+        return True
+    return all(
+        wanted is None or field.equal(found, wanted)
+        for field, wanted, found in zip(current().fields, change.values, after.values, strict=True)
+    )
+
+
+def _carried(wanted: tuple[str | None, ...], present: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    """Give the values that a PUT carries; the present tuple itself where they are the same."""
+    if wanted == present or wanted.count(None) == len(wanted):
+        return present
+    fields = current().fields
+    if all(value is None or field.equal(value, now) for field, value, now in zip(fields, wanted, present, strict=True)):
+        return present
+    if None not in wanted:
+        return wanted
+    return tuple([now if value is None else value for value, now in zip(wanted, present, strict=True)])
+
+
+def confirms(change: AccountUpdate, after: Account) -> bool:
+    """Whether a state that the server told, after the change was sent, is the one that the change wanted.
+
+    Another account's state confirms nothing, and a server that does not say which groups the account is in confirms no
+    change of groups.
+    """
+    if fold(after.id) != fold(change.account_id):
+        return False
+    if not values_confirmed(change, after):
+        return False
+    if not (change.add or change.remove):
+        return True
+    if after.group_ids is None:
+        return False
+    groups = _folded(after.group_ids)
+    return all(fold(group) in groups for group in change.add) and not any(
+        fold(group) in groups for group in change.remove
+    )
+
+
+def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> str:
+    """Say in readable words what is not as the change wanted: ``display name is "Roby", not "Robbie"; not in Finance``.
+
+    Returns:
+        The words; "" exactly when the state confirms the change.
+    """
+    if fold(after.id) != fold(change.account_id):
+        return f"the state shown is that of another account, {after.id}"
+    parts = []
+    for field, wanted, found in zip(current().fields, change.values, after.values, strict=True):
+        if wanted is not None and not field.equal(found, wanted):
+            parts.append(field.describe_mismatch(found, wanted))
+    if after.group_ids is None:
+        if change.add or change.remove:
+            parts.append("the server does not say which groups the account is in")
+        return "; ".join(parts)
+    groups = _folded(after.group_ids)
+    missing = [directory.group_name(group) for group in change.add if fold(group) not in groups]
+    kept = [directory.group_name(group) for group in change.remove if fold(group) in groups]
+    if missing:
+        parts.append(f"not in {listing(missing)}")
+    if kept:
+        parts.append(f"still in {listing(kept)}")
+    return "; ".join(parts)
+
+
+def describe(change: AccountUpdate, directory: Directory) -> str:
+    """Describe a change on one line: ``display name: Roby -> Robbie; + Finance; - Trainees``; "" when it is empty.
+
+    Groups go by name where it is known. Without the state before, the old display name is left out.
+    """
+    parts = []
+    if change.sets_fields:
+        parts += [field.describe_change(before, after) for field, before, after in changed_fields(change)]
+    parts += [f"+ {directory.group_name(group)}" for group in change.add]
+    parts += [f"- {directory.group_name(group)}" for group in change.remove]
+    return "; ".join(parts)
+
+
+def _membership(
+    desired: DesiredState, account: Account | None, directory: Directory
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the groups to add and to remove."""
+    if desired.exact is not None:
+        return _to_exact(desired, desired.exact, account, directory)
+    if account is None or account.group_ids is None or not (desired.add or desired.remove):
+        return desired.add, desired.remove
+    present = _folded(account.group_ids)
+    add = tuple([group for group in desired.add if fold(group) not in present])
+    remove = tuple([group for group in desired.remove if fold(group) in present])
+    # The desired state's own tuples where nothing falls away: many accounts share them.
+    return (desired.add if len(add) == len(desired.add) else add), (
+        desired.remove if len(remove) == len(desired.remove) else remove
+    )
+
+
+def _to_exact(
+    desired: DesiredState, exact: tuple[str, ...], account: Account | None, directory: Directory
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if account is None or directory.groups is None:
+        raise PermissionDeniedError(
+            f"The groups of the account {quote(desired.name or desired.account_id)} are to be exactly as listed, but "
+            "the present accounts and groups could not be read.",
+            hint=f"Give the application the scopes {current().read_scope} and PM.Group.Read, and do not use --no-read.",
+        )
+    wanted = _folded(exact)
+    if account.group_ids is None:
+        # The server does not say: leaving a group that the account is not in does nothing, so leave all others.
+        present: frozenset[str] = frozenset()
+        held = tuple(group.id for group in directory.groups)
+    else:
+        present = _folded(account.group_ids)
+        held = account.group_ids
+    everyone = fold(directory.everyone_id)
+    add = tuple([group for group in exact if fold(group) not in present])
+    remove = tuple(
+        [group for group in held if fold(group) not in wanted and not _may_be_everyone(group, everyone, directory)]
+    )
+    return add, remove
+
+
+def _may_be_everyone(group_id: str, everyone: str, directory: Directory) -> bool:
+    """Whether a group is Everyone; or may be, being unknown where the groups that were read hold no Everyone."""
+    if everyone:
+        return fold(group_id) == everyone
+    return directory.group_with_id(group_id) is None
+
+
+def _folded(group_ids: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(fold, group_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done for a whole sheet, in its order. Nothing here is empty: what needs no request is unchanged."""
 
-    changes: tuple[AccountUpdate, ...] = field(repr=False)  # what differs, one per account
-    changing: tuple[DesiredState, ...] = field(
-        repr=False
-    )  # the desired states that the changes come from, side by side
-    unchanged: tuple[DesiredState, ...] = field(repr=False)  # already as wanted
-    skipped: tuple[DesiredState, ...] = field(default=(), repr=False)  # would change, but are no part of this trial
+    changes: tuple[AccountUpdate, ...] = attribute(repr=False)  # what differs, one per account
+    changing: tuple[DesiredState, ...] = attribute(repr=False)  # side by side, the states that the changes lead to
+    unchanged: tuple[DesiredState, ...] = attribute(repr=False)  # already as wanted
+    skipped: tuple[DesiredState, ...] = attribute(default=(), repr=False)  # would change, but are no part of this trial
     notes: tuple[str, ...] = ()  # what resolving had to warn of
     strategy: Strategy | None = None  # which requests carry the changes; None: one PUT per account
 
@@ -63,10 +228,6 @@ class Plan:
 def build_plan(resolution: Resolution, directory: Directory) -> Plan:
     """Compare every desired state with the directory.
 
-    Args:
-        resolution: What the sheet asks for.
-        directory: The present state; without accounts, everything desired is planned to be sent.
-
     Raises:
         PermissionDeniedError: An exact list of groups cannot be compared (never where they were resolved with
             this directory).
@@ -85,12 +246,7 @@ def build_plan(resolution: Resolution, directory: Directory) -> Plan:
 
 
 def limit_changes(plan: Plan, first: int | None) -> Plan:
-    """Keep only the first accounts that change, for a trial; the others are left out, not forgotten.
-
-    Args:
-        plan: The whole plan.
-        first: How many to keep; None keeps all.
-    """
+    """Keep only the first accounts that change, for a trial; the others are left out, not forgotten."""
     if first is None or first >= len(plan.changes):
         return plan
     kept = max(first, 0)

@@ -1,16 +1,16 @@
-"""Changes that were worked out for a known state: whether an account still is as it was then, and what differs if not.
+"""Changes for a known state, as of an undo or a plan file: whether an account still has it, and what differs if not.
 
-An undo and a plan file both hold such changes. A sheet says what an account shall become whatever it is now; these say
-what shall become of an account *that is as expected*, and leave one alone that has changed since.
+A sheet says what an account shall become whatever it is now. Such changes apply to an account *that is as expected*,
+and leave one alone that has changed since.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, DesiredState, RowError, RunItem
-from bulkid.planning.diff import diff
+from bulkid.model import Account, DesiredState, RowError, RunItem, Status
 from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.plan import diff
 from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
@@ -41,13 +41,8 @@ def precondition_conflict(
     Only what is to change is compared. An account that is already as wanted has nothing left to be done, and so
     has not departed either.
 
-    Args:
-        desired: What is wanted, in ids, without an exact list.
-        before: The state expected.
-        present: The state found.
-        directory: Names groups.
-        partial: Whether a mixture of the two is expected, as where a request may have done part of the work; else
-            all must be as before, or all as wanted.
+    With ``partial``, a mixture of the two states is expected, as where a request may have done part of the work;
+    else all must be as before, or all as wanted.
 
     Returns:
         ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" when the change may be
@@ -64,11 +59,6 @@ def precondition_conflict(
 
 def item_conflict(item: RunItem, present: Account | None, directory: Directory) -> str:
     """Say how an account differs both from what a run found it to be and from what the run wants it to be.
-
-    Args:
-        item: The account in the run's journal. Where a request for it may have left, part of it may be done.
-        present: The state now.
-        directory: Names groups.
 
     Returns:
         As :func:`precondition_conflict`; "" also where the run was blind, and expects nothing.
@@ -88,10 +78,6 @@ def without_exact_list(item: RunItem, directory: Directory) -> DesiredState:
     """Give what a run wants of an account as the change that was planned and shown.
 
     An exact list of groups asks for whatever leads to it; this is what it added and removed at the time of the plan.
-
-    Args:
-        item: The account in the run's journal.
-        directory: Tells which group is Everyone, and which groups there are.
 
     Raises:
         PermissionDeniedError: The desired state is an exact list, and the groups cannot be read.
@@ -119,10 +105,7 @@ def require_accounts(directory: Directory) -> None:
 def resolve_preconditions(items: Iterable[Precondition], directory: Directory, expected_state: str) -> Resolution:
     """Compare every account with what is expected of it, and let those through that are as expected.
 
-    Args:
-        items: The changes, each account once.
-        directory: The present state.
-        expected_state: What the expected state is, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
+    ``expected_state`` ends a sentence: ``as run 20260131-081500-x7k2 left it``.
 
     Returns:
         The desired states of the accounts that may be changed; and a fault for every row of the others.
@@ -218,3 +201,80 @@ def _attributes(desired: DesiredState, before: Account, present: Account, direct
 
 def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
+
+
+PARTLY_DONE = frozenset({"not_applied", "group_gone"})
+"""Error codes of failed accounts that have part of the change, maybe: one that the server called changed, and that did
+not read so; one that waited for a group which was deleted, while other groups had taken it in."""
+
+
+def may_have_changed(item: RunItem) -> bool:
+    """Whether the run changed the account, or may have: its present state then tells."""
+    outcome = item.outcome
+    return outcome.status is Status.UPDATED or _uncertain(item)
+
+
+def undo_obstacle(item: RunItem) -> str:
+    """Say why an account cannot be put back; "" when it can."""
+    if item.before is None:
+        return "The run was blind: what the account was like before it is not known, so it cannot be put back."
+    desired = item.desired
+    if item.before.group_ids is None and (desired.add or desired.remove or desired.exact is not None):
+        return (
+            "The server did not say which groups the account was in before the run, so they cannot be put back: set "
+            "them with a sheet."
+        )
+    return ""
+
+
+def inverse(item: RunItem) -> Precondition:
+    """Work out what puts an account back as it was before a run: only what the run itself changed.
+
+    A group that the account was in already is not removed, and one that it was not in is not added back. With an
+    exact list of groups the run may seem to have removed Everyone, which no request can; the directory tells which
+    group that is, and :func:`~bulkid.planning.preconditions.resolve_preconditions` passes over it.
+
+    Raises:
+        ValueError: The state before is not known.
+    """
+    before, desired = item.before, item.desired
+    if before is None:
+        msg = "nothing is known of the state before"
+        raise ValueError(msg)
+    held = before.group_ids or ()
+    were = frozenset(map(fold, held))
+    wanted = desired.add if desired.exact is None else desired.exact
+    added = tuple(group for group in wanted if fold(group) not in were)
+    removed = _without(held, _without(held, desired.remove) if desired.exact is None else desired.exact)
+    left = Account(
+        id=before.id,
+        name=before.name,
+        values=tuple(was if value is None else value for value, was in zip(desired.values, before.values, strict=True)),
+        group_ids=None if before.group_ids is None else _without(held, removed) + added,
+    )
+    back = DesiredState(
+        account_id=before.id,
+        name=before.name,
+        values=tuple(
+            None if value is None or field.equal(value, was) else was
+            for field, value, was in zip(current().fields, desired.values, before.values, strict=True)
+        ),
+        add=removed,
+        remove=added,
+        exact=None,
+        rows=desired.rows,
+    )
+    return Precondition(back, left, partial=_uncertain(item), description=f"the run's change: {item.changes}")
+
+
+def _uncertain(item: RunItem) -> bool:
+    """Whether a request may have done the whole of it, a part, or nothing."""
+    outcome = item.outcome
+    if outcome.status is Status.PENDING:
+        return item.intended
+    return outcome.status is Status.FAILED and outcome.error_code in PARTLY_DONE
+
+
+def _without(groups: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:
+    removed_ids = frozenset(map(fold, gone))
+    return tuple(group for group in groups if fold(group) not in removed_ids)

@@ -1,20 +1,23 @@
-"""From the sheet's words to ids: every row becomes part of one account's desired state, or is told why it cannot."""
+"""From the texts of a sheet to ids: every row becomes part of one account's desired state, or has an error."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bulkid.model import DesiredState, RowError, RowRequest
-from bulkid.planning.account_lookup import (
+from bulkid.planning.directory import Directory
+from bulkid.planning.lookup import (
     AccountKey,
     BlindAccounts,
     DirectoryAccounts,
+    DirectoryGroups,
+    GroupList,
+    GroupResolver,
     SheetAccounts,
+    SheetGroups,
     identity_row_errors,
     needed_to_read_accounts,
 )
-from bulkid.planning.directory import Directory
-from bulkid.planning.group_lookup import DirectoryGroups, GroupList, GroupResolver, SheetGroups
 from bulkid.planning.merge import SheetLabels, merge
 from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
@@ -39,21 +42,17 @@ def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mappi
     Without accounts (blind) rows must give ids; without groups, group texts are taken as ids. Both are said in the
     warnings. A row with a fault takes no part in its account's desired state.
 
-    Args:
-        requests: The valid rows of the sheet, with distinct row numbers.
-        directory: What was read of the organisation.
-        columns: Headers of the sheet by field, for ``RowError.column``.
+    Row numbers are distinct. ``columns`` are the headers of the sheet by field, for ``RowError.column``.
     """
     groups = DirectoryGroups(directory) if directory.groups is not None else SheetGroups()
     labels = SheetLabels(columns, directory.group_name)
-    if directory.accounts is not None:
-        row_reader = _RowReader(DirectoryAccounts(directory, columns), GroupResolver(groups), columns, directory)
-        found, row_errors = _merge_rows(requests, row_reader, {}, labels)
-    else:
-        requests = list(requests)
+    accounts: _Accounts = DirectoryAccounts(directory, columns)
+    mismatches: Mapping[int, RowError] = {}
+    if directory.accounts is None:
+        requests, accounts = list(requests), BlindAccounts(columns)
         mismatches = identity_row_errors(requests, columns)
-        row_reader = _RowReader(BlindAccounts(columns), GroupResolver(groups), columns, directory)
-        found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
+    row_reader = _RowReader(accounts, GroupResolver(groups), columns, directory)
+    found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
     return Resolution(found, row_errors, _blind_warnings(directory, groups))
 
 
@@ -62,10 +61,6 @@ def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str
 
     Rows are for one account when they give the same id or the same name; a group is told by its text, so that its
     id in one row and its name in another are not recognised as the same.
-
-    Args:
-        requests: The valid rows of the sheet, with distinct row numbers.
-        columns: Headers of the sheet by field, for ``RowError.column``.
     """
     rows = list(requests)
     mismatches = identity_row_errors(rows, columns)
@@ -78,9 +73,6 @@ class _RowReader:
     """Resolves one row by itself.
 
     Args:
-        accounts: Finds the row's account.
-        groups: Resolves its list cells.
-        columns: Headers by field.
         directory: What was read; None for a check of the sheet alone, which needs none of it.
     """
 
@@ -169,28 +161,18 @@ class _RowReader:
 def _merge_rows(
     requests: Iterable[RowRequest], row_reader: _RowReader, mismatches: Mapping[int, RowError], labels: SheetLabels
 ) -> tuple[tuple[DesiredState, ...], tuple[RowError, ...]]:
-    """Read all rows and merge those for the same account.
-
-    Args:
-        requests: The rows.
-        row_reader: Resolves each.
-        mismatches: Rows that are known to be at fault already.
-        labels: For the faults of rows that contradict one another.
-    """
+    """Read all rows and merge those for the same account."""
     row_errors: list[RowError] = []
     positions: dict[str, int] = {}
-    found: list[
-        DesiredState | list[DesiredState]
-    ] = []  # a bare desired state while an account has one row, as most have
+    found: list[DesiredState | list[DesiredState]] = []  # most accounts have one row, and need no list
     for row in requests:
         result = row_reader.read(row)
-        if row.row in mismatches:
-            row_errors.append(mismatches[row.row])
-            if isinstance(result, list):
-                row_errors += result
-        elif isinstance(result, list):
+        mismatch = mismatches.get(row.row)
+        if mismatch is not None:
+            row_errors.append(mismatch)
+        if isinstance(result, list):
             row_errors += result
-        else:
+        elif mismatch is None:
             key, desired = result
             position = positions.setdefault(key, len(found))
             if position == len(found):

@@ -1,43 +1,31 @@
-"""Which requests carry the changes: one PUT per account, or group PUTs where those make the number smaller; and why."""
+"""Which requests read accounts and carry changes, so that they are few; how long they take; and why these."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
-from bulkid.model import AccountUpdate, QuotaRule
+from bulkid.model import AccountUpdate, QuotaRule, RowRequest
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
-from bulkid.planning.estimate import minimum_seconds
 from bulkid.resources import current
 from bulkid.text import fold, humanize_seconds, listing
 
 StrategyOption = Literal["auto", "accounts", "groups"]
-
-DEFAULT_BATCH = 200
-"""Members that one group PUT changes at most; the API documents no limit."""
 
 _PAGE = 1000  # accounts that one GET reads back
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What sending has to go by.
+    """What sending has to go by."""
 
-    Args:
-        rules: The quota.
-        rate: Requests per second at most; None for no such limit.
-        may_write_groups: Whether the token says that it may read groups and change them; None when it does not say.
-        read_back: Whether accounts can be read back; a group PUT's answer confirms nothing about one account.
-        accounts: How many accounts reading back may have to go through.
-        refusing: Groups that refused a PUT for good, by folded id: the name, and what else to say of it.
-    """
-
-    rules: tuple[QuotaRule, ...]
-    rate: float | None
-    may_write_groups: bool | None
-    read_back: bool
-    accounts: int
-    refusing: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[QuotaRule, ...]  # the quota
+    rate: float | None  # requests per second at most; None for no such limit
+    may_write_groups: bool | None  # whether the token says that it may read and change groups; None: it does not say
+    read_back: bool  # whether accounts can be read back; a group PUT's answer confirms nothing about one account
+    accounts: int  # how many accounts reading back may have to go through
+    refusing: Mapping[str, str] = field(default_factory=dict)  # by folded id: refuse every PUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +54,6 @@ def choose_strategy(
 
     ``auto`` takes group PUTs where the quota makes requests scarce (one PUT per account would have to wait for it), or
     where they save at least half of the PUTs and of all requests, what it takes to read back included.
-
-    Args:
-        changes: What differs, one per account.
-        via: What the user asked for.
-        batch_size: Members that one group PUT changes at most.
-        constraints: What sending has to go by.
 
     Raises:
         UsageError: ``groups`` is asked for where nothing is read.
@@ -154,3 +136,53 @@ def _saving(strategy: Strategy, constraints: Constraints) -> str:
         return reason
     now = humanize_seconds(least[0]) if least[0] else "no waiting"
     return f"{reason}: {now} instead of {humanize_seconds(least[1])}"
+
+
+def minimum_seconds(requests: int, rules: Iterable[QuotaRule], method: str, rate: float | None = None) -> float:
+    """Give the least time in which a number of requests can be sent.
+
+    A rolling window of T seconds for N requests lets the first N leave at once and N more every T: M requests take
+    (ceil(M/N) - 1) x T. ``rate`` is how many requests per second may leave, the first of them at once. 0 when nothing
+    limits the sending, infinity when a quota lets nothing through.
+    """
+    if requests <= 0:
+        return 0.0
+    least = 0.0 if rate is None else ((requests - 1) / rate if rate > 0 else math.inf)
+    for rule in rules:
+        if rule.method.upper() == method.upper():
+            windows = math.inf if rule.count <= 0 else -(-requests // rule.count) - 1
+            least = max(least, windows * rule.seconds if windows else 0.0)
+    return least
+
+
+def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List the accounts that rows name, each once: the ids; and the names of rows that give no id.
+
+    Names that differ by case alone are listed each: they may be those of two accounts.
+    """
+    ids: dict[str, str] = {}
+    names: dict[str, None] = {}
+    for request in requests:
+        if request.account_id:
+            ids.setdefault(fold(request.account_id), request.account_id)
+        elif request.name:
+            names[request.name] = None
+    return tuple(ids.values()), tuple(names)
+
+
+def first_read(wanted_ids: int, wanted_names: int) -> Literal["single", "page"]:
+    """Decide how to begin: a single id is read by itself; for anything else the first page tells how many there are."""
+    return "single" if (wanted_ids, wanted_names) == (1, 0) else "page"
+
+
+def next_read(total: int, page_size: int, missing: int, overlap: int = 0) -> Literal["nothing", "pages", "singles"]:
+    """Choose what follows the first page: the remaining pages, or one GET per missing account if those are fewer.
+
+    At the same count pages win: they also hold the names that a mistyped one may have meant. ``page_size`` is how many
+    the first page held, ``missing`` how many accounts of the sheet it does not hold, ``overlap`` how many accounts a
+    page shares with the page before it.
+    """
+    if not missing or total <= page_size:
+        return "nothing"
+    stride = page_size - min(overlap, page_size // 2)
+    return "pages" if stride > 0 and -(-(total - page_size) // stride) <= missing else "singles"

@@ -41,25 +41,15 @@ MAX_READINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What was exported.
+    """What was exported."""
 
-    Attributes:
-        path: The file, under the name that it really has.
-        accounts: How many accounts are in it.
-        listed: How many the server says there are.
-        groups: How groups are given: ``names`` or ``ids``.
-        requests: What was sent, by method.
-        notes: What a person should know, as sentences.
-        complete: Whether the list was the one that the server counts.
-    """
-
-    path: Path
-    accounts: int
-    listed: int
-    groups: str
-    requests: Mapping[str, int]
-    notes: tuple[str, ...]
-    complete: bool
+    path: Path  # the file, under the name that it really has
+    accounts: int  # how many accounts are in it
+    listed: int  # how many the server says there are
+    groups: str  # how groups are given: ``names`` or ``ids``
+    requests: Mapping[str, int]  # what was sent, by method
+    notes: tuple[str, ...]  # what a person should know, as sentences
+    complete: bool  # whether the list was the one that the server counts
 
     @property
     def exit_code(self) -> int:
@@ -94,13 +84,8 @@ async def export(
     A csv or xlsx that is run unchanged sends nothing, and one that was edited sends just the edit; what no cell can
     hold so is left blank and told in the notes.
 
-    Args:
-        path: The file.
-        target: Which server, as whom.
-        options: How to send; what concerns sheets and changes is not looked at.
-        context: What surrounds the work; None for the defaults.
-        groups: Whether groups are given by name (by id where a name is not sure) or by id.
-        replace: Whether a file that is there already is replaced.
+    ``groups`` gives groups by name (by id where a name is not sure) or by id. With ``replace`` a file that exists
+    is replaced.
 
     Raises:
         UsageError: The settings or the file cannot be used.

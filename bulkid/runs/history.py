@@ -53,12 +53,8 @@ def report(
 ) -> RunResult:
     """Write a run's report again, from the journal, also while the run is still going.
 
-    Args:
-        text: The run's id, the beginning of it, or empty for the newest.
-        state_dir: Where the journal is; None for the user's own.
-        database_url: Of the PostgreSQL database that holds it instead; empty for none.
-        report_dir: Folder that gets a folder for the run; None for where the run wrote it.
-        formats: ``xlsx`` and ``jsonl`` beside the csv.
+    ``text`` is the run's id, the beginning of it, or empty for the newest. ``report_dir`` gets a folder for the
+    run; None: where the run wrote it.
 
     Raises:
         UsageError: There is no such run, or the folder cannot be written.
@@ -181,13 +177,6 @@ async def lock_run(
     stack: AsyncExitStack, journal: Journal, record: RunRecord, context: Context, *, then: str = "resumed"
 ) -> None:
     """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
-
-    Args:
-        stack: Frees the lock.
-        journal: Keeps the lock.
-        record: The run.
-        context: How long to wait for it.
-        then: What can be done with the run once it has ended, for the message.
 
     Raises:
         LockedError: Another process works on it.

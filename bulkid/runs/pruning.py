@@ -1,4 +1,4 @@
-"""Keeping house: dropping old runs from the journal, with their reports, and giving the room back."""
+"""Removes old runs from the journal, with their reports, and frees the space."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,21 +16,13 @@ from bulkid.runs.history import lock_name, run_lock, with_actual_status
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What came of keeping house.
+    """The result of pruning."""
 
-    Attributes:
-        dropped: Runs that are gone (or would be).
-        pending: Old runs that were kept since rows of theirs are pending.
-        active: Old runs that were kept since a process works on them, or is to put away their file of a drop folder.
-        freed: Bytes of room that this made on the disk, reports included.
-        notes: Sentences on what is not as usual.
-    """
-
-    dropped: tuple[RunRecord, ...] = ()
-    pending: tuple[RunRecord, ...] = ()
-    active: tuple[RunRecord, ...] = ()
-    freed: int = 0
-    notes: tuple[str, ...] = ()
+    dropped: tuple[RunRecord, ...] = ()  # runs that are gone (or would be)
+    pending: tuple[RunRecord, ...] = ()  # old runs that were kept since rows of theirs are pending
+    active: tuple[RunRecord, ...] = ()  # kept: a process works on them, or will put away their file of a drop folder
+    freed: int = 0  # bytes of room that this made on the disk, reports included
+    notes: tuple[str, ...] = ()  # sentences on what is not as usual
 
 
 @dataclass(slots=True)
@@ -97,13 +89,8 @@ def prune(
     and have rows pending, which ``resume`` would go on with. With a run goes what ``undo`` needs. The quota is
     not touched: what was sent counts until its window is over.
 
-    Args:
-        age_s: Seconds since a run's end.
-        state_dir: Where the journal is; None for the user's own.
-        database_url: Of the PostgreSQL database that holds it instead; empty for none.
-        with_pending: Drop also runs with pending rows.
-        dry: Only say what would be dropped.
-        clock: Tells what is old.
+    Paths and the address of the database are those of :class:`bulkid.runs.Context`. With ``dry`` nothing is
+    dropped.
 
     Raises:
         StateError: The state directory cannot be used.

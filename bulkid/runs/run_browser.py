@@ -35,12 +35,7 @@ class RowPage:
 
 
 class RunBrowser:
-    """Reads runs; safe to use from worker threads. Everything raises ``StateError`` when the database cannot be used.
-
-    Args:
-        state_dir: The state directory.
-        database_url: Of the PostgreSQL database that holds the journal instead; empty for none.
-    """
+    """Reads runs; safe to use from worker threads. Methods raise ``StateError`` when the database cannot be used."""
 
     def __init__(self, state_dir: Path, database_url: str = "") -> None:
         self.journal: Journal = open_journal(state_dir, database_url)

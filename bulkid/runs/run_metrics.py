@@ -30,11 +30,6 @@ def job_of(record: RunRecord) -> str:
 def write_run_metrics(path: Path | None, journal: Journal, record: RunRecord) -> str:
     """Write the figures of a run to its file, where there is to be one; never raises.
 
-    Args:
-        path: The file; None for none.
-        journal: Knows the rows, and when the job last succeeded.
-        record: The run as it is now.
-
     Returns:
         What went wrong, as a sentence; empty when all is well.
     """

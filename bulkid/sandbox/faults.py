@@ -13,10 +13,6 @@ class FaultInjector:
 
     A draw depends on the seed, the request and how often that request came before, not on the order in which
     concurrent requests happen to arrive: the n-th PUT of an account meets the same fate in every run.
-
-    Args:
-        seed: Any number.
-        faults: How often each strikes.
     """
 
     def __init__(self, seed: int, faults: Faults) -> None:
@@ -26,12 +22,7 @@ class FaultInjector:
         self._any = faults.total > 0
 
     def draw(self, method: str, target: str) -> str:
-        """The fault that this request meets, one of ``FAULT_KINDS``; "" for none.
-
-        Args:
-            method: The HTTP method.
-            target: Path and query below the prefix.
-        """
+        """The fault that this request meets, one of ``FAULT_KINDS``; "" for none."""
         if not self._any:
             return ""
         at = self._chance(f"{method} {target}")

@@ -13,7 +13,6 @@ class RollingLimits:
     A request counts from its arrival until exactly ``seconds`` later. All times are seconds on one monotonic clock.
 
     Args:
-        rules: Any number per method; all of them must hold.
         count_refused: Whether a refused request counts too, so that hammering keeps the door shut.
     """
 

@@ -47,9 +47,7 @@ class Organization:
     """Accounts and groups of one organisation. Ids and names are looked up without regard to case.
 
     Args:
-        accounts: In the order in which the server lists them.
         groups: Exactly one of them is Everyone.
-        list_everyone: Whether an account's groupIds names Everyone.
     """
 
     def __init__(
@@ -67,9 +65,7 @@ class Organization:
     def poison(self, name: str, status: int = 400) -> None:
         """Let no PUT change an account from now on.
 
-        Args:
-            name: Its id or its name.
-            status: What such a PUT is answered with: 400, 401 or 403.
+        ``name`` is its id or its name; ``status`` (400, 401 or 403) answers such a PUT.
 
         Raises:
             ValueError: there is no such account.

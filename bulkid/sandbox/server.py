@@ -67,12 +67,6 @@ class Sandbox:
     ``async with Sandbox(options) as sandbox`` serves it on a free port of the loopback interface; ``sandbox.url`` is
     the identity base. It can be stopped and started again and keeps its state.
 
-    Args:
-        options: What to simulate.
-        monotonic: Seconds that only go forward, for limits and the life of tokens.
-        now: Seconds since the epoch, for what tokens say.
-        sleep: Waits, for latency and slow answers.
-
     Raises:
         ValueError: an account to poison that is not there.
     """
@@ -359,13 +353,6 @@ async def run_server(
     until: Callable[[], Awaitable[None]] = anyio.sleep_forever,
 ) -> None:
     """Serve a sandbox until ``until`` returns, or until cancelled.
-
-    Args:
-        options: What to simulate.
-        host: The address to listen on.
-        port: The port; 0 takes a free one.
-        on_started: Told the identity base once it is being served.
-        until: Returns when the sandbox is to end.
 
     Raises:
         OSError: the address cannot be served on.

@@ -21,13 +21,7 @@ class _Grant:
 
 
 class TokenIssuer:
-    """Issues tokens for the client credentials that the options name, and knows which are good.
-
-    Args:
-        options: Credentials, scopes and lifetime.
-        now: Seconds since the epoch, for the token's claims.
-        monotonic: Seconds, for its life.
-    """
+    """Issues tokens for the client credentials that the options name, and knows which are good."""
 
     def __init__(self, options: SandboxOptions, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._options = options

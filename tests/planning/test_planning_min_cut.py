@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.planning import max_flow, min_cut
+from bulkid.planning import min_cut
 from bulkid.planning.membership_classes import MembershipClasses
 from bulkid.planning.min_cut import cheapest_cut
 from tests.support.planning_world import LAW
@@ -39,7 +39,7 @@ def both(classes: MembershipClasses, prices: list[int]) -> tuple[tuple[int, int]
     costs = []
     for steps in (10_000, -1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(max_flow, "STEPS_PER_EDGE", steps)
+            patch.setattr(min_cut, "STEPS_PER_EDGE", steps)
             if steps > 0:
                 patch.delattr(min_cut, "_cut")
             costs.append(cost(classes, prices, cheapest_cut(classes, prices)))
@@ -67,7 +67,7 @@ def test_a_sheet_of_thousands_of_groups_takes_few_steps(monkeypatch: pytest.Monk
     """The library takes 55 MB for 100,000 accounts in 2 of 33,333 groups each, just when a plan holds the most."""
     chance = random.Random(1)
     groups = list({tuple(sorted(chance.sample(range(2_000), 2))) for _ in range(6_000)})
-    monkeypatch.setattr(max_flow, "STEPS_PER_EDGE", 10)
+    monkeypatch.setattr(min_cut, "STEPS_PER_EDGE", 10)
     monkeypatch.delattr(min_cut, "_cut")
     own = cheapest_cut(classes_of(groups, [1] * len(groups), 2_000), [1] * 2_000)
     assert 0 < sum(own) < 2_000

@@ -3,7 +3,7 @@
 import pytest
 
 from bulkid.model import DesiredState, Group, RowError, RowRequest
-from bulkid.planning import Directory, Resolution, offline_row_errors, resolve, suggestions
+from bulkid.planning import Directory, Resolution, lookup, offline_row_errors, resolve
 from tests.support.planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, ORG, account, directory, request
 
 
@@ -382,7 +382,7 @@ def test_a_check_asks_nothing_that_only_the_directory_knows() -> None:
 def test_suggestions_are_sought_once_per_text_and_stop_when_they_would_take_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(suggestions, "_COMPARISONS", 3 * len(ACCOUNTS))
+    monkeypatch.setattr(lookup, "_COMPARISONS", 3 * len(ACCOUNTS))
     names = ["Roby02", "ROBY02", "Robot Too", "roby03", "robot five", "Roby02"]
     result = read(*(request(row, name=name) for row, name in enumerate(names, 2)))
     assert ["Did you mean" in row_error.message for row_error in result.row_errors] == [
@@ -396,7 +396,7 @@ def test_suggestions_are_sought_once_per_text_and_stop_when_they_would_take_too_
 
 
 def test_a_guid_is_not_compared_with_names_but_a_short_id_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suggestions, "_COMPARISONS", len(ACCOUNTS))
+    monkeypatch.setattr(lookup, "_COMPARISONS", len(ACCOUNTS))
     guid, short = read(request(2, "3fa85f64-5717-4562-B3FC-2c963f66afa6"), request(3, "Roby02")).row_errors
     assert guid.message.endswith("right organisation.")
     assert 'Did you mean "Roby01"?' in short.message

@@ -38,23 +38,14 @@ UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What runs without a person.
+    """What runs without a person."""
 
-    Args:
-        name: By which its runs are known in the journal.
-        source: A sheet, or a drop folder of them.
-        target: Which server, as whom.
-        options: How to read, plan, send and report.
-        schedule: When it may send.
-        description: What it is for.
-    """
-
-    name: str
-    source: Path | DropFolder
-    target: Target
-    options: RunOptions = field(default_factory=RunOptions)
-    schedule: Schedule = field(default_factory=Schedule)
-    description: str = ""
+    name: str  # by which its runs are known in the journal
+    source: Path | DropFolder  # a sheet, or a drop folder of them
+    target: Target  # which server, as whom
+    options: RunOptions = field(default_factory=RunOptions)  # how to read, plan, send and report
+    schedule: Schedule = field(default_factory=Schedule)  # when it may send
+    description: str = ""  # what it is for
 
 
 @dataclass(frozen=True, slots=True)

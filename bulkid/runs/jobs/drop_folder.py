@@ -49,17 +49,11 @@ class FileSnapshot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DropFolder:
-    """A folder that files are dropped into.
+    """A folder that files are dropped into."""
 
-    Args:
-        folder: Where it is.
-        glob: Which of its files are taken, without regard to case.
-        settle_s: How long a file must stay as it is until it counts as complete.
-    """
-
-    folder: Path
-    glob: str = "*"
-    settle_s: float = SETTLE_S
+    folder: Path  # where it is
+    glob: str = "*"  # which of its files are taken, without regard to case
+    settle_s: float = SETTLE_S  # how long a file must stay as it is until it counts as complete
 
     @property
     def key(self) -> str:
@@ -142,11 +136,7 @@ async def scan(
 ) -> tuple[list[FileSnapshot], int]:
     """Which files are complete: those that stay as they are for the settle time, and can be opened.
 
-    Args:
-        drop: The folder.
-        clock: Measures the settle time.
-        stop: Ends the wait.
-        skipped: Files that are not to be looked at again as long as they stay as they are.
+    Files in ``skipped`` are ignored as long as they stay as they are.
 
     Returns:
         The complete ones, oldest first, and how many are not.

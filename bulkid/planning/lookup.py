@@ -1,16 +1,65 @@
-"""Which account a row means: by its id or its unique name, with or without a directory to ask."""
+"""Which account and which groups a row means: texts that are ids or names become ids; near names are suggested."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
 from bulkid.model import RowError, RowRequest
-from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.merge import rows_with_other_values
-from bulkid.planning.suggestions import NameSuggester
 from bulkid.resources import current
 from bulkid.text import fold, listing, quote, skeleton
+
+_CUTOFF = 70.0  # percent of rapidfuzz's ratio: "Traines" is 93 to "Trainees", "Fin" is 60 to "Finance"
+_SHOWN = 3
+_LONGEST = 200  # characters; what is longer is a paragraph, not a name with a typing error
+_COMPARISONS = 5_000_000  # in all; about a second. 50,000 bad rows over 100,000 names would be 5,000,000,000
+
+
+class NameSuggester:
+    """Suggests existing names for one that is unknown. ``names`` is called once, for the first suggestion.
+
+    Each distinct text is compared once, and after a few million comparisons the suggester gives up, so that a sheet
+    that is wrong in every row is refused as fast as one that is wrong in one.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._read = names
+        self._names: tuple[str, ...] | None = None
+        self._forms: list[str] = []
+        self._left = _COMPARISONS
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def question(self, text: str) -> str:
+        """Ask whether the user meant one of up to three existing names that are near the text; "" when none is."""
+        names = self._suggest(text)
+        if not names:
+            return ""
+        question = f"Did you mean {listing([quote(name) for name in names], 'or')}?"
+        if any(skeleton(name) == skeleton(text) for name in names):  # the two may even look the same to the eye
+            question += " It is written with other characters or blanks: copy the name from an export, or give the id."
+        return question
+
+    def _suggest(self, text: str) -> tuple[str, ...]:
+        key = skeleton(text)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._search(key)
+        return found
+
+    def _search(self, key: str) -> tuple[str, ...]:
+        if self._names is None:
+            self._names = tuple(dict.fromkeys(self._read()))
+            self._forms = [skeleton(name) for name in self._names]
+        if not key or len(key) > _LONGEST or len(self._forms) > self._left:
+            return ()
+        self._left -= len(self._forms)
+        from rapidfuzz import fuzz, process
+
+        hits = process.extract(key, self._forms, scorer=fuzz.ratio, limit=_SHOWN, score_cutoff=_CUTOFF)
+        return tuple(self._names[index] for _, _, index in hits)
 
 
 def needed_to_read_accounts() -> str:
@@ -32,12 +81,7 @@ class AccountKey(NamedTuple):
 
 
 class DirectoryAccounts:
-    """Finds accounts in a directory that was read.
-
-    Args:
-        directory: Holds the accounts.
-        columns: Headers of the sheet by field, for faults.
-    """
+    """Finds accounts in a directory that was read."""
 
     def __init__(self, directory: Directory, columns: Mapping[str, str]) -> None:
         self._directory = directory
@@ -103,7 +147,7 @@ class DirectoryAccounts:
         return _CHECK if _GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
 
     def _suggest(self, text: str) -> str:
-        return did_you_mean(self._suggester.suggest(text), text) or _CHECK
+        return self._suggester.question(text) or _CHECK
 
     def _row_error(self, row: RowRequest, field: str, code: str, message: str) -> RowError:
         value = row.name if field == "name" else row.account_id
@@ -111,11 +155,7 @@ class DirectoryAccounts:
 
 
 class BlindAccounts:
-    """Takes accounts by the id that the sheet gives, since none could be read.
-
-    Args:
-        columns: Headers of the sheet by field, for faults.
-    """
+    """Takes accounts by the id that the sheet gives, since none could be read."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._columns = columns
@@ -134,11 +174,7 @@ class BlindAccounts:
 
 
 class SheetAccounts:
-    """Tells accounts apart by the sheet alone, for a check without network.
-
-    Args:
-        rows: All rows: a row that gives both id and name tells which id the name has in the others.
-    """
+    """Tells accounts apart by the sheet alone, for a check without network."""
 
     def __init__(self, rows: Iterable[RowRequest]) -> None:
         self._ids = {fold(row.name): fold(row.account_id) for row in rows if row.account_id and row.name}
@@ -177,16 +213,6 @@ def identity_row_errors(rows: Sequence[RowRequest], columns: Mapping[str, str]) 
     return row_errors
 
 
-def did_you_mean(names: Sequence[str], text: str) -> str:
-    """Make a question of suggestions for a text; "" when there are none."""
-    if not names:
-        return ""
-    question = f"Did you mean {listing([quote(name) for name in names], 'or')}?"
-    if any(skeleton(name) == skeleton(text) for name in names):  # the two may even look the same to the eye
-        question += " It is written with other characters or blanks: copy the name from an export, or give the id."
-    return question
-
-
 def _differing(
     rows: Sequence[RowRequest], key: Callable[[RowRequest], str], value: Callable[[RowRequest], str]
 ) -> list[dict[str, list[RowRequest]]]:
@@ -211,3 +237,105 @@ def _differing(
 
 def _no_account(row: RowRequest) -> RowError:
     return RowError(row.row, "", "", "missing_account", "The row names no account. Give its id or its name.")
+
+
+_LISTS_REMEMBERED = 10_000  # distinct list cells; more than that and they hardly repeat
+
+
+class GroupMatch(NamedTuple):
+    """What one text means: a group's id, or Everyone, or nothing (then with a code and a message)."""
+
+    group_id: str = ""
+    everyone: bool = False
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupList:
+    """What one list cell means: distinct ids in the cell's order, without Everyone."""
+
+    ids: tuple[str, ...]
+    everyone: str  # the text that meant Everyone; "" when none did
+    unresolved: tuple[tuple[str, GroupMatch], ...]  # texts that mean no group, with the reason
+
+
+class GroupResolver:
+    """Resolves list cells. Equal cells share one result, so that 100,000 rows hold a few tuples between them."""
+
+    def __init__(self, look_up: Callable[[str], GroupMatch]) -> None:
+        self._look_up = look_up
+        self._texts: dict[str, GroupMatch] = {}
+        self._lists: dict[tuple[str, ...], GroupList] = {(): GroupList((), "", ())}
+
+    def resolve(self, texts: tuple[str, ...]) -> GroupList:
+        """Resolve the texts of one list cell."""
+        known = self._lists.get(texts)
+        if known is None:
+            known = self._resolve(texts)
+            if len(self._lists) < _LISTS_REMEMBERED:
+                self._lists[texts] = known
+        return known
+
+    def _resolve(self, texts: tuple[str, ...]) -> GroupList:
+        ids: dict[str, None] = {}
+        everyone = ""
+        unresolved: dict[str, GroupMatch] = {}
+        for text in texts:
+            found = self._texts.get(text)
+            if found is None:
+                found = self._texts[text] = self._look_up(text)
+            if found.code:
+                unresolved[text] = found
+            elif found.everyone:
+                everyone = everyone or text
+            else:
+                ids[found.group_id] = None
+        return GroupList(tuple(ids), everyone, tuple(unresolved.items()))
+
+
+class DirectoryGroups:
+    """Finds groups in a directory that was read."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._suggester = NameSuggester(lambda: (group.name for group in directory.groups or ()))
+
+    def __call__(self, text: str) -> GroupMatch:
+        """Find the group with this id or name, or say why there is none."""
+        found = self._directory.groups_matching(text)
+        if len(found) == 1:
+            everyone = fold(found[0].id) == fold(self._directory.everyone_id)
+            return GroupMatch(found[0].id, everyone)
+        if found:
+            named = listing([quote(group.name) for group in found])
+            ids = listing([quote(group.id) for group in found], "or")
+            message = f"Several groups are named {quote(text)}, apart from case: {named}. Give the id: {ids}."
+            return GroupMatch(code="ambiguous_group", message=message)
+        if is_everyone(text):
+            return GroupMatch(everyone=True)
+        hint = self._suggester.question(text) or "Check the spelling, or create the group first."
+        message = f"No group has the id or the name {quote(text)} in this organisation. {hint}"
+        return GroupMatch(code="unknown_group", message=message)
+
+
+class SheetGroups:
+    """Takes groups by the text that the sheet gives, since none could be read; texts differing by case are one."""
+
+    def __init__(self) -> None:
+        self._spelled: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many distinct groups were taken as the sheet spells them, Everyone not counted."""
+        return len(self._spelled)
+
+    def __call__(self, text: str) -> GroupMatch:
+        """Take the text as it stands, in the spelling met first."""
+        if is_everyone(text):
+            return GroupMatch(everyone=True)
+        if not text.strip():
+            return GroupMatch(
+                code="unknown_group", message="The list holds a blank where a group is expected. Remove it."
+            )
+        return GroupMatch(self._spelled.setdefault(fold(text), text))
