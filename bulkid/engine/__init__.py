@@ -6,40 +6,23 @@ counts; ``retry`` decides by each reply what comes next, and ``auth_failures`` w
 and stop tasks; ``stats`` counts what was sent.
 """
 
-from bulkid.engine.auth_failures import Credentials, OnForbidden
-from bulkid.engine.circuit_breaker import CircuitBreaker
-from bulkid.engine.engine import CALL_KEY, Engine
-from bulkid.engine.ledger import Lease, Ledger, MemoryLedger, SlotReport
-from bulkid.engine.quota import Quota, QuotaPermit
-from bulkid.engine.retry import Decision, GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
-from bulkid.engine.sender import Send, Settled, Task
+from bulkid.engine.auth_failures import OnForbidden
+from bulkid.engine.engine import Engine
+from bulkid.engine.ledger import Ledger, MemoryLedger
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import FailureLimit, Stop
 from bulkid.engine.stats import Stats
 
 __all__ = [
-    "CALL_KEY",
-    "CircuitBreaker",
-    "Credentials",
-    "Decision",
     "Engine",
     "FailureLimit",
-    "GiveUp",
-    "Lease",
     "Ledger",
     "MemoryLedger",
     "OnForbidden",
-    "Quota",
-    "QuotaPermit",
-    "Requeue",
-    "Retry",
     "RetryPolicy",
-    "Send",
-    "Settle",
     "Settled",
-    "SlotReport",
     "Stats",
     "Stop",
     "Task",
-    "counts",
-    "decide",
 ]

@@ -6,6 +6,7 @@ says that it has the scope, or when the server has taken a write of the same kin
 Too many in a row are about all requests.
 """
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -27,41 +28,33 @@ ACCEPTED_KINDS: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})
 class OnForbidden(Enum):
     """What a 403 on a write can mean."""
 
-    SCOPE_MAY_BE_MISSING = auto()  # nothing is known of the scope until a write of this kind is taken
+    SCOPE_MAY_BE_MISSING = auto()  # the engine does not know until the server takes a write of this kind
     SCOPE_GRANTED = auto()  # the credential says so: a 403 is about the request, unless too many come in a row
     ABOUT_THE_REQUEST = auto()  # however many come
 
 
 class Credentials(Protocol):
-    """What the engine tells about the credential of a reply."""
+    """Where the engine reports a credential that the server refuses."""
 
     def refused(self, credential: int, reason: str) -> None:
-        """Say that the server refuses this credential for every request.
+        """Report that the server refuses this credential for every request.
 
         Raises:
-            AuthenticationError: There is no other credential, or another would be refused too.
+            AuthenticationError: There is no other credential, or the server would refuse it too.
         """
         ...
 
 
+@dataclass(slots=True, eq=False)
 class SuspectCredential:
-    """A credential that the server refused for one request; the next replies tell which of the two is to blame.
+    """A credential that the server refused for one request; the next replies show which of the two is to blame."""
 
-    Attributes:
-        credential: As the reply says.
-        since: Requests that had left when the refusal came in; only later ones are evidence.
-        own: True: the refusal is about the request. False: send the request again. None: not known yet.
-    """
-
-    __slots__ = ("credential", "request_refused", "since")
-
-    def __init__(self, credential: int, since: int) -> None:
-        self.credential = credential
-        self.since = since
-        self.request_refused: bool | None = None
+    credential: int
+    since: int  # requests that had left when the refusal came in; only later ones are evidence
+    request_refused: bool | None = None  # False: send the request again; None: not known yet
 
     def observe(self, number: int, reply: Reply) -> None:
-        """Learn from the reply to the request that left as the ``number``-th."""
+        """Learn from the reply to the request that left as number ``number``."""
         if self.request_refused is None and number > self.since and reply.kind in ACCEPTED_KINDS:
             # With a newer credential nothing is shown about this one, but the request can be sent with it.
             self.request_refused = reply.credential == self.credential
@@ -73,7 +66,7 @@ class SuspectCredential:
 
 
 class ForbiddenWrites:
-    """Decides about 403 on writes."""
+    """Judges replies 403 to writes."""
 
     __slots__ = ("in_a_row",)
 
@@ -83,13 +76,9 @@ class ForbiddenWrites:
     def judge(
         self, request: Request, meaning: OnForbidden, credential: int, last_accepted: tuple[Request, int] | None
     ) -> bool | None:
-        """Take in a 403 on a write.
+        """Judge a 403 on a write that carried ``credential``.
 
-        Args:
-            request: The write.
-            meaning: What it can mean.
-            credential: That it carried.
-            last_accepted: The latest request of this method that the server took, and its credential; or None.
+        ``last_accepted`` is the latest request of this method that the server took, with its credential.
 
         Returns:
             True: it is about this request. False: not known yet, send the request again after the others. None: it is

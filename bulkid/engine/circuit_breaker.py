@@ -1,8 +1,7 @@
 """The circuit breaker: one refusal opens it for all requests, one probe that succeeds closes it.
 
-Quota is what we may send; the breaker is what the server takes at present. A 429, a 503 or a connection that cannot be
-made opens it until Retry-After, or for an exponential, jittered wait. Then exactly one request probes, and its reply
-closes the breaker or keeps it open for longer.
+A 429, a 503 or a connection that cannot be made opens it until Retry-After, or for an exponential, jittered wait. Then
+exactly one request probes, and its reply closes the breaker or keeps it open for longer.
 """
 
 from collections.abc import Callable
@@ -21,22 +20,15 @@ _OPENING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKi
 _SILENT: Final = frozenset({ReplyKind.NO_CONNECTION, ReplyKind.LOST})  # no answer came at all
 _MAX_FIRST_LOST: Final = 3  # requests lost before the first answer ever: the server does not speak HTTP
 _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
-_JITTER_S: Final = 0.24  # ... and not everybody who was told the same at the same moment
+_JITTER_S: Final = 0.24  # ... and not all clients that got the same Retry-After at the same moment
 
 
 class CircuitBreaker:
     """Closed: requests pass. Open: none but the probe. Belongs to one event loop.
 
     A caller awaits `wait_for_permission` or reads `closed`, calls `request_started`, then `response_received` with what
-    `request_started` gave. A reply to a request sent before the breaker last opened is stale: it does not close it or
-    count as another refusal; only what they say of Retry-After is obeyed.
-
-    Args:
-        clock: Measures the waits (monotonic).
-        random: Numbers in [0, 1) for the jitter.
-        outage_limit_s: How long the server may be away before that is an error.
-        first_contact_limit_s: The same, as long as the server has never answered at all.
-        on_open: Called whenever the breaker opens.
+    `request_started` gave. A reply to a request sent before the breaker last opened is stale: only its Retry-After
+    counts. The limits are those of `Engine`; ``on_open`` is called whenever the breaker opens.
     """
 
     def __init__(
@@ -71,8 +63,8 @@ class CircuitBreaker:
     async def wait_for_permission(self, method: str) -> bool:
         """Wait until the breaker is closed (False) or the caller may probe (True: it must then call `cancel_wait`).
 
-        There is one of each method, since one whose quota is used up must not keep another from probing. So it's true
-        only until the caller waits for something: then another may have gone first, or a late Retry-After have come.
+        One caller per method may, since one whose quota is used up must not keep another from probing. The permission
+        ends when the caller waits for anything else: another may then probe first, or a late Retry-After come.
 
         Raises:
             ConnectionFailedError: The server has been away for too long.
@@ -94,12 +86,12 @@ class CircuitBreaker:
         return False
 
     def cancel_wait(self, method: str) -> None:
-        """Give up the claim to probe, used or not; the next one may have it."""
+        """End a permission to probe, used or not; the next caller may have it."""
         self._probing_methods.discard(method)
         self._wakeup.set()
 
     def request_started(self) -> int:
-        """Say that a request leaves, being allowed to; gives the ticket that its reply is to be shown with."""
+        """Note that a request leaves; give the ticket for `response_received`."""
         if self._first_sent_at is None:
             self._first_sent_at = self._clock.monotonic()
         if self.closed:
@@ -108,11 +100,7 @@ class CircuitBreaker:
         return -self._generation  # the probe of this generation; those of an open breaker begin at 1
 
     def response_received(self, ticket: int, reply: Reply | None) -> None:
-        """Say what came back.
-
-        Args:
-            ticket: What `request_started` gave.
-            reply: None when there is no reply to judge by (cancelled, or the request could not be made).
+        """Take in a reply; None where there is none to judge by (cancelled, or the request could not be made).
 
         Raises:
             ConnectionFailedError: The server has been away for too long.
@@ -141,7 +129,7 @@ class CircuitBreaker:
             self._open(self._not_before)
 
     def unreachable(self) -> ConnectionFailedError:
-        """What to raise when a request ran out of attempts and the server has never answered: that's not its fault."""
+        """The error to raise when a request ran out of attempts and the server has never answered."""
         return self._give_up(self._clock.monotonic())
 
     def seconds_until_free(self) -> float | None:
@@ -151,7 +139,7 @@ class CircuitBreaker:
     def _close(self, now: float) -> None:
         self._refusals = 0
         self._away_since = None
-        if now < self._not_before:  # somebody else was told to wait for longer
+        if now < self._not_before:  # another reply asked for a longer wait
             self._open(self._not_before)
             return
         self.closed = True
@@ -168,7 +156,7 @@ class CircuitBreaker:
             if now >= self._deadline():
                 raise self._give_up(now)
         until = self._not_before
-        if not reply.retry_after:  # 0 says nothing that would keep us from asking all the time
+        if not reply.retry_after:  # 0 would allow requests without a pause
             wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
             until = max(until, min(now + wait, self._deadline()))  # a last look before giving up
         self._open(until)

@@ -1,8 +1,7 @@
-"""The engine: what the rest of bulkid sends through."""
+"""The engine: the rest of bulkid sends requests through it."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
 from typing import Final, Self
 
 import anyio
@@ -11,9 +10,9 @@ from bulkid.clock import Clock
 from bulkid.engine.auth_failures import Credentials
 from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.ledger import Ledger
-from bulkid.engine.pacing import ServerPacing, SmoothRate
+from bulkid.engine.pacing import ServerPacing, smooth_rate
 from bulkid.engine.quota import Quota
-from bulkid.engine.retry import Requeue, Retry, RetryPolicy
+from bulkid.engine.retry import GIVE_UP, SETTLE, Retry, RetryPolicy
 from bulkid.engine.sender import Send, Sender, SendTask, Settled, Task
 from bulkid.engine.signals import Stop
 from bulkid.engine.stats import Stats
@@ -26,27 +25,27 @@ CALL_KEY: Final = -1
 
 
 class Engine:
-    """Sends requests within quota, circuit breaker, rate and concurrency, and tries again what is worth it.
+    """Sends requests within quota, circuit breaker, rate and concurrency, and retries where that can help.
 
     One engine serves one server, for one run. Single calls and one pool may be under way at the same time; what they
-    send together keeps all bounds. Belongs to one event loop. Leave it by ``async with`` or `aclose`.
+    send together keeps all bounds. Belongs to one event loop. Leave it by ``async with``.
 
     Args:
         send: Sends a request once and gives the reply; raises `BulkidError` when nothing more should be sent.
-        clock: All time comes from here.
-        random: Numbers in [0, 1), for the jitter.
-        policy: The bounds of trying again.
+        clock: Gives all time.
+        random: Gives numbers in [0, 1), for the jitter.
+        policy: The bounds of retries.
         rules: The quota; a method without a rule is free.
-        ledger: Where the quota's slots are kept.
-        rate: Requests per second, evenly spaced; None: as fast as may be.
+        ledger: Keeps the quota's slots.
+        rate: Requests per second, evenly spaced; None: no such bound.
         concurrency: How many requests may be in flight at once.
         outage_limit_s: How long the server may be away (503, no connection) before that ends the run.
         first_contact_limit_s: The same, as long as the server has never answered.
         grace_s: How long requests in flight may take to settle, once a run stops early.
         stats: Counters to write to; by default new ones, in ``engine.stats``.
-        credentials: Told of a credential that the server refuses for every request; None: a 401 is never final.
-        check: A request that the server takes with every good credential; sent where no other request shows whether a
-            401 is about one request or about all.
+        credentials: Where the engine reports a credential that the server refuses; None: a 401 is never final.
+        check: A request that the server takes with every good credential. The engine sends it where no other request
+            shows whether a 401 is about one request or about all; None: then it is about all.
         forbidden_hint: What a user can do where the server forbids every change, for the error.
 
     Raises:
@@ -87,13 +86,13 @@ class Engine:
         self.pacing = ServerPacing(clock, on_exhausted=self.quota.release_waiters)
         self._sender = Sender(
             send,
-            clock=clock,
-            random=random,
-            policy=policy,
+            clock,
+            random,
+            policy,
             breaker=self.breaker,
             quota=self.quota,
             pacing=self.pacing,
-            rate=None if rate is None else SmoothRate(rate),
+            rate=None if rate is None else smooth_rate(rate),
             concurrency=concurrency,
             stats=self.stats,
             credentials=credentials,
@@ -101,30 +100,19 @@ class Engine:
             forbidden_hint=forbidden_hint,
         )
         self._clock = clock
-        self._concurrency = concurrency
         self._grace_s = grace_s
         self._users = 0  # calls and runs under way
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Tell the ledger what it does not know yet. Safe to call twice.
-
-        Raises:
-            StateError: The ledger cannot be used.
-        """
+    async def __aexit__(self, *_error: object) -> None:
         await self.quota.flush()
 
     async def call(self, request: Request) -> Settled:
-        """Settle one request; for reading the directory. Many may run at once, within the concurrency.
+        """Settle one request. Many calls may run at once, within the concurrency.
 
-        A 403 on a GET is an answer like any other; on anything else it ends the run where it is about all requests.
+        A 403 on a GET is an answer like any other; on a write it ends the run where it is about all requests.
 
         Raises:
             BulkidError: Nothing more should be sent.
@@ -136,7 +124,7 @@ class Engine:
                 if granted is None:  # never: it stays wanted
                     continue
                 decision = await self._sender.exchange(send_task, granted)
-                if not isinstance(decision, Retry | Requeue):
+                if decision is SETTLE or decision is GIVE_UP:
                     return send_task.settled(self._clock.now())
                 self.stats.retries += 1
                 if isinstance(decision, Retry):
@@ -144,34 +132,22 @@ class Engine:
                     await self._clock.sleep(decision.wait_s)
 
     async def run(
-        self,
-        source: AsyncIterator[Sequence[Task]],
-        on_settled: Callable[[Settled], None],
-        stop: Stop,
+        self, source: AsyncIterator[Sequence[Task]], on_settled: Callable[[Settled], None], stop: Stop
     ) -> None:
         """Settle every task of a source, or stop early.
 
-        Returns once every task is settled, or once a stop was requested and what was in flight has settled or had its
-        time. A task that is not settled is not reported; if it was in flight, nobody knows whether it was applied.
+        Returns once every task is settled, or once a stop was requested and what was in flight has settled or its time
+        is over. A task that is not settled is not reported; if it was in flight, the server may have applied it.
 
         Args:
             source: Chunks of tasks, taken one ahead of need; closed at the end when it can be.
-            on_settled: Told of each settled task, in the event loop's thread; must be cheap. May request a stop.
+            on_settled: Called with each settled task, in the event loop's thread; must be cheap. May request a stop.
             stop: Asks to stop, gently or at once.
 
         Raises:
-            BulkidError: Nothing more should be sent; what was in flight has settled by then, or had its time.
+            BulkidError: Nothing more should be sent; by then what was in flight has settled, or its time is over.
         """
-        pool = WorkerPool(
-            sender=self._sender,
-            quota=self.quota,
-            clock=self._clock,
-            workers=self._concurrency,
-            grace_s=self._grace_s,
-            stats=self.stats,
-            on_settled=on_settled,
-            stop=stop,
-        )
+        pool = WorkerPool(self._sender, on_settled, stop, self._grace_s)
         async with self._in_use():
             try:
                 if not stop.requested:
@@ -183,18 +159,18 @@ class Engine:
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[None]:
-        """The last one out tells the ledger everything: nobody knows when the next one comes."""
+        """Count a call or run; the last one that ends reports everything to the ledger."""
         self._users += 1
         try:
             yield
         except BaseException:  # a cancellation too: the count of users must be right
             self._users -= 1
-            with suppress(BulkidError):  # the first error is the one to tell
+            with suppress(BulkidError):  # the caller gets the first error
                 await self._report_when_idle()
             raise
         self._users -= 1
         await self._report_when_idle()
 
     async def _report_when_idle(self) -> None:
-        if not self._users and self.quota.has_rules:
+        if not self._users:
             await self.quota.flush()

@@ -1,4 +1,4 @@
-"""The log behind the quota: which slots are in flight, and when the others open again.
+"""The ledger of the quota: which slots are in flight, and when the others open again.
 
 A *slot* is the right to one request. It is held from the moment it is reserved until the response is in, and for a
 full window after that: the server can have counted the request no later than it answered. Reserving is atomic, so
@@ -19,7 +19,7 @@ SlotReport = tuple[int, float]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one exchange with the ledger gave."""
+    """The result of one exchange with the ledger."""
 
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
     seconds_until_free: float | None  # until the next slot may open: 0 < x <= window; None: not known yet
@@ -47,18 +47,15 @@ class QuotaUse:
 
 
 def lease(slots: Sequence[int], uses: Sequence[QuotaUse], *, withheld: bool = False) -> Lease:
-    """What an exchange tells of the slots reserved.
+    """Make the lease of the slots reserved, from each rule's window before they were reserved.
 
-    Args:
-        slots: Those reserved now.
-        uses: Each rule's window before they were reserved.
-        withheld: Whether slots are left that are kept for others: they may be had sooner than a window opens.
+    ``withheld`` says that slots are left for other processes: they may become free sooner than a window opens.
     """
     tightest = min(uses, key=lambda use: use.rule.count - use.used)
     full = [use.seconds_until_free for use in uses if use.left <= len(slots)]
     known = [seconds_until_free for use in uses if (seconds_until_free := use.seconds_until_free) is not None]
     if full:
-        # Each full rule must open; one of which everything is in flight opens nobody knows when.
+        # Each full rule must open; when one opens whose slots are all in flight is not known.
         seconds_until_free = None if None in full else max(seconds for seconds in full if seconds is not None)
     else:
         seconds_until_free = min(known, default=None)
@@ -87,19 +84,17 @@ class Ledger(Protocol):
         In this order: note the responses, give back the slots never used, then reserve up to ``want`` while each rule
         has fewer slots taken than its ``count``. A rule counts every request of its method: those in flight and those
         whose response is less than ``rule.seconds`` old, whichever rules they were sent under. A slot stays known
-        until the longest window that was ever asked for has passed.
+        until the longest window that any exchange named has passed.
 
-        Where several processes want more than there is, each gets its share: see the ledger's own words.
-
-        Slot numbers are unique, and are never given out twice. Slots that the ledger does not hold (any more) are
-        passed over.
+        Slot numbers are unique, and are never given out twice. The ledger ignores slots that it does not hold (any
+        more). Where several processes want more than there is, a ledger that they share gives each its share.
 
         Args:
             rules: The rules of one method; at least one.
             want: How many slots could be used at once; 0 only brings the ledger up to date.
-            reports: Slots whose response is in, with its age in seconds.
+            reports: Slots whose response is in.
             unused: Slots whose request never left.
-            waiting: Whether a worker here waits for a slot although ``want`` is 0; otherwise nothing is kept for it.
+            waiting: Whether a worker here waits for a slot although ``want`` is 0; otherwise its share is not kept.
 
         Raises:
             StateError: The store cannot be used.
@@ -123,11 +118,7 @@ class _Log:
 
 
 class MemoryLedger:
-    """A ledger that lives and dies with the process: for tests, and where there is no database.
-
-    Args:
-        clock: Measures the windows (monotonic).
-    """
+    """A ledger in memory, for one process: for tests, and where there is no database."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -140,7 +131,7 @@ class MemoryLedger:
         reports: Sequence[SlotReport],
         unused: Sequence[int],
         *,
-        waiting: bool = False,  # noqa: ARG002 - one process: there is nobody to keep anything for
+        waiting: bool = False,  # noqa: ARG002 - one process needs no shares
     ) -> Lease:
         """Bring the log up to date and reserve slots; see `Ledger`. Never suspends, so it is atomic."""
         log = self._logs.setdefault(rules[0].method, _Log())

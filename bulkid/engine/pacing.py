@@ -1,17 +1,21 @@
 """Pacing beside the quota: by what the server says is left, and evenly by ``--rate``.
 
-What a server says may be wrong, stale or hostile. So it only ever makes requests wait, and no wait is longer than
+What a server says may be wrong, stale or hostile. So it can only make requests wait, and never longer than
 `MAX_RESET_S`.
 """
 
 import math
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from bulkid.clock import Clock
 from bulkid.engine.signals import Wakeup
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 MAX_RESET_S: Final = 900.0
 """Seconds that one statement of the server can make requests wait: three of the vendor's windows."""
@@ -19,19 +23,17 @@ MAX_RESET_S: Final = 900.0
 _MARGIN_S: Final = 0.01  # timers are coarse: never a moment too early
 
 
+@dataclass(slots=True)
 class _Window:
-    """What is left of a method until a moment."""
+    """How many requests of a method are left until a moment."""
 
-    __slots__ = ("left", "next_window", "reported", "until")
-
-    def __init__(self, left: int, until: float) -> None:
-        self.left = left
-        self.until = until  # monotonic
-        self.next_window: tuple[int, float] | None = None  # the same of a window that outlasts this one
-        self.reported = False  # that nothing is left
+    left: int
+    until: float  # monotonic
+    next_window: tuple[int, float] | None = None  # left and until of a window that outlasts this one
+    reported: bool = False  # that nothing is left
 
     def update(self, left: int, until: float) -> None:
-        """Take in another statement: what leaves less is newer; what leaves more may be of the next window."""
+        """Take in another reply: what leaves less is newer; what leaves more may be of the next window."""
         if left <= self.left:
             self.left = left
             self.until = max(self.until, until)
@@ -41,14 +43,10 @@ class _Window:
 
 
 class ServerPacing:
-    """The windows that the server's replies tell of, one per method. Belongs to one event loop.
+    """The windows that the server's replies name, one per method. Belongs to one event loop.
 
-    Replies come in any order; within a window the least that any of them left is the latest. Every request that is in
-    flight may be one that it does not count yet, so each is taken off.
-
-    Args:
-        clock: Measures the waits (monotonic).
-        on_exhausted: Called whenever nothing is left of a window.
+    Replies come in any order; within a window the least that any of them left is the latest. The server may not have
+    counted a request in flight yet, so each is subtracted. ``on_exhausted`` is called when nothing is left of a window.
     """
 
     def __init__(self, clock: Clock, on_exhausted: Callable[[], None] = lambda: None) -> None:
@@ -98,7 +96,7 @@ class ServerPacing:
         self._changed.set()
 
     def _window(self, method: str) -> _Window | None:
-        """The window of a method; None when the server has told of none, or it is over."""
+        """The window of a method; None when the server has named none, or it is over."""
         window = self._windows.get(method)
         while window is not None and self._clock.monotonic() >= window.until:
             next_window = window.next_window
@@ -115,25 +113,16 @@ def bounded_reset(reset_s: float) -> float:
     return min(reset_s, MAX_RESET_S) if reset_s > 0 and not math.isnan(reset_s) else 0.0
 
 
-class SmoothRate:
-    """``--rate``: at most ``per_second`` requests a second, evenly spaced, with no burst.
+def smooth_rate(per_second: float) -> "AsyncLimiter":
+    """Limit requests to ``per_second``, evenly spaced, with no burst (``--rate``).
 
-    Measured by the event loop's own clock (aiolimiter's choice), which no fake clock can move.
-
-    Args:
-        per_second: Above zero; may be a fraction.
+    aiolimiter measures by the event loop's own clock, which no fake clock can move.
 
     Raises:
         ValueError: The rate is not above zero.
     """
+    from aiolimiter import AsyncLimiter
 
-    def __init__(self, per_second: float) -> None:
-        from aiolimiter import AsyncLimiter
-
-        if not per_second > 0:
-            raise ValueError(f"a rate must be above zero: {per_second}")
-        self._limiter = AsyncLimiter(1, 1 / per_second)
-
-    async def wait(self) -> None:
-        """Wait until the next request may leave."""
-        await self._limiter.acquire()
+    if not per_second > 0:
+        raise ValueError(f"a rate must be above zero: {per_second}")
+    return AsyncLimiter(1, 1 / per_second)

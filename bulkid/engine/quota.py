@@ -1,8 +1,7 @@
 """The quota of each method: never more in a rolling window than the rules allow, and none left unused.
 
-Slots are leased from the ledger only when somebody waits for one, and only as many as could leave at once. Within the
-process the leader of those who wait talks to the ledger for all of them, so however many wait there is one exchange
-at a time.
+Slots are leased from the ledger only when a worker waits for one, and only as many as could leave at once. One of the
+workers that wait, the leader, exchanges with the ledger for all of them, so there is one exchange at a time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,28 +15,12 @@ from bulkid.model import QuotaRule
 
 _POLL_SHARE = 50  # polls per window while every slot is in flight, perhaps in another process ...
 _POLL_MIN_S, _POLL_MAX_S = 0.05, 1.0  # ... but neither busily nor lazily
-_RECHECK_POLLS = 10  # polls between looks at a window whose next opening is known: another process may give slots back
-_REPORT_AFTER_S = 0.5  # how long other processes may have to do without the news of a response
+_RECHECK_POLLS = 10  # polls between exchanges while the next opening is known: another process may give slots back
+_REPORT_AFTER_S = 0.5  # how long a response may stay unreported to other processes
 
 
 class _MethodQuota:
-    """One method that has rules: the slots leased and not yet used, what the ledger has not been told, who waits."""
-
-    __slots__ = (
-        "demand_reported",
-        "followers",
-        "free",
-        "generation",
-        "has_leader",
-        "leader",
-        "left",
-        "next_free_at",
-        "poll_s",
-        "reports",
-        "rules",
-        "unused",
-        "waiting",
-    )
+    """One method that has rules: the slots leased and not yet used, what is unreported, and how many workers wait."""
 
     def __init__(self, rules: Iterable[QuotaRule], clock: Clock) -> None:
         self.rules = tuple(rules)
@@ -50,7 +33,7 @@ class _MethodQuota:
         self.next_free_at: float | None = None  # as of the last exchange; None: not known
         self.demand_reported = False  # whether the ledger knows that a worker here waits
         self.waiting = 0
-        self.has_leader = False  # one of those who wait is talking to the ledger, for all
+        self.has_leader = False  # whether one of those that wait exchanges with the ledger, for all
         self.leader = Wakeup(clock)
         self.followers = Wakeup(clock)
         self.generation = 0  # goes up when the waiters are released
@@ -60,7 +43,7 @@ class _MethodQuota:
         return bool(self.reports or self.unused)
 
     def give_back(self, keep: int = 0) -> None:
-        """Hand leased slots back unused, but for ``keep`` of them; the next exchange tells."""
+        """Give leased slots back unused, but for ``keep`` of them; the next exchange reports them."""
         while len(self.free) > keep:
             self.unused.append(self.free.pop())
 
@@ -74,7 +57,7 @@ class _MethodQuota:
 
 
 class QuotaPermit:
-    """The right to send one request of a method; to be released once its response is in. Opaque but to its quota."""
+    """The right to send one request of a method; to be released once its response is in."""
 
     __slots__ = ("method_quota", "slot")
 
@@ -87,14 +70,9 @@ _FREE = QuotaPermit(None, 0)  # of a method without rules
 
 
 class Quota:
-    """The rules of all methods, over one ledger.
+    """The rules of all methods, over one ledger. A method without a rule is free.
 
     Several rules may hold for one method; of those with one window the strictest counts. Belongs to one event loop.
-
-    Args:
-        rules: What is allowed; a method without a rule is free.
-        ledger: Where the slots are kept.
-        clock: Measures ages and waits (monotonic).
 
     Raises:
         ValueError: A rule that allows nothing, ever.
@@ -116,11 +94,6 @@ class Quota:
         self._clock = clock
         self._update_pending = Wakeup(clock)
 
-    @property
-    def has_rules(self) -> bool:
-        """Whether there is any rule."""
-        return bool(self._method_quotas)
-
     def try_acquire(self, method: str) -> QuotaPermit | None:
         """Take a permit if one is at hand; None: `wait` first. Cheap, and never suspends."""
         method_quota = self._method_quotas.get(method)
@@ -134,7 +107,7 @@ class Quota:
         return method_quota is None or bool(method_quota.free)
 
     async def wait(self, method: str) -> None:
-        """Park until `try_acquire` may succeed, or until released; call it only when a request could leave at once.
+        """Wait until `try_acquire` may succeed, or `release_waiters`; only for a request that could leave at once.
 
         Raises:
             StateError: The ledger cannot be used.
@@ -152,11 +125,9 @@ class Quota:
             method_quota.waiting -= 1
 
     def release(self, permit: QuotaPermit, *, answered: bool) -> None:
-        """Say that the response to a request is in, which is when its window begins.
+        """Release a permit once the response is in, which is when its window begins.
 
-        Args:
-            permit: As given by `try_acquire`; to be released once.
-            answered: False: the request never left (no connection), so the server cannot have counted it.
+        ``answered`` is False where the request never left (no connection), so that the server cannot have counted it.
         """
         method_quota = permit.method_quota
         if method_quota is None:
@@ -165,11 +136,11 @@ class Quota:
             method_quota.reports.append((permit.slot, self._clock.monotonic()))
         else:
             method_quota.unused.append(permit.slot)
-            method_quota.leader.set()  # this slot is free at once; an answered one is not
+            method_quota.leader.set()  # this slot is free at once
         self._update_pending.set()
 
     def release_waiters(self) -> None:
-        """Give back what is leased and not used, and let everybody who waits return: nothing may leave for now."""
+        """Give back what is leased and not used, and wake every worker that waits: nothing may leave for now."""
         for method_quota in self._method_quotas.values():
             method_quota.generation += 1
             method_quota.give_back()
@@ -178,7 +149,7 @@ class Quota:
         self._update_pending.set()
 
     async def report_loop(self) -> None:
-        """Tell the ledger of responses soon, also while nobody here waits for a slot. Runs until cancelled.
+        """Report responses to the ledger soon, also while no worker here waits for a slot. Runs until cancelled.
 
         Raises:
             StateError: The ledger cannot be used.
@@ -190,20 +161,14 @@ class Quota:
             await self._report()
 
     async def flush(self) -> None:
-        """Give back what is leased and not used, and tell the ledger everything. No cancellation stops it half-way.
+        """Give back what is leased and not used, and report everything. A cancellation does not stop it half-way.
 
         Raises:
             StateError: The ledger cannot be used.
         """
         for method_quota in self._method_quotas.values():
             method_quota.give_back(keep=method_quota.waiting)
-        await self._report(
-            also=[
-                method_quota
-                for method_quota in self._method_quotas.values()
-                if method_quota.demand_reported and not method_quota.waiting
-            ]
-        )
+        await self._report(withdraw=True)
 
     def left(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
@@ -218,43 +183,40 @@ class Quota:
         return max(0.0, method_quota.next_free_at - self._clock.monotonic())
 
     async def _lead(self, method_quota: _MethodQuota) -> None:
-        """Talk to the ledger for all who wait, until there is something for one of them."""
+        """Exchange with the ledger for all that wait, until there is a slot for one of them."""
         method_quota.has_leader = True
         generation = method_quota.generation
         try:
             while not method_quota.free and method_quota.generation == generation:
-                pause = await self._lease(method_quota)
-                if pause is not None and method_quota.generation == generation:
-                    await method_quota.leader.wait(pause)
+                await self._exchange(method_quota, method_quota.waiting)
+                if not method_quota.free and method_quota.generation == generation:
+                    await method_quota.leader.wait(method_quota.pause(self._clock.monotonic()))
         finally:
             method_quota.has_leader = False
             method_quota.followers.set()
             if method_quota.generation != generation:
                 method_quota.give_back()
 
-    async def _lease(self, method_quota: _MethodQuota) -> float | None:
-        """Lease as many slots as could be used at once; None when there is one, else the pause before asking again."""
-        await self._exchange(method_quota, method_quota.waiting)
-        return None if method_quota.free else method_quota.pause(self._clock.monotonic())
-
-    async def _report(self, also: Sequence[_MethodQuota] = ()) -> None:
+    async def _report(self, *, withdraw: bool = False) -> None:
+        """Report what is unreported, and if asked to, that no worker here waits any more."""
         for method_quota in self._method_quotas.values():
-            if method_quota.unreported or method_quota in also:
+            no_demand = withdraw and method_quota.demand_reported and not method_quota.waiting
+            if method_quota.unreported or no_demand:
                 await self._exchange(method_quota, 0)
 
     async def _exchange(self, method_quota: _MethodQuota, want: int) -> None:
-        """One exchange for one method; what could not be told stays to be told."""
+        """Make one exchange for one method; what it could not report, the next one reports."""
         reports, method_quota.reports = method_quota.reports, []
         unused, method_quota.unused = method_quota.unused, []
         now = self._clock.monotonic()
         ages = [(slot, now - at) for slot, at in reports]
         method_quota.demand_reported = bool(want or method_quota.waiting)
         try:
-            with anyio.CancelScope(shield=True):  # a lease that nobody hears of would be lost until it is too old
+            with anyio.CancelScope(shield=True):  # a lease whose answer is dropped would be lost until it expires
                 lease = await self._ledger.exchange(
                     method_quota.rules, want, ages, unused, waiting=bool(method_quota.waiting)
                 )
-        except BaseException:  # a cancellation too: what was not reported is reported by the next exchange
+        except BaseException:  # a cancellation too
             method_quota.reports[:0] = reports
             method_quota.unused[:0] = unused
             raise

@@ -1,4 +1,4 @@
-"""What to do about a reply, as a pure decision: no clock, no sleeping, no chance but the number handed in."""
+"""Decide what to do about a reply, as a pure function: the caller gives the time and the random number."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,32 +18,22 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """The reply is the answer, whether it is a yes or a no."""
-
-
-@dataclass(frozen=True, slots=True)
 class Retry:
-    """Send it again after a wait of its own."""
+    """Send the request again after a wait of its own."""
 
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
-    """Send it again as soon as the breaker lets it through: the reply says nothing about this request."""
+class Verdict(Enum):
+    """What to do about a request without a wait of its own."""
+
+    SETTLE = auto()  # the reply is the answer, whether it is a yes or a no
+    REQUEUE = auto()  # send it again as soon as the breaker is closed: the reply says nothing about this request
+    GIVE_UP = auto()  # attempts or time ran out: the last reply is the answer
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Attempts or time ran out: the last reply is the answer."""
-
-
-Decision = Settle | Retry | Requeue | GiveUp
-
-SETTLE: Final = Settle()
-REQUEUE: Final = Requeue()
-GIVE_UP: Final = GiveUp()
+Decision = Verdict | Retry
+SETTLE, REQUEUE, GIVE_UP = Verdict
 
 
 class _RetryClass(Enum):
@@ -76,13 +66,9 @@ _MAX_DOUBLINGS: Final = 60  # beyond any cap; keeps the power within a float
 
 
 def full_jitter(base_s: float, cap_s: float, failures: int, jitter: float) -> float:
-    """A wait drawn evenly from nothing to ``base_s`` doubled per failure, at most ``cap_s``.
+    """Give a wait in seconds, evenly drawn by ``jitter`` (in [0, 1)) from 0 to ``base_s`` doubled per further failure.
 
-    Args:
-        base_s: The longest wait after the first failure, in seconds.
-        cap_s: The longest wait of all, in seconds.
-        failures: How many there were, from 1.
-        jitter: Where in that span, in [0, 1).
+    No wait is longer than ``cap_s``. The first failure is number 1.
     """
     return float(jitter * min(cap_s, base_s * 2.0 ** min(max(failures - 1, 0), _MAX_DOUBLINGS)))
 
@@ -90,10 +76,8 @@ def full_jitter(base_s: float, cap_s: float, failures: int, jitter: float) -> fl
 def counts(kind: ReplyKind, *, others_succeeded: bool) -> bool:
     """Whether a reply uses up one of the request's attempts.
 
-    Args:
-        kind: Of the reply.
-        others_succeeded: Whether the server took another request since this one was last turned away in the same
-            manner; if not, it was away for everybody, and that says nothing about this one.
+    ``others_succeeded`` says that the server took another request since it last turned this one away. If it took none,
+    it was away for all requests, which says nothing about this one.
     """
     what = _CLASSES[kind]
     return what in (_RetryClass.FINAL, _RetryClass.TRANSIENT) or (
@@ -104,12 +88,12 @@ def counts(kind: ReplyKind, *, others_succeeded: bool) -> bool:
 def decide(
     policy: RetryPolicy, kind: ReplyKind, *, attempts: int, spent_s: float, retry_after: float | None, jitter: float
 ) -> Decision:
-    """Say what to do about a reply.
+    """Decide what to do about a reply.
 
     Args:
         policy: The bounds.
         kind: Of the reply.
-        attempts: Replies so far that count (see `counts`), this one included.
+        attempts: Replies so far that count (see `counts`), with this one.
         spent_s: Time in flight and own waits so far, in seconds.
         retry_after: What the server asked for, in seconds; wins over the policy's own wait.
         jitter: A number in [0, 1).

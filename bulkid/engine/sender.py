@@ -1,8 +1,9 @@
-"""One request, from being allowed to leave to the decision about its reply. Shared by the pool and by single calls."""
+"""Sends one request at a time, from its permit to the decision about its reply; for the pool and for single calls."""
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
@@ -15,7 +16,7 @@ from bulkid.engine.auth_failures import (
     SuspectCredential,
 )
 from bulkid.engine.circuit_breaker import CircuitBreaker
-from bulkid.engine.pacing import ServerPacing, SmoothRate
+from bulkid.engine.pacing import ServerPacing
 from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.engine.retry import (
     GIVE_UP,
@@ -23,7 +24,6 @@ from bulkid.engine.retry import (
     REQUEUE,
     SETTLE,
     Decision,
-    Requeue,
     Retry,
     RetryPolicy,
     counts,
@@ -34,11 +34,14 @@ from bulkid.engine.stats import Stats
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Reply, ReplyKind, Request
 
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
 Send = Callable[[Request], Awaitable[Reply]]
 """Sends a request once. Never raises for what a server or a network does; raises `BulkidError` for what is fatal."""
 
 CHECK_REQUEST_KEY: Final = -2
-"""The key of the request that finds out whether the server still takes a credential."""
+"""The key of the check request, which shows whether the server still takes a credential."""
 
 SendPermit = tuple[QuotaPermit, int]
 """The right to send one request now: the quota's permit and the breaker's ticket."""
@@ -63,44 +66,24 @@ class Settled(NamedTuple):
     finished_at: float  # seconds since the epoch
 
 
+@dataclass(slots=True, eq=False)
 class SendTask:
-    """A request on its way: what has come of it so far."""
+    """A request under way, with what has come of it so far."""
 
-    __slots__ = (
-        "attempts",
-        "key",
-        "maybe_applied",
-        "number",
-        "on_forbidden",
-        "renew",
-        "reply",
-        "request",
-        "request_refusals",
-        "spent_s",
-        "successes_seen",
-    )
-
-    def __init__(
-        self,
-        key: int,
-        request: Request,
-        renew: Callable[[], Request] | None = None,
-        on_forbidden: OnForbidden = OnForbidden.SCOPE_MAY_BE_MISSING,
-    ) -> None:
-        self.key = key
-        self.request = request
-        self.renew = renew
-        self.on_forbidden = on_forbidden
-        self.number = 0  # in the order in which requests left
-        self.request_refusals = 0  # replies 401 that were about this request
-        self.attempts = 0
-        self.spent_s = 0.0
-        self.maybe_applied = False
-        self.successes_seen: int | None = None  # of others, when it was last turned away; None: it never was
-        self.reply: Reply | None = None
+    key: int
+    request: Request
+    renew: Callable[[], Request] | None = None
+    on_forbidden: OnForbidden = OnForbidden.SCOPE_MAY_BE_MISSING
+    number: int = 0  # in the order in which requests left
+    request_refusals: int = 0  # replies 401 that were about this request
+    attempts: int = 0
+    spent_s: float = 0.0
+    maybe_applied: bool = False
+    successes_seen: int | None = None  # of others, when the server last turned it away; None: it never did
+    reply: Reply | None = None
 
     def settled(self, finished_at: float) -> Settled:
-        """What came of it, once the decision about its last reply is made."""
+        """The result, once the decision about its last reply is made."""
         reply = self.reply
         assert reply is not None  # noqa: S101 - a decision is only ever made about a reply
         maybe_applied = self.maybe_applied and reply.kind is not ReplyKind.OK
@@ -110,55 +93,41 @@ class SendTask:
 class Sender:
     """Lets requests leave one by one, by breaker, concurrency, quota and rate together, and judges what comes back.
 
-    Args:
-        send: Sends a request once.
-        clock: Measures time in flight.
-        random: Numbers in [0, 1) for the jitter.
-        policy: The bounds of trying again.
-        breaker: Stops requests while the server takes none.
-        quota: What may be sent.
-        pacing: What the server says is left.
-        rate: Spaces requests evenly; None: does not.
-        concurrency: How many may be in flight at once.
-        stats: Counts.
-        credentials: Told of a credential that the server refuses; None: a 401 is never final.
-        check: A request that the server takes with every good credential, sent when no other request can show whether
-            one is; None: then the credential is to blame for a 401.
-        forbidden_hint: What a user can do where the server forbids every change, for the error.
+    The arguments are those of `Engine`, and the parts that it made of them.
     """
 
     def __init__(
         self,
         send: Send,
-        *,
         clock: Clock,
         random: Callable[[], float],
         policy: RetryPolicy,
+        *,
         breaker: CircuitBreaker,
         quota: Quota,
         pacing: ServerPacing,
-        rate: SmoothRate | None,
+        rate: "AsyncLimiter | None",
         concurrency: int,
         stats: Stats,
-        credentials: Credentials | None = None,
-        check: Request | None = None,
-        forbidden_hint: str = "",
+        credentials: Credentials | None,
+        check: Request | None,
+        forbidden_hint: str,
     ) -> None:
+        self.clock = clock
+        self.quota = quota
+        self.stats = stats
+        self.concurrency = concurrency
         self._send = send
         self._monotonic = clock.monotonic
-        self._sleep = clock.sleep
         self._random = random
         self._policy = policy
         self._breaker = breaker
-        self._quota = quota
         self._pacing = pacing
         self._rate = rate
         self._rate_locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._concurrency = concurrency
-        self._stats = stats
         self._in_flight = 0
-        self._capacity_waiters: deque[anyio.Event] = deque()  # where those wait who find all room taken
-        self._notified = 0  # of those, how many were told that it's their turn, and have not taken it yet
+        self._capacity_waiters: deque[anyio.Event] = deque()  # tasks that wait for capacity
+        self._notified = 0  # of them, those that were notified and have not gone on yet
         self._successes = 0  # requests that the server took and answered for good
         self._credentials = credentials
         self._forbidden_hint = forbidden_hint
@@ -171,7 +140,7 @@ class Sender:
         self._forbidden = ForbiddenWrites()
 
     def try_permit(self, method: str) -> SendPermit | None:
-        """Let a request leave, if nothing at all is in its way. Cheap, and never suspends."""
+        """Let a request leave, if nothing at all prevents it. Cheap, and never suspends."""
         if self._rate is not None or not self._breaker.closed or not self._has_capacity():
             return None
         if not self._pacing.allows(method, self._in_flight):
@@ -179,16 +148,10 @@ class Sender:
         return self._take_permit(method)
 
     async def admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
-        """Park until a request may leave, and let it: the caller then sends at once, with no await before.
+        """Wait until a request may leave: the caller then sends at once, with no await before.
 
-        Nothing is held while parked: no slot of the quota, no room.
-
-        Args:
-            method: Of the request.
-            wanted: Whether the request is still to be sent.
-
-        Returns:
-            The permit, or None when the request is no longer wanted.
+        While it waits it holds nothing: no slot of the quota, no capacity. None when ``wanted`` says that the request
+        is no longer to be sent.
 
         Raises:
             BulkidError: The server has been away for too long, or the ledger cannot be used.
@@ -196,13 +159,13 @@ class Sender:
         try:
             if self._rate is None:
                 return await self._admit(method, wanted)
-            async with self._rate_locks[method]:  # one at a time, so that a turn taken is used at once
+            async with self._rate_locks[method]:  # one at a time, so that it uses its turn at once
                 return await self._admit(method, wanted)
         finally:
-            self._notify_waiters()  # whether used or not, it is known by now
+            self._notify_waiters()  # by now it has used its capacity, or does not need it
 
     async def _admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
-        """Wait for whatever is missing, one thing at a time, and look at everything again after each wait."""
+        """Wait for what is missing, one thing at a time, and check everything again after each wait."""
         rate_slot_taken = False  # whether our turn by the rate has come
         while True:
             probing = await self._breaker.wait_for_permission(method)
@@ -214,14 +177,14 @@ class Sender:
                     await self._wait_for_capacity()
                 elif not self._pacing.allows(method, self._in_flight):
                     rate_slot_taken = False
-                    self._notify_waiters()  # we do not need it yet
+                    self._notify_waiters()  # it does not need its capacity yet
                     await self._pacing.wait(method)
-                elif not self._quota.available(method):
+                elif not self.quota.available(method):
                     rate_slot_taken = False
-                    self._notify_waiters()  # we do not need it yet
-                    await self._quota.wait(method)
+                    self._notify_waiters()  # it does not need its capacity yet
+                    await self.quota.wait(method)
                 elif self._rate is not None and not rate_slot_taken:
-                    await self._rate.wait()
+                    await self._rate.acquire()
                     rate_slot_taken = True
                 else:
                     return self._take_permit(method)
@@ -230,15 +193,15 @@ class Sender:
                     self._breaker.cancel_wait(method)
 
     def _take_permit(self, method: str) -> SendPermit | None:
-        permit = self._quota.try_acquire(method)
+        permit = self.quota.try_acquire(method)
         if permit is None:
             return None
         self._in_flight += 1
         return permit, self._breaker.request_started()
 
     def _has_capacity(self) -> bool:
-        """Whether one more may be in flight; who waits for room is called as soon as there is some."""
-        return self._in_flight + self._notified < self._concurrency
+        """Whether one more may be in flight, beside those that were notified that they may."""
+        return self._in_flight + self._notified < self.concurrency
 
     async def _wait_for_capacity(self) -> None:
         turn = anyio.Event()
@@ -252,7 +215,7 @@ class Sender:
                 self._capacity_waiters.remove(turn)
 
     def _notify_waiters(self) -> None:
-        """Call as many of those who wait for room as there is room for, in the order they came."""
+        """Wake as many of the tasks that wait for capacity as there is capacity for, the first ones first."""
         while self._capacity_waiters and self._has_capacity():
             self._notified += 1
             self._capacity_waiters.popleft().set()
@@ -264,7 +227,7 @@ class Sender:
             BulkidError: Nothing more should be sent: from ``send``, or because of the reply.
         """
         permit, ticket = granted
-        stats, method = self._stats, send_task.request.method
+        stats, method = self.stats, send_task.request.method
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
@@ -281,13 +244,13 @@ class Sender:
             if self._capacity_waiters:
                 self._notify_waiters()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
-                self._quota.release(permit, answered=True)
+                self.quota.release(permit, answered=True)
                 self._breaker.response_received(ticket, None)
                 stats.count_answer(method, None)
                 self._reply_received.set()
         left = reply.kind is not ReplyKind.NO_CONNECTION
         if permit.method_quota is not None:
-            self._quota.release(permit, answered=left)
+            self.quota.release(permit, answered=left)
         if not left:
             stats.sent[method] -= 1
         elif reply.kind is not ReplyKind.OK:
@@ -304,7 +267,7 @@ class Sender:
     async def _judge_refusal(self, send_task: SendTask, reply: Reply, credentials: Credentials) -> Decision:
         """Find out whether a 401 is about the request or about its credential.
 
-        Requests that left after the 401 came in show it for nothing; where none is under way, the check request does.
+        Requests that left after the 401 came in show it; where none is under way, the check request does.
 
         Raises:
             AuthenticationError: The server refuses every request, and there is no other credential.
@@ -323,7 +286,7 @@ class Sender:
                 else:
                     if self._check is not None:
                         await self._send_check_request(self._check)
-                    if suspect.request_refused is None:  # the check told nothing
+                    if suspect.request_refused is None:  # the check showed nothing
                         self._drop_credential(credentials, reply)
         finally:
             self._suspects.remove(suspect)
@@ -334,7 +297,7 @@ class Sender:
         return REQUEUE if send_task.request_refusals < MAX_REQUEST_REFUSALS else GIVE_UP
 
     async def _send_check_request(self, check: Request) -> None:
-        """Send the check request, as often as any other, until it or another shows what the refusals are about."""
+        """Send the check request, with retries, until it or another request shows what the refusals are about."""
         send_task = SendTask(CHECK_REQUEST_KEY, check)
         self._checking = True
         try:
@@ -342,8 +305,8 @@ class Sender:
                 decision = await self.exchange(send_task, granted)
                 if isinstance(decision, Retry):
                     send_task.spent_s += decision.wait_s
-                    await self._sleep(decision.wait_s)
-                elif not isinstance(decision, Requeue):
+                    await self.clock.sleep(decision.wait_s)
+                elif decision is not REQUEUE:
                     break
         finally:
             self._checking = False
@@ -370,7 +333,7 @@ class Sender:
         if kind in MAYBE_APPLIED:
             send_task.maybe_applied = True
         self._breaker.response_received(ticket, reply)
-        if kind is ReplyKind.OK:  # what all that follows would come to, without asking: half of the engine's own time
+        if kind is ReplyKind.OK:  # what the code below comes to as well, in half of the engine's own time
             send_task.attempts += 1
             send_task.spent_s += elapsed_s
             self._successes += 1
@@ -399,7 +362,7 @@ class Sender:
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:
-            self._stats.throttled += 1
+            self.stats.throttled += 1
         return decision
 
     def _judge_forbidden(self, send_task: SendTask, reply: Reply) -> Decision:

@@ -1,4 +1,4 @@
-"""What tasks wait for: a wakeup by another task, and a request to stop, which a limit of failures may cause."""
+"""What tasks wait for: a wakeup by another task, or a request to stop, which a limit of failures may cause."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,6 @@ class Wakeup:
     """Where tasks wait for something to change; `set` wakes all that wait now and is not remembered.
 
     So a task checks first, then waits, with no await between the two: it misses nothing.
-
-    Args:
-        clock: Measures the waits.
     """
 
     __slots__ = ("_clock", "_scopes")
@@ -64,11 +61,7 @@ class Stop:
         self._aborted = anyio.Event()
 
     def request(self, reason: str) -> None:
-        """Take nothing new, and let what is in flight settle.
-
-        Args:
-            reason: For the logs and for the caller; a short word or sentence.
-        """
+        """Take nothing new, and let what is in flight settle. The reason is for the logs and the caller."""
         if not self.requested:
             self.requested = True
             self.reason = reason

@@ -1,20 +1,17 @@
-"""Counters of what is being sent, for whoever shows progress: written as things happen, polled when convenient."""
+"""Counters of what the engine sends; the code that shows progress polls them."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-NO_ANSWER: Final = 0
-"""In place of a status class: the request left, and no answer came."""
-
+_NO_ANSWER: Final = 0  # in place of a status class: the request left, and no answer came
 _SUCCESS: Final = 2
-
-_RATE_WINDOW_S = 10.0  # requests per second are told over about this long
+_RATE_WINDOW_S = 10.0  # requests per second are measured over about this long
 
 
 @dataclass(slots=True)
 class Stats:
-    """What has been sent so far. Plain numbers; read them whenever you like, from the event loop's thread."""
+    """What the engine has sent so far. Read it in the event loop's thread."""
 
     started_at: float = 0.0  # monotonic; set by the engine when it is made
     sent: Counter[str] = field(default_factory=Counter)  # per method: requests that left
@@ -26,8 +23,8 @@ class Stats:
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def count_answer(self, method: str, status: int | None) -> None:
-        """Count the answer to a request that left. What is 2xx need not be told: it is what remains."""
-        answer = NO_ANSWER if status is None else status // 100
+        """Count the answer to a request that left. The caller may leave out 2xx: it is what remains."""
+        answer = _NO_ANSWER if status is None else status // 100
         if answer != _SUCCESS:
             self.not_ok[method, answer] += 1
 
@@ -36,18 +33,14 @@ class Stats:
         found: dict[str, dict[str, int]] = {method: {"2xx": count} for method, count in self.sent.items()}
         for (method, answer), count in sorted(self.not_ok.items()):
             classes = found.setdefault(method, {"2xx": 0})
-            classes["none" if answer == NO_ANSWER else f"{answer}xx"] = count
+            classes["none" if answer == _NO_ANSWER else f"{answer}xx"] = count
             classes["2xx"] -= count
         return {
             method: {each: count for each, count in classes.items() if count > 0} for method, classes in found.items()
         }
 
     def per_second(self, now: float) -> float:
-        """Requests per second over the last ten seconds or so, between the looks taken at it.
-
-        Args:
-            now: Monotonic, in seconds.
-        """
+        """Requests per second over about the last ten seconds; ``now`` is monotonic, in seconds."""
         total = self.sent.total()
         samples = self._samples
         if not samples:

@@ -10,11 +10,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bulkid.clock import Clock
-from bulkid.engine.quota import Quota
 from bulkid.engine.retry import GIVE_UP, SETTLE, Decision, Retry
 from bulkid.engine.sender import Sender, SendPermit, SendTask, Settled, Task
 from bulkid.engine.signals import Stop, Wakeup
-from bulkid.engine.stats import Stats
 from bulkid.logs import log
 from bulkid.model import ReplyKind
 
@@ -22,53 +20,33 @@ _MAX_DELAYED: Final = 1024  # tasks that wait to be tried again, beyond which no
 
 
 class _MethodQueue:
-    """The tasks of one method that are ready to be sent, with their own workers: none waits for another's quota.
-
-    All queues together keep the one concurrency; a waiting worker costs nothing.
-    """
+    """The tasks of one method that are ready to be sent, with their own workers: none waits for another's quota."""
 
     __slots__ = ("changed", "method", "ready", "waiters")
 
     def __init__(self, method: str, clock: Clock) -> None:
         self.method = method
         self.ready: deque[SendTask] = deque()
-        self.waiters = 0  # workers that wait to be let through with one of these: one task is kept for each
+        self.waiters = 0  # workers that wait for a permit: one task is reserved for each
         self.changed = Wakeup(clock)  # set when there may be something to do, or nothing more
 
 
 class WorkerPool:
-    """One run over a source of tasks; see `Engine.run`.
+    """One run over a source of tasks; see `Engine.run`. Has as many workers as requests may be in flight.
 
     Args:
         sender: Lets requests leave, and judges replies.
-        quota: Told of responses while the pool runs.
-        clock: Measures waits.
-        workers: How many there are.
-        grace_s: How long requests in flight may take to settle once the pool stops early.
-        stats: Counts.
-        on_settled: Told of each settled task; sync and cheap.
+        on_settled: Called with each settled task; must be cheap.
         stop: Asks the pool to stop.
+        grace_s: How long requests in flight may take to settle once the pool stops early, in seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        sender: Sender,
-        quota: Quota,
-        clock: Clock,
-        workers: int,
-        grace_s: float,
-        stats: Stats,
-        on_settled: Callable[[Settled], None],
-        stop: Stop,
-    ) -> None:
+    def __init__(self, sender: Sender, on_settled: Callable[[Settled], None], stop: Stop, grace_s: float) -> None:
         self._sender = sender
-        self._quota = quota
-        self._clock = clock
-        self._workers = workers
-        self._grace_s = grace_s
-        self._stats = stats
+        self._clock = sender.clock
+        self._stats = sender.stats
         self._on_settled = on_settled
+        self._grace_s = grace_s
         self._stop = stop
         self._queues: dict[str, _MethodQueue] = {}
         self._ready = 0  # in all queues together
@@ -80,8 +58,8 @@ class WorkerPool:
         self._draining = False  # nothing new is sent
         self._error: Exception | None = None
         self._finished = anyio.Event()  # nothing more to take: all is settled, or nothing new is to be sent
-        self._refill = Wakeup(clock)  # set when few tasks are ready
-        self._due = Wakeup(clock)  # set when a task is delayed
+        self._refill = Wakeup(self._clock)  # set when few tasks are ready
+        self._due = Wakeup(self._clock)  # set when a task is delayed
         self._wait_scopes: set[anyio.CancelScope] = set()  # of waiters, so that a stop ends their waits
         self._source_scope = anyio.CancelScope()
         self._workers_scope = anyio.CancelScope()
@@ -91,12 +69,12 @@ class WorkerPool:
         """Settle every task of the source, or stop early.
 
         Raises:
-            BulkidError: What was fatal; requests in flight have settled by then, or had their time.
+            BulkidError: What was fatal; by then requests in flight have settled, or their time is over.
         """
         async with anyio.create_task_group() as helpers:
             helpers.start_soon(self._feed, source)
             helpers.start_soon(self._run_guarded, self._schedule_retries)
-            helpers.start_soon(self._run_guarded, self._quota.report_loop)
+            helpers.start_soon(self._run_guarded, self._sender.quota.report_loop)
             helpers.start_soon(self._watch_stop)
             helpers.start_soon(self._watch_abort)
             helpers.start_soon(self._watch_grace)
@@ -110,7 +88,7 @@ class WorkerPool:
     async def _run_guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is: what is in flight settles first, then `run` raises it
+        except Exception as error:  # noqa: BLE001 - what is in flight settles first, then `run` raises it
             self._fail(error)
 
     # --- workers
@@ -121,14 +99,14 @@ class WorkerPool:
             self._apply_decision(send_task, await self._sender.exchange(send_task, granted))
 
     def _try_next(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
-        """The next task and the right to send it, if both are at hand, and nobody waits to send it."""
+        """The next task and its permit, if both are at hand and no worker waits to send it."""
         if len(queue.ready) <= queue.waiters or self._stopping:
             return None
         granted = self._sender.try_permit(queue.method)
         return None if granted is None else (self._pop(queue), granted)
 
     async def _wait_for_next(self, queue: _MethodQueue) -> tuple[SendTask, SendPermit] | None:
-        """Park until there is a task and the right to send it; None when there is nothing more to do."""
+        """Wait until there is a task and its permit; None when there is nothing more to do."""
         while not (self._stopping or self._finished.is_set()):
             if len(queue.ready) <= queue.waiters:
                 await queue.changed.wait()
@@ -137,7 +115,7 @@ class WorkerPool:
         return None
 
     async def _await_permit(self, queue: _MethodQueue) -> SendPermit | None:
-        """Wait to be let through with a task of this queue; None when nothing new is to be sent."""
+        """Wait for a permit for a task of this queue; None when nothing new is to be sent."""
         queue.waiters += 1
         granted = None
         with anyio.CancelScope() as scope:
@@ -181,7 +159,7 @@ class WorkerPool:
     # --- where tasks come from
 
     def _push(self, send_task: SendTask, *, first: bool) -> None:
-        """Make a task ready. One that was turned away goes to the end, so that it's not always the one that probes."""
+        """Make a task ready. One that the server turned away goes to the end, so that another task probes."""
         queue = self._queues.get(send_task.request.method) or self._open_queue(send_task.request.method)
         if first:
             queue.ready.appendleft(send_task)
@@ -193,7 +171,7 @@ class WorkerPool:
     def _open_queue(self, method: str) -> _MethodQueue:
         assert self._worker_tasks is not None  # noqa: S101 - nothing is pushed before the workers are started
         queue = self._queues[method] = _MethodQueue(method, self._clock)
-        for _ in range(self._workers):
+        for _ in range(self._sender.concurrency):
             self._worker_tasks.start_soon(self._run_guarded, partial(self._worker, queue))
         return queue
 
@@ -204,12 +182,12 @@ class WorkerPool:
     async def _take_chunks(self, source: AsyncIterator[Sequence[Task]]) -> None:
         """Take the next chunk while some of the last one is still ready, so that the workers never wait for it."""
         async for chunk in source:
-            if self._stopping:  # while it was being made, which cannot be broken off; its workers have gone home
+            if self._stopping:  # while it was being made, which cannot be interrupted; the workers have ended
                 return
             for task in chunk:
                 self._push(SendTask(*task), first=False)
             self._unsettled += len(chunk)
-            self._refill_threshold = max(2 * self._workers, len(chunk) // 2)
+            self._refill_threshold = max(2 * self._sender.concurrency, len(chunk) // 2)
             while self._ready > self._refill_threshold or len(self._delayed) > _MAX_DELAYED:
                 await self._refill.wait()
         self._exhausted = True
@@ -238,7 +216,7 @@ class WorkerPool:
         self._drain()
 
     def _drain(self) -> None:
-        """Take nothing new; whoever waits goes home, whoever sends may finish within the grace."""
+        """Take nothing new: workers that wait end now, workers that send may finish within the grace."""
         if self._draining:
             return
         self._draining = True

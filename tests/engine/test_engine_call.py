@@ -5,7 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bulkid.engine import CALL_KEY, MemoryLedger, RetryPolicy, Settled, Stop
+from bulkid.engine import MemoryLedger, RetryPolicy, Settled, Stop
+from bulkid.engine.engine import CALL_KEY
 from bulkid.errors import AuthenticationError, ConnectionFailedError, PermissionDeniedError
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import (

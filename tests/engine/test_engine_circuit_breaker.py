@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from bulkid.engine import CircuitBreaker
+from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.errors import ConnectionFailedError
 from bulkid.model import Reply, ReplyKind
 from tests.support.engine_world import (

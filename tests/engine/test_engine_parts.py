@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.clock import SystemClock
 from bulkid.engine import FailureLimit, Stats, Stop
-from bulkid.engine.pacing import SmoothRate
+from bulkid.engine.pacing import smooth_rate
 from bulkid.engine.signals import Wakeup
 from bulkid.model import QuotaRule, ReplyKind
 from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
@@ -21,10 +21,10 @@ from tests.support.fake_clock import FakeClock
 
 async def test_a_rate_lets_one_after_another_through_with_no_burst() -> None:
     loop = asyncio.get_running_loop()
-    rate = SmoothRate(100)
+    rate = smooth_rate(100)
     begun = loop.time()
     for _ in range(5):
-        await rate.wait()
+        await rate.acquire()
     assert loop.time() - begun >= 0.0399  # four spaces
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import Lease, MemoryLedger, Quota, QuotaPermit, SlotReport
+from bulkid.engine.ledger import Lease, MemoryLedger, SlotReport
+from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock, run

@@ -4,8 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.engine import GiveUp, Requeue, Retry, RetryPolicy, Settle, counts, decide
-from bulkid.engine.retry import _CLASSES, MAYBE_APPLIED, Decision, full_jitter
+from bulkid.engine.retry import (
+    _CLASSES,
+    GIVE_UP,
+    MAYBE_APPLIED,
+    REQUEUE,
+    SETTLE,
+    Decision,
+    Retry,
+    RetryPolicy,
+    counts,
+    decide,
+    full_jitter,
+)
 from bulkid.model import ReplyKind
 
 POLICY = RetryPolicy(max_attempts=5, base_s=0.5, cap_s=30.0, budget_s=600.0)
@@ -13,40 +24,40 @@ K = ReplyKind
 
 TABLE: list[tuple[ReplyKind, int, float, float | None, float, Decision]] = [
     # kind, attempts, spent, retry_after, jitter, decision
-    (K.OK, 1, 0, None, 0.5, Settle()),
-    (K.OK, 99, 9999, 7, 0.5, Settle()),
-    (K.REFUSED, 1, 0, None, 0.5, Settle()),
-    (K.REFUSED, 1, 0, 30, 0.5, Settle()),
-    (K.FORBIDDEN, 1, 0, None, 0.5, Settle()),
-    (K.UNAUTHORIZED, 0, 0, None, 0.5, Requeue()),
-    (K.UNAUTHORIZED, 99, 9999, None, 0.5, Requeue()),
-    (K.THROTTLED, 0, 0, None, 0.5, Requeue()),
-    (K.THROTTLED, 99, 9999, 3600, 0.5, Requeue()),
-    (K.UNAVAILABLE, 0, 0, None, 0.5, Requeue()),
-    (K.UNAVAILABLE, 4, 600, 60, 0.5, Requeue()),
-    (K.UNAVAILABLE, 5, 0, None, 0.5, GiveUp()),
-    (K.UNAVAILABLE, 1, 600.1, None, 0.5, GiveUp()),
-    (K.NO_CONNECTION, 0, 0, None, 0.5, Requeue()),
-    (K.NO_CONNECTION, 4, 0, None, 0.5, Requeue()),
-    (K.NO_CONNECTION, 5, 0, None, 0.5, GiveUp()),
+    (K.OK, 1, 0, None, 0.5, SETTLE),
+    (K.OK, 99, 9999, 7, 0.5, SETTLE),
+    (K.REFUSED, 1, 0, None, 0.5, SETTLE),
+    (K.REFUSED, 1, 0, 30, 0.5, SETTLE),
+    (K.FORBIDDEN, 1, 0, None, 0.5, SETTLE),
+    (K.UNAUTHORIZED, 0, 0, None, 0.5, REQUEUE),
+    (K.UNAUTHORIZED, 99, 9999, None, 0.5, REQUEUE),
+    (K.THROTTLED, 0, 0, None, 0.5, REQUEUE),
+    (K.THROTTLED, 99, 9999, 3600, 0.5, REQUEUE),
+    (K.UNAVAILABLE, 0, 0, None, 0.5, REQUEUE),
+    (K.UNAVAILABLE, 4, 600, 60, 0.5, REQUEUE),
+    (K.UNAVAILABLE, 5, 0, None, 0.5, GIVE_UP),
+    (K.UNAVAILABLE, 1, 600.1, None, 0.5, GIVE_UP),
+    (K.NO_CONNECTION, 0, 0, None, 0.5, REQUEUE),
+    (K.NO_CONNECTION, 4, 0, None, 0.5, REQUEUE),
+    (K.NO_CONNECTION, 5, 0, None, 0.5, GIVE_UP),
     (K.SERVER_ERROR, 1, 0, None, 0.0, Retry(0.0)),
     (K.SERVER_ERROR, 1, 0, None, 0.5, Retry(0.25)),
     (K.SERVER_ERROR, 2, 0, None, 0.5, Retry(0.5)),
     (K.SERVER_ERROR, 3, 0, None, 0.5, Retry(1.0)),
     (K.SERVER_ERROR, 4, 0, None, 0.5, Retry(2.0)),
-    (K.SERVER_ERROR, 5, 0, None, 0.5, GiveUp()),
-    (K.SERVER_ERROR, 6, 0, None, 0.5, GiveUp()),
+    (K.SERVER_ERROR, 5, 0, None, 0.5, GIVE_UP),
+    (K.SERVER_ERROR, 6, 0, None, 0.5, GIVE_UP),
     (K.SERVER_ERROR, 1, 599.75, None, 0.5, Retry(0.25)),
-    (K.SERVER_ERROR, 1, 599.76, None, 0.5, GiveUp()),
+    (K.SERVER_ERROR, 1, 599.76, None, 0.5, GIVE_UP),
     (K.SERVER_ERROR, 1, 0, 20.0, 0.0, Retry(20.0)),
     (K.SERVER_ERROR, 1, 0, 20.0, 0.5, Retry(20.25)),
     (K.SERVER_ERROR, 4, 0, 20.0, 0.5, Retry(20.5)),
-    (K.SERVER_ERROR, 1, 0, 601.0, 0.5, GiveUp()),
+    (K.SERVER_ERROR, 1, 0, 601.0, 0.5, GIVE_UP),
     (K.LOST, 1, 0, None, 0.5, Retry(0.25)),
-    (K.LOST, 5, 0, None, 0.5, GiveUp()),
-    (K.LOST, 1, 601, None, 0.5, GiveUp()),
+    (K.LOST, 5, 0, None, 0.5, GIVE_UP),
+    (K.LOST, 1, 601, None, 0.5, GIVE_UP),
     (K.NOT_JSON, 2, 0, None, 0.5, Retry(0.5)),
-    (K.NOT_JSON, 5, 0, None, 0.5, GiveUp()),
+    (K.NOT_JSON, 5, 0, None, 0.5, GIVE_UP),
 ]
 
 

@@ -412,9 +412,9 @@ async def test_when_the_ledger_fails_at_the_end_too_the_first_error_is_raised() 
     with pytest.raises(AuthenticationError):
         await settle(engine, puts(1))
     with pytest.raises(StateError):
-        await engine.aclose()
+        await engine.quota.flush()
     ledger.exchange = exchange  # type: ignore[method-assign]
-    await engine.aclose()
+    await engine.quota.flush()
     assert (await ledger.exchange([QuotaRule("PUT", 5, 60.0)], 0, [], [])).seconds_until_free == pytest.approx(60)
 
 

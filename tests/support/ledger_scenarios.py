@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bulkid.engine import Ledger, SlotReport
+from bulkid.engine.ledger import Ledger, SlotReport
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock
 
