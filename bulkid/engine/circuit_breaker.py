@@ -81,7 +81,7 @@ class CircuitBreaker:
             else:
                 deadline = self._deadline()
                 if now >= deadline:
-                    raise self._give_up(now)
+                    raise self.give_up()
                 await self._wakeup.wait(min(self._until, deadline) - now)
         return False
 
@@ -128,9 +128,11 @@ class CircuitBreaker:
         elif self._not_before > (now if self.closed else self._until):
             self._open(self._not_before)
 
-    def unreachable(self) -> ConnectionFailedError:
-        """The error to raise when a request ran out of attempts and the server has never answered."""
-        return self._give_up(self._clock.monotonic())
+    def give_up(self) -> ConnectionFailedError:
+        """Stay open for good; give the error to raise."""
+        self._given_up = True
+        self._open(self._clock.monotonic())
+        return self._outage_error()
 
     def seconds_until_free(self) -> float | None:
         """Seconds until the next probe may leave; None while the breaker is closed."""
@@ -154,7 +156,7 @@ class CircuitBreaker:
             self._away_since = now if self._away_since is None else self._away_since
             self._last_error = reply.error or reply.error_code or reply.kind.value
             if now >= self._deadline():
-                raise self._give_up(now)
+                raise self.give_up()
         until = self._not_before
         if not reply.retry_after:  # 0 would allow requests without a pause
             wait = full_jitter(BASE_S, CAP_S, self._refusals, self._random())
@@ -181,14 +183,9 @@ class CircuitBreaker:
             self._lost += 1
             self._last_error = reply.error or reply.error_code or reply.kind.value
             if self._lost >= _MAX_FIRST_LOST and now - self._first_sent_at >= self._first_contact_limit_s:
-                raise self._give_up(now)
+                raise self.give_up()
         if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:
             self._away_since = now  # it was there a moment ago, whatever it said to the others
-
-    def _give_up(self, now: float) -> ConnectionFailedError:
-        self._given_up = True
-        self._open(now)
-        return self._outage_error()
 
     def _outage_error(self) -> ConnectionFailedError:
         if not self.answered:

@@ -12,7 +12,7 @@ from bulkid.engine.circuit_breaker import CircuitBreaker
 from bulkid.engine.ledger import Ledger
 from bulkid.engine.pacing import ServerPacing, smooth_rate
 from bulkid.engine.quota import Quota
-from bulkid.engine.retry import GIVE_UP, SETTLE, Retry, RetryPolicy
+from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.sender import Send, Sender, SendTask, Settled, Task
 from bulkid.engine.signals import Stop
 from bulkid.engine.stats import Stats
@@ -119,17 +119,8 @@ class Engine:
         """
         send_task = SendTask(CALL_KEY, request)
         async with self._in_use():
-            while True:
-                granted = await self._sender.admit(request.method, lambda: True)
-                if granted is None:  # never: it stays wanted
-                    continue
-                decision = await self._sender.exchange(send_task, granted)
-                if decision is SETTLE or decision is GIVE_UP:
-                    return send_task.settled(self._clock.now())
-                self.stats.retries += 1
-                if isinstance(decision, Retry):
-                    send_task.spent_s += decision.wait_s
-                    await self._clock.sleep(decision.wait_s)
+            await self._sender.settle(send_task, lambda: True)
+            return send_task.settled(self._clock.now())
 
     async def run(
         self, source: AsyncIterator[Sequence[Task]], on_settled: Callable[[Settled], None], stop: Stop

@@ -262,6 +262,24 @@ class Sender:
             return await self._judge_refusal(send_task, reply, self._credentials)
         return decision
 
+    async def settle(self, send_task: SendTask, wanted: Callable[[], bool]) -> None:
+        """Send a task, with retries, until it is settled or ``wanted`` says that it is no longer to be sent.
+
+        Raises:
+            BulkidError: Nothing more should be sent.
+        """
+        resent = False
+        while wanted() and (granted := await self.admit(send_task.request.method, wanted)) is not None:
+            if resent:
+                self.stats.retries += 1
+            decision = await self.exchange(send_task, granted)
+            if decision is SETTLE or decision is GIVE_UP:
+                return
+            resent = True
+            if isinstance(decision, Retry):
+                send_task.spent_s += decision.wait_s
+                await self.clock.sleep(decision.wait_s)
+
     # --- 401
 
     async def _judge_refusal(self, send_task: SendTask, reply: Reply, credentials: Credentials) -> Decision:
@@ -298,16 +316,9 @@ class Sender:
 
     async def _send_check_request(self, check: Request) -> None:
         """Send the check request, with retries, until it or another request shows what the refusals are about."""
-        send_task = SendTask(CHECK_REQUEST_KEY, check)
         self._checking = True
         try:
-            while self._undecided() and (granted := await self.admit(check.method, self._undecided)) is not None:
-                decision = await self.exchange(send_task, granted)
-                if isinstance(decision, Retry):
-                    send_task.spent_s += decision.wait_s
-                    await self.clock.sleep(decision.wait_s)
-                elif decision is not REQUEUE:
-                    break
+            await self.settle(SendTask(CHECK_REQUEST_KEY, check), self._undecided)
         finally:
             self._checking = False
             self._reply_received.set()
@@ -358,7 +369,7 @@ class Sender:
             jitter=self._random(),
         )
         if decision is GIVE_UP and not self._breaker.answered:
-            raise self._breaker.unreachable()
+            raise self._breaker.give_up()
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:
