@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bulkid.model import RowError, RunRecord, Status
 from bulkid.planning import describe
-from bulkid.report import how_to_resume
+from bulkid.report.summary import how_to_resume
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, humanize_seconds, printable, printable_line

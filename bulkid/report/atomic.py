@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the one error of this room.
+"""Files that are there whole or not at all, the folder of a report, and the error of this package.
 
 Each file is written beside its target, flushed to the disk and then put in the target's place. A reader never sees half
 a report, and a report that fails half-way leaves the earlier one as it was.
@@ -25,12 +25,7 @@ class ReportError(BulkidError):
 
 
 class AtomicFile:
-    """One file on its way: written at ``temp``, put in place by :meth:`commit`.
-
-    Args:
-        folder: Where the file belongs; must exist.
-        name: The file's name, such as ``report.csv``.
-    """
+    """A file that is written at ``temp`` and put in place by :meth:`commit`. Its folder must exist."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -38,33 +33,31 @@ class AtomicFile:
         self.temp = folder / f".{name}.{secrets.token_hex(4)}.tmp"
 
     def begin(self, mode: int = PRIVATE_FILE) -> Path:
-        """Make the temporary file, empty, and give its path. Never follows a link.
-
-        Args:
-            mode: The file's rights on POSIX; by default its owner alone can read it.
+        """Make the temporary file, empty, with these rights (on POSIX), and give its path. Never follows a link.
 
         Raises:
-            OSError: When the folder does not take it.
+            OSError: The folder does not take it.
         """
         os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         return self.temp
 
-    def commit(self) -> Path:
+    def commit(self, *, replace: bool = True) -> Path:
         """Put the finished temporary file in place; give the path that it really has now.
 
         A target that another program holds open (Excel on Windows does) cannot be replaced: the file then gets the
-        next free number, ``report-2.csv``.
+        next free number, ``report-2.csv``. So it does with ``replace=False`` where there is a target already.
 
         Raises:
-            OSError: When neither place takes it.
+            OSError: Neither place takes it.
         """
         target = self.folder / self.name
-        try:
+        if replace or not os.path.lexists(target):
             # Windows calls a target that is held open (or is a folder) a PermissionError; POSIX knows only the folder
-            self.temp.replace(target)
-        except (PermissionError, IsADirectoryError):
-            target = next_free(target)
-            self.temp.replace(target)
+            with contextlib.suppress(PermissionError, IsADirectoryError):
+                self.temp.replace(target)
+                return target
+        target = _next_free(target)
+        self.temp.replace(target)
         return target
 
     def discard(self) -> None:
@@ -74,35 +67,31 @@ class AtomicFile:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files that a kill left behind; never raises.
-
-    To be called by whoever holds the run: a report that somebody else writes at this very moment would have to be
-    written again.
-    """
+    """Remove the unfinished files that a kill left behind; never raises. Only the holder of the run may call it."""
     for temp in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             temp.unlink()
 
 
-def next_free(target: Path) -> Path:
+def _next_free(target: Path) -> Path:
     """The first of ``report-2.csv``, ``report-3.csv`` ... that does not exist."""
     numbered = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
     return next(path for path in numbered if not os.path.lexists(path))
 
 
 def sync(path: Path) -> None:
-    """Have the operating system put a closed file's content on the disk.
+    """Put a closed file's content on the disk.
 
     Raises:
-        OSError: When the disk does not take it.
+        OSError: The disk does not take it.
     """
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def os_errors_as_report_error(name: str, folder: Path, run_id: str) -> Iterator[None]:
-    """Turn an operating system's error into a sentence: what could not be written where, and how to do it again.
+def os_errors_as_report_error(what: str, hint: str) -> Iterator[None]:
+    """Say what could not be written, and what to do.
 
     Raises:
         ReportError: For any ``OSError`` inside.
@@ -110,16 +99,12 @@ def os_errors_as_report_error(name: str, folder: Path, run_id: str) -> Iterator[
     try:
         yield
     except OSError as error:
-        raise ReportError(
-            f"Could not write {name} in {folder}: {reason(error)}.",
-            hint="What the run did is safe in the journal. "
-            f"Write the report again with: bulkid report {run_id} --report-dir DIR",
-        ) from error
+        raise ReportError(f"Could not write {what}: {reason(error)}.", hint=hint) from error
 
 
-def reason(error: OSError) -> str:
-    """Say why in the operating system's words, without its number."""
-    return error.strerror or str(error) or type(error).__name__
+def reason(error: Exception) -> str:
+    """The operating system's own text for an error, without its number; for other errors their message."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def make_private(folder: Path) -> None:
@@ -133,17 +118,13 @@ def make_private(folder: Path) -> None:
 
 
 def prepare_folder(report_dir: Path, run_id: str) -> Path:
-    """Create the folder of a run's files and prove that it can be written to, before anything is sent.
-
-    Args:
-        report_dir: Where reports go, as the user named it.
-        run_id: The run, which gets a folder of its own there.
+    """Create the folder of a run's files below ``report_dir``, and prove that files can be written to it.
 
     Returns:
         The absolute folder.
 
     Raises:
-        UsageError: When it cannot be created or written to.
+        UsageError: It cannot be created or written to.
     """
     folder = Path(report_dir)
     try:
@@ -155,13 +136,9 @@ def prepare_folder(report_dir: Path, run_id: str) -> Path:
             sync(probe.temp)
         finally:
             probe.discard()
-    except OSError as error:
-        why = reason(error)
-    except (ValueError, RuntimeError) as error:  # a NUL in the path; "~" without a home directory
-        why = str(error)
-    else:
-        return folder
-    raise UsageError(
-        f"The report cannot be written to {folder}: {why}. Nothing was sent.",
-        hint="Name a folder that you may write to with --report-dir DIR.",
-    )
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the path; "~" without a home directory
+        raise UsageError(
+            f"The report cannot be written to {folder}: {reason(error)}. Nothing was sent.",
+            hint="Name a folder that you may write to with --report-dir DIR.",
+        ) from None
+    return folder

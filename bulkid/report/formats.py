@@ -1,30 +1,32 @@
 """The report's formats: one entry for each file of rows that a report can hold.
 
 The choices of ``--format``, the files that are written, the console's links and media types, the API's document, the
-names that ``prune`` removes and the endings of an export are all taken from :data:`FORMATS`. A new format is a module
-that writes it and one entry here (or one call of :func:`register`, from another package).
-Writers are imported when a file is opened: the settings read this table at the start of every command.
+names that ``prune`` removes and the endings of an export all come from :data:`FORMATS`. A new format is a module that
+writes it and one entry here (or one call of :func:`register`, from another package).
+A function here imports a writer when it opens a file: every command reads this table at its start.
 """
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from bulkid.model import ReportRow, RunRecord
 
 if TYPE_CHECKING:
+    from bulkid.planning import ExportedAccount
     from bulkid.report.atomic import AtomicFile
-    from bulkid.report.export_files import ExportFile
+
+_Row_contra = TypeVar("_Row_contra", contravariant=True)
 
 
-class ReportFile(Protocol):
+class RowFile(Protocol[_Row_contra]):
     """A file that takes rows. It is written at ``target.temp``; the caller puts it in place."""
 
     target: "AtomicFile"
 
-    def write(self, rows: Sequence[ReportRow]) -> None:
+    def write(self, rows: Sequence[_Row_contra]) -> None:
         """Append rows, in the order of the sheet."""
 
     def finish(self) -> bool:
@@ -39,8 +41,8 @@ class ReportContent:
     """What a report is about, beside its rows."""
 
     run: RunRecord
-    folder: Path  # the run's own
-    headers: Sequence[str]  # of the sheet
+    folder: Path  # the run's own (see :func:`~bulkid.report.atomic.prepare_folder`)
+    headers: Sequence[str]  # of the sheet, for retry.csv
     summary: Mapping[str, Any]  # what summary.json will hold; empty while the run goes on
     sheet_name: str = ""  # the sheet of the source, when it has several
 
@@ -53,55 +55,53 @@ class ReportFormat:
     file_name: str
     media_type: str
     purpose: str  # what a user wants it for; a title of links
-    begin: Callable[[ReportContent], ReportFile]
-    export: "Callable[[AtomicFile], ExportFile] | None" = None  # for formats that an export of accounts can have
+    begin: Callable[[ReportContent], RowFile[ReportRow]]
+    export: "Callable[[AtomicFile], RowFile[ExportedAccount]] | None" = None  # for formats of an export of accounts
     always: bool = False  # written whether it was asked for or not
     choice: bool = True  # --format takes it
     needs_end: bool = False  # it cannot be begun before the run has ended
 
 
-def _csv(content: ReportContent) -> ReportFile:
-    from bulkid.report.text_report import CsvReport
+def _csv(content: ReportContent) -> RowFile[ReportRow]:
+    from bulkid.report.text_files import csv_report
 
-    return CsvReport(content.folder, content.run.run_id)
-
-
-def _csv_export(target: "AtomicFile") -> "ExportFile":
-    from bulkid.report.export_files import CsvExport
-
-    return CsvExport(target)
+    return csv_report(content.folder, content.run.run_id)
 
 
-def _workbook(content: ReportContent) -> ReportFile:
-    from bulkid.report.summary_sheet import write_overview
-    from bulkid.report.xlsx_report import Workbook
+def _csv_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
+    from bulkid.report.text_files import csv_export
 
-    run, summary, name = content.run, content.summary, content.sheet_name
-    return Workbook(content.folder, run.run_id, lambda workbook: write_overview(workbook, run, summary, name))
+    return csv_export(target)
 
 
-def _workbook_export(target: "AtomicFile") -> "ExportFile":
-    from bulkid.report.export_files import WorkbookExport
+def _workbook(content: ReportContent) -> RowFile[ReportRow]:
+    from bulkid.report.summary_sheet import workbook_report
+
+    return workbook_report(content.folder, content.run, content.summary, content.sheet_name)
+
+
+def _workbook_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
+    from bulkid.report.xlsx_files import WorkbookExport
 
     return WorkbookExport(target)
 
 
-def _json_lines(content: ReportContent) -> ReportFile:
-    from bulkid.report.text_report import JsonLines
+def _json_lines(content: ReportContent) -> RowFile[ReportRow]:
+    from bulkid.report.text_files import json_report
 
-    return JsonLines(content.folder, content.run.run_id)
-
-
-def _json_lines_export(target: "AtomicFile") -> "ExportFile":
-    from bulkid.report.export_files import JsonLinesExport
-
-    return JsonLinesExport(target)
+    return json_report(content.folder, content.run.run_id)
 
 
-def _retry(content: ReportContent) -> ReportFile:
-    from bulkid.report.text_report import RetrySheet
+def _json_lines_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
+    from bulkid.report.text_files import json_export
 
-    return RetrySheet(content.folder, content.headers)
+    return json_export(target)
+
+
+def _retry(content: ReportContent) -> RowFile[ReportRow]:
+    from bulkid.report.text_files import retry_sheet
+
+    return retry_sheet(content.folder, content.headers)
 
 
 FORMATS: Final[dict[str, ReportFormat]] = {}
@@ -135,7 +135,7 @@ def wanted(names: Collection[str]) -> list[ReportFormat]:
     return sorted(entries, key=lambda entry: (not entry.always, entry.needs_end))
 
 
-def exporters() -> dict[str, "Callable[[AtomicFile], ExportFile]"]:
+def exporters() -> dict[str, "Callable[[AtomicFile], RowFile[ExportedAccount]]"]:
     """The formats of an export by the ending of its file name, without the dot."""
     return {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}
 

@@ -1,6 +1,6 @@
-"""The figures of runs as Prometheus text (exposition format 0.0.4), for a file that node_exporter reads, or a page.
+"""Metrics of runs as Prometheus text (exposition format 0.0.4), for a file that node_exporter reads, or a page.
 
-All of them are gauges about the newest run of each job: a run is a batch, and its figures begin again with the next.
+All of them are gauges about the newest run of each job: a run is a batch, and its metrics begin again with the next.
 https://prometheus.io/docs/practices/instrumentation/#batch-jobs
 """
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 UNKNOWN: Final = "unknown"
-"""The status class of requests whose answers nobody counts: those for tokens, and those of runs of an older bulkid."""
+"""The status class of requests whose responses are not counted: those for tokens, and those of older versions' runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunMetrics:
-    """What is told of the newest run of one job."""
+    """The newest run of one job."""
 
     job: str  # "" for what was run without a job file
     run: RunRecord
@@ -33,14 +33,14 @@ class RunMetrics:
 
 
 def render_metrics(all_metrics: Iterable[RunMetrics]) -> bytes:
-    """The figures as a page. Its content type is :data:`CONTENT_TYPE`."""
+    """The metrics as a page. Its content type is :data:`CONTENT_TYPE`."""
     from prometheus_client import generate_latest
 
     return generate_latest(_registry(all_metrics))
 
 
 def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
-    """Write the figures to a file, whole or not at all. Programs of other users may read it, as the umask allows.
+    """Write the metrics to a file, whole or not at all. Programs of other users may read it, as the umask allows.
 
     Raises:
         ReportError: It cannot be written, or is a folder, a device or a pipe.
@@ -53,14 +53,14 @@ def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
         target.begin(SHARED_FILE).write_bytes(render_metrics(all_metrics))
         target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _unwritable(path, reason(error) if isinstance(error, OSError) else str(error)) from error
+        raise _unwritable(path, reason(error)) from error
     finally:
         target.discard()
 
 
 def _unwritable(path: Path, why: str) -> ReportError:
     return ReportError(
-        f"The figures cannot be written to {path}: {why}.",
+        f"The metrics cannot be written to {path}: {why}.",
         hint="Name a file in a folder that is there and that you may write to with --metrics-file.",
     )
 
@@ -105,7 +105,7 @@ _REQUEST_LABELS: Final = ("method", "code_class")
 
 
 def _requests(run: RunRecord) -> dict[tuple[str, str], int]:
-    """Requests by method and status class; what no class is known of stands under :data:`UNKNOWN`."""
+    """Requests by method and status class; :data:`UNKNOWN` where the class is not known."""
     answers = run.counters.get("answers") or {}
     found = {(method, each): int(count) for method, classes in answers.items() for each, count in classes.items()}
     for method, sent in (run.counters.get("requests") or {}).items():

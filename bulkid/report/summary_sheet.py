@@ -1,13 +1,13 @@
 """The sheet in front of ``report.xlsx``: which run this was, what came of it, and what to do next."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.summary import METHODS, how_to_resume
-from bulkid.report.xlsx_report import Format, Workbook, height, print_settings
+from bulkid.report.xlsx_files import Format, ReportWorkbook, height, print_settings
 from bulkid.text import humanize_seconds
 
 MEANINGS: Final[Mapping[Status, str]] = {
@@ -29,24 +29,24 @@ _WHOLE: Final[Mapping[RunStatus, str]] = {
 
 
 def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
-    """What to do now, as sentences with the command to type; never empty."""
-    steps: list[str] = []
+    """What the user can do now, as sentences with the command to type; never empty."""
     if run.status is RunStatus.REFUSED and summary.get(Status.INVALID, 0):
-        return ["Nothing was sent. Mend the sheet, or retry.csv, and run it: bulkid run retry.csv"]
+        return ["Nothing was sent. Fix the sheet, or retry.csv, and run it: bulkid run retry.csv"]
     if run.status is RunStatus.REFUSED:
         sent = "more " if summary.get(Status.UPDATED, 0) else ""
-        return [f"Nothing {sent}was sent. Mend what is said above, and go on: {how_to_resume(run)}"]
+        return [f"Nothing {sent}was sent. Fix what is said above, and go on: {how_to_resume(run)}"]
+    steps: list[str] = []
     if summary.get(Status.PENDING, 0):
         steps.append(f"Finish the pending rows: {how_to_resume(run)}")
     if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
-        steps.append("Mend the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
+        steps.append("Fix the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
     if run.status is RunStatus.RUNNING:
         steps.append(f"Write this report again later: bulkid report {run.run_id} --format xlsx")
     return steps or ["Nothing: every row is as the sheet wants it."]
 
 
 def run_facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
-    """Label and value of what a reader wants to know of the run."""
+    """Label and value of each fact about the run."""
     source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
     lines = [
         ("Run", run.run_id),
@@ -65,7 +65,7 @@ def run_facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> li
 
 
 def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
-    """What became of the run; one that was refused may have sent something in an earlier attempt (a trial)."""
+    """The run's status in words; a refused run may have sent something in an earlier attempt (a trial)."""
     if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
         return "refused: nothing more was sent"
     return _WHOLE[run.status]
@@ -76,7 +76,7 @@ def _when(epoch_s: float | None) -> str:
 
 
 def request_counts(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Label and figure of what the run cost."""
+    """Label and number of what the run sent."""
     requests = summary.get("requests") or {}
     return [
         *((f"{method} requests", int(requests.get(method, 0))) for method in METHODS),
@@ -87,15 +87,26 @@ def request_counts(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def write_overview(workbook: Workbook, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> None:
-    """Write the sheet ``Summary``."""
-    page = _Page(workbook)
+def workbook_report(folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> ReportWorkbook:
+    """Begin ``report.xlsx`` and write its sheet ``Summary``."""
+    workbook = ReportWorkbook(folder, run.run_id)
+    try:
+        _write_summary(_Page(workbook), run, summary, sheet_name, workbook.status_formats)
+    except BaseException:  # a cancellation too: no unfinished file stays behind
+        workbook.discard()
+        raise
+    return workbook
+
+
+def _write_summary(
+    page: "_Page", run: RunRecord, summary: Mapping[str, Any], sheet_name: str, status_formats: Mapping[Status, Format]
+) -> None:
     page.title("Robot accounts: what became of the sheet")
     for name, text in run_facts(run, summary, sheet_name):
         page.fact(name, text)
     page.heading("Status", "Rows", "Meaning")
     for status in Status:
-        page.metric(status.value, int(summary.get(status.value, 0)), MEANINGS[status], workbook.status_formats[status])
+        page.metric(status.value, int(summary.get(status.value, 0)), MEANINGS[status], status_formats[status])
     page.metric("rows", int(summary.get("rows", 0)))
     page.metric("accounts", int(summary.get("accounts", 0)))
     page.heading("Requests")
@@ -107,9 +118,9 @@ def write_overview(workbook: Workbook, run: RunRecord, summary: Mapping[str, Any
 
 
 class _Page:
-    """The sheet, written from the top down: constant memory allows no way back."""
+    """The sheet ``Summary``, written from the top down, as constant memory requires."""
 
-    def __init__(self, workbook: Workbook) -> None:
+    def __init__(self, workbook: ReportWorkbook) -> None:
         book = workbook.book
         self._put = workbook.put
         self._sheet = sheet = book.add_worksheet("Summary")

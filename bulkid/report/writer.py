@@ -1,7 +1,7 @@
 """Writing a report, one pass over the rows of a run into every file; and removing it, its own files and no others."""
 
-import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from bulkid.model import ReportRow, RunRecord
+from bulkid.model import ReportRow
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
-from bulkid.report.formats import ReportContent, ReportFile, is_report_file, wanted
+from bulkid.report.formats import ReportContent, RowFile, is_report_file, wanted
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
@@ -37,37 +37,22 @@ class OpenReport:
     """The files of a report that is being written. Each is put in place whole by :meth:`finish`, or not at all.
 
     Args:
-        run: The run.
-        folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
+        content: What the report is about.
         formats: Names of formats to write beside those that are always written.
-        headers: The sheet's own headers, for ``retry.csv``.
-        summary: What the first sheet of ``report.xlsx`` shows.
-        sheet_name: The sheet of the source, when it has several.
 
     Raises:
-        ReportError: When a file cannot be made.
+        ReportError: A file cannot be made.
     """
 
-    def __init__(
-        self,
-        run: RunRecord,
-        folder: Path,
-        formats: Collection[str],
-        *,
-        headers: Sequence[str],
-        summary: Mapping[str, Any],
-        sheet_name: str = "",
-    ) -> None:
+    def __init__(self, content: ReportContent, formats: Collection[str]) -> None:
         self.last_row = -1  # the number of the last row that was written
-        self._folder = folder
-        self._run_id = run.run_id
-        self._sinks: list[tuple[str, ReportFile]] = []
-        content = ReportContent(run, folder, headers, summary, sheet_name)
+        self._content = content
+        self._files: list[tuple[str, RowFile[ReportRow]]] = []
         try:
             for entry in wanted(formats):
-                with os_errors_as_report_error(entry.file_name, folder, run.run_id):
-                    make_private(folder)
-                    self._sinks.append((entry.file_name, entry.begin(content)))
+                with _report_errors(entry.file_name, content):
+                    make_private(content.folder)
+                    self._files.append((entry.file_name, entry.begin(content)))
         except BaseException:  # a cancellation too: no unfinished file stays behind
             self.discard()
             raise
@@ -76,11 +61,11 @@ class OpenReport:
         """Append rows, in the order of the sheet.
 
         Raises:
-            ReportError: When a file cannot be written.
+            ReportError: A file cannot be written.
         """
-        for name, sink in self._sinks:
-            with os_errors_as_report_error(name, self._folder, self._run_id):
-                sink.write(rows)
+        for name, file in self._files:
+            with _report_errors(name, self._content):
+                file.write(rows)
         if rows:
             self.last_row = rows[-1].row
 
@@ -88,87 +73,89 @@ class OpenReport:
         """Put the files in place; give their paths, and note what is not as usual.
 
         Raises:
-            ReportError: When a file cannot be written. Files that were finished before stay.
+            ReportError: A file cannot be written. Files that were finished before stay.
         """
-        files = []
-        for name, sink in self._sinks:
-            with os_errors_as_report_error(name, self._folder, self._run_id):
-                if sink.finish():
-                    files.append(_put_in_place(sink.target, notes))
+        paths = []
+        for name, file in self._files:
+            with _report_errors(name, self._content):
+                if file.finish():
+                    paths.append(_put_in_place(file.target, notes))
                 else:
-                    _remove_old(sink.target, notes)
-        return files
+                    _remove_old(file.target, notes)
+        return paths
 
     def discard(self) -> None:
         """Remove the files that are not in place. Never raises; harmless when repeated."""
-        for _, sink in self._sinks:
-            sink.discard()
+        for _, file in self._files:
+            file.discard()
 
 
-def begin_report(
-    run: RunRecord, folder: Path, formats: Collection[str], *, headers: Sequence[str]
-) -> OpenReport | None:
+def begin_report(content: ReportContent, formats: Collection[str]) -> OpenReport | None:
     """Open the files of a report whose run still goes on; None where they need the run's end first, as a workbook does.
 
     Raises:
-        ReportError: When a file cannot be made.
+        ReportError: A file cannot be made.
     """
     if any(entry.needs_end for entry in wanted(formats)):
         return None
-    return OpenReport(run, folder, formats, headers=headers, summary={})
+    return OpenReport(content, formats)
 
 
 def write_report(
     rows: Callable[[], Iterable[ReportRow]],
-    run: RunRecord,
-    folder: Path,
+    content: ReportContent,
     formats: Collection[str],
-    *,
-    headers: Sequence[str],
-    summary: Mapping[str, Any],
-    sheet_name: str = "",
     begun: OpenReport | None = None,
 ) -> ReportFiles:
     """Write the files of a run's report: always ``report.csv`` and ``summary.json``, the others as due.
 
-    The rows are gone through once and never held. Each file is put in place whole, or not at all.
+    The rows are read once and never held. Each file is put in place whole, or not at all. The summary's ``report`` is
+    corrected where ``report.csv`` had to take another name.
 
     Args:
         rows: Gives the rows of the sheet in order, each with its outcome; of a report that was begun, those that follow
             its ``last_row``.
-        run: The run.
-        folder: The run's own folder (see :func:`~bulkid.report.prepare_folder`).
+        content: What the report is about.
         formats: Names of formats to write beside those that are always written.
-        headers: The sheet's own headers, for ``retry.csv``.
-        summary: What ``summary.json`` holds, in its order (see :func:`~bulkid.report.build_summary`). Its ``report`` is
-            corrected where ``report.csv`` had to take another name.
-        sheet_name: The sheet of the source, when it has several.
         begun: The same report, begun by :func:`begin_report`. It is finished or discarded.
 
     Raises:
-        ReportError: When a file cannot be written. Files that were finished before stay.
+        ReportError: A file cannot be written. Files that were finished before stay.
     """
     notes: list[str] = []
-    report = begun or OpenReport(run, folder, formats, headers=headers, summary=summary, sheet_name=sheet_name)
+    report = begun or OpenReport(content, formats)
     try:
-        for batch in _batches(rows()):
+        source = iter(rows())
+        while batch := list(islice(source, _BATCH)):
             report.write(batch)
         files = report.finish(notes)
     finally:
         report.discard()
-    summary = _report_path(summary, folder, files[0])
-    files.append(_write_summary(summary, run, folder, notes))
+    folder, summary = content.folder, dict(content.summary)
+    if files[0].name != "report.csv" and summary.get("report") == str(folder / "report.csv"):
+        summary["report"] = str(files[0])
+    target = AtomicFile(folder, "summary.json")
+    with _report_errors(target.name, content):
+        try:
+            target.begin().write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            sync(target.temp)
+            files.append(_put_in_place(target, notes))
+        finally:
+            target.discard()
     return ReportFiles(folder, tuple(files), tuple(notes), summary)
 
 
-def _batches(rows: Iterable[ReportRow]) -> Iterator[list[ReportRow]]:
-    source = iter(rows)
-    while batch := list(islice(source, _BATCH)):
-        yield batch
+def _report_errors(name: str, content: ReportContent) -> AbstractContextManager[None]:
+    """Turn an ``OSError`` into a :class:`ReportError` that says how to write the report again."""
+    return os_errors_as_report_error(
+        f"{name} in {content.folder}",
+        "What the run did is safe in the journal. "
+        f"Write the report again with: bulkid report {content.run.run_id} --report-dir DIR",
+    )
 
 
 def _put_in_place(target: AtomicFile, notes: list[str]) -> Path:
-    """Put a finished file in place; note it when the place was another than usual."""
+    """Put a finished file in place; note it when it had to take another name."""
     path = target.commit()
     if path.name != target.name:
         notes.append(f"{target.name} is held open by another program, so {path.name} was written beside it.")
@@ -184,23 +171,6 @@ def _remove_old(target: AtomicFile, notes: list[str]) -> None:
         notes.append(f"{target.name} is from an earlier report and could not be removed: {reason(error)}.")
 
 
-def _report_path(summary: Mapping[str, Any], folder: Path, report: Path) -> dict[str, Any]:
-    """The summary, with the name that the report has if it could not have its own."""
-    os_errors_for = dict(summary)
-    if report.name != "report.csv" and os_errors_for.get("report") == str(folder / "report.csv"):
-        os_errors_for["report"] = str(report)
-    return os_errors_for
-
-
-def _write_summary(summary: Mapping[str, Any], run: RunRecord, folder: Path, notes: list[str]) -> Path:
-    target = AtomicFile(folder, "summary.json")
-    with os_errors_as_report_error(target.name, folder, run.run_id), contextlib.ExitStack() as stack:
-        stack.callback(target.discard)
-        target.begin().write_bytes(orjson.dumps(dict(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        sync(target.temp)
-        return _put_in_place(target, notes)
-
-
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What came of removing a report."""
@@ -212,8 +182,7 @@ class Removed:
 def remove_report(folder: Path, run_id: str) -> Removed:
     """Remove the report files of a run, and its folder if nothing else is in it; never raises.
 
-    A folder that is not named after the run, or that is a link to another place, is none of bulkid's making and is
-    left alone.
+    A folder that is not named after the run, or that is a link, is not bulkid's own and is left alone.
 
     Args:
         folder: Where the journal says that the report is.

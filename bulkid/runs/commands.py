@@ -10,7 +10,7 @@ from pathlib import Path
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
-from bulkid.report import prepare_folder, remove_leftovers
+from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect

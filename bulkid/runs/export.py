@@ -16,14 +16,9 @@ from bulkid.identity import Page, account_page, list_accounts, list_groups, pars
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
 from bulkid.planning import ExportedAccount, Exporter
-from bulkid.report.export_files import (
-    MAX_EXPORT_ROWS,
-    ExportFile,
-    fits,
-    open_export,
-    os_errors_as_usage_error,
-    put_in_place,
-)
+from bulkid.report.atomic import os_errors_as_report_error
+from bulkid.report.export_files import MAX_EXPORT_ROWS, fits, open_export
+from bulkid.report.formats import RowFile
 from bulkid.resources import current
 from bulkid.runs.concurrency import until_stopped
 from bulkid.runs.execution.account_list import read_list
@@ -34,6 +29,8 @@ from bulkid.text import count_of, fold
 
 PAGES_AHEAD = 8
 """Pages that are read side by side, and held at a time: 8,000 accounts, some 6 MB."""
+
+_WRITE_HINT = "Make room or name another folder, and export again."
 
 MAX_READINGS = 3
 """How often the list is read at most: once more from the start where it changed while it was read."""
@@ -110,9 +107,9 @@ async def export(
             context.hooks.stage("directory")
             await work.read_and_write(connection)
             requests = connection.sent()
-        with os_errors_as_usage_error(path):
+        with os_errors_as_report_error(str(path), _WRITE_HINT):
             await anyio.to_thread.run_sync(work.file.finish)
-            placed = put_in_place(work.file, replace=replace)
+            placed = work.file.target.commit(replace=replace)
     return work.result(path.with_name(placed.name), groups, requests)
 
 
@@ -121,7 +118,7 @@ class _Export:
     """One export under way. Accounts are in memory for a few pages at a time; of the others, the ids."""
 
     path: Path
-    file: ExportFile
+    file: RowFile[ExportedAccount]
     replace: bool
     by_id: bool
     connection: Connection = field(init=False)
@@ -207,7 +204,7 @@ class _Export:
         else:
             rows = self.exporter.rows(accounts)
         self.written += sum(row.cells is not None for row in rows)
-        with os_errors_as_usage_error(self.path):
+        with os_errors_as_report_error(str(self.path), _WRITE_HINT):
             self.file.write(rows)
 
     def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:

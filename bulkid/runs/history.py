@@ -12,7 +12,8 @@ from bulkid.errors import LockedError, UsageError
 from bulkid.journal import RESUMABLE, Journal, open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
-from bulkid.report import build_summary, prepare_folder
+from bulkid.report.atomic import prepare_folder
+from bulkid.report.summary import build_summary
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.locks import hold_lock
 from bulkid.runs.execution.partial_run import items_to_resume

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bulkid.model import ReportRow, RowError, SheetRow, Status
-from bulkid.report.text_report import RetrySheet
+from bulkid.report.text_files import retry_sheet
 from bulkid.runs.inputs.sheet import CHUNK_ROWS, Source, check_opened
 from bulkid.sheet import CancelToken, SheetOptions, open_sheet
 
@@ -38,7 +38,7 @@ def write_invalid_rows(
             by_row.setdefault(row_error.row, []).append(row_error)
         if not by_row:
             return None
-        retry = RetrySheet(folder, sheet.info.headers)
+        retry = retry_sheet(folder, sheet.info.headers)
         try:
             for chunk in sheet.chunks(CHUNK_ROWS):
                 retry.write([_report_row(row, by_row[row.row]) for row in chunk if row.row in by_row])

@@ -17,7 +17,7 @@ from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
     from bulkid.planning import Directory, Excess, Plan, StrategyOption
-    from bulkid.report import ReportFiles
+    from bulkid.report.writer import ReportFiles
     from bulkid.runs.execution.progress import Progress
 
 

@@ -10,7 +10,7 @@ from bulkid.journal import Journal, claimed_runs, drop_run, forget_lock, newest_
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
-from bulkid.report import remove_report
+from bulkid.report.writer import remove_report
 from bulkid.runs.history import lock_name, run_lock, with_actual_status
 
 

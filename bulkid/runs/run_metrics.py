@@ -10,7 +10,8 @@ from bulkid.journal import Journal, newest_runs, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
-from bulkid.report import CONTENT_TYPE, ReportError, RunMetrics, render_metrics, write_metrics
+from bulkid.report.atomic import ReportError
+from bulkid.report.prometheus import CONTENT_TYPE, RunMetrics, render_metrics, write_metrics
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import with_actual_status
 from bulkid.runs.options import RunResult

@@ -14,7 +14,7 @@ from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.model import ReportRow, RunStatus
 from bulkid.report.formats import FORMATS
-from bulkid.report.text_report import json_object
+from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.web import audit, openapi
 from bulkid.web.api_models import (
@@ -340,7 +340,7 @@ async def rows(request: web.Request) -> web.Response:
 
 def row_answer(row: ReportRow) -> Row:
     """A row as in ``report.jsonl``, without the run's id."""
-    values = json_object(row, "")
+    values = report_object(row, "")
     del values["run_id"]
     return Row.model_validate(values)
 

@@ -14,7 +14,7 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.console_store import AuditRecord
 from bulkid.journal.names import user_key
 from bulkid.logs import log
-from bulkid.report import escape_formula
+from bulkid.sheet.formula_escape import escape_formula
 from bulkid.web.auth.access import Handler, RefusedError, Role, RouteKind, access_rule, access_rule_of
 from bulkid.web.auth.users import issue_token, role_of_token
 from bulkid.web.console import console_of

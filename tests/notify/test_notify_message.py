@@ -12,7 +12,7 @@ from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import Message, message_of_failure, message_of_run
 from bulkid.notify import message as message_module
 from bulkid.redaction import register_secret
-from bulkid.report import build_summary
+from bulkid.report.summary import build_summary
 
 RUN = "20260131-081500-ab12"
 

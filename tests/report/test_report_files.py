@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 
 from bulkid.clock import iso_utc
 from bulkid.errors import UsageError
-from bulkid.model import ReportRow, Status, Via
-from bulkid.report import (
-    COLUMNS,
-    ReportError,
-    begin_report,
-    build_summary,
-    escape_formula,
-    prepare_folder,
-    unescape_formula,
-    write_report,
-)
-from bulkid.sheet.formula_escape import FORMULA_STARTS
+from bulkid.model import ReportRow, RunRecord, Status, Via
+from bulkid.report.atomic import ReportError, prepare_folder
+from bulkid.report.formats import ReportContent
+from bulkid.report.summary import build_summary
+from bulkid.report.text_files import COLUMNS
+from bulkid.report.writer import begin_report, write_report
+from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, unescape_formula
 from tests.support.report_data import HEADERS, a_row, a_run, nasty_text, report_rows, write
+
+
+def content_of(run: RunRecord, folder: Path, summary: Mapping[str, Any] | None = None) -> ReportContent:
+    return ReportContent(run, folder, HEADERS, build_summary(run, {}, 0, None) if summary is None else summary)
+
 
 OPEN = {Status.FAILED, Status.INVALID, Status.PENDING}
 
@@ -183,7 +183,7 @@ def test_rows_are_gone_through_once_and_not_held(tmp_path: Path) -> None:
                 most = max(most, sum(type(item) is ReportRow for item in gc.get_objects()))
 
     run = a_run()
-    write_report(rows, run, tmp_path, {"xlsx", "jsonl"}, headers=HEADERS, summary=build_summary(run, {}, 0, None))
+    write_report(rows, content_of(run, tmp_path), {"xlsx", "jsonl"})
     assert starts == 1
     assert most < 2_000
     assert len(read_csv(tmp_path / "report.csv")) == len(read_csv(tmp_path / "retry.csv")) == 20_001
@@ -296,7 +296,7 @@ def test_an_error_of_the_rows_is_not_taken_for_one_of_the_files(tmp_path: Path) 
 
     run = a_run()
     with pytest.raises(OSError, match="the journal is gone"):
-        write_report(rows, run, tmp_path, {"xlsx"}, headers=HEADERS, summary=build_summary(run, {}, 0, None))
+        write_report(rows, content_of(run, tmp_path), {"xlsx"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -349,7 +349,7 @@ def test_summary_has_the_contracts_keys_in_their_order(tmp_path: Path) -> None:
     assert (summary["rows"], summary["updated"], summary["pending"], summary["failed"]) == (5, 3, 2, 0)
     assert (summary["retries"], summary["throttled"], summary["elapsed_s"]) == (4, 2, 1.235)
     assert (summary["planned_puts"], summary["naive_puts"]) == (0, 0)
-    write_report(list, run, tmp_path, (), headers=HEADERS, summary=summary)
+    write_report(list, content_of(run, tmp_path, summary), ())
     assert list(orjson.loads((tmp_path / "summary.json").read_bytes()).items()) == list(summary.items())
 
 
@@ -387,7 +387,7 @@ def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.Data
     rows = data.draw(report_rows())
     cut = data.draw(st.integers(0, len(rows)))
     begun_in, whole_in = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
-    begun = begin_report(a_run(), begun_in, {"jsonl"}, headers=HEADERS)
+    begun = begin_report(content_of(a_run(), begun_in), {"jsonl"})
     assert begun is not None
     begun.write(rows[:cut])
     assert begun.last_row == (rows[cut - 1].row if cut else -1)
@@ -403,5 +403,5 @@ def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.Data
 
 def test_a_report_with_a_workbook_is_not_begun_early(tmp_path: Path) -> None:
     """Its first sheet shows how the run ended."""
-    assert begin_report(a_run(), tmp_path, {"csv", "xlsx"}, headers=HEADERS) is None
+    assert begin_report(content_of(a_run(), tmp_path), {"csv", "xlsx"}) is None
     assert not list(tmp_path.iterdir())

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.report import remove_report
 from bulkid.report.formats import is_report_file
+from bulkid.report.writer import remove_report
 from tests.support.report_data import a_row, a_run, write
 
 RUN = "20260131-081500-ab12"

@@ -9,8 +9,9 @@ import pytest
 
 from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError
-from bulkid.report import formats, remove_report
+from bulkid.report import formats
 from bulkid.report.formats import FORMATS, ReportFormat, register
+from bulkid.report.writer import remove_report
 from tests.support.names_format import NAMES, NamesFile
 from tests.support.report_data import a_row, a_run, write
 

@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given
 
-from bulkid.report import escape_formula, unescape_formula
-from bulkid.sheet.formula_escape import FORMULA_STARTS
+from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, unescape_formula
 from tests.support.report_data import nasty_text
 
 

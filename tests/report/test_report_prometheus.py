@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulkid.model import RunStatus, Status
-from bulkid.report import ReportError, RunMetrics, render_metrics, write_metrics
+from bulkid.report.atomic import ReportError
+from bulkid.report.prometheus import RunMetrics, render_metrics, write_metrics
 from tests.support.report_data import a_run
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -143,7 +144,7 @@ def test_the_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path
 def test_a_place_that_takes_no_file_is_named_and_left_as_it_is(tmp_path: Path, place: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(ReportError, match=r"The figures cannot be written to .*bulkid.prom|.*folder"):
+    with pytest.raises(ReportError, match=r"The metrics cannot be written to .*bulkid.prom|.*folder"):
         write_metrics(tmp_path / place, [RunMetrics("", a_run(), {}, None)])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 

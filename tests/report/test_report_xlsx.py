@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 
 from bulkid.model import ReportRow, RunStatus, Status
-from bulkid.report import COLUMNS
-from bulkid.report import xlsx_report as workbook_module
-from bulkid.report.xlsx_report import MAX_CELL_UNITS, displayable
+from bulkid.report import xlsx_files as workbook_module
+from bulkid.report.text_files import COLUMNS
+from bulkid.report.xlsx_files import MAX_CELL_UNITS, displayable
 from tests.support.report_data import a_row, a_run, report_rows, write
 
 
@@ -205,19 +205,19 @@ def test_the_summary_in_front_says_what_run_this_was_and_what_came_of_it(tmp_pat
     ("status", "rows", "step"),
     [
         (RunStatus.COMPLETED, [a_row()], "Nothing: every row is as the sheet wants it."),
-        (RunStatus.REFUSED, [a_row(2, Status.INVALID), a_row(3, Status.PENDING)], "Nothing was sent. Mend the sheet"),
-        (RunStatus.REFUSED, [a_row(2, Status.PENDING)], "Nothing was sent. Mend what is said above"),
+        (RunStatus.REFUSED, [a_row(2, Status.INVALID), a_row(3, Status.PENDING)], "Nothing was sent. Fix the sheet"),
+        (RunStatus.REFUSED, [a_row(2, Status.PENDING)], "Nothing was sent. Fix what is said above"),
         (RunStatus.RUNNING, [a_row(2, Status.PENDING)], "Write this report again later"),
         (RunStatus.STOPPED, [a_row(2, Status.PENDING)], "Finish the pending rows: bulkid resume"),
-        (RunStatus.COMPLETED_WITH_FAILURES, [a_row(2, Status.INVALID)], "Mend the rows in retry.csv"),
+        (RunStatus.COMPLETED_WITH_FAILURES, [a_row(2, Status.INVALID)], "Fix the rows in retry.csv"),
     ],
 )
 def test_the_summary_says_what_to_do_next(tmp_path: Path, status: RunStatus, rows: list[ReportRow], step: str) -> None:
     write(tmp_path, rows, {"xlsx"}, run=a_run(status=status))
     steps = list(summary_cells(tmp_path))
     assert any(str(line).startswith(step) for line in steps[steps.index("What to do next") + 1 :])
-    mend = status is RunStatus.REFUSED and any(row.status is Status.INVALID for row in rows)
-    assert not mend or not any("resume" in str(line) for line in steps)
+    fix = status is RunStatus.REFUSED and any(row.status is Status.INVALID for row in rows)
+    assert not fix or not any("resume" in str(line) for line in steps)
 
 
 def test_the_workbook_holds_no_link_and_no_formula(tmp_path: Path) -> None:

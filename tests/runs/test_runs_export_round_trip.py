@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import Account, Group
 from bulkid.planning import Directory, ExportedAccount, Exporter, Plan, build_plan, resolve
-from bulkid.report.export_files import fits, open_export, put_in_place
+from bulkid.report.export_files import fits, open_export
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sheet import fields_for_headers, list_cell, near_miss, open_sheet, parse_list
 
@@ -92,7 +92,7 @@ def planned(world: World, rows: Sequence[ExportedAccount], kind: str) -> Plan:
         try:
             file.write(rows)
             file.finish()
-            path = put_in_place(file, replace=False)
+            path = file.target.commit(replace=False)
         finally:
             file.discard()
         with open_sheet(path) as sheet:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 from bulkid import runs
-from bulkid.report import ReportFiles
+from bulkid.report.writer import ReportFiles
 from tests.support.bulkid_command import ANY_CHANGE, SECRET, Bulkid
 from tests.support.hurried_clock import Hurried
 from tests.support.sandbox_host import Hosted

@@ -8,7 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status, Via
-from bulkid.report import ReportFiles, build_summary, write_report
+from bulkid.report.formats import ReportContent
+from bulkid.report.summary import build_summary
+from bulkid.report.writer import OpenReport, ReportFiles, write_report
 
 HEADERS = ("Robot", "Display Name", "Notes")
 
@@ -86,8 +88,10 @@ def write(
     *,
     headers: Sequence[str] = HEADERS,
     run: RunRecord | None = None,
-    **more: Any,
+    sheet_name: str = "",
+    begun: OpenReport | None = None,
 ) -> ReportFiles:
     run = run or a_run()
     summary = build_summary(run, Counter(row.status for row in rows), len(rows), str(folder / "report.csv"))
-    return write_report(lambda: iter(rows), run, folder, formats, headers=headers, summary=summary, **more)
+    content = ReportContent(run, folder, headers, summary, sheet_name)
+    return write_report(lambda: iter(rows), content, formats, begun)

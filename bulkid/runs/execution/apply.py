@@ -9,7 +9,7 @@ from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import FailureBound, RunRecord
-from bulkid.report import how_to_resume
+from bulkid.report.summary import how_to_resume
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,10 @@ from bulkid.errors import (
 from bulkid.journal import Journal
 from bulkid.logs import log
 from bulkid.model import RowError, RunRecord, RunStatus, Status
-from bulkid.report import OpenReport, ReportError, ReportFiles, begin_report, build_summary, write_report
+from bulkid.report.atomic import ReportError
+from bulkid.report.formats import ReportContent
+from bulkid.report.summary import build_summary
+from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
 from bulkid.runs.options import RunResult
 
 EARLY_ROWS: Final = 256
@@ -127,20 +129,12 @@ def write(
     Raises:
         ReportError: The folder or the disk does not take them; the outcomes are safe in the journal.
     """
-    write_all = partial(
-        write_report,
-        run=record,
-        folder=folder,
-        formats=formats,
-        headers=_headers(record),
-        summary=summary,
-        sheet_name=str(record.sheet.get("sheet", "")),
-    )
+    content = ReportContent(record, folder, _headers(record), summary, str(record.sheet.get("sheet", "")))
     begun = early.take() if early is not None else None
     if begun is not None:
         with suppress(ReportError):  # the folder was moved meanwhile, say: all of it is written again
-            return write_all(lambda: journal.report_rows(record.run_id, begun.last_row), begun=begun)
-    return write_all(lambda: journal.report_rows(record.run_id))
+            return write_report(lambda: journal.report_rows(record.run_id, begun.last_row), content, formats, begun)
+    return write_report(lambda: journal.report_rows(record.run_id), content, formats)
 
 
 def _headers(record: RunRecord) -> tuple[str, ...]:
@@ -197,7 +191,7 @@ class EarlyReport:
         record = self._journal.get_run(self._run_id)
         if record is None:
             return None
-        return begin_report(record, self._folder, self._formats, headers=_headers(record))
+        return begin_report(ReportContent(record, self._folder, _headers(record), {}), self._formats)
 
     def take(self) -> OpenReport | None:
         """Give up the files to the caller, who finishes them; None where none were begun."""

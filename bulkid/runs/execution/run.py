@@ -23,7 +23,7 @@ from bulkid.journal import Journal
 from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning import Directory, Plan
-from bulkid.report import how_to_resume
+from bulkid.report.summary import how_to_resume
 from bulkid.runs.concurrency import task_group, until_stopped
 from bulkid.runs.execution.apply import apply
 from bulkid.runs.execution.change_limit import require_within_bound

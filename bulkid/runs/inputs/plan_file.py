@@ -12,8 +12,7 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
-from bulkid.report import prepare_folder
-from bulkid.report.atomic import AtomicFile, sync
+from bulkid.report.atomic import AtomicFile, prepare_folder, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.execution.run import Execution

@@ -15,7 +15,7 @@ from bulkid.errors import UsageError
 from bulkid.journal import Journal
 from bulkid.model import RowError, RowRequest, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning import offline_row_errors
-from bulkid.report import build_summary
+from bulkid.report.summary import build_summary
 from bulkid.runs.concurrency import in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.origin import Given
 from bulkid.runs.options import CheckResult, count_invalid_rows

@@ -9,7 +9,7 @@ from bulkid.errors import UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord
 from bulkid.planning import Precondition, inverse, may_have_changed, undo_obstacle
-from bulkid.report import prepare_folder
+from bulkid.report.atomic import prepare_folder
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of

@@ -16,7 +16,7 @@ from bulkid.errors import (
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
-from bulkid.report import build_summary
+from bulkid.report.summary import build_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.history import resumable_runs
