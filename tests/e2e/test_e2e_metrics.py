@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(tmp_path: Pat
     done = bulkid("run", str(renames(tmp_path, 2, "Nowhere")), "--yes", "--json", "--metrics-file", "not/there.prom")
     assert done.returncode == 0
     assert json.loads(done.stdout)["status"] == "completed"
-    assert "note: The figures cannot be written to" in done.stderr
+    assert "note: The metrics cannot be written to" in done.stderr
 
 
 async def test_figures_are_there_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
