@@ -1,10 +1,10 @@
-"""A simulated Identity Server: what a newcomer plays with, and what bulkid's own tests run against."""
+"""A simulated Identity Server, for first steps with bulkid and for its own tests."""
 
 from bulkid.sandbox.control_api import LogEntry
 from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
 from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
-from bulkid.sandbox.server import Sandbox, run_server
+from bulkid.sandbox.server import Sandbox
 
 __all__ = [
     "FAULT_KINDS",
@@ -17,6 +17,5 @@ __all__ = [
     "SandboxOptions",
     "parse_faults",
     "parse_limits",
-    "run_server",
     "seeded_organization",
 ]

@@ -31,25 +31,18 @@ class LogEntry(NamedTuple):
     fault: str  # the fault that it met; ""
 
 
-class Controlled(Protocol):
-    """What the control API reads and changes of a sandbox."""
-
+class _Sandbox(Protocol):
     state: Organization
     log: deque[LogEntry]
     served: Counter[tuple[str, int]]
     injected: Counter[str]
 
-    def set_faults(self, faults: Faults) -> None:
-        """Replace the faults."""
-
-    def set_limits(self, rules: Iterable[QuotaRule]) -> None:
-        """Replace the limits."""
-
-    def change_secret(self, secret: str) -> None:
-        """Replace the client secret, and revoke every token."""
+    def set_faults(self, faults: Faults) -> None: ...
+    def set_limits(self, rules: Iterable[QuotaRule]) -> None: ...
+    def change_secret(self, secret: str) -> None: ...
 
 
-async def serve(sandbox: Controlled, request: web.Request) -> web.Response:
+async def serve(sandbox: _Sandbox, request: web.Request) -> web.Response:
     """Answer a request below ``/_sandbox/``.
 
     ``GET state`` (optionally ``?account=ID``), ``GET log`` (optionally ``?since=N``), ``POST faults`` and
@@ -66,7 +59,7 @@ async def serve(sandbox: Controlled, request: web.Request) -> web.Response:
         return _json({"error": str(error)}, _BAD_REQUEST)
 
 
-async def _answer(sandbox: Controlled, request: web.Request) -> dict[str, Any]:
+async def _answer(sandbox: _Sandbox, request: web.Request) -> dict[str, Any]:
     what, _, rest = request.path[len(PREFIX) :].partition("/")
     body = await request.read()
     match request.method, what:
@@ -87,7 +80,7 @@ async def _answer(sandbox: Controlled, request: web.Request) -> dict[str, Any]:
     return {}
 
 
-def _state(sandbox: Controlled, account_id: str) -> dict[str, Any]:
+def _state(sandbox: _Sandbox, account_id: str) -> dict[str, Any]:
     state = sandbox.state
     if account_id:
         return {"accounts": [state.account_dto(state.account(account_id))]}
@@ -99,7 +92,7 @@ def _state(sandbox: Controlled, account_id: str) -> dict[str, Any]:
     }
 
 
-def _log(sandbox: Controlled, since: int) -> dict[str, Any]:
+def _log(sandbox: _Sandbox, since: int) -> dict[str, Any]:
     """Entries from number ``since`` on, as far as they are still remembered; ``total`` is the next number."""
     total = sum(sandbox.served.values())
     first = total - len(sandbox.log)
@@ -107,7 +100,7 @@ def _log(sandbox: Controlled, since: int) -> dict[str, Any]:
     return {"total": total, "entries": entries}
 
 
-def _change(sandbox: Controlled, account_id: str, change: dict[str, Any]) -> dict[str, Any]:
+def _change(sandbox: _Sandbox, account_id: str, change: dict[str, Any]) -> dict[str, Any]:
     """Change an account behind the client's back; only what is given changes. ``{"delete": true}`` removes it."""
     state = sandbox.state
     account = state.account(account_id)

@@ -10,19 +10,25 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from bulkid.model import EVERYONE
-from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, GroupRecord, Organization
-from bulkid.sandbox.requests import (
+from bulkid.sandbox.messages import (
+    RefusalError,
+    SandboxResponse,
+    abp,
     check_partition,
     id_list,
     json_object,
+    message,
+    nested,
+    ok,
+    problem,
     query_fields,
     query_number,
     required_text,
+    status_code,
     text_field,
-    wrong_organization,
 )
-from bulkid.sandbox.responses import RefusalError, SandboxResponse, abp, message, nested, ok, problem, status_code
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, GroupRecord, Organization
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 10
@@ -279,16 +285,6 @@ CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
     ("group", 3): {"GET": Call(_READ_GROUPS, list_members, names_organization=True)},
 }
 """Calls by resource (lower case) and number of ids in the path, then by method."""
-
-
-def check_organization(call: Arguments) -> None:
-    """Refuse a path that names another organisation.
-
-    Raises:
-        RefusalError: 403.
-    """
-    if call.ids[0].casefold() != call.options.organization_id.casefold():
-        raise RefusalError(wrong_organization(call.ids[0]))
 
 
 def _now() -> str:

@@ -1,18 +1,63 @@
-"""Which fault a request meets: drawn from the seed and the request itself, so that a test repeats."""
+"""Limits and faults that requests meet: limits in rolling windows; faults drawn so that a test repeats."""
 
-from collections import Counter
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
 from hashlib import blake2b
 
+from bulkid.model import QuotaRule
 from bulkid.sandbox.options import FAULT_KINDS, Faults
+
+
+class RollingLimits:
+    """Decides whether one more request of a method is within every rule for it.
+
+    A request counts from its arrival until exactly ``seconds`` later. All times are seconds on one monotonic clock.
+    With ``count_refused`` a refused request counts too.
+    """
+
+    def __init__(self, rules: Iterable[QuotaRule], *, count_refused: bool = False) -> None:
+        self.rules = tuple(rules)
+        self._count_refused = count_refused
+        self._windows: dict[str, list[tuple[QuotaRule, deque[float]]]] = {}
+        for rule in self.rules:
+            self._windows.setdefault(rule.method, []).append((rule, deque()))
+
+    def admit(self, method: str, arrived: float) -> int | None:
+        """Count a request, or refuse it: None when it is admitted; else the whole seconds until a slot opens, >= 1."""
+        windows = self._windows.get(method, ())
+        wait = 0.0
+        for rule, arrivals in windows:
+            while arrivals and arrivals[0] <= arrived - rule.seconds:
+                arrivals.popleft()
+            if len(arrivals) >= rule.count:
+                oldest = arrivals[len(arrivals) - rule.count] if rule.count else arrived
+                wait = max(wait, oldest + rule.seconds - arrived)
+        if wait <= 0 or self._count_refused:
+            for _, arrivals in windows:
+                arrivals.append(arrived)
+        return max(1, math.ceil(wait)) if wait > 0 else None
+
+    def left(self, method: str, now: float) -> tuple[QuotaRule, int, int] | None:
+        """The rule that leaves a method the least, how much, and the whole seconds until all is free; None: no rule."""
+        found: tuple[QuotaRule, int, int] | None = None
+        for rule, arrivals in self._windows.get(method, ()):
+            used = [at for at in arrivals if at > now - rule.seconds]
+            remaining = max(0, rule.count - len(used))
+            reset = math.ceil(used[-1] + rule.seconds - now) if used else 0
+            if found is None or remaining < found[1]:
+                found = rule, remaining, reset
+        return found
+
 
 _SPAN = 2**64
 
 
 class FaultInjector:
-    """Draws faults.
+    """Draws faults by the seed, the request and how often that request came before.
 
-    A draw depends on the seed, the request and how often that request came before, not on the order in which
-    concurrent requests happen to arrive: the n-th PUT of an account meets the same fate in every run.
+    The order in which concurrent requests arrive does not matter: the n-th PUT of an account meets the same fault in
+    every run.
     """
 
     def __init__(self, seed: int, faults: Faults) -> None:

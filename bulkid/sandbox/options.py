@@ -1,4 +1,4 @@
-"""What a sandbox is told: size, rights, limits, latency, faults. Plain values, checked when they are made."""
+"""Options of a sandbox: size, rights, limits, latency, faults. Values that cannot be used raise ``ValueError``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -35,9 +35,6 @@ class Faults:
 
     Because one draw decides, the probabilities of one request add up: ``reset_before=0.1, reset_after=0.1`` is
     "20 % together". The token endpoint knows only ``token_error``.
-
-    Raises:
-        ValueError: a probability outside 0..1, a sum over 1, or a negative duration.
     """
 
     reset_before: float = 0.0  # the connection is reset, nothing was applied
@@ -75,9 +72,6 @@ class SandboxOptions:
     """Everything that a sandbox can be told; the defaults are what ``bulkid sandbox`` serves to a newcomer.
 
     Where the real server's behaviour is not documented, the default is the reading that is harder on a client.
-
-    Raises:
-        ValueError: a size, duration or prefix that cannot be served.
     """
 
     # the directory
@@ -144,20 +138,12 @@ MINIMUM_GROUPS = 3
 
 
 def parse_faults(text: str) -> Faults:
-    """Read faults as the command line gives them: ``reset_after=0.2,html=10%,slow_s=3``; ``none`` or blank for none.
-
-    Raises:
-        ValueError: an unknown fault, or a number that cannot be one; the message says which.
-    """
+    """Read faults as the command line gives them: ``reset_after=0.2,html=10%,slow_s=3``; ``none`` or blank for none."""
     return faults_from({name.replace("-", "_").lower(): _number(value) for name, value in _pairs(text)})
 
 
 def faults_from(values: Mapping[str, object]) -> Faults:
-    """Make faults from a mapping such as a JSON object.
-
-    Raises:
-        ValueError: an unknown fault, or a value that is no number in its range.
-    """
+    """Make faults from a mapping such as a JSON object."""
     known = {item.name for item in fields(Faults)}
     numbers: dict[str, float] = {}
     for name, value in values.items():
@@ -171,11 +157,7 @@ def faults_from(values: Mapping[str, object]) -> Faults:
 
 
 def parse_limits(text: str) -> tuple[QuotaRule, ...]:
-    """Read limits as the command line gives them: ``PUT=20/5,GET=300/10`` (count/seconds); ``none`` for none.
-
-    Raises:
-        ValueError: anything that is not METHOD=COUNT/SECONDS.
-    """
+    """Read limits as the command line gives them: ``PUT=20/5,GET=300/10`` (count/seconds); ``none`` for none."""
     return tuple(_limit(method, value) for method, value in _pairs(text))
 
 

@@ -44,7 +44,7 @@ SORT_KEYS: dict[str, Callable[[AccountRecord], str]] = {
 
 
 class Organization:
-    """Accounts and groups of one organisation. Ids and names are looked up without regard to case.
+    """Accounts and groups of one organisation, by ids and names in any case; unknown ones raise ``KeyError``.
 
     Args:
         groups: Exactly one of them is Everyone.
@@ -63,13 +63,7 @@ class Organization:
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 
     def poison(self, name: str, status: int = 400) -> None:
-        """Let no PUT change an account from now on.
-
-        ``name`` is its id or its name; ``status`` (400, 401 or 403) answers such a PUT.
-
-        Raises:
-            ValueError: there is no such account.
-        """
+        """Answer each PUT of an account, given by id or name, with a status: 400, 401 or 403."""
         try:
             account = self.accounts.get(name.casefold()) or self.account_named(name)
         except KeyError:
@@ -79,37 +73,21 @@ class Organization:
     # --- looking up
 
     def account(self, account_id: str) -> AccountRecord:
-        """The account with this id.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The account with this id."""
         return self.accounts[account_id.casefold()]
 
     def account_named(self, name: str) -> AccountRecord:
-        """The account with this unique name.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The account with this unique name."""
         if self._names is None:
             self._names = {account.name.casefold(): account for account in self.accounts.values()}
         return self._names[name.casefold()]
 
     def group(self, group_id: str) -> GroupRecord:
-        """The group with this id.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The group with this id."""
         return self.groups[group_id.casefold()]
 
     def group_named(self, name: str) -> GroupRecord:
-        """The group with this name.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The group with this name."""
         wanted = name.casefold()
         for group in self.groups.values():
             if group.name.casefold() == wanted:
@@ -162,11 +140,7 @@ class Organization:
         self._forget()
 
     def delete(self, account_id: str) -> None:
-        """Remove an account.
-
-        Raises:
-            KeyError: there is none with this id.
-        """
+        """Remove an account."""
         del self.accounts[account_id.casefold()]
         self._forget()
 

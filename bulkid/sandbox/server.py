@@ -15,15 +15,14 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import control_api, responses
+from bulkid.sandbox import control_api, messages
 from bulkid.sandbox.control_api import LogEntry
-from bulkid.sandbox.endpoints import CALLS, Arguments, Call, check_organization
-from bulkid.sandbox.faults import FaultInjector
+from bulkid.sandbox.endpoints import CALLS, Arguments, Call
+from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.fixtures import seeded_organization
-from bulkid.sandbox.limits import RollingLimits
+from bulkid.sandbox.messages import RefusalError, SandboxResponse
 from bulkid.sandbox.options import Faults, SandboxOptions
 from bulkid.sandbox.organization import Organization
-from bulkid.sandbox.responses import RefusalError, SandboxResponse
 from bulkid.sandbox.tokens import TokenIssuer
 
 MAX_BODY_BYTES = 30_000_000
@@ -40,10 +39,10 @@ _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _BEFORE = {
     "reset_before": SandboxResponse(0),
-    "error_500": responses.abp(500, "An internal error occurred during your request!"),
-    "unavailable_503": SandboxResponse(503, responses.UNAVAILABLE_PAGE, responses.HTML),
-    "throttle_silent": responses.throttled(None),
-    "html": responses.html_page(),
+    "error_500": messages.abp(500, "An internal error occurred during your request!"),
+    "unavailable_503": SandboxResponse(503, messages.UNAVAILABLE_PAGE, messages.HTML),
+    "throttle_silent": messages.throttled(None),
+    "html": messages.html_page(),
 }
 """The faults that are nothing but an answer in place of the call."""
 
@@ -98,21 +97,20 @@ class Sandbox:
         self._fault_injector = FaultInjector(self.options.seed, self.options.faults)
         self._delays = random.Random(self.options.seed)  # noqa: S311 - latency, not a secret
         self._delayed = self.options.latency_s > 0 or self.options.jitter_s > 0
-        self._prefixes = self._make_prefixes()
+        prefixes = [self.options.prefix, f"/{self.options.organization_name}/identity_"]
+        if self.options.host_level == "serve":
+            prefixes.append("/identity_")
+        self._prefixes = tuple(f"{name.lower()}/" for name in prefixes)
         self._runner: web.AppRunner | None = None
         self._origin = ""
 
     # --- serving
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Serve on an address; port 0 takes a free one.
-
-        Returns:
-            The identity base, such as ``http://127.0.0.1:8123/identity``.
+        """Serve on an address (port 0 takes a free one); return the identity base.
 
         Raises:
-            OSError: the address cannot be served on.
-            RuntimeError: it is being served already.
+            OSError: The address cannot be served on.
         """
         if self._runner is not None:
             raise RuntimeError("This sandbox is already being served.")
@@ -138,7 +136,7 @@ class Sandbox:
         """Close every connection and stop listening; a second call does nothing."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            with anyio.CancelScope(shield=True):  # bounded by STOP_PATIENCE_S: a cancelled owner still frees the port
+            with anyio.CancelScope(shield=True):  # bounded by STOP_TIMEOUT_S: a cancelled owner still frees the port
                 await runner.cleanup()
 
     async def __aenter__(self) -> Self:
@@ -213,15 +211,15 @@ class Sandbox:
         if path.startswith(control_api.PREFIX):
             return await control_api.serve(self, request)
         if path.lower().startswith("/identity_/"):  # not in prefixes: refused
-            return _response(responses.message(400, "The organization is missing from the address.", 1100))
-        return _response(responses.html_page())
+            return _response(messages.message(400, "The organization is missing from the address.", 1100))
+        return _response(messages.html_page())
 
     async def _serve_api(self, request: web.Request, path: str, query: str) -> web.StreamResponse:
         if path.lower().rstrip("/") == TOKEN_PATH:
             return await self._serve_token(request)
         target = _find(request.method, path, query)
         if target is None:
-            return _response(responses.html_page())
+            return _response(messages.html_page())
         body = await request.read()
         if self._delayed:
             outbound_s, inbound_s = self._split_delay()
@@ -246,7 +244,7 @@ class Sandbox:
             self.injected["token_error"] += 1
             return _response(_BEFORE["error_500"])
         if request.content_type != "application/x-www-form-urlencoded":
-            return _response(responses.oauth("invalid_request"))
+            return _response(messages.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
             return _response(self._token_issuer.issue(form))
@@ -259,18 +257,20 @@ class Sandbox:
         """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
         wait = self._limits.admit(request.method, arrived)
         if wait is not None:
-            return responses.throttled(wait if self.options.retry_after else None), ""
+            return messages.throttled(wait if self.options.retry_after else None), ""
         fault = self._fault_injector.draw(request.method, target.key)
-        if not fault:
-            return self._call(request, target, body), ""
-        self.injected[fault] += 1
+        if fault:
+            self.injected[fault] += 1
         if fault == "throttle":
-            return responses.throttled(self.faults.retry_after_s), fault
+            return messages.throttled(self.faults.retry_after_s), fault
         if fault in _BEFORE:
             return _BEFORE[fault], fault
         if fault == "expired":
             self._token_issuer.revoke(request.headers.get(hdrs.AUTHORIZATION))
-        answer = self._call(request, target, body)
+        try:
+            answer = self._call(request, target, body)
+        except RefusalError as refusal:
+            answer = refusal.answer
         if fault in _AFTER:
             answer = _AFTER[fault]._replace(applied=answer.applied)
         return answer, fault
@@ -301,27 +301,21 @@ class Sandbox:
         }
 
     def _call(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
-        try:
-            return self._execute(request, target, body)
-        except RefusalError as refusal:
-            return refusal.answer
-
-    def _execute(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         headers = request.headers
         scopes = self._token_issuer.check(headers.get(hdrs.AUTHORIZATION))
         if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
             raise RefusalError(
-                responses.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant.")
+                messages.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant.")
             )
         call = target.call
         if call is None:
             raise RefusalError(SandboxResponse(405, headers={"Allow": target.allowed}))
         if not any(scope in call.scopes for scope in scopes):
-            raise RefusalError(responses.scope_missing(" ".join(scopes), call.scopes))
+            raise RefusalError(messages.scope_missing(" ".join(scopes), call.scopes))
         content_type = headers.get(hdrs.CONTENT_TYPE, "")
         arguments = Arguments(self.state, self.options, target.ids, target.query, content_type, body)
-        if call.names_organization:
-            check_organization(arguments)
+        if call.names_organization and target.ids[0].casefold() != self.options.organization_id.casefold():
+            raise RefusalError(messages.wrong_organization(target.ids[0]))
         return call.run(arguments)
 
     def _note(self, request: web.Request, target: _Target, arrived: float, answer: SandboxResponse, fault: str) -> None:
@@ -337,35 +331,6 @@ class Sandbox:
         total_s = self.options.latency_s + self._delays.random() * self.options.jitter_s
         outbound_s = self._delays.random() * total_s
         return outbound_s, total_s - outbound_s
-
-    def _make_prefixes(self) -> tuple[str, ...]:
-        names = [self.options.prefix, f"/{self.options.organization_name}/identity_"]
-        if self.options.host_level == "serve":
-            names.append("/identity_")
-        return tuple(f"{name.lower()}/" for name in names)
-
-
-async def run_server(
-    options: SandboxOptions,
-    host: str = "127.0.0.1",
-    port: int = 8123,
-    on_started: Callable[[str], None] | None = None,
-    until: Callable[[], Awaitable[None]] = anyio.sleep_forever,
-) -> None:
-    """Serve a sandbox until ``until`` returns, or until cancelled.
-
-    Raises:
-        OSError: the address cannot be served on.
-        ValueError: an account to poison that is not there.
-    """
-    sandbox = Sandbox(options)
-    url = await sandbox.start(host, port)
-    try:
-        if on_started is not None:
-            on_started(url)
-        await until()
-    finally:
-        await sandbox.stop()
 
 
 def _find(method: str, path: str, query: str) -> _Target | None:

@@ -1,4 +1,4 @@
-"""The token endpoint, and whether a token is taken."""
+"""The token endpoint, and the check of tokens; both raise ``RefusalError``."""
 
 import base64
 import hashlib
@@ -10,8 +10,8 @@ from itertools import count
 
 import orjson
 
+from bulkid.sandbox.messages import RefusalError, SandboxResponse, message, oauth, ok, unauthorized
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.responses import RefusalError, SandboxResponse, message, oauth, ok, unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,7 @@ class TokenIssuer:
         self._grants = {token: _Grant(options.granted_scopes, float("inf")) for token in options.static_tokens}
 
     def issue(self, form: Mapping[str, str]) -> SandboxResponse:
-        """Answer ``POST connect/token``.
-
-        Raises:
-            RefusalError: with an OAuth error: wrong credentials, grant type or scope.
-        """
+        """Answer ``POST connect/token``."""
         options = self._options
         if form.get("grant_type") != "client_credentials":
             raise RefusalError(oauth("unsupported_grant_type" if form.get("grant_type") else "invalid_request"))
@@ -57,11 +53,7 @@ class TokenIssuer:
         return ok(value)._replace(headers={"Cache-Control": "no-store, no-cache, max-age=0"})
 
     def check(self, authorization: str | None) -> tuple[str, ...]:
-        """The scopes of the token in an Authorization header.
-
-        Raises:
-            RefusalError: 401: there is none, or it is unknown, expired or revoked.
-        """
+        """The scopes of the token in an Authorization header."""
         if not authorization:
             raise RefusalError(message(401, "You are not authenticated!", 0))
         grant = self._grants.get(_bearer(authorization))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import Sandbox, SandboxOptions, run_server
-from bulkid.sandbox.limits import RollingLimits
+from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.faults import RollingLimits
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -315,24 +315,25 @@ async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing_behind() -
         await second.stop()
 
 
-async def test_the_blocking_server_tells_its_address_and_ends_when_cancelled() -> None:
-    told: list[str] = []
+async def test_a_sandbox_frees_its_port_when_its_owner_is_cancelled() -> None:
+    sandbox = Sandbox(SandboxOptions(accounts=1))
     started = anyio.Event()
 
-    def on_started(url: str) -> None:
-        told.append(url)
-        started.set()
+    async def serve() -> None:
+        async with sandbox:
+            started.set()
+            await anyio.sleep_forever()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(run_server, SandboxOptions(accounts=1), "127.0.0.1", 0, on_started)
+        group.start_soon(serve)
         with anyio.fail_after(10):
             await started.wait()
-        async with aiohttp.ClientSession() as session, session.get(f"{told[0]}/nowhere") as response:
+        async with aiohttp.ClientSession() as session, session.get(f"{sandbox.url}/nowhere") as response:
             assert response.status == 200
         group.cancel_scope.cancel()
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
-            await session.get(f"{told[0]}/nowhere")
+            await session.get(f"{sandbox.url}/nowhere")
 
 
 async def test_an_idle_connection_is_closed_after_its_time(talking: Talking) -> None:

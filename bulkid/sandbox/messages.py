@@ -1,11 +1,12 @@
-"""Answers and error bodies in the shapes that the real server mixes: one server, many envelopes.
+"""Requests and answers. The real server mixes many shapes of error bodies, and a client must find the text in each.
 
-Which error wears which envelope is the sandbox's choice; that a client finds the text in each is the point.
+The readers of requests raise ``RefusalError`` for what the real server's model binding refuses (400, 403, 415).
 """
 
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -53,7 +54,7 @@ def html_page() -> SandboxResponse:
 
 
 def scope_missing(have: str, wanted: tuple[str, ...]) -> SandboxResponse:
-    """403: the token lacks a scope; the body names the scopes that were expected."""
+    """403: the token lacks a scope; the body names the expected ones."""
     expected = " or ".join(f"'{scope}'" for scope in wanted)
     return _json(403, {"errorMessage": f"Scope(s) '{have}' is(are) invalid. Expect to have {expected}"})
 
@@ -126,3 +127,96 @@ def _json(status: int, value: dict[str, Any]) -> SandboxResponse:
 
 def _trace_id() -> str:
     return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+
+
+MAX_TEXT = 256
+"""The longest display name or name, in UTF-16 units as .NET counts them."""
+
+
+def json_object(content_type: str, body: bytes) -> dict[str, Any]:
+    """The JSON object in a body."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in ("application/json", "text/json") and not (kind.startswith("application/") and kind[-5:] == "+json"):
+        raise RefusalError(titled_problem(415, "Unsupported Media Type"))
+    if not body:
+        raise RefusalError(problem({"": ["A non-empty request body is required."]}))
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        text = (
+            f"The body is not valid JSON. Path: $ | LineNumber: {error.lineno - 1} | BytePositionInLine: {error.colno}."
+        )
+        raise RefusalError(problem({"$": [text]})) from None
+    if not isinstance(value, dict):
+        raise RefusalError(problem({"$": ["The JSON value could not be converted to an object. Path: $."]}))
+    return value
+
+
+def text_field(body: Mapping[str, Any], name: str) -> str | None:
+    """A text field of the body; None when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RefusalError(problem({f"$.{name}": [_unconvertible("System.String", name)]}))
+    if len(value) * 2 > MAX_TEXT and len(value.encode("utf-16-le")) > MAX_TEXT * 2:
+        label = name[:1].upper() + name[1:]
+        text = f"The field {label} must be a string or array type with a maximum length of '{MAX_TEXT}'."
+        raise RefusalError(problem({label: [text]}))
+    return value
+
+
+def required_text(body: Mapping[str, Any], name: str) -> str:
+    """A text field that must hold something."""
+    value = text_field(body, name)
+    if value is None or not value.strip():
+        label = name[:1].upper() + name[1:]
+        raise RefusalError(problem({label: [f"The {label} field is required."]}))
+    return value
+
+
+def id_list(body: Mapping[str, Any], name: str) -> list[str]:
+    """A list of ids; empty when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        kind = "System.Collections.Generic.List`1[System.String]"
+        raise RefusalError(problem({f"$.{name}": [_unconvertible(kind, name)]}))
+    for number, item in enumerate(value):
+        if not isinstance(item, str):
+            raise RefusalError(problem({f"$.{name}[{number}]": [_unconvertible("System.String", f"{name}[{number}]")]}))
+    return value
+
+
+def check_partition(body: Mapping[str, Any], organization_id: str) -> None:
+    """Refuse a body that is for another organisation than the one served."""
+    if required_text(body, "partitionGlobalId").casefold() != organization_id.casefold():
+        raise RefusalError(wrong_organization(str(body["partitionGlobalId"])))
+
+
+def wrong_organization(organization_id: str) -> SandboxResponse:
+    """403 for an organisation that the token does not belong to."""
+    return status_code(403, "Forbidden", f"The token does not belong to the organization '{organization_id}'.")
+
+
+def query_fields(query: str) -> dict[str, str]:
+    """The fields of a query string, names in lower case as ASP.NET binds them; blank values are dropped."""
+    return {name.lower(): value for name, value in parse_qsl(query)} if query else {}
+
+
+def query_number(fields: Mapping[str, str], name: str, default: int, highest: int) -> int:
+    """A whole number of the query."""
+    text = fields.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise RefusalError(problem({name: [f"The value '{text}' is not valid."]}))
+    value = int(text)
+    if not 0 <= value <= highest:
+        raise RefusalError(problem({name: [f"The field {name} must be between 0 and {highest}."]}))
+    return value
+
+
+def _unconvertible(kind: str, name: str) -> str:
+    return f"The JSON value could not be converted to {kind}. Path: $.{name} | LineNumber: 0 | BytePositionInLine: 0."
