@@ -16,6 +16,7 @@ from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import (
     context_of,
     database_url_of,
+    open_session,
     open_target,
     recipients_of,
     schedule_of,
@@ -23,7 +24,7 @@ from bulkid.cli.library_options import (
 )
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
-from bulkid.cli.terminal import open_hooks, use_logs
+from bulkid.cli.terminal import use_logs
 from bulkid.config import Settings, parse_age, unknown_variables
 from bulkid.engine import Stop
 from bulkid.errors import (
@@ -35,7 +36,6 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.model import QuotaRule
 from bulkid.sheet import require_file
 from bulkid.text import count_of
 
@@ -94,11 +94,8 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
         library.require_folder_of(Path(to))
 
     async def work() -> library.PlanResult:
-        async with open_target(settings) as (target, options):
-            stop = Stop()
-            async with open_hooks(err, settings, ask=False) as hooks:
-                with stopping(stop, hooks.say):
-                    return await library.plan(opened, target, options, context_of(settings, hooks, stop), name=name)
+        async with open_session(settings) as (target, options, context):
+            return await library.plan(opened, target, options, context, name=name)
 
     result = run_event_loop(work)
     preview = result.preview
@@ -135,12 +132,14 @@ def run(source: str, settings: Settings) -> int:
     if not settings.yes and (source == STANDARD_INPUT or not is_interactive()):
         with _errors_as_json("run", wanted=settings.json):
             _require_source(source)
-        raise UsageError(
-            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
-            hint="Look at it with `bulkid plan`, and run with --yes.",
-        )
+        raise _no_terminal("Look at it with `bulkid plan`, and run with --yes.")
     opened, name = _opened(source)
     return _run(partial(library.run, opened, name=name), settings)
+
+
+def _no_terminal(hint: str) -> UsageError:
+    message = "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent."
+    return UsageError(message, hint=hint)
 
 
 def run_plan(path: str, settings: Settings) -> int:
@@ -148,10 +147,7 @@ def run_plan(path: str, settings: Settings) -> int:
     if not settings.yes and not is_interactive():
         with _errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
-        raise UsageError(
-            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
-            hint=f"Apply it without being asked: bulkid run --plan {path} --yes",
-        )
+        raise _no_terminal(f"Apply it without being asked: bulkid run --plan {path} --yes")
     return _run(partial(library.run_plan, Path(path)), settings)
 
 
@@ -159,10 +155,7 @@ def undo(text: str, settings: Settings) -> int:
     """Put back what a run changed."""
     record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
-        raise UsageError(
-            "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent.",
-            hint=f"Undo it without being asked: bulkid undo {text} --yes",
-        )
+        raise _no_terminal(f"Undo it without being asked: bulkid undo {text} --yes")
     use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
     return _run(partial(library.undo, text), settings, use_sandbox=use_sandbox)
 
@@ -210,14 +203,11 @@ def _run(
     ask = not settings.yes if ask is None else ask
 
     async def work() -> library.RunResult | None:
-        async with open_target(settings, use_sandbox=use_sandbox) as (target, options):
-            stop = Stop()
-            async with open_hooks(render.console(stderr=True), settings, ask=ask) as hooks:
-                context = context_of(settings, hooks, stop)
-                with stopping(stop, hooks.say):
-                    async with library.within_schedule(schedule_of(settings), context) as in_schedule:
-                        return await begin(target, options, context) if in_schedule else None
-        return None
+        async with (
+            open_session(settings, ask=ask, use_sandbox=use_sandbox) as (target, options, context),
+            library.within_schedule(schedule_of(settings), context) as in_schedule,
+        ):
+            return await begin(target, options, context) if in_schedule else None
 
     use_logs(settings)
     with _errors_as_json("run", wanted=settings.json):
@@ -319,12 +309,8 @@ def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], fo
     err = render.console(stderr=True)
 
     async def work() -> library.ExportResult:
-        async with open_target(settings) as (target, options):
-            stop = Stop()
-            async with open_hooks(err, settings, ask=False) as hooks:
-                with stopping(stop, hooks.say):
-                    context = context_of(settings, hooks, stop)
-                    return await library.export(file, target, options, context, groups=groups, replace=force)
+        async with open_session(settings) as (target, options, context):
+            return await library.export(file, target, options, context, groups=groups, replace=force)
 
     use_logs(settings)
     result = run_event_loop(work)
@@ -385,29 +371,30 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
 
 async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
     """Serve a sandbox until a signal arrives, and print how to use it."""
-    from bulkid.sandbox import run_server
-
-    def print_address(url: str) -> None:
-        out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
-        out.print(f"  BULKID_URL={url}")
-        out.print(f"  BULKID_CLIENT_ID={options.client_id}")
-        out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
-        out.print(f"  limits: {_rules(options.limits)}   (Ctrl+C ends it)")
+    from bulkid.sandbox import Sandbox
 
     stop = Stop()
-    try:
-        with stopping(stop, lambda _: None):  # a signal is the usual way to end it
-            await run_server(options, host, port, print_address, until=stop.wait)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint="Choose another --port, or 0 for any."
-        ) from None
-    except ValueError as error:
-        raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-
-
-def _rules(rules: tuple[QuotaRule, ...]) -> str:
-    return ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in rules) or "none"
+    with stopping(stop, lambda _: None):  # a signal is the usual way to end it
+        try:
+            sandbox = Sandbox(options)
+            url = await sandbox.start(host, port)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+                hint="Choose another --port, or 0 for any.",
+            ) from None
+        except ValueError as error:
+            raise UsageError(f"The sandbox cannot be set up so: {error}") from None
+        try:
+            limits = ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in options.limits) or "none"
+            out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
+            out.print(f"  BULKID_URL={url}")
+            out.print(f"  BULKID_CLIENT_ID={options.client_id}")
+            out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
+            out.print(f"  limits: {limits}   (Ctrl+C ends it)")
+            await stop.wait()
+        finally:
+            await sandbox.stop()
 
 
 def show_run(result: library.RunResult, settings: Settings) -> None:

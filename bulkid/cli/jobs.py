@@ -9,13 +9,12 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_sheet, show_run
 from bulkid.cli.error_handling import print_error
-from bulkid.cli.library_options import context_of, open_target, schedule_of
+from bulkid.cli.library_options import open_session, schedule_of
 from bulkid.cli.options import Load
-from bulkid.cli.signals import run_event_loop, stopping
+from bulkid.cli.signals import run_event_loop
 from bulkid.cli.stdio import is_interactive, print_json
-from bulkid.cli.terminal import open_hooks, use_logs
+from bulkid.cli.terminal import use_logs
 from bulkid.config import Settings
-from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile import JobFile, is_job_file, read_job
 from bulkid.sheet import require_file
@@ -194,12 +193,10 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
-        async with open_target(settings) as (target, options):
-            stop = Stop()
-            async with open_hooks(render.console(stderr=True), settings, ask=not settings.yes) as hooks:
-                hooks.on_concluded = lambda result: show_run(result, settings)
-                with stopping(stop, hooks.say):
-                    return await library.run_job(loaded.job(target, options), context_of(settings, hooks, stop))
+        async with open_session(
+            settings, ask=not settings.yes, on_concluded=lambda result: show_run(result, settings)
+        ) as (target, options, context):
+            return await library.run_job(loaded.job(target, options), context)
 
     return [run_event_loop(work)]
 

@@ -4,12 +4,14 @@ A field of the library's dataclasses takes the setting of its own name, without 
 Fields that differ are named here.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bulkid import runs as library
+from bulkid.cli import render
+from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import TerminalHooks
 from bulkid.config import Secret, Settings
 from bulkid.engine import Stop
@@ -90,6 +92,30 @@ def serve_options_of(settings: Settings) -> "ServeOptions":
     from bulkid.web.console import ServeOptions
 
     return _from_settings(ServeOptions, settings, host=settings.serve_host, port=settings.serve_port)
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings,
+    *,
+    ask: bool = False,
+    use_sandbox: bool | None = None,
+    on_concluded: Callable[[library.RunResult], None] | None = None,
+) -> AsyncIterator[tuple[library.Target, library.RunOptions, library.Context]]:
+    """Yield the arguments of a library call that shows its progress, and that signals stop.
+
+    With ``ask`` the user must confirm the plan. ``on_concluded`` gets the result of each run of a job.
+    """
+    stop = Stop()
+    async with (
+        open_target(settings, use_sandbox=use_sandbox) as (target, options),
+        library.task_group() as tasks,
+    ):
+        hooks = TerminalHooks(render.console(stderr=True), settings, tasks, ask=ask)
+        hooks.on_concluded = on_concluded
+        with stopping(stop, hooks.say):
+            yield target, options, context_of(settings, hooks, stop)
+        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

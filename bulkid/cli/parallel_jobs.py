@@ -1,34 +1,28 @@
-"""Runs several jobs in one process: each has its own line of progress, and Ctrl+C stops all of them.
-
-Jobs of different organisations have nothing in common but the process; those of one organisation take turns.
-"""
+"""Runs several jobs in one process: each has its own line of progress, and Ctrl+C stops all of them."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
-from rich.table import Column
 
 from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.library_options import context_of, open_target
 from bulkid.cli.signals import stopping
-from bulkid.cli.terminal import PLAIN_INTERVAL_S, REFRESH_INTERVAL_S, TerminalHooks, progress_line
+from bulkid.cli.terminal import REFRESH_INTERVAL_S, TerminalHooks, progress_bar, show_progress
 from bulkid.config import Settings
 from bulkid.engine import Stop
-from bulkid.runs import STAGES, Job, JobResult, OrganizationMutex, Progress, RunOptions, Target, task_group
+from bulkid.runs import Job, JobResult, OrganizationMutex, Progress, RunOptions, Target, task_group
 
 MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
 
-COUNT_WIDTH = 11
-"""Columns for how many of how many: 12345/12345."""
+MAX_COUNT = 99_999
+"""Accounts of a job for whose count the display keeps columns."""
 
 MakeJob = Callable[[Target, RunOptions], Job]
 """Makes a job once it is known which server it works on (``--sandbox`` starts one)."""
@@ -60,72 +54,13 @@ class StopGroup(Stop):
             member_stop.abort()
 
 
-class JobHooks(TerminalHooks):
-    """Hooks of one job among several: its name precedes its messages, and all share one display."""
-
-    def __init__(
-        self, err: Console, settings: Settings, tasks: TaskGroup, name: str, progress_board: "ProgressBoard"
-    ) -> None:
-        super().__init__(err, settings, tasks, ask=False)
-        self._name = name
-        self._board = progress_board
-
-    def say(self, text: str) -> None:
-        """Print a sentence, even with ``--quiet``."""
-        super().say(f"{self._name}: {text}")
-
-    def note(self, text: str) -> None:
-        """Print a note, unless the run is quiet."""
-        super().note(f"{self._name}: {text}")
-
-    def warn(self, text: str) -> None:
-        """Print a warning, even with ``--quiet``."""
-        super().warn(f"{self._name}: {text}")
-
-    def stage(self, name: str) -> None:
-        """End the progress of the stage before; name the new one where more is wanted."""
-        self._end_display()
-        if self._verbose and not self._quiet:
-            self._err.print(f"{self._name}: {STAGES[name]} ...")
-
-    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
-        with scope:
-            await self._board.show(self._name, progress)
-
-    async def confirm(self, preview: library.Preview) -> bool:
-        """Print the plan in one line, instead of a table for each job."""
-        for text in render.plan_lines(preview):
-            self.note(text)
-        return True
-
-
 class ProgressBoard:
-    """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere.
-
-    It shows up to ``MAX_NAME_WIDTH`` letters of each job's name.
-    """
+    """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, err: Console, names: Sequence[str]) -> None:
         self._err = err
-        longest = min(max(map(len, names), default=0), MAX_NAME_WIDTH)
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn(
-                "{task.description}",
-                markup=False,  # a job's name is no markup
-                table_column=Column(no_wrap=True, min_width=longest, max_width=longest),
-            ),
-            BarColumn(bar_width=8, table_column=Column(min_width=8)),
-            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=COUNT_WIDTH)),
-            TextColumn(
-                "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            ),
-            console=err,
-            transient=True,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        longest = max(map(len, names), default=1)
+        self._bar = progress_bar(err, MAX_COUNT, min(longest, MAX_NAME_WIDTH))
 
     @asynccontextmanager
     async def displayed(self) -> AsyncIterator[None]:
@@ -146,26 +81,7 @@ class ProgressBoard:
 
     async def show(self, name: str, progress: Progress) -> None:
         """Show one job's sending until cancelled."""
-        if not self._err.is_terminal:
-            await self._plain(name, progress)
-            return
-        task = self._bar.add_task(name, total=progress.total, words="")
-        try:
-            await self._keep_updated(task, progress)
-        finally:
-            self._bar.remove_task(task)
-
-    async def _keep_updated(self, task: TaskID, progress: Progress) -> None:
-        while True:
-            snapshot = progress.snapshot()
-            self._bar.update(task, completed=snapshot.done, words=progress_line(snapshot))
-            await anyio.sleep(REFRESH_INTERVAL_S)
-
-    async def _plain(self, name: str, progress: Progress) -> None:
-        while True:
-            await anyio.sleep(PLAIN_INTERVAL_S)
-            snapshot = progress.snapshot()
-            self._err.print(f"{name}: {snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
+        await show_progress(self._err, progress, name, self._bar)
 
 
 async def run_parallel(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[JobResult]:
@@ -179,7 +95,8 @@ async def run_parallel(jobs: Sequence[tuple[Settings, str, MakeJob]]) -> list[Jo
         async with open_target(settings) as (target, options):
             job = make(target, options)
             async with task_group() as tasks:
-                hooks = JobHooks(err, settings, tasks, job.name, progress_board)
+                show = partial(progress_board.show, job.name)
+                hooks = TerminalHooks(err, settings, tasks, name=job.name, show=show)
                 context = context_of(settings, hooks, stop)
                 result = results[number] = await library.run_job(
                     job, replace(context, organization_mutex=organization_mutex)

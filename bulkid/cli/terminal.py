@@ -4,21 +4,22 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
 from bulkid.cli import render
 from bulkid.config import Settings
-from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, task_group
+from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot
 from bulkid.text import humanize_seconds
 
 REFRESH_INTERVAL_S = 0.2
@@ -28,47 +29,51 @@ WIDE_TERMINAL = 130
 """Columns from which on a terminal shows a long bar beside the text."""
 
 
-@asynccontextmanager
-async def open_hooks(err: Console, settings: Settings, *, ask: bool) -> AsyncIterator["TerminalHooks"]:
-    """Yield the hooks of a run, and run their progress display; errors of the block are raised unchanged."""
-    async with task_group() as tasks:
-        yield TerminalHooks(err, settings, tasks, ask=ask)
-        tasks.cancel_scope.cancel()
-
-
 class TerminalHooks(Hooks):
     """Hooks that print to a terminal or a pipe.
 
-    The progress display runs in ``tasks``; with ``ask`` the user must confirm the plan.
+    The progress display runs in ``tasks``; with ``ask`` the user must confirm the plan. A job among several has a
+    ``name``, which precedes its messages, and shows its progress with ``show``.
     """
 
-    def __init__(self, err: Console, settings: Settings, tasks: TaskGroup, *, ask: bool) -> None:
+    def __init__(
+        self,
+        err: Console,
+        settings: Settings,
+        tasks: TaskGroup,
+        *,
+        ask: bool = False,
+        name: str = "",
+        show: Callable[[Progress], Awaitable[None]] | None = None,
+    ) -> None:
         self._err = err
         self._quiet = settings.quiet
         self._verbose = settings.verbose
         self._ask = ask
         self._tasks = tasks
+        self._prefix = f"{name}: " if name else ""
+        self._show = show or partial(show_progress, err)
         self._display: anyio.CancelScope | None = None
         self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
 
     def say(self, text: str) -> None:
         """Print a sentence, even with ``--quiet``."""
-        self._err.print(text)
+        self._err.print(f"{self._prefix}{text}")
 
     def note(self, text: str) -> None:
         """Print a note, unless the run is quiet."""
         if not self._quiet:
-            render.print_notes(self._err, [text])
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """Print a warning, even with ``--quiet``."""
-        render.print_notes(self._err, [text])
+        render.print_notes(self._err, [f"{self._prefix}{text}"])
 
     def stage(self, name: str) -> None:
         """End the progress display of the stage before; name the new one where more is wanted."""
         self._end_display()
         if self._verbose and not self._quiet:
-            self._err.print(f"{STAGES[name]} ...")
+            self.say(f"{STAGES[name]} ...")
 
     def _end_display(self) -> None:
         if self._display is not None:
@@ -79,11 +84,11 @@ class TerminalHooks(Hooks):
         """Show the sending until the next stage."""
         if not self._quiet:
             self._display = anyio.CancelScope()
-            self._tasks.start_soon(self._show, progress, self._display)
+            self._tasks.start_soon(self._show_until_cancelled, progress, self._display)
 
-    async def _show(self, progress: Progress, scope: anyio.CancelScope) -> None:
+    async def _show_until_cancelled(self, progress: Progress, scope: anyio.CancelScope) -> None:
         with scope:
-            await show_progress(self._err, progress)
+            await self._show(progress)
 
     def concluded(self, result: RunResult) -> None:
         """Pass the result of one of a job's runs to ``on_concluded``."""
@@ -91,8 +96,11 @@ class TerminalHooks(Hooks):
             self.on_concluded(result)
 
     async def confirm(self, preview: Preview) -> bool:
-        """Print the plan, and ask for confirmation where that is needed."""
-        if not self._quiet:
+        """Print the plan (of a job among several, without its table), and ask for confirmation where that is needed."""
+        if self._prefix:
+            for line in render.plan_lines(preview):
+                self.note(line)
+        elif not self._quiet:
             render.print_notes(self._err, preview.info.notes)
             render.print_plan(self._err, preview)
             if self._ask:  # the user also agrees to the rows that are skipped
@@ -107,9 +115,8 @@ class TerminalHooks(Hooks):
 async def _line_from_stdin() -> str:
     """Wait for a line that the user types; a cancellation ends the wait.
 
-    A cancellation leaves a thread that still waits for a line. So that the end of the process
-    waits neither for that thread (a worker thread of anyio's would be waited for) nor for the lock of ``sys.stdin``,
-    it is a daemon that reads the descriptor itself.
+    The thread that waits for the line is a daemon that reads the descriptor itself, so that the end of the process
+    waits neither for the thread nor for the lock of ``sys.stdin``.
     """
     loop, answered = asyncio.get_running_loop(), anyio.Event()
     descriptor, typed = sys.stdin.fileno(), bytearray()
@@ -149,39 +156,49 @@ def progress_line(snapshot: Snapshot) -> str:
     return " · ".join(parts)
 
 
-def _columns(width: int, total: int) -> tuple[ProgressColumn, ...]:
-    """On a narrow terminal the bar is short and the text is cut at its end; the counts are always shown in full."""
-    length = 28 if width >= WIDE_TERMINAL else 8
-    return (
+def progress_bar(err: Console, total: int, name_width: int = 0) -> Bar:
+    """A display of tasks with up to ``total`` accounts each, and with their names where these have a width.
+
+    On a narrow terminal the bar is short and the text is cut at its end; the counts are always shown in full.
+    """
+    length = 28 if err.width >= WIDE_TERMINAL and not name_width else 8
+    name_column = Column(no_wrap=True, min_width=name_width, max_width=name_width)
+    return Bar(
         SpinnerColumn(),
+        *([TextColumn("{task.description}", markup=False, table_column=name_column)] if name_width else []),
         BarColumn(bar_width=length, table_column=Column(min_width=length)),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
         TextColumn(
             "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
         ),
+        console=err,
+        transient=True,
+        auto_refresh=False,
+        redirect_stdout=not name_width,
+        redirect_stderr=not name_width,
     )
 
 
-async def _live(err: Console, progress: Progress) -> None:
-    with Bar(*_columns(err.width, progress.total), console=err, transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=progress.total, words="")
+async def show_progress(err: Console, progress: Progress, name: str = "", shared_bar: Bar | None = None) -> None:
+    """Show ``progress`` until cancelled: live on a terminal, as a plain line now and then elsewhere.
+
+    A job among several has a name, and a bar that is refreshed for all of them.
+    """
+    prefix = f"{name}: " if name else ""
+    while not err.is_terminal:
+        await anyio.sleep(PLAIN_INTERVAL_S)
+        snapshot = progress.snapshot()
+        err.print(f"{prefix}{snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
+    with ExitStack() as stack:
+        bar = shared_bar or stack.enter_context(progress_bar(err, progress.total))
+        task = bar.add_task(name, total=progress.total, words="")
+        stack.callback(bar.remove_task, task)
         while True:
             snapshot = progress.snapshot()
             bar.update(task, completed=snapshot.done, words=progress_line(snapshot))
-            bar.refresh()
+            if shared_bar is None:
+                bar.refresh()
             await anyio.sleep(REFRESH_INTERVAL_S)
-
-
-async def _plain(err: Console, progress: Progress) -> None:
-    while True:
-        await anyio.sleep(PLAIN_INTERVAL_S)
-        snapshot = progress.snapshot()
-        err.print(f"{snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
-
-
-async def show_progress(err: Console, progress: Progress) -> None:
-    """Show ``progress`` until cancelled."""
-    await (_live if err.is_terminal else _plain)(err, progress)
 
 
 # --- logs

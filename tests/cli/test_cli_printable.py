@@ -9,7 +9,6 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -101,7 +100,7 @@ def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
         task = progress_board._bar.add_task(name, total=3, words=name)
         progress_board._bar.refresh()
         progress_board._bar.remove_task(task)
-    bar = Bar(*terminal_module._columns(120, 3), console=console)
+    bar = terminal_module.progress_bar(console, 3)
     bar.add_task("", total=3, words=name)
     console.print(bar.get_renderable())
     assert_safe(stream.getvalue())

@@ -4,7 +4,6 @@ import io
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress as Bar
 
 from bulkid.cli import render, terminal
 from bulkid.model import RowError, RunRecord, RunStatus, Status
@@ -39,7 +38,7 @@ def test_the_list_of_runs_shows_every_id_whole(width: int) -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_progress_is_reported_whole_however_narrow_the_terminal(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
-    bar = Bar(*terminal._columns(width, 100_000), console=console)
+    bar = terminal.progress_bar(console, 100_000)
     bar.add_task("", total=100_000, completed=99_999, words="99999 updated · quota used, opens in 4 minutes" * 3)
     text = printed(bar.get_renderable(), width=width)
     assert "99999/100000" in text
