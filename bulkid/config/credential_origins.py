@@ -5,8 +5,7 @@ that one file gives are never sent to an address from another file. Options and 
 and no file: they go with any file, but for a ``bulkid.toml`` of the working directory that overrules the user's own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,16 @@ from bulkid.errors import UsageError
 CREDENTIALS = tuple(entry.name for entry in SETTINGS if entry.credential)
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsFile:
-    """One place where settings are given."""
-
-    file: str  # the file, as messages call it; empty for options and the environment
-    values: Mapping[str, Any]  # what it gives, by the names of the settings
+Place = tuple[str, Mapping[str, Any]]
+"""A file as messages call it (empty for options and the environment), and what it gives by the names of settings."""
 
 
 def refuse_mixed(
-    files: Sequence[SettingsFile], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
+    places: Sequence[Place], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
 ) -> None:
     """Refuse a connection whose credentials and address come from different files.
 
-    ``files`` are in the order of precedence. ``working`` is the ``bulkid.toml`` of the working directory, empty
+    ``places`` are in the order of precedence. ``working`` is the ``bulkid.toml`` of the working directory, empty
     where that is the user's own.
 
     Raises:
@@ -40,18 +35,18 @@ def refuse_mixed(
         given = token  # it is sent in place of all others
     if not given:
         return
-    address = _file_of("url", files)
+    address = _file_of("url", places)
     if "url" in found and address:
         for name in given:
-            file = _file_of(name, files)
-            if file and file != address and not _also_gives(files, file, found["url"]):
+            file = _file_of(name, places)
+            if file and file != address and not _also_gives(places, file, found["url"]):
                 raise _mixed(name, "url", sources)
-        if address == working and _overrides(files, working, found["url"]):
+        if address == working and _overrides(places, working, found["url"]):
             raise _mixed(given[0], "url", sources)
-    if "ca_bundle" in found and _file_of("ca_bundle", files) == working != address:
+    if "ca_bundle" in found and _file_of("ca_bundle", places) == working != address:
         raise _mixed(given[0], "ca_bundle", sources)
     for name in given:
-        if name.endswith("_file") and _file_of(name, files) == working and _lies_in(found[name], user_dir):
+        if name.endswith("_file") and _file_of(name, places) == working and _lies_in(found[name], user_dir):
             raise UsageError(
                 f"{sources[name]}: the file that it names lies in {user_dir}, "
                 "whose secrets are for the settings there.",
@@ -59,25 +54,19 @@ def refuse_mixed(
             )
 
 
-def _file_of(name: str, files: Sequence[SettingsFile]) -> str:
+def _file_of(name: str, places: Sequence[Place]) -> str:
     """The file that a setting comes from; empty for none."""
-    return next((settings_file.file for settings_file in files if name in settings_file.values), "")
+    return next((file for file, values in places if name in values), "")
 
 
-def _urls(files: Sequence[SettingsFile]) -> Iterator[tuple[str, object]]:
-    return (
-        (settings_file.file, settings_file.values["url"]) for settings_file in files if "url" in settings_file.values
-    )
-
-
-def _also_gives(files: Sequence[SettingsFile], file: str, url: object) -> bool:
+def _also_gives(places: Sequence[Place], file: str, url: object) -> bool:
     """Whether a file gives the same address itself."""
-    return any(where == file and _same(configured_url, url) for where, configured_url in _urls(files))
+    return any(where == file and "url" in values and _same(values["url"], url) for where, values in places)
 
 
-def _overrides(files: Sequence[SettingsFile], working: str, url: object) -> bool:
+def _overrides(places: Sequence[Place], working: str, url: object) -> bool:
     """Whether the address of the working directory's file overrides another one that the user's files give."""
-    return any(where != working and not _same(configured_url, url) for where, configured_url in _urls(files))
+    return any(where != working and "url" in values and not _same(values["url"], url) for where, values in places)
 
 
 def _same(configured_url: object, url: object) -> bool:

@@ -1,8 +1,8 @@
 """Parsers of single values: plain functions that check what a layer gives and return what bulkid uses.
 
-Each takes whatever a layer holds (text from an option or a variable, a typed value from TOML) and returns the value, or
-raises ``InvalidValueError`` with what is wrong; the caller adds who gave it and what is allowed. No pydantic here:
-these run at the start of every command, and importing it costs more than all of them together.
+Each takes what a layer holds (text from an option or a variable, a typed value from TOML) and returns the value, or
+raises ``InvalidValueError``; the caller adds the layer and what is allowed. They do without pydantic: they run at the
+start of every command, and to import pydantic takes longer than all of them together.
 """
 
 import codecs
@@ -37,7 +37,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Secret:
-    """A value that no text form shows: not ``str``, not ``repr``, not a format, a log or a pickle."""
+    """A value that ``str``, ``repr``, formats, logs and pickles do not show; ``reveal`` returns it."""
 
     __slots__ = ("_value",)
 
@@ -234,25 +234,18 @@ def delimiter(raw: object) -> str:
     _fail(raw, "cannot separate cells")
 
 
-def failure_bound(raw: object) -> FailureBound:
-    """``N`` accounts or ``N%`` of those that change."""
-    count, percent = _count_or_percent(raw)
-    return FailureBound(count, percent)
+def bound(kind: type[FailureBound] | type[ChangeBound]) -> Parse:
+    """A bound as ``N`` accounts or ``N%`` of them."""
 
+    def parse(raw: object) -> FailureBound | ChangeBound:
+        if isinstance(raw, str) and raw.strip().endswith("%"):
+            try:
+                return kind(percent=number(0, 100)(raw.strip()[:-1].rstrip()))
+            except InvalidValueError as bad:
+                _fail(raw, bad.problem)
+        return kind(count=integer(0, 10**9)(raw))
 
-def change_bound(raw: object) -> ChangeBound:
-    """``N`` accounts or ``N%`` of all that the organisation has."""
-    count, percent = _count_or_percent(raw)
-    return ChangeBound(count, percent)
-
-
-def _count_or_percent(raw: object) -> tuple[int | None, float | None]:
-    if isinstance(raw, str) and raw.strip().endswith("%"):
-        try:
-            return None, number(0, 100)(raw.strip()[:-1].rstrip())
-        except InvalidValueError as bad:
-            _fail(raw, bad.problem)
-    return integer(0, 10**9)(raw), None
+    return parse
 
 
 def _items(raw: object, separators: str) -> list[object]:

@@ -5,13 +5,13 @@ that may be one by mistake (the path of a secret file is shown only when it exis
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credential_origins import SettingsFile, refuse_mixed
+from bulkid.config.credential_origins import refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.secrets import path_exists, read_secret
 from bulkid.config.setting import Setting
@@ -52,7 +52,6 @@ def load_settings(
     *,
     environ: Mapping[str, str],
     job: Mapping[str, Any] | None = None,
-    profile: str | None = None,
     cwd: Path,
     config_dir: Path | None = None,
     offline: bool = False,
@@ -71,7 +70,6 @@ def load_settings(
         offline: Leave the connection alone (its secrets unread, its values unchecked), for commands that have none.
         job_dir: Where the job file is: all its relative paths start there.
         job: The settings of a job file.
-        profile: The profile that the command line named; other places may name one too.
         job_name: How to call the job file in messages.
         job_secrets: Secrets that were read from the variables which the job file names.
 
@@ -79,7 +77,7 @@ def load_settings(
         UsageError: Something given cannot be used; the message names where it was given and what is allowed.
     """
     cwd = cwd.absolute()
-    given = _mapping_layer({**options, "profile": options.get("profile") or profile}, "option", cwd)
+    given = _mapping_layer(options, "option", cwd)
     upper = [given, _environment_layer(environ, cwd)]
     if job is not None:
         upper.append(_job_layer(job, job_secrets or {}, job_name, job_dir or cwd))
@@ -98,7 +96,7 @@ def load_settings(
     if not (offline or found.get("sandbox")):
         user_dir = (config_dir or default_config_dir()).absolute()
         refuse_mixed(
-            [SettingsFile(layer.file, layer.values) for layer in layers],
+            [(layer.file, layer.values) for layer in layers],
             found,
             sources,
             working=str(cwd / FILE_NAME) if user_dir != cwd else "",
@@ -110,7 +108,7 @@ def load_settings(
 
 
 def _is_connection_setting(name: str) -> bool:
-    """Whether a command that never connects ignores a setting; such a command sends no notification either."""
+    """Whether a command that never connects, and so sends no notification, ignores a setting."""
     return (setting(name).group is CONNECTION and name != "profile") or name.startswith("notify_")
 
 
@@ -187,9 +185,7 @@ def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
     for key, value in given.items():
         if value is None or (is_option and isinstance(value, list | tuple) and not value):
             continue
-        entry = _known(key, name)
-        if entry.name in values:
-            raise UsageError(f"{name}: {entry.key} is given twice, as {key} too.")
+        entry = _known(key, name, values)
         if entry.secret and not (is_option and isinstance(value, Secret)):
             raise _misplaced_secret(entry, name)
         values[entry.name] = value
@@ -261,25 +257,26 @@ def _checked_table(table: object, name: str) -> Mapping[str, Any]:
     """A table whose keys are all known, also when its profile is not the one in use: a typo is found early."""
     if not isinstance(table, dict):
         raise UsageError(f"{name} is not a table.", hint="Write each profile as [profiles.NAME].")
-    seen = set()
+    seen: set[str] = set()
     for key in table:
-        entry = _known(key, name)
+        entry = _known(key, name, seen)
         if entry.secret:
             raise _misplaced_secret(entry, name)
         if not entry.in_profile:
             raise UsageError(f"{name}: key {key} names a profile from within one.")
-        if entry.name in seen:
-            raise UsageError(f"{name}: {entry.key} is given twice, as {key} too.")
         seen.add(entry.name)
     return table
 
 
-def _known(key: str, name: str) -> Setting:
+def _known(key: str, name: str, seen: Container[str]) -> Setting:
     try:
-        return setting(key)
+        entry = setting(key)
     except KeyError:
         keys = [entry.key for entry in SETTINGS if not entry.secret]
         raise UsageError(f"{name}: unknown key {key!r}.", hint=_named("Keys", key.replace("-", "_"), keys)) from None
+    if entry.name in seen:
+        raise UsageError(f"{name}: {entry.key} is given twice, as {key} too.")
+    return entry
 
 
 def _misplaced_secret(entry: Setting, name: str) -> UsageError:

@@ -36,7 +36,7 @@ class Setting:
     metavar: str = ""  # the value's name in the help; it follows from the type by default
     commands: tuple[str, ...] = ()  # take the option; those of the group by default
     secret: bool = False  # the value is never shown, and no file that holds other settings may hold it
-    in_profile: bool = True  # false for the name of the profile itself
+    in_profile: bool = True  # False for the name of the profile itself
     relative_to_file: bool = False  # a relative path in bulkid.toml starts at that file, else at the working directory
     repeatable: bool = False  # the option may be given several times
     credential: bool = False  # it is sent to the server of the setting url, or is a file that holds what is
@@ -77,11 +77,19 @@ class Group:
     def setting(self, default: T, *columns: Any, **named: Any) -> T: ...  # noqa: ANN401 - Setting's columns
 
     def setting(self, default: Any, *columns: Any, **named: Any) -> Any:
-        """Make a field of :class:`Settings` with an entry."""
+        """Make a field of :class:`Settings` with an entry. ``columns``: its help, parse and allowed."""
         metadata = {"setting": Setting(self, *columns, **named)}
         if callable(default):
             return field(default_factory=default, metadata=metadata)
         return field(default=default, metadata=metadata)
+
+    def secret(self, about: str, parse: Parse, allowed: str, **named: Any) -> Any:  # noqa: ANN401 - Setting's columns
+        """Make a field for a secret, which no option and no file with other settings gives."""
+        return self.setting(None, about, parse, allowed, option="", secret=True, **named)
+
+    def secret_file(self, about: str, allowed: str, **named: Any) -> Any:  # noqa: ANN401 - Setting's columns
+        """Make a field for the path of a file that holds a secret and nothing else."""
+        return self.setting(None, about, parse.path, allowed, option="", relative_to_file=True, **named)
 
 
 class SettingsTable(Generic[S]):

@@ -63,41 +63,20 @@ class Settings:
         option="",
         credential=True,
     )
-    client_secret: Secret | None = CONNECTION.setting(
-        None,
+    client_secret: Secret | None = CONNECTION.secret(
         "secret of the external application",
         parse.secret,
         "the App Secret as the admin page showed it once",
-        option="",
-        secret=True,
         credential=True,
     )
-    client_secret_file: Path | None = CONNECTION.setting(
-        None,
-        "file that holds the client secret, and nothing else",
-        parse.path,
-        _ONE_LINE_FILE,
-        option="",
-        relative_to_file=True,
-        credential=True,
+    client_secret_file: Path | None = CONNECTION.secret_file(
+        "file that holds the client secret, and nothing else", _ONE_LINE_FILE, credential=True
     )
-    access_token: Secret | None = CONNECTION.setting(
-        None,
-        "access token, taken as it is in place of client id and secret",
-        parse.token,
-        "the token alone",
-        option="",
-        secret=True,
-        credential=True,
+    access_token: Secret | None = CONNECTION.secret(
+        "access token, taken as it is in place of client id and secret", parse.token, "the token alone", credential=True
     )
-    access_token_file: Path | None = CONNECTION.setting(
-        None,
-        "file that holds the access token, and nothing else",
-        parse.path,
-        _ONE_LINE_FILE,
-        option="",
-        relative_to_file=True,
-        credential=True,
+    access_token_file: Path | None = CONNECTION.secret_file(
+        "file that holds the access token, and nothing else", _ONE_LINE_FILE, credential=True
     )
     scope: str | None = CONNECTION.setting(
         None,
@@ -214,7 +193,7 @@ class Settings:
     max_failures: FailureBound | None = SENDING.setting(
         None,
         "stop when more accounts than this have failed",
-        parse.failure_bound,
+        parse.bound(FailureBound),
         "a whole number, or a percentage such as 5%",
         default_text="no bound",
         metavar="N|N%",
@@ -231,7 +210,7 @@ class Settings:
     max_change: ChangeBound | None = SENDING.setting(
         None,
         "refuse a plan that changes more accounts than this, without --yes-really",
-        parse.change_bound,
+        parse.bound(ChangeBound),
         "a whole number, or a percentage of the organisation's accounts such as 10%",
         default_text="50% where the organisation has more than 20 accounts",
         metavar="N|N%",
@@ -284,48 +263,23 @@ class Settings:
         metavar="LENGTH",
     )
     # --- output
-    notify_success: Secret | None = OUTPUT.setting(
-        None,
-        "recipients of the notification of a run that exits with 0",
-        parse.addresses,
-        _ADDRESSES,
-        option="",
-        secret=True,
+    notify_success: Secret | None = OUTPUT.secret(
+        "recipients of the notification of a run that exits with 0", parse.addresses, _ADDRESSES
     )
-    notify_success_file: Path | None = OUTPUT.setting(
-        None,
-        "file with the recipients of the notification of a run that exits with 0",
-        parse.path,
-        _ADDRESS_FILE,
-        option="",
-        relative_to_file=True,
+    notify_success_file: Path | None = OUTPUT.secret_file(
+        "file with the recipients of the notification of a run that exits with 0", _ADDRESS_FILE
     )
-    notify_failure: Secret | None = OUTPUT.setting(
-        None,
-        "recipients of the notification of a run that exits otherwise",
-        parse.addresses,
-        _ADDRESSES,
-        option="",
-        secret=True,
+    notify_failure: Secret | None = OUTPUT.secret(
+        "recipients of the notification of a run that exits otherwise", parse.addresses, _ADDRESSES
     )
-    notify_failure_file: Path | None = OUTPUT.setting(
-        None,
-        "file with the recipients of the notification of a run that exits otherwise",
-        parse.path,
-        _ADDRESS_FILE,
-        option="",
-        relative_to_file=True,
+    notify_failure_file: Path | None = OUTPUT.secret_file(
+        "file with the recipients of the notification of a run that exits otherwise", _ADDRESS_FILE
     )
-    notify_always: Secret | None = OUTPUT.setting(
-        None, "recipients of the notification of every run", parse.addresses, _ADDRESSES, option="", secret=True
+    notify_always: Secret | None = OUTPUT.secret(
+        "recipients of the notification of every run", parse.addresses, _ADDRESSES
     )
-    notify_always_file: Path | None = OUTPUT.setting(
-        None,
-        "file with the recipients of the notification of every run",
-        parse.path,
-        _ADDRESS_FILE,
-        option="",
-        relative_to_file=True,
+    notify_always_file: Path | None = OUTPUT.secret_file(
+        "file with the recipients of the notification of every run", _ADDRESS_FILE
     )
     metrics_file: Path | None = OUTPUT.setting(
         None,
@@ -423,33 +377,17 @@ class Settings:
         metavar="DIR",
         relative_to_file=True,
     )
-    database_url: Secret | None = GENERAL.setting(
-        None,
+    database_url: Secret | None = GENERAL.secret(
         "PostgreSQL database that keeps the state for several hosts",
         parse.secret,
         "the URL of a PostgreSQL database, as docs/several_hosts.md shows it",
         default_text="a file in the state directory",
-        option="",
-        secret=True,
     )
-    database_url_file: Path | None = GENERAL.setting(
-        None,
-        "file that holds the address of that database, and nothing else",
-        parse.path,
-        _ONE_LINE_FILE,
-        option="",
-        relative_to_file=True,
+    database_url_file: Path | None = GENERAL.secret_file(
+        "file that holds the address of that database, and nothing else", _ONE_LINE_FILE
     )
     # --- which layer gave each setting, by name, as messages call it; a default has none
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-
-    def source_of(self, name: str) -> str:
-        """Return which layer gave a setting, for a message: ``"environment variable BULKID_RATE"``, or ``"default"``.
-
-        Raises:
-            KeyError: There is no such setting.
-        """
-        return self.sources.get(setting(name).name, "default")
 
     def is_given(self, name: str) -> bool:
         """Whether a layer gave the setting, rather than the default."""

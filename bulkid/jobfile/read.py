@@ -43,9 +43,7 @@ class JobFile:
         config_dir: Path | None = None,
         offline: bool = False,
     ) -> Settings:
-        """Load all settings: from options, environment, this file, profile or default.
-
-        The arguments are those of :func:`bulkid.config.load_settings`.
+        """Load all settings, as :func:`bulkid.config.load_settings` does, this file's included.
 
         Raises:
             UsageError: A setting cannot be used, or a variable that should hold a secret is not set.
@@ -106,9 +104,10 @@ def read_job(source: str) -> JobFile:
     model, found = _validated(keys)
     key_errors += found
     if key_errors or model is None:
-        raise JobFileError(
-            _error_with_key_errors(source, key_errors), hint="docs/jobs.md lists the keys of a job file."
-        )
+        message = f"job file {source}: {key_errors[0]}"
+        if len(key_errors) > 1:
+            message = "\n  ".join([f"job file {source}: {len(key_errors)} things cannot be used:", *key_errors])
+        raise JobFileError(message, hint="docs/jobs.md lists the keys of a job file.")
     return _job(path, source, model)
 
 
@@ -121,11 +120,9 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         with suppress(KeyError):  # a key that only jobs have, or an unknown one: checked later
             key = setting(key).key
         if key in _SECRETS:
-            named = (
-                f"give env:NAME in {key.replace('_', '.', 1)}"
-                if key.startswith("notify_")
-                else f"its name into {key}_env"
-            )
+            named = f"its name into {key}_env"
+            if key.startswith("notify_"):
+                named = f"give env:NAME in {key.replace('_', '.', 1)}"
             key_errors.append(
                 f"key {given}: is a secret, and a job file holds none. Put it into an environment variable and "
                 f"{named}, or into a file and its path into {key}_file."
@@ -162,15 +159,12 @@ def _key_error(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
         case "extra_forbidden":
             return f"unknown key {key!r}.{_closest(where)}"
         case "missing":
-            return f"key {key} is missing. Give {_allowed(where)}."
+            sheet = "the path of a sheet, or a table [source] with a folder"
+            return f"key {key} is missing. Give {'the path of a folder' if where[-1] == 'folder' else sheet}."
         case "bad_value":
             context = error["ctx"]
             return f"key {key}: {context['shown'] or 'the value'} {context['problem']}. Give {context['allowed']}."
     return f"key {key}: {show(error['input'])} is not a table. Write it as [{key}]."
-
-
-def _allowed(where: list[str]) -> str:
-    return "the path of a folder" if where[-1] == "folder" else "the path of a sheet, or a table [source] with a folder"
 
 
 def _closest(where: list[str]) -> str:
@@ -187,12 +181,6 @@ def _closest(where: list[str]) -> str:
     if closest:
         return f" Did you mean {' or '.join(closest)}?"
     return f" It has: {', '.join(known)}." if len(where) > 1 else ""
-
-
-def _error_with_key_errors(source: str, key_errors: list[str]) -> str:
-    if len(key_errors) == 1:
-        return f"job file {source}: {key_errors[0]}"
-    return "\n  ".join([f"job file {source}: {len(key_errors)} things cannot be used:", *key_errors])
 
 
 def _job(path: Path, source: str, model: dict[str, Any]) -> JobFile:

@@ -1,12 +1,10 @@
-"""What a job file may hold, as a pydantic model; its JSON schema, and the table of its keys for the docs.
+"""The keys of job files as a pydantic model, their JSON schema, and their table for the docs.
 
-The settings among its keys come from the one table: a setting that is added there becomes a key of job files, schema
-and docs.
+The settings among the keys come from the table of settings.
 """
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, WrapValidator, create_model
@@ -15,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from bulkid.config import SETTINGS, Setting, parse
 from bulkid.config.parse import InvalidValueError, Parse
 from bulkid.model import FailureBound
+from bulkid.runs.jobs.drop_folder import SETTLE_S
 
 SECRET_FILE_SETTINGS = frozenset(f"{entry.name}_file" for entry in SETTINGS if entry.secret)
 """Settings whose value may be a secret that was put into the wrong place."""
@@ -63,17 +62,6 @@ def _field(entry: Setting) -> tuple[Any, Any]:
     return kind, Field(default=None, alias=entry.key)
 
 
-def setting_fields() -> dict[str, tuple[Any, Any]]:
-    """Return a pydantic field for every setting that a job file may hold, by its key."""
-    # pydantic's own models have an attribute "json"; the underscore keeps clear of any such
-    return {f"{entry.key}_": _field(entry) for entry in SETTINGS if entry.in_job}
-
-
-def path(raw: object) -> Path:
-    """A path as a job file gives it."""
-    return parse.path(raw)
-
-
 def pattern(raw: object) -> str:
     """A file name with ``*`` and ``?``."""
     text = parse.text(raw)
@@ -109,9 +97,6 @@ def references(raw: object) -> tuple[str, ...]:
 
 # --- the model
 
-SETTLE_S = 10.0
-"""How long a file in a drop folder must stay as it is until it counts as complete."""
-
 _VARIABLE = "the name of an environment variable in capitals, such as ACME_SECRET"
 _SERVICE = "env:NAME or file:PATH: the variable or the file that holds the address of a service, or several of them"
 
@@ -128,7 +113,7 @@ Folder = _model(
     "Drop folder",
     "A drop folder: its files are taken one after the other.",
     {
-        "folder": (checked(path, "the path of a folder", _TEXT, "drop folder"), Field()),
+        "folder": (checked(parse.path, "the path of a folder", _TEXT, "drop folder"), Field()),
         "glob": (
             checked(pattern, "a file name with * and ?, such as *.xlsx", _TEXT, "which files are taken"),
             Field("*"),
@@ -150,26 +135,19 @@ Notify = _model(
     "Notify",
     "Recipients of notifications about runs.",
     {
-        "success": (
-            checked(
-                references, _SERVICE, _TEXTS, "recipients of the notification of a run that ends with 0", shown=False
-            ),
+        kind: (
+            checked(references, _SERVICE, _TEXTS, f"recipients of the notification of {runs}", shown=False),
             Field([]),
-        ),
-        "failure": (
-            checked(
-                references, _SERVICE, _TEXTS, "recipients of the notification of a run that ends otherwise", shown=False
-            ),
-            Field([]),
-        ),
-        "always": (
-            checked(references, _SERVICE, _TEXTS, "recipients of the notification of every run", shown=False),
-            Field([]),
-        ),
+        )
+        for kind, runs in (
+            ("success", "a run that ends with 0"),
+            ("failure", "a run that ends otherwise"),
+            ("always", "every run"),
+        )
     },
 )
 
-_Sheet = checked(path, "the path of a sheet, or a table with folder, glob and settle", _TEXT, "the sheet")
+_Sheet = checked(parse.path, "the path of a sheet, or a table with folder, glob and settle", _TEXT, "the sheet")
 Source = Annotated[
     Union[Annotated[_Sheet, Tag("<sheet>")], Annotated[Folder, Tag("<folder>")]],  # type: ignore[valid-type]  # noqa: UP007 - values, not types
     Discriminator(lambda raw: "<folder>" if isinstance(raw, Mapping | BaseModel) else "<sheet>"),
@@ -180,14 +158,10 @@ _JOB_KEYS: dict[str, tuple[Any, Any]] = {
     "name": (checked(parse.text, "text", _TEXT, "name of the job, by which its runs are known"), Field(None)),
     "description": (checked(parse.text, "text", _TEXT, "what the job is for"), Field(None)),
     "source": (Source, Field()),
-    "client_secret_env": (
-        checked(variable, _VARIABLE, _TEXT, "variable that holds the client secret", shown=False),
-        Field(None),
-    ),
-    "access_token_env": (
-        checked(variable, _VARIABLE, _TEXT, "variable that holds an access token", shown=False),
-        Field(None),
-    ),
+    **{
+        key: (checked(variable, _VARIABLE, _TEXT, f"variable that holds {held}", shown=False), Field(None))
+        for key, held in (("client_secret_env", "the client secret"), ("access_token_env", "an access token"))
+    },
     "notify": (Union[Notify, None], Field(None)),  # noqa: UP007 - a value
 }
 
@@ -195,7 +169,9 @@ _JOB_KEYS: dict[str, tuple[Any, Any]] = {
 @cache
 def job_model() -> type[BaseModel]:
     """Return the model of a whole job file."""
-    return _model("Job", "A job of bulkid", "What runs without a person.", {**_JOB_KEYS, **setting_fields()})
+    # pydantic's own models have an attribute "json"; the underscore keeps clear of any such
+    settings = {f"{entry.key}_": _field(entry) for entry in SETTINGS if entry.in_job}
+    return _model("Job", "A job of bulkid", "What runs without a person.", {**_JOB_KEYS, **settings})
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

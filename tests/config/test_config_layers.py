@@ -167,7 +167,7 @@ def test_without_anything_given_every_setting_is_its_default(place: Place) -> No
     for line in SETTINGS:
         if line.name != "report_dir":
             assert getattr(loaded, line.name) == getattr(plain, line.name)
-        assert loaded.source_of(line.name) == "default"
+        assert loaded.sources.get(line.name) is None
         assert not loaded.is_given(line.name)
     assert loaded.report_dir == place.cwd / "reports"
     assert (loaded.concurrency, loaded.max_attempts, loaded.timeout, loaded.via) == (16, 5, 30.0, "auto")
@@ -184,21 +184,21 @@ def test_option_beats_environment_beats_job_beats_profile_beats_default_table(pl
         "job": {"rate": 3},
     }
     assert place.load(**said).rate == 1
-    assert place.load(**said).source_of("rate") == "option --rate"
+    assert place.load(**said).sources["rate"] == "option --rate"
     said["options"] = {"profile": "acme"}
     assert place.load(**said).rate == 2
-    assert place.load(**said).source_of("rate") == "environment variable BULKID_RATE"
+    assert place.load(**said).sources["rate"] == "environment variable BULKID_RATE"
     said["environ"] = {}
     assert place.load(**said).rate == 3
-    assert place.load(**said, job_name="job.toml").source_of("rate") == "job.toml, key rate"
+    assert place.load(**said, job_name="job.toml").sources["rate"] == "job.toml, key rate"
     said["job"] = None
     assert place.load(**said).rate == 4
-    assert place.load(**said).source_of("rate") == f"profile acme in {place.cwd / 'bulkid.toml'}, key rate"
+    assert place.load(**said).sources["rate"] == f"profile acme in {place.cwd / 'bulkid.toml'}, key rate"
     place.write("[default]\nrate = 6\n")
     assert place.load(**said).rate == 5
     place.write("[profiles.acme]\n", user=True)
     assert place.load(**said).rate == 6
-    assert place.load(**said).source_of("rate") == f"table [default] in {place.cwd / 'bulkid.toml'}, key rate"
+    assert place.load(**said).sources["rate"] == f"table [default] in {place.cwd / 'bulkid.toml'}, key rate"
     place.write("[default]\nrate = 7\n[profiles.acme]\n", user=True)
     (place.cwd / "bulkid.toml").unlink()
     assert place.load(**said).rate == 7
@@ -207,15 +207,14 @@ def test_option_beats_environment_beats_job_beats_profile_beats_default_table(pl
 def test_a_profile_is_put_together_from_both_files(place: Place) -> None:
     place.write('[profiles.acme]\ntenant = "a"\n')
     place.write('[profiles.acme]\nclient_id = "me"\ntenant = "b"\nurl = "https://h/b"\n', user=True)
-    loaded = place.load(profile="acme")
+    loaded = place.load({"profile": "acme"})
     assert (loaded.url, loaded.client_id, loaded.tenant) == ("https://h/b", "me", "a")
 
 
-@pytest.mark.parametrize("how", ["parameter", "option", "environment", "job"])
+@pytest.mark.parametrize("how", ["option", "environment", "job"])
 def test_a_profile_may_be_named_by_option_environment_or_job(place: Place, how: str) -> None:
     place.write("[profiles.acme]\nrate = 4\n[profiles.other]\nrate = 9\n")
     said: dict[str, dict[str, Any]] = {
-        "parameter": {"profile": "acme"},
         "option": {"options": {"profile": "acme"}},
         "environment": {"environ": {"BULKID_PROFILE": "acme"}},
         "job": {"job": {"profile": "acme"}},
@@ -242,16 +241,16 @@ def test_every_setting_can_be_given_by_its_variable_alike_as_by_its_option(place
     option: Any = Secret(SAMPLES[name]) if line.secret else [SAMPLES[name]] if line.repeatable else SAMPLES[name]
     by_option = place.load({name: option})
     assert getattr(by_variable, name) == getattr(by_option, name) != getattr(place.load(), name)
-    assert by_variable.source_of(name) == f"environment variable {line.env}"
+    assert by_variable.sources[name] == f"environment variable {line.env}"
     assert by_option.is_given(name)
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLES if not setting(n).secret and setting(n).in_profile])
 def test_every_setting_but_a_secret_can_stand_in_a_profile(place: Place, name: str) -> None:
     place.write(f"[profiles.acme]\n{setting(name).key.replace('_', '-')} = '{SAMPLES[name]}'\n")
-    loaded = place.load(profile="acme")
+    loaded = place.load({"profile": "acme"})
     assert getattr(loaded, name) == getattr(place.load({name: SAMPLES[name]}), name)
-    assert loaded.source_of(name).startswith("profile acme in ")
+    assert loaded.sources[name].startswith("profile acme in ")
 
 
 def test_toml_values_need_no_quotes(place: Place) -> None:
@@ -344,13 +343,13 @@ def test_a_secret_file_holds_the_secret_and_maybe_an_end_of_line(place: Place, n
     (place.cwd / "secret").write_bytes(content)
     loaded = place.load(environ={f"BULKID_{name.upper()}_FILE": "secret"})
     assert getattr(loaded, name) == Secret("hush")
-    assert loaded.source_of(name) == f"environment variable BULKID_{name.upper()}_FILE"
+    assert loaded.sources[name] == f"environment variable BULKID_{name.upper()}_FILE"
 
 
 def test_a_secret_file_of_a_profile_lies_beside_its_bulkid_toml(place: Place) -> None:
     (place.config / "secret").write_text("hush\n", encoding="utf-8")
     place.write('[profiles.acme]\nclient_secret_file = "secret"\n', user=True)
-    assert place.load(profile="acme").client_secret == Secret("hush")
+    assert place.load({"profile": "acme"}).client_secret == Secret("hush")
 
 
 @pytest.mark.parametrize(
@@ -507,7 +506,7 @@ def test_the_hint_says_what_is_allowed(place: Place) -> None:
 )
 def test_a_fault_of_bulkid_toml_names_the_file_and_the_key(place: Place, text: str, words: list[str]) -> None:
     path = place.write(text)
-    message = place.refusal(profile="acme")
+    message = place.refusal({"profile": "acme"})
     for word in words:
         assert word.format(path=path) in message
 
@@ -656,7 +655,7 @@ def test_any_bytes_as_bulkid_toml_give_settings_or_one_clear_refusal(
     place = Place(tmp_path_factory.mktemp("toml"))
     (place.cwd / "bulkid.toml").write_bytes(content)
     loads_or_refuses(place)
-    loads_or_refuses(place, profile="acme")
+    loads_or_refuses(place, options={"profile": "acme"})
 
 
 # --- cost

@@ -79,15 +79,15 @@ def test_the_layers_stand_in_their_order_and_say_where_a_value_came_from(desk: D
     text = SHEET + 'profile = "acme"\nrate = 3\nconcurrency = 5\nfirst = 10\n'
     settings = desk.load(text, {"rate": "5"}, BULKID_RATE="4", BULKID_FIRST="11")
     place = desk.jobs / "night.toml"
-    reported = {name: (getattr(settings, name), settings.source_of(name)) for name in ("rate", "first", "concurrency")}
+    reported = {name: (getattr(settings, name), settings.sources[name]) for name in ("rate", "first", "concurrency")}
     assert reported == {
         "rate": (5.0, "option --rate"),
         "first": (11, "environment variable BULKID_FIRST"),
         "concurrency": (5, f"job file {place}, key concurrency"),
     }
-    assert settings.source_of("max_attempts").startswith("profile acme in ")
-    assert settings.source_of("timeout").startswith("table [default] in ")
-    assert settings.source_of("yes") == "default"
+    assert settings.sources["max_attempts"].startswith("profile acme in ")
+    assert settings.sources["timeout"].startswith("table [default] in ")
+    assert settings.sources.get("yes") is None
 
 
 FOR_JOBS = [line for line in SETTINGS if line.in_job]
@@ -166,7 +166,7 @@ def test_a_secret_comes_from_the_variable_that_the_file_names(desk: Desk) -> Non
     text = SHEET + 'client_secret_env = "ACME_SECRET"\n'
     settings = desk.load(text, ACME_SECRET=HUSH)
     assert settings.client_secret.reveal() == HUSH
-    assert settings.source_of("client_secret") == f"job file {desk.jobs / 'night.toml'}, key client_secret_env"
+    assert settings.sources["client_secret"] == f"job file {desk.jobs / 'night.toml'}, key client_secret_env"
     assert desk.load(text, BULKID_CLIENT_SECRET="other").client_secret.reveal() == "other"
 
 
@@ -189,7 +189,7 @@ def test_addresses_come_from_where_the_file_says_and_are_never_shown(desk: Desk)
     settings = desk.load(text, HOOK=f"json://y.example.com/{HUSH}")
     assert settings.notify_success.reveal() == f"json://y.example.com/{HUSH}"
     assert settings.notify_failure.reveal().split() == [f"json://{host}.example.com/{HUSH}" for host in "xy"]
-    assert settings.source_of("notify_failure") == f"job file {desk.jobs / 'night.toml'}, key notify.failure"
+    assert settings.sources["notify_failure"] == f"job file {desk.jobs / 'night.toml'}, key notify.failure"
     assert HUSH not in repr(settings)
     assert desk.load(
         text, BULKID_NOTIFY_SUCCESS="json://other.example.com", HOOK="json://y"
