@@ -1,4 +1,4 @@
-"""Telling somebody how a run ended: mail, chat, webhook, whatever apprise knows. Never changes what became of it."""
+"""Notifications about runs by mail, chat and webhook (apprise). They never change the result of a run."""
 
 from bulkid.notify.deliver import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, deliver, unusable
 from bulkid.notify.message import Message, message_of_failure, message_of_run

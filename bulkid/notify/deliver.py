@@ -1,15 +1,15 @@
-"""Sending a message to several services at once, each in a thread of its own, for a bounded time.
+"""Sends a message to several services at once, each in a thread of its own, for a bounded time.
 
-Services are apprise's: https://github.com/caronc/apprise (BSD-2). It is imported only here, and only when there is
-somebody to tell: to load its services takes most of a second.
+Services are those of apprise (https://github.com/caronc/apprise, BSD-2), which is imported only where there are
+recipients: to load its services takes most of a second.
 """
 
 import asyncio
 import logging
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,10 +31,10 @@ TIMEOUT_S: Final = 30.0
 """How long services may take, all together."""
 
 STOPPED_TIMEOUT_S: Final = 8.0
-"""The same once a stop was requested: whoever stops a service (Docker, say) kills it after ten seconds."""
+"""The same once a stop was requested: service managers such as Docker kill a process after ten seconds."""
 
 Limit = tuple[Callable[[], Awaitable[None]], float]
-"""Something that may happen, and how many seconds services have from then on."""
+"""An event, and how many seconds services have from then on."""
 
 _LIBRARIES: Final = ("apprise", "urllib3.connectionpool")
 """The loggers that may show an address, or what is within it."""
@@ -42,7 +42,7 @@ _LIBRARIES: Final = ("apprise", "urllib3.connectionpool")
 
 @dataclass(frozen=True, slots=True)
 class FailedNotification:
-    """Somebody who could not be told, and why; both may be shown."""
+    """A recipient that was not notified, and why; both may be shown."""
 
     recipient: Recipient
     reason: str
@@ -78,19 +78,17 @@ class _Delivery:
                 self.reason = (
                     None if delivered else redact_text(captured[-1] if captured else "the service did not take it")
                 )
-            except Exception as error:  # noqa: BLE001 - a service's own slip must not cost the run its result
+            except Exception as error:  # noqa: BLE001 - an error of a service does not change the result of a run
                 self.reason = redact_text(f"{type(error).__name__}: {error}")
 
 
 async def deliver(
     message: Message, recipients: Iterable[Recipient], *, clock: Clock, limits: Sequence[Limit] = ()
 ) -> list[FailedNotification]:
-    """Tell everybody at once, within :data:`TIMEOUT_S` or a shorter limit that begins meanwhile.
+    """Notify all recipients at once, within :data:`TIMEOUT_S` or a shorter limit that begins meanwhile.
 
-    Never raises for what a service does. A thread that still waits for a service after that is left behind; it does not
-    hold up the end of the process.
-
-    A limit is an event, and how many seconds services have from then on.
+    Never raises for what a service does. A thread that still waits for a service after that does not hold up the end
+    of the process.
     """
     deliveries = [_Delivery(recipient, message) for recipient in recipients]
     if deliveries:
@@ -126,7 +124,7 @@ async def _within_timeouts(works: Sequence[Callable[[], None]], clock: Clock, li
             left[0] -= 1
             last = not left[0]
         if last:
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(done.set)
 
     for work in works:
@@ -152,7 +150,7 @@ _loading = threading.Lock()
 def _service(recipient: Recipient) -> "NotifyBase | None":
     """The service that an address means; None when there is none."""
     with _loading, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the modules of a hundred services warn of is nobody's business here
+        warnings.simplefilter("ignore")  # the modules of a hundred services warn of what no user can change
         import apprise
 
         asset = apprise.AppriseAsset(storage_mode="memory", app_id="bulkid", app_desc="bulkid", app_url="")
@@ -179,7 +177,7 @@ def _no_service(recipient: Recipient) -> str:
 
 @dataclass(slots=True, eq=False)
 class _LogCapture(logging.Filter):
-    """Hears what the libraries log in the threads of a delivery, and lets none of it out: it may show an address."""
+    """Captures and suppresses what the libraries log in the threads of a delivery: it may show an address."""
 
     captured: dict[int, list[str]] = field(default_factory=dict)
 
@@ -192,23 +190,16 @@ class _LogCapture(logging.Filter):
             lines.append(record.getMessage())
         return False
 
-    def capturing(self) -> "_Capturing":
-        """A block whose thread is listened to."""
-        return _Capturing(self)
-
-
-@dataclass(slots=True)
-class _Capturing:
-    log_capture: _LogCapture
-
-    def __enter__(self) -> list[str]:
+    @contextmanager
+    def capturing(self) -> Iterator[list[str]]:
+        """Yield what this thread logs while the block runs."""
         for name in _LIBRARIES:
-            logging.getLogger(name).addFilter(self.log_capture)  # once, however often it is added
-        lines = self.log_capture.captured[threading.get_ident()] = []
-        return lines
-
-    def __exit__(self, *_: object) -> None:
-        self.log_capture.captured.pop(threading.get_ident(), None)
+            logging.getLogger(name).addFilter(self)  # once, however often it is added
+        lines = self.captured[threading.get_ident()] = []
+        try:
+            yield lines
+        finally:
+            self.captured.pop(threading.get_ident(), None)
 
 
 _log_capture: Final = _LogCapture()

@@ -1,4 +1,4 @@
-"""What a person is told of a run, in plain words: what came of it, what it took, where to look, what to do next."""
+"""The message about a run: how it ended, what it took, where its report is, what to do next."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
 
 _ATTACHED: Final = ("report.xlsx", "report.csv", "retry.csv")
-"""What is worth to be attached, in this order; of the first two, which say the same, only one."""
+"""Files to attach, in this order; of the first two, which hold the same, only one."""
 
 _STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
     RunStatus.RUNNING: "still under way",
@@ -28,7 +28,7 @@ _STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is told, whichever way it goes. Holds no secret."""
+    """A notification, for every kind of service. Holds no secret."""
 
     title: str
     body: str  # plain text
@@ -37,12 +37,12 @@ class Message:
 
     @property
     def success(self) -> bool:
-        """Whether those who want to hear of successes are told."""
+        """Whether the recipients of successes get it."""
         return self.exit_code == EXIT_OK
 
     @property
     def kind(self) -> str:
-        """How grave it is, in apprise's words."""
+        """The severity, as apprise names it."""
         return {EXIT_OK: "success", EXIT_ROWS_FAILED: "warning"}.get(self.exit_code, "failure")
 
 
@@ -55,7 +55,7 @@ def message_of_run(
     files: Sequence[Path] = (),
     job: str = "",
 ) -> Message:
-    """Tell of a run that has ended."""
+    """Make the message about a run that has ended."""
     attachments, too_large = _attachments(files)
     counts = ", ".join(f"{summary[status]:,} {status}" for status in Status if summary[status]) or "nothing to do"
     requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
@@ -81,23 +81,23 @@ def message_of_run(
         *_next_steps(run, summary),
     ]
     title = f"bulkid: {job or run.source}: {_STATUS_WORDS[run.status]}, {counts}"
-    return Message(
-        printable_line(redact_text(_one_line(title))), printable(redact_text("\n".join(lines))), exit_code, attachments
-    )
+    return _message(title, lines, exit_code, attachments)
 
 
 def message_of_failure(command: str, subject: str, error: BulkidError, *, host: str, job: str = "") -> Message:
-    """Tell of a command that could not even begin (or find) a run: nothing was sent."""
+    """Make the message about a command that could not begin (or find) a run: nothing was sent."""
     lines = [
         f"Nothing was begun (exit code {error.exit_code}).",
         *_reason(error),
         "",
         *_facts(("Command", f"bulkid {command} {subject}".strip()), ("Job", job), ("Host", host)),
     ]
-    title = f"bulkid: {job or subject or command}: nothing was begun"
-    return Message(
-        printable_line(redact_text(_one_line(title))), printable(redact_text("\n".join(lines))), error.exit_code
-    )
+    return _message(f"bulkid: {job or subject or command}: nothing was begun", lines, error.exit_code)
+
+
+def _message(title: str, lines: Iterable[str], exit_code: int, attachments: tuple[Path, ...] = ()) -> Message:
+    body = printable(redact_text("\n".join(lines)))
+    return Message(printable_line(redact_text(_one_line(title))), body, exit_code, attachments)
 
 
 def _reason(error: BulkidError | str) -> list[str]:
@@ -111,7 +111,7 @@ def _facts(*facts: tuple[str, str]) -> list[str]:
 def _next_steps(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
     """What to do now, as far as there is anything."""
     if run.status is RunStatus.REFUSED and summary["invalid"]:
-        yield "Mend the sheet, or retry.csv, and run it again."
+        yield "Fix the sheet, or retry.csv, and run it again."
         return
     if summary["pending"]:
         yield f"Go on with: bulkid resume {run.run_id}"

@@ -11,7 +11,7 @@ from bulkid.redaction import register_secret
 _ADDRESS_BREAK: Final = re.compile(r"[\s,]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)|[\r\n]+")
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _MIN_TOKEN: Final = 8
-"""Parts of an address that are shorter are no tokens; to take them out of every log line would make it unreadable."""
+"""Parts of an address that are shorter are no tokens; to redact them would make log lines unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Recipients:
                 yield Recipient(address, what, number)
 
     def for_outcome(self, *, success: bool) -> tuple[Recipient, ...]:
-        """Those to be told of a run that went well, or of one that did not; each address once."""
+        """The recipients of a run's outcome; each address once."""
         wanted = ("success" if success else "failure", "always")
         found = {each.address: each for each in reversed(list(self)) if each.what in wanted}
         return tuple(reversed(found.values()))
@@ -63,7 +63,7 @@ class Recipients:
 def addresses_in(text: str) -> tuple[str, ...]:
     """The addresses in a text: one per line, or with blanks or commas between them; each once.
 
-    A line that begins with ``#`` is a comment, so that the file of a secret can say whom it is about.
+    A line that begins with ``#`` is a comment.
     """
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     parts = (part.strip().rstrip(",") for part in _ADDRESS_BREAK.split("\n".join(lines)))

@@ -79,7 +79,7 @@ def test_rows_that_failed_are_no_success_but_a_warning() -> None:
 
 def test_a_refused_run_says_what_to_fix_and_not_to_resume() -> None:
     message = reported(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
-    assert message.body.splitlines()[-1] == "Mend the sheet, or retry.csv, and run it again."
+    assert message.body.splitlines()[-1] == "Fix the sheet, or retry.csv, and run it again."
     assert "bulkid resume" not in message.body
 
 
