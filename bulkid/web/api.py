@@ -1,22 +1,18 @@
 """The JSON interface: what users do on the pages, for programs with a token. Its models are in ``api_models``."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-import anyio
-import anyio.to_thread
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.model import ReportRow, RunStatus
-from bulkid.report.formats import FORMATS
 from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
-from bulkid.web import audit, openapi
+from bulkid.runs.concurrency import in_thread
+from bulkid.web import openapi
 from bulkid.web.api_models import (
     Answer,
     Change,
@@ -35,19 +31,18 @@ from bulkid.web.api_models import (
     Sheet,
     Start,
 )
-from bulkid.web.auth.access import Handler, RefusedError, Role, RouteKind, access_rule
-from bulkid.web.auth.approval import with_authors
+from bulkid.web.audit import note
+from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.openapi import Operation
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
 from bulkid.web.request_bodies import UploadReader, read_body, without_nul
-from bulkid.web.run_pages import found_run, written
-from bulkid.web.sheet_pages import MALFORMED, require_sheet, take_part, warnings_of
+from bulkid.web.run_pages import found_run, report_file
+from bulkid.web.sheet_pages import MALFORMED, receive_part, upload_preview_of, warnings_of
 from bulkid.web.uploads import ReadOptions, Upload
 
-Query = TypeVar("Query", bound=BaseModel)
-Body = TypeVar("Body", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def answer(model: Answer, status: int = 200) -> web.Response:
@@ -59,12 +54,8 @@ def answer(model: Answer, status: int = 200) -> web.Response:
 # --- requests
 
 
-def query_of(request: web.Request, model: type[Query]) -> Query:
-    """The query of a request. Parameters that the model does not name are ignored.
-
-    Raises:
-        UsageError: A parameter is not valid.
-    """
+def query_of(request: web.Request, model: type[Model]) -> Model:
+    """The query of a request, without parameters that the model does not name; raises UsageError."""
     known = {name: request.query[name] for name in model.model_fields if name in request.query}
     try:
         return model.model_validate(known)
@@ -72,7 +63,7 @@ def query_of(request: web.Request, model: type[Query]) -> Query:
         raise _invalid(error, "parameter") from None
 
 
-async def body_of(request: web.Request, model: type[Body]) -> Body:
+async def body_of(request: web.Request, model: type[Model]) -> Model:
     """The JSON body of a request.
 
     Raises:
@@ -113,13 +104,11 @@ def document() -> dict[str, Any]:
     return openapi.document(OPERATIONS)
 
 
-@access_rule(Role.VIEWER, RouteKind.API)
 async def describe(_request: web.Request) -> web.Response:
     """This document."""
     return web.json_response(document())
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="upload")
 async def upload(request: web.Request) -> web.Response:
     """Upload a sheet."""
     console = console_of(request)
@@ -130,24 +119,15 @@ async def upload(request: web.Request) -> web.Response:
         reader = UploadReader(await request.multipart(), console.clock.monotonic)
         while taken is None and (part := await reader.next_part()) is not None:
             if part.name == "sheet" and part.filename:
-                taken = await take_part(request, reader, part)
+                taken = await receive_part(request, reader, part)
     except MALFORMED:
         raise UsageError("The body broke off, or is no multipart/form-data.") from None
     if taken is None:
         raise UsageError("There is no part named sheet with a file name.")
-    await audit.note(request, "sheet uploaded", taken.upload_id, taken.name)
+    await note(request, "sheet uploaded", taken.upload_id, taken.name)
     return answer(sheet_answer(await console.upload_previews.get(taken)), 201)
 
 
-async def upload_preview_of(request: web.Request) -> UploadPreview:
-    """The sheet that the path of a request names."""
-    try:
-        return await console_of(request).upload_preview(request.match_info["upload"])
-    except UsageError as error:
-        raise RefusedError(404, error.message, error.hint) from None
-
-
-@access_rule(Role.VIEWER, RouteKind.API)
 async def sheet(request: web.Request) -> web.Response:
     """Get a sheet as bulkid reads it."""
     page = query_of(request, Page)
@@ -157,7 +137,8 @@ async def sheet(request: web.Request) -> web.Response:
 def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> Sheet:
     """A sheet as bulkid reads it, with some of its invalid rows."""
     upload, check, error = upload_preview.upload, upload_preview.parsed.check, upload_preview.parsed.error
-    row_errors = [] if check is None else check.row_errors
+    row_errors = () if check is None else check.row_errors
+    fields = () if check is None else zip(check.info.headers, check.info.fields, strict=True)
     return Sheet(
         sheet=upload.upload_id,
         name=upload.name,
@@ -166,7 +147,7 @@ def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 10
         rest_of=upload.rest_of or None,
         readable=check is not None or bool(upload.derived_from),
         error=_message(error),
-        columns=[] if check is None else columns_answer(check.info.headers, check.info.fields),
+        columns=[Column(header=header, field=field or None) for header, field in fields],
         skip_invalid=upload.reading.skip_invalid,
         rows=0 if check is None else check.rows,
         accounts=0 if check is None else check.accounts,
@@ -176,21 +157,13 @@ def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 10
     )
 
 
-def columns_answer(headers: Sequence[str], fields: Sequence[str]) -> list[Column]:
-    """Each column with the field that it is read as."""
-    return [Column(header=header, field=field or None) for header, field in zip(headers, fields, strict=True)]
-
-
 def _message(error: BulkidError | None) -> Message | None:
     return None if error is None else Message(message=error.message, hint=error.hint)
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="reading of a sheet")
 async def change_read_options(request: web.Request) -> web.Response:
     """Change how a sheet is read; bulkid detects what is left out."""
-    console, principal = console_of(request), principal_of(request)
-    upload_preview = await upload_preview_of(request)
-    require_sheet(upload_preview)
+    console, upload_preview = console_of(request), await upload_preview_of(request)
     body = await body_of(request, Reading)
     reading = ReadOptions(
         sheet=body.worksheet,
@@ -200,40 +173,31 @@ async def change_read_options(request: web.Request) -> web.Response:
         ignore_columns=tuple(body.ignore),
         skip_invalid=body.skip_invalid,
     )
-    changed = replace(
-        upload_preview.upload, reading=reading, by=with_authors(upload_preview.upload.by, principal.person)
-    )
-    await anyio.to_thread.run_sync(console.uploads.keep, changed)
-    await audit.note(request, "sheet read otherwise", changed.upload_id, changed.name)
+    changed = await console.read_otherwise(upload_preview, reading, principal_of(request))
+    await note(request, "sheet read otherwise", changed.upload_id, changed.name)
     return answer(sheet_answer(await console.upload_previews.get(changed)))
 
 
 # --- previews
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="preview")
 async def make_preview(request: web.Request) -> web.Response:
     """Begin a preview of what a sheet would change."""
-    console = console_of(request)
     upload_preview = await upload_preview_of(request)
-    if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
-        raise UsageError("The sheet cannot be read yet.", hint="Map its columns: PATCH /api/v1/sheets/ID.")
-    job = upload_preview.preview
-    if job is None or job.done.is_set():
-        job = console.begin_preview(upload_preview, principal_of(request))
-        await audit.note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
+    before = upload_preview.preview
+    job = console_of(request).make_preview(upload_preview, principal_of(request))
+    if job is not before:
+        await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     return answer(preview_answer(job), 202)
 
 
-@access_rule(Role.VIEWER, RouteKind.API)
 async def preview(request: web.Request) -> web.Response:
     """Get the preview of a sheet, or its state while it is made."""
     upload_preview = await upload_preview_of(request)
     if upload_preview.preview is None:
         raise RefusedError(404, "This sheet has no preview.", "Make one: POST to this address.")
     page = query_of(request, Page)
-    find = partial(preview_answer, upload_preview.preview, page.offset, page.limit)
-    return answer(await anyio.to_thread.run_sync(find))
+    return answer(await in_thread(preview_answer, upload_preview.preview, page.offset, page.limit))
 
 
 def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> Preview:
@@ -262,43 +226,34 @@ def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> Previ
     )
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="start")
 async def start(request: web.Request) -> web.Response:
     """Begin the run that a preview showed."""
-    console, principal = console_of(request), principal_of(request)
-    upload_preview = await upload_preview_of(request)
+    console, upload_preview = console_of(request), await upload_preview_of(request)
     body = await body_of(request, Start)
     job = await console.start(
         upload_preview,
         body.preview,
-        principal,
+        principal_of(request),
+        partial(note, request),
         first=body.first,
         really=body.really,
-        note=partial(audit.note, request),
     )
-    await audit.note(request, "run started", job.run_id, upload_preview.upload.name)
-    return answer(run_answer(console, await found_run(console, job.run_id)), 201)
+    return answer(run_answer(console, await found_run(request, job.run_id)), 201)
 
 
 # --- runs
 
 
-@access_rule(Role.VIEWER, RouteKind.API)
 async def runs(request: web.Request) -> web.Response:
     """List runs, the newest first."""
-    console = console_of(request)
-    page = query_of(request, RunsPage)
-    lines, total = await anyio.to_thread.run_sync(
-        partial(console.run_browser.runs, offset=page.offset, limit=page.limit)
-    )
+    console, page = console_of(request), query_of(request, RunsPage)
+    lines, total = await in_thread(console.run_browser.runs, offset=page.offset, limit=page.limit)
     return answer(Runs(runs=[run_answer(console, line) for line in lines], total=total))
 
 
-@access_rule(Role.VIEWER, RouteKind.API)
 async def run(request: web.Request) -> web.Response:
     """Get how far a run is, or how it ended."""
-    console = console_of(request)
-    return answer(run_answer(console, await found_run(console, request.match_info["run"])))
+    return answer(run_answer(console_of(request), await found_run(request)))
 
 
 def run_answer(console: Console, line: RunListItem) -> Run:
@@ -306,7 +261,7 @@ def run_answer(console: Console, line: RunListItem) -> Run:
     job = console.job_runner.job(line.run.run_id)
     summary = summary_of(line.run, line.counts)
     del summary["report"]  # a path on the server's own disk
-    snapshot = job.live_progress.snapshot() if job is not None and job.live_progress is not None else None
+    snapshot = None if job is None else job.snapshot
     more = {
         "running": job is not None or line.run.status is RunStatus.RUNNING,
         "source": line.run.source,
@@ -321,20 +276,18 @@ def run_answer(console: Console, line: RunListItem) -> Run:
     return Run.model_validate({**summary, **more})
 
 
-@access_rule(Role.VIEWER, RouteKind.API)
 async def rows(request: web.Request) -> web.Response:
     """List the rows of a run with their results."""
     console, page = console_of(request), query_of(request, RowsPage)
-    line = await found_run(console, request.match_info["run"])
-    find = partial(
+    run_id = (await found_run(request)).run.run_id
+    found = await in_thread(
         console.run_browser.rows,
-        line.run.run_id,
+        run_id,
         status=page.status,
         search=page.search[:200],
         offset=page.offset,
         limit=page.limit,
     )
-    found = await anyio.to_thread.run_sync(find)
     return answer(Rows(rows=[row_answer(row) for row in found.rows], total=found.total))
 
 
@@ -345,86 +298,111 @@ def row_answer(row: ReportRow) -> Row:
     return Row.model_validate(values)
 
 
-@access_rule(Role.VIEWER, RouteKind.API, action="download")
 async def report(request: web.Request) -> web.Response:
     """Download the report of a run."""
-    console, kind = console_of(request), request.match_info["kind"]
-    if kind not in FORMATS:
-        raise RefusedError(404, f"There is no report of the kind {kind[:40]!r}.", f"There are {', '.join(FORMATS)}.")
-    line = await found_run(console, request.match_info["run"])
-    content = await anyio.to_thread.run_sync(partial(written, console, line.run.run_id, kind))
-    if content is None:
-        raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
-    await audit.note(request, "report downloaded", line.run.run_id, kind)
-    return web.Response(body=content, content_type=FORMATS[kind].media_type)
+    entry, content = await report_file(request)
+    return web.Response(body=content, content_type=entry.media_type)
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="stop")
 async def stop(request: web.Request) -> web.Response:
     """Stop a run: requests in flight may finish, other rows stay pending."""
-    console, run_id = console_of(request), request.match_info["run"]
-    line = await found_run(console, run_id)
-    job = console.job_runner.job(run_id)
+    console, line = console_of(request), await found_run(request)
+    job = console.job_runner.job(line.run.run_id)
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
     job.stop.request(principal_of(request).name)
-    await audit.note(request, "run stopped", run_id)
+    await note(request, "run stopped", line.run.run_id)
     return answer(run_answer(console, line), 202)
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="resume")
 async def resume(request: web.Request) -> web.Response:
     """Resume an interrupted run."""
-    console = console_of(request)
-    line = await found_run(console, request.match_info["run"])
-    found = await console.resume(line.run, principal_of(request))
+    console, record = console_of(request), (await found_run(request)).run
+    found = await console.resume(record, principal_of(request))
     if isinstance(found, UploadPreview):
         raise RefusedError(
             409,
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
-            f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{line.run.run_id}/rest",
+            f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{record.run_id}/rest",
         )
-    await audit.note(request, "run resumed", found.run_id or line.run.run_id)
-    return answer(run_answer(console, await found_run(console, line.run.run_id)), 202)
+    await note(request, "run resumed", found.run_id or record.run_id)
+    return answer(run_answer(console, await found_run(request)), 202)
 
 
-@access_rule(Role.OPERATOR, RouteKind.API, action="resume")
 async def rest(request: web.Request) -> web.Response:
     """Make a sheet of the pending rows of a run, to be previewed and started."""
-    console = console_of(request)
-    line = await found_run(console, request.match_info["run"])
-    upload_preview = await console.rest_of(line.run, principal_of(request))
-    await audit.note(request, "rest previewed", line.run.run_id)
+    record = (await found_run(request)).run
+    upload_preview = await console_of(request).rest_of(record, principal_of(request))
+    await note(request, "rest previewed", record.run_id)
     return answer(sheet_answer(upload_preview), 201)
 
 
-def _operation(method: str, path: str, handler: Handler, **more: Any) -> Operation:  # noqa: ANN401 - of Operation
-    return Operation(method=method, path=f"/api/v1{path}", handler=handler, **more)
-
+VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
 
 OPERATIONS: Final = (
-    _operation("GET", "/openapi.json", describe),
-    _operation("POST", "/sheets", upload, status=201, answer=Sheet, upload=True, errors=(413, 415, 507)),
-    _operation("GET", "/sheets/{upload}", sheet, answer=Sheet, query=Page, errors=(404,)),
-    _operation("PATCH", "/sheets/{upload}", change_read_options, answer=Sheet, body=Reading, errors=(404, 413, 415)),
-    _operation("POST", "/sheets/{upload}/preview", make_preview, status=202, answer=Preview, errors=(404,)),
-    _operation("GET", "/sheets/{upload}/preview", preview, answer=Preview, query=Page, errors=(404,)),
-    _operation(
+    Operation("GET", "/api/v1/openapi.json", describe, VIEWER),
+    Operation(
         "POST",
-        "/sheets/{upload}/start",
+        "/api/v1/sheets",
+        upload,
+        OPERATOR,
+        action="upload",
+        status=201,
+        answer=Sheet,
+        upload=True,
+        errors=(413, 415, 507),
+    ),
+    Operation("GET", "/api/v1/sheets/{upload}", sheet, VIEWER, answer=Sheet, query=Page, errors=(404,)),
+    Operation(
+        "PATCH",
+        "/api/v1/sheets/{upload}",
+        change_read_options,
+        OPERATOR,
+        action="reading of a sheet",
+        answer=Sheet,
+        body=Reading,
+        errors=(404, 413, 415),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/sheets/{upload}/preview",
+        make_preview,
+        OPERATOR,
+        action="preview",
+        status=202,
+        answer=Preview,
+        errors=(404,),
+    ),
+    Operation("GET", "/api/v1/sheets/{upload}/preview", preview, VIEWER, answer=Preview, query=Page, errors=(404,)),
+    Operation(
+        "POST",
+        "/api/v1/sheets/{upload}/start",
         start,
+        OPERATOR,
+        action="start",
         status=201,
         answer=Run,
         body=Start,
         errors=(404, 409, 413, 415, 502),
     ),
-    _operation("GET", "/runs", runs, answer=Runs, query=RunsPage),
-    _operation("GET", "/runs/{run}", run, answer=Run, errors=(404,)),
-    _operation("GET", "/runs/{run}/rows", rows, answer=Rows, query=RowsPage, errors=(404,)),
-    _operation("GET", "/runs/{run}/report/{kind}", report, media="*/*", errors=(404,)),
-    _operation("POST", "/runs/{run}/stop", stop, status=202, answer=Run, errors=(404, 409)),
-    _operation("POST", "/runs/{run}/resume", resume, status=202, answer=Run, errors=(404, 409, 502)),
-    _operation("POST", "/runs/{run}/rest", rest, status=201, answer=Sheet, errors=(404, 507)),
+    Operation("GET", "/api/v1/runs", runs, VIEWER, answer=Runs, query=RunsPage),
+    Operation("GET", "/api/v1/runs/{run}", run, VIEWER, answer=Run, errors=(404,)),
+    Operation("GET", "/api/v1/runs/{run}/rows", rows, VIEWER, answer=Rows, query=RowsPage, errors=(404,)),
+    Operation("GET", "/api/v1/runs/{run}/report/{kind}", report, VIEWER, action="download", media="*/*", errors=(404,)),
+    Operation(
+        "POST", "/api/v1/runs/{run}/stop", stop, OPERATOR, action="stop", status=202, answer=Run, errors=(404, 409)
+    ),
+    Operation(
+        "POST",
+        "/api/v1/runs/{run}/resume",
+        resume,
+        OPERATOR,
+        action="resume",
+        status=202,
+        answer=Run,
+        errors=(404, 409, 502),
+    ),
+    Operation(
+        "POST", "/api/v1/runs/{run}/rest", rest, OPERATOR, action="resume", status=201, answer=Sheet, errors=(404, 507)
+    ),
 )
-
-ROUTES: Final = tuple(web.route(each.method, each.path, each.handler) for each in OPERATIONS)

@@ -1,14 +1,12 @@
-"""What the console's handlers share: options, the history of runs, uploads, previews, runs under way, sign-in."""
+"""The console: its options, and what pages and programs ask of it: previews, runs, the state of the connection."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from aiohttp import web
 from argon2 import PasswordHasher
 
@@ -17,21 +15,22 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
-from bulkid.model import RunRecord, Status
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.runs.concurrency import in_thread
 from bulkid.text import count_of
-from bulkid.web.auth.access import Principal
-from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, with_authors
-from bulkid.web.auth.local import Authenticator
+from bulkid.web.auth.access import Principal, RefusedError
+from bulkid.web.auth.approval import ApprovalPolicy, Authors, with_authors
 from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
+from bulkid.web.auth.users import Authenticator
 from bulkid.web.job_runner import Job, JobRunner
 from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
 from bulkid.web.sse import RunFeeds
-from bulkid.web.uploads import Upload, UploadLimits, Uploads
+from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 
 DOCTOR_CACHE_S: Final = 30.0
-"""How long an examination of the connection is shown again before another one is made."""
+"""How long the result of a connection check is shown before the next one is made."""
 
 KEEP_AUDIT_S: Final = 400 * 86_400.0
 """How long entries of the audit log are kept by default."""
@@ -50,31 +49,18 @@ _MAX_NAMED: Final = 3  # accounts that a refusal names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """Where and how to serve.
-
-    Args:
-        host: The address to listen on.
-        port: The port; 0 takes a free one.
-        certfile: Certificate chain (PEM) for TLS.
-        keyfile: Its key (PEM), where the chain does not hold it.
-        behind_proxy: A reverse proxy that ends TLS stands before the console and says who asks (X-Forwarded-For).
-        public_names: Host names under which browsers reach the console, besides the address itself.
-        require_approval: An author of a plan cannot start it (see ``approval.py``).
-        upload_limits: How many uploads are kept, and for how long.
-        keep_audit_s: Seconds that entries of the audit log are kept.
-        hasher: How passwords of users are hashed.
-    """
+    """Where and how to serve."""
 
     host: str = "127.0.0.1"
-    port: int = 8766
-    certfile: Path | None = None
-    keyfile: Path | None = None
-    behind_proxy: bool = False
-    public_names: Sequence[str] = ()
-    require_approval: bool = False
+    port: int = 8766  # 0 takes a free one
+    certfile: Path | None = None  # certificate chain (PEM) for TLS
+    keyfile: Path | None = None  # its key (PEM), where the chain does not hold it
+    behind_proxy: bool = False  # a reverse proxy ends TLS, and adds the client's address as X-Forwarded-For
+    public_names: Sequence[str] = ()  # host names under which browsers reach the console, besides its address
+    require_approval: bool = False  # an author of a plan cannot start it (see auth/approval.py)
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
-    keep_audit_s: float = KEEP_AUDIT_S
-    hasher: PasswordHasher = HASHER
+    keep_audit_s: float = KEEP_AUDIT_S  # seconds that entries of the audit log are kept
+    hasher: PasswordHasher = HASHER  # hashes the passwords of users
 
     @property
     def secure(self) -> bool:
@@ -82,13 +68,9 @@ class ServeOptions:
         return self.certfile is not None or self.behind_proxy
 
 
-class NotAllowedError(BulkidError):
-    """The approval policy requires another user for this."""
-
-
 @dataclass(slots=True)
 class Console:
-    """What the handlers work with; made by :func:`bulkid.web.server.serve`."""
+    """What the handlers work with; made by :func:`bulkid.web.server.serving`."""
 
     serve: ServeOptions
     target: runs.Target
@@ -117,63 +99,89 @@ class Console:
         self.refusals = RefusalLimit(self.clock.monotonic)
         self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, max_total=1000)
 
-    async def prune(self) -> None:
-        """Remove uploads and entries of the audit log that were kept long enough."""
-        now = self.clock.now()
-        uploads = await anyio.to_thread.run_sync(self.uploads.drop_old, now)
-        delete_entries = partial(self.store.prune_audit, now - self.serve.keep_audit_s, MAX_AUDIT_ENTRIES)
-        entries = await anyio.to_thread.run_sync(delete_entries)
-        if uploads or entries:
-            log.info("console.tidied", uploads=uploads, audit_entries=entries)
-
-    async def prune_periodically(self) -> None:
-        """Remove what was kept long enough, again and again, for as long as the console lives."""
-        while True:
-            try:
-                await self.prune()
-            except (BulkidError, OSError) as error:  # the next time may do better
-                log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
-            await self.clock.sleep(PRUNE_INTERVAL_S)
-
     @property
     def state_dir(self) -> Path:
         """The state directory, shared with terminals and scheduled jobs."""
         return self.context.state_dir
 
-    # --- previews and runs
+    async def prune(self) -> None:
+        """Remove uploads and entries of the audit log that were kept long enough."""
+        now = self.clock.now()
+        uploads = await in_thread(self.uploads.drop_old, now)
+        entries = await in_thread(self.store.prune_audit, now - self.serve.keep_audit_s, MAX_AUDIT_ENTRIES)
+        if uploads or entries:
+            log.info("console.tidied", uploads=uploads, audit_entries=entries)
+
+    async def prune_periodically(self) -> None:
+        """Call :meth:`prune` every hour, until it is cancelled."""
+        while True:
+            try:
+                await self.prune()
+            except (BulkidError, OSError) as error:  # the next time may succeed
+                log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
+            await self.clock.sleep(PRUNE_INTERVAL_S)
+
+    async def findings(self, *, again: bool = False) -> tuple[float, list[runs.Finding]]:
+        """The result of a connection check and its time; ``again`` makes a new one though the last is recent."""
+        async with self._doctor_lock:
+            now = self.clock.now()
+            if self._findings is None or again or now - self._findings[0] > DOCTOR_CACHE_S:
+                found = await runs.doctor(self.target, self.options, self.context)
+                self._findings = (self.clock.now(), found)
+            return self._findings
+
+    # --- sheets and previews
 
     async def upload_preview(self, upload_id: str) -> UploadPreview:
-        """The upload with its preview.
+        """The upload with its preview; raises UnknownUploadError."""
+        return await self.upload_previews.get(await in_thread(self.uploads.get, upload_id))
+
+    async def read_otherwise(self, upload_preview: UploadPreview, reading: ReadOptions, principal: Principal) -> Upload:
+        """Change how a sheet is read, which makes the user one of its authors.
 
         Raises:
-            UsageError: There is no such upload.
+            UsageError: It is not a sheet but the undo or the rest of a run.
         """
-        upload = await anyio.to_thread.run_sync(self.uploads.get, upload_id)
-        return await self.upload_previews.get(upload)
+        upload = upload_preview.upload
+        if upload.derived_from:
+            raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
+        changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.person))
+        return await in_thread(self.uploads.keep, changed)
 
-    def begin_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
-        """Begin to make a preview; it is made in the server's task group, whether or not a request waits for it.
+    def make_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
+        """The preview that is being made, or a new one. It is made whether or not a request waits for it.
 
         Raises:
+            UsageError: The columns of the sheet are not known.
             BusyError: Too many previews wait already.
         """
-        job = self.upload_previews.begin_preview(upload_preview, principal.name)
+        if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
+            raise UsageError("The sheet cannot be read yet.", hint="Map its columns first.")
+        task = upload_preview.preview
+        if task is not None and not task.done.is_set():
+            return task
+        return self._begin_preview(upload_preview, principal)
+
+    def _begin_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
+        task = self.upload_previews.begin_preview(upload_preview, principal.name)
 
         async def make() -> None:
-            await self.upload_previews.make_preview(upload_preview.upload, job)
+            await self.upload_previews.make_preview(upload_preview.upload, task)
 
         self.job_runner.spawn(make)
-        return job
+        return task
+
+    # --- starting a run
 
     async def start(
         self,
         upload_preview: UploadPreview,
         preview_id: str,
         principal: Principal,
+        note: Note,
         *,
         first: int | None = None,
         really: bool = False,
-        note: Note | None = None,
     ) -> Job:
         """Run a sheet as its preview showed it, or its first accounts that change, for a trial.
 
@@ -182,15 +190,15 @@ class Console:
 
         Args:
             upload_preview: The sheet.
-            preview_id: The preview that was looked at.
+            preview_id: The preview that the user saw.
             principal: Who starts it.
-            first: How many accounts a trial is to have; None for all.
-            really: A plan that changes more of the organisation than ``max_change`` allows is meant so.
-            note: Writes into the audit log that the plan is approved, or why the run is refused.
+            note: Writes into the audit log that the run is started and its plan approved, or why it is refused.
+            first: How many accounts a trial changes; None for all.
+            really: The user confirms a plan that changes more of the organisation than ``max_change`` allows.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
-            NotAllowedError: The user may not approve the plan.
+            RefusedError: The user may not approve the plan.
             BulkidError: The run could not be begun.
         """
         shown = upload_preview.preview
@@ -200,40 +208,41 @@ class Console:
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
         options = replace(upload.reading.options(self.options), first=first, yes_really=really, authors=upload.by)
-        approved = await anyio.to_thread.run_sync(runs.plan_hash, seen, options)
+        approved = await in_thread(runs.plan_hash, seen, options)
         if self.policy.required:
             options = replace(options, approved=approved)
         stale = False
 
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
-            if await anyio.to_thread.run_sync(runs.plan_hash, now, options) == approved:
+            if await in_thread(runs.plan_hash, now, options) == approved:
                 job.plan_hash = approved
-                if self.policy.required and note is not None:  # in the audit log before anything is sent
+                if self.policy.required:  # in the audit log before anything is sent
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
-                await anyio.to_thread.run_sync(self.uploads.mark_used, upload)
+                await in_thread(self.uploads.mark_used, upload)
                 return True
-            stale, upload_preview.preview = True, None  # what it showed is past
+            stale, upload_preview.preview = True, None
             error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
-            if note is not None:
-                await note("start refused", upload.upload_id, error.message)
+            await note("start refused", upload.upload_id, error.message)
             raise error
 
         async def work(context: runs.Context) -> runs.RunResult:
             result = await self._apply(upload, options, context)
             if stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self.begin_preview(upload_preview, principal)
+                    self._begin_preview(upload_preview, principal)
             return result
 
         if upload_preview.preview is not shown:
             raise _preview_outdated()
-        upload_preview.preview = None  # once is enough: what it showed is being done
+        upload_preview.preview = None  # a preview can be started once
         try:
-            return await self.job_runner.start(work, principal.name, confirm_plan)
+            job = await self.job_runner.start(work, principal.name, confirm_plan)
         except BulkidError:
-            upload_preview.preview = upload_preview.preview or shown  # nothing was begun
+            upload_preview.preview = upload_preview.preview or shown  # no run was begun
             raise
+        await note("run started", job.run_id, upload.name)
+        return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
         if upload.rest_of:
@@ -246,16 +255,8 @@ class Console:
         return await runs.run(upload.path, self.target, options, context, name=upload.name)
 
     def needs_other_user(self, upload_preview: UploadPreview, principal: Principal) -> bool:
-        """Whether another user than this actor must start a sheet."""
+        """Whether another user than this one must start a sheet."""
         return not self.policy.may_start(principal.person, upload_preview.upload.by)
-
-    async def authors_of(self, run: RunRecord) -> Authors:
-        """The authors of what a run applies; for a run of a terminal or a job, the user who began it."""
-        known = run.options.get("authors")
-        if known:
-            return with_authors(known)
-        upload = await self.upload_of(run)  # of a console that did not keep authors with its runs
-        return with_authors(() if upload is None else upload.by, run.user)
 
     def _require_startable(
         self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool
@@ -271,9 +272,10 @@ class Console:
                 "The rest of a run can only be sent as a whole: nothing was sent.", hint="Leave the number out."
             )
         if not self.policy.may_start(principal.person, upload.by):
-            raise NotAllowedError(
+            raise RefusedError(
+                403,
                 f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
-                hint=f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
+                f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
         if seen.excess is not None and first is None and not really:
             raise UsageError(
@@ -281,57 +283,65 @@ class Console:
                 hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
             )
 
-    def require_resumable(self, run: RunRecord) -> None:
-        """Refuse to go on with a run that this console has no right to finish.
+    # --- runs
 
-        Raises:
-            UsageError: It never came to its plan, or belongs to another kind of server.
-        """
-        if run.phase != "planned":
-            raise UsageError(
-                f"Run {run.run_id} ended before its plan was confirmed; nothing was sent.",
-                hint="Upload the sheet again, and look at the preview.",
-            )
-        self.require_same_server(run, then=f"Go on in a terminal: bulkid resume {run.run_id}")
+    async def authors_of(self, run: RunRecord, *more: str) -> Authors:
+        """The authors of what a run applies, and ``more``; for a run of a terminal or a job, the user who began it."""
+        known = run.options.get("authors")
+        if known:
+            return with_authors(known, *more)
+        upload = await self.upload_of(run)  # of a console that did not keep authors with its runs
+        return with_authors(() if upload is None else upload.by, run.user, *more)
 
     async def upload_of(self, run: RunRecord) -> Upload | None:
         """The sheet that a run was begun with here, as long as it is kept."""
         undone = run.options.get("undo")
         if undone:
-            return await anyio.to_thread.run_sync(partial(self.uploads.derived, str(undone), undo=True))
+            return await in_thread(self.uploads.find_derived, undo_of=str(undone))
         path = Path(str(run.options.get("path") or "."))
         try:
-            upload = await anyio.to_thread.run_sync(self.uploads.get, path.parent.name)
+            upload = await in_thread(self.uploads.get, path.parent.name)
         except UsageError:
             return None
         return upload if upload.path.absolute() == path else None
 
     def require_same_server(self, run: RunRecord, *, then: str) -> None:
-        """Refuse a run of the sandbox on a real server, and the other way round.
-
-        Raises:
-            UsageError: It is one.
-        """
+        """Raise UsageError, with a hint, for a run of the sandbox on a real server, and the reverse."""
         if bool(run.options.get("sandbox")) is not self.options.sandbox:
             where = "the sandbox" if run.options.get("sandbox") else "a real server"
+            raise UsageError(f"Run {run.run_id} was begun on {where}, but this console uses another server.", hint=then)
+
+    def _require_resumable(self, run: RunRecord) -> None:
+        if run.phase != "planned":
             raise UsageError(
-                f"Run {run.run_id} was begun on {where}, but this console uses another server.",
-                hint=then,
+                f"Run {run.run_id} ended before its plan was confirmed; nothing was sent.",
+                hint="Upload the sheet again, and check the preview.",
             )
+        self.require_same_server(run, then=f"Resume it in a terminal: bulkid resume {run.run_id}")
+
+    def can_resume(self, line: runs.RunListItem, undone: Collection[str]) -> bool:
+        """Whether this console can resume a run; ``undone`` are the ids of runs that were undone."""
+        run = line.run
+        if run.status in {RunStatus.RUNNING, RunStatus.REFUSED} or run.run_id in undone:
+            return False
+        if self.job_runner.job(run.run_id) is not None or not line.counts[Status.PENDING]:
+            return False
+        with suppress(UsageError):
+            self._require_resumable(run)
+            return True
+        return False
 
     async def resume(self, run: RunRecord, principal: Principal) -> Job | UploadPreview:
-        """Go on with an interrupted run, or give what is pending as a plan of its own, to be previewed and started.
+        """Resume an interrupted run, or return what is pending as a plan of its own, to be previewed and started.
 
-        A run goes on where all that is pending was shown and, with ``require_approval``, approved.
+        A run is resumed where all that is pending was shown and, with ``require_approval``, approved.
 
         Raises:
-            BulkidError: It cannot go on.
+            BulkidError: It cannot be resumed.
         """
-        self.require_resumable(run)
-        find = partial(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
-        unseen = await anyio.to_thread.run_sync(find)
-        approved = str(run.options.get("approved") or "")
-        if self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW:
+        self._require_resumable(run)
+        unseen = await in_thread(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
+        if self._resume_needs_preview(run, unseen=unseen):
             return await self.rest_of(run, principal)
 
         async def work(context: runs.Context) -> runs.RunResult:
@@ -345,42 +355,30 @@ class Console:
         return await self.job_runner.start(work, principal.name, unexpected)
 
     def has_unseen_rest(self, line: runs.RunListItem) -> bool:
-        """Whether resuming a run leads to a preview, as far as its record tells; :meth:`resume` makes sure of it."""
+        """Whether resuming a run leads to a preview, by its record alone; :meth:`resume` reads the journal."""
         left = int(line.run.counters.get("left_rows") or 0)
-        unseen = 0 < line.counts[Status.PENDING] <= left
-        approved = str(line.run.options.get("approved") or "")
-        return self.policy.resume(approved=approved, unseen=unseen) is Resume.PREVIEW
+        return self._resume_needs_preview(line.run, unseen=0 < line.counts[Status.PENDING] <= left)
+
+    def _resume_needs_preview(self, run: RunRecord, *, unseen: bool) -> bool:
+        approved = str(run.options.get("approved") or "")
+        return self.policy.resume_needs_preview(approved=approved, unseen=unseen)
 
     async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
         """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run.
 
         Raises:
-            UsageError: The run cannot go on.
+            UsageError: The run cannot be resumed.
             StorageFullError: There are too many uploads.
         """
-        self.require_resumable(run)
-        line = await anyio.to_thread.run_sync(self.run_browser.run, run.run_id)
+        self._require_resumable(run)
+        line = await in_thread(self.run_browser.run, run.run_id)
         if not line.counts[Status.PENDING]:
             raise UsageError(f"Nothing of run {run.run_id} is pending: there is nothing to send.")
-        authors = await self.authors_of(run)
-
-        def keep() -> Upload:
-            found = self.uploads.derived(run.run_id, undo=False)
-            made = found or self.uploads.reserve_rest(run.run_id, self.clock.now(), principal.person, authors)
-            return self.uploads.keep(made)
-
-        return await self.upload_previews.get(await anyio.to_thread.run_sync(keep))
-
-    # --- the connection
-
-    async def findings(self, *, again: bool = False) -> tuple[float, list[runs.Finding]]:
-        """What ``doctor`` says, and when it said so; asked anew when that was a while ago."""
-        async with self._doctor_lock:
-            now = self.clock.now()
-            if self._findings is None or again or now - self._findings[0] > DOCTOR_CACHE_S:
-                found = await runs.doctor(self.target, self.options, self.context)
-                self._findings = (self.clock.now(), found)
-            return self._findings
+        found = await in_thread(self.uploads.find_derived, rest_of=run.run_id)
+        if found is None:
+            authors, now = await self.authors_of(run), self.clock.now()
+            found = await in_thread(self.uploads.derive, now, principal.person, authors, rest_of=run.run_id)
+        return await self.upload_previews.get(found)
 
 
 def _preview_outdated() -> UsageError:
@@ -396,7 +394,7 @@ def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
             f"({', '.join(differ[:_MAX_NAMED])}{' ...' if len(differ) > _MAX_NAMED else ''})"
         )
     hint = "Check the new preview, and apply that."
-    # A run that has sent something is never refused as a whole: it stays one that can go on.
+    # A run that has sent something is never refused as a whole: it stays resumable.
     return (InterruptedRunError if resumes else UsageError)(f"{message}. Nothing was sent.", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""Runs live here, in one task group of the server, and not in the requests that begin them."""
+"""Runs in one task group of the server: no request of a browser ends them."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from bulkid.errors import BulkidError, InterruptedRunError
 from bulkid.logs import log
 from bulkid.model import RunRecord
-from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Stop
+from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Snapshot, Stop
 
 Confirm = Callable[["Job", Preview], Awaitable[bool]]
 Work = Callable[[Context], Awaitable[RunResult]]
@@ -18,18 +18,13 @@ Work = Callable[[Context], Awaitable[RunResult]]
 
 @dataclass(eq=False)
 class Job(Hooks):
-    """One run under way in this process, seen through its hooks.
+    """One run under way in this process, seen through its hooks."""
 
-    Args:
-        user: Who began it.
-        confirm_plan: Decides whether the plan is the one that the user saw; may raise what the run then ends with.
-    """
-
-    user: str
-    confirm_plan: Confirm
+    user: str  # who began it
+    confirm_plan: Confirm  # whether the plan is the one that the user saw; the run ends with an error that this raises
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
-    plan_hash: str = ""  # of the plan that was agreed to, where one was shown
+    plan_hash: str = ""  # of the plan that the user saw and started
     phase: str = "sheet"
     live_progress: Progress | None = None
     notes: list[str] = field(default_factory=list)
@@ -37,8 +32,13 @@ class Job(Hooks):
     started: anyio.Event = field(default_factory=anyio.Event)  # it has a run id, or has ended without one
     ended: anyio.Event = field(default_factory=anyio.Event)
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The live figures of the run; None while it is not sending."""
+        return None if self.live_progress is None else self.live_progress.snapshot()
+
     def began(self, record: RunRecord) -> None:
-        """Learn which run this is."""
+        """Set the id of the run."""
         self.run_id = record.run_id
         self.started.set()
 
@@ -47,7 +47,7 @@ class Job(Hooks):
         self.notes.append(text)
 
     def stage(self, name: str) -> None:
-        """Learn how far the run is."""
+        """Set the stage of the run."""
         self.phase = name
         if name == "report":
             self.live_progress = None
@@ -57,17 +57,12 @@ class Job(Hooks):
         self.live_progress = progress
 
     async def confirm(self, preview: Preview) -> bool:
-        """Send the plan if it is the one that was agreed to."""
+        """Return whether to send the plan."""
         return await self.confirm_plan(self, preview)
 
 
 class JobRunner:
-    """Begins runs, knows those under way, and ends them all when the server ends.
-
-    Args:
-        tasks: The server's task group, in which runs live.
-        context: What surrounds every run; hooks, stop and user are its own.
-    """
+    """Begins runs in the server's task group, keeps those under way, and ends them when the server ends."""
 
     def __init__(self, tasks: TaskGroup, context: Context) -> None:
         self._tasks = tasks
@@ -85,7 +80,7 @@ class JobRunner:
         return len(self._jobs)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Let something that is no run (a preview, a feed of figures) live in the server's task group."""
+        """Run a task other than a run (a preview, a feed of figures) in the server's task group."""
         self._tasks.start_soon(self._log_errors, work)
 
     async def _log_errors(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -121,14 +116,16 @@ class JobRunner:
             job.error = error
         except Exception as error:  # noqa: BLE001 - one run's defect must end neither the others nor the server
             log.warning("console.run_broke", run_id=job.run_id, error=f"{type(error).__name__}: {error}")
-            job.error = InterruptedRunError("The run ended by a defect of bulkid.", hint="The server's log says more.")
+            job.error = InterruptedRunError(
+                "bulkid ended the run with an internal error.", hint="The console's log contains details."
+            )
         finally:
             self._jobs.discard(job)
             job.ended.set()
             job.started.set()
 
     async def close(self, grace_s: float) -> None:
-        """Stop all runs: let what is in flight settle, for so many seconds, then cancel it; take no new ones."""
+        """Stop all runs and begin no new ones; cancel requests in flight that take longer than ``grace_s`` seconds."""
         self._closing = True
         jobs = list(self._jobs)
         for job in jobs:
@@ -142,7 +139,7 @@ class JobRunner:
             await job.ended.wait()
 
     def abort(self) -> None:
-        """Stop all runs at once; what was sent stays known."""
+        """Stop all runs at once; the journal keeps what was sent."""
         self._closing = True
         for job in self._jobs:
             job.stop.abort()

@@ -1,12 +1,11 @@
-"""Checks of every request before its handler (host, session, access rule, CSRF token, origin); errors as answers."""
+"""Checks of every request before its handler (host, session, role, CSRF token, origin); errors as answers."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-import anyio.to_thread
 from aiohttp import web
 
 from bulkid.errors import (
@@ -18,17 +17,16 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.logs import log
-from bulkid.web.auth.access import AccessRule, Principal, RefusedError, Role, RouteKind, access_rule_of
+from bulkid.runs.concurrency import in_thread
+from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route, RouteKind
 from bulkid.web.auth.local import LINKS_DISABLED
 from bulkid.web.auth.sessions import Session
 from bulkid.web.auth.users import principal_of_token
-from bulkid.web.console import NotAllowedError, console_of
+from bulkid.web.console import console_of
 from bulkid.web.pages import CSRF, PRINCIPAL, page
 from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import form_of, is_text, read_body
-from bulkid.web.uploads import StorageFullError, TooLargeError
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from bulkid.web.uploads import StorageFullError, TooLargeError, UnknownUploadError
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_FIELD: Final = "csrf"
@@ -50,14 +48,22 @@ HEADERS: Final[Mapping[str, str]] = {
 SESSION: Final = web.RequestKey("session", Session)
 """The session of a request; missing where there is none."""
 
+ROUTES: Final[web.AppKey[dict[object, Route]]] = web.AppKey("routes")
+"""The routes of the application by their handlers."""
+
+
+def route_of(request: web.Request) -> Route | None:
+    """The route of a request; None where there is none."""
+    return request.app[ROUTES].get(request.match_info.handler)
+
 
 def principal_of(request: web.Request) -> Principal:
-    """The principal of a request. The access rule of its route must require a role."""
+    """The principal of a request whose route requires a role."""
     return request[PRINCIPAL]
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer the headers that confine what a browser does with it (a signal, so that none is left out)."""
+    """Give every answer the headers that restrict what a browser does with it. aiohttp calls this for every answer."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.pop("Server", None)
@@ -68,14 +74,12 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """Answer errors with a page or a JSON object. No answer contains a traceback."""
     try:
         return await handler(request)
-    except RefusedError as error:
-        return refusal(request, error.status, error.message, error.hint)
     except BulkidError as error:
         return refusal(request, status_for(error), error.message, error.hint)
     except web.HTTPException as error:
         if error.status < 400:  # noqa: PLR2004 - a redirect
             raise
-        message, hint = _HTTP_WORDS.get(error.status, (error.reason, ""))
+        message, hint = _HTTP_MESSAGES.get(error.status, (error.reason, ""))
         answer = refusal(request, error.status, message, hint)
         if "Allow" in error.headers:
             answer.headers["Allow"] = error.headers["Allow"]
@@ -85,7 +89,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return refusal(request, 500, "bulkid failed with an internal error.", "The console's log contains details.")
 
 
-_HTTP_WORDS: Final = {
+_HTTP_MESSAGES: Final = {
     404: ("This page does not exist.", "Go to the start page."),
     405: ("This address does not accept this method.", ""),
     413: ("The request is too large.", ""),
@@ -93,13 +97,15 @@ _HTTP_WORDS: Final = {
 
 
 def status_for(error: BulkidError) -> int:
-    """The HTTP status for what bulkid raises on purpose."""
+    """The HTTP status for an error that bulkid raises on purpose."""
+    if isinstance(error, RefusedError):
+        return error.status
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
 _STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first that fits
     (LockedError, 409),
-    (NotAllowedError, 403),
+    (UnknownUploadError, 404),
     (TooLargeError, 413),
     (StorageFullError, 507),
     (UsageError, 400),
@@ -111,10 +117,10 @@ _STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first tha
 
 
 def route_kind_of(request: web.Request) -> RouteKind:
-    """What the answer should be, judged by the route, or by the path where there is none."""
-    found = access_rule_of(request.match_info.handler)
-    if found is not None:
-        return found.kind
+    """What the answer should be, by the route, or by the path where there is no route."""
+    route = route_of(request)
+    if route is not None:
+        return route.kind
     return RouteKind.API if request.path.startswith("/api/") else RouteKind.PAGE
 
 
@@ -143,7 +149,7 @@ _CODES: Final = {
 }
 
 
-# --- who asks, from where
+# --- which names the console has
 
 
 @web.middleware
@@ -186,12 +192,10 @@ def is_own(request: web.Request, host: str) -> bool:
 
 
 def own_names(host: str, reached: str = "") -> frozenset[str]:
-    """Return the names of a console that clients reach directly.
+    """Return the names of a console that listens on ``host`` and that clients reach directly.
 
-    Args:
-        host: The address that it listens on.
-        reached: The address of this machine at which the connection came in. No DNS name can stand for an address
-            in figures, so a console that listens on all addresses may accept it.
+    ``reached`` is the address of this machine at which the connection came in. A console that listens on all addresses
+    may accept it: an attacker can make a DNS name lead here, but not a numeric address.
     """
     if host in {"127.0.0.1", "localhost", "::1"}:
         return frozenset({"127.0.0.1", "localhost", "::1"})
@@ -214,42 +218,37 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
+# --- who may do what
+
+
 @web.middleware
 async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Apply the access rule of the route of a request."""
-    if request.match_info.http_exception is not None:  # no such route: say so to those who are in, no more
-        rule = AccessRule(None, route_kind_of(request))
-    else:
-        found = access_rule_of(request.match_info.handler)
-        if found is None:
-            log.warning("console.no_door", path=request.path)
-            raise RefusedError(403, "No access rule is defined for this route.")
-        rule = found
-    changes = request.method not in SAFE_METHODS
-    if rule.kind is RouteKind.API:
-        await authenticate_token(request, rule)
+    """Require the role, and for a change the CSRF token and the origin, that the route of a request demands."""
+    route, changes = route_of(request), request.method not in SAFE_METHODS
+    if route is None and request.match_info.http_exception is None:
+        log.warning("console.no_door", path=request.path)
+        raise RefusedError(403, "No access rule is defined for this route.")
+    role = None if route is None else route.role  # an unknown address requires none: its handler answers 404
+    if route_kind_of(request) is RouteKind.API:
+        await authenticate_token(request, role)
     else:
         principal = await identify(request)
-        if rule.role is not None:
+        if role is not None:
             if principal is None:
-                return await sign_in_first(request, rule)
-            require_role(principal, rule.role)
+                return await sign_in_first(request)
+            require_role(principal, role)
         if changes:
             check_origin(request)
-            if rule.role is not None and not rule.token_in_body:
+            if route is not None and role is not None and not route.token_in_body:
                 check_token(request, await _sent_token(request))
-    if changes and rule.role is not None and not request.content_type.startswith("multipart/"):
+    if changes and role is not None and not request.content_type.startswith("multipart/"):
         await read_body(request)
         await require_access(request)  # the body may have taken long
     return await handler(request)
 
 
 def require_role(principal: Principal, role: Role) -> None:
-    """Refuse what takes a higher role.
-
-    Raises:
-        RefusedError: The role of the principal does not suffice.
-    """
+    """Raise RefusedError where the role of the principal is not sufficient."""
     if not principal.may(role):
         raise RefusedError(403, f"This requires the role {role.word}; your role is {principal.role.word}.")
 
@@ -258,22 +257,22 @@ async def require_access(request: web.Request) -> None:
     """Check once more that a request is allowed, now that its whole body is here.
 
     Raises:
-        RefusedError: The session or token has ended since the request began, or the role does not suffice any more.
+        RefusedError: The session or token has ended since the request began, or the role is not sufficient any more.
     """
-    rule = access_rule_of(request.match_info.handler)
-    if rule is None or rule.role is None:
+    route = route_of(request)
+    if route is None or route.role is None:
         return
-    if rule.kind is RouteKind.API:
-        await authenticate_token(request, rule)
+    if route.kind is RouteKind.API:
+        await authenticate_token(request, route.role)
         return
     principal = await identify(request)
     if principal is None:
         raise RefusedError(401, "The session has ended: nothing was done.", "Sign in again.")
-    require_role(principal, rule.role)
+    require_role(principal, route.role)
 
 
 async def identify(request: web.Request) -> Principal | None:
-    """Find out which session a request belongs to, and note it; None where there is none."""
+    """Find the session of a request, and note the request; None where there is no session."""
     console = console_of(request)
     session = await console.sessions.find(request)
     principal = None if session is None else console.authenticator.principal(session.record)
@@ -284,41 +283,33 @@ async def identify(request: web.Request) -> Principal | None:
     return principal
 
 
-async def authenticate_token(request: web.Request, rule: AccessRule) -> None:
-    """Require a token whose role is sufficient. The JSON interface ignores sessions.
-
-    Raises:
-        RefusedError: There is no good token, or its role does not suffice.
-    """
+async def authenticate_token(request: web.Request, role: Role | None) -> None:
+    """Raise RefusedError without a valid token whose role is sufficient. The JSON interface ignores sessions."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     principal = None
     if scheme.lower() == "bearer" and token.isascii():
-        principal = await anyio.to_thread.run_sync(principal_of_token, console_of(request).store, token.strip())
+        principal = await in_thread(principal_of_token, console_of(request).store, token.strip())
     if principal is None:
         raise RefusedError(
             401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."
         )
     request[PRINCIPAL] = principal
-    if rule.role is not None:
-        require_role(principal, rule.role)
+    if role is not None:
+        require_role(principal, role)
 
 
-async def sign_in_first(request: web.Request, rule: AccessRule) -> web.Response:
-    """Answer 401: the sign-in page to a person, an object to a script."""
-    if rule.kind is not RouteKind.PAGE:
+async def sign_in_first(request: web.Request) -> web.Response:
+    """Answer 401: with the sign-in page to a user, with an object to a script."""
+    if route_kind_of(request) is not RouteKind.PAGE:
         return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
     wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
     console = console_of(request)
-    users = [] if console.authenticator.has_users else await anyio.to_thread.run_sync(console.store.users)
+    users = [] if console.authenticator.has_users else await in_thread(console.store.users)
     return page(request, "signin.html", status=401, next=wanted, failed=LINKS_DISABLED if users else "")
 
 
 def check_origin(request: web.Request) -> None:
-    """Refuse what a page of another origin sends.
-
-    Raises:
-        RefusedError: It is not one of our own pages.
-    """
+    """Raise RefusedError where a page of another origin sent the request."""
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     scheme, separator, host = (origin or "").partition("://")
@@ -339,25 +330,21 @@ async def _sent_token(request: web.Request) -> str:
 
 
 def check_token(request: web.Request, token: str) -> None:
-    """Compare the token of a request with that of its session.
-
-    Raises:
-        RefusedError: It is missing or another one.
-    """
+    """Raise RefusedError where the token of a request is not that of its session."""
     expected = request.get(CSRF, "")
     if not expected or not compare_digest(expected.encode(), token.encode("utf-8", "replace")):
         raise RefusedError(403, "The form has expired.", "Reload the page, and send it again.")
 
 
 def local_path(wanted: object) -> str:
-    """A path of this console to go on to, whatever was asked for: never another site."""
+    """The path of this console that a form asks for, "/" where it asks for anything else, such as another site."""
     text = str(wanted or "/")
     encoded = text.isascii() and text.isprintable() and " " not in text  # as the addresses of pages are
     return text if encoded and text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
 
 
 def client_address(request: web.Request) -> str:
-    """Where a request comes from: the peer, or the client's address as the proxy before the console says it."""
+    """The address of the client: that of the peer, or the one that the proxy before the console added."""
     if console_of(request).serve.behind_proxy:
         forwarded = forwarded_address(request.headers.getall("X-Forwarded-For", []))
         if forwarded:
@@ -366,13 +353,10 @@ def client_address(request: web.Request) -> str:
 
 
 def forwarded_address(lines: Sequence[str]) -> str:
-    """The address that the nearest proxy added to ``X-Forwarded-For``; "" where it is no address.
+    """The address that the nearest proxy added to the ``X-Forwarded-For`` lines; "" where it is no address.
 
-    A client can send such lines itself. A proxy adds its own address at the end of the last line, or a line after all
-    others: only the last address of the last line is the proxy's word.
-
-    Args:
-        lines: The header's lines, in the order in which they came.
+    A client can send such lines itself. A proxy adds the address of its client at the end of the last line, or as a
+    last line: only the last address of the last line comes from the proxy.
     """
     if not lines:
         return ""

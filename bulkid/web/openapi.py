@@ -10,36 +10,26 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from bulkid import __version__
 from bulkid.report.formats import FORMATS
 from bulkid.web import api_models
-from bulkid.web.auth.access import Handler
+from bulkid.web.auth.access import Route, RouteKind
 
 Schema = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Route):
     """One operation of the JSON interface: its route, and what the document says about it.
 
-    Args:
-        handler: The first line of its docstring is the summary.
-        status: The HTTP status of success.
-        answer: The model of the answer; None where the answer is a file or the document itself.
-        media: The media type of the answer.
-        errors: HTTP statuses of refusals beside those that every operation may give.
-        query: The model of the query.
-        body: The model of a JSON body.
-        upload: Whether the body is a form with a sheet.
+    The first line of the handler's docstring is the summary.
     """
 
-    method: str
-    path: str
-    handler: Handler
-    status: int = 200
-    answer: type[BaseModel] | None = None
-    media: str = "application/json"
-    errors: Sequence[int] = ()
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    upload: bool = False
+    kind: RouteKind = RouteKind.API
+    status: int = 200  # the HTTP status of success
+    answer: type[BaseModel] | None = None  # the model of the answer; None: a file, or the document itself
+    media: str = "application/json"  # the media type of the answer
+    errors: Sequence[int] = ()  # HTTP statuses of refusals beside those that every operation may give
+    query: type[BaseModel] | None = None  # the model of the query
+    body: type[BaseModel] | None = None  # the model of a JSON body
+    upload: bool = False  # the body is a form with a sheet
 
 
 def document(operations: Sequence[Operation]) -> Schema:

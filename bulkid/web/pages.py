@@ -1,4 +1,4 @@
-"""Templates to answers: what every page knows, and the words and figures that templates share."""
+"""Answers for browsers: pages from templates, files to download, and the files that pages refer to."""
 
 import re
 from collections.abc import Mapping
@@ -16,13 +16,14 @@ from bulkid import __version__
 from bulkid.model import RunStatus, Status
 from bulkid.sheet import column_letters
 from bulkid.text import count_of, humanize_seconds
-from bulkid.web.auth.access import Principal, Role
+from bulkid.web.auth.access import Principal, RefusedError, Role
 from bulkid.web.console import console_of
 
 _PACKAGE: Final = Path(__file__).parent
+_YEAR_S: Final = 31_536_000
 
 PRINCIPAL: Final = web.RequestKey("actor", Principal)
-"""Who asks; missing where nobody has signed in."""
+"""The principal of a request; missing where the client has not signed in."""
 
 CSRF: Final = web.RequestKey("csrf", str)
 """The token that forms of this session carry."""
@@ -30,7 +31,7 @@ CSRF: Final = web.RequestKey("csrf", str)
 PAGE_SIZE: Final = 100
 """Lines of a table on one page."""
 
-STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
+_STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
     name: ((_PACKAGE / "static" / name).read_bytes(), kind)
     for name, kind in (
         ("console.css", "text/css"),
@@ -38,20 +39,11 @@ STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
         ("icon.svg", "image/svg+xml"),
     )
 }
-"""The files that pages refer to, with their types; nothing else is served."""
+"""The files that pages refer to, with their types; the console serves no other file."""
 
-_VERSIONS: Final = {name: sha256(content).hexdigest()[:12] for name, (content, _) in STATIC.items()}
+_VERSIONS: Final = {name: sha256(content).hexdigest()[:12] for name, (content, _) in _STATIC.items()}
 
 _COMMAND: Final = re.compile(r"(?:Go on with|See the report; go on with): bulkid resume \S+")
-
-STATUS_LABELS: Final = {
-    RunStatus.RUNNING: "running",
-    RunStatus.COMPLETED: "completed",
-    RunStatus.COMPLETED_WITH_FAILURES: "completed with failures",
-    RunStatus.STOPPED: "stopped",
-    RunStatus.INTERRUPTED: "interrupted",
-    RunStatus.REFUSED: "refused",
-}
 
 
 def set_up_templates(app: web.Application) -> None:
@@ -75,7 +67,6 @@ def set_up_templates(app: web.Application) -> None:
         "version": __version__,
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
         "count_of": count_of,
-        "run_words": STATUS_LABELS,
         "Role": Role,
         "Status": Status,
         "RunStatus": RunStatus,
@@ -83,14 +74,12 @@ def set_up_templates(app: web.Application) -> None:
 
 
 def when(seconds: float | None) -> str:
-    """A moment as people read it: UTC, to the second."""
-    if seconds is None:
-        return ""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A time as the pages show it: UTC, to the second."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def strip_commands(message: str) -> str:
-    """A run's closing words without the command that goes on with it: here there is a button for that."""
+    """The final message of a run without the command that resumes it: the page has a button for that."""
     return _COMMAND.sub("", message).strip()
 
 
@@ -107,30 +96,48 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
     return aiohttp_jinja2.render_template(template, request, {**shared, **context}, status=status)
 
 
-def page_number(request: web.Request) -> int:
-    """Which page of a table is asked for, from 1; nonsense means the first."""
-    text = request.query.get("page", "1")
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 8 else 1  # noqa: PLR2004
+def attachment(content: bytes, name: str, media_type: str = "text/csv") -> web.Response:
+    """Answer with a file that the browser saves under a name."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return web.Response(body=content, content_type=media_type, headers=headers)
+
+
+def redirect(path: str) -> web.Response:
+    """Send the browser to another page. Handlers that set cookies return this instead of raising HTTPSeeOther."""
+    return web.Response(status=303, headers={"Location": path})
+
+
+async def static(request: web.Request) -> web.Response:
+    """A style sheet, script or picture. Its address changes with its content, so that browsers may keep it."""
+    name = request.match_info["name"]
+    if name not in _STATIC:
+        raise RefusedError(404, "There is no such file.")
+    content, kind = _STATIC[name]
+    kept = f"public, max-age={_YEAR_S}, immutable" if "v" in request.query else "no-cache"
+    return web.Response(body=content, content_type=kind, charset="utf-8", headers={"Cache-Control": kept})
 
 
 class Pager:
-    """Leads from one page of a table to the others, with the same filters.
+    """Which page of a table a request asks for, and links to the others with the same filters."""
 
-    Args:
-        request: Its path and query are what links repeat.
-        total: How many lines there are.
-        number: The page that is shown, from 1.
-        size: Lines per page.
-    """
-
-    def __init__(self, request: web.Request, total: int, number: int, size: int = PAGE_SIZE) -> None:
+    def __init__(self, request: web.Request, size: int = PAGE_SIZE) -> None:
+        text = request.query.get("page", "")
+        asked = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 1  # noqa: PLR2004
         self._path = request.path
         self._query = {name: value for name, value in request.query.items() if name != "page"}
+        self.number = max(1, asked)  # from 1
+        self.size = size  # lines per page
+        self.offset = (self.number - 1) * size
+        self.total = self.pages = self.first = self.last = 0
+
+    def of(self, total: int) -> "Pager":
+        """Take the number of lines of the table: ``first`` to ``last`` are shown, 0 where there is no such page."""
         self.total = total
-        self.pages = max(1, -(-total // size))
-        self.number = min(number, self.pages)
-        self.first = (number - 1) * size + 1 if (number - 1) * size < total else 0  # 0: there is no such page
-        self.last = min(total, number * size)
+        self.pages = max(1, -(-total // self.size))
+        self.first = self.offset + 1 if self.offset < total else 0
+        self.last = min(total, self.offset + self.size)
+        self.number = min(self.number, self.pages)
+        return self
 
     def link(self, number: int) -> str:
         """The address of another page."""

@@ -1,4 +1,4 @@
-"""What is known of an uploaded sheet before it runs: how bulkid understood it, and the preview of what it would do."""
+"""An uploaded sheet before it runs: how bulkid reads it, and the preview of what it would change."""
 
 import secrets
 from collections import OrderedDict
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.model import AccountUpdate, DesiredState, RowError
 from bulkid.planning import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
+from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.uploads import Upload
 
 MAX_KEPT: Final = 50
-"""Sheets whose reading and preview stay in memory at most."""
+"""Sheets whose rows and preview stay in memory at most."""
 
 MAX_KEPT_ROWS: Final = 300_000
 """Rows of those sheets together at most; a preview of 100,000 accounts takes about 100 MB."""
@@ -29,25 +29,20 @@ MAX_CONCURRENT: Final = 2
 MAX_WAITING: Final = 20
 """Previews that may wait for their turn."""
 
-
 T = TypeVar("T")
 
 
 class BusyError(BulkidError):
-    """The console has as much to do as it can keep in memory."""
+    """As many previews wait as the console can keep in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedUpload:
-    """A sheet as bulkid read it. ``sheet_preview`` None: not even that; ``check`` None: its headers do not suffice."""
+    """A sheet as bulkid read it. The undo and the rest of a run have no sheet: then all is None."""
 
-    sheet_preview: SheetPreview | None
-    check: runs.CheckResult | None
-    error: BulkidError | None
-
-
-NO_SHEET: Final = ParsedUpload(None, None, None)
-"""Of the undo and of the rest of a run, which have no sheet."""
+    sheet_preview: SheetPreview | None = None  # None: the file cannot be read
+    check: runs.CheckResult | None = None  # None: it is not known which columns hold what
+    error: BulkidError | None = None
 
 
 @dataclass(slots=True)
@@ -64,7 +59,7 @@ class PreviewTask:
     _texts: list[str] | None = None
 
     def texts(self) -> list[str]:
-        """What a search looks through, one text per account that changes; made when the first search comes."""
+        """The texts that a search looks through, one per account that changes; made for the first search."""
         if self._texts is None:
             preview = self.result
             self._texts = [] if preview is None else [_text(change, preview) for change in preview.plan.changes]
@@ -81,7 +76,7 @@ class _Hooks(runs.Hooks):
 
 @dataclass(slots=True)
 class UploadPreview:
-    """One reading of one upload."""
+    """An upload as it is read now, with its preview."""
 
     upload: Upload
     parsed: ParsedUpload
@@ -89,20 +84,13 @@ class UploadPreview:
 
     @property
     def row_count(self) -> int:
-        """Rows that it keeps in memory, about."""
-        check, job = self.parsed.check, self.preview
-        rows = 0 if check is None else check.rows
-        return max(rows, 0 if job is None or job.result is None else job.result.rows)
+        """Rows that it keeps in memory, approximately."""
+        kept = (self.parsed.check, None if self.preview is None else self.preview.result)
+        return max(0 if each is None else each.rows for each in kept)
 
 
 class UploadPreviews:
-    """Drafts by upload, the ones used last; what is dropped is made again when it is asked for.
-
-    Args:
-        target: Where previews look.
-        options: The console's own options.
-        context: What surrounds a preview.
-    """
+    """The previews that were used last, by upload; what is dropped is made again when a user asks for it."""
 
     def __init__(self, target: runs.Target, options: runs.RunOptions, context: runs.Context) -> None:
         self._target = target
@@ -114,10 +102,10 @@ class UploadPreviews:
         self._pending_count = 0  # previews that wait, or are being made
 
     async def get(self, upload: Upload) -> UploadPreview:
-        """The draft of an upload as it is to be read now."""
+        """Read an upload, unless it was read in the same way before."""
         upload_preview = self._upload_previews.get(upload.upload_id)
         if upload_preview is None or upload_preview.upload.reading != upload.reading:
-            parsed = NO_SHEET if upload.derived_from else await self._parse_upload(upload)
+            parsed = ParsedUpload() if upload.derived_from else await self._parse_upload(upload)
             upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
         upload_preview.upload = upload  # an author may have been added since, without another reading
         self._upload_previews.move_to_end(upload.upload_id)
@@ -128,27 +116,26 @@ class UploadPreviews:
         return await self.read(lambda token: parse_upload(upload, self._options, token))
 
     async def read(self, function: Callable[[CancelToken], T]) -> T:
-        """Call what reads an upload in a worker thread, only so many at once; a cancelled caller ends it at once."""
+        """Call a function that reads an upload in a worker thread; at most ``MAX_CONCURRENT`` run at once.
+
+        The token ends the function at once when the caller is cancelled.
+        """
         token = CancelToken()
         async with self._read_limiter:
             return await runs.in_thread_until_cancelled(token.cancel, function, token)
 
     def forget(self, upload: Upload) -> None:
-        """Drop what is known of an upload that was removed."""
+        """Drop the preview of an upload that was removed."""
         self._upload_previews.pop(upload.upload_id, None)
 
     def _trim(self) -> None:
-        """Drop the drafts that were used least lately, until those left fit into memory; the last one always stays."""
+        """Drop the previews that were used least recently, until the others fit into memory; one always stays."""
         row_count = sum(upload_preview.row_count for upload_preview in self._upload_previews.values())
         while len(self._upload_previews) > 1 and (len(self._upload_previews) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
             row_count -= self._upload_previews.popitem(last=False)[1].row_count
 
     def begin_preview(self, upload_preview: UploadPreview, by: str) -> PreviewTask:
-        """Take note that a preview is being made; :meth:`make_preview` makes it.
-
-        Raises:
-            BusyError: Too many previews wait already.
-        """
+        """Note that a preview is being made, by :meth:`make_preview`; raise BusyError where too many wait already."""
         if self._pending_count >= MAX_CONCURRENT + MAX_WAITING:
             raise BusyError(
                 f"{MAX_WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
@@ -158,21 +145,21 @@ class UploadPreviews:
         return upload_preview.preview
 
     async def make_preview(self, upload: Upload, job: PreviewTask) -> None:
-        """Read the directory and work out what the sheet would change; sends nothing that changes anything."""
+        """Read the directory and compute what the sheet would change; send nothing that changes anything."""
         context = replace(self._context, hooks=_Hooks(job), stop=runs.Stop())
         try:
             async with self._preview_limiter:
                 found = await self._plan(upload, context)
                 preview = found.preview
                 if preview is not None:
-                    job.plan_hash = await anyio.to_thread.run_sync(
-                        runs.plan_hash, preview, upload.reading.options(self._options)
-                    )
+                    job.plan_hash = await in_thread(runs.plan_hash, preview, upload.reading.options(self._options))
                 job.result, job.error = preview, found.error
         except BulkidError as error:
             job.error = error
         except Exception:
-            job.error = InterruptedRunError("The preview broke off by a defect of bulkid.", hint="The log says more.")
+            job.error = InterruptedRunError(
+                "bulkid failed to make the preview with an internal error.", hint="The console's log contains details."
+            )
             raise
         finally:
             self._pending_count -= 1
@@ -188,12 +175,8 @@ class UploadPreviews:
         return await runs.plan(upload.path, self._target, options, context, name=upload.name)
 
 
-def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken | None = None) -> ParsedUpload:
-    """Read an upload from its first row to its last, offline.
-
-    Raises:
-        InterruptedRunError: The token was cancelled.
-    """
+def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken) -> ParsedUpload:
+    """Read an upload as a whole, offline; raise InterruptedRunError where the token was cancelled."""
     wanted = upload.reading.options(options).sheet
     seen: SheetPreview | None = None
     try:
@@ -218,7 +201,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """One account of a preview: old beside new."""
+    """One account of a preview: its old and new values."""
 
     account_id: str
     name: str
@@ -249,37 +232,29 @@ class PreviewPage:
 
 
 def preview_page(job: PreviewTask, kind: str, search: str, offset: int, limit: int) -> PreviewPage:
-    """Some lines of a preview.
+    """Some lines of a preview that is made: ``changes``, ``unchanged`` or ``invalid``, by ``kind``.
 
-    Args:
-        job: The preview, made.
-        kind: ``changes``, ``unchanged`` or ``invalid``.
-        search: Only lines that hold this text, without regard to case.
-        offset: How many of them to pass over.
-        limit: How many to give at most.
+    With ``search`` only lines that contain the text, without regard to case.
     """
     preview = job.result
     if preview is None:
         return PreviewPage()
     plan, text = preview.plan, search.casefold()
     if kind == "unchanged":
-        desired_states = [
-            desired for desired in plan.unchanged if text in f"{desired.name}\n{desired.account_id}".casefold()
-        ]
-        return PreviewPage(desired_states=desired_states[offset : offset + limit], total=len(desired_states))
+        found = [each for each in plan.unchanged if text in f"{each.name}\n{each.account_id}".casefold()]
+        return PreviewPage(desired_states=found[offset : offset + limit], total=len(found))
     if kind == "invalid":
         row_errors = row_errors_with(preview.row_errors, search)
         return PreviewPage(row_errors=row_errors[offset : offset + limit], total=len(row_errors))
-    if not text:
-        chosen: Sequence[int] = range(len(plan.changes))
-    else:
+    chosen: Sequence[int] = range(len(plan.changes))
+    if text:
         chosen = [index for index, each in enumerate(job.texts()) if text in each]
     lines = [_line(plan.changes[index], plan.changing[index], preview) for index in chosen[offset : offset + limit]]
     return PreviewPage(changes=lines, total=len(chosen))
 
 
 def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "") -> Sequence[RowError]:
-    """The faults of a column that hold a text in row number, value or message, without regard to case."""
+    """The errors of a column that contain a text in row number, value or message, without regard to case."""
     text = search.casefold()
     if not text and not column:
         return row_errors
@@ -311,16 +286,10 @@ def _text(change: AccountUpdate, preview: runs.Preview) -> str:
     return f"{change.name}\n{change.account_id}\n{describe(change, preview.directory)}".casefold()
 
 
-# --- is a plan the one that a person has seen?
-
-
 def changed_accounts(seen: runs.Preview, now: runs.Preview, first: int | None) -> list[str]:
-    """The accounts for which a plan made now would send something else than the one that was shown.
+    """The accounts for which the plan made now would send something else than the one that the user saw.
 
-    Args:
-        seen: What was shown, of the whole sheet.
-        now: What would be sent, already cut to the trial.
-        first: How many accounts the trial was to have; None for all.
+    ``seen`` is of the whole sheet; ``now`` is already cut to the first accounts of a trial, if ``first`` is given.
     """
     shown = seen.plan.changes if first is None else seen.plan.changes[:first]
     before = {runs.sent_of(change): change for change in shown}

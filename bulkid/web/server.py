@@ -1,4 +1,4 @@
-"""The console as a server: the application, its routes, and its life from the first socket to the last run settled."""
+"""The console as a server: its routes with the role that each requires, the application, and its socket."""
 
 import asyncio
 import socket
@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from aiohttp import web
 
 from bulkid import runs
@@ -17,17 +16,26 @@ from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionStore
 from bulkid.journal.console_store import ConsoleStore
+from bulkid.runs.concurrency import in_thread
 from bulkid.web import account_pages, api, run_pages, sheet_pages, site_pages
-from bulkid.web import audit as books
-from bulkid.web.auth.local import Authenticator, LocalAuthenticator
+from bulkid.web.audit import record_action
+from bulkid.web.auth.access import Role, Route, RouteKind
+from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.sessions import Sessions
-from bulkid.web.auth.users import UserAuthenticator
-from bulkid.web.connection_limits import IDLE_S, PER_ADDRESS, ConnectionLimit, limited, max_connections
+from bulkid.web.auth.users import Authenticator, UserAuthenticator
+from bulkid.web.connections import (
+    IDLE_S,
+    PER_ADDRESS,
+    ConnectionLimit,
+    limited,
+    max_connections,
+    protocol_factory,
+)
 from bulkid.web.console import CONSOLE, Console, ServeOptions
-from bulkid.web.http_protocol import protocol_factory
 from bulkid.web.job_runner import JobRunner
+from bulkid.web.middleware import ROUTES as ROUTES_KEY
 from bulkid.web.middleware import add_headers, answer_errors, check_access, check_request
-from bulkid.web.pages import set_up_templates
+from bulkid.web.pages import set_up_templates, static
 
 SETTLE_S: Final = 12.0
 """How long runs may take to settle what is in flight when the server ends; the engine itself takes ten at most."""
@@ -37,65 +45,69 @@ FORM_BYTES: Final = 1 << 20
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
+VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
+DATA = RouteKind.DATA
+
 ROUTES: Final = (
-    web.get("/", run_pages.home),
-    web.get("/static/{name}", site_pages.static),
-    web.get("/enter", site_pages.enter),
-    web.post("/signout", site_pages.sign_out),
-    web.post("/signout-everywhere", site_pages.sign_out_everywhere),
-    web.get("/account", account_pages.account),
-    web.post("/account/link", account_pages.new_link),
-    web.post("/account/password", account_pages.change_password),
-    web.post("/account/sessions/end", account_pages.end_session),
-    web.get("/status", site_pages.status),
-    web.post("/status", site_pages.examine),
-    web.get("/template.csv", sheet_pages.template),
-    web.post("/sheets", sheet_pages.upload),
-    web.get("/sheets/{upload}", sheet_pages.sheet),
-    web.post("/sheets/{upload}", sheet_pages.change_read_options),
-    web.get("/sheets/{upload}/retry.csv", sheet_pages.invalid_rows),
-    web.get("/sheets/{upload}/preview", sheet_pages.preview),
-    web.post("/sheets/{upload}/preview", sheet_pages.make_preview),
-    web.post("/sheets/{upload}/start", sheet_pages.start),
-    web.post("/sheets/{upload}/remove", sheet_pages.remove),
-    web.get("/runs", run_pages.history),
-    web.get("/runs/{run}", run_pages.run),
-    web.get("/runs/{run}/events", run_pages.events),
-    web.get("/runs/{run}/download/{kind}", run_pages.download),
-    web.post("/runs/{run}/pause", run_pages.pause),
-    web.post("/runs/{run}/stop", run_pages.stop),
-    web.post("/runs/{run}/resume", run_pages.resume),
-    web.post("/runs/{run}/retry", run_pages.retry),
-    web.post("/runs/{run}/undo", run_pages.undo),
-    web.post("/runs/{run}/again", run_pages.again),
-    web.post("/signin", site_pages.sign_in),
-    web.get("/tokens", books.tokens),
-    web.post("/tokens", books.issue),
-    web.post("/tokens/{token}/revoke", books.revoke),
-    web.get("/audit", books.audit),
-    web.get("/audit.csv", books.audit_csv),
-    web.get("/metrics", site_pages.metrics),
-    *api.ROUTES,
+    Route("GET", "/static/{name}", static, None, DATA),
+    Route("GET", "/enter", account_pages.enter, None),
+    Route("POST", "/signin", account_pages.sign_in, None),
+    Route("POST", "/signout", account_pages.sign_out, VIEWER),
+    Route("POST", "/signout-everywhere", account_pages.sign_out_everywhere, VIEWER),
+    Route("GET", "/account", account_pages.account, VIEWER),
+    Route("POST", "/account/link", account_pages.new_link, ADMIN),
+    Route("POST", "/account/password", account_pages.change_password, VIEWER, action="change of a password"),
+    Route("POST", "/account/sessions/end", account_pages.end_session, VIEWER, action="end of a session"),
+    Route("GET", "/tokens", account_pages.tokens, ADMIN),
+    Route("POST", "/tokens", account_pages.issue, ADMIN, action="token"),
+    Route("POST", "/tokens/{token}/revoke", account_pages.revoke, ADMIN, action="revocation of a token"),
+    Route("GET", "/", site_pages.home, VIEWER),
+    Route("GET", "/template.csv", site_pages.template, OPERATOR, DATA),
+    Route("GET", "/status", site_pages.status, VIEWER),
+    Route("POST", "/status", site_pages.examine, OPERATOR, action="connection check"),
+    Route("GET", "/metrics", site_pages.metrics, VIEWER, RouteKind.API),
+    Route("GET", "/audit", site_pages.audit, ADMIN),
+    Route("GET", "/audit.csv", site_pages.audit_csv, ADMIN, DATA, action="audit download"),
+    Route("POST", "/sheets", sheet_pages.upload, OPERATOR, action="upload", token_in_body=True),
+    Route("GET", "/sheets/{upload}", sheet_pages.sheet, VIEWER),
+    Route("POST", "/sheets/{upload}", sheet_pages.change_read_options, OPERATOR, action="reading of a sheet"),
+    Route("GET", "/sheets/{upload}/retry.csv", sheet_pages.invalid_rows, VIEWER, DATA, action="download"),
+    Route("GET", "/sheets/{upload}/preview", sheet_pages.preview, VIEWER),
+    Route("POST", "/sheets/{upload}/preview", sheet_pages.make_preview, OPERATOR, action="preview"),
+    Route("POST", "/sheets/{upload}/start", sheet_pages.start, OPERATOR, action="start"),
+    Route("POST", "/sheets/{upload}/remove", sheet_pages.remove, OPERATOR, action="removal of a sheet"),
+    Route("GET", "/runs", run_pages.history, VIEWER),
+    Route("GET", "/runs/{run}", run_pages.run, VIEWER),
+    Route("GET", "/runs/{run}/events", run_pages.events, VIEWER, DATA),
+    Route("GET", "/runs/{run}/download/{kind}", run_pages.download, VIEWER, DATA, action="download"),
+    Route("POST", "/runs/{run}/pause", run_pages.pause, OPERATOR, action="pause"),
+    Route("POST", "/runs/{run}/stop", run_pages.stop, OPERATOR, action="stop"),
+    Route("POST", "/runs/{run}/resume", run_pages.resume, OPERATOR, action="resume"),
+    Route("POST", "/runs/{run}/retry", run_pages.retry, OPERATOR, action="retry"),
+    Route("POST", "/runs/{run}/undo", run_pages.undo, OPERATOR, action="undo"),
+    Route("POST", "/runs/{run}/again", run_pages.again, OPERATOR, action="preview"),
+    *api.OPERATIONS,
 )
 
 
 def make_app(console: Console) -> web.Application:
     """Put the application together."""
-    middlewares = [answer_errors, check_request, books.record_action, check_access]
+    middlewares = [answer_errors, check_request, record_action, check_access]
     app = web.Application(middlewares=middlewares, client_max_size=FORM_BYTES)
     app[CONSOLE] = console
+    by_handler: dict[object, Route] = {route.handler: route for route in ROUTES}
+    app[ROUTES_KEY] = by_handler
     app.on_response_prepare.append(add_headers)
-    app.add_routes(ROUTES)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, route.handler)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, route.handler)
     set_up_templates(app)
     return app
 
 
 def require_safe(serve: ServeOptions, *, has_users: bool) -> None:
-    """Refuse to be reachable from other machines without users and encryption.
-
-    Raises:
-        UsageError: It would be.
-    """
+    """Raise UsageError where other machines could reach the console without users or without encryption."""
     if serve.keyfile is not None and serve.certfile is None:
         raise UsageError("A key without a certificate makes no TLS.", hint="Name the certificate with --certfile.")
     if serve.require_approval and not has_users:
@@ -122,11 +134,7 @@ def require_safe(serve: ServeOptions, *, has_users: bool) -> None:
 
 
 def tls_of(serve: ServeOptions) -> ssl.SSLContext | None:
-    """The TLS that was asked for.
-
-    Raises:
-        UsageError: Certificate or key cannot be used.
-    """
+    """The TLS context of the options; raises UsageError for a certificate or key that cannot be used."""
     if serve.certfile is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -147,17 +155,16 @@ async def serving(
     target: runs.Target,
     options: runs.RunOptions,
     context: runs.Context,
-    *,
-    authenticator: Authenticator | None = None,
 ) -> AsyncIterator[tuple[Console, str]]:
     """Serve the console while the block runs; leaving it settles what is in flight and marks runs as interrupted.
+
+    Browsers sign in as the users that the state database has, or by sign-in links where it has none.
 
     Args:
         serve: Where and how.
         target: Which server, as whom.
-        options: How to plan, send and report; what a page says of a sheet comes on top.
-        context: What surrounds every run; its state directory is shared with terminals and scheduled jobs.
-        authenticator: How browsers get in; None for the users that there are, or for sign-in links without users.
+        options: How to plan, send and report; the page of a sheet overrides how it is read.
+        context: The context of every run; its state directory is shared with terminals and scheduled jobs.
 
     Yields:
         The console, and the address that it is served at.
@@ -167,15 +174,12 @@ async def serving(
         StateError: The state directory cannot be used.
     """
     tls = tls_of(serve)
-    run_browser = await anyio.to_thread.run_sync(runs.RunBrowser, context.state_dir, context.database_url)
+    run_browser = await in_thread(runs.RunBrowser, context.state_dir, context.database_url)
     with run_browser:
         store = ConsoleStore(run_browser.journal)
-        if authenticator is None:
-            authenticator = (
-                UserAuthenticator(store, hasher=serve.hasher)
-                if await anyio.to_thread.run_sync(store.users)
-                else LocalAuthenticator()
-            )
+        authenticator: Authenticator = LocalAuthenticator()
+        if await in_thread(store.users):
+            authenticator = UserAuthenticator(store, hasher=serve.hasher)
         require_safe(serve, has_users=authenticator.has_users)
         async with runs.task_group() as tasks:
             job_runner = JobRunner(tasks, context)
@@ -201,11 +205,7 @@ async def serving(
                 clock=clock,
             )
             job_runner.spawn(console.prune_periodically)
-            runner = web.AppRunner(
-                make_app(console),
-                handle_signals=False,
-                shutdown_timeout=2.0,
-            )
+            runner = web.AppRunner(make_app(console), handle_signals=False, shutdown_timeout=2.0)
             await runner.setup()
             listening = await _listening(runner, sock, tls, serve)
             try:

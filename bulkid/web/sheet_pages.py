@@ -1,4 +1,4 @@
-"""The way of a sheet: uploaded, understood, previewed, started."""
+"""Sheets: uploaded, mapped, previewed, started, removed."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
+from bulkid.model import RowError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
+from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Principal, RefusedError, Role, RouteKind, access_rule
-from bulkid.web.auth.approval import same_user, with_authors
+from bulkid.web.auth.access import Principal, RefusedError, Role
+from bulkid.web.auth.approval import same_user
 from bulkid.web.console import console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access
-from bulkid.web.pages import PAGE_SIZE, Pager, page, page_number
+from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.previews import ParsedUpload, UploadPreview, preview_page, row_errors_with
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
@@ -34,10 +35,10 @@ SHOWN_COLUMNS: Final = 40
 """Columns that the page of a sheet shows; a sheet may have thousands, by accident or by malice."""
 
 MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
-"""What aiohttp's reader raises for a body that is no whole multipart."""
+"""What aiohttp's reader raises for a multipart body that is malformed or not complete."""
 
 _CHUNK: Final = 1 << 18
-_DRAINED: Final = 4 * MAX_BYTES  # read and thrown away, so that a browser hears the refusal of what is too large
+_DRAINED: Final = 4 * MAX_BYTES  # read and dropped: a browser shows a refusal only once it has sent the whole body
 _ENCODINGS: Final = (
     *("utf-8", "utf-16", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
     *("mac_roman", "cp850", "cp852", "cp932", "gb18030", "cp950", "cp949"),
@@ -47,75 +48,70 @@ _ENCODINGS: Final = (
 _KINDS: Final = ("changes", "unchanged", "invalid")
 
 
-@access_rule(Role.OPERATOR, RouteKind.DATA)
-async def template(_request: web.Request) -> web.Response:
-    """An empty sheet to fill in."""
-    text = ",".join(current().template_headers) + "\r\n"
-    return web.Response(
-        body=text.encode("utf-8-sig"),
-        content_type="text/csv",
-        headers={"Content-Disposition": 'attachment; filename="bulkid-template.csv"'},
-    )
+async def upload_preview_of(request: web.Request) -> UploadPreview:
+    """The sheet that the address of a request names; raises UnknownUploadError."""
+    return await console_of(request).upload_preview(request.match_info["upload"])
 
 
-@access_rule(Role.OPERATOR, token_in_body=True, action="upload")
+# --- uploading
+
+
 async def upload(request: web.Request) -> web.StreamResponse:
-    """Take a sheet in."""
+    """Receive a sheet."""
     if request.content_type != "multipart/form-data":
         raise RefusedError(415, "A sheet is uploaded as a form of the type multipart/form-data.")
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
         check_token(request, header)
     try:
-        taken = await _take(request, trusted=header is not None)
+        taken = await _receive(request, trusted=header is not None)
     except MALFORMED:
         raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
     await note(request, "sheet uploaded", taken.upload_id, taken.name)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
 
-async def _take(request: web.Request, *, trusted: bool) -> Upload:
+async def _receive(request: web.Request, *, trusted: bool) -> Upload:
+    """Read the form up to its sheet, which must come after the CSRF token unless the request is ``trusted``."""
     reader = UploadReader(await request.multipart(), console_of(request).clock.monotonic)
     while (part := await reader.next_part()) is not None:
         if part.name == CSRF_FIELD and not trusted:
             check_token(request, (await reader.chunk(part, 1024)).decode("utf-8", "replace"))
             trusted = True
         elif part.name == "sheet":
-            if not trusted:
-                check_token(request, "")
-            if not part.filename:
-                raise SheetError("No file was chosen.", hint="Choose a sheet first.")
-            return await take_part(request, reader, part)
+            if trusted and part.filename:
+                return await receive_part(request, reader, part)
+            break
     if not trusted:
         check_token(request, "")
     raise SheetError("No file was chosen.", hint="Choose a sheet first.")
 
 
-async def take_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
+async def receive_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
     """Write one part of a multipart body to the disk as a sheet, never more of it in memory than a chunk.
 
     Raises:
-        SheetError: It is no sheet by its name, empty, or too large.
+        SheetError: It is not a sheet by its name, empty, or too large.
         StorageFullError: There is no room for it.
         RefusedError: It comes too slowly, or the access of the client ended meanwhile.
     """
     console, by = console_of(request), principal_of(request).person
-    made = await anyio.to_thread.run_sync(console.uploads.reserve, part.filename or "", console.clock.now(), by)
+    made = await in_thread(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
         written = 0
         with made.path.open("xb") as file:
             while chunk := await reader.chunk(part, _CHUNK):
                 try:
-                    written = await anyio.to_thread.run_sync(console.uploads.write, made, file, chunk, written)
+                    written = await in_thread(console.uploads.write, made, file, chunk, written)
                 except (SheetError, StorageFullError):
                     await _drain(reader, part)
                     raise
         _require_content(made, written)
         await require_access(request)  # the body may have taken long
-        return await anyio.to_thread.run_sync(console.uploads.keep, made)
+        return await in_thread(console.uploads.keep, made)
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(console.uploads.drop, made)
+            await in_thread(console.uploads.drop, made)
         raise
 
 
@@ -130,7 +126,7 @@ async def _drain(reader: UploadReader, part: BodyPartReader) -> None:
         left -= len(chunk)
 
 
-# --- as bulkid understood it
+# --- mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +139,15 @@ class ColumnLine:
     sample: tuple[str, ...]
 
 
-@access_rule(Role.VIEWER)
 async def sheet(request: web.Request) -> web.StreamResponse:
-    """Show a sheet as bulkid understood it."""
-    upload_preview = await console_of(request).upload_preview(request.match_info["upload"])
+    """Show a sheet as bulkid reads it."""
+    upload_preview = await upload_preview_of(request)
     if upload_preview.upload.derived_from:
         raise HTTPSeeOther(f"/sheets/{upload_preview.upload.upload_id}/preview")
-    parsed = upload_preview.parsed
-    row_errors = row_errors_of(parsed, request.query.get("search", ""), request.query.get("column", ""))
-    number = page_number(request)
-    start = (number - 1) * PAGE_SIZE
+    parsed, pager = upload_preview.parsed, Pager(request)
+    search, column = request.query.get("search", ""), request.query.get("column", "")
+    all_errors = [] if parsed.check is None else parsed.check.row_errors
+    found = row_errors_with(all_errors, search, column)
     return page(
         request,
         "sheet.html",
@@ -163,12 +158,11 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         fields=current().columns,
         readings=decodings_of(parsed),
         encodings=encodings_of(upload_preview),
-        row_errors=row_errors[start : start + PAGE_SIZE],
-        row_error_columns=row_error_columns(parsed),
-        pager=Pager(request, len(row_errors), number),
-        search=request.query.get("search", ""),
-        column=request.query.get("column", ""),
-        max_mb=MAX_BYTES >> 20,
+        row_errors=found[pager.offset : pager.offset + pager.size],
+        row_error_columns=row_error_columns(all_errors),
+        pager=pager.of(len(found)),
+        search=search,
+        column=column,
         may_remove=may_remove(principal_of(request), upload_preview.upload),
     )
 
@@ -179,27 +173,17 @@ def decodings_of(parsed: ParsedUpload) -> Mapping[str, tuple[tuple[int, str], ..
 
 
 def encodings_of(upload_preview: UploadPreview) -> tuple[str, ...]:
-    """The encodings to choose from, the likeliest first; none where the encoding is not at fault."""
-    readings, chosen, seen = (
-        decodings_of(upload_preview.parsed),
-        upload_preview.upload.reading.encoding,
-        upload_preview.parsed.sheet_preview,
-    )
+    """The encodings to choose from, the likeliest first; none for a sheet that has no text encoding."""
+    readings, seen = decodings_of(upload_preview.parsed), upload_preview.parsed.sheet_preview
+    chosen = upload_preview.upload.reading.encoding
     if not (readings or chosen or (seen is not None and seen.encoding)):
         return ()
     return tuple(dict.fromkeys((*readings, *filter(None, [chosen]), *_ENCODINGS)))
 
 
-def row_errors_of(parsed: ParsedUpload, search: str, column: str) -> Sequence[object]:
-    """The faults of a sheet that a filter leaves."""
-    return [] if parsed.check is None else row_errors_with(parsed.check.row_errors, search, column)
-
-
-def row_error_columns(parsed: ParsedUpload) -> list[str]:
-    """The columns in which something is wrong, in the order of the first fault of each."""
-    if parsed.check is None:
-        return []
-    return list(dict.fromkeys(row_error.column for row_error in parsed.check.row_errors if row_error.column))
+def row_error_columns(row_errors: Sequence[RowError]) -> list[str]:
+    """The columns in which something is wrong, in the order of the first error of each."""
+    return list(dict.fromkeys(each.column for each in row_errors if each.column))
 
 
 def columns_of(upload_preview: UploadPreview) -> list[ColumnLine]:
@@ -230,70 +214,57 @@ def _suggested_field(header: str) -> str:
     return ""
 
 
-@access_rule(Role.OPERATOR, action="reading of a sheet")
 async def change_read_options(request: web.Request) -> web.StreamResponse:
-    """Take a person's word on how to read a sheet."""
-    console, principal = console_of(request), principal_of(request)
-    upload_preview = await console.upload_preview(request.match_info["upload"])
-    require_sheet(upload_preview)
-    form = await form_of(request)
+    """Change how a sheet is read."""
+    upload_preview, form = await upload_preview_of(request), await form_of(request)
     seen = upload_preview.parsed.sheet_preview
     column_map: dict[str, str] = {}
     ignored: list[str] = []
     if seen is not None:
         for index, header in enumerate(seen.headers[:SHOWN_COLUMNS]):
-            chosen = str(form.get(f"field-{index}", ""))
+            chosen = form.get(f"field-{index}", "")
             if chosen in current().columns:
                 column_map[header] = chosen
             elif header and header not in column_map:
                 ignored.append(header)
     reading = ReadOptions(
-        sheet=str(form.get("worksheet", ""))[:200],
-        encoding=str(form.get("encoding", ""))[:40],
-        delimiter=str(form.get("delimiter", ""))[:10],
+        sheet=form.get("worksheet", "")[:200],
+        encoding=form.get("encoding", "")[:40],
+        delimiter=form.get("delimiter", "")[:10],
         column_map=column_map,
         ignore_columns=tuple(dict.fromkeys(name for name in ignored if name not in column_map)),
         skip_invalid=bool(form.get("skip_invalid")),
     )
     if reading.sheet != upload_preview.upload.reading.sheet and seen is not None and reading.sheet != seen.sheet:
-        # another worksheet has columns of its own: what was said of these does not hold there
+        # another worksheet has other columns: the mapping of these is not for them
         reading = replace(reading, column_map={}, ignore_columns=())
-    changed = replace(
-        upload_preview.upload, reading=reading, by=with_authors(upload_preview.upload.by, principal.person)
-    )
-    await anyio.to_thread.run_sync(console.uploads.keep, changed)
+    changed = await console_of(request).read_otherwise(upload_preview, reading, principal_of(request))
     await note(request, "sheet read otherwise", changed.upload_id, changed.name)
     raise HTTPSeeOther(f"/sheets/{changed.upload_id}")
 
 
-@access_rule(Role.VIEWER, RouteKind.DATA, action="download")
 async def invalid_rows(request: web.Request) -> web.StreamResponse:
-    """The bad rows as a sheet to mend."""
+    """The invalid rows as a sheet to correct."""
     console = console_of(request)
-    upload = (await console.upload_preview(request.match_info["upload"])).upload
+    upload = (await upload_preview_of(request)).upload
     with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
         options = upload.reading.options(console.options).sheet
         write = partial(write_invalid_rows, upload.path, options, Path(folder), name=upload.name)
         written = await console.upload_previews.read(lambda token: write(token=token))
         if written is None:
-            raise UsageError("Every row is good: there is nothing to mend.")
-        content = await anyio.to_thread.run_sync(written[0].read_bytes)
+            raise UsageError("No row is invalid: there is nothing to correct.")
+        content = await in_thread(written[0].read_bytes)
     await note(request, "invalid rows downloaded", upload.upload_id, upload.name)
-    return web.Response(
-        body=content,
-        content_type="text/csv",
-        headers={"Content-Disposition": 'attachment; filename="retry.csv"'},
-    )
+    return attachment(content, "retry.csv")
 
 
-@access_rule(Role.OPERATOR, action="removal of a sheet")
 async def remove(request: web.Request) -> web.StreamResponse:
     """Remove a sheet, or a plan that is derived from a run."""
-    console, principal = console_of(request), principal_of(request)
-    upload = await anyio.to_thread.run_sync(console.uploads.get, request.match_info["upload"])
-    if not may_remove(principal, upload):
+    console = console_of(request)
+    upload = await in_thread(console.uploads.get, request.match_info["upload"])
+    if not may_remove(principal_of(request), upload):
         raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
-    await anyio.to_thread.run_sync(console.uploads.drop, upload)
+    await in_thread(console.uploads.drop, upload)
     console.upload_previews.forget(upload)
     await note(request, "sheet removed", upload.upload_id, upload.name)
     raise HTTPSeeOther("/")
@@ -305,102 +276,77 @@ def may_remove(principal: Principal, upload: Upload) -> bool:
     return principal.may(Role.ADMIN) or (principal.may(Role.OPERATOR) and mine)
 
 
-# --- what it would do
+# --- previewing and starting
 
 
-@access_rule(Role.OPERATOR, action="preview")
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
-    console = console_of(request)
-    upload_preview = await console.upload_preview(request.match_info["upload"])
-    if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
-        raise UsageError("The sheet cannot be read yet.", hint="Say first what its columns are.")
-    shown_at = await preview_made(console, upload_preview, principal_of(request))
+    upload_preview = await upload_preview_of(request)
+    shown_at = await preview_made(console_of(request), upload_preview, principal_of(request))
     await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     raise HTTPSeeOther(shown_at)
 
 
-@access_rule(Role.VIEWER)
 async def preview(request: web.Request) -> web.StreamResponse:
-    """Show what a sheet would do, or that this is being found out."""
-    console = console_of(request)
-    upload_preview = await console.upload_preview(request.match_info["upload"])
-    job = upload_preview.preview
-    if job is None or not job.done.is_set():
-        phase = "" if job is None else STAGES.get(job.phase, job.phase)
-        return page(
-            request, "preview_wait.html", upload=upload_preview.upload, making=job is not None, phase=phase, error=None
-        )
-    if job.result is None:
-        return page(request, "preview_wait.html", upload=upload_preview.upload, making=False, phase="", error=job.error)
-    kind = request.query.get("show", "changes")
+    """Show what a sheet would change, or that the preview is being made."""
+    console, principal = console_of(request), principal_of(request)
+    upload_preview = await upload_preview_of(request)
+    upload, job = upload_preview.upload, upload_preview.preview
+    if job is None or job.result is None or not job.done.is_set():
+        making = job is not None and not job.done.is_set()
+        phase, error = ("", None) if job is None else (STAGES.get(job.phase, job.phase), job.error)
+        return page(request, "preview_wait.html", upload=upload, making=making, phase=phase, error=error)
+    kind, search = request.query.get("show", ""), request.query.get("search", "")[:200]
     if kind not in _KINDS:
         kind = "changes"
-    number = page_number(request)
-    search = request.query.get("search", "")[:200]
-    find = partial(preview_page, job, kind, search, (number - 1) * PAGE_SIZE, PAGE_SIZE)
-    found = await anyio.to_thread.run_sync(find)
+    pager = Pager(request)
+    found = await in_thread(preview_page, job, kind, search, pager.offset, pager.size)
     return page(
         request,
         "preview.html",
         labels=[field.label for field in current().fields],
-        upload=upload_preview.upload,
+        upload=upload,
         job=job,
         preview=job.result,
         found=found,
         kind=kind,
         search=search,
-        pager=Pager(request, found.total, number),
+        pager=pager.of(found.total),
         warnings=warnings_of(job.result),
-        needs_other_user=console.needs_other_user(upload_preview, principal_of(request)),
-        may_remove=may_remove(principal_of(request), upload_preview.upload),
+        needs_other_user=console.needs_other_user(upload_preview, principal),
+        may_remove=may_remove(principal, upload),
         approval=console.policy.required,
         put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],
     )
 
 
 def warnings_of(preview: Preview) -> list[str]:
-    """What to know before starting; that a plan is large is said beside the button, in the console's own words."""
+    """What to know before starting, except that the plan is large: the page says that beside the button."""
     too_much = preview.excess.sentence if preview.excess is not None else None
     return [warning for warning in preview.warnings if too_much is None or not warning.startswith(too_much)]
 
 
-@access_rule(Role.OPERATOR, action="start")
 async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed."""
-    console, principal = console_of(request), principal_of(request)
-    upload_preview = await console.upload_preview(request.match_info["upload"])
-    form = await form_of(request)
-    first = first_of(str(form.get("first", "")))
-    chosen, really = str(form.get("preview", "")), bool(form.get("really"))
-    job = await console.start(
-        upload_preview, chosen, principal, first=first, really=really, note=partial(note, request)
+    upload_preview, form = await upload_preview_of(request), await form_of(request)
+    job = await console_of(request).start(
+        upload_preview,
+        form.get("preview", ""),
+        principal_of(request),
+        partial(note, request),
+        first=first_of(form.get("first", "")),
+        really=bool(form.get("really")),
     )
-    await note(request, "run started", job.run_id, upload_preview.upload.name)
     raise HTTPSeeOther(f"/runs/{job.run_id}")
 
 
-def require_sheet(upload_preview: UploadPreview) -> None:
-    """Refuse to say how a sheet is read where there is none.
-
-    Raises:
-        UsageError: It is the undo or the rest of a run.
-    """
-    if upload_preview.upload.derived_from:
-        raise UsageError("This is no sheet: the journal of a run says what it holds.", hint="Look at its preview.")
-
-
 def first_of(text: str) -> int | None:
-    """How many accounts a trial is to have.
-
-    Raises:
-        UsageError: It is no whole number from 1 on.
-    """
+    """How many accounts a trial changes, None for all; raises UsageError for what is not a whole number from 1 on."""
     text = text.strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text[:12]) > 0):
         raise UsageError(
-            f"{text[:40]!r} is no number of accounts.", hint="Enter a whole number, 1 or more, or nothing."
+            f"{text[:40]!r} is not a number of accounts.", hint="Enter a whole number from 1 on, or nothing."
         )
     return int(text[:12])

@@ -1,4 +1,4 @@
-"""The live figures of a run for any number of watchers: worked out once, by one task, whoever looks on."""
+"""The live figures of a run: one task computes them for any number of watchers."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 import orjson
 
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
-from bulkid.runs import STAGES, RunBrowser, RunListItem, Snapshot
+from bulkid.runs import STAGES, RunBrowser, RunListItem
+from bulkid.runs.concurrency import in_thread
 from bulkid.text import humanize_seconds
 from bulkid.web.job_runner import Job, JobRunner
 
@@ -19,14 +19,14 @@ POLL_INTERVAL_S: Final = 0.5
 """How often the figures of a run in this process are taken."""
 
 JOURNAL_POLL_INTERVAL_S: Final = 2.0
-"""How often the journal is asked for those of a run in another process, which notes them as often."""
+"""How often the console reads those of a run in another process from the journal, where that process writes them."""
 
 MAX_SHOWN_FAILURES: Final = 20
 
 
 @dataclass(eq=False)
 class RunFeed:
-    """What all watchers of one run are told."""
+    """The state of one run, for all its watchers."""
 
     run_id: str
     watchers: int = 0
@@ -35,13 +35,13 @@ class RunFeed:
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def publish(self, text: str) -> None:
-        """Hand a new state to all watchers."""
+        """Send a new state to all watchers."""
         if text != self.text:
             self.text = text
             self._wake()
 
     def end(self) -> None:
-        """Tell all watchers that there will be no more."""
+        """Tell all watchers that no other state follows."""
         self.ended = True
         self._wake()
 
@@ -51,16 +51,11 @@ class RunFeed:
 
 
 class RunFeeds:
-    """Feeds by run; each lives as long as somebody watches. ``closing``: the console is being stopped.
-
-    Args:
-        run_browser: What the journal says.
-        job_runner: The runs of this process, and where feeds live.
-    """
+    """Feeds by run; each lives as long as it has a watcher. ``closing``: the console is being stopped."""
 
     def __init__(self, run_browser: RunBrowser, job_runner: JobRunner) -> None:
-        self._archive = run_browser
-        self._supervisor = job_runner
+        self._run_browser = run_browser
+        self._job_runner = job_runner
         self._feeds: dict[str, RunFeed] = {}
         self.closing = False
 
@@ -69,7 +64,7 @@ class RunFeeds:
         feed = self._feeds.get(run_id)
         if feed is None:
             feed = self._feeds[run_id] = RunFeed(run_id)
-            self._supervisor.spawn(partial(self._run, feed))
+            self._job_runner.spawn(partial(self._run, feed))
         feed.watchers += 1
         sent = ""
         try:
@@ -86,7 +81,7 @@ class RunFeeds:
             feed.watchers -= 1
 
     def close(self) -> None:
-        """Let all watchers go."""
+        """End all feeds."""
         self.closing = True
         for feed in self._feeds.values():
             feed.end()
@@ -95,45 +90,40 @@ class RunFeeds:
         failed, failures = -1, list[dict[str, Any]]()
         try:
             while not self.closing:
-                job = self._supervisor.job(feed.run_id)
-                snapshot = job.live_progress.snapshot() if job is not None and job.live_progress is not None else None
-                if snapshot is None:
-                    state = await anyio.to_thread.run_sync(self._from_journal, feed.run_id, job)
-                else:
-                    state = state_of(job, snapshot)
+                job = self._job_runner.job(feed.run_id)
+                state = live_state(job)
+                if state is None:
+                    state = state_from_journal(await in_thread(self._run_browser.run, feed.run_id), job)
                 # An outcome is counted a moment before it is in the journal: ask again until the list is as long.
                 if state["failed"] != failed or len(failures) < min(failed, MAX_SHOWN_FAILURES):
                     failed = state["failed"]
-                    failures = await anyio.to_thread.run_sync(self._failures, feed.run_id)
+                    failures = await in_thread(self._failures, feed.run_id)
                 feed.publish(orjson.dumps({**state, "failures": failures}).decode())
                 if not state["running"] or not feed.watchers:
                     return
                 await anyio.sleep(POLL_INTERVAL_S if job is not None else JOURNAL_POLL_INTERVAL_S)
-        except BulkidError as error:  # the database is away: watchers come again, and are told then
+        except BulkidError as error:  # the database cannot be reached: watchers connect again later
             feed.publish(orjson.dumps({"running": False, "words": error.message, "failures": []}).decode())
         finally:
             self._feeds.pop(feed.run_id, None)
             feed.end()
 
-    def _from_journal(self, run_id: str, job: Job | None) -> dict[str, Any]:
-        line = self._archive.run(run_id)
-        return state_from_journal(line, job)
-
     def _failures(self, run_id: str) -> list[dict[str, Any]]:
         return [
             {"row": row.row, "name": row.name or row.robot_account_id, "error": row.error or row.error_code}
-            for row in self._archive.failures(run_id, MAX_SHOWN_FAILURES)
+            for row in self._run_browser.failures(run_id, MAX_SHOWN_FAILURES)
         ]
 
 
-def state_of(job: Job | None, snapshot: Snapshot) -> dict[str, Any]:
-    """The state of a run that is sending, from its live figures."""
-    phase = job.phase if job is not None else "send"
-    stopping = job is not None and job.stop.requested
+def live_state(job: Job | None) -> dict[str, Any] | None:
+    """The state of a run that is sending, from its live figures; None for any other run."""
+    snapshot = None if job is None else job.snapshot
+    if job is None or snapshot is None:
+        return None
+    stage = STAGES.get(job.phase, job.phase)
     return {
         "running": True,
-        "ours": True,
-        "words": "Stopping: requests in flight may finish" if stopping else STAGES.get(phase, phase),
+        "words": "Stopping: requests in flight may finish" if job.stop.requested else stage,
         "done": snapshot.done,
         "total": snapshot.total,
         "updated": snapshot.updated,
@@ -145,20 +135,19 @@ def state_of(job: Job | None, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def quota_text(left: int | None, opens_in: float | None) -> str:
-    """What the quota lets through at present, as words; empty where nothing limits."""
+    """How many requests the quota allows at present; empty where there is no quota."""
     if left == 0 and opens_in:
         return f"used up; opens in {humanize_seconds(opens_in)}"
     return "" if left is None else f"{left:,} left"
 
 
 def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
-    """The state of a run as the journal knows it: one in another process, or one that is not sending at present."""
+    """The state of a run by the journal: of one in another process, or one that is not sending at present."""
     counts = line.counts
     running = job is not None or line.run.status is RunStatus.RUNNING
     phase = STAGES.get(job.phase, job.phase) if job is not None else "Under way in another process"
     return {
         "running": running,
-        "ours": job is not None,
         "words": phase if running else line.run.status.value.replace("_", " "),
         "done": line.rows - counts[Status.PENDING],
         "total": line.rows,

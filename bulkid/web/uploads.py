@@ -1,4 +1,4 @@
-"""Sheets that were uploaded: each in a folder of its own, with what was said about how to read it beside it."""
+"""Uploaded sheets: each in a folder of its own, beside a file that says whose it is and how to read it."""
 
 import re
 import secrets
@@ -26,7 +26,7 @@ KEPT_S: Final = 14 * 86_400
 """How long an upload is kept: a run that was killed before all its rows were journaled reads its sheet again."""
 
 ORPHAN_S: Final = 86_400
-"""How long a folder is left alone in which no upload was written down: another console may be taking one in."""
+"""How long a folder without a record of its upload is kept: another console may be receiving one."""
 
 _ID: Final = re.compile(r"[a-z0-9]{16}")
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -35,7 +35,7 @@ _NAME_LENGTH: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a person wants a sheet to be read; empty values leave it to bulkid."""
+    """How a user wants a sheet to be read; bulkid detects what is empty."""
 
     sheet: str = ""
     encoding: str = ""
@@ -45,7 +45,7 @@ class ReadOptions:
     skip_invalid: bool = False
 
     def options(self, given: RunOptions) -> RunOptions:
-        """The console's own options with this reading in place of the one that they have."""
+        """The console's own options, with this reading in place of theirs."""
         sheet = SheetOptions(
             sheet=self.sheet or None,
             column_map=dict(self.column_map),
@@ -59,33 +59,19 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One uploaded sheet, or a plan that is derived from a run and previewed and started as a sheet is.
+    """One uploaded sheet, or a plan that is derived from a run and previewed and started as a sheet is."""
 
-    Args:
-        upload_id: Its id, which is also its folder's name.
-        path: The file.
-        name: What its owner calls it.
-        at: When it came, in seconds since the epoch.
-        owner: The user whose share of the space it takes.
-        by: The authors of its plan (see ``approval.py``).
-        reading: How to read it.
-        retry_of: The run whose open rows it holds; empty for a sheet that came from outside.
-        undo_of: The run that is to be undone: then there is no file, its journal says what to do.
-        rest_of: The run whose pending rows are to be sent: then there is no file either.
-        used: Whether a run was begun with it whose plan is in the journal, so that the file is not needed any more.
-    """
-
-    upload_id: str
+    upload_id: str  # also the name of its folder
     path: Path
-    name: str
-    at: float
-    owner: str
-    by: Authors
+    name: str  # as the user knows it
+    at: float  # when it came, in seconds since the epoch
+    owner: str  # the user whose share of the space it takes
+    by: Authors  # the authors of its plan (see auth/approval.py)
     reading: ReadOptions = field(default_factory=ReadOptions)
-    retry_of: str = ""
-    undo_of: str = ""
-    rest_of: str = ""
-    used: bool = False
+    retry_of: str = ""  # the run whose open rows it holds; empty for a sheet that a user uploaded
+    undo_of: str = ""  # the run to undo: then there is no file, the journal of the run takes its place
+    rest_of: str = ""  # the run whose pending rows are to be sent: then there is no file either
+    used: bool = False  # a run was begun with it whose plan is in the journal: the file is not needed any more
 
     @property
     def derived_from(self) -> str:
@@ -95,31 +81,29 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadLimits:
-    """How much is kept, and for how long.
+    """How much is kept, and for how long."""
 
-    Args:
-        total_bytes: Bytes of all uploads together.
-        total_count: How many uploads there are at most.
-        user_bytes: Bytes of the uploads of one user.
-        user_count: How many uploads one user has at most.
-        kept_s: Seconds that an upload is kept.
-        used_kept_s: Seconds that an upload is kept once a run was begun with it.
-    """
-
-    total_bytes: int = 4 << 30
+    total_bytes: int = 4 << 30  # of all uploads together
     total_count: int = 2000
-    user_bytes: int = 1 << 30
+    user_bytes: int = 1 << 30  # of the uploads of one user
     user_count: int = 500
-    kept_s: float = KEPT_S
-    used_kept_s: float = 2 * 86_400
+    kept_s: float = KEPT_S  # seconds that an upload is kept
+    used_kept_s: float = 2 * 86_400  # seconds that an upload is kept once a run was begun with it
 
 
 class TooLargeError(SheetError):
-    """A file is larger than any that is taken."""
+    """A file is larger than ``MAX_BYTES``."""
 
 
 class StorageFullError(UsageError):
     """There is no room for another upload at present."""
+
+
+class UnknownUploadError(UsageError):
+    """There is no such upload."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such sheet any more.", hint="Upload it again.")
 
 
 @dataclass(slots=True)
@@ -130,46 +114,42 @@ class _Kept:
     at: float
     size: int = 0
     used: bool = False
-    whole: bool = False  # written down: not in the middle of being taken in
+    whole: bool = False  # it has a record: it is not being received any more
+
+    @classmethod
+    def of(cls, upload: Upload) -> "_Kept":
+        try:
+            size = upload.path.stat().st_size
+        except OSError:  # an undo and a rest have no file
+            size = 0
+        return cls(upload.owner, upload.at, size, upload.used, whole=True)
 
 
 class Uploads:
-    """The folder of uploaded sheets. Everything here is for worker threads: it reads and writes files.
-
-    Args:
-        folder: Where they lie; made when the first one comes.
-        limits: How much is kept.
-    """
+    """The folder of uploaded sheets. Methods read and write files: call them in worker threads."""
 
     def __init__(self, folder: Path, limits: UploadLimits | None = None) -> None:
         self._folder = folder
         self.limits = limits or UploadLimits()
         self._lock = RLock()
-        self._kept: dict[str, _Kept] = {}
-        for each in self._found():
-            self._kept[each.upload_id] = _Kept(each.owner, each.at, _size(each.path), each.used, whole=True)
+        self._kept = {each.upload_id: _Kept.of(each) for each in self._found()}
 
     def reserve(
         self, name: str, at: float, owner: str, *, authors: Authors | None = None, retry_of: str = ""
     ) -> Upload:
-        """Make room for a sheet; the file itself is written to its ``path`` by :meth:`write`.
+        """Make room for a sheet; :meth:`write` writes it to its ``path``, and :meth:`keep` its record.
 
-        Args:
-            name: What its owner calls it.
-            at: Seconds since the epoch.
-            owner: The user whose share of the space it takes.
-            authors: The authors of its plan; None for the owner alone.
-            retry_of: The run whose open rows it holds.
+        Without ``authors`` the owner is its author.
 
         Raises:
-            SheetError: The name does not say what kind of sheet it is.
+            SheetError: The ending of the name is not that of a sheet.
             StorageFullError: There are too many uploads; the message names the limit.
         """
         name = safe_name(name)
         suffix = Path(name).suffix.lower()
         if suffix not in EXTENSIONS:
             raise SheetError(
-                f"{name} is no sheet that bulkid reads.", hint=f"A sheet ends in one of {', '.join(EXTENSIONS)}."
+                f"{name} is not a sheet that bulkid reads.", hint=f"A sheet ends in one of {', '.join(EXTENSIONS)}."
             )
         upload_id = "".join(secrets.choice(_ALPHABET) for _ in range(16))
         with self._lock:
@@ -181,34 +161,34 @@ class Uploads:
         except OSError:
             self._forget(upload_id)
             raise
-        # The name that came is for people only; on the disk the sheet has one that it cannot have chosen.
+        # The name that the client sent is only shown; on the disk the sheet has a name that bulkid chose.
         by = (owner,) if authors is None else authors
         return Upload(upload_id, folder / f"sheet{suffix}", name, at, owner, by, retry_of=retry_of)
 
-    def reserve_undo(self, run_id: str, at: float, owner: str, authors: Authors) -> Upload:
-        """Make room for the undo of a run, which is previewed and started as a sheet is."""
-        made = self.reserve(f"undo of {run_id}.csv", at, owner, authors=authors)
-        return replace(made, name=f"undo of {run_id}", undo_of=run_id, reading=ReadOptions(skip_invalid=True))
+    def derive(self, at: float, owner: str, authors: Authors, *, undo_of: str = "", rest_of: str = "") -> Upload:
+        """Keep the undo of a run, or its rest, as a plan that is previewed and started as a sheet is."""
+        name = f"undo of {undo_of}" if undo_of else f"rest of {rest_of}"
+        made = self.reserve(f"{name}.csv", at, owner, authors=authors)
+        reading = ReadOptions(skip_invalid=True)
+        return self.keep(replace(made, name=name, undo_of=undo_of, rest_of=rest_of, reading=reading))
 
-    def reserve_rest(self, run_id: str, at: float, owner: str, authors: Authors) -> Upload:
-        """Make room for what is pending of a run, which is previewed and started as a sheet is."""
-        made = self.reserve(f"rest of {run_id}.csv", at, owner, authors=authors)
-        return replace(made, name=f"rest of {run_id}", rest_of=run_id, reading=ReadOptions(skip_invalid=True))
-
-    def derived(self, run_id: str, *, undo: bool) -> Upload | None:
-        """The newest undo, or rest, of a run that is previewed here and was not started yet."""
-        found = [each for each in self._found() if (each.undo_of if undo else each.rest_of) == run_id and not each.used]
+    def find_derived(self, *, undo_of: str = "", rest_of: str = "") -> Upload | None:
+        """The newest undo, or rest, of a run that no run was begun with yet."""
+        found = [each for each in self._found() if (each.undo_of, each.rest_of) == (undo_of, rest_of) and not each.used]
         return max(found, key=lambda each: each.at, default=None)
 
     def write(self, upload: Upload, file: BinaryIO, chunk: bytes, written: int) -> int:
-        """Append to a sheet that is coming in; give the bytes it has so far.
+        """Append to a sheet that is being received; return the number of bytes that it has so far.
 
         Raises:
             TooLargeError: The sheet has become too large.
             StorageFullError: All uploads together, or those of its owner, would take too much.
         """
         if written + len(chunk) > MAX_BYTES:
-            raise too_large()
+            raise TooLargeError(
+                f"The file is larger than {MAX_BYTES >> 20} MB, and was not kept.",
+                hint="Save the rows that you need in a new file, or run it in a terminal: bulkid run SHEET.",
+            )
         with self._lock:
             self._make_room(upload.owner, size=len(chunk))
             self._kept[upload.upload_id].size += len(chunk)
@@ -222,72 +202,48 @@ class Uploads:
         return written + len(chunk)
 
     def keep(self, upload: Upload) -> Upload:
-        """Write down what is known of an upload, in place of what was known before. Authors are never lost by that.
+        """Write the record of an upload, in place of the one before. Authors are never lost by that.
 
         Raises:
-            UsageError: It was removed meanwhile.
+            UnknownUploadError: The upload was removed meanwhile.
         """
         with self._lock:
             before = self._load(upload.upload_id)
             if before is not None:
                 upload = replace(upload, by=with_authors(before.by, *upload.by), used=before.used or upload.used)
-            known = {
-                "file": upload.path.name,
-                "name": upload.name,
-                "at": upload.at,
-                "owner": upload.owner,
-                "by": list(upload.by),
-                "reading": {**asdict(upload.reading), "column_map": dict(upload.reading.column_map)},
-                "retry_of": upload.retry_of,
-                "undo_of": upload.undo_of,
-                "rest_of": upload.rest_of,
-                "used": upload.used,
-            }
+            known = {**asdict(upload), "file": upload.path.name}
+            del known["upload_id"], known["path"]
             target = upload.path.parent / "upload.json"
             unfinished = target.with_suffix(".tmp")
             try:
                 unfinished.write_bytes(orjson.dumps(known))
                 unfinished.replace(target)
             except FileNotFoundError:
-                raise _unknown() from None
-            size = _size(upload.path)
-            self._kept[upload.upload_id] = _Kept(upload.owner, upload.at, size, upload.used, whole=True)
+                raise UnknownUploadError from None
+            self._kept[upload.upload_id] = _Kept.of(upload)
         return upload
 
     def mark_used(self, upload: Upload) -> None:
         """Note that a run was begun with an upload and does not need its file any more."""
-        with suppress(OSError, UsageError):  # it was removed meanwhile: then nothing needs to be known of it
+        with suppress(OSError, UsageError):  # it was removed meanwhile
             self.keep(replace(upload, used=True))
 
     def get(self, upload_id: str) -> Upload:
-        """Find an upload by its id.
-
-        Raises:
-            UsageError: There is none.
-        """
+        """Find an upload by its id; raise UnknownUploadError where there is none."""
         found = self._load(upload_id) if _ID.fullmatch(upload_id) else None
         if found is None:
-            raise _unknown()
+            raise UnknownUploadError
         return found
 
     def _load(self, upload_id: str) -> Upload | None:
         folder = self._folder / upload_id
         try:
             known: dict[str, Any] = orjson.loads((folder / "upload.json").read_bytes())
-            said = {**known["reading"], "ignore_columns": tuple(known["reading"]["ignore_columns"])}
-            return Upload(
-                upload_id,
-                folder / known["file"],
-                known["name"],
-                known["at"],
-                known.get("owner") or known["by"][0],
-                tuple(known["by"]),
-                ReadOptions(**said),
-                known["retry_of"],
-                known["undo_of"],
-                known.get("rest_of", ""),
-                known.get("used", False),
-            )
+            reading = ReadOptions(**known.pop("reading"))
+            reading = replace(reading, ignore_columns=tuple(reading.ignore_columns))
+            by, path = tuple(known.pop("by")), folder / known.pop("file")
+            owner = known.pop("owner", "") or by[0]
+            return Upload(upload_id=upload_id, path=path, owner=owner, by=by, reading=reading, **known)
         except (OSError, orjson.JSONDecodeError, LookupError, TypeError):
             return None
 
@@ -304,11 +260,10 @@ class Uploads:
         self._remove(upload.upload_id)
 
     def drop_old(self, now: float) -> int:
-        """Remove what has been kept long enough, and folders that no upload came to; give how many were removed."""
+        """Remove what was kept long enough, and folders without an upload; return how many were removed."""
         with self._lock:
             for each in self._found():  # also those of another console on this state directory
-                kept = _Kept(each.owner, each.at, _size(each.path), each.used, whole=True)
-                self._kept.setdefault(each.upload_id, kept)
+                self._kept.setdefault(each.upload_id, _Kept.of(each))
             old = [key for key, kept in self._kept.items() if kept.whole and kept.at < now - self._kept_s(kept)]
             for key in [key for key, kept in self._kept.items() if kept.whole and not (self._folder / key).is_dir()]:
                 self._forget(key)
@@ -364,29 +319,10 @@ class Uploads:
             self._kept.pop(upload_id, None)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # an undo and a rest have no file
-        return 0
-
-
-def too_large() -> TooLargeError:
-    """The refusal of a sheet that is too large."""
-    return TooLargeError(
-        f"The file is larger than {MAX_BYTES >> 20} MB, and was not kept.",
-        hint="Save the rows that you need as CSV or in a new workbook, or run it in a terminal: bulkid run SHEET.",
-    )
-
-
 def safe_name(name: str) -> str:
-    """A file's own name, without the folders that a browser or a stranger put before it, and on one line."""
+    """The name of a file on one line, without the folders that a client put before it."""
     last = PurePosixPath(PureWindowsPath(name).name).name
     shown = "".join(letter if letter.isprintable() else "_" for letter in last).strip()
     if len(shown) > _NAME_LENGTH:
         shown = shown[: _NAME_LENGTH - 20] + "…" + shown[-19:]
     return shown or "sheet"
-
-
-def _unknown() -> UsageError:
-    return UsageError("There is no such sheet any more.", hint="Upload it again.")

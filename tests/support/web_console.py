@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
-from bulkid.web.auth.local import Authenticator, LocalAuthenticator
+from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.console import Console, ServeOptions
 from bulkid.web.server import serving
 from tests.support.sandbox_host import serving_portal
@@ -157,7 +157,6 @@ async def world(
     *,
     sandbox: SandboxOptions | None = None,
     serve: ServeOptions | None = None,
-    authenticator: Authenticator | None = None,
     database_url: str = "",
     hasher: PasswordHasher = QUICK_HASHER,
     **options: Any,
@@ -170,7 +169,7 @@ async def world(
         served = replace(serve or ServeOptions(port=0), hasher=hasher)
         context = runs.Context(state_dir=folder / "state", database_url=database_url)
         async with (
-            serving(served, target, given, context, authenticator=authenticator) as (console, address),
+            serving(served, target, given, context) as (console, address),
             browser_at(address) as browser,
         ):
             if isinstance(console.authenticator, LocalAuthenticator):

@@ -7,10 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bulkid.errors import UsageError
 from bulkid.journal.console_sessions import SessionRecord
-from bulkid.web.auth.access import RouteKind, access_rule_of
+from bulkid.web import middleware
+from bulkid.web.auth.access import Route, RouteKind
 from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.sessions import SESSION_S, is_session_valid
 from bulkid.web.auth.users import IDLE_S
@@ -27,34 +29,38 @@ def _path(pattern: str) -> str:
     return re.sub(r"{(\w+)}", "abcdefgh23456789", pattern)
 
 
-def _routes(console: World) -> list[tuple[str, str, Any]]:
+def _routes(console: World) -> list[Route]:
+    """The routes of the application, each with the role that its handler requires."""
     app = make_app(console.console)
     assert app[CONSOLE] is console.console
     found = []
-    for route in app.router.routes():
-        assert route.resource is not None
-        if route.method != "HEAD":
-            found.append((route.method, route.resource.canonical, route.handler))
-    assert len(found) == len(ROUTES)
+    for served in app.router.routes():
+        route = app[middleware.ROUTES][served.handler]
+        assert served.resource is not None
+        assert (route.path, route.handler) == (served.resource.canonical, served.handler)
+        if served.method != "HEAD":
+            assert route.method == served.method
+            found.append(route)
+    assert found == list(ROUTES)
     return found
 
 
-async def test_every_route_has_a_access_rule_and_without_a_session_none_but_the_open_ones_let_anybody_in(
+async def test_without_a_session_only_the_open_routes_answer(
     console: World,
 ) -> None:
     async with console.another_browser() as stranger:
-        for method, pattern, handler in _routes(console):
-            opened = access_rule_of(handler)
-            assert opened is not None, f"{method} {pattern} has no access rule"
+        for route in _routes(console):
+            method, pattern = route.method, route.path
             if (method, pattern) in OPEN:
-                assert opened.role is None
+                assert route.role is None
                 continue
+            assert route.role is not None, f"{method} {pattern} requires no role"
             async with stranger.session.request(
                 method, stranger.base + _path(pattern), headers={"Origin": stranger.base}, allow_redirects=False
             ) as answer:
                 text = await answer.text()
             assert answer.status == 401, f"{method} {pattern} answers {answer.status}"
-            if opened.kind is RouteKind.PAGE:
+            if route.kind is RouteKind.PAGE:
                 assert "<h1>Sign in</h1>" in text
             else:
                 assert '"unauthorized"' in text
@@ -63,12 +69,12 @@ async def test_every_route_has_a_access_rule_and_without_a_session_none_but_the_
 async def test_every_route_that_changes_something_refuses_a_request_without_the_right_token(console: World) -> None:
     browser = console.browser
     changing = [
-        (method, pattern, handler)
-        for method, pattern, handler in _routes(console)
-        if method != "GET" and access_rule_of(handler).kind is not RouteKind.API and (method, pattern) not in OPEN  # type: ignore[union-attr]
+        (route.method, route.path)
+        for route in _routes(console)
+        if route.method != "GET" and route.kind is not RouteKind.API and (route.method, route.path) not in OPEN
     ]
     assert len(changing) > 10
-    for method, pattern, _ in changing:
+    for method, pattern in changing:
         for token in ("", "x" * 32, "é"):
             form: Any = {"csrf": token}
             if pattern == "/sheets":
@@ -239,8 +245,18 @@ async def test_a_defect_shows_no_traceback(console: World, monkeypatch: pytest.M
     assert "bulkid failed with an internal error" in page.text
 
 
-def test_a_route_without_a_access_rule_is_shut() -> None:
+async def test_a_handler_that_is_not_in_the_table_of_routes_is_refused_even_with_a_session(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def forgotten(_request: web.Request) -> web.Response:
-        return web.Response()
+        return web.Response(text="reached")
 
-    assert access_rule_of(forgotten) is None
+    app = make_app(console.console)
+    app.router.add_get("/forgotten", forgotten)
+    async with TestServer(app) as server:
+        monkeypatch.setattr(console.browser, "base", str(server.make_url("")).rstrip("/"))
+        own = {"Host": f"127.0.0.1:{console.console.serve.port}"}
+        assert (await console.browser.get("/runs", headers=own)).status == 200
+        page = await console.browser.get("/forgotten", headers=own)
+    assert page.status == 403
+    assert "reached" not in page.text

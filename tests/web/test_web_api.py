@@ -80,7 +80,7 @@ async def test_a_program_stops_a_run_and_goes_on_with_it(tmp_path: Path) -> None
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer x", "Bearer bulkid_x", "Basic YTpi", "Bearer  "])
 async def test_without_a_good_token_every_endpoint_answers_401(console: World, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
-    for route in api.ROUTES:
+    for route in api.OPERATIONS:
         path = route.path.replace("{upload}", "x").replace("{run}", "x").replace("{kind}", "csv")
         async with console.browser.session.request(  # a session of a person counts for nothing here
             route.method, console.browser.base + path, headers=headers
@@ -102,7 +102,7 @@ async def test_a_viewer_s_token_changes_nothing(console: World) -> None:
     viewer = Program(console, Role.VIEWER)
     _, taken = await Program(console).upload(sheet(1))
     assert (await viewer.ask("GET", f"/sheets/{taken['sheet']}"))[0] == 200
-    for route in api.ROUTES:
+    for route in api.OPERATIONS:
         if route.method != "GET":
             path = route.path.removeprefix("/api/v1").replace("{upload}", taken["sheet"]).replace("{run}", "x")
             assert (await viewer.ask(route.method, path, json={}))[0] == 403, route
@@ -188,7 +188,7 @@ def test_the_document_names_every_endpoint_and_no_other() -> None:
         for method in operations
         if method != "parameters"
     }
-    assert described == {(route.method, route.path) for route in api.ROUTES}
+    assert described == {(route.method, route.path) for route in api.OPERATIONS}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
 
 from bulkid import runs
-from bulkid.web.auth.approval import ApprovalPolicy, Authors, Resume, same_user, with_authors
+from bulkid.web.auth.approval import ApprovalPolicy, Authors, same_user, with_authors
 from tests.support.web_console import Browser, World, run_id_of
 from tests.support.web_programs import Program, program_of
 from tests.support.web_users import three
@@ -78,7 +78,7 @@ def test_a_plan_without_known_authors_is_approved_by_no_user() -> None:
 @pytest.mark.parametrize("approved", ["", "hash"])
 @pytest.mark.parametrize("unseen", [True, False])
 def test_a_run_goes_on_only_with_what_was_shown_and_approved(*, required: bool, approved: str, unseen: bool) -> None:
-    goes_on = ApprovalPolicy(required).resume(approved=approved, unseen=unseen) is Resume.CONTINUE
+    goes_on = not ApprovalPolicy(required).resume_needs_preview(approved=approved, unseen=unseen)
     assert goes_on is (not unseen and (bool(approved) or not required))
 
 

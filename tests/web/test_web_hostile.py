@@ -81,9 +81,9 @@ def _book(rows: list[list[str]] | None = None) -> bytes:
 
 
 OTHER_KINDS = (
-    ("sheet.exe", "no sheet that bulkid reads"),
-    ("sheet", "no sheet that bulkid reads"),
-    ("sheet.xlsx.html", "no sheet that bulkid reads"),
+    ("sheet.exe", "not a sheet that bulkid reads"),
+    ("sheet", "not a sheet that bulkid reads"),
+    ("sheet.xlsx.html", "not a sheet that bulkid reads"),
     ("", "No file was chosen"),
 )
 

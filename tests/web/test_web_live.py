@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import anyio
@@ -35,12 +35,15 @@ class SlowJournal:
         return [FAILED] if self.skeleton >= 3 else []
 
 
+@dataclass
 class SnapshotSource:
     """The figures of a run that is sending."""
 
+    figures: Snapshot = SENDING
+
     def snapshot(self) -> Snapshot:
         """Always the same."""
-        return SENDING
+        return self.figures
 
 
 async def _reported(live_feeds: RunFeeds, enough: Any) -> list[dict[str, Any]]:
@@ -95,7 +98,13 @@ def test_the_quota_is_reported_in_words() -> None:
 
 
 def test_a_limit_of_the_server_is_reported_in_place_of_the_quota() -> None:
+    def quota(figures: Snapshot) -> str:
+        state = sse.live_state(Job("ada", bool, live_progress=cast("Any", SnapshotSource(figures))))
+        assert state is not None
+        return str(state["quota"])
+
     for limited in (replace(SENDING, server_retry_in=4.0), replace(SENDING, pace_opens_in=4.0)):
         assert limited.server_limit
-        assert sse.state_of(None, limited)["quota"] == limited.server_limit
-    assert sse.state_of(None, SENDING)["quota"] == "7 left"
+        assert quota(limited) == limited.server_limit
+    assert quota(SENDING) == "7 left"
+    assert sse.live_state(None) is None

@@ -156,7 +156,7 @@ async def test_the_author_and_admins_remove_a_sheet_and_others_do_not(tmp_path: 
             for shown in (path, f"{path}/preview"):
                 assert f"{path}/remove" in (await remover.get(shown)).text
             assert (await remover.post(f"{path}/remove")).status == 200
-            assert (await olaf.get(path)).status == 400
+            assert (await olaf.get(path)).status == 404
             assert (await olaf.post(f"{path}/start", {"preview": "x"})).status == 400
             assert (await remover.post(f"{path}/remove")).status == 400
         assert not list((console.console.state_dir / "uploads").iterdir())

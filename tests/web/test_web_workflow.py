@@ -313,7 +313,10 @@ async def test_a_defect_in_a_preview_or_a_run_ends_neither_the_console_nor_other
         assert "xyzzy" not in page.text
         defect.setattr(runs, "plan", broken)
         await console.browser.post(f"{path}/preview")
-        assert "broke off by a defect of bulkid" in (await console.browser.preview_page(path)).text
+        assert (
+            "bulkid failed to make the preview with an internal error"
+            in (await console.browser.preview_page(path)).text
+        )
     await console.browser.post(f"{path}/preview")
     run_id = run_id_of(await console.browser.start(path))
     assert "2 updated" in (await console.browser.run_ended(run_id)).text

@@ -1,18 +1,16 @@
-"""Access control: roles, principals, the access rule of each route, and the error that refuses a request.
-
-The console refuses requests to a route without an access rule.
-"""
+"""Access control: roles, principals, routes with the role that each requires, and the error that refuses a request."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
+
+from bulkid.errors import BulkidError
 
 if TYPE_CHECKING:  # `bulkid users` needs roles, and no server
     from aiohttp import web
 
 Handler = Callable[["web.Request"], Awaitable["web.StreamResponse"]]
-Each = TypeVar("Each", bound=Handler)
 
 
 class Role(IntEnum):
@@ -29,47 +27,29 @@ class Role(IntEnum):
 
     @classmethod
     def of(cls, word: str) -> "Role":
-        """The role that a word names.
-
-        Raises:
-            KeyError: There is no such role.
-        """
+        """Return the role that a word names; raise KeyError for any other word."""
         return cls[word.upper()]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The user or program that sent a request.
+    """The user or program that sent a request."""
 
-    Args:
-        name: The name in the history and the audit log: the user, or ``token NAME``.
-        role: What the principal may do.
-        person: The user: the owner of a token, else the user itself. Approval depends on this name.
-    """
-
-    name: str
+    name: str  # in the history and the audit log: the user, or "token NAME"
     role: Role
-    person: str
+    person: str  # the user, or the owner of the token; approval depends on this name
 
     def may(self, role: Role) -> bool:
         """Whether the principal may do what a role may."""
         return self.role >= role
 
 
-class RefusedError(Exception):
-    """The console refuses a request.
-
-    Args:
-        status: The HTTP status.
-        message: Why, as a sentence for users.
-        hint: What to do next.
-    """
+class RefusedError(BulkidError):
+    """The console refuses a request, with an HTTP status."""
 
     def __init__(self, status: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.status = status
-        self.message = message
-        self.hint = hint
 
 
 class RouteKind(Enum):
@@ -81,39 +61,13 @@ class RouteKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class AccessRule:
-    """Who may use a route.
+class Route:
+    """A route of the console, and who may use it."""
 
-    Args:
-        role: The lowest role that may use it; None: no session is needed, as for the sign-in page and the style sheet.
-        kind: What the route answers.
-        token_in_body: The CSRF token is the first part of a multipart body, which only the handler can read; it checks
-            the token itself before it reads on.
-        action: What a request does, as a noun, for the audit log; empty where it does nothing worth an entry.
-    """
-
-    role: Role | None
-    kind: RouteKind
-    token_in_body: bool = False
-    action: str = ""
-
-
-_RULE_ATTRIBUTE: Final = "__access_rule__"
-
-
-def access_rule(
-    role: Role | None, kind: RouteKind = RouteKind.PAGE, *, token_in_body: bool = False, action: str = ""
-) -> Callable[[Each], Each]:
-    """Set the access rule of a handler."""
-
-    def mark(handler: Each) -> Each:
-        setattr(handler, _RULE_ATTRIBUTE, AccessRule(role, kind, token_in_body, action))
-        return handler
-
-    return mark
-
-
-def access_rule_of(handler: object) -> AccessRule | None:
-    """The access rule of a handler; None where it has none."""
-    found = getattr(handler, _RULE_ATTRIBUTE, None)
-    return found if isinstance(found, AccessRule) else None
+    method: str
+    path: str
+    handler: Handler
+    role: Role | None  # the lowest role that may use it; None: no session is needed, as for the sign-in page
+    kind: RouteKind = RouteKind.PAGE
+    action: str = ""  # what a request does, as a noun, for the audit log; "" for what needs no entry
+    token_in_body: bool = False  # the handler checks the CSRF token: it is the first part of a multipart body

@@ -1,8 +1,8 @@
-"""Access to the console: what every way to sign in has in common, and sign-in links of a console without users."""
+"""Sign-in links: the way into a console without users."""
 
 import secrets
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 from bulkid.journal.console_schema import EPOCH_BITS
 from bulkid.journal.console_sessions import SessionRecord
@@ -12,26 +12,10 @@ from bulkid.web.auth.access import Principal, Role
 LOCAL_IDLE_S: Final = 2 * 3600.0
 """Seconds without a request after which a session of a console without users ends."""
 
-
 LINKS_DISABLED: Final = (
     "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
 )
 """What a console that was started without users says once there are some."""
-
-
-class Authenticator(Protocol):
-    """How browsers get in."""
-
-    @property
-    def has_users(self) -> bool:
-        """Whether there are users who sign in by name and password."""
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds without a request after which a session ends."""
-
-    def principal(self, session: SessionRecord) -> Principal | None:
-        """The principal of a session; None where the session is not for this console."""
 
 
 def token_hash(token: str) -> str:
@@ -40,18 +24,14 @@ def token_hash(token: str) -> str:
 
 
 class LocalAuthenticator:
-    """One person on this machine, who may do everything; each sign-in link lets one browser in, once.
-
-    Args:
-        name: The person's name; the user of the operating system by default.
-    """
+    """The user of the operating system, who may do everything; each sign-in link lets one browser in, once."""
 
     has_users = False
     idle_s = LOCAL_IDLE_S
     user_key = ""
 
-    def __init__(self, name: str = "") -> None:
-        self.name = name or system_user("local")
+    def __init__(self) -> None:
+        self.name = system_user("local")
         self.epoch = secrets.randbits(EPOCH_BITS)  # sessions of another start of the console are not valid
         self._links: set[str] = set()
 
@@ -61,7 +41,7 @@ class LocalAuthenticator:
         return bool(self._links)
 
     def new_link(self) -> str:
-        """Make the token of a link that lets in once."""
+        """Make the token of a link that lets one browser in, once."""
         token = secrets.token_urlsafe(32)
         self._links.add(token_hash(token))
         return token

@@ -23,14 +23,10 @@ HASHER: Final = PasswordHasher()
 
 
 def require_good_password(password: str, name: str) -> None:
-    """Refuse a password that is easy to guess (OWASP ASVS 4.0 2.1.1, 2.1.7); which characters it holds is free.
+    """Raise UsageError for a password that is easy to guess (OWASP ASVS 4.0 2.1.1, 2.1.7).
 
-    Args:
-        password: As the user typed it.
-        name: The user's name.
-
-    Raises:
-        UsageError: It is too short or too long, common, or little more than the user name or "bulkid".
+    That is one that is too short or too long, common, or little more than the user name or "bulkid". It may hold any
+    characters.
     """
     require_length(password)
     words = _words_of(name)
@@ -57,11 +53,7 @@ def _words_of(name: str) -> tuple[str, ...]:
 
 
 def require_length(password: str) -> None:
-    """Refuse a password of a length that is not allowed.
-
-    Raises:
-        UsageError: It is too short or too long.
-    """
+    """Raise UsageError for a password that is too short or too long."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise UsageError(
             f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.",
@@ -70,21 +62,17 @@ def require_length(password: str) -> None:
 
 
 def hash_password(password: str, hasher: PasswordHasher = HASHER) -> str:
-    """What is kept of a password; with the default costs it takes about a tenth of a second.
+    """Return the hash that is stored of a password; raise UsageError for one that is too short or too long.
 
-    Args:
-        password: As the user typed it.
-        hasher: Its costs are kept in the hash; to check a password costs as much.
-
-    Raises:
-        UsageError: It is too short or too long.
+    With the default costs this takes about a tenth of a second. The hash holds the costs: to check a password takes as
+    long.
     """
     require_length(password)
     return hasher.hash(password)
 
 
 def is_right(password_hash: str, password: str) -> bool:
-    """Whether a password is the one that was kept; as slow for one that is not."""
+    """Whether a password is the one of a hash; the check takes as long for a wrong one."""
     if len(password) > MAX_LENGTH:
         return False
     try:

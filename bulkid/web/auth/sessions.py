@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from aiohttp import web
 
 from bulkid.clock import Clock
 from bulkid.journal.console_sessions import SessionRecord, SessionStore
+from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.local import token_hash
 
 SESSION_S: Final = 12 * 3600.0
@@ -28,15 +28,10 @@ _MAX_ID: Final = 100  # characters of a cookie that are looked at
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of a request.
-
-    Args:
-        record: What the state database knows of it.
-        csrf: The token that forms of this session carry; derived from the id, which it does not reveal.
-    """
+    """The session of a request."""
 
     record: SessionRecord
-    csrf: str
+    csrf: str  # the token that forms of this session carry; derived from the id, which it does not reveal
 
 
 class Sessions:
@@ -45,7 +40,7 @@ class Sessions:
     Args:
         store: Where they are kept.
         clock: Source of time.
-        port: Cookies know no ports: two consoles on one machine must not take each other's.
+        port: Part of the cookies' names: browsers send a cookie to all ports of a machine.
         secure: Whether browsers reach the console by TLS.
         idle_s: Seconds without a request after which a session ends.
     """
@@ -64,13 +59,12 @@ class Sessions:
     ) -> bool:
         """Begin a session in place of the one that the browser may have; give the browser its cookie.
 
-        Returns:
-            False where the user was changed or removed since the epoch was read: then there is no session.
+        Return False, without a session, where the user was changed or removed since the epoch was read.
         """
         session_id, now = secrets.token_urlsafe(_ID_BYTES), self._clock.now()
-        await anyio.to_thread.run_sync(self._store.drop_expired, now - SESSION_S, now - self._idle_s)
+        await in_thread(self._store.drop_expired, now - SESSION_S, now - self._idle_s)
         record = SessionRecord(token_hash(session_id), user_key, epoch, address, now, now)
-        if not await anyio.to_thread.run_sync(self._store.begin, record):
+        if not await in_thread(self._store.begin, record):
             return False
         if before := self._id_of(request):
             await self._end_hash(token_hash(before))
@@ -82,7 +76,7 @@ class Sessions:
         session_id = self._id_of(request)
         if not session_id:
             return None
-        record = await anyio.to_thread.run_sync(self._store.find, token_hash(session_id))
+        record = await in_thread(self._store.find, token_hash(session_id))
         if record is None or not is_session_valid(record, self._clock.now(), self._idle_s):
             return None
         return Session(record, hmac.digest(session_id.encode(), b"csrf", "sha256").hex())
@@ -91,7 +85,7 @@ class Sessions:
         """Note a request, at most once a minute."""
         now = self._clock.now()
         if now - session.record.seen_at > LAST_SEEN_INTERVAL_S:
-            await anyio.to_thread.run_sync(self._store.touch, session.record.session_hash, now)
+            await in_thread(self._store.touch, session.record.session_hash, now)
 
     async def end(self, session: Session, response: web.Response) -> None:
         """End a session, and take its cookie from the browser."""
@@ -100,13 +94,13 @@ class Sessions:
 
     async def end_all(self, user_key: str, epoch: int) -> None:
         """End the sessions of a user, or of a console without users."""
-        await anyio.to_thread.run_sync(self._store.end_all, user_key, epoch)
+        await in_thread(self._store.end_all, user_key, epoch)
         self.announce_end()
 
     async def of_user(self, user_key: str, epoch: int) -> list[SessionRecord]:
         """The sessions of a user, or of a console without users, the newest first."""
         now = self._clock.now()
-        found = await anyio.to_thread.run_sync(self._store.of_user, user_key, epoch)
+        found = await in_thread(self._store.of_user, user_key, epoch)
         return [record for record in found if is_session_valid(record, now, self._idle_s)]
 
     async def end_one_of(self, user_key: str, epoch: int, session_hash: str) -> bool:
@@ -152,7 +146,7 @@ class Sessions:
         return value if len(value) <= _MAX_ID and value.isascii() else ""
 
     async def _end_hash(self, session_hash: str) -> None:
-        if await anyio.to_thread.run_sync(self._store.end, session_hash):
+        if await in_thread(self._store.end, session_hash):
             self.announce_end()
 
 

@@ -18,17 +18,11 @@ _DEVICE_FORM: Final = 2 * _NONCE_BYTES + 1 + 64  # hexadecimal nonce, ".", hexad
 
 @dataclass(slots=True)
 class AttemptCounter:
-    """Counts attempts by key in a rolling window.
+    """Counts attempts by key in a rolling window."""
 
-    Args:
-        limit: Attempts in a window.
-        window_s: Seconds that an attempt counts.
-        max_keys: Keys that are remembered; the one whose last attempt is the oldest goes first.
-    """
-
-    limit: int
-    window_s: float
-    max_keys: int = MAX_KEYS
+    limit: int  # attempts in a window
+    window_s: float  # seconds that an attempt counts
+    max_keys: int = MAX_KEYS  # keys that are remembered; the one whose last attempt is the oldest goes first
     _attempts: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
     def wait(self, key: str, now: float) -> float:
@@ -65,25 +59,16 @@ class Throttle:
     An attempt counts for the user at that address, for the address over all users, and for the user over all addresses
     (OWASP ASVS 4.0 2.2.1: at most 100 per hour). A browser in which the user has signed in before is known by a device
     cookie. It has a limit of its own instead, so that attempts from elsewhere cannot lock the user out of it.
-
-    Args:
-        monotonic: Seconds that only go forward.
     """
 
-    monotonic: Callable[[], float]
+    monotonic: Callable[[], float]  # seconds that only go forward
     pairs: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
     addresses: AttemptCounter = field(default_factory=lambda: AttemptCounter(20, 300.0))
     users: AttemptCounter = field(default_factory=lambda: AttemptCounter(100, 3600.0))
     devices: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
 
     def wait(self, user_key: str, address: str, device: str = "") -> float:
-        """Seconds until the next attempt is let through; 0 when it is.
-
-        Args:
-            user_key: The key of the name that was typed.
-            address: Where the attempt comes from.
-            device: The nonce of a valid device cookie; "" without one.
-        """
+        """Seconds until the next attempt is allowed; 0 when it is now. ``device``: see :func:`device_of`."""
         now = self.monotonic()
         return max(counter.wait(key, now) for counter, key in self._counted(user_key, address, device))
 
@@ -146,30 +131,27 @@ class RefusalLimit:
     """Decides which refused requests the audit log records: the first of each source, and a bounded number in all.
 
     Without it, refusals could fill the audit log and push out other entries.
-
-    Args:
-        monotonic: Monotonic time in seconds.
-        window_s: Seconds for which a recorded refusal counts.
-        per_source: Refusals of one address, or of one user, that are recorded in that time.
-        max_total: Refusals of all sources that are recorded in that time.
     """
 
-    monotonic: Callable[[], float]
-    window_s: float = 600.0
-    per_source: int = 10
-    max_total: int = 100
-    _recorded: deque[tuple[float, str]] = field(default_factory=deque)
+    monotonic: Callable[[], float]  # seconds that only go forward
+    window_s: float = 600.0  # for which a recorded refusal counts
+    per_source: int = 10  # refusals of one address, or of one user, that are recorded in a window
+    max_total: int = 100  # refusals of all sources that are recorded in a window
+    _by_source: AttemptCounter = field(init=False)
+    _all: AttemptCounter = field(init=False)
     _omitted_count: int = 0
+
+    def __post_init__(self) -> None:
+        self._by_source = AttemptCounter(self.per_source, self.window_s)
+        self._all = AttemptCounter(self.max_total, self.window_s)
 
     def admit(self, source: str) -> int | None:
         """Return None for a refusal that is not to be recorded, else how many were left out since the last record."""
         now = self.monotonic()
-        while self._recorded and self._recorded[0][0] + self.window_s <= now:
-            self._recorded.popleft()
-        mine = sum(1 for _, each in self._recorded if each == source)
-        if mine >= self.per_source or len(self._recorded) >= self.max_total:
+        if self._by_source.wait(source, now) or self._all.wait("", now):
             self._omitted_count += 1
             return None
-        self._recorded.append((now, source))
+        self._by_source.add(source, now)
+        self._all.add("", now)
         left_out, self._omitted_count = self._omitted_count, 0
         return left_out

@@ -9,12 +9,13 @@ import anyio.to_thread
 from argon2 import PasswordHasher
 
 from bulkid.clock import Clock, SystemClock
-from bulkid.errors import UsageError
+from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.console_sessions import SessionRecord
 from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
 from bulkid.journal.names import user_key
+from bulkid.text import humanize_seconds
 from bulkid.web.auth.access import Principal, Role
-from bulkid.web.auth.local import token_hash
+from bulkid.web.auth.local import LocalAuthenticator, token_hash
 from bulkid.web.auth.passwords import HASHER, dummy_hash, hash_password, is_right
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
@@ -25,17 +26,11 @@ TOKEN_PREFIX: Final = "bulkid_"  # noqa: S105 - so that a token that strays is k
 _ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-class SignInError(Exception):
-    """An attempt to sign in is refused.
-
-    Args:
-        message: Why, for the user.
-        wait_s: Seconds to wait before the next attempt; 0 for none.
-    """
+class SignInError(BulkidError):
+    """An attempt to sign in is refused. ``wait_s``: seconds to wait before the next attempt; 0 for none."""
 
     def __init__(self, message: str, wait_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message, hint=f"Try again in {humanize_seconds(wait_s)}." if wait_s else "")
         self.wait_s = wait_s
 
 
@@ -49,13 +44,7 @@ class SignIn:
 
 @dataclass(slots=True)
 class UserAuthenticator:
-    """Users sign in by name and password.
-
-    Args:
-        store: Knows the users.
-        clock: Source of time.
-        hasher: How new passwords are hashed.
-    """
+    """Signs users in by name and password; hashes new passwords with ``hasher``."""
 
     store: ConsoleStore
     clock: Clock = field(default_factory=SystemClock)
@@ -70,16 +59,10 @@ class UserAuthenticator:
         self.throttle = Throttle(self.clock.monotonic)
 
     async def sign_in(self, name: str, password: str, address: str, device_cookie: str = "") -> SignIn:
-        """Check a name and a password.
-
-        Args:
-            name: As the user typed it.
-            password: As the user typed it.
-            address: Where the attempt comes from.
-            device_cookie: The browser's device cookie; "" without one.
+        """Check a name and a password as the user typed them; ``device_cookie``: the browser's, "" without one.
 
         Raises:
-            SignInError: Name or password are wrong, or there were too many attempts.
+            SignInError: Name or password are wrong, or there were too many attempts from this address.
         """
         key = user_key(name)
         user = await anyio.to_thread.run_sync(self.store.user, name)
@@ -94,11 +77,7 @@ class UserAuthenticator:
         return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
 
     async def hash(self, password: str) -> str:
-        """Hash a new password, with no more hashing at once than there is memory for.
-
-        Raises:
-            UsageError: It is too short or too long.
-        """
+        """Hash a new password, with no more hashing at once than there is memory for; see :func:`hash_password`."""
         return await anyio.to_thread.run_sync(hash_password, password, self.hasher, limiter=self._hashing)
 
     async def _is_right(self, user: UserRecord | None, password: str) -> bool:
@@ -114,17 +93,21 @@ class UserAuthenticator:
         return Principal(session.user.name, Role.of(session.user.role), session.user.name)
 
 
+Authenticator = LocalAuthenticator | UserAuthenticator
+"""How browsers sign in: by links, or users by name and password."""
+
+
 def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, now: float) -> str:
     """Make a token for a program; it is shown this once, and only its hash is kept.
 
     Raises:
-        UsageError: It has no name, or would be able to do more than whoever issues it.
+        UsageError: It has no name, or would be able to do more than its owner.
     """
     name = " ".join(name.split())[:80]
     if not name:
         raise UsageError("A token needs a name.", hint="Call it after the program that will use it.")
     if not owner.may(role):
-        raise UsageError(f"Nobody can issue a token that may do more than they: {role.word}.")
+        raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
     store.add_token(TokenRecord(token_id, name, role.word, owner.person, now, None), token_hash(token))

@@ -1,10 +1,20 @@
-"""Limits on open connections, so that a client that opens many of them cannot make the console unreachable."""
+"""Connections: limits on how many are open, and answers to requests that aiohttp refuses before the application.
+
+Without :class:`RequestProtocol` aiohttp answers such a request with its own version and no security headers, and logs a
+traceback.
+"""
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, cast
+
+from aiohttp import web
+
+from bulkid.logs import log
+from bulkid.web.middleware import HEADERS
 
 IDLE_S: Final = 15.0
 """Seconds after which the server closes a connection that sends no request."""
@@ -20,14 +30,9 @@ _RESERVED_FILES: Final = 128  # open files that the server itself needs: the dat
 
 @dataclass(slots=True)
 class ConnectionLimit:
-    """Counts the open connections of each address, and says whether one more may be opened.
+    """Counts the open connections of each address, so that one client cannot use up those of all others."""
 
-    Args:
-        per_address: Connections that one address may have; None for any number (all come from one proxy).
-        max_total: Connections in all.
-    """
-
-    per_address: int | None = PER_ADDRESS
+    per_address: int | None = PER_ADDRESS  # None: any number (all connections come from one proxy)
     max_total: int = MAX_CONNECTIONS
     _open: dict[str, list[asyncio.BaseTransport]] = field(default_factory=dict)
     _count: int = 0
@@ -98,3 +103,60 @@ def max_connections() -> int:
     except (OSError, ValueError):  # a system that allows fewer than its hard limit says
         allowed = soft
     return max(allowed - _RESERVED_FILES, allowed // 2)
+
+
+# --- requests that are not HTTP
+
+
+class RequestProtocol(web.RequestHandler):
+    """aiohttp's protocol, which answers a request that cannot be parsed as the console answers all others."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it repeats the request, which may hold a secret
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be parsed, or whose answer could not be written."""
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.info("console.bad_request", status=status, address=request.remote or "", error=type(exc).__name__)
+        else:
+            log.warning("console.request_broke", path=request.path, error=f"{type(exc).__name__}: {exc}")
+        if request.writer.output_size > 0:
+            raise ConnectionError("A part of the answer was sent already.")
+        return bare_answer(status)
+
+
+def bare_answer(status: int) -> web.Response:
+    """An answer outside the application, with the headers of all others; it closes the connection."""
+    text = f"{status} {HTTPStatus(status).phrase}\n"
+    answer = web.Response(status=status, text=text, headers={**HEADERS, "Server": "bulkid"})  # no version
+    answer.force_close()
+    return answer
+
+
+def protocol_factory(server: web.Server, loop: asyncio.AbstractEventLoop) -> Callable[[], RequestProtocol]:
+    """Return what makes the protocol of a new connection to a server."""
+    server.request_handler = _refuse_expectations(server.request_handler)
+    return lambda: RequestProtocol(
+        server,
+        loop=loop,
+        keepalive_timeout=IDLE_S,
+        auto_decompress=False,
+        access_log=None,  # type: ignore[arg-type]  # None turns it off, though aiohttp does not say so in types
+    )
+
+
+_Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _refuse_expectations(answer: _Answer) -> _Answer:
+    async def checked(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            return bare_answer(417)
+        return await answer(request)
+
+    return checked
