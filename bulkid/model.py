@@ -100,7 +100,7 @@ class SheetRow(NamedTuple):
 
     row: int
     cells: tuple[str, ...]  # as they came in, one per header, for retry.csv
-    request: RowRequest | None  # None exactly when there are faults
+    request: RowRequest | None  # None where there are errors, and for a row of a plan file or an undo
     row_errors: tuple[RowError, ...] = ()
     account_id: str = ""  # of a faulty row, as far as it could be read, for the report
     name: str = ""

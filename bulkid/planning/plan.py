@@ -186,6 +186,7 @@ class Plan:
     changing: tuple[DesiredState, ...] = attribute(repr=False)  # side by side, the states that the changes lead to
     unchanged: tuple[DesiredState, ...] = attribute(repr=False)  # already as wanted
     skipped: tuple[DesiredState, ...] = attribute(default=(), repr=False)  # would change, but are no part of this trial
+    skipped_changes: tuple[AccountUpdate, ...] = attribute(default=(), repr=False)  # side by side with these
     notes: tuple[str, ...] = ()  # what resolving had to warn of
     strategy: Strategy | None = None  # which requests carry the changes; None: one PUT per account
 
@@ -255,5 +256,6 @@ def limit_changes(plan: Plan, first: int | None) -> Plan:
         changes=plan.changes[:kept],
         changing=plan.changing[:kept],
         skipped=plan.changing[kept:] + plan.skipped,
+        skipped_changes=plan.changes[kept:] + plan.skipped_changes,
         strategy=None,  # it was for all of them
     )

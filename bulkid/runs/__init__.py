@@ -17,18 +17,16 @@ from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify import Recipients, addresses_in
 from bulkid.paths import default_state_dir
-from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run
-from bulkid.runs.concurrency import in_thread_until_cancelled, task_group
+from bulkid.runs.check import check, check_opened, write_invalid_rows
+from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
+from bulkid.runs.concurrency import OrganizationMutex, in_thread_until_cancelled, task_group
 from bulkid.runs.doctor import Finding, doctor, examine_recipients
-from bulkid.runs.execution.organization_mutex import OrganizationMutex
+from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.execution.plan_hash import plan_hash, sent_of
 from bulkid.runs.execution.progress import Progress, Snapshot
 from bulkid.runs.export import ExportResult, export
 from bulkid.runs.history import find_resumable_run, find_run, list_runs, needs_confirmation, report, summary_of
-from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, run_plan, save_plan
-from bulkid.runs.inputs.sheet import check, check_opened, nothing_summary
-from bulkid.runs.inputs.undo import undo
-from bulkid.runs.invalid_rows import write_invalid_rows
+from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, save_plan
 from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.job import combined_summary, run_job, within_schedule
@@ -45,11 +43,10 @@ from bulkid.runs.options import (
     RunResult,
     Target,
 )
-from bulkid.runs.options_codec import load_options
 from bulkid.runs.pruning import Pruned, prune
 from bulkid.runs.run_browser import RowPage, RunBrowser, RunListItem
 from bulkid.runs.run_metrics import METRICS_TYPE, metrics
-from bulkid.runs.run_records import system_user
+from bulkid.runs.run_records import load_options, system_user
 
 __all__ = [
     "METRICS_TYPE",

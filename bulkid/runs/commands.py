@@ -1,38 +1,32 @@
-"""The functions that a face or a program calls: each is one command of bulkid, without printing or prompting."""
+"""The functions that the command line, the console or a program calls: each is one command of bulkid."""
 
 import os
 import platform
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
+from bulkid.runs.check import offline_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect
 from bulkid.runs.execution.planner import prepare
 from bulkid.runs.execution.run import Execution
 from bulkid.runs.history import find_resumable, lock_run
-from bulkid.runs.inputs.origin import PLAN, UNDO
-from bulkid.runs.inputs.plan_file import begin_plan_again
-from bulkid.runs.inputs.sheet import Rows, Source, offline_summary, open_within, read_again, read_rows
-from bulkid.runs.inputs.undo import begin_undo_again, undo_changes
+from bulkid.runs.inputs.plan_file import journaled_plan_input, read_plan_input, read_plan_input_again
+from bulkid.runs.inputs.run_input import Rows, RunInput
+from bulkid.runs.inputs.sheet import JournaledSheet, Source, open_sheet_input, stored_path
+from bulkid.runs.inputs.undo import undo_input
 from bulkid.runs.notifications import notifies
-from bulkid.runs.options import (
-    Context,
-    PlanResult,
-    Preview,
-    RunOptions,
-    RunResult,
-    Target,
-)
-from bulkid.runs.options_codec import dump_options, load_options
-from bulkid.runs.run_records import new_record, same_target
+from bulkid.runs.options import Context, PlanResult, Preview, RunOptions, RunResult, Target
+from bulkid.runs.run_records import PLAN, UNDO, dump_options, load_options, new_record, same_target
 from bulkid.sheet import SheetInfo
+
+# --- plans
 
 
 async def plan(
@@ -60,21 +54,10 @@ async def plan(
     context.hooks.stage("sheet")
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-        sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
-        base_of(target)  # a fault of the sheet comes first
-        rows = Rows(sheet.info)
-        try:
-            async with until_stopped(context.stop):
-                rows = await read_rows(sheet)
-            preview = await _preview(rows, target, options, journal, context)
-        except BulkidError as error:
-            row_errors = tuple(rows.row_errors)
-            status, exit_code = finish.final_status({}, error)
-            elapsed_s = context.clock.monotonic() - started_at
-            summary = offline_summary(rows, row_errors, status, command="plan", counters={"elapsed_s": elapsed_s})
-            return PlanResult(None, summary, row_errors, error, exit_code)
-    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
+        journal = await _open_journal(stack, context)
+        sheet = await open_sheet_input(stack, source, options.sheet, name=name, stop=context.stop)
+        base_of(target)  # an error of the sheet comes first
+        return await _plan(sheet, target, options, context, journal=journal, started_at=started_at)
 
 
 async def plan_undo(
@@ -96,20 +79,13 @@ async def plan_undo(
     options, context = options or RunOptions(), context or Context()
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        journal = await _open_journal(stack, context)
         undone = await in_thread(finish.find, journal, text)
         target = same_target(undone, target)
         await lock_run(stack, journal, undone, context, then="undone")
-        changes = await in_thread(undo_changes, journal, undone)
+        run_input = await in_thread(undo_input, journal, undone)
         options = replace(options, skip_invalid=True, read=True)
-        rows = changes.rows
-        try:
-            preview = await _preview(rows, target, options, journal, context)
-        except BulkidError as error:
-            status, exit_code = finish.final_status({}, error)
-            summary = offline_summary(rows, (), status, command="plan")
-            return PlanResult(None, summary, (), error, exit_code)
-    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
+        return await _plan(run_input, target, options, context, journal=journal, started_at=started_at)
 
 
 async def plan_rest(text: str, target: Target, context: Context | None = None) -> PlanResult:
@@ -128,7 +104,7 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
     context = context or Context()
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        journal = await _open_journal(stack, context)
         record = await in_thread(find_resumable, journal, text)
         if record.phase != "planned":
             raise UsageError(f"Run {record.run_id} ended before its plan was confirmed; nothing was sent.")
@@ -140,19 +116,34 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
             execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
             preview = await execution.preview_pending()
         except BulkidError as error:
-            status, exit_code = finish.final_status({}, error)
-            return PlanResult(None, offline_summary(rows, (), status, command="plan"), (), error, exit_code)
+            return _no_plan(rows, error, context.clock.monotonic() - started_at)
+        return _plan_result(rows, preview, context.clock.monotonic() - started_at)
+
+
+async def _plan(
+    run_input: RunInput, target: Target, options: RunOptions, context: Context, *, journal: Journal, started_at: float
+) -> PlanResult:
+    """Plan what a run would be made from; what ends that early is in the result."""
+    rows = Rows(run_input.info)
+    try:
+        async with until_stopped(context.stop):
+            rows = await run_input.read()
+        context.hooks.stage("connect")
+        owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
+        async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
+            await connection.identify()
+            context.hooks.stage("directory")
+            preview = await prepare(connection, rows, options)
+    except BulkidError as error:
+        return _no_plan(rows, error, context.clock.monotonic() - started_at)
     return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 
-async def _preview(rows: Rows, target: Target, options: RunOptions, journal: Journal, context: Context) -> Preview:
-    context.hooks.stage("connect")
-    owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
-    async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
-        await connection.identify()
-        context.hooks.stage("directory")
-        preview = await prepare(connection, rows, options)
-    return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float) -> PlanResult:
+    row_errors = tuple(rows.row_errors)
+    status, exit_code = finish.final_status({}, error)
+    summary = offline_summary(rows, row_errors, status, command="plan", counters={"elapsed_s": elapsed_s})
+    return PlanResult(None, summary, row_errors, error, exit_code)
 
 
 def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
@@ -177,6 +168,9 @@ def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
     return PlanResult(preview, summary, preview.row_errors, None, EXIT_USAGE if preview.row_errors else EXIT_OK)
 
 
+# --- runs
+
+
 @notifies
 async def run(
     source: Source,
@@ -197,18 +191,94 @@ async def run(
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
-        sheet = await open_within(stack, source, options.sheet, name=name, stop=context.stop)
-        base = base_of(target)  # a fault of the sheet comes first
-        if sheet.info.spreadsheet and "xlsx" not in options.formats:
-            options = replace(options, formats=(*options.formats, "xlsx"))
-        record = new_record(context, sheet.info, base.url, dump_options(options, source), run_id=run_id)
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-        folder = prepare_folder(options.report_dir.absolute(), record.run_id)
-        record = replace(record, report_dir=str(folder))
-        await lock_run(stack, journal, record, context)
-        await in_thread(journal.create_run, record)
-        execution = Execution(journal, record, target, options, context, folder)
-        return await execution.perform(partial(execution.run_sheet, sheet))
+        sheet = await open_sheet_input(stack, source, options.sheet, name=name, stop=context.stop)
+        base_of(target)  # an error of the sheet comes first
+        journal = await _open_journal(stack, context)
+        return await _begin(sheet, target, options, context, journal=journal, stack=stack, run_id=run_id)
+
+
+@notifies
+async def run_plan(
+    path: Path, target: Target, options: RunOptions | None = None, context: Context | None = None
+) -> RunResult:
+    """Apply a plan file: just its changes, and only where an account still is as it was when the plan was made.
+
+    An account that has changed since, or is gone, makes its rows invalid, and nothing is sent then unless
+    ``options.skip_invalid``. One that is already as wanted is unchanged.
+
+    Args:
+        path: The plan file.
+        target: Which server, as whom: those of the plan.
+        options: How to send and report. ``read`` may be off for a blind plan only.
+        context: What surrounds the work; None for the defaults.
+
+    Raises:
+        UsageError: The file cannot be used, or is for another server or organisation.
+        StateError: The state directory cannot be used.
+    """
+    options, context = options or RunOptions(), context or Context()
+    async with AsyncExitStack() as stack:
+        run_input = await in_thread(read_plan_input, path)
+        run_input.require_usable(target, options)
+        journal = await _open_journal(stack, context)
+        return await _begin(run_input, target, options, context, journal=journal, stack=stack)
+
+
+@notifies
+async def undo(
+    text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
+) -> RunResult:
+    """Put back what a run changed, where nobody has changed it since. This is a run like any other: it can be undone.
+
+    The undo leaves and names accounts that have changed since, or that are gone, and puts the others back.
+
+    Args:
+        text: The run's id, the beginning of it, or ``last`` for the newest.
+        target: As whom; its address and organisation may be left empty, and must otherwise be the run's own.
+        options: How to send and report.
+        context: What surrounds the work; None for the defaults.
+
+    Raises:
+        UsageError: There is no such run, it changed nothing, it was blind, or it belongs to another server or
+            organisation.
+        LockedError: The run is still going.
+        StateError: The state directory cannot be used.
+    """
+    options, context = options or RunOptions(), context or Context()
+    async with AsyncExitStack() as stack:
+        journal = await _open_journal(stack, context)
+        undone = await in_thread(finish.find, journal, text)
+        target = same_target(undone, target)
+        base_of(target)
+        # The run must be over, and no other process may resume it meanwhile.
+        await lock_run(stack, journal, undone, context, then="undone")
+        run_input = await in_thread(undo_input, journal, undone)
+        # One account that has changed since is no reason to leave the others as they are.
+        options = replace(options, skip_invalid=True, read=True)
+        return await _begin(run_input, target, options, context, journal=journal, stack=stack)
+
+
+async def _begin(
+    run_input: RunInput,
+    target: Target,
+    options: RunOptions,
+    context: Context,
+    *,
+    journal: Journal,
+    stack: AsyncExitStack,
+    run_id: str = "",
+) -> RunResult:
+    """Make the record and the folder of a new run, lock it, and perform it."""
+    info = run_input.info
+    if info.spreadsheet and "xlsx" not in options.formats:
+        options = replace(options, formats=(*options.formats, "xlsx"))
+    stored = {**dump_options(options), **run_input.stored_options}
+    record = new_record(context, info, base_of(target).url, stored, command=run_input.command, run_id=run_id)
+    folder = prepare_folder(options.report_dir.absolute(), record.run_id)
+    record = replace(record, report_dir=str(folder))
+    await lock_run(stack, journal, record, context)
+    await in_thread(journal.create_run, record)
+    return await Execution(journal, record, target, options, context, folder).perform(run_input)
 
 
 @notifies
@@ -241,7 +311,7 @@ async def resume(
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        journal = await _open_journal(stack, context)
         record = await in_thread(find_resumable, journal, text)
         target = same_target(record, target)
         options = replace(load_options(record.options), yes_really=yes_really, approved=approved)
@@ -249,33 +319,44 @@ async def resume(
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
         await lock_run(stack, journal, record, context)
-        # Now nobody else works on it; but somebody may have, until a moment ago.
+        # From here on no other process works on the run; one may have, until a moment ago.
         remove_leftovers(folder)
         record = await in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
+        run_input = None if record.phase == "planned" else await _reopen(stack, journal, record, options, context)
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
-        if record.phase == "planned":
-            return await execution.perform(execution.from_items)
-        if UNDO in record.options:
-            return await execution.perform(await begin_undo_again(execution))
-        if PLAN in record.options:
-            return await execution.perform(await begin_plan_again(execution))
-        if record.phase == "reading":
-            sheet = await open_within(stack, _path_again(record), options.sheet, name=record.source, stop=context.stop)
-            await in_thread(journal.forget_rows, record.run_id)
-            return await execution.perform(partial(execution.run_sheet, sheet))
-        # A kill may have left a plan half written; and what an earlier look at the directory found may be mended.
+        return await execution.perform(run_input)
+
+
+async def _reopen(
+    stack: AsyncExitStack, journal: Journal, record: RunRecord, options: RunOptions, context: Context
+) -> RunInput:
+    """Take up the input of a run that ended before its plan was journaled, from where its rows are.
+
+    What the run has journaled and is not used again is dropped: a kill may have left rows or a plan half written, and
+    what an earlier look at the directory found may have been fixed since.
+
+    Raises:
+        UsageError: The rows are not whole in the journal, and what they came from is gone or another one by now.
+    """
+    run_input: RunInput
+    if UNDO in record.options:
+        undone = await in_thread(finish.find, journal, str(record.options[UNDO]))
+        run_input = await in_thread(undo_input, journal, undone)
+    elif record.phase == "read":
         await in_thread(journal.forget_plan, record.run_id)
-        rows = await read_again(journal, record)
-        return await execution.perform(partial(execution.from_rows, rows))
-
-
-def _path_again(record: RunRecord) -> str:
-    """The path of the sheet of a run that ended before its rows were whole."""
-    path = str(record.options.get("path", ""))
-    if not path:
-        raise UsageError(
-            f"Run {record.run_id} ended while standard input was still being read; nothing was sent.",
-            hint="Start it again with the same input.",
+        if PLAN in record.options:
+            return await in_thread(journaled_plan_input, journal, record)
+        return JournaledSheet(journal, record)
+    elif PLAN in record.options:
+        run_input = await in_thread(read_plan_input_again, record)
+    else:
+        run_input = await open_sheet_input(
+            stack, stored_path(record), options.sheet, name=record.source, stop=context.stop
         )
-    return path
+    await in_thread(journal.forget_rows, record.run_id)
+    return run_input
+
+
+async def _open_journal(stack: AsyncExitStack, context: Context) -> Journal:
+    return stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))

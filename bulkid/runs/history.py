@@ -16,10 +16,9 @@ from bulkid.report.atomic import prepare_folder
 from bulkid.report.summary import build_summary
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.locks import hold_lock
-from bulkid.runs.execution.partial_run import items_to_resume
-from bulkid.runs.inputs.origin import UNDO
+from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunResult
-from bulkid.runs.run_records import owner_of
+from bulkid.runs.run_records import UNDO, owner_of
 
 
 def list_runs(

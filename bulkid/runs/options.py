@@ -12,7 +12,7 @@ from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RowError, RunRecord, RunStatus
 from bulkid.notify import Recipients
 from bulkid.paths import default_state_dir
-from bulkid.runs.execution.organization_mutex import OrganizationMutex
+from bulkid.runs.concurrency import OrganizationMutex
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from bulkid.errors import UsageError
 from bulkid.journal import Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.runs.history import with_actual_status
-from bulkid.runs.inputs.origin import UNDO
+from bulkid.runs.run_records import UNDO
 
 
 @dataclass(frozen=True, slots=True)

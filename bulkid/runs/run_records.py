@@ -1,37 +1,88 @@
-"""Records of runs: making a new one, and holding a target against an earlier one."""
+"""Records of runs: making a new one, what it keeps of the options, and holding a target against an earlier one."""
 
 import getpass
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from bulkid.errors import UsageError
 from bulkid.journal import new_run_id
-from bulkid.model import RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.execution.connection import base_of
-from bulkid.runs.options import Context, Target
-from bulkid.sheet import SheetInfo
+from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.sheet import SheetInfo, SheetOptions
 from bulkid.text import fold
+
+UNDO, PLAN = "undo", "plan"
+"""Under which name the options of a run say which run it undoes, and which plan file it applies."""
+
+APPROVED = "approved"
+"""Under which name the options of a run hold the hash of the plan that was approved for it."""
+
+_PLAIN = (
+    *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
+    *("retry_base_s", "outage_limit_s", "via", "group_batch", "first", "job"),
+)
+
+
+def dump_options(options: RunOptions) -> dict[str, Any]:
+    """Give what ``resume`` needs of the options, as JSON. Options hold no secret.
+
+    What the user confirmed once (``yes_really``, like the confirmation itself) is not kept: a run that ended before
+    its plan was confirmed asks for it again.
+    """
+    quota = None if options.quota is None else [[rule.method, rule.count, rule.seconds] for rule in options.quota]
+    return {
+        **{name: getattr(options, name) for name in _PLAIN},
+        "sheet": {**asdict(options.sheet), "column_map": dict(options.sheet.column_map)},
+        "quota": quota,
+        "max_failures": asdict(options.max_failures) if options.max_failures else None,
+        "max_change": asdict(options.max_change) if options.max_change else None,
+        "formats": list(options.formats),
+        "authors": list(options.authors),
+    }
+
+
+def load_options(stored: Mapping[str, Any]) -> RunOptions:
+    """Read the options as :func:`dump_options` wrote them."""
+    sheet = {**stored.get("sheet", {})}
+    sheet["ignore_columns"] = tuple(sheet.get("ignore_columns", ()))
+    quota = stored.get("quota")
+    bound, change = stored.get("max_failures"), stored.get("max_change")
+    return RunOptions(
+        **{name: stored[name] for name in _PLAIN if name in stored},
+        sheet=SheetOptions(**sheet),
+        quota=None if quota is None else tuple(QuotaRule(method, count, seconds) for method, count, seconds in quota),
+        max_failures=FailureBound(**bound) if bound else None,
+        max_change=ChangeBound(**change) if change else None,
+        formats=tuple(stored.get("formats", ())),
+        authors=tuple(stored.get("authors", ())),
+    )
+
+
+def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
+    """Return whether a resume leaves accounts alone that have changed since they were planned.
+
+    Args:
+        record: The run. Its changes may have been worked out before, or approved as they were shown.
+        reconfirmed: Whether what the resume sends is a new plan that is shown and confirmed first.
+    """
+    precomputed = UNDO in record.options or PLAN in record.options
+    return precomputed or (bool(record.options.get(APPROVED)) and not reconfirmed)
 
 
 def new_record(
-    context: Context,
-    info: SheetInfo,
-    url: str,
-    options: Mapping[str, Any],
-    *,
-    command: str = "run",
-    run_id: str = "",
+    context: Context, info: SheetInfo, url: str, options: Mapping[str, Any], *, command: str, run_id: str = ""
 ) -> RunRecord:
-    """The record of a run that begins now.
+    """Make the record of a run that begins now.
 
     Args:
-        context: Tells the time, and who begins it.
+        context: Gives the time, and the user who begins the run.
         info: What the rows are of.
         url: The identity base.
-        options: As :func:`~bulkid.runs.options_codec.dump_options` makes them.
+        options: What a resume needs, as JSON.
         command: The command that began it.
         run_id: Its id, where the caller had to know it before; empty for a new one.
     """
@@ -61,9 +112,12 @@ def system_user(default: str = "") -> str:
 
 
 def same_target(record: RunRecord, target: Target) -> Target:
-    """The target, completed by what the run knows, and refused where it is another one.
+    """Complete the target by what the run knows.
 
-    A run that never came to its plan has sent nothing: its address or organisation may be the mistake that is mended.
+    A run that never came to its plan has sent nothing: its address or organisation may be the mistake that was fixed.
+
+    Raises:
+        UsageError: The target is another server or organisation than the run's.
     """
     if record.phase != "planned":
         return replace(target, url=target.url or record.base_url)
@@ -85,7 +139,7 @@ def same_target(record: RunRecord, target: Target) -> Target:
 
 
 def owner_of(record: RunRecord) -> dict[str, Any]:
-    """Who holds a lock, for the message to others."""
+    """Name the holder of a lock, for the message to others."""
     return {
         "run_id": record.run_id,
         "host": record.host,

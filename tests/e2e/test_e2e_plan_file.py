@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,38 @@ def test_what_no_longer_fits_is_refused_row_by_row(planner: Bulkid, applier: Bul
     assert {key: value for key, value in now.items() if value != meddled[key]}.keys() == {id_of(host, "robot-0005")}
 
 
-def test_what_was_refused_may_be_mended_and_resumed(planner: Bulkid, applier: Bulkid, host: Hosted) -> None:
+def as_version_6_wrote_it(bulkid: Bulkid, run_id: str, path: Path) -> None:
+    """Put the changes of a plan file into a further cell of each row, where versions up to 6 kept them."""
+    text_of = {row: json.dumps(each) for each in json.loads(path.read_bytes())["accounts"] for row in each["rows"]}
+    with closing(sqlite3.connect(bulkid.folder / "state" / "bulkid.db")) as database, database:
+        run, sheet = database.execute("select run, sheet from runs where run_id = ?", (run_id,)).fetchone()
+        kept = json.loads(sheet)
+        kept["headers"].append("planned")
+        kept["fields"].append("")
+        database.execute("update runs set sheet = ? where run = ?", (json.dumps(kept), run))
+        for row, cells in database.execute("select row, cells from rows where run = ?", (run,)).fetchall():
+            kept_cells = json.dumps([*json.loads(cells), text_of[row]])
+            database.execute("update rows set cells = ? where run = ? and row = ?", (kept_cells, run, row))
+        assert database.execute("delete from planned_changes where run = ?", (run,)).rowcount > 0
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["this version", "version 6"])
+def test_what_was_refused_may_be_fixed_and_resumed(
+    planner: Bulkid, applier: Bulkid, host: Hosted, *, older: bool
+) -> None:
     """From the journal alone: the file is not needed any more."""
     sheet_of(planner.folder, MIXED)
     path, directory = plan_of(planner), host.sandbox.state
     account = directory.account_named("robot-0001")
     directory.rename(account, "Somebody's")
     applied(applier, path, code=2)
-    path.unlink()
     run_id = json.loads(applier("runs", "--json").stdout)[0]["run_id"]
+    retry = (applier.folder / "reports" / run_id / "retry.csv").read_text(encoding="utf-8-sig")
+    assert retry.splitlines()[0].startswith("robot_account_id,name,display_name,groups_to_add,groups_to_remove,")
+    assert "{" not in retry  # nothing of the plan's JSON
+    if older:
+        as_version_6_wrote_it(applier, run_id, path)
+    path.unlink()
     again = applier("resume", run_id, "--yes", "--json")
     assert (again.returncode, summary_of(again)["invalid"]) == (2, 2)
     directory.rename(account, "Robot 1")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bulkid.errors import SheetError
 from bulkid.model import Account, AccountUpdate, RowRequest
 from bulkid.planning import Directory, build_plan, resolve, resolve_preconditions
+from bulkid.runs.inputs.plan_file import read_plan_input
 from bulkid.runs.inputs.plan_format import (
     PlanFile,
     dump_plan,
@@ -246,7 +247,8 @@ def test_a_file_read_account_by_account_says_what_it_says_as_a_whole(
         assert taken(bytes(written)) == "refused"
         return
     assert taken(bytes(written)) == (loaded.head, loaded.expected)
-    assert [precondition_of(load_account(text)) for text in loaded.texts] == loaded.expected
+    texts = [json.dumps(account) for account in json.loads(written.removeprefix(b"\xef\xbb\xbf"))["accounts"]]
+    assert [precondition_of(load_account(text)) for text in texts] == loaded.expected
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -278,7 +280,7 @@ def test_what_is_no_plan_file_is_told_from_one(tmp_path: Path, make: Callable[[P
     path = tmp_path / "plan.json"
     make(path)
     with pytest.raises(SheetError) as caught:
-        read_plan(path)
+        read_plan_input(path)
     assert str(path) in caught.value.message
     assert words in caught.value.message
 

@@ -14,16 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.consume import consume, return_freed_memory
+from bulkid.journal import Journal
 from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning import Directory, Plan, Precondition, Strategy, cover, diff, groups_where_possible
 from bulkid.runs import Preview
 from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
-from bulkid.runs.execution.partial_run import DEFERRED
-from bulkid.runs.execution.reconcile import PlannedAgain, PlannedItems, send_plan_of
-from bulkid.runs.execution.run import Execution
-from bulkid.runs.inputs.origin import Origin
-from bulkid.runs.inputs.precomputed import begin, changes_of
-from bulkid.runs.inputs.sheet import Rows
+from bulkid.runs.execution.reconcile import DEFERRED, PlannedAgain, PlannedItems, send_plan_of
+from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
+from bulkid.runs.inputs.run_input import Rows, RunJournal
 from bulkid.sheet import SheetInfo
 from bulkid.sheet.cells import parse_list
 
@@ -129,15 +127,15 @@ def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
     assert [each() for each in alive] == [None] * 3
 
 
-def test_given_changes_are_compared_once_and_let_go_of() -> None:
+async def test_precomputed_changes_are_compared_once_and_let_go_of() -> None:
     account = Account("a", "robot", ("Robot",), ())
     expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
     origin = Origin("The plan p.json", "as it was", "https://x", "o")
-    changes = changes_of("p.json", [expected], origin)
-    assert [row.row for row in changes.sheet_rows] == [2]
-    assert changes.rows.given is not None
-    assert changes.rows.given.resolve(Directory("o", [account], ())).desired_states == (expected.desired,)
-    assert changes.rows.given.expected == []
+    run_input = PrecomputedInput("p.json", origin, [expected])
+    rows = await run_input.read()
+    assert (rows.count, rows.accounts, rows.lookup().ids) == (1, 1, ("a",))
+    assert rows.resolve(Directory("o", [account], ())).desired_states == (expected.desired,)
+    assert run_input.expected == []
 
 
 def test_what_a_trial_left_is_planned_again_where_it_still_differs() -> None:
@@ -158,7 +156,8 @@ def test_entries_are_made_one_by_one_and_again_as_often_as_they_are_gone_through
     accounts = [Account(f"a{n}", f"robot-{n}", ("Robot",), ()) for n in range(3)]
     desired_states = [DesiredState(each.id, each.name, ("New",), (), (), None, (n,)) for n, each in enumerate(accounts)]
     changes = [AccountUpdate(each.id, each.name, ("New",), True, (), (), each) for each in accounts]  # noqa: FBT003
-    plan = Plan(tuple(changes[:1]), tuple(desired_states[:1]), tuple(desired_states[1:2]), tuple(desired_states[2:]))
+    skipped = tuple(desired_states[2:])
+    plan = Plan(tuple(changes[:1]), tuple(desired_states[:1]), tuple(desired_states[1:2]), skipped, tuple(changes[2:]))
     preview = Preview(
         INFO, plan, Directory("o", accounts, ()), "https://x", "o", 3, (), (), None, 0.0, {}, 1, (), excess=None
     )
@@ -197,25 +196,15 @@ def test_freed_memory_below_what_is_in_use_goes_back_to_the_system() -> None:
     assert kept == bytes(2000)
 
 
-async def test_memory_of_given_changes_goes_back_once_their_rows_are_journaled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_of_precomputed_changes_goes_back_once_journaled(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr("bulkid.runs.inputs.precomputed.return_freed_memory", lambda: done.append("memory returned"))
-
-    async def from_rows(_: Rows) -> None:
-        done.append("planned")
-
-    execution = SimpleNamespace(
-        journal=SimpleNamespace(
-            add_rows=lambda _run, rows: done.append(f"{len(rows)} rows journaled"),
-            update_run=lambda _run, **_fields: None,
-        ),
-        record=SimpleNamespace(run_id="run"),
-        from_rows=from_rows,
-    )
-    expected = Precondition(DesiredState("a", "robot", "New", (), (), None, (2,)), Account("a", "robot", "Robot", ()))
-    changes = changes_of("p.json", [expected], Origin("The plan p.json", "as it was", "https://x", "o"))
-    await begin(cast("Execution", execution), changes)
-    assert done == ["1 rows journaled", "memory returned", "planned"]
+    journal = SimpleNamespace(add_rows=lambda _run, rows: done.append(f"{len(rows)} rows journaled"))
+    account = Account("a", "robot", ("Robot",), ())
+    expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
+    run_input = PrecomputedInput("p.json", Origin("The plan p.json", "as it was", "https://x", "o"), [expected])
+    await run_input.read(RunJournal(cast("Journal", journal), "run"))
+    assert done == ["1 rows journaled", "memory returned"]
 
 
 def test_where_the_system_has_no_call_for_it_freed_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ written out twice so, which took 2 s and 100 MB.
 from bulkid.model import Account, RowError, RowRequest, RunRecord, RunStatus
 from bulkid.planning import Directory, accounts_only, build_plan, resolve
 from bulkid.runs import CheckResult, PlanResult, Preview, RunResult
-from bulkid.runs.inputs.sheet import Rows
+from bulkid.runs.inputs.run_input import Rows
 from bulkid.sheet import SheetInfo
 
 MANY = 500

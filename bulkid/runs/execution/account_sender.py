@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-import anyio.to_thread
-
 from bulkid.clock import Clock
 from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
@@ -14,7 +12,7 @@ from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
 from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall, values_confirmed
 from bulkid.resources import current
-from bulkid.runs.concurrency import task_group, until_stopped
+from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.progress import Progress
@@ -36,17 +34,14 @@ class UnconfirmedAccount:
     settled: Settled
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class AccountSender:
-    """One pass over the changes of a run."""
+    """Sends the changes of a run, and settles its accounts."""
 
     connection: Connection
-    journal: Journal
     run_id: str
     directory: Directory
     writer: OutcomeWriter
-    clock: Clock
-    stop: Stop
     progress: Progress
     limit: FailureLimit
     unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
@@ -59,6 +54,21 @@ class AccountSender:
     _pause: Stop = field(default_factory=Stop)
     _without_answer: int = 0  # doubts after an answer that was no success, or none
     _read_back: int = 0  # doubts that reading back has confirmed
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the run."""
+        return self.connection.journal
+
+    @property
+    def clock(self) -> Clock:
+        """The source of time."""
+        return self.connection.context.clock
+
+    @property
+    def stop(self) -> Stop:
+        """Ends the run early."""
+        return self.connection.context.stop
 
     @property
     def blind(self) -> bool:
@@ -134,7 +144,7 @@ class AccountSender:
             await self.writer.wait_for_capacity()
             chunk = changes[start : start + INTENT_CHUNK]
             numbers = [number for number, _ in chunk]
-            await anyio.to_thread.run_sync(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
+            await in_thread(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
             self._changes.update(chunk)
             self._submitted = start + len(chunk)
             yield [Task(number, put_account(organization_id, change), None, on_forbidden) for number, change in chunk]

@@ -6,7 +6,7 @@ from typing import Any
 
 from bulkid.engine import FailureLimit
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
-from bulkid.journal import Journal, OutcomeWriter
+from bulkid.journal import OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import FailureBound, RunRecord
 from bulkid.report.summary import how_to_resume
@@ -16,29 +16,23 @@ from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.execution.reconcile import SendPlan
-from bulkid.runs.options import Context
 from bulkid.text import count_of
 
 
 async def apply(
     plan: SendPlan,
     connection: Connection,
-    *,
-    journal: Journal,
     record: RunRecord,
     bound: FailureBound | None,
-    context: Context,
     background: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
     """Send the changes, those that go by group first, and verify what no answer confirmed.
 
     Args:
         plan: What to send. It is let go of as it is sent.
-        connection: Sends.
-        journal: Keeps intents and outcomes.
+        connection: Sends, and has the journal and the runtime dependencies of the run.
         record: The run.
         bound: How many accounts may fail; None for any number.
-        context: Runtime dependencies of the run.
         background: Journals the run's figures as long as requests are sent; it is cancelled then.
 
     Raises:
@@ -46,7 +40,7 @@ async def apply(
         ConnectionFailedError: Accounts are left that cannot be confirmed.
         InterruptedRunError: A stop was requested.
     """
-    accounts, failed = plan.accounts, plan.failed
+    accounts, failed, context = plan.accounts, plan.failed, connection.context
     bound = bound or FailureBound()
     limit = FailureLimit(bound.count, bound.percent, accounts + failed)
     advice = how_to_resume(record)
@@ -59,17 +53,14 @@ async def apply(
         puts = len(by_account) + len(batches)
         progress = Progress(connection.engine, accounts, puts, connection.rules, context.clock.monotonic)
         async with task_group() as tasks:
-            async with OutcomeWriter(journal, record.run_id, clock=context.clock) as writer:
+            async with OutcomeWriter(connection.journal, record.run_id, clock=context.clock) as writer:
                 sender = AccountSender(
-                    connection,
-                    journal,
-                    record.run_id,
-                    plan.directory,
-                    writer,
-                    context.clock,
-                    context.stop,
-                    progress,
-                    limit,
+                    connection=connection,
+                    run_id=record.run_id,
+                    directory=plan.directory,
+                    writer=writer,
+                    progress=progress,
+                    limit=limit,
                     failures=failed,
                 )
                 tasks.start_soon(background)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import NamedTuple
 
-from bulkid.runs.execution.tally import Tally
+from bulkid.runs.execution.progress import Tally
 
 _MIN_SPLIT = 2
 """Members of a refused batch that go by their own PUTs: to split them further would cost as much."""

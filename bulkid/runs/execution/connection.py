@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.to_thread
 
 from bulkid.clock import Clock
 from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
@@ -29,6 +28,7 @@ from bulkid.identity import (
 from bulkid.journal import Journal, JournalLedger, LockHandle
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import current
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.options import Context, RunOptions, Target
 
 FIRST_CONTACT_LIMIT_S = 5.0
@@ -124,7 +124,7 @@ class Connection:
             LockLostError: Another run has taken it over.
         """
         if request.method != "GET" and self.hold is not None and not self.hold.is_current:
-            await anyio.to_thread.run_sync(self.hold.confirm)
+            await in_thread(self.hold.confirm)
         return await self.client.send(request)
 
     async def recover(self) -> None:

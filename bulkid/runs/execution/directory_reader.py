@@ -22,11 +22,12 @@ from bulkid.identity import (
     parse_account,
     parse_groups,
 )
-from bulkid.model import Account, Group, Reply, ReplyKind, Request, RowRequest
-from bulkid.planning import Directory, first_read, is_everyone, next_read, wanted_accounts
+from bulkid.model import Account, Group, Reply, ReplyKind, Request
+from bulkid.planning import Directory, first_read, is_everyone, next_read
 from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
+from bulkid.runs.inputs.run_input import AccountLookup
 from bulkid.text import count_of, fold
 
 PAGE_SIZE = 1000
@@ -101,7 +102,7 @@ class _ReadAccounts:
         self.add(page.accounts)
         self.total, self.listed = page.total, True
 
-    def missing_ids(self, lookup: "AccountLookup") -> list[str]:
+    def missing_ids(self, lookup: AccountLookup) -> list[str]:
         """The ids of which nothing is known yet."""
         return [
             account_id
@@ -112,7 +113,7 @@ class _ReadAccounts:
             and key not in self.unknown
         ]
 
-    def missing_names(self, lookup: "AccountLookup") -> list[str]:
+    def missing_names(self, lookup: AccountLookup) -> list[str]:
         """The names that no account has to the letter, unless a search showed who has them apart from case."""
         return [name for name in lookup.names if name not in self.names and name not in self.searched]
 
@@ -127,26 +128,6 @@ class _ReadAccounts:
             unknown=self.unknown,
             uncertain=self.uncertain,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class AccountLookup:
-    """Which accounts a sheet is about."""
-
-    ids: tuple[str, ...]
-    names: tuple[str, ...]  # of rows that give no id
-    groups: bool  # whether any row mentions a group
-    group_texts: frozenset[str] = frozenset()  # how they mention them: by id or by name
-    exact: bool = False  # whether any row gives an exact list of groups
-
-
-def lookup_of(requests: Sequence[RowRequest]) -> AccountLookup:
-    """Collect what must be looked up, each account once."""
-    ids, names = wanted_accounts(requests)
-    lists = {group_list for request in requests for group_list in (request.add, request.remove, request.exact or ())}
-    texts = frozenset(text for texts in lists for text in texts)
-    exact = any(request.exact is not None for request in requests)
-    return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
 
 
 async def read_directory(

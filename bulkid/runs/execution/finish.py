@@ -91,8 +91,6 @@ def conclude(
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
     summary = summarise(journal, record, folder, counts)
     files: ReportFiles | None = None
-    with suppress(StateError):  # told below, where the same is tried again
-        journal.update_run(run_id, message=message)  # the report tells it of each pending row
     try:
         files = write(journal, record, folder, formats, summary, early=early)
         summary = dict(files.summary)
@@ -113,6 +111,12 @@ def summarise(
     report = str(folder / "report.csv") if folder is not None else None
     accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
     return build_summary(record, counts or journal.counts(record.run_id), accounts, report)
+
+
+def nothing_summary(command: str) -> dict[str, Any]:
+    """Make the summary of a command that ended before a single row could be read."""
+    record = RunRecord("", 0.0, RunStatus.REFUSED, command, "", "", "", "", 0)
+    return {**build_summary(record, {}, 0, None), "run_id": None}
 
 
 def write(

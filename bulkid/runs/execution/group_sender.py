@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.to_thread
 
 from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
@@ -19,11 +18,11 @@ from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning import confirms
-from bulkid.runs.concurrency import task_group, until_stopped
+from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender
 from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.directory_reader import read_accounts_again
-from bulkid.runs.execution.tally import Tally
+from bulkid.runs.execution.progress import Tally
 from bulkid.text import fold
 
 NAMES_AGE_S = 10.0
@@ -155,9 +154,7 @@ class GroupSender:
             self._intended[number] = 1
         sender = self.sender
         await sender.writer.wait_for_capacity()
-        await anyio.to_thread.run_sync(
-            sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP
-        )
+        await in_thread(sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP)
 
     def _task(self, batch: Batch) -> Task:
         self._last_key += 1
@@ -257,7 +254,7 @@ class GroupSender:
         for refusal in self._refused:
             numbers = {member.number for member in self.queue.refusing[refusal.group_id]}
             if not numbers & self.sender.suspects:
-                await anyio.to_thread.run_sync(refusals.remember, refusal)
+                await in_thread(refusals.remember, refusal)
 
     async def _is_deleted(self, group_id: str) -> bool:
         if self.sender.clock.monotonic() - self.names.read_at > _DELETION_CHECK_AGE_S:

@@ -5,11 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from bulkid.errors import LockedError
 from bulkid.journal import Journal, LockHandle
-from bulkid.runs.concurrency import until_stopped
+from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context
 
 _POLL_S = 1.0
@@ -37,7 +36,7 @@ async def hold_lock(
         yield hold
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(hold.release)
+            await in_thread(hold.release)
 
 
 async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> LockHandle:
@@ -47,7 +46,7 @@ async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], conte
         try:
             # Not to be cancelled half-way: a lock that nobody knows of would be kept until the process ends.
             with anyio.CancelScope(shield=True):
-                return await anyio.to_thread.run_sync(journal.acquire_lock, name, record)
+                return await in_thread(journal.acquire_lock, name, record)
         except LockedError as locked:
             left_s = deadline - context.clock.monotonic()
             if left_s <= 0:

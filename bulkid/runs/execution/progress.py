@@ -1,5 +1,6 @@
-"""The live figures of a run, for whoever shows them: polled, never pushed, so that showing costs sending nothing."""
+"""The live figures of a run. The terminal and the console poll them, so that showing them does not slow the sending."""
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -91,3 +92,26 @@ class Progress:
         if by_quota:
             return by_quota
         return by_speed
+
+
+class Tally:
+    """A small number for each run item, all 0 at first, in an array: a dictionary of 100,000 takes 10 MB, this 0.4.
+
+    Items are numbered from 0 without large gaps, as the journal numbers them.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values = array("i")
+
+    def __getitem__(self, number: int) -> int:
+        """Give an entry's number."""
+        return self._values[number] if number < len(self._values) else 0
+
+    def __setitem__(self, number: int, value: int) -> None:
+        """Set an entry's number."""
+        missing = number + 1 - len(self._values)
+        if missing > 0:
+            self._values.frombytes(bytes(self._values.itemsize * (missing + number // 8)))
+        self._values[number] = value

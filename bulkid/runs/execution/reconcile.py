@@ -1,4 +1,9 @@
-"""The accounts of a run as journal entries: made from a plan, compared with the directory when they are taken up."""
+"""The accounts of a run as run items: made from a plan, compared with the directory when a resume takes them up.
+
+A trial (``--first``) leaves accounts for later, and the user sees its plan without them. So bulkid asks again when a
+user resumes the run for them, and the change limit applies as to a plan of its own. Resuming an interrupted trial
+finishes the trial.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +15,7 @@ from bulkid.planning import (
     Absent,
     Directory,
     GroupBatch,
+    Plan,
     Strategy,
     Unknown,
     describe,
@@ -18,13 +24,18 @@ from bulkid.planning import (
     without_exact_list,
 )
 from bulkid.runs.execution.bisection import Batch, Member
-from bulkid.runs.execution.partial_run import DEFERRED, is_deferred
 from bulkid.runs.options import Preview
+
+DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later by --first.")
+"""What is known of an account that a trial leaves out."""
+
+RESUMED = Outcome(Status.PENDING)
+"""What is known of it once a user agreed to send it: it is pending like any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedItems:
-    """Every account of a plan as a journal entry: what changes first, numbered as ``plan.changes`` is.
+    """Every account of a plan as a run item: what changes first, numbered as ``plan.changes`` is.
 
     They are made one by one as they are gone through, as often as that is: all at once would take 25 MB of 100,000
     accounts, at the moment that holds the most.
@@ -44,10 +55,8 @@ class PlannedItems:
         for desired in plan.unchanged:
             yield RunItem(number, desired, directory.account(desired.account_id), "", unchanged)
             number += 1
-        for desired in plan.skipped:
-            account = directory.account(desired.account_id)
-            text = describe(diff(desired, account, directory), directory)
-            yield RunItem(number, desired, account, text, DEFERRED)
+        for change, desired in zip(plan.skipped_changes, plan.skipped, strict=True):
+            yield RunItem(number, desired, change.before, describe(change, directory), DEFERRED)
             number += 1
 
 
@@ -74,7 +83,7 @@ class PlannedAgain:
 
 
 class SendPlan(NamedTuple):
-    """What sending needs of a plan. Each change has its entry's number."""
+    """What sending needs of a plan. Each change has its item's number."""
 
     directory: Directory  # without its accounts
     by_account: list[
@@ -178,3 +187,33 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
         else:
             settled.append((item.number, Outcome(Status.UNCHANGED, finished_at=now)))
     return Comparison(settled, changes, unknown)
+
+
+def items_to_resume(unsettled: Sequence[RunItem]) -> tuple[list[RunItem], bool]:
+    """Choose what resuming takes up: what the run itself left open, else what it left for later as a trial.
+
+    Returns:
+        The entries, and whether they are the rest of a trial.
+    """
+    interrupted = [item for item in unsettled if not is_deferred(item)]
+    return (interrupted, False) if interrupted else (list(unsettled), bool(unsettled))
+
+
+def is_deferred(item: RunItem) -> bool:
+    """Whether an entry was left for later by a trial, and was not taken up since."""
+    return item.outcome.error_code == DEFERRED.error_code and not item.intended
+
+
+def remaining_plan(
+    items: Sequence[RunItem], changes: Sequence[tuple[int, AccountUpdate]], strategy: Strategy | None
+) -> Plan:
+    """The rest of a trial as a plan.
+
+    Args:
+        items: The rest, without what can no longer be sent.
+        changes: Those of them that still differ, each with its entry's number.
+        strategy: Which requests carry the changes.
+    """
+    desired_states = {item.number: item.desired for item in items}
+    changing = tuple([desired_states.pop(number) for number, _ in changes])
+    return Plan(tuple([change for _, change in changes]), changing, tuple(desired_states.values()), strategy=strategy)

@@ -1,13 +1,13 @@
 """One run from its rows to its report: the order of the stages, and what an early end means for each."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from bulkid.consume import consume
@@ -24,22 +24,30 @@ from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning import Directory, Plan
 from bulkid.report.summary import how_to_resume
-from bulkid.runs.concurrency import task_group, until_stopped
+from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.apply import apply
-from bulkid.runs.execution.change_limit import require_within_bound
 from bulkid.runs.execution.connection import Connection, connect
-from bulkid.runs.execution.directory_reader import AccountLookup, read_directory
-from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude
+from bulkid.runs.execution.directory_reader import read_directory
+from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude, nothing_summary
 from bulkid.runs.execution.locks import hold_lock
-from bulkid.runs.execution.partial_run import RESUMED, is_deferred, items_to_resume, preview_remaining, remaining_plan
-from bulkid.runs.execution.planner import prepare, strategy_for
-from bulkid.runs.execution.reconcile import Comparison, PlannedAgain, PlannedItems, SendPlan, compare, send_plan_of
-from bulkid.runs.inputs.origin import APPROVED, has_preconditions
-from bulkid.runs.inputs.sheet import Rows, nothing_summary, read_rows
+from bulkid.runs.execution.planner import prepare, preview_of, require_within_limit, strategy_for
+from bulkid.runs.execution.reconcile import (
+    RESUMED,
+    Comparison,
+    PlannedAgain,
+    PlannedItems,
+    SendPlan,
+    compare,
+    is_deferred,
+    items_to_resume,
+    remaining_plan,
+    send_plan_of,
+)
+from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunInput, RunJournal
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_answers, with_run_metrics
-from bulkid.runs.run_records import owner_of
-from bulkid.sheet import Sheet
+from bulkid.runs.run_records import APPROVED, has_preconditions, owner_of
+from bulkid.sheet import SheetInfo
 
 EARLY_EVERY_S = 0.25
 """How often to see, in seconds, whether rows of the report can be written while requests are sent."""
@@ -66,19 +74,26 @@ class Execution:
     counters: dict[str, Any] = field(default_factory=dict)
     early: EarlyReport | None = None  # once requests are sent
 
-    async def perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
-        """Do the work and conclude the run, whatever ends it: status, report, exit code."""
-        with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
-            return await self._perform(work)
+    async def perform(self, run_input: RunInput | None) -> RunResult:
+        """Read, plan, send and conclude the run, whatever ends it: status, report, exit code.
 
-    async def _perform(self, work: Callable[[], Awaitable[None]]) -> RunResult:
+        Args:
+            run_input: What the run is made from; None for a run whose plan is in the journal, to finish it.
+
+        Raises:
+            LockedError: A resumed run has to wait for another one.
+        """
+        with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
+            return await self._perform(run_input)
+
+    async def _perform(self, run_input: RunInput | None) -> RunResult:
         self.started = self.context.clock.monotonic()
         self.counters = dict(self.record.counters)
         error: BulkidError | None = None
         log.info("run.started", source=self.record.source, resumed=self.resumed)
         self.context.hooks.began(self.record)
         try:
-            await work()
+            await (self._finish_items() if run_input is None else self._send_input(run_input))
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise  # nothing was touched: the run stays as it was
@@ -128,7 +143,7 @@ class Execution:
         )
         path = self.context.after.metrics_file
         try:
-            return await anyio.to_thread.run_sync(lambda: with_run_metrics(path, self.journal, end()))
+            return await in_thread(lambda: with_run_metrics(path, self.journal, end()))
         finally:
             if self.early is not None:
                 self.early.discard()
@@ -150,29 +165,26 @@ class Execution:
 
     # --- the stages
 
-    async def run_sheet(self, sheet: Sheet) -> None:
-        """Read the sheet into the journal, then plan and apply it."""
-        self.context.hooks.stage("sheet")
-        store = partial(self.journal.add_rows, self.record.run_id)
-        async with until_stopped(self.context.stop):
-            rows = await read_rows(sheet, store)
-        await self._update(phase="read", sheet=rows.info.to_json())
-        await self.from_rows(rows)
-
-    async def from_rows(self, rows: Rows) -> None:
-        """Plan what the rows ask for, have it confirmed, and apply it.
+    async def _send_input(self, run_input: RunInput) -> None:
+        """Read what the run is made from, plan it, have the plan confirmed, and send it.
 
         Raises:
             UsageError: A row is invalid and that is not allowed, or the plan changes too much: nothing was sent.
             InterruptedRunError: The user declined, or a signal came.
         """
+        rows = await self._read(run_input)
         self.row_errors = tuple(rows.row_errors)
         self.counters["accounts"] = rows.accounts
-
-        async def work(connection: Connection) -> None:
+        async with self._connected() as connection:
             await self._apply(connection, await self._planned(connection, rows))
 
-        await self._connected(work)
+    async def _read(self, run_input: RunInput) -> Rows:
+        self.context.hooks.stage("sheet")
+        async with until_stopped(self.context.stop):
+            rows = await run_input.read(RunJournal(self.journal, self.record.run_id))
+        if self.record.phase == "reading":
+            await self._update(phase="read", sheet=rows.info.to_json())
+        return rows
 
     async def _planned(self, connection: Connection, rows: Rows) -> SendPlan:
         """Plan what the rows ask for, have it confirmed, and journal it; give what sending needs of it."""
@@ -198,7 +210,7 @@ class Execution:
         """
         if preview.plan.by_account:
             connection.require_write()  # before anybody is asked about what cannot be
-        require_within_bound(preview.excess, self.options)
+        require_within_limit(preview.excess, self.options)
         asked_at = self.context.clock.monotonic()
         async with until_stopped(self.context.stop):
             confirmed = await self.context.hooks.confirm(preview)
@@ -206,28 +218,24 @@ class Execution:
         if not confirmed:
             raise InterruptedRunError("Not confirmed: nothing was sent.")
 
-    async def from_items(self) -> None:
+    async def _finish_items(self) -> None:
         """Take up what an earlier attempt left unsettled: compare again with the directory, send what still differs."""
         items, is_rest_of_trial = await self._items_to_resume()
         if not items:
             return  # only the report was missing: that needs no confirmation
-
-        async def work(connection: Connection) -> None:
-            await self._apply(
-                connection, await self._reconciled(connection, items, reconfirmed=is_rest_of_trial or self.reconfirm)
-            )
-
-        await self._connected(work)
+        reconfirmed = is_rest_of_trial or self.reconfirm
+        async with self._connected() as connection:
+            await self._apply(connection, await self._reconciled(connection, items, reconfirmed=reconfirmed))
 
     async def _reconciled(self, connection: Connection, items: list[RunItem], *, reconfirmed: bool) -> SendPlan:
         """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be.
 
-        The list of entries is empty afterwards: the journal has them.
+        The list of items is empty afterwards: the journal has them.
         """
         directory, plan, found = await self._compared(connection, items, reconfirmed=reconfirmed)
         if reconfirmed:
             await self._confirm_deferred(connection, directory, plan, items, found.changes)
-        await anyio.to_thread.run_sync(self.journal.settle, self.record.run_id, found.settled)
+        await in_thread(self.journal.settle, self.record.run_id, found.settled)
         failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
         directory = directory.without_accounts()
         items.clear()
@@ -235,7 +243,7 @@ class Execution:
         return send_plan_of(directory, consume(changes), strategy)._replace(failed=failed, unknown=unknown)
 
     async def preview_pending(self) -> Preview:
-        """Compute what :meth:`from_items` would send now. Changes nothing, also not in the journal."""
+        """Compute what a resume would send now. Changes nothing, also not in the journal."""
         items, _ = await self._items_to_resume()
         if not items:
             raise UsageError(f"Run {self.record.run_id} is complete: nothing is pending.")
@@ -249,19 +257,19 @@ class Execution:
         return preview  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
     async def _preview_remaining(self, connection: Connection, directory: Directory, plan: Plan) -> Preview:
+        info = SheetInfo.from_json(self.record.sheet)
+        rows = sum(len(desired.rows) for desired in (*plan.changing, *plan.unchanged))
         async with until_stopped(self.context.stop):
-            preview = await preview_remaining(connection, self.record, self.options, directory, plan)
+            preview = await preview_of(connection, self.options, info, directory, plan, rows=rows)
         return preview  # noqa: RET504 - a return inside the block hides from the type checker that there is one
 
     async def _items_to_resume(self) -> tuple[list[RunItem], bool]:
-        return items_to_resume(
-            await anyio.to_thread.run_sync(lambda: list(self.journal.iter_unsettled(self.record.run_id)))
-        )
+        return items_to_resume(await in_thread(lambda: list(self.journal.iter_unsettled(self.record.run_id))))
 
     async def _compared(
         self, connection: Connection, items: Sequence[RunItem], *, reconfirmed: bool
     ) -> tuple[Directory, Plan, Comparison]:
-        """Compare entries with the directory; what is still to be sent is a plan, too."""
+        """Compare items with the directory; what is still to be sent is a plan, too."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
             directory = await self._directory_for(connection, items)
@@ -293,7 +301,7 @@ class Execution:
             self._store_approval()
             self.journal.settle(self.record.run_id, [(number, RESUMED) for number in deferred])
 
-        await anyio.to_thread.run_sync(write)
+        await in_thread(write)
         self.counters |= {"left_accounts": 0, "left_rows": 0}
         await self._update(counters=self.metrics())
 
@@ -304,25 +312,30 @@ class Execution:
             self.record = replace(self.record, options=options)
             self.journal.update_run(self.record.run_id, options=options)
 
-    async def _connected(self, work: Callable[[Connection], Awaitable[None]]) -> None:
-        self.context.hooks.stage("connect")
-        async with connect(
-            self.target, self.options, self.journal, self.context, owner=self.record.run_id
-        ) as connection:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        """Connect, and hold the organisation's lock while the block runs.
+
+        Raises:
+            ConnectionFailedError: The server cannot be reached, or refuses the credentials.
+            LockedError: Another run works on the organisation.
+            InterruptedRunError: A stop was requested meanwhile.
+        """
+        context = self.context
+        context.hooks.stage("connect")
+        async with connect(self.target, self.options, self.journal, context, owner=self.record.run_id) as connection:
             self.connection = connection
-            async with until_stopped(self.context.stop):
+            async with until_stopped(context.stop):
                 await connection.identify()
             await self._update(organization_id=connection.organization_id, base_url=connection.base.url)
-            context = self.context
-            owner = owner_of(self.record)
             async with (
                 context.organization_mutex.taken(connection.organization_id, context.stop, context.hooks.note),
-                hold_lock(self.journal, connection.organization_id, owner, context) as hold,
+                hold_lock(self.journal, connection.organization_id, owner_of(self.record), context) as hold,
             ):
                 connection.hold = hold
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
                 await connection.recover()
-                await work(connection)
+                yield connection
 
     async def _record_row_errors(self, rows: Rows, preview: Preview) -> None:
         """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
@@ -338,7 +351,7 @@ class Execution:
         known = {row_error.row for row_error in rows.row_errors}
         found = [row_error for row_error in preview.row_errors if row_error.row not in known]
         if found:
-            await anyio.to_thread.run_sync(self.journal.set_invalid, self.record.run_id, found)
+            await in_thread(self.journal.set_invalid, self.record.run_id, found)
         count = preview.invalid_rows
         if count and not self.options.skip_invalid:
             for note in (*preview.info.notes, *preview.warnings):  # no plan will be shown that says them
@@ -357,7 +370,7 @@ class Execution:
             self._store_approval()
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.metrics())
 
-        await anyio.to_thread.run_sync(write)
+        await in_thread(write)
         log.info("run.planned", changes=len(plan.changes), accounts=plan.accounts, planned_puts=plan.planned_puts)
 
     async def _directory_for(self, connection: Connection, items: Sequence[RunItem]) -> Directory:
@@ -373,16 +386,8 @@ class Execution:
             self.context.hooks.note(warning)
         return directory
 
-    async def _apply(self, connection: Connection, work: SendPlan) -> None:
-        await apply(
-            work,
-            connection,
-            journal=self.journal,
-            record=self.record,
-            bound=self.options.max_failures,
-            context=self.context,
-            background=self._run_background_tasks,
-        )
+    async def _apply(self, connection: Connection, plan: SendPlan) -> None:
+        await apply(plan, connection, self.record, self.options.max_failures, self._run_background_tasks)
 
     async def _run_background_tasks(self) -> None:
         """Keep the figures, and write of the report what is settled, as long as requests are sent."""
@@ -400,7 +405,7 @@ class Execution:
             settled, written = stats.settled, 0
             if settled - reported < EARLY_ROWS:
                 continue
-            while count := await anyio.to_thread.run_sync(early.write_some):
+            while count := await in_thread(early.write_some):
                 written += count
             if written:
                 reported, wait_s = settled, EARLY_EVERY_S
@@ -415,7 +420,7 @@ class Execution:
             await live.update()
 
     async def _update(self, **fields: object) -> None:
-        await anyio.to_thread.run_sync(partial(self.journal.update_run, self.record.run_id, **fields))
+        await in_thread(self.journal.update_run, self.record.run_id, **fields)
 
 
 def _size(read: Collection[object] | None) -> int | None:

@@ -1,36 +1,29 @@
 """``plan --out`` and ``run --plan``: a plan that one person makes and another applies, as a run like any other."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
-from bulkid.journal import Journal, open_journal
-from bulkid.model import RunRecord
-from bulkid.report.atomic import AtomicFile, prepare_folder, sync
+from bulkid.journal import Journal
+from bulkid.model import Outcome, RunItem, RunRecord, Status
+from bulkid.planning import Precondition
+from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of
-from bulkid.runs.execution.run import Execution
-from bulkid.runs.history import lock_run
-from bulkid.runs.inputs.origin import PLAN, Origin
-from bulkid.runs.inputs.precomputed import Changes, begin, changes_of
-from bulkid.runs.inputs.sheet import Rows
-from bulkid.runs.notifications import notifies
-from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
-from bulkid.runs.options_codec import dump_options
-from bulkid.runs.run_records import new_record
+from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
+from bulkid.runs.inputs.run_input import CHUNK_ROWS, RunJournal
+from bulkid.runs.options import Preview, RunOptions, Target
+from bulkid.runs.run_records import PLAN
+from bulkid.sheet import SheetInfo
 from bulkid.text import printable_line
 
-if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and most runs have no plan file
-    from bulkid.runs.inputs.plan_format import LoadedPlan, PlanFile, PlannedAccount
-
-PLAN_COLUMN = "planned"
-"""The column that holds an account's part of the plan as JSON, so that the journal alone is enough to go on."""
+OLD_PLAN_COLUMN = "planned"
+"""The column that held an account's part of the plan as JSON, in runs of versions up to 6 of the schema."""
 
 
 def require_plan_file(path: Path) -> None:
@@ -110,123 +103,103 @@ def _require_plan_or_nothing(path: Path) -> None:
         raise UsageError(f"{path} exists, and is no plan file: it is not replaced.", hint="Give --out another name.")
 
 
-@notifies
-async def run_plan(
-    path: Path, target: Target, options: RunOptions | None = None, context: Context | None = None
-) -> RunResult:
-    """Apply a plan file: just its changes, and only where an account still is as it was when the plan was made.
+@dataclass
+class PlanFileInput(PrecomputedInput):
+    """The changes of a plan file."""
 
-    An account that has changed since, or is gone, makes its rows invalid, and nothing is sent then unless
-    ``options.skip_invalid``. One that is already as wanted is unchanged.
+    blind: bool = False  # whether the plan was made without reading the accounts
 
-    Args:
-        path: The plan file.
-        target: Which server, as whom: those of the plan.
-        options: How to send and report. ``read`` may be off for a blind plan only.
-        context: What surrounds the work; None for the defaults.
+    async def _journal(self, journal: RunJournal) -> None:
+        for start in range(0, len(self.expected), CHUNK_ROWS):
+            chunk = self.expected[start : start + CHUNK_ROWS]
+            items = [
+                RunItem(number, each.desired, each.before, each.description, Outcome(Status.PENDING))
+                for number, each in enumerate(chunk, start)
+            ]
+            await in_thread(journal.add_planned_changes, items)
+        await super()._journal(journal)
 
-    Raises:
-        UsageError: The file cannot be used, or is for another server or organisation.
-        StateError: The state directory cannot be used.
-    """
-    from bulkid.runs.inputs.plan_format import read_plan
+    def require_usable(self, target: Target, options: RunOptions) -> None:
+        """Refuse a target or options that the plan was not made for.
 
-    options, context = options or RunOptions(), context or Context()
-    loaded = await in_thread(read_plan, path)
-    plan, fingerprint = loaded.head, loaded.fingerprint
-    url = base_of(target).url
-    shown = printable_line(str(path))
-    origin = _origin(plan, shown)
-    if plan.sandbox and not options.sandbox:
-        raise UsageError(f"{path} was made for the sandbox.", hint="Apply it with --sandbox.")
-    origin.require_server(url)
-    if target.organization_id:
-        origin.require_organization(target.organization_id)
-    if not (options.read or plan.blind):
-        raise UsageError(
-            f"{path} is applied only where accounts are as it expects, so they must be read.",
-            hint="Leave --no-read out.",
-        )
-    changes = await in_thread(_changes, loaded, shown, origin)
-    stored = {
-        **dump_options(options, path),
-        PLAN: {
-            "fingerprint": fingerprint,
-            "base_url": plan.base_url,
-            "organization_id": plan.organization_id,
-            "sandbox": plan.sandbox,
-        },
-    }
-    record = new_record(context, changes.rows.info, url, stored)
-    async with AsyncExitStack() as stack:
-        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-        folder = prepare_folder(options.report_dir.absolute(), record.run_id)
-        record = replace(record, report_dir=str(folder))
-        await lock_run(stack, journal, record, context)
-        await in_thread(journal.create_run, record)
-        execution = Execution(journal, record, target, options, context, folder)
-        return await execution.perform(partial(begin, execution, changes))
+        Raises:
+            UsageError: It is another server or organisation, or the accounts are not to be read.
+        """
+        url = base_of(target).url
+        if self.origin.sandbox and not options.sandbox:
+            raise UsageError(f"{self.source} was made for the sandbox.", hint="Apply it with --sandbox.")
+        self.origin.require_server(url)
+        if target.organization_id:
+            self.origin.require_organization(target.organization_id)
+        if not (options.read or self.blind):
+            raise UsageError(
+                f"{self.source} is applied only where accounts are as it expects, so they must be read.",
+                hint="Leave --no-read out.",
+            )
 
 
-async def begin_plan_again(execution: Execution) -> Callable[[], Awaitable[None]]:
-    """Take up the run of a plan file that ended before its plan was journaled; give the work to do.
+def read_plan_input(path: Path) -> PlanFileInput:
+    """Read a plan file.
 
     Raises:
-        UsageError: The rows are not whole in the journal, and the file is gone or another one by now.
+        SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
     """
-    journal, record = execution.journal, execution.record
-    if record.phase == "reading":
-        changes = await in_thread(_read_again, record)
-        await in_thread(journal.forget_rows, record.run_id)
-        return partial(begin, execution, changes)
-    await in_thread(journal.forget_plan, record.run_id)
-    return partial(execution.from_rows, await in_thread(_rows_again, journal, record))
+    return _plan_input(path, printable_line(str(path)))
 
 
-def _read_again(record: RunRecord) -> Changes:
-    from bulkid.runs.inputs.plan_format import read_plan
+def read_plan_input_again(record: RunRecord) -> PlanFileInput:
+    """Read the plan file of a run that ended before its rows were whole in the journal.
 
-    path = str(record.options["path"])
-    loaded = read_plan(Path(path))
-    if loaded.fingerprint != record.options[PLAN]["fingerprint"]:
+    Raises:
+        SheetError: The file is gone, or another one by now.
+    """
+    path = Path(str(record.options["path"]))
+    found = _plan_input(path, record.source)
+    if found.stored_options[PLAN]["fingerprint"] != record.options[PLAN]["fingerprint"]:
         raise SheetError(
             f"{path} is another plan than the one that run {record.run_id} was begun with; nothing was sent.",
             hint=f"Apply it as a run of its own: bulkid run --plan {record.source}",
         )
-    return _changes(loaded, record.source, _origin(loaded.head, record.source))
+    return found
 
 
-def _rows_again(journal: Journal, record: RunRecord) -> Rows:
-    """The changes of a plan from the journal alone: each row holds its account's part of the plan."""
+def _plan_input(path: Path, source: str) -> PlanFileInput:
+    from bulkid.runs.inputs.plan_format import read_plan
+
+    require_plan_file(path)
+    loaded = read_plan(path)
+    head = loaded.head
+    place = {"base_url": head.base_url, "organization_id": head.organization_id, "sandbox": head.sandbox}
+    stored = {"path": str(path.absolute()), PLAN: {"fingerprint": loaded.fingerprint, **place}}
+    return PlanFileInput(source, _origin(source, place), loaded.expected, stored_options=stored, blind=head.blind)
+
+
+def journaled_plan_input(journal: Journal, record: RunRecord) -> PlanFileInput:
+    """Take the changes of a plan file from the journal, where an interrupted run has them whole."""
+    info = SheetInfo.from_json(record.sheet)
+    if OLD_PLAN_COLUMN in info.headers:
+        expected = _changes_in_cells(journal, record)
+    else:
+        expected = [
+            Precondition(item.desired, item.before, description=item.changes)
+            for item in journal.iter_planned_changes(record.run_id)
+        ]
+    return PlanFileInput(record.source, _origin(record.source, record.options[PLAN]), expected, journaled=info)
+
+
+def _changes_in_cells(journal: Journal, record: RunRecord) -> list[Precondition]:
+    """Read the changes of a run that a version up to 6 of the schema has journaled: in the last cell of each row."""
     from bulkid.runs.inputs.plan_format import load_account, precondition_of
 
-    found: dict[str, PlannedAccount] = {}
-    for _, cells, _ in journal.iter_rows(record.run_id):
-        if cells[-1] not in found:
-            found[cells[-1]] = load_account(cells[-1])
-    stored = record.options[PLAN]
-    origin = _made_for(record.source, stored["base_url"], stored["organization_id"], sandbox=stored["sandbox"])
-    expected = list(map(precondition_of, found.values()))
-    return changes_of(record.source, expected, origin, extra={PLAN_COLUMN: list(found)}).rows
+    texts = dict.fromkeys(cells[-1] for _, cells, _ in journal.iter_rows(record.run_id))
+    return [precondition_of(load_account(text)) for text in texts]
 
 
-def _changes(loaded: "LoadedPlan", source: str, origin: Origin) -> Changes:
-    """The changes of a plan, whose lists are empty afterwards."""
-    made = changes_of(source, loaded.expected, origin, extra={PLAN_COLUMN: loaded.texts})
-    loaded.expected.clear()
-    loaded.texts.clear()
-    return made
-
-
-def _origin(plan: "PlanFile", source: str) -> Origin:
-    return _made_for(source, plan.base_url, plan.organization_id, sandbox=plan.sandbox)
-
-
-def _made_for(source: str, base_url: str, organization_id: str, *, sandbox: bool) -> Origin:
+def _origin(source: str, place: Mapping[str, Any]) -> Origin:
     return Origin(
         what=f"The plan {source}",
         expected_state="as it was when the plan was made",
-        base_url=base_url,
-        organization_id=organization_id,
-        sandbox=sandbox,
+        base_url=place["base_url"],
+        organization_id=place["organization_id"],
+        sandbox=place["sandbox"],
     )

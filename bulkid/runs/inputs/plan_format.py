@@ -26,7 +26,6 @@ from bulkid.model import Account, AccountUpdate, DesiredState, RowError
 from bulkid.planning import Directory, Precondition, changed_fields, describe
 from bulkid.redaction import encodable
 from bulkid.resources import Resource, current
-from bulkid.runs.inputs.plan_file import require_plan_file
 from bulkid.runs.options import Preview
 from bulkid.text import fold
 
@@ -288,7 +287,6 @@ class LoadedPlan:
 
     head: PlanFile  # without its accounts
     expected: list[Precondition]  # the change of each account
-    texts: list[str]  # each account as JSON, for the journal
     fingerprint: str  # of the file
 
 
@@ -298,11 +296,8 @@ def read_plan(path: Path) -> LoadedPlan:
     Raises:
         SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
     """
-    require_plan_file(path)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise SheetError(f"{path} does not exist.", hint=f"Check the name. {_AGAIN}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     fingerprint = sha256(data).hexdigest()
@@ -315,12 +310,8 @@ def read_plan(path: Path) -> LoadedPlan:
 
 
 def _loaded(head: PlanFile, accounts: Iterable[PlannedAccount], label: str, fingerprint: str) -> LoadedPlan:
-    expected: list[Precondition] = []
-    texts: list[str] = []
-    for account in _consistent(accounts, label, blind=head.blind):
-        expected.append(precondition_of(account))
-        texts.append(dump_account(account))
-    return LoadedPlan(head, expected, texts, fingerprint)
+    expected = [precondition_of(account) for account in _consistent(accounts, label, blind=head.blind)]
+    return LoadedPlan(head, expected, fingerprint)
 
 
 _OPENING, _CLOSING = b'\n  "accounts": [\n', b"\n  ]"
@@ -460,13 +451,8 @@ def precondition_of(account: PlannedAccount) -> Precondition:
     return Precondition(desired, state, description=account.changes)
 
 
-def dump_account(account: PlannedAccount) -> str:
-    """Write one account of a plan as JSON, for the journal."""
-    return _types(current()).account_adapter.dump_json(account).decode()
-
-
 def load_account(text: str) -> PlannedAccount:
-    """Take back what :func:`dump_account` wrote."""
+    """Read one account of a plan, as runs of versions up to 6 of the schema have it in a cell."""
     return _types(current()).account_adapter.validate_json(text)
 
 

@@ -1,23 +1,67 @@
-"""A run of changes that were given ready-made: their rows, as a sheet would have them, and how such a run begins."""
+"""Changes that were worked out before, each for a known state of its account: what an undo and a plan file hold."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-
-import anyio.to_thread
+from typing import Any
 
 from bulkid.consume import consume, return_freed_memory
-from bulkid.model import RowError, RowRequest, SheetRow
-from bulkid.planning import Precondition
+from bulkid.errors import UsageError
+from bulkid.model import RowError, SheetRow
+from bulkid.planning import Directory, Precondition, Resolution, resolve_preconditions
 from bulkid.resources import current
-from bulkid.runs.execution.run import Execution
-from bulkid.runs.inputs.origin import Given, Origin
-from bulkid.runs.inputs.sheet import CHUNK_ROWS, Rows
+from bulkid.runs.concurrency import in_thread
+from bulkid.runs.inputs.run_input import CHUNK_ROWS, AccountLookup, Rows, RunJournal
 from bulkid.sheet import CLEAR, SheetInfo
+from bulkid.text import fold
 
 _PLAIN = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the changes were worked out for.
+
+    Args:
+        what: Begins a sentence: ``Run 20260131-081500-x7k2``, ``The plan changes.json``.
+        expected_state: The state expected, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
+        base_url: The server.
+        organization_id: The organisation.
+        sandbox: Whether the server was an embedded sandbox, whose address changes from run to run.
+    """
+
+    what: str
+    expected_state: str
+    base_url: str
+    organization_id: str
+    sandbox: bool = False
+
+    def require_server(self, url: str) -> None:
+        """Refuse another server.
+
+        Raises:
+            UsageError: ``url`` is not that of the changes.
+        """
+        if not self.sandbox and url != self.base_url:
+            raise UsageError(
+                f"{self.what} belongs to {self.base_url}, but the settings name {url}.",
+                hint="Set BULKID_URL (or the profile) to its own address.",
+            )
+
+    def require_organization(self, organization_id: str) -> None:
+        """Refuse another organisation.
+
+        Raises:
+            UsageError: ``organization_id`` is not that of the changes.
+        """
+        if fold(organization_id) != fold(self.organization_id):
+            raise UsageError(
+                f"{self.what} belongs to organisation {self.organization_id}, but the connection is to "
+                f"{organization_id}.",
+                hint="Set BULKID_ORGANIZATION_ID and the credentials (or the profile) to its own.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,67 +75,97 @@ class Unplannable:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Given changes, with the rows that stand for them in journal and report: none once these are in the journal."""
-
-    rows: Rows
-    sheet_rows: list[SheetRow]
-
-
-def changes_of(
-    source: str,
-    expected: Sequence[Precondition],
-    origin: Origin,
-    unplannable: Iterable[Unplannable] = (),
-    *,
-    extra: Mapping[str, Sequence[str]] | None = None,
-) -> Changes:
-    """Make the rows that stand for given changes: one for every row of the sheet that they come from.
+@dataclass(slots=True)
+class PrecomputedRows(Rows):
+    """Rows that stand for precomputed changes. They are resolved only where each account is as its change expects it.
 
     Args:
-        source: What to call them.
-        expected: The changes, each account once.
+        expected: The changes, each account once; the list is empty once they were resolved.
         origin: What they were worked out for.
-        unplannable: The accounts that no change can be worked out for: invalid rows.
-        extra: Further columns, with a cell for each of ``expected``.
     """
-    extra = extra or {}
-    columns = current().change_columns  # so that their retry.csv runs like any other sheet
-    headers = (*columns, *extra)
-    info = SheetInfo(source, "csv", "", "utf-8", ",", headers, (*columns, *("" for _ in extra)))
-    ordered = sorted(expected, key=lambda item: item.desired.rows)
-    made: list[SheetRow] = []
-    for number, item in enumerate(expected):
-        desired = item.desired
-        cells = (*_cells(item), *(column[number] for column in extra.values()))
-        for row in desired.rows:
-            asked = RowRequest(
-                row, desired.account_id, desired.name, desired.values, desired.add, desired.remove, None, ""
-            )
-            made.append(SheetRow(row, cells, asked))
-    for each in unplannable:
-        cells = (each.account_id, each.name, *("" for _ in headers[2:]))
-        for row in each.rows:
-            row_error = RowError(row, "", "", each.code, each.message)
-            made.append(SheetRow(row, cells, None, (row_error,), each.account_id, each.name))
-    made.sort(key=lambda row: row.row)
-    rows = Rows(info, given=Given(ordered, origin))
-    rows.add(made)
-    return Changes(rows, made)
+
+    expected: list[Precondition] = field(kw_only=True, repr=False)
+    origin: Origin = field(kw_only=True)
+
+    def require_place(self, base_url: str, organization_id: str) -> None:
+        """Refuse another server or organisation than that of the changes."""
+        self.origin.require_server(base_url)
+        self.origin.require_organization(organization_id)
+
+    def lookup(self) -> AccountLookup:
+        """Give the accounts, all by id, and whether groups change."""
+        ids = tuple([item.desired.account_id for item in self.expected])
+        return AccountLookup(ids, (), groups=any(item.desired.add or item.desired.remove for item in self.expected))
+
+    def resolve(self, directory: Directory) -> Resolution:
+        """Compare every account with what its change expects, and let go of the changes."""
+        return resolve_preconditions(consume(self.expected), directory, self.origin.expected_state)
 
 
-async def begin(execution: Execution, changes: Changes) -> None:
-    """Journal the rows of given changes, then plan and apply them."""
-    add = partial(execution.journal.add_rows, execution.record.run_id)
-    unplannable = consume(changes.sheet_rows)
-    while chunk := list(islice(unplannable, CHUNK_ROWS)):
-        await anyio.to_thread.run_sync(add, chunk)
-    del chunk
-    await anyio.to_thread.run_sync(return_freed_memory)  # before the directory is read
-    update = partial(execution.journal.update_run, execution.record.run_id)
-    await anyio.to_thread.run_sync(partial(update, phase="read", sheet=changes.rows.info.to_json()))
-    await execution.from_rows(changes.rows)
+@dataclass
+class PrecomputedInput:
+    """Precomputed changes as the input of a run. Its rows stand for the rows of the sheet that they come from.
+
+    Args:
+        source: What to call the changes.
+        origin: What they were worked out for.
+        expected: The changes, each account once; the list is empty once they were resolved.
+        command: The command that begins the run.
+        stored_options: What a resume needs to find them again.
+        unplannable: The accounts that no change can be worked out for: invalid rows.
+        journaled: The columns of the rows in the journal, where they are there already; None: they are not.
+    """
+
+    source: str
+    origin: Origin
+    expected: list[Precondition] = field(repr=False)
+    command: str = "run"
+    stored_options: Mapping[str, Any] = field(default_factory=dict)
+    unplannable: Sequence[Unplannable] = field(default=(), repr=False)
+    journaled: SheetInfo | None = None
+
+    def __post_init__(self) -> None:
+        self.expected.sort(key=lambda item: item.desired.rows)
+
+    @cached_property
+    def info(self) -> SheetInfo:
+        """The columns of a sheet that asks for these changes, so that their ``retry.csv`` runs like any other sheet."""
+        columns = current().change_columns
+        return self.journaled or SheetInfo(self.source, "csv", "", "utf-8", ",", columns, columns)
+
+    async def read(self, journal: RunJournal | None = None, /) -> PrecomputedRows:
+        """Make the rows, and journal them."""
+        if journal is not None and self.journaled is None:
+            await self._journal(journal)
+        row_errors = [RowError(row, "", "", each.code, each.message) for each in self.unplannable for row in each.rows]
+        count = len(row_errors) + sum(len(item.desired.rows) for item in self.expected)
+        return PrecomputedRows(
+            self.info, [], row_errors, count, len(self.expected), expected=self.expected, origin=self.origin
+        )
+
+    async def _journal(self, journal: RunJournal) -> None:
+        rows = self._sheet_rows()
+        while chunk := await in_thread(lambda: list(islice(rows, CHUNK_ROWS))):
+            await in_thread(journal.add_rows, chunk)
+        await in_thread(return_freed_memory)  # before the directory is read
+
+    def _sheet_rows(self) -> Iterator[SheetRow]:
+        """Give a row for each row that the changes come from, in the order of their numbers."""
+        sources: Sequence[Precondition | Unplannable] = [*self.expected, *self.unplannable]
+        places = [(row, place) for place, each in enumerate(sources) for row in _rows_of(each)]
+        places.sort()
+        for row, place in places:
+            each = sources[place]
+            if isinstance(each, Precondition):
+                yield SheetRow(row, _cells(each), None, (), each.desired.account_id, each.desired.name)
+            else:
+                cells = (each.account_id, each.name, *("" for _ in self.info.headers[2:]))
+                row_error = RowError(row, "", "", each.code, each.message)
+                yield SheetRow(row, cells, None, (row_error,), each.account_id, each.name)
+
+
+def _rows_of(each: Precondition | Unplannable) -> tuple[int, ...]:
+    return each.desired.rows if isinstance(each, Precondition) else each.rows
 
 
 def _cells(item: Precondition) -> tuple[str, ...]:

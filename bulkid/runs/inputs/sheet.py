@@ -1,145 +1,96 @@
-"""From a file to requests: reads the sheet chunk by chunk, into memory (check, plan) or through the journal (run)."""
+"""A sheet as the input of a run: read from its file, or again from the journal of a run."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import anyio.to_thread
-
-from bulkid.consume import consume
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
-from bulkid.model import RowError, RowRequest, RunRecord, RunStatus, SheetRow, Status
-from bulkid.planning import offline_row_errors
-from bulkid.report.summary import build_summary
-from bulkid.runs.concurrency import in_thread_until_cancelled, until_stopped
-from bulkid.runs.inputs.origin import Given
-from bulkid.runs.options import CheckResult, count_invalid_rows
+from bulkid.model import RunRecord, SheetRow
+from bulkid.runs.concurrency import in_thread, in_thread_until_cancelled, until_stopped
+from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows, RunJournal
 from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
-from bulkid.text import fold
-
-CHUNK_ROWS = 10_000
-"""Rows per trip to a worker thread and per transaction: large enough that neither shows, small enough for memory."""
 
 Source = str | Path | BinaryIO
 
 
-@dataclass(slots=True)
-class Rows:
-    """What a sheet holds, once read: the requests of the good rows and the faults of the others."""
+@dataclass(frozen=True, slots=True)
+class SheetInput:
+    """An open sheet."""
 
-    info: SheetInfo
-    requests: list[RowRequest] = field(default_factory=list, repr=False)
-    row_errors: list[RowError] = field(default_factory=list, repr=False)
-    count: int = 0
-    given: Given | None = None  # the changes themselves, where they are no sheet's
-    released_accounts: int | None = None  # accounts of the requests that are no longer here
+    sheet: Sheet
+    source: Source
+    command: str = "run"
 
     @property
-    def accounts(self) -> int:
-        """How many accounts the good rows name, as far as the sheet alone tells."""
-        if self.released_accounts is not None:
-            return self.released_accounts
-        return len({fold(request.account_id or request.name) for request in self.requests})
+    def info(self) -> SheetInfo:
+        """What is known of the sheet by now; reading adds notes that the header alone could not tell."""
+        return self.sheet.info
 
-    def release(self) -> Iterator[RowRequest]:
-        """Give each request and let go of it: merged into what is wanted of its account, it is not needed any more.
+    @property
+    def stored_options(self) -> Mapping[str, Any]:
+        """The path of the sheet, from where a resume reads it again; empty for standard input."""
+        return {"path": str(Path(self.source).absolute()) if isinstance(self.source, str | Path) else ""}
 
-        100,000 of them take 30 MB, just when the plan is made.
-        """
-        self.released_accounts = self.accounts
-        left, self.requests = self.requests, []
-        return consume(left)
+    async def read(self, journal: RunJournal | None = None, /) -> Rows:
+        """Read the sheet chunk by chunk in worker threads; a cancellation ends the reading at once."""
+        rows = Rows(self.sheet.info)
+        chunks = self.sheet.chunks(CHUNK_ROWS)
 
-    def add(self, chunk: Iterable[SheetRow]) -> None:
-        """Take in a chunk of parsed rows."""
-        for row in chunk:
-            self.count += 1
-            if row.request is not None:
-                self.requests.append(row.request)
-            else:
-                self.row_errors.extend(row.row_errors)
+        def step() -> bool:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return False
+            if journal is not None:
+                journal.add_rows(chunk)
+            rows.add(chunk)
+            return True
 
-
-def check(
-    source: Source,
-    options: SheetOptions | None = None,
-    *,
-    name: str | None = None,
-    token: CancelToken | None = None,
-) -> CheckResult:
-    """Read a sheet offline and name every fault of every row. Sends nothing and writes nothing.
-
-    Raises:
-        SheetError: The sheet as a whole cannot be read.
-        InterruptedRunError: The token was cancelled.
-    """
-    started = time.monotonic()
-    with open_sheet(source, options or SheetOptions(), name=name, isolated=True, token=token) as sheet:
-        return check_opened(sheet, started)
+        while await in_thread_until_cancelled(self.sheet.token.cancel, step):
+            pass
+        rows.info = self.info
+        return rows
 
 
-def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
-    """Like :func:`check`, of a sheet that is open.
+@dataclass(frozen=True, slots=True)
+class JournaledSheet:
+    """The rows of a sheet that an interrupted run has in the journal whole, as they came in."""
 
-    Args:
-        sheet: It stays open.
-        started: When the work began, on the monotonic clock; None: now.
+    journal: Journal
+    record: RunRecord
+    command: str = "run"
 
-    Raises:
-        SheetError: The sheet as a whole cannot be read.
-    """
-    started = time.monotonic() if started is None else started
-    rows = Rows(sheet.info)
-    for chunk in sheet.chunks(CHUNK_ROWS):
-        rows.add(chunk)
-    # Reading adds notes that the header alone could not tell, so the info is taken at the end.
-    info = sheet.info
-    found = [*rows.row_errors, *offline_row_errors(rows.requests, info.columns())]
-    row_errors = tuple(sorted(found, key=lambda row_error: row_error.row))
-    status = RunStatus.REFUSED if row_errors else RunStatus.COMPLETED
-    summary = offline_summary(rows, row_errors, status, counters={"elapsed_s": time.monotonic() - started})
-    return CheckResult(info, rows.count, rows.accounts, row_errors, summary)
+    @property
+    def info(self) -> SheetInfo:
+        """The columns as the journal has them."""
+        return SheetInfo.from_json(self.record.sheet)
 
+    @property
+    def stored_options(self) -> Mapping[str, Any]:
+        """What the run's record has already."""
+        return self.record.options
 
-def offline_summary(
-    rows: Rows,
-    row_errors: tuple[RowError, ...],
-    status: RunStatus,
-    *,
-    unchanged: int = 0,
-    accounts: int | None = None,
-    eta_s: float | None = None,
-    command: str = "check",
-    counters: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The summary of what never became a run: as ``summary.json``, without a run's id, all good rows pending."""
-    invalid = count_invalid_rows(row_errors)
-    counts = {
-        Status.INVALID: invalid,
-        Status.UNCHANGED: unchanged,
-        Status.PENDING: rows.count - invalid - unchanged,
-    }
-    record = RunRecord("", 0.0, status, command, rows.info.source, "", "", "", 0, counters=counters or {})
-    return {
-        **build_summary(record, counts, rows.accounts if accounts is None else accounts, None, eta_s),
-        "run_id": None,
-    }
+    async def read(self, _journal: RunJournal | None = None, /) -> Rows:
+        """Parse the rows again; they are in the journal already."""
+        return await in_thread(self._parse)
+
+    def _parse(self) -> Rows:
+        rows = Rows(self.info)
+        rows.add(_parse_all(RowParser(rows.info), self.journal.iter_rows(self.record.run_id)))
+        return rows
 
 
-def nothing_summary(command: str) -> dict[str, Any]:
-    """The summary of a command that ended before a single row could be read."""
-    record = RunRecord("", 0.0, RunStatus.REFUSED, command, "", "", "", "", 0)
-    return {**build_summary(record, {}, 0, None), "run_id": None}
+def _parse_all(parser: RowParser, stored: Iterable[tuple[int, tuple[str, ...], bool]]) -> Iterator[SheetRow]:
+    for row, cells, _ in stored:
+        yield parser.parse(row, cells)
 
 
-async def open_within(
+async def open_sheet_input(
     stack: AsyncExitStack, source: Source, options: SheetOptions, *, name: str | None, stop: Stop
-) -> Sheet:
+) -> SheetInput:
     """Open a sheet in a worker thread; the stack closes it. A stop, or a cancellation, ends the opening at once.
 
     Raises:
@@ -154,50 +105,19 @@ async def open_within(
 
     async with until_stopped(stop):
         sheet = await in_thread_until_cancelled(token.cancel, work)
-    return sheet  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+    return SheetInput(sheet, source)
 
 
-async def read_rows(sheet: Sheet, store: Callable[[list[SheetRow]], None] | None = None) -> Rows:
-    """Read all rows, each chunk in a worker thread, and hand each chunk to ``store`` there (the journal)."""
-    rows = Rows(sheet.info)
-    chunks = sheet.chunks(CHUNK_ROWS)
-
-    def step() -> bool:
-        chunk = next(chunks, None)
-        if chunk is None:
-            return False
-        if store is not None:
-            store(chunk)
-        rows.add(chunk)
-        return True
-
-    while await in_thread_until_cancelled(sheet.token.cancel, step):
-        pass
-    rows.info = sheet.info
-    return rows
-
-
-async def read_again(journal: Journal, record: RunRecord) -> Rows:
-    """Parse the rows of an earlier run again from the journal, as they came in.
+def stored_path(record: RunRecord) -> str:
+    """Give the path of the sheet of a run that ended before its rows were whole.
 
     Raises:
-        UsageError: The run ended while its sheet was still being read, so that its rows are not whole.
+        UsageError: The sheet came from standard input.
     """
-    if record.phase == "reading":
+    path = str(record.options.get("path", ""))
+    if not path:
         raise UsageError(
-            f"Run {record.run_id} ended while its sheet was still being read; nothing was sent.",
-            hint=f"Start it again: bulkid run {record.source}",
+            f"Run {record.run_id} ended while standard input was still being read; nothing was sent.",
+            hint="Start it again with the same input.",
         )
-    info = SheetInfo.from_json(record.sheet)
-
-    def parse() -> Rows:
-        rows, parser = Rows(info), RowParser(info)
-        rows.add(_parse_all(parser, journal.iter_rows(record.run_id)))
-        return rows
-
-    return await anyio.to_thread.run_sync(parse)
-
-
-def _parse_all(parser: RowParser, stored: Iterable[tuple[int, tuple[str, ...], bool]]) -> Iterator[SheetRow]:
-    for row, cells, _ in stored:
-        yield parser.parse(row, cells)
+    return path

@@ -1,0 +1,125 @@
+"""What a sheet shows without a server: ``check``, its summary, and the invalid rows as a sheet of their own."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bulkid.journal.codec import row_error_text
+from bulkid.model import ReportRow, RowError, RunRecord, RunStatus, SheetRow, Status
+from bulkid.planning import offline_row_errors
+from bulkid.report.summary import build_summary
+from bulkid.report.text_files import retry_sheet
+from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows
+from bulkid.runs.inputs.sheet import Source
+from bulkid.runs.options import CheckResult, count_invalid_rows
+from bulkid.sheet import CancelToken, Sheet, SheetOptions, open_sheet
+
+
+def check(
+    source: Source, options: SheetOptions | None = None, *, name: str | None = None, token: CancelToken | None = None
+) -> CheckResult:
+    """Read a sheet offline and name every error of every row. Sends nothing and writes nothing.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: The token was cancelled.
+    """
+    started = time.monotonic()
+    with open_sheet(source, options or SheetOptions(), name=name, isolated=True, token=token) as sheet:
+        return check_opened(sheet, started)
+
+
+def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
+    """Check a sheet that is open, and leave it open.
+
+    Args:
+        sheet: The sheet.
+        started: When the work began, on the monotonic clock; None: now.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+    """
+    started = time.monotonic() if started is None else started
+    rows = Rows(sheet.info)
+    for chunk in sheet.chunks(CHUNK_ROWS):
+        rows.add(chunk)
+    # Reading adds notes that the header alone could not tell, so the info is taken at the end.
+    info = sheet.info
+    found = [*rows.row_errors, *offline_row_errors(rows.requests, info.columns())]
+    row_errors = tuple(sorted(found, key=lambda row_error: row_error.row))
+    status = RunStatus.REFUSED if row_errors else RunStatus.COMPLETED
+    summary = offline_summary(rows, row_errors, status, counters={"elapsed_s": time.monotonic() - started})
+    return CheckResult(info, rows.count, rows.accounts, row_errors, summary)
+
+
+def offline_summary(
+    rows: Rows,
+    row_errors: tuple[RowError, ...],
+    status: RunStatus,
+    *,
+    unchanged: int = 0,
+    accounts: int | None = None,
+    eta_s: float | None = None,
+    command: str = "check",
+    counters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make the summary of what never became a run: like ``summary.json``, with all valid rows pending, no run id."""
+    invalid = count_invalid_rows(row_errors)
+    counts = {
+        Status.INVALID: invalid,
+        Status.UNCHANGED: unchanged,
+        Status.PENDING: rows.count - invalid - unchanged,
+    }
+    record = RunRecord("", 0.0, status, command, rows.info.source, "", "", "", 0, counters=counters or {})
+    return {
+        **build_summary(record, counts, rows.accounts if accounts is None else accounts, None, eta_s),
+        "run_id": None,
+    }
+
+
+def write_invalid_rows(
+    source: Source,
+    options: SheetOptions,
+    folder: Path,
+    *,
+    name: str | None = None,
+    token: CancelToken | None = None,
+) -> tuple[Path, int] | None:
+    """Write ``retry.csv`` with the rows that ``check`` finds invalid, each with its errors, to be fixed there.
+
+    Args:
+        source: The sheet.
+        options: How to read it.
+        folder: Where to write; it must be there.
+        name: What to call the source in messages.
+        token: Lets another thread end the reading.
+
+    Returns:
+        The file and how many rows it holds; None when every row is valid.
+
+    Raises:
+        SheetError: The sheet as a whole cannot be read.
+        InterruptedRunError: The token was cancelled.
+    """
+    by_row: dict[int, list[RowError]] = {}
+    with open_sheet(source, options, name=name, isolated=True, token=token) as sheet:
+        for row_error in check_opened(sheet).row_errors:
+            by_row.setdefault(row_error.row, []).append(row_error)
+        if not by_row:
+            return None
+        retry = retry_sheet(folder, sheet.info.headers)
+        try:
+            for chunk in sheet.chunks(CHUNK_ROWS):
+                retry.write([_report_row(row, by_row[row.row]) for row in chunk if row.row in by_row])
+            retry.finish()
+            return retry.target.commit(), len(by_row)
+        finally:
+            retry.discard()
+
+
+def _report_row(row: SheetRow, row_errors: list[RowError]) -> ReportRow:
+    text = row_error_text(row_errors)
+    return ReportRow(
+        row.row, row.account_id, row.name, Status.INVALID, "", None, row_errors[0].code, text, 0, None, None, row.cells
+    )
