@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
-from bulkid.sheet import Sheet, SheetOptions, csv_reader, open_sheet
+from bulkid.sheet import Sheet, SheetOptions, open_sheet
 from bulkid.sheet.csv_reader import records
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.sheet.text_format import TextForm
@@ -128,31 +128,6 @@ def test_a_quote_that_is_never_closed_is_reported_with_its_row(size: int) -> Non
 
 def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
     assert "16500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
-
-
-def test_a_cell_may_be_longer_than_the_csv_module_takes_by_itself() -> None:
-    groups = ";".join(f"{number:08}-0000-4000-8000-000000000000" for number in range(5_000))
-    _, rows = read(f"id,groups_to_add\n1,{groups}\n2,\n")
-    assert len(groups) > 131_072
-    assert [row.cells for row in rows] == [("1", groups), ("2", "")]
-
-
-@pytest.mark.parametrize("size", [1, 100])
-def test_a_cell_of_many_lines_that_has_no_end_is_refused_before_it_takes_the_memory(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(csv_reader, "MAX_CELL", 200_000)
-    assert "row 3 has a cell of more than 200,000 characters" in refused(
-        'name\na\n"b\n' + "c\n" * 100_000 + '"\n', size=size
-    )
-
-
-def test_a_chunk_holds_few_rows_where_they_are_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "_CELLS_PER_CHUNK", 10)
-    form = TextForm("utf-8", ",", sep_line=False, fields=1, notes=())
-    chunks = list(records(io.BytesIO(b"a\n" * 10 + b"a,b,c,d,e,f\n" * 5), "s", form, 10_000))
-    assert [len(chunk) for chunk in chunks] == [11, 2, 2]
-    assert [*chunks[0], *chunks[1]][9:11] == [("a",), ("a", "b", "c", "d", "e", "f")]
 
 
 @given(st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4))
