@@ -1,6 +1,6 @@
 """Statements over many rows at once: tuples at the speed of the driver, and ranges of numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,9 +13,7 @@ class ExecuteMany:
     SQLAlchemy's own executemany makes and checks a dict per row, which costs more than the database does. Here the
     statement is compiled by SQLAlchemy once per dialect, and the tuples go straight to the driver.
 
-    Args:
-        statement: An insert, update or delete whose values are bound by name.
-        names: The bound names, in the order of the tuples' values.
+    ``names`` are the names that the statement binds, in the order of the tuples' values.
     """
 
     def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
@@ -24,11 +22,7 @@ class ExecuteMany:
         self._compiled: dict[str, str] = {}
 
     def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
-        """Run the statement once per tuple.
-
-        Returns:
-            How many rows it touched, in sum.
-        """
+        """Run the statement once per tuple, and give how many rows it touched in all."""
         if not tuples:
             return 0
         sql = self._prepared(connection)
@@ -44,14 +38,13 @@ class ExecuteMany:
         if known is None:
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(self._names))
             if tuple(compiled.positiontup or ()) != self._names:
-                msg = f"values are given as {self._names}, the statement takes {compiled.positiontup}"
-                raise ValueError(msg)
+                raise ValueError(f"values are given as {self._names}, the statement takes {compiled.positiontup}")
             known = self._compiled[key] = str(compiled)
         return known
 
 
 def _storable(tuples: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether all text among the values can be kept as it is, as nearly always; in one piece, that is fast to see."""
+    """Whether all text among the values can be kept as it is, as nearly always; joined into one text for speed."""
     text = "".join([value for values in tuples for value in values if type(value) is str])
     if text.isascii():
         return "\0" not in text
@@ -63,46 +56,28 @@ def _storable(tuples: Sequence[tuple[Any, ...]]) -> bool:
 
 
 def storable(value: object) -> object:
-    """Return text with what a database may not take replaced by U+FFFD; anything else as it is.
+    """Replace by U+FFFD what a database may not take in a text; anything else stays as it is.
 
-    That is half a surrogate pair, from a broken cell or answer, which no encoding can hold; and the character U+0000,
-    which PostgreSQL refuses.
+    That is half a surrogate pair, from a broken cell or answer, and the character U+0000, which PostgreSQL refuses.
     """
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
     return value
 
 
-def ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Join numbers that follow one another: first and last of each span.
-
-    Entries are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms instead of 1.4 ms.
-    """
-    first = last = None
-    for number in numbers:
-        if last is not None and first is not None:
-            if number == last + 1:
-                last = number
-                continue
-            yield first, last
-        first = last = number
-    if first is not None and last is not None:
-        yield first, last
-
-
-def linked_ranges(links: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Join rows that follow one another as their entries do: how far the rows are ahead, first and last row of a span.
+def ranges(links: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Join rows that follow one another as their items do: how far the rows are ahead, first and last row of a range.
 
     Most sheets name each account once, so that 20,000 links are one statement: 5 ms instead of 28.
     """
-    span: tuple[int, int, int] | None = None
-    for row, entry in links:
-        if span is not None:
-            ahead, first, last = span
-            if row == last + 1 and row - entry == ahead:
-                span = ahead, first, row
+    found: tuple[int, int, int] | None = None
+    for row, item in links:
+        if found is not None:
+            ahead, first, last = found
+            if row == last + 1 and row - item == ahead:
+                found = ahead, first, row
                 continue
-            yield span
-        span = row - entry, row, row
-    if span is not None:
-        yield span
+            yield found
+        found = row - item, row, row
+    if found is not None:
+        yield found

@@ -1,9 +1,10 @@
-"""Which files of a drop folder were taken, by content: the claim comes first, so that no crash takes one twice."""
+"""Files of a drop folder that runs claim, by content: the claim comes first, so that no crash takes a file twice."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from bulkid.journal.database import repeated
 from bulkid.journal.names import read_name, stored_name
@@ -42,9 +43,7 @@ OPEN = (FileState.CLAIMED.value, FileState.CLOSING.value)
 class ClaimedFiles:
     """The files of one drop folder. Every method is one transaction, durable when it returns.
 
-    Args:
-        journal: Whose database remembers them.
-        folder: The drop folder's absolute path, always written the same way.
+    ``folder`` is the drop folder's absolute path, always written the same way.
     """
 
     def __init__(self, journal: Journal, folder: str) -> None:
@@ -54,26 +53,21 @@ class ClaimedFiles:
     @repeated
     def open(self) -> list[ClaimedFile]:
         """Files that were claimed and are not closed, oldest first."""
-        found = taken_files.c.folder == self._folder, taken_files.c.state.in_(OPEN)
         with self.database.read() as connection:
-            rows = connection.execute(select(*_COLUMNS).where(*found).order_by(taken_files.c.file)).all()
-        return [_file(row) for row in rows]
+            return [_file(row) for row in connection.execute(self._select(taken_files.c.state.in_(OPEN)))]
 
     @repeated
     def claimed_before(self, sha256: str) -> ClaimedFile | None:
         """The file with the same content that was taken, or is being taken; one that failed may be tried again."""
-        query = (
-            select(*_COLUMNS)
-            .where(
-                taken_files.c.folder == self._folder,
-                taken_files.c.sha256 == sha256,
-                taken_files.c.state.not_in([FileState.FAILED.value, FileState.GONE.value]),
-            )
-            .order_by(taken_files.c.file)
-        )
+        taken = taken_files.c.state.not_in([FileState.FAILED.value, FileState.GONE.value])
+        query = self._select(taken_files.c.sha256 == sha256, taken)
         with self.database.read() as connection:
             row = connection.execute(query.limit(1)).first()
         return None if row is None else _file(row)
+
+    def _select(self, *where: ColumnElement[bool]) -> Select[Any]:
+        here = taken_files.c.folder == self._folder
+        return select(*_COLUMNS).where(here, *where).order_by(taken_files.c.file)
 
     @repeated
     def claim(self, sha256: str, name: str, working: str, run_id: str, now: float) -> ClaimedFile:
@@ -89,7 +83,7 @@ class ClaimedFiles:
         self._change(file, state=FileState.CLOSING.value, target=target)
 
     def close(self, file: ClaimedFile, state: FileState, now: float) -> None:
-        """Say that a file has come to where it stays."""
+        """Say that a file has been moved to where it stays."""
         self._change(file, state=state.value, closed_at=now)
 
     @repeated

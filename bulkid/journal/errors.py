@@ -1,4 +1,4 @@
-"""What can be wrong with the state database, in words for a person: without a word of SQL, without values."""
+"""What can be wrong with the state database, in messages for a user: without SQL, without values."""
 
 import errno
 from enum import Enum
@@ -6,15 +6,14 @@ from pathlib import Path
 
 from bulkid.errors import StateError
 
-_DISK_FULL_ERRNOS = frozenset(
-    {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-)  # Windows may lack EDQUOT
+_EDQUOT = getattr(errno, "EDQUOT", errno.ENOSPC)  # Windows may lack it
+_DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EFBIG, _EDQUOT})
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
 _RESUME = "What was settled before is kept; go on with 'bulkid resume'."
 
 
 class DatabaseProblem(Enum):
-    """The kinds of database error that a person can do something about."""
+    """The kinds of database error that a user can do something about."""
 
     FULL = "full"
     READ_ONLY = "read_only"
@@ -83,51 +82,37 @@ _SERVER_MESSAGES = {
 class StateFullError(StateError):
     """The state database cannot take another write: the disk is full, or a quota or size limit is reached.
 
-    What was committed before stays. A run that meets this stops, and is resumable once there is room again.
+    What was committed before stays. The run stops, and is resumable once there is room again.
     """
 
 
 class DatabaseLostError(StateError):
-    """The connection to the state database was lost, and nothing of the transaction that was under way was kept.
+    """The connection to the state database was lost, and nothing of the transaction that was under way was kept."""
 
-    Attributes:
-        final: Whether it was tried again for as long as makes sense.
-    """
-
-    final = False
+    final = False  # whether the transaction was repeated for as long as that can help
 
 
-def state_error(problem: DatabaseProblem, path: Path, name: str) -> StateError:
-    """Say what is wrong with the database file.
+def database_error(problem: DatabaseProblem, place: str, name: str = "", *, on_server: bool = False) -> StateError:
+    """Say what is wrong with a database.
 
     Args:
         problem: The kind of error.
-        path: The database file.
-        name: The driver's name for the error, such as ``SQLITE_IOERR_READ``; only shown where nothing better is known.
-    """
-    kind = StateFullError if problem is DatabaseProblem.FULL else StateError
-    what, hint = _FILE_MESSAGES.get(problem, (f"cannot be used ({name}).", _OTHER_FOLDER))
-    return kind(f"{path} {what}", hint=hint)
-
-
-def server_error(problem: DatabaseProblem, place: str, name: str) -> StateError:
-    """Say what is wrong with the database on a server.
-
-    Args:
-        problem: The kind of error.
-        place: What to call the database.
-        name: The server's or the driver's name for the error; only shown where nothing better is known.
+        place: The path of the file, or what to call the database on a server.
+        name: The driver's name for the error, such as ``SQLITE_IOERR_READ``; shown where nothing better is known.
+        on_server: Whether the database is on a server.
     """
     kinds = {DatabaseProblem.FULL: StateFullError, DatabaseProblem.LOST: DatabaseLostError}
-    what, hint = _SERVER_MESSAGES.get(problem, (f"cannot be used ({name}).", _ADDRESS))
-    return kinds.get(problem, StateError)(f"{place[:1].upper()}{place[1:]} {what}", hint=hint)
+    messages, default = (_SERVER_MESSAGES, _ADDRESS) if on_server else (_FILE_MESSAGES, _OTHER_FOLDER)
+    what, hint = messages.get(problem, (f"cannot be used ({name}).", default))
+    subject = f"{place[:1].upper()}{place[1:]}" if on_server else place
+    return kinds.get(problem, StateError)(f"{subject} {what}", hint=hint)
 
 
 def file_error(error: OSError, path: Path) -> StateError:
     """Say why a file or folder of the state directory cannot be made or used."""
     if error.errno in _DISK_FULL_ERRNOS:
-        return state_error(DatabaseProblem.FULL, path, "")
+        return database_error(DatabaseProblem.FULL, str(path))
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return state_error(DatabaseProblem.READ_ONLY, path, "")
+        return database_error(DatabaseProblem.READ_ONLY, str(path))
     reason = error.strerror or type(error).__name__
     return StateError(f"{path} cannot be used: {reason}.", hint=_OTHER_FOLDER)

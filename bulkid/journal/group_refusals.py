@@ -1,9 +1,9 @@
 """Groups that refused a PUT for good, by organisation; as long as that is remembered, their members go by account."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, insert, or_, select
 
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import group_refusals
@@ -29,12 +29,7 @@ _COLUMNS = [group_refusals.c[name] for name in GroupRefusal.__dataclass_fields__
 
 
 class GroupRefusals:
-    """The refusals of one organisation's groups. Every method is one transaction, durable when it returns.
-
-    Args:
-        journal: Whose database remembers them.
-        organization_id: The organisation; case does not matter.
-    """
+    """The refusals of one organisation's groups. Every method is one transaction, durable when it returns."""
 
     def __init__(self, journal: Journal, organization_id: str) -> None:
         self.database = journal.database
@@ -43,30 +38,22 @@ class GroupRefusals:
     @repeated
     def remember(self, refusal: GroupRefusal) -> None:
         """Remember a refusal in place of an earlier one of the same group, and forget what is too old."""
-        table = group_refusals
-        values = {name: getattr(refusal, name) for name in GroupRefusal.__dataclass_fields__}
-        values |= {"organization_id": self._organization_id, "group_id": fold(refusal.group_id)}
+        columns, group_id = group_refusals.c, fold(refusal.group_id)
+        values = {**asdict(refusal), "organization_id": self._organization_id, "group_id": group_id}
+        same = and_(columns.organization_id == self._organization_id, columns.group_id == group_id)
+        too_old = columns.refused_at < refusal.refused_at - REMEMBERED_S
         with self.database.write() as connection:
-            connection.execute(delete(table).where(table.c.refused_at < refusal.refused_at - REMEMBERED_S))
-            connection.execute(
-                delete(table).where(
-                    table.c.organization_id == values["organization_id"], table.c.group_id == values["group_id"]
-                )
-            )
-            connection.execute(insert(table).values(values))
+            connection.execute(delete(group_refusals).where(or_(same, too_old)))
+            connection.execute(insert(group_refusals).values(values))
 
     @repeated
     def known(self, now: float) -> list[GroupRefusal]:
-        """The refusals that still count, by the group's name.
-
-        Args:
-            now: Seconds since the epoch.
-        """
-        table = group_refusals
+        """The refusals that still count at a time (seconds since the epoch), by the group's name."""
+        columns = group_refusals.c
         query = (
             select(*_COLUMNS)
-            .where(table.c.organization_id == self._organization_id, table.c.refused_at >= now - REMEMBERED_S)
-            .order_by(table.c.name, table.c.group_id)
+            .where(columns.organization_id == self._organization_id, columns.refused_at >= now - REMEMBERED_S)
+            .order_by(columns.name, columns.group_id)
         )
         with self.database.read() as connection:
             return [GroupRefusal(*row) for row in connection.execute(query)]

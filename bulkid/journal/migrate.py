@@ -1,17 +1,19 @@
 """Bring a database to the newest schema, one version at a time, each in one transaction with its record."""
 
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect
 from bulkid.journal.codec import keyed_entry
-from bulkid.journal.console_schema import bring_console_to_5, create_console_tables
 from bulkid.journal.errors import DatabaseProblem
+from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.journal.schema import (
     VERSION,
+    audit,
     clocks,
     entries,
     group_refusals,
@@ -19,8 +21,11 @@ from bulkid.journal.schema import (
     metadata,
     planned_changes,
     schema_version,
+    sessions,
     slots,
     taken_files,
+    tokens,
+    users,
     waiters,
 )
 
@@ -29,14 +34,10 @@ _PAGE = 2_000  # entries in memory at a time
 Step = Callable[[Connection], None]
 
 
-def _add_taken_files(connection: Connection) -> None:
-    taken_files.create(connection)
-
-
 def _to_3(connection: Connection) -> None:
     """Locks that a server keeps; slots that all rules of a method count, by the ledger's own time.
 
-    Only SQLite has ever had an older version. Its slots go on: the ledger's time begins at wall-clock time.
+    Only SQLite has ever had an older version. Its slots stay: the ledger's time begins at wall-clock time.
     """
     connection.exec_driver_sql("DROP INDEX slots_by_opening")
     connection.exec_driver_sql("ALTER TABLE slots RENAME TO slots_2")
@@ -48,14 +49,68 @@ def _to_3(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE slots_2")
 
 
+def _to_4(connection: Connection) -> None:
+    """The console's tables, without the columns of version 5."""
+    for table in (users, tokens, audit):
+        table.create(connection)
+    connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN owner_key")
+
+
 def _to_5(connection: Connection) -> None:
-    """Sessions of the console, one key per user name, and groups that refused a PUT for good."""
-    bring_console_to_5(connection, time.time())
+    """Groups that refused a PUT for good; of the console: one key per user name, sessions, and tokens' owner keys.
+
+    Where several users have one key from now on, the oldest keeps the name. Each other user is renamed to the first
+    free ``NAME (2)``. A token whose owner is not among the users, or was added after it, is revoked, unless there are
+    no users at all. The audit log says so in both cases.
+    """
     group_refusals.create(connection)
+    now = time.time()
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ALTER TABLE console_users ALTER COLUMN epoch TYPE BIGINT")
+    connection.exec_driver_sql("ALTER TABLE console_tokens ADD COLUMN owner_key VARCHAR(128) DEFAULT '' NOT NULL")
+    sessions.create(connection)
+    found = connection.execute(select(users).order_by(users.c.created_at, users.c.key)).mappings().all()
+    names = _distinct_names([user["name"] for user in found])
+    connection.execute(delete(users))
+    owners: dict[str, tuple[str, float]] = {}  # by the key of version 4: the new key, and since when
+    for user, name in zip(found, names, strict=True):
+        owners[user["key"]] = (user_key(name), user["created_at"])
+        values = {**user, "key": user_key(name), "name": name, "epoch": secrets.randbits(EPOCH_BITS)}
+        connection.execute(insert(users).values(values))
+        if name != user["name"]:
+            detail = f"an older user has the same name; this user is now {name}"
+            _note(connection, now, "user renamed", user["name"], detail)
+    for token in connection.execute(select(tokens)).all():
+        owner_key, since = owners.get(token.owner.strip().casefold(), ("", 0.0))
+        values = {"owner_key": owner_key, "revoked_at": token.revoked_at}
+        if found and token.revoked_at is None and (not owner_key or token.created_at < since):
+            values["revoked_at"] = now
+            _note(connection, now, "token revoked", token.token_id, f"{token.owner}, who issued it, was removed")
+        connection.execute(update(tokens).where(tokens.c.token_id == token.token_id).values(values))
+
+
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """Give every user a key of its own; the first user of a key keeps the name."""
+    reserved = {user_key(name) for name in names}
+    taken: set[str] = set()
+    distinct = []
+    for name in names:
+        chosen, number = name, 1
+        while user_key(chosen) in taken or (number > 1 and user_key(chosen) in reserved):
+            number += 1
+            chosen = f"{name} ({number})"
+        taken.add(user_key(chosen))
+        distinct.append(chosen)
+    return distinct
+
+
+def _note(connection: Connection, now: float, action: str, subject: str, detail: str) -> None:
+    entry = {"actor": "bulkid", "address": "", "action": action, "subject": subject, "detail": detail}
+    connection.execute(insert(audit).values(**entry, at=now))
 
 
 def _to_6(connection: Connection) -> None:
-    """What entries hold as JSON goes by name instead of by position, so that new fields do not break old runs."""
+    """JSON of entries keyed by name instead of by position, so that new fields do not break old runs."""
     place = (-1, -1)
     key = tuple_(entries.c.run, entries.c.entry)
     page = select(entries.c.run, entries.c.entry, entries.c.wish, entries.c.before).order_by(
@@ -75,18 +130,13 @@ def _to_6(connection: Connection) -> None:
         place = (found[-1].run, found[-1].entry)
 
 
-def _to_7(connection: Connection) -> None:
-    """The changes of plan files, which were JSON in a cell of each row before."""
-    planned_changes.create(connection)
-
-
 STEPS: Mapping[int, Step] = {
-    2: _add_taken_files,
+    2: taken_files.create,
     3: _to_3,
-    4: create_console_tables,
+    4: _to_4,
     5: _to_5,
     6: _to_6,
-    7: _to_7,
+    7: planned_changes.create,  # of plan files; they were JSON in a cell of each row before
 }
 """For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
 newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
@@ -97,11 +147,7 @@ def migrate(dialect: Dialect, now: float, *, steps: Mapping[int, Step] = STEPS, 
 
     Safe to run in several processes at once, and to be killed at any moment: the next call goes on from there.
 
-    Args:
-        dialect: The database.
-        now: Seconds since the epoch, for the record.
-        steps: What leads to each version.
-        newest: The version to reach.
+    ``now`` (seconds since the epoch) is for the record; ``steps`` lead to each version up to the ``newest``.
 
     Raises:
         StateError: The database is from a newer bulkid, or holds another program's tables.

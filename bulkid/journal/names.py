@@ -44,6 +44,9 @@ def read_name(stored: str) -> str:
 LONGEST_NAME: Final = 128
 """Characters of a user name, and of its key."""
 
+EPOCH_BITS: Final = 62
+"""Random bits that a user's epoch begins with, so that no session of a removed user fits a new user of that name."""
+
 
 def user_key(name: str) -> str:
     """The key of a user name: two names with one key belong to one user.

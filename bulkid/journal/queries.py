@@ -1,13 +1,13 @@
 """Queries over runs: pages of a run's rows and of the runs themselves, all runs newest first; and deleting a run."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select
 
 from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
+from bulkid.journal.database import repeated
 from bulkid.journal.schema import entries, rows, runs, taken_files
 from bulkid.journal.store import LINKED, REPORT_COLUMNS, STATUS, Journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
@@ -16,70 +16,53 @@ _PAGE = 100
 """Runs read at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowPage:
-    """Some rows of a run, and how many there are of the kind."""
-
-    rows: tuple[ReportRow, ...]
-    total: int
-
-
+@repeated
 def row_page(
     journal: Journal, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
-) -> RowPage:
-    """Read some rows of a run with what became of each.
+) -> tuple[tuple[ReportRow, ...], int]:
+    """Read some rows of a run with what became of each, and how many there are of the kind.
 
     Args:
         journal: Where to look.
         run_id: The run.
         status: Only rows of this status.
         search: Only rows whose account (id or name) or message holds this text, without regard to case.
-        offset: How many of them to pass over.
+        offset: How many of them to skip.
         limit: How many to give at most.
 
     Raises:
-        StateError: There is no such run, or the database cannot be used.
+        StateError: The database cannot be used.
     """
-    return journal.database.repeat(lambda: _row_page(journal, run_id, status, search, (offset, limit)))
-
-
-def _row_page(journal: Journal, run_id: str, status: Status | None, search: str, span: tuple[int, int]) -> RowPage:
-    offset, limit = span
     record = journal.get_run(run_id)
+    message = record.message if record is not None else ""
     source = rows.outerjoin(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     where: list[ColumnElement[bool]] = [runs.c.run_id == run_id]
     if status is not None:
         where.append(STATUS.is_not_distinct_from(status.value))
     if search:
         where.append(_contains(search))
+    query = select(*REPORT_COLUMNS).select_from(source).where(*where).order_by(rows.c.row)
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(source).where(*where)).scalar_one()
-        query = (
-            select(*REPORT_COLUMNS).select_from(source).where(*where).order_by(rows.c.row).offset(offset).limit(limit)
-        )
-        message = record.message if record is not None else ""
-        found = tuple(codec.report_row(columns, message) for columns in connection.execute(query))
-    return RowPage(found, total)
+        page = connection.execute(query.offset(offset).limit(limit))
+        return tuple(codec.report_row(columns, message) for columns in page), total
 
 
+@repeated
 def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRow, ...]:
     """The rows that failed last, the newest first."""
-    source = rows.join(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     query: Select[Any] = (
         select(*REPORT_COLUMNS)
-        .select_from(source)
+        .select_from(rows.join(entries, LINKED).join(runs, runs.c.run == rows.c.run))
         .where(runs.c.run_id == run_id, entries.c.status == Status.FAILED.value)
         .order_by(entries.c.finished_at.desc(), rows.c.row)
         .limit(limit)
     )
-
-    def read() -> tuple[ReportRow, ...]:
-        with journal.database.read() as connection:
-            return tuple(codec.report_row(columns, "") for columns in connection.execute(query))
-
-    return journal.database.repeat(read)
+    with journal.database.read() as connection:
+        return tuple(codec.report_row(columns, "") for columns in connection.execute(query))
 
 
+@repeated
 def run_page(
     journal: Journal, *, statuses: Sequence[RunStatus] = (), offset: int = 0, limit: int = 25
 ) -> tuple[list[RunRecord], int]:
@@ -87,13 +70,9 @@ def run_page(
     where = [runs.c.status.in_([status.value for status in statuses])] if statuses else []
     columns = [runs.c[name] for name in codec.RUN_FIELDS]
     query = select(*columns).where(*where).order_by(runs.c.created_at.desc(), runs.c.run.desc())
-
-    def read() -> tuple[list[RunRecord], int]:
-        with journal.database.read() as connection:
-            total = connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
-            return [codec.run_record(each) for each in connection.execute(query.offset(offset).limit(limit))], total
-
-    return journal.database.repeat(read)
+    with journal.database.read() as connection:
+        total = connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
+        return [codec.run_record(each) for each in connection.execute(query.offset(offset).limit(limit))], total
 
 
 def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Iterator[RunRecord]:
@@ -116,7 +95,7 @@ def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Itera
 
 
 def claimed_runs(journal: Journal) -> frozenset[str]:
-    """The runs whose files of a drop folder have not come to where they stay: without them a file would be run again.
+    """The runs whose files of a drop folder are not where they stay yet: without them a file would be run again.
 
     Raises:
         StateError: The database cannot be used.

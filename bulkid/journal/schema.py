@@ -185,3 +185,55 @@ group_refusals = Table(  # groups that refused a PUT for good: planned by accoun
     Column("error", Text, nullable=False),  # the server's words
     Column("refused_at", Double, nullable=False),  # seconds since the epoch
 )
+
+# --- the web console: beside the runs, so that several consoles on one database share them
+
+users = Table(
+    "console_users",
+    metadata,
+    Column("key", String(128), primary_key=True),  # user_key(name)
+    Column("name", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", Text, nullable=False),  # argon2id, with its salt and costs
+    Column("epoch", _SERIAL, nullable=False),  # begins at random; raised to end all sessions there are
+    Column("created_at", Double, nullable=False),
+)
+
+tokens = Table(
+    "console_tokens",
+    metadata,
+    Column("token_id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("token_hash", String(64), nullable=False, unique=True),  # SHA-256 of 256 random bits
+    Column("owner", Text, nullable=False),  # the user who issued it
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Column("owner_key", String(128), nullable=False, server_default=""),  # users.key; "": made without users
+)
+
+sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("session_hash", String(64), primary_key=True),  # SHA-256 of 256 random bits, which the browser alone holds
+    Column("user_key", String(128), nullable=False),  # users.key; "": of a console without users
+    Column("epoch", _SERIAL, nullable=False),  # the user's (or that console's) when the session began
+    Column("address", Text, nullable=False),  # where the user signed in from
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),  # of the last request, about a minute exact
+    Index("console_sessions_by_user", "user_key"),
+)
+
+audit = Table(
+    "console_audit",
+    metadata,
+    Column("entry", _SERIAL, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("address", Text, nullable=False),  # where the request came from
+    Column("action", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("console_audit_by_time", "at"),
+    sqlite_autoincrement=True,
+)

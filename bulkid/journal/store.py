@@ -1,9 +1,9 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,14 +23,14 @@ from sqlalchemy import (
     update,
 )
 
-from bulkid.errors import StateError
+from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
-from bulkid.journal.bulk import ExecuteMany, linked_ranges, ranges
-from bulkid.journal.database import open_database, repeated
+from bulkid.journal.bulk import ExecuteMany, ranges
+from bulkid.journal.database import Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
-from bulkid.journal.run_store import RunStore
+from bulkid.journal.locks import LockHandle
 from bulkid.journal.schema import entries, planned_changes, rows, runs
-from bulkid.model import Outcome, ReportRow, RowError, RunItem, SheetRow, Status, Via
+from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _PAGE = 1000
 """Rows or entries read at a time: what an iterator holds in memory."""
@@ -38,6 +38,13 @@ _PAGE = 1000
 _BATCH_SIZE = 5000
 """Entries turned into columns at a time."""
 
+RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
+"""Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
+
+_NAMED = 5
+"""How many runs a message names."""
+
+_RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
 LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
 _INVALID = or_(rows.c.faults.is_not(None), rows.c.plan_faults.is_not(None))
@@ -147,12 +154,136 @@ def open_journal(state_dir: Path, database_url: str | None = None) -> "Journal":
     return Journal(open_database(state_dir, database_url))
 
 
-class Journal(RunStore):
+class Journal:
     """All runs of one state database. A context manager that closes itself.
 
     Every method is one transaction, durable when it returns, unless it says otherwise. Each raises ``StateError`` when
     the database cannot be used, and ``StateFullError`` when there is no room.
     """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._numbers: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; harmless when repeated."""
+        self.database.close()
+
+    @property
+    def place(self) -> str:
+        """What to call the database in a message; no secret."""
+        return self.database.place
+
+    @repeated
+    def size(self) -> int:
+        """Bytes that the state takes."""
+        with self.database.read() as connection:
+            return self.database.dialect.size(connection)
+
+    def shrink(self) -> bool:
+        """Give the room of what was deleted back to the disk; False when somebody else is at work on the database."""
+        return self.database.dialect.shrink()
+
+    # --- locks
+
+    def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
+        """Take the lock with this name, among all runs on this database; see `Dialect.hold`.
+
+        Raises:
+            LockedError: Another run holds it; the message names that run.
+        """
+        return self.database.repeat(lambda: self.database.dialect.acquire_lock(name, record))
+
+    def is_locked(self, name: str) -> bool:
+        """Whether somebody holds the lock with this name."""
+        return self.database.repeat(lambda: self.database.dialect.is_locked(name))
+
+    # --- runs
+
+    @repeated
+    def create_run(self, record: RunRecord) -> None:
+        """Keep the record of a new run."""
+        values = codec.run_values({name: getattr(record, name) for name in codec.RUN_FIELDS})
+        with self.database.write() as connection:
+            connection.execute(insert(runs).values(values))
+
+    @repeated
+    def update_run(self, run_id: str, /, **fields: object) -> None:
+        """Change fields of a run's record.
+
+        Raises:
+            ValueError: A field that ``RunRecord`` does not have.
+        """
+        values = codec.run_values(fields)
+        if not values:
+            return
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            connection.execute(update(runs).where(runs.c.run == run).values(values))
+
+    @repeated
+    def get_run(self, run_id: str) -> RunRecord | None:
+        """Return the record of exactly this run."""
+        with self.database.read() as connection:
+            found = connection.execute(select(*_RUN_COLUMNS).where(runs.c.run_id == run_id)).first()
+        return None if found is None else codec.run_record(found)
+
+    @repeated
+    def find_run(self, text: str) -> RunRecord | None:
+        """Return the run whose id is ``text`` or, alone among all, begins with it.
+
+        Raises:
+            UsageError: Several ids begin with it.
+        """
+        wanted = text.strip().lower()
+        if not wanted:
+            return None
+        exact = self.get_run(wanted)
+        if exact is not None:
+            return exact
+        begins = runs.c.run_id.startswith(wanted, autoescape=True)
+        with self.database.read() as connection:
+            query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
+            found = [codec.run_record(columns) for columns in connection.execute(query)]
+        if len(found) > 1:
+            names = ", ".join(record.run_id for record in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+            raise UsageError(f"Several runs begin with '{wanted}': {names}.", hint="Give more of the run's id.")
+        return found[0] if found else None
+
+    @repeated
+    def list_runs(self, limit: int | None = None, statuses: Collection[RunStatus] = ()) -> list[RunRecord]:
+        """Return the newest runs first, at most ``limit`` of them; only those of some statuses where any are given."""
+        query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc()).limit(limit)
+        if statuses:
+            query = query.where(runs.c.status.in_([status.value for status in statuses]))
+        with self.database.read() as connection:
+            return [codec.run_record(columns) for columns in connection.execute(query)]
+
+    def latest_resumable(self) -> RunRecord | None:
+        """Return the newest run that can go on: one stopped, interrupted, or killed while running.
+
+        A run still alive in another process looks the same; its lock shows the difference. One killed in phase
+        ``reading`` has not all its rows.
+        """
+        return next(iter(self.list_runs(1, RESUMABLE)), None)
+
+    @repeated
+    def _run(self, run_id: str) -> int:
+        """Return the number by which the tables know a run."""
+        number = self._numbers.get(run_id)
+        if number is None:
+            with self.database.read() as connection:
+                number = connection.execute(select(runs.c.run).where(runs.c.run_id == run_id)).scalar()
+            if number is None:
+                raise StateError(f"The run {run_id} is not in {self.database.place}.")
+            self._numbers[run_id] = number
+        return number
 
     # --- rows
 
@@ -223,7 +354,7 @@ class Journal(RunStore):
                 _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
                 _INSERT_ITEMS.run(connection, [codec.item_values(run, entry) for entry in others])
                 links = [(row, entry.number) for entry in batch for row in entry.desired.rows]
-                linked = [(ahead, run, first, last) for ahead, first, last in linked_ranges(links)]
+                linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
 
     @repeated
@@ -288,7 +419,9 @@ class Journal(RunStore):
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            touched = _INTEND.run(connection, [(at, via.value, run, first, last) for first, last in ranges(numbers)])
+            # Items are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms, not 1.4.
+            spans = ranges(zip(numbers, numbers, strict=True))
+            touched = _INTEND.run(connection, [(at, via.value, run, first, last) for _, first, last in spans])
             self._require(touched == len(numbers), run_id)
 
     @repeated

@@ -79,8 +79,7 @@ class RunBrowser:
         """Some rows of a run, in the sheet's order, with what became of each."""
         from bulkid.journal.queries import row_page
 
-        page = row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit)
-        return RowPage(page.rows, page.total)
+        return RowPage(*row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit))
 
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""

@@ -14,8 +14,7 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
-from bulkid.journal.console_sessions import SessionStore
-from bulkid.journal.console_store import ConsoleStore
+from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.runs.concurrency import in_thread
 from bulkid.web import account_pages, api, run_pages, sheet_pages, site_pages
 from bulkid.web.audit import record_action

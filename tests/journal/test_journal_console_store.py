@@ -5,11 +5,10 @@ from sqlalchemy import insert, update
 
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
-from bulkid.journal.console_schema import _tokens_4, _users_4, create_console_tables, tokens
-from bulkid.journal.console_sessions import SessionRecord, SessionStore
-from bulkid.journal.console_store import AuditRecord, ConsoleStore, TokenRecord
+from bulkid.journal.console_store import AuditRecord, ConsoleStore, SessionRecord, SessionStore, TokenRecord
+from bulkid.journal.migrate import STEPS
 from bulkid.journal.names import user_key
-from bulkid.journal.schema import schema_version
+from bulkid.journal.schema import schema_version, tokens, users
 from tests.support.journal_data import Place
 
 
@@ -182,13 +181,13 @@ def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[
             connection.exec_driver_sql(f"DROP TABLE console_{name}")
         connection.exec_driver_sql("DROP TABLE group_refusals")
         connection.exec_driver_sql("DROP TABLE planned_changes")
-        create_console_tables(connection)
+        STEPS[4](connection)
         for name, at in people:
             values = {"name": name, "role": "admin", "password_hash": f"hash of {name}", "epoch": 1, "created_at": at}
-            connection.execute(insert(_users_4).values(key=name.strip().casefold(), **values))
+            connection.execute(insert(users).values(key=name.strip().casefold(), **values))
         for token_id, owner, at in issued:
             values = {"token_id": token_id, "name": "job", "role": "viewer", "owner": owner, "created_at": at}
-            connection.execute(insert(_tokens_4).values(token_hash=f"hash of {token_id}", **values))
+            connection.execute(insert(tokens).values(token_hash=f"hash of {token_id}", **values))
         connection.execute(update(schema_version).values(version=4))
 
 

@@ -3,13 +3,15 @@
 import os
 import sys
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 
 from bulkid.errors import LockedError, StateError
-from bulkid.journal import organization_lock
+from bulkid.journal.locks.file import FileLockHandle
 from tests.support.journal_data import start_python
 
 ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
@@ -23,11 +25,21 @@ RECORD = {
 
 _HOLD = """
 import json, pathlib, sys
-from bulkid.journal import organization_lock
-with organization_lock(pathlib.Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])):
-    print("held", flush=True)
-    sys.stdin.readline()
+from bulkid.journal.locks.file import FileLockHandle
+handle = FileLockHandle(pathlib.Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))
+print("held", flush=True)
+sys.stdin.readline()
+handle.release()
 """
+
+
+@contextmanager
+def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str, object]) -> Iterator[None]:
+    handle = FileLockHandle(state_dir, organization_id, record)
+    try:
+        yield
+    finally:
+        handle.release()
 
 
 def try_lock(folder: Path, organization: str = ORGANIZATION) -> None:

@@ -313,8 +313,8 @@ def test_opening_and_closing_leaks_nothing(tmp_path: Path) -> None:
     assert open_files() <= before
 
 
-def test_the_room_can_be_imported_without_the_database_library() -> None:
-    script = "import sys, bulkid.journal as j; j.organization_lock, j.new_run_id; sys.exit('sqlalchemy' in sys.modules)"
+def test_the_package_can_be_imported_without_the_database_library() -> None:
+    script = "import sys, bulkid.journal as j; j.forget_lock, j.new_run_id; sys.exit('sqlalchemy' in sys.modules)"
     assert finish(start_python(script)) == ""
     with pytest.raises(AttributeError, match="nonsense"):
         _ = __import__("bulkid.journal", fromlist=["nonsense"]).nonsense

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bulkid.errors import UsageError
-from bulkid.journal.console_sessions import SessionRecord
+from bulkid.journal.console_store import SessionRecord
 from bulkid.web import middleware
 from bulkid.web.auth.access import Route, RouteKind
 from bulkid.web.auth.local import LocalAuthenticator

@@ -3,20 +3,21 @@
 Everything else in the journal is portable SQLAlchemy Core; no other package knows which database it is.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
-from bulkid.journal.errors import DatabaseProblem
-from bulkid.journal.locks.types import LockHandle
+from bulkid.journal.errors import DatabaseProblem, database_error
+from bulkid.journal.locks import LockHandle
 
 
-class Dialect(Protocol):
+class Dialect(ABC):
     """One database, of one kind. Safe to use from several threads at once."""
 
     place: str
@@ -24,69 +25,73 @@ class Dialect(Protocol):
 
     engine: Engine
 
+    reader: Engine
+    """The same connections, for transactions that see one moment of the database."""
+
     driver_errors: tuple[type[Exception], ...]
     """Errors of the driver itself, where they reach us without SQLAlchemy's wrapping."""
 
-    retry_limit_s: float
+    retry_limit_s: ClassVar[float]
     """How long a transaction is repeated while the database is away."""
 
+    schema: ClassVar[str | None] = None
+    """The database's name for a group of tables; None: its only one."""
+
+    @abstractmethod
     def opening(self) -> AbstractContextManager[None]:
-        """What surrounds the making of the tables.
+        """Surround the creation of the tables: create what must exist before.
 
         Raises:
             StateError: The database cannot be opened.
         """
-        ...
 
+    @abstractmethod
     def lock_tables(self, connection: Connection) -> None:
-        """Within a transaction that writes: let nobody else make or change tables until it ends."""
-        ...
+        """Within a transaction that writes: keep others from creating or changing tables until it ends."""
 
     def tables(self, connection: Connection) -> list[str]:
         """The names of the tables that are there, of whatever program."""
-        ...
+        return inspect(connection).get_table_names(schema=self.schema)
 
-    def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that sees one moment of the database, and holds nobody up."""
-        ...
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment of the database, and blocks no other."""
+        with self.reader.begin() as connection:
+            yield connection
 
+    @abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes; committed, durably, when the block ends well."""
-        ...
+        """A transaction that writes; committed, durably and exactly once, when the block ends well."""
 
+    @abstractmethod
     def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
-        """Within a transaction that writes: let nobody else use this log of the quota until it ends."""
-        ...
+        """Within a transaction that writes: keep others from this log of the quota until it ends."""
 
+    @abstractmethod
     def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:
-        """Read the clock that all processes on this database share: whose it is, and the seconds it shows."""
-        ...
+        """Read the clock that all processes on this database share: its name, and the seconds it shows."""
 
+    @abstractmethod
     def error(self, cause: BaseException | None, name: str) -> StateError:
-        """Say what a driver's error means, by its code, never by its text.
+        """Say what a driver's error means, by its code, never by its text; ``name`` is shown where no code is known."""
 
-        Args:
-            cause: The driver's error.
-            name: What to call it where nothing better is known.
-        """
-        ...
+    def problem(self, problem: DatabaseProblem, name: str = "") -> StateError:
+        """Give the error for a kind of problem."""
+        return database_error(problem, self.place, name, on_server=self.schema is not None)
 
-    def problem(self, problem: DatabaseProblem) -> StateError:
-        """Say that the database has a kind of trouble."""
-        ...
-
+    @abstractmethod
     def size(self, connection: Connection) -> int:
         """Bytes that the database takes."""
-        ...
 
     def shrink(self) -> bool:
         """Give the room of what was deleted back to the disk; False when that cannot be done at present."""
-        ...
+        return True
 
     def close(self) -> None:
-        """Give up one use of it; the last one closes its connections."""
-        ...
+        """End one use of it; the last one closes its connections."""
+        self.engine.dispose()
 
+    @abstractmethod
     def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
         """Take a lock that ends with its owner.
 
@@ -99,11 +104,10 @@ class Dialect(Protocol):
             LockedError: Another run holds it; the message names that run.
             StateError: The lock cannot be kept.
         """
-        ...
 
+    @abstractmethod
     def is_locked(self, name: str) -> bool:
-        """Whether somebody holds a lock at present."""
-        ...
+        """Whether a process holds a lock at present."""
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
-from bulkid.journal.backends.base import translated
-from bulkid.journal.errors import DatabaseLostError, DatabaseProblem, server_error
+from bulkid.journal.backends.base import Dialect, translated
+from bulkid.journal.errors import DatabaseLostError, DatabaseProblem
+from bulkid.journal.locks import LockHandle
 from bulkid.journal.locks.server import LockManager
-from bulkid.journal.locks.types import LockHandle
 
 RETRY_LIMIT_S = 30.0
 """How long a transaction is repeated while the server is away: a restart takes seconds."""
@@ -76,25 +76,21 @@ _IN_USE: "dict[tuple[URL, Path], PostgresDialect]" = {}
 _IN_USE_LOCK = threading.Lock()
 
 
-class PostgresDialect:
-    """A database on a PostgreSQL server; see `Dialect`.
-
-    Args:
-        url: Where it is, as whom.
-        state_dir: The state directory of this host: for what says that this process is alive.
-    """
+class PostgresDialect(Dialect):
+    """A database on a PostgreSQL server. The state directory of this host holds the file that shows its liveness."""
 
     retry_limit_s = RETRY_LIMIT_S
+    schema = SCHEMA
 
     def __init__(self, url: URL, state_dir: Path) -> None:
         import psycopg
 
-        self.driver_errors: tuple[type[Exception], ...] = (psycopg.Error,)
+        self.driver_errors = (psycopg.Error,)
         self.place = _place(url)
         self._url = url
         self._lost_errors = (psycopg.OperationalError,)
         self.engine = self._make_engine(url)
-        self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._lock_manager = LockManager(self.engine, state_dir)
         self._key = (url, state_dir)
         self._users = 0
@@ -102,11 +98,10 @@ class PostgresDialect:
 
     @classmethod
     def of(cls, database_url: str, state_dir: Path) -> Self:
-        """The dialect for a URL.
+        """The dialect for a URL, which no message shows: it may hold a password.
 
         Raises:
-            StateError: It is not PostgreSQL's, or the driver is not installed. It is never shown: it may hold a
-                password.
+            StateError: The URL is not PostgreSQL's, or the driver is not installed.
         """
         form = "docs/several_hosts.md shows its form."
         try:
@@ -130,7 +125,7 @@ class PostgresDialect:
 
     @classmethod
     def _shared(cls, url: URL, state_dir: Path) -> Self:
-        """The one that is in use already: runs side by side in one process share its connections and its heart."""
+        """The one that is in use already: runs of one process share its connections and its heartbeat."""
         with _IN_USE_LOCK:
             dialect = _IN_USE.get((url, state_dir))
             if not isinstance(dialect, cls):
@@ -139,7 +134,6 @@ class PostgresDialect:
             return dialect
 
     def close(self) -> None:
-        """Give up one use of it; the last one closes its connections."""
         with _IN_USE_LOCK:
             self._users -= 1
             if self._users:
@@ -156,7 +150,7 @@ class PostgresDialect:
         return create_engine(
             url.difference_update_query(["options"]),
             pool_size=4,
-            max_overflow=-1,  # a report being streamed holds one; it must never make a writer wait for a connection
+            max_overflow=-1,  # a report being streamed holds one; a writer must not wait for it
             paramstyle="format",  # so that tuples of values can be handed to the driver as they are
             connect_args={name: value for name, value in defaults.items() if name not in url.query}
             | {"options": options.strip()},
@@ -165,7 +159,7 @@ class PostgresDialect:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """See that the server answers and that there is a schema for the tables."""
+        """Check that the server answers, and create the schema for the tables."""
         try:
             connection = self.engine.connect()
         except DBAPIError as error:
@@ -184,31 +178,16 @@ class PostgresDialect:
 
     def _make_schema(self, connection: Connection) -> None:
         with translated(self):
-            self.lock_tables(connection)  # two that make it at once would be in each other's way
+            self.lock_tables(connection)  # two processes that create it at once would fail
             connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             connection.commit()
 
     def lock_tables(self, connection: Connection) -> None:
-        """Let nobody else make or change tables until the transaction ends."""
         connection.execute(_LOCK_TABLES, {"key": _TABLES_LOCK})
-
-    def tables(self, connection: Connection) -> list[str]:
-        """The names of the tables in bulkid's schema."""
-        return inspect(connection).get_table_names(schema=SCHEMA)
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the database, and holds nobody up."""
-        with self._reader.begin() as connection:
-            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; committed exactly once when the block ends well.
-
-        When the connection is lost while it commits, the server is asked what came of it: nothing is done twice
-        because of a lost answer, and nothing is taken for kept that was not.
-        """
+        """A transaction that writes. When the connection is lost while it commits, the server is asked for its fate."""
         with self.engine.connect() as connection, connection.begin() as transaction:
             mark = connection.execute(_MARK).scalar_one()
             yield connection
@@ -235,49 +214,36 @@ class PostgresDialect:
                 lost = self.problem(DatabaseProblem.LOST)
                 lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
                 raise lost
-            time.sleep(0.2)  # in a worker thread, for the patience at most: the server is asked again
+            time.sleep(0.2)  # in a worker thread
 
     def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
-        """Let nobody else use this log of the quota until the transaction ends; other logs go on meanwhile."""
         connection.execute(_LOCK_LOG, {"name": f"bulkid quota {method} {organization_id}"})
 
     def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - not this host's
-        """Read the server's clock, which is one for all hosts (and which somebody may set)."""
+        """Read the server's clock, which is one for all hosts (and which an administrator may set)."""
         return "server", float(connection.execute(_CLOCK).scalar_one())
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
-        """Say what a driver's error means."""
         code = getattr(cause, "sqlstate", None)
         if code is None:
             # The driver's own: with a server that has answered before, an operation fails only with its connection.
             lost = self._met and isinstance(cause, self._lost_errors)
-            return self.problem(DatabaseProblem.LOST) if lost else server_error(DatabaseProblem.OTHER, self.place, name)
+            return self.problem(DatabaseProblem.LOST if lost else DatabaseProblem.OTHER, name)
         lost = code.startswith("08")
-        return server_error(
-            DatabaseProblem.LOST if lost else _CODES.get(code, DatabaseProblem.OTHER), self.place, f"SQLSTATE {code}"
-        )
-
-    def problem(self, problem: DatabaseProblem) -> StateError:
-        """Say that the database has a kind of trouble."""
-        return server_error(problem, self.place, "")
+        problem = DatabaseProblem.LOST if lost else _CODES.get(code, DatabaseProblem.OTHER)
+        return self.problem(problem, f"SQLSTATE {code}")
 
     def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
-        """Take a lock that the server keeps."""
         with translated(self):
             return self._lock_manager.take(name, record)
 
     def is_locked(self, name: str) -> bool:
-        """Whether somebody holds a lock at present."""
         with translated(self):
             return self._lock_manager.is_locked(name)
 
     def size(self, connection: Connection) -> int:
-        """Bytes of bulkid's tables and indexes."""
+        """Bytes of bulkid's tables and indexes; the server's autovacuum makes deleted ones free for what comes."""
         return int(connection.execute(_SIZE, {"name": SCHEMA}).scalar_one())
-
-    def shrink(self) -> bool:
-        """Nothing to do: the server's autovacuum makes the room free for what comes."""
-        return True
 
     def _diagnosis(self) -> DatabaseProblem:
         """Why there is no connection. The protocol's library gives no code for that, only text in some language."""

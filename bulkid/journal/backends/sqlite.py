@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from bulkid.clock import Clock, boot_id
 from bulkid.errors import LockedError, StateError
-from bulkid.journal.errors import DatabaseProblem, file_error, state_error
+from bulkid.journal.backends.base import Dialect
+from bulkid.journal.errors import DatabaseProblem, file_error
+from bulkid.journal.locks import LockHandle
 from bulkid.journal.locks.file import FileLockHandle
-from bulkid.journal.locks.types import LockHandle
 
 FILE_NAME = "bulkid.db"
 
@@ -25,7 +26,7 @@ BUSY_S = 30.0
 """How long a transaction waits for another process's before it gives up. Transactions here take milliseconds."""
 
 SHRINK_WAIT_S = 3.0
-"""How long others are waited for to write the file anew; who keeps house has time, but whoever watches it has not."""
+"""How long `shrink` waits for other processes."""
 
 _WRITES = "bulkid_writes"
 
@@ -50,34 +51,28 @@ _EXTENDED = {
 }
 
 
-class SqliteDialect:
-    """The database file of a state directory; see `Dialect`.
+class SqliteDialect(Dialect):
+    """The database file of a state directory; `opening` creates both."""
 
-    Args:
-        state_dir: The state directory; made, with the file, by `opening`.
-    """
-
-    driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    driver_errors = (sqlite3.Error,)
     retry_limit_s = 0.0  # a file is not away: it is there or it is broken
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
         self.place = str(self.path)
-        self.engine = make_engine(self.path)
+        self.engine = self.reader = make_engine(self.path)
         self._state_dir = state_dir
         # A transaction that reads first and writes later can fail in the middle when another process wrote meanwhile:
         # these (on the same connections) take the write lock at once.
         self._writer = self.engine.execution_options(**{_WRITES: True})
-        # Threads of this process take turns here, at once and in order; the database itself, which other processes
-        # share, can only be polled for.
+        # Threads of this process wait here, in order; for other processes SQLite can only poll.
         self._turn = threading.Lock()
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Make folder and file where they are missing; one process at a time.
+        """Create folder and file where they are missing, private to the user; one process at a time.
 
-        Folder and file are private to the user where the operating system knows that. A folder that was there before
-        keeps its permissions.
+        A folder that was there before keeps its permissions.
         """
         state_dir = self._state_dir
         try:
@@ -95,58 +90,42 @@ class SqliteDialect:
                     )
                 yield
         except Timeout as error:
-            raise state_error(DatabaseProblem.BUSY, self.path, "") from error
+            raise self.problem(DatabaseProblem.BUSY) from error
         except NotImplementedError as error:
             raise file_error(OSError(0, "its file system has no locks"), state_dir) from error
         except OSError as error:
             raise file_error(error, state_dir) from error
 
     def lock_tables(self, connection: Connection) -> None:
-        """Nothing to do: a transaction that writes holds the only write lock there is."""
+        """Do nothing: a transaction that writes holds the only write lock."""
 
-    def tables(self, connection: Connection) -> list[str]:
-        """The names of the tables in the file."""
-        return inspect(connection).get_table_names()
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the database, and holds nobody up."""
-        with self.engine.begin() as connection:
-            yield connection
+    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
+        """Do nothing: a transaction that writes holds the only write lock."""
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its first moment; durable once the block has ended."""
         with self._turn, self._writer.begin() as connection:
             yield connection
 
-    def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
-        """Nothing to do: a transaction that writes holds the only write lock there is."""
-
     def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - it has no clock
-        """Read the machine's monotonic clock, which nobody can set and all processes of one boot share."""
+        """Read the machine's monotonic clock, which cannot be set and all processes of one boot share."""
         return f"{platform.node()} {boot_id()}", clock.monotonic()
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
-        """Say what is wrong with the file."""
-        return state_error(_problem_of(cause), self.path, getattr(cause, "sqlite_errorname", None) or name)
-
-    def problem(self, problem: DatabaseProblem) -> StateError:
-        """Say that the file has a kind of trouble."""
-        return state_error(problem, self.path, "")
+        return self.problem(_problem_of(cause), getattr(cause, "sqlite_errorname", None) or name)
 
     def size(self, connection: Connection) -> int:  # noqa: ARG002 - the files say it
         """Bytes of the state directory's files."""
         total = 0
         for path in self._state_dir.rglob("*"):
-            with suppress(OSError):  # what vanishes meanwhile takes none
+            with suppress(OSError):  # a file that was removed meanwhile takes none
                 total += path.stat().st_size if path.is_file() else 0
         return total
 
     def shrink(self) -> bool:
-        """Write the file anew, without the room of what was deleted; False when somebody else is at work on it.
+        """Rewrite the file without the room of what was deleted; False while another process uses it.
 
-        Measured: a second per 100 MB that remain, and as much room again while it goes on. Nobody can write meanwhile.
+        Measured: a second per 100 MB that remain, and as much room again meanwhile, during which no process can write.
         """
         with closing(sqlite3.connect(self.path, timeout=SHRINK_WAIT_S, isolation_level=None)) as connection:
             try:
@@ -157,16 +136,10 @@ class SqliteDialect:
                 return False
         return not busy
 
-    def close(self) -> None:
-        """Close the file."""
-        self.engine.dispose()
-
     def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
-        """Take a lock of the operating system, which ends with its owner."""
         return FileLockHandle(self._state_dir, name, record)
 
     def is_locked(self, name: str) -> bool:
-        """Whether somebody holds a lock at present."""
         try:
             FileLockHandle(self._state_dir, name, {}).release()
         except LockedError:
@@ -175,7 +148,7 @@ class SqliteDialect:
 
 
 def _problem_of(error: BaseException | None) -> DatabaseProblem:
-    """Tell by the error code (never by the text) what kind of trouble a driver's error means."""
+    """The kind of problem that a driver's error means, by its code, never by its text."""
     code = getattr(error, "sqlite_errorcode", None)
     if not isinstance(code, int):
         return DatabaseProblem.OTHER
@@ -183,7 +156,7 @@ def _problem_of(error: BaseException | None) -> DatabaseProblem:
 
 
 def make_engine(path: Path) -> Engine:
-    """Return an engine for the database file ``path``, whose connections may wander between threads.
+    """Return an engine for the database file ``path``, whose connections may go from thread to thread.
 
     ``synchronous=FULL`` makes each commit durable before it returns (in WAL mode NORMAL would not: a power cut could
     take back the last ones). Transactions are begun by us: the driver would begin them late, and only for writes, so
@@ -203,27 +176,16 @@ def make_engine(path: Path) -> Engine:
 
 
 def _prepare(engine: Engine) -> bool:
-    """Set what the database file itself remembers; call before the first transaction.
-
-    Returns:
-        False when the file system cannot hold a database with concurrent readers (WAL needs shared memory).
-    """
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
+    """Switch the file to WAL, before the first transaction; False where its file system has no shared memory for it."""
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
         cursor.execute("PRAGMA journal_mode=WAL")
         answer = cursor.fetchone()
-        cursor.close()
-    finally:
-        connection.close()
     return answer is not None and str(answer[0]).lower() == "wal"
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _begin(connection: Connection) -> None:
@@ -233,8 +195,6 @@ def _begin(connection: Connection) -> None:
 
 def _make_private(path: Path) -> None:
     # Only a file that is not there yet: to open and close one that is would drop the locks that this process holds on
-    # it (POSIX). The files that SQLite makes beside it take over its permissions.
-    try:
+    # it (POSIX). The files that SQLite creates beside it get its permissions.
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return

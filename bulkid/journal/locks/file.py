@@ -1,9 +1,13 @@
-"""One run per organisation and state directory: a lock of the operating system, which ends with its owner."""
+"""Locks of the operating system, which end with their owner: one run per organisation and state directory.
+
+A file of each process that is locked as long as it lives shows other processes of this host its liveness; a heartbeat
+cannot tell a dead process from one that is only stopped, or starved.
+"""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,20 +20,10 @@ from bulkid.journal.errors import file_error
 
 
 class FileLockHandle:
-    """The right to change an organisation's accounts, among all runs on one state directory; see `LockHandle`.
+    """A lock among all runs on one state directory, taken as in `Dialect.acquire_lock`.
 
-    The operating system frees it when the process dies, however it dies; it is never taken from a live owner, however
-    slow. It is held against other threads and locks of the same process, too.
-
-    Args:
-        state_dir: The state directory.
-        name: What is locked, such as an organisation's id; compared without regard to case.
-        record: Who holds it, for the message to others: ``run_id``, ``host``, ``pid``, ``since`` (seconds since the
-            epoch) and ``source``. No secret.
-
-    Raises:
-        LockedError: Another run holds it; the message names that run.
-        StateError: The state directory cannot be used.
+    The operating system frees it when the process dies, however it dies, and never takes it from a live owner, however
+    slow. It also excludes other threads and locks of the same process.
     """
 
     is_current = True
@@ -52,26 +46,16 @@ class FileLockHandle:
         _write(self._details, record)
 
     def confirm(self) -> None:
-        """Nothing to find out: the operating system takes it from nobody."""
+        """Do nothing: the operating system takes a lock from no owner."""
 
     def release(self) -> None:
-        """Let it go; harmless when repeated."""
+        """Release it; harmless when repeated."""
         if not self._lock.is_locked:
             return
         # First the details, then the lock: the next owner's must not be taken away.
         with suppress(OSError):
             self._details.unlink()
         self._lock.release()
-
-
-@contextmanager
-def organization_lock(state_dir: Path, organization_id: str, record: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a lock on files of a state directory while the block runs; see `FileLockHandle`."""
-    handle = FileLockHandle(state_dir, organization_id, record)
-    try:
-        yield
-    finally:
-        handle.release()
 
 
 def _file_name(name: str) -> str:
@@ -81,8 +65,8 @@ def _file_name(name: str) -> str:
 
 
 def _write(details: Path, record: Mapping[str, Any]) -> None:
-    # A file of its own: Windows lets nobody read a locked one. Put in place whole, so that nobody reads half of it.
-    # Without it others only cannot say who holds the lock, which is no reason not to run.
+    # A file of its own: on Windows no process can read a locked one. It is put in place whole. Without it other runs
+    # only cannot say who holds the lock.
     with suppress(OSError):
         unfinished = details.with_suffix(".tmp")
         unfinished.touch(mode=0o600)
@@ -98,13 +82,7 @@ def _read(details: Path) -> object:
 
 
 def locked_error(name: str, record: object, note: str = "") -> LockedError:
-    """Say who holds a lock, as far as its record can be read.
-
-    Args:
-        name: What is locked.
-        record: The holder's record, of whatever form.
-        note: What else is known of the holder, to follow its name.
-    """
+    """Say who holds a lock, as far as the holder's record can be read; ``note`` says what else is known of it."""
     try:
         since = iso_utc(record["since"])  # type: ignore[index]  # what cannot be read is another run
         who = (
@@ -121,10 +99,51 @@ def locked_error(name: str, record: object, note: str = "") -> LockedError:
 
 
 def forget_lock(state_dir: Path, organization_id: str) -> None:
-    """Remove the file of a lock that nobody will ask for again; never raises.
+    """Remove the file of a lock that no process will take again; never raises.
 
-    Only for what is gone for good: whoever waits for the file that is removed would get a lock that the next does not
-    see.
+    A process that waits for the file that is removed would get a lock that the next one does not see.
     """
     with suppress(OSError):
         (state_dir / "locks" / f"{_file_name(organization_id)}.lock").unlink()
+
+
+class LivenessFile:
+    """A locked file of this process, until it is released or the process ends, however that ends."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self.path = folder / f"{token}.alive"
+        self._lock = FileLock(self.path, timeout=0, mode=0o600, thread_local=False)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.acquire()
+        except (OSError, NotImplementedError, Timeout):  # NotImplementedError: a file system without locks
+            # Without the file only the heartbeat shows a dead owner, after half a minute.
+            self.path = Path()
+
+    def release(self, *, needed: bool = False) -> None:
+        """Release it; harmless when repeated. Where a lock in the database still names it, it stays, unlocked."""
+        self._lock.release()
+        if self.path.name and not needed:
+            with suppress(OSError):
+                self.path.unlink()
+
+
+def is_alive(path: str) -> bool | None:
+    """Whether the process that created a liveness file on this host lives; None: not known."""
+    if not path or not Path(path).is_file():
+        return None
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # NotImplementedError: a file system without locks
+        return None
+    lock.release()
+    return False
+
+
+def remove_liveness_file(path: str) -> None:
+    """Remove the liveness file of a dead process, once no lock names it any more."""
+    with suppress(OSError):
+        Path(path).unlink()

@@ -24,9 +24,8 @@ from sqlalchemy import Connection, Double, Engine, bindparam, cast, delete, extr
 from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
-from bulkid.journal.locks.file import locked_error
-from bulkid.journal.locks.liveness import LivenessFile, is_alive, remove_liveness_file
-from bulkid.journal.locks.types import LockLostError
+from bulkid.journal.locks import LockLostError
+from bulkid.journal.locks.file import LivenessFile, is_alive, locked_error, remove_liveness_file
 from bulkid.journal.schema import locks
 
 HEARTBEAT_S = 2.0

@@ -4,8 +4,8 @@ import secrets
 from hashlib import sha256
 from typing import Final
 
-from bulkid.journal.console_schema import EPOCH_BITS
-from bulkid.journal.console_sessions import SessionRecord
+from bulkid.journal.console_store import SessionRecord
+from bulkid.journal.names import EPOCH_BITS
 from bulkid.runs import system_user
 from bulkid.web.auth.access import Principal, Role
 

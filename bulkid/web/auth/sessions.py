@@ -9,7 +9,7 @@ import anyio
 from aiohttp import web
 
 from bulkid.clock import Clock
-from bulkid.journal.console_sessions import SessionRecord, SessionStore
+from bulkid.journal.console_store import SessionRecord, SessionStore
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.local import token_hash
 

@@ -10,8 +10,7 @@ from argon2 import PasswordHasher
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, UsageError
-from bulkid.journal.console_sessions import SessionRecord
-from bulkid.journal.console_store import ConsoleStore, TokenRecord, UserRecord
+from bulkid.journal.console_store import ConsoleStore, SessionRecord, TokenRecord, UserRecord
 from bulkid.journal.names import user_key
 from bulkid.text import humanize_seconds
 from bulkid.web.auth.access import Principal, Role
