@@ -5,7 +5,6 @@
 """
 
 from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
-from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
     SheetOptions,
@@ -14,6 +13,7 @@ from bulkid.sheet.headers import (
     fields_for_headers,
     near_miss,
 )
+from bulkid.sheet.isolation import CancelToken
 from bulkid.sheet.reader import (
     EXTENSIONS,
     Sheet,

@@ -1,4 +1,4 @@
-"""The child process of ``isolation``: reads one spreadsheet for its parent, within limits. Not for import."""
+"""The child process of :mod:`bulkid.sheet.isolation`: reads one spreadsheet for its parent, within limits."""
 
 import io
 import os
@@ -32,12 +32,7 @@ def main() -> None:
         worksheet = open_worksheet(content, task["source"], task["kind"], task["wanted"])
         _send(
             out,
-            {
-                "name": worksheet.name,
-                "notes": worksheet.notes,
-                "guessed": worksheet.guessed,
-                "names": worksheet.names,
-            },
+            {key: getattr(worksheet, key) for key in ("name", "notes", "guessed", "names")},
         )
         _serve(commands, out, worksheet, task["source"])
     except SheetError as error:
@@ -47,9 +42,9 @@ def main() -> None:
 
 
 def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
-    """Take the parent's commands, and end this process as soon as the parent is gone, whatever it is at.
+    """Take the parent's commands, and end this process as soon as the parent has ended.
 
-    calamine lets other threads run while it works (it lets go of the interpreter's lock).
+    calamine lets other threads run while it works (it releases the interpreter's lock).
     """
     for line in source:
         commands.put(line)
@@ -101,30 +96,73 @@ def _write(out: BinaryIO, encoded: bytes) -> None:
     out.flush()
 
 
-def limit(memory: int, cpu_s: int) -> None:
-    """Limit what this process may use.
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
 
-    Args:
-        memory: Bytes of address space (POSIX), or of memory that only this process uses (Windows).
-        cpu_s: Seconds of processor time.
-    """
-    if sys.platform == "win32":
-        from bulkid.sheet.windows_job import limit_process
+    _EXTENDED_LIMITS = 9  # JobObjectExtendedLimitInformation
+    _PROCESS_TIME, _PROCESS_MEMORY = 0x2, 0x100  # JOB_OBJECT_LIMIT_PROCESS_TIME, ..._PROCESS_MEMORY
+    _TICKS_PER_SECOND = 10_000_000
 
-        limit_process(memory, cpu_s)
-        return
+    class _JobLimits(ctypes.Structure):
+        """JOBOBJECT_EXTENDED_LIMIT_INFORMATION, with the structures in it laid out flat."""
+
+        _fields_ = (
+            ("PerProcessUserTimeLimit", ctypes.c_int64),
+            ("PerJobUserTimeLimit", ctypes.c_int64),
+            ("LimitFlags", wintypes.DWORD),
+            ("MinimumWorkingSetSize", ctypes.c_size_t),
+            ("MaximumWorkingSetSize", ctypes.c_size_t),
+            ("ActiveProcessLimit", wintypes.DWORD),
+            ("Affinity", ctypes.c_size_t),
+            ("PriorityClass", wintypes.DWORD),
+            ("SchedulingClass", wintypes.DWORD),
+            ("IoInfo", ctypes.c_uint64 * 6),
+            ("ProcessMemoryLimit", ctypes.c_size_t),
+            ("JobMemoryLimit", ctypes.c_size_t),
+            ("PeakProcessMemoryUsed", ctypes.c_size_t),
+            ("PeakJobMemoryUsed", ctypes.c_size_t),
+        )
+
+    def limit(memory: int, cpu_s: int) -> None:
+        """Limit this process to bytes of committed memory and seconds of processor time, by a job object of its own.
+
+        Raises:
+            OSError: Windows refuses it.
+        """
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel.GetCurrentProcess.restype = wintypes.HANDLE
+        kernel.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD)
+        kernel.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+        limits = _JobLimits(
+            PerProcessUserTimeLimit=cpu_s * _TICKS_PER_SECOND,
+            LimitFlags=_PROCESS_TIME | _PROCESS_MEMORY,
+            ProcessMemoryLimit=memory,
+        )
+        job = kernel.CreateJobObjectW(None, None)
+        if not (
+            job
+            and kernel.SetInformationJobObject(job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
+            and kernel.AssignProcessToJobObject(job, kernel.GetCurrentProcess())
+        ):
+            raise ctypes.WinError(ctypes.get_last_error())
+
+else:
     import resource
 
-    for kind, wanted in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_CORE, 0),  # a core file would hold what the sheet holds
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        lower = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(ValueError, OSError):  # macOS refuses some limits of memory: its limit of time remains
-            resource.setrlimit(kind, (lower, lower))
+    def limit(memory: int, cpu_s: int) -> None:
+        """Limit this process to bytes of address space and seconds of processor time; keep it from writing files."""
+        for kind, wanted in (
+            (resource.RLIMIT_AS, memory),
+            (resource.RLIMIT_CPU, cpu_s),
+            (resource.RLIMIT_CORE, 0),  # a core file would hold what the sheet holds
+            (resource.RLIMIT_FSIZE, 0),
+        ):
+            _, hard = resource.getrlimit(kind)
+            lower = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            with suppress(ValueError, OSError):  # macOS refuses some limits of memory: its limit of time remains
+                resource.setrlimit(kind, (lower, lower))
 
 
 if __name__ == "__main__":

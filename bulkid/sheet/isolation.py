@@ -1,13 +1,13 @@
-"""Reading a spreadsheet in a process of its own, so that no file can take this process down.
+"""Reading a spreadsheet in a process of its own, so that no file can take this process down, and cancelling a reading.
 
-calamine is fast and not made for files that mean harm: some make it ask for more memory than there is, which ends its
-process at once, and others never let it end. The scan (``prescan``) refuses all those that are known. This module
-keeps the unknown ones from doing harm: the child process has limits of memory and of time, knows nothing but the file,
-and only ever sends texts back. If it ends early, the file is refused.
+calamine is fast and not made for hostile files: some make it ask for more memory than there is, which ends its process
+at once, and others never let it end. The scan (:mod:`bulkid.sheet.error_scan`) refuses all those that are known. For the
+unknown ones, the child process has limits of memory and of time, knows nothing but the file, and only sends texts back.
+If it ends early, the file is refused.
 
 The parent sends the file's content through the child's standard input, then one line for each chunk of rows that it
-wants; the child answers on its standard output (``isolated_child``). So neither holds more than a chunk, and the rows
-can be read again from the first one. The child ends with its parent, however that ends: it watches its standard input.
+wants; the child (:mod:`bulkid.sheet.isolated_child`) answers on its standard output. Neither holds more than a chunk,
+and the rows can be read again from the first one. The child ends with its parent, because it watches its standard input.
 """
 
 import os
@@ -15,15 +15,14 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.workbook import Worksheet
 
 MEMORY_LIMIT = 2 << 30
@@ -41,10 +40,34 @@ LENGTH = struct.Struct("<Q")
 START, NEXT = "start", "next"
 """What the parent may ask for: rows from the first one, so many at a time, or the next chunk of them."""
 
-_CHILD = "bulkid.sheet.isolated_child"
 _BLOCK = 1 << 20
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-"""What a Python needs to start; nothing else of the environment, which holds secrets, is handed on."""
+"""What a Python needs to start; the child gets nothing else of the environment, which holds secrets."""
+
+
+class CancelToken:
+    """Ends one reading of a sheet, from any thread; it cannot be reset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: list[Callable[[], None]] = []
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """End the reading; harmless when repeated. Does not wait until it has ended."""
+        with self._lock:
+            self.cancelled = True
+            ends, self._ends = self._ends, []
+        for end in ends:
+            end()
+
+    def on_cancel(self, end: Callable[[], None]) -> None:
+        """Call a function when the reading is cancelled, in the thread that cancels; at once where it is already."""
+        with self._lock:
+            if not self.cancelled:
+                self._ends.append(end)
+                return
+        end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +75,14 @@ class Limits:
     """Limits of the child process.
 
     Args:
-        memory: Bytes of address space. macOS does not hold a process to it; there the limit of time has to do.
+        memory: Bytes of address space. macOS does not hold a process to it; only the limit of time works there.
         time_s: Seconds for one answer, and of processor time altogether.
         program: What the child runs, as arguments of Python; for tests.
     """
 
     memory: int = MEMORY_LIMIT
     time_s: float = TIME_LIMIT_S
-    program: tuple[str, ...] = ("-P", "-m", _CHILD)
+    program: tuple[str, ...] = ("-P", "-m", "bulkid.sheet.isolated_child")
 
 
 def open_isolated(
@@ -89,7 +112,6 @@ def open_isolated(
     child = _Child(source, limits or Limits(), token)
     try:
         token.on_cancel(child.end)
-        stream.seek(0)
         found = child.opened(stream, {"source": source, "kind": kind, "wanted": wanted})
     except BaseException:
         child.close()
@@ -133,25 +155,25 @@ class _Child:
                 f"{source} cannot be read: no process can be started for it ({error.strerror or error}).",
                 hint="Try again when the machine is less busy, or save the sheet as CSV.",
             ) from None
+        self._to_child = cast("IO[bytes]", self._process.stdin)
+        self._from_child = cast("IO[bytes]", self._process.stdout)
 
     def opened(self, stream: BinaryIO, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Hand over the file; return what the child found out of it."""
+        """Send the file to the child; return what the child found out about it."""
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         limits = {"memory": self._limits.memory, "cpu_s": int(self._limits.time_s) + 1}
-        with self._with_deadline():
+        with self._deadline():
             self._send(orjson.dumps({**task, **limits}) + b"\n" + LENGTH.pack(size))
             while size > 0 and (block := stream.read(min(size, _BLOCK))):
                 size -= len(block)
                 self._send(block)
-            self._flush()
             return self._read_response()
 
     def ask(self, command: str) -> dict[str, Any]:
         """Send a command and return its answer."""
-        with self._with_deadline():
+        with self._deadline():
             self._send(f"{command}\n".encode())
-            self._flush()
             return self._read_response()
 
     def end(self) -> None:
@@ -159,16 +181,15 @@ class _Child:
         self._process.kill()
 
     def close(self) -> None:
-        """End the child and give back what it holds; harmless when repeated."""
+        """End the child and free what it holds; harmless when repeated."""
         self.end()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):  # what could not be written any more
-                    pipe.close()
+        for pipe in (self._to_child, self._from_child):
+            with suppress(OSError):  # what could not be written any more
+                pipe.close()
 
     @contextmanager
-    def _with_deadline(self) -> Generator[None, None, None]:
+    def _deadline(self) -> Generator[None, None, None]:
         timer = threading.Timer(self._limits.time_s, self._kill_overdue)
         timer.daemon = True
         timer.start()
@@ -182,19 +203,14 @@ class _Child:
         self.end()
 
     def _send(self, content: bytes) -> None:
-        # A child that has ended says why, or its exit code does: both are looked for when its answer is read.
-        with suppress(OSError, ValueError):
-            self._pipe(self._process.stdin).write(content)
-
-    def _flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._pipe(self._process.stdin).flush()
+        with suppress(OSError, ValueError):  # the child has ended: its answer or its exit code says why
+            self._to_child.write(content)
+            self._to_child.flush()
 
     def _read_response(self) -> dict[str, Any]:
-        out = self._pipe(self._process.stdout)
-        head = out.read(LENGTH.size)
+        head = self._from_child.read(LENGTH.size)
         size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else MAX_RESPONSE + 1
-        body = out.read(size) if size <= MAX_RESPONSE else b""
+        body = self._from_child.read(size) if size <= MAX_RESPONSE else b""
         if len(body) < size:
             raise self._child_ended()
         response: dict[str, Any] = orjson.loads(body)
@@ -208,22 +224,14 @@ class _Child:
         self._process.wait()
         if self._token.cancelled:
             return InterruptedRunError(f"The reading of {self._source} was stopped.")
-        hint = "Open it in a spreadsheet program and save the rows and columns that you need as CSV."
-        if self._late:
-            return SheetError(
-                f"{self._source} cannot be read: it takes longer than {self._limits.time_s:g} seconds.", hint=hint
-            )
+        why = f"it takes longer than {self._limits.time_s:g} seconds."
+        if not self._late:
+            memory = f"{self._limits.memory >> 20:,} MB of memory"
+            why = f"the process that reads it ended early. The file is damaged, or takes more than {memory}."
         return SheetError(
-            f"{self._source} cannot be read: the process that reads it ended early. The file is damaged, or takes more "
-            f"than {self._limits.memory >> 20:,} MB of memory.",
-            hint=hint,
+            f"{self._source} cannot be read: {why}",
+            hint="Open it in a spreadsheet program and save the rows and columns that you need as CSV.",
         )
-
-    @staticmethod
-    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-        if pipe is None:
-            raise ValueError("the child has no such pipe")
-        return pipe
 
 
 def _environment() -> dict[str, str]:

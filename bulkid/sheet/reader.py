@@ -15,11 +15,10 @@ from typing import BinaryIO, Self, cast
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, open_regular, special_kind
 from bulkid.model import SheetRow
-from bulkid.sheet.cancellation import CancelToken
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csv_reader import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
-from bulkid.sheet.isolation import open_isolated
+from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
 from bulkid.sheet.text_format import TextForm, examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet

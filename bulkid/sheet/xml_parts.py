@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 from xml.parsers import expat
 
 from bulkid.sheet.zip_archive import ScanError
@@ -14,11 +13,11 @@ _DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml [^<>?]*\?>")
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 
 
-class Handler(Protocol):
-    """Follows a document; names keep their prefixes."""
+class Handler:
+    """Follows a document; names keep their prefixes. A subclass overrides what it has use for."""
 
     def begin(self, position: Callable[[], int]) -> None:
-        """Take what tells where the reader is: the number of the byte that the current event begins with."""
+        """Take a function that gives the number of the byte at which the current event begins."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """Take the start of an element."""
@@ -31,22 +30,6 @@ class Handler(Protocol):
 
     def unusual(self, *_: object) -> None:
         """Take note of a comment, a CDATA section or a processing instruction."""
-
-
-class QuietHandler:
-    """A handler that only looks at the start of elements."""
-
-    def begin(self, position: Callable[[], int]) -> None:
-        """Pass over where the reader is."""
-
-    def end(self, name: str) -> None:
-        """Pass over the end of an element."""
-
-    def text(self, data: str) -> None:
-        """Pass over characters."""
-
-    def unusual(self, *_: object) -> None:
-        """Pass over what is no element."""
 
 
 def local(name: str) -> str:
