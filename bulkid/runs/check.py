@@ -26,7 +26,7 @@ def check(
         InterruptedRunError: The token was cancelled.
     """
     started = time.monotonic()
-    with open_sheet(source, options or SheetOptions(), name=name, isolated=True, token=token) as sheet:
+    with open_sheet(source, options or SheetOptions(), name=name, token=token) as sheet:
         return check_opened(sheet, started)
 
 
@@ -103,7 +103,7 @@ def write_invalid_rows(
         InterruptedRunError: The token was cancelled.
     """
     by_row: dict[int, list[RowError]] = {}
-    with open_sheet(source, options, name=name, isolated=True, token=token) as sheet:
+    with open_sheet(source, options, name=name, token=token) as sheet:
         for row_error in check_opened(sheet).row_errors:
             by_row.setdefault(row_error.row, []).append(row_error)
         if not by_row:

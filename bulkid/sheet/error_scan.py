@@ -1,14 +1,13 @@
-"""What calamine does not tell of a workbook of XML: error cells, formulas without a value, and how far it spreads.
+"""What calamine does not report of a workbook of XML: error cells, formulas without a value, and how far it spreads.
 
-calamine hands out ``#N/A`` as an empty text (python-calamine issue 105), and so it does a formula that has never been
-calculated. To bulkid a blank cell means "leave as it is", so both must be found, or a broken lookup would pass for a
-requested change. calamine also lays a worksheet out as one rectangle, copies a shared string for each cell that shows
-it, and repeats the cells of an ODS as often as the file says: 1 KB can ask for 550 GB, which ends the process. All this
-is looked up in the file itself before calamine reads it.
+calamine returns an empty text for ``#N/A`` (python-calamine issue 105), and for a formula that was never calculated. A
+blank cell means "leave as it is", so the scan must find both, or a broken lookup would pass for a requested change.
+calamine also lays a worksheet out as one rectangle, copies a shared string for each cell that shows it, and repeats the
+cells of an ODS as often as the file says: 1 KB can ask for 550 GB. The scan refuses such files before calamine reads
+them.
 
-A quick search through the bytes of a worksheet can only say that it is certainly harmless: every cell is spelled as
-spreadsheet programs spell it. Any other worksheet is parsed. The binary formats have a module of their own
-(:mod:`bulkid.sheet.error_scan_binary`).
+A quick search through the bytes of a worksheet can only prove that it is harmless: every cell is spelled as spreadsheet
+programs spell it. Any other worksheet is parsed. :mod:`bulkid.sheet.error_scan_binary` scans the binary formats.
 """
 
 import posixpath
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bulkid.sheet.cells import NOT_CALCULATED, is_error
-from bulkid.sheet.xml_parts import QuietHandler, first_element, local, parse, without_declaration
+from bulkid.sheet.xml_parts import Handler, first_element, local, parse, without_declaration
 from bulkid.sheet.zip_archive import Archive, ScanError
 
 Errors = dict[int, dict[int, str]]
@@ -35,9 +34,8 @@ MAX_TEXT = 512 << 20
 """Characters that all cells of a worksheet may hold together; cells share texts in the file, but not in memory."""
 
 _MAX_MERGED = 1_000_000  # merged ranges; calamine gives each as four numbers of Python
-_MAX_SHOWN = 100  # characters kept of an error's text
+_MAX_SHOWN = 100  # characters kept of a cell: enough to recognise an error
 _USUAL_BOOKS = ("xl/workbook.xml", "xl/workbook.bin")
-_SHARED_STRINGS = "sharedstrings.xml"
 _LEAST_CELL, _LEAST_STRING = 20, 5  # bytes: <c t="s"><v>0</v></c> and <si/>
 
 _CELL = re.compile(
@@ -53,24 +51,18 @@ _PLACE = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
 
 @dataclass(frozen=True, slots=True)
 class ErrorScan:
-    """What was found in one worksheet.
+    """The findings in one worksheet."""
 
-    Args:
-        errors: Error cells, and formulas without a value.
-        area: Cells in the rectangle from A1 that holds all cells, or more.
-        text: Characters that the cells hold together, as far as they share them in the file.
-    """
-
-    errors: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
-    area: int = 0
-    text: int = 0
+    errors: Mapping[int, Mapping[int, str]] = field(default_factory=dict)  # formulas without a value among them
+    area: int = 0  # cells in the rectangle from A1 that holds all cells, or more
+    text: int = 0  # characters that the cells hold together, as far as they share them in the file
 
 
 # --- xlsx
 
 
 def check_shared_strings(archive: Archive) -> int:
-    """See that the shared strings of an ``.xlsx`` are as many as it says; calamine makes room for them first.
+    """Check the number of shared strings that an ``.xlsx`` declares: calamine allocates memory for them.
 
     Returns:
         The length of the longest, or more.
@@ -93,7 +85,7 @@ def check_shared_strings(archive: Archive) -> int:
 
 
 def _bound_of_strings(archive: Archive, part: str) -> int | None:
-    """How long the longest shared string is at most, in bytes; None where the table is spelled in an unusual way."""
+    """An upper bound for the longest shared string, in bytes; None where the table has an unusual spelling."""
     longest = length = 0
     for inside in without_declaration(archive.blocks(part), b"<si>"):
         if (
@@ -123,9 +115,10 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
     """
     with Archive(stream) as archive:
         book = main_part(archive)
-        names = _SheetIds()
-        parse(archive.blocks(book), names)
-        target = part_of(archive, book, names.ids.get(sheet, ""))
+        sheets = [each for each in _elements(archive, book, "sheet") if "name" in each]
+        found = _unique(sheets, "name", "two of its worksheets have the same name").get(sheet, {})
+        relation = next((value for key, value in found.items() if key.endswith(":id")), found.get("id", ""))
+        target = part_of(archive, book, relation)
         longest = check_shared_strings(archive) if longest is None else longest
         no_errors = _has_no_errors(archive, target, longest)
         if no_errors is not None:
@@ -137,7 +130,7 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
 
 
 def _has_no_errors(archive: Archive, target: str, longest: int) -> ErrorScan | None:
-    """Search a worksheet for all that is unusual; None where something is, or may be."""
+    """Search a worksheet for anything unusual; None where there may be something."""
     columns: set[bytes] = set()
     rows = cells = shared = merged = tables = 0
     for inside in without_declaration(archive.blocks(target), b"<c "):
@@ -192,22 +185,20 @@ def column_index(letters: str) -> int:
 def main_part(archive: Archive) -> str:
     """Find the workbook in an archive; ``""`` when it is no Excel format."""
     if "_rels/.rels" in archive.parts:
-        relations = _Relations()
-        parse(archive.blocks("_rels/.rels"), relations)
-        found = [identity for identity, kind in relations.kinds.items() if kind.endswith("/officeDocument")]
+        relations = _relations(archive, "_rels/.rels").values()
+        found = [each for each in relations if each.get("Type", "").endswith("/officeDocument")]
         if len(found) > 1:
             raise ScanError("it says twice which part is the workbook")
         if found:
-            return _resolved("", relations.targets[found[0]])
+            return _resolved("", found[0].get("Target", ""))
     return next((part for part in _USUAL_BOOKS if part in archive.parts), "")
 
 
 def part_of(archive: Archive, book: str, relation_id: str) -> str:
     """Find the part that a relation of the workbook points to."""
     folder, name = posixpath.split(book)
-    relations = _Relations()
-    parse(archive.blocks(posixpath.join(folder, "_rels", f"{name}.rels")), relations)
-    target = relations.targets.get(relation_id, "")
+    relations = _relations(archive, posixpath.join(folder, "_rels", f"{name}.rels"))
+    target = relations.get(relation_id, {}).get("Target", "")
     part = _resolved(folder, target)
     if not target or part not in archive.parts:
         raise ScanError("the part that holds the worksheet is missing")
@@ -222,7 +213,7 @@ def _resolved(folder: str, target: str) -> str:
 
 def _shared_strings(archive: Archive) -> list[str]:
     """All parts of that name: which one calamine reads depends on where the workbook lies."""
-    return sorted(part for part in archive.parts if posixpath.basename(part) == _SHARED_STRINGS)
+    return sorted(part for part in archive.parts if posixpath.basename(part) == "sharedstrings.xml")
 
 
 def _lengths(archive: Archive, parts: Sequence[str]) -> "array[int]":
@@ -237,36 +228,37 @@ def _lengths(archive: Archive, parts: Sequence[str]) -> "array[int]":
     return lengths
 
 
-class _SheetIds(QuietHandler):
-    """The relation of each worksheet, by its name."""
+class _Elements(Handler):
+    """Collects the attributes of all elements of one name."""
 
-    def __init__(self) -> None:
-        self.ids: dict[str, str] = {}
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if local(name) == "sheet" and "name" in attributes:
-            if attributes["name"] in self.ids:
-                raise ScanError("two of its worksheets have the same name")
-            self.ids[attributes["name"]] = next(
-                (value for key, value in attributes.items() if key.endswith(":id")), attributes.get("id", "")
-            )
-
-
-class _Relations(QuietHandler):
-    def __init__(self) -> None:
-        self.targets: dict[str, str] = {}
-        self.kinds: dict[str, str] = {}
+    def __init__(self, name: str) -> None:
+        self.found: list[dict[str, str]] = []
+        self._name = name
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if local(name) == "Relationship":
-            identity = attributes.get("Id", "")
-            if identity in self.targets:
-                raise ScanError("two of its relations have the same id")
-            self.targets[identity] = attributes.get("Target", "")
-            self.kinds[identity] = attributes.get("Type", "")
+        if local(name) == self._name:
+            self.found.append(attributes)
 
 
-class _Strings(QuietHandler):
+def _elements(archive: Archive, part: str, name: str) -> list[dict[str, str]]:
+    elements = _Elements(name)
+    parse(archive.blocks(part), elements)
+    return elements.found
+
+
+def _relations(archive: Archive, part: str) -> dict[str, dict[str, str]]:
+    return _unique(_elements(archive, part, "Relationship"), "Id", "two of its relations have the same id")
+
+
+def _unique(elements: list[dict[str, str]], key: str, refusal: str) -> dict[str, dict[str, str]]:
+    """The elements by an attribute that no two of them may share."""
+    found = {each.get(key, ""): each for each in elements}
+    if len(found) < len(elements):
+        raise ScanError(refusal)
+    return found
+
+
+class _Strings(Handler):
     """Measures the shared strings."""
 
     def __init__(self) -> None:
@@ -297,7 +289,7 @@ class _Strings(QuietHandler):
             raise ScanError("a text of it is written with a comment or a CDATA section")
 
 
-class _XlsxCells:
+class _XlsxCells(Handler):
     """Follows the cells of a worksheet as calamine does; positions may be left out, then they count on.
 
     Args:
@@ -414,7 +406,6 @@ class _XlsxCells:
 
 
 def _number(text: str, most: int) -> int:
-    """Read a row or a column, or how often one is repeated."""
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)) or int(text) > most:
         raise ScanError(f"it has a cell at {text[:20]!r}, where no spreadsheet has one")
     return int(text)
@@ -422,13 +413,12 @@ def _number(text: str, most: int) -> int:
 
 # --- ods
 #
-# A row or a cell stands for as many as it says. calamine writes them all out, of every table, as soon as it opens the
-# file; so their number is counted here before anything is written out.
+# A row or a cell is repeated as often as it says. calamine writes all of them out, of every table, as soon as it opens
+# the file; so the scan counts them first.
 
 
 _ROOM_TO_REPEAT, _REPEATS_PER_CELL = 100_000, 16  # cells that a table may show beyond those that it writes out
 _CELLS = frozenset({"table-cell", "covered-table-cell"})
-_MAX_SHOWN = 100  # characters kept of a cell: enough to tell an error
 _MAX_DIGITS = 9  # of a number of repeats
 
 
@@ -445,7 +435,7 @@ def scan_ods(stream: BinaryIO) -> dict[str, ErrorScan]:
         return tables.found
 
 
-class _Tables(QuietHandler):
+class _Tables(Handler):
     """Follows the cells of all tables."""
 
     def __init__(self) -> None:
@@ -465,10 +455,10 @@ class _Tables(QuietHandler):
         elif self._table is None:
             return
         elif name == "table-row":
-            self._rows = _times(attributes.get("table:number-rows-repeated", "1"))
+            self._rows = _times(attributes, "rows")
             self._cells = []
         elif name in _CELLS:
-            self._columns = _times(attributes.get("table:number-columns-repeated", "1"))
+            self._columns = _times(attributes, "columns")
             self._filled = any(key.startswith("office:") or key == "table:formula" for key in attributes)
             self._value = ""
         elif name == "p":
@@ -541,8 +531,9 @@ class _Tables(QuietHandler):
             )
 
 
-def _times(text: str) -> int:
-    """Read how often a row or a cell is repeated."""
+def _times(attributes: dict[str, str], what: str) -> int:
+    """How often a row or a cell is repeated."""
+    text = attributes.get(f"table:number-{what}-repeated", "1")
     if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
         raise ScanError(f"it repeats a row or a cell {text[:20]!r} times")
     return int(text)

@@ -1,7 +1,7 @@
-"""The binary spreadsheet formats, looked through for what calamine does not tell (see :mod:`bulkid.sheet.error_scan`).
+"""What calamine does not report of a binary workbook (see :mod:`bulkid.sheet.error_scan`).
 
 ``.xlsb`` is an archive of record streams ([MS-XLSB]); ``.xls`` is one record stream ([MS-XLS]) inside a compound file
-([MS-CFB]). Only the few records that matter here are understood, all others are stepped over by their length.
+([MS-CFB]). The scan reads the few records that matter here, and skips all others by their length.
 """
 
 import struct
@@ -84,7 +84,7 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
             column = _number(content, start, size, MAX_COLUMNS)
             last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
-                errors.setdefault(row, {})[column] = _error_text(content[start + 8])
+                errors.setdefault(row, {})[column] = _ERROR_TEXTS.get(content[start + 8], "#N/A")
             elif kind == _BRT_CELL_SHARED:
                 at = struct.unpack_from("<I", content, start + 8)[0]
                 text += lengths[at] if at < len(lengths) else 0
@@ -106,10 +106,6 @@ def _number(content: bytes, start: int, size: int, limit: int) -> int:
     if number >= limit:
         raise ScanError(f"it has a cell in row or column {number + 1}, where no spreadsheet has one")
     return number
-
-
-def _error_text(code: int) -> str:
-    return _ERROR_TEXTS.get(code, "#N/A")
 
 
 def _xlsb_records(content: bytes) -> Iterator[tuple[int, int, int]]:
@@ -189,7 +185,7 @@ def _scan_xls_sheet(book: bytes, position: int) -> ErrorScan:
         last_row, last_column = max(last_row, row), max(last_column, end)
         code = _biff_error(kind, record)
         if code is not None:
-            errors.setdefault(row + 1, {})[column] = _error_text(code)
+            errors.setdefault(row + 1, {})[column] = _ERROR_TEXTS.get(code, "#N/A")
     return ErrorScan(errors, max((last_row + 1) * (last_column + 1), declared))
 
 

@@ -13,7 +13,7 @@ import orjson
 
 from bulkid.errors import SheetError
 from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, START
-from bulkid.sheet.workbook import Worksheet, open_worksheet
+from bulkid.sheet.workbook import Table, open_worksheet
 
 _TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several answers
 
@@ -29,12 +29,12 @@ def main() -> None:
         content = io.BytesIO(source.read(size))
         commands: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=_listen, args=(source, commands), daemon=True).start()
-        worksheet = open_worksheet(content, task["source"], task["kind"], task["wanted"])
+        table = open_worksheet(content, task["source"], task["kind"], task["wanted"])
         _send(
             out,
-            {key: getattr(worksheet, key) for key in ("name", "notes", "guessed", "names")},
+            {key: getattr(table, key) for key in ("name", "notes", "guessed", "names")},
         )
-        _serve(commands, out, worksheet, task["source"])
+        _serve(commands, out, table, task["source"])
     except SheetError as error:
         _send(out, {"error": error.message, "hint": error.hint})
     except MemoryError:
@@ -51,13 +51,13 @@ def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
     os._exit(0)
 
 
-def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, worksheet: Worksheet, source: str) -> None:
+def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, table: Table, source: str) -> None:
     responses: Generator[bytes, None, None] | None = None
     ready = b""
     while True:
         command, *arguments = commands.get().decode().split()
         if command == START:
-            responses = _responses(worksheet, source, int(arguments[0]))
+            responses = _responses(table, source, int(arguments[0]))
             ready = next(responses)
         if responses is None:
             return
@@ -65,8 +65,8 @@ def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, worksheet: Worksheet, 
         ready = next(responses, ready)  # while the parent works on the last ones
 
 
-def _responses(worksheet: Worksheet, source: str, size: int) -> Generator[bytes, None, None]:
-    for chunk in worksheet.rows(size):
+def _responses(table: Table, source: str, size: int) -> Generator[bytes, None, None]:
+    for chunk in table.rows(size):
         yield from _encoded(chunk, source)
     yield orjson.dumps({"rows": []})
 

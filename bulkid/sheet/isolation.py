@@ -1,13 +1,13 @@
 """Reading a spreadsheet in a process of its own, so that no file can take this process down, and cancelling a reading.
 
 calamine is fast and not made for hostile files: some make it ask for more memory than there is, which ends its process
-at once, and others never let it end. The scan (:mod:`bulkid.sheet.error_scan`) refuses all those that are known. For the
-unknown ones, the child process has limits of memory and of time, knows nothing but the file, and only sends texts back.
-If it ends early, the file is refused.
+at once, and others never let it end. The scan (:mod:`bulkid.sheet.error_scan`) refuses all those that are known. For
+the unknown ones, the child process has limits of memory and of time, knows nothing but the file, and only sends texts
+back. If it ends early, the file is refused.
 
 The parent sends the file's content through the child's standard input, then one line for each chunk of rows that it
 wants; the child (:mod:`bulkid.sheet.isolated_child`) answers on its standard output. Neither holds more than a chunk,
-and the rows can be read again from the first one. The child ends with its parent, because it watches its standard input.
+and the rows can be read again from the first one. The child watches its standard input, and ends with its parent.
 """
 
 import os
@@ -23,7 +23,7 @@ from typing import IO, Any, BinaryIO, cast
 import orjson
 
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.sheet.workbook import Worksheet
+from bulkid.sheet.workbook import Table
 
 MEMORY_LIMIT = 2 << 30
 """Bytes of address space that the child may use; a million rows of ten columns take about half of it."""
@@ -93,7 +93,7 @@ def open_isolated(
     limits: Limits | None = None,
     *,
     token: CancelToken | None = None,
-) -> Worksheet:
+) -> Table:
     """Open one worksheet of a workbook in a child process. Blocks, and may be called in any thread.
 
     Args:
@@ -123,14 +123,8 @@ def open_isolated(
             yield [tuple(cells) for cells in response["rows"]]
             response = child.ask(NEXT)
 
-    return Worksheet(
-        name=found["name"],
-        rows=rows,
-        notes=tuple(found["notes"]),
-        guessed=found["guessed"],
-        close=child.close,
-        names=tuple(found["names"]),
-    )
+    notes, names = tuple(found["notes"]), tuple(found["names"])
+    return Table(rows, notes, found["name"], names, found["guessed"], close=child.close)
 
 
 class _Child:

@@ -5,11 +5,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Generator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from bulkid.errors import InterruptedRunError, SheetError
@@ -20,11 +19,10 @@ from bulkid.sheet.csv_reader import records
 from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
 from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
-from bulkid.sheet.text_format import TextForm, examine
-from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Worksheet, open_worksheet
+from bulkid.sheet.text_format import examine
+from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
 from bulkid.text import printable_line
 
-TEXT_KINDS = frozenset({"csv", "tsv", "txt"})
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 """What can be read, in the contract's order."""
 
@@ -34,7 +32,7 @@ _FIRST_RECORDS = 100  # records read to find the header
 _MAX_NAMES = 5  # similar file names offered
 
 
-class Sheet:
+class Sheet(AbstractContextManager["Sheet"]):
     """An opened sheet. Use it as a context manager, or ``close`` it.
 
     Row numbers are those that a spreadsheet shows: the header is row 1 unless blank rows stand above it; blank rows
@@ -72,31 +70,26 @@ class Sheet:
                     yield rows
 
     def own(self, resources: ExitStack) -> Self:
-        """Give these back when the sheet is closed."""
+        """Free these when the sheet is closed."""
         self._resources = resources.pop_all()
         return self
 
     def close(self) -> None:
-        """Give back files and memory; the sheet cannot be read any more."""
+        """Free files and memory; the sheet cannot be read any more."""
         self._resources.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 @dataclass(frozen=True, slots=True)
 class SheetPreview:
-    """What a sheet shows before anything is said of what its columns mean.
+    """What a sheet shows before it is known what its columns mean.
 
     Args:
         headers: The header cells, trimmed.
         worksheets: Every worksheet of the file; none for text.
-        sheet: The worksheet that is looked at; ``""`` for text.
+        sheet: The worksheet that is read; ``""`` for text.
         encoding: The text's encoding; ``""`` for spreadsheets.
         delimiter: One character; ``""`` for spreadsheets.
         sample: The first rows below the header, as they came in.
@@ -112,18 +105,16 @@ class SheetPreview:
 
 @dataclass(frozen=True, slots=True)
 class SheetFile:
-    """An opened file of which is not known yet what its columns mean. Its rows can be read while it is open."""
+    """An opened file whose columns need not be known yet. Its rows can be read while it is open."""
 
     label: str  # the sheet's name for people
-    _kind: str
+    _kind: str  # "csv" for any text
     _options: SheetOptions
     _token: CancelToken
-    _raw: RawChunks
-    _book: Worksheet | None
-    _form: TextForm | None
+    _table: Table
 
     def sheet_preview(self, sample: int = 5) -> SheetPreview:
-        """Look at a sheet whose columns may still have to be mapped by hand: never fails for what its headers say.
+        """Look at a sheet whose columns may still have to be mapped by hand: no header is an error.
 
         Args:
             sample: How many rows below the header to show.
@@ -131,19 +122,12 @@ class SheetFile:
         Raises:
             SheetError: The sheet as a whole cannot be read.
         """
-        book, form = self._book, self._form
-        header_row, headers = _find_header(self._raw, self.label)
-        with closing(self._raw(_FIRST_RECORDS)) as chunks:
+        table = self._table
+        header_row, headers = _find_header(table.rows, self.label)
+        with closing(table.rows(_FIRST_RECORDS)) as chunks:
             below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
             rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
-        return SheetPreview(
-            headers=headers,
-            worksheets=() if book is None else book.names,
-            sheet="" if book is None else book.name,
-            encoding="" if form is None else form.encoding,
-            delimiter="" if form is None else form.delimiter,
-            sample=rows,
-        )
+        return SheetPreview(headers, table.names, table.name, table.encoding, table.delimiter, rows)
 
     def sheet(self) -> Sheet:
         """Find out what the columns mean.
@@ -151,32 +135,32 @@ class SheetFile:
         Raises:
             SheetError: The headers do not say it, or the sheet as a whole cannot be read.
         """
-        if self._book is None and self._options.sheet is not None:
+        table, is_text = self._table, self._kind == "csv"
+        if is_text and self._options.sheet is not None:
             raise SheetError(f"{self.label} is text and has no worksheets.", hint="Leave out --sheet.")
+        where = self.label if is_text else f'{self.label}, worksheet "{printable_line(table.name)}",'
         try:
-            where = self.label
-            if self._book is not None:
-                where = f'{self.label}, worksheet "{printable_line(self._book.name)}",'
-            header_row, headers = _find_header(self._raw, where)
+            header_row, headers = _find_header(table.rows, where)
             fields = fields_for_headers(headers, self._options)
+        except OSError as error:
+            raise _unreadable(self.label, error) from None
         except SheetError as error:
-            # The likeliest mistake of all: the rows are on another worksheet than the first.
-            if self._book is None or not self._book.guessed:
+            if not table.guessed:
                 raise
-            raise SheetError(error.message, hint=f"{error.hint} {self._book.guessed}".strip()) from None
-        found = self._form or self._book
-        notes = (() if found is None else found.notes) + _unused(headers, fields, self._options)
+            # The likeliest mistake of all: the rows are on another worksheet than the first.
+            raise SheetError(error.message, hint=f"{error.hint} {table.guessed}".strip()) from None
+        unused = unused_note(headers, fields, self._options)
         info = SheetInfo(
             source=self.label,
-            kind="csv" if self._book is None else self._kind,
-            sheet="" if self._book is None else self._book.name,
-            encoding="" if self._form is None else self._form.encoding,
-            delimiter="" if self._form is None else self._form.delimiter,
+            kind=self._kind,
+            sheet=table.name,
+            encoding=table.encoding,
+            delimiter=table.delimiter,
             headers=headers,
             fields=fields,
-            notes=notes,
+            notes=(*table.notes, unused) if unused else table.notes,
         )
-        return Sheet(info, self._raw, header_row, self._token)
+        return Sheet(info, table.rows, header_row, self._token)
 
 
 def open_sheet(
@@ -184,108 +168,90 @@ def open_sheet(
     options: SheetOptions | None = None,
     *,
     name: str | None = None,
-    isolated: bool = False,
+    isolated: bool = True,
     token: CancelToken | None = None,
 ) -> Sheet:
     """Open a sheet and find out all that must be known before its rows can be read.
 
-    Args:
-        source: A path, or bytes. Bytes need not be seekable: they are spooled first. They are CSV unless ``name``
-            has the extension of another kind.
-        options: What the user says about the sheet.
-        name: The sheet's name for people; the path by default.
-        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``).
-        token: Lets another thread end the opening and the reading.
+    Args: as for :func:`open_sheet_file`.
 
     Raises:
         SheetError: The sheet as a whole cannot be read; the message says why and what to do.
         InterruptedRunError: The token was cancelled.
     """
     with ExitStack() as resources:
-        file = _open(source, options or SheetOptions(), name, resources, isolated=isolated, token=token)
-        try:
-            return file.sheet().own(resources)
-        except OSError as error:
-            raise _unreadable(file.label, error) from None
+        file = resources.enter_context(open_sheet_file(source, options, name=name, isolated=isolated, token=token))
+        return file.sheet().own(resources)
 
 
 @contextmanager
 def open_sheet_file(
-    path: Path,
+    source: str | Path | BinaryIO,
     options: SheetOptions | None = None,
     *,
     name: str | None = None,
-    isolated: bool = False,
+    isolated: bool = True,
     token: CancelToken | None = None,
 ) -> Generator[SheetFile, None, None]:
-    """Open a sheet for its outline and, where its columns are clear, for its rows too: one child process serves both.
+    """Open a sheet for its preview and, where its columns are clear, for its rows too: one child process serves both.
 
-    Args: as for :func:`open_sheet`.
+    Args:
+        source: A path, or bytes. Bytes need not be seekable: they are spooled first. They are CSV unless ``name``
+            has the extension of another kind.
+        options: What the user says about the sheet.
+        name: The sheet's name for people; the path by default.
+        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``). Only a
+            file that can be trusted may be read in this process.
+        token: Lets another thread end the opening and the reading.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
         InterruptedRunError: The token was cancelled.
     """
-    with ExitStack() as resources:
-        yield _open(path, options or SheetOptions(), name, resources, isolated=isolated, token=token)
-
-
-def sheet_preview(path: Path, options: SheetOptions | None = None, *, isolated: bool = False) -> SheetPreview:
-    """Look at a sheet whose columns may still have to be mapped by hand (:meth:`SheetFile.sheet_preview`).
-
-    Raises:
-        SheetError: The sheet as a whole cannot be read.
-    """
-    with open_sheet_file(path, options, isolated=isolated) as file:
-        return file.sheet_preview()
-
-
-def _open(
-    source: str | Path | BinaryIO,
-    options: SheetOptions,
-    name: str | None,
-    resources: ExitStack,
-    *,
-    isolated: bool,
-    token: CancelToken | None,
-) -> SheetFile:
-    """Open a file; ``resources`` gives back what is held."""
-    token = token or CancelToken()
+    options, token = options or SheetOptions(), token or CancelToken()
     seen: os.stat_result | None = None
-    if isinstance(source, str | Path):
-        label = printable_line(name or str(source))
-        kind, file = _open_path(Path(source), label, follow_links=options.follow_links)
-        stream = resources.enter_context(file)
-        seen = os.fstat(stream.fileno())
-    else:
-        label = printable_line(name or "standard input")
-        suffix = Path(label).suffix.lower().removeprefix(".")
-        kind = suffix if suffix in WORKBOOK_KINDS | TEXT_KINDS else "csv"
-        stream = resources.enter_context(_spool(source, label, token))
-    try:
-        if kind in WORKBOOK_KINDS:
-            if isolated:
-                book = open_isolated(stream, label, kind, options.sheet, token=token)
+    with ExitStack() as resources:
+        if isinstance(source, str | Path):
+            label = printable_line(name or str(source))
+            kind, file = _open_path(Path(source), label, follow_links=options.follow_links)
+            stream = resources.enter_context(file)
+            seen = os.fstat(stream.fileno())
+        else:
+            label = printable_line(name or "standard input")
+            kind = Path(label).suffix.lower().removeprefix(".")
+            stream = resources.enter_context(_spool(source, label, token))
+        try:
+            if kind not in WORKBOOK_KINDS:
+                table = _open_text(stream, seen, label, options, tabs=kind == "tsv")
+                kind = "csv"
+            elif isolated:
+                table = open_isolated(stream, label, kind, options.sheet, token=token)
             else:
-                book = open_worksheet(stream, label, kind, options.sheet)
-            resources.callback(book.close)
-            _require_unchanged(stream, seen, label)
-            return SheetFile(label, kind, options, token, book.rows, book, None)
-        _refuse_binary(stream, label)
-        form = examine(stream, label, options, tabs=kind == "tsv")
-
-        def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-            yield from records(stream, label, form, size)
-            _require_unchanged(stream, seen, label)
-
-        return SheetFile(label, kind, options, token, rows, None, form)
-    except OSError as error:
-        raise _unreadable(label, error) from None
+                table = open_worksheet(stream, label, kind, options.sheet)
+            resources.callback(table.close)
+            if kind != "csv":
+                _require_unchanged(stream, seen, label)
+        except OSError as error:
+            raise _unreadable(label, error) from None
+        yield SheetFile(label, kind, options, token, table)
 
 
-def _unused(headers: tuple[str, ...], fields: tuple[str, ...], options: SheetOptions) -> tuple[str, ...]:
-    note = unused_note(headers, fields, options)
-    return (note,) if note else ()
+def _open_text(
+    stream: BinaryIO, seen: os.stat_result | None, label: str, options: SheetOptions, *, tabs: bool
+) -> Table:
+    stream.seek(0)
+    if stream.read(8).startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise SheetError(
+            f"{label} is a spreadsheet, not text.",
+            hint="Give it its own extension (.xlsx, .ods, .xls), or save it as CSV.",
+        )
+    form = examine(stream, label, options, tabs=tabs)
+
+    def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
+        yield from records(stream, label, form, size)
+        _require_unchanged(stream, seen, label)
+
+    return Table(rows, form.notes, encoding=form.encoding, delimiter=form.delimiter)
 
 
 def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:
@@ -321,11 +287,7 @@ def _kind_of(file_name: str, label: str) -> str:
 
 
 def require_file(source: str | Path, *, name: str | None = None) -> None:
-    """Make sure that a sheet is there and can be opened, before anything else is asked of the user.
-
-    Args:
-        source: The path.
-        name: The sheet's name for people; the path by default.
+    """Check that a sheet is there and can be opened, before the user has to answer anything else.
 
     Raises:
         SheetError: There is no such file, it is no regular file, its name does not say what it is, it is empty, or it
@@ -335,7 +297,7 @@ def require_file(source: str | Path, *, name: str | None = None) -> None:
 
 
 def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:
-    """Open a file, and say which kind of sheet its name says it is; the most fundamental fault first."""
+    """Open a file, and say which kind of sheet its name says it is; the most fundamental error comes first."""
     try:
         if follow_links or not os.path.lexists(path):  # otherwise opening looks for itself
             _refuse_special(special_kind(path), label)
@@ -358,15 +320,12 @@ def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, Bina
 
 
 def _require_unchanged(stream: BinaryIO, seen: os.stat_result | None, label: str) -> None:
-    """Refuse what was read while a program wrote to the file: names that were never in it.
+    """Refuse a file that a program changed since it was opened: rows may have been read that it never held.
 
     Args:
         stream: The file, open.
-        seen: What was known of it when it was opened; None where it is no file (standard input).
+        seen: Its state when it was opened; None where it is no file (standard input).
         label: The sheet's name for messages.
-
-    Raises:
-        SheetError: The file was changed since.
     """
     if seen is None:
         return
@@ -443,13 +402,3 @@ def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
             raise InterruptedRunError(f"The reading of {label} was stopped.")
         raise _unreadable(label, failures[0])
     return cast("BinaryIO", spool)  # it has every method of one since Python 3.11, only not the type
-
-
-def _refuse_binary(stream: BinaryIO, label: str) -> None:
-    stream.seek(0)
-    head = stream.read(8)
-    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise SheetError(
-            f"{label} is a spreadsheet, not text.",
-            hint="Give it its own extension (.xlsx, .ods, .xls), or save it as CSV.",
-        )

@@ -7,13 +7,10 @@ same form as those of a text, so that everything after is one way for all format
 
 import datetime as dt
 import io
-import os
 import struct
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -52,27 +49,31 @@ RawChunks = Callable[[int], Generator[list[tuple[str, ...]], None, None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Worksheet:
-    """One worksheet, opened.
+class Table:
+    """One worksheet or one text, opened.
 
     Args:
-        name: Its name.
         rows: Starts reading.
         notes: Sentences for the user.
+        name: The worksheet's name; ``""`` for text.
+        names: Every worksheet of the workbook, in its order; none for text.
         guessed: How it came to be this one of several, as a sentence; ``""`` when it was named, or is the only one.
-        close: Gives back what is held.
-        names: Every worksheet of the workbook, in its order.
+        encoding: The text's encoding; ``""`` for spreadsheets.
+        delimiter: One character; ``""`` for spreadsheets.
+        close: Frees what is held.
     """
 
-    name: str
     rows: RawChunks
     notes: tuple[str, ...]
-    guessed: str
-    close: Callable[[], None]
-    names: tuple[str, ...]
+    name: str = ""
+    names: tuple[str, ...] = ()
+    guessed: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    close: Callable[[], None] = lambda: None
 
 
-def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Worksheet:
+def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Table:
     """Open one worksheet of a workbook.
 
     Args:
@@ -91,14 +92,13 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     name, guessed = _choose(book, source, wanted)
     found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
     errors = _checked(source, found)
-    with silenced_stderr():
-        sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
+    sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         return _rows(sheet, source, size, errors)
 
     notes = ((guessed,) if guessed else ()) + _merged_note(sheet)
-    return Worksheet(name, rows, notes, guessed, book.close, tuple(book.sheet_names))
+    return Table(rows, notes, name, tuple(book.sheet_names), guessed, close=book.close)
 
 
 def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
@@ -232,8 +232,7 @@ def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
 
     stream.seek(0)
     content = io.BytesIO(stream.read())
-    with silenced_stderr():
-        return sheet_errors(source, lambda: CalamineWorkbook.from_filelike(content))
+    return sheet_errors(source, lambda: CalamineWorkbook.from_filelike(content))
 
 
 def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, str]:
@@ -337,17 +336,11 @@ def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first
     return tuple(corrected)
 
 
-# --- calling calamine: what goes wrong inside it becomes a SheetError, and nothing else is seen of it
-
-
-_STDERR = 2
-_silencing = threading.Lock()  # two at once would take each other's silence for the real standard error
-
-
 def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
     """Call into calamine; what it raises becomes a SheetError.
 
-    Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``.
+    Its panics (on bytes that its authors did not foresee) are no ``Exception``, only a ``BaseException``, and print
+    themselves to standard error, which the child process of :mod:`bulkid.sheet.isolation` does not have.
     """
     try:
         return call()
@@ -370,28 +363,3 @@ def password_error(source: str) -> SheetError:
     return SheetError(
         f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
     )
-
-
-@contextmanager
-def silenced_stderr() -> Iterator[None]:
-    """Keep a panic from printing itself: Rust writes it to standard error, past Python, before it can be caught.
-
-    What other threads write to standard error meanwhile is lost too, so this is for the few milliseconds only in which
-    a file is parsed. Where there is no standard error, there is nothing to hush.
-    """
-    with _silencing:
-        try:
-            real = os.dup(_STDERR)
-        except OSError:
-            yield
-            return
-        try:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.dup2(devnull, _STDERR)
-            finally:
-                os.close(devnull)
-            yield
-        finally:
-            os.dup2(real, _STDERR)
-            os.close(real)

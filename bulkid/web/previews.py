@@ -180,7 +180,7 @@ def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken) -
     wanted = upload.reading.options(options).sheet
     seen: SheetPreview | None = None
     try:
-        with open_sheet_file(upload.path, wanted, name=upload.name, isolated=True, token=token) as file:
+        with open_sheet_file(upload.path, wanted, name=upload.name, token=token) as file:
             seen = file.sheet_preview()
             return ParsedUpload(seen, runs.check_opened(file.sheet()), None)
     except SheetError as error:

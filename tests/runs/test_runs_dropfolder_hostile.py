@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
+from bulkid.file_kind import NotAFileError, open_regular
 from bulkid.journal import ClaimedFiles, new_run_id, open_journal, stored_name
 from bulkid.journal.names import read_name
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
 from bulkid.sandbox import Sandbox
-from bulkid.sheet import NotAFileError, SheetOptions, open_regular, open_sheet
+from bulkid.sheet import SheetOptions, open_sheet
 from tests.support.drop_folders import Inbox, drop, names, served
 
 SECRET = "user,s3cret-password\n"

@@ -16,7 +16,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.errors import InterruptedRunError, SheetError
-from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file, sheet_preview
+from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file
 from bulkid.sheet import isolation as isolation_module
 from bulkid.sheet.isolation import Limits
 from tests.support.sheet_books import written
@@ -85,7 +85,7 @@ def test_a_cancelled_reading_ends_its_child_at_once(tmp_path: Path, started: Sta
     thread = threading.Thread(target=cancel)
     thread.start()
     with pytest.raises(InterruptedRunError, match=r"The reading of .*s\.xlsx was stopped"):
-        open_sheet(book(tmp_path), isolated=True, token=token)
+        open_sheet(book(tmp_path), token=token)
     thread.join()
     assert started.ended
 
@@ -94,7 +94,7 @@ def test_what_was_cancelled_before_it_began_is_not_waited_for(tmp_path: Path, st
     token = CancelToken()
     token.cancel()
     with pytest.raises(InterruptedRunError):
-        open_sheet(book(tmp_path), isolated=True, token=token)
+        open_sheet(book(tmp_path), token=token)
     assert started.ended
 
 
@@ -190,8 +190,8 @@ def test_a_look_at_a_file_and_its_rows_take_one_child(tmp_path: Path, monkeypatc
     start = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: found.append(1) or start(*a, **k))  # type: ignore[func-returns-value]
     path = book(tmp_path)
-    with open_sheet_file(path, isolated=True) as file:
-        assert file.sheet_preview() == sheet_preview(path)
+    with open_sheet_file(path, isolated=False) as same, open_sheet_file(path) as file:
+        assert file.sheet_preview() == same.sheet_preview()
         assert runs.check_opened(file.sheet()).rows == 1
     assert len(found) == 1
     path.write_bytes(written(["name", "grups"], ["roby", "Ops"]))
@@ -211,7 +211,7 @@ if program:
     isolation.Limits = lambda: limits
 start = isolation.subprocess.Popen
 isolation.subprocess.Popen = lambda *a, **k: start(*a, **k, pass_fds=(alive,))
-sheet = open_sheet(path, isolated=True)
+sheet = open_sheet(path)
 os.write(alive, b"x")
 sys.stdin.read()
 """

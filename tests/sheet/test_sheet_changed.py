@@ -57,4 +57,4 @@ def test_a_spreadsheet_that_is_written_while_it_is_opened_is_refused(
 
     monkeypatch.setattr(reader, "open_worksheet", opened)
     with pytest.raises(SheetError, match="was changed while it was read"):
-        open_sheet(path)
+        open_sheet(path, isolated=False)

@@ -17,7 +17,7 @@ from bulkid.sheet import (
     UncertainEncodingError,
     legacy_encoding,
     open_sheet,
-    sheet_preview,
+    open_sheet_file,
     system_code_page,
 )
 from bulkid.sheet.legacy_encoding import Sample, detect
@@ -212,9 +212,10 @@ def test_what_tells_the_code_page_may_stand_far_behind() -> None:
 def test_the_outline_of_the_console_refuses_the_same(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_bytes(sheet_of(["Ayşe"], "cp1254"))
-    with pytest.raises(UncertainEncodingError):
-        sheet_preview(path)
-    assert sheet_preview(path, SheetOptions(encoding="cp1254")).sample[0][1] == "Ayşe"
+    with pytest.raises(UncertainEncodingError), open_sheet_file(path):
+        pass
+    with open_sheet_file(path, SheetOptions(encoding="cp1254")) as file:
+        assert file.sheet_preview().sample[0][1] == "Ayşe"
 
 
 # --- Unicode

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.resources import ROBOT_ACCOUNTS
-from bulkid.sheet import SheetOptions, column_letters, fields_for_headers, near_miss
-from bulkid.sheet.headers import unused_note
+from bulkid.sheet import SheetOptions, column_letters, fields_for_headers
+from bulkid.sheet.headers import near_miss, unused_note
 
 CONTRACT = {
     "robot_account_id": ["robot_account_id", "id", "robotAccountId", "account_id", "robot id"],

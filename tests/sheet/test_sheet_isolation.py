@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.errors import SheetError
 from bulkid.runs import check
-from bulkid.sheet import SheetOptions, open_sheet, sheet_preview
+from bulkid.sheet import SheetOptions, open_sheet, open_sheet_file
 from bulkid.sheet.isolation import Limits, open_isolated
 from tests.support import sheet_books
 from tests.support.sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
@@ -42,9 +42,10 @@ def test_every_format_reads_the_same_as_in_this_process(name: str) -> None:
     assert found[0] == found[1]
 
 
-def test_an_outline_is_the_same_too() -> None:
+def test_a_preview_is_the_same_too() -> None:
     path = SAMPLES / "robot_accounts.xlsx"
-    assert sheet_preview(path, isolated=True) == sheet_preview(path)
+    with open_sheet_file(path, isolated=False) as here, open_sheet_file(path) as there:
+        assert here.sheet_preview() == there.sheet_preview()
 
 
 def test_a_reading_that_was_left_in_the_middle_is_begun_anew() -> None:
@@ -76,7 +77,7 @@ def test_what_is_wrong_with_a_file_is_said_as_in_this_process() -> None:
     with pytest.raises(SheetError, match="is damaged") as isolated:
         open_isolated(io.BytesIO(b"PK\x03\x04 cut off"), "s.xlsx", "xlsx", None)
     with pytest.raises(SheetError) as here:
-        open_sheet(io.BytesIO(b"PK\x03\x04 cut off"), name="s.xlsx")
+        open_sheet(io.BytesIO(b"PK\x03\x04 cut off"), name="s.xlsx", isolated=False)
     assert (isolated.value.message, isolated.value.hint) == (here.value.message, here.value.hint)
 
 
@@ -135,7 +136,7 @@ def test_the_child_gets_no_secrets_and_none_of_the_terminal(monkeypatch: pytest.
 
 def test_many_threads_may_read_at_once() -> None:
     def count(_: int) -> int:
-        with open_sheet(io.BytesIO(BOOK), name="s.xlsx", isolated=True) as sheet:
+        with open_sheet(io.BytesIO(BOOK), name="s.xlsx") as sheet:
             return sum(map(len, sheet.chunks()))
 
     with ThreadPoolExecutor(4) as threads:
@@ -151,18 +152,18 @@ def test_a_child_ends_when_its_sheet_is_closed(monkeypatch: pytest.MonkeyPatch) 
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", kept)
-    with open_sheet(io.BytesIO(BOOK), name="s.xlsx", isolated=True):
+    with open_sheet(io.BytesIO(BOOK), name="s.xlsx"):
         assert started[0].poll() is None
     assert started[0].poll() is not None
     with pytest.raises(SheetError):
-        open_sheet(io.BytesIO(b"PK\x03\x04"), name="s.xlsx", isolated=True)
+        open_sheet(io.BytesIO(b"PK\x03\x04"), name="s.xlsx")
     assert started[1].poll() is not None
 
 
 def test_a_machine_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(Path("nowhere", "python").absolute()))
     with pytest.raises(SheetError, match="no process can be started"):
-        open_sheet(io.BytesIO(BOOK), name="s.xlsx", isolated=True)
+        open_sheet(io.BytesIO(BOOK), name="s.xlsx")
 
 
 def test_checking_a_spreadsheet_reads_it_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,5 +176,5 @@ def test_checking_a_spreadsheet_reads_it_in_a_child(tmp_path: Path, monkeypatch:
 
 
 def test_the_bytes_of_a_workbook_need_no_file() -> None:
-    with open_sheet(io.BytesIO(sheet_books.xls({"S": [["name"], ["r"]]})), name="s.xls", isolated=True) as sheet:
+    with open_sheet(io.BytesIO(sheet_books.xls({"S": [["name"], ["r"]]})), name="s.xls") as sheet:
         assert [row.cells for chunk in sheet.chunks() for row in chunk] == [("r",)]

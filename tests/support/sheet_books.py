@@ -213,7 +213,7 @@ def compound(book: bytes) -> bytes:
 
 
 def read(content: bytes, name: str, size: int = 1000, **options: object) -> tuple[Sheet, list[SheetRow]]:
-    with open_sheet(io.BytesIO(content), SheetOptions(**options), name=name) as sheet:  # type: ignore[arg-type]
+    with open_sheet(io.BytesIO(content), SheetOptions(**options), name=name, isolated=False) as sheet:  # type: ignore[arg-type]
         return sheet, [row for chunk in sheet.chunks(size) for row in chunk]
 
 

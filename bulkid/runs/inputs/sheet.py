@@ -101,7 +101,7 @@ async def open_sheet_input(
 
     def work() -> Sheet:
         # entered here: the caller may be cancelled just as the sheet is open
-        return stack.enter_context(open_sheet(source, options, name=name, isolated=True, token=token))
+        return stack.enter_context(open_sheet(source, options, name=name, token=token))
 
     async with until_stopped(stop):
         sheet = await in_thread_until_cancelled(token.cancel, work)

@@ -21,10 +21,10 @@ from typing import NamedTuple
 from bulkid.clock import Clock
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
+from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.journal import stored_name
 from bulkid.report.atomic import PRIVATE_FILE
 from bulkid.runs.concurrency import until_stopped
-from bulkid.sheet import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.text import printable
 
 WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
