@@ -17,7 +17,7 @@ from bulkid.journal.console_store import AuditRecord
 from bulkid.text import count_of
 
 if TYPE_CHECKING:
-    from bulkid.web.auth.local import LocalAuthenticator
+    from bulkid.web.auth.users import LocalAuthenticator
     from bulkid.web.console import Console
 
 
@@ -50,7 +50,7 @@ async def _offer_links(
 
 def serve(settings: Settings) -> int:
     """Serve the console until a signal arrives; requests in flight then finish, a second signal ends it at once."""
-    from bulkid.web.auth.local import LocalAuthenticator
+    from bulkid.web.auth.users import LocalAuthenticator
     from bulkid.web.console import Console
     from bulkid.web.server import serving
 

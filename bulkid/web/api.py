@@ -12,40 +12,22 @@ from bulkid.model import ReportRow, RunStatus
 from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import openapi
-from bulkid.web.api_models import (
-    Answer,
-    Change,
-    Column,
-    Fault,
-    Message,
-    Page,
-    Preview,
-    Reading,
-    Row,
-    Rows,
-    RowsPage,
-    Run,
-    Runs,
-    RunsPage,
-    Sheet,
-    Start,
-)
+from bulkid.web import api_models as models
+from bulkid.web.api_models import Operation
 from bulkid.web.audit import note
-from bulkid.web.auth.access import RefusedError, Role
+from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
-from bulkid.web.openapi import Operation
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
-from bulkid.web.request_bodies import UploadReader, read_body, without_nul
+from bulkid.web.request_bodies import read_body, without_nul
 from bulkid.web.run_pages import found_run, report_file
-from bulkid.web.sheet_pages import MALFORMED, receive_part, upload_preview_of, warnings_of
-from bulkid.web.uploads import ReadOptions, Upload
+from bulkid.web.sheet_pages import receive_sheet, upload_preview_of, warnings_of
+from bulkid.web.uploads import ReadOptions
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def answer(model: Answer, status: int = 200) -> web.Response:
+def answer(model: models.Answer, status: int = 200) -> web.Response:
     """An answer in JSON."""
     body = model.model_dump_json(exclude_unset=True)
     return web.Response(text=body, content_type="application/json", status=status)
@@ -101,7 +83,7 @@ def _invalid(error: ValidationError, part: str, hint: str = "") -> UsageError:
 
 def document() -> dict[str, Any]:
     """The OpenAPI document of this interface."""
-    return openapi.document(OPERATIONS)
+    return models.document(OPERATIONS)
 
 
 async def describe(_request: web.Request) -> web.Response:
@@ -111,35 +93,22 @@ async def describe(_request: web.Request) -> web.Response:
 
 async def upload(request: web.Request) -> web.Response:
     """Upload a sheet."""
-    console = console_of(request)
-    if request.content_type != "multipart/form-data":
-        raise RefusedError(415, "A sheet is uploaded as multipart/form-data, in a part named sheet.")
-    taken: Upload | None = None
-    try:
-        reader = UploadReader(await request.multipart(), console.clock.monotonic)
-        while taken is None and (part := await reader.next_part()) is not None:
-            if part.name == "sheet" and part.filename:
-                taken = await receive_part(request, reader, part)
-    except MALFORMED:
-        raise UsageError("The body broke off, or is no multipart/form-data.") from None
-    if taken is None:
-        raise UsageError("There is no part named sheet with a file name.")
-    await note(request, "sheet uploaded", taken.upload_id, taken.name)
-    return answer(sheet_answer(await console.upload_previews.get(taken)), 201)
+    taken = await receive_sheet(request, trusted=True)
+    return answer(sheet_answer(await console_of(request).upload_previews.get(taken)), 201)
 
 
 async def sheet(request: web.Request) -> web.Response:
     """Get a sheet as bulkid reads it."""
-    page = query_of(request, Page)
+    page = query_of(request, models.Page)
     return answer(sheet_answer(await upload_preview_of(request), page.offset, page.limit))
 
 
-def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> Sheet:
+def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> models.Sheet:
     """A sheet as bulkid reads it, with some of its invalid rows."""
     upload, check, error = upload_preview.upload, upload_preview.parsed.check, upload_preview.parsed.error
     row_errors = () if check is None else check.row_errors
     fields = () if check is None else zip(check.info.headers, check.info.fields, strict=True)
-    return Sheet(
+    return models.Sheet(
         sheet=upload.upload_id,
         name=upload.name,
         uploaded_at=iso_utc(upload.at),
@@ -147,24 +116,24 @@ def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 10
         rest_of=upload.rest_of or None,
         readable=check is not None or bool(upload.derived_from),
         error=_message(error),
-        columns=[Column(header=header, field=field or None) for header, field in fields],
+        columns=[models.Column(header=header, field=field or None) for header, field in fields],
         skip_invalid=upload.reading.skip_invalid,
         rows=0 if check is None else check.rows,
         accounts=0 if check is None else check.accounts,
         invalid_rows=0 if check is None else check.invalid_rows,
-        faults=[Fault.model_validate(each) for each in row_errors[offset : offset + limit]],
+        faults=[models.Fault.model_validate(each) for each in row_errors[offset : offset + limit]],
         faults_total=len(row_errors),
     )
 
 
-def _message(error: BulkidError | None) -> Message | None:
-    return None if error is None else Message(message=error.message, hint=error.hint)
+def _message(error: BulkidError | None) -> models.Message | None:
+    return None if error is None else models.Message(message=error.message, hint=error.hint)
 
 
 async def change_read_options(request: web.Request) -> web.Response:
     """Change how a sheet is read; bulkid detects what is left out."""
     console, upload_preview = console_of(request), await upload_preview_of(request)
-    body = await body_of(request, Reading)
+    body = await body_of(request, models.Reading)
     reading = ReadOptions(
         sheet=body.worksheet,
         encoding=body.encoding,
@@ -185,7 +154,7 @@ async def make_preview(request: web.Request) -> web.Response:
     """Begin a preview of what a sheet would change."""
     upload_preview = await upload_preview_of(request)
     before = upload_preview.preview
-    job = console_of(request).make_preview(upload_preview, principal_of(request))
+    job = console_of(request).make_preview(upload_preview)
     if job is not before:
         await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     return answer(preview_answer(job), 202)
@@ -196,19 +165,19 @@ async def preview(request: web.Request) -> web.Response:
     upload_preview = await upload_preview_of(request)
     if upload_preview.preview is None:
         raise RefusedError(404, "This sheet has no preview.", "Make one: POST to this address.")
-    page = query_of(request, Page)
+    page = query_of(request, models.Page)
     return answer(await in_thread(preview_answer, upload_preview.preview, page.offset, page.limit))
 
 
-def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> Preview:
+def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> models.Preview:
     """A preview, with some of the accounts that change."""
     found = job.result
     state: Literal["making", "ready", "failed"] = "failed" if job.done.is_set() else "making"
     plan, error = job.plan_hash or None, _message(job.error)
     if found is None or state == "making":
-        return Preview(preview=job.preview_id, state=state, plan=plan, error=error)
+        return models.Preview(preview=job.preview_id, state=state, plan=plan, error=error)
     lines = preview_page(job, "changes", "", offset, limit)
-    return Preview(
+    return models.Preview(
         preview=job.preview_id,
         state="ready",
         plan=plan,
@@ -222,14 +191,14 @@ def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> Previ
         eta_s=found.eta_s,
         warnings=list(warnings_of(found)),
         too_much=None if found.excess is None else found.excess.sentence,
-        accounts=[Change.model_validate(line) for line in lines.changes],
+        accounts=[models.Change.model_validate(line) for line in lines.changes],
     )
 
 
 async def start(request: web.Request) -> web.Response:
     """Begin the run that a preview showed."""
     console, upload_preview = console_of(request), await upload_preview_of(request)
-    body = await body_of(request, Start)
+    body = await body_of(request, models.Start)
     job = await console.start(
         upload_preview,
         body.preview,
@@ -246,9 +215,9 @@ async def start(request: web.Request) -> web.Response:
 
 async def runs(request: web.Request) -> web.Response:
     """List runs, the newest first."""
-    console, page = console_of(request), query_of(request, RunsPage)
+    console, page = console_of(request), query_of(request, models.RunsPage)
     lines, total = await in_thread(console.run_browser.runs, offset=page.offset, limit=page.limit)
-    return answer(Runs(runs=[run_answer(console, line) for line in lines], total=total))
+    return answer(models.Runs(runs=[run_answer(console, line) for line in lines], total=total))
 
 
 async def run(request: web.Request) -> web.Response:
@@ -256,29 +225,29 @@ async def run(request: web.Request) -> web.Response:
     return answer(run_answer(console_of(request), await found_run(request)))
 
 
-def run_answer(console: Console, line: RunListItem) -> Run:
+def run_answer(console: Console, line: RunListItem) -> models.Run:
     """A run: its summary as ``--json`` prints it, and whether it is under way."""
     job = console.job_runner.job(line.run.run_id)
     summary = summary_of(line.run, line.counts)
     del summary["report"]  # a path on the server's own disk
     snapshot = None if job is None else job.snapshot
-    more = {
-        "running": job is not None or line.run.status is RunStatus.RUNNING,
-        "source": line.run.source,
-        "user": line.run.user,
-        "host": line.run.host,
-        "created_at": iso_utc(line.run.created_at),
-        "finished_at": None if line.run.finished_at is None else iso_utc(line.run.finished_at),
-        "message": line.run.message,
-        "done": None if snapshot is None else snapshot.done,
-        "eta_s": None if snapshot is None else snapshot.eta_s,
-    }
-    return Run.model_validate({**summary, **more})
+    return models.Run(
+        **summary,
+        running=job is not None or line.run.status is RunStatus.RUNNING,
+        source=line.run.source,
+        user=line.run.user,
+        host=line.run.host,
+        created_at=iso_utc(line.run.created_at),
+        finished_at=None if line.run.finished_at is None else iso_utc(line.run.finished_at),
+        message=line.run.message,
+        done=None if snapshot is None else snapshot.done,
+        eta_s=None if snapshot is None else snapshot.eta_s,
+    )
 
 
 async def rows(request: web.Request) -> web.Response:
     """List the rows of a run with their results."""
-    console, page = console_of(request), query_of(request, RowsPage)
+    console, page = console_of(request), query_of(request, models.RowsPage)
     run_id = (await found_run(request)).run.run_id
     found = await in_thread(
         console.run_browser.rows,
@@ -288,14 +257,14 @@ async def rows(request: web.Request) -> web.Response:
         offset=page.offset,
         limit=page.limit,
     )
-    return answer(Rows(rows=[row_answer(row) for row in found.rows], total=found.total))
+    return answer(models.Rows(rows=[row_answer(row) for row in found.rows], total=found.total))
 
 
-def row_answer(row: ReportRow) -> Row:
+def row_answer(row: ReportRow) -> models.Row:
     """A row as in ``report.jsonl``, without the run's id."""
     values = report_object(row, "")
     del values["run_id"]
-    return Row.model_validate(values)
+    return models.Row.model_validate(values)
 
 
 async def report(request: web.Request) -> web.Response:
@@ -337,72 +306,46 @@ async def rest(request: web.Request) -> web.Response:
     return answer(sheet_answer(upload_preview), 201)
 
 
-VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
+# --- routes
+
+
+def _read(path: str, handler: Handler, answer: type[models.Answer] | None = None, **more: Any) -> Operation:  # noqa: ANN401
+    return Operation("GET", f"/api/v1{path}", handler, Role.VIEWER, answer=answer, **more)
+
+
+def _change(
+    method: str,
+    path: str,
+    handler: Handler,
+    action: str,
+    answer: type[models.Answer],
+    **more: Any,  # noqa: ANN401
+) -> Operation:
+    return Operation(method, f"/api/v1{path}", handler, Role.OPERATOR, action=action, answer=answer, **more)
+
 
 OPERATIONS: Final = (
-    Operation("GET", "/api/v1/openapi.json", describe, VIEWER),
-    Operation(
+    _read("/openapi.json", describe),
+    _change("POST", "/sheets", upload, "upload", models.Sheet, status=201, upload=True),
+    _read("/sheets/{upload}", sheet, models.Sheet, query=models.Page),
+    _change("PATCH", "/sheets/{upload}", change_read_options, "reading of a sheet", models.Sheet, body=models.Reading),
+    _change("POST", "/sheets/{upload}/preview", make_preview, "preview", models.Preview, status=202),
+    _read("/sheets/{upload}/preview", preview, models.Preview, query=models.Page),
+    _change(
         "POST",
-        "/api/v1/sheets",
-        upload,
-        OPERATOR,
-        action="upload",
-        status=201,
-        answer=Sheet,
-        upload=True,
-        errors=(413, 415, 507),
-    ),
-    Operation("GET", "/api/v1/sheets/{upload}", sheet, VIEWER, answer=Sheet, query=Page, errors=(404,)),
-    Operation(
-        "PATCH",
-        "/api/v1/sheets/{upload}",
-        change_read_options,
-        OPERATOR,
-        action="reading of a sheet",
-        answer=Sheet,
-        body=Reading,
-        errors=(404, 413, 415),
-    ),
-    Operation(
-        "POST",
-        "/api/v1/sheets/{upload}/preview",
-        make_preview,
-        OPERATOR,
-        action="preview",
-        status=202,
-        answer=Preview,
-        errors=(404,),
-    ),
-    Operation("GET", "/api/v1/sheets/{upload}/preview", preview, VIEWER, answer=Preview, query=Page, errors=(404,)),
-    Operation(
-        "POST",
-        "/api/v1/sheets/{upload}/start",
+        "/sheets/{upload}/start",
         start,
-        OPERATOR,
-        action="start",
+        "start",
+        models.Run,
         status=201,
-        answer=Run,
-        body=Start,
-        errors=(404, 409, 413, 415, 502),
+        body=models.Start,
+        errors=(409, 502),
     ),
-    Operation("GET", "/api/v1/runs", runs, VIEWER, answer=Runs, query=RunsPage),
-    Operation("GET", "/api/v1/runs/{run}", run, VIEWER, answer=Run, errors=(404,)),
-    Operation("GET", "/api/v1/runs/{run}/rows", rows, VIEWER, answer=Rows, query=RowsPage, errors=(404,)),
-    Operation("GET", "/api/v1/runs/{run}/report/{kind}", report, VIEWER, action="download", media="*/*", errors=(404,)),
-    Operation(
-        "POST", "/api/v1/runs/{run}/stop", stop, OPERATOR, action="stop", status=202, answer=Run, errors=(404, 409)
-    ),
-    Operation(
-        "POST",
-        "/api/v1/runs/{run}/resume",
-        resume,
-        OPERATOR,
-        action="resume",
-        status=202,
-        answer=Run,
-        errors=(404, 409, 502),
-    ),
-    Operation(
-        "POST", "/api/v1/runs/{run}/rest", rest, OPERATOR, action="resume", status=201, answer=Sheet, errors=(404, 507)
-    ),
+    _read("/runs", runs, models.Runs, query=models.RunsPage),
+    _read("/runs/{run}", run, models.Run),
+    _read("/runs/{run}/rows", rows, models.Rows, query=models.RowsPage),
+    _read("/runs/{run}/report/{kind}", report, action="download", media="*/*"),
+    _change("POST", "/runs/{run}/stop", stop, "stop", models.Run, status=202, errors=(409,)),
+    _change("POST", "/runs/{run}/resume", resume, "resume", models.Run, status=202, errors=(409, 502)),
+    _change("POST", "/runs/{run}/rest", rest, "resume", models.Sheet, status=201, errors=(507,)),
 )

@@ -22,12 +22,8 @@ _RECORDED: Final = web.RequestKey("noted", bool)  # set once a request has its e
 async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = "") -> None:
     """Record an action of a user, or its refusal.
 
-    Args:
-        request: Its principal and client address are recorded.
-        action: One of a stable set of names, such as ``run started``.
-        subject: The run, sheet or token.
-        detail: Free text, such as the reason of a refusal.
-        principal: The name of the user, where there is no session yet.
+    The action is one of a stable set of names, such as ``run started``; the subject is the run, sheet or token. Where
+    there is no session yet, ``principal`` names the user.
     """
     request[_RECORDED] = True
     console, known = console_of(request), request.get(PRINCIPAL)

@@ -29,17 +29,10 @@ from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPre
 from bulkid.web.sse import RunFeeds
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 
-DOCTOR_CACHE_S: Final = 30.0
-"""How long the result of a connection check is shown before the next one is made."""
-
-KEEP_AUDIT_S: Final = 400 * 86_400.0
-"""How long entries of the audit log are kept by default."""
-
-MAX_AUDIT_ENTRIES: Final = 1_000_000
-"""Entries of the audit log that are kept at most, the newest ones."""
-
-PRUNE_INTERVAL_S: Final = 3600.0
-"""How often the console removes what it has kept long enough."""
+DOCTOR_CACHE_S: Final = 30.0  # seconds for which the result of a connection check is shown again
+KEEP_AUDIT_S: Final = 400 * 86_400.0  # seconds that entries of the audit log are kept by default
+MAX_AUDIT_ENTRIES: Final = 1_000_000  # entries of the audit log that are kept at most, the newest ones
+PRUNE_INTERVAL_S: Final = 3600.0  # seconds between two removals of what was kept long enough
 
 Note = Callable[[str, str, str], Awaitable[None]]
 """Writes an action, its subject and a detail into the audit log."""
@@ -94,7 +87,7 @@ class Console:
     def __post_init__(self) -> None:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
-        self.upload_previews = UploadPreviews(self.target, self.options, self.context)
+        self.upload_previews = UploadPreviews(self.target, self.options, self.context, self.job_runner.spawn)
         self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
         self.refusals = RefusalLimit(self.clock.monotonic)
         self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, max_total=1000)
@@ -104,19 +97,15 @@ class Console:
         """The state directory, shared with terminals and scheduled jobs."""
         return self.context.state_dir
 
-    async def prune(self) -> None:
-        """Remove uploads and entries of the audit log that were kept long enough."""
-        now = self.clock.now()
-        uploads = await in_thread(self.uploads.drop_old, now)
-        entries = await in_thread(self.store.prune_audit, now - self.serve.keep_audit_s, MAX_AUDIT_ENTRIES)
-        if uploads or entries:
-            log.info("console.tidied", uploads=uploads, audit_entries=entries)
-
     async def prune_periodically(self) -> None:
-        """Call :meth:`prune` every hour, until it is cancelled."""
+        """Every hour, remove uploads and entries of the audit log that were kept long enough."""
         while True:
+            now = self.clock.now()
             try:
-                await self.prune()
+                uploads = await in_thread(self.uploads.drop_old, now)
+                entries = await in_thread(self.store.prune_audit, now - self.serve.keep_audit_s, MAX_AUDIT_ENTRIES)
+                if uploads or entries:
+                    log.info("console.tidied", uploads=uploads, audit_entries=entries)
             except (BulkidError, OSError) as error:  # the next time may succeed
                 log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
             await self.clock.sleep(PRUNE_INTERVAL_S)
@@ -148,8 +137,8 @@ class Console:
         changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.person))
         return await in_thread(self.uploads.keep, changed)
 
-    def make_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
-        """The preview that is being made, or a new one. It is made whether or not a request waits for it.
+    def make_preview(self, upload_preview: UploadPreview) -> PreviewTask:
+        """The preview that is being made, or a new one.
 
         Raises:
             UsageError: The columns of the sheet are not known.
@@ -160,16 +149,7 @@ class Console:
         task = upload_preview.preview
         if task is not None and not task.done.is_set():
             return task
-        return self._begin_preview(upload_preview, principal)
-
-    def _begin_preview(self, upload_preview: UploadPreview, principal: Principal) -> PreviewTask:
-        task = self.upload_previews.begin_preview(upload_preview, principal.name)
-
-        async def make() -> None:
-            await self.upload_previews.make_preview(upload_preview.upload, task)
-
-        self.job_runner.spawn(make)
-        return task
+        return self.upload_previews.begin_preview(upload_preview)
 
     # --- starting a run
 
@@ -186,15 +166,9 @@ class Console:
         """Run a sheet as its preview showed it, or its first accounts that change, for a trial.
 
         With ``require_approval`` this approves the plan: the user must not be one of its authors, and the run sends
-        nothing unless the plan that it computes has the hash of the one that was shown.
-
-        Args:
-            upload_preview: The sheet.
-            preview_id: The preview that the user saw.
-            principal: Who starts it.
-            note: Writes into the audit log that the run is started and its plan approved, or why it is refused.
-            first: How many accounts a trial changes; None for all.
-            really: The user confirms a plan that changes more of the organisation than ``max_change`` allows.
+        nothing unless the plan that it computes has the hash of the one that was shown. ``note`` writes the start, the
+        approval and a refusal into the audit log. ``first``: how many accounts a trial changes. ``really``: the user
+        confirms a plan that changes more of the organisation than ``max_change`` allows.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
@@ -216,7 +190,6 @@ class Console:
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
             if await in_thread(runs.plan_hash, now, options) == approved:
-                job.plan_hash = approved
                 if self.policy.required:  # in the audit log before anything is sent
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await in_thread(self.uploads.mark_used, upload)
@@ -230,7 +203,7 @@ class Console:
             result = await self._apply(upload, options, context)
             if stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self._begin_preview(upload_preview, principal)
+                    self.upload_previews.begin_preview(upload_preview)
             return result
 
         if upload_preview.preview is not shown:
@@ -253,10 +226,6 @@ class Console:
         if upload.undo_of:
             return await runs.undo(upload.undo_of, self.target, options, context)
         return await runs.run(upload.path, self.target, options, context, name=upload.name)
-
-    def needs_other_user(self, upload_preview: UploadPreview, principal: Principal) -> bool:
-        """Whether another user than this one must start a sheet."""
-        return not self.policy.may_start(principal.person, upload_preview.upload.by)
 
     def _require_startable(
         self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool

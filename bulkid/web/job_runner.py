@@ -24,7 +24,6 @@ class Job(Hooks):
     confirm_plan: Confirm  # whether the plan is the one that the user saw; the run ends with an error that this raises
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
-    plan_hash: str = ""  # of the plan that the user saw and started
     phase: str = "sheet"
     live_progress: Progress | None = None
     notes: list[str] = field(default_factory=list)

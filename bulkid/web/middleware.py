@@ -19,11 +19,9 @@ from bulkid.errors import (
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route, RouteKind
-from bulkid.web.auth.local import LINKS_DISABLED
-from bulkid.web.auth.sessions import Session
-from bulkid.web.auth.users import principal_of_token
+from bulkid.web.auth.users import LINKS_DISABLED, principal_of_token
 from bulkid.web.console import console_of
-from bulkid.web.pages import CSRF, PRINCIPAL, page
+from bulkid.web.pages import PRINCIPAL, SESSION, page
 from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import form_of, is_text, read_body
 from bulkid.web.uploads import StorageFullError, TooLargeError, UnknownUploadError
@@ -44,9 +42,6 @@ HEADERS: Final[Mapping[str, str]] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
-
-SESSION: Final = web.RequestKey("session", Session)
-"""The session of a request; missing where there is none."""
 
 ROUTES: Final[web.AppKey[dict[object, Route]]] = web.AppKey("routes")
 """The routes of the application by their handlers."""
@@ -200,8 +195,8 @@ def own_names(host: str, reached: str = "") -> frozenset[str]:
     if host in {"127.0.0.1", "localhost", "::1"}:
         return frozenset({"127.0.0.1", "localhost", "::1"})
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        local = {"localhost"} if _is_loopback(reached) else set()
-        return frozenset({reached, *local} - {""})
+        is_loopback = reached == "::1" or reached.startswith("127.")
+        return frozenset({reached, "localhost" if is_loopback else ""} - {""})
     return frozenset({host.lower()})
 
 
@@ -209,16 +204,6 @@ def _local_address(request: web.Request) -> str:
     """Return the address of this machine at which the request's connection came in, "" where that is not known."""
     address = request.get_extra_info("sockname")
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) and address else ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-# --- who may do what
 
 
 @web.middleware
@@ -278,7 +263,7 @@ async def identify(request: web.Request) -> Principal | None:
     principal = None if session is None else console.authenticator.principal(session.record)
     if session is None or principal is None:
         return None
-    request[SESSION], request[PRINCIPAL], request[CSRF] = session, principal, session.csrf
+    request[SESSION], request[PRINCIPAL] = session, principal
     await console.sessions.touch(session)
     return principal
 
@@ -331,8 +316,7 @@ async def _sent_token(request: web.Request) -> str:
 
 def check_token(request: web.Request, token: str) -> None:
     """Raise RefusedError where the token of a request is not that of its session."""
-    expected = request.get(CSRF, "")
-    if not expected or not compare_digest(expected.encode(), token.encode("utf-8", "replace")):
+    if not compare_digest(request[SESSION].csrf.encode(), token.encode("utf-8", "replace")):
         raise RefusedError(403, "The form has expired.", "Reload the page, and send it again.")
 
 

@@ -17,6 +17,7 @@ from bulkid.model import RunStatus, Status
 from bulkid.sheet import column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
+from bulkid.web.auth.sessions import Session
 from bulkid.web.console import console_of
 
 _PACKAGE: Final = Path(__file__).parent
@@ -25,12 +26,10 @@ _YEAR_S: Final = 31_536_000
 PRINCIPAL: Final = web.RequestKey("actor", Principal)
 """The principal of a request; missing where the client has not signed in."""
 
-CSRF: Final = web.RequestKey("csrf", str)
-"""The token that forms of this session carry."""
+SESSION: Final = web.RequestKey("session", Session)
+"""The session of a request; missing where there is none."""
 
-PAGE_SIZE: Final = 100
-"""Lines of a table on one page."""
-
+PAGE_SIZE: Final = 100  # lines of a table on one page
 _STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
     name: ((_PACKAGE / "static" / name).read_bytes(), kind)
     for name, kind in (
@@ -85,10 +84,10 @@ def strip_commands(message: str) -> str:
 
 def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401
     """Answer with a page."""
-    console = console_of(request)
+    console, session = console_of(request), request.get(SESSION)
     shared = {
         "actor": request.get(PRINCIPAL),
-        "csrf": request.get(CSRF, ""),
+        "csrf": "" if session is None else session.csrf,
         "here": request.path,
         "sandbox": console.options.sandbox,
         "has_users": console.authenticator.has_users,

@@ -2,9 +2,10 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -17,19 +18,13 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.uploads import Upload
 
-MAX_KEPT: Final = 50
-"""Sheets whose rows and preview stay in memory at most."""
-
-MAX_KEPT_ROWS: Final = 300_000
-"""Rows of those sheets together at most; a preview of 100,000 accounts takes about 100 MB."""
-
-MAX_CONCURRENT: Final = 2
-"""Sheets that are read, and previews that are made, at once: each takes a core and its memory."""
-
-MAX_WAITING: Final = 20
-"""Previews that may wait for their turn."""
+MAX_KEPT: Final = 50  # sheets whose rows and preview stay in memory at most
+MAX_KEPT_ROWS: Final = 300_000  # rows of those sheets in all; a preview of 100,000 accounts takes about 100 MB
+MAX_CONCURRENT: Final = 2  # sheets that are read, and previews that are made, at once: each takes a core
+MAX_WAITING: Final = 20  # previews that may wait for their turn
 
 T = TypeVar("T")
+Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 class BusyError(BulkidError):
@@ -45,12 +40,11 @@ class ParsedUpload:
     error: BulkidError | None = None
 
 
-@dataclass(slots=True)
-class PreviewTask:
+@dataclass(eq=False)
+class PreviewTask(runs.Hooks):
     """A preview that is being made, or has been."""
 
-    preview_id: str
-    by: str
+    preview_id: str = field(default_factory=lambda: secrets.token_hex(8))
     phase: str = "sheet"
     result: runs.Preview | None = None
     error: BulkidError | None = None
@@ -58,20 +52,16 @@ class PreviewTask:
     done: anyio.Event = field(default_factory=anyio.Event)
     _texts: list[str] | None = None
 
+    def stage(self, name: str) -> None:
+        """Set the stage of the preview."""
+        self.phase = name
+
     def texts(self) -> list[str]:
         """The texts that a search looks through, one per account that changes; made for the first search."""
         if self._texts is None:
             preview = self.result
             self._texts = [] if preview is None else [_text(change, preview) for change in preview.plan.changes]
         return self._texts
-
-
-class _Hooks(runs.Hooks):
-    def __init__(self, job: PreviewTask) -> None:
-        self._job = job
-
-    def stage(self, name: str) -> None:
-        self._job.phase = name
 
 
 @dataclass(slots=True)
@@ -92,10 +82,11 @@ class UploadPreview:
 class UploadPreviews:
     """The previews that were used last, by upload; what is dropped is made again when a user asks for it."""
 
-    def __init__(self, target: runs.Target, options: runs.RunOptions, context: runs.Context) -> None:
+    def __init__(self, target: runs.Target, options: runs.RunOptions, context: runs.Context, spawn: Spawn) -> None:
         self._target = target
         self._options = options
         self._context = context
+        self._spawn = spawn  # runs a task in the server's task group
         self._upload_previews: OrderedDict[str, UploadPreview] = OrderedDict()
         self._read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._preview_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
@@ -105,15 +96,14 @@ class UploadPreviews:
         """Read an upload, unless it was read in the same way before."""
         upload_preview = self._upload_previews.get(upload.upload_id)
         if upload_preview is None or upload_preview.upload.reading != upload.reading:
-            parsed = ParsedUpload() if upload.derived_from else await self._parse_upload(upload)
+            parsed = ParsedUpload()
+            if not upload.derived_from:
+                parsed = await self.read(lambda token: parse_upload(upload, self._options, token))
             upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
         upload_preview.upload = upload  # an author may have been added since, without another reading
         self._upload_previews.move_to_end(upload.upload_id)
         self._trim()
         return upload_preview
-
-    async def _parse_upload(self, upload: Upload) -> ParsedUpload:
-        return await self.read(lambda token: parse_upload(upload, self._options, token))
 
     async def read(self, function: Callable[[CancelToken], T]) -> T:
         """Call a function that reads an upload in a worker thread; at most ``MAX_CONCURRENT`` run at once.
@@ -134,19 +124,20 @@ class UploadPreviews:
         while len(self._upload_previews) > 1 and (len(self._upload_previews) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
             row_count -= self._upload_previews.popitem(last=False)[1].row_count
 
-    def begin_preview(self, upload_preview: UploadPreview, by: str) -> PreviewTask:
-        """Note that a preview is being made, by :meth:`make_preview`; raise BusyError where too many wait already."""
+    def begin_preview(self, upload_preview: UploadPreview) -> PreviewTask:
+        """Begin to make a preview, whether or not a request waits for it; raise BusyError where too many wait."""
         if self._pending_count >= MAX_CONCURRENT + MAX_WAITING:
             raise BusyError(
                 f"{MAX_WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
             )
         self._pending_count += 1
-        upload_preview.preview = PreviewTask(secrets.token_hex(8), by)
-        return upload_preview.preview
+        task = upload_preview.preview = PreviewTask()
+        self._spawn(partial(self._make_preview, upload_preview.upload, task))
+        return task
 
-    async def make_preview(self, upload: Upload, job: PreviewTask) -> None:
+    async def _make_preview(self, upload: Upload, job: PreviewTask) -> None:
         """Read the directory and compute what the sheet would change; send nothing that changes anything."""
-        context = replace(self._context, hooks=_Hooks(job), stop=runs.Stop())
+        context = replace(self._context, hooks=job, stop=runs.Stop())
         try:
             async with self._preview_limiter:
                 found = await self._plan(upload, context)

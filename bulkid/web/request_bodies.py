@@ -16,12 +16,8 @@ from bulkid.web.auth.access import RefusedError
 
 Each = TypeVar("Each")
 
-BODY_TIMEOUT_S: Final = 30.0
-"""Seconds that a client has to send a body of a request that is no upload, and the first bytes of an upload."""
-
-MIN_BYTES_PER_S: Final = 500
-"""Bytes per second that an upload must have beyond that, on the average."""
-
+BODY_TIMEOUT_S: Final = 30.0  # seconds that a client has to send the body of a request, or the first bytes of an upload
+MIN_BYTES_PER_S: Final = 500  # bytes per second at which the client must send the rest of an upload, on average
 _MAX_FIELDS: Final = 2000
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _FORM: Final = web.RequestKey("form", MultiDictProxy[str])
@@ -49,10 +45,11 @@ async def read_body(request: web.Request) -> bytes:
     """Read the whole body.
 
     Raises:
-        RefusedError: It comes too slowly, is cut short, or is in another character set than UTF-8.
+        RefusedError: It comes too slowly, is incomplete, or is in another character set than UTF-8.
         HTTPRequestEntityTooLarge: It is larger than the application allows.
     """
-    require_utf8(request)
+    if request.charset is not None and request.charset.lower() not in _CHARSETS:
+        raise RefusedError(415, "The request must be in UTF-8.")
     try:
         with anyio.fail_after(BODY_TIMEOUT_S):
             return await request.read()
@@ -63,11 +60,9 @@ async def read_body(request: web.Request) -> bytes:
 
 
 class UploadReader:
-    """Reads a multipart body whose client must send it at a least rate.
+    """Reads a multipart body, and refuses one that comes too slowly (RefusedError).
 
-    Args:
-        reader: The body.
-        monotonic: Seconds that only go forward.
+    ``monotonic`` gives seconds that only go forward.
     """
 
     def __init__(self, reader: MultipartReader, monotonic: Callable[[], float]) -> None:
@@ -76,22 +71,14 @@ class UploadReader:
         self._deadline = monotonic() + BODY_TIMEOUT_S
 
     async def next_part(self) -> BodyPartReader | None:
-        """The next part that is no multipart body itself; None at the end.
-
-        Raises:
-            RefusedError: The body comes too slowly.
-        """
+        """The next part that is not a multipart body itself; None at the end."""
         while (part := await self._in_time(self._reader.next)) is not None:
             if isinstance(part, BodyPartReader):
                 return part
         return None
 
     async def chunk(self, part: BodyPartReader, size: int) -> bytes:
-        """Bytes of a part, at most so many; none at its end.
-
-        Raises:
-            RefusedError: The body comes too slowly.
-        """
+        """At most ``size`` bytes of a part; none at its end."""
         found = await self._in_time(partial(part.read_chunk, size))
         self._deadline += len(found) / MIN_BYTES_PER_S
         return found
@@ -102,17 +89,6 @@ class UploadReader:
             with anyio.move_on_after(left_s):
                 return await read()
         raise RefusedError(408, "The upload took too long.", "Send it again over a faster connection.")
-
-
-def require_utf8(request: web.Request) -> None:
-    """Refuse a body in a character set that no browser sends.
-
-    Raises:
-        RefusedError: The request names another one than UTF-8.
-    """
-    charset = request.charset
-    if charset is not None and charset.lower() not in _CHARSETS:
-        raise RefusedError(415, "The request must be in UTF-8.")
 
 
 async def form_of(request: web.Request) -> MultiDictProxy[str]:

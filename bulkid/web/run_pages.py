@@ -1,9 +1,8 @@
-"""Runs: the list of them, and the page of one with its live figures, its report, and what a user can do with it."""
+"""Runs: the start page, the list of runs, and the page of one with what a user can do with it."""
 
 import tempfile
 from collections.abc import Collection
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +16,11 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunStatus, Status
 from bulkid.report.formats import FORMATS, ReportFormat
+from bulkid.resources import current
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Principal, RefusedError
+from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
@@ -36,12 +36,20 @@ _DISCONNECTED: Final = (ConnectionResetError, TimeoutError)
 """What sending an event raises when the browser has disconnected, or does not read any more."""
 
 FILTERS: Final = {
-    "going": (RunStatus.RUNNING,),
     "open": (RunStatus.INTERRUPTED, RunStatus.STOPPED, RunStatus.RUNNING),
     "completed": (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES),
     "refused": (RunStatus.REFUSED,),
 }
 """The filters of the list of runs."""
+
+
+async def home(request: web.Request) -> web.StreamResponse:
+    """The start page: upload a sheet, or resume a run."""
+    console = console_of(request)
+    lines, _ = await in_thread(console.run_browser.runs, limit=8)
+    undone = await in_thread(console.run_browser.undone)
+    resumable = [line for line in lines if console.can_resume(line, undone)]
+    return page(request, "home.html", lines=lines, resumable=resumable, resource=current())
 
 
 async def history(request: web.Request) -> web.StreamResponse:
@@ -54,18 +62,6 @@ async def history(request: web.Request) -> web.StreamResponse:
         limit=pager.size,
     )
     return page(request, "runs.html", lines=lines, chosen=chosen, pager=pager.of(total))
-
-
-@dataclass(frozen=True, slots=True)
-class RunActions:
-    """What a user with the role for it can do with a run at present."""
-
-    stop: bool
-    resume: bool
-    rest: bool  # resuming leads to a preview of what is pending
-    retry: bool
-    undo: bool
-    again: bool
 
 
 async def run(request: web.Request) -> web.StreamResponse:
@@ -101,20 +97,20 @@ async def run(request: web.Request) -> web.StreamResponse:
     )
 
 
-def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> RunActions:
+def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> dict[str, bool]:
     """What a user with the role for it can do with a run at present."""
     job = console.job_runner.job(line.run.run_id)
     going = job is not None or line.run.status is RunStatus.RUNNING
     open_rows = line.counts[Status.FAILED] + line.counts[Status.INVALID] + line.counts[Status.PENDING]
     resumable = console.can_resume(line, undone)
-    return RunActions(
-        stop=job is not None,
-        resume=resumable,
-        rest=resumable and console.has_unseen_rest(line),
-        retry=not going and open_rows > 0 and not resumable,
-        undo=not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
-        again=not going and line.run.phase != "planned" and upload is not None,
-    )
+    return {
+        "stop": job is not None,
+        "resume": resumable,
+        "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
+        "retry": not going and open_rows > 0 and not resumable,
+        "undo": not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
+        "again": not going and line.run.phase != "planned" and upload is not None,
+    }
 
 
 async def found_run(request: web.Request, run_id: str = "") -> RunListItem:
@@ -183,11 +179,10 @@ async def _end(request: web.Request, action: str, reason: str) -> web.StreamResp
 
 async def resume(request: web.Request) -> web.StreamResponse:
     """Resume an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
-    console, principal = console_of(request), principal_of(request)
-    record = (await found_run(request)).run
-    found = await console.resume(record, principal)
+    console, record = console_of(request), (await found_run(request)).run
+    found = await console.resume(record, principal_of(request))
     if isinstance(found, UploadPreview):
-        shown_at = await preview_made(console, found, principal)
+        shown_at = await preview_made(console, found)
         await note(request, "rest previewed", record.run_id)
         raise HTTPSeeOther(shown_at)
     await note(request, "run resumed", record.run_id)
@@ -229,7 +224,7 @@ async def undo(request: web.Request) -> web.StreamResponse:
     console.require_same_server(record, then=f"Undo it in a terminal: bulkid undo {record.run_id}")
     authors, now = await console.authors_of(record, principal.person), console.clock.now()
     made = await in_thread(console.uploads.derive, now, principal.person, authors, undo_of=record.run_id)
-    shown_at = await preview_made(console, await console.upload_previews.get(made), principal)
+    shown_at = await preview_made(console, await console.upload_previews.get(made))
     await note(request, "undo previewed", record.run_id)
     raise HTTPSeeOther(shown_at)
 
@@ -244,7 +239,7 @@ async def again(request: web.Request) -> web.StreamResponse:
     shown_at = address_of(upload_preview)
     made = upload_preview.preview  # a run that found another plan has made it
     if made is None or made.result is None:
-        shown_at = await preview_made(console, upload_preview, principal_of(request))
+        shown_at = await preview_made(console, upload_preview)
     await note(request, "preview made", upload.upload_id, upload.name)
     raise HTTPSeeOther(shown_at)
 
@@ -254,9 +249,9 @@ def address_of(upload_preview: UploadPreview) -> str:
     return f"/sheets/{upload_preview.upload.upload_id}/preview"
 
 
-async def preview_made(console: Console, upload_preview: UploadPreview, principal: Principal) -> str:
+async def preview_made(console: Console, upload_preview: UploadPreview) -> str:
     """Make a preview, wait for it up to ``PREVIEW_WAIT_S``, and return its address."""
-    task = console.make_preview(upload_preview, principal)
+    task = console.make_preview(upload_preview)
     with anyio.move_on_after(PREVIEW_WAIT_S):
         await task.done.wait()
     return address_of(upload_preview)

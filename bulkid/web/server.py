@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Final, cast
 
 import anyio
 from aiohttp import web
@@ -15,33 +17,29 @@ from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionStore
+from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import account_pages, api, run_pages, sheet_pages, site_pages
+from bulkid.web import api, run_pages, sheet_pages, site_pages
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Role, Route, RouteKind
-from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.sessions import Sessions
-from bulkid.web.auth.users import Authenticator, UserAuthenticator
-from bulkid.web.connections import (
-    IDLE_S,
-    PER_ADDRESS,
-    ConnectionLimit,
-    limited,
-    max_connections,
-    protocol_factory,
-)
+from bulkid.web.auth.users import Authenticator, LocalAuthenticator, UserAuthenticator
 from bulkid.web.console import CONSOLE, Console, ServeOptions
 from bulkid.web.job_runner import JobRunner
+from bulkid.web.middleware import HEADERS, add_headers, answer_errors, check_access, check_request
 from bulkid.web.middleware import ROUTES as ROUTES_KEY
-from bulkid.web.middleware import add_headers, answer_errors, check_access, check_request
 from bulkid.web.pages import set_up_templates, static
 
 SETTLE_S: Final = 12.0
-"""How long runs may take to settle what is in flight when the server ends; the engine itself takes ten at most."""
+"""Seconds that runs may take to settle what is in flight when the server ends; the engine takes ten at most."""
 
-FORM_BYTES: Final = 1 << 20
-"""The largest body of a request that is no upload."""
+FORM_BYTES: Final = 1 << 20  # the largest body of a request that is not an upload
+IDLE_S: Final = 15.0  # seconds after which the server closes a connection that sends no request
+PER_ADDRESS: Final = 100
+"""Open connections of one address. A browser opens six, and one more for each run that a page shows."""
 
+MAX_CONNECTIONS: Final = 1000  # open connections in all, where the operating system allows as many
+_RESERVED_FILES: Final = 128  # open files that the server itself needs: the database, sheets, requests to the server
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
@@ -49,19 +47,19 @@ DATA = RouteKind.DATA
 
 ROUTES: Final = (
     Route("GET", "/static/{name}", static, None, DATA),
-    Route("GET", "/enter", account_pages.enter, None),
-    Route("POST", "/signin", account_pages.sign_in, None),
-    Route("POST", "/signout", account_pages.sign_out, VIEWER),
-    Route("POST", "/signout-everywhere", account_pages.sign_out_everywhere, VIEWER),
-    Route("GET", "/account", account_pages.account, VIEWER),
-    Route("POST", "/account/link", account_pages.new_link, ADMIN),
-    Route("POST", "/account/password", account_pages.change_password, VIEWER, action="change of a password"),
-    Route("POST", "/account/sessions/end", account_pages.end_session, VIEWER, action="end of a session"),
-    Route("GET", "/tokens", account_pages.tokens, ADMIN),
-    Route("POST", "/tokens", account_pages.issue, ADMIN, action="token"),
-    Route("POST", "/tokens/{token}/revoke", account_pages.revoke, ADMIN, action="revocation of a token"),
-    Route("GET", "/", site_pages.home, VIEWER),
-    Route("GET", "/template.csv", site_pages.template, OPERATOR, DATA),
+    Route("GET", "/enter", site_pages.enter, None),
+    Route("POST", "/signin", site_pages.sign_in, None),
+    Route("POST", "/signout", site_pages.sign_out, VIEWER),
+    Route("POST", "/signout-everywhere", site_pages.sign_out_everywhere, VIEWER),
+    Route("GET", "/account", site_pages.account, VIEWER),
+    Route("POST", "/account/link", site_pages.new_link, ADMIN),
+    Route("POST", "/account/password", site_pages.change_password, VIEWER, action="change of a password"),
+    Route("POST", "/account/sessions/end", site_pages.end_session, VIEWER, action="end of a session"),
+    Route("GET", "/tokens", site_pages.tokens, ADMIN),
+    Route("POST", "/tokens", site_pages.issue, ADMIN, action="token"),
+    Route("POST", "/tokens/{token}/revoke", site_pages.revoke, ADMIN, action="revocation of a token"),
+    Route("GET", "/", run_pages.home, VIEWER),
+    Route("GET", "/template.csv", sheet_pages.template, OPERATOR, DATA),
     Route("GET", "/status", site_pages.status, VIEWER),
     Route("POST", "/status", site_pages.examine, OPERATOR, action="connection check"),
     Route("GET", "/metrics", site_pages.metrics, VIEWER, RouteKind.API),
@@ -108,27 +106,30 @@ def make_app(console: Console) -> web.Application:
 def require_safe(serve: ServeOptions, *, has_users: bool) -> None:
     """Raise UsageError where other machines could reach the console without users or without encryption."""
     if serve.keyfile is not None and serve.certfile is None:
-        raise UsageError("A key without a certificate makes no TLS.", hint="Name the certificate with --certfile.")
+        raise UsageError(
+            "A key without a certificate is not enough for TLS.", hint="Name the certificate with --certfile."
+        )
     if serve.require_approval and not has_users:
         raise UsageError(
-            "Nobody but you is there to approve a sheet.", hint="Add users (bulkid users add), or leave approval out."
+            "The console has no users, so no other operator can approve a sheet.",
+            hint="Add users (bulkid users add), or leave out --require-approval.",
         )
     if serve.host in _LOOPBACK and not serve.behind_proxy:
         return
     if not has_users:
         raise UsageError(
-            f"The console has no users, so it is not served on {serve.host}: anybody there could get in.",
+            f"The console has no users, so it is not served on {serve.host}: every client there could use it.",
             hint="Add a first one with `bulkid users add NAME --role admin`, or leave out --host.",
         )
     if serve.certfile is None and not serve.behind_proxy:
         raise UsageError(
-            f"Passwords would cross the network to {serve.host} in the clear.",
-            hint="Give --certfile and --keyfile, or put a proxy that ends TLS before it and say --behind-proxy.",
+            f"Passwords would cross the network to {serve.host} without encryption.",
+            hint="Give --certfile and --keyfile, or use a proxy that ends TLS, with --behind-proxy.",
         )
     if serve.behind_proxy and not serve.public_names:
         raise UsageError(
             "Behind a proxy the console must know the name that browsers use.",
-            hint="Say it: --public-name bulkid.example.com",
+            hint="Give it with --public-name bulkid.example.com.",
         )
 
 
@@ -157,13 +158,8 @@ async def serving(
 ) -> AsyncIterator[tuple[Console, str]]:
     """Serve the console while the block runs; leaving it settles what is in flight and marks runs as interrupted.
 
-    Browsers sign in as the users that the state database has, or by sign-in links where it has none.
-
-    Args:
-        serve: Where and how.
-        target: Which server, as whom.
-        options: How to plan, send and report; the page of a sheet overrides how it is read.
-        context: The context of every run; its state directory is shared with terminals and scheduled jobs.
+    Browsers sign in as the users of the state database, or by sign-in links where it has none. The state directory of
+    the context is shared with terminals and scheduled jobs.
 
     Yields:
         The console, and the address that it is served at.
@@ -208,7 +204,8 @@ async def serving(
             await runner.setup()
             listening = await _listening(runner, sock, tls, serve)
             try:
-                yield console, f"{'https' if tls else 'http'}://{_shown(serve.host)}:{serve.port}"
+                host = f"[{serve.host}]" if ":" in serve.host else serve.host
+                yield console, f"{'https' if tls else 'http'}://{host}:{serve.port}"
             finally:
                 with anyio.CancelScope(shield=True):
                     listening.close()
@@ -223,11 +220,12 @@ async def _listening(
 ) -> asyncio.Server:
     """Serve the application on a socket, within limits on connections."""
     assert runner.server is not None  # noqa: S101 - the runner has been set up
-    per_address = None if serve.behind_proxy else PER_ADDRESS
-    loop = asyncio.get_running_loop()
-    factory = limited(ConnectionLimit(per_address, max_connections()), protocol_factory(runner.server, loop))
+    limit = ConnectionLimit(None if serve.behind_proxy else PER_ADDRESS, max_connections())
+    factory = protocol_factory(runner.server, limit)
     handshake_s = None if tls is None else IDLE_S
-    return await loop.create_server(factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s)
+    return await asyncio.get_running_loop().create_server(
+        factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s
+    )
 
 
 def _listen(serve: ServeOptions) -> tuple[socket.socket, ServeOptions]:
@@ -243,5 +241,128 @@ def _listen(serve: ServeOptions) -> tuple[socket.socket, ServeOptions]:
     return sock, replace(serve, port=sock.getsockname()[1])
 
 
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+# --- connections
+
+
+@dataclass(slots=True)
+class ConnectionLimit:
+    """Counts the open connections of each address, so that one client cannot use up those of all others."""
+
+    per_address: int | None = PER_ADDRESS  # None: any number (all connections come from one proxy)
+    max_total: int = MAX_CONNECTIONS
+    _open: dict[str, list[asyncio.BaseTransport]] = field(default_factory=dict)
+    _count: int = 0
+
+    def admits(self, transport: asyncio.BaseTransport) -> bool:
+        """Count a new connection, unless its address or the server has too many."""
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        mine = self._drop_closed(address)
+        if self.per_address is not None and len(mine) >= self.per_address:
+            return False
+        if self._count >= self.max_total:
+            for each in tuple(self._open):
+                self._drop_closed(each)
+            if self._count >= self.max_total:
+                return False
+        self._open.setdefault(address, mine).append(transport)
+        self._count += 1
+        return True
+
+    def _drop_closed(self, address: str) -> list[asyncio.BaseTransport]:
+        before = self._open.pop(address, [])
+        after = [each for each in before if not each.is_closing()]
+        self._count -= len(before) - len(after)
+        if after:
+            self._open[address] = after
+        return after
+
+
+class _Admission(asyncio.Protocol):
+    """Hands a new connection to the server, or closes it at once where the limit is reached."""
+
+    def __init__(self, limit: ConnectionLimit, serve: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._limit = limit
+        self._serve = serve
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        admitted = cast("asyncio.Transport", transport)
+        if not self._limit.admits(transport):
+            admitted.abort()
+            return
+        protocol = self._serve()
+        admitted.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+def max_connections() -> int:
+    """Return how many connections the operating system lets this process have, at most ``MAX_CONNECTIONS``.
+
+    The soft limit of open files (256 on macOS) is raised to what the hard limit allows.
+    """
+    if sys.platform == "win32":  # sockets are no files there
+        return MAX_CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _RESERVED_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MAX_CONNECTIONS
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):  # a system that allows fewer than its hard limit says
+        allowed = soft
+    return max(allowed - _RESERVED_FILES, allowed // 2)
+
+
+class RequestProtocol(web.RequestHandler):
+    """Answers requests that cannot be parsed as the console answers all others: without a version or a traceback."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it repeats the request, which may hold a secret
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be parsed, or whose answer could not be written."""
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.info("console.bad_request", status=status, address=request.remote or "", error=type(exc).__name__)
+        else:
+            log.warning("console.request_broke", path=request.path, error=f"{type(exc).__name__}: {exc}")
+        if request.writer.output_size > 0:
+            raise ConnectionError("A part of the answer was sent already.")
+        return bare_answer(status)
+
+
+def bare_answer(status: int) -> web.Response:
+    """An answer outside the application, with the headers of all others; it closes the connection."""
+    text = f"{status} {HTTPStatus(status).phrase}\n"
+    answer = web.Response(status=status, text=text, headers={**HEADERS, "Server": "bulkid"})  # no version
+    answer.force_close()
+    return answer
+
+
+def protocol_factory(server: web.Server, limit: ConnectionLimit) -> Callable[[], asyncio.Protocol]:
+    """Return what makes the protocol of a new connection to a server, which is closed where the limit is reached."""
+    answer, loop = server.request_handler, asyncio.get_running_loop()
+
+    async def refuse_expectations(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            return bare_answer(417)
+        return await answer(request)
+
+    def serve() -> RequestProtocol:
+        return RequestProtocol(
+            server,
+            loop=loop,
+            keepalive_timeout=IDLE_S,
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type]  # None turns it off, though aiohttp does not say so in types
+        )
+
+    server.request_handler = refuse_expectations
+    return lambda: _Admission(limit, serve)

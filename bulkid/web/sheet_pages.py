@@ -15,7 +15,6 @@ from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import SheetError, UsageError
-from bulkid.model import RowError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -34,7 +33,7 @@ from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
 SHOWN_COLUMNS: Final = 40
 """Columns that the page of a sheet shows; a sheet may have thousands, by accident or by malice."""
 
-MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
+_MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 """What aiohttp's reader raises for a multipart body that is malformed or not complete."""
 
 _CHUNK: Final = 1 << 18
@@ -56,23 +55,39 @@ async def upload_preview_of(request: web.Request) -> UploadPreview:
 # --- uploading
 
 
+async def template(_request: web.Request) -> web.Response:
+    """An empty sheet to fill in."""
+    return attachment((",".join(current().template_headers) + "\r\n").encode("utf-8-sig"), "bulkid-template.csv")
+
+
 async def upload(request: web.Request) -> web.StreamResponse:
     """Receive a sheet."""
-    if request.content_type != "multipart/form-data":
-        raise RefusedError(415, "A sheet is uploaded as a form of the type multipart/form-data.")
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
         check_token(request, header)
-    try:
-        taken = await _receive(request, trusted=header is not None)
-    except MALFORMED:
-        raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
-    await note(request, "sheet uploaded", taken.upload_id, taken.name)
+    taken = await receive_sheet(request, trusted=header is not None)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
 
-async def _receive(request: web.Request, *, trusted: bool) -> Upload:
-    """Read the form up to its sheet, which must come after the CSRF token unless the request is ``trusted``."""
+async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
+    """Receive the sheet of a form. Its CSRF token must come before the sheet, unless the request is ``trusted``.
+
+    Raises:
+        SheetError: There is no sheet, or it is not one by its name, empty, or too large.
+        StorageFullError: There is no room for it.
+        RefusedError: The form is malformed or comes too slowly, or the access of the client ended meanwhile.
+    """
+    if request.content_type != "multipart/form-data":
+        raise RefusedError(415, "A sheet is uploaded as multipart/form-data, in a part named sheet.")
+    try:
+        taken = await _read_form(request, trusted=trusted)
+    except _MALFORMED:
+        raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
+    await note(request, "sheet uploaded", taken.upload_id, taken.name)
+    return taken
+
+
+async def _read_form(request: web.Request, *, trusted: bool) -> Upload:
     reader = UploadReader(await request.multipart(), console_of(request).clock.monotonic)
     while (part := await reader.next_part()) is not None:
         if part.name == CSRF_FIELD and not trusted:
@@ -80,21 +95,15 @@ async def _receive(request: web.Request, *, trusted: bool) -> Upload:
             trusted = True
         elif part.name == "sheet":
             if trusted and part.filename:
-                return await receive_part(request, reader, part)
+                return await _receive_part(request, reader, part)
             break
     if not trusted:
         check_token(request, "")
-    raise SheetError("No file was chosen.", hint="Choose a sheet first.")
+    raise SheetError("No file was chosen.", hint="Choose a sheet. A program sends it in a part named sheet.")
 
 
-async def receive_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
-    """Write one part of a multipart body to the disk as a sheet, never more of it in memory than a chunk.
-
-    Raises:
-        SheetError: It is not a sheet by its name, empty, or too large.
-        StorageFullError: There is no room for it.
-        RefusedError: It comes too slowly, or the access of the client ended meanwhile.
-    """
+async def _receive_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
+    """Write one part of a multipart body to the disk as a sheet, never more of it in memory than a chunk."""
     console, by = console_of(request), principal_of(request).person
     made = await in_thread(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
@@ -106,18 +115,14 @@ async def receive_part(request: web.Request, reader: UploadReader, part: BodyPar
                 except (SheetError, StorageFullError):
                     await _drain(reader, part)
                     raise
-        _require_content(made, written)
+        if not written:
+            raise SheetError(f"{made.name} is empty.", hint="The first row must hold the headers.")  # noqa: TRY301
         await require_access(request)  # the body may have taken long
         return await in_thread(console.uploads.keep, made)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await in_thread(console.uploads.drop, made)
         raise
-
-
-def _require_content(made: Upload, written: int) -> None:
-    if not written:
-        raise SheetError(f"{made.name} is empty.", hint="The first row must hold the headers.")
 
 
 async def _drain(reader: UploadReader, part: BodyPartReader) -> None:
@@ -159,7 +164,7 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         readings=decodings_of(parsed),
         encodings=encodings_of(upload_preview),
         row_errors=found[pager.offset : pager.offset + pager.size],
-        row_error_columns=row_error_columns(all_errors),
+        row_error_columns=list(dict.fromkeys(each.column for each in all_errors if each.column)),
         pager=pager.of(len(found)),
         search=search,
         column=column,
@@ -179,11 +184,6 @@ def encodings_of(upload_preview: UploadPreview) -> tuple[str, ...]:
     if not (readings or chosen or (seen is not None and seen.encoding)):
         return ()
     return tuple(dict.fromkeys((*readings, *filter(None, [chosen]), *_ENCODINGS)))
-
-
-def row_error_columns(row_errors: Sequence[RowError]) -> list[str]:
-    """The columns in which something is wrong, in the order of the first error of each."""
-    return list(dict.fromkeys(each.column for each in row_errors if each.column))
 
 
 def columns_of(upload_preview: UploadPreview) -> list[ColumnLine]:
@@ -282,7 +282,7 @@ def may_remove(principal: Principal, upload: Upload) -> bool:
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
     upload_preview = await upload_preview_of(request)
-    shown_at = await preview_made(console_of(request), upload_preview, principal_of(request))
+    shown_at = await preview_made(console_of(request), upload_preview)
     await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     raise HTTPSeeOther(shown_at)
 
@@ -313,7 +313,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
         search=search,
         pager=pager.of(found.total),
         warnings=warnings_of(job.result),
-        needs_other_user=console.needs_other_user(upload_preview, principal),
+        needs_other_user=not console.policy.may_start(principal.person, upload.by),
         may_remove=may_remove(principal, upload),
         approval=console.policy.required,
         put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],

@@ -1,52 +1,219 @@
-"""The start page, the audit log, the state of the connection, and metrics."""
+"""Pages beside those of sheets and runs: sign-in, the account, API tokens, the audit log, the connection, metrics."""
 
 import csv
 import io
+import math
+from typing import Final
 
 from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
 from bulkid import runs
 from bulkid.clock import iso_utc
-from bulkid.resources import current
+from bulkid.errors import UsageError
+from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
-from bulkid.web.audit import note
+from bulkid.web.audit import note, note_refusal
+from bulkid.web.auth.access import RefusedError, Role
+from bulkid.web.auth.passwords import require_good_password
+from bulkid.web.auth.throttle import new_device_cookie
+from bulkid.web.auth.users import (
+    LINKS_DISABLED,
+    LocalAuthenticator,
+    SignIn,
+    SignInError,
+    UserAuthenticator,
+    issue_token,
+    role_of_token,
+)
 from bulkid.web.console import console_of
-from bulkid.web.pages import Pager, attachment, page
+from bulkid.web.middleware import client_address, local_path, principal_of
+from bulkid.web.pages import SESSION, Pager, attachment, page, redirect
+from bulkid.web.request_bodies import form_of
+
+DEVICE_S: Final = 90 * 86_400.0
+"""How long a browser is known as one in which a user has signed in."""
 
 
-async def home(request: web.Request) -> web.StreamResponse:
-    """The start page: upload a sheet, or resume a run."""
+# --- signing in and out
+
+
+async def enter(request: web.Request) -> web.StreamResponse:
+    """Sign in the browser that opens a sign-in link which has not been used yet."""
     console = console_of(request)
-    lines, _ = await in_thread(console.run_browser.runs, limit=8)
-    undone = await in_thread(console.run_browser.undone)
-    resumable = [line for line in lines if console.can_resume(line, undone)]
-    return page(request, "home.html", lines=lines, resumable=resumable, resource=current())
+    authenticator = console.authenticator
+    if not isinstance(authenticator, LocalAuthenticator) or not authenticator.use_link(request.query.get("key", "")):
+        await note_refusal(request, "link refused")
+        failed = "This link has been used already, or is of an earlier start of the console."
+        return page(request, "signin.html", status=401, next="/", failed=failed)
+    answer = redirect("/")
+    if not await console.sessions.begin(
+        request, answer, authenticator.user_key, authenticator.epoch, client_address(request)
+    ):
+        return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
+    await note(request, "signed in", principal=authenticator.name)
+    return answer
 
 
-async def template(_request: web.Request) -> web.Response:
-    """An empty sheet to fill in."""
-    return attachment((",".join(current().template_headers) + "\r\n").encode("utf-8-sig"), "bulkid-template.csv")
+async def sign_in(request: web.Request) -> web.StreamResponse:
+    """Sign in a user by name and password."""
+    console = console_of(request)
+    sessions, authenticator = console.sessions, console.authenticator
+    if not isinstance(authenticator, UserAuthenticator):
+        raise RefusedError(404, "There are no users here: sign in by the link in the terminal.")
+    form = await form_of(request)
+    name, onward = form.get("name", "")[:LONGEST_NAME], local_path(form.get("next"))
+    answer = redirect(onward)
+    try:
+        done = await _check_password(request, authenticator, name, form.get("password", ""))
+        if not await sessions.begin(request, answer, done.user.key, done.user.epoch, client_address(request)):
+            raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
+    except SignInError as error:
+        await note_refusal(request, "sign-in refused", name, error.message)
+        status = 429 if error.wait_s else 401
+        return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
+    if done.device_cookie:
+        sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
+    await note(request, "signed in", principal=done.user.name)
+    return answer
 
 
-async def status(request: web.Request) -> web.StreamResponse:
-    """The state of the connection, as ``doctor`` reports it."""
-    at, findings = await console_of(request).findings()
-    return page(request, "status.html", at=at, findings=findings)
+async def _check_password(request: web.Request, authenticator: UserAuthenticator, name: str, password: str) -> SignIn:
+    device_cookie = request.cookies.get(console_of(request).sessions.device_cookie_name, "")
+    return await authenticator.sign_in(name, password, client_address(request), device_cookie)
 
 
-async def examine(request: web.Request) -> web.StreamResponse:
-    """Check the connection again."""
-    await console_of(request).findings(again=True)
-    raise HTTPSeeOther("/status")
+def _with_wait(answer: web.Response, wait_s: float) -> web.Response:
+    if wait_s:
+        answer.headers["Retry-After"] = str(math.ceil(wait_s))
+    return answer
 
 
-async def metrics(request: web.Request) -> web.Response:
-    """The figures of every job's newest run as Prometheus text, for a scraper with a bearer token."""
-    context = console_of(request).context
-    body = await in_thread(runs.metrics, context.state_dir, database_url=context.database_url)
-    return web.Response(body=body, headers={"Content-Type": runs.METRICS_TYPE})
+async def sign_out(request: web.Request) -> web.StreamResponse:
+    """End this session."""
+    answer = redirect("/")
+    await console_of(request).sessions.end(request[SESSION], answer)
+    await note(request, "signed out")
+    return answer
+
+
+async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
+    """End all sessions of the user."""
+    answer, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
+    await sessions.end_all(record.user_key, record.epoch)
+    sessions.forget_cookie(answer)
+    await note(request, "signed out everywhere")
+    return answer
+
+
+# --- the account
+
+
+async def account(request: web.Request, *, link: str = "", failed: str = "", status: int = 200) -> web.Response:
+    """The user's account; shows a new sign-in link, or why a change of the password failed."""
+    console, record = console_of(request), request[SESSION].record
+    return page(
+        request,
+        "account.html",
+        status=status,
+        link=link,
+        failed=failed,
+        idle_s=console.authenticator.idle_s,
+        sessions=await console.sessions.of_user(record.user_key, record.epoch),
+        present=record.session_hash,
+    )
+
+
+async def new_link(request: web.Request) -> web.StreamResponse:
+    """Create a link that signs in another browser of this machine, once."""
+    authenticator = console_of(request).authenticator
+    if not isinstance(authenticator, LocalAuthenticator):
+        raise RefusedError(404, "This console has users, who sign in by name and password: it has no sign-in links.")
+    link = f"{request.url.origin()}/enter?key={authenticator.new_link()}"
+    await note(request, "sign-in link made")
+    return await account(request, link=link)
+
+
+async def end_session(request: web.Request) -> web.StreamResponse:
+    """End one of the user's sessions."""
+    sessions, record = console_of(request).sessions, request[SESSION].record
+    wanted = (await form_of(request)).get("session", "")
+    if not await sessions.end_one_of(record.user_key, record.epoch, wanted):
+        raise RefusedError(404, "You have no such session, or it has ended.", "Reload the account page.")
+    await note(request, "session ended")
+    if wanted != record.session_hash:
+        raise HTTPSeeOther("/account")
+    answer = redirect("/")
+    sessions.forget_cookie(answer)
+    return answer
+
+
+async def change_password(request: web.Request) -> web.StreamResponse:
+    """Change the user's own password: all sessions of the user end, and this browser gets a new one."""
+    console, user = console_of(request), request[SESSION].record.user
+    authenticator, sessions = console.authenticator, console.sessions
+    if not isinstance(authenticator, UserAuthenticator) or user is None:
+        raise RefusedError(404, "There are no users here, and no passwords.")
+    form = await form_of(request)
+    new, wait_s = form.get("new", ""), 0.0
+    try:
+        done = await _check_password(request, authenticator, user.name, form.get("current", ""))
+        if new != form.get("again", ""):
+            raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
+        await in_thread(require_good_password, new, user.name)
+        hashed = await authenticator.hash(new)
+        if not await in_thread(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch):
+            raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
+    except (SignInError, UsageError) as error:
+        failed = str(error)
+        if isinstance(error, SignInError):
+            wait_s = error.wait_s
+            failed = failed if wait_s else "The current password is wrong."
+        await note(request, "password change refused", user.name, failed)
+        return _with_wait(await account(request, failed=failed, status=429 if wait_s else 400), wait_s)
+    await note(request, "password changed", user.name)
+    sessions.announce_end()
+    answer = redirect("/account")
+    if await sessions.begin(request, answer, user.key, done.user.epoch + 1, client_address(request)):
+        sessions.set_cookie(answer, sessions.device_cookie_name, new_device_cookie(user.key, hashed), DEVICE_S)
+    else:
+        sessions.forget_cookie(answer)
+    return answer
+
+
+# --- API tokens
+
+
+async def tokens(request: web.Request, *, issued: str = "") -> web.StreamResponse:
+    """The page of API tokens; shows a new one this once."""
+    found = await in_thread(console_of(request).store.tokens)
+    return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role), role_of_token=role_of_token)
+
+
+async def issue(request: web.Request) -> web.StreamResponse:
+    """Issue a token, and show it once."""
+    console, form = console_of(request), await form_of(request)
+    name, word = form.get("name", ""), form.get("role", "")
+    try:
+        role = Role.of(word)
+    except KeyError:
+        raise UsageError(f"There is no role {word[:40]!r}.") from None
+    token = await in_thread(issue_token, console.store, name, role, principal_of(request), console.clock.now())
+    await note(request, "token issued", name, role.word)
+    return await tokens(request, issued=token)
+
+
+async def revoke(request: web.Request) -> web.StreamResponse:
+    """Revoke a token for good."""
+    console, token_id = console_of(request), request.match_info["token"]
+    if not await in_thread(console.store.revoke_token, token_id, console.clock.now()):
+        raise UsageError("There is no such token, or it has been revoked already.")
+    await note(request, "token revoked", token_id)
+    raise HTTPSeeOther("/tokens")
+
+
+# --- the audit log
 
 
 async def audit(request: web.Request) -> web.StreamResponse:
@@ -70,3 +237,25 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
 
     await note(request, "audit log downloaded")
     return attachment(await in_thread(write), "bulkid-audit.csv")
+
+
+# --- the connection, and metrics
+
+
+async def status(request: web.Request) -> web.StreamResponse:
+    """The state of the connection, as ``doctor`` reports it."""
+    at, findings = await console_of(request).findings()
+    return page(request, "status.html", at=at, findings=findings)
+
+
+async def examine(request: web.Request) -> web.StreamResponse:
+    """Check the connection again."""
+    await console_of(request).findings(again=True)
+    raise HTTPSeeOther("/status")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """The figures of every job's newest run as Prometheus text, for a scraper with a bearer token."""
+    context = console_of(request).context
+    body = await in_thread(runs.metrics, context.state_dir, database_url=context.database_url)
+    return web.Response(body=body, headers={"Content-Type": runs.METRICS_TYPE})

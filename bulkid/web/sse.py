@@ -15,11 +15,9 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.text import humanize_seconds
 from bulkid.web.job_runner import Job, JobRunner
 
-POLL_INTERVAL_S: Final = 0.5
-"""How often the figures of a run in this process are taken."""
-
+POLL_INTERVAL_S: Final = 0.5  # seconds between two looks at the figures of a run in this process
 JOURNAL_POLL_INTERVAL_S: Final = 2.0
-"""How often the console reads those of a run in another process from the journal, where that process writes them."""
+"""The same for a run in another process, which writes them into the journal as often."""
 
 MAX_SHOWN_FAILURES: Final = 20
 
@@ -34,20 +32,12 @@ class RunFeed:
     ended: bool = False
     changed: anyio.Event = field(default_factory=anyio.Event)
 
-    def publish(self, text: str) -> None:
-        """Send a new state to all watchers."""
-        if text != self.text:
-            self.text = text
-            self._wake()
-
-    def end(self) -> None:
-        """Tell all watchers that no other state follows."""
-        self.ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
+    def publish(self, text: str, *, ended: bool = False) -> None:
+        """Send a new state to all watchers; ``ended``: no other state follows."""
+        if ended or text != self.text:
+            self.text, self.ended = text, ended
+            changed, self.changed = self.changed, anyio.Event()
+            changed.set()
 
 
 class RunFeeds:
@@ -84,7 +74,7 @@ class RunFeeds:
         """End all feeds."""
         self.closing = True
         for feed in self._feeds.values():
-            feed.end()
+            feed.publish(feed.text, ended=True)
 
     async def _run(self, feed: RunFeed) -> None:
         failed, failures = -1, list[dict[str, Any]]()
@@ -106,7 +96,7 @@ class RunFeeds:
             feed.publish(orjson.dumps({"running": False, "words": error.message, "failures": []}).decode())
         finally:
             self._feeds.pop(feed.run_id, None)
-            feed.end()
+            feed.publish(feed.text, ended=True)
 
     def _failures(self, run_id: str) -> list[dict[str, Any]]:
         return [

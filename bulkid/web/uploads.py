@@ -19,9 +19,7 @@ from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
 from bulkid.web.auth.approval import Authors, with_authors
 
-MAX_BYTES: Final = 64 << 20
-"""The largest sheet that is taken. 100,000 rows are 5 to 15 MB."""
-
+MAX_BYTES: Final = 64 << 20  # the largest sheet that is taken. 100,000 rows are 5 to 15 MB
 KEPT_S: Final = 14 * 86_400
 """How long an upload is kept: a run that was killed before all its rows were journaled reads its sheet again."""
 
@@ -29,7 +27,6 @@ ORPHAN_S: Final = 86_400
 """How long a folder without a record of its upload is kept: another console may be receiving one."""
 
 _ID: Final = re.compile(r"[a-z0-9]{16}")
-_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _NAME_LENGTH: Final = 120
 
 
@@ -151,7 +148,7 @@ class Uploads:
             raise SheetError(
                 f"{name} is not a sheet that bulkid reads.", hint=f"A sheet ends in one of {', '.join(EXTENSIONS)}."
             )
-        upload_id = "".join(secrets.choice(_ALPHABET) for _ in range(16))
+        upload_id = secrets.token_hex(8)
         with self._lock:
             self._make_room(owner, count=1)
             self._kept[upload_id] = _Kept(owner, at)

@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 
 from bulkid import runs
 from bulkid.sandbox import Sandbox, SandboxOptions
-from bulkid.web.auth.local import LocalAuthenticator
+from bulkid.web.auth.users import LocalAuthenticator
 from bulkid.web.console import Console, ServeOptions
 from bulkid.web.server import serving
 from tests.support.sandbox_host import serving_portal

@@ -13,9 +13,8 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_store import SessionRecord
 from bulkid.web import middleware
 from bulkid.web.auth.access import Route, RouteKind
-from bulkid.web.auth.local import LocalAuthenticator
 from bulkid.web.auth.sessions import SESSION_S, is_session_valid
-from bulkid.web.auth.users import IDLE_S
+from bulkid.web.auth.users import IDLE_S, LocalAuthenticator
 from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
@@ -218,7 +217,7 @@ def test_without_users_the_console_is_served_to_this_machine_alone(serve: ServeO
 
 
 def test_with_users_other_addresses_need_tls_or_a_proxy_that_is_named() -> None:
-    with pytest.raises(UsageError, match="in the clear"):
+    with pytest.raises(UsageError, match="without encryption"):
         require_safe(ServeOptions(host="192.0.2.1"), has_users=True)
     with pytest.raises(UsageError, match="name that browsers use"):
         require_safe(ServeOptions(behind_proxy=True), has_users=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulkid.web.auth import sessions
-from bulkid.web.auth.local import token_hash
+from bulkid.web.auth.users import token_hash
 from tests.support.web_console import Browser, World, run_id_of, sheet
 from tests.support.web_users import PASSWORD, session_cookie, sign_in, signed_in, slow_team, status_with, team, watching
 

@@ -188,7 +188,7 @@ async def test_with_a_user_the_console_asks_for_name_and_password(bulkid: Bulkid
     [
         (("--host", "192.0.2.1"), "no users"),
         (("--behind-proxy", "--public-name", "bulkid.example.com"), "no users"),
-        (("--require-approval",), "Nobody but you"),
+        (("--require-approval",), "no other operator"),
         (("--certfile", "nowhere.pem"), "cannot be used"),
         (("--keyfile", "nowhere.pem"), "without a certificate"),
         (("--port", "70000"), "70000"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
-from bulkid.web.connections import ConnectionLimit
 from bulkid.web.console import ServeOptions
+from bulkid.web.server import ConnectionLimit
 from tests.support.web_console import World, raw
 from tests.support.web_users import team
 
@@ -80,7 +80,7 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
     program = (
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 256))\n"
-        "from bulkid.web.connections import max_connections\n"
+        "from bulkid.web.server import max_connections\n"
         "print(max_connections(), resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
@@ -88,7 +88,7 @@ def test_with_few_open_files_the_console_stays_within_them() -> None:
 
 
 async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.web.connections.IDLE_S", 0.05)
+    monkeypatch.setattr("bulkid.web.server.IDLE_S", 0.05)
     async with team(tmp_path) as console:
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: 127"):
             reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)

@@ -218,9 +218,9 @@ async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypa
 # --- memory
 
 
-def nothing_planned() -> UploadPreviews:
-    """Drafts of a console that is never asked for more than what a test does."""
-    return UploadPreviews(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context())
+def nothing_planned(spawn: Any = None) -> UploadPreviews:
+    """The previews of a console that makes none by itself."""
+    return UploadPreviews(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context(), spawn)
 
 
 async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,17 +235,20 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
         return runs.PlanResult(None, {}, (), None, 0)
 
     monkeypatch.setattr(runs, "plan", plan)
-    subject, uploads = nothing_planned(), Uploads(tmp_path)
+    begun: list[Any] = []
+    subject, uploads = nothing_planned(begun.append), Uploads(tmp_path)
     upload_preview = await subject.get(put(uploads, "ada", 10))
+    for _ in range(previews.MAX_CONCURRENT + previews.MAX_WAITING):
+        subject.begin_preview(upload_preview)
+    with pytest.raises(BusyError, match="wait already"):
+        subject.begin_preview(upload_preview)
     async with anyio.create_task_group() as tasks:
-        for _ in range(previews.MAX_CONCURRENT + previews.MAX_WAITING):
-            tasks.start_soon(subject.make_preview, upload_preview.upload, subject.begin_preview(upload_preview, "ada"))
-        with pytest.raises(BusyError, match="wait already"):
-            subject.begin_preview(upload_preview, "ada")
+        for make in begun:
+            tasks.start_soon(make)
         await anyio.wait_all_tasks_blocked()
         go_on.set()
     assert most == previews.MAX_CONCURRENT
-    subject.begin_preview(upload_preview, "ada")  # there is room again
+    subject.begin_preview(upload_preview)  # there is room again
 
 
 async def test_upload_previews_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(

@@ -11,16 +11,12 @@ from aiohttp import web
 from bulkid.clock import Clock
 from bulkid.journal.console_store import SessionRecord, SessionStore
 from bulkid.runs.concurrency import in_thread
-from bulkid.web.auth.local import token_hash
+from bulkid.web.auth.users import token_hash
 
-SESSION_S: Final = 12 * 3600.0
-"""How long a session lasts at the most (OWASP ASVS 4.0 3.3.2, level 2)."""
-
-LAST_SEEN_INTERVAL_S: Final = 60.0
-"""How old the note of a session's last request may become before it is written again."""
-
+SESSION_S: Final = 12 * 3600.0  # seconds that a session lasts at most (OWASP ASVS 4.0 3.3.2, level 2)
+LAST_SEEN_INTERVAL_S: Final = 60.0  # seconds for which the time of a session's last request is not written again
 END_CHECK_INTERVAL_S: Final = 5.0
-"""How often an event stream looks whether its session was ended by another process."""
+"""Seconds between two checks of an event stream whether another process has ended its session."""
 
 _ID_BYTES: Final = 32
 _MAX_ID: Final = 100  # characters of a cookie that are looked at
@@ -37,12 +33,8 @@ class Session:
 class Sessions:
     """The sessions of one console: begins, finds and ends them.
 
-    Args:
-        store: Where they are kept.
-        clock: Source of time.
-        port: Part of the cookies' names: browsers send a cookie to all ports of a machine.
-        secure: Whether browsers reach the console by TLS.
-        idle_s: Seconds without a request after which a session ends.
+    ``secure``: browsers reach the console by TLS. ``idle_s``: seconds without a request after which a session ends. The
+    port is part of the cookies' names, because browsers send a cookie to all ports of a machine.
     """
 
     def __init__(self, store: SessionStore, clock: Clock, *, port: int, secure: bool, idle_s: float) -> None:

@@ -48,9 +48,6 @@ class AttemptCounter:
         """Forget all attempts of a key."""
         self._attempts.pop(key, None)
 
-    def __len__(self) -> int:
-        return len(self._attempts)
-
 
 @dataclass(slots=True)
 class Throttle:

@@ -1,7 +1,8 @@
-"""Access with users: by name and password. Programs: by API tokens."""
+"""Signing in: users by name and password, or by links in a console without users; programs by API tokens."""
 
 import secrets
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 import anyio
@@ -11,18 +12,31 @@ from argon2 import PasswordHasher
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionRecord, TokenRecord, UserRecord
-from bulkid.journal.names import user_key
+from bulkid.journal.names import EPOCH_BITS, user_key
+from bulkid.runs import system_user
 from bulkid.text import humanize_seconds
 from bulkid.web.auth.access import Principal, Role
-from bulkid.web.auth.local import LocalAuthenticator, token_hash
 from bulkid.web.auth.passwords import HASHER, dummy_hash, hash_password, is_right
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
 IDLE_S: Final = 30 * 60.0
 """Seconds without a request after which a user's session ends (OWASP ASVS 4.0 3.3.2, level 2)."""
 
+LOCAL_IDLE_S: Final = 2 * 3600.0  # seconds without a request after which a session of a console without users ends
+LINKS_DISABLED: Final = (
+    "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
+)
+"""What a console that was started without users says once there are some."""
+
 TOKEN_PREFIX: Final = "bulkid_"  # noqa: S105 - so that a token that strays is known for one
-_ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a random token or session id: its SHA-256. 256 random bits cannot be guessed from it."""
+    return sha256(token.encode()).hexdigest()
+
+
+# --- a console with users
 
 
 class SignInError(BulkidError):
@@ -92,8 +106,52 @@ class UserAuthenticator:
         return Principal(session.user.name, Role.of(session.user.role), session.user.name)
 
 
+# --- a console without users
+
+
+class LocalAuthenticator:
+    """The user of the operating system, who may do everything; each sign-in link lets one browser in, once."""
+
+    has_users = False
+    idle_s = LOCAL_IDLE_S
+    user_key = ""
+
+    def __init__(self) -> None:
+        self.name = system_user("local")
+        self.epoch = secrets.randbits(EPOCH_BITS)  # sessions of another start of the console are not valid
+        self._links: set[str] = set()
+
+    @property
+    def has_unused_link(self) -> bool:
+        """Whether there is a link that has not been used."""
+        return bool(self._links)
+
+    def new_link(self) -> str:
+        """Make the token of a link that lets one browser in, once."""
+        token = secrets.token_urlsafe(32)
+        self._links.add(token_hash(token))
+        return token
+
+    def use_link(self, token: str) -> bool:
+        """Use up a link; return whether there was one."""
+        hashed = token_hash(token)
+        if hashed not in self._links:
+            return False
+        self._links.discard(hashed)
+        return True
+
+    def principal(self, session: SessionRecord) -> Principal | None:
+        """The principal of a session; None for one of another start, or of another console."""
+        if session.user_key != self.user_key or session.epoch != self.epoch:
+            return None
+        return Principal(self.name, Role.ADMIN, self.name)
+
+
 Authenticator = LocalAuthenticator | UserAuthenticator
 """How browsers sign in: by links, or users by name and password."""
+
+
+# --- programs
 
 
 def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, now: float) -> str:
@@ -108,8 +166,7 @@ def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, no
     if not owner.may(role):
         raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-    store.add_token(TokenRecord(token_id, name, role.word, owner.person, now, None), token_hash(token))
+    store.add_token(TokenRecord(secrets.token_hex(6), name, role.word, owner.person, now, None), token_hash(token))
     return token
 
 
