@@ -8,9 +8,8 @@ import gc
 import sys
 
 _COLLECT_AFTER = 1_000_000
-"""New objects until the next search for garbage cycles. Python's own 700 costs a tenth of a run's CPU time, and 100,000
-still a twentieth of it: imports, rows, plan and entries make millions of objects that stay, and hardly any cycle (the
-peak memory over 100,000 rows is the same with either)."""
+"""New objects until the next search for garbage cycles. Python's own 700 takes a tenth of a run's CPU time: a run makes
+millions of objects that stay, and hardly any cycle (the peak memory over 100,000 rows is the same with either)."""
 
 
 def interrupted(error: BaseException | None) -> bool:

@@ -1,4 +1,7 @@
-"""The commands: each calls :mod:`bulkid.runs` with its settings, prints the result and returns the exit code."""
+"""The commands: each calls :mod:`bulkid.runs` with its settings, prints the result and returns the exit code.
+
+Errors are raised as ``BulkidError``; :mod:`bulkid.cli.error_handling` prints them.
+"""
 
 import os
 import sys
@@ -55,11 +58,7 @@ def check(source: str, settings: Settings, *, json: bool) -> int:
 
 
 def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
-    """Read one sheet offline and print its errors, on standard error where JSON is wanted.
-
-    Raises:
-        SheetError: The sheet as a whole cannot be read.
-    """
+    """Read one sheet offline and print its errors, on standard error where JSON is wanted."""
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
     with pending_signals.raising():
@@ -83,11 +82,7 @@ def plan(source: str, settings: Settings, *, to: str = "") -> int:
 
 
 def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.PlanResult:
-    """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file.
-
-    Raises:
-        BulkidError: The settings or the sheet as a whole cannot be used, or the plan cannot be written.
-    """
+    """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file."""
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
     if to:
@@ -237,11 +232,7 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
 
 
 def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry: bool, json: bool) -> int:
-    """Delete old runs and print what was deleted.
-
-    Raises:
-        UsageError: No age, or one that cannot be read.
-    """
+    """Delete old runs and print what was deleted."""
     if older_than is None:
         raise UsageError("--prune-pending and --dry-run need an age of the runs to prune.", hint="Add --prune 90d.")
     result = library.prune(
@@ -353,11 +344,7 @@ def _unknown_variables() -> list[library.Finding]:
 
 
 def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
-    """Serve a simulated Identity Server until a signal comes.
-
-    Raises:
-        UsageError: The options do not make a sandbox, or the address cannot be listened on.
-    """
+    """Serve a simulated Identity Server until a signal comes."""
     from bulkid.sandbox import SandboxOptions, parse_faults, parse_limits
 
     try:

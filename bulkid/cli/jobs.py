@@ -1,4 +1,4 @@
-"""What the commands do with job files: one job, its drop folder, or several jobs side by side."""
+"""The commands for job files: one job, its drop folder, or several jobs side by side."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,7 @@ from bulkid.sheet import require_file
 
 
 def are_jobs(sources: Sequence[str]) -> bool:
-    """Whether the sources of a command are job files; it takes either those, or one sheet.
-
-    Raises:
-        UsageError: Several sources, and not all of them are job files.
-    """
+    """Whether the sources of a command are job files; it takes either those, or one sheet."""
     jobs = [source for source in sources if is_job_file(source)]
     if len(sources) > 1 and len(jobs) < len(sources):
         other = next(source for source in sources if not is_job_file(source))
@@ -61,11 +57,7 @@ def check(source: str, load: Load, *, json: bool) -> int:
 
 
 def plan(source: str, load: Load, *, to: str = "") -> int:
-    """Show what a run of the job would do with each of its sheets; the worst of the exit codes.
-
-    Raises:
-        UsageError: The job file or a setting cannot be used, or several plans would have to go into one file.
-    """
+    """Show what a run of the job would do with each of its sheets; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)
     use_logs(settings)
@@ -121,7 +113,6 @@ class _Loaded:
     def job(self, target: library.Target, options: library.RunOptions) -> library.Job:
         return library.Job(
             name=self.file.name,
-            description=self.file.description,
             source=self.file.source,
             target=target,
             options=options,
@@ -130,28 +121,19 @@ class _Loaded:
 
 
 def run(sources: Sequence[str], load: Load) -> int:
-    """Run jobs, several of them side by side; the worst of their exit codes.
-
-    Raises:
-        UsageError: A job file or a setting cannot be used: nothing was begun, for no job.
-    """
+    """Run jobs, several of them side by side; the worst of their exit codes."""
     loaded = [_Loaded(file, load(file)) for file in _read_all(sources)]
     for job in loaded:
         use_logs(job.settings)
         _require_yes(job, is_single=len(loaded) == 1)
-    results = _run_one(loaded[0]) if len(loaded) == 1 else _run_all(loaded)
+    results = [_run_one(loaded[0])] if len(loaded) == 1 else _run_all(loaded)
     if any(job.settings.json for job in loaded):
-        print_json(_combined_summary(results))
+        summaries = [finished.summary for result in results for finished in result.runs]
+        nothing = not summaries and any(result.error for result in results)
+        print_json(library.nothing_summary("run") if nothing else library.combined_summary(summaries))
     for result in results:
         print_error(result.error)
     return library.worst_exit_code(result.exit_code for result in results)
-
-
-def _combined_summary(results: Sequence[library.JobResult]) -> dict[str, Any]:
-    summaries = [finished.summary for result in results for finished in result.runs]
-    if not summaries and any(result.error for result in results):
-        return library.nothing_summary("run")
-    return library.combined_summary(summaries)
 
 
 def _read_all(sources: Sequence[str]) -> list[JobFile]:
@@ -189,7 +171,7 @@ def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
     )
 
 
-def _run_one(loaded: _Loaded) -> list[library.JobResult]:
+def _run_one(loaded: _Loaded) -> library.JobResult:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
@@ -198,7 +180,7 @@ def _run_one(loaded: _Loaded) -> list[library.JobResult]:
         ) as (target, options, context):
             return await library.run_job(loaded.job(target, options), context)
 
-    return [run_event_loop(work)]
+    return run_event_loop(work)
 
 
 def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:

@@ -16,8 +16,6 @@ from bulkid.errors import UsageError
 if TYPE_CHECKING:
     from bulkid.jobfile import JobFile
 
-_PARAMETERS: dict[str, inspect.Parameter] = {}
-
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
@@ -25,11 +23,7 @@ class Load(Protocol):
     """Loads the settings of a command, with those of a job file if there is one."""
 
     def __call__(self, job: "JobFile | None" = None) -> Settings:
-        """Load them.
-
-        Raises:
-            UsageError: Something given cannot be used.
-        """
+        """Load them."""
         ...
 
 
@@ -76,15 +70,9 @@ def _working_directory() -> Path:
         ) from None
 
 
+@functools.cache
 def _parameter(entry: Setting) -> inspect.Parameter:
-    """The option of a setting; made once for all commands that take it, since that is a part of every start."""
-    made = _PARAMETERS.get(entry.name)
-    if made is None:
-        made = _PARAMETERS[entry.name] = _new_parameter(entry)
-    return made
-
-
-def _new_parameter(entry: Setting) -> inspect.Parameter:
+    """Make the option of a setting, once for all commands that take it, since every start makes them all."""
     default = f" [dim]{_plain(f'[{entry.default_text}]')}[/dim]" if entry.default_text else ""
     names = [entry.option] if entry.option != "-v" else ["--verbose", "-v"]
     kind: Any

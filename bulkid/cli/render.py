@@ -1,6 +1,7 @@
 """What commands print: errors of rows, plans, summaries. Values from sheets and servers are never read as markup."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,21 @@ class EscapingConsole(Console):
 
 def console(*, stderr: bool) -> Console:
     """Make a console for standard output or standard error; colours only on a terminal, markup never."""
-    made = EscapingConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
-    if not made.is_terminal:
-        made = EscapingConsole(
-            stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPED_WIDTH, soft_wrap=True
-        )
-    return made
+    make = partial(EscapingConsole, stderr=stderr, markup=False, highlight=False, emoji=False)
+    made = make()
+    return made if made.is_terminal else make(width=PIPED_WIDTH, soft_wrap=True)
+
+
+def plain_table(*, show_header: bool = True) -> Table:
+    """Make a table without lines."""
+    return Table(box=None, pad_edge=False, show_edge=False, show_header=show_header, header_style="bold")
 
 
 def row_error_line(row_error: RowError) -> str:
     """One error of a row as a line: the place, the value, and what to do."""
-    where = f"row {row_error.row}"
-    if row_error.column:
-        where += f", column {row_error.column}"
+    column = f", column {row_error.column}" if row_error.column else ""
     value = f" {_shorten(row_error.value)!r}" if row_error.value else ""
-    return f"{where}:{value} {row_error.message}" if value else f"{where}: {row_error.message}"
+    return f"row {row_error.row}{column}:{value} {row_error.message}"
 
 
 def print_row_errors(out: Console, place: str, row_errors: Sequence[RowError], limit: int | None = MAX_LISTED) -> None:
@@ -96,7 +97,7 @@ def _rows_and_accounts(result: CheckResult) -> str:
 
 
 def _invalid(count: int) -> str:
-    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
+    return f"{count_of(count, 'row')} {_are(count)} invalid"
 
 
 def print_notes(err: Console, notes: Iterable[str]) -> None:
@@ -121,7 +122,7 @@ def plan_lines(preview: Preview) -> list[str]:
     plan = preview.plan
     changes, same = len(plan.changes), len(plan.unchanged)
     counts = f"{count_of(changes, 'account')} {'changes' if changes == 1 else 'change'}, "
-    counts += f"{same:,} {'is' if same == 1 else 'are'} already as wanted, {_invalid(preview.invalid_rows)}"
+    counts += f"{same:,} {_are(same)} already as wanted, {_invalid(preview.invalid_rows)}"
     lines = [f"{count_of(preview.rows, 'row')}: {counts}."]
     if preview.skipped:
         left = f"{preview.skipped:,} more {'account' if preview.skipped == 1 else 'accounts'} would change"
@@ -144,7 +145,7 @@ def plan_lines(preview: Preview) -> list[str]:
 
 
 def _plan_table(preview: Preview, limit: int) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table = plain_table()
     table.add_column("account", overflow="fold", max_width=40)
     table.add_column("changes", overflow="fold")
     for change in islice(preview.plan.changes, limit):
@@ -200,7 +201,7 @@ def print_export(out: Console, result: ExportResult) -> None:
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:
     """Print what ``doctor`` found, a line per question, each problem with what to do."""
     marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "dim")}
-    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
+    table = plain_table(show_header=False)
     for finding in findings:
         mark, style = marks[finding.ok]
         words = Text(printable_line(finding.detail))
@@ -212,7 +213,7 @@ def print_findings(out: Console, findings: Sequence[Finding]) -> None:
 
 def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
     """A table of earlier runs, newest first. The id, which other commands want to be given, is never cut."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table = plain_table()
     table.add_column(
         "run (began, UTC)", no_wrap=True, min_width=max((len(run.run_id) for run, _ in records), default=0)
     )

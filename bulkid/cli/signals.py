@@ -1,9 +1,8 @@
 """SIGINT and SIGTERM as requests to stop, on every system: the first one stops cleanly, a second one at once.
 
-One handler serves for the whole life of the process and keeps every signal until something has dealt with it. A bare
-``KeyboardInterrupt`` is no substitute: Python drops an exception that is raised inside a destructor or a weak
-reference's callback, and the import system runs such a callback for each module. While the program starts, the handler
-therefore only keeps the signal; :meth:`~PendingSignals.raising` and :meth:`~PendingSignals.delivering` look for it.
+One handler keeps every signal until code has handled it. A bare ``KeyboardInterrupt`` is no substitute: Python drops
+an exception that is raised inside a destructor or the callback of a weak reference, as imports run them. While the
+program starts, the handler therefore only keeps the signal, until a block of ``raising`` or ``delivering`` begins.
 """
 
 import signal
@@ -55,25 +54,16 @@ class PendingSignals:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
-    def raising(self) -> Iterator[None]:
+    def raising(self, *, wanted: bool = True) -> Iterator[None]:
         """Let a signal raise ``KeyboardInterrupt`` while the block runs: for work without an event loop.
 
-        Raises:
-            KeyboardInterrupt: A signal arrived, before the block too.
+        A signal that arrived before the block raises it too. With ``wanted`` False signals are only kept, until an
+        event loop within the block delivers them.
         """
-        before, self._raises = self._raises, True
+        before, self._raises = self._raises, wanted
         try:
-            if self._kept:
+            if wanted and self._kept:
                 raise KeyboardInterrupt
-            yield
-        finally:
-            self._raises = before
-
-    @contextmanager
-    def deferring(self) -> Iterator[None]:
-        """Only keep a signal while the block runs, until an event loop within it delivers it."""
-        before, self._raises = self._raises, False
-        try:
             yield
         finally:
             self._raises = before
@@ -162,7 +152,7 @@ def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
                 return await work()
         raise KeyboardInterrupt
 
-    with pending_signals.deferring():
+    with pending_signals.raising(wanted=False):
         return anyio.run(interruptible, backend_options=options)
 
 

@@ -30,11 +30,7 @@ class SafeStream:
         self._styled = stream.isatty()  # the styles of a terminal are control characters themselves
 
     def write(self, text: str) -> int:
-        """Write, or discard after an error; control characters become escapes unless the stream is a terminal.
-
-        Raises:
-            OutputError: The output is wanted and cannot be written; later calls discard it.
-        """
+        """Write, or discard after an error; control characters become escapes unless the stream is a terminal."""
         try:
             self._stream.write(text if self._styled else printable(text))
             return len(text)
@@ -43,11 +39,7 @@ class SafeStream:
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or do nothing after an error.
-
-        Raises:
-            OutputError: The output is wanted and cannot be written; later calls discard it.
-        """
+        """Flush, or do nothing after an error."""
         try:
             self._stream.flush()
         except OSError as error:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.table import Table
 from rich.text import Text
 
 from bulkid import runs as library
@@ -66,11 +65,9 @@ def change_role(settings: Settings, name: str, role: str) -> int:
             if not store.change_user(name, role=chosen.word):
                 raise _unknown_user(name)
             _record_action(store, "role changed", user.name, f"{user.role} -> {chosen.word}")
-    role_change = (
-        f"{user.name} is {chosen.word} already."
-        if user.role == chosen.word
-        else (f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended.")
-    )
+    role_change = f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended."
+    if user.role == chosen.word:
+        role_change = f"{user.name} is {chosen.word} already."
     render.console(stderr=False).print(Text(role_change))
     return EXIT_OK
 
@@ -80,11 +77,10 @@ def list_users(settings: Settings) -> int:
     with _open_store(settings) as store:
         users = store.users()
     if not users:
-        render.console(stderr=True).print(
-            "There are no users: anyone who has a sign-in link of the console can use it."
-        )
+        err = render.console(stderr=True)
+        err.print("There are no users: anyone who has a sign-in link of the console can use it.")
         return EXIT_OK
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    table = render.plain_table()
     for heading in ("user", "role", "added (UTC)"):
         table.add_column(heading, overflow="fold")
     for user in users:

@@ -169,7 +169,7 @@ def test_what_nothing_has_dealt_with_raises_as_soon_as_it_may(box: PendingSignal
 
 
 def test_the_second_signal_raises_also_where_the_first_is_only_kept(box: PendingSignals) -> None:
-    with box.installed(), box.raising(), box.deferring():
+    with box.installed(), box.raising(), box.raising(wanted=False):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
