@@ -17,6 +17,7 @@ from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify import Recipients, addresses_in
 from bulkid.paths import default_state_dir
+from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
 from bulkid.runs.check import check, check_opened, write_invalid_rows
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
 from bulkid.runs.concurrency import OrganizationMutex, in_thread_until_cancelled, task_group
@@ -25,7 +26,16 @@ from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.execution.plan_hash import plan_hash, sent_of
 from bulkid.runs.execution.progress import Progress, Snapshot
 from bulkid.runs.export import ExportResult, export
-from bulkid.runs.history import find_resumable_run, find_run, list_runs, needs_confirmation, report, summary_of
+from bulkid.runs.history import (
+    RunBrowser,
+    RunListItem,
+    find_resumable_run,
+    find_run,
+    list_runs,
+    needs_confirmation,
+    report,
+    summary_of,
+)
 from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, save_plan
 from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
@@ -44,8 +54,7 @@ from bulkid.runs.options import (
     Target,
 )
 from bulkid.runs.pruning import Pruned, prune
-from bulkid.runs.run_browser import RowPage, RunBrowser, RunListItem
-from bulkid.runs.run_metrics import METRICS_TYPE, metrics
+from bulkid.runs.run_metrics import metrics
 from bulkid.runs.run_records import load_options, system_user
 
 __all__ = [
@@ -68,7 +77,6 @@ __all__ = [
     "Progress",
     "Pruned",
     "Recipients",
-    "RowPage",
     "RunBrowser",
     "RunListItem",
     "RunOptions",

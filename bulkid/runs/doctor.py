@@ -1,11 +1,9 @@
-"""Is the connection right? One question after the other, each with what to do when the answer is no."""
+"""``doctor``: checks the connection step by step, and says what to do about each problem."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
-
-import anyio.to_thread
 
 from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
@@ -14,6 +12,7 @@ from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify import Recipients, unusable
 from bulkid.resources import current
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
@@ -45,19 +44,15 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
     state = "state database" if context.database_url else "state directory"
     async with AsyncExitStack() as stack:
         try:
-            journal = stack.enter_context(
-                await anyio.to_thread.run_sync(open_journal, context.state_dir, context.database_url)
-            )
-            findings.append(Finding(state, ok=True, detail=await anyio.to_thread.run_sync(_state, journal)))
+            journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+            findings.append(Finding(state, ok=True, detail=await in_thread(_state, journal)))
             base = base_of(target)
             findings.append(Finding("address", ok=True, detail=f"{base.url} ({base.deployment.value})"))
             connection = await stack.enter_async_context(connect(target, options, journal, context, owner="doctor"))
             await connection.identify()
         except BulkidError as error:
             subjects = (state, "address", "token")
-            subject = subjects[len(findings)]
-            findings.append(_problem(subject, error))
-            return findings
+            return [*findings, _problem(subjects[len(findings)], error)]
         findings.extend(await _online(connection))
     return findings
 
@@ -67,13 +62,12 @@ def _problem(subject: str, error: BulkidError) -> Finding:
 
 
 def _state(journal: Journal) -> str:
-    runs = len(journal.list_runs())
-    return f"{journal.place} ({runs} run{'s' if runs != 1 else ''}, {journal.size() / 1_000_000:.1f} MB)"
+    return f"{journal.place} ({count_of(len(journal.list_runs()), 'run')}, {journal.size() / 1_000_000:.1f} MB)"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A request that only reads, sent to see whether it may be."""
+    """A request that only reads, sent to see whether the server allows it."""
 
     subject: str
     claimed: bool | None  # what the token says of it
@@ -83,25 +77,24 @@ class Probe:
 
 
 def examine_recipients(recipients: Recipients) -> list[Finding]:
-    """Say whether each address of those who are told of runs is one that a service takes; sends nothing."""
+    """Check that a service takes the address of each recipient; sends nothing."""
     if not recipients:
         return []
     wrong = unusable(recipients)
     good = sum(1 for _ in recipients) - len(wrong)
-    findings = [Finding("notify", ok=True, detail=f"{count_of(good, 'address', 'addresses')} that a service takes")]
-    problems = [
+    findings = [
         Finding("notify", ok=False, detail=f"{each.recipient}: {each.reason}", exit_code=EXIT_USAGE) for each in wrong
     ]
-    return [*(findings if good else []), *problems]
+    if good:
+        detail = f"{count_of(good, 'address', 'addresses')} that a service takes"
+        findings.insert(0, Finding("notify", ok=True, detail=detail))
+    return findings
 
 
 async def _online(connection: Connection) -> list[Finding]:
+    token = "a JWT" if connection.claims else "taken as it is; not a JWT, its scopes cannot be read"
     findings = [
-        Finding(
-            "token",
-            ok=True,
-            detail="a JWT" if connection.claims else "taken as it is; not a JWT, its scopes cannot be read",
-        ),
+        Finding("token", ok=True, detail=token),
         Finding("organisation", ok=True, detail=connection.organization_id),
     ]
     known = connection.known
@@ -114,11 +107,13 @@ async def _online(connection: Connection) -> list[Finding]:
     )
     for probe in probes:
         findings.append(await _probe(connection, probe))  # noqa: PERF401 - one after the other, for a calm server
-    findings.append(_write(known.write_accounts))
-    findings.append(_write_groups(known.write_groups))
-    findings.extend(_refused(await refused_groups(connection)))
-    findings.append(Finding("quota", ok=None, detail=await _quota(connection)))
-    return findings
+    return [
+        *findings,
+        _write(known.write_accounts),
+        _write_groups(known.write_groups),
+        *_refused(await refused_groups(connection)),
+        Finding("quota", ok=None, detail=await _quota(connection)),
+    ]
 
 
 async def _probe(connection: Connection, probe: Probe) -> Finding:
@@ -127,7 +122,7 @@ async def _probe(connection: Connection, probe: Probe) -> Finding:
         reply = (await connection.engine.call(probe.request)).reply
         if reply.kind is ReplyKind.OK:
             return Finding(subject, ok=True, detail=f"yes ({probe.count(reply.payload)})")
-    except BulkidError as error:  # an answer of another shape is one, too
+    except BulkidError as error:  # also where the answer has another shape
         return _problem(subject, error)
     missing = f"grant {scope}" if reply.kind is ReplyKind.FORBIDDEN else "check the organisation id and the address"
     said = f"{reply.error or reply.kind.value}" + (f" (HTTP {reply.status})" if reply.status else "")

@@ -5,11 +5,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-import anyio.to_thread
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, UsageError
 from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
@@ -20,7 +17,7 @@ from bulkid.report.atomic import os_errors_as_report_error
 from bulkid.report.export_files import MAX_EXPORT_ROWS, fits, open_export
 from bulkid.report.formats import RowFile
 from bulkid.resources import current
-from bulkid.runs.concurrency import until_stopped
+from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_list import read_list
 from bulkid.runs.execution.connection import Connection, base_of, connect
 from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, fetch
@@ -97,9 +94,7 @@ async def export(
         work = _Export(path, open_export(path, replace=replace), replace=replace, by_id=groups == "ids")
         stack.callback(work.discard)
         base_of(target)
-        journal = stack.enter_context(
-            await anyio.to_thread.run_sync(open_journal, context.state_dir, context.database_url)
-        )
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         context.hooks.stage("connect")
         owner = f"export-{platform.node()[:32]}-{os.getpid()}"
         async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
@@ -108,14 +103,14 @@ async def export(
             await work.read_and_write(connection)
             requests = connection.sent()
         with os_errors_as_report_error(str(path), _WRITE_HINT):
-            await anyio.to_thread.run_sync(work.file.finish)
+            await in_thread(work.file.finish)
             placed = work.file.target.commit(replace=replace)
     return work.result(path.with_name(placed.name), groups, requests)
 
 
 @dataclass(slots=True)
 class _Export:
-    """One export under way. Accounts are in memory for a few pages at a time; of the others, the ids."""
+    """One export under way: a few pages of accounts are in memory at a time; of the others, the ids."""
 
     path: Path
     file: RowFile[ExportedAccount]
@@ -129,11 +124,7 @@ class _Export:
     is_settled: bool = False  # whether the list was the same from its first page to its last
 
     async def read_and_write(self, connection: Connection) -> None:
-        """Read groups and accounts, and write each page as it comes in; again from the start if the list changes.
-
-        Raises:
-            PermissionDeniedError: The token may not read them.
-        """
+        """Read groups and accounts, and write each page as it comes in; again from the start if the list changes."""
         self.connection = connection
         try:
             groups = await self._groups()
@@ -164,14 +155,8 @@ class _Export:
 
     async def _groups(self) -> tuple[Group, ...]:
         known = self.connection.known
-        lacks = [
-            scope
-            for allowed, scope in (
-                (known.read_accounts, current().read_scope),
-                (known.read_groups, "PM.Group.Read"),
-            )
-            if allowed is False
-        ]
+        needed = ((known.read_accounts, current().read_scope), (known.read_groups, "PM.Group.Read"))
+        lacks = [scope for allowed, scope in needed if allowed is False]
         if lacks:
             raise ForbiddenError(f"the token lacks {' and '.join(lacks)}.")
         request = list_groups(self.connection.organization_id)
@@ -182,7 +167,7 @@ class _Export:
         return account_page(await fetch(self.connection.engine, request, f"the list of {current().plural}"))
 
     async def _take(self, page: Page) -> None:
-        """Write those accounts of a page that were not met before: pages overlap."""
+        """Write those accounts of a page that no earlier page held: pages overlap."""
         self.listed = page.total
         if self.path.suffix.lower() == ".xlsx" and self.listed > MAX_EXPORT_ROWS:
             raise UsageError(
@@ -190,7 +175,7 @@ class _Export:
                 hint="Export to .csv.",
             )
         new = [account for account in page.accounts if self._is_new(account)]
-        await anyio.to_thread.run_sync(partial(self._write, new))
+        await in_thread(self._write, new)
 
     def _is_new(self, account: Account) -> bool:
         key = fold(account.id)
@@ -208,7 +193,7 @@ class _Export:
             self.file.write(rows)
 
     def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:
-        """What became of it, once the file is in place."""
+        """The result, once the file is in place."""
         notes = [*self.exporter.notes]
         if not self.is_settled:
             notes.append(

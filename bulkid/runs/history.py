@@ -1,16 +1,19 @@
-"""Earlier runs: finding them, listing them, writing their reports again, and holding the one that is worked on."""
+"""Earlier runs: find, list and browse them, write their reports again, and lock the one that is worked on.
+
+All of it raises ``StateError`` where the state directory or the database cannot be used.
+"""
 
 import os
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bulkid.errors import LockedError, UsageError
 from bulkid.journal import RESUMABLE, Journal, open_journal
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.summary import build_summary
@@ -20,15 +23,14 @@ from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_records import UNDO, owner_of
 
+if TYPE_CHECKING:
+    from bulkid.journal.queries import RowPage
+
 
 def list_runs(
     state_dir: Path | None = None, limit: int | None = None, *, database_url: str = ""
 ) -> list[tuple[RunRecord, Mapping[Status, int]]]:
-    """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted.
-
-    Raises:
-        StateError: The state directory cannot be used.
-    """
+    """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted."""
     state_dir = state_dir or default_state_dir()
     with open_journal(state_dir, database_url) as journal:
         return [
@@ -81,7 +83,6 @@ def find_run(text: str, state_dir: Path | None = None, database_url: str = "") -
 
     Raises:
         UsageError: There is none, or several.
-        StateError: The state directory cannot be used.
     """
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return finish.find(journal, text)
@@ -92,19 +93,15 @@ def find_resumable_run(text: str, state_dir: Path | None = None, database_url: s
 
     Raises:
         UsageError: There is none, or it is complete.
-        StateError: The state directory cannot be used.
     """
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return find_resumable(journal, text)
 
 
 def needs_confirmation(record: RunRecord, state_dir: Path | None = None, database_url: str = "") -> bool:
-    """Whether resuming this run would send what nobody has agreed to yet.
+    """Whether resuming this run would send changes that no user has confirmed.
 
     That is so where it ended before its plan was confirmed, and where only what it left for later as a trial is open.
-
-    Raises:
-        StateError: The state directory cannot be used.
     """
     if record.phase != "planned" or not record.counters.get("left_accounts"):
         return record.phase != "planned"
@@ -119,7 +116,7 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
         UsageError: There is none, or it is complete.
     """
     if not text:
-        newest = _newest_resumable(journal)
+        newest = next(resumable_runs(journal), None)
         if newest is None:
             raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
         return newest
@@ -128,15 +125,9 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
     if ended and not journal.counts(record.run_id).get(Status.PENDING):
         raise UsageError(
             f"Run {record.run_id} is complete: nothing is pending.",
-            hint="Failed rows are in its retry.csv; run that once it is mended.",
+            hint="Failed rows are in its retry.csv; fix them, and run it.",
         )
     return record
-
-
-def _newest_resumable(journal: Journal) -> RunRecord | None:
-    if journal.latest_resumable() is None:
-        return None
-    return next(resumable_runs(journal), None)
 
 
 def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
@@ -156,7 +147,7 @@ def was_undone(journal: Journal, run_id: str) -> bool:
 
 @contextmanager
 def run_lock(journal: Journal, record: RunRecord) -> Iterator[None]:
-    """The lock on one run, free exactly when no process works on it.
+    """Lock a run while the block runs.
 
     Raises:
         LockedError: A process works on it.
@@ -176,7 +167,7 @@ def lock_name(record: RunRecord) -> str:
 async def lock_run(
     stack: AsyncExitStack, journal: Journal, record: RunRecord, context: Context, *, then: str = "resumed"
 ) -> None:
-    """Lock a run for as long as this process works on it: nobody resumes a run that is still alive.
+    """Lock a run for as long as this process works on it, so that no other process resumes it.
 
     Raises:
         LockedError: Another process works on it.
@@ -190,3 +181,85 @@ async def lock_run(
             f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
             hint=f"Wait until it has ended, or stop it (Ctrl+C in its window); then it can be {then}.",
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class RunListItem:
+    """A run in a list: its record as it is, and its rows by status."""
+
+    run: RunRecord
+    counts: Mapping[Status, int]
+
+    @property
+    def rows(self) -> int:
+        """How many rows its sheet has, as far as they have been read."""
+        return sum(self.counts.values())
+
+
+class RunBrowser:
+    """Reads runs with one open journal, in pages; worker threads may use it."""
+
+    def __init__(self, state_dir: Path, database_url: str = "") -> None:
+        self.journal: Journal = open_journal(state_dir, database_url)
+        self._counted: dict[tuple[str, float | None], Mapping[Status, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the journal; harmless when repeated."""
+        self.journal.close()
+
+    def runs(
+        self, *, statuses: Sequence[RunStatus] = (), offset: int = 0, limit: int = 25
+    ) -> tuple[list[RunListItem], int]:
+        """Some runs, newest first, and how many there are of the kind."""
+        from bulkid.journal.queries import run_page
+
+        found, total = run_page(self.journal, statuses=statuses, offset=offset, limit=limit)
+        return [self._line(record) for record in found], total
+
+    def run(self, run_id: str) -> RunListItem:
+        """One run by its whole id.
+
+        Raises:
+            UsageError: There is none.
+        """
+        record = self.journal.get_run(run_id)
+        if record is None:
+            raise UsageError(f"There is no run {run_id!r}.", hint="The history lists them.")
+        return self._line(record)
+
+    def rows(
+        self, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
+    ) -> "RowPage":
+        """Some rows of a run, in the sheet's order, with what became of each."""
+        from bulkid.journal.queries import row_page
+
+        return row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit)
+
+    def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
+        """The rows that failed last, the newest first."""
+        from bulkid.journal.queries import latest_failures
+
+        return latest_failures(self.journal, run_id, limit)
+
+    def undone(self) -> frozenset[str]:
+        """The runs that a later one has undone: to resume them would make the changes again."""
+        return frozenset(
+            str(record.options[UNDO])
+            for record in self.journal.list_runs()
+            if UNDO in record.options and record.phase == "planned"
+        )
+
+    def _line(self, record: RunRecord) -> RunListItem:
+        record = with_actual_status(self.journal, record)
+        key = (record.run_id, record.finished_at)
+        if record.status is RunStatus.RUNNING or record.finished_at is None:
+            return RunListItem(record, self.journal.counts(record.run_id))
+        if key not in self._counted:
+            self._counted[key] = self.journal.counts(record.run_id)
+        return RunListItem(record, self._counted[key])

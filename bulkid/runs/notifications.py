@@ -1,4 +1,4 @@
-"""What follows ``run``, ``resume`` and ``undo`` once they have ended: telling whoever wants to know."""
+"""Notifications once ``run``, ``resume`` and ``undo`` have ended."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ from bulkid.runs.run_metrics import job_of
 P = ParamSpec("P")
 
 ABORTED_LIMIT_S = 1.0
-"""How long services may still take once somebody has asked twice to stop."""
+"""How long services may still take once the user has asked twice to stop."""
 
 _SUBJECT_ARGUMENTS = ("name", "source", "path", "text")
 """Arguments that say what a command is for: a sheet, a plan file, a run."""
@@ -25,9 +25,9 @@ _COMMAND_NAMES = {"run_plan": "run --plan"}
 
 
 def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P, Coroutine[Any, Any, RunResult]]:
-    """Have a command tell, once it has let go of its locks, how it ended, also when no run came of it.
+    """Make a command notify how it ended, once it has released its locks, also when there is no run.
 
-    What comes of that changes neither its result nor the error that it raises.
+    Errors of notifications change neither its result nor the error that it raises.
     """
     signature = inspect.signature(command)
 
@@ -46,23 +46,18 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
                 message_of_failure(command_name, shown, error, host=platform.node(), job=job), context
             )
             raise
-        await notify_result(result, context)
+        files = result.report.files if result.report is not None else ()
+        message = message_of_run(
+            result.run, result.summary, result.exit_code, error=result.error, files=files, job=job_of(result.run)
+        )
+        await send_notification(message, context)
         return result
 
     return wrapper
 
 
-async def notify_result(result: RunResult, context: Context) -> None:
-    """Tell those who want to know how a run ended. Never raises for what a service does."""
-    files = result.report.files if result.report is not None else ()
-    message = message_of_run(
-        result.run, result.summary, result.exit_code, error=result.error, files=files, job=job_of(result.run)
-    )
-    await send_notification(message, context)
-
-
 async def send_notification(message: Message, context: Context) -> None:
-    """Tell those whom a message is for, and say of whom could not be told."""
+    """Send a message to its recipients, and warn about failed notifications."""
     recipients = context.after.recipients.for_outcome(success=message.success)
     if not recipients:
         return

@@ -14,15 +14,17 @@ from bulkid.report.writer import remove_report
 from bulkid.runs.history import lock_name, run_lock, with_actual_status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pruned:
     """The result of pruning."""
 
-    dropped: tuple[RunRecord, ...] = ()  # runs that are gone (or would be)
-    pending: tuple[RunRecord, ...] = ()  # old runs that were kept since rows of theirs are pending
-    active: tuple[RunRecord, ...] = ()  # kept: a process works on them, or will put away their file of a drop folder
-    freed: int = 0  # bytes of room that this made on the disk, reports included
-    notes: tuple[str, ...] = ()  # sentences on what is not as usual
+    dropped: list[RunRecord] = field(default_factory=list)  # runs that are gone (or would be)
+    pending: list[RunRecord] = field(default_factory=list)  # old runs that were kept since rows of theirs are pending
+    active: list[RunRecord] = field(
+        default_factory=list
+    )  # kept: a process works on them, or has yet to move their file
+    freed: int = 0  # bytes of the disk, reports included
+    notes: list[str] = field(default_factory=list)  # sentences on what is not as usual
 
 
 @dataclass(slots=True)
@@ -34,31 +36,27 @@ class _Pruner:
     with_pending: bool
     dry: bool
     claimed: frozenset[str]  # runs whose files wait in a drop folder to be put away
-    dropped: list[RunRecord] = field(default_factory=list)
-    pending: list[RunRecord] = field(default_factory=list)
-    active: list[RunRecord] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    freed: int = 0
+    result: Pruned = field(default_factory=Pruned)
 
     def prune_run(self, record: RunRecord, before: float) -> None:
-        """Drop a run, unless somebody works on it or still wants it; nobody can begin to work on it meanwhile."""
+        """Drop a run, unless a process works on it or its rows are pending. A lock keeps other processes from it."""
         if record.run_id in self.claimed:
-            self.active.append(record)
+            self.result.active.append(record)
             return
         try:
             with run_lock(self.journal, record):
-                # Somebody may have gone on with it until a moment ago.
+                # Another process may have gone on with it until a moment ago.
                 current = self.journal.get_run(record.run_id)
                 if current is None or not is_old(current, before):
                     return
                 if not self.with_pending and has_pending_work(current, self.journal.counts(current.run_id)):
-                    self.pending.append(current)
+                    self.result.pending.append(current)
                     return
                 if not self.dry:
                     self._drop(current)
-                self.dropped.append(current)
+                self.result.dropped.append(current)
         except LockedError:
-            self.active.append(record)
+            self.result.active.append(record)
             return
         if not self.dry:
             forget_lock(self.state_dir, lock_name(record))
@@ -69,9 +67,9 @@ class _Pruner:
         if not record.report_dir:
             return
         removed = remove_report(Path(record.report_dir), record.run_id)
-        self.freed += removed.bytes
-        if removed.kept:
-            self.notes.append(removed.kept)
+        self.result.freed += removed.bytes
+        if removed.kept and removed.kept not in self.result.notes:
+            self.result.notes.append(removed.kept)
 
 
 def prune(
@@ -101,25 +99,18 @@ def prune(
         pruner = _Pruner(journal, state_dir, with_pending, dry, claimed_runs(journal))
         for record in [each for each in newest_runs(journal) if is_old(each, before)]:
             pruner.prune_run(record, before)
-        if pruner.dropped and not dry:
+        result = pruner.result
+        if result.dropped and not dry:
             size = journal.size()
             if _in_use(journal) or not journal.shrink():
-                pruner.notes.append(
-                    "The state database is in use, so its file stays as large: later runs fill the room."
-                )
-            pruner.freed += max(0, size - journal.size())
-            log.info("runs.pruned", runs=len(pruner.dropped), freed=pruner.freed)
-    return Pruned(
-        tuple(pruner.dropped),
-        tuple(pruner.pending),
-        tuple(pruner.active),
-        pruner.freed,
-        tuple(dict.fromkeys(pruner.notes)),
-    )
+                result.notes.append("The state database is in use, so its file stays as large: later runs fill it.")
+            result.freed += max(0, size - journal.size())
+            log.info("runs.pruned", runs=len(result.dropped), freed=result.freed)
+    return result
 
 
 def _in_use(journal: Journal) -> bool:
-    """Whether a run is under way, which would have to wait for the file to be written anew; a large one takes long."""
+    """Whether a run is under way, which would have to wait until the file is written anew."""
     running = newest_runs(journal, (RunStatus.RUNNING,))
     return any(with_actual_status(journal, record).status is RunStatus.RUNNING for record in running)
 

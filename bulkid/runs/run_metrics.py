@@ -1,4 +1,4 @@
-"""The figures of runs for Prometheus: of one run in the file that ``--metrics-file`` names, of all jobs on a page."""
+"""Metrics of runs for Prometheus: of one run in the file that ``--metrics-file`` names, of all jobs on a page."""
 
 import math
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import ReportError
-from bulkid.report.prometheus import CONTENT_TYPE, RunMetrics, render_metrics, write_metrics
+from bulkid.report.prometheus import RunMetrics, render_metrics, write_metrics
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import with_actual_status
 from bulkid.runs.options import RunResult
 
 COUNTERS_INTERVAL_S = 2.0
-"""How often the figures of a run under way are journaled, for those who look at it from outside."""
+"""How often the metrics of a run under way are journaled, for other processes that read them."""
 
 FILE_INTERVAL_S = 15.0
-"""How often the file is written while a run goes on: Prometheus mostly looks every 15 to 60 seconds."""
+"""How often the file is written while a run goes on: Prometheus mostly scrapes every 15 to 60 seconds."""
 
 
 def job_of(record: RunRecord) -> str:
@@ -29,11 +29,7 @@ def job_of(record: RunRecord) -> str:
 
 
 def write_run_metrics(path: Path | None, journal: Journal, record: RunRecord) -> str:
-    """Write the figures of a run to its file, where there is to be one; never raises.
-
-    Returns:
-        What went wrong, as a sentence; empty when all is well.
-    """
+    """Write the metrics of a run to its file, if one is set; return what went wrong as a sentence. Never raises."""
     if path is None:
         return ""
     try:
@@ -45,14 +41,14 @@ def write_run_metrics(path: Path | None, journal: Journal, record: RunRecord) ->
 
 
 def with_run_metrics(path: Path | None, journal: Journal, result: RunResult) -> RunResult:
-    """Write the figures of a run that has ended; what goes wrong with that is a note, and changes nothing else."""
+    """Write the metrics of a run that has ended; an error of that becomes a note of the result."""
     problem = write_run_metrics(path, journal, result.run)
     return replace(result, notes=(*result.notes, problem)) if problem else result
 
 
 @dataclass(slots=True)
 class LiveMetrics:
-    """Writes the figures of a run while it goes on, now and then."""
+    """Writes the metrics of a run while it goes on."""
 
     path: Path | None
     journal: Journal
@@ -95,12 +91,8 @@ def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
     return RunMetrics(job, record, counts, None if before is None else before.finished_at)
 
 
-METRICS_TYPE = CONTENT_TYPE
-"""The content type of what :func:`metrics` gives."""
-
-
 def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
-    """The figures of the newest run of every job on a state directory, as Prometheus text.
+    """The metrics of the newest run of every job on a state directory, as Prometheus text.
 
     Raises:
         StateError: The state directory cannot be used.

@@ -1,4 +1,4 @@
-"""What a job is, and one start of it: the runs that it begins or resumes, and the exit codes that they had."""
+"""A job, and one attempt at it: the runs that it begins or resumes, and their exit codes."""
 
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
@@ -29,8 +29,7 @@ WORST_LAST = (
     EXIT_MAX_FAILURES,
     EXIT_CONNECTION,
 )
-"""Exit codes from the best to the worst: first what is done with, then what the next start goes on with by itself, then
-what is not done and may need a person first."""
+"""Exit codes from the best to the worst: finished; resumed by the next start; a user may have to act."""
 
 UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
 """Exit codes after which a job takes nothing new: the next start goes on."""
@@ -45,18 +44,16 @@ class Job:
     target: Target  # which server, as whom
     options: RunOptions = field(default_factory=RunOptions)  # how to read, plan, send and report
     schedule: Schedule = field(default_factory=Schedule)  # when it may send
-    description: str = ""  # what it is for
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What became of a job at one start: its runs in their order, and the worst of their exit codes."""
+    """The result of one start of a job: its runs in their order, and the worst of their exit codes."""
 
     job: Job
     runs: tuple[RunResult, ...]
     exit_code: int
     error: BulkidError | None = None  # what ended the job outside of a run
-    outside: bool = False  # it was started outside of its window, so that nothing was begun
 
 
 def worst_exit_code(codes: Iterable[int]) -> int:
@@ -66,7 +63,7 @@ def worst_exit_code(codes: Iterable[int]) -> int:
 
 @dataclass(slots=True)
 class JobAttempt:
-    """One start of a job: what its runs share, and what they came to."""
+    """One start of a job: what its runs share, and their results."""
 
     job: Job
     context: Context
@@ -84,26 +81,22 @@ class JobAttempt:
         return await self._done(begun)
 
     async def resume(self, run_id: str) -> RunResult:
-        """Go on with one of the job's runs.
+        """Resume one of the job's runs.
 
         Raises:
-            BulkidError: It cannot be gone on with.
+            BulkidError: The run cannot be resumed.
         """
         log.info("job.resumed", job=self.job.name, run=run_id)
         self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
-        skip_invalid = self.job.options.skip_invalid or None
+        options = self.job.options
         begun = resume(
             run_id,
             self.job.target,
             self.context,
-            skip_invalid=skip_invalid,
-            yes_really=self.job.options.yes_really,
+            skip_invalid=options.skip_invalid or None,
+            yes_really=options.yes_really,
         )
         return await self._done(begun)
-
-    def refused(self, error: BulkidError) -> None:
-        """Note what kept a file of the job from being run; the job itself goes on."""
-        self.codes.append(error.exit_code)
 
     async def _done(self, begun: Awaitable[RunResult]) -> RunResult:
         try:

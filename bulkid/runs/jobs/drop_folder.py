@@ -1,7 +1,7 @@
-"""A drop folder on the disk: which files wait, which are complete, and how one is moved so that none is lost.
+"""A drop folder on the disk: which files are pending, which are complete, and moves that lose none.
 
 Below the folder lie ``working`` (the file that a run has been begun for), ``archive`` and ``failed``. All moves are
-renames within one file system. Decisions about files, and the memory of them, are in ``drop_folder_job``.
+renames within one file system. ``drop_folder_job`` decides about files, and journals what it decides.
 """
 
 import os
@@ -24,6 +24,7 @@ from bulkid.errors import UsageError
 from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.journal import stored_name
 from bulkid.report.atomic import PRIVATE_FILE
+from bulkid.report.formats import FORMATS
 from bulkid.runs.concurrency import until_stopped
 from bulkid.text import printable
 
@@ -35,8 +36,6 @@ _OFFICE_LOCK = "~$"
 _LONGEST_NAME, _LONGEST_SUFFIX = 180, 20  # bytes; file systems take 255, and a date or a number is added
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))})
 _BINARY = getattr(os, "O_BINARY", 0)
-_COMPANIONS = ("report.csv", "retry.csv")
-_BLOCK = 1 << 20
 
 
 class FileSnapshot(NamedTuple):
@@ -58,7 +57,7 @@ class DropFolder:
     @property
     def key(self) -> str:
         """The folder's path, always written the same way, as a text that any database takes."""
-        return stored_name(os.path.realpath(self.folder))
+        return stored_name(str(self.real))
 
     @property
     def real(self) -> Path:
@@ -66,7 +65,7 @@ class DropFolder:
         return Path(os.path.realpath(self.folder))
 
     def pending_files(self) -> list[FileSnapshot]:
-        """The files that wait, oldest first, complete or not.
+        """The pending files, oldest first, complete or not.
 
         Raises:
             UsageError: The folder cannot be looked into.
@@ -82,7 +81,7 @@ class DropFolder:
         except OSError as error:
             raise UsageError(
                 f"The drop folder {self.folder} cannot be looked into: {error.strerror or error}.",
-                hint="Make the folder, or mend its path in the job file (key source.folder).",
+                hint="Make the folder, or correct its path in the job file (key source.folder).",
             ) from None
         return sorted(found, key=lambda seen: (seen.modified_ns, seen.path.name))
 
@@ -134,12 +133,10 @@ def _hidden(entry: "os.DirEntry[str]") -> bool:
 async def scan(
     drop: DropFolder, clock: Clock, stop: Stop, skipped: Collection[FileSnapshot]
 ) -> tuple[list[FileSnapshot], int]:
-    """Which files are complete: those that stay as they are for the settle time, and can be opened.
+    """Find the complete files, oldest first, and how many are incomplete.
 
-    Files in ``skipped`` are ignored as long as they stay as they are.
-
-    Returns:
-        The complete ones, oldest first, and how many are not.
+    A file is complete when it stays as it is for the settle time, and can be opened. Files in ``skipped`` are ignored
+    as long as they stay as they are.
 
     Raises:
         InterruptedRunError: A stop was requested.
@@ -174,16 +171,16 @@ def digest(path: Path) -> str:
     """
     found = sha256()
     with open_regular(path) as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(1 << 20):
             found.update(block)
     return found.hexdigest()
 
 
 def plain_name(name: str) -> str:
-    """A file's name as it may stand anywhere: in a message, a database, a report, or on another system's disk.
+    """A file's name that messages, databases, reports and other systems' disks take.
 
     Control characters, and bytes that are no text, become ``_``; names that Windows keeps for devices get one in front;
-    the middle of a very long name is left out.
+    a very long name loses its middle.
     """
     shown = "".join(letter if letter.isprintable() else "_" for letter in name)
     if len(shown.encode()) > _LONGEST_NAME:
@@ -199,7 +196,7 @@ def _is_device(name: str) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a name is taken, be it by a link that leads nowhere."""
+    """Whether a name is taken, also by a link that leads nowhere."""
     return os.path.lexists(path)
 
 
@@ -212,13 +209,13 @@ def dated(name: str, day: date, mark: str = "") -> str:
 
 
 def write_report_beside(target: Path, report: Path | None, message: str) -> None:
-    """Put what became of a file beside the place that it goes to: its report, or why there is none.
+    """Write a file's report, or why there is none, beside the place that the file goes to.
 
     Raises:
         OSError: The folder or the disk does not take them.
     """
     found = False
-    for name in _COMPANIONS:
+    for name in [entry.file_name for entry in FORMATS.values() if entry.always]:
         if report is not None and (report / name).is_file():
             _write(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
             found = True

@@ -1,9 +1,8 @@
-"""Taking the files of a drop folder: oldest first, each content once, whatever kills the process in between.
+"""Runs the files of a drop folder: oldest first, each content once, also if the process is killed in between.
 
-What is known of a file is in the journal before the file is touched: the claim with the id of the run that is to be
-begun, then where the file goes. So every start first brings to an end what an earlier one left, by looking where the
-file is: still in the folder (the claim is not carried out yet), in ``working`` (its run is to be begun or finished),
-or at its target (only the last word is missing).
+The journal knows of a file before it is moved: first the claim with the id of the run to begin, then where the file
+goes. So every start first finishes what an earlier one left, by the place of the file: in the folder (claimed only), in
+``working`` (its run is to be begun or finished), or at its target (only the claim is to be closed).
 """
 
 import os
@@ -54,17 +53,17 @@ from bulkid.runs.options import RunResult
 from bulkid.text import count_of
 
 _DONE = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: EXIT_ROWS_FAILED}
-"""Runs that have come to their end, and the exit codes that they had."""
+"""Runs that have ended, and their exit codes."""
 
 
 def open_files(drop: DropFolder, state_dir: Path, database_url: str = "") -> list[ClaimedFile]:
-    """The files that a run was begun for, or is to be begun for, and that have not come to their end."""
+    """The claimed files that are not closed: a run was begun for them, or is to be begun."""
     with open_journal(state_dir, database_url) as journal:
         return ClaimedFiles(journal, drop.key).open()
 
 
 async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
-    """Finish the files that an earlier start left, then take those that wait, until none is complete.
+    """Finish the files that an earlier start left, then run the pending ones, until none is complete.
 
     Raises:
         BulkidError: The folder or the state cannot be used, or another process works on the folder.
@@ -72,7 +71,7 @@ async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
     context = attempt.context
     sheet = replace(attempt.job.options.sheet, follow_links=False)  # others may write to the folder
     attempt.job = replace(attempt.job, options=replace(attempt.job.options, sheet=sheet))
-    await in_thread(drop.pending_files)  # is it there at all
+    await in_thread(drop.pending_files)  # raises where the folder does not exist
     await in_thread(drop.make_subfolders)
     with (
         await in_thread(open_journal, context.state_dir, context.database_url) as journal,
@@ -145,7 +144,7 @@ class _FolderJob:
         self.attempt.context.hooks.note(text)
 
     def _report_unknown_files(self, known: Collection[str]) -> None:
-        """Say which files lie in ``working`` that this state knows nothing of. They may be another process's."""
+        """Name the files in ``working`` that this state does not know. Another process may have claimed them."""
         for path in sorted((self.drop.real / WORKING).iterdir()):
             if f"{WORKING}/{path.name}" not in known and not path.name.startswith("."):
                 self._note(
@@ -235,7 +234,7 @@ class _FolderJob:
         except SheetError as error:
             log.info("file.failed", file=plain_name(file.name), error=error.message)
             self._note(f"{error.message} {error.hint}".strip())
-            self.attempt.refused(error)
+            self.attempt.codes.append(error.exit_code)
             await self._close(file, FAILED, f"{error.message}\n{error.hint}".strip())
             return True
         return await self._put_by_result(file, result)
@@ -243,7 +242,7 @@ class _FolderJob:
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start goes on with it."""
         if result.exit_code == EXIT_USAGE and not (result.summary["invalid"] or result.run.organization_id):
-            return False  # it never came to look at the sheet: a setting is at fault
+            return False  # the run did not read the sheet: a setting is wrong
         if result.exit_code in UNFINISHED:
             return False
         if result.exit_code == EXIT_USAGE:
@@ -255,7 +254,7 @@ class _FolderJob:
     # --- putting it away
 
     async def _close(self, file: ClaimedFile, destination: str, message: str = "") -> None:
-        """Put a file away beside its report: first the report, then the word where it goes, then the file."""
+        """Put a file away beside its report: first write the report, then journal the target, then move the file."""
         target = self.drop.free_name(destination, self._dated(plain_name(file.name)))
         record = await in_thread(self.journal.get_run, file.run_id)
         report = Path(record.report_dir) if record is not None and record.report_dir else None
@@ -294,14 +293,14 @@ class _FolderJob:
     # --- what an earlier start left
 
     async def _resume_file(self, file: ClaimedFile) -> bool:
-        """Bring a file to its end that an earlier start left; False when the job must not take another."""
+        """Finish a file that an earlier start left; False when the job must not take another."""
         if file.state is FileState.CLOSING:
             await self._move_to_target(file, file.target)
             return True
         working, dropped = self.drop.real / file.working, self.drop.real / file.name
         begun = await in_thread(self.journal.get_run, file.run_id) is not None
         if not begun and not is_there(working):
-            # Claimed, and no more than that. If the file is still there it is as good as any other that waits.
+            # Claimed, and no more than that. If the file is still there, it is pending like any other.
             await in_thread(self.claims.forget, file)
             if not is_there(dropped):
                 shown = self.drop.folder / plain_name(file.name)

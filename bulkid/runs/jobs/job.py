@@ -1,4 +1,4 @@
-"""A job: what runs without a person. Within its hours it finishes what is pending, and then does what is new."""
+"""Runs jobs: within its hours a job first resumes what is pending, and then runs what is new."""
 
 import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.clock import iso_utc
-from bulkid.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    BulkidError,
-)
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message_of_failure
@@ -33,7 +29,7 @@ WAIT_FOR_WINDOW_S = 900.0
 
 
 async def run_job(job: Job, context: Context) -> JobResult:
-    """Do a job once: wait for its window if that is near, go on with what is pending, then do what is new.
+    """Do a job once: wait for its window if that is near, resume what is pending, then run what is new.
 
     Raises nothing of bulkid's own: what ends the job is in the result.
     """
@@ -44,7 +40,7 @@ async def run_job(job: Job, context: Context) -> JobResult:
         async with within_schedule(job.schedule, context) as may_work:
             if not may_work:
                 pending = await in_thread(_has_pending, job, context)
-                return JobResult(job, (), EXIT_INTERRUPTED if pending else EXIT_OK, outside=True)
+                return JobResult(job, (), EXIT_INTERRUPTED if pending else EXIT_OK)
             base_of(job.target)
             tokens_of(job.target, context.clock)  # before a file is touched: settings are not the file's fault
             await _run_pending_and_new(attempt)

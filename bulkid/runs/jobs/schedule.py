@@ -1,8 +1,8 @@
-"""When work may be done: windows of the day, ends, lengths; and a stop that comes in time before them.
+"""When a job may send: windows of the day, ends, lengths; and a stop that comes in time before them.
 
-A window is open whenever the clock on the wall shows one of its times. That settles the two nights a year in which
-that clock jumps: what it skips is not waited for, and what it shows twice counts twice. Ends are found by looking at
-the clock minute by minute, which is plain and takes some milliseconds for the longest night.
+A window is open whenever the local time is one of its times. On the two nights a year in which local time jumps, what
+it skips is not waited for, and what it shows twice counts twice. Ends are searched minute by minute, which takes some
+milliseconds for the longest night.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,7 @@ MAX_MARGIN_SHARE = 0.1
 """The margin of what is short, as a share of what is left."""
 
 CLOCK_CHECK_S = 20.0
-"""How often the clock on the wall is looked at: it may be set, and a computer may sleep."""
+"""How often the wall clock is read: it may be set, and a computer may sleep."""
 
 _MINUTE_S = 60
 _LONGEST_MIN = 3 * 24 * 60
@@ -30,13 +30,13 @@ _HALF_DAY_MIN = 12 * 60
 
 
 def wall_clock(epoch_s: float, zone: tzinfo | None) -> datetime:
-    """What the clock on the wall shows: of a zone, or of the computer."""
+    """The local time of a zone, or of the computer."""
     moment = datetime.fromtimestamp(epoch_s, UTC)
     return moment.astimezone(zone)  # None: the computer's own zone
 
 
 def is_open(window: DailyWindow, epoch_s: float, zone: tzinfo | None) -> bool:
-    """Whether the clock on the wall shows a time of the window."""
+    """Whether the local time is within the window."""
     shown = wall_clock(epoch_s, window.zone or zone).time()
     if window.start < window.end:
         return window.start <= shown < window.end
@@ -50,7 +50,7 @@ def next_change(window: DailyWindow, epoch_s: float, zone: tzinfo | None) -> flo
 
 
 def next_time(wanted: TimeOfDay, epoch_s: float, zone: tzinfo | None) -> float:
-    """When the clock on the wall next comes to a time, or jumps over it; seconds since the epoch, after ``epoch_s``."""
+    """When local time next reaches a time, or jumps over it; seconds since the epoch, after ``epoch_s``."""
 
     def minute(moment: float) -> int:
         return _minutes(wall_clock(moment, wanted.zone or zone).time())
