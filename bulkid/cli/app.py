@@ -1,5 +1,6 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import typer
@@ -33,6 +34,31 @@ SourcesArgument = Annotated[
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
+users_app = typer.Typer(
+    name="users", cls=BulkidGroup, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
+)
+app.add_typer(users_app)
+
+
+def _command(
+    name: str,
+    *,
+    group: typer.Typer = app,
+    by_job: bool = False,
+    has_settings: bool = True,
+    short_help: str | None = None,
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Declare a command, with the options of its settings; it exits with the code of the error that it raises."""
+
+    def declare(command: Callable[..., int]) -> Callable[..., int]:
+        in_table = name if group is app else str(group.info.name)
+        with_options = with_settings(in_table, by_job=by_job)(command) if has_settings else command
+        group.command(name, short_help=short_help)(handle_errors(with_options))
+        return command
+
+    return declare
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"bulkid {__version__}")
@@ -53,9 +79,7 @@ def _global(
     context.obj = {"state_dir": state_dir}
 
 
-@app.command()
-@handle_errors
-@with_settings("check", by_job=True)
+@_command("check", by_job=True)
 def check(
     source: SourceArgument,
     *,
@@ -67,12 +91,10 @@ def check(
 
     if jobs.are_jobs([source]):
         return jobs.check(source, settings, json=json)
-    return commands.check(source, settings(), json=json)
+    return commands.check(source, settings(None), json=json)
 
 
-@app.command(short_help="Show what would change, and the requests and time it takes.")
-@handle_errors
-@with_settings("plan", by_job=True)
+@_command("plan", by_job=True, short_help="Show what would change, and the requests and time it takes.")
 def plan(
     source: SourceArgument,
     *,
@@ -89,12 +111,10 @@ def plan(
 
     if jobs.are_jobs([source]):
         return jobs.plan(source, settings, to=out)
-    return commands.plan(source, settings(), to=out)
+    return commands.plan(source, settings(None), to=out)
 
 
-@app.command()
-@handle_errors
-@with_settings("run", by_job=True)
+@_command("run", by_job=True)
 def run(
     sources: SourcesArgument = None,
     *,
@@ -110,15 +130,13 @@ def run(
         both = "give either SOURCE or --plan FILE, not both."
         raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
     if not sources:
-        return commands.run_plan(plan, settings())
+        return commands.run_plan(plan, settings(None))
     if jobs.are_jobs(sources):
         return jobs.run(sources, settings)
-    return commands.run(sources[0], settings())
+    return commands.run(sources[0], settings(None))
 
 
-@app.command()
-@handle_errors
-@with_settings("resume")
+@_command("resume")
 def resume(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
@@ -139,9 +157,7 @@ def resume(
     return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
 
 
-@app.command(short_help="Undo the changes of a run, except on accounts that have changed since.")
-@handle_errors
-@with_settings("undo")
+@_command("undo", short_help="Undo the changes of a run, except on accounts that have changed since.")
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
     *,
@@ -157,9 +173,7 @@ def undo(
     return commands.undo(run, settings)
 
 
-@app.command()
-@handle_errors
-@with_settings("runs")
+@_command("runs")
 def runs(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
@@ -184,9 +198,7 @@ def runs(
     return commands.prune(settings, older_than, with_pending=prune_pending, dry=dry_run, json=json)
 
 
-@app.command()
-@handle_errors
-@with_settings("report")
+@_command("report")
 def report(run: RunArgument, *, settings: Settings) -> int:
     """Write a run's report again, in any format."""
     from bulkid.cli import commands
@@ -194,9 +206,7 @@ def report(run: RunArgument, *, settings: Settings) -> int:
     return commands.report(run, settings)
 
 
-@app.command(short_help="Write the robot accounts to a sheet that run takes back.")
-@handle_errors
-@with_settings("export")
+@_command("export", short_help="Write the robot accounts to a sheet that run takes back.")
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
     *,
@@ -216,9 +226,7 @@ def export(
     return commands.export(file, settings, groups=groups, force=force)
 
 
-@app.command(short_help="Check connection, token, scopes and quota.")
-@handle_errors
-@with_settings("doctor")
+@_command("doctor", short_help="Check connection, token, scopes and quota.")
 def doctor(
     *,
     json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
@@ -233,8 +241,7 @@ def doctor(
     return commands.doctor(settings, json=json)
 
 
-@app.command("job-schema")
-@handle_errors
+@_command("job-schema", has_settings=False)
 def job_schema() -> int:
     """Print the JSON schema of job files, for editors."""
     from bulkid.cli import jobs
@@ -242,9 +249,7 @@ def job_schema() -> int:
     return jobs.schema()
 
 
-@app.command(short_help="Serve the web console.")
-@handle_errors
-@with_settings("serve")
+@_command("serve", short_help="Serve the web console.")
 def serve(*, settings: Settings) -> int:
     """Serve the web console.
 
@@ -256,17 +261,10 @@ def serve(*, settings: Settings) -> int:
     return serve.serve(settings)
 
 
-users_app = typer.Typer(
-    name="users", cls=BulkidGroup, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
-)
-app.add_typer(users_app)
-
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
 
 
-@users_app.command("add")
-@handle_errors
-@with_settings("users")
+@_command("add", group=users_app)
 def users_add(
     name: UserArgument,
     *,
@@ -279,9 +277,7 @@ def users_add(
     return users.add(settings, name, role)
 
 
-@users_app.command("remove")
-@handle_errors
-@with_settings("users")
+@_command("remove", group=users_app)
 def users_remove(name: UserArgument, *, settings: Settings) -> int:
     """Remove a user; sessions and tokens of theirs end."""
     from bulkid.cli import users
@@ -289,9 +285,7 @@ def users_remove(name: UserArgument, *, settings: Settings) -> int:
     return users.remove(settings, name)
 
 
-@users_app.command("role")
-@handle_errors
-@with_settings("users")
+@_command("role", group=users_app)
 def users_role(
     name: UserArgument,
     role: Annotated[str, typer.Argument(metavar="ROLE", help="What the user may do: viewer, operator or admin.")],
@@ -304,9 +298,7 @@ def users_role(
     return users.change_role(settings, name, role)
 
 
-@users_app.command("list")
-@handle_errors
-@with_settings("users")
+@_command("list", group=users_app)
 def users_list(*, settings: Settings) -> int:
     """List the users."""
     from bulkid.cli import users
@@ -314,9 +306,7 @@ def users_list(*, settings: Settings) -> int:
     return users.list_users(settings)
 
 
-@users_app.command("passwd")
-@handle_errors
-@with_settings("users")
+@_command("passwd", group=users_app)
 def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     """Change a user's password, asked for or read from standard input; sessions of theirs end."""
     from bulkid.cli import users
@@ -324,8 +314,7 @@ def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     return users.change_password(settings, name)
 
 
-@app.command()
-@handle_errors
+@_command("sandbox", has_settings=False)
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
-class Load(Protocol):
-    """Loads the settings of a command, with those of a job file if there is one."""
-
-    def __call__(self, job: "JobFile | None" = None) -> Settings:
-        """Load them."""
-        ...
+Load = Callable[[Any], Settings]
+"""Loads the settings of a command, with those of a ``JobFile``; None for none."""
 
 
 def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
@@ -45,11 +41,11 @@ def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
             named = {entry.name: given.pop(entry.name) or None for entry in entries}
             options = {**_present(context.obj or {}), **_present(named)}
 
-            def load(job: "JobFile | None" = None) -> Settings:
+            def load(job: "JobFile | None") -> Settings:
                 settle = load_settings if job is None else job.load
                 return settle(options, environ=os.environ, cwd=_working_directory(), offline=offline)
 
-            return command(**given, settings=load if by_job else load())
+            return command(**given, settings=load if by_job else load(None))
 
         wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # what typer reads the options from
             parameters=[_CONTEXT, *own, *(_parameter(entry) for entry in entries)], return_annotation=int

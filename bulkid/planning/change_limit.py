@@ -1,7 +1,6 @@
-"""Whether a plan changes so much that somebody must say it is really meant: a wrong sheet is noticed before it is sent.
+"""Whether a plan changes so many accounts that the user must confirm it with ``--yes-really``.
 
-The guard fails closed. Where the organisation's number of accounts is not known, only what would be let through
-whatever that number is passes.
+Where the organisation's number of accounts is not known, a plan passes only if it would pass with any number.
 """
 
 from dataclasses import dataclass

@@ -154,23 +154,17 @@ class DirectoryAccounts:
         return RowError(row.row, self._columns.get(field, ""), value, code, message)
 
 
-class BlindAccounts:
-    """Takes accounts by the id that the sheet gives, since none could be read."""
-
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._columns = columns
-
-    def find(self, row: RowRequest) -> AccountKey | RowError:
-        """Take the row's id as it stands; a name alone cannot be looked up."""
-        if row.account_id:
-            return AccountKey(fold(row.account_id), row.account_id, row.name)
-        if not row.name:
-            return _no_account(row)
-        message = (
-            f"The account {quote(row.name)} is given by name only, and the accounts were not read. "
-            f"Give its id, or give the application {needed_to_read_accounts()}."
-        )
-        return RowError(row.row, self._columns.get("name", ""), row.name, "needs_id", message)
+def find_blind(row: RowRequest, columns: Mapping[str, str]) -> AccountKey | RowError:
+    """Take the account by the row's id, since no accounts were read; a name alone cannot be looked up."""
+    if row.account_id:
+        return AccountKey(fold(row.account_id), row.account_id, row.name)
+    if not row.name:
+        return _no_account(row)
+    message = (
+        f"The account {quote(row.name)} is given by name only, and the accounts were not read. "
+        f"Give its id, or give the application {needed_to_read_accounts()}."
+    )
+    return RowError(row.row, columns.get("name", ""), row.name, "needs_id", message)
 
 
 class SheetAccounts:
@@ -192,10 +186,7 @@ class SheetAccounts:
 def identity_row_errors(rows: Sequence[RowRequest], columns: Mapping[str, str]) -> dict[int, RowError]:
     """Find rows that give one name to two ids, or two names to one id: at least one of each such pair is wrong.
 
-    Only needed where no directory can tell which.
-
-    Returns:
-        A fault for each row involved, by row number.
+    Only needed where no directory can tell which. The errors are by row number.
     """
     row_errors: dict[int, RowError] = {}
     for same, other, field in (("name", "id", current().id_column), ("id", "name", "name")):
@@ -323,12 +314,7 @@ class SheetGroups:
     """Takes groups by the text that the sheet gives, since none could be read; texts differing by case are one."""
 
     def __init__(self) -> None:
-        self._spelled: dict[str, str] = {}
-
-    @property
-    def count(self) -> int:
-        """How many distinct groups were taken as the sheet spells them, Everyone not counted."""
-        return len(self._spelled)
+        self.spelled: dict[str, str] = {}  # by folded text; Everyone is not among them
 
     def __call__(self, text: str) -> GroupMatch:
         """Take the text as it stands, in the spelling met first."""
@@ -338,4 +324,4 @@ class SheetGroups:
             return GroupMatch(
                 code="unknown_group", message="The list holds a blank where a group is expected. Remove it."
             )
-        return GroupMatch(self._spelled.setdefault(fold(text), text))
+        return GroupMatch(self.spelled.setdefault(fold(text), text))

@@ -17,10 +17,8 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
     """Work out what must be sent so that the account becomes as desired: nothing more than what differs.
 
     The account's current values are carried along where no others are desired: it is not documented whether a PUT
-    without one keeps it.
-
-    Without an account (blind) everything desired is sent. The state before may stand in for a present state that
-    cannot be read.
+    without one keeps it. Without an account (blind) everything desired is sent. The state before may stand in for a
+    present state that cannot be read.
 
     Raises:
         PermissionDeniedError: An exact list of groups is desired, and the present groups cannot be known, as when
@@ -45,7 +43,7 @@ def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, s
 
 
 def values_confirmed(change: AccountUpdate, after: Account) -> bool:
-    """Return whether a state that the server told has all values that the change carries."""
+    """Return whether a state that the server returned has all values that the change carries."""
     if change.values == after.values:
         return True
     return all(
@@ -67,7 +65,7 @@ def _carried(wanted: tuple[str | None, ...], present: tuple[str | None, ...]) ->
 
 
 def confirms(change: AccountUpdate, after: Account) -> bool:
-    """Whether a state that the server told, after the change was sent, is the one that the change wanted.
+    """Whether a state that the server returned after the change is the one that the change wanted.
 
     Another account's state confirms nothing, and a server that does not say which groups the account is in confirms no
     change of groups.
@@ -87,10 +85,9 @@ def confirms(change: AccountUpdate, after: Account) -> bool:
 
 
 def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> str:
-    """Say in readable words what is not as the change wanted: ``display name is "Roby", not "Robbie"; not in Finance``.
+    """Describe what is not as the change wanted, "" exactly when the state confirms it.
 
-    Returns:
-        The words; "" exactly when the state confirms the change.
+    For example ``display name is "Roby", not "Robbie"; not in Finance``.
     """
     if fold(after.id) != fold(change.account_id):
         return f"the state shown is that of another account, {after.id}"
@@ -205,7 +202,7 @@ class Plan:
     @property
     def planned_puts(self) -> int:
         """How many PUTs the plan takes, when none has to be repeated."""
-        return len(self.changes) if self.strategy is None else self.strategy.puts
+        return len(self.changes) if self.strategy is None else self.strategy.cover.puts
 
     @property
     def naive_puts(self) -> int:

@@ -38,15 +38,12 @@ def precondition_conflict(
 ) -> str:
     """Say in readable words how an account differs from the state that a desired state was worked out for.
 
-    Only what is to change is compared. An account that is already as wanted has nothing left to be done, and so
-    has not departed either.
-
-    With ``partial``, a mixture of the two states is expected, as where a request may have done part of the work;
-    else all must be as before, or all as wanted.
+    Only what is to change is compared. An account that is already as wanted has no conflict. With ``partial``
+    a mixture of the two states is expected, as where a request may have done part of the work; else all must be as
+    before, or all as wanted.
 
     Returns:
-        ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" when the change may be
-        made.
+        ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" without a conflict.
     """
     attributes = list(_attributes(desired, before, present, directory))
     if all(attribute.as_wanted for attribute in attributes):
@@ -105,10 +102,7 @@ def require_accounts(directory: Directory) -> None:
 def resolve_preconditions(items: Iterable[Precondition], directory: Directory, expected_state: str) -> Resolution:
     """Compare every account with what is expected of it, and let those through that are as expected.
 
-    ``expected_state`` ends a sentence: ``as run 20260131-081500-x7k2 left it``.
-
-    Returns:
-        The desired states of the accounts that may be changed; and a fault for every row of the others.
+    Every row of the others gets an error, which ends with ``expected_state``: ``as run 20260131-081500-x7k2 left it``.
 
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
@@ -231,11 +225,8 @@ def inverse(item: RunItem) -> Precondition:
     """Work out what puts an account back as it was before a run: only what the run itself changed.
 
     A group that the account was in already is not removed, and one that it was not in is not added back. With an
-    exact list of groups the run may seem to have removed Everyone, which no request can; the directory tells which
-    group that is, and :func:`~bulkid.planning.preconditions.resolve_preconditions` passes over it.
-
-    Raises:
-        ValueError: The state before is not known.
+    exact list of groups the run may seem to have removed Everyone, which no request can: :func:`resolve_preconditions`
+    ignores it.
     """
     before, desired = item.before, item.desired
     if before is None:

@@ -1,20 +1,20 @@
 """From the texts of a sheet to ids: every row becomes part of one account's desired state, or has an error."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
 
 from bulkid.model import DesiredState, RowError, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
     AccountKey,
-    BlindAccounts,
     DirectoryAccounts,
     DirectoryGroups,
     GroupList,
     GroupResolver,
     SheetAccounts,
     SheetGroups,
+    find_blind,
     identity_row_errors,
     needed_to_read_accounts,
 )
@@ -32,8 +32,7 @@ class Resolution:
     warnings: tuple[str, ...]  # sentences for a person
 
 
-class _Accounts(Protocol):
-    def find(self, row: RowRequest) -> AccountKey | RowError: ...
+FindAccount = Callable[[RowRequest], AccountKey | RowError]
 
 
 def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mapping[str, str]) -> Resolution:
@@ -46,12 +45,12 @@ def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mappi
     """
     groups = DirectoryGroups(directory) if directory.groups is not None else SheetGroups()
     labels = SheetLabels(columns, directory.group_name)
-    accounts: _Accounts = DirectoryAccounts(directory, columns)
+    find: FindAccount = DirectoryAccounts(directory, columns).find
     mismatches: Mapping[int, RowError] = {}
     if directory.accounts is None:
-        requests, accounts = list(requests), BlindAccounts(columns)
+        requests, find = list(requests), partial(find_blind, columns=columns)
         mismatches = identity_row_errors(requests, columns)
-    row_reader = _RowReader(accounts, GroupResolver(groups), columns, directory)
+    row_reader = _RowReader(find, GroupResolver(groups), columns, directory)
     found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
     return Resolution(found, row_errors, _blind_warnings(directory, groups))
 
@@ -65,21 +64,17 @@ def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str
     rows = list(requests)
     mismatches = identity_row_errors(rows, columns)
     accounts = SheetAccounts(row for row in rows if row.row not in mismatches)
-    row_reader = _RowReader(accounts, GroupResolver(SheetGroups()), columns, None)
+    row_reader = _RowReader(accounts.find, GroupResolver(SheetGroups()), columns, None)
     return _merge_rows(rows, row_reader, mismatches, SheetLabels(columns, str))[1]
 
 
 class _RowReader:
-    """Resolves one row by itself.
-
-    Args:
-        directory: What was read; None for a check of the sheet alone, which needs none of it.
-    """
+    """Resolves one row by itself. A check of the sheet alone has no directory."""
 
     def __init__(
-        self, accounts: _Accounts, groups: GroupResolver, columns: Mapping[str, str], directory: Directory | None
+        self, find: FindAccount, groups: GroupResolver, columns: Mapping[str, str], directory: Directory | None
     ) -> None:
-        self._accounts = accounts
+        self._find = find
         self._groups = groups
         self._columns = columns
         self._organization = None if directory is None else directory.organization_id
@@ -87,7 +82,7 @@ class _RowReader:
 
     def read(self, row: RowRequest) -> tuple[str, DesiredState] | list[RowError]:
         """Give the row's desired state with the key of its account; or all its faults."""
-        account_key = self._accounts.find(row)
+        account_key = self._find(row)
         add = self._groups.resolve(row.add)
         remove = self._groups.resolve(row.remove)
         exact = None if row.exact is None else self._groups.resolve(row.exact)
@@ -215,10 +210,10 @@ def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups)
             f"The {current().plural} were not read: rows are taken by id, nothing is compared with the present state, "
             "and everything asked for is sent."
         )
-    if isinstance(groups, SheetGroups) and groups.count:
+    if isinstance(groups, SheetGroups) and (count := len(groups.spelled)):
         warnings.append(
-            f"The groups were not read: {count_of(groups.count, 'group')} of the sheet "
-            f"{'is' if groups.count == 1 else 'are'} taken as "
-            f"{'an id' if groups.count == 1 else 'ids'} as written, and the server refuses any that is a name."
+            f"The groups were not read: {count_of(count, 'group')} of the sheet "
+            f"{'is' if count == 1 else 'are'} taken as "
+            f"{'an id' if count == 1 else 'ids'} as written, and the server refuses any that is a name."
         )
     return tuple(warnings)

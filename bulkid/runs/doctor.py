@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bulkid.clock import iso_utc
@@ -65,17 +66,6 @@ def _state(journal: Journal) -> str:
     return f"{journal.place} ({count_of(len(journal.list_runs()), 'run')}, {journal.size() / 1_000_000:.1f} MB)"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A request that only reads, sent to see whether the server allows it."""
-
-    subject: str
-    claimed: bool | None  # what the token says of it
-    scope: str
-    request: Request
-    count: Callable[[object], int]  # what the answer holds; raises when it is of another shape
-
-
 def examine_recipients(recipients: Recipients) -> list[Finding]:
     """Check that a service takes the address of each recipient; sends nothing."""
     if not recipients:
@@ -97,16 +87,15 @@ async def _online(connection: Connection) -> list[Finding]:
         Finding("token", ok=True, detail=token),
         Finding("organisation", ok=True, detail=connection.organization_id),
     ]
-    known = connection.known
+    known, scope = connection.known, current().read_scope
     accounts, groups = list_accounts(connection.organization_id, 0, 1), list_groups(connection.organization_id)
-    probes = (
-        Probe(
-            "read accounts", known.read_accounts, current().read_scope, accounts, lambda got: account_page(got).total
+    probe = partial(_probe, connection)
+    findings += [
+        await probe("read accounts", accounts, lambda got: account_page(got).total, known.read_accounts, scope=scope),
+        await probe(
+            "read groups", groups, lambda got: len(parse_groups(got)), known.read_groups, scope="PM.Group.Read"
         ),
-        Probe("read groups", known.read_groups, "PM.Group.Read", groups, lambda got: len(parse_groups(got))),
-    )
-    for probe in probes:
-        findings.append(await _probe(connection, probe))  # noqa: PERF401 - one after the other, for a calm server
+    ]
     return [
         *findings,
         _write(known.write_accounts),
@@ -116,12 +105,20 @@ async def _online(connection: Connection) -> list[Finding]:
     ]
 
 
-async def _probe(connection: Connection, probe: Probe) -> Finding:
-    subject, claimed, scope = probe.subject, probe.claimed, probe.scope
+async def _probe(
+    connection: Connection,
+    subject: str,
+    request: Request,
+    count: Callable[[object], int],
+    claimed: bool | None,
+    *,
+    scope: str,
+) -> Finding:
+    """Send a request that only reads. The token claims the right to it, or does not say; ``count`` reads the answer."""
     try:
-        reply = (await connection.engine.call(probe.request)).reply
+        reply = (await connection.engine.call(request)).reply
         if reply.kind is ReplyKind.OK:
-            return Finding(subject, ok=True, detail=f"yes ({probe.count(reply.payload)})")
+            return Finding(subject, ok=True, detail=f"yes ({count(reply.payload)})")
     except BulkidError as error:  # also where the answer has another shape
         return _problem(subject, error)
     missing = f"grant {scope}" if reply.kind is ReplyKind.FORBIDDEN else "check the organisation id and the address"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, NamedTuple, Self
 
 from bulkid.errors import LockedError, UsageError
 from bulkid.journal import RESUMABLE, Journal, open_journal
@@ -22,9 +22,6 @@ from bulkid.runs.execution.locks import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_records import UNDO, owner_of
-
-if TYPE_CHECKING:
-    from bulkid.journal.queries import RowPage
 
 
 def list_runs(
@@ -196,6 +193,13 @@ class RunListItem:
         return sum(self.counts.values())
 
 
+class RowPage(NamedTuple):
+    """Some rows of a run, and how many there are of the kind."""
+
+    rows: Sequence[ReportRow]
+    total: int
+
+
 class RunBrowser:
     """Reads runs with one open journal, in pages; worker threads may use it."""
 
@@ -235,11 +239,11 @@ class RunBrowser:
 
     def rows(
         self, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
-    ) -> "RowPage":
+    ) -> RowPage:
         """Some rows of a run, in the sheet's order, with what became of each."""
         from bulkid.journal.queries import row_page
 
-        return row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit)
+        return RowPage(*row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit))
 
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""
