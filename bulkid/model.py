@@ -262,13 +262,13 @@ class ReportRow(NamedTuple):
     robot_account_id: str
     name: str
     status: Status
-    changes: str
-    http_status: int | None
-    error_code: str
-    error: str
-    attempts: int
-    via: Via | None
-    finished_at: float | None
+    changes: str = ""
+    http_status: int | None = None
+    error_code: str = ""
+    error: str = ""
+    attempts: int = 0
+    via: Via | None = None
+    finished_at: float | None = None
     cells: tuple[str, ...] = ()  # the row as it came in
 
 

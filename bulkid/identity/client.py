@@ -1,4 +1,4 @@
-"""The client: sends one request once, and says what came back. No retry, no policy."""
+"""The client: sends one request once, and gives the reply. It never retries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -15,9 +15,8 @@ from bulkid import __version__
 from bulkid.clock import Clock
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.identity.fast_path import FastPath, HttpResponse, is_supported, read_bounded
-from bulkid.identity.http_session import open_session, trust_context
+from bulkid.identity.http_session import Proxy, open_session, proxy_for, trust_context
 from bulkid.identity.jwt import TokenClaims, read_claims
-from bulkid.identity.proxies import Proxy, proxy_for
 from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
 from bulkid.identity.responses import read_failure, read_response, read_success, timed_out_reply, too_large
 from bulkid.identity.timeouts import RequestTimeouts
@@ -39,28 +38,18 @@ _CLOSE_TIME_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings of a connection. Holds no secret.
-
-    Attributes:
-        base: The identity base.
-        organization_id: As configured; empty when the token is to say it.
-        timeout_s: Seconds that a request has, connecting included.
-        concurrency: Connections at most.
-        ca_bundle: Certificates to trust instead of the operating system's.
-        tenant: For standalone servers with several tenants; empty for none.
-        user_agent: Who we are.
-    """
+    """Settings of a connection. Holds no secret."""
 
     base: IdentityBase
-    organization_id: str = ""
-    timeout_s: float = 30.0
-    concurrency: int = 16
-    ca_bundle: str | Path | None = None
-    tenant: str = ""
+    organization_id: str = ""  # "": the token names it
+    timeout_s: float = 30.0  # of a request, connecting included
+    concurrency: int = 16  # connections at most
+    ca_bundle: str | Path | None = None  # certificates to trust instead of the operating system's
+    tenant: str = ""  # for standalone servers with several tenants
     user_agent: str = f"bulkid/{__version__}"
 
     def __post_init__(self) -> None:
-        """Refuse what could not be sent."""
+        """Refuse settings with which no request could be sent."""
         if not 0 < self.timeout_s < float("inf") or self.concurrency < 1:
             raise UsageError("Timeout and concurrency must be more than nothing.", hint="See --timeout, --concurrency.")
         if not (self.tenant + self.user_agent).isprintable():
@@ -68,15 +57,7 @@ class ClientSettings:
 
 
 class IdentityClient:
-    """Sends requests to one Identity Server. Made by :func:`open_client`.
-
-    Args:
-        connection: Where to, and how.
-        tokens: Where access tokens come from.
-        session: The open session.
-        proxy: The way to the server.
-        clock: The source of time.
-    """
+    """Sends requests to one Identity Server. Made by :func:`open_client`."""
 
     def __init__(
         self, connection: ClientSettings, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
@@ -96,7 +77,7 @@ class IdentityClient:
         self._generation = 0  # of the token that the headers below carry
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._headers_with_body: CIMultiDict[str] = CIMultiDict()
-        # A proxy wants other requests; that way, and an aiohttp that is not known, are the session's own business.
+        # A proxy needs other requests: these, and an aiohttp that is not known, take the standard path.
         self._fast_path = FastPath(session, base, MAX_RESPONSE_BYTES) if proxy is None and is_supported() else None
         self._head = self._head_with_body = b""
         tokens.connect(self._post_form)
@@ -109,9 +90,8 @@ class IdentityClient:
     async def send(self, request: Request) -> Reply:
         """Send a request once; whatever the network or the server does, there is a reply.
 
-        A 401 says nothing about the token yet: it may be about this request alone. The caller finds out, and calls
-        `refused` where the token is to blame. A cancellation goes on to the caller; what then became of the request is
-        not known.
+        A 401 may be about the token or about this request alone: the caller finds out, and calls `refused` where it is
+        about the token. After a cancellation it is not known whether the server applied the request.
 
         Raises:
             AuthenticationError: The credentials are refused for good.
@@ -135,9 +115,7 @@ class IdentityClient:
         return reply
 
     def refused(self, credential: int, reason: str) -> None:
-        """Say that the server takes no request with this token (its number, as in `Reply.credential`).
-
-        The next request carries another one.
+        """Report that the server takes no request with this token (`Reply.credential`); the next carries another.
 
         Raises:
             AuthenticationError: Another token would be refused too, or there is none.
@@ -145,10 +123,9 @@ class IdentityClient:
         self._tokens.refused(credential, reason)
 
     async def claims(self) -> TokenClaims | Reply | None:
-        """What the token says of itself, fetching one if need be.
+        """The claims of the token, which is fetched if need be; None when the token is no JWT.
 
-        Returns:
-            The claims; None when the token is no JWT; a reply when no token can be fetched at present.
+        The reply of the token endpoint where no token can be fetched at present.
 
         Raises:
             AuthenticationError: The credentials are refused for good.
@@ -169,7 +146,7 @@ class IdentityClient:
             self._head_with_body = self._fast_path.head(self._headers_with_body)
 
     def _start_exchange(self, request: Request) -> Awaitable[HttpResponse]:
-        """The exchange of a request that carries the token, by the shorter way where there is one."""
+        """The exchange of a request that carries the token, by the fast path where there is one."""
         method, path, body = request
         if self._fast_path is not None:
             return self._fast_path.exchange(method, path, body, self._head if body is None else self._head_with_body)
@@ -195,7 +172,7 @@ class IdentityClient:
             if in_flight.timed_out():
                 return timed_out_reply(self.connection.timeout_s)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a foreign library makes of foreign bytes is an answer lost
+        except Exception as error:  # noqa: BLE001 - any error of the library over foreign bytes is an answer lost
             return read_failure(error, self._authority)
         finally:
             self._timeouts.end(in_flight)
@@ -212,7 +189,7 @@ class IdentityClient:
     async def _exchange_standard(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> HttpResponse:
-        """Send one request by the session's own way, which knows proxies."""
+        """Send one request by the session itself, which knows proxies."""
         response = await self._session.request(
             method,
             self._url(path),
@@ -231,11 +208,7 @@ class IdentityClient:
         return URL.build(scheme=scheme, authority=authority, path=base_path + path, encoded=True)
 
     def _count_not_json(self, reply: Reply) -> None:
-        """Tell a wrong URL from a passing page: some in a row, before the API has ever answered.
-
-        Raises:
-            ConnectionFailedError: The URL is wrong.
-        """
+        """Raise `ConnectionFailedError` after some pages in a row before the API has ever answered: a wrong URL."""
         if reply.kind is not ReplyKind.NOT_JSON:
             if reply.status is not None:
                 self._not_json_in_a_row = 0

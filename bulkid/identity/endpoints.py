@@ -1,4 +1,4 @@
-"""The calls of the Identity API: requests built, answers read. No sending, no policy.
+"""The calls of the Identity API: builds requests and reads answers, and sends none.
 
 Paths, parameters and fields are those of the vendor's API guide and OpenAPI document ("IdentityServer External API").
 """
@@ -33,28 +33,20 @@ class UnexpectedResponseError(ConnectionFailedError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list of accounts.
+    """One page of the list of accounts."""
 
-    Attributes:
-        total: How many accounts match in all, over all pages.
-        accounts: Those of this page, in the server's order.
-    """
-
-    total: int
-    accounts: tuple[Account, ...]
+    total: int  # accounts that match, over all pages
+    accounts: tuple[Account, ...]  # in the server's order
 
 
 # --- requests
 
 
 def list_accounts(organization_id: str, skip: int = 0, top: int = MAX_PAGE, search: str | None = None) -> Request:
-    """List accounts by name, so that pages do not shift: names are unique and never change.
+    """List ``top`` accounts (1 to ``MAX_PAGE``) after ``skip``, in the order of their names.
 
-    Args:
-        organization_id: The organisation's partitionGlobalId.
-        skip: Accounts to leave out from the start.
-        top: Accounts to list, 1 to ``MAX_PAGE`` (the server's own default is 10).
-        search: Only accounts that the server finds by this term.
+    Names are unique and never change, so that pages do not shift. With ``search`` the server lists only accounts that
+    it finds by this term.
     """
     if not (0 < top <= MAX_PAGE and skip >= 0):
         raise ValueError(f"no such page: {top} accounts after {skip}")
@@ -90,16 +82,10 @@ def list_groups(organization_id: str) -> Request:
 
 
 def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:
-    """Change the membership of many accounts in one group. Safe to repeat.
+    """Add accounts to and remove accounts from one group, by their ids. Safe to repeat.
 
     The group's name is always sent as it is at present: a group PUT carries it, and whether one without it keeps the
     name is not documented. No limit to the number of ids is documented either; the caller bounds it.
-
-    Args:
-        organization_id: The organisation's partitionGlobalId.
-        group: The group as the server describes it now.
-        add: Ids of the accounts to add to it.
-        remove: Ids of the accounts to remove from it.
     """
     fields = {
         "partitionGlobalId": organization_id,
@@ -136,15 +122,11 @@ def _body(fields: dict[str, Any]) -> bytes:
         return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
-# --- answers
+# --- answers: each function raises UnexpectedResponseError where the answer has another shape
 
 
 def account_page(payload: object) -> Page:
-    """Read the answer of ``list_accounts``.
-
-    Raises:
-        UnexpectedAnswerError: The answer has another shape.
-    """
+    """Read the answer of ``list_accounts``."""
     if not isinstance(payload, dict):
         raise _unexpected(f"the list of {current().plural}", payload)
     total, results = payload.get("totalCount"), payload.get("results")
@@ -154,11 +136,7 @@ def account_page(payload: object) -> Page:
 
 
 def parse_account(payload: object) -> Account:
-    """Read an account, as GET and PUT answer it.
-
-    Raises:
-        UnexpectedAnswerError: The answer has another shape.
-    """
+    """Read an account, as GET and PUT answer it."""
     resource = current()
     if not isinstance(payload, dict):
         raise _unexpected(f"a {resource.singular}", payload)
@@ -181,9 +159,6 @@ def parse_groups(payload: object) -> tuple[Group, ...]:
     """Read the answer of ``list_groups``. The list is empty afterwards.
 
     The server does not page it, so the decoded objects of 33,000 groups would take 20 MB until the last one is read.
-
-    Raises:
-        UnexpectedAnswerError: The answer has another shape.
     """
     if not isinstance(payload, list):
         raise _unexpected("the list of groups", payload)
@@ -191,11 +166,7 @@ def parse_groups(payload: object) -> tuple[Group, ...]:
 
 
 def parse_group(payload: object) -> Group:
-    """Read a GroupDto; its members are left alone.
-
-    Raises:
-        UnexpectedAnswerError: The answer has another shape.
-    """
+    """Read a GroupDto; its members are left alone."""
     if isinstance(payload, dict):
         group_id, name, kind = payload.get("id"), payload.get("name"), payload.get("type")
         if isinstance(group_id, str) and group_id and isinstance(name, str):
@@ -207,14 +178,14 @@ _GROUP_TYPES = {"0": "builtIn", "builtin": "builtIn", "1": "custom", "custom": "
 
 
 def _group_type(value: object) -> str:
-    """A group's type, which servers write as a word or as a number (0: built-in, 1: custom), also in quotes."""
+    """A group's type, which servers write as a name or as a number (0: built-in, 1: custom), also in quotes."""
     if isinstance(value, str) or type(value) is int:
         return _GROUP_TYPES.get(str(value).strip().lower(), "custom")
     return "custom"
 
 
 def _unexpected(what: str, payload: object) -> UnexpectedResponseError:
-    """Say what was expected and what form came instead; never the content, which may be anything."""
+    """Say what was expected and what shape came instead, but not the content, which may be anything."""
     if isinstance(payload, dict):
         shape = f"an object with {safe_text(', '.join(list(payload)[:6]), limit=200) or 'no fields'}"
     else:

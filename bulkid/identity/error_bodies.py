@@ -1,13 +1,13 @@
-"""Error bodies to words: finds the readable text in every form that the server is known to answer with.
+"""Finds the code and the readable message in error bodies, in every form that the server is known to answer with.
 
 The forms are those of the vendor's several layers (ASP.NET problem details, ABP, OAuth, older own envelopes). Text
-that came from outside is made safe here, once: bounded, on one line, and without anything that looks like a token.
+from outside is made safe here: bounded, on one line, and without anything that looks like a token.
 """
 
 import re
 import unicodedata
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -33,13 +33,7 @@ _CODE_KEYS = ("errorcode", "code")
 
 
 def read_error_body(status: int, body: bytes, content_type: str = "", secrets: Iterable[str] = ()) -> tuple[str, str]:
-    """Find the code and the readable message in an error answer.
-
-    Args:
-        status: The HTTP status.
-        body: The body as it came; any bytes will do.
-        content_type: The header's value; only a help where the body does not speak for itself.
-        secrets: Values that must not appear in what is returned, wherever they stand.
+    """Find the code and the readable message in an error answer; ``secrets`` appear in neither.
 
     Returns:
         The server's own code, or the status as a snake_case word; and a message of at most ``MAX_MESSAGE``
@@ -106,7 +100,7 @@ def _status_word(status: int) -> str:
 
 
 def _find(payload: object, depth: int) -> tuple[str, str]:
-    """Code and message in a decoded body, wherever this form of envelope keeps them."""
+    """Code and message in a decoded body, wherever its form keeps them."""
     if depth > _MAX_DEPTH:
         return "", ""
     if isinstance(payload, str):
@@ -116,25 +110,23 @@ def _find(payload: object, depth: int) -> tuple[str, str]:
         return next((code for code, _ in found if code), ""), _joined(message for _, message in found)
     if not isinstance(payload, dict):
         return "", ""
-    fields = {key.lower(): value for key, value in payload.items()}
-    return _find_in_fields(fields, depth)
+    return _find_in_fields({key.lower(): value for key, value in payload.items()}, depth)
 
 
 def _find_in_fields(fields: dict[str, Any], depth: int) -> tuple[str, str]:
-    """The same for an object whose keys are in lower case (both ``Message`` and ``message`` are seen)."""
+    """The same for an object, by its keys in lower case: servers write both ``Message`` and ``message``."""
     code = next((text for key in _CODE_KEYS if (text := _code(fields.get(key)))), "")
     message = next((text for key in _MESSAGE_KEYS if (text := _text(fields.get(key)))), "")
     error = fields.get("error")
     if isinstance(error, str):  # OAuth: {"error": "invalid_client", "error_description": "..."}
         code, message = code or error, message or error
     for key in ("error", "errors", "validationerrors", "result"):
-        inner_code, inner_message = (
-            ("", "") if key == "error" and isinstance(error, str) else _inner(fields, key, depth)
-        )
+        if key == "error" and isinstance(error, str):
+            continue
+        inner_code, inner_message = _inner(fields, key, depth)
         code = code or inner_code
         message = _joined((message, inner_message))
-    details = _text(fields.get("details"))
-    return code, _joined((message, details))
+    return code, _joined((message, _text(fields.get("details"))))
 
 
 def _inner(fields: dict[str, Any], key: str, depth: int) -> tuple[str, str]:
@@ -159,13 +151,9 @@ def _text(value: object) -> str:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    """Texts in order, each once."""
-    return "; ".join(_distinct(texts))
-
-
-def _distinct(texts: Iterable[str]) -> Iterator[str]:
+    """Texts in order, without those that an earlier one holds."""
     kept: list[str] = []
     for text in texts:
         if text and not any(text in earlier for earlier in kept):
             kept.append(text)
-            yield text
+    return "; ".join(kept)

@@ -1,12 +1,12 @@
-"""A short way through aiohttp for requests of which there are thousands, all alike.
+"""A fast path through aiohttp for thousands of requests that are all alike.
 
-``ClientSession.request`` finds out for each request what is the same for all of ours: merged headers, cookies, proxy,
-redirects, tracing, the kind of body; and it gives each body a task of its own. Here aiohttp connects, keeps the
-connections and parses the answers as ever; only what lies between is shorter: the headers are made once per token,
-and head and body leave in one write. Measured against a loopback server: 15 us of CPU per request instead of 50.
+``ClientSession.request`` works out for each request what is the same for all: merged headers, cookies, proxy,
+redirects, tracing, the kind of body; and it gives each body a task of its own. The fast path makes the headers once per
+token, and writes head and body together; aiohttp still connects, keeps the connections and parses the answers. Measured
+against a loopback server: 15 us of CPU per request instead of 50.
 
-This uses interfaces of aiohttp that are not public. So :func:`is_supported` checks that they are all there, in the form
-that the tests have seen, and whoever asks takes ``ClientSession.request`` where it is not: the same requests, slower.
+This uses interfaces of aiohttp that are not public. :func:`is_supported` checks that they are all there, in the form
+that the tests have seen; where they are not, the client uses ``ClientSession.request``: the same requests, slower.
 """
 
 import asyncio
@@ -25,23 +25,15 @@ from yarl import URL
 
 FIRST_VERSION = (3, 12)
 LAST_VERSION = (3, 14)
-"""Releases of aiohttp with which the tests have passed; in any other the ordinary way is taken."""
+"""Releases of aiohttp with which the tests have passed; with any other the client takes the standard path."""
 
 _SWITCHING_PROTOCOLS = 101
 
 # What is called here, and the parameters that it must take: all of them at least, and as many positional ones.
 _REQUIRED_SIGNATURES: tuple[tuple[Callable[..., object], tuple[str, ...], frozenset[str]], ...] = (
     (BaseConnector.connect, ("self", "req", "traces", "timeout"), frozenset()),
-    (
-        ClientRequest.__init__,
-        ("self", "method", "url"),
-        frozenset({"headers", "loop", "response_class", "session"}),
-    ),
-    (
-        ResponseHandler.set_response_params,
-        ("self",),
-        frozenset({"read_until_eof"}),
-    ),
+    (ClientRequest.__init__, ("self", "method", "url"), frozenset({"headers", "loop", "response_class", "session"})),
+    (ResponseHandler.set_response_params, ("self",), frozenset({"read_until_eof"})),
     (ResponseHandler.read, ("self",), frozenset()),
     (PooledConnection.close, ("self",), frozenset()),
     (PooledConnection.release, ("self",), frozenset()),
@@ -57,7 +49,7 @@ class HttpResponse(NamedTuple):
 
 
 def is_supported() -> bool:
-    """Whether this aiohttp is one that the short way was tested with, and has all that it needs."""
+    """Whether this aiohttp is one that the fast path was tested with, and has all that it needs."""
     try:
         version = tuple(int(part) for part in aiohttp.__version__.split(".")[:2])
     except ValueError:
@@ -74,10 +66,8 @@ def _has_signature(function: Callable[..., object], positional: tuple[str, ...],
 class FastPath:
     """Sends requests to one server without a proxy; one call sends one request, and none is ever sent again.
 
-    Args:
-        session: Whose connections, trust and own headers are used; must be open.
-        base: The identity base, with a slash at its end.
-        max_response_bytes: Bytes of an answer that are taken.
+    It uses the connections, trust and headers of an open session. The ``base`` has a slash at its end. Answers may have
+    up to ``max_response_bytes``.
     """
 
     def __init__(self, session: ClientSession, base: URL, max_response_bytes: int) -> None:
@@ -89,10 +79,10 @@ class FastPath:
         self._base = base
         self._target = base.raw_path
         self._max_response_bytes = max_response_bytes
-        self._template = self._make_request({})  # what the connector wants to know of a request is the same for all
+        self._template = self._make_request({})  # what the connector reads of a request is the same for all
 
     def head(self, headers: Mapping[str, str]) -> bytes:
-        """The lines that all requests with these headers have, beginning after the request line.
+        """The header lines of all requests with these headers.
 
         Raises:
             ValueError: A header holds a line break.
@@ -103,13 +93,9 @@ class FastPath:
         return "".join(lines).encode()
 
     async def exchange(self, method: str, path: str, body: bytes | None, head: bytes) -> HttpResponse:
-        """Send one request and read its whole answer, redirects included as they are.
+        """Send one request and read its whole answer; redirects are not followed.
 
-        Args:
-            method: ``GET``, or any other with a body.
-            path: Relative to the base, encoded.
-            body: What is sent.
-            head: As :meth:`head` gave it.
+        The path is relative to the base, encoded; ``head`` is as :meth:`head` gave it.
 
         Raises:
             ClientError: As ``ClientSession.request`` raises it.
@@ -123,14 +109,14 @@ class FastPath:
         try:
             protocol = connection.protocol
             _write(connection, request)
-            assert protocol is not None  # noqa: S101 - else there was nothing to write to
+            assert protocol is not None  # noqa: S101 - else `_write` has raised
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the answer yet
                 message, payload = await protocol.read()
             headers = message.headers
             answer: bytes | None
             if payload.is_eof() and hdrs.CONTENT_ENCODING not in headers:
-                answer = payload.read_nowait()  # a short body has come with the head: nothing to wait for
+                answer = payload.read_nowait()  # a short body has come with the head
             else:
                 answer = await read_bounded(headers, payload.read, payload, self._max_response_bytes)
             clean = answer is not None and _all_sent(connection)
@@ -178,7 +164,7 @@ def _write(connection: PooledConnection, request: bytes) -> None:
 
 
 def _all_sent(connection: PooledConnection) -> bool:
-    """Whether the request has left as a whole: an answer may come before, and then the connection is of no more use."""
+    """Whether the request has left as a whole: an answer may come before, and the connection cannot be used again."""
     transport = connection.transport
     return transport is not None and not transport.get_write_buffer_size()
 
@@ -186,13 +172,9 @@ def _all_sent(connection: PooledConnection) -> bool:
 async def read_bounded(
     headers: Mapping[str, str], read: Callable[[], Awaitable[bytes]], content: StreamReader, limit: int
 ) -> bytes | None:
-    """The whole body, decompressed; None when it is longer than ``limit``: then the connection must be closed.
+    """The whole body, decompressed; None when it has more than ``limit`` bytes: then the connection must be closed.
 
-    Args:
-        headers: The answer's.
-        read: Reads the whole body; used where the headers say that it is short enough.
-        content: The same body, to be read bit by bit.
-        limit: Bytes.
+    ``read`` reads the whole body, where the headers say that it is short enough; ``content`` gives it in pieces.
     """
     length = headers.get(hdrs.CONTENT_LENGTH)
     if length is not None and hdrs.CONTENT_ENCODING not in headers:

@@ -1,12 +1,16 @@
-"""One aiohttp session, set up as an admin's network demands and as the quota demands.
+"""One aiohttp session, set up for an admin's network and for the quota.
 
-Trust comes from the operating system or from a bundle, the way leads through the proxy that is set, redirects and
-cookies are nobody's business, and **one call sends one request**: aiohttp by itself sends an idempotent request again
+Trust comes from the operating system or from a bundle, requests go through the proxy that is set, redirects are not
+followed, cookies are not kept, and **one call sends one request**: aiohttp by itself sends an idempotent request again
 when a kept-alive connection turns out dead, which the caller would not see, but the server would count.
 """
 
+import base64
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
@@ -14,22 +18,61 @@ from aiohttp.client import ClientSession
 from aiohttp.connector import Connection as PooledConnection
 from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from bulkid.errors import UsageError
-from bulkid.identity.proxies import Proxy
 from bulkid.identity.responses import LostError, NotSentError
+from bulkid.identity.urls import IdentityBase, is_loopback
 
 CONNECT_SHARE = 0.5
-"""Part of a request's time that connecting may take. What is over time later than that was sent: it may have been
-applied, and the two must be told apart."""
+"""Part of a request's time that connecting may take. A request that is over time later than that was sent, and may have
+been applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy to connect through."""
+
+    url: URL  # without credentials, so that messages may show it
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # for the proxy alone, with credentials
+
+
+def proxy_for(base: IdentityBase) -> Proxy | None:
+    """The proxy for an identity base; None to connect directly: to this machine, or to a host that NO_PROXY names.
+
+    The usual variables name it, or on Windows and macOS the system's setting. It is read once per client: aiohttp's
+    ``trust_env`` reads it again for each request, in a thread, with ``.netrc``, whose credentials it then refuses to
+    send beside an Authorization header.
+
+    Raises:
+        UsageError: The setting is no HTTP proxy's address; it is not shown, since it may hold a password.
+    """
+    if is_loopback(base.host):
+        return None
+    target = URL(base.url, encoded=True)
+    proxies = getproxies()
+    setting = proxies.get(target.scheme) or proxies.get("all") or ""
+    if not setting or proxy_bypass(f"{base.host}:{target.port}"):
+        return None
+    try:
+        url = URL(setting if "://" in setting else f"http://{setting}")
+        usable = url.scheme in {"http", "https"} and bool(url.raw_host) and url.port is not None
+        user, password = url.user, url.password
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(
+            "The proxy that HTTPS_PROXY (or the system) names cannot be used.",
+            hint="Give an HTTP proxy (http://proxy.example.com:8080), or name the server in NO_PROXY.",
+        )
+    if user is None and password is None:
+        return Proxy(url.origin())
+    pair = f"{user or ''}:{password or ''}".encode()
+    return Proxy(url.origin(), {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"})
 
 
 class _ProxiedConnector(aiohttp.TCPConnector):
-    """Marks every failure on the way to the server as such.
-
-    A proxy that hangs up on CONNECT raises the same error as a server that hangs up on a request; only here is it
-    known that the request itself has not left.
-    """
+    """Marks failures to connect: a proxy that closes on CONNECT raises the same error as a server on a request."""
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> PooledConnection:  # noqa: ASYNC109 - aiohttp's own signature
         try:
@@ -41,7 +84,7 @@ class _ProxiedConnector(aiohttp.TCPConnector):
 
 
 async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Client middleware: turns the errors that aiohttp answers by sending again into one that it does not."""
+    """Client middleware: replaces the errors after which aiohttp sends again by one after which it does not."""
     try:
         return await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -53,14 +96,10 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
 def open_session(
     *, timeout_s: float, concurrency: int, user_agent: str, trust: ssl.SSLContext | None, proxy: Proxy | None
 ) -> ClientSession:
-    """Open the session; to be called within the running event loop, and closed by the caller.
+    """Open the session within the running event loop; the caller closes it.
 
-    Args:
-        timeout_s: Seconds that a whole request has; only the share for connecting is kept here.
-        concurrency: Connections at most.
-        user_agent: Who we are. The only header that a proxy sees too.
-        trust: Which certificates to trust; None for a server that speaks plain HTTP.
-        proxy: The way to the server.
+    Of ``timeout_s``, the time of a whole request, the session keeps only the share for connecting. ``trust`` is None
+    for a server that speaks plain HTTP.
     """
     connector_class = _ProxiedConnector if proxy else aiohttp.TCPConnector
     # The system's own resolver: it knows the VPN, the hosts file, and works on every Windows event loop.
@@ -81,10 +120,7 @@ def open_session(
 
 
 def trust_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
-    """Which certificates to trust: those of the bundle alone, else those that the operating system trusts.
-
-    Args:
-        ca_bundle: A PEM file, or a directory as OpenSSL keeps them.
+    """Trust the certificates of a bundle (a PEM file or OpenSSL's directory), else those of the operating system.
 
     Raises:
         UsageError: The bundle cannot be read, or holds no certificate.

@@ -1,4 +1,4 @@
-"""What an access token says about itself: organisation, scopes, end. Read, never verified: the server does that."""
+"""Reads the claims of an access token: organisation, scopes, end. It verifies nothing: the server does that."""
 
 import base64
 import binascii
@@ -16,19 +16,12 @@ _SCOPE_PREFIX = "PM."
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """The claims of a JWT that bulkid uses.
+    """The claims of a JWT that bulkid uses; empty or None where the token does not say."""
 
-    Attributes:
-        organization_id: The claim ``prt_id``; empty when the token lacks it.
-        scopes: What was granted; empty when the token does not say.
-        expires_at: Seconds since the epoch; None when the token does not say.
-        lifetime_s: Seconds from issue to end by the issuer's own clock; None when the token does not say.
-    """
-
-    organization_id: str
+    organization_id: str  # the claim ``prt_id``
     scopes: frozenset[str]
-    expires_at: float | None
-    lifetime_s: float | None = None
+    expires_at: float | None  # seconds since the epoch
+    lifetime_s: float | None = None  # from issue to end by the issuer's own clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +58,7 @@ def read_claims(token: str) -> TokenClaims | None:
 
 
 def capabilities(claims: TokenClaims | None) -> Capabilities:
-    """What the token allows. A token whose scopes are unknown, or are of another family, tells nothing."""
+    """What the token allows; nothing is known of a token whose scopes are unknown or of another family."""
     if claims is None or not any(scope.startswith(_SCOPE_PREFIX) for scope in claims.scopes):
         return Capabilities()
 
@@ -73,7 +66,6 @@ def capabilities(claims: TokenClaims | None) -> Capabilities:
         return not claims.scopes.isdisjoint({scope, f"{scope}.{verb}"})
 
     accounts = current().scope
-
     return Capabilities(
         read_accounts=covers(accounts, "Read"),
         write_accounts=covers(accounts, "Write"),
@@ -86,7 +78,7 @@ def organization_of(configured: str, claims: TokenClaims | None) -> str:
     """The organisation's id: as configured, else as the token says.
 
     Raises:
-        UsageError: Neither says it; the message names the setting to fill in.
+        UsageError: Neither says it.
     """
     organization = configured.strip() or (claims.organization_id if claims is not None else "")
     if not organization:

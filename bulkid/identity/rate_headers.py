@@ -1,4 +1,4 @@
-"""The headers by which a server says what is left of its limits, in each form that a draft of the IETF has given them.
+"""The headers by which a server says what is left of its limits, in each form of the IETF's drafts.
 
     RateLimit-Limit: 160        RateLimit: limit=160, remaining=12, reset=40
     RateLimit-Remaining: 12     RateLimit: "default";r=12;t=40
@@ -20,21 +20,17 @@ REMAINING: Final = istr("RateLimit-Remaining")
 _RESET: Final = istr("RateLimit-Reset")
 _POLICY: Final = istr("RateLimit-Policy")
 
-_LONGEST: Final = 1000  # characters of a header that are looked at
+_LONGEST: Final = 1000  # characters of a header that are read
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9.]{1,16})(?![^\s,;])", re.ASCII)
-_WORDS: Final = {"r": "remaining", "t": "reset", "remaining": "remaining", "reset": "reset"}
+_NAMES: Final = {"r": "remaining", "t": "reset", "remaining": "remaining", "reset": "reset"}
 
 
 def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
-    """Say what is left, and until when; where several limits hold, the one that leaves the least.
+    """Give what is left, and until when; of several limits the one that leaves the least.
 
-    Args:
-        headers: Of an answer, matched without regard to case.
-
-    Returns:
-        None when the headers are missing or say nothing usable.
+    None when the headers (matched without regard to case) are missing or say nothing usable.
     """
     window = _policy_window(headers.get(_POLICY, ""))
     found = [
@@ -51,11 +47,8 @@ def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
 def _items(value: str) -> list[dict[str, str]]:
     """The limits that a RateLimit header lists. Its older form has one, whose parts are separated by commas."""
     value = value[:_LONGEST].lower()
-    items: list[dict[str, str]] = []
-    for part in [value] if "remaining" in value else value.split(","):
-        named = {_WORDS[name]: number for name, number in _PARAMETER.findall(part) if name in _WORDS}
-        items.append(named)
-    return items
+    parts = [value] if "remaining" in value else value.split(",")
+    return [{_NAMES[key]: count for key, count in _PARAMETER.findall(part) if key in _NAMES} for part in parts]
 
 
 def _allowance(remaining: str, reset: str, window: float | None) -> Allowance | None:

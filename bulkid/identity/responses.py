@@ -1,4 +1,4 @@
-"""Answers and failures to replies: what a status, a body or a broken connection means, decided by form alone."""
+"""Turns answers and failures into replies: what a status, a body or a broken connection means, by its form alone."""
 
 import asyncio
 import re
@@ -42,11 +42,11 @@ _CERTIFICATE_WORDS = {
     0x800B0101: _EXPIRED,  # Windows' CERT_E_EXPIRED, which truststore hands on
     0x800B010F: _OTHER_NAME,  # CERT_E_CN_NO_MATCH
 }
-"""By the code of the failed verification: what else can be wrong than the issuer."""
+"""By the code of the failed verification, what is wrong where it is not the issuer."""
 
 
 def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
-    """The reply to what nearly every answer is: a success in JSON. None: ``read_response`` has more to say."""
+    """The reply to a success in JSON, as nearly every answer is; None: ``read_response`` reads the others."""
     if not 200 <= status < 300 or status in _EMPTY_RESPONSES:  # noqa: PLR2004 - the class of a status is its first digit
         return None
     try:
@@ -58,14 +58,9 @@ def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
 def read_response(
     status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()
 ) -> Reply:
-    """Say what a whole HTTP answer means.
+    """Say what a whole HTTP answer means; ``body`` is decompressed.
 
-    Args:
-        status: The HTTP status.
-        headers: The answer's headers, matched without regard to case.
-        body: The whole body, decompressed.
-        now: Seconds since the epoch, for a Retry-After that is a date.
-        secrets: Values that must not appear in the reply's words.
+    ``now`` (seconds since the epoch) is for a Retry-After that is a date; no message holds any of the ``secrets``.
     """
     if 200 <= status < 300:  # noqa: PLR2004 - the class of a status is its first digit
         if status in _EMPTY_RESPONSES:
@@ -91,14 +86,14 @@ def _not_ok(status: int, headers: Mapping[str, str], body: bytes, now: float, se
     content_type = headers.get("Content-Type", "")
     if 300 <= status < 400:  # noqa: PLR2004 - the class of a status is its first digit
         target = safe_text(re.split(r"[?#]", headers.get("Location", ""), maxsplit=1)[0], secrets, 200)
-        words = f"The server sends elsewhere ({status_phrase(status)}{f', to {target}' if target else ''})."
-        return Reply(ReplyKind.NOT_JSON, status, error_code="redirect", error=words)
+        message = f"The server sends elsewhere ({status_phrase(status)}{f', to {target}' if target else ''})."
+        return Reply(ReplyKind.NOT_JSON, status, error_code="redirect", error=message)
     code, message = read_error_body(status, body, content_type, secrets)
     retry_after = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""), now)
     if status in _NO_SUCH_PATH and looks_like_html(body, content_type):
         # The API answers in JSON; a page says that there is no API at this address.
-        words = f"The server answered {status_phrase(status)} with {message}."
-        return Reply(ReplyKind.NOT_JSON, status, retry_after=retry_after, error_code="not_json", error=words)
+        message = f"The server answered {status_phrase(status)} with {message}."
+        return Reply(ReplyKind.NOT_JSON, status, retry_after=retry_after, error_code="not_json", error=message)
     kind = _KIND_BY_STATUS.get(status)
     if kind is None:
         kind = ReplyKind.REFUSED if 400 <= status < 500 else ReplyKind.SERVER_ERROR  # noqa: PLR2004
@@ -106,15 +101,10 @@ def _not_ok(status: int, headers: Mapping[str, str], body: bytes, now: float, se
 
 
 def parse_retry_after(value: str, date: str, now: float) -> float | None:
-    """Read Retry-After: seconds, or an HTTP date.
+    """Read Retry-After (seconds, or an HTTP date) as seconds from receipt, never negative; None: nothing usable.
 
-    Args:
-        value: The header; empty when there is none.
-        date: The answer's Date header, which the date is relative to (the server's clock may differ from ours).
-        now: Seconds since the epoch by our clock, for an answer without a Date.
-
-    Returns:
-        Seconds from receipt, never negative; None when the header is missing or says nothing usable.
+    A date is relative to the answer's ``date`` header, since the server's clock may differ from this machine's; without
+    one it is relative to ``now`` (seconds since the epoch).
     """
     value = value.strip()
     if _DELAY.fullmatch(value):
@@ -137,8 +127,8 @@ def _http_date(value: str) -> float | None:
 
 def too_large(status: int, limit: int) -> Reply:
     """An answer that is longer than any the API gives; it was not read to its end."""
-    words = f"The server's answer is longer than {limit // 2**20} MiB and was not read."
-    return Reply(ReplyKind.NOT_JSON, status, error_code="too_large", error=words)
+    message = f"The server's answer is longer than {limit // 2**20} MiB and was not read."
+    return Reply(ReplyKind.NOT_JSON, status, error_code="too_large", error=message)
 
 
 def timed_out_reply(timeout_s: float) -> Reply:
@@ -155,11 +145,9 @@ class NotSentError(aiohttp.ClientError):
 
 
 def read_failure(exception: BaseException, authority: str) -> Reply:
-    """Say what a failure to get an answer means: whether the request may have been applied, and what to do.
+    """Say what an exception of aiohttp means: whether the request may have been applied, and what to do.
 
-    Args:
-        exception: What aiohttp raised.
-        authority: Host and port as a person would write them.
+    ``authority`` is the host and port for the message.
     """
     if isinstance(exception, NotSentError) and exception.__cause__ is not None:
         cause = read_failure(exception.__cause__, authority)
@@ -171,19 +159,21 @@ def read_failure(exception: BaseException, authority: str) -> Reply:
     if isinstance(exception, aiohttp.ClientHttpProxyError):
         return _proxy_refused(exception)
     if isinstance(exception, aiohttp.ConnectionTimeoutError):
-        words = f"Cannot connect to {authority}: no answer in time. Does it need a proxy (HTTPS_PROXY)?"
-        return _no_connection("connect_timeout", words)
+        message = f"Cannot connect to {authority}: no answer in time. Does it need a proxy (HTTPS_PROXY)?"
+        return _no_connection("connect_timeout", message)
     return _lost(exception.__cause__ or exception if isinstance(exception, LostError) else exception, authority)
 
 
-def _no_connection(code: str, words: str) -> Reply:
-    return Reply(ReplyKind.NO_CONNECTION, error_code=code, error=words)
+def _no_connection(code: str, message: str) -> Reply:
+    return Reply(ReplyKind.NO_CONNECTION, error_code=code, error=message)
 
 
 def _proxy_refused(exception: aiohttp.ClientHttpProxyError) -> Reply:
     if exception.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        words = "The proxy wants other credentials (407): HTTPS_PROXY takes user and password before the proxy's name."
-        return _no_connection("proxy_credentials", words)
+        message = (
+            "The proxy wants other credentials (407): HTTPS_PROXY takes user and password before the proxy's name."
+        )
+        return _no_connection("proxy_credentials", message)
     return _no_connection("proxy_refused", f"The proxy refuses to connect: {status_phrase(exception.status)}.")
 
 
@@ -200,35 +190,35 @@ def _not_connected(exception: aiohttp.ClientConnectorError, authority: str) -> R
         return _bad_certificate(exception.certificate_error, authority)  # in older releases it has no os_error
     error = exception.os_error
     if isinstance(exception, aiohttp.ClientProxyConnectionError):
-        words = f"Cannot connect to the proxy that HTTPS_PROXY names: {_reason(error)}."
-        return _no_connection("proxy_unreachable", words)
+        message = f"Cannot connect to the proxy that HTTPS_PROXY names: {_reason(error)}."
+        return _no_connection("proxy_unreachable", message)
     if isinstance(exception, aiohttp.ClientConnectorDNSError):
-        words = f"The host of {authority} is not found ({_reason(error)}). Check BULKID_URL and the network."
-        return _no_connection("host_not_found", words)
+        message = f"The host of {authority} is not found ({_reason(error)}). Check BULKID_URL and the network."
+        return _no_connection("host_not_found", message)
     if isinstance(error, ssl.SSLError):
-        words = f"No secure connection to {authority}: {_reason(error)}. Is it the right port, and does it speak TLS?"
-        return _no_connection("tls", words)
+        message = f"No secure connection to {authority}: {_reason(error)}. Is it the right port, and does it speak TLS?"
+        return _no_connection("tls", message)
     if isinstance(error, ConnectionRefusedError):
         return _no_connection("connection_refused", f"Nothing answers at {authority} (connection refused).")
     return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(error)}.")
 
 
 def _lost(exception: BaseException, authority: str) -> Reply:
-    """The request may have left: whatever happened to it is not known."""
+    """The request may have left: it is not known whether the server applied it."""
     if isinstance(exception, aiohttp.ClientPayloadError):
-        words = f"The answer of {authority} was cut short."
-        return Reply(ReplyKind.LOST, error_code="answer_cut", error=words)
-    if isinstance(exception, aiohttp.ClientResponseError):
-        words = f"The answer of {authority} is not HTTP."
-        return Reply(ReplyKind.LOST, error_code="not_http", error=words)
-    if isinstance(exception, asyncio.TimeoutError):
-        return Reply(ReplyKind.LOST, error_code="timeout", error=f"No whole answer of {authority} came in time.")
-    words = f"The connection to {authority} broke before the answer came ({_reason(exception)})."
-    return Reply(ReplyKind.LOST, error_code="connection_lost", error=words)
+        code, message = "answer_cut", f"The answer of {authority} was cut short."
+    elif isinstance(exception, aiohttp.ClientResponseError):
+        code, message = "not_http", f"The answer of {authority} is not HTTP."
+    elif isinstance(exception, asyncio.TimeoutError):
+        code, message = "timeout", f"No whole answer of {authority} came in time."
+    else:
+        reason = _reason(exception)
+        code, message = "connection_lost", f"The connection to {authority} broke before the answer came ({reason})."
+    return Reply(ReplyKind.LOST, error_code=code, error=message)
 
 
 def _reason(error: object) -> str:
-    """Why, in as few words as there are; the class of the error where it has none."""
+    """The reason of an error in a few words; its class where it has none."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed it"
     text = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)

@@ -1,8 +1,7 @@
 """A deadline for each request, with one timer for all.
 
-A timer per request costs more (medians of paired runs on uvloop, as a part of the whole request: a cancel scope 18 %,
-``asyncio.timeout`` 13 %, ``ClientTimeout(total=)`` 12 %, a bare timer handle 6 %, this 4 %). All requests have the same
-time, so the one that began first is the first to be overdue: a single timer, for that one, is enough.
+All requests have the same time, so the one that began first is the first to be overdue, and one timer is enough. It
+takes 4 % of a request's CPU time; a cancel scope per request takes 18 %, ``asyncio.timeout`` 13 %.
 """
 
 import asyncio
@@ -20,16 +19,16 @@ class InFlightRequest:
         self._expired = False
 
     def time_out(self) -> None:
-        """End the request: its task sees a cancellation, which :meth:`timed_out` then claims."""
+        """End the request: its task sees a cancellation, of which :meth:`timed_out` says the cause."""
         if not self._expired:
             self._expired = True
             self.task.cancel()
 
     def timed_out(self) -> bool:
-        """Whether a cancellation that the task sees is this deadline's, and nobody else's.
+        """Whether a cancellation that the task sees comes from this deadline alone.
 
-        To be asked once after a cancellation: it takes the deadline's own one back, as ``asyncio.timeout`` does. When
-        somebody else has cancelled the task too, theirs counts, and the cancellation must go on.
+        Call it once after a cancellation: it takes the deadline's own back, as ``asyncio.timeout`` does. Where the task
+        was cancelled otherwise, too, the cancellation must go on.
         """
         if not self._expired:
             return False
@@ -38,11 +37,7 @@ class InFlightRequest:
 
 
 class RequestTimeouts:
-    """The deadlines of all requests of one client.
-
-    Args:
-        timeout_s: Seconds that each request has.
-    """
+    """The deadlines of all requests of one client; each has ``timeout_s`` seconds."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -62,9 +57,9 @@ class RequestTimeouts:
         return in_flight
 
     def end(self, in_flight: InFlightRequest) -> None:
-        """The request has come to its end, whichever."""
+        """Forget a request that has ended, however it did."""
         del self._in_flight[in_flight]
-        in_flight.timed_out()  # if the caller did not ask: the task must not stay marked
+        in_flight.timed_out()  # where the caller did not call it: the task must not stay marked
 
     def close(self) -> None:
         """Stop the timer."""
@@ -73,7 +68,7 @@ class RequestTimeouts:
             self._timer = None
 
     def _time_out_overdue(self) -> None:
-        """Cut off what is overdue, and look again when the next will be."""
+        """Time out the requests that are overdue, and set the timer for the next one."""
         now = self._loop.time()
         self._timer = None
         for in_flight in tuple(self._in_flight):

@@ -1,8 +1,8 @@
-"""Access tokens: a given one, or those of an external application, fetched once for all who need them.
+"""Access tokens: a given one, or those of an external application, fetched once for all requests.
 
-Tokens carry a generation, so that a late answer to an old token cannot throw away its successor. A token that was
-never accepted and is refused is a *fresh* refusal: some of those in a row mean that the credentials are wrong, and
-the run stops instead of failing row by row.
+Tokens carry a generation, so that a late answer to an old token cannot drop its successor. Where the server refuses a
+token that it never accepted, that is a *fresh* refusal: some in a row mean that the credentials are wrong, and the run
+stops instead of failing row by row.
 """
 
 import re
@@ -25,7 +25,7 @@ from bulkid.resources import current
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 
 MAX_SKEW_S = 60.0
-"""A token is fetched anew this long before its end at most; short-lived ones by a tenth of their life."""
+"""A new token is fetched at most this long before the present one ends; for short lives a tenth of the life before."""
 
 FRESH_REFUSALS_AT_START = 2
 """Fresh tokens refused in a row before any was accepted: the credentials are wrong."""
@@ -50,18 +50,18 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """Where access tokens come from. ``open_client`` connects it; nobody else needs to."""
+    """Where access tokens come from. ``open_client`` connects it."""
 
     def connect(self, post: TokenPost) -> None:
         """Say how to reach the token endpoint."""
         ...
 
     def secrets(self) -> tuple[str, ...]:
-        """What must never appear in words for people."""
+        """Values that no message may hold."""
         ...
 
     async def current(self) -> Token | Reply:
-        """The token to send now; or, when none could be fetched for a passing reason, that reason.
+        """The token to send now; or the reply that says why none can be fetched at present.
 
         Raises:
             AuthenticationError: The credentials are refused for good.
@@ -69,23 +69,20 @@ class TokenSource(Protocol):
         ...
 
     def accepted(self, generation: int) -> None:
-        """Say that the server took the token."""
+        """Report that the server took the token."""
         ...
 
     def refused(self, generation: int, reason: str) -> None:
-        """Say that the server answered 401, and with what words.
+        """Report that the server answered 401, with its message.
 
         Raises:
-            AuthenticationError: Another token would be refused too, or there is none.
+            AuthenticationError: The server would refuse another token too, or there is none.
         """
         ...
 
 
 class StaticToken:
-    """An access token from outside, which cannot be renewed.
-
-    Args:
-        value: The token; blanks around it and a leading "Bearer" are dropped.
+    """An access token from outside, which cannot be renewed; blanks around it and a leading "Bearer" are dropped.
 
     Raises:
         UsageError: It is empty or holds characters that no token has.
@@ -97,18 +94,18 @@ class StaticToken:
         self._token = Token(stripped, 1)
 
     def connect(self, post: TokenPost) -> None:
-        """Nothing to reach: the token is given."""
+        """Do nothing: the token is given."""
 
     def secrets(self) -> tuple[str, ...]:
         """The token."""
         return (self._token.value,)
 
     async def current(self) -> Token | Reply:
-        """The token, whatever its end: the server decides."""
+        """The token, also after its end: the server decides."""
         return self._token
 
     def accepted(self, generation: int) -> None:
-        """Nothing to remember."""
+        """Do nothing: there is one token."""
 
     def refused(self, generation: int, reason: str) -> None:  # noqa: ARG002 - there is but one generation
         """End the run: there is no other token.
@@ -128,14 +125,8 @@ class StaticToken:
 class ClientCredentials:
     """Tokens of an external application (OAuth client credentials), fetched when needed and before they end.
 
-    However many ask at once, one request goes to the token endpoint, and all get what came of it.
-
-    Args:
-        client_id: The application's id.
-        secret: The application's secret.
-        scope: Scopes, separated by blanks; "" for the first of the resource's ``requested_scopes`` that the
-            application is granted.
-        clock: The source of time.
+    However many requests need one at once, one request goes to the token endpoint. The scopes are separated by blanks;
+    "" is for the first of the resource's ``requested_scopes`` that the application is granted.
 
     Raises:
         UsageError: The id or the secret is empty.
@@ -149,11 +140,11 @@ class ClientCredentials:
         self._secret = secret.strip("\r\n")
         wanted = " ".join(scope.split())
         self._scope, *narrower = (wanted,) if wanted else current().requested_scopes
-        self._fallback_scopes = narrower  # what to ask for in place of it, should it be refused
+        self._fallback_scopes = narrower  # to request in its place where the server refuses it
         self._clock = clock or SYSTEM_CLOCK
         self._post: TokenPost | None = None
         self._lock = anyio.Lock()
-        self._fetches = 0  # tries, so that those who waited for one know that there was one
+        self._fetches = 0  # tries, so that a task that waited for one knows that there was one
         self._sent = 0  # of them, those that left
         self._token: Token | None = None
         self._refused = False  # the present token was refused
@@ -195,7 +186,7 @@ class ClientCredentials:
             if token is not None:
                 return token
             if self._fetches != fetches_before and self._temporary_failure is not None:
-                return self._temporary_failure  # someone else has tried while we waited
+                return self._temporary_failure  # another task has tried meanwhile
             return await self._fetch()
 
     def accepted(self, generation: int) -> None:
@@ -233,7 +224,7 @@ class ClientCredentials:
         return self._token
 
     async def _fetch(self) -> Token | Reply:
-        """Ask the token endpoint, for less if it refuses the scope and nobody named one, and take up what it says."""
+        """Fetch a token; where the endpoint refuses a scope that no user named, fetch one with fewer scopes."""
         while True:
             requested_at = self._clock.monotonic()
             reply = await self._request_token()
@@ -270,7 +261,7 @@ class ClientCredentials:
         return reply
 
     def _accept(self, payload: object, requested_at: float) -> Token:
-        """Keep the token that was answered, with the time to fetch the next."""
+        """Keep the token of an answer, with the time to fetch the next one."""
         answer = payload if isinstance(payload, dict) else {}
         value = answer.get("access_token")
         if not isinstance(value, str) or not _TOKEN_CHARACTERS.fullmatch(value):
@@ -288,9 +279,9 @@ class ClientCredentials:
         return self._token
 
     def _delay_refresh(self, reply: Reply) -> Token | Reply:
-        """The endpoint is in trouble: go on with the present token while it lasts, else pass the trouble on.
+        """Go on with the present token while it lasts, else give the reason why there is none.
 
-        No request has left with a token, so nothing can have been applied: the kinds that would mean that become
+        No request has left with a token, so none can have been applied: the kinds that would mean that become
         ``NO_CONNECTION``.
         """
         now = self._clock.monotonic()
@@ -303,7 +294,7 @@ class ClientCredentials:
         return self._temporary_failure
 
     def _explain_refusal(self, reply: Reply) -> NoReturn:
-        """Turn the endpoint's definite no into words that name the setting to look at."""
+        """Raise the error for a refusal of the endpoint; it names the setting to check."""
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             self._permanent_failure = ConnectionFailedError(
                 f"There is no token endpoint at this address ({reply.status} for {TOKEN_PATH}).",
@@ -323,7 +314,7 @@ class ClientCredentials:
         self._give_up(f"The token endpoint refuses the credentials ({reply.status}: {said}).", hint)
 
     def _give_up(self, message: str, hint: str) -> NoReturn:
-        """Remember the refusal, so that nobody asks again, and raise it."""
+        """Remember the refusal, so that no other request is sent, and raise it."""
         self._permanent_failure = AuthenticationError(message, hint=hint)
         self._token = None
         raise self._permanent_failure
@@ -348,7 +339,7 @@ def _lifetime(expires_in: object, token: str) -> float | None:
 
 
 def _expiry_sentence(epoch_s: float | None) -> str:
-    """When a token says that it ends, as a sentence; nothing when that is no date of our times."""
+    """When a token says that it ends, as a sentence; empty where that is no plausible date."""
     if epoch_s is None or not 0 <= epoch_s < 4_102_444_800:  # noqa: PLR2004 - the year 2100
         return ""
     return f" It names {iso_utc(epoch_s)} as its end."

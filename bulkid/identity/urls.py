@@ -1,7 +1,7 @@
-"""Addresses: what an admin knows or pastes, completed to the identity base that every call starts from.
+"""Completes the address that an admin knows or pastes to the identity base that every call starts from.
 
-The table of deployments and their bases is the vendor's; an address that cannot be right is refused here, with
-words, before a secret is sent anywhere.
+The table of deployments and their bases is the vendor's. An address that cannot be right is refused here, before a
+secret is sent anywhere.
 """
 
 import ipaddress
@@ -18,7 +18,6 @@ _CLOUD_HOSTS = frozenset({"cloud.uipath.com", "staging.uipath.com", "alpha.uipat
 _PUBLIC_SECTOR_HOST = "govcloud.uipath.us"
 _DEDICATED_SUFFIX = ".dedicated.uipath.com"
 
-_IDENTITY_SEGMENTS = ("identity", "identity_")
 _ORCHESTRATOR_PAGES = frozenset({"account", "api", "login", "odata", "swagger"})
 """First path segments of a standalone Orchestrator's own pages: no organisation has such a name there."""
 
@@ -41,14 +40,9 @@ class Deployment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentityBase:
-    """The address that all calls start from.
+    """The address that all calls start from."""
 
-    Attributes:
-        url: Percent-encoded, without a slash at the end, such as ``https://cloud.uipath.com/acme/identity_``.
-        deployment: The kind of installation.
-    """
-
-    url: str
+    url: str  # percent-encoded, without a slash at the end, such as https://cloud.uipath.com/acme/identity_
     deployment: Deployment
 
     @property
@@ -58,19 +52,18 @@ class IdentityBase:
 
     @property
     def authority(self) -> str:
-        """Host and port as a person would write them: the port only when it is not the scheme's own."""
+        """Host and port; the port only when it is not the scheme's own."""
         return URL(self.url, encoded=True).raw_authority
 
 
 def complete_url(address: str) -> IdentityBase:
-    """Complete an address to the identity base.
+    """Complete an address to the identity base; query and fragment are dropped.
 
-    Args:
-        address: The base itself, something below it (``.../identity/connect/token``), or the address that an admin
-            knows (``https://cloud.uipath.com/acme``). Query and fragment are dropped.
+    It is the base itself, an address below it (``.../identity/connect/token``), or the one that an admin knows
+    (``https://cloud.uipath.com/acme``).
 
     Raises:
-        UsageError: The address cannot be an Identity Server's, or a secret would travel in the clear.
+        UsageError: The address cannot be an Identity Server's, or a secret would be sent in the clear.
     """
     text = address.strip()
     if not text:
@@ -84,11 +77,10 @@ def complete_url(address: str) -> IdentityBase:
         )
     segments = [segment for segment in url.raw_path.split("/") if segment]
     hosted = _hosted_deployment(host)
-    if hosted is not None:
-        deployment = hosted
-        segments = [_organization_segment(host, segments), "identity_"]
-    else:
+    if hosted is None:
         segments, deployment = _self_hosted(segments)
+    else:
+        segments, deployment = [_organization_segment(host, segments), "identity_"], hosted
     shown_host = f"[{host}]" if ":" in host else host
     port = "" if url.is_default_port() or url.explicit_port is None else f":{url.explicit_port}"
     return IdentityBase(f"{url.scheme}://{shown_host}{port}/{'/'.join(segments)}", deployment)
@@ -102,7 +94,7 @@ def preset_quota(base: IdentityBase) -> tuple[QuotaRule, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is this machine itself, so that nothing travels over a network."""
+    """Whether the host is this machine itself, so that nothing is sent over a network."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -112,7 +104,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _parse(text: str) -> URL:
-    """Parse an address into scheme, host, port and path; never echoes what may hold a password."""
+    """Parse an address; no message shows what may hold a password."""
     scheme_match = _SCHEME.match(text)
     rest = text[scheme_match.end() :] if scheme_match else text
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
@@ -122,7 +114,7 @@ def _parse(text: str) -> URL:
             hint="Leave it out of BULKID_URL: credentials go into BULKID_CLIENT_ID and BULKID_CLIENT_SECRET.",
         )
     if scheme_match is None:
-        # A name without a scheme: the secure one, but this machine itself is nearly always spoken to in plain HTTP.
+        # Without a scheme: the secure one, but servers on this machine itself nearly always speak plain HTTP.
         scheme = "http" if is_loopback(_host_of(authority)) else "https"
         text = f"{scheme}://{rest}"
     elif scheme_match[1].lower() not in {"http", "https"}:
@@ -159,7 +151,7 @@ def _host_of(authority: str) -> str:
 
 
 def _hosted_deployment(host: str) -> Deployment | None:
-    """Which of the vendor's own clouds the host is; None when somebody hosts it themselves."""
+    """The vendor's cloud that the host is; None for a self-hosted server."""
     if host in _CLOUD_HOSTS:
         return Deployment.CLOUD
     if host == _PUBLIC_SECTOR_HOST:
@@ -180,7 +172,7 @@ def _organization_segment(host: str, segments: list[str]) -> str:
 
 
 def _self_hosted(segments: list[str]) -> tuple[list[str], Deployment]:
-    """Path of the identity base and deployment, from the path that was given on somebody's own host."""
+    """Path of the identity base and deployment, from the path that was given on a self-hosted server."""
     lower = [segment.lower() for segment in segments]
     if not lower or lower[0] in _ORCHESTRATOR_PAGES:
         return ["identity"], Deployment.STANDALONE

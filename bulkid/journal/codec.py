@@ -1,4 +1,4 @@
-"""The nouns of ``model.py`` to columns and back. The only place that knows the JSON inside the tables."""
+"""Turns the types of ``model.py`` into columns and back. The only module that knows the JSON inside the tables."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -75,8 +75,7 @@ def run_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     unknown = sorted(set(values) - set(RUN_FIELDS))
     if unknown:
-        msg = f"a run has no field {', '.join(unknown)}"
-        raise ValueError(msg)
+        raise ValueError(f"a run has no field {', '.join(unknown)}")
     return {
         name: dumps(value) if name in _MAPPINGS else storable(str(value) if name == "status" else value)
         for name, value in values.items()
@@ -109,12 +108,12 @@ def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
 
 
 def dump_row_errors(row_errors: Sequence[RowError]) -> str:
-    """Write the faults of one row as JSON."""
-    return dumps([(row_error.column, row_error.value, row_error.code, row_error.message) for row_error in row_errors])
+    """Write the errors of one row as JSON."""
+    return dumps([(each.column, each.value, each.code, each.message) for each in row_errors])
 
 
 def load_row_errors(row: int, *texts: str | None) -> tuple[RowError, ...]:
-    """Read the faults of one row, the first found first, each once."""
+    """Read the errors of one row, the first found first, each once."""
     found = [RowError(row, *parts) for text in texts if text for parts in orjson.loads(text)]
     return tuple(dict.fromkeys(found))
 
@@ -124,30 +123,23 @@ def load_cells(text: str) -> tuple[str, ...]:
     return tuple(orjson.loads(text))
 
 
-# --- entries
+# --- items
 
 
 def planned_values(run: int, item: RunItem) -> tuple[Any, ...]:
-    """Turn an entry into ``PLANNED_COLUMNS``: without what has come of it."""
+    """Turn an item into ``PLANNED_COLUMNS``: without what has come of it."""
     desired = item.desired
-    return (
-        run,
-        item.number,
-        desired.account_id,
-        desired.name,
-        dump_desired(desired),
-        dump_state_before(item.before, desired),
-        item.changes,
-    )
+    before = dump_state_before(item.before, desired)
+    return run, item.number, desired.account_id, desired.name, dump_desired(desired), before, item.changes
 
 
 def item_values(run: int, item: RunItem) -> tuple[Any, ...]:
-    """Turn an entry into ``ENTRY_COLUMNS``."""
+    """Turn an item into ``ENTRY_COLUMNS``."""
     return *planned_values(run, item), 0.0 if item.intended else None, *outcome_values(item.outcome)
 
 
 def item_of(columns: Sequence[Any]) -> RunItem:
-    """Turn ``ENTRY_COLUMNS`` (without the run) into an entry."""
+    """Turn ``ENTRY_COLUMNS`` (without the run) into an item."""
     *planned, intended_at = columns[: len(PLANNED_COLUMNS)]
     return planned_item(planned)._replace(
         outcome=_outcome(tuple(columns[len(PLANNED_COLUMNS) :])), intended=intended_at is not None
@@ -155,7 +147,7 @@ def item_of(columns: Sequence[Any]) -> RunItem:
 
 
 def planned_item(columns: Sequence[Any]) -> RunItem:
-    """Turn ``PLANNED_COLUMNS`` (without the run) into an entry that nothing has come of yet."""
+    """Turn ``PLANNED_COLUMNS`` (without the run) into an item that nothing has come of yet."""
     number, account_id, name, desired_text, before, changes = columns
     found = orjson.loads(desired_text)
     exact = found.get("exact")
@@ -195,7 +187,7 @@ def _values(found: Mapping[str, str] | None) -> tuple[str | None, ...]:
 
 
 def _shared(group_ids: Sequence[str]) -> tuple[str, ...]:
-    """The ids of groups, each as one string however many entries name it: 100,000 name the same few."""
+    """The ids of groups, each as one string however many items name it: 100,000 name the same few."""
     return tuple([sys.intern(group_id) for group_id in group_ids])
 
 
@@ -243,16 +235,16 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=64)
 def _outcome(columns: tuple[Any, ...]) -> Outcome:
-    """An outcome; those that are alike are one object, as those of all accounts that nothing was sent for yet."""
+    """An outcome; equal ones are one object, such as those of all accounts that nothing was sent for yet."""
     status, http_status, error_code, error, attempts, via, finished_at = columns
     return Outcome(_STATUS[status], http_status, error_code, error, attempts, _VIA[via], finished_at)
 
 
-# --- entries as version 5 of the schema wrote them
+# --- items as version 5 of the schema wrote them
 
 
 def keyed_entry(desired_text: str, before: str | None) -> tuple[str, str | None]:
-    """Turn the JSON of an entry from lists (version 5) into objects."""
+    """Turn the JSON of an item from lists (version 5) into objects."""
     display_name, add, remove, exact, rows = orjson.loads(desired_text)
     desired = {"rows": rows, "add": add, "remove": remove, "exact": exact}
     if display_name is not None:
@@ -272,74 +264,29 @@ def keyed_entry(desired_text: str, before: str | None) -> tuple[str, str | None]
 
 
 def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
-    """Turn a row and its entry, if any, into a line of the report.
+    """Turn a row and its item, if any, into a line of the report.
 
     Args:
-        columns: Row, cells, account id, name, faults, plan faults; then of the entry: account id (None: no entry),
+        columns: Row, cells, account id, name, row errors, plan errors; then of the item: account id (None: no item),
             name, changes and ``OUTCOME_COLUMNS``.
-        run_message: Why the run ended early: what is still pending is so because of it.
+        run_message: Why the run ended early: the error of rows that are still pending.
     """
-    (
-        row,
-        cells,
-        row_account,
-        row_name,
-        row_errors,
-        plan_errors,
-        account_id,
-        name,
-        changes,
-        status_text,
-        http_status,
-        error_code,
-        error,
-        attempts,
-        via,
-        finished_at,
-    ) = columns
+    row, cells, row_account, row_name, row_errors, plan_errors, account_id, name, changes, *outcome = columns
     input_cells = tuple(orjson.loads(cells))
     if row_errors is not None or plan_errors is not None:
         found = load_row_errors(row, row_errors, plan_errors)
-        return ReportRow(
-            row,
-            row_account,
-            row_name,
-            Status.INVALID,
-            "",
-            None,
-            found[0].code,
-            row_error_text(found),
-            0,
-            None,
-            None,
-            input_cells,
-        )
+        code, text = found[0].code, row_error_text(found)
+        return ReportRow(row, row_account, row_name, Status.INVALID, error_code=code, error=text, cells=input_cells)
     if account_id is None:
-        return ReportRow(
-            row, row_account, row_name, Status.PENDING, "", None, "", run_message, 0, None, None, input_cells
-        )
-    status = _STATUS[status_text]
-    if status is Status.PENDING and not error:
-        error = run_message
-    return ReportRow(
-        row,
-        account_id,
-        name or row_name,
-        status,
-        changes,
-        http_status,
-        error_code,
-        error,
-        attempts,
-        None if status is Status.PENDING else _VIA[via],  # of what is only intended nobody knows what carried it
-        finished_at,
-        input_cells,
-    )
+        return ReportRow(row, row_account, row_name, Status.PENDING, error=run_message, cells=input_cells)
+    status_text, http_status, code, error, attempts, via_text, finished_at = outcome
+    status, via = _STATUS[status_text], _VIA[via_text]
+    if status is Status.PENDING:
+        error, via = error or run_message, None  # it is not known what will carry an item that is only intended
+    account = account_id, name or row_name, status, changes
+    return ReportRow(row, *account, http_status, code, error, attempts, via, finished_at, input_cells)
 
 
 def row_error_text(row_errors: Sequence[RowError]) -> str:
-    """Join the faults of one row into one cell of the report."""
-    return " | ".join(
-        f"{row_error.column}: {row_error.message}" if row_error.column else row_error.message
-        for row_error in row_errors
-    )
+    """Join the errors of one row into one cell of the report."""
+    return " | ".join(f"{each.column}: {each.message}" if each.column else each.message for each in row_errors)

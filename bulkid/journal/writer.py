@@ -1,4 +1,4 @@
-"""Group commit: outcomes are taken at once and written a few milliseconds later, many in one transaction."""
+"""Group commit: the writer takes outcomes at once and writes many of them later in one transaction."""
 
 from types import TracebackType
 from typing import Self
@@ -7,54 +7,34 @@ import anyio
 from anyio import CancelScope, to_thread
 from anyio.abc import TaskGroup
 
-from bulkid.clock import Clock, SystemClock
+from bulkid.clock import Clock
 from bulkid.errors import StateError
 from bulkid.journal.store import Journal
 from bulkid.model import Outcome
 
 COMMIT_DELAY_S = 0.1
-"""How long the first outcome of a group waits for others. A commit takes a millisecond of CPU time whatever it holds;
-instead of a wait of 0.02 s this one saves 0.1 s of 20,000 rows. What a kill takes with it is read back."""
+"""Seconds that the first outcome of a group waits for others. A commit takes a millisecond of CPU time whatever it
+holds. After a kill, accounts whose outcomes were not written yet are read back."""
 
 COMMIT_SIZE = 500
 """How many outcomes are written without waiting for more."""
 
 MAX_PENDING = 10_000
-"""How many outcomes may wait for the disk before ``wait_for_capacity`` blocks."""
+"""How many outcomes may wait for the disk before ``wait_for_capacity`` waits."""
 
 
 class OutcomeWriter:
     """Takes outcomes from workers and writes them in groups; an async context manager.
 
     An outcome that ``add`` took is written, also when the body of the ``async with`` fails or is cancelled. When a
-    group cannot be written, the body is cancelled, the outcomes are tried once more at the end, and the ``StateError``
-    leaves the ``async with`` by itself (in no exception group).
-
-    Args:
-        journal: Where to.
-        run_id: Whose outcomes.
-        clock: For the few milliseconds that a group waits.
-        commit_delay_s: How long the first outcome of a group waits for others.
-        commit_size: How many are written without waiting for more.
-        max_pending: How many may be pending before ``wait_for_capacity`` waits.
+    group cannot be written, the body is cancelled, the writer tries the outcomes once more at the end, and the
+    ``StateError`` leaves the ``async with`` by itself (in no exception group). The ``clock`` times the group's wait.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        run_id: str,
-        *,
-        clock: Clock | None = None,
-        commit_delay_s: float = COMMIT_DELAY_S,
-        commit_size: int = COMMIT_SIZE,
-        max_pending: int = MAX_PENDING,
-    ) -> None:
+    def __init__(self, journal: Journal, run_id: str, *, clock: Clock) -> None:
         self._journal = journal
         self._run_id = run_id
-        self._clock = clock if clock is not None else SystemClock()
-        self._commit_delay_s = commit_delay_s
-        self._commit_size = commit_size
-        self._max_pending = max_pending
+        self._clock = clock
         self._waiting: list[tuple[int, Outcome]] = []
         self._lock = anyio.Lock()  # one group at a time, in order
         self._closed = False
@@ -76,20 +56,15 @@ class OutcomeWriter:
             await self.aclose()
         except StateError as last:
             self._failure = self._failure or last
-        # Only a cancellation is the task group's business: it would wrap any other error of the body in a group.
+        # Only a cancellation goes to the task group, which would wrap any other error of the body in a group.
         ours = isinstance(error, anyio.get_cancelled_exc_class())
         try:
             ended = await self._tasks.__aexit__(*((kind, error, trace) if ours else (None, None, None)))
         finally:
             if self._failure is not None:
-                raise self._failure  # also over a cancellation: that outcomes could not be written must be told
-        # The group says of its own cancellation that it is dealt with: no error of the body may be swallowed by that.
+                raise self._failure  # also over a cancellation: the caller must know that outcomes were not written
+        # The group suppresses its own cancellation, and must not suppress an error of the body with it.
         return ended if ours else None
-
-    @property
-    def failure(self) -> StateError | None:
-        """Why outcomes could not be written; None as long as all is well."""
-        return self._failure
 
     def add(self, entry: int, outcome: Outcome) -> None:
         """Take an outcome; from the thread of the event loop.
@@ -98,18 +73,17 @@ class OutcomeWriter:
             RuntimeError: The writer is closed: this outcome would be lost.
         """
         if self._closed:
-            msg = "the writer is closed"
-            raise RuntimeError(msg)
+            raise RuntimeError("the writer is closed")
         self._waiting.append((entry, outcome))
         waiting = len(self._waiting)
         if waiting == 1:
             self._outcome_added.set()
-        elif waiting >= self._commit_size and self._delay_scope is not None:
+        elif waiting >= COMMIT_SIZE and self._delay_scope is not None:
             self._delay_scope.cancel()
 
     async def wait_for_capacity(self) -> None:
-        """Wait while too many outcomes wait for the disk. To be called before work that makes more of them."""
-        if len(self._waiting) >= self._max_pending:
+        """Wait while too many outcomes wait for the disk. Call it before work that makes more of them."""
+        if len(self._waiting) >= MAX_PENDING:
             await self.flush()
 
     async def flush(self) -> None:
@@ -121,15 +95,15 @@ class OutcomeWriter:
         async with self._lock:
             if not self._waiting:
                 return
-            commit_size, self._waiting = self._waiting, []
+            group, self._waiting = self._waiting, []
             written = False
             try:
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._journal.settle, self._run_id, commit_size)
+                    await to_thread.run_sync(self._journal.settle, self._run_id, group)
                 written = True
             finally:
                 if not written:
-                    self._waiting = commit_size + self._waiting
+                    self._waiting = group + self._waiting
 
     async def aclose(self) -> None:
         """Write what is left and take no more; cannot be cancelled, harmless when repeated.
@@ -146,8 +120,8 @@ class OutcomeWriter:
             await self._outcome_added.wait()
             self._outcome_added = anyio.Event()
             with CancelScope() as self._delay_scope:
-                if len(self._waiting) < self._commit_size:
-                    await self._clock.sleep(self._commit_delay_s)
+                if len(self._waiting) < COMMIT_SIZE:
+                    await self._clock.sleep(COMMIT_DELAY_S)
             self._delay_scope = None
             try:
                 await self.flush()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
 from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, SuspectCredential
 from bulkid.errors import AuthenticationError, PermissionDeniedError
-from bulkid.identity import ClientCredentials, StaticToken, Token, TokenSource
+from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import chunks, get, make_engine, put, puts
 from tests.support.fake_clock import FakeClock, run

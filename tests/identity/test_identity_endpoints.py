@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import (
+from bulkid.identity.endpoints import (
     Page,
     UnexpectedResponseError,
     account_page,

@@ -9,7 +9,7 @@ import pytest
 
 from bulkid.errors import UsageError
 from bulkid.identity import ClientSettings, StaticToken, complete_url, get_account, open_client
-from bulkid.identity.proxies import proxy_for
+from bulkid.identity.http_session import proxy_for
 from bulkid.model import Reply, ReplyKind
 from tests.support.identity_wire import (
     ORG,

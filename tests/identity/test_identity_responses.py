@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import parse_retry_after, read_response
+from bulkid.identity.responses import parse_retry_after, read_response
 from bulkid.model import Reply, ReplyKind
 
 JSON = {"Content-Type": "application/json"}

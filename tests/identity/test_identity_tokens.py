@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.identity import ClientCredentials, StaticToken, Token
+from bulkid.identity.tokens import ClientCredentials, StaticToken, Token
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import redact_text
 from bulkid.resources import ROBOT_ACCOUNTS

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import UsageError
-from bulkid.identity import Deployment, complete_url, preset_quota
+from bulkid.identity.urls import Deployment, complete_url, preset_quota
 from bulkid.model import QuotaRule
 
 CLOUD = "https://cloud.uipath.com"

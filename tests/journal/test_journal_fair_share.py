@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.quota.fair_share import Demand, grant
+from bulkid.journal.quota.ledger import Demand, grant
 
 counts = st.integers(1, 40)
 wants = st.lists(st.integers(1, 30), min_size=1, max_size=5)

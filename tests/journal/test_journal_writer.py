@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from bulkid.errors import StateError
 from bulkid.journal import Journal, OutcomeWriter, StateFullError
+from bulkid.journal import writer as writer_module
 from bulkid.model import Status
 from tests.support.fake_clock import FakeClock
 from tests.support.journal_data import FAILED, RUN, UPDATED, allow_pages, begin
@@ -48,10 +49,11 @@ async def until_updated(journal: Journal, count: int) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_outcomes_are_written_soon_without_being_asked(journal: Journal) -> None:
+async def test_outcomes_are_written_soon_without_being_asked(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "COMMIT_DELAY_S", 0.02)
     begin(journal, 10)
     clock = FakeClock()
-    async with OutcomeWriter(journal, RUN, clock=clock, commit_delay_s=0.02) as writer:
+    async with OutcomeWriter(journal, RUN, clock=clock) as writer:
         for start in (0, 5):
             for number in range(start, start + 5):
                 writer.add(number, UPDATED)
@@ -74,9 +76,10 @@ async def test_outcomes_of_a_few_milliseconds_share_one_commit(journal: Journal)
     assert updated(journal) == 300
 
 
-async def test_a_full_group_does_not_wait(journal: Journal) -> None:
+async def test_a_full_group_does_not_wait(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "COMMIT_SIZE", 10)
     begin(journal, 30)
-    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), commit_size=10) as writer:
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
         for number in range(9):
             writer.add(number, UPDATED)
         for _ in range(50):
@@ -218,7 +221,7 @@ async def test_a_full_disk_stops_the_run_at_once_and_is_tried_again_at_the_end(f
                 await anyio.sleep_forever()
             finally:
                 stopped = True
-                assert isinstance(writer.failure, StateFullError)
+                assert isinstance(writer._failure, StateFullError)
                 assert updated(journal) == 0
                 writer.add(2, UPDATED)
                 allow_pages(journal, 0)  # somebody made room
@@ -293,9 +296,12 @@ async def test_an_outcome_that_belongs_nowhere_stops_the_run(journal: Journal) -
         await run()
 
 
-async def test_room_is_waited_for_only_when_too_many_wait_for_the_disk(journal: Journal) -> None:
+async def test_the_caller_waits_only_when_too_many_outcomes_wait_for_the_disk(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MAX_PENDING", 5)
     begin(journal, 10)
-    async with OutcomeWriter(journal, RUN, clock=StoppedClock(), max_pending=5) as writer:
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
         for number in range(4):
             writer.add(number, UPDATED)
         await writer.wait_for_capacity()

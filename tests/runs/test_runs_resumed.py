@@ -54,7 +54,7 @@ async def test_requests_in_flight_of_a_dead_run_are_taken_as_answered_once_the_l
                 how = options(tmp_path, via="accounts", quota=(RULE,))
                 result = await runs.run(path, server.target, how, context(tmp_path))
             assert result.exit_code == 0
-            assert await ledger.recover(dead) == 0
+            assert await ledger.recover_runs() == 0
 
 
 @pytest.mark.parametrize(("percent", "exit_code"), [(50.0, 1), (49.0, 4)])

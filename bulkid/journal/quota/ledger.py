@@ -1,11 +1,12 @@
-"""The quota's memory: which slots are in flight and when the others open again, for all runs on one database.
+"""The quota ledger in the database: which slots are in flight and when the others open again, for all its runs.
 
-Each exchange is one transaction that has its log (one organisation, one method) to itself, so that processes which
-share the database cannot hand out one slot twice. Times are the ledger's own (`quota_clock`), and each process gets its
-share (`fair_share`).
+Each exchange is one transaction that locks its log (one organisation, one method), so that processes which share the
+database cannot give out one slot twice. Times are the ledger's own (`quota_clock`), and each process gets its share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from heapq import heapify, heappop, heapreplace
 
 from anyio import to_thread
 from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, or_, select, update
@@ -13,17 +14,16 @@ from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Lease, QuotaUse, SlotReport, lease
 from bulkid.journal.bulk import ExecuteMany
-from bulkid.journal.quota.fair_share import Demand, grant
 from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 from bulkid.journal.schema import clocks, runs, slots, waiters
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule
 
 HOLD_S = 120.0
-"""How long a slot stays in flight when its owner never says what became of it. Longer than any request may take."""
+"""Seconds that a slot stays in flight when its owner never reports a response. Longer than any request may take."""
 
 LAPSE_POLLS, LAPSE_SHARE = 15.0, 0.3
-"""A waiter of whom nothing is heard for so many seconds, or this share of the window, has gone: it asks more often."""
+"""A waiter that does not ask for so many seconds, or this share of the window, has ended: it asks more often."""
 
 _LEAST_LAPSE_S = 1.0
 
@@ -38,7 +38,7 @@ _RECORD_RESPONSE = ExecuteMany(
     update(slots).values(held_until=null(), answered_at=bindparam("answered")).where(_SLOT),
     ("answered", *_SLOT_NAMES),
 )
-# Nobody will say any more what became of these: the server counted them, at the latest, when they had been held.
+# Their responses are never reported: the server counted them, at the latest, when their hold ended.
 _EXPIRE = update(slots).values(answered_at=slots.c.held_until).where(_LOG, _IN_FLIGHT, slots.c.held_until <= _NOW)
 # What an older bulkid noted by a wall clock that was ahead.
 _CLAMP_TO_NOW = update(slots).values(answered_at=_NOW).where(_LOG, slots.c.answered_at > _NOW)
@@ -55,24 +55,57 @@ _METHODS = (
     .distinct()
     .order_by(slots.c.method)
 )
-# What has been held for so long that it would have counted as answered before now is left to the expiry.
-_RECOVER = update(slots).values(held_until=_NOW, answered_at=_NOW).where(_LOG, _IN_FLIGHT, slots.c.held_until > _NOW)
-_RECOVER_OWNER = _RECOVER.where(slots.c.owner == bindparam("dead_owner"))
-_RECOVER_RUNS = _RECOVER.where(slots.c.owner.in_(select(runs.c.run_id)))
+# Slots whose hold has ended are left to the expiry.
+_RECOVER_RUNS = (
+    update(slots)
+    .values(held_until=_NOW, answered_at=_NOW)
+    .where(_LOG, _IN_FLIGHT, slots.c.held_until > _NOW, slots.c.owner.in_(select(runs.c.run_id)))
+)
 
 _THIS_CLOCK = and_(
     clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
 )
-_CLOCK_COLUMNS = (
-    clocks.c.source,
-    clocks.c.clock_at_anchor,
-    clocks.c.time_at_anchor,
-    clocks.c.last_time,
-    clocks.c.ticks,
-)
-_OTHER_DEMANDS = and_(
-    waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method")
-)
+_CLOCK_COLUMNS = [clocks.c[name] for name in QuotaClock.__dataclass_fields__]
+_DEMANDS = and_(waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method"))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A process that wants slots."""
+
+    owner: str
+    want: int
+    since: float  # since when it has got none
+
+
+def grant(count: int, used: Mapping[str, int], demand: Demand, others: Sequence[Demand]) -> int:
+    """How many of the slots that it wants a process may have now, so that each gets its share and none is left over.
+
+    What is free goes, slot by slot, to the process that has the fewest of the window, and among equals to the one that
+    has waited longest: max-min fair sharing by progressive filling (https://en.wikipedia.org/wiki/Max-min_fairness).
+    What falls to the others that way stays free for them.
+
+    Args:
+        count: Slots of the window.
+        used: How many each owner has of them, in flight or within the window.
+        demand: Of the process that asks.
+        others: Those of the other processes.
+    """
+    free = max(0, count - sum(used.values()))
+    if not others:
+        return min(demand.want, free)
+    mine = 0
+    heap = [(used.get(each.owner, 0), each.since, each.owner, each.want) for each in (demand, *others) if each.want > 0]
+    heapify(heap)
+    while free and heap:
+        used_count, since, owner, want = heap[0]
+        mine += owner == demand.owner
+        free -= 1
+        if want > 1:
+            heapreplace(heap, (used_count + 1, since, owner, want - 1))
+        else:
+            heappop(heap)
+    return mine
 
 
 class JournalLedger:
@@ -81,9 +114,9 @@ class JournalLedger:
     Args:
         journal: Whose database holds the slots.
         organization_id: Quotas are per organisation.
-        owner: The run that reserves, so that its slots can be told apart when it dies; shares are per owner.
+        owner: The run that reserves; shares are per owner.
         clock: Gives the time.
-        hold_s: How long a slot stays in flight when nothing more is heard of it. Must be longer than a request can
+        hold_s: Seconds that a slot stays in flight when no response is reported. Must be longer than a request can
             take, or the window would begin before the server has counted.
     """
 
@@ -95,8 +128,8 @@ class JournalLedger:
         self._owner = owner
         self._clock = clock
         self._hold_s = hold_s
-        self._own_slots: set[int] = set()  # slots given out here that we have not heard of again
-        self._last_exchanges: dict[str, LastExchange] = {}  # the last exchange of each method
+        self._own_slots: set[int] = set()  # slots given out here whose response is not reported yet
+        self._last_exchanges: dict[str, LastExchange] = {}  # by method
 
     async def exchange(
         self,
@@ -110,9 +143,8 @@ class JournalLedger:
         """Bring the log up to date and reserve slots, durably; see ``Ledger``.
 
         Of a window each owner that wants slots gets an equal share, and beyond that what the others leave. An owner
-        that has not asked for a while wants nothing any more.
-
-        A cancellation comes before it, and then nothing has happened, or waits for its end: no slot is lost sight of.
+        that has not asked for a while wants none any more. A cancellation comes before the exchange or waits for its
+        end, so that no slot is lost.
         """
         called_at = self._clock.monotonic()
 
@@ -127,33 +159,20 @@ class JournalLedger:
         self._own_slots.update(leased.slots)
         return leased
 
-    async def recover(self, owner: str) -> int:
-        """Take the requests in flight of a run whose process is known to be dead as answered just now.
-
-        The server can have counted them until now, so they open a full window later; nobody waits for the hold to end.
-
-        Returns:
-            How many there were.
-        """
-        return await to_thread.run_sync(self._database.repeat, lambda: self._recover(owner))
-
     async def recover_runs(self) -> int:
-        """Recover every run of this organisation; to be called with its lock in hand, before anything is reserved.
+        """Count the requests in flight of this organisation's runs as answered now, and give how many there were.
 
-        Whoever holds the lock knows that no other run is alive. What is not a run (a plan, the doctor) may be.
-
-        Returns:
-            How many requests in flight there were.
+        Only the holder of the organisation's lock may call this, before it reserves anything: no other run is alive
+        then. The server can have counted the requests of a dead run until now, so their slots open a full window later.
         """
-        return await to_thread.run_sync(self._database.repeat, lambda: self._recover(None))
+        return await to_thread.run_sync(self._database.repeat, self._recover_runs)
 
-    def _recover(self, owner: str | None) -> int:
+    def _recover_runs(self) -> int:
         found = 0
         with self._database.write() as connection:
             for method in connection.execute(_METHODS, {"log_organization": self._organization}).scalars().all():
                 now = self._advance_clock(connection, method, 0.0)[0]
-                statement, more = (_RECOVER_RUNS, {}) if owner is None else (_RECOVER_OWNER, {"dead_owner": owner})
-                found += connection.execute(statement, {**self._log(method), "now": now, **more}).rowcount
+                found += connection.execute(_RECOVER_RUNS, {**self._log(method), "now": now}).rowcount
         return found
 
     def _log(self, method: str) -> dict[str, object]:
@@ -171,7 +190,7 @@ class JournalLedger:
         log = self._log(method)
         with self._database.write() as connection:
             now, longest = self._advance_clock(connection, method, max(rule.seconds for rule in rules))
-            # As if the clock had been read when it was asked for: rather too late an answer than too early.
+            # As if the clock had been read when the ledger asked for it: a response is noted too late, never too early.
             read_at = self._last_exchanges[method].reading.before
             responses = [(slot, now - max(read_at - at, 0.0)) for slot, at in answered]
             self._record_responses(connection, method, responses)
@@ -189,13 +208,13 @@ class JournalLedger:
                 allowed = min(allowed, grant(rule.count, used, me, list(others.values())))
             granted = self._reserve(connection, method, max(0, allowed), now)
             if granted:
-                mine = waiters.update().values(since=now).where(_OTHER_DEMANDS, waiters.c.owner == self._owner)
+                mine = waiters.update().values(since=now).where(_DEMANDS, waiters.c.owner == self._owner)
                 connection.execute(mine, log)
         withheld = len(granted) < min(want, *(use.left for use in uses))
         return lease(granted, uses, withheld=withheld)
 
     def _advance_clock(self, connection: Connection, method: str, window_s: float) -> tuple[float, float]:
-        """Take the log, and let its time go on: the time now, and the longest window known."""
+        """Lock the log, and advance its time: the time now, and the longest window known."""
         log = self._log(method)
         dialect = self._database.dialect
         dialect.lock_log(connection, self._organization, method)
@@ -205,36 +224,23 @@ class JournalLedger:
         known = connection.execute(select(*_CLOCK_COLUMNS, clocks.c.longest).where(_THIS_CLOCK), log).first()
         if known is None:
             new_clock, longest = QuotaClock.begin(reading, self._clock.now()), window_s
-            values = self._clock_values(new_clock, longest)
-            connection.execute(
-                insert(clocks).values(organization_id=self._organization, method=method, **values),
-            )
+            values = {**asdict(new_clock), "longest": longest}
+            connection.execute(insert(clocks).values(organization_id=self._organization, method=method, **values))
             connection.execute(_CLAMP_TO_NOW, {**log, "now": new_clock.last_time})
         else:
             new_clock = QuotaClock(*known[:-1]).at(reading, self._last_exchanges.get(method))
             longest = max(window_s, known[-1])
-            connection.execute(update(clocks).values(**self._clock_values(new_clock, longest)).where(_THIS_CLOCK), log)
+            connection.execute(update(clocks).values(**asdict(new_clock), longest=longest).where(_THIS_CLOCK), log)
         self._last_exchanges[method] = LastExchange(new_clock.last_time, new_clock.ticks, reading)
         return new_clock.last_time, longest
-
-    @staticmethod
-    def _clock_values(new_clock: QuotaClock, longest: float) -> dict[str, object]:
-        return {
-            "source": new_clock.source,
-            "clock_at_anchor": new_clock.clock_at_anchor,
-            "time_at_anchor": new_clock.time_at_anchor,
-            "last_time": new_clock.last_time,
-            "ticks": new_clock.ticks,
-            "longest": longest,
-        }
 
     def _demands(
         self, connection: Connection, rules: Sequence[QuotaRule], now: float, want: int, *, waiting: bool
     ) -> dict[str, Demand]:
-        """Who wants slots of this method; among them this ledger's owner when it does."""
+        """The demands of all owners that want slots of this method, with this ledger's owner when it does."""
         method = rules[0].method
         log = self._log(method)
-        me = and_(_OTHER_DEMANDS, waiters.c.owner == self._owner)
+        me = and_(_DEMANDS, waiters.c.owner == self._owner)
         if want:
             seen = {"want": want, "seen": now}
             if not connection.execute(update(waiters).values(**seen).where(me), log).rowcount:
@@ -243,18 +249,16 @@ class JournalLedger:
         elif not waiting:
             connection.execute(delete(waiters).where(me), log)
         lapse_s = max(_LEAST_LAPSE_S, min(LAPSE_POLLS, LAPSE_SHARE * min(rule.seconds for rule in rules)))
-        connection.execute(delete(waiters).where(_OTHER_DEMANDS, waiters.c.seen < now - lapse_s), log)
-        known = connection.execute(
-            select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_OTHER_DEMANDS), log
-        ).all()
-        return {owner: Demand(owner, wanted, since) for owner, wanted, since in known}
+        connection.execute(delete(waiters).where(_DEMANDS, waiters.c.seen < now - lapse_s), log)
+        known = select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_DEMANDS)
+        return {owner: Demand(owner, wanted, since) for owner, wanted, since in connection.execute(known, log)}
 
     def _record_responses(self, connection: Connection, method: str, responses: Sequence[tuple[int, float]]) -> None:
         recorded = [(at, slot, *self._log(method).values()) for slot, at in responses]
         if _RECORD_RESPONSE.run(connection, recorded) == len(recorded):
             return
-        # Some are not there, or were noted before. One of ours that was held for so long that it was taken for dead
-        # and forgotten (the machine slept, say) has been counted by the server only now.
+        # Some are not there, or were noted before. One of ours whose hold ended and which was forgotten (the machine
+        # slept, say) has been counted by the server only now.
         wanted = self._own_slots.intersection(slot for slot, _ in responses)
         known = set(connection.execute(select(slots.c.slot).where(slots.c.slot.in_(wanted))).scalars())
         late = [
@@ -272,9 +276,5 @@ class JournalLedger:
         return tuple(sorted(connection.execute(_RESERVE, [row] * count).scalars()))
 
     def _row(self, method: str, reserved_at: float) -> dict[str, object]:
-        return {
-            "organization_id": self._organization,
-            "method": method,
-            "owner": self._owner,
-            "reserved_at": reserved_at,
-        }
+        key = {"organization_id": self._organization, "method": method, "owner": self._owner}
+        return {**key, "reserved_at": reserved_at}

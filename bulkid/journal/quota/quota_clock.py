@@ -1,11 +1,10 @@
-"""The ledger's own time: as fast as true time at the most, never back, and one for all processes on a database.
+"""The ledger's own time: never faster than true time, never back, and one for all processes on a database.
 
 Wall-clock time can be set, and monotonic time means nothing to another machine or after a restart. So the ledger keeps
 a time of its own in the database, anchored to a clock that all its processes share: in a file, the monotonic clock of
-the machine's present boot; on a server, the server's wall clock, watched by each process's own monotonic clock. Where
-it cannot be told how much time has passed (another boot), none has: a window may then last longer, never shorter.
-
-That is all the quota needs: what lies within a window of true time lies within a window of this one, too.
+the machine's present boot; on a server, the server's wall clock, checked by each process's own monotonic clock. Where
+it is not known how much time has passed (another boot), none has: a window may then last longer, never shorter. So
+what lies within a window of true time lies within a window of this time, too.
 """
 
 from dataclasses import dataclass, replace
@@ -33,23 +32,18 @@ class QuotaClock:
 
     @staticmethod
     def begin(reading: ClockReading, wall: float) -> "QuotaClock":
-        """Begin at wall-clock time: a number like any other, but one that people can read."""
+        """Begin at wall-clock time, which people can read; any number would do."""
         return QuotaClock(reading.source, reading.clock, wall, wall, 1)
 
     def at(self, reading: ClockReading, last: "LastExchange | None" = None) -> "QuotaClock":
-        """Go on to the present.
-
-        Args:
-            reading: What the clocks show.
-            last: What this process knows of its own last exchange; None: it had none.
-        """
+        """Advance to a reading; ``last`` is this process's own last exchange, None where it had none."""
         time = self.last_time
         if reading.source == self.source:
             time = max(time, self.time_at_anchor + reading.clock - self.clock_at_anchor)
         else:
             time += _since_boot(self.source, reading)
         if last is not None:
-            # The clock of a server was set, perhaps; this process's own tells how much time can have passed.
+            # The server's clock may have been set; this process's own shows how much time can have passed.
             time = min(time, last.time + reading.after - last.reading.before)
             if last.ticks == self.ticks:  # no other process has used the ledger since
                 time = max(time, last.time + reading.before - last.reading.after)
@@ -73,10 +67,7 @@ _SAME_S = 1e-6  # the anchor stays, so that rounding does not add up
 
 
 def _since_boot(source: str, reading: ClockReading) -> float:
-    """Seconds that have surely passed since the last exchange: those since this boot of the same machine.
-
-    Only Linux tells its boots apart and counts monotonic time from there.
-    """
+    """Seconds that have surely passed since the last exchange: those since this boot of the same machine (Linux)."""
     host, _, boot = reading.source.rpartition(" ")
     old_host, _, old_boot = source.rpartition(" ")
     rebooted = host == old_host != "" and boot and old_boot and boot != old_boot
