@@ -81,14 +81,9 @@ def _invalid(error: ValidationError, part: str, hint: str = "") -> UsageError:
 # --- sheets
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI document of this interface."""
-    return models.document(OPERATIONS)
-
-
 async def describe(_request: web.Request) -> web.Response:
     """This document."""
-    return web.json_response(document())
+    return web.json_response(models.document(OPERATIONS))
 
 
 async def upload(request: web.Request) -> web.Response:

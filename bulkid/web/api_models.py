@@ -344,9 +344,7 @@ _PATH_PARAMETERS: Final = {
     "upload": _path_parameter("upload", "The sheet's id, from the answer to its upload."),
     "run": _path_parameter("run", "The run's id."),
     "kind": _path_parameter(
-        "kind",
-        "The format of the report; retry: the rows that are not done, as a sheet.",
-        *FORMATS,
+        "kind", "The format of the report; retry: the rows that are not done, as a sheet.", *FORMATS
     ),
 }
 

@@ -18,8 +18,7 @@ from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import count_of
-from bulkid.web.auth.access import Principal, RefusedError
-from bulkid.web.auth.approval import ApprovalPolicy, Authors, with_authors
+from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, with_authors
 from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
@@ -50,7 +49,7 @@ class ServeOptions:
     keyfile: Path | None = None  # its key (PEM), where the chain does not hold it
     behind_proxy: bool = False  # a reverse proxy ends TLS, and adds the client's address as X-Forwarded-For
     public_names: Sequence[str] = ()  # host names under which browsers reach the console, besides its address
-    require_approval: bool = False  # an author of a plan cannot start it (see auth/approval.py)
+    require_approval: bool = False  # an author of a plan cannot start it (see auth/access.py)
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
     keep_audit_s: float = KEEP_AUDIT_S  # seconds that entries of the audit log are kept
     hasher: PasswordHasher = HASHER  # hashes the passwords of users
@@ -126,11 +125,7 @@ class Console:
         return await self.upload_previews.get(await in_thread(self.uploads.get, upload_id))
 
     async def read_otherwise(self, upload_preview: UploadPreview, reading: ReadOptions, principal: Principal) -> Upload:
-        """Change how a sheet is read, which makes the user one of its authors.
-
-        Raises:
-            UsageError: It is not a sheet but the undo or the rest of a run.
-        """
+        """Change how a sheet is read, which makes the user one of its authors; raises UsageError for a derived plan."""
         upload = upload_preview.upload
         if upload.derived_from:
             raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
@@ -138,12 +133,7 @@ class Console:
         return await in_thread(self.uploads.keep, changed)
 
     def make_preview(self, upload_preview: UploadPreview) -> PreviewTask:
-        """The preview that is being made, or a new one.
-
-        Raises:
-            UsageError: The columns of the sheet are not known.
-            BusyError: Too many previews wait already.
-        """
+        """The preview that is being made, or a new one; raises UsageError for a sheet whose columns are not known."""
         if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
             raise UsageError("The sheet cannot be read yet.", hint="Map its columns first.")
         task = upload_preview.preview
@@ -304,9 +294,6 @@ class Console:
         """Resume an interrupted run, or return what is pending as a plan of its own, to be previewed and started.
 
         A run is resumed where all that is pending was shown and, with ``require_approval``, approved.
-
-        Raises:
-            BulkidError: It cannot be resumed.
         """
         self._require_resumable(run)
         unseen = await in_thread(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
@@ -333,12 +320,7 @@ class Console:
         return self.policy.resume_needs_preview(approved=approved, unseen=unseen)
 
     async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
-        """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run.
-
-        Raises:
-            UsageError: The run cannot be resumed.
-            StorageFullError: There are too many uploads.
-        """
+        """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run."""
         self._require_resumable(run)
         line = await in_thread(self.run_browser.run, run.run_id)
         if not line.counts[Status.PENDING]:

@@ -8,14 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from bulkid.errors import (
-    BulkidError,
-    ConnectionFailedError,
-    InterruptedRunError,
-    LockedError,
-    StateError,
-    UsageError,
-)
+from bulkid.errors import BulkidError, ConnectionFailedError, InterruptedRunError, LockedError, StateError, UsageError
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route, RouteKind
@@ -180,10 +173,8 @@ def is_own(request: web.Request, host: str) -> bool:
     public = {each.lower().removesuffix(".") for each in console.serve.public_names}
     if console.serve.behind_proxy:  # the proxy's port may be any
         return name in public
-    return name in public | own_names(console.serve.host, _local_address(request)) and port in {
-        None,
-        console.serve.port,
-    }
+    own = public | own_names(console.serve.host, _local_address(request))
+    return name in own and port in {None, console.serve.port}
 
 
 def own_names(host: str, reached: str = "") -> frozenset[str]:

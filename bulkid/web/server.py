@@ -151,10 +151,7 @@ def tls_of(serve: ServeOptions) -> ssl.SSLContext | None:
 
 @asynccontextmanager
 async def serving(
-    serve: ServeOptions,
-    target: runs.Target,
-    options: runs.RunOptions,
-    context: runs.Context,
+    serve: ServeOptions, target: runs.Target, options: runs.RunOptions, context: runs.Context
 ) -> AsyncIterator[tuple[Console, str]]:
     """Serve the console while the block runs; leaving it settles what is in flight and marks runs as interrupted.
 

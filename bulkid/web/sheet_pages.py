@@ -1,7 +1,7 @@
 """Sheets: uploaded, mapped, previewed, started, removed."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,12 +20,11 @@ from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Principal, RefusedError, Role
-from bulkid.web.auth.approval import same_user
+from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
 from bulkid.web.console import console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access
 from bulkid.web.pages import Pager, attachment, page
-from bulkid.web.previews import ParsedUpload, UploadPreview, preview_page, row_errors_with
+from bulkid.web.previews import UploadPreview, preview_page, row_errors_with
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
@@ -153,6 +152,8 @@ async def sheet(request: web.Request) -> web.StreamResponse:
     search, column = request.query.get("search", ""), request.query.get("column", "")
     all_errors = [] if parsed.check is None else parsed.check.row_errors
     found = row_errors_with(all_errors, search, column)
+    # lines in each encoding that the sheet may have, where it is not certain
+    readings = parsed.error.readings if isinstance(parsed.error, UncertainEncodingError) else {}
     return page(
         request,
         "sheet.html",
@@ -161,8 +162,8 @@ async def sheet(request: web.Request) -> web.StreamResponse:
         columns=columns_of(upload_preview),
         hidden=max(0, len(parsed.sheet_preview.headers) - SHOWN_COLUMNS) if parsed.sheet_preview else 0,
         fields=current().columns,
-        readings=decodings_of(parsed),
-        encodings=encodings_of(upload_preview),
+        readings=readings,
+        encodings=encodings_of(upload_preview, readings),
         row_errors=found[pager.offset : pager.offset + pager.size],
         row_error_columns=list(dict.fromkeys(each.column for each in all_errors if each.column)),
         pager=pager.of(len(found)),
@@ -172,18 +173,12 @@ async def sheet(request: web.Request) -> web.StreamResponse:
     )
 
 
-def decodings_of(parsed: ParsedUpload) -> Mapping[str, tuple[tuple[int, str], ...]]:
-    """Lines of a sheet whose encoding is not certain, in each encoding that it may have; none for other sheets."""
-    return parsed.error.readings if isinstance(parsed.error, UncertainEncodingError) else {}
-
-
-def encodings_of(upload_preview: UploadPreview) -> tuple[str, ...]:
-    """The encodings to choose from, the likeliest first; none for a sheet that has no text encoding."""
-    readings, seen = decodings_of(upload_preview.parsed), upload_preview.parsed.sheet_preview
-    chosen = upload_preview.upload.reading.encoding
-    if not (readings or chosen or (seen is not None and seen.encoding)):
+def encodings_of(upload_preview: UploadPreview, likely: Collection[str]) -> tuple[str, ...]:
+    """The encodings to choose from, the likely ones first; none for a sheet that has no text encoding."""
+    seen, chosen = upload_preview.parsed.sheet_preview, upload_preview.upload.reading.encoding
+    if not (likely or chosen or (seen is not None and seen.encoding)):
         return ()
-    return tuple(dict.fromkeys((*readings, *filter(None, [chosen]), *_ENCODINGS)))
+    return tuple(dict.fromkeys((*likely, *filter(None, [chosen]), *_ENCODINGS)))
 
 
 def columns_of(upload_preview: UploadPreview) -> list[ColumnLine]:

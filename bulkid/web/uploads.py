@@ -17,7 +17,7 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.journal.names import user_key
 from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
-from bulkid.web.auth.approval import Authors, with_authors
+from bulkid.web.auth.access import Authors, with_authors
 
 MAX_BYTES: Final = 64 << 20  # the largest sheet that is taken. 100,000 rows are 5 to 15 MB
 KEPT_S: Final = 14 * 86_400
@@ -63,7 +63,7 @@ class Upload:
     name: str  # as the user knows it
     at: float  # when it came, in seconds since the epoch
     owner: str  # the user whose share of the space it takes
-    by: Authors  # the authors of its plan (see auth/approval.py)
+    by: Authors  # the authors of its plan (see auth/access.py)
     reading: ReadOptions = field(default_factory=ReadOptions)
     retry_of: str = ""  # the run whose open rows it holds; empty for a sheet that a user uploaded
     undo_of: str = ""  # the run to undo: then there is no file, the journal of the run takes its place
@@ -240,8 +240,9 @@ class Uploads:
             reading = replace(reading, ignore_columns=tuple(reading.ignore_columns))
             by, path = tuple(known.pop("by")), folder / known.pop("file")
             owner = known.pop("owner", "") or by[0]
-            return Upload(upload_id=upload_id, path=path, owner=owner, by=by, reading=reading, **known)
-        except (OSError, orjson.JSONDecodeError, LookupError, TypeError):
+            rest = {name: value for name, value in known.items() if name in Upload.__slots__}  # of this version
+            return Upload(upload_id=upload_id, path=path, owner=owner, by=by, reading=reading, **rest)
+        except (OSError, orjson.JSONDecodeError, LookupError, TypeError, AttributeError):  # not a record
             return None
 
     def _found(self) -> list[Upload]:

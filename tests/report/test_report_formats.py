@@ -23,8 +23,9 @@ from tests.support.names_format import NAMES
 register(NAMES)
 from bulkid.config import setting
 from bulkid.jobfile.schema import job_schema
-from bulkid.web.api import document
-json.dump([setting("formats").metavar, job_schema(), document()], sys.stdout)
+from bulkid.web.api import OPERATIONS
+from bulkid.web.api_models import document
+json.dump([setting("formats").metavar, job_schema(), document(OPERATIONS)], sys.stdout)
 """
 
 

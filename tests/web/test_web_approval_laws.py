@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
 
 from bulkid import runs
-from bulkid.web.auth.approval import ApprovalPolicy, Authors, same_user, with_authors
+from bulkid.web.auth.access import ApprovalPolicy, Authors, same_user, with_authors
 from tests.support.web_console import Browser, World, run_id_of
 from tests.support.web_programs import Program, program_of
 from tests.support.web_users import three

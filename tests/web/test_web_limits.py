@@ -1,5 +1,6 @@
 """What the console keeps is bounded: uploads on the disk, previews in memory, entries of the audit log."""
 
+import json
 import tempfile
 from collections import Counter
 from contextlib import suppress
@@ -19,7 +20,7 @@ from bulkid.web.auth.access import RouteKind
 from bulkid.web.console import ServeOptions
 from bulkid.web.previews import BusyError, UploadPreviews
 from bulkid.web.server import ROUTES
-from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, Upload, UploadLimits, Uploads
+from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, UnknownUploadError, Upload, UploadLimits, Uploads
 from tests.support.web_console import World, run_id_of, sheet, world
 from tests.support.web_programs import Program
 from tests.support.web_users import signed_in, team
@@ -85,6 +86,26 @@ def test_authors_of_an_upload_are_never_lost(tmp_path: Path) -> None:
     for name in ("otto", "olaf"):  # both say how to read the sheet that they saw, at the same time
         uploads.keep(Upload(made.upload_id, made.path, made.name, made.at, made.owner, ("ada", name)))
     assert uploads.get(made.upload_id).by == ("ada", "otto", "olaf")
+
+
+@pytest.mark.parametrize(
+    "record", ["5", "[]", "{}", "", "null", '{"reading": 1}', '{"reading": {}, "by": [], "file": 1}']
+)
+def test_a_folder_whose_record_is_damaged_is_not_an_upload(tmp_path: Path, record: str) -> None:
+    made = put(Uploads(tmp_path), "ada", 10)
+    (made.path.parent / "upload.json").write_text(record, encoding="utf-8")
+    with pytest.raises(UnknownUploadError):
+        Uploads(tmp_path).get(made.upload_id)
+
+
+def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None:
+    made = put(Uploads(tmp_path), "ada", 10)
+    path = made.path.parent / "upload.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert {"file", "name", "at", "owner", "by", "reading", "retry_of", "undo_of", "rest_of", "used"} == record.keys()
+    del record["owner"], record["rest_of"], record["used"]
+    path.write_text(json.dumps({**record, "of a newer version": 1}), encoding="utf-8")
+    assert Uploads(tmp_path).get(made.upload_id) == made
 
 
 OWNERS = ("ada", "otto", "olaf")

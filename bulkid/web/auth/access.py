@@ -1,11 +1,17 @@
-"""Access control: roles, principals, routes with the role that each requires, and the error that refuses a request."""
+"""Access control: roles, principals, routes with the role that each requires, and the rules of approval.
 
-from collections.abc import Awaitable, Callable
+A plan has authors: the users who wrote any part of it, or pressed a button that made it. With ``--require-approval``
+only another user may start it, which approves exactly the plan with the hash that this user saw. The table in
+``docs/console.md`` says by what a user becomes an author.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING
 
 from bulkid.errors import BulkidError
+from bulkid.journal.names import user_key
 
 if TYPE_CHECKING:  # `bulkid users` needs roles, and no server
     from aiohttp import web
@@ -71,3 +77,49 @@ class Route:
     kind: RouteKind = RouteKind.PAGE
     action: str = ""  # what a request does, as a noun, for the audit log; "" for what needs no entry
     token_in_body: bool = False  # the handler checks the CSRF token: it is the first part of a multipart body
+
+
+# --- approval
+
+Authors = tuple[str, ...]
+"""Names of users, each once, in the order in which they contributed. Names compare as :func:`same_user` says."""
+
+
+def same_user(one: str, other: str) -> bool:
+    """Whether two names are those of one user."""
+    return user_key(one) == user_key(other)
+
+
+def with_authors(authors: Iterable[str], *more: str) -> Authors:
+    """Add authors to a plan. An author of a plan stays one of all plans that derive from it."""
+    found: dict[str, str] = {}
+    for name in (*authors, *more):
+        if name:
+            found.setdefault(user_key(name), name)
+    return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPolicy:
+    """The rules of one console. ``required``: the user who starts a plan must not be one of its authors."""
+
+    required: bool
+
+    def may_start(self, person: str, authors: Iterable[str]) -> bool:
+        """Whether a user may start, and thereby approve, a plan of these authors.
+
+        A plan without any known author can be approved by no user: its origin is not known.
+        """
+        if not self.required:
+            return True
+        keys = {user_key(author) for author in authors}
+        return bool(keys) and user_key(person) not in keys
+
+    def resume_needs_preview(self, *, approved: str, unseen: bool) -> bool:
+        """Whether the pending rows of a run must be previewed and started, instead of being sent by a resume.
+
+        Args:
+            approved: The hash of the plan that was approved for the run; empty where none was.
+            unseen: Whether the preview of the run did not show these rows: the rest of a trial.
+        """
+        return unseen or (self.required and not approved)
