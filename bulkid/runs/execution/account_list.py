@@ -1,9 +1,9 @@
-"""Reading the list of accounts page by page, so that it is known whether an account was missed.
+"""Reading the list of accounts page by page, and proving that no account was missed.
 
-The list may change while it is read: where an account on a page that was already read is deleted, all later pages
-begin one account too late, and a live account is on none of them. Pages therefore overlap. The list is sorted by name,
-names never change, and each page is one stretch of the list as it was at one moment. Where each page shares an account
-with the page before it, the stretches join without a gap: an account that existed all the time is on one of them.
+The list can change while bulkid reads it. When an account on an earlier page is deleted, all later pages begin one
+account too late, and a page then skips an account that exists. Pages therefore overlap. The list is sorted by name,
+names never change, and each page is a contiguous part of the list at one moment. If each page shares an account with
+the page before it, an account that existed during the whole reading is on one of them.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,32 +19,24 @@ OVERLAP = 10
 
 @dataclass(slots=True)
 class Listing:
-    """What is known of one reading of the list.
+    """The result of reading the list once."""
 
-    Attributes:
-        total: How many accounts the server counts, by the last page that was read.
-        received: How many it showed.
-        pages: How many pages were read.
-        complete: Whether every account that existed all the time was on a page.
-        stable: Whether, besides, nothing shows that the list changed meanwhile.
-    """
-
-    total: int = 0
-    received: int = 0
+    total: int = 0  # accounts that the server counts, according to the last page
+    received: int = 0  # accounts that the server listed
     pages: int = 0
-    complete: bool = False
-    stable: bool = False
+    complete: bool = False  # whether every account that existed during the whole reading was on a page
+    stable: bool = False  # whether it is complete, and nothing shows that the list changed during the reading
 
 
 @dataclass(slots=True)
 class _PageJoiner:
-    """Joins pages in their order: only the ends of the last page are kept."""
+    """Joins pages in their order. It keeps only the ids at the end of the last page."""
 
     overlap: int
     skip: int = 0  # of the last page
     size: int = 0  # of the last page
-    total: int = 0  # by the last page
-    joined: bool = True  # whether no gap was seen
+    total: int = 0  # according to the last page
+    joined: bool = True  # whether there was no gap
     stable: bool = True
     pages: int = 0
     _tail: tuple[str, ...] = ()
@@ -52,11 +44,11 @@ class _PageJoiner:
 
     @property
     def end(self) -> int:
-        """Where the last page ended in the list."""
+        """The position in the list at which the last page ended."""
         return self.skip + self.size
 
     def add(self, skip: int, page: Page) -> bool:
-        """Take in the next page; say whether it shows an account that the page before it did not end with."""
+        """Add the next page. Return whether it has an account that was not at the end of the page before it."""
         ids = [fold(account.id) for account in page.accounts]
         new = not set(ids[: self.overlap + 1]) <= set(self._tail)
         if self.pages:
@@ -86,16 +78,16 @@ async def read_list(
 ) -> Listing:
     """Read the list once, from its first page to its last.
 
-    A server may give fewer accounts than a page was asked for, and may count wrong: reading ends where the count is
-    reached, or where a page brings nothing new.
+    A server may return fewer accounts than requested per page, and its count may be wrong: reading ends when the count
+    is reached, or when a page has no new account.
 
     Args:
-        page: Reads the page that begins after so many accounts.
-        take: Takes each page in the order of the list.
-        ahead: Pages that are read side by side, and held at a time.
-        overlap: Accounts that a page shares with the one before it; 0 saves requests, and proves nothing of a list
-            that has several pages.
-        first: The first page, where it was read already; ``take`` is not called for it.
+        page: Reads the page that begins after the given number of accounts.
+        take: Receives each page in the order of the list.
+        ahead: Number of pages that are read in parallel.
+        overlap: Accounts that a page shares with the page before it. 0 saves requests, but then a list of several pages
+            is never complete.
+        first: The first page if the caller has read it already; ``take`` is not called for it.
     """
     if first is None:
         first = await page(0)
@@ -110,9 +102,9 @@ async def read_list(
         skips = range(start, max(joiner.total - overlap, start + 1), stride)[:ahead]
         for skip, each in zip(skips, await _pages(page, skips), strict=True):
             await take(each)
-            if not joiner.add(skip, each):  # the list ends here, whatever the server counts
+            if not joiner.add(skip, each):  # the list ends here, even if the server counts more
                 return joiner.listing(ended=bool(overlap))
-    while overlap and joiner.joined and joiner.end > joiner.total:  # it shows more than it counts: is there still more?
+    while overlap and joiner.joined and joiner.end > joiner.total:  # listed more than counted: there may be still more
         skip = joiner.end - overlap
         each = await page(skip)
         await take(each)

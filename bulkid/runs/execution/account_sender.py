@@ -1,4 +1,4 @@
-"""Sending a plan and finding out what came of it: intents before, outcomes after, reading back where in doubt."""
+"""Sending one PUT per account: journal intents, send, journal outcomes, and read back what no response confirmed."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from bulkid.runs.options import Hooks
 from bulkid.text import count_of, fold
 
 INTENT_CHUNK = 1024
-"""Accounts whose intent is journaled in one transaction, ahead of sending: what a crash leaves unknown is at most
-two such chunks, and those are read back. The next is written while half of one is left: to send that takes 20 ms at
-the best, which a disk in demand needs for the writing."""
+"""Accounts whose intent is journaled in one transaction, ahead of sending. A crash leaves at most two chunks unknown,
+and a resume reads those back. The next chunk is journaled while half of one is left: sending that takes at least 20 ms,
+which a busy disk needs to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnconfirmedAccount:
-    """An account whose request may have been applied, although no answer confirms it."""
+    """An account whose request may have been applied, although no response confirms it."""
 
     number: int
     change: AccountUpdate
@@ -36,7 +36,7 @@ class UnconfirmedAccount:
 
 @dataclass(slots=True, kw_only=True)
 class AccountSender:
-    """Sends the changes of a run, and settles its accounts."""
+    """Sends the changes of a run, and settles its accounts. Numbers are those of the run items."""
 
     connection: Connection
     run_id: str
@@ -44,36 +44,22 @@ class AccountSender:
     writer: OutcomeWriter
     progress: Progress
     limit: FailureLimit
+    journal: Journal = field(init=False)
+    clock: Clock = field(init=False)
+    stop: Stop = field(init=False)
     unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
     failures: int = 0  # accounts settled as failed
-    suspects: set[int] = field(default_factory=set)  # entries that a group PUT may have been refused for, until they
-    # are updated
+    suspects: set[int] = field(default_factory=set)  # members of a batch that its group refused; until they are updated
     _changes: dict[int, AccountUpdate] = field(default_factory=dict)  # given to the engine and not settled
-    _submitted: int = 0  # how many of the present pass were given to the engine
+    _submitted: int = 0  # number of changes of the present pass that were given to the engine
     _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
     _pause: Stop = field(default_factory=Stop)
-    _without_answer: int = 0  # doubts after an answer that was no success, or none
-    _read_back: int = 0  # doubts that reading back has confirmed
+    _without_answer: int = 0  # unconfirmed accounts whose last response was not a success
+    _read_back: int = 0  # unconfirmed accounts that reading back has confirmed
 
-    @property
-    def journal(self) -> Journal:
-        """The journal of the run."""
-        return self.connection.journal
-
-    @property
-    def clock(self) -> Clock:
-        """The source of time."""
-        return self.connection.context.clock
-
-    @property
-    def stop(self) -> Stop:
-        """Ends the run early."""
-        return self.connection.context.stop
-
-    @property
-    def blind(self) -> bool:
-        """Whether accounts cannot be read back."""
-        return self.directory.blind
+    def __post_init__(self) -> None:
+        context = self.connection.context
+        self.journal, self.clock, self.stop = self.connection.journal, context.clock, context.stop
 
     @property
     def too_many(self) -> bool:
@@ -82,20 +68,15 @@ class AccountSender:
 
     @property
     def unfinished(self) -> bool:
-        """Whether an account is left that is not settled: not sent, or nothing certain is known of it."""
+        """Whether an account is not settled."""
         return self.progress.updated + self.progress.failed < self.progress.total
 
     @property
-    def sent_all(self) -> bool:
-        """Whether the request of each account has been answered, or given up."""
-        return self.progress.done >= self.progress.total
-
-    @property
     def too_many_unconfirmed(self) -> bool:
-        """Whether too many accounts would have failed if those failed, too, that no answer confirms.
+        """Whether too many accounts would have failed if the unconfirmed ones had failed, too.
 
-        An account whose PUT the server calls a success counts only beyond as many as reading back has confirmed so
-        far: some servers never tell enough to confirm a change.
+        Some servers never return enough to confirm a change. So an account with a successful response counts only if
+        there are more of them than reading back has confirmed so far.
         """
         suspects = self._without_answer + max(0, len(self.unconfirmed) - self._without_answer - self._read_back)
         return suspects > 0 and self.limit.exceeded(self.failures + suspects)
@@ -103,18 +84,17 @@ class AccountSender:
     async def send(self, changes: Sequence[tuple[int, AccountUpdate]]) -> None:
         """Send one PUT per account.
 
-        Only a settled failure counts against the limit. Where the unconfirmed accounts could exceed it, sending pauses
-        until they have been read back; where that cannot be done, sending ends.
+        Only settled failures count against the limit. When the unconfirmed accounts could exceed it, sending pauses
+        until they have been read back; if they cannot be, sending ends.
 
         Raises:
-            BulkidError: Something that would fail every further request the same way.
+            BulkidError: An error that would fail every further request, too.
             InterruptedRunError: A stop was requested while accounts were read back.
         """
         while changes and not self.stop.requested:
             self._pause, self._submitted = Stop(), 0
             async with task_group() as tasks:
                 tasks.start_soon(self._forward_stop, self._pause)
-                tasks.start_soon(self._forward_abort, self._pause)
                 await self.connection.engine.run(self._chunks(changes), self._settled, self._pause)
                 tasks.cancel_scope.cancel()
             if self.stop.requested or not self._pause.requested:
@@ -131,8 +111,6 @@ class AccountSender:
     async def _forward_stop(self, pause: Stop) -> None:
         await self.stop.wait()
         pause.request(self.stop.reason)
-
-    async def _forward_abort(self, pause: Stop) -> None:
         await self.stop.wait_aborted()
         pause.abort()
 
@@ -153,7 +131,7 @@ class AccountSender:
         change = self._changes.pop(settled.key)
         reply = settled.reply
         if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
-            self._record_update(settled.key, _updated(settled, Via.ACCOUNT))
+            self._record_update(settled.key, _updated(settled))
             return
         if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._sent_again:
             self._without_answer += reply.kind is not ReplyKind.OK
@@ -171,13 +149,13 @@ class AccountSender:
             after = parse_account(settled.reply.payload)
         except UnexpectedResponseError:
             return False
-        if self.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
-            # Nothing can be read back: the server's own 200 for this very PUT counts unless it contradicts itself.
+        if self.directory.blind and after.group_ids is None and fold(after.id) == fold(change.account_id):
+            # The account cannot be read back: the server's 200 for this PUT counts unless it shows other values.
             return values_confirmed(change, after)
         return confirms(change, after)
 
     def fail(self, number: int, outcome: Outcome) -> None:
-        """Settle an account that failed, and ask for a stop where those are too many."""
+        """Settle an account that failed, and request a stop if too many have failed."""
         self._record_failure(number, outcome)
         if self.too_many:
             self.stop.request("--max-failures")
@@ -202,14 +180,14 @@ class AccountSender:
         self.writer.add(number, outcome)
 
     async def verify(self) -> None:
-        """Read back every account in doubt and settle it by what the server shows.
+        """Read back every unconfirmed account and settle it by its present state.
 
-        Blind it stays in doubt, and so does one of which it cannot be known whether it still exists.
+        An account stays unconfirmed in a blind run, and if the server does not tell whether it still exists.
 
         Raises:
-            ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
+            ConnectionFailedError: The server does not respond; unconfirmed accounts stay pending.
         """
-        if not self.unconfirmed or self.blind:
+        if not self.unconfirmed or self.directory.blind:
             return
         ids = [account.change.account_id for account in self.unconfirmed]
         after = await read_accounts_again(self.connection.engine, self.connection.organization_id, ids)
@@ -225,43 +203,41 @@ class AccountSender:
         self.progress.unverified -= len(unconfirmed) - len(self.unconfirmed)
 
     async def finish(self, hooks: Hooks, advice: str) -> None:
-        """Read back what is left unconfirmed, once nothing more is to be sent.
-
-        Args:
-            hooks: Told of the stage.
-            advice: How the run is resumed.
+        """Read back the unconfirmed accounts after the last request; ``advice`` is the command that resumes the run.
 
         Raises:
-            ConnectionFailedError: The server gives no answer, or accounts cannot be confirmed: they stay pending.
+            ConnectionFailedError: The server does not respond, or accounts cannot be confirmed: they stay pending.
             InterruptedRunError: A stop was requested.
         """
         if self.unconfirmed:
             hooks.stage("verify")
         if self.too_many:
-            async with until_stopped(self.stop, aborted=True):  # it is stopping already
+            async with until_stopped(self.stop, aborted=True):  # a stop was requested already
                 await self.verify()
             return
-        if not self.unfinished:  # also when a signal came with the last answer: there is nothing to stop
+        if not self.unfinished:  # also when a signal came with the last response: there is nothing left to stop
             return
         if self.stop.requested:
             raise InterruptedRunError(f"Stopped by {self.stop.reason}.")
         async with until_stopped(self.stop):
             await self.verify()
         if self.unconfirmed and not self.too_many:
-            stopped = "" if self.sent_all else "Stopped, as they are more than --max-failures allows: "
-            why = "cannot be read back (blind)" if self.blind else "reading back does not show whether they exist"
+            sent_all = self.progress.done >= self.progress.total
+            stopped = "" if sent_all else "Stopped, as they are more than --max-failures allows: "
+            blind = self.directory.blind
+            why = "cannot be read back (blind)" if blind else "reading back does not show whether they exist"
             raise ConnectionFailedError(
                 f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear answer, and {why}: pending.",
                 hint=f"To send them again is safe: {advice}",
             )
 
     def _settle_by_state(self, account: UnconfirmedAccount, after: Account | Absent) -> None:
-        """Settle an account by its present state: as wanted is updated, whatever the answers were."""
+        """Settle an account by its present state: if that is as wanted, it is updated, whatever the responses were."""
         settled, reply = account.settled, account.settled.reply
         finished_at = self.clock.now()
         if isinstance(after, Account) and confirms(account.change, after):
             self._read_back += 1
-            self._record_update(account.number, _updated(settled, Via.ACCOUNT)._replace(finished_at=finished_at))
+            self._record_update(account.number, _updated(settled)._replace(finished_at=finished_at))
             return
         if isinstance(after, Absent):
             code, error = "account_gone", "The account does not exist any more."
@@ -274,12 +250,7 @@ class AccountSender:
 
 
 def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
-    """Make the error that ends a run with more failed accounts than allowed.
-
-    Args:
-        failures: How many failed.
-        advice: How the run is resumed; "" where nothing is pending.
-    """
+    """Make the error that ends a run; ``advice`` is the command that resumes it, "" if nothing is pending."""
     hint = f"See the report; go on with: {advice}" if advice else "See the report."
     return TooManyFailuresError(
         f"Stopped: {count_of(failures, 'account')} failed, more than --max-failures allows.", hint=hint
@@ -287,9 +258,9 @@ def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
 
 
 def matches_exactly(change: AccountUpdate, payload: object) -> bool:
-    """Whether an answer is an account that shows the change letter by letter, as nearly every one does.
+    """Whether a response is an account that shows the change letter by letter, as nearly every response does.
 
-    If not, to read the account and compare it without regard to case may still show it: that is 5 us, this 1.5.
+    This takes 1.5 us. If it is false, parsing the account and comparing it without regard to case takes 5 us.
     """
     if type(payload) is not dict or change.remove:
         return False
@@ -306,15 +277,15 @@ def matches_exactly(change: AccountUpdate, payload: object) -> bool:
     )
 
 
-def _updated(settled: Settled, via: Via) -> Outcome:
-    return Outcome(Status.UPDATED, settled.reply.status, "", "", settled.attempts, via, settled.finished_at)
+def _updated(settled: Settled) -> Outcome:
+    return Outcome(Status.UPDATED, settled.reply.status, "", "", settled.attempts, Via.ACCOUNT, settled.finished_at)
 
 
 _SINGLE_REFUSALS = {
     ReplyKind.UNAUTHORIZED: "The server refuses this request alone, and takes others with the same access token",
     ReplyKind.FORBIDDEN: "The server forbids the change of this account alone",
 }
-"""What it means that a reply of this kind came, and the run went on."""
+"""What a reply of this kind means for its account when the run went on after it."""
 
 
 def _failed(settled: Settled, code: str, error: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Sending what a plan asks for: group requests first, then one PUT per account, then what no answer confirmed."""
+"""Applying a plan: send group requests, then one PUT per account, then read back what no response confirmed."""
 
 from collections.abc import Callable, Coroutine
 from operator import itemgetter
@@ -26,14 +26,14 @@ async def apply(
     bound: FailureBound | None,
     background: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """Send the changes, those that go by group first, and verify what no answer confirmed.
+    """Send the changes, group requests first, and read back what no response confirmed.
 
     Args:
-        plan: What to send. It is let go of as it is sent.
-        connection: Sends, and has the journal and the runtime dependencies of the run.
+        plan: What to send. Its list of batches is empty afterwards.
+        connection: Sends the requests; it has the journal and the context of the run.
         record: The run.
         bound: How many accounts may fail; None for any number.
-        background: Journals the run's figures as long as requests are sent; it is cancelled then.
+        background: Runs while requests are sent, and is cancelled afterwards.
 
     Raises:
         TooManyFailuresError: More accounts failed than allowed.
@@ -79,7 +79,7 @@ async def apply(
                 except (ConnectionFailedError, InterruptedRunError) as error:
                     if not sender.too_many:
                         raise
-                    log.info("run.ended_early", reason=error.message)  # that too many failed came first
+                    log.info("run.ended_early", reason=error.message)  # too many accounts failed before
                 finally:
                     if group_sender is not None:
                         await group_sender.remember_refusals()

@@ -1,12 +1,11 @@
-"""Which group requests leave next, and what a refused one is split into. No I/O: answers come in, batches come out.
+"""Choosing which group requests leave next, and splitting those that the server refuses. No I/O.
 
-A group PUT that is refused as a whole is split in halves until the culprit stands alone (adaptive group testing by
-binary splitting: where one half passes, the other is known to hold the culprit, and is split without being sent). One
-culprit in n members costs at most 2 * ceil(log2(n)) + 2 requests more than none.
+A refused group PUT is split in halves until the culprit is alone (adaptive group testing by binary splitting: when one
+half passes, the other one has the culprit, and is split without being sent). One culprit in n members costs at most
+2 * ceil(log2(n)) + 2 more requests than none.
 
-A server may also refuse every PUT of a group. So the first batch of each group goes alone, and when it is refused, a
-check follows before it is split: a PUT of the group that changes nothing. No member can be to blame for a refusal of
-that.
+A server may also refuse every PUT of a group. So the first batch of each group is sent alone. If it is refused, a check
+is sent before the batch is split: a PUT of the group that changes nothing. No member can have caused a refusal of that.
 """
 
 from collections import Counter, deque
@@ -18,31 +17,31 @@ from typing import NamedTuple
 from bulkid.runs.execution.progress import Tally
 
 _MIN_SPLIT = 2
-"""Members of a refused batch that go by their own PUTs: to split them further would cost as much."""
+"""A refused batch of this size is sent by account: splitting it further would cost as many requests."""
 
 _MAX_UNCLEAR = 3
-"""Batches without a clear answer, before any ever passed, after which group requests are given up for the run."""
+"""After this many batches without a clear response, and none that passed, the run sends no more group requests."""
 
 _EXTRA_REFUSALS = 3
-"""Refusals above the logarithm of a batch's size, before any of its group passed, that no single culprit can cause:
-after them the group's members go by their own PUTs in this run."""
+"""Refusals beyond the logarithm of a batch's size, before any batch of its group passed. One culprit cannot cause so
+many: after them the run sends the group's members by account."""
 
 
 class Member(NamedTuple):
     """One membership change of a batch."""
 
-    number: int  # of the journal
+    number: int  # of the run item
     account_id: str
-    adds: bool  # False: leaves
+    adds: bool  # False: removes
 
 
 @dataclass(slots=True, eq=False)
 class _Root:
-    """A batch as it was planned, once it was refused: what has come of its parts."""
+    """The planned batch that refused parts come from, and the state of its parts."""
 
     size: int
     refusals: int = 1
-    parts: int = 1  # those whose fate is open
+    parts: int = 1  # parts that are not done
 
 
 @dataclass(slots=True, eq=False)
@@ -52,8 +51,8 @@ class Batch:
     group_id: str
     members: tuple[Member, ...]
     root: _Root | None = None
-    deferred_half: "Batch | None" = None  # its other half, not sent yet: it holds the culprit if this one passes
-    check: bool = False  # changes nothing, and has no members: finds out whether the group refuses every PUT
+    deferred_half: "Batch | None" = None  # the other half, not sent yet: if this one passes, it has the culprit
+    check: bool = False  # has no members and changes nothing: shows whether the group refuses every PUT
 
     def __len__(self) -> int:
         return len(self.members)
@@ -61,32 +60,32 @@ class Batch:
 
 @dataclass(slots=True)
 class BatchQueue:
-    """All batches of a run, until each has passed or was taken apart.
+    """The batches of a run that have neither passed nor been split.
 
-    A batch that is larger than any that has passed goes alone, as a size probe: a server that refuses the size does so
-    once, not for every batch of the run.
+    A batch that is larger than any that has passed is sent alone, as a size probe: so a server refuses a size once, not
+    for every batch of the run.
     """
 
-    individual: list[int] = field(default_factory=list)  # entries that are to go by their own PUT
-    refusing: dict[str, tuple[Member, ...]] = field(default_factory=dict)  # groups whose check was refused, each with
-    # the members of the batch that was refused before
+    individual: list[int] = field(default_factory=list)  # run items to send by account
+    # By group whose check was refused: the members of the batch that was refused before.
+    refusing: dict[str, tuple[Member, ...]] = field(default_factory=dict)
     _waiting: deque[Batch] = field(default_factory=deque)
     _in_flight: set[Batch] = field(default_factory=set)
     _individual_set: set[int] = field(default_factory=set)
     _largest_accepted: int = 0
-    _limit: int | None = None  # members that the server takes in one request, as far as it has shown
+    limit: int | None = None  # members that one request may have; None: the server has refused no size
     _unclear_count: int = 0
-    _open_batches: Tally = field(default_factory=Tally)  # by entry: batches that have not passed yet
-    _in_flight_by_group: Counter[str] = field(default_factory=Counter)  # by group: batches under way
-    _accepting: set[str] = field(default_factory=set)  # groups of which a PUT has passed
-    _members_accepted: set[str] = field(default_factory=set)  # groups of which a PUT with members has passed
-    _checked: set[str] = field(default_factory=set)  # groups that a check was made for
-    _on_hold: dict[str, Batch] = field(default_factory=dict)  # by group: refused, until the check is answered
+    _open_batches: Tally = field(default_factory=Tally)  # by run item: batches that have not passed yet
+    _in_flight_by_group: Counter[str] = field(default_factory=Counter)
+    _accepting: set[str] = field(default_factory=set)  # groups with a PUT that has passed
+    _members_accepted: set[str] = field(default_factory=set)  # groups with a PUT of members that has passed
+    _checked: set[str] = field(default_factory=set)  # groups that a check was sent for
+    _on_hold: dict[str, Batch] = field(default_factory=dict)  # by group: the refused batch, until its check is settled
     _refused_first: Counter[str] = field(default_factory=Counter)  # by group: refusals before any batch passed
     _first_size: dict[str, int] = field(default_factory=dict)  # by group: members of the first batch that was refused
 
     def add(self, batches: Iterable[Batch]) -> None:
-        """Take in planned batches; the largest goes first, to find out what the server takes."""
+        """Add planned batches, the largest first, to find out which size the server accepts."""
         for batch in sorted(batches, key=len, reverse=True):
             self._waiting.append(batch)
             for member in batch.members:
@@ -94,20 +93,15 @@ class BatchQueue:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to send or to wait for."""
+        """Whether no batch is waiting or in flight."""
         return not self._waiting and not self._in_flight
 
-    @property
-    def limit(self) -> int | None:
-        """Members that one request may have, where the server has refused more."""
-        return self._limit
-
     def is_individual(self, number: int) -> bool:
-        """Whether an account goes by its own PUT after all."""
+        """Whether a run item is sent by account."""
         return number in self._individual_set
 
     def next(self, most: int) -> list[Batch]:
-        """The batches that may leave now, ``most`` at most; none when answers must come in first, or all is done."""
+        """Return at most ``most`` batches that may leave now; none if all are done or must wait for a response."""
         ready: list[Batch] = []
         held: list[Batch] = []
         while self._waiting and len(ready) < most:
@@ -121,9 +115,9 @@ class BatchQueue:
                 self._release_deferred_half(batch)
                 self._close(batch)
                 continue
-            if self._limit is not None and len(batch) > self._limit:
+            if self.limit is not None and len(batch) > self.limit:
                 self._waiting.popleft()
-                self._waiting.extendleft(reversed(self._even_parts(batch, -(-len(batch) // self._limit))))
+                self._waiting.extendleft(reversed(self._even_parts(batch, -(-len(batch) // self.limit))))
                 continue
             size_probe = len(batch) > self._largest_accepted
             if size_probe and self._in_flight:
@@ -137,7 +131,7 @@ class BatchQueue:
         return ready
 
     def _is_held(self, batch: Batch) -> bool:
-        """Whether a batch must wait for what another one of its group shows."""
+        """Whether a batch must wait for the response to another one of its group."""
         group = batch.group_id
         return (
             group not in self._accepting
@@ -150,11 +144,7 @@ class BatchQueue:
         self._in_flight_by_group[batch.group_id] -= 1
 
     def accepted(self, batch: Batch) -> list[int]:
-        """A batch was taken.
-
-        Returns:
-            The entries all of whose batches have passed by now.
-        """
+        """Record that a batch has passed. Return the run items whose batches have now all passed."""
         self._answered(batch)
         self._accepting.add(batch.group_id)
         if batch.check:
@@ -174,7 +164,7 @@ class BatchQueue:
         return complete
 
     def refused(self, batch: Batch) -> None:
-        """A batch was refused as a whole, for what may be one member's fault, or the group's."""
+        """Record that the server refused a batch, because of one of its members or of the group."""
         self._answered(batch)
         group = batch.group_id
         if batch.check:
@@ -204,18 +194,18 @@ class BatchQueue:
         return len(batch) > _MIN_SPLIT or any(other.group_id == batch.group_id for other in self._waiting)
 
     def _give_up(self, group_id: str) -> None:
-        """Let all that waits for a group go by the PUTs of its accounts."""
+        """Send the members of all waiting batches of a group by account."""
         for batch in (self._on_hold.pop(group_id), *self._waiting):
             if batch.group_id == group_id:
                 self._send_individually(batch)
         self._waiting = deque([batch for batch in self._waiting if batch.group_id != group_id])
 
     def _end_check(self, batch: Batch) -> None:
-        """A check got no answer that tells anything: the batch on hold is split all the same."""
+        """Split the batch on hold, after a check that did not show whether the group refuses every PUT."""
         self._split_refused(self._on_hold.pop(batch.group_id))
 
     def too_large(self, batch: Batch) -> None:
-        """A batch was refused for its size: no larger one is sent from now on."""
+        """Record that the server refused a batch for its size: batches of this run are at most half as large now."""
         self._answered(batch)
         if batch.check:
             self._end_check(batch)
@@ -225,7 +215,7 @@ class BatchQueue:
         self._halve(batch)
 
     def unclear(self, batch: Batch) -> None:
-        """A batch got no clear answer, however often it was sent."""
+        """Record that a batch got no clear response after all attempts."""
         self._answered(batch)
         self._release_deferred_half(batch)
         self._unclear_count += 1
@@ -241,11 +231,7 @@ class BatchQueue:
         self._halve(batch)
 
     def drop_group(self, group_id: str) -> list[int]:
-        """A group is gone: nothing more is sent to it.
-
-        Returns:
-            The entries that were waiting for it (not those under way).
-        """
+        """Remove the waiting batches of a group that was deleted. Return their run items."""
         kept: deque[Batch] = deque()
         on_hold = self._on_hold.pop(group_id, None)
         dropped: list[int] = [] if on_hold is None else self._drop(on_hold)
@@ -258,11 +244,7 @@ class BatchQueue:
         return dropped
 
     def drop(self, batch: Batch) -> list[int]:
-        """A batch under way was for a group that is gone.
-
-        Returns:
-            Its entries, those of its held-back half included.
-        """
+        """Remove a batch in flight whose group was deleted. Return its run items and those of its deferred half."""
         self._answered(batch)
         return self._drop(batch)
 
@@ -275,7 +257,7 @@ class BatchQueue:
     # --- splitting
 
     def _split_refused(self, batch: Batch) -> None:
-        """Split a batch that is known to hold a culprit; its second half waits for what the first one shows."""
+        """Split a batch that has a culprit; its second half waits for the response to the first."""
         if len(batch) <= _MIN_SPLIT:
             self._send_individually(batch)
             self._close(batch)
@@ -302,11 +284,11 @@ class BatchQueue:
             start = end
         if batch.root is not None:
             batch.root.parts += count - 1
-        parts[-1].deferred_half = batch.deferred_half  # what is known of a held-back half waits for the last of these
+        parts[-1].deferred_half = batch.deferred_half  # it waits for the last part
         return parts
 
     def _release_deferred_half(self, batch: Batch) -> None:
-        """The half held back may be free of culprits, now that the other one is not."""
+        """Send the deferred half of a refused batch, too: it may have no culprit, now that its other half has one."""
         deferred_half, batch.deferred_half = batch.deferred_half, None
         if deferred_half is not None:
             self._waiting.appendleft(deferred_half)
@@ -319,14 +301,14 @@ class BatchQueue:
                     self.individual.append(member.number)
 
     def _close(self, batch: Batch) -> None:
-        """The fate of one part is known; when that of the whole batch is, see what refused it."""
+        """Record that one part is done. After the last one, decide whether the whole was refused for its size."""
         root = batch.root
         if root is None:
             return
         root.parts -= 1
-        # Nothing but the whole was ever refused, and nothing as large has passed: it was refused for its size.
+        # No part was refused, and no batch as large as the whole has passed: it was refused for its size.
         if not root.parts and root.refusals == 1 and self._largest_accepted < root.size:
             self._lower_limit(max(self._largest_accepted, 1))
 
     def _lower_limit(self, limit: int) -> None:
-        self._limit = limit if self._limit is None else min(self._limit, limit)
+        self.limit = limit if self.limit is None else min(self.limit, limit)

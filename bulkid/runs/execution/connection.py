@@ -1,4 +1,4 @@
-"""A connection that a run works over: token, client, quota ledger and engine, opened together and closed together."""
+"""The connection of a run: token, client, quota ledger and engine."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,14 +32,14 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.runs.options import Context, RunOptions, Target
 
 FIRST_CONTACT_LIMIT_S = 5.0
-"""How long a server that has never answered is given: a typo in its address must not look like work."""
+"""Seconds until a run gives up on a server that has never responded: its address may be wrong."""
 
 _TOKEN_REQUEST = Request("POST", "connect/token")
 
 
 @dataclass(slots=True)
 class Connection:
-    """A connection to one organisation. ``identify`` must come first; it opens the engine."""
+    """A connection to one organisation. Call ``identify`` first; it opens the engine."""
 
     target: Target
     options: RunOptions
@@ -54,22 +54,17 @@ class Connection:
     organization_id: str = ""
     claims: TokenClaims | None = None
     stats: Stats = field(default_factory=Stats)
-    hold: LockHandle | None = None  # the organisation's lock, once it is held
+    hold: LockHandle | None = None  # the organisation's lock, while the run holds it
     engine: Engine = field(init=False)
     ledger: JournalLedger = field(init=False)
 
     @property
-    def token_requests(self) -> int:
-        """How many tokens were asked for: the POSTs that this session sent."""
-        return self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
-
-    @property
     def known(self) -> Capabilities:
-        """What the token says it may do."""
+        """The permissions that the token itself lists."""
         return capabilities(self.claims)
 
     def require_write(self) -> None:
-        """Stop before the first request that the token itself says will be refused.
+        """Raise if the token itself shows that the server will refuse changes.
 
         Raises:
             PermissionDeniedError: The token may not change accounts.
@@ -82,15 +77,16 @@ class Connection:
             )
 
     def sent(self) -> dict[str, int]:
-        """Requests that left so far, by method, tokens included."""
-        return {"GET": self.stats.sent["GET"], "PUT": self.stats.sent["PUT"], "POST": self.token_requests}
+        """Return the number of requests sent so far by method; a POST is a token request."""
+        token_requests = self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
+        return {"GET": self.stats.sent["GET"], "PUT": self.stats.sent["PUT"], "POST": token_requests}
 
     async def identify(self) -> None:
-        """Get a token, learn the organisation from it unless it is given, and open the engine.
+        """Fetch a token, take the organisation from it unless the target names one, and open the engine.
 
         Raises:
             ConnectionFailedError: The server cannot be reached, or refuses the credentials.
-            UsageError: Neither the settings nor the token say which organisation.
+            UsageError: Neither the settings nor the token name an organisation.
         """
         self.claims = await self._first_token()
         self.organization_id = organization_of(self.target.organization_id, self.claims)
@@ -118,21 +114,17 @@ class Connection:
         )
 
     async def _send(self, request: Request) -> Reply:
-        """Send a request; one that changes something only while the organisation's lock is surely ours.
+        """Send a request. A request that changes something is sent only while this run holds the organisation's lock.
 
         Raises:
-            LockLostError: Another run has taken it over.
+            LockLostError: Another run has taken over the lock.
         """
         if request.method != "GET" and self.hold is not None and not self.hold.is_current:
             await in_thread(self.hold.confirm)
         return await self.client.send(request)
 
-    async def recover(self) -> None:
-        """Free what earlier runs held of the quota when they died: whoever calls holds the organisation's lock."""
-        await self.ledger.recover_runs()
-
     async def used(self, rule: QuotaRule) -> int:
-        """How much of a rule's window is used at present, by all runs on this state directory together."""
+        """Return how many requests of a rule's window all runs on this state directory have used."""
         return (await self.ledger.exchange([rule], 0, (), ())).used
 
     @property
@@ -140,7 +132,7 @@ class Connection:
         return RetryPolicy(max_attempts=self.options.max_attempts, base_s=self.options.retry_base_s)
 
     async def _first_token(self) -> TokenClaims | None:
-        """Fetch the first token with the patience of any other request, although no organisation is known yet."""
+        """Fetch the first token with the retries of any other request."""
         answer: TokenClaims | None = None
 
         async def ask(_: Request) -> Reply:
@@ -170,10 +162,10 @@ class Connection:
 
 
 def base_of(target: Target) -> IdentityBase:
-    """Complete the address of a target.
+    """Return the identity base for a target's address.
 
     Raises:
-        UsageError: There is no address, or it cannot be one.
+        UsageError: The address is empty or invalid.
     """
     if not target.url:
         raise UsageError(
@@ -185,10 +177,10 @@ def base_of(target: Target) -> IdentityBase:
 
 
 def tokens_of(target: Target, clock: Clock) -> TokenSource:
-    """The token source that a target's credentials make.
+    """Return the token source for a target's credentials.
 
     Raises:
-        UsageError: There are none.
+        UsageError: The target has no credentials.
     """
     if target.access_token:
         return StaticToken(target.access_token)
@@ -203,14 +195,9 @@ def tokens_of(target: Target, clock: Clock) -> TokenSource:
 
 @asynccontextmanager
 async def connect(
-    target: Target,
-    options: RunOptions,
-    journal: Journal,
-    context: Context,
-    *,
-    owner: str,
+    target: Target, options: RunOptions, journal: Journal, context: Context, *, owner: str
 ) -> AsyncIterator[Connection]:
-    """Open a session; nothing is sent before :meth:`Connection.identify`.
+    """Open a connection; ``owner`` names it in the quota ledger. :meth:`Connection.identify` sends the first request.
 
     Raises:
         UsageError: The address, the credentials or the certificate bundle cannot be used.
@@ -230,6 +217,6 @@ async def connect(
         try:
             yield Connection(target, options, base, client, tokens, journal, rules, owner, context, stack)
         finally:
-            # What the ledger has not been told yet is told also when the run is being cancelled.
+            # The engine reports pending updates to the ledger also when the run is cancelled.
             with anyio.CancelScope(shield=True):
                 await stack.aclose()

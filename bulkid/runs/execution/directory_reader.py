@@ -1,14 +1,14 @@
-"""Reading the directory with the fewest GETs: groups in one, accounts by pages or one by one, whichever is less.
+"""Reading the directory with the fewest GETs: all groups in one request, accounts by pages or one by one.
 
-An account that the list does not show is not called gone for that: it is looked up by itself, or, where many are
-missing, a reading of the list that cannot have missed any decides (:mod:`bulkid.runs.execution.account_list`).
+An account may be missing from the list although it exists. bulkid looks it up by its id. If many are missing, it reads
+the list until one reading is complete (:mod:`bulkid.runs.execution.account_list`).
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from http import HTTPStatus
+from typing import Self
 
 from bulkid.engine import Engine
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError
@@ -31,126 +31,51 @@ from bulkid.runs.inputs.run_input import AccountLookup
 from bulkid.text import count_of, fold
 
 PAGE_SIZE = 1000
-"""Accounts per page: the most that the API gives (``top`` 0-1000)."""
+"""Accounts per page: the maximum of the API (``top`` 0-1000)."""
 
 PAGES_AHEAD = 16
-"""Pages that are asked for side by side; the engine bounds how many are under way."""
+"""Pages that are requested in parallel; the engine limits the requests in flight."""
 
 MAX_LOOK_UPS = 20
-"""Missing accounts that are looked up by themselves in any case; more only where that takes fewer GETs than to read the
-list again."""
+"""Missing accounts that are always looked up by id; more are only if reading the list again takes more GETs."""
 
 MAX_READINGS = 3
-"""How often the list is read at most, where it changes while it is read."""
+"""How often the list is read if it changes during each reading."""
 
 _SAMPLE_SIZE = 3
-"""How many of the names that cannot be looked up a message tells."""
+"""Number of names that a message lists."""
 
 _GUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
-
 _REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.NOT_JSON, ReplyKind.UNAUTHORIZED})
-"""Replies that, with a status from 400 to 499, refuse this one look-up."""
+"""Replies that, with a status from 400 to 499, refuse only this look-up."""
 
 
 class ForbiddenError(ConnectionFailedError):
-    """The token may not read this; whether that matters is the caller's to decide."""
-
-
-@dataclass(slots=True)
-class _ReadAccounts:
-    """Accounts as they come in, and what is known of those that do not; ids are folded."""
-
-    by_name: bool  # whether any account is wanted by its name
-    consume: Callable[[Account], str] | None = None  # see read_accounts_again
-    accounts: dict[str, Account] = field(default_factory=dict)
-    consumed: set[str] = field(default_factory=set)  # ids of accounts that are not kept, as they showed enough
-    names: set[str] = field(default_factory=set)  # as the server writes them
-    searched: set[str] = field(default_factory=set)  # names whose own search showed how the server writes them
-    absent: set[str] = field(default_factory=set)
-    unknown: dict[str, str] = field(default_factory=dict)
-    uncertain: str = ""
-    total: int = 0
-    listed: bool = False  # whether the server was asked for its list, which says how many there are
-    complete: bool = False
-
-    @property
-    def known_total(self) -> int | None:
-        """How many accounts the organisation has, if anything has told."""
-        return max(self.total, self.count) if self.listed else None
-
-    @property
-    def count(self) -> int:
-        """How many accounts were read."""
-        return len(self.accounts) + len(self.consumed)
-
-    def add(self, accounts: Iterable[Account]) -> None:
-        for account in accounts:
-            key = fold(account.id)
-            if self.consume is not None:
-                if key in self.consumed:
-                    continue
-                if shown := self.consume(account):
-                    self.consumed.add(shown)
-                    self.accounts.pop(key, None)
-                    continue
-            self.accounts[key] = account
-            if self.by_name:
-                self.names.add(account.name)
-
-    def take(self, page: Page) -> None:
-        self.add(page.accounts)
-        self.total, self.listed = page.total, True
-
-    def missing_ids(self, lookup: AccountLookup) -> list[str]:
-        """The ids of which nothing is known yet."""
-        return [
-            account_id
-            for account_id in lookup.ids
-            if (key := fold(account_id)) not in self.accounts
-            and key not in self.consumed
-            and key not in self.absent
-            and key not in self.unknown
-        ]
-
-    def missing_names(self, lookup: AccountLookup) -> list[str]:
-        """The names that no account has to the letter, unless a search showed who has them apart from case."""
-        return [name for name in lookup.names if name not in self.names and name not in self.searched]
-
-    def directory(self, organization_id: str, groups: Sequence[Group] | None) -> Directory:
-        return Directory(
-            organization_id,
-            list(self.accounts.values()),
-            groups,
-            complete=self.complete,
-            total=self.known_total,
-            absent=self.absent,
-            unknown=self.unknown,
-            uncertain=self.uncertain,
-        )
+    """The token may not read this."""
 
 
 async def read_directory(
     engine: Engine, organization_id: str, lookup: AccountLookup, known: Capabilities
 ) -> tuple[Directory, tuple[str, ...]]:
-    """Read what the plan needs; what the token may not read is left out and said in a warning, if ids can do.
+    """Read what the plan needs, and return it with warnings about what the token may not read.
 
-    What only a directory could tell (names, exact lists) ends the work then: the scope is what must be mended, not
-    every row of the sheet.
+    Accounts or groups that the token may not read are left out if the rows need only ids. If they need names or exact
+    lists of groups, the missing scope is an error of the run, not of every row.
 
     Args:
         engine: Sends the requests.
-        organization_id: Whose directory.
-        lookup: What must be looked up.
-        known: What the token says it may do: what it may not is not asked for.
+        organization_id: The organisation.
+        lookup: What to look up.
+        known: The permissions of the token; what it may not read is not requested.
 
     Raises:
-        ConnectionFailedError: The server cannot be reached or gives no directory.
+        ConnectionFailedError: The server cannot be reached, or refuses to return the directory.
         PermissionDeniedError: The sheet needs what the token may not read.
     """
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
-    found: _ReadAccounts | None = None
+    reader: _AccountReader | None = None
     no_groups = ""
     if lookup.groups:
         try:
@@ -162,21 +87,20 @@ async def read_directory(
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, current().read_scope)
-        found = await _read_accounts(engine, organization_id, lookup)
+        reader = await _AccountReader(engine, organization_id, lookup).read()
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
         _require_ids_alone(lookup, no_accounts)
         warnings.append(f"{no_accounts}: running blind. Grant {current().read_scope} to send only what differs.")
     if no_groups:
-        _require_group_ids(lookup, found.accounts.values() if found is not None else (), no_groups)
-    if found is None:
-        return Directory(organization_id, None, groups), tuple(warnings)
-    return found.directory(organization_id, groups), tuple(warnings)
+        _require_group_ids(lookup, () if reader is None else reader.accounts.values(), no_groups)
+    directory = Directory(organization_id, None, groups) if reader is None else reader.directory(groups)
+    return directory, tuple(warnings)
 
 
 async def count_accounts(engine: Engine, organization_id: str) -> int:
-    """How many accounts the organisation has, for one GET.
+    """Return how many accounts the organisation has; this takes one GET.
 
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
@@ -186,16 +110,16 @@ async def count_accounts(engine: Engine, organization_id: str) -> int:
 
 
 def _require(allowed: bool | None, scope: str) -> None:
-    """Save the request whose refusal the token itself foretells."""
+    """Raise if the token itself shows that the server will refuse the request."""
     if allowed is False:
         raise ForbiddenError(f"the token lacks {scope}")
 
 
 def _require_own_organization(allowed: bool | None, organization_id: str, refusal: ForbiddenError) -> None:
-    """Tell a refusal that no scope explains from a missing scope.
+    """Raise if the server refused a token that has the scope.
 
     Raises:
-        PermissionDeniedError: The token has the scope, and is refused all the same.
+        PermissionDeniedError: No missing scope explains the refusal.
     """
     if allowed:
         raise PermissionDeniedError(
@@ -205,7 +129,7 @@ def _require_own_organization(allowed: bool | None, organization_id: str, refusa
 
 
 def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
-    """Stop where rows cannot do without the accounts.
+    """Raise if rows need the accounts, which cannot be read.
 
     Raises:
         PermissionDeniedError: A row gives an account by name only, or an exact list of groups.
@@ -224,7 +148,7 @@ def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
 
 
 def _require_group_ids(lookup: AccountLookup, accounts: Iterable[Account], refusal: str) -> None:
-    """Stop where groups are given by what is no id, as far as can be told: each would fail its row.
+    """Raise if rows need the groups, which cannot be read: a text that does not look like an id would fail its row.
 
     Raises:
         PermissionDeniedError: A row gives a group by name, or an exact list of groups.
@@ -259,148 +183,205 @@ async def read_accounts_again(
     ids: Sequence[str],
     consume: Callable[[Account], str] | None = None,
 ) -> Directory:
-    """Read these accounts as they are now; :meth:`Directory.find` tells which of them do not exist any more.
+    """Read the present state of some accounts. :meth:`Directory.find` tells which of them do not exist any more.
 
     Args:
         engine: Sends the requests.
-        organization_id: Whose accounts.
-        ids: Which accounts.
-        consume: Is shown each account as its page comes in, and gives its folded id where it shows enough: such an
-            account is not kept, and the directory that is returned knows nothing of it. "" keeps it.
+        organization_id: The organisation.
+        ids: The ids of the accounts.
+        consume: Called with each account as its page comes in. It returns the account's folded id if the account is
+            not needed any more: it is then missing from the directory. It returns "" to keep the account.
 
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
-    found = await _read_accounts(engine, organization_id, AccountLookup(tuple(ids), (), groups=False), consume)
-    return found.directory(organization_id, None)
+    lookup = AccountLookup(tuple(ids), (), groups=False)
+    reader = await _AccountReader(engine, organization_id, lookup, consume).read()
+    return reader.directory(None)
 
 
-async def _read_accounts(
-    engine: Engine, organization_id: str, lookup: AccountLookup, consume: Callable[[Account], str] | None = None
-) -> _ReadAccounts:
-    """Find the wanted accounts by pages, or one by one, and learn for certain which of them do not exist."""
-    found = _ReadAccounts(bool(lookup.names), consume)
-    if first_read(len(lookup.ids), len(lookup.names)) == "single":
-        await _look_up(engine, organization_id, lookup.ids, found)
-        return found
+@dataclass(slots=True)
+class _AccountReader:
+    """Reads the accounts of a look-up, and finds out which of them do not exist. Ids are folded."""
 
-    async def page(skip: int) -> Page:
-        request = list_accounts(organization_id, skip, PAGE_SIZE)
-        return account_page(await fetch(engine, request, f"the list of {current().plural}"))
+    engine: Engine
+    organization_id: str
+    lookup: AccountLookup
+    consume: Callable[[Account], str] | None = None  # see read_accounts_again
+    accounts: dict[str, Account] = field(default_factory=dict)
+    consumed: set[str] = field(default_factory=set)  # ids of accounts that are not needed any more
+    names: set[str] = field(default_factory=set)  # as the server writes them
+    searched: set[str] = field(default_factory=set)  # names whose own search showed how the server writes them
+    absent: set[str] = field(default_factory=set)
+    unknown: dict[str, str] = field(default_factory=dict)  # with the reason
+    uncertain: str = ""
+    total: int = 0
+    listed: bool = False  # whether the server was asked for its list, and so for the total
+    complete: bool = False
 
-    async def take(page: Page) -> None:
-        found.take(page)
+    def directory(self, groups: Sequence[Group] | None) -> Directory:
+        """Return the accounts that were read, as a directory with these groups."""
+        return Directory(
+            self.organization_id,
+            list(self.accounts.values()),
+            groups,
+            complete=self.complete,
+            total=max(self.total, self._count) if self.listed else None,
+            absent=self.absent,
+            unknown=self.unknown,
+            uncertain=self.uncertain,
+        )
 
-    first = await page(0)
-    found.take(first)
-    ids, names = found.missing_ids(lookup), found.missing_names(lookup)
-    if next_read(first.total, len(first.accounts), len(ids) + len(names), OVERLAP) == "singles":
-        await _look_up(engine, organization_id, ids, found)
-        await _search(engine, organization_id, names, found)
-    if found.missing_ids(lookup) or found.missing_names(lookup):
-        listing, shown = await read_list(page, take, ahead=PAGES_AHEAD, first=first), -1
+    async def read(self) -> Self:
+        """Read the accounts by pages or one by one, whichever takes fewer requests."""
+        lookup = self.lookup
+        if first_read(len(lookup.ids), len(lookup.names)) == "single":
+            await self._look_up(lookup.ids)
+            return self
+        first = await self._page(0)
+        await self._take(first)
+        ids, names = self._missing_ids(), self._missing_names()
+        if next_read(first.total, len(first.accounts), len(ids) + len(names), OVERLAP) == "singles":
+            await self._look_up(ids)
+            await self._search(names)
+        if self._missing_ids() or self._missing_names():
+            await self._read_list(first)
+        else:
+            self.complete = self._count >= self.total
+        return self
+
+    async def _read_list(self, first: Page) -> None:
+        """Read the list until it is known of each missing account whether it exists."""
+        listing, shown = await read_list(self._page, self._take, ahead=PAGES_AHEAD, first=first), -1
         for reading in range(MAX_READINGS):
             if reading:
-                listing = await read_list(page, take, ahead=PAGES_AHEAD)
-            if listing.received not in (
-                listing.total,
-                shown,
-            ):  # it shows more or fewer than it counts: once proves nothing
-                listing = replace(listing, complete=False)
+                listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
+            if listing.received not in (listing.total, shown):
+                listing = replace(listing, complete=False)  # a count that differs from the list once proves nothing
             shown = listing.received
-            if await _settle_missing(engine, organization_id, lookup, found, listing):
+            if await self._settle_missing(listing):
                 break
         else:
-            _mark_uncertain(lookup, found)
-        found.complete = listing.complete
-    else:
-        found.complete = found.count >= found.total
-    return found
+            self._mark_uncertain()
+        self.complete = listing.complete
 
+    async def _settle_missing(self, listing: Listing) -> bool:
+        """Find out whether the accounts exist that the list did not show. Return False to read the list again."""
+        ids, look_up_limit = self._missing_ids(), max(MAX_LOOK_UPS, listing.pages)
+        if len(ids) <= look_up_limit:
+            await self._look_up(ids)
+        elif listing.complete:
+            self.absent.update(map(fold, ids))
+        if listing.complete:  # no account has a name that is not in the list
+            return True
+        names = self._missing_names()
+        if len(names) <= look_up_limit:
+            await self._search(names)
+        return not (self._missing_ids() or self._missing_names())
 
-async def _settle_missing(
-    engine: Engine, organization_id: str, lookup: AccountLookup, found: _ReadAccounts, listing: Listing
-) -> bool:
-    """Learn of the accounts that the list did not show whether they exist, as far as this reading lets one know.
-
-    Returns:
-        Whether nothing more is to be learnt.
-    """
-    ids, look_up_limit = found.missing_ids(lookup), max(MAX_LOOK_UPS, listing.pages)
-    if len(ids) <= look_up_limit:
-        await _look_up(engine, organization_id, ids, found)
-    elif listing.complete:
-        found.absent.update(map(fold, ids))
-    if listing.complete:  # whatever name it does not show, no account has
-        return True
-    names = found.missing_names(lookup)
-    if len(names) <= look_up_limit:
-        await _search(engine, organization_id, names, found)
-    return not (found.missing_ids(lookup) or found.missing_names(lookup))
-
-
-def _mark_uncertain(lookup: AccountLookup, found: _ReadAccounts) -> None:
-    """Say why it is not known whether the accounts that are missing exist."""
-    if found.count:
-        reason = (
-            f"each of {MAX_READINGS} readings of the list of {current().plural} may have missed some, as it kept "
-            "changing"
-        )
-    else:
-        reason = f"the server counts {count_of(found.total, current().singular)} and lists none"
-    missing = [*found.missing_ids(lookup), *found.missing_names(lookup)]
-    found.uncertain = f"Whether there are the accounts {_sample(missing)} is not known: {reason}."
-    found.unknown.update(dict.fromkeys(map(fold, found.missing_ids(lookup)), reason))
-
-
-async def _look_up(engine: Engine, organization_id: str, ids: Iterable[str], found: _ReadAccounts) -> None:
-    """Ask for each of these ids by itself."""
-    async with task_group() as tasks:
-        for account_id in ids:
-            tasks.start_soon(partial(_look_up_one, engine, organization_id, account_id, found))
-
-
-async def _look_up_one(engine: Engine, organization_id: str, account_id: str, found: _ReadAccounts) -> None:
-    key = fold(account_id)
-    reply = (await engine.call(get_account(organization_id, account_id))).reply
-    if reply.kind is ReplyKind.OK:
-        account = parse_account(reply.payload)
-        if fold(account.id) == key:
-            found.add([account])
+    def _mark_uncertain(self) -> None:
+        """Record why it is not known whether the missing accounts exist."""
+        if self._count:
+            reason = (
+                f"each of {MAX_READINGS} readings of the list of {current().plural} may have missed some, as it kept "
+                "changing"
+            )
         else:
-            found.unknown[key] = f"asked for it, the server answered with another account ({account.id})"
-    elif reply.kind is ReplyKind.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
-        found.absent.add(key)
-    elif reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4:  # noqa: PLR2004 - the class of a status
-        # An id that is no id to this server, say: that is no word on the account.
-        said = reply.error or reply.error_code or "refused"
-        found.unknown[key] = f"the server does not look it up (HTTP {reply.status}: {said.rstrip('.')})"
-    else:
-        raise _fetch_error(reply, f"account {account_id}")
+            reason = f"the server counts {count_of(self.total, current().singular)} and lists none"
+        missing = self._missing_ids()
+        sample = _sample([*missing, *self._missing_names()])
+        self.uncertain = f"Whether there are the accounts {sample} is not known: {reason}."
+        self.unknown.update(dict.fromkeys(map(fold, missing), reason))
 
+    # --- what was read
 
-async def _search(engine: Engine, organization_id: str, names: Iterable[str], found: _ReadAccounts) -> None:
-    """Search for each of these names by itself. A miss proves nothing: how a search matches is not documented."""
-    async with task_group() as tasks:
-        for name in names:
-            tasks.start_soon(partial(_search_one, engine, organization_id, name, found))
+    @property
+    def _count(self) -> int:
+        return len(self.accounts) + len(self.consumed)
 
+    def _missing_ids(self) -> list[str]:
+        """Return the ids of which nothing is known yet."""
+        return [
+            account_id
+            for account_id in self.lookup.ids
+            if (key := fold(account_id)) not in self.accounts
+            and key not in self.consumed
+            and key not in self.absent
+            and key not in self.unknown
+        ]
 
-async def _search_one(engine: Engine, organization_id: str, name: str, found: _ReadAccounts) -> None:
-    request = list_accounts(organization_id, 0, PAGE_SIZE, name)
-    page = account_page(await fetch(engine, request, f"account {name}"))
-    found.add(page.accounts)
-    key = fold(name)
-    if page.total <= len(page.accounts) and any(fold(account.name) == key for account in page.accounts):
-        found.searched.add(name)  # it does not mind case, then, and shows all who have the name apart from case
+    def _missing_names(self) -> list[str]:
+        """Return the names that no account has letter by letter, without those that a search found in another case."""
+        return [name for name in self.lookup.names if name not in self.names and name not in self.searched]
+
+    def _add(self, accounts: Iterable[Account]) -> None:
+        for account in accounts:
+            key = fold(account.id)
+            if self.consume is not None:
+                if key in self.consumed:
+                    continue
+                if shown := self.consume(account):
+                    self.consumed.add(shown)
+                    self.accounts.pop(key, None)
+                    continue
+            self.accounts[key] = account
+            if self.lookup.names:
+                self.names.add(account.name)
+
+    # --- requests
+
+    async def _page(self, skip: int, name: str = "") -> Page:
+        what = f"account {name}" if name else f"the list of {current().plural}"
+        request = list_accounts(self.organization_id, skip, PAGE_SIZE, name)
+        return account_page(await fetch(self.engine, request, what))
+
+    async def _take(self, page: Page) -> None:
+        self._add(page.accounts)
+        self.total, self.listed = page.total, True
+
+    async def _look_up(self, ids: Iterable[str]) -> None:
+        async with task_group() as tasks:
+            for account_id in ids:
+                tasks.start_soon(self._look_up_one, account_id)
+
+    async def _look_up_one(self, account_id: str) -> None:
+        key = fold(account_id)
+        reply = (await self.engine.call(get_account(self.organization_id, account_id))).reply
+        if reply.kind is ReplyKind.OK:
+            account = parse_account(reply.payload)
+            if fold(account.id) == key:
+                self._add([account])
+            else:
+                self.unknown[key] = f"asked for it, the server answered with another account ({account.id})"
+        elif reply.kind is ReplyKind.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
+            self.absent.add(key)
+        elif reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4:  # noqa: PLR2004 - the class of a status
+            # The server may refuse the form of the id: that does not show whether the account exists.
+            reason = reply.error or reply.error_code or "refused"
+            self.unknown[key] = f"the server does not look it up (HTTP {reply.status}: {reason.rstrip('.')})"
+        else:
+            raise _fetch_error(reply, f"account {account_id}")
+
+    async def _search(self, names: Iterable[str]) -> None:
+        """Search for each name. A miss proves nothing: the API does not document how a search matches."""
+        async with task_group() as tasks:
+            for name in names:
+                tasks.start_soon(self._search_one, name)
+
+    async def _search_one(self, name: str) -> None:
+        page = await self._page(0, name)
+        self._add(page.accounts)
+        key = fold(name)
+        if page.total <= len(page.accounts) and any(fold(account.name) == key for account in page.accounts):
+            self.searched.add(name)  # the search ignores case, so it has shown every account with this name
 
 
 async def fetch(engine: Engine, request: Request, what: str) -> object:
-    """Ask for something, and give the answer's JSON.
+    """Send a GET and return the JSON of its response; ``what`` names the resource in messages.
 
     Raises:
         ForbiddenError: The token may not read it.
-        ConnectionFailedError: The server cannot be reached, or does not give it.
+        ConnectionFailedError: The server cannot be reached, or refuses the request.
     """
     reply = (await engine.call(request)).reply
     if reply.kind is not ReplyKind.OK:

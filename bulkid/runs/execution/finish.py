@@ -1,4 +1,4 @@
-"""Concluding a run and writing its report, always from the journal: the same words now, later, or while it goes on."""
+"""Concluding a run and writing its report, always from the journal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +26,7 @@ from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_re
 from bulkid.runs.options import RunResult
 
 EARLY_ROWS: Final = 256
-"""Rows of the report that are written at a time while requests are sent: 3 ms, in which the answers may wait."""
+"""Rows of the report that are written at a time while requests are sent: this delays responses by 3 ms at most."""
 
 _STATUS_OF_ERROR = {
     EXIT_USAGE: RunStatus.REFUSED,
@@ -36,12 +36,12 @@ _STATUS_OF_ERROR = {
 
 
 def final_status(counts: Mapping[Status, int], error: BulkidError | None, left: int = 0) -> tuple[RunStatus, int]:
-    """What a run's status and exit code are.
+    """Return the status and exit code of a run.
 
     Args:
-        counts: What became of its rows.
-        error: What ended it early; None: it came to its end.
-        left: Rows that it leaves for later as a trial: pending by intention.
+        counts: Its rows by status.
+        error: The error that ended it early, if any.
+        left: Pending rows that it leaves for later as a trial.
     """
     if error is not None:
         return _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED), error.exit_code
@@ -64,11 +64,11 @@ def conclude(
     now: float,
     early: "EarlyReport | None" = None,
 ) -> RunResult:
-    """Write a run's report and settle its status in the journal. Never raises for a full disk or a broken folder.
+    """Write a run's report and its status. A full disk or a broken folder becomes a note of the result.
 
-    The message comes first, since the report shows it for pending rows; the status comes last, so that a run that is
-    killed while it writes its report is still one that ``resume`` finishes. ``early`` holds what of the report was
-    written while requests were sent.
+    The message is journaled first, since the report shows it for pending rows. The status is journaled last: if the
+    process is killed while it writes the report, ``resume`` still finishes the run. ``early`` has the rows of the
+    report that were written while requests were sent.
     """
     notes: list[str] = []
 
@@ -76,7 +76,7 @@ def conclude(
         try:
             journal.update_run(run_id, **fields)
         except StateError as failed:
-            # The outcomes are what matters, and those are committed; only the closing words are missing.
+            # The outcomes are committed; only the status or the message is missing.
             note = f"The run's end could not be journaled: {failed}"
             if note not in notes and (error is None or failed.message != error.message):
                 notes.append(note)
@@ -107,14 +107,14 @@ def conclude(
 def summarise(
     journal: Journal, record: RunRecord, folder: Path | None, counts: Mapping[Status, int] | None = None
 ) -> dict[str, Any]:
-    """The summary of a run as the journal knows it now; ``counts`` are its rows by status where they are known."""
+    """Make the summary of a run from the journal; ``counts`` are its rows by status, if the caller has them."""
     report = str(folder / "report.csv") if folder is not None else None
     accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
     return build_summary(record, counts or journal.counts(record.run_id), accounts, report)
 
 
 def nothing_summary(command: str) -> dict[str, Any]:
-    """Make the summary of a command that ended before a single row could be read."""
+    """Make the summary of a command that ended before it read a row."""
     record = RunRecord("", 0.0, RunStatus.REFUSED, command, "", "", "", "", 0)
     return {**build_summary(record, {}, 0, None), "run_id": None}
 
@@ -128,15 +128,15 @@ def write(
     *,
     early: "EarlyReport | None" = None,
 ) -> ReportFiles:
-    """Write a run's report files into ``folder``; where they were begun early, only what is missing.
+    """Write the files of a run's report into ``folder``; ``early`` has the rows that are written already.
 
     Raises:
-        ReportError: The folder or the disk does not take them; the outcomes are safe in the journal.
+        ReportError: The files cannot be written; the outcomes are safe in the journal.
     """
     content = ReportContent(record, folder, _headers(record), summary, str(record.sheet.get("sheet", "")))
     begun = early.take() if early is not None else None
     if begun is not None:
-        with suppress(ReportError):  # the folder was moved meanwhile, say: all of it is written again
+        with suppress(ReportError):  # the folder may have been moved: then write everything again
             return write_report(lambda: journal.report_rows(record.run_id, begun.last_row), content, formats, begun)
     return write_report(lambda: journal.report_rows(record.run_id), content, formats)
 
@@ -146,16 +146,9 @@ def _headers(record: RunRecord) -> tuple[str, ...]:
 
 
 class EarlyReport:
-    """The report's files, written while requests are still sent: the rows from the first on, as far as all are settled.
+    """Writes the first rows of a run's report while requests are sent: the rows up to the first that is not settled.
 
-    What is written comes from the journal, so nothing is in the report that is not settled for good. Not for several
-    threads at once.
-
-    Args:
-        journal: The run's journal.
-        run_id: The run; its plan is journaled.
-        folder: The run's own folder.
-        formats: The files to write.
+    The rows come from the journal, after the plan is journaled. Use it from one thread at a time.
     """
 
     def __init__(self, journal: Journal, run_id: str, folder: Path, formats: Collection[str]) -> None:
@@ -164,25 +157,20 @@ class EarlyReport:
         self._folder = folder
         self._formats = formats
         self._report: OpenReport | None = None
-        self._ended = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is written early."""
-        return self._ended
+        self.ended = False  # whether no more rows are written early
 
     def write_some(self) -> int:
-        """Write up to ``EARLY_ROWS`` settled rows; give how many.
+        """Write up to ``EARLY_ROWS`` settled rows. Return how many.
 
-        An error ends the early writing: what it is about, the end of the run tells, where all is written again.
+        After an error there is no early report: the end of the run writes all rows, and reports the error if it lasts.
         """
-        if self._ended:
+        if self.ended:
             return 0
         try:
             if self._report is None:
                 self._report = self._begin()
                 if self._report is None:
-                    self._ended = True
+                    self.ended = True
                     return 0
             settled = self._journal.settled_rows(self._run_id, self._report.last_row, EARLY_ROWS)
             self._report.write(settled)
@@ -198,22 +186,22 @@ class EarlyReport:
         return begin_report(ReportContent(record, self._folder, _headers(record), {}), self._formats)
 
     def take(self) -> OpenReport | None:
-        """Give up the files to the caller, who finishes them; None where none were begun."""
-        report, self._report, self._ended = self._report, None, True
+        """End the early writing. Return the open report, which the caller finishes; None if there is none."""
+        report, self._report, self.ended = self._report, None, True
         return report
 
     def discard(self) -> None:
-        """Remove what was written; harmless when repeated."""
+        """Remove the files that were written; may be called again."""
         report = self.take()
         if report is not None:
             report.discard()
 
 
 def find(journal: Journal, text: str) -> RunRecord:
-    """The run with this id, or whose id begins so, or (``last``) the newest.
+    """Find a run by its id or the beginning of its id; ``last`` or "" for the newest.
 
     Raises:
-        UsageError: There is none, or several.
+        UsageError: No run matches, or several do.
     """
     record = next(iter(journal.list_runs(1)), None) if text in {"", "last"} else journal.find_run(text)
     if record is None:

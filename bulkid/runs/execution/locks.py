@@ -1,4 +1,4 @@
-"""Taking a lock of the journal, and waiting for it where that is wanted."""
+"""Acquiring a lock of the journal, and waiting for it."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,17 +18,17 @@ _POLL_S = 1.0
 async def hold_lock(
     journal: Journal, name: str, record: Mapping[str, Any], context: Context
 ) -> AsyncIterator[LockHandle]:
-    """Hold a lock while the block runs; wait for it first, for as long as the context allows.
+    """Hold a lock of the journal while the block runs; wait for it first, for ``context.wait_s`` at most.
 
     Args:
-        journal: Whose database keeps the lock.
-        name: What is locked.
-        record: Who takes it; see `Journal.hold`.
-        context: How long to wait, who is told of it, and who may stop it.
+        journal: Its database keeps the lock.
+        name: The name of the lock.
+        record: The holder, as others see it; see :func:`~bulkid.runs.run_records.owner_of`.
+        context: Gives the time to wait; its hooks show that the run waits, and its stop ends the wait.
 
     Raises:
         LockedError: Another run still holds it.
-        InterruptedRunError: A stop was requested while it waited.
+        InterruptedRunError: A stop was requested during the wait.
         StateError: The lock cannot be kept.
     """
     hold = await _acquire(journal, name, record, context)
@@ -44,7 +44,7 @@ async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], conte
     reported = False
     while True:
         try:
-            # Not to be cancelled half-way: a lock that nobody knows of would be kept until the process ends.
+            # A cancellation half-way would leave a lock that the process holds to its end.
             with anyio.CancelScope(shield=True):
                 return await in_thread(journal.acquire_lock, name, record)
         except LockedError as locked:

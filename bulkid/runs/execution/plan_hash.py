@@ -1,6 +1,6 @@
-"""The identity of a plan: a hash over what it would send, to whom, and under which options.
+"""The hash of a plan, over its changes, server, organisation and options.
 
-An approval is given to this hash. A plan that is computed again and has the same hash sends the same changes.
+A user approves this hash. A plan that is computed again and has the same hash sends the same changes.
 """
 
 import json
@@ -14,21 +14,17 @@ from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
 
 FORMAT: Final = "bulkid plan hash 1"
-"""Part of what is hashed. Change it with the serialisation."""
+"""Part of the hashed text. Change it with the serialisation."""
 
-_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: also for broken letters
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: lone surrogates, too
 
 
 def plan_hash(preview: Preview, options: RunOptions) -> str:
-    """Compute the identity of a plan as 64 hexadecimal digits.
+    """Compute the hash of a plan as 64 hexadecimal digits.
 
-    It covers the server, the organisation, the options that decide what is sent, what every good row requests, and the
-    changes themselves. It does not cover the requests that carry the changes, nor what a change leaves as it is: other
-    groups of the account may come and go.
-
-    Args:
-        preview: The plan, of all accounts or already limited to ``options.first``.
-        options: The options that the run has.
+    It covers the server, the organisation, the options that decide what is sent, the desired states of all valid rows,
+    and the changes. It does not cover the requests that carry the changes, or what a change leaves as it is, such as
+    other groups of the account. ``preview`` may be limited to ``options.first`` already.
     """
     plan = limit_changes(preview.plan, options.first)
     digest = sha256()
@@ -39,7 +35,7 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
 
 
 def sent_of(change: AccountUpdate) -> tuple[object, ...]:
-    """What is shown and sent of a change, without what the change leaves as it is."""
+    """Return the parts of a change that are shown and sent, without what the change leaves as it is."""
     changed = {field.key: (before, after) for field, before, after in changed_fields(change)}
     return (change.account_id, *map(changed.get, current().keys), change.add, change.remove)
 

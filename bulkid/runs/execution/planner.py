@@ -1,4 +1,4 @@
-"""From rows to a preview: read the directory, resolve, compare, choose the requests, and check the change limit."""
+"""Planning: read the directory, resolve rows, compare, choose the requests, and check the change limit."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,12 +32,13 @@ BLIND_WARNING = "Running blind, as --no-read asks."
 
 
 async def prepare(connection: Connection, rows: Rows, options: RunOptions) -> Preview:
-    """Read the directory (unless blind) and compute the plan; the requests of the rows are gone afterwards.
+    """Read the directory (unless blind) and compute the plan. This consumes the row requests.
 
     Raises:
-        ConnectionFailedError: The server cannot be reached or gives no directory.
-        UsageError: Group requests are asked for, blind; or the changes were made for another server or organisation.
-        PermissionDeniedError: Group requests are asked for, and the token says that it may not.
+        ConnectionFailedError: The server cannot be reached, or refuses to return the directory.
+        UsageError: The run is blind and the options require group requests; or the input is for another server or
+            organisation.
+        PermissionDeniedError: The options require group requests, and the token may not send them.
     """
     rows.require_place(connection.base.url, connection.organization_id)
     directory, warnings = await _directory_for(connection, rows, read=options.read)
@@ -76,20 +77,10 @@ async def preview_of(
     row_errors: Sequence[RowError] = (),
     warnings: Sequence[str] = (),
 ) -> Preview:
-    """Put a plan together with what a user needs to judge it.
-
-    Args:
-        connection: Says to whom it is sent, and counts the accounts for the change limit where need be.
-        options: Hold the change limit.
-        info: The columns of the rows.
-        directory: What was read.
-        plan: The plan, limited to ``--first``.
-        rows: How many rows it covers.
-        row_errors: What is wrong with rows.
-        warnings: What reading the directory had to warn of.
+    """Make the preview of a plan that is limited to ``--first``, and check the change limit.
 
     Raises:
-        ConnectionFailedError: The server cannot be reached.
+        ConnectionFailedError: The change limit needs the number of accounts, and the server cannot be reached.
     """
     found = await _find_excess(connection, directory, len(plan.changes), options)
     return Preview(
@@ -116,8 +107,8 @@ async def strategy_for(
     """Choose the requests that carry some changes.
 
     Raises:
-        UsageError: Group requests are asked for, blind.
-        PermissionDeniedError: Group requests are asked for, and the token says that it may not.
+        UsageError: The run is blind and the options require group requests.
+        PermissionDeniedError: The options require group requests, and the token may not send them.
     """
     accounts, known = directory.accounts, connection.known
     refusing: dict[str, str] = {}
@@ -129,7 +120,7 @@ async def strategy_for(
     constraints = Constraints(
         rules=connection.rules,
         rate=options.rate,
-        # A group PUT carries the group's name as it is at that moment, so the groups must be read too.
+        # A group PUT carries the group's present name, so the client must also read groups.
         may_write_groups=False if known.read_groups is False else known.write_groups,
         read_back=accounts is not None,
         accounts=len(accounts or ()),
@@ -139,7 +130,7 @@ async def strategy_for(
 
 
 async def refused_groups(connection: Connection) -> list[GroupRefusal]:
-    """Read which groups of the organisation have refused a PUT for good, as far as the journal remembers them."""
+    """Return the groups of the organisation that refuse every PUT, according to the journal."""
     refusals = GroupRefusals(connection.journal, connection.organization_id)
     return await in_thread(refusals.known, connection.context.clock.now())
 
@@ -150,16 +141,15 @@ async def refused_groups(connection: Connection) -> list[GroupRefusal]:
 async def _find_excess(
     connection: Connection, directory: Directory, changes: int, options: RunOptions
 ) -> Excess | None:
-    """Say by how much a plan exceeds what may be sent without ``--yes-really``; None when it does not.
+    """Return how a plan exceeds the change limit; None if it does not.
 
-    The first page of the accounts told how many there are. Where no page was read, and the verdict depends on the
-    number, the client asks for it (one GET); a blind run does not know it, and then the limit is low.
+    If reading the directory did not show the number of accounts, and the limit depends on it, this takes one GET.
     """
     bound, total = options.max_change, directory.total
     if total is None and directory.accounts is not None and needs_total(changes, bound):
         try:
             total = await count_accounts(connection.engine, connection.organization_id)
-        except ForbiddenError:  # the token may read one account, but not the list of all
+        except ForbiddenError:  # the token may read one account, but not the list
             total = None
     return excess(changes, total, bound)
 
@@ -167,20 +157,20 @@ async def _find_excess(
 def _excess_warning(found: Excess | None, options: RunOptions) -> tuple[str, ...]:
     if found is None:
         return ()
-    follows = "--yes-really lets it go" if options.yes_really else "it will not be sent without --yes-really"
+    follows = "--yes-really allows it" if options.yes_really else "it will not be sent without --yes-really"
     return (f"{found.sentence}: {follows}.",)
 
 
 def require_within_limit(found: Excess | None, options: RunOptions) -> None:
-    """Refuse a plan that changes too much, unless the user confirmed that.
+    """Refuse a plan that exceeds the change limit, unless the user gave ``--yes-really``.
 
     Raises:
-        UsageError: It does; nothing was sent.
+        UsageError: The plan exceeds the limit; nothing was sent.
     """
     if found is None or options.yes_really:
         return
     more = "--max-change N allows a number of accounts" if found.total is None else "--max-change allows more"
     raise UsageError(
         f"{found.sentence}: nothing was sent.",
-        hint=f"Look at it with `bulkid plan`. If all of it is meant, say --yes-really; {more}.",
+        hint=f"Look at it with `bulkid plan`. To apply all of it, add --yes-really; {more}.",
     )

@@ -1,4 +1,4 @@
-"""The live figures of a run. The terminal and the console poll them, so that showing them does not slow the sending."""
+"""The live progress of a run. The terminal and the console poll it, so that showing it does not slow down sending."""
 
 from array import array
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from bulkid.text import humanize_seconds
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far the sending is at one moment."""
+    """The progress at one moment."""
 
     done: int
     total: int
@@ -20,13 +20,13 @@ class Snapshot:
     per_second: float
     quota_left: int | None  # PUTs that may leave at once; None: no quota
     quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
-    server_retry_in: float | None  # seconds until the server is asked again, while it throttles or is away
-    eta_s: float | None  # seconds until the end, as far as it can be told
-    pace_opens_in: float | None = None  # seconds until PUTs go on, while the server says that nothing is left for them
+    server_retry_in: float | None  # seconds until the next request, while the server throttles or is not reachable
+    eta_s: float | None  # seconds until the end; None: not known
+    pace_opens_in: float | None = None  # seconds until the next PUT, while the server reports that no request is left
 
     @property
     def server_limit(self) -> str:
-        """What the server lets through at present, as words; "" while it limits nothing."""
+        """A text for the user about what the server refuses at present; "" if it refuses nothing."""
         breaker, pacing = self.server_retry_in, self.pace_opens_in
         if pacing is not None and pacing >= (breaker or 0.0):
             return f"rate-limited by the server, continues in {humanize_seconds(pacing)}"
@@ -37,11 +37,11 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts what has settled, and knows the engine's figures."""
+    """Counts settled accounts, and reads the engine's statistics."""
 
     engine: Engine
     total: int  # accounts
-    puts: int  # requests that carry them, as far as is known
+    puts: int  # requests for them that are planned so far
     rules: tuple[QuotaRule, ...]
     monotonic: Callable[[], float]
     updated: int = 0
@@ -54,11 +54,11 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Accounts whose request has been answered for good, verified or not."""
+        """Accounts that need no further PUT, verified or not."""
         return self.updated + self.failed + self.unverified
 
     def snapshot(self) -> Snapshot:
-        """Take the figures of this moment."""
+        """Return the present progress."""
         engine = self.engine
         per_second = engine.stats.per_second(self.monotonic())
         left = engine.quota.left("PUT")
@@ -77,7 +77,7 @@ class Progress:
         )
 
     def _eta(self, per_second: float, left: int | None, seconds_until_free: float | None) -> float | None:
-        """Seconds to go: what the quota makes certain, or what the present speed promises, whichever is longer."""
+        """Return the seconds left: what the quota takes at least, else what the present speed takes."""
         if self.done >= self.total:
             return 0.0
         remaining = max(0, self.puts - (self.engine.stats.settled - self._settled_before))
@@ -89,15 +89,13 @@ class Progress:
                 if over > 0:
                     windows = -(-over // rule.count)
                     by_quota = max(by_quota, (windows - 1) * rule.seconds + (seconds_until_free or rule.seconds))
-        if by_quota:
-            return by_quota
-        return by_speed
+        return by_quota or by_speed
 
 
 class Tally:
-    """A small number for each run item, all 0 at first, in an array: a dictionary of 100,000 takes 10 MB, this 0.4.
+    """A small number for each run item, 0 at first. For 100,000 items a dictionary takes 10 MB, this array 0.4 MB.
 
-    Items are numbered from 0 without large gaps, as the journal numbers them.
+    Run items are numbered from 0 without large gaps.
     """
 
     __slots__ = ("_values",)
@@ -106,11 +104,11 @@ class Tally:
         self._values = array("i")
 
     def __getitem__(self, number: int) -> int:
-        """Give an entry's number."""
+        """Return the value of a run item."""
         return self._values[number] if number < len(self._values) else 0
 
     def __setitem__(self, number: int, value: int) -> None:
-        """Set an entry's number."""
+        """Set the value of a run item."""
         missing = number + 1 - len(self._values)
         if missing > 0:
             self._values.frombytes(bytes(self._values.itemsize * (missing + number // 8)))

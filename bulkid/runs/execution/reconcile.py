@@ -1,8 +1,7 @@
-"""The accounts of a run as run items: made from a plan, compared with the directory when a resume takes them up.
+"""The run items of a run: made from a plan, and compared with the directory by a resume.
 
-A trial (``--first``) leaves accounts for later, and the user sees its plan without them. So bulkid asks again when a
-user resumes the run for them, and the change limit applies as to a plan of its own. Resuming an interrupted trial
-finishes the trial.
+A trial (``--first``) leaves accounts for later, and its preview does not show them. So the rest of a trial is a plan of
+its own: a resume has it confirmed, and checks its change limit. Resuming an interrupted trial finishes the trial first.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,18 +26,17 @@ from bulkid.runs.execution.bisection import Batch, Member
 from bulkid.runs.options import Preview
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later by --first.")
-"""What is known of an account that a trial leaves out."""
+"""The outcome of an account that a trial leaves for later."""
 
 RESUMED = Outcome(Status.PENDING)
-"""What is known of it once a user agreed to send it: it is pending like any other."""
+"""The outcome of such an account after the user confirmed to send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedItems:
-    """Every account of a plan as a run item: what changes first, numbered as ``plan.changes`` is.
+    """The run items of a plan. Accounts that change come first, numbered like ``plan.changes``.
 
-    They are made one by one as they are gone through, as often as that is: all at once would take 25 MB of 100,000
-    accounts, at the moment that holds the most.
+    Each iteration makes them one by one: a list of 100,000 would take 25 MB while the plan is in memory, too.
     """
 
     preview: Preview
@@ -62,11 +60,11 @@ class PlannedItems:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAgain:
-    """The entries that a trial left for later, as what they change was confirmed now; made one by one like the others.
+    """The run items that a trial left for later, with their changes as they were confirmed now; made one by one.
 
     Args:
-        items: Unsettled entries of the run, in the order of their numbers.
-        changes: What still differs of them, each with its entry's number, in the same order.
+        items: Unsettled run items, in the order of their numbers.
+        changes: Their changes, each with the number of its run item, in the same order.
         directory: Names groups.
     """
 
@@ -83,35 +81,31 @@ class PlannedAgain:
 
 
 class SendPlan(NamedTuple):
-    """What sending needs of a plan. Each change has its item's number."""
+    """The part of a plan that sending needs. Each change has the number of its run item."""
 
     directory: Directory  # without its accounts
-    by_account: list[
-        tuple[int, AccountUpdate]
-    ]  # those that go by the PUT of their own account, in the order of the plan
-    by_group: dict[int, AccountUpdate]  # those that the batches carry
+    by_account: list[tuple[int, AccountUpdate]]  # sent by account PUTs, in the order of the plan
+    by_group: dict[int, AccountUpdate]  # carried by the batches
     batches: list[Batch]
-    failed: int = 0  # accounts that were found to have failed before anything was sent
-    unknown: Mapping[int, str] = MappingProxyType(
-        {}
-    )  # entries of which it is not known whether the account exists, and why
+    failed: int = 0  # accounts that failed before anything was sent
+    unknown: Mapping[int, str] = MappingProxyType({})  # why it is not known whether an account exists
 
     @property
     def accounts(self) -> int:
-        """How many accounts are to be changed."""
+        """The number of accounts to change."""
         return len(self.by_account) + len(self.by_group)
 
 
 def send_plan_of(
     directory: Directory, changes: Iterable[tuple[int, AccountUpdate]], strategy: Strategy | None
 ) -> SendPlan:
-    """What sending needs of a plan: no account and no state before, which the journal has.
+    """Reduce a plan to what sending needs, without the accounts and their states before, which the journal has.
 
     Args:
-        directory: Its accounts are let go of.
-        changes: Each with its entry's number, in the order that the route was chosen for. Where the caller holds
-            neither these nor the directory, each state before is let go of as its change is taken.
-        strategy: Which requests carry the changes; None: one PUT per account.
+        directory: Names groups.
+        changes: Each with the number of its run item, in the order that the strategy was chosen for. An iterator that
+            drops its items frees each state before as its change is read.
+        strategy: The requests that carry the changes; None: one PUT per account.
     """
     directory = directory.without_accounts()
     taken = [(number, change._replace(before=None)) for number, change in changes]
@@ -126,38 +120,39 @@ def send_plan_of(
 
 
 def _batch(planned: GroupBatch, changes: Sequence[tuple[int, AccountUpdate]]) -> Batch:
-    """A group request of a plan by the entries of its members, in the order of the plan."""
+    """Turn a planned group request into a batch of run items, in the order of the plan."""
     places = sorted([*((place, True) for place in planned.add), *((place, False) for place in planned.remove)])
     members = tuple([Member(changes[place][0], changes[place][1].account_id, joins) for place, joins in places])
     return Batch(planned.group_id, members)
 
 
 class Comparison(NamedTuple):
-    """What became of the unsettled accounts of a run when they were compared with the directory, by entry."""
+    """The result of comparing the unsettled run items with the directory, by their numbers."""
 
     settled: list[tuple[int, Outcome]]
-    changes: list[tuple[int, AccountUpdate]]  # what is to be sent
-    unknown: dict[int, str]  # accounts of which it is not known whether they exist, and why: still pending
+    changes: list[tuple[int, AccountUpdate]]  # to send
+    unknown: dict[int, str]  # pending, because it is not known whether the account exists; with the reason
 
     @property
     def failed(self) -> set[int]:
-        """The entries that are settled as failed."""
+        """The run items that are settled as failed."""
         return {item for item, outcome in self.settled if outcome.status is Status.FAILED}
 
 
 def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_preconditions: bool) -> Comparison:
-    """Settle what the directory shows to be as wanted; what differs is to be sent.
+    """Compare unsettled run items with the directory: settle those that are as wanted, send the others.
 
-    Args:
-        items: What is unsettled.
-        directory: The present state.
-        now: When.
-        with_preconditions: Whether to leave accounts alone that are neither as planned from nor as wanted.
+    With preconditions, an account that is neither as it was when planned nor as wanted has failed. ``now`` is in
+    seconds since the epoch.
     """
     settled: list[tuple[int, Outcome]] = []
     changes: list[tuple[int, AccountUpdate]] = []
     unknown: dict[int, str] = {}
     blind = directory.accounts is None
+
+    def fail(item: RunItem, code: str, error: str) -> None:
+        settled.append((item.number, Outcome(Status.FAILED, error_code=code, error=error, finished_at=now)))
+
     for item in items:
         found = directory.find(item.desired.account_id)
         if isinstance(found, Unknown) and not blind:
@@ -165,23 +160,18 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
             continue
         account = found if isinstance(found, Account) else None
         if isinstance(found, Absent):
-            error = "The account does not exist any more."
-            settled.append(
-                (item.number, Outcome(Status.FAILED, error_code="account_gone", error=error, finished_at=now))
-            )
+            fail(item, "account_gone", "The account does not exist any more.")
             continue
         desired = without_exact_list(item, directory) if with_preconditions else item.desired
         if with_preconditions and (conflict := item_conflict(item._replace(desired=desired), account, directory)):
             error = f"The account is not as it was when the changes were planned: {conflict}. It is left alone."
-            settled.append(
-                (item.number, Outcome(Status.FAILED, error_code="changed_since", error=error, finished_at=now))
-            )
+            fail(item, "changed_since", error)
             continue
         change = diff(desired, account, directory)
         if not change.empty:
             changes.append((item.number, change))
         elif item.intended:
-            # A request for it may have left, and now it reads as wanted: confirmed by reading the account back.
+            # A request for it may have left, and the account is as wanted now: reading it has confirmed the change.
             via = item.outcome.via or Via.ACCOUNT
             settled.append((item.number, Outcome(Status.UPDATED, via=via, finished_at=now)))
         else:
@@ -190,30 +180,23 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
 
 
 def items_to_resume(unsettled: Sequence[RunItem]) -> tuple[list[RunItem], bool]:
-    """Choose what resuming takes up: what the run itself left open, else what it left for later as a trial.
+    """Choose the run items that a resume works on, and return whether they are the rest of a trial.
 
-    Returns:
-        The entries, and whether they are the rest of a trial.
+    Items that the run did not settle come first; if there are none, those that it left for later as a trial.
     """
     interrupted = [item for item in unsettled if not is_deferred(item)]
     return (interrupted, False) if interrupted else (list(unsettled), bool(unsettled))
 
 
 def is_deferred(item: RunItem) -> bool:
-    """Whether an entry was left for later by a trial, and was not taken up since."""
+    """Whether a trial left a run item for later, and no resume has confirmed it since."""
     return item.outcome.error_code == DEFERRED.error_code and not item.intended
 
 
 def remaining_plan(
     items: Sequence[RunItem], changes: Sequence[tuple[int, AccountUpdate]], strategy: Strategy | None
 ) -> Plan:
-    """The rest of a trial as a plan.
-
-    Args:
-        items: The rest, without what can no longer be sent.
-        changes: Those of them that still differ, each with its entry's number.
-        strategy: Which requests carry the changes.
-    """
+    """Make a plan of the run items that can still be sent; ``changes`` are those that still differ, by number."""
     desired_states = {item.number: item.desired for item in items}
     changing = tuple([desired_states.pop(number) for number, _ in changes])
     return Plan(tuple([change for _, change in changes]), changing, tuple(desired_states.values()), strategy=strategy)

@@ -334,7 +334,7 @@ class Execution:
             ):
                 connection.hold = hold
                 await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
-                await connection.recover()
+                await connection.ledger.recover_runs()
                 yield connection
 
     async def _record_row_errors(self, rows: Rows, preview: Preview) -> None:
