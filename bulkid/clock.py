@@ -9,7 +9,7 @@ import anyio
 
 
 class Clock(Protocol):
-    """What bulkid asks of time. All figures are seconds."""
+    """The time that bulkid uses; all values are seconds."""
 
     def now(self) -> float:
         """Wall-clock time: seconds since the Unix epoch, UTC."""

@@ -1,4 +1,4 @@
-"""Letting go of memory: lists whose items are not needed once they were read, and what the system gets back."""
+"""Frees memory: of lists whose items are not needed once they are read, and to the system."""
 
 import sys
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def consume(items: list[T]) -> Iterator[T]:
 
 
 def return_freed_memory() -> bool:
-    """Give memory that was freed back to the system; tell whether any was.
+    """Give freed memory back to the system; say whether there was any.
 
-    glibc keeps what lies below the last piece in use: 23 MB after the texts of a plan file with 100,000 accounts, and
-    the directory would come on top of them. Without glibc nothing is done.
+    glibc keeps what lies below the last block in use: 23 MB after the texts of a plan file with 100,000 accounts.
+    Without glibc nothing is done.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""The few exceptions that cross rooms: one root, each with its exit code and a sentence for a person.
+"""The exceptions that packages raise to one another: one root, each with its exit code and a message for the user.
 
 ``message`` says what happened and where; ``hint`` says what to do next. Neither may ever hold a secret.
 """
@@ -15,12 +15,7 @@ EXIT_LOCKED = 6
 
 
 class BulkidError(Exception):
-    """Root of everything that bulkid raises on purpose.
-
-    Args:
-        message: What happened and where, as a sentence for a person.
-        hint: What to do next; empty when the message says it already.
-    """
+    """Root of everything that bulkid raises on purpose. ``hint`` is empty where the message says what to do next."""
 
     exit_code: ClassVar[int] = EXIT_ROWS_FAILED
 

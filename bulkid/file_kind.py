@@ -1,4 +1,4 @@
-"""What lies at a path, and opening it when it is a plain file: only such a file can be read as a sheet, plan or job.
+"""Says what is at a path, and opens plain files: only such a file can be read as a sheet, plan or job.
 
 In folders that others may write to, another user may put a link in a file's place between the moment in which bulkid
 looks at the file and the one in which bulkid opens it, or put a link in the folder's place. So bulkid opens and holds

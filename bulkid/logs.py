@@ -108,7 +108,7 @@ class EventLogger(structlog.BoundLoggerBase):
     """
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log for whoever looks for a fault."""
+        """Log what helps to find an error in the program."""
         if _output.threshold <= logging.DEBUG:
             self._proxy_to_logger("debug", event, **fields)
 

@@ -1,4 +1,4 @@
-"""The nouns of bulkid: frozen values that the rooms hand to one another. No I/O, no policy.
+"""The types of bulkid: frozen values that its packages pass to one another. No I/O, no policy.
 
 What there is one of per row, account or request is a named tuple: a frozen dataclass takes five times as long to make
 (2.5 us for a ``ReportRow``), which adds up to 0.2 s of 20,000 rows. Change a copy with ``_replace``.
@@ -73,10 +73,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """One thing wrong with one row: which column, which value, what to do."""
+    """One error of one row: which column, which value, what to do."""
 
     row: int  # as a spreadsheet shows it; the header is 1
-    column: str  # the header as the sheet has it; "" when the row as a whole is at fault
+    column: str  # the header as the sheet has it; "" when the error is about the row as a whole
     value: str  # the cell as it came in; "" when there is none
     code: str  # stable snake_case word, such as "unknown_group"
     message: str  # a sentence: what is wrong and what to do next
@@ -102,7 +102,7 @@ class SheetRow(NamedTuple):
     cells: tuple[str, ...]  # as they came in, one per header, for retry.csv
     request: RowRequest | None  # None where there are errors, and for a row of a plan file or an undo
     row_errors: tuple[RowError, ...] = ()
-    account_id: str = ""  # of a faulty row, as far as it could be read, for the report
+    account_id: str = ""  # of an invalid row, as far as it could be read, for the report
     name: str = ""
 
 
@@ -203,7 +203,7 @@ class FailureBound:
 
 @dataclass(frozen=True, slots=True)
 class ChangeBound:
-    """How many accounts one plan may change before somebody must say that it is really meant. One of the two is set."""
+    """How many accounts one plan may change before the user must confirm more. One of the two is set."""
 
     count: int | None = None  # accounts
     percent: float | None = None  # of all accounts of the organisation, 0 to 100
@@ -217,7 +217,7 @@ class TimeOfDay:
     """A time as the clock on the wall shows it, to the minute."""
 
     at: time
-    zone: tzinfo | None = None  # where that clock hangs; None: not said
+    zone: tzinfo | None = None  # of that clock; None: not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +286,9 @@ class RunRecord:
     host: str
     pid: int
     user: str = ""
-    phase: str = "reading"  # "reading" -> "read" (rows are whole) -> "planned" (entries are whole) -> "finished"
+    phase: str = "reading"  # "reading" -> "read" (rows are whole) -> "planned" (items are whole) -> "finished"
     finished_at: float | None = None
-    message: str = ""  # why it ended early, as told to the user
+    message: str = ""  # why it ended early, as the user reads it
     report_dir: str = ""  # absolute folder that holds this run's files
     sheet: Mapping[str, Any] = field(default_factory=dict)  # SheetInfo as JSON, so that rows can be parsed again
     options: Mapping[str, Any] = field(default_factory=dict)  # what resume needs to go on as begun

@@ -1,4 +1,4 @@
-"""Where the operating system has a user's files of each kind: said once, since settings and library both ask."""
+"""Where the operating system keeps a user's files of each kind."""
 
 from pathlib import Path
 

@@ -1,12 +1,11 @@
-"""Secrets taken out of whatever is about to be shown: log lines, error messages, tracebacks.
+"""Takes secrets out of what is about to be shown: log lines, error messages, tracebacks.
 
 Two ways work together. What is *known* to be secret (:func:`register_secret`) is removed wherever it stands, in every
 form that it usually takes: percent-encoded, Base64, escaped for JSON or as a Python literal. What *looks* like a secret
 is removed by its place: behind ``Bearer``, in a ``client_secret=`` of a form, under a key that says so, before the
 ``@`` of an address, in the shape of a JWT.
 
-This module stands at the ground, beside the errors: whoever comes by a secret (the settings, the token endpoint)
-registers it at once.
+The code that reads a secret (the settings, the token source) registers it at once.
 """
 
 import base64

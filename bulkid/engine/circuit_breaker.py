@@ -151,7 +151,7 @@ class CircuitBreaker:
     def _refuse(self, reply: Reply, now: float) -> None:
         self._refusals += 1
         if reply.kind is ReplyKind.THROTTLED:
-            self._away_since = None  # it answers: that may last as long as it likes
+            self._away_since = None  # it answers: that may last for any time
         else:
             self._away_since = now if self._away_since is None else self._away_since
             self._last_error = reply.error or reply.error_code or reply.kind.value

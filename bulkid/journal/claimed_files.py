@@ -50,20 +50,15 @@ class ClaimedFiles:
         self.database = journal.database
         self._folder = folder
 
-    @repeated
     def open(self) -> list[ClaimedFile]:
         """Files that were claimed and are not closed, oldest first."""
-        with self.database.read() as connection:
-            return [_file(row) for row in connection.execute(self._select(taken_files.c.state.in_(OPEN)))]
+        return [_file(row) for row in self.database.fetch(self._select(taken_files.c.state.in_(OPEN)))]
 
-    @repeated
     def claimed_before(self, sha256: str) -> ClaimedFile | None:
         """The file with the same content that was taken, or is being taken; one that failed may be tried again."""
         taken = taken_files.c.state.not_in([FileState.FAILED.value, FileState.GONE.value])
-        query = self._select(taken_files.c.sha256 == sha256, taken)
-        with self.database.read() as connection:
-            row = connection.execute(query.limit(1)).first()
-        return None if row is None else _file(row)
+        found = self.database.fetch(self._select(taken_files.c.sha256 == sha256, taken).limit(1))
+        return _file(found[0]) if found else None
 
     def _select(self, *where: ColumnElement[bool]) -> Select[Any]:
         here = taken_files.c.folder == self._folder
@@ -86,16 +81,12 @@ class ClaimedFiles:
         """Say that a file has been moved to where it stays."""
         self._change(file, state=state.value, closed_at=now)
 
-    @repeated
     def forget(self, file: ClaimedFile) -> None:
         """Take back a claim for which nothing was begun."""
-        with self.database.write() as connection:
-            connection.execute(delete(taken_files).where(taken_files.c.file == file.file))
+        self.database.execute(delete(taken_files).where(taken_files.c.file == file.file))
 
-    @repeated
     def _change(self, file: ClaimedFile, /, **values: object) -> None:
-        with self.database.write() as connection:
-            connection.execute(update(taken_files).where(taken_files.c.file == file.file).values(**values))
+        self.database.execute(update(taken_files).where(taken_files.c.file == file.file).values(**values))
 
 
 def _file(row: object) -> ClaimedFile:

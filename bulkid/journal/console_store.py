@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
@@ -44,7 +44,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One thing that somebody did, or was not let do."""
+    """One action of a user, or one that was refused."""
 
     at: float
     actor: str
@@ -70,9 +70,7 @@ class SessionRecord:
 class ConsoleStore:
     """Users, API tokens and the audit log of one state. Every method is one transaction, durable when it returns.
 
-    Args:
-        journal: Where they are kept.
-        random_bits: Source of the epochs of new users.
+    ``random_bits`` gives the epochs of new users.
     """
 
     def __init__(self, journal: Journal, *, random_bits: Callable[[int], int] = secrets.randbits) -> None:
@@ -81,18 +79,14 @@ class ConsoleStore:
 
     # --- users
 
-    @repeated
     def users(self) -> list[UserRecord]:
         """All users, by name."""
-        with self.database.read() as connection:
-            return [user_of(found) for found in connection.execute(select(users).order_by(users.c.key))]
+        return [_record(UserRecord, found) for found in self.database.fetch(select(users).order_by(users.c.key))]
 
-    @repeated
     def user(self, name: str) -> UserRecord | None:
         """One user; names are compared by their key."""
-        with self.database.read() as connection:
-            found = connection.execute(select(users).where(users.c.key == user_key(name))).first()
-        return None if found is None else user_of(found)
+        found = self.database.fetch(select(users).where(users.c.key == user_key(name)))
+        return _record(UserRecord, found[0]) if found else None
 
     @repeated
     def add_user(self, name: str, role: str, password_hash: str, at: float) -> None:
@@ -145,28 +139,26 @@ class ConsoleStore:
 
     # --- tokens
 
-    @repeated
     def tokens(self) -> list[TokenRecord]:
-        """All tokens, the newest first, those revoked too."""
-        with self.database.read() as connection:
-            query = _OWNED_TOKENS.order_by(tokens.c.created_at.desc(), tokens.c.token_id)
-            return [_token(found) for found in connection.execute(query)]
+        """All tokens, the newest first, with those that are revoked."""
+        query = _OWNED_TOKENS.order_by(tokens.c.created_at.desc(), tokens.c.token_id)
+        return [_record(TokenRecord, found) for found in self.database.fetch(query)]
 
     @repeated
     def token(self, token_hash: str) -> TokenRecord | None:
-        """The token with this hash, if it is valid.
+        """The token with this hash; None where it is not valid.
 
-        It is not where it is revoked, where its owner is not a user any more, and where it was issued without users
-        and there are users now.
+        It is not valid once it is revoked, its owner is removed, or a console in which it was issued without users has
+        users.
         """
         query = _OWNED_TOKENS.where(tokens.c.token_hash == token_hash, tokens.c.revoked_at.is_(None))
         with self.database.read() as connection:
             found = connection.execute(query).first()
             if found is None or (found.owner_key and found.owner_role is None):
                 return None
-            if not found.owner_key and connection.execute(select(users.c.key).limit(1)).first() is not None:
+            if not found.owner_key and _has_users(connection):
                 return None
-        return _token(found)
+        return _record(TokenRecord, found)
 
     @repeated
     def add_token(self, record: TokenRecord, token_hash: str) -> None:
@@ -175,32 +167,27 @@ class ConsoleStore:
         Raises:
             UsageError: The owner has been removed meanwhile.
         """
-        values = {name: getattr(record, name) for name in TokenRecord.__slots__ if name != "owner_role"}
+        values = {**asdict(record), "token_hash": token_hash, "owner_key": ""}
+        del values["owner_role"]
         with self.database.write() as connection:
-            values["owner_key"] = ""
-            if connection.execute(select(users.c.key).limit(1)).first() is not None:
+            if _has_users(connection):
                 values["owner_key"] = user_key(record.owner)
                 # A lock: the owner cannot be removed between this check and the end of the transaction.
                 owner = select(users.c.key).where(users.c.key == values["owner_key"]).with_for_update(read=True)
                 if connection.execute(owner).first() is None:
                     raise UsageError(f"There is no user {record.owner} any more: no token was issued.")
-            connection.execute(insert(tokens).values(**values, token_hash=token_hash))
+            connection.execute(insert(tokens).values(values))
 
-    @repeated
     def revoke_token(self, token_id: str, at: float) -> bool:
         """Revoke a token for good; say whether there was one to revoke."""
         live = (tokens.c.token_id == token_id, tokens.c.revoked_at.is_(None))
-        with self.database.write() as connection:
-            return bool(connection.execute(update(tokens).where(*live).values(revoked_at=at)).rowcount)
+        return bool(self.database.execute(update(tokens).where(*live).values(revoked_at=at)))
 
     # --- the audit log
 
-    @repeated
     def note(self, record: AuditRecord) -> None:
         """Add an entry."""
-        values = {name: getattr(record, name) for name in AuditRecord.__slots__}
-        with self.database.write() as connection:
-            connection.execute(insert(audit).values(values))
+        self.database.execute(insert(audit).values(asdict(record)))
 
     @repeated
     def audit_page(self, offset: int, limit: int) -> tuple[list[AuditRecord], int]:
@@ -208,16 +195,11 @@ class ConsoleStore:
         query = select(audit).order_by(audit.c.entry.desc()).offset(offset).limit(limit)
         with self.database.read() as connection:
             total = connection.execute(select(func.count()).select_from(audit)).scalar_one()
-            return [_entry(found) for found in connection.execute(query)], total
+            return [_record(AuditRecord, found) for found in connection.execute(query)], total
 
     @repeated
     def prune_audit(self, before: float, most: int) -> int:
-        """Remove entries of the audit log; give how many were removed.
-
-        Args:
-            before: Entries that were made earlier than this go (seconds since the epoch).
-            most: How many entries are kept at most, the newest ones.
-        """
+        """Remove entries made before a time (seconds since the epoch), and all but the newest ``most``; count them."""
         newest = select(audit.c.entry).order_by(audit.c.entry.desc()).offset(most).limit(1)
         with self.database.write() as connection:
             removed = connection.execute(delete(audit).where(audit.c.at < before)).rowcount
@@ -230,50 +212,44 @@ class ConsoleStore:
         """All entries, the oldest first, a page per transaction."""
         after = 0
         while True:
-            query = select(audit).where(audit.c.entry > after).order_by(audit.c.entry).limit(_PAGE)
-            with self.database.read() as connection:
-                page = connection.execute(query).all()
+            page = self.database.fetch(select(audit).where(audit.c.entry > after).order_by(audit.c.entry).limit(_PAGE))
             for found in page:
-                yield _entry(found)
+                yield _record(AuditRecord, found)
             if len(page) < _PAGE:
                 return
             after = page[-1].entry
 
 
 class SessionStore:
-    """The sessions of one state. Every method is one transaction, durable when it returns.
-
-    Args:
-        journal: Where they are kept.
-    """
+    """The sessions of one state. Every method is one transaction, durable when it returns."""
 
     def __init__(self, journal: Journal) -> None:
         self.database: Database = journal.database
 
     @repeated
     def begin(self, record: SessionRecord) -> bool:
-        """Keep a new session, unless its user was changed or removed since, or it is without users and there are some.
+        """Keep a new session, and say whether it was kept.
 
-        Returns:
-            Whether it was kept.
+        It is not where its user was changed or removed meanwhile, or where it is without users and there are some.
         """
         # A lock: the user cannot be changed or removed between this check and the end of the transaction.
         user = select(users.c.epoch).where(users.c.key == record.user_key).with_for_update(read=True)
-        values = {name: getattr(record, name) for name in SessionRecord.__slots__ if name != "user"}
+        values = asdict(record)
+        del values["user"]
         with self.database.write() as connection:
             if record.user_key and connection.execute(user).scalar() != record.epoch:
                 return False
-            if not record.user_key and connection.execute(select(users.c.key).limit(1)).first() is not None:
+            if not record.user_key and _has_users(connection):
                 return False
             connection.execute(insert(sessions).values(values))
             return True
 
     @repeated
     def find(self, session_hash: str) -> SessionRecord | None:
-        """A session with its user, if it is valid; timeouts are the caller's.
+        """A session with its user; None where it is not valid. The caller checks the timeouts.
 
-        It is not where it was ended, where its user was changed or removed, and where it began without users and there
-        are users now.
+        It is not valid once it is ended, its user is changed or removed, or a console in which it began without users
+        has users.
         """
         with self.database.read() as connection:
             query = select(sessions).where(sessions.c.session_hash == session_hash)
@@ -282,45 +258,34 @@ class SessionStore:
                 return None
             session = SessionRecord(**found)
             if not session.user_key:
-                taken = connection.execute(select(users.c.key).limit(1)).first()
-                return session if taken is None else None
+                return None if _has_users(connection) else session
             user = connection.execute(select(users).where(users.c.key == session.user_key)).first()
         if user is None or user.epoch != session.epoch:
             return None
-        return replace(session, user=user_of(user))
+        return replace(session, user=_record(UserRecord, user))
 
-    @repeated
     def of_user(self, user_key: str, epoch: int) -> list[SessionRecord]:
         """The sessions of a user (or of a console without users), the newest first."""
         mine = (sessions.c.user_key == user_key, sessions.c.epoch == epoch)
-        with self.database.read() as connection:
-            query = select(sessions).where(*mine).order_by(sessions.c.created_at.desc(), sessions.c.session_hash)
-            return [SessionRecord(**found) for found in connection.execute(query).mappings()]
+        query = select(sessions).where(*mine).order_by(sessions.c.created_at.desc(), sessions.c.session_hash)
+        return [SessionRecord(**found._asdict()) for found in self.database.fetch(query)]
 
-    @repeated
     def touch(self, session_hash: str, now: float) -> None:
         """Note a request of a session."""
-        with self.database.write() as connection:
-            connection.execute(update(sessions).where(sessions.c.session_hash == session_hash).values(seen_at=now))
+        self.database.execute(update(sessions).where(sessions.c.session_hash == session_hash).values(seen_at=now))
 
-    @repeated
     def end(self, session_hash: str) -> bool:
         """End a session; return whether there was one."""
-        with self.database.write() as connection:
-            return bool(connection.execute(delete(sessions).where(sessions.c.session_hash == session_hash)).rowcount)
+        return bool(self.database.execute(delete(sessions).where(sessions.c.session_hash == session_hash)))
 
-    @repeated
     def end_all(self, user_key: str, epoch: int) -> None:
         """End the sessions of a user (or of a console without users)."""
-        with self.database.write() as connection:
-            connection.execute(delete(sessions).where(sessions.c.user_key == user_key, sessions.c.epoch == epoch))
+        self.database.execute(delete(sessions).where(sessions.c.user_key == user_key, sessions.c.epoch == epoch))
 
-    @repeated
     def drop_expired(self, created_before: float, seen_before: float) -> None:
         """Delete the sessions that have reached a timeout."""
         expired = or_(sessions.c.created_at <= created_before, sessions.c.seen_at <= seen_before)
-        with self.database.write() as connection:
-            connection.execute(delete(sessions).where(expired))
+        self.database.execute(delete(sessions).where(expired))
 
 
 _OWNED_TOKENS = select(tokens, users.c.role.label("owner_role")).outerjoin(
@@ -335,14 +300,13 @@ def _end_access(connection: Connection, key: str, at: float) -> None:
     connection.execute(update(tokens).where(*live).values(revoked_at=at))
 
 
-def user_of(found: Any) -> UserRecord:  # noqa: ANN401 - a database row
-    """A user from a database row."""
-    return UserRecord(**{name: getattr(found, name) for name in UserRecord.__slots__})
+def _has_users(connection: Connection) -> bool:
+    return connection.execute(select(users.c.key).limit(1)).first() is not None
 
 
-def _token(found: object) -> TokenRecord:
-    return TokenRecord(**{name: getattr(found, name) for name in TokenRecord.__slots__})
+R = TypeVar("R", UserRecord, TokenRecord, AuditRecord)
 
 
-def _entry(found: object) -> AuditRecord:
-    return AuditRecord(**{name: getattr(found, name) for name in AuditRecord.__slots__})
+def _record(kind: type[R], found: object) -> R:
+    """Make a record of a database row, by the names of its fields."""
+    return kind(**{field.name: getattr(found, field.name) for field in fields(kind)})

@@ -3,12 +3,13 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
+from sqlalchemy.sql.dml import UpdateBase
 
 from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect, translated
@@ -20,18 +21,15 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
-# The pool logs a traceback where a connection cannot be closed or put back. That connection is given up in any case;
-# a signal, or an error of the transaction, is raised too, and told in words.
+# The pool logs a traceback where a connection cannot be closed or put back. It drops that connection in any case, and a
+# signal, or an error of the transaction, is raised as well.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 class Database:
     """One open database; may be used from several threads at once. Database errors leave it as ``StateError``.
 
-    Args:
-        dialect: Which one; ``open_database`` has made its tables.
-        monotonic: Measures how long the database has been away.
-        sleep: Waits before another try.
+    ``open_database`` creates the tables. ``monotonic`` and ``sleep`` time the repetitions of a transaction.
     """
 
     def __init__(
@@ -50,13 +48,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the database, and holds nobody up."""
+        """A transaction that sees one moment of the database, and blocks no other."""
         self._require_open()
         with translated(self.dialect), self.dialect.reading() as connection:
             try:
                 yield connection
             finally:
-                if self._closed:  # closed while a report was streaming: the connection has no pool to go back to
+                if self._closed:  # closed while a report was streaming: the connection has no pool any more
                     connection.detach()
 
     @contextmanager
@@ -71,13 +69,13 @@ class Database:
             yield connection
 
     def repeat(self, work: Callable[[], T]) -> T:
-        """Do something with transactions in it; again from its beginning for as long as the database is away.
+        """Call a function with transactions in it, and again for as long as the database is away.
 
-        Once that was too long nobody waits any more until it has answered again: a run that ends because of it shall
-        not wait anew for each of its last words.
+        Once it was away for too long, no call waits until it has answered again: the run that ends because of it must
+        not wait for each of its last transactions.
 
         Raises:
-            DatabaseLostError: The database has been away for longer than its dialect's patience.
+            DatabaseLostError: The database has been away for longer than its dialect's ``retry_limit_s``.
         """
         pause_s, deadline = _FIRST_PAUSE_S, None
         while True:
@@ -94,6 +92,24 @@ class Database:
             else:
                 self._given_up = False
                 return done
+
+    def fetch(self, query: Select[Any], parameters: Mapping[str, object] | None = None) -> Sequence[Any]:
+        """Give the rows of one query, which is a transaction of its own."""
+
+        def work() -> Sequence[Any]:
+            with self.read() as connection:
+                return connection.execute(query, parameters).all()
+
+        return self.repeat(work)
+
+    def execute(self, statement: UpdateBase) -> int:
+        """Run one statement that writes, which is a transaction of its own, and give how many rows it touched."""
+
+        def work() -> int:
+            with self.write() as connection:
+                return connection.execute(statement).rowcount
+
+        return self.repeat(work)
 
     def close(self) -> None:
         """Close it; harmless when repeated."""
@@ -117,7 +133,7 @@ K = TypeVar("K", bound=_ThreadDatabase)
 
 
 def repeated(method: Callable[Concatenate[K, P], T]) -> Callable[Concatenate[K, P], T]:
-    """Make a method whose transactions may be done again from the beginning survive a lost connection."""
+    """Repeat a method with transactions in it from its beginning when the connection is lost."""
 
     @functools.wraps(method)
     def wrapper(self: K, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -127,11 +143,6 @@ def repeated(method: Callable[Concatenate[K, P], T]) -> Callable[Concatenate[K, 
 
 
 def _choose_dialect(state_dir: Path, database_url: str | None) -> Dialect:
-    """The dialect of the database that a URL names, or of the file in the state directory.
-
-    Raises:
-        StateError: The URL cannot be used, or its driver is not installed.
-    """
     if database_url:
         from bulkid.journal.backends.postgres import PostgresDialect
 

@@ -46,7 +46,6 @@ class GroupRefusals:
             connection.execute(delete(group_refusals).where(or_(same, too_old)))
             connection.execute(insert(group_refusals).values(values))
 
-    @repeated
     def known(self, now: float) -> list[GroupRefusal]:
         """The refusals that still count at a time (seconds since the epoch), by the group's name."""
         columns = group_refusals.c
@@ -55,5 +54,4 @@ class GroupRefusals:
             .where(columns.organization_id == self._organization_id, columns.refused_at >= now - REMEMBERED_S)
             .order_by(columns.name, columns.group_id)
         )
-        with self.database.read() as connection:
-            return [GroupRefusal(*row) for row in connection.execute(query)]
+        return [GroupRefusal(*row) for row in self.database.fetch(query)]

@@ -29,9 +29,6 @@ def row_page(
         search: Only rows whose account (id or name) or message holds this text, without regard to case.
         offset: How many of them to skip.
         limit: How many to give at most.
-
-    Raises:
-        StateError: The database cannot be used.
     """
     record = journal.get_run(run_id)
     message = record.message if record is not None else ""
@@ -48,7 +45,6 @@ def row_page(
         return tuple(codec.report_row(columns, message) for columns in page), total
 
 
-@repeated
 def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRow, ...]:
     """The rows that failed last, the newest first."""
     query: Select[Any] = (
@@ -58,8 +54,7 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
         .order_by(entries.c.finished_at.desc(), rows.c.row)
         .limit(limit)
     )
-    with journal.database.read() as connection:
-        return tuple(codec.report_row(columns, "") for columns in connection.execute(query))
+    return tuple(codec.report_row(columns, "") for columns in journal.database.fetch(query))
 
 
 @repeated
@@ -76,18 +71,13 @@ def run_page(
 
 
 def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Iterator[RunRecord]:
-    """Yield runs, newest first, a page at a time; only those of some statuses where any are given.
-
-    Raises:
-        StateError: The database cannot be used.
-    """
+    """Yield runs, newest first, a page at a time; only those of some statuses where any are given."""
     query = select(runs.c.run, *(runs.c[name] for name in codec.RUN_FIELDS)).order_by(runs.c.run.desc()).limit(_PAGE)
     if statuses:
         query = query.where(runs.c.status.in_([status.value for status in statuses]))
     before: int | None = None
     while True:
-        with journal.database.read() as connection:
-            page = connection.execute(query if before is None else query.where(runs.c.run < before)).all()
+        page = journal.database.fetch(query if before is None else query.where(runs.c.run < before))
         yield from (codec.run_record(columns[1:]) for columns in page)
         if len(page) < _PAGE:
             return
@@ -95,26 +85,17 @@ def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Itera
 
 
 def claimed_runs(journal: Journal) -> frozenset[str]:
-    """The runs whose files of a drop folder are not where they stay yet: without them a file would be run again.
-
-    Raises:
-        StateError: The database cannot be used.
-    """
-    with journal.database.read() as connection:
-        query = select(taken_files.c.run_id).where(taken_files.c.state.in_(OPEN))
-        return frozenset(connection.execute(query).scalars())
+    """The runs whose files of a drop folder are not where they stay yet: without them a file would be run again."""
+    query = select(taken_files.c.run_id).where(taken_files.c.state.in_(OPEN))
+    return frozenset(found[0] for found in journal.database.fetch(query))
 
 
 def drop_run(journal: Journal, run_id: str) -> bool:
-    """Delete a run with its rows and entries, all or nothing; False when there is no such run.
+    """Delete a run with its rows and items, all or nothing; False when there is no such run.
 
     The quota's slots stay: they count requests that the server has counted, whatever becomes of the run.
-
-    Raises:
-        StateError: The database cannot be used.
     """
-    with journal.database.write() as connection:
-        return connection.execute(delete(runs).where(runs.c.run_id == run_id)).rowcount > 0  # its rows and entries too
+    return journal.database.execute(delete(runs).where(runs.c.run_id == run_id)) > 0  # its rows and items too
 
 
 def _contains(text: str) -> ColumnElement[bool]:

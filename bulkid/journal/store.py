@@ -33,10 +33,10 @@ from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _PAGE = 1000
-"""Rows or entries read at a time: what an iterator holds in memory."""
+"""Rows or items read at a time: what an iterator holds in memory."""
 
 _BATCH_SIZE = 5000
-"""Entries turned into columns at a time."""
+"""Items turned into columns at a time."""
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 """Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
@@ -141,15 +141,13 @@ _REPORT_ROWS = (
 
 
 def open_journal(state_dir: Path, database_url: str | None = None) -> "Journal":
-    """Open the journal of a state directory, or the one in a database on a server; make what is missing.
+    """Open the journal of a state directory, or of a database on a server; create what is missing.
 
-    Args:
-        state_dir: The state directory: holds the database, unless that is on a server.
-        database_url: ``postgresql+psycopg://user:password@host/database``; empty or None: the state directory's own.
+    The URL has the form ``postgresql+psycopg://user:password@host/database``.
 
     Raises:
-        StateError: The database cannot be reached, is read-only, full, damaged, of a newer bulkid, or something else
-            altogether.
+        StateError: The database cannot be reached, is read-only, full, damaged, of a newer bulkid, or no database of
+            bulkid's.
     """
     return Journal(open_database(state_dir, database_url))
 
@@ -187,33 +185,26 @@ class Journal:
             return self.database.dialect.size(connection)
 
     def shrink(self) -> bool:
-        """Give the room of what was deleted back to the disk; False when somebody else is at work on the database."""
+        """Give the room of what was deleted back to the disk; False while another process uses the database."""
         return self.database.dialect.shrink()
 
     # --- locks
 
     def acquire_lock(self, name: str, record: Mapping[str, Any]) -> LockHandle:
-        """Take the lock with this name, among all runs on this database; see `Dialect.hold`.
-
-        Raises:
-            LockedError: Another run holds it; the message names that run.
-        """
+        """Take a lock among all runs on this database; see `Dialect.acquire_lock`."""
         return self.database.repeat(lambda: self.database.dialect.acquire_lock(name, record))
 
     def is_locked(self, name: str) -> bool:
-        """Whether somebody holds the lock with this name."""
+        """Whether a process holds a lock at present."""
         return self.database.repeat(lambda: self.database.dialect.is_locked(name))
 
     # --- runs
 
-    @repeated
     def create_run(self, record: RunRecord) -> None:
         """Keep the record of a new run."""
         values = codec.run_values({name: getattr(record, name) for name in codec.RUN_FIELDS})
-        with self.database.write() as connection:
-            connection.execute(insert(runs).values(values))
+        self.database.execute(insert(runs).values(values))
 
-    @repeated
     def update_run(self, run_id: str, /, **fields: object) -> None:
         """Change fields of a run's record.
 
@@ -221,20 +212,14 @@ class Journal:
             ValueError: A field that ``RunRecord`` does not have.
         """
         values = codec.run_values(fields)
-        if not values:
-            return
-        run = self._run(run_id)
-        with self.database.write() as connection:
-            connection.execute(update(runs).where(runs.c.run == run).values(values))
+        if values:
+            self.database.execute(update(runs).where(runs.c.run == self._run(run_id)).values(values))
 
-    @repeated
     def get_run(self, run_id: str) -> RunRecord | None:
         """Return the record of exactly this run."""
-        with self.database.read() as connection:
-            found = connection.execute(select(*_RUN_COLUMNS).where(runs.c.run_id == run_id)).first()
-        return None if found is None else codec.run_record(found)
+        found = self.database.fetch(select(*_RUN_COLUMNS).where(runs.c.run_id == run_id))
+        return codec.run_record(found[0]) if found else None
 
-    @repeated
     def find_run(self, text: str) -> RunRecord | None:
         """Return the run whose id is ``text`` or, alone among all, begins with it.
 
@@ -248,22 +233,19 @@ class Journal:
         if exact is not None:
             return exact
         begins = runs.c.run_id.startswith(wanted, autoescape=True)
-        with self.database.read() as connection:
-            query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
-            found = [codec.run_record(columns) for columns in connection.execute(query)]
+        query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
+        found = [codec.run_record(columns) for columns in self.database.fetch(query)]
         if len(found) > 1:
             names = ", ".join(record.run_id for record in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
             raise UsageError(f"Several runs begin with '{wanted}': {names}.", hint="Give more of the run's id.")
         return found[0] if found else None
 
-    @repeated
     def list_runs(self, limit: int | None = None, statuses: Collection[RunStatus] = ()) -> list[RunRecord]:
         """Return the newest runs first, at most ``limit`` of them; only those of some statuses where any are given."""
         query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc()).limit(limit)
         if statuses:
             query = query.where(runs.c.status.in_([status.value for status in statuses]))
-        with self.database.read() as connection:
-            return [codec.run_record(columns) for columns in connection.execute(query)]
+        return [codec.run_record(columns) for columns in self.database.fetch(query)]
 
     def latest_resumable(self) -> RunRecord | None:
         """Return the newest run that can go on: one stopped, interrupted, or killed while running.
@@ -273,39 +255,36 @@ class Journal:
         """
         return next(iter(self.list_runs(1, RESUMABLE)), None)
 
-    @repeated
     def _run(self, run_id: str) -> int:
         """Return the number by which the tables know a run."""
-        number = self._numbers.get(run_id)
-        if number is None:
-            with self.database.read() as connection:
-                number = connection.execute(select(runs.c.run).where(runs.c.run_id == run_id)).scalar()
-            if number is None:
+        if run_id not in self._numbers:
+            found = self.database.fetch(select(runs.c.run).where(runs.c.run_id == run_id))
+            if not found:
                 raise StateError(f"The run {run_id} is not in {self.database.place}.")
-            self._numbers[run_id] = number
-        return number
+            self._numbers[run_id] = found[0][0]
+        return self._numbers[run_id]
 
     # --- rows
 
     @repeated
     def add_rows(self, run_id: str, sheet_rows: Sequence[SheetRow]) -> None:
-        """Keep rows of the sheet, the bad ones with what is wrong with them."""
+        """Keep rows of the sheet, the invalid ones with their errors."""
         run = self._run(run_id)
         values = [codec.row_values(run, row) for row in sheet_rows]
         with self.database.write() as connection:
             _INSERT_ROWS.run(connection, values)
 
     @repeated
-    def set_invalid(self, run_id: str, faults: Sequence[RowError]) -> None:
-        """Make rows invalid by what was found after reading. Faults add up; the same one counts once.
+    def set_invalid(self, run_id: str, row_errors: Sequence[RowError]) -> None:
+        """Make rows invalid by errors found after reading, beside those that they have. Equal errors count once.
 
         Raises:
-            StateError: A fault of a row that the run does not have.
+            StateError: An error of a row that the run does not have.
         """
         run = self._run(run_id)
         by_row: dict[int, list[RowError]] = {}
-        for fault in faults:
-            by_row.setdefault(fault.row, []).append(fault)
+        for row_error in row_errors:
+            by_row.setdefault(row_error.row, []).append(row_error)
         with self.database.write() as connection:
             query = select(rows.c.row, rows.c.plan_faults).where(rows.c.run == run, rows.c.plan_faults.is_not(None))
             known = {row: codec.load_row_errors(row, text) for row, text in connection.execute(query) if row in by_row}
@@ -334,32 +313,30 @@ class Journal:
         for values in self._pages(planned_changes, planned_changes.c.number, columns, self._run(run_id)):
             yield codec.planned_item(values)
 
-    # --- entries
+    # --- items: the accounts of a run
 
     @repeated
     def add_items(self, run_id: str, planned: Iterable[RunItem]) -> None:
-        """Keep entries, and link the rows that they come from.
+        """Keep items, and link the rows that they come from.
 
-        Args:
-            run_id: The run.
-            planned: The entries. They are gone through once more where the connection to the database is lost.
+        ``planned`` is iterated once more where the connection to the database is lost.
         """
         run = self._run(run_id)
         with self.database.write() as connection:
             # In portions: the columns of 100,000 entries at once would be 100 MB.
             source = iter(planned)
             while batch := list(islice(source, _BATCH_SIZE)):
-                untouched = [entry for entry in batch if entry.outcome == codec.PENDING and not entry.intended]
-                others = [entry for entry in batch if entry.outcome != codec.PENDING or entry.intended]
-                _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, entry) for entry in untouched])
-                _INSERT_ITEMS.run(connection, [codec.item_values(run, entry) for entry in others])
-                links = [(row, entry.number) for entry in batch for row in entry.desired.rows]
+                untouched = [item for item in batch if item.outcome == codec.PENDING and not item.intended]
+                others = [item for item in batch if item.outcome != codec.PENDING or item.intended]
+                _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, item) for item in untouched])
+                _INSERT_ITEMS.run(connection, [codec.item_values(run, item) for item in others])
+                links = [(row, item.number) for item in batch for row in item.desired.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
 
     @repeated
     def forget_rows(self, run_id: str) -> None:
-        """Drop all rows (and entries) of a run that never sent anything, so that its sheet can be read again."""
+        """Drop all rows (and items) of a run that never sent anything, so that its sheet can be read again."""
 
         def clear(connection: Connection, run: int) -> None:
             connection.execute(delete(rows).where(rows.c.run == run))
@@ -369,7 +346,7 @@ class Journal:
 
     @repeated
     def forget_plan(self, run_id: str) -> None:
-        """Drop all entries of a run that never sent anything, and the faults found by planning, to plan it again."""
+        """Drop all items of a run that never sent anything, and the errors found by planning, to plan it again."""
         unplanned = update(rows).values(entry=None, plan_faults=None)
         planned = or_(rows.c.entry.is_not(None), rows.c.plan_faults.is_not(None))
         self._forget(run_id, lambda connection, run: connection.execute(unplanned.where(rows.c.run == run, planned)))
@@ -385,14 +362,12 @@ class Journal:
 
     @repeated
     def plan_again(self, run_id: str, planned: Iterable[RunItem]) -> None:
-        """Keep the states before, and the changes in words, of entries that were planned anew. Nothing else changes.
+        """Keep the states before, and the changes as text, of items that were planned again. Nothing else changes.
 
-        Args:
-            run_id: The run.
-            planned: The entries. They are gone through once more where the connection to the database is lost.
+        ``planned`` is iterated once more where the connection to the database is lost.
 
         Raises:
-            StateError: An entry that the run does not have.
+            StateError: An item that the run does not have.
         """
         run = self._run(run_id)
         with self.database.write() as connection:
@@ -406,16 +381,10 @@ class Journal:
 
     @repeated
     def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:
-        """Note, before they leave, that requests for these entries may leave from ``at`` on (seconds since the epoch).
-
-        Args:
-            run_id: The run.
-            numbers: The entries.
-            at: Seconds since the epoch.
-            via: What kind of request carries them.
+        """Note, before they leave, that requests for these items may leave from ``at`` on (seconds since the epoch).
 
         Raises:
-            StateError: An entry that the run does not have.
+            StateError: An item that the run does not have.
         """
         run = self._run(run_id)
         with self.database.write() as connection:
@@ -429,7 +398,7 @@ class Journal:
         """Keep outcomes, all or none. To repeat a call changes nothing; ``pending`` never replaces what is settled.
 
         Raises:
-            StateError: An entry that the run does not have.
+            StateError: An item that the run does not have.
         """
         run = self._run(run_id)
         settled, pending = [], []
@@ -444,15 +413,15 @@ class Journal:
             self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
 
     def iter_items(self, run_id: str) -> Iterator[RunItem]:
-        """Yield all entries of a run by number, with what has come of each so far."""
+        """Yield all items of a run by number, with what has come of each so far."""
         for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id)):
             yield codec.item_of(columns)
 
     def iter_unsettled(self, run_id: str) -> Iterator[RunItem]:
-        """Yield the entries that nothing final is known of, by number.
+        """Yield the items that are not settled, by number.
 
-        Of one with ``intended`` a request may have left: its account must be read back. Entries may be settled while
-        this goes on; no transaction stays open between pages.
+        Where one is ``intended``, a request may have left: its account must be read back. Items may be settled
+        meanwhile; no transaction stays open between pages.
         """
         pending = entries.c.status == _PENDING
         for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), pending):
@@ -472,64 +441,46 @@ class Journal:
             query = query.where(where)
         after = -1
         while True:
-            page = self._page(query, after)
+            page = self.database.fetch(query, {"after": after})
             yield from page
             if len(page) < _PAGE:
                 return
             after = page[-1][0]
-
-    @repeated
-    def _page(self, query: Select[Any], after: int) -> Sequence[Sequence[Any]]:
-        with self.database.read() as connection:
-            return connection.execute(query, {"after": after}).all()
 
     # --- what came of it
 
     def report_rows(self, run_id: str, after: int = -1) -> Iterator[ReportRow]:
         """Yield a line for every row of the sheet, in its order, all of one moment even while the run goes on.
 
-        A transaction (which holds nobody up) stays open until the iterator ends or is closed. When the connection is
-        lost on the way, what is left is told as it is then.
-
-        Args:
-            run_id: The run.
-            after: Only rows with a higher number.
+        A transaction (which blocks no other) stays open until the iterator ends or is closed. When the connection is
+        lost on the way, the remaining rows are those of that later moment. Only rows after row ``after`` are given.
         """
         run = self._run(run_id)
-        told, more = 0, True
+        given, more = 0, True
         while more:
             try:
                 with self.database.read() as connection:
                     message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
                     while more:
-                        before = told
-                        given = {"in_run": run, "after": after, "page": _PAGE}
-                        for columns in connection.execute(_REPORT_ROWS, given):
+                        before = given
+                        page = {"in_run": run, "after": after, "page": _PAGE}
+                        for columns in connection.execute(_REPORT_ROWS, page):
                             after = columns[0]
-                            told += 1
+                            given += 1
                             yield codec.report_row(columns, message)
-                        more = told - before == _PAGE
+                        more = given - before == _PAGE
             except DatabaseLostError:
                 self.get_run(run_id)  # waits until the database is back, or gives up
 
-    @repeated
     def settled_rows(self, run_id: str, after: int, limit: int) -> list[ReportRow]:
-        """Give the lines of the rows that follow a row, up to the first that is not settled.
+        """Give at most ``limit`` lines of the rows after row ``after``, up to the first that is not settled.
 
         What is settled stays, so these lines are those that :meth:`report_rows` gives once the run has ended.
-
-        Args:
-            run_id: The run; its plan is journaled.
-            after: Only rows with a higher number.
-            limit: At most so many.
         """
-        given = {"in_run": self._run(run_id), "after": after, "page": limit}
-        with self.database.read() as connection:
-            found = connection.execute(_REPORT_ROWS, given).all()
+        found = self.database.fetch(_REPORT_ROWS, {"in_run": self._run(run_id), "after": after, "page": limit})
         lines = (codec.report_row(columns, "") for columns in found)
         return list(takewhile(lambda line: line.status is not Status.PENDING, lines))
 
-    @repeated
     def counts(self, run_id: str) -> dict[Status, int]:
         """Count the rows of the sheet by status; they add up to all rows."""
         status = STATUS.label("counted")
@@ -538,17 +489,13 @@ class Journal:
         query = query.group_by("counted")  # by its name: with values bound anew it would be another expression
         return self._counted(query)
 
-    @repeated
     def account_counts(self, run_id: str) -> dict[Status, int]:
-        """Count the entries (accounts) by status."""
-        query = (
-            select(entries.c.status, func.count()).where(entries.c.run == self._run(run_id)).group_by(entries.c.status)
-        )
-        return self._counted(query)
+        """Count the items (accounts) by status."""
+        query = select(entries.c.status, func.count()).where(entries.c.run == self._run(run_id))
+        return self._counted(query.group_by(entries.c.status))
 
     def _counted(self, query: Select[Any]) -> dict[Status, int]:
-        with self.database.read() as connection:
-            found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
+        found: dict[str, int] = dict(self.database.fetch(query))
         return {status: found.get(status.value, 0) for status in Status}
 
     def _require(self, found: bool, run_id: str) -> None:

@@ -1,12 +1,12 @@
 """One run per organisation among the processes of several hosts: locks that a PostgreSQL server keeps.
 
-A lock is a row that names its owner and holds a heartbeat, together with a session-level advisory lock on a connection
-of its own. The row decides: it changes owners only by comparing token and heartbeat, and only once the owner is known
-to be dead. On the owner's host its life file tells; from elsewhere, a heart that has stood still for `STALE_S` and then
-for `WATCH_S` more while a process that wants the lock watches. The owner, for its part, relies on its lock only for
-`LEASE_S` after a heartbeat, which is shorter; when it has been away for longer, it asks before it sends anything more.
+A lock is a row that names its owner and counts its heartbeats, together with a session-level advisory lock on a
+connection of its own. The row decides: it changes owners only by comparing token and heartbeat, and only once the owner
+is known to be dead. On the owner's host its liveness file shows that; elsewhere, a heartbeat that is stale for
+`STALE_S` and then for `WATCH_S` more while a process that wants the lock watches. The owner relies on its lock only for
+`LEASE_S` after a heartbeat, which is shorter; after a longer time it asks the server before it sends anything more.
 
-The advisory lock keeps the row honest should somebody delete it, and shows in ``pg_locks`` who holds what.
+The advisory lock protects against a deleted row, and shows in ``pg_locks`` which process holds which lock.
 """
 
 import json
@@ -20,7 +20,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, bindparam, cast, delete, extract, func, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Double,
+    Engine,
+    bindparam,
+    cast,
+    delete,
+    extract,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
@@ -29,19 +42,19 @@ from bulkid.journal.locks.file import LivenessFile, is_alive, locked_error, remo
 from bulkid.journal.schema import locks
 
 HEARTBEAT_S = 2.0
-"""How often the heart of a lock's owner beats."""
+"""Seconds between the heartbeats of a lock's owner."""
 
 LEASE_S = 6.0
-"""How long after a heartbeat an owner is sure of its locks without asking."""
+"""Seconds after a heartbeat in which an owner relies on its locks without asking the server."""
 
 WATCH_S = 8.0
-"""How long a heart that stands still is watched before its owner counts as dead. Longer than `LEASE_S`."""
+"""Seconds that a stale heartbeat is watched before its owner counts as dead. Longer than `LEASE_S`."""
 
 STALE_S = 18.0
-"""How old the last heartbeat must be, by the server's clock, for its heart to be watched at all."""
+"""Age in seconds, by the server's clock, from which on a heartbeat is stale."""
 
 RETRY_LIMIT_S = 30.0
-"""How long an owner tries to reach the server before it takes its locks for lost."""
+"""Seconds that an owner tries to reach the server before its locks count as lost."""
 
 _NOW = cast(extract("epoch", func.clock_timestamp()), Double)
 _AGE = _NOW - locks.c.beat_at
@@ -66,12 +79,7 @@ _HEARTBEAT = (
 
 
 class LockManager:
-    """Keeps the locks of one process on one database: a connection, a heart and a sign of life for all of them.
-
-    Args:
-        engine: Of the database.
-        state_dir: Holds the file that is the sign of life.
-    """
+    """Keeps the locks of one process on one database: one connection, one heartbeat and one liveness file for all."""
 
     def __init__(self, engine: Engine, state_dir: Path) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -81,17 +89,13 @@ class LockManager:
         self._connection: Connection | None = None
         self._driver: Any = None  # the driver's own connection within
         self._handles: dict[str, ServerLockHandle] = {}
-        self._left_behind = False  # whether a lock was let go that still stands in the database
+        self._left_behind = False  # whether a lock was released whose row is still in the database
         self._liveness: LivenessFile | None = None
         self._ended = threading.Event()
         self._heartbeat_thread: threading.Thread | None = None
 
     def take(self, name: str, record: Mapping[str, Any]) -> "ServerLockHandle":
-        """Take a lock; see `Dialect.acquire_lock`.
-
-        Raises:
-            LockedError: Somebody else holds it.
-        """
+        """Take a lock; see `Dialect.acquire_lock`."""
         folded = name.casefold()
         with self._busy:
             if folded in self._handles:
@@ -129,16 +133,16 @@ class LockManager:
     def _claim(
         self, connection: Connection, folded: str, name: str, record: Mapping[str, Any], *, got: bool
     ) -> "_ClockSample":
-        """Make the row ours: a new one, or that of a dead owner; the moment just before."""
+        """Write this process as the owner into a new row, or that of a dead owner; give the moment just before."""
         asked = _ClockSample()
         known = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         if known is None:
             if not got:
-                raise locked_error(name, None)  # just being taken, or let go
+                raise locked_error(name, None)  # just being taken, or released
             connection.execute(insert(locks).values(**self._row(folded, record), beats=0, beat_at=_NOW))
             return asked
         if known.token == self._token:
-            return asked  # written a moment ago, when the answer was lost
+            return asked  # written before, but the answer was lost
         if not self._lease_expired(connection, folded, known):
             quiet = f", without a sign of life for {known.age:.0f} s" if known.age > 3 * HEARTBEAT_S else ""
             raise locked_error(name, _read(known.record), quiet)
@@ -149,7 +153,7 @@ class LockManager:
         asked = _ClockSample()
         same = (locks.c.name == folded, locks.c.token == known.token, locks.c.beats == known.beats)
         if connection.execute(ours.where(*same)).rowcount != 1:
-            raise locked_error(name, None)  # somebody else was faster
+            raise locked_error(name, None)  # another process was faster
         if not got:
             connection.execute(_TRY_LOCK, {"key": _key(folded)})
         others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
@@ -164,22 +168,22 @@ class LockManager:
         kept = json.dumps(dict(record))
         return {"name": folded, "token": self._token, "host": platform.node(), "life_file": path, "record": kept}
 
-    def _lease_expired(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a row of _LOOK
-        """Whether the owner of a lock is known to be dead; takes `WATCH_S` where only its heart can tell."""
+    def _lease_expired(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a database row
+        """Whether the owner of a lock is known to be dead; takes `WATCH_S` where only its heartbeat shows that."""
         alive = is_alive(known.life_file) if known.host == platform.node() else None
         if alive is not None:
             return not alive
         if known.age < STALE_S:
             return False
-        watched_until = time.monotonic() + WATCH_S  # a clock set forward makes a heart look old, but does not stop it
+        watched_until = time.monotonic() + WATCH_S  # after a clock was set forward, a heartbeat looks old but goes on
         while (left_s := watched_until - time.monotonic()) > 0:
             time.sleep(min(HEARTBEAT_S, left_s))  # in a worker thread
-            self.heartbeat()  # ours must not stand still meanwhile
+            self.heartbeat()  # our own locks must not become stale meanwhile
         again = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         return again is not None and (again.token, again.beats) == (known.token, known.beats)
 
     def is_locked(self, name: str) -> bool:
-        """Whether somebody holds a lock at present, as far as that can be seen at once."""
+        """Whether a process holds a lock at present, as far as the row shows."""
         with self._engine.connect() as connection:
             known = connection.execute(_SELECT_LOCK, {"this": name.casefold()}).first()
         if known is None:
@@ -188,7 +192,7 @@ class LockManager:
         return bool(known.age < STALE_S) if alive is None else alive
 
     def heartbeat(self) -> bool:
-        """Let the heart beat once; False when the server cannot be reached."""
+        """Send one heartbeat; False when the server cannot be reached."""
         with self._busy:
             if not self._handles:
                 return True
@@ -196,13 +200,10 @@ class LockManager:
             try:
                 connection = self._connect()
                 kept = set(connection.execute(_HEARTBEAT, {"mine": self._token}).scalars())
-                for handle in self._handles.values():
-                    if (
-                        not handle.has_advisory_lock
-                    ):  # on a new connection; a process that only looks may hold it for a moment
-                        handle.has_advisory_lock = bool(
-                            connection.execute(_TRY_LOCK, {"key": _key(handle.folded)}).scalar()
-                        )
+                # On a new connection; a process that tries to take the lock may hold it for a moment.
+                for handle in [each for each in self._handles.values() if not each.has_advisory_lock]:
+                    got = connection.execute(_TRY_LOCK, {"key": _key(handle.folded)}).scalar()
+                    handle.has_advisory_lock = bool(got)
             except SQLAlchemyError:
                 self._disconnect()
                 return False
@@ -214,7 +215,7 @@ class LockManager:
             return True
 
     def release(self, handle: "ServerLockHandle") -> None:
-        """Let a lock go. Without the server it stays behind, as that of a dead process."""
+        """Release a lock. Without the server its row stays, as that of a dead process."""
         with self._busy:
             if self._handles.pop(handle.folded, None) is None:
                 return
@@ -230,7 +231,7 @@ class LockManager:
                 self._close()
 
     def close(self) -> None:
-        """Let the heart stop. Locks that nobody released stay behind, as those of a dead process."""
+        """End the heartbeat. The rows of locks that were not released stay, as those of a dead process."""
         with self._busy:
             for handle in self._handles.values():
                 handle.lost = True
@@ -246,7 +247,7 @@ class LockManager:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._driver = self._connection.connection.dbapi_connection
-            self._connection.detach()  # it is nobody else's: its session holds the advisory locks
+            self._connection.detach()  # from the pool: its session holds the advisory locks
             for handle in self._handles.values():
                 handle.has_advisory_lock = False
         return self._connection
@@ -256,7 +257,7 @@ class LockManager:
             with suppress(SQLAlchemyError):
                 self._connection.close()
             if self._driver is not None:
-                self._driver.close()  # of a connection that broke SQLAlchemy only lets go
+                self._driver.close()  # SQLAlchemy does not close a broken connection
             self._connection = self._driver = None
 
     def _close(self) -> None:
@@ -266,27 +267,19 @@ class LockManager:
         if self._liveness is not None:
             self._liveness.release(needed=self._left_behind)
             self._liveness = None
-        # Should this process take another lock, it must not pass for the owner of one that it left behind.
+        # With the old token, this process would count as the owner of a row that it left behind.
         self._token, self._left_behind = secrets.token_hex(16), False
 
 
 class ServerLockHandle:
-    """A lock that a server keeps; see `LockHandle`.
-
-    Args:
-        manager: Sends the heartbeats.
-        folded: Its name in the database.
-        name: Its name for people.
-        record: Who holds it.
-        confirmed: When it was surely held.
-    """
+    """A lock that a server keeps; see `LockHandle`. ``folded`` is its name in the database, ``name`` in messages."""
 
     def __init__(
         self, manager: LockManager, folded: str, name: str, record: Mapping[str, Any], confirmed: "_ClockSample"
     ) -> None:
         self.folded = folded
         self.record = dict(record)
-        self.confirmed = confirmed
+        self.confirmed = confirmed  # when it was surely held
         self.lost = False
         self.has_advisory_lock = True  # whether the advisory lock is held, too
         self._lock_manager = manager
@@ -294,14 +287,14 @@ class ServerLockHandle:
 
     @property
     def is_current(self) -> bool:
-        """Whether the heart has beaten so lately that nobody else can have taken it."""
+        """Whether the last heartbeat is so recent that no other run can have taken the lock."""
         return not self.lost and self.confirmed.age < LEASE_S
 
     def confirm(self) -> None:
-        """Ask the server whether it is still ours, for as long as that may be away.
+        """Ask the server whether this run still holds the lock, for at most `RETRY_LIMIT_S`.
 
         Raises:
-            LockLostError: It is not, or it cannot be found out.
+            LockLostError: It does not, or that cannot be found out.
         """
         deadline = time.monotonic() + RETRY_LIMIT_S
         while not self.is_current:
@@ -321,12 +314,12 @@ class ServerLockHandle:
                 time.sleep(0.5)  # in a worker thread, before the database is asked again
 
     def release(self) -> None:
-        """Let it go; harmless when repeated."""
+        """Release it; harmless when repeated."""
         self._lock_manager.release(self)
 
 
 class _ClockSample:
-    """A moment whose age is never thought too low: sleep stops one clock of a machine, an administrator the other."""
+    """A moment whose age is never underestimated: sleep stops one clock of a machine, users may set the other."""
 
     __slots__ = ("_monotonic", "_wall")
 
@@ -336,7 +329,7 @@ class _ClockSample:
 
     @property
     def age(self) -> float:
-        """Seconds that have passed, at the most."""
+        """Seconds that have passed, at most."""
         return max(time.monotonic() - self._monotonic, time.time() - self._wall)
 
 
