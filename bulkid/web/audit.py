@@ -28,14 +28,8 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
     request[_RECORDED] = True
     console, known = console_of(request), request.get(PRINCIPAL)
     name = principal or (known.name if known is not None else "")
-    record = AuditRecord(
-        console.clock.now(),
-        name[:_MAX_TEXT],
-        client_address(request),
-        action,
-        subject[:_MAX_TEXT],
-        detail[:_MAX_TEXT],
-    )
+    texts = (name, client_address(request), action, subject, detail)
+    record = AuditRecord(console.clock.now(), *(text[:_MAX_TEXT] for text in texts))
     await in_thread(console.store.note, record)
 
 

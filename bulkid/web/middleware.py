@@ -328,7 +328,7 @@ def client_address(request: web.Request) -> str:
 
 
 def forwarded_address(lines: Sequence[str]) -> str:
-    """The address that the nearest proxy added to the ``X-Forwarded-For`` lines; "" where it is no address.
+    """The address that the nearest proxy added to the ``X-Forwarded-For`` lines; "" where it is not an address.
 
     A client can send such lines itself. A proxy adds the address of its client at the end of the last line, or as a
     last line: only the last address of the last line comes from the proxy.

@@ -95,7 +95,7 @@ async def form_of(request: web.Request) -> MultiDictProxy[str]:
     """The fields of a form (``application/x-www-form-urlencoded``); none where the request has no body.
 
     Raises:
-        RefusedError: The body is no such form.
+        RefusedError: The body is not such a form.
         HTTPRequestEntityTooLarge: It is larger than the application allows.
     """
     known: MultiDictProxy[str] | None = request.get(_FORM)

@@ -297,7 +297,7 @@ def max_connections() -> int:
 
     The soft limit of open files (256 on macOS) is raised to what the hard limit allows.
     """
-    if sys.platform == "win32":  # sockets are no files there
+    if sys.platform == "win32":  # sockets are not files there
         return MAX_CONNECTIONS
     import resource
 

@@ -134,7 +134,7 @@ class Uploads:
     def reserve(
         self, name: str, at: float, owner: str, *, authors: Authors | None = None, retry_of: str = ""
     ) -> Upload:
-        """Make room for a sheet; :meth:`write` writes it to its ``path``, and :meth:`keep` its record.
+        """Reserve the space of a sheet; :meth:`write` writes it to its ``path``, and :meth:`keep` its record.
 
         Without ``authors`` the owner is its author.
 
@@ -194,7 +194,7 @@ class Uploads:
         except OSError as error:
             raise StorageFullError(
                 f"The console cannot keep the sheet: {error.strerror or error}.",
-                hint="Tell the admin of the console, who can make room on its disk.",
+                hint="Ask the admin of the console to free space on its disk.",
             ) from None
         return written + len(chunk)
 
@@ -245,13 +245,14 @@ class Uploads:
         except (OSError, orjson.JSONDecodeError, LookupError, TypeError, AttributeError):  # not a record
             return None
 
+    def _folders(self) -> list[Path]:
+        return [folder for folder in self._folder.iterdir() if folder.is_dir()] if self._folder.is_dir() else []
+
     def _found(self) -> list[Upload]:
-        if not self._folder.is_dir():
-            return []
-        loaded = (self._load(folder.name) for folder in self._folder.iterdir() if _ID.fullmatch(folder.name))
+        loaded = (self._load(folder.name) for folder in self._folders() if _ID.fullmatch(folder.name))
         return [each for each in loaded if each is not None]
 
-    # --- room
+    # --- limits
 
     def drop(self, upload: Upload) -> None:
         """Remove an upload and its file."""
@@ -265,7 +266,8 @@ class Uploads:
             old = [key for key, kept in self._kept.items() if kept.whole and kept.at < now - self._kept_s(kept)]
             for key in [key for key, kept in self._kept.items() if kept.whole and not (self._folder / key).is_dir()]:
                 self._forget(key)
-            old += [folder.name for folder in self._orphans(now)]
+            unknown = [folder for folder in self._folders() if folder.name not in self._kept]
+            old += [folder.name for folder in unknown if folder.stat().st_mtime < now - ORPHAN_S]
             for key in old:
                 self._remove(key)
         return len(old)
@@ -273,18 +275,8 @@ class Uploads:
     def _kept_s(self, kept: _Kept) -> float:
         return self.limits.used_kept_s if kept.used else self.limits.kept_s
 
-    def _orphans(self, now: float) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        unknown = [folder for folder in self._folder.iterdir() if folder.is_dir() and folder.name not in self._kept]
-        return [folder for folder in unknown if folder.stat().st_mtime < now - ORPHAN_S]
-
     def _make_room(self, owner: str, *, count: int = 0, size: int = 0) -> None:
-        """Remove used uploads, the oldest first, until there is room for so many more.
-
-        Raises:
-            StorageFullError: There is none.
-        """
+        """Remove used uploads, the oldest first, until there is room for more; else raise StorageFullError."""
         limits = self.limits
         mine = user_key(owner)
         own = {key: kept for key, kept in self._kept.items() if user_key(kept.owner) == mine}
@@ -305,7 +297,7 @@ class Uploads:
         when = "" if first is None else f" The oldest one is removed after {iso_utc(first + self.limits.kept_s)}."
         return StorageFullError(
             f"{whose} may take {limit} at most: the sheet was not kept.{when}",
-            hint="Start the sheets that wait here, which makes room, or run this one in a terminal: bulkid run SHEET.",
+            hint="Start or remove some of the uploaded sheets, or run this one in a terminal: bulkid run SHEET.",
         )
 
     def _remove(self, upload_id: str) -> None:

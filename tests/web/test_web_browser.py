@@ -152,7 +152,7 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
     with _opened(chromium, tmp_path) as (page, address, _):
         page.set_input_files("#sheet", large)
         page.click("button:has-text('Upload')")
-        assert "the most that is taken is 64 MB" in page.inner_text("[data-drop-error]")
+        assert "the limit is 64 MB" in page.inner_text("[data-drop-error]")
         assert page.url.rstrip("/") == address
 
 

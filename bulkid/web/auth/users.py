@@ -24,7 +24,7 @@ IDLE_S: Final = 30 * 60.0
 
 LOCAL_IDLE_S: Final = 2 * 3600.0  # seconds without a request after which a session of a console without users ends
 LINKS_DISABLED: Final = (
-    "There are users now, so links do not let you in. Start the console again, and sign in by name and password."
+    "There are users now, so links are not valid any more. Start the console again, and sign in by name and password."
 )
 """What a console that was started without users says once there are some."""
 
@@ -110,7 +110,7 @@ class UserAuthenticator:
 
 
 class LocalAuthenticator:
-    """The user of the operating system, who may do everything; each sign-in link lets one browser in, once."""
+    """The user of the operating system, who may do everything; each sign-in link signs in one browser, once."""
 
     has_users = False
     idle_s = LOCAL_IDLE_S
@@ -127,7 +127,7 @@ class LocalAuthenticator:
         return bool(self._links)
 
     def new_link(self) -> str:
-        """Make the token of a link that lets one browser in, once."""
+        """Make the token of a link that signs in one browser, once."""
         token = secrets.token_urlsafe(32)
         self._links.add(token_hash(token))
         return token

@@ -5,7 +5,7 @@ function all(selector, work) {
   document.querySelectorAll(selector).forEach(work);
 }
 
-// A form that takes a while says so, and is not sent twice.
+// A form that takes long shows that it is busy, and is not sent twice.
 all("form[data-busy]", (form) => {
   form.addEventListener("submit", () => {
     const button = form.querySelector("button[type=submit]");
@@ -16,7 +16,7 @@ all("form[data-busy]", (form) => {
   });
 });
 
-// Back from another page: browsers may show the form as it was left.
+// When the user comes back from another page, browsers may show the form in its busy state.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted && document.querySelector("form[data-busy]")) {
     location.reload();
@@ -31,7 +31,7 @@ all("form[data-confirm]", (form) => {
   });
 });
 
-// Uploading: drag and drop, and a word before a file is sent that is too large anyway.
+// Uploading: drag and drop, and a message before a file is sent that is too large.
 all("form[data-drop]", (form) => {
   const input = form.querySelector("input[type=file]");
   const error = form.querySelector("[data-drop-error]");
@@ -43,7 +43,7 @@ all("form[data-drop]", (form) => {
     const large = Boolean(file) && file.size > most;
     error.hidden = !large;
     error.textContent = large
-      ? `${file.name} has ${Math.ceil(file.size / 1048576)} MB; the most that is taken is ${most / 1048576} MB.`
+      ? `${file.name} has ${Math.ceil(file.size / 1048576)} MB; the limit is ${most / 1048576} MB.`
       : "";
     return Boolean(file) && !large;
   }
@@ -74,7 +74,7 @@ all("form[data-drop]", (form) => {
   });
 });
 
-// A run, live. Each event holds the whole state, so that one that was missed is no loss.
+// A run, live. Each event holds the whole state, so that the page may miss some.
 all("[data-live]", (box) => {
   const part = (name) => box.querySelector(`[data-live-${name}]`);
   const number = new Intl.NumberFormat("en");
