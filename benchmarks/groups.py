@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import ask
+from anyio.from_thread import start_blocking_portal
+
+from bulkid.sandbox import Sandbox, SandboxOptions, parse_limits
 
 GROUPS = ("Finance", "Trainees", "Legal")
 
 
 @contextmanager
-def sandbox(accounts: int, rule: str) -> Iterator[str]:
-    """A sandbox in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "bulkid", "sandbox", "--port", "0", "--accounts", str(accounts)]
-    with subprocess.Popen([*command, "--quota", f"PUT={rule}"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield next(line for line in process.stdout if "BULKID_URL=" in line).split("=", 1)[1].strip()
-        finally:
-            process.kill()
+def serving(accounts: int, rule: str) -> Iterator[Sandbox]:
+    """A sandbox in a thread of this process."""
+    sandbox = Sandbox(SandboxOptions(accounts=accounts, limits=parse_limits(f"PUT={rule}")))
+    with start_blocking_portal() as portal:
+        portal.call(sandbox.start)
+        yield sandbox
+        portal.call(sandbox.stop)
 
 
 def run(url: str, scratch: Path) -> float:
@@ -55,17 +55,17 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
     rule = f"{arguments.count}/{arguments.seconds:g}"
-    with tempfile.TemporaryDirectory() as folder, sandbox(arguments.accounts, rule) as url:
+    with tempfile.TemporaryDirectory() as folder, serving(arguments.accounts, rule) as sandbox:
         scratch = Path(folder)
-        ids = [account["id"] for account in ask(url, "/_sandbox/state")["accounts"]]
+        ids = [account.id for account in sandbox.state.accounts.values()]
         rows = "".join(f'{each},"{"; ".join(GROUPS)}"\n' for each in ids)
         (scratch / "sheet.csv").write_text(f"id,groups_to_add\n{rows}", encoding="utf-8")
-        whole = run(url, scratch)
-        puts = [entry for entry in ask(url, "/_sandbox/log")["entries"] if entry["method"] == "PUT"]
-    span = max(put["arrived"] for put in puts) - min(put["arrived"] for put in puts)
+        whole = run(sandbox.url, scratch)
+        puts = [entry for entry in sandbox.log if entry.method == "PUT"]
+    span = max(put.arrived for put in puts) - min(put.arrived for put in puts)
     least = (math.ceil(len(puts) / arguments.count) - 1) * arguments.seconds
     by_account = (math.ceil(arguments.accounts / arguments.count) - 1) * arguments.seconds
-    refused = sum(put["status"] == 429 for put in puts)
+    refused = sum(put.status == 429 for put in puts)
     print(
         "| accounts | PUTs | answered 429 | first to last PUT | least possible | one PUT per account | whole command |"
     )

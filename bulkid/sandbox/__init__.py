@@ -1,9 +1,8 @@
 """A simulated Identity Server, for first steps with bulkid and for its own tests."""
 
-from bulkid.sandbox.control_api import LogEntry
 from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
-from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
+from bulkid.sandbox.organization import AccountRecord, GroupRecord, LogEntry, Organization
 from bulkid.sandbox.server import Sandbox
 
 __all__ = [

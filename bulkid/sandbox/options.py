@@ -1,7 +1,7 @@
 """Options of a sandbox: size, rights, limits, latency, faults. Values that cannot be used raise ``ValueError``."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -139,19 +139,13 @@ MINIMUM_GROUPS = 3
 
 def parse_faults(text: str) -> Faults:
     """Read faults as the command line gives them: ``reset_after=0.2,html=10%,slow_s=3``; ``none`` or blank for none."""
-    return faults_from({name.replace("-", "_").lower(): _number(value) for name, value in _pairs(text)})
-
-
-def faults_from(values: Mapping[str, object]) -> Faults:
-    """Make faults from a mapping such as a JSON object."""
     known = {item.name for item in fields(Faults)}
-    numbers: dict[str, float] = {}
-    for name, value in values.items():
+    numbers = {name.replace("-", "_").lower(): _number(value) for name, value in _pairs(text)}
+    for name, value in numbers.items():
         if name not in known:
             raise ValueError(f"There is no fault {name!r}; there are: {', '.join(sorted(known))}.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"The fault {name} takes a number, not {value!r}.")
-        numbers[name] = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"The fault {name} takes a number, not {value}.")
     pause = int(numbers.pop("retry_after_s", 1))
     return Faults(**numbers, retry_after_s=pause)
 

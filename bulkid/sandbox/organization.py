@@ -5,7 +5,7 @@ Membership is kept once, on the account. `Everyone` holds every account without 
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkid.model import EVERYONE
 
@@ -31,6 +31,18 @@ class GroupRecord:
     type: str  # "builtIn" | "custom"
     created: str
     modified: str
+
+
+class LogEntry(NamedTuple):
+    """One request that came in, and what became of it."""
+
+    method: str
+    path: str  # with the query, as it came in
+    status: int  # 0: the connection was reset instead of an answer
+    arrived: float  # seconds on the sandbox's monotonic clock
+    account: str  # id of the robot account that the path names; ""
+    applied: bool  # whether a write was carried out, a write without effect included
+    fault: str  # the fault that it met; ""
 
 
 SORT_KEYS: dict[str, Callable[[AccountRecord], str]] = {

@@ -15,14 +15,13 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import control_api, messages
-from bulkid.sandbox.control_api import LogEntry
+from bulkid.sandbox import messages
 from bulkid.sandbox.endpoints import CALLS, Arguments, Call
 from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.messages import RefusalError, SandboxResponse
 from bulkid.sandbox.options import Faults, SandboxOptions
-from bulkid.sandbox.organization import Organization
+from bulkid.sandbox.organization import LogEntry, Organization
 from bulkid.sandbox.tokens import TokenIssuer
 
 MAX_BODY_BYTES = 30_000_000
@@ -208,8 +207,6 @@ class Sandbox:
         for prefix in self._prefixes:
             if path[: len(prefix)].lower() == prefix:
                 return await self._serve_api(request, path[len(prefix) :], query)
-        if path.startswith(control_api.PREFIX):
-            return await control_api.serve(self, request)
         if path.lower().startswith("/identity_/"):  # not in prefixes: refused
             return _response(messages.message(400, "The organization is missing from the address.", 1100))
         return _response(messages.html_page())

@@ -409,7 +409,7 @@ def test_the_sandbox_can_be_told_to_poison_accounts_and_to_bound_group_puts(tmp_
                 with refused:
                     return refused.code
 
-        others = [account["id"] for account in server.get("state")["accounts"] if account["name"] != "roby"]
+        others = [account["id"] for account in server.accounts() if account["name"] != "roby"]
         assert put("api/RobotAccount/88-uv", displayName="New") == 400
         assert put("api/Group/alumni-02", directoryUserIDsToAdd=["88-uv", others[0]]) == 400
         assert put("api/Group/alumni-02", directoryUserIDsToAdd=others[:3]) == 413

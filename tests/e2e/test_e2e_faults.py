@@ -59,7 +59,7 @@ def target_of(server: Hosted) -> runs.Target:
 
 def write_sheet(world: World) -> dict[str, Wanted]:
     """Every account gets another name, another group in, another group out."""
-    groups = [group["id"] for group in world.server.get("state")["groups"] if group["type"] == "custom"]
+    groups = [group["id"] for group in world.server.groups() if group["type"] == "custom"]
     wanted = {
         account["id"]: Wanted(f"Fault {number}", groups[number % 7], groups[7 + number % 5])
         for number, account in enumerate(world.accounts)
@@ -72,7 +72,7 @@ def write_sheet(world: World) -> dict[str, Wanted]:
 
 def compare(world: World, wanted: Mapping[str, Wanted], run_id: str) -> Counter[str]:
     """Hold every status against the server's own state; returns how many rows there are of each."""
-    state = {account["id"]: account for account in world.server.get("state")["accounts"]}
+    state = {account["id"]: account for account in world.server.accounts()}
     counts = check_report(world.bulkid, run_id, len(wanted))
     for line in world.bulkid.report(run_id):
         account_id = line["robot_account_id"]
@@ -89,7 +89,7 @@ def apply(world: World, *, read: bool, seed: int) -> runs.RunResult:
     context = runs.Context(
         state_dir=world.bulkid.folder / "state",
         clock=Hurried(50),
-        hooks=Intruder(lambda: world.server.post(f"account/{world.accounts[seed]['id']}", {"delete": True})),
+        hooks=Intruder(lambda: world.server.portal.call(world.server.sandbox.state.delete, world.accounts[seed]["id"])),
     )
     options = runs.RunOptions(
         yes_really=True, read=read, retry_base_s=0.1, report_dir=world.bulkid.folder / "reports", timeout_s=300
@@ -106,20 +106,20 @@ def test_every_fault_together(total: float, rows: int, server: Hosted, tmp_path:
     world = World(server, bulkid_for(server, tmp_path), rows)
     wanted = write_sheet(world)
     each = round(total / len(FAULT_KINDS), 4)
-    server.post("faults", {**dict.fromkeys(FAULT_KINDS, each), "token_error": 0.2, "slow_s": 0.02, "retry_after_s": 1})
+    server.set_faults(**dict.fromkeys(FAULT_KINDS, each), token_error=0.2, slow_s=0.02, retry_after_s=1)
     result = apply(world, read=read, seed=17)
     run_id = result.run.run_id
     counts = compare(world, wanted, run_id)
-    injected = server.get("state")["faults"]
+    injected = server.sandbox.injected
     assert set(injected) == {*FAULT_KINDS, "token_error"}
     assert result.exit_code in ({1} if total < 0.5 and read else {1, 3}), result.error
     assert (result.exit_code == 3) == bool(counts["pending"])
     if read and total < 0.5:
         assert counts == {"updated": rows - 1, "failed": 1}  # the one that was taken away meanwhile
 
-    server.post("faults", {})
+    server.set_faults()
     if counts["pending"]:
-        since = server.get("log?since=999999999")["total"]
+        since = server.served()
         settled = {line["robot_account_id"] for line in world.bulkid.report(run_id) if line["status"] != "pending"}
         context = runs.Context(state_dir=tmp_path / "state")
         resumed = anyio.run(runs.resume, run_id, target_of(server), context)

@@ -144,7 +144,7 @@ def test_killed_while_it_resumes_again_and_again(server: Hosted, connected: CONN
 def test_killed_while_blind(part: float, server: Hosted, connected: CONNECTED) -> None:
     """Nothing can be read back: what is in doubt is sent again, which is safe, and what is settled is not."""
     world = World(server, connected(server), ROWS)
-    groups = [group["id"] for group in server.get("state")["groups"] if group["type"] == "custom"]
+    groups = [group["id"] for group in server.groups() if group["type"] == "custom"]
     # Each part of the test wants what no other one leaves behind.
     add, remove = groups[int(part * 10)], groups[int(part * 10) + 1]
     lines = [f"{account['id']},{add},{remove},Blind {part} {row}\n" for row, account in enumerate(world.accounts)]
@@ -166,7 +166,7 @@ def test_killed_while_blind(part: float, server: Hosted, connected: CONNECTED) -
     assert set(again.values()) <= {1}
     assert set(sent.values()) <= {1}
     assert settled <= set(sent) <= {account for account, known in entries.items() if known.intended}
-    for row, account in enumerate(server.get("state")["accounts"][:ROWS]):
+    for row, account in enumerate(server.accounts()[:ROWS]):
         assert account["displayName"] == f"Blind {part} {row}"
         assert add in account["groupIds"]
         assert remove not in account["groupIds"]
@@ -200,10 +200,10 @@ def test_killed_while_it_reads_back(server: Hosted, connected: CONNECTED) -> Non
     world = World(server, connected(server), ROWS)
     wanted = world.sheet("doubts")
     # Two in five answers are lost after the change was made, and there is but one attempt.
-    trouble = {"send": lambda: server.post("faults", {"reset_after": 0.4}), "verify": lambda: server.post("faults", {})}
+    trouble = {"send": lambda: server.set_faults(reset_after=0.4), "verify": server.set_faults}
     with Life(world.bulkid, "run", "doubts.csv", "--yes", "--max-attempts", "1", at=trouble) as life:
         kill_at(life, "verify", 0.02)
-    assert server.get("state")["faults"]["reset_after"] > 50
+    assert server.sandbox.injected["reset_after"] > 50
     world.settle(LATENCY_S)
     (entries,) = journal_of(world.bulkid).values()
     doubtful = {account for account, known in entries.items() if known.status == "pending"}

@@ -62,7 +62,7 @@ def test_two_processes_share_one_quota_without_a_refusal_and_to_equal_parts(tmp_
     limit = f"PUT={PER_WINDOW}/{WINDOW_S:g}"
     with hosted(accounts=3 * EACH, limits=parse_limits(limit)) as server:
         env = bulkid_for(server, tmp_path).settings()
-        accounts = [account["id"] for account in server.get("state")["accounts"]]
+        accounts = [account["id"] for account in server.accounts()]
         started = {
             owner: subprocess.Popen(
                 [
@@ -85,7 +85,7 @@ def test_two_processes_share_one_quota_without_a_refusal_and_to_equal_parts(tmp_
             process.stdin.write("\n")
             process.stdin.flush()
         outputs = [process.communicate(timeout=100)[0] for process in started.values()]
-        puts = [entry for entry in server.get("log?since=0")["entries"] if entry["method"] == "PUT"]
+        puts = [entry for entry in server.log() if entry["method"] == "PUT"]
     assert [json.loads(output) for output in outputs] == [[200] * EACH] * 2
     assert {entry["status"] for entry in puts} == {200}
     assert len(puts) == 2 * EACH

@@ -98,7 +98,7 @@ def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) ->
     with hosted(accounts=100) as server:
         world = World(server, connected(server), 100)
         wanted = world.sheet("twice")
-        slow = {"send": lambda: server.post("faults", {"slow": 1, "slow_s": 60})}
+        slow = {"send": lambda: server.set_faults(slow=1, slow_s=60)}
         with Life(world.bulkid, "run", "twice.csv", "--yes", at=slow) as life:
             wait_for_puts(world, 16)
             life.signal(signal.SIGINT)
@@ -110,7 +110,7 @@ def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) ->
         assert "stopping at once" in life.said
         # The server carried out all sixteen, but said so to nobody.
         assert check_report(world.bulkid, run_id, 100) == {"pending": 100}
-        server.post("faults", {})
+        server.set_faults()
         resume(world, run_id, wanted)
         assert sum(world.puts().values()) == 100
 
@@ -329,7 +329,7 @@ def test_one_at_a_time(connected: CONNECTED) -> None:
         world = World(server, connected(server), 60)
         wanted = world.sheet("first")
         world.sheet("second")
-        hold = {"send": lambda: server.post("faults", {"slow": 1, "slow_s": 4})}
+        hold = {"send": lambda: server.set_faults(slow=1, slow_s=4)}
         with Life(world.bulkid, "run", "first.csv", "--yes", at=hold) as life:
             wait_for_puts(world, 16)
             (first,) = runs_of(world.bulkid)
@@ -345,7 +345,7 @@ def test_one_at_a_time(connected: CONNECTED) -> None:
             assert resumed.returncode == 6, resumed.stderr
             assert first["run_id"] in resumed.stderr
             no_traceback(resumed)
-            server.post("faults", {})
+            server.set_faults()
             assert life.end() == 0, life.said
         assert wanted.items() <= world.names().items()
         assert check_report(world.bulkid, first["run_id"], 60) == {"updated": 60}

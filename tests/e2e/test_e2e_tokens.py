@@ -44,7 +44,7 @@ def test_tokens_that_are_taken_back_all_the_time(connected: CONNECTED) -> None:
     with hosted(accounts=150, token_lifetime_s=LIFETIME_S) as server:
         world = World(server, connected(server), 150)
         wanted = world.sheet("taken")
-        server.post("faults", {"expired": 0.1, "token_error": 0.2})
+        server.set_faults(expired=0.1, token_error=0.2)
         ended = world.bulkid("run", "taken.csv", "--yes", "--json")
         assert ended.returncode == 0, ended.stderr
         summary = json.loads(ended.stdout)
@@ -68,7 +68,7 @@ def test_the_secret_is_changed_meanwhile(connected: CONNECTED) -> None:
             while len(world.log("PUT")) < 30:
                 assert time.monotonic() < patience
                 time.sleep(0.02)
-            server.post("secret", {"client_secret": "another"})
+            server.portal.call(server.sandbox.change_secret, "another")
             assert life.end() == 3, life.said
         no_traceback(life.said)
         assert "BULKID_CLIENT_SECRET" in life.said
@@ -103,7 +103,7 @@ def test_a_given_token_is_taken_back_meanwhile(connected: CONNECTED) -> None:
             while len(world.log("PUT")) < 30:
                 assert time.monotonic() < patience
                 time.sleep(0.02)
-            server.post("secret", {"client_secret": "another"})
+            server.portal.call(server.sandbox.change_secret, "another")
             assert life.end() == 3, life.said
         no_traceback(life.said)
         assert "BULKID_ACCESS_TOKEN" in life.said

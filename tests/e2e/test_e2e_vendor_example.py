@@ -34,7 +34,7 @@ def test_the_guides_example_is_one_put_with_the_guides_body_and_answer(tmp_path:
     ):
         bulkid = Bulkid(tmp_path, _environment(recorder.port))
         done = bulkid("run", "sheet.csv", "--yes")
-        after = {account["id"]: account for account in server.get("state")["accounts"]}["88-uv"]
+        after = {account["id"]: account for account in server.accounts()}["88-uv"]
     assert done.returncode == 0, done.stderr
     ((path, headers, body),) = recorder.requests("PUT")
     assert path == "/identity/api/RobotAccount/88-uv"

@@ -350,7 +350,7 @@ async def test_a_client_that_hangs_up_halfway_is_passed_over_in_silence(
     talk: Talk, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = int(talk.origin.rpartition(":")[2])
-    for target in (b"/identity/api/RobotAccount/88-uv", b"/identity/connect/token", b"/_sandbox/account/88-uv"):
+    for target in (b"/identity/api/RobotAccount/88-uv", b"/identity/connect/token"):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(
                 b"P%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 1234\r\nContent-Length: 99\r\n"

@@ -118,8 +118,7 @@ async def test_the_log_tells_the_puts_of_groups_and_those_of_accounts_apart_by_t
     await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=["88-uv"])
     await talk.put_group("alumni-02", name="", directoryUserIDsToAdd=["88-uv"])
     await talk.put("88-uv", displayName="New")
-    served = (await talk.get(f"{talk.origin}/_sandbox/log", token=None)).json["entries"]
-    by_path = Counter((entry["path"], entry["status"]) for entry in served if entry["method"] == "PUT")
+    by_path = Counter((entry.path, entry.status) for entry in talk.sandbox.log if entry.method == "PUT")
     assert by_path == {
         ("/identity/api/Group/alumni-02", 200): 1,
         ("/identity/api/Group/alumni-02", 400): 1,

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -139,12 +138,12 @@ class World:
     accounts: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accounts = self.server.get("state")["accounts"][: self.rows]
+        self.accounts = self.server.accounts()[: self.rows]
 
     @property
     def groups(self) -> dict[str, str]:
         """Group ids by name."""
-        return {group["name"]: group["id"] for group in self.server.get("state")["groups"]}
+        return {group["name"]: group["id"] for group in self.server.groups()}
 
     def sheet(self, tag: str) -> dict[str, str]:
         """Write ``TAG.csv`` that gives every account a new display name; returns what is then wanted, by id."""
@@ -155,15 +154,15 @@ class World:
 
     def names(self) -> dict[str, str]:
         """The display names that the server has now, by id."""
-        return {account["id"]: account["displayName"] or "" for account in self.server.get("state")["accounts"]}
+        return {account["id"]: account["displayName"] or "" for account in self.server.accounts()}
 
     def now(self) -> int:
         """The number that the server's next log entry will have."""
-        return int(self.server.get("log?since=999999999")["total"])
+        return self.server.served()
 
     def log(self, method: str = "PUT", since: int = 0) -> list[dict[str, Any]]:
         """What the server was asked, from a log number on."""
-        return [entry for entry in self.server.get(f"log?since={since}")["entries"] if entry["method"] == method]
+        return [entry for entry in self.server.log(since) if entry["method"] == method]
 
     def puts(self, since: int = 0) -> Counter[str]:
         """How many PUTs arrived for each account."""
@@ -243,8 +242,7 @@ def check_report(bulkid: Bulkid, run_id: str, rows: int) -> Counter[str]:
 
 def lift_limits(server: Hosted) -> None:
     """Take away the server's limits."""
-    body = urllib.request.Request(f"{server.origin}/_sandbox/limits", b"none", method="POST")  # noqa: S310 - our own
-    urllib.request.urlopen(body, timeout=LONGEST_S).close()  # noqa: S310 - as above
+    server.portal.call(server.sandbox.set_limits, ())
 
 
 def most_in_any_window(arrivals: Iterable[float], seconds: float) -> int:

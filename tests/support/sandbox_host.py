@@ -3,10 +3,8 @@
 A test starts a fresh sandbox in milliseconds; its rights, its life and its record are at hand.
 """
 
-import json
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox import Faults, Sandbox, SandboxOptions
 from tests.support.bulkid_command import LONGEST_S
 
 _running: list[tuple[AbstractContextManager[BlockingPortal], BlockingPortal]] = []
@@ -61,21 +59,26 @@ class Hosted:
         """Close every connection and listen no more."""
         self.portal.call(self.sandbox.stop)
 
-    def get(self, path: str) -> Any:
-        """Ask one of the sandbox's own pages (``state``, ``log``)."""
-        with urllib.request.urlopen(f"{self.origin}/_sandbox/{path}", timeout=LONGEST_S) as answer:  # noqa: S310
-            return json.load(answer)
+    def accounts(self) -> list[dict[str, Any]]:
+        """The accounts as the API writes them."""
+        return self.portal.call(lambda: [*map(self.sandbox.state.account_dto, self.sandbox.state.accounts.values())])
 
-    def post(self, path: str, body: Any) -> Any:
-        """Tell the sandbox something (``faults``, ``limits``, ``account/ID``)."""
-        request = urllib.request.Request(  # noqa: S310 - always this test's own server
-            f"{self.origin}/_sandbox/{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-            method="POST",
-        )
-        with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:  # noqa: S310 - as above
-            return json.load(answer)
+    def groups(self) -> list[dict[str, Any]]:
+        """The groups as the API writes them."""
+        return [self.sandbox.state.group_dto(group) for group in self.sandbox.state.groups.values()]
+
+    def served(self) -> int:
+        """How many API requests came in so far."""
+        return sum(self.portal.call(lambda: [*self.sandbox.served.values()]))
+
+    def log(self, since: int = 0) -> list[dict[str, Any]]:
+        """The requests that came in, from number ``since`` on, as far as the sandbox remembers them."""
+        entries = [entry._asdict() for entry in self.portal.call(lambda: [*self.sandbox.log])]
+        return entries[max(0, since - (self.served() - len(entries))) :]
+
+    def set_faults(self, **probabilities: Any) -> None:
+        """Let these faults strike from now on, and no others."""
+        self.portal.call(self.sandbox.set_faults, Faults(**probabilities))
 
     def display_name(self, name: str) -> str | None:
         """The display name of an account, as the server has it."""

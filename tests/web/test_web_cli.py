@@ -79,7 +79,7 @@ async def _sent(server: Hosted, count: int) -> None:
 
 
 def _puts(server: Hosted) -> int:
-    return sum(entry.get("method") == "PUT" for entry in server.get("log")["entries"])
+    return sum(entry.get("method") == "PUT" for entry in server.log())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are asked to end by signals here")
