@@ -101,20 +101,15 @@ def change_password(settings: Settings, name: str) -> int:
 
 
 def _new_hash(name: str) -> str:
-    """Ask for a new password; return its hash."""
-    password = _new_password(name)
+    """Ask for a new password twice, or read one line where standard input is no terminal; return its hash."""
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = getpass.getpass(f"New password for {name}: ")
+        if password != getpass.getpass("The same again: "):
+            raise UsageError("The two passwords differ: nothing was changed.", hint="Try again.")
     require_good_password(password, name)
     return hash_password(password)
-
-
-def _new_password(name: str) -> str:
-    """Ask for a new password, twice; or read one line where standard input is no terminal."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass(f"New password for {name}: ")
-    if password != getpass.getpass("The same again: "):
-        raise UsageError("The two passwords differ: nothing was changed.", hint="Try again.")
-    return password
 
 
 def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:

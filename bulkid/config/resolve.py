@@ -6,7 +6,7 @@ that may be one by mistake (the path of a secret file is shown only when it exis
 
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,6 @@ class _Layer:
     base: Path  # where relative paths start, for settings whose paths are relative to the place
     file: str = ""  # the file that it is, as messages call it; empty for options and the environment
     all_relative: bool = False  # a job file: every relative path starts there
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """One bulkid.toml, its tables by name."""
-
-    path: Path
-    default: Mapping[str, Any] = field(default_factory=dict)
-    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def load_settings(
@@ -178,7 +169,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
 
 
 def _mapping_layer(given: Mapping[str, Any], name: str, base: Path) -> _Layer:
-    """Options of a command line, or the settings of a job file."""
+    """The options of a command line, the settings of a job file, or a table of bulkid.toml."""
     values: dict[str, Any] = {}
     labels: dict[str, str] = {}
     is_option = name == "option"
@@ -214,58 +205,46 @@ def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | N
     if config_dir is None:
         config_dir = default_config_dir()
     paths = dict.fromkeys((cwd / FILE_NAME, config_dir.absolute() / FILE_NAME))
-    files = [file for file in map(_read_file, paths) if file is not None]
+    files = [_read_file(path) for path in paths]
     layers = []
     if chosen is not None:
         profile, source = chosen
-        named = [file for file in files if profile in file.profiles]
-        if not named:
-            known = {name for file in files for name in file.profiles}
+        layers += [tables[profile] for tables in files if profile in tables]
+        if not layers:
+            known = {name for tables in files for name in tables if name is not None}
             looked = " and ".join(str(path) for path in paths)
             hint = _named("Profiles", profile, known) or f"Put it there as a table [profiles.{profile}]."
             raise UsageError(f"{source}: there is no profile {profile!r} in {looked}.", hint=hint)
-        layers += [_table_layer(file.profiles[profile], f"profile {profile} in {file.path}", file) for file in named]
-    layers += [_table_layer(file.default, f"table [default] in {file.path}", file) for file in files]
-    return layers
+    return [*layers, *(tables[None] for tables in files if tables)]
 
 
-def _table_layer(table: Mapping[str, Any], name: str, file: _File) -> _Layer:
-    values = {setting(key).name: value for key, value in table.items()}
-    labels = {setting(key).name: f"{name}, key {key}" for key in table}
-    return _Layer(values, labels, file.path.parent, str(file.path))
-
-
-def _read_file(path: Path) -> _File | None:
+def _read_file(path: Path) -> dict[str | None, _Layer]:
+    """The tables of a bulkid.toml by profile; None is the default's. There are none where there is no file."""
     document = read_toml(path)
     if document is None:
-        return None
+        return {}
     for key in document:
         if key not in {"default", "profiles"}:
             raise UsageError(
                 f"{path} has {key!r} at its top.",
                 hint="Settings belong into the table [default] or a table [profiles.NAME].",
             )
-    default = _checked_table(document.get("default", {}), f"table [default] in {path}")
+    tables = {None: _table_layer(document.get("default", {}), f"table [default] in {path}", path)}
     profiles = document.get("profiles", {})
     if not isinstance(profiles, dict):
         raise UsageError(f"{path}: profiles is not a table.", hint="Write each profile as [profiles.NAME].")
-    checked = {name: _checked_table(table, f"profile {name} in {path}") for name, table in profiles.items()}
-    return _File(path, default, checked)
+    return tables | {name: _table_layer(table, f"profile {name} in {path}", path) for name, table in profiles.items()}
 
 
-def _checked_table(table: object, name: str) -> Mapping[str, Any]:
-    """A table whose keys are all known, also when its profile is not the one in use: a typo is found early."""
+def _table_layer(table: object, name: str, path: Path) -> _Layer:
+    """A table; its keys are checked also when its profile is not the one in use, so that a typo is found early."""
     if not isinstance(table, dict):
         raise UsageError(f"{name} is not a table.", hint="Write each profile as [profiles.NAME].")
-    seen: set[str] = set()
+    layer = _mapping_layer(table, name, path.parent)
     for key in table:
-        entry = _known(key, name, seen)
-        if entry.secret:
-            raise _misplaced_secret(entry, name)
-        if not entry.in_profile:
+        if not setting(key).in_profile:
             raise UsageError(f"{name}: key {key} names a profile from within one.")
-        seen.add(entry.name)
-    return table
+    return replace(layer, file=str(path))
 
 
 def _known(key: str, name: str, seen: Container[str]) -> Setting:

@@ -21,9 +21,6 @@ def addresses_from(
     References are ``env:NAME`` or ``file:PATH``; each leads to one or more addresses. Relative paths start at
     ``base``. None when there are no references.
 
-    Returns:
-        None when there are no references.
-
     Raises:
         UsageError: A reference is none, or leads to nothing. Nothing of it is shown: it may be an address by mistake.
     """

@@ -20,9 +20,6 @@ class Setting:
     """One entry of the table.
 
     The defaults of ``parse`` and ``allowed`` are those of a switch; for a ``Literal`` they follow from its values.
-
-    Attributes:
-        json_types: What a job file may hold, in words of JSON schema; it follows from the type by default.
     """
 
     group: "Group"  # section of the help pages and of the docs
@@ -32,7 +29,7 @@ class Setting:
     default_text: str | None = None  # the default for the help; None where it is the text of the default itself
     key: str = ""  # the name in bulkid.toml and job files; the field's by default
     option: str | None = None  # by default the key after ``--``; empty for a setting that no command line takes
-    json_types: tuple[str, ...] = ()
+    json_types: tuple[str, ...] = ()  # of JSON schema, for job files; they follow from the type by default
     metavar: str = ""  # the value's name in the help; it follows from the type by default
     commands: tuple[str, ...] = ()  # take the option; those of the group by default
     secret: bool = False  # the value is never shown, and no file that holds other settings may hold it
