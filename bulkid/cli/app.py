@@ -256,9 +256,9 @@ def serve(*, settings: Settings) -> int:
     Upload a sheet, see what it would change, start it, watch it, fetch the report. The link that is printed lets one
     browser of this machine in; where there are users (bulkid users add), they sign in instead.
     """
-    from bulkid.cli import serve
+    from bulkid.cli import console
 
-    return serve.serve(settings)
+    return console.serve(settings)
 
 
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
@@ -272,17 +272,17 @@ def users_add(
     settings: Settings,
 ) -> int:
     """Add a user; the password is asked for, or read from standard input."""
-    from bulkid.cli import users
+    from bulkid.cli import console
 
-    return users.add(settings, name, role)
+    return console.add(settings, name, role)
 
 
 @_command("remove", group=users_app)
 def users_remove(name: UserArgument, *, settings: Settings) -> int:
     """Remove a user; sessions and tokens of theirs end."""
-    from bulkid.cli import users
+    from bulkid.cli import console
 
-    return users.remove(settings, name)
+    return console.remove(settings, name)
 
 
 @_command("role", group=users_app)
@@ -293,25 +293,25 @@ def users_role(
     settings: Settings,
 ) -> int:
     """Change a user's role; sessions of theirs end, and tokens of theirs may do no more than the role allows."""
-    from bulkid.cli import users
+    from bulkid.cli import console
 
-    return users.change_role(settings, name, role)
+    return console.change_role(settings, name, role)
 
 
 @_command("list", group=users_app)
 def users_list(*, settings: Settings) -> int:
     """List the users."""
-    from bulkid.cli import users
+    from bulkid.cli import console
 
-    return users.list_users(settings)
+    return console.list_users(settings)
 
 
 @_command("passwd", group=users_app)
 def users_passwd(name: UserArgument, *, settings: Settings) -> int:
     """Change a user's password, asked for or read from standard input; sessions of theirs end."""
-    from bulkid.cli import users
+    from bulkid.cli import console
 
-    return users.change_password(settings, name)
+    return console.change_password(settings, name)
 
 
 @_command("sandbox", has_settings=False)

@@ -1,23 +1,37 @@
 """The commands for job files: one job, its drop folder, or several jobs side by side."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import anyio
+from rich.console import Console
 
 from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_sheet, show_run
 from bulkid.cli.error_handling import print_error
-from bulkid.cli.library_options import open_session, schedule_of
+from bulkid.cli.library_options import context_of, open_session, open_target, schedule_of
 from bulkid.cli.options import Load
-from bulkid.cli.signals import run_event_loop
+from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
-from bulkid.cli.terminal import use_logs
+from bulkid.cli.terminal import REFRESH_INTERVAL_S, TerminalHooks, progress_bar, show_progress, use_logs
 from bulkid.config import Settings
+from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile import JobFile, is_job_file, read_job
+from bulkid.runs import Progress
 from bulkid.sheet import require_file
+
+MAX_NAME_WIDTH = 24
+"""Letters of a job's name that are shown beside its progress."""
+
+MAX_COUNT = 99_999
+"""Accounts of a job for whose count the display keeps columns."""
 
 
 def are_jobs(sources: Sequence[str]) -> bool:
@@ -184,12 +198,100 @@ def _run_one(loaded: _Loaded) -> library.JobResult:
 
 
 def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
-    from bulkid.cli.parallel_jobs import run_parallel
-
-    results = run_event_loop(
-        lambda: run_parallel([(loaded_job.settings, loaded_job.file.name, loaded_job.job) for loaded_job in loaded])
-    )
+    results = run_event_loop(partial(_run_parallel, loaded))
     for loaded_job, result in zip(loaded, results, strict=True):
         for finished in result.runs:
             show_run(finished, loaded_job.settings)
     return results
+
+
+async def _run_parallel(jobs: Sequence[_Loaded]) -> list[library.JobResult]:
+    """Run jobs side by side until all have ended; results in their order."""
+    _raise_file_limit()
+    err, stop_group, organization_mutex = render.console(stderr=True), StopGroup(), library.OrganizationMutex()
+    progress_board = ProgressBoard(err, [job.file.name for job in jobs])
+    results: dict[int, library.JobResult] = {}
+
+    async def run_one(number: int, loaded: _Loaded, stop: Stop) -> None:
+        settings, name = loaded.settings, loaded.file.name
+        async with open_target(settings) as (target, options), library.task_group() as tasks:
+            hooks = TerminalHooks(err, settings, tasks, name=name, show=partial(progress_board.show, name))
+            context = replace(context_of(settings, hooks, stop), organization_mutex=organization_mutex)
+            results[number] = await library.run_job(loaded.job(target, options), context)
+            tasks.cancel_scope.cancel()
+        if not settings.quiet:
+            hooks.say(f"ended with exit code {results[number].exit_code}.")
+
+    async with progress_board.displayed():
+        with stopping(stop_group, err.print):
+            async with library.task_group() as tasks:
+                for number, loaded in enumerate(jobs):
+                    tasks.start_soon(run_one, number, loaded, stop_group.member())
+    return [results[number] for number in range(len(jobs))]
+
+
+def _raise_file_limit() -> None:
+    """Let the process have as many open files and connections as the system grants it: each job needs some."""
+    if sys.platform == "win32":  # no such limit
+        return
+    import resource
+
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited" and grants less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+
+
+class StopGroup(Stop):
+    """A stop that is handed on to several others, each of which may also be requested by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._members: list[Stop] = []
+
+    def member(self) -> Stop:
+        """Another stop that is requested together with this one."""
+        member_stop = Stop()
+        self._members.append(member_stop)
+        return member_stop
+
+    def request(self, reason: str) -> None:
+        """Take nothing new, anywhere."""
+        super().request(reason)
+        for member_stop in self._members:
+            member_stop.request(reason)
+
+    def abort(self) -> None:
+        """Stop now, everywhere."""
+        super().abort()
+        for member_stop in self._members:
+            member_stop.abort()
+
+
+class ProgressBoard:
+    """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, err: Console, names: Sequence[str]) -> None:
+        self._err = err
+        longest = max(map(len, names), default=1)
+        self._bar = progress_bar(err, MAX_COUNT, min(longest, MAX_NAME_WIDTH))
+
+    @asynccontextmanager
+    async def displayed(self) -> AsyncIterator[None]:
+        """Show what the jobs report while the block runs."""
+        if not self._err.is_terminal:
+            yield
+            return
+        with self._bar:
+            async with library.task_group() as tasks:
+                tasks.start_soon(self._refresh)
+                yield
+                tasks.cancel_scope.cancel()
+
+    async def _refresh(self) -> None:
+        while True:
+            self._bar.refresh()
+            await anyio.sleep(REFRESH_INTERVAL_S)
+
+    async def show(self, name: str, progress: Progress) -> None:
+        """Show one job's sending until cancelled."""
+        await show_progress(self._err, progress, name, self._bar)

@@ -4,9 +4,9 @@ Start reading at :mod:`bulkid.config.settings`, the table with one entry per set
 setting from the first layer that gives it and returns a checked :class:`Settings`.
 """
 
+from bulkid.config.credentials import addresses_from
 from bulkid.config.parse import Secret
 from bulkid.config.resolve import load_settings, parse_age, read_toml, unknown_variables
-from bulkid.config.secrets import addresses_from
 from bulkid.config.setting import Group, Setting, SettingsTable
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.model import FailureBound

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credential_origins import refuse_mixed
+from bulkid.config.credentials import path_exists, read_secret, refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
-from bulkid.config.secrets import path_exists, read_secret
 from bulkid.config.setting import Setting
 from bulkid.config.settings import CONNECTION, SETTINGS, Settings, setting
 from bulkid.errors import UsageError

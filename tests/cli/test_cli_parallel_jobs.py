@@ -7,7 +7,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from bulkid.cli.parallel_jobs import ProgressBoard, StopGroup
+from bulkid.cli.jobs import ProgressBoard, StopGroup
 from bulkid.runs import Progress, Snapshot
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bulkid.cli import error_handling, render
 from bulkid.cli import terminal as terminal_module
-from bulkid.cli.parallel_jobs import ProgressBoard
+from bulkid.cli.jobs import ProgressBoard
 from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
