@@ -407,7 +407,7 @@ def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
 
 
 def _source(source: str) -> tuple[str | BinaryIO, str | None]:
-    """Take a SOURCE as the library does; a fault of the file itself is the first that the user reads."""
+    """Take a SOURCE as the library does; an error of the file itself comes before all others."""
     _require_source(source)
     return _opened(source)
 

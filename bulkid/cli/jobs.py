@@ -151,7 +151,7 @@ def run(sources: Sequence[str], load: Load) -> int:
 
 
 def _read_all(sources: Sequence[str]) -> list[JobFile]:
-    """Read all job files; the error names the faults of all of them."""
+    """Read all job files; print the errors of all of them."""
     files: list[JobFile] = []
     errors: list[BulkidError] = []
     for source in sources:

@@ -14,6 +14,7 @@ from rich.text import Text
 from bulkid.model import RowError, RunRecord, Status
 from bulkid.planning import describe
 from bulkid.report.summary import how_to_resume
+from bulkid.resources import current
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
@@ -194,7 +195,7 @@ def _are(count: int) -> str:
 
 def print_export(out: Console, result: ExportResult) -> None:
     """Print what was exported."""
-    counted = count_of(result.accounts, "robot account")
+    counted = count_of(result.accounts, current().singular, current().plural)
     out.print(Text(f"{counted} in {_relative_path(result.path)}; {_requests(result.requests)}"))
 
 

@@ -1,4 +1,4 @@
-"""Reads and checks job files; an error names every fault, each with its key, its value and what is allowed."""
+"""Reads and checks job files; the error names every bad key, its value and what is allowed."""
 
 import os
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ def read_job(source: str) -> JobFile:
     """Read and check a job file.
 
     Raises:
-        JobFileError: It is not there or cannot be used; the message names every fault.
+        JobFileError: It is not there or cannot be used; the message names every bad key.
         UsageError: It cannot be read, or is no TOML file.
     """
     path = Path(source).expanduser().absolute()
@@ -152,7 +152,7 @@ def _validated(keys: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str
 
 
 def _key_error(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
-    """One fault as a sentence. Only what a check of ours gave free is shown of the value."""
+    """A validation error as a sentence, which shows a value only where a check of bulkid allows it."""
     where = [str(part) for part in error["loc"] if not str(part).startswith("<")]
     key = ".".join(where)
     match error["type"]:

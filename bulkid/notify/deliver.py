@@ -48,7 +48,7 @@ class FailedNotification:
     reason: str
 
     def __str__(self) -> str:
-        return f"notify: {self.recipient} was not told: {self.reason}"
+        return f"notify: {self.recipient} was not notified: {self.reason}"
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class _Examples:
 
 
 class Exporter:
-    """Turns accounts into rows, a page at a time, and remembers what could not be told exactly.
+    """Turns accounts into rows, a page at a time, and collects notes on values that no cell can hold.
 
     Args:
         by_id: Give groups by id; else by name, wherever the name means that one group.
@@ -115,7 +115,7 @@ class Exporter:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be told exactly so far, as sentences."""
+        """Notes on values that no cell could hold so far, as sentences."""
         found = {
             **self._blanked_cells,
             "silent": self._unknown_groups,
@@ -239,5 +239,5 @@ def _with(cells: Cells, column: int, text: str) -> Cells:
 
 
 def _time(text: str) -> str:
-    """A time as the server wrote it, if it is anything like one: nobody reads it back."""
+    """A time as the server wrote it; empty where it is not printable. No run reads it."""
     return text if text.isprintable() and len(text) <= _LONGEST_TIME else ""

@@ -137,7 +137,7 @@ class DirectoryAccounts:
         return self._row_error(row, "name", "unknown_account", message)
 
     def _hint(self, row: RowRequest) -> str:
-        """Say what may be meant by an id that nobody has: often it is a name, or goes with a name that exists."""
+        """Suggest what the user means by an id of no account: often it is a name, or the row has a name that exists."""
         if self._directory.accounts_named(row.account_id):
             return "It is the name of an account: put it in the column name."
         named = self._directory.account_named(row.name) if row.name else None
@@ -220,7 +220,7 @@ def _differing(
         if first.setdefault(folded, fold(value(row))) != fold(value(row)):
             several[folded] = {}
     if several:
-        for row in sorted(both, key=attrgetter("row")):  # whatever order they came in, they are told in the sheet's
+        for row in sorted(both, key=attrgetter("row")):  # messages name them in the order of the sheet
             if (folded := fold(key(row))) in several:
                 several[folded].setdefault(fold(value(row)), []).append(row)
     return list(several.values())

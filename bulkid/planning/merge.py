@@ -1,4 +1,4 @@
-"""Merging the rows that are for one account: their union when they agree, a fault for each when they do not."""
+"""Merging the rows that are for one account: their union when they agree, an error for each when they do not."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RowConflict:
 
 @dataclass(frozen=True, slots=True)
 class SheetLabels:
-    """How faults speak of a sheet: headers by field, and groups by their names."""
+    """How errors name parts of a sheet: headers by field, and groups by their names."""
 
     columns: Mapping[str, str]
     group_name: Callable[[str], str]

@@ -22,7 +22,7 @@ class Precondition(NamedTuple):
     desired: DesiredState  # in ids, without an exact list
     before: Account | None  # the state expected; None: not known (blind), so that nothing is compared
     partial: bool = False  # whether each attribute by itself may be as expected or as wanted already
-    description: str = ""  # the change in readable words, for the message where something of it is gone
+    description: str = ""  # the change, for messages
 
 
 class _Attribute(NamedTuple):
@@ -36,7 +36,7 @@ class _Attribute(NamedTuple):
 def precondition_conflict(
     desired: DesiredState, before: Account, present: Account, directory: Directory, *, partial: bool
 ) -> str:
-    """Say in readable words how an account differs from the state that a desired state was worked out for.
+    """Describe how an account differs from the state that a desired state was worked out for.
 
     Only what is to change is compared. An account that is already as wanted has no conflict. With ``partial``
     a mixture of the two states is expected, as where a request may have done part of the work; else all must be as
@@ -203,7 +203,7 @@ not read so; one that waited for a group which was deleted, while other groups h
 
 
 def may_have_changed(item: RunItem) -> bool:
-    """Whether the run changed the account, or may have: its present state then tells."""
+    """Whether the run changed the account, or may have: its present state then decides."""
     outcome = item.outcome
     return outcome.status is Status.UPDATED or _uncertain(item)
 

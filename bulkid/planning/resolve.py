@@ -36,10 +36,10 @@ FindAccount = Callable[[RowRequest], AccountKey | RowError]
 
 
 def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mapping[str, str]) -> Resolution:
-    """Turn rows into one desired state per account, in the server's ids, and collect every fault of every row.
+    """Turn rows into one desired state per account, in the server's ids, and collect every error of every row.
 
     Without accounts (blind) rows must give ids; without groups, group texts are taken as ids. Both are said in the
-    warnings. A row with a fault takes no part in its account's desired state.
+    warnings. A row with an error takes no part in its account's desired state.
 
     Row numbers are distinct. ``columns`` are the headers of the sheet by field, for ``RowError.column``.
     """
@@ -58,7 +58,7 @@ def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mappi
 def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str]) -> tuple[RowError, ...]:
     """Find what is wrong between rows, or within one, as far as the sheet alone can tell: no directory is asked.
 
-    Rows are for one account when they give the same id or the same name; a group is told by its text, so that its
+    Rows are for one account when they give the same id or the same name; a group is identified by its text, so that its
     id in one row and its name in another are not recognised as the same.
     """
     rows = list(requests)
@@ -81,7 +81,7 @@ class _RowReader:
         self._exact_refusal = "" if directory is None else _exact_refusal(directory)
 
     def read(self, row: RowRequest) -> tuple[str, DesiredState] | list[RowError]:
-        """Give the row's desired state with the key of its account; or all its faults."""
+        """Give the row's desired state with the key of its account; or all its errors."""
         account_key = self._find(row)
         add = self._groups.resolve(row.add)
         remove = self._groups.resolve(row.remove)

@@ -30,7 +30,7 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """The requests that carry a plan's changes, and the words for why these."""
+    """The requests that carry a plan's changes, and the reason for them."""
 
     cover: Cover
     account_puts: int  # what one PUT per account would take
@@ -168,7 +168,7 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
 
 
 def first_read(wanted_ids: int, wanted_names: int) -> Literal["single", "page"]:
-    """Decide how to begin: a single id is read by itself; for anything else the first page tells how many there are."""
+    """Decide how to begin: a single id is read by itself; for anything else the first page says how many there are."""
     return "single" if (wanted_ids, wanted_names) == (1, 0) else "page"
 
 

@@ -130,7 +130,7 @@ async def _probe(
 
 def _write(claimed: bool | None) -> Finding:
     if claimed is None:
-        return Finding("write accounts", ok=None, detail="cannot be told without trying; `bulkid run --first 1` tries")
+        return Finding("write accounts", ok=None, detail="the token does not say; `bulkid run --first 1` tries")
     if claimed:
         return Finding("write accounts", ok=True, detail="yes, by the token's scopes")
     return Finding(
@@ -142,7 +142,7 @@ def _write_groups(claimed: bool | None) -> Finding:
     """Worth knowing, never a problem: without group requests a run takes more PUTs and is as right."""
     if claimed:
         return Finding("write groups", ok=True, detail="yes, by the token's scopes: group requests save PUTs")
-    said = "cannot be told without trying" if claimed is None else "the token lacks the scope"
+    said = "the token does not say" if claimed is None else "the token lacks the scope"
     hint = "With PM.Group.Write one PUT changes many accounts (group requests); `--via groups` tries."
     return Finding("write groups", ok=None, detail=said, hint=hint)
 

@@ -76,7 +76,7 @@ async def export(
     """Write every robot account of the organisation to a file: csv, xlsx or jsonl, by its ending.
 
     A csv or xlsx that is run unchanged sends nothing, and one that was edited sends just the edit; what no cell can
-    hold so is left blank and told in the notes.
+    hold is left blank, and a note says so.
 
     ``groups`` gives groups by name (by id where a name is not sure) or by id. With ``replace`` a file that exists
     is replaced.

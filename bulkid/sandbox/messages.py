@@ -117,8 +117,8 @@ def throttled(retry_after_s: int | None) -> SandboxResponse:
     """429; with a body only when it says when to come again."""
     if retry_after_s is None:
         return SandboxResponse(429)
-    told = message(429, "Too many requests. Please try again later.", 429)
-    return told._replace(headers={"Retry-After": str(retry_after_s)})
+    answer = message(429, "Too many requests. Please try again later.", 429)
+    return answer._replace(headers={"Retry-After": str(retry_after_s)})
 
 
 def _json(status: int, value: dict[str, Any]) -> SandboxResponse:

@@ -69,7 +69,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """Everything that a sandbox can be told; the defaults are what ``bulkid sandbox`` serves to a newcomer.
+    """All options of a sandbox; the defaults are those of ``bulkid sandbox``.
 
     Where the real server's behaviour is not documented, the default is the reading that is harder on a client.
     """
@@ -108,7 +108,7 @@ class SandboxOptions:
     forbidden: tuple[str, ...] = ()  # the same, answered 403 whatever the scopes
     built_in_refuses: bool = False  # whether every PUT of a built-in group is answered 400
     numeric_types: Literal["no", "number", "text"] = "no"  # a group's type as 0 or 1, or as "0" or "1"
-    empty_members: bool = False  # whether a group's members are always []; only its Members call tells them then
+    empty_members: bool = False  # whether a group's members are always []; only its Members call lists them then
     rate_headers: Literal["no", "three", "one", "structured"] = "no"  # RateLimit-*: in three headers, or in RateLimit
     max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
     limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS

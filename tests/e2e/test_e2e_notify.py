@@ -114,7 +114,7 @@ def test_a_service_that_hangs_is_not_waited_for_when_somebody_asks_twice_to_stop
             assert life.end() == 0, life.said
         assert not service.over.is_set()
     assert summary["status"] == "completed"
-    assert "always, address 1 (json://...) was not told: no answer in time" in life.said
+    assert "always, address 1 (json://...) was not notified: no answer in time" in life.said
 
 
 def test_addresses_may_stand_in_a_file(tmp_path: Path, server: Hosted) -> None:

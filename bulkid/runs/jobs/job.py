@@ -42,7 +42,7 @@ async def run_job(job: Job, context: Context) -> JobResult:
                 pending = await in_thread(_has_pending, job, context)
                 return JobResult(job, (), EXIT_INTERRUPTED if pending else EXIT_OK)
             base_of(job.target)
-            tokens_of(job.target, context.clock)  # before a file is touched: settings are not the file's fault
+            tokens_of(job.target, context.clock)  # before a file is moved: an error of the settings is none of the file
             await _run_pending_and_new(attempt)
     except BulkidError as caught:
         error = caught
