@@ -1,9 +1,8 @@
-"""Texts that are neither UTF-8 nor UTF-16: which code page wrote them, where that is certain, and nothing otherwise.
+"""The code page of a text that is neither UTF-8 nor UTF-16, where it is certain.
 
-A code page is taken for certain only when three things hold: its reading makes sense as a whole, no other code page's
-reading that differs makes sense, and the difference between the two is overwhelming. Two code pages that read every
-byte of the text alike do not count as different. Everything else is refused, since a wrong letter would change a name
-on the server.
+A code page is certain only when its reading makes sense as a whole, no other code page's reading that differs makes
+sense, and the difference between the two is overwhelming. Everything else is refused, since a wrong letter would change
+a name on the server.
 """
 
 import codecs
@@ -26,7 +25,7 @@ from typing import BinaryIO
 
 
 EDGE = "^"
-"""What stands before the first and behind the last letter of a word."""
+"""Stands before the first and behind the last letter of a word."""
 
 _UNSEEN = 20  # a letter that never follows another
 _UNKNOWN_LETTER = 30  # no word of the language has it; paid before and behind it
@@ -47,36 +46,24 @@ _JOINING_SIGNS = frozenset("’·")
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
 _UNCASED = frozenset("ßĸŉªº")  # small letters that stand among capitals
 
-Letters = Mapping[str, Mapping[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """The letter statistics.
-
-    Args:
-        letters: For each language and letter: the cost of each letter that follows.
-        common: For ``zh``, ``ja`` and ``ko``: the most frequent characters.
-    """
-
-    letters: Mapping[str, Letters]
-    common: Mapping[str, frozenset[str]]
+Costs = Mapping[str, Mapping[str, int]]
+"""For each letter: the cost of each letter that follows."""
 
 
 @cache
-def statistics() -> Statistics:
-    """Load the letter statistics, once."""
+def _statistics() -> tuple[tuple[Costs, ...], Mapping[str, frozenset[str]]]:
+    """Load the costs of each language, and the most frequent characters of ``zh``, ``ja`` and ``ko``."""
     import orjson
 
     loaded = orjson.loads(resources.files("bulkid.sheet").joinpath("letters.json").read_bytes())
-    letters = {
-        language: {
+    costs = tuple(
+        {
             letter: {right: int(digit, 36) for right, digit in zip(digits[::2], digits[1::2], strict=True)}
             for letter, digits in found.items()
         }
-        for language, found in loaded["letters"].items()
-    }
-    return Statistics(letters, {language: frozenset(text) for language, text in loaded["common"].items()})
+        for found in loaded["letters"].values()
+    )
+    return costs, {language: frozenset(text) for language, text in loaded["common"].items()}
 
 
 def fold(word: str) -> str:
@@ -97,23 +84,16 @@ def script_of(character: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How unlikely a word is, in half nats.
-
-    Args:
-        whole: The whole word, under the language that suits it best.
-        special: Its characters that are not ASCII, given the letters beside them, under the same language.
-        count: How many characters are not ASCII.
-        latin: Whether it has Latin letters alone.
-    """
+    """How unlikely a word is, in half nats, under the language that suits it best."""
 
     whole: int
-    special: int
-    count: int
-    latin: bool
+    special: int  # its characters that are not ASCII, given the letters beside them
+    count: int  # of characters that are not ASCII
+    latin: bool  # it has Latin letters alone
 
     @property
     def strange(self) -> bool:
-        """Whether its characters that are not ASCII make no sense where they stand."""
+        """Whether its characters that are not ASCII make no sense where they are."""
         return self.special > _STRANGE * self.count
 
     @property
@@ -124,11 +104,7 @@ class Fit:
 
 @lru_cache(maxsize=1 << 14)  # one word has the same reading in many code pages
 def fit(word: str) -> Fit:
-    """Say how well a word fits the languages.
-
-    Args:
-        word: Letters of any script, and signs that are not ASCII.
-    """
+    """Say how well a word (letters of any script, and signs that are not ASCII) fits the languages."""
     scripts = [script_of(character) for character in word]
     latin: list[tuple[str, str, bool]] = []
     cost = count = 0
@@ -160,7 +136,7 @@ def _latin_cost(pairs: list[tuple[str, str, bool]]) -> tuple[int, int]:
     if not pairs:
         return 0, 0
     best = (len(pairs) * _UNKNOWN_LETTER + 1, 0)
-    for letters in statistics().letters.values():
+    for letters in _statistics()[0]:
         whole = special = 0
         for left, right, counts in pairs:
             if right not in letters or (after := letters.get(left)) is None:
@@ -193,16 +169,9 @@ def _sign_cost(sign: str, *, inside: bool, alone: bool) -> int:
     return _SIGN_ALONE if alone else _SIGN_AT_EDGE
 
 
-WESTERN = "cp1252"
-"""What Excel writes as "CSV" on a western Windows."""
-
-MULTI_BYTE = ("cp932", "gb18030", "cp950", "cp949", "euc_jp")
-"""Japanese, simplified and traditional Chinese, Korean, and the Japanese code of Unix."""
-
-ACCEPTED_MULTI_BYTE = frozenset({"cp932", "gb18030", "cp950", "cp949"})
-"""Those that Windows writes."""
-
-SINGLE_BYTE = (
+_WESTERN = "cp1252"  # what Excel writes as "CSV" on a western Windows
+_UNIX_JAPANESE = "euc_jp"  # known, but never certain: Windows does not write it
+_SINGLE_BYTE = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
     *("mac_roman", "mac_latin2", "mac_croatian", "mac_romanian", "mac_turkish", "mac_iceland", "mac_cyrillic"),
     *("mac_greek", "cp437", "cp850", "cp852", "cp855", "cp857", "cp861", "cp862", "cp863", "cp865", "cp866", "cp737"),
@@ -216,7 +185,6 @@ _WORD_PART = re.compile(rb"[A-Za-z\x80-\xff]+\Z")
 _MAX_WORD_BYTES = 60  # bytes of a word that are looked at
 _ALIKE = 4  # words kept for one byte between the same neighbours: more of them say the same again
 _MAX_WORDS = 800  # kept; beyond it only words with a byte that hardly any has
-_MAX_CHARACTERS = 1 << 22  # of a multi-byte text whose characters are counted
 _TEXT_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f][A-Za-z\u0080-\U0010ffff]*")
 
 _DECISIVE_SCORE = 16  # half nats
@@ -241,29 +209,18 @@ _STRANGE_SHARE = 0.1  # of the words that may make no sense
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which encoding a text has.
+    """Which encoding a text has."""
 
-    Args:
-        encoding: The encoding, ``""`` when none is certain.
-        candidates: The encodings that the text may have, the likeliest first, each reading it otherwise than those
-            before.
-    """
-
-    encoding: str
-    candidates: tuple[str, ...]
+    encoding: str  # "" when none is certain
+    candidates: tuple[str, ...]  # the likeliest first, each reading the text otherwise than those before
 
 
 @dataclass(slots=True)
 class Sample:
-    """What of a text tells one code page from another.
+    """The parts of a text by which code pages differ."""
 
-    Args:
-        high: Every byte from 0x80 on that occurs.
-        words: Distinct words with such a byte; of words with the same byte between the same neighbours only some.
-    """
-
-    high: set[int] = field(default_factory=set)
-    words: dict[bytes, None] = field(default_factory=dict)
+    high: set[int] = field(default_factory=set)  # every byte from 0x80 on that occurs
+    words: dict[bytes, None] = field(default_factory=dict)  # those with such a byte; few with the same neighbours
     _alike: Counter[bytes] = field(default_factory=Counter)
     _bytes: Counter[int] = field(default_factory=Counter)
 
@@ -290,13 +247,10 @@ def detect(stream: BinaryIO, ansi: str = "") -> Verdict:
         stream: Seekable bytes that are not UTF-8; read to the end.
         ansi: The code page that this system's programs write, where there is one (on Windows).
     """
-    multi = {
-        encoding: found for encoding in MULTI_BYTE if (found := _multi_byte_evidence(stream, encoding)) is not None
-    }
-    sample = _sample(stream)
-    single = _single_byte_costs(sample)
-    accepted = _certain_multi_byte(multi, single) or _certain_single_byte(single, multi, ansi)
-    return Verdict(accepted, _candidates(multi, single))
+    multi = {encoding: found for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)) is not None}
+    single = _single_byte_readings(_sample(stream))
+    certain = _certain_multi_byte(multi, single) or _certain_single_byte(single, multi, ansi)
+    return Verdict(certain, _candidates(multi, single))
 
 
 # --- single bytes
@@ -334,10 +288,10 @@ class _Reading:
         return sum(fit.strange for fit in self.fits) <= len(self.fits) * _STRANGE_SHARE
 
 
-def _single_byte_costs(sample: Sample) -> dict[str, _Reading]:
+def _single_byte_readings(sample: Sample) -> dict[str, _Reading]:
     found: dict[str, _Reading] = {}
     high = bytes(sorted(sample.high))
-    for encoding in SINGLE_BYTE:
+    for encoding in _SINGLE_BYTE:
         try:
             high.decode(encoding)
         except UnicodeDecodeError:
@@ -348,11 +302,10 @@ def _single_byte_costs(sample: Sample) -> dict[str, _Reading]:
 
 
 def _is_less_likely(best: _Reading, other: _Reading, name: str) -> bool:
-    """Whether a reading is overwhelmingly likelier than another, both over all and for a word on the average.
+    """Whether a reading is overwhelmingly likelier than another, both in total and for a word on the average.
 
     Words that read alike do not count. The average guards against a language whose frequent endings look, letter for
-    letter, somewhat likelier in another code page: many such words prove nothing. A reading whose letters stand where
-    they often do must be far less likely to count as beaten.
+    letter, somewhat likelier in another code page: many such words prove nothing.
     """
     differing = [
         (ours, theirs)
@@ -361,9 +314,9 @@ def _is_less_likely(best: _Reading, other: _Reading, name: str) -> bool:
     ]
     if not differing:
         return True
-    latin = [theirs for _, theirs in differing if theirs.latin]
-    natural = len(latin) == len(differing) and sum(each.special for each in latin) <= _NATURAL * sum(
-        each.count for each in latin
+    others = [theirs for _, theirs in differing]
+    natural = all(each.latin for each in others) and sum(each.special for each in others) <= _NATURAL * sum(
+        each.count for each in others
     )
     total, average = _required(name, natural=natural)
     advantage = sum(max(-_CLIP, min(_CLIP, theirs.whole - ours.whole)) for ours, theirs in differing)
@@ -371,8 +324,8 @@ def _is_less_likely(best: _Reading, other: _Reading, name: str) -> bool:
 
 
 def _required(name: str, *, natural: bool) -> tuple[int, int]:
-    """Say how much likelier a reading must be than that of a code page: in all, and for a word; in half nats."""
-    if natural:
+    """Say how much likelier a reading must be than that of a code page, in half nats: in total, and for a word."""
+    if natural:  # its letters are where they often are
         return 2 * _DECISIVE_SCORE, 12
     if name in _USUAL:
         return _DECISIVE_SCORE, 8
@@ -381,7 +334,7 @@ def _required(name: str, *, natural: bool) -> tuple[int, int]:
 
 
 def _certain_single_byte(single: Mapping[str, _Reading], multi: Mapping[str, "_Evidence"], ansi: str) -> str:
-    for encoding in dict.fromkeys((WESTERN, ansi)):
+    for encoding in dict.fromkeys((_WESTERN, ansi)):
         reading = single.get(encoding)
         if reading is None or not reading.plausible:
             continue
@@ -397,16 +350,10 @@ def _certain_single_byte(single: Mapping[str, _Reading], multi: Mapping[str, "_E
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What speaks for a multi-byte code.
+    """The evidence for a multi-byte code."""
 
-    Args:
-        score: The logarithm (in half nats) of how much likelier the distinct characters are under this code than
-            under a text of another one that happens to be valid.
-        clean: The share of the words that mix its characters with no Latin letters.
-    """
-
-    score: float
-    clean: float
+    score: float  # half nats: how much likelier its characters are than in a text of another code that is valid in it
+    clean: float  # share of the words that mix its characters with no Latin letters
 
     @property
     def plausible(self) -> bool:
@@ -420,7 +367,7 @@ class _Evidence:
 def _certain_multi_byte(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) -> str:
     certain = [encoding for encoding, evidence in multi.items() if evidence.certain]
     plausible = [encoding for encoding, evidence in multi.items() if evidence.plausible]
-    if len(certain) != 1 or plausible != certain or certain[0] not in ACCEPTED_MULTI_BYTE:
+    if len(certain) != 1 or plausible != certain or certain[0] == _UNIX_JAPANESE:
         return ""
     return "" if any(reading.sensible for reading in single.values()) else certain[0]
 
@@ -453,11 +400,7 @@ def _weight(hit: bool, likely: float, by_chance: float) -> float:
 def _japanese(character: str) -> float:
     if "\u3041" <= character <= "\u30fe":
         return _weight(hit=True, likely=0.4, by_chance=0.06)
-    return _ideograph(character, "ja", 0.85, 0.35)
-
-
-def _simplified(character: str) -> float:
-    return _ideograph(character, "zh", 0.85, 0.35)
+    return _ideograph(character, "ja")
 
 
 def _traditional(character: str) -> float:
@@ -472,27 +415,27 @@ def _traditional(character: str) -> float:
 
 def _korean(character: str) -> float:
     if "\uac00" <= character <= "\ud7a3":
-        return _weight(hit=character in statistics().common["ko"], likely=0.9, by_chance=0.25)
+        return _weight(hit=character in _statistics()[1]["ko"], likely=0.9, by_chance=0.25)
     return _foreign(character)
 
 
-def _ideograph(character: str, language: str, likely: float, by_chance: float) -> float:
+def _ideograph(character: str, language: str) -> float:
     if "\u4e00" <= character <= "\u9fff":
-        return _weight(hit=character in statistics().common[language], likely=likely, by_chance=by_chance)
+        return _weight(hit=character in _statistics()[1][language], likely=0.85, by_chance=0.35)
     return _foreign(character)
 
 
 def _foreign(character: str) -> float:
-    """Weigh a character that is no letter of the language: signs say nothing, other letters speak against it."""
+    """Weigh a character that is no letter of the language: a sign proves nothing, a letter is evidence against it."""
     return 0.0 if script_of(character) == "" else -3.0
 
 
 _WEIGHTS: Mapping[str, Callable[[str], float]] = {
     "cp932": _japanese,
-    "gb18030": _simplified,
+    "gb18030": lambda character: _ideograph(character, "zh"),
     "cp950": _traditional,
     "cp949": _korean,
-    "euc_jp": _japanese,
+    _UNIX_JAPANESE: _japanese,
 }
 
 
@@ -514,11 +457,11 @@ def _candidates(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) 
 
 
 def may_be_legacy(stream: BinaryIO) -> bool:
-    """Whether a short text that is valid UTF-8 is as well one of another encoding, which then makes more sense.
+    """Whether a short text that is valid UTF-8 makes more sense in another encoding.
 
-    Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row: 茅台 is such a name. The
-    Dvořák of Mac Latin 2 is one with a letter of Thaana among Latin ones, which no word has. Text that has many
-    letters, or any UTF-8 sequence of more than two bytes, is certain.
+    Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row, as in 茅台. The Dvořák of Mac
+    Latin 2 has a letter of Thaana among Latin ones in UTF-8. A text with many letters, or with a UTF-8 sequence of more
+    than two bytes, is certain.
     """
     high = 0
     stream.seek(0)
@@ -534,4 +477,4 @@ def may_be_legacy(stream: BinaryIO) -> bool:
         return False
     if any(_NEVER_WITH_LATIN.search(word.decode("utf-8", "replace")) for word in words):
         return True
-    return any(found.plausible for encoding in MULTI_BYTE if (found := _multi_byte_evidence(stream, encoding)))
+    return any(found.plausible for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)))

@@ -1,7 +1,7 @@
 """Bytes to text: which encoding, which delimiter, and where the first record starts. Streams, never a whole file.
 
-Every byte is decoded once before the first row is read, so that a byte that cannot be decoded is found before
-anything is done, and is told with its place.
+Every byte is decoded once before the first row is read, so that a byte that cannot be decoded is an error, with its
+place, before anything is done.
 """
 
 import codecs
@@ -11,7 +11,9 @@ import locale
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
@@ -60,25 +62,17 @@ class UncertainEncodingError(SheetError):
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """How the bytes of a sheet are to be read.
+    """How to read the bytes of a sheet."""
 
-    Args:
-        encoding: A codec of Python's that drops a byte order mark by itself.
-        delimiter: One ASCII character.
-        sep_line: The first line is Excel's ``sep=;``: it is no record. Excel does not show it, so it counts no row.
-        fields: The largest number of cells seen in one of the first records.
-        notes: Sentences for the user.
-    """
-
-    encoding: str
-    delimiter: str
-    sep_line: bool
-    fields: int
-    notes: tuple[str, ...]
+    encoding: str  # a codec of Python's that drops a byte order mark by itself
+    delimiter: str  # one ASCII character
+    sep_line: bool  # the first line is Excel's ``sep=;``: no record, and no row, since Excel does not show it
+    fields: int  # the largest number of cells in one of the first records
+    notes: tuple[str, ...]  # sentences for the user
 
 
 def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool) -> TextForm:
-    """Find out how to read a text; the stream is read to its end, and left anywhere.
+    """Find out how to read a text.
 
     Args:
         stream: Seekable bytes.
@@ -91,7 +85,9 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     """
     _bound_lines(stream, source)
     encoding, notes = _encoding(stream, source, options)
-    _verify(stream, source, encoding, given=options.encoding is not None)
+    if (offset := _first_undecodable(stream, encoding)) is not None:
+        says = f"The text is not {encoding}" + (", as --encoding says" if options.encoding is not None else "")
+        raise _undecodable(stream, source, offset, says)
     sample = _sample(stream, encoding)
     if not sample.strip("\ufeff \t\r\n\0"):
         raise SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
@@ -104,14 +100,9 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
 
 
 def _bound_lines(stream: BinaryIO, source: str) -> None:
-    """Refuse a line that is too long to be one of a sheet, before the tokeniser takes it into memory several times.
-
-    Raises:
-        SheetError: There is one.
-    """
-    stream.seek(0)
+    """Refuse a line that is too long to be one of a sheet, before the tokeniser takes it into memory several times."""
     line, length = 1, 0
-    while block := stream.read(_BLOCK):
+    for block in _blocks(stream):
         ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
         if length + min(ends, default=len(block)) > MAX_LINE:
             raise SheetError(
@@ -160,13 +151,12 @@ def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str
         raise SheetError(
             f"{source} is not a text file.", hint="Save the sheet as .xlsx or as CSV UTF-8, and name it accordingly."
         )
-    if _first_undecodable(stream, "utf-8") is None:
+    offset = _first_undecodable(stream, "utf-8")
+    if offset is None:
         _require_unicode(stream, source)
         return "utf-8-sig", ()
-    if (
-        _first_undecodable(stream, "utf-8", errors="surrogatepass") is None
-    ):  # halves of characters, from a broken program
-        raise _undecodable(stream, source, "utf-8", "The text is not valid UTF-8")
+    if _first_undecodable(stream, "utf-8", errors="surrogatepass") is None:  # halves of characters
+        raise _undecodable(stream, source, offset, "The text is not valid UTF-8")
     return _legacy_encoding(stream, source, options.system_encoding or "")
 
 
@@ -180,7 +170,8 @@ def _as_given(stream: BinaryIO, source: str, encoding: str, marked: str) -> tupl
             f"{encoding}.",
             hint="Leave out --encoding.",
         )
-    if _first_undecodable(stream, "utf-8") is None and not _is_ascii(stream):
+    is_ascii = all(block.isascii() for block in _blocks(stream))
+    if not is_ascii and _first_undecodable(stream, "utf-8") is None:
         note = f"{source} is read as {encoding}, as --encoding says, and is valid UTF-8 too. "
         return encoding, (note + "If letters are wrong, leave out --encoding.",)
     return encoding, ()
@@ -193,8 +184,7 @@ def _require_unicode(stream: BinaryIO, source: str) -> None:
         SheetError: The text is ISO-2022, whose bytes are all ASCII, or makes more sense in a multi-byte code.
     """
     ascii_alone = True
-    stream.seek(0)
-    while block := stream.read(_BLOCK):
+    for block in _blocks(stream):
         ascii_alone = ascii_alone and block.isascii()
         if _ISO_2022.search(block):
             raise SheetError(
@@ -209,16 +199,8 @@ def _require_unicode(stream: BinaryIO, source: str) -> None:
         raise _uncertain(stream, source, ("utf-8", *legacy_encoding.detect(stream).candidates))
 
 
-def _is_ascii(stream: BinaryIO) -> bool:
-    stream.seek(0)
-    while block := stream.read(_BLOCK):
-        if not block.isascii():
-            return False
-    return True
-
-
 def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, tuple[str, ...]]:
-    """Tell the encoding of a text that is not Unicode.
+    """Detect the encoding of a text that is not Unicode; a note shows a cell by which the user can check it.
 
     Raises:
         UncertainEncodingError: No encoding is certain.
@@ -228,7 +210,9 @@ def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, t
     verdict = legacy_encoding.detect(stream, system)
     if not verdict.encoding:
         raise _uncertain(stream, source, verdict.candidates)
-    example = _example(stream, verdict.encoding)
+    lines = (line.decode(verdict.encoding, "replace") for _, line in _lines_beyond_ascii(stream))
+    found = next(filter(None, map(_NOT_ASCII_CELL.search, lines)), None)
+    example = f' (such as "{_excerpt(found.group().strip())}")' if found else ""
     note = (
         f"{source} is not UTF-8; it is read as {verdict.encoding}{example}. "
         "If letters are wrong, give --encoding, or save the sheet as CSV UTF-8."
@@ -238,21 +222,30 @@ def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, t
 
 def _uncertain(stream: BinaryIO, source: str, candidates: tuple[str, ...]) -> UncertainEncodingError:
     readings: dict[str, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
-    stream.seek(0)
-    number = shown = 0
-    told: set[str] = set()
-    while shown < _SHOWN_LINES and (line := stream.readline(_HEAD_BYTES)):
-        number += 1
-        if line.isascii():
-            continue
+    shown: set[str] = set()
+    for number, line in _lines_beyond_ascii(stream):
         texts = [line.decode(candidate, "replace").rstrip("\r\n") for candidate in candidates]
-        if texts[0] in told or (len(candidates) > 1 and texts.count(texts[0]) == len(texts)):
+        if texts[0] in shown or (len(candidates) > 1 and texts.count(texts[0]) == len(texts)):
             continue
-        told.add(texts[0])
-        shown += 1
+        shown.add(texts[0])
         for candidate, text in zip(candidates, texts, strict=True):
             readings[candidate].append((number, _excerpt(text)))
+        if len(shown) == _SHOWN_LINES:
+            break
     return UncertainEncodingError(source, {candidate: tuple(lines) for candidate, lines in readings.items()})
+
+
+def _lines_beyond_ascii(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not ASCII, each with its number; the pieces of a long line count as lines."""
+    stream.seek(0)
+    for number, line in enumerate(iter(partial(stream.readline, _HEAD_BYTES), b""), 1):
+        if not line.isascii():
+            yield number, line
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    stream.seek(0)
+    yield from iter(partial(stream.read, _BLOCK), b"")
 
 
 def _excerpt(text: str) -> str:
@@ -301,31 +294,6 @@ def _utf16_without_mark(head: bytes) -> str:
     return ""
 
 
-def _distinctive_lines(stream: BinaryIO) -> bytes:
-    """Gather the first lines that are not ASCII."""
-    stream.seek(0)
-    lines: list[bytes] = []
-    size = 0
-    while size < _HEAD_BYTES and (line := stream.readline(_HEAD_BYTES)):
-        if not line.isascii():
-            lines.append(line)
-            size += len(line)
-    return b"".join(lines)
-
-
-def _example(stream: BinaryIO, encoding: str) -> str:
-    """Show a cell by which a person sees at once whether the encoding is right."""
-    text = _distinctive_lines(stream).decode(encoding, "replace")
-    found = _NOT_ASCII_CELL.search(text)
-    return f' (such as "{_excerpt(found.group().strip())}")' if found else ""
-
-
-def _verify(stream: BinaryIO, source: str, encoding: str, *, given: bool) -> None:
-    if _first_undecodable(stream, encoding) is not None:
-        says = f"The text is not {encoding}" + (", as --encoding says" if given else "")
-        raise _undecodable(stream, source, encoding, says)
-
-
 def _first_undecodable(stream: BinaryIO, encoding: str, errors: str = "strict") -> int | None:
     """Decode all of the stream; return the offset of the first byte that cannot be decoded, None when there is none."""
     decoder = codecs.getincrementaldecoder(encoding)(errors)
@@ -345,8 +313,7 @@ def _first_undecodable(stream: BinaryIO, encoding: str, errors: str = "strict") 
         offset += len(block)
 
 
-def _undecodable(stream: BinaryIO, source: str, encoding: str, says: str) -> SheetError:
-    offset = _first_undecodable(stream, encoding) or 0
+def _undecodable(stream: BinaryIO, source: str, offset: int, says: str) -> SheetError:
     stream.seek(0)
     line = 1
     left = offset
@@ -394,26 +361,19 @@ def _given_delimiter(options: SheetOptions) -> str:
 
 def _detect_delimiter(sample: str, options: SheetOptions) -> str:
     """Take the delimiter under which most headers mean something; failing that, the one with the steadiest columns."""
-    return max(_DELIMITERS, key=lambda delimiter: _score(_records(sample, delimiter), options))
 
+    def score(delimiter: str) -> tuple[int, int, int]:
+        header, *others = _records(sample, delimiter) or [[]]
+        steady = sum(len(record) == len(header) for record in others) if len(header) > 1 else 0
+        return known_headers(header, options), steady, len(header)
 
-def _score(records: list[list[str]], options: SheetOptions) -> tuple[int, int, int]:
-    if not records:
-        return (0, 0, 0)
-    header = records[0]
-    steady = sum(1 for record in records if len(record) == len(header)) if len(header) > 1 else 0
-    return (known_headers(header, options), steady, len(header))
+    return max(_DELIMITERS, key=score)
 
 
 def _records(sample: str, delimiter: str) -> list[list[str]]:
     """Split the first records that are not blank; quotes are respected, and nothing is refused."""
-    return list(islice(_split_records(sample, delimiter), _SAMPLE_RECORDS))
-
-
-def _split_records(sample: str, delimiter: str) -> Iterator[list[str]]:
-    try:
-        for record in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
-            if any(map(str.strip, record)):
-                yield record
-    except csv.Error:  # a cell longer than the module's limit, or a delimiter that it cannot take
-        return
+    records: list[list[str]] = []
+    with suppress(csv.Error):  # a cell longer than the module's limit, or a delimiter that it cannot take
+        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+        records.extend(islice((record for record in reader if any(map(str.strip, record))), _SAMPLE_RECORDS))
+    return records
