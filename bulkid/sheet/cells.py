@@ -13,8 +13,7 @@ CLEAR = "!clear"
 """The cell that empties a field on purpose; a blank cell never does."""
 
 MAX_TEXT = 1024
-"""Characters. Names of the Identity Server are far shorter; a cell beyond this is a slip (a pasted page), and an id
-of that length would not even fit a URL. What lies below is for the server to decide."""
+"""Characters. Names of the Identity Server are far shorter; a longer cell is a slip (a pasted page)."""
 
 # Characters that no one sees and that come along when text is copied from web pages and chats; str.strip() takes the
 # visible kinds of white space (no-break space among them), but not these.
@@ -56,19 +55,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ListCell:
-    """A list cell as read.
+    """A list cell as read."""
 
-    Args:
-        items: The names or ids, in the order of the cell, without doubles.
-        keys: The same, case folded, to compare with.
-        clear: The cell is ``!clear``.
-        problems: What is wrong with it; ``items`` then holds what could be read.
-    """
-
-    items: tuple[str, ...] = ()
-    keys: frozenset[str] = frozenset()
-    clear: bool = False
-    problems: tuple[Problem, ...] = ()
+    items: tuple[str, ...] = ()  # names or ids, in the order of the cell, without doubles
+    keys: frozenset[str] = frozenset()  # the same, case folded, to compare with
+    clear: bool = False  # the cell is ``!clear``
+    problems: tuple[Problem, ...] = ()  # where there are any, ``items`` holds what could be read
 
     @property
     def names_everyone(self) -> bool:
@@ -97,11 +89,17 @@ def is_error(text: str) -> bool:
 def text_problem(text: str) -> Problem | None:
     """Say what is wrong with a trimmed text, whatever the field; None when nothing is.
 
-    Only what is surely a slip is called one: a spreadsheet's error, a number that a spreadsheet has rounded,
-    characters that no name can hold, an absurd length. Everything else is for the server to decide.
+    That is a spreadsheet's error, a number that a spreadsheet has rounded, a character that no name can hold, or an
+    absurd length. The server decides about everything else.
     """
     if is_error(text):
-        return Problem("error_cell", _error_message(text))
+        message = f"The cell holds the spreadsheet error {text}: fix its formula or type the value."
+        if text == NOT_CALCULATED:
+            message = (
+                "The cell holds a formula without a value: open the file in a spreadsheet program, save it there, and "
+                "try again."
+            )
+        return Problem("error_cell", message)
     if "E+" in text and _SCIENTIFIC.fullmatch(text):
         return Problem(
             "number_rounded",
@@ -125,20 +123,11 @@ def text_problem(text: str) -> Problem | None:
     return None
 
 
-def _error_message(text: str) -> str:
-    if text == NOT_CALCULATED:
-        return (
-            "The cell holds a formula without a value: open the file in a spreadsheet program, save it there, and "
-            "try again."
-        )
-    return f"The cell holds the spreadsheet error {text}: mend its formula or type the value."
-
-
 def parse_list(cell: str) -> ListCell:
     """Read a list cell: separated by ``;``, ``,``, ``|`` or new lines, or a JSON array.
 
-    A name that holds a separator is written in double quotes (a double quote inside is doubled). Blank items fall
-    away, and so do doubles; names that differ by case alone may be those of two groups.
+    A name that holds a separator is written in double quotes (a double quote inside is doubled). Blank items and
+    doubles are left out; names that differ by case alone may be those of two groups.
     """
     text = trim(cell)
     if not text:
@@ -200,7 +189,7 @@ def _json_items(text: str) -> list[str]:
         values: Any = json.loads(text, parse_float=_plain_float, parse_int=str)
     except (ValueError, RecursionError):
         raise _ListError(
-            'The cell is in square brackets but is no JSON array such as ["Finance", "Trainees"]: mend it, or put a '
+            'The cell is in square brackets but is no JSON array such as ["Finance", "Trainees"]: fix it, or put a '
             "name that really has brackets in double quotes."
         ) from None
     for value in values:

@@ -79,11 +79,6 @@ def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generat
                     hint="Look for a missing double quote there, or give the right --delimiter.",
                 ) from None
             width = error.cells
-        except _OpenQuoteError as error:
-            raise SheetError(
-                f"{source}: row {error.record} opens a double quote that is never closed.",
-                hint='Close it, or double it ("") where it is part of the text.',
-            ) from None
         else:
             return
 
@@ -95,16 +90,10 @@ class _TooNarrowError(Exception):
         self.cells = cells
 
 
-class _OpenQuoteError(Exception):
-    def __init__(self, record: int) -> None:
-        super().__init__(record)
-        self.record = record
-
-
 def _read(
     stream: BinaryIO, source: str, form: TextForm, *, width: int, skip: int, size: int
 ) -> Generator[list[Record], None, None]:
-    """Read with a fixed width, from the start, handing out what lies behind the first ``skip`` records."""
+    """Read with a fixed width, from the start; yield the records behind the first ``skip`` ones."""
     import pandas as pd
 
     rows = max(1, min(size, _CELLS_PER_CHUNK // width))
@@ -143,7 +132,7 @@ def _read(
 
 
 def _unescaped(cells: list[str]) -> list[str]:
-    """Take back what bulkid's own files do to cells that look like formulas; most columns have none."""
+    """Unescape the cells that bulkid's own files escape as formulas; most columns have none."""
     return list(map(unescape_formula, cells)) if any(cell[:1] == "'" for cell in cells) else cells
 
 
@@ -152,7 +141,10 @@ def _translated(error: Exception, source: str) -> Exception:
     if found := _TOO_MANY.search(message):
         return _TooNarrowError(int(found[1]) - 1, int(found[2]))
     if found := _OPEN_QUOTE.search(message):
-        return _OpenQuoteError(int(found[1]))
+        return SheetError(
+            f"{source}: row {int(found[1])} opens a double quote that is never closed.",
+            hint='Close it, or double it ("") where it is part of the text.',
+        )
     return SheetError(
         f"{source} cannot be split into cells: {message.strip()}.", hint="Give the right --delimiter or --encoding."
     )

@@ -17,9 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from bulkid.sheet.archive_parts import Archive, Handler, ScanError, first_element, local, parse, without_declaration
 from bulkid.sheet.cells import NOT_CALCULATED, is_error
-from bulkid.sheet.xml_parts import Handler, first_element, local, parse, without_declaration
-from bulkid.sheet.zip_archive import Archive, ScanError
 
 Errors = dict[int, dict[int, str]]
 """Row (from 1) and column (from 0, A) to the text that the cell shows."""

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, part_of
-from bulkid.sheet.zip_archive import Archive, ScanError
 
 _ERROR_TEXTS = {
     0x00: "#NULL!",

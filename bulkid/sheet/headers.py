@@ -1,14 +1,15 @@
 """Headers to fields: which column of a sheet means what. Pure functions, also for the web console.
 
-A header that is taken wrongly changes accounts wrongly, so nothing is guessed here: a header either is one of the
-contract's words (without regard to case, spaces, ``_`` and ``-``), or close to one (an error that says how to settle
-it), or something else (ignored, and said).
+A header that is misunderstood changes accounts wrongly, so nothing is guessed here: a header either is a known one
+(without regard to case, spaces, ``_`` and ``-``), or close to one (an error that says what to do), or another (ignored,
+with a note).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from bulkid.errors import SheetError
 from bulkid.resources import Resource, current
@@ -19,33 +20,23 @@ _MAX_LISTED = 50  # columns that a note names
 _MAX_LABEL = 60  # characters of a header in a message
 _MAX_COMPARED = 1_000  # characters of a header that may be a slip of a known one
 
-# From how many letters on one, and two, typing slips still count as "close". Shorter words are too near to one
-# another: "nam" is one slip from "name", but so are "game" and "same" at the same price.
+# The least numbers of letters for which one, and two, typing slips count as "close": "nam" is one slip from "name", but
+# so are "game" and "same".
 _MIN_LENGTH_ONE_TYPO = 4
 _MIN_LENGTH_TWO_TYPOS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SheetOptions:
-    """What a user may say about how to read a sheet.
+    """The user's settings of how to read a sheet."""
 
-    Args:
-        sheet: The worksheet's name; None takes the first visible one.
-        column_map: Header to field (``--map "Column=field"``), stronger than the contract's aliases.
-        ignore_columns: Headers to leave alone (``--ignore-column``).
-        encoding: The text's encoding; None detects it.
-        system_encoding: The code page that this system's programs write (Windows); None where there is none.
-        delimiter: One character, or ``tab``, ``comma``, ``semicolon``, ``pipe``; None detects it.
-        follow_links: Whether the file may be a link to another; not in a folder that others may write to.
-    """
-
-    sheet: str | None = None
-    column_map: Mapping[str, str] = field(default_factory=dict)
-    ignore_columns: tuple[str, ...] = ()
-    encoding: str | None = None
-    delimiter: str | None = None
-    follow_links: bool = True
-    system_encoding: str | None = None
+    sheet: str | None = None  # the worksheet's name; None takes the first visible one
+    column_map: Mapping[str, str] = field(default_factory=dict)  # header to field (--map), stronger than the aliases
+    ignore_columns: tuple[str, ...] = ()  # headers to leave alone (--ignore-column)
+    encoding: str | None = None  # None detects it
+    delimiter: str | None = None  # one character, or tab, comma, semicolon, pipe; None detects it
+    follow_links: bool = True  # whether the file may be a link; not in a folder that others may write to
+    system_encoding: str | None = None  # the code page that this system's programs write (Windows), if any
 
 
 _SEPARATING = re.compile(r"[\s_\-]+")
@@ -56,14 +47,14 @@ def header_key(header: str) -> str:
     return _SEPARATING.sub("", fold(trim(header)))
 
 
+def _known() -> Mapping[str, str]:
+    """The column for each header that a sheet may have, by its :func:`header_key`."""
+    return _known_headers(current())
+
+
 @lru_cache(maxsize=8)
 def _known_headers(resource: Resource) -> Mapping[str, str]:
-    """Give the column for each header that a sheet may have, by its :func:`header_key`."""
     return {header_key(alias): name for name, aliases in resource.aliases.items() for alias in aliases}
-
-
-def _known() -> Mapping[str, str]:
-    return _known_headers(current())
 
 
 def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[str, ...]:
@@ -93,7 +84,7 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
 
 
 def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -> int:
-    """Count the headers that mean something, without complaint: how a delimiter is told from another."""
+    """Count the headers that mean something: the right delimiter gives most. Never raises."""
     options = options or SheetOptions()
     mapped = {header_key(column) for column in options.column_map}
     known = _known()
@@ -101,12 +92,12 @@ def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -
 
 
 def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None) -> str:
-    """Name the columns that are ignored without having been told to be; ``""`` when there are none."""
-    told = {header_key(column) for column in (options.ignore_columns if options else ())}
+    """Name the ignored columns that ``ignore_columns`` does not name; ``""`` when there are none."""
+    given = {header_key(column) for column in (options.ignore_columns if options else ())} - {""}
     names = [
         column_label(headers, index)
         for index, name in enumerate(fields)
-        if not name and (not header_key(headers[index]) or header_key(headers[index]) not in told)
+        if not name and header_key(headers[index]) not in given
     ]
     if not names:
         return ""
@@ -133,22 +124,17 @@ def column_letters(index: int) -> str:
     return letters
 
 
-def _field_named(target: str) -> str:
-    key = header_key(target)
-    by_field = {header_key(name): name for name in current().columns}
-    return by_field.get(key) or _known().get(key, "")
-
-
 def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequence[str]) -> dict[int, str]:
     mapped: dict[int, str] = {}
+    by_key = {**_known(), **{header_key(name): name for name in current().columns}}
     for column, target in column_map.items():
-        name = _field_named(target)
+        option = f'--map "{column}={target}"'
+        name = by_key.get(header_key(target), "")
         if not name:
             raise SheetError(
-                f'--map "{column}={target}": there is no field "{target}".',
-                hint=f"The fields are {', '.join(current().columns)}.",
+                f'{option}: there is no field "{target}".', hint=f"The fields are {', '.join(current().columns)}."
             )
-        for index in _columns_named(column, headers, keys, option=f'--map "{column}={target}"'):
+        for index in _columns_named(column, headers, keys, option):
             if mapped.get(index, name) != name:
                 raise SheetError(
                     f'--map gives the column "{column}" to both {mapped[index]} and {name}.',
@@ -159,16 +145,12 @@ def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequenc
 
 
 def _ignored(columns: Sequence[str], headers: Sequence[str], keys: Sequence[str]) -> set[int]:
-    # A name that is not there is refused: a misspelt --ignore-column would let the column through that the user
-    # believes to be left alone.
-    return {
-        index
-        for column in columns
-        for index in _columns_named(column, headers, keys, option=f'--ignore-column "{column}"')
-    }
+    # A misspelt name is refused, or the column would change accounts though the user believes that it is left alone.
+    named = (_columns_named(column, headers, keys, f'--ignore-column "{column}"') for column in columns)
+    return set(chain.from_iterable(named))
 
 
-def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], *, option: str) -> list[int]:
+def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], option: str) -> list[int]:
     wanted = header_key(column)
     exact = [index for index, header in enumerate(headers) if wanted and trim(header) == trim(column)]
     found = exact or [index for index, key in enumerate(keys) if wanted and key == wanted]
@@ -193,20 +175,16 @@ def _refuse_both(mapped: Mapping[int, str], ignored: set[int], headers: Sequence
 
 
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
-    sentences = []
-    first: tuple[str, str] | None = None
-    for index, key in enumerate(keys):
-        if not key or fields[index] or index in ignored:
-            continue
-        alias = near_miss(headers[index])
-        if alias:
-            header = trim(headers[index])
-            sentences.append(f'"{header}" is close to "{alias}" ({_known()[header_key(alias)]})')
-            first = first or (header, _known()[header_key(alias)])
-    if first is not None:
-        header, name = first
+    close = [
+        (trim(headers[index]), alias, _known()[header_key(alias)])
+        for index, key in enumerate(keys)
+        if key and not fields[index] and index not in ignored and (alias := near_miss(headers[index]))
+    ]
+    if close:
+        header, _, name = close[0]
+        sentences = "; ".join(f'"{header}" is close to "{alias}" ({name})' for header, alias, name in close)
         raise SheetError(
-            f"A column might be misspelt: {'; '.join(sentences)}.",
+            f"A column might be misspelt: {sentences}.",
             hint=f'Correct the header, or say what it is: --map "{header}={name}", or --ignore-column "{header}".',
         )
 
@@ -223,7 +201,8 @@ def near_miss(header: str) -> str:
 
     key = _SEPARATING.sub("", skeleton(trim(header)))
     best: tuple[int, str] | None = None
-    for alias in (alias for aliases in current().aliases.values() for alias in aliases):
+    aliases = list(chain.from_iterable(current().aliases.values()))
+    for alias in aliases:
         known = header_key(alias)
         longest = max(len(key), len(known))
         allowed = 0 if longest < _MIN_LENGTH_ONE_TYPO else 1 if longest < _MIN_LENGTH_TWO_TYPOS else 2
@@ -233,11 +212,7 @@ def near_miss(header: str) -> str:
     if best is not None:
         return best[1]
     words = _words(header)
-    if len(words) > 1:
-        for alias in (alias for aliases in current().aliases.values() for alias in aliases):
-            if words <= _words(alias):
-                return alias
-    return ""
+    return next((alias for alias in aliases if len(words) > 1 and words <= _words(alias)), "")
 
 
 def _words(header: str) -> frozenset[str]:

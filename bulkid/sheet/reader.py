@@ -84,23 +84,14 @@ class Sheet(AbstractContextManager["Sheet"]):
 
 @dataclass(frozen=True, slots=True)
 class SheetPreview:
-    """What a sheet shows before it is known what its columns mean.
+    """A look at a sheet before it is known what its columns mean; for the other members see :class:`Table`."""
 
-    Args:
-        headers: The header cells, trimmed.
-        worksheets: Every worksheet of the file; none for text.
-        sheet: The worksheet that is read; ``""`` for text.
-        encoding: The text's encoding; ``""`` for spreadsheets.
-        delimiter: One character; ``""`` for spreadsheets.
-        sample: The first rows below the header, as they came in.
-    """
-
-    headers: tuple[str, ...]
+    headers: tuple[str, ...]  # the header cells, trimmed
     worksheets: tuple[str, ...]
-    sheet: str
+    sheet: str  # the worksheet that is read
     encoding: str
     delimiter: str
-    sample: tuple[tuple[str, ...], ...]
+    sample: tuple[tuple[str, ...], ...]  # the first rows below the header, as they came in
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Rows to requests: what one row asks for, or everything that is wrong with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from typing import Any, TypeAlias
 
 from bulkid.model import EVERYONE, RowError, RowRequest, SheetRow
 from bulkid.resources import MEMBERSHIP_COLUMNS, current
@@ -15,27 +16,16 @@ _CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few do
 
 @dataclass(frozen=True, slots=True)
 class SheetInfo:
-    """What is known of a sheet besides its rows; enough to parse its journaled rows again.
+    """The properties of a sheet besides its rows; enough to parse its journaled rows again."""
 
-    Args:
-        source: The sheet's name for people.
-        kind: ``csv`` (any text), ``xlsx``, ``xlsm``, ``xlsb``, ``xls`` or ``ods``.
-        sheet: The worksheet's name; ``""`` for text.
-        encoding: The text's encoding; ``""`` for spreadsheets.
-        delimiter: One character; ``""`` for spreadsheets.
-        headers: The header cells as the sheet has them, trimmed.
-        fields: The field of each header; ``""`` for a column that is not used.
-        notes: Sentences that the user should see once.
-    """
-
-    source: str
-    kind: str
-    sheet: str
-    encoding: str
-    delimiter: str
-    headers: tuple[str, ...]
-    fields: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    source: str  # the sheet's name for people
+    kind: str  # csv (any text), xlsx, xlsm, xlsb, xls or ods
+    sheet: str  # the worksheet's name; "" for text
+    encoding: str  # the text's encoding; "" for spreadsheets
+    delimiter: str  # one character; "" for spreadsheets
+    headers: tuple[str, ...]  # the header cells as the sheet has them, trimmed
+    fields: tuple[str, ...]  # the field of each header; "" for a column that is not used
+    notes: tuple[str, ...] = ()  # sentences that the user should see once
 
     @property
     def spreadsheet(self) -> bool:
@@ -47,31 +37,19 @@ class SheetInfo:
         return {name: header for name, header in zip(self.fields, self.headers, strict=True) if name}
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for a journal; ``from_json`` takes them back."""
-        return {
-            "source": self.source,
-            "kind": self.kind,
-            "sheet": self.sheet,
-            "encoding": self.encoding,
-            "delimiter": self.delimiter,
-            "headers": list(self.headers),
-            "fields": list(self.fields),
-            "notes": list(self.notes),
-        }
+        """Plain values for a journal; ``from_json`` takes them back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SheetInfo":
-        """Take back what ``to_json`` gave."""
-        return cls(
-            source=str(values["source"]),
-            kind=str(values["kind"]),
-            sheet=str(values["sheet"]),
-            encoding=str(values["encoding"]),
-            delimiter=str(values["delimiter"]),
-            headers=tuple(values["headers"]),
-            fields=tuple(values["fields"]),
-            notes=tuple(values["notes"]),
-        )
+        """The sheet that ``to_json`` was called on."""
+        known = ((each.name, values[each.name]) for each in dataclass_fields(cls))
+        kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known}
+        return cls(**kept)
+
+
+Found: TypeAlias = list[tuple[int, Problem]]
+"""Everything wrong with a row: the column of each problem (-1: of none), and the problem."""
 
 
 def blank(cells: Sequence[str]) -> bool:
@@ -80,7 +58,7 @@ def blank(cells: Sequence[str]) -> bool:
 
 
 class RowParser:
-    """Turns cells into requests and faults, by the headers of one sheet. Cheap to make; keeps a small cache.
+    """Turns cells into requests and errors, by the headers of one sheet. Cheap to make; keeps a small cache.
 
     Args:
         info: The sheet that the rows are of; only its headers and fields matter.
@@ -109,38 +87,43 @@ class RowParser:
 
         Returns:
             The row with its request, or all of its errors. Its ``cells`` are padded to the headers, and longer than
-            them only when a surplus cell holds something: what came in is kept, so that it parses the same again.
+            them only when a surplus cell holds something: the row keeps what came in, so that it parses the same again.
         """
-        row_errors: list[RowError] = []
-        fitted = self._fit(row, cells, row_errors)
+        found: Found = []
+        fitted = self._fit(cells, found)
         if self._repeats_header(fitted):
             message = "The row repeats the header, as happens where several sheets were joined: remove it."
             return SheetRow(row, fitted, None, (RowError(row, "", "", "header_again", message),))
-        account_id = self._text(row, fitted, self._id, row_errors)
-        name = self._text(row, fitted, self._name, row_errors)
-        partition = self._text(row, fitted, self._partition, row_errors)
-        values = self._values(row, fitted, row_errors)
-        add = self._list(row, fitted, self._add, row_errors)
-        remove = self._list(row, fitted, self._remove, row_errors)
-        exact = self._list(row, fitted, self._exact, row_errors)
+        account_id = self._text(fitted, self._id, found)
+        name = self._text(fitted, self._name, found)
+        partition = self._text(fitted, self._partition, found)
+        values = self._values(fitted, found)
+        add = self._list(fitted, self._add, found)
+        remove = self._list(fitted, self._remove, found)
+        exact = self._list(fitted, self._exact, found)
         if not (account_id or name):
-            row_errors.append(self._no_account(row))
+            columns = [column_label(self._headers, column) for column in (self._id, self._name) if column >= 0]
+            message = f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row."
+            found.append((-1, Problem("missing_account", message)))
         elif account_id in {".", ".."}:
-            row_errors.append(
-                self._row_error(row, fitted, self._id, "bad_id", "This is no id: enter the account's id or name.")
-            )
+            found.append((self._id, Problem("bad_id", "This is no id: enter the account's id or name.")))
         if add is not EMPTY_LIST or remove is not EMPTY_LIST:
-            self._check_changes(row, fitted, add, remove, row_errors)
+            self._check_changes(add, remove, found)
             if exact is not EMPTY_LIST:
-                row_errors.append(self._exact_and_changes(row, fitted))
-        if row_errors:
-            return SheetRow(row, fitted, None, tuple(row_errors), account_id, name)
+                found.append((self._exact, self._exact_and_changes(fitted)))
+        if found:
+            row_errors = tuple(self._row_error(row, fitted, column, problem) for column, problem in found)
+            return SheetRow(row, fitted, None, row_errors, account_id, name)
         wanted = None if exact is EMPTY_LIST else exact.items
         return SheetRow(
             row, fitted, RowRequest(row, account_id, name, values, add.items, remove.items, wanted, partition)
         )
 
-    def _fit(self, row: int, cells: Sequence[str], row_errors: list[RowError]) -> tuple[str, ...]:
+    def _row_error(self, row: int, cells: tuple[str, ...], column: int, problem: Problem) -> RowError:
+        header = self._headers[column] if 0 <= column < self._width else ""
+        return RowError(row, header, cells[column] if column >= 0 else "", problem.code, problem.message)
+
+    def _fit(self, cells: Sequence[str], found: Found) -> tuple[str, ...]:
         fitted = tuple(cells)
         if len(fitted) == self._width:
             return fitted
@@ -149,16 +132,11 @@ class RowParser:
         surplus = [index for index in range(self._width, len(fitted)) if trim(fitted[index])]
         if not surplus:
             return fitted[: self._width]
-        row_errors.append(
-            RowError(
-                row,
-                "",
-                fitted[surplus[0]],
-                "surplus_cells",
-                f"The row has {surplus[-1] + 1} cells, but the header only {self._width}: put a cell that holds the "
-                "delimiter in double quotes, or remove what is too much.",
-            )
+        message = (
+            f"The row has {surplus[-1] + 1} cells, but the header only {self._width}: put a cell that holds the "
+            "delimiter in double quotes, or remove what is too much."
         )
+        found.append((surplus[0], Problem("surplus_cells", message)))
         return fitted[: surplus[-1] + 1]
 
     def _repeats_header(self, cells: tuple[str, ...]) -> bool:
@@ -168,7 +146,7 @@ class RowParser:
             return False
         return all(trim(cells[column]) == headers[column] for column in used)
 
-    def _text(self, row: int, cells: tuple[str, ...], column: int, row_errors: list[RowError]) -> str:
+    def _text(self, cells: tuple[str, ...], column: int, found: Found) -> str:
         if column < 0:
             return ""
         text = trim(cells[column])
@@ -179,10 +157,10 @@ class RowParser:
             columns = listing((*self._resource.keys, "groups"))
             problem = Problem("clear_not_allowed", f"{CLEAR} works for {columns} only: enter a value.")
         if problem is not None:
-            row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
+            found.append((column, problem))
         return text
 
-    def _values(self, row: int, cells: tuple[str, ...], row_errors: list[RowError]) -> tuple[str | None, ...]:
+    def _values(self, cells: tuple[str, ...], found: Found) -> tuple[str | None, ...]:
         values: list[str | None] | None = None
         for number, (field, column) in enumerate(self._fields):
             text = trim(cells[column]) if column >= 0 else ""
@@ -197,11 +175,11 @@ class RowParser:
             if problem is None and (message := field.check(text)):
                 problem = Problem(f"bad_{field.key}", message)
             if problem is not None:
-                row_errors.append(self._row_error(row, cells, column, problem.code, problem.message))
+                found.append((column, problem))
             values[number] = text
         return self._resource.nothing if values is None else tuple(values)
 
-    def _list(self, row: int, cells: tuple[str, ...], column: int, row_errors: list[RowError]) -> ListCell:
+    def _list(self, cells: tuple[str, ...], column: int, found: Found) -> ListCell:
         if column < 0:
             return EMPTY_LIST
         cell = cells[column]
@@ -214,72 +192,35 @@ class RowParser:
                 self._lists.clear()
             self._lists[cell] = parsed
         if parsed.problems:
-            row_errors.extend(self._row_error(row, cells, column, each.code, each.message) for each in parsed.problems)
+            found.extend((column, problem) for problem in parsed.problems)
         return parsed
 
-    def _check_changes(
-        self, row: int, cells: tuple[str, ...], add: ListCell, remove: ListCell, row_errors: list[RowError]
-    ) -> None:
+    def _check_changes(self, add: ListCell, remove: ListCell, found: Found) -> None:
         for column, parsed in ((self._add, add), (self._remove, remove)):
             if parsed.clear:
-                row_errors.append(
-                    self._row_error(
-                        row,
-                        cells,
-                        column,
-                        "clear_not_allowed",
-                        f'{CLEAR} does not work here: to take the account out of all groups, put {CLEAR} in a "groups" '
-                        "column.",
-                    )
+                message = (
+                    f'{CLEAR} does not work here: to take the account out of all groups, put {CLEAR} in a "groups" '
+                    "column."
                 )
+                found.append((column, Problem("clear_not_allowed", message)))
         if remove is EMPTY_LIST:  # nothing to contradict, as in most rows
             return
         if remove.names_everyone:
-            row_errors.append(
-                self._row_error(
-                    row,
-                    cells,
-                    self._remove,
-                    "everyone_cannot_be_removed",
-                    f'Every account belongs to "{EVERYONE}" and stays in it: take it out of the list.',
-                )
-            )
+            message = f'Every account belongs to "{EVERYONE}" and stays in it: take it out of the list.'
+            found.append((self._remove, Problem("everyone_cannot_be_removed", message)))
         if not add.keys.isdisjoint(remove.keys):
             both = ", ".join(f'"{item}"' for item in add.items if fold(item) in remove.keys)
-            row_errors.append(
-                self._row_error(
-                    row,
-                    cells,
-                    self._remove,
-                    "add_and_remove",
-                    f"The row both adds and removes {both}: decide for one of the two.",
-                )
-            )
+            message = f"The row both adds and removes {both}: decide for one of the two."
+            found.append((self._remove, Problem("add_and_remove", message)))
 
-    def _exact_and_changes(self, row: int, cells: tuple[str, ...]) -> RowError:
+    def _exact_and_changes(self, cells: tuple[str, ...]) -> Problem:
         others = [
             column_label(self._headers, column)
             for column in (self._add, self._remove)
             if column >= 0 and trim(cells[column])
         ]
-        return self._row_error(
-            row,
-            cells,
-            self._exact,
+        return Problem(
             "exact_with_changes",
             f"{column_label(self._headers, self._exact)} says which groups exactly, so {' and '.join(others)} must be "
             "blank in this row: keep one or the other.",
         )
-
-    def _no_account(self, row: int) -> RowError:
-        columns = [column_label(self._headers, column) for column in (self._id, self._name) if column >= 0]
-        return RowError(
-            row,
-            "",
-            "",
-            "missing_account",
-            f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row.",
-        )
-
-    def _row_error(self, row: int, cells: tuple[str, ...], column: int, code: str, message: str) -> RowError:
-        return RowError(row, self._headers[column], cells[column], code, message)

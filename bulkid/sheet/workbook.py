@@ -1,8 +1,7 @@
 """Spreadsheets: worksheets to rows of texts, as people see them, by calamine.
 
-calamine is asked directly, not through ``pandas.read_excel``: that builds lists of the whole sheet and a frame on top
-of them (198 MB for 100,000 rows against 48 MB), and nothing here needs a frame. Rows are handed out in chunks of the
-same form as those of a text, so that everything after is one way for all formats.
+calamine is called directly: ``pandas.read_excel`` takes 198 MB for 100,000 rows instead of 48. The rows come in chunks
+of the same form as those of a text, so that the rest of the package treats all formats alike.
 """
 
 import datetime as dt
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
+from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_ods, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
-from bulkid.sheet.zip_archive import Archive, ScanError
 from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
@@ -45,39 +44,28 @@ CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.time
 _T = TypeVar("_T")
 
 RawChunks = Callable[[int], Generator[list[tuple[str, ...]], None, None]]
-"""Starts reading: takes rows per chunk, yields chunks of rows, from row 1 on, blank ones too."""
+"""Starts reading: takes the number of rows per chunk; yields chunks of rows, from row 1 on, blank ones too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One worksheet or one text, opened.
+    """One worksheet or one text, opened."""
 
-    Args:
-        rows: Starts reading.
-        notes: Sentences for the user.
-        name: The worksheet's name; ``""`` for text.
-        names: Every worksheet of the workbook, in its order; none for text.
-        guessed: How it came to be this one of several, as a sentence; ``""`` when it was named, or is the only one.
-        encoding: The text's encoding; ``""`` for spreadsheets.
-        delimiter: One character; ``""`` for spreadsheets.
-        close: Frees what is held.
-    """
-
-    rows: RawChunks
-    notes: tuple[str, ...]
-    name: str = ""
-    names: tuple[str, ...] = ()
-    guessed: str = ""
-    encoding: str = ""
-    delimiter: str = ""
-    close: Callable[[], None] = lambda: None
+    rows: RawChunks  # starts reading
+    notes: tuple[str, ...]  # sentences for the user
+    name: str = ""  # the worksheet's; "" for text
+    names: tuple[str, ...] = ()  # every worksheet of the workbook, in its order; none for text
+    guessed: str = ""  # why this worksheet of several is read, as a sentence; "" when it was named, or is the only one
+    encoding: str = ""  # the text's; "" for spreadsheets
+    delimiter: str = ""  # one character; "" for spreadsheets
+    close: Callable[[], None] = lambda: None  # frees what is held
 
 
 def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Table:
     """Open one worksheet of a workbook.
 
     Args:
-        stream: Seekable bytes; read to memory by calamine, may be closed afterwards.
+        stream: Seekable bytes; calamine reads them into memory, and they may be closed afterwards.
         source: The sheet's name for messages.
         kind: The extension without its dot.
         wanted: The worksheet's name; None takes the first visible one.
@@ -86,23 +74,33 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
         SheetError: The content is not what the extension says, is protected by a password, would unpack to an absurd
             size, cannot be read, or has no such worksheet.
     """
+    from python_calamine import CalamineWorkbook
+
     _check_content(stream, source, kind)
     scan = _scan_ahead(stream, source, kind)
-    book = _load(stream, source)
+    stream.seek(0)
+    book = sheet_errors(source, lambda: CalamineWorkbook.from_filelike(io.BytesIO(stream.read())))
     name, guessed = _choose(book, source, wanted)
     found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
-    errors = _checked(source, found)
+    _check_area(source, found.area)
+    if found.text > MAX_TEXT:
+        raise SheetError(
+            f"{source}: the cells of the worksheet hold {found.text >> 20:,} million characters, more than "
+            f"{MAX_TEXT >> 20:,}.",
+            hint="Save the rows and columns that you need as CSV.",
+        )
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        return _rows(sheet, source, size, errors)
+        return _rows(sheet, source, size, found.errors)
 
-    notes = ((guessed,) if guessed else ()) + _merged_note(sheet)
+    merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
+    notes = tuple(filter(None, (guessed, merged if sheet.merged_cell_ranges else "")))
     return Table(rows, notes, name, tuple(book.sheet_names), guessed, close=book.close)
 
 
 def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
-    """Look through all that calamine takes in as soon as it opens a file; give what looks through one worksheet.
+    """Scan everything that calamine reads as soon as it opens a file; return the scan of one worksheet.
 
     Raises:
         SheetError: calamine must not open the file.
@@ -167,25 +165,26 @@ def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
     if head.startswith(_ZIP_MAGIC) and kind == "xls":
         raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
     if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
+        is_web_page = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<table"))
+        is_text = head.isascii() and b"\0" not in head
+        actual = " (it is a web page)" if is_web_page else " (it is text)" if is_text else ""
         raise SheetError(
-            f"{source} is not a spreadsheet, whatever its name says{_actual_content(head)}.",
+            f"{source} is not a spreadsheet, whatever its name says{actual}.",
             hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
         )
     if kind in ZIP_KINDS:
         _check_archive(stream, source, kind)
 
 
-def _actual_content(head: bytes) -> str:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<table")):
-        return " (it is a web page)"
-    return " (it is text)" if head.isascii() and b"\0" not in head else ""
-
-
 def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
     """Refuse archives of another format, and those that declare an absurd size, before anything is unpacked."""
     with _scanned(source, lambda: Archive(stream)) as archive:
-        _check_size(archive, source)
+        unpacked, packed = archive.unpacked, max(1, archive.packed)
+        if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
+            raise SheetError(
+                f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
+                hint="Save the rows that you need as CSV.",
+            )
         if _scanned(source, lambda: _is_encrypted(archive)):
             raise password_error(source)
         actual = _scanned(source, lambda: _actual_kind(archive))
@@ -193,15 +192,6 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
         raise SheetError(
             f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
             hint=f"Rename it to .{actual}." if actual else "Save the sheet as .xlsx or as CSV.",
-        )
-
-
-def _check_size(archive: Archive, source: str) -> None:
-    unpacked, packed = archive.unpacked, max(1, archive.packed)
-    if unpacked > _MAX_UNPACKED or (unpacked > _SUSPECT_UNPACKED and unpacked / packed > _MAX_RATIO):
-        raise SheetError(
-            f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
-            hint="Save the rows that you need as CSV.",
         )
 
 
@@ -220,23 +210,8 @@ def _actual_kind(archive: Archive) -> str:
     return "ods" if "content.xml" in archive.parts else ""
 
 
-def _damaged(source: str, why: str) -> SheetError:
-    return SheetError(
-        f"{source} is damaged: {why}.",
-        hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
-    )
-
-
-def _load(stream: BinaryIO, source: str) -> "CalamineWorkbook":
-    from python_calamine import CalamineWorkbook
-
-    stream.seek(0)
-    content = io.BytesIO(stream.read())
-    return sheet_errors(source, lambda: CalamineWorkbook.from_filelike(content))
-
-
 def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[str, str]:
-    """The worksheet's name, and how it was chosen where nobody did."""
+    """The worksheet's name, and how it was chosen where the user did not choose."""
     from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
     sheets = [
@@ -265,15 +240,8 @@ def _listed(names: list[str]) -> str:
     return shown + (f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else "")
 
 
-def _merged_note(sheet: "CalamineSheet") -> tuple[str, ...]:
-    merged = sheet.merged_cell_ranges or []
-    if not merged:
-        return ()
-    return ("The worksheet has merged cells: only the first cell of each holds its value, the others count as blank.",)
-
-
 def _scanned(source: str, scan: Callable[[], _T]) -> _T:
-    """Look through a file by ourselves. One that is not understood is refused, even where calamine reads it.
+    """Scan a file. One that the scan cannot read is refused, even where calamine reads it.
 
     Its error cells would pass for blank ones, and blank means to leave something as it is.
     """
@@ -283,18 +251,6 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
         raise password_error(source) from None
     except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
         raise _damaged(source, str(error)) from None
-
-
-def _checked(source: str, found: ErrorScan) -> Mapping[int, Mapping[int, str]]:
-    """Return the error cells; refuse a worksheet that calamine could not lay out."""
-    _check_area(source, found.area)
-    if found.text > MAX_TEXT:
-        raise SheetError(
-            f"{source}: the cells of the worksheet hold {found.text >> 20:,} million characters, more than "
-            f"{MAX_TEXT >> 20:,}.",
-            hint="Save the rows and columns that you need as CSV.",
-        )
-    return found.errors
 
 
 def _check_area(source: str, area: int) -> None:
@@ -336,6 +292,13 @@ def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first
     return tuple(corrected)
 
 
+_SAVE_AGAIN = "Open it in a spreadsheet program and save it again as .xlsx or as CSV."
+
+
+def _damaged(source: str, why: str) -> SheetError:
+    return SheetError(f"{source} is damaged: {why}.", hint=_SAVE_AGAIN)
+
+
 def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
     """Call into calamine; what it raises becomes a SheetError.
 
@@ -351,10 +314,7 @@ def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
         if kind == "PasswordError":
             raise password_error(source) from None
         if isinstance(error, Exception) or kind == "PanicException":
-            raise SheetError(
-                f"{source} cannot be read: {error}.",
-                hint="Open it in a spreadsheet program and save it again as .xlsx or as CSV.",
-            ) from None
+            raise SheetError(f"{source} cannot be read: {error}.", hint=_SAVE_AGAIN) from None
         raise
 
 

@@ -139,7 +139,7 @@ def test_another_declared_encoding_is_refused_where_the_worksheet_must_be_parsed
 
 
 def test_a_tag_without_an_end_is_refused_and_not_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.xml_parts._MAX_TAG", 1 << 20)
+    monkeypatch.setattr("bulkid.sheet.archive_parts._MAX_TAG", 1 << 20)
     for filler in ("x" * (3 << 20), "<" * (3 << 20)):
         xml = f"<worksheet {MAIN}><sheetData>{HEAD}<!--{filler}"
         assert "more than 1 MB" in refused(with_sheet(xml.encode()))
@@ -288,7 +288,7 @@ def test_two_parts_of_one_name_are_refused() -> None:
 
 
 def test_too_many_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.zip_archive._MAX_PARTS", 3)
+    monkeypatch.setattr("bulkid.sheet.archive_parts._MAX_PARTS", 3)
     assert "parts, more than 3" in refused(sheet_books.xlsx({"S": HEAD}))
 
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from openpyxl.styles import Font
 
 from bulkid.errors import SheetError
+from bulkid.sheet import archive_parts as archive_module
 from bulkid.sheet import open_sheet
 from bulkid.sheet import workbook as workbook_module
-from bulkid.sheet import zip_archive as archive_module
+from bulkid.sheet.archive_parts import ScanError
 from bulkid.sheet.error_scan import column_index, scan_xlsx
 from bulkid.sheet.error_scan_binary import scan_xls, workbook_stream
 from bulkid.sheet.workbook import cell_text
-from bulkid.sheet.zip_archive import ScanError
 from tests.support import sheet_books
 from tests.support.sheet_books import ROWS_WITH_ERRORS, Error, every_format, ods, ods_row, read, refused, saved, written
 
