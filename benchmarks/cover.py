@@ -7,7 +7,7 @@ import tracemalloc
 from workloads import into_groups, mixed
 
 from bulkid.model import AccountUpdate
-from bulkid.planning import cover
+from bulkid.planning.cover import cover
 
 
 def workloads(scale: float) -> dict[str, list[AccountUpdate]]:

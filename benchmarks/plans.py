@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from workloads import into_groups, mixed, renamed
 
 from bulkid.model import Account, AccountUpdate, Group, QuotaRule, RowRequest
-from bulkid.planning import Directory, accounts_only, cover, diff, minimum_seconds, resolve
+from bulkid.planning.cover import accounts_only, cover
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import diff
+from bulkid.planning.resolve import resolve
+from bulkid.planning.strategy import minimum_seconds
 
 CLOUD = (QuotaRule("PUT", 160, 300.0),)  # Automation Cloud: PUTs per five minutes
 ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

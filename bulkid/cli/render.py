@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.model import RowError, RunRecord, Status
-from bulkid.planning import describe
+from bulkid.planning.plan import describe
 from bulkid.report.summary import how_to_resume
 from bulkid.resources import current
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult

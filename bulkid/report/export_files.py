@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from bulkid.errors import UsageError
-from bulkid.planning import ExportedAccount
+from bulkid.planning.export_rows import ExportedAccount
 from bulkid.report.atomic import AtomicFile, reason
 from bulkid.report.formats import RowFile, exporters
 from bulkid.report.xlsx_files import MAX_SHEET_ROWS, displayable

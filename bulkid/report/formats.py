@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from bulkid.model import ReportRow, RunRecord
 
 if TYPE_CHECKING:
-    from bulkid.planning import ExportedAccount
+    from bulkid.planning.export_rows import ExportedAccount
     from bulkid.report.atomic import AtomicFile
 
 _Row_contra = TypeVar("_Row_contra", contravariant=True)

@@ -13,7 +13,7 @@ import orjson
 
 from bulkid.clock import iso_utc
 from bulkid.model import ReportRow, Status
-from bulkid.planning import ExportedAccount
+from bulkid.planning.export_rows import ExportedAccount
 from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
 from bulkid.resources import current

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from bulkid.model import ReportRow, Status
-from bulkid.planning import ExportedAccount
+from bulkid.planning.export_rows import ExportedAccount
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.report.text_files import COLUMNS
 from bulkid.resources import current

@@ -7,7 +7,7 @@ from typing import Any
 
 from bulkid.journal.codec import row_error_text
 from bulkid.model import ReportRow, RowError, RunRecord, RunStatus, SheetRow, Status
-from bulkid.planning import offline_row_errors
+from bulkid.planning.resolve import offline_row_errors
 from bulkid.report.summary import build_summary
 from bulkid.report.text_files import retry_sheet
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows

@@ -12,7 +12,7 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, Usag
 from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import open_journal
 from bulkid.model import Account, Group
-from bulkid.planning import ExportedAccount, Exporter
+from bulkid.planning.export_rows import ExportedAccount, Exporter
 from bulkid.report.atomic import os_errors_as_report_error
 from bulkid.report.export_files import MAX_EXPORT_ROWS, fits, open_export
 from bulkid.report.formats import RowFile

@@ -16,7 +16,10 @@ from bulkid.runs.concurrency import OrganizationMutex
 from bulkid.sheet import SheetInfo, SheetOptions
 
 if TYPE_CHECKING:
-    from bulkid.planning import Directory, Excess, Plan, StrategyOption
+    from bulkid.planning.change_limit import Excess
+    from bulkid.planning.directory import Directory
+    from bulkid.planning.plan import Plan
+    from bulkid.planning.strategy import StrategyOption
     from bulkid.report.writer import ReportFiles
     from bulkid.runs.execution.progress import Progress
 

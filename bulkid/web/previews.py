@@ -12,7 +12,7 @@ import anyio
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.model import AccountUpdate, DesiredState, RowError
-from bulkid.planning import changed_fields, describe
+from bulkid.planning.plan import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import ChangeBound
-from bulkid.planning import excess, needs_total
+from bulkid.planning.change_limit import excess, needs_total
 from tests.support.planning_world import LAW
 
 CHANGES = st.integers(0, 300)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkid.model import AccountUpdate
-from bulkid.planning import Cover, GroupBatch, accounts_only, cover, groups_where_possible
+from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.text import fold
 from tests.support.planning_world import LAW, account
 

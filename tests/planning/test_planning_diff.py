@@ -2,7 +2,8 @@ import pytest
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, AccountUpdate, DesiredState
-from bulkid.planning import Directory, confirms, describe, diff, shortfall
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import confirms, describe, diff, shortfall
 from tests.support.planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, account, directory
 
 ROBY = ACCOUNTS[0]  # "Roby", in Everyone and Finance

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import Group
-from bulkid.planning import Directory
+from bulkid.planning.directory import Directory
 from bulkid.text import fold
 from tests.support.planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, directory
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.planning import minimum_seconds
+from bulkid.planning.strategy import minimum_seconds
 from bulkid.text import humanize_seconds
 from tests.support.planning_world import LAW
 

@@ -8,17 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import Account, RowRequest
-from bulkid.planning import (
-    Directory,
-    Resolution,
-    build_plan,
-    confirms,
-    describe,
-    diff,
-    offline_row_errors,
-    resolve,
-    shortfall,
-)
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import build_plan, confirms, describe, diff, shortfall
+from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import Group
-from bulkid.planning import Directory, Resolution, resolve
+from bulkid.planning.directory import Directory
+from bulkid.planning.resolve import Resolution, resolve
 from bulkid.text import fold, skeleton
 from tests.support.planning_world import COLUMNS, GROUPS, LAW, account, directory, request
 

@@ -1,6 +1,8 @@
 import pytest
 
-from bulkid.planning import Directory, Plan, build_plan, limit_changes, resolve
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan, build_plan, limit_changes
+from bulkid.planning.resolve import resolve
 from tests.support.planning_world import COLUMNS, directory, request
 
 ROWS = (

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.model import Account, AccountUpdate, RowRequest
-from bulkid.planning import Directory, build_plan, resolve, resolve_preconditions
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import build_plan
+from bulkid.planning.preconditions import resolve_preconditions
+from bulkid.planning.resolve import resolve
 from bulkid.runs.inputs.plan_file import read_plan_input
 from bulkid.runs.inputs.plan_format import (
     PlanFile,

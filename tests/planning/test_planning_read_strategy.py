@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.planning import first_read, next_read, wanted_accounts
+from bulkid.planning.strategy import first_read, next_read, wanted_accounts
 from tests.support.planning_world import LAW, request
 
 

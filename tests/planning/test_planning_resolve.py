@@ -3,7 +3,9 @@
 import pytest
 
 from bulkid.model import DesiredState, Group, RowError, RowRequest
-from bulkid.planning import Directory, Resolution, lookup, offline_row_errors, resolve
+from bulkid.planning import lookup
+from bulkid.planning.directory import Directory
+from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
 from tests.support.planning_world import ACCOUNTS, COLUMNS, EVERYONE_ID, GROUPS, ORG, account, directory, request
 
 

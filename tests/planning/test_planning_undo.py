@@ -6,22 +6,18 @@ from hypothesis import strategies as st
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, DesiredState, Outcome, RowRequest, RunItem, Status
-from bulkid.planning import (
-    Directory,
-    Plan,
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan, build_plan, describe, diff
+from bulkid.planning.preconditions import (
     Precondition,
-    Resolution,
-    build_plan,
-    describe,
-    diff,
     inverse,
     item_conflict,
     may_have_changed,
     precondition_conflict,
-    resolve,
     resolve_preconditions,
     undo_obstacle,
 )
+from bulkid.planning.resolve import Resolution, resolve
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bulkid.identity import parse_account
 from bulkid.model import AccountUpdate
-from bulkid.planning import confirms
+from bulkid.planning.plan import confirms
 from bulkid.runs.execution.account_sender import matches_exactly
 
 GROUPS = st.lists(st.sampled_from(["g1", "G1", "g2", "g3", "\u00e4", "\u00c4"]), max_size=3)

@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bulkid.model import Account, Group
-from bulkid.planning import Directory, ExportedAccount, Exporter, Plan, build_plan, resolve
+from bulkid.planning.directory import Directory
+from bulkid.planning.export_rows import ExportedAccount, Exporter
+from bulkid.planning.plan import Plan, build_plan
+from bulkid.planning.resolve import resolve
 from bulkid.report.export_files import fits, open_export
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sheet import fields_for_headers, list_cell, open_sheet, parse_list

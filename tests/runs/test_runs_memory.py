@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 from bulkid.consume import consume, return_freed_memory
 from bulkid.journal import Journal
 from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
-from bulkid.planning import Directory, Plan, Precondition, Strategy, cover, diff, groups_where_possible
+from bulkid.planning.cover import cover, groups_where_possible
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan, diff
+from bulkid.planning.preconditions import Precondition
+from bulkid.planning.strategy import Strategy
 from bulkid.runs import Preview
 from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
 from bulkid.runs.execution.reconcile import DEFERRED, PlannedAgain, PlannedItems, send_plan_of

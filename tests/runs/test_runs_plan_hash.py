@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bulkid.model import Account, AccountUpdate, ChangeBound, DesiredState
-from bulkid.planning import Directory, Plan
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan
 from bulkid.runs import Preview, RunOptions, plan_hash
 from bulkid.sheet import SheetInfo
 

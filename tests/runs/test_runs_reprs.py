@@ -5,7 +5,10 @@ written out twice so, which took 2 s and 100 MB.
 """
 
 from bulkid.model import Account, RowError, RowRequest, RunRecord, RunStatus
-from bulkid.planning import Directory, accounts_only, build_plan, resolve
+from bulkid.planning.cover import accounts_only
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import build_plan
+from bulkid.planning.resolve import resolve
 from bulkid.runs import CheckResult, PlanResult, Preview, RunResult
 from bulkid.runs.inputs.run_input import Rows
 from bulkid.sheet import SheetInfo

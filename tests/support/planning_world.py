@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from bulkid.model import Account, AccountUpdate, Group, RowRequest
-from bulkid.planning import Directory
+from bulkid.planning.directory import Directory
 from bulkid.text import fold
 
 State = tuple[Account, ...]

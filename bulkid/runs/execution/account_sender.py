@@ -10,7 +10,8 @@ from bulkid.identity import UnexpectedResponseError, parse_account, put_account
 from bulkid.journal import Journal, OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
-from bulkid.planning import Absent, Directory, Unknown, confirms, shortfall, values_confirmed
+from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.plan import confirms, shortfall, values_confirmed
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.connection import Connection

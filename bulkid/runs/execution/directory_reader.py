@@ -23,7 +23,8 @@ from bulkid.identity import (
     parse_groups,
 )
 from bulkid.model import Account, Group, Reply, ReplyKind, Request
-from bulkid.planning import Directory, first_read, is_everyone, next_read
+from bulkid.planning.directory import Directory, is_everyone
+from bulkid.planning.strategy import first_read, next_read
 from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list

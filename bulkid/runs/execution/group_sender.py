@@ -17,7 +17,7 @@ from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
-from bulkid.planning import confirms
+from bulkid.planning.plan import confirms
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender
 from bulkid.runs.execution.bisection import Batch, BatchQueue

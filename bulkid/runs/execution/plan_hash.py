@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from bulkid.model import AccountUpdate, DesiredState
-from bulkid.planning import Plan, changed_fields, limit_changes
+from bulkid.planning.plan import Plan, changed_fields, limit_changes
 from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
 

@@ -7,19 +7,10 @@ from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.model import AccountUpdate, RowError
-from bulkid.planning import (
-    Constraints,
-    Directory,
-    Excess,
-    Plan,
-    Strategy,
-    build_plan,
-    choose_strategy,
-    excess,
-    limit_changes,
-    minimum_seconds,
-    needs_total,
-)
+from bulkid.planning.change_limit import Excess, excess, needs_total
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan, build_plan, limit_changes
+from bulkid.planning.strategy import Constraints, Strategy, choose_strategy, minimum_seconds
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import ForbiddenError, count_accounts, read_directory

@@ -10,18 +10,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from bulkid.model import Account, AccountUpdate, Outcome, RunItem, Status, Via
-from bulkid.planning import (
-    Absent,
-    Directory,
-    GroupBatch,
-    Plan,
-    Strategy,
-    Unknown,
-    describe,
-    diff,
-    item_conflict,
-    without_exact_list,
-)
+from bulkid.planning.cover import GroupBatch
+from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.plan import Plan, describe, diff
+from bulkid.planning.preconditions import item_conflict, without_exact_list
+from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch, Member
 from bulkid.runs.options import Preview
 

@@ -22,7 +22,8 @@ from bulkid.errors import (
 from bulkid.journal import Journal
 from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
-from bulkid.planning import Directory, Plan
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.apply import apply

@@ -11,7 +11,7 @@ from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
 from bulkid.journal import Journal
 from bulkid.model import Outcome, RunItem, RunRecord, Status
-from bulkid.planning import Precondition
+from bulkid.planning.preconditions import Precondition
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of

@@ -23,7 +23,9 @@ from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
 from bulkid.model import Account, AccountUpdate, DesiredState, RowError
-from bulkid.planning import Directory, Precondition, changed_fields, describe
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import changed_fields, describe
+from bulkid.planning.preconditions import Precondition
 from bulkid.redaction import encodable
 from bulkid.resources import Resource, current
 from bulkid.runs.options import Preview

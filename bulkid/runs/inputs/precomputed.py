@@ -10,7 +10,9 @@ from typing import Any
 from bulkid.consume import consume, return_freed_memory
 from bulkid.errors import UsageError
 from bulkid.model import RowError, SheetRow
-from bulkid.planning import Directory, Precondition, Resolution, resolve_preconditions
+from bulkid.planning.directory import Directory
+from bulkid.planning.preconditions import Precondition, resolve_preconditions
+from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, AccountLookup, Rows, RunJournal

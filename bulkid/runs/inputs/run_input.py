@@ -7,7 +7,9 @@ from typing import Any, Final, Protocol
 from bulkid.consume import consume
 from bulkid.journal import Journal
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
-from bulkid.planning import Directory, Resolution, resolve, wanted_accounts
+from bulkid.planning.directory import Directory
+from bulkid.planning.resolve import Resolution, resolve
+from bulkid.planning.strategy import wanted_accounts
 from bulkid.sheet import SheetInfo
 from bulkid.text import fold
 

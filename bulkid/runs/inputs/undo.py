@@ -3,7 +3,7 @@
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
 from bulkid.model import RunRecord
-from bulkid.planning import Precondition, inverse, may_have_changed, undo_obstacle
+from bulkid.planning.preconditions import Precondition, inverse, may_have_changed, undo_obstacle
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
 from bulkid.runs.run_records import UNDO
 
