@@ -7,14 +7,11 @@ setting from the first layer that gives it and returns a checked :class:`Setting
 from bulkid.config.credentials import addresses_from
 from bulkid.config.parse import Secret
 from bulkid.config.resolve import load_settings, parse_age, read_toml, unknown_variables
-from bulkid.config.setting import Group, Setting, SettingsTable
+from bulkid.config.setting import Setting, SettingsTable
 from bulkid.config.settings import SETTINGS, Settings, setting
-from bulkid.model import FailureBound
 
 __all__ = [
     "SETTINGS",
-    "FailureBound",
-    "Group",
     "Secret",
     "Setting",
     "Settings",

@@ -43,20 +43,9 @@ class Setting:
     default: Any = None  # the value itself, or the function that makes it
 
     @property
-    def in_toml(self) -> bool:
-        """Whether bulkid.toml may hold it."""
-        return not self.secret and self.in_profile
-
-    @property
     def in_job(self) -> bool:
         """Whether a job file may hold it."""
         return not self.secret and self.group.in_job
-
-    def markdown(self) -> str:
-        """The row of the table in the docs."""
-        about = f"{self.help[:1].upper()}{self.help[1:]}: {self.allowed}".replace("|", "\\|")
-        option, key = (f"`{self.option}`" if self.option else ""), (f"`{self.key}`" if self.in_toml else "")
-        return f"| {option} | `{self.env}` | {key} | {about} | {self.default_text} |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +88,6 @@ class SettingsTable(Generic[S]):
 
     def __iter__(self) -> Iterator[Setting]:
         return iter(self.entries)
-
-    def markdown(self) -> str:
-        """The table for the docs, one section per group."""
-        head = "| option | variable | in bulkid.toml | what it is | default |\n| --- | --- | --- | --- | --- |"
-        sections = []
-        for group in dict.fromkeys(entry.group for entry in self.entries):
-            rows = [entry.markdown() for entry in self.entries if entry.group == group]
-            sections.append("\n".join([f"### {group.name.capitalize()}", "", head, *rows, ""]))
-        return "\n".join(sections)
 
 
 def _complete(each: Field[Any]) -> Setting:

@@ -1,7 +1,7 @@
 """The table of settings: one entry each. Option, variable, keys of files, JSON schema and docs derive from it.
 
 A setting is a field of :class:`Settings` with an entry of a group. To add one, add the field, and write the table in
-``docs/settings.md`` again with ``bulkid.config.SETTINGS.markdown()``.
+``docs/settings.md`` again (``tests/support/docs_tables.py`` makes it).
 """
 
 from collections.abc import Mapping

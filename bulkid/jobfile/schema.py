@@ -1,4 +1,4 @@
-"""The keys of job files as a pydantic model, their JSON schema, and their table for the docs.
+"""The keys of job files as a pydantic model, and their JSON schema.
 
 The settings among the keys come from the table of settings.
 """
@@ -198,17 +198,3 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(kept.get("anyOf"), list) and {"type": "null"} in kept["anyOf"]:
         kept["anyOf"].remove({"type": "null"})
     return kept
-
-
-def job_markdown() -> str:
-    """The table of the keys that only a job has, for the docs; all others are settings (``docs/settings.md``)."""
-    described = job_model().model_json_schema()
-    tables = {"": described, "source.": described["$defs"]["Folder"], "notify.": described["$defs"]["Notify"]}
-    defaults = {"name": "the file's name", "glob": "`*`", "settle": f"{SETTLE_S:g}"}
-    lines = ["| key | what it is | default |", "| --- | --- | --- |", "| `source` | The sheet: its path. | |"]
-    for prefix, names in (("source.", keys_of(Folder)), ("", _JOB_KEYS), ("notify.", keys_of(Notify))):
-        for name in names:
-            about = tables[prefix]["properties"][name].get("description")
-            if about:
-                lines.append(f"| `{prefix}{name}` | {about} | {defaults.get(name, '')} |")
-    return "\n".join(lines) + "\n"

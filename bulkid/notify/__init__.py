@@ -1,15 +1,12 @@
 """Notifications about runs by mail, chat and webhook (apprise). They never change the result of a run."""
 
-from bulkid.notify.deliver import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, deliver, unusable
+from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver, unusable
 from bulkid.notify.message import Message, message_of_failure, message_of_run
-from bulkid.notify.recipients import Recipient, Recipients, addresses_in
+from bulkid.notify.recipients import Recipients, addresses_in
 
 __all__ = [
     "STOPPED_TIMEOUT_S",
-    "TIMEOUT_S",
-    "FailedNotification",
     "Message",
-    "Recipient",
     "Recipients",
     "addresses_in",
     "deliver",

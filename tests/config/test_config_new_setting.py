@@ -15,6 +15,7 @@ from bulkid.config.settings import GENERAL, OUTPUT
 from bulkid.errors import UsageError
 from bulkid.jobfile import JobFileError, read_job
 from bulkid.jobfile.schema import job_model, job_schema
+from tests.support.docs_tables import settings_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ def test_it_is_a_key_of_job_files_and_of_their_schema(tmp_path: Path) -> None:
 
 
 def test_it_is_a_line_of_the_docs() -> None:
-    lines = SETTINGS.markdown().splitlines()
+    lines = settings_table(SETTINGS).splitlines()
     assert "| `--copies` | `BULKID_COPIES` | `copies` | Copies to print: a whole number from 1 to 9 |  |" in lines
     assert "| `--paper` | `BULKID_PAPER` | `paper` | Size of the paper: a4 or letter | a4 |" in lines
     assert "|  | `BULKID_PRINTER_PIN` |  | Number that the printer asks for: a number |  |" in lines

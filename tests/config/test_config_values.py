@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.config import FailureBound, Secret
+from bulkid.config import Secret
 from bulkid.config import parse as v
 from bulkid.config.parse import InvalidValueError
-from bulkid.model import ChangeBound, QuotaRule
+from bulkid.model import ChangeBound, FailureBound, QuotaRule
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from bulkid.config import SETTINGS
 from bulkid.errors import UsageError
 from bulkid.jobfile import JobFile, JobFileError, is_job_file, read_job
-from bulkid.jobfile.schema import job_markdown, job_schema
+from bulkid.jobfile.schema import job_schema
 from bulkid.runs import DropFolder
+from tests.support.docs_tables import job_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SHEET = 'source = "robots.csv"\n'
@@ -244,4 +245,4 @@ def test_the_schema_that_is_checked_in_is_the_one_that_is_made() -> None:
 
 def test_the_docs_hold_the_table_of_keys_as_it_is() -> None:
     text = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
-    assert job_markdown() in text, "write the table of docs/jobs.md again, from bulkid.jobfile.schema.job_markdown()"
+    assert job_table() in text, "write the table of docs/jobs.md again, from job_table()"

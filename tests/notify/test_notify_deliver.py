@@ -13,7 +13,8 @@ import pytest
 from bulkid import logs
 from bulkid.clock import SystemClock
 from bulkid.engine import Stop
-from bulkid.notify import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, Message, Recipients, deliver, unusable
+from bulkid.notify import STOPPED_TIMEOUT_S, Message, Recipients, deliver, unusable
+from bulkid.notify.deliver import TIMEOUT_S, FailedNotification
 from tests.support.fake_clock import FakeClock, run
 from tests.support.receiver import closed_port, receiver
 
