@@ -12,17 +12,10 @@ from typing import Final, Protocol
 
 from bulkid.model import Reply, ReplyKind, Request
 
-MAX_REQUEST_REFUSALS: Final = 2
-"""Replies 401 that are about the request, after which the request has failed: it is tried again once."""
-
-FORBIDDEN_AT_FIRST: Final = 3
-"""Replies 403 in a row, before a write of that kind was taken with this credential: a scope is missing."""
-
-FORBIDDEN_IN_A_ROW: Final = 10
-"""The same once a write of that kind was taken: the permission was withdrawn."""
-
-ACCEPTED_KINDS: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})
-"""Replies that show that the server takes the credential."""
+MAX_REQUEST_REFUSALS: Final = 2  # replies 401 about the request, after which it has failed: it is sent again once
+FORBIDDEN_AT_FIRST: Final = 3  # replies 403 in a row before the server took a write of that kind: a scope is missing
+FORBIDDEN_IN_A_ROW: Final = 10  # the same once it took one: the permission was withdrawn
+ACCEPTED_KINDS: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})  # they show that the server takes the credential
 
 
 class OnForbidden(Enum):

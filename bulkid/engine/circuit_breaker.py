@@ -28,7 +28,8 @@ class CircuitBreaker:
 
     A caller awaits `wait_for_permission` or reads `closed`, calls `request_started`, then `response_received` with what
     `request_started` gave. A reply to a request sent before the breaker last opened is stale: only its Retry-After
-    counts. The limits are those of `Engine`; ``on_open`` is called whenever the breaker opens.
+    counts. The limits are those of `Engine`; ``on_open`` is called whenever the breaker opens. Its methods raise
+    `ConnectionFailedError` when the server has been away for too long.
     """
 
     def __init__(
@@ -65,9 +66,6 @@ class CircuitBreaker:
 
         One caller per method may, since one whose quota is used up must not keep another from probing. The permission
         ends when the caller waits for anything else: another may then probe first, or a late Retry-After come.
-
-        Raises:
-            ConnectionFailedError: The server has been away for too long.
         """
         while not self.closed:
             now = self._clock.monotonic()
@@ -100,11 +98,7 @@ class CircuitBreaker:
         return -self._generation  # the probe of this generation; those of an open breaker begin at 1
 
     def response_received(self, ticket: int, reply: Reply | None) -> None:
-        """Take in a reply; None where there is none to judge by (cancelled, or the request could not be made).
-
-        Raises:
-            ConnectionFailedError: The server has been away for too long.
-        """
+        """Take in a reply; None where there is none to judge by (cancelled, or the request could not be made)."""
         if self.answered and self._away_since is None and ticket >= 0 and reply and reply.kind is ReplyKind.OK:
             return  # nothing new, as nearly always
         probe = ticket < 0

@@ -73,6 +73,7 @@ class Quota:
     """The rules of all methods, over one ledger. A method without a rule is free.
 
     Several rules may hold for one method; of those with one window the strictest counts. Belongs to one event loop.
+    Its coroutines raise `StateError` when the ledger cannot be used.
 
     Raises:
         ValueError: A rule that allows nothing, ever.
@@ -107,11 +108,7 @@ class Quota:
         return method_quota is None or bool(method_quota.free)
 
     async def wait(self, method: str) -> None:
-        """Wait until `try_acquire` may succeed, or `release_waiters`; only for a request that could leave at once.
-
-        Raises:
-            StateError: The ledger cannot be used.
-        """
+        """Wait until `try_acquire` may succeed, or `release_waiters`; only for a request that could leave at once."""
         method_quota = self._method_quotas.get(method)
         if method_quota is None or method_quota.free:
             return
@@ -149,11 +146,7 @@ class Quota:
         self._update_pending.set()
 
     async def report_loop(self) -> None:
-        """Report responses to the ledger soon, also while no worker here waits for a slot. Runs until cancelled.
-
-        Raises:
-            StateError: The ledger cannot be used.
-        """
+        """Report responses to the ledger soon, also while no worker here waits for a slot. Runs until cancelled."""
         while True:
             if not any(method_quota.unreported for method_quota in self._method_quotas.values()):
                 await self._update_pending.wait()
@@ -161,11 +154,7 @@ class Quota:
             await self._report()
 
     async def flush(self) -> None:
-        """Give back what is leased and not used, and report everything. A cancellation does not stop it half-way.
-
-        Raises:
-            StateError: The ledger cannot be used.
-        """
+        """Give back what is leased and not used, and report everything. A cancellation does not stop it half-way."""
         for method_quota in self._method_quotas.values():
             method_quota.give_back(keep=method_quota.waiting)
         await self._report(withdraw=True)

@@ -93,7 +93,8 @@ class SendTask:
 class Sender:
     """Lets requests leave one by one, by breaker, concurrency, quota and rate together, and judges what comes back.
 
-    The arguments are those of `Engine`, and the parts that it made of them.
+    The arguments are those of `Engine`, and the parts that it made of them. The coroutines raise `BulkidError` when
+    nothing more should be sent.
     """
 
     def __init__(
@@ -141,20 +142,14 @@ class Sender:
 
     def try_permit(self, method: str) -> SendPermit | None:
         """Let a request leave, if nothing at all prevents it. Cheap, and never suspends."""
-        if self._rate is not None or not self._breaker.closed or not self._has_capacity():
-            return None
-        if not self._pacing.allows(method, self._in_flight):
-            return None
-        return self._take_permit(method)
+        free = self._rate is None and self._breaker.closed and self._has_capacity()
+        return self._take_permit(method) if free and self._pacing.allows(method, self._in_flight) else None
 
     async def admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
         """Wait until a request may leave: the caller then sends at once, with no await before.
 
         While it waits it holds nothing: no slot of the quota, no capacity. None when ``wanted`` says that the request
         is no longer to be sent.
-
-        Raises:
-            BulkidError: The server has been away for too long, or the ledger cannot be used.
         """
         try:
             if self._rate is None:
@@ -221,11 +216,7 @@ class Sender:
             self._capacity_waiters.popleft().set()
 
     async def exchange(self, send_task: SendTask, granted: SendPermit) -> Decision:
-        """Send a task once, with the permit it was given, and decide about the reply (kept in ``send_task.reply``).
-
-        Raises:
-            BulkidError: Nothing more should be sent: from ``send``, or because of the reply.
-        """
+        """Send a task once, with the permit it was given, and decide about the reply (kept in ``send_task.reply``)."""
         permit, ticket = granted
         stats, method = self.stats, send_task.request.method
         stats.sent[method] += 1
@@ -263,11 +254,7 @@ class Sender:
         return decision
 
     async def settle(self, send_task: SendTask, wanted: Callable[[], bool]) -> None:
-        """Send a task, with retries, until it is settled or ``wanted`` says that it is no longer to be sent.
-
-        Raises:
-            BulkidError: Nothing more should be sent.
-        """
+        """Send a task, with retries, until it is settled or ``wanted`` says that it is no longer to be sent."""
         resent = False
         while wanted() and (granted := await self.admit(send_task.request.method, wanted)) is not None:
             if resent:
@@ -286,9 +273,6 @@ class Sender:
         """Find out whether a 401 is about the request or about its credential.
 
         Requests that left after the 401 came in show it; where none is under way, the check request does.
-
-        Raises:
-            AuthenticationError: The server refuses every request, and there is no other credential.
         """
         suspect = SuspectCredential(reply.credential, self._sent_count)
         # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with.

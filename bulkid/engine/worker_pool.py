@@ -76,7 +76,6 @@ class WorkerPool:
             helpers.start_soon(self._run_guarded, self._schedule_retries)
             helpers.start_soon(self._run_guarded, self._sender.quota.report_loop)
             helpers.start_soon(self._watch_stop)
-            helpers.start_soon(self._watch_abort)
             helpers.start_soon(self._watch_grace)
             with self._workers_scope:
                 async with anyio.create_task_group() as self._worker_tasks:
@@ -233,10 +232,7 @@ class WorkerPool:
     async def _watch_stop(self) -> None:
         await self._stop.wait()
         self._drain()
-
-    async def _watch_abort(self) -> None:
         await self._stop.wait_aborted()
-        self._drain()
         self._workers_scope.cancel()
 
     async def _watch_grace(self) -> None:

@@ -11,24 +11,28 @@ from aiohttp import ClientResponse, ClientSession, hdrs
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from bulkid import __version__
-from bulkid.clock import Clock
+from bulkid.clock import Clock, SystemClock
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.identity.fast_path import FastPath, HttpResponse, is_supported, read_bounded
 from bulkid.identity.http_session import Proxy, open_session, proxy_for, trust_context
 from bulkid.identity.jwt import TokenClaims, read_claims
-from bulkid.identity.rate_headers import RATE_LIMIT, REMAINING, read_allowance
-from bulkid.identity.responses import read_failure, read_response, read_success, timed_out_reply, too_large
+from bulkid.identity.responses import (
+    RATE_LIMIT,
+    REMAINING,
+    read_allowance,
+    read_failure,
+    read_response,
+    read_success,
+    timed_out_reply,
+    too_large,
+)
 from bulkid.identity.timeouts import RequestTimeouts
-from bulkid.identity.tokens import SYSTEM_CLOCK, Token, TokenSource
+from bulkid.identity.tokens import Token, TokenSource
 from bulkid.identity.urls import IdentityBase
 from bulkid.model import Reply, ReplyKind, Request
 
-MAX_RESPONSE_BYTES = 32 * 2**20
-"""Bytes of an answer that are taken: a page of 1000 accounts is some 300 KiB."""
-
-MAX_NOT_JSON = 3
-"""Answers in a row that are no JSON, before any that was, that prove the URL wrong."""
+MAX_RESPONSE_BYTES = 32 * 2**20  # of one answer; a page of 1000 accounts is some 300 KiB
+MAX_NOT_JSON = 3  # answers in a row that are no JSON, before any that was, that prove the URL wrong
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -41,18 +45,16 @@ class ClientSettings:
     """Settings of a connection. Holds no secret."""
 
     base: IdentityBase
-    organization_id: str = ""  # "": the token names it
     timeout_s: float = 30.0  # of a request, connecting included
     concurrency: int = 16  # connections at most
     ca_bundle: str | Path | None = None  # certificates to trust instead of the operating system's
     tenant: str = ""  # for standalone servers with several tenants
-    user_agent: str = f"bulkid/{__version__}"
 
     def __post_init__(self) -> None:
         """Refuse settings with which no request could be sent."""
         if not 0 < self.timeout_s < float("inf") or self.concurrency < 1:
             raise UsageError("Timeout and concurrency must be more than nothing.", hint="See --timeout, --concurrency.")
-        if not (self.tenant + self.user_agent).isprintable():
+        if not self.tenant.isprintable():
             raise UsageError("BULKID_TENANT holds a character that cannot be printed.")
 
 
@@ -123,14 +125,7 @@ class IdentityClient:
         self._tokens.refused(credential, reason)
 
     async def claims(self) -> TokenClaims | Reply | None:
-        """The claims of the token, which is fetched if need be; None when the token is no JWT.
-
-        The reply of the token endpoint where no token can be fetched at present.
-
-        Raises:
-            AuthenticationError: The credentials are refused for good.
-            ConnectionFailedError: The URL is proven to be no Identity Server's.
-        """
+        """The claims of the token, which is fetched as for `send`; None when the token is no JWT."""
         token = await self._tokens.current()
         return token if isinstance(token, Reply) else read_claims(token.value)
 
@@ -240,11 +235,10 @@ async def open_client(
     session = open_session(
         timeout_s=connection.timeout_s,
         concurrency=connection.concurrency,
-        user_agent=connection.user_agent,
         trust=trust,
         proxy=proxy,
     )
-    client = IdentityClient(connection, tokens, session, proxy, clock or SYSTEM_CLOCK)
+    client = IdentityClient(connection, tokens, session, proxy, clock or SystemClock())
     try:
         yield client
     finally:

@@ -20,6 +20,7 @@ from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from bulkid import __version__
 from bulkid.errors import UsageError
 from bulkid.identity.responses import LostError, NotSentError
 from bulkid.identity.urls import IdentityBase, is_loopback
@@ -94,7 +95,7 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
 
 
 def open_session(
-    *, timeout_s: float, concurrency: int, user_agent: str, trust: ssl.SSLContext | None, proxy: Proxy | None
+    *, timeout_s: float, concurrency: int, trust: ssl.SSLContext | None, proxy: Proxy | None
 ) -> ClientSession:
     """Open the session within the running event loop; the caller closes it.
 
@@ -109,7 +110,7 @@ def open_session(
         connector=connector,
         timeout=ClientTimeout(total=None, connect=timeout_s * CONNECT_SHARE),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": user_agent},
+        headers={"User-Agent": f"bulkid/{__version__}"},
         proxy=proxy.url if proxy else None,
         # The middleware needs nothing private, and costs 3 % of a request; the attribute costs nothing.
         middlewares=() if resends else (send_once,),

@@ -9,12 +9,14 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 import orjson
+from multidict import istr
 
 from bulkid.identity.error_bodies import looks_like_html, read_error_body, safe_text, status_phrase
-from bulkid.model import Reply, ReplyKind
+from bulkid.model import Allowance, Reply, ReplyKind
 
 _EMPTY_RESPONSES: frozenset[int] = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT})
 _KIND_BY_STATUS: dict[int, ReplyKind] = {
@@ -26,23 +28,19 @@ _KIND_BY_STATUS: dict[int, ReplyKind] = {
     HTTPStatus.TOO_EARLY: ReplyKind.SERVER_ERROR,
 }
 _NO_SUCH_PATH: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
-_DELAY = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
 _EXPIRED = ("certificate_expired", "its certificate has expired", "Is the clock of this machine right?")
 _OTHER_NAME = ("certificate_name", "its certificate is for another name", "Check the host name in BULKID_URL.")
-_UNTRUSTED = (
-    "certificate",
-    "its certificate is not trusted",
-    "Set BULKID_CA_BUNDLE to the certificate file (PEM) of your certificate authority.",
-)
-_CERTIFICATE_WORDS = {
+_CA_HINT = "Set BULKID_CA_BUNDLE to the certificate file (PEM) of your certificate authority."
+_UNTRUSTED = ("certificate", "its certificate is not trusted", _CA_HINT)
+_CERTIFICATE_PROBLEMS = {  # by the code of the failed verification, what is wrong where it is not the issuer
     10: _EXPIRED,  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
     62: _OTHER_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH
     64: _OTHER_NAME,  # X509_V_ERR_IP_ADDRESS_MISMATCH
     0x800B0101: _EXPIRED,  # Windows' CERT_E_EXPIRED, which truststore hands on
     0x800B010F: _OTHER_NAME,  # CERT_E_CN_NO_MATCH
 }
-"""By the code of the failed verification, what is wrong where it is not the issuer."""
 
 
 def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
@@ -107,7 +105,7 @@ def parse_retry_after(value: str, date: str, now: float) -> float | None:
     one it is relative to ``now`` (seconds since the epoch).
     """
     value = value.strip()
-    if _DELAY.fullmatch(value):
+    if _SECONDS.fullmatch(value):
         return float(value)
     until = _http_date(value)
     if until is None:
@@ -170,16 +168,14 @@ def _no_connection(code: str, message: str) -> Reply:
 
 def _proxy_refused(exception: aiohttp.ClientHttpProxyError) -> Reply:
     if exception.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        message = (
-            "The proxy wants other credentials (407): HTTPS_PROXY takes user and password before the proxy's name."
-        )
-        return _no_connection("proxy_credentials", message)
+        hint = "HTTPS_PROXY takes user and password before the proxy's name."
+        return _no_connection("proxy_credentials", f"The proxy wants other credentials (407): {hint}")
     return _no_connection("proxy_refused", f"The proxy refuses to connect: {status_phrase(exception.status)}.")
 
 
 def _bad_certificate(error: Exception, authority: str) -> Reply:
     verify_code = getattr(error, "verify_code", None)
-    code, what, hint = _CERTIFICATE_WORDS.get(verify_code, _UNTRUSTED) if verify_code else _UNTRUSTED
+    code, what, hint = _CERTIFICATE_PROBLEMS.get(verify_code, _UNTRUSTED) if verify_code else _UNTRUSTED
     detail = safe_text(str(getattr(error, "verify_message", "")), limit=120).rstrip(".")
     return _no_connection(code, f"Cannot trust {authority}: {what}{f' ({detail})' if detail else ''}. {hint}")
 
@@ -189,18 +185,20 @@ def _not_connected(exception: aiohttp.ClientConnectorError, authority: str) -> R
     if isinstance(exception, aiohttp.ClientConnectorCertificateError):
         return _bad_certificate(exception.certificate_error, authority)  # in older releases it has no os_error
     error = exception.os_error
+    reason = _reason(error)
     if isinstance(exception, aiohttp.ClientProxyConnectionError):
-        message = f"Cannot connect to the proxy that HTTPS_PROXY names: {_reason(error)}."
-        return _no_connection("proxy_unreachable", message)
-    if isinstance(exception, aiohttp.ClientConnectorDNSError):
-        message = f"The host of {authority} is not found ({_reason(error)}). Check BULKID_URL and the network."
-        return _no_connection("host_not_found", message)
-    if isinstance(error, ssl.SSLError):
-        message = f"No secure connection to {authority}: {_reason(error)}. Is it the right port, and does it speak TLS?"
-        return _no_connection("tls", message)
-    if isinstance(error, ConnectionRefusedError):
-        return _no_connection("connection_refused", f"Nothing answers at {authority} (connection refused).")
-    return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(error)}.")
+        code, message = "proxy_unreachable", f"Cannot connect to the proxy that HTTPS_PROXY names: {reason}."
+    elif isinstance(exception, aiohttp.ClientConnectorDNSError):
+        code = "host_not_found"
+        message = f"The host of {authority} is not found ({reason}). Check BULKID_URL and the network."
+    elif isinstance(error, ssl.SSLError):
+        code = "tls"
+        message = f"No secure connection to {authority}: {reason}. Is it the right port, and does it speak TLS?"
+    elif isinstance(error, ConnectionRefusedError):
+        code, message = "connection_refused", f"Nothing answers at {authority} (connection refused)."
+    else:
+        code, message = "no_connection", f"Cannot connect to {authority}: {reason}."
+    return _no_connection(code, message)
 
 
 def _lost(exception: BaseException, authority: str) -> Reply:
@@ -223,3 +221,61 @@ def _reason(error: object) -> str:
         return "the server closed it"
     text = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
     return safe_text(str(text), limit=120).rstrip(".") or type(error).__name__
+
+
+# --- what the server says is left
+
+RATE_LIMIT: Final = istr("RateLimit")
+REMAINING: Final = istr("RateLimit-Remaining")
+_RESET: Final = istr("RateLimit-Reset")
+_POLICY: Final = istr("RateLimit-Policy")
+
+_LONGEST: Final = 1000  # characters of a header that are read
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9.]{1,16})(?![^\s,;])", re.ASCII)
+_NAMES: Final = {"r": "remaining", "t": "reset", "remaining": "remaining", "reset": "reset"}
+
+
+def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
+    """Give what is left, and until when; of several limits the one that leaves the least.
+
+    None when the headers (matched without regard to case) are missing or say nothing usable. The IETF's drafts have
+    given them several forms:
+
+        RateLimit-Limit: 160        RateLimit: limit=160, remaining=12, reset=40
+        RateLimit-Remaining: 12     RateLimit: "default";r=12;t=40
+        RateLimit-Reset: 40         RateLimit-Policy: 160;w=300
+
+    ``X-RateLimit-*`` is not read: each vendor means something else by its reset (seconds, an epoch, a date).
+    """
+    window = _policy_window(headers.get(_POLICY, ""))
+    found = [
+        allowance
+        for item in _items(headers.get(RATE_LIMIT, ""))
+        if (allowance := _allowance(item.get("remaining", ""), item.get("reset", ""), window)) is not None
+    ]
+    single = _allowance(headers.get(REMAINING, ""), headers.get(_RESET, ""), window)
+    if single is not None:
+        found.append(single)
+    return min(found, key=lambda each: (each.remaining, -each.reset_s), default=None)
+
+
+def _items(value: str) -> list[dict[str, str]]:
+    """The limits that a RateLimit header lists. Its older form has one, whose parts are separated by commas."""
+    value = value[:_LONGEST].lower()
+    parts = [value] if "remaining" in value else value.split(",")
+    return [{_NAMES[key]: count for key, count in _PARAMETER.findall(part) if key in _NAMES} for part in parts]
+
+
+def _allowance(remaining: str, reset: str, window: float | None) -> Allowance | None:
+    count = _COUNT.fullmatch(remaining.strip())
+    seconds = _SECONDS.fullmatch(reset.strip())
+    reset_s = window if seconds is None and not reset.strip() else (float(seconds[0]) if seconds else None)
+    return None if count is None or reset_s is None else Allowance(int(count[0]), reset_s)
+
+
+def _policy_window(value: str) -> float | None:
+    """The longest window that a policy names, in seconds: what the reset can be at most, where it is not said."""
+    named = _PARAMETER.findall(value[:_LONGEST].lower())
+    windows = [float(number) for name, number in named if name == "w" and _SECONDS.fullmatch(number)]
+    return max(windows, default=None)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NoReturn, Protocol
+from typing import NoReturn
 from urllib.parse import urlencode
 
 import anyio
@@ -27,12 +27,8 @@ TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 MAX_SKEW_S = 60.0
 """A new token is fetched at most this long before the present one ends; for short lives a tenth of the life before."""
 
-FRESH_REFUSALS_AT_START = 2
-"""Fresh tokens refused in a row before any was accepted: the credentials are wrong."""
-FRESH_REFUSALS_LATER = 5
-"""The same once a token was accepted: the credentials were right, so a server in trouble is given more time."""
-
-SYSTEM_CLOCK: Clock = SystemClock()
+FRESH_REFUSALS_AT_START = 2  # fresh tokens refused in a row before any was accepted: the credentials are wrong
+FRESH_REFUSALS_LATER = 5  # the same once a token was accepted: the credentials were right, so the limit is higher
 
 _PERMANENT = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
@@ -49,16 +45,15 @@ class Token:
     generation: int
 
 
-class TokenSource(Protocol):
+class TokenSource:
     """Where access tokens come from. ``open_client`` connects it."""
 
     def connect(self, post: TokenPost) -> None:
         """Say how to reach the token endpoint."""
-        ...
 
     def secrets(self) -> tuple[str, ...]:
         """Values that no message may hold."""
-        ...
+        raise NotImplementedError
 
     async def current(self) -> Token | Reply:
         """The token to send now; or the reply that says why none can be fetched at present.
@@ -66,11 +61,10 @@ class TokenSource(Protocol):
         Raises:
             AuthenticationError: The credentials are refused for good.
         """
-        ...
+        raise NotImplementedError
 
     def accepted(self, generation: int) -> None:
         """Report that the server took the token."""
-        ...
 
     def refused(self, generation: int, reason: str) -> None:
         """Report that the server answered 401, with its message.
@@ -78,10 +72,10 @@ class TokenSource(Protocol):
         Raises:
             AuthenticationError: The server would refuse another token too, or there is none.
         """
-        ...
+        raise NotImplementedError
 
 
-class StaticToken:
+class StaticToken(TokenSource):
     """An access token from outside, which cannot be renewed; blanks around it and a leading "Bearer" are dropped.
 
     Raises:
@@ -90,11 +84,10 @@ class StaticToken:
 
     def __init__(self, value: str) -> None:
         stripped = re.sub(r"(?i)\A\s*bearer\s+", "", value).strip()
-        _require_token(stripped, "BULKID_ACCESS_TOKEN")
+        if not _TOKEN_CHARACTERS.fullmatch(stripped):
+            what = "holds blanks or characters that no access token has" if stripped else "is empty"
+            raise UsageError(f"BULKID_ACCESS_TOKEN {what}.", hint="Give the token alone, as one line.")
         self._token = Token(stripped, 1)
-
-    def connect(self, post: TokenPost) -> None:
-        """Do nothing: the token is given."""
 
     def secrets(self) -> tuple[str, ...]:
         """The token."""
@@ -104,15 +97,8 @@ class StaticToken:
         """The token, also after its end: the server decides."""
         return self._token
 
-    def accepted(self, generation: int) -> None:
-        """Do nothing: there is one token."""
-
     def refused(self, generation: int, reason: str) -> None:  # noqa: ARG002 - there is but one generation
-        """End the run: there is no other token.
-
-        Raises:
-            AuthenticationError: Always.
-        """
+        """Raise `AuthenticationError`: there is no other token."""
         claims = read_claims(self._token.value)
         end = _expiry_sentence(claims.expires_at if claims else None)
         raise AuthenticationError(
@@ -122,7 +108,7 @@ class StaticToken:
         )
 
 
-class ClientCredentials:
+class ClientCredentials(TokenSource):
     """Tokens of an external application (OAuth client credentials), fetched when needed and before they end.
 
     However many requests need one at once, one request goes to the token endpoint. The scopes are separated by blanks;
@@ -141,11 +127,11 @@ class ClientCredentials:
         wanted = " ".join(scope.split())
         self._scope, *narrower = (wanted,) if wanted else current().requested_scopes
         self._fallback_scopes = narrower  # to request in its place where the server refuses it
-        self._clock = clock or SYSTEM_CLOCK
+        self._clock = clock or SystemClock()
         self._post: TokenPost | None = None
         self._lock = anyio.Lock()
-        self._fetches = 0  # tries, so that a task that waited for one knows that there was one
-        self._sent = 0  # of them, those that left
+        self.fetches = 0  # requests to the token endpoint that left
+        self._tries = 0  # the same with those that did not: a task that waited for one knows that there was one
         self._token: Token | None = None
         self._refused = False  # the present token was refused
         self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
@@ -154,11 +140,6 @@ class ClientCredentials:
         self._permanent_failure: ConnectionFailedError | None = None
         self._accepted_generation = 0
         self._fresh_refusals = 0
-
-    @property
-    def fetches(self) -> int:
-        """Requests to the token endpoint that left so far."""
-        return self._sent
 
     def connect(self, post: TokenPost) -> None:
         """Say how to reach the token endpoint."""
@@ -175,28 +156,26 @@ class ClientCredentials:
             AuthenticationError: The token endpoint refuses the credentials, or the server refused token after token.
             ConnectionFailedError: There is no token endpoint at this address.
         """
-        token = self._valid_token()
-        if token is not None:
+        if (token := self._valid_token()) is not None:
             return token
-        fetches_before = self._fetches
+        tries_before = self._tries
         async with self._lock:
             if self._permanent_failure is not None:
                 raise type(self._permanent_failure)(self._permanent_failure.message, hint=self._permanent_failure.hint)
-            token = self._valid_token()
-            if token is not None:
+            if (token := self._valid_token()) is not None:
                 return token
-            if self._fetches != fetches_before and self._temporary_failure is not None:
+            if self._tries != tries_before and self._temporary_failure is not None:
                 return self._temporary_failure  # another task has tried meanwhile
             return await self._fetch()
 
     def accepted(self, generation: int) -> None:
-        """Say that the server took the token: the credentials are right."""
+        """Report that the server took the token: the credentials are right."""
         if generation > self._accepted_generation:
             self._accepted_generation = generation
             self._fresh_refusals = 0
 
     def refused(self, generation: int, reason: str) -> None:
-        """Say that the server answered 401: the next ``current`` fetches another token.
+        """Report that the server answered 401: the next ``current`` fetches another token.
 
         Raises:
             AuthenticationError: Too many tokens were refused fresh from the endpoint.
@@ -248,16 +227,16 @@ class ClientCredentials:
             "client_secret": self._secret,
             "scope": self._scope,
         }
-        self._fetches += 1
+        self._tries += 1
+        self.fetches += 1
         self._temporary_failure = None
-        self._sent += 1
         try:
             reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
         except ConnectionFailedError as wrong_address:
             self._permanent_failure = wrong_address
             raise
         if reply.kind is ReplyKind.NO_CONNECTION:
-            self._sent -= 1
+            self.fetches -= 1
         return reply
 
     def _accept(self, payload: object, requested_at: float) -> Token:
@@ -318,12 +297,6 @@ class ClientCredentials:
         self._permanent_failure = AuthenticationError(message, hint=hint)
         self._token = None
         raise self._permanent_failure
-
-
-def _require_token(value: str, setting: str) -> None:
-    if not _TOKEN_CHARACTERS.fullmatch(value):
-        what = "holds blanks or characters that no access token has" if value else "is empty"
-        raise UsageError(f"{setting} {what}.", hint="Give the token alone, as one line.")
 
 
 def _lifetime(expires_in: object, token: str) -> float | None:

@@ -112,16 +112,14 @@ def _note(connection: Connection, now: float, action: str, subject: str, detail:
 def _to_6(connection: Connection) -> None:
     """JSON of entries keyed by name instead of by position, so that new fields do not break old runs."""
     place = (-1, -1)
-    key = tuple_(entries.c.run, entries.c.entry)
-    page = select(entries.c.run, entries.c.entry, entries.c.wish, entries.c.before).order_by(
-        entries.c.run, entries.c.entry
-    )
+    key = (entries.c.run, entries.c.entry)
+    page = select(*key, entries.c.wish, entries.c.before).order_by(*key).limit(_PAGE)
     change = (
         update(entries)
         .where(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
         .values(wish=bindparam("keyed_wish"), before=bindparam("keyed_before"))
     )
-    while found := connection.execute(page.where(key > place).limit(_PAGE)).all():
+    while found := connection.execute(page.where(tuple_(*key) > place)).all():
         changed = []
         for run, number, wish, before in found:
             keyed_wish, keyed_before = keyed_entry(wish, before)
@@ -130,16 +128,9 @@ def _to_6(connection: Connection) -> None:
         place = (found[-1].run, found[-1].entry)
 
 
-STEPS: Mapping[int, Step] = {
-    2: taken_files.create,
-    3: _to_3,
-    4: _to_4,
-    5: _to_5,
-    6: _to_6,
-    7: planned_changes.create,  # of plan files; they were JSON in a cell of each row before
-}
-"""For each version above 1, what turns the schema of the version before into it. A new database is made at once at the
-newest version, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
+STEPS: Mapping[int, Step] = {2: taken_files.create, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: planned_changes.create}
+"""For each version above 1, what turns the schema of the version before into it. A new database gets the newest version
+at once, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 
 
 def migrate(dialect: Dialect, now: float, *, steps: Mapping[int, Step] = STEPS, newest: int = VERSION) -> None:
@@ -175,9 +166,8 @@ def _version(dialect: Dialect, connection: Connection, newest: int) -> int | Non
     tables = dialect.tables(connection)
     if not tables:
         return None
-    if schema_version.name not in tables:
-        raise dialect.problem(DatabaseProblem.NOT_A_DATABASE)
-    version = connection.execute(select(func.max(schema_version.c.version))).scalar()
+    known = schema_version.name in tables
+    version = connection.execute(select(func.max(schema_version.c.version))).scalar() if known else None
     if version is None:
         raise dialect.problem(DatabaseProblem.NOT_A_DATABASE)
     if version > newest:

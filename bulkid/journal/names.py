@@ -13,11 +13,9 @@ _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # none that is mistaken for anoth
 
 
 def new_run_id(now: float, random: Random | None = None) -> str:
-    """Return a new run id such as ``20260131-081500-x7k2``.
+    """Return a new run id such as ``20260131-081500-x7k2``: the time in UTC, so that ids sort by it, and chance.
 
-    Args:
-        now: Seconds since the epoch; the id shows it in UTC, so that ids sort by time.
-        random: Where the last four characters come from, which keep apart runs of one second.
+    ``now`` is in seconds since the epoch.
     """
     source = SystemRandom() if random is None else random
     moment = datetime.fromtimestamp(int(now), UTC).strftime("%Y%m%d-%H%M%S")
@@ -41,8 +39,7 @@ def read_name(stored: str) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), stored)
 
 
-LONGEST_NAME: Final = 128
-"""Characters of a user name, and of its key."""
+LONGEST_NAME: Final = 128  # characters of a user name, and of its key
 
 EPOCH_BITS: Final = 62
 """Random bits that a user's epoch begins with, so that no session of a removed user fits a new user of that name."""

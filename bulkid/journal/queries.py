@@ -12,8 +12,7 @@ from bulkid.journal.schema import entries, rows, runs, taken_files
 from bulkid.journal.store import LINKED, REPORT_COLUMNS, STATUS, Journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 
-_PAGE = 100
-"""Runs read at a time."""
+_PAGE = 100  # runs read at a time
 
 
 @repeated

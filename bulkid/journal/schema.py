@@ -1,21 +1,10 @@
 """The tables, as they are at the newest version (``migrate.py`` brings older files here).
 
-Runs, rows and entries are addressed from outside by run id and by number; inside, a run is a small integer, since a
-hundred thousand rows repeat it. Lists and mappings are JSON text, written and read only by ``codec.py``.
+The program names a run by its run id; in the tables a run is a small integer, since 100,000 rows repeat it. Lists and
+mappings are JSON text, written and read only by ``codec.py``.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-)
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 VERSION = 7
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""

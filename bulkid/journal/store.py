@@ -1,6 +1,6 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Self
@@ -32,17 +32,13 @@ from bulkid.journal.locks import LockHandle
 from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
-_PAGE = 1000
-"""Rows or items read at a time: what an iterator holds in memory."""
-
-_BATCH_SIZE = 5000
-"""Items turned into columns at a time."""
+_PAGE = 1000  # rows or items read at a time: what an iterator holds in memory
+_BATCH_SIZE = 5000  # items turned into columns at a time
+_NAMED = 5  # how many runs a message names
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
-"""Statuses after which a run can go on. ``RUNNING`` is what a killed process leaves behind."""
-
-_NAMED = 5
-"""How many runs a message names."""
+"""Statuses of runs that can go on. A killed process leaves ``RUNNING`` behind; the lock of a run shows whether it is
+still alive. One killed in phase ``reading`` has not all its rows."""
 
 _RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
@@ -240,20 +236,10 @@ class Journal:
             raise UsageError(f"Several runs begin with '{wanted}': {names}.", hint="Give more of the run's id.")
         return found[0] if found else None
 
-    def list_runs(self, limit: int | None = None, statuses: Collection[RunStatus] = ()) -> list[RunRecord]:
-        """Return the newest runs first, at most ``limit`` of them; only those of some statuses where any are given."""
+    def list_runs(self, limit: int | None = None) -> list[RunRecord]:
+        """Return the newest runs first, at most ``limit`` of them."""
         query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc()).limit(limit)
-        if statuses:
-            query = query.where(runs.c.status.in_([status.value for status in statuses]))
         return [codec.run_record(columns) for columns in self.database.fetch(query)]
-
-    def latest_resumable(self) -> RunRecord | None:
-        """Return the newest run that can go on: one stopped, interrupted, or killed while running.
-
-        A run still alive in another process looks the same; its lock shows the difference. One killed in phase
-        ``reading`` has not all its rows.
-        """
-        return next(iter(self.list_runs(1, RESUMABLE)), None)
 
     def _run(self, run_id: str) -> int:
         """Return the number by which the tables know a run."""
@@ -412,19 +398,14 @@ class Journal:
             _STILL_PENDING.run(connection, pending)
             self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
 
-    def iter_items(self, run_id: str) -> Iterator[RunItem]:
-        """Yield all items of a run by number, with what has come of each so far."""
-        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id)):
-            yield codec.item_of(columns)
+    def iter_items(self, run_id: str, *, unsettled: bool = False) -> Iterator[RunItem]:
+        """Yield the items of a run by number, with what has come of each so far; all, or only the ``unsettled`` ones.
 
-    def iter_unsettled(self, run_id: str) -> Iterator[RunItem]:
-        """Yield the items that are not settled, by number.
-
-        Where one is ``intended``, a request may have left: its account must be read back. Items may be settled
-        meanwhile; no transaction stays open between pages.
+        Where an unsettled one is ``intended``, a request may have left: its account must be read back. Items may be
+        settled meanwhile; no transaction stays open between pages.
         """
-        pending = entries.c.status == _PENDING
-        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), pending):
+        where = entries.c.status == _PENDING if unsettled else None
+        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), where):
             yield codec.item_of(columns)
 
     def _pages(

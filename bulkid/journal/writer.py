@@ -16,11 +16,8 @@ COMMIT_DELAY_S = 0.1
 """Seconds that the first outcome of a group waits for others. A commit takes a millisecond of CPU time whatever it
 holds. After a kill, accounts whose outcomes were not written yet are read back."""
 
-COMMIT_SIZE = 500
-"""How many outcomes are written without waiting for more."""
-
-MAX_PENDING = 10_000
-"""How many outcomes may wait for the disk before ``wait_for_capacity`` waits."""
+COMMIT_SIZE = 500  # how many outcomes are written without waiting for more
+MAX_PENDING = 10_000  # how many outcomes may wait for the disk before ``wait_for_capacity`` waits
 
 
 class OutcomeWriter:

@@ -103,7 +103,7 @@ def needs_confirmation(record: RunRecord, state_dir: Path | None = None, databas
     if record.phase != "planned" or not record.counters.get("left_accounts"):
         return record.phase != "planned"
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
-        return items_to_resume(list(journal.iter_unsettled(record.run_id)))[1]
+        return items_to_resume(list(journal.iter_items(record.run_id, unsettled=True)))[1]
 
 
 def find_resumable(journal: Journal, text: str) -> RunRecord:

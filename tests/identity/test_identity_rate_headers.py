@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from bulkid.identity.rate_headers import read_allowance
+from bulkid.identity.responses import read_allowance
 from bulkid.model import Allowance
 
 

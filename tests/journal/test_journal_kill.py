@@ -65,7 +65,7 @@ def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
             assert all(found[number].outcome.attempts == number for number in done)
             assert intended <= {number for number, entry in found.items() if entry.intended}
             assert done <= {number for number, entry in found.items() if entry.intended}
-            assert [entry.number for entry in journal.iter_unsettled(RUN)] == sorted(set(found) - done)
+            assert [entry.number for entry in journal.iter_items(RUN, unsettled=True)] == sorted(set(found) - done)
             assert sum(journal.counts(RUN).values()) == 12_000
         first = max(done) + 1
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     assert "bulkid resume" in message
     assert "UPDATE" not in message
     with open_journal(tmp_path) as journal:
-        assert [entry.number for entry in journal.iter_unsettled(RUN)] == list(range(settled, 1000))
+        assert [entry.number for entry in journal.iter_items(RUN, unsettled=True)] == list(range(settled, 1000))
         journal.settle(RUN, [(entry, UPDATED) for entry in range(settled, 1000)])
         assert journal.counts(RUN)[Status.PENDING] == 0
 

@@ -165,7 +165,7 @@ class JournalMachine(RuleBasedStateMachine):
         expected = list(self.entries.values())
         assert list(self.journal.iter_items(RUN)) == expected
         pending = [entry for entry in expected if entry.outcome.status is Status.PENDING]
-        assert list(self.journal.iter_unsettled(RUN)) == pending
+        assert list(self.journal.iter_items(RUN, unsettled=True)) == pending
         assert list(self.journal.iter_rows(RUN)) == [
             (number, row.cells, bool(row.faults)) for number, row in self.rows.items()
         ]

@@ -129,7 +129,7 @@ def test_an_entry_comes_back_as_it_was(journal: Journal, kept: RunItem) -> None:
     begin_rows(journal)
     journal.add_items(RUN, [kept])
     assert list(journal.iter_items(RUN)) == [kept]
-    assert list(journal.iter_unsettled(RUN)) == ([kept] if kept.outcome.status is Status.PENDING else [])
+    assert list(journal.iter_items(RUN, unsettled=True)) == ([kept] if kept.outcome.status is Status.PENDING else [])
 
 
 def begin_rows(journal: Journal, last: int = 9) -> None:
@@ -197,7 +197,7 @@ def test_an_intent_is_seen_after_reopening(place: Place) -> None:
         journal.intend(RUN, [1, 3], 1_770_000_000.0)
         journal.settle(RUN, [(1, UPDATED)])
     with place.open() as journal:
-        assert [(found.number, found.intended) for found in journal.iter_unsettled(RUN)] == [
+        assert [(found.number, found.intended) for found in journal.iter_items(RUN, unsettled=True)] == [
             (0, False),
             (2, False),
             (3, True),
@@ -317,12 +317,12 @@ def test_iterators_cross_page_borders_without_loss(journal: Journal) -> None:
     assert [row for row, _, _ in journal.iter_rows(RUN)] == list(range(2, 2003))
     assert [found.number for found in journal.iter_items(RUN)] == list(range(2001))
     unsettled = []
-    for found in journal.iter_unsettled(RUN):  # settled while it goes on, as a run does
+    for found in journal.iter_items(RUN, unsettled=True):  # settled while it goes on, as a run does
         unsettled.append(found.number)
         if found.number % 500 == 0:
             journal.settle(RUN, [(number, UPDATED) for number in range(found.number + 1)])
     assert unsettled == list(range(2001))
-    assert [found.number for found in journal.iter_unsettled(RUN)] == []
+    assert [found.number for found in journal.iter_items(RUN, unsettled=True)] == []
     assert [line.row for line in journal.report_rows(RUN)] == list(range(2, 2003))
 
 
@@ -395,7 +395,7 @@ def test_iterators_hold_only_a_page(journal: Journal) -> None:
             ],
         )
     whole = 6000 * 4000
-    for iterator in (journal.iter_rows, journal.iter_items, journal.iter_unsettled, journal.report_rows):
+    for iterator in (journal.iter_rows, journal.iter_items, journal.report_rows):
         tracemalloc.start()
         count = sum(1 for _ in iterator(RUN))
         _, peak = tracemalloc.get_traced_memory()
@@ -431,7 +431,7 @@ def test_entries_that_nothing_has_come_of_and_others_come_back_as_they_were(jour
     ]
     journal.add_items(RUN, planned)
     assert list(journal.iter_items(RUN)) == planned
-    assert [each.number for each in journal.iter_unsettled(RUN)] == [0, 2, 3, 4]
+    assert [each.number for each in journal.iter_items(RUN, unsettled=True)] == [0, 2, 3, 4]
 
 
 def test_planned_changes_are_kept_with_their_states_before_and_go_with_the_rows(place: Place) -> None:

@@ -108,28 +108,6 @@ def test_runs_are_listed_newest_first(journal: Journal) -> None:
     assert journal.list_runs(0) == []
 
 
-@pytest.mark.parametrize(
-    ("status", "can_go_on"),
-    [
-        (RunStatus.RUNNING, True),
-        (RunStatus.STOPPED, True),
-        (RunStatus.INTERRUPTED, True),
-        (RunStatus.COMPLETED, False),
-        (RunStatus.COMPLETED_WITH_FAILURES, False),
-        (RunStatus.REFUSED, False),
-    ],
-)
-def test_the_latest_resumable_run_is_the_newest_that_did_not_end(
-    journal: Journal, status: RunStatus, can_go_on: bool
-) -> None:
-    assert journal.latest_resumable() is None
-    journal.create_run(record("older", created_at=1.0, status=RunStatus.INTERRUPTED))
-    journal.create_run(record("newer", created_at=2.0, status=status))
-    found = journal.latest_resumable()
-    assert found is not None
-    assert found.run_id == ("newer" if can_go_on else "older")
-
-
 def test_a_run_is_found_by_the_beginning_of_its_id(journal: Journal) -> None:
     journal.create_run(record("20260131-081500-abcd"))
     journal.create_run(record("20260131-081500-abce"))

@@ -124,7 +124,7 @@ async def test_an_account_with_an_intent_is_compared_on_resume_and_sent_where_it
         server.gone.set()
         assert (cut.exit_code, cut.summary["updated"], cut.summary["pending"]) == (5, 2, 8)
         with open_journal(tmp_path / "state") as journal:
-            assert all(entry.intended for entry in journal.iter_unsettled(cut.summary["run_id"]))
+            assert all(entry.intended for entry in journal.iter_items(cut.summary["run_id"], unsettled=True))
         resumed = await runs.resume("", server.target, context(tmp_path))
         assert {each["displayName"] for each in server.accounts.values()} == {"New"}
         assert (resumed.exit_code, {row["status"] for row in report(resumed)}) == (0, {"updated"})

@@ -20,22 +20,12 @@ from bulkid.journal.locks import LockHandle
 class Dialect(ABC):
     """One database, of one kind. Safe to use from several threads at once."""
 
-    place: str
-    """How messages call the database; no secret."""
-
+    place: str  # how messages call the database; no secret
     engine: Engine
-
-    reader: Engine
-    """The same connections, for transactions that see one moment of the database."""
-
-    driver_errors: tuple[type[Exception], ...]
-    """Errors of the driver itself, where they reach us without SQLAlchemy's wrapping."""
-
-    retry_limit_s: ClassVar[float]
-    """How long a transaction is repeated while the database is away."""
-
-    schema: ClassVar[str | None] = None
-    """The database's name for a group of tables; None: its only one."""
+    reader: Engine  # the same connections, for transactions that see one moment of the database
+    driver_errors: tuple[type[Exception], ...]  # of the driver itself, where SQLAlchemy does not wrap them
+    retry_limit_s: ClassVar[float]  # how long a transaction is repeated while the database is away
+    schema: ClassVar[str | None] = None  # the database's name for a group of tables; None: its only one
 
     @abstractmethod
     def opening(self) -> AbstractContextManager[None]:

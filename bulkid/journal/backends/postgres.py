@@ -18,12 +18,8 @@ from bulkid.journal.errors import DatabaseLostError, DatabaseProblem
 from bulkid.journal.locks import LockHandle
 from bulkid.journal.locks.server import LockManager
 
-RETRY_LIMIT_S = 30.0
-"""How long a transaction is repeated while the server is away: a restart takes seconds."""
-
-SCHEMA = "bulkid"
-"""The schema of the tables, so that they meet no other program's in the same database."""
-
+RETRY_LIMIT_S = 30.0  # how long a transaction is repeated while the server is away: a restart takes seconds
+SCHEMA = "bulkid"  # of the tables, so that they are apart from other programs' in the same database
 CONNECT_S = 10
 _TCP_CHECK_S = 3.0
 _PORT = 5432

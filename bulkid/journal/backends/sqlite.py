@@ -22,14 +22,10 @@ from bulkid.journal.locks.file import FileLockHandle
 
 FILE_NAME = "bulkid.db"
 
-BUSY_S = 30.0
-"""How long a transaction waits for another process's before it gives up. Transactions here take milliseconds."""
-
-SHRINK_WAIT_S = 3.0
-"""How long `shrink` waits for other processes."""
+BUSY_S = 30.0  # how long a transaction waits for another process's; they take milliseconds
+SHRINK_WAIT_S = 3.0  # how long `shrink` waits for other processes
 
 _WRITES = "bulkid_writes"
-
 
 # https://www.sqlite.org/rescode.html. Primary codes are the low byte of the extended ones.
 _PRIMARY = {

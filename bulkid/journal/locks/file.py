@@ -141,9 +141,3 @@ def is_alive(path: str) -> bool | None:
         return None
     lock.release()
     return False
-
-
-def remove_liveness_file(path: str) -> None:
-    """Remove the liveness file of a dead process, once no lock names it any more."""
-    with suppress(OSError):
-        Path(path).unlink()

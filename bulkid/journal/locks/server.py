@@ -38,23 +38,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.locks import LockLostError
-from bulkid.journal.locks.file import LivenessFile, is_alive, locked_error, remove_liveness_file
+from bulkid.journal.locks.file import LivenessFile, is_alive, locked_error
 from bulkid.journal.schema import locks
 
-HEARTBEAT_S = 2.0
-"""Seconds between the heartbeats of a lock's owner."""
-
-LEASE_S = 6.0
-"""Seconds after a heartbeat in which an owner relies on its locks without asking the server."""
-
-WATCH_S = 8.0
-"""Seconds that a stale heartbeat is watched before its owner counts as dead. Longer than `LEASE_S`."""
-
-STALE_S = 18.0
-"""Age in seconds, by the server's clock, from which on a heartbeat is stale."""
-
-RETRY_LIMIT_S = 30.0
-"""Seconds that an owner tries to reach the server before its locks count as lost."""
+HEARTBEAT_S = 2.0  # between the heartbeats of a lock's owner
+LEASE_S = 6.0  # after a heartbeat: how long an owner relies on its locks without asking the server
+WATCH_S = 8.0  # how long a stale heartbeat is watched before its owner counts as dead; longer than LEASE_S
+STALE_S = 18.0  # the age, by the server's clock, from which on a heartbeat is stale
+RETRY_LIMIT_S = 30.0  # how long an owner tries to reach the server before its locks count as lost
 
 _NOW = cast(extract("epoch", func.clock_timestamp()), Double)
 _AGE = _NOW - locks.c.beat_at
@@ -158,7 +149,8 @@ class LockManager:
             connection.execute(_TRY_LOCK, {"key": _key(folded)})
         others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
         if known.host == platform.node() and known.life_file and not connection.execute(others).scalar():
-            remove_liveness_file(known.life_file)
+            with suppress(OSError):
+                Path(known.life_file).unlink()
         return asked
 
     def _row(self, folded: str, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,21 @@ from dataclasses import asdict, dataclass
 from heapq import heapify, heappop, heapreplace
 
 from anyio import to_thread
-from sqlalchemy import Connection, Double, and_, bindparam, delete, func, insert, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Lease, QuotaUse, SlotReport, lease
@@ -19,15 +33,17 @@ from bulkid.journal.schema import clocks, runs, slots, waiters
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule
 
-HOLD_S = 120.0
-"""Seconds that a slot stays in flight when its owner never reports a response. Longer than any request may take."""
+HOLD_S = 120.0  # how long a slot stays in flight whose response is never reported: longer than any request may take
 
-LAPSE_POLLS, LAPSE_SHARE = 15.0, 0.3
-"""A waiter that does not ask for so many seconds, or this share of the window, has ended: it asks more often."""
+# A waiter that does not ask for so many seconds, or this share of the window, has ended: it asks more often.
+_LAPSE_S, _LAPSE_SHARE, _LEAST_LAPSE_S = 15.0, 0.3, 1.0
 
-_LEAST_LAPSE_S = 1.0
 
-_LOG = and_(slots.c.organization_id == bindparam("log_organization"), slots.c.method == bindparam("log_method"))
+def _in_log(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.organization_id == bindparam("log_organization"), table.c.method == bindparam("log_method"))
+
+
+_LOG, _THIS_CLOCK, _DEMANDS = _in_log(slots), _in_log(clocks), _in_log(waiters)
 _SLOT = and_(slots.c.slot == bindparam("this_slot"), _LOG, slots.c.held_until.is_not(None))
 _SLOT_NAMES = ("this_slot", "log_organization", "log_method")
 _IN_FLIGHT = slots.c.answered_at.is_(None)
@@ -62,11 +78,7 @@ _RECOVER_RUNS = (
     .where(_LOG, _IN_FLIGHT, slots.c.held_until > _NOW, slots.c.owner.in_(select(runs.c.run_id)))
 )
 
-_THIS_CLOCK = and_(
-    clocks.c.organization_id == bindparam("log_organization"), clocks.c.method == bindparam("log_method")
-)
 _CLOCK_COLUMNS = [clocks.c[name] for name in QuotaClock.__dataclass_fields__]
-_DEMANDS = and_(waiters.c.organization_id == bindparam("log_organization"), waiters.c.method == bindparam("log_method"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +260,7 @@ class JournalLedger:
                 connection.execute(insert(waiters).values(**row, **seen, since=now))
         elif not waiting:
             connection.execute(delete(waiters).where(me), log)
-        lapse_s = max(_LEAST_LAPSE_S, min(LAPSE_POLLS, LAPSE_SHARE * min(rule.seconds for rule in rules)))
+        lapse_s = max(_LEAST_LAPSE_S, min(_LAPSE_S, _LAPSE_SHARE * min(rule.seconds for rule in rules)))
         connection.execute(delete(waiters).where(_DEMANDS, waiters.c.seen < now - lapse_s), log)
         known = select(waiters.c.owner, waiters.c.want, waiters.c.since).where(_DEMANDS)
         return {owner: Demand(owner, wanted, since) for owner, wanted, since in connection.execute(known, log)}

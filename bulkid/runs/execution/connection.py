@@ -206,7 +206,6 @@ async def connect(
     tokens = tokens_of(target, context.clock)
     settings = ClientSettings(
         base,
-        target.organization_id,
         timeout_s=options.timeout_s,
         concurrency=options.concurrency,
         ca_bundle=target.ca_bundle,

@@ -265,7 +265,9 @@ class Execution:
         return preview  # noqa: RET504 - a return inside the block hides from the type checker that there is one
 
     async def _items_to_resume(self) -> tuple[list[RunItem], bool]:
-        return items_to_resume(await in_thread(lambda: list(self.journal.iter_unsettled(self.record.run_id))))
+        return items_to_resume(
+            await in_thread(lambda: list(self.journal.iter_items(self.record.run_id, unsettled=True)))
+        )
 
     async def _compared(
         self, connection: Connection, items: Sequence[RunItem], *, reconfirmed: bool
