@@ -328,7 +328,7 @@ class Console:
         found = await in_thread(self.uploads.find_derived, rest_of=run.run_id)
         if found is None:
             authors, now = await self.authors_of(run), self.clock.now()
-            found = await in_thread(self.uploads.derive, now, principal.person, authors, rest_of=run.run_id)
+            found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.person, authors)
         return await self.upload_previews.get(found)
 
 

@@ -199,22 +199,11 @@ async def retry(request: web.Request) -> web.StreamResponse:
     content = await in_thread(_written, console, record.run_id, "retry")
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
-    authors = await console.authors_of(record, principal.person)
-
-    def keep() -> str:
-        name, now = f"retry of {record.run_id}.csv", console.clock.now()
-        made = console.uploads.reserve(name, now, principal.person, authors=authors, retry_of=record.run_id)
-        try:
-            with made.path.open("xb") as file:
-                console.uploads.write(made, file, content, 0)
-            return console.uploads.keep(made).upload_id
-        except BaseException:
-            console.uploads.drop(made)
-            raise
-
-    upload_id = await in_thread(keep)
+    authors, now = await console.authors_of(record, principal.person), console.clock.now()
+    derive = console.uploads.derive
+    made = await in_thread(derive, "retry", record.run_id, now, principal.person, authors, content=content)
     await note(request, "retry prepared", record.run_id)
-    raise HTTPSeeOther(f"/sheets/{upload_id}")
+    raise HTTPSeeOther(f"/sheets/{made.upload_id}")
 
 
 async def undo(request: web.Request) -> web.StreamResponse:
@@ -223,7 +212,7 @@ async def undo(request: web.Request) -> web.StreamResponse:
     record = (await found_run(request)).run
     console.require_same_server(record, then=f"Undo it in a terminal: bulkid undo {record.run_id}")
     authors, now = await console.authors_of(record, principal.person), console.clock.now()
-    made = await in_thread(console.uploads.derive, now, principal.person, authors, undo_of=record.run_id)
+    made = await in_thread(console.uploads.derive, "undo", record.run_id, now, principal.person, authors)
     shown_at = await preview_made(console, await console.upload_previews.get(made))
     await note(request, "undo previewed", record.run_id)
     raise HTTPSeeOther(shown_at)

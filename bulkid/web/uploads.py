@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from threading import RLock
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import orjson
 
@@ -131,12 +131,10 @@ class Uploads:
         self._lock = RLock()
         self._kept = {each.upload_id: _Kept.of(each) for each in self._found()}
 
-    def reserve(
-        self, name: str, at: float, owner: str, *, authors: Authors | None = None, retry_of: str = ""
-    ) -> Upload:
+    def reserve(self, name: str, at: float, owner: str, authors: Authors | None = None) -> Upload:
         """Reserve the space of a sheet; :meth:`write` writes it to its ``path``, and :meth:`keep` its record.
 
-        Without ``authors`` the owner is its author.
+        With None for ``authors`` the owner is its author.
 
         Raises:
             SheetError: The ending of the name is not that of a sheet.
@@ -159,15 +157,33 @@ class Uploads:
             self._forget(upload_id)
             raise
         # The name that the client sent is only shown; on the disk the sheet has a name that bulkid chose.
-        by = (owner,) if authors is None else authors
-        return Upload(upload_id, folder / f"sheet{suffix}", name, at, owner, by, retry_of=retry_of)
+        return Upload(upload_id, folder / f"sheet{suffix}", name, at, owner, (owner,) if authors is None else authors)
 
-    def derive(self, at: float, owner: str, authors: Authors, *, undo_of: str = "", rest_of: str = "") -> Upload:
-        """Keep the undo of a run, or its rest, as a plan that is previewed and started as a sheet is."""
-        name = f"undo of {undo_of}" if undo_of else f"rest of {rest_of}"
-        made = self.reserve(f"{name}.csv", at, owner, authors=authors)
-        reading = ReadOptions(skip_invalid=True)
-        return self.keep(replace(made, name=name, undo_of=undo_of, rest_of=rest_of, reading=reading))
+    def derive(
+        self,
+        kind: Literal["undo", "rest", "retry"],
+        run_id: str,
+        at: float,
+        owner: str,
+        authors: Authors,
+        *,
+        content: bytes = b"",
+    ) -> Upload:
+        """Keep a plan that derives from a run: its undo or its rest, or a sheet of the rows that are not done."""
+        made = self.reserve(f"{kind} of {run_id}.csv", at, owner, authors)
+        if kind == "retry":
+            made = replace(made, retry_of=run_id)
+        else:  # the journal of the run takes the place of the file
+            made = replace(made, name=f"{kind} of {run_id}", reading=ReadOptions(skip_invalid=True))
+            made = replace(made, undo_of=run_id) if kind == "undo" else replace(made, rest_of=run_id)
+        try:
+            if content:
+                with made.path.open("xb") as file:
+                    self.write(made, file, content, 0)
+            return self.keep(made)
+        except BaseException:
+            self.drop(made)
+            raise
 
     def find_derived(self, *, undo_of: str = "", rest_of: str = "") -> Upload | None:
         """The newest undo, or rest, of a run that no run was begun with yet."""

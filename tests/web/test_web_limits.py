@@ -1,12 +1,13 @@
 """What the console keeps is bounded: uploads on the disk, previews in memory, entries of the audit log."""
 
+import errno
 import json
 import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -96,6 +97,28 @@ def test_a_folder_whose_record_is_damaged_is_not_an_upload(tmp_path: Path, recor
     (made.path.parent / "upload.json").write_text(record, encoding="utf-8")
     with pytest.raises(UnknownUploadError):
         Uploads(tmp_path).get(made.upload_id)
+
+
+@pytest.mark.parametrize("kind", ["undo", "rest", "retry"])
+def test_a_plan_that_cannot_be_written_takes_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["undo", "rest", "retry"]
+) -> None:
+    uploads = Uploads(tmp_path, UploadLimits(user_count=1))
+
+    def full(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    content = b"name\n" if kind == "retry" else b""
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            uploads.derive(kind, "run", 0.0, "ada", ("otto",), content=content)
+    assert list(tmp_path.iterdir()) == []
+    put(uploads, "ada", 10)
+
+
+def test_a_plan_of_a_run_without_known_authors_has_none(tmp_path: Path) -> None:
+    assert Uploads(tmp_path).derive("rest", "run", 0.0, "ada", ()).by == ()
 
 
 def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None:
