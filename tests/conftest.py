@@ -2,13 +2,21 @@
 
 import gc
 import os
+import sys
 
 from hypothesis import settings
 
+from tests.support.examples import SOAK
 from tests.support.sandbox_host import end_serving
+
+# The tests start some two hundred processes: without stored bytecode each of them would compile the package again, and
+# each worker all the tests. The workers and processes take this from here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("fresh", deadline=None)
 settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile(SOAK, deadline=None, max_examples=1000)
 settings.load_profile("repeatable" if os.environ.get("CI") else "fresh")
 
 

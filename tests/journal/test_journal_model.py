@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkid.journal import Journal
 from bulkid.model import Account, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
+from tests.support.examples import examples
 from tests.support.journal_data import RUN, Place, record
 from tests.support.postgres_server import shared_server
 
@@ -217,11 +218,11 @@ class ServerMachine(JournalMachine):
 
 
 JournalMachine.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=examples(12, soak=100),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # each step reads the whole run back from disk
 )
-ServerMachine.TestCase.settings = settings(JournalMachine.TestCase.settings, max_examples=8)
+ServerMachine.TestCase.settings = settings(JournalMachine.TestCase.settings, max_examples=examples(5, soak=40))
 TestJournalModel = JournalMachine.TestCase
 TestJournalModelOnAServer = ServerMachine.TestCase

@@ -14,6 +14,7 @@ from bulkid.errors import StateError
 from bulkid.journal import Journal, JournalLedger, StateFullError, drop_run, open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.model import QuotaRule
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 from tests.support.journal_data import Place, allow_pages, finish, record, start_python
 from tests.support.ledger_scenarios import SCENARIOS, Scenario
@@ -275,7 +276,7 @@ steps = st.lists(
 
 
 # A failing example is shown as it was drawn: to make it smaller takes minutes, since each try opens three databases.
-@settings(max_examples=40, deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
+@settings(max_examples=examples(20, soak=200), deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
 @given(steps)
 @example([("take", 0, 4, 0.0, 0.0), ("give back", 0, 4, 0.0, 0.0), ("tell", 0, 1, 0.0, 0.0), ("take", 1, 4, 0.0, 0.0)])
 def test_no_window_ever_holds_more_and_nothing_is_left_unused(

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from bulkid.model import AccountUpdate
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.text import fold
+from tests.support.examples import examples
 from tests.support.planning_world import LAW, account
 
 Sets = list[frozenset[int]]
-HARD = settings(LAW, max_examples=500)
+HARD = settings(LAW, max_examples=examples(150, soak=2000))
 
 
 def change(

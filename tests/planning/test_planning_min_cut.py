@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bulkid.planning import min_cut
 from bulkid.planning.membership_classes import MembershipClasses
 from bulkid.planning.min_cut import cheapest_cut
+from tests.support.examples import examples
 from tests.support.planning_world import LAW
 
 
@@ -46,7 +47,7 @@ def both(classes: MembershipClasses, prices: list[int]) -> tuple[tuple[int, int]
     return costs[0], costs[1]
 
 
-@settings(LAW, max_examples=500)
+@settings(LAW, max_examples=examples(150, soak=2000))
 @given(graphs())
 def test_both_methods_find_cuts_of_the_same_cost(graph: tuple[MembershipClasses, list[int]]) -> None:
     own, library = both(*graph)

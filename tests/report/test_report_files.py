@@ -25,6 +25,7 @@ from bulkid.report.summary import build_summary
 from bulkid.report.text_files import COLUMNS
 from bulkid.report.writer import begin_report, write_report
 from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, unescape_formula
+from tests.support.examples import examples
 from tests.support.report_data import HEADERS, a_row, a_run, nasty_text, report_rows, write
 
 
@@ -72,7 +73,7 @@ def test_the_report_of_the_vendors_example_reads_as_promised(tmp_path: Path) -> 
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25, soak=400), deadline=None)
 @given(rows=report_rows())
 def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -97,7 +98,7 @@ def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow])
         assert summary["rows"] == len(rows) == sum(summary[status] for status in Status)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25, soak=400), deadline=None)
 @given(
     rows=report_rows(),
     headers=st.lists(nasty_text.filter(lambda text: text.strip().casefold() != "error"), min_size=3, max_size=3),
@@ -381,7 +382,7 @@ def test_via_and_absent_values_in_json_lines(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30, soak=500), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.DataObject) -> None:
     """Wherever its rows are cut in two."""
     rows = data.draw(report_rows())

@@ -15,6 +15,7 @@ from bulkid.model import ReportRow, RunStatus, Status
 from bulkid.report import xlsx_files as workbook_module
 from bulkid.report.text_files import COLUMNS
 from bulkid.report.xlsx_files import MAX_CELL_UNITS, displayable
+from tests.support.examples import examples
 from tests.support.report_data import a_row, a_run, report_rows, write
 
 
@@ -42,7 +43,7 @@ def expected(row: ReportRow, run_id: str) -> list[Any]:
     return [row.row, *texts[:2], row.status.value, texts[2], row.http_status, *texts[3:], row.attempts, via, at, run_id]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15, soak=300), deadline=None)
 @given(rows=report_rows())
 def test_the_rows_read_back_are_the_rows_written(rows: list[ReportRow]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -18,9 +18,14 @@ from bulkid.report.export_files import fits, open_export
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sheet import fields_for_headers, list_cell, open_sheet, parse_list
 from bulkid.sheet.headers import near_miss
+from tests.support.examples import examples
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+LAW = settings(
+    deadline=None,
+    max_examples=examples(30, soak=300),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 FORMATS = pytest.mark.parametrize("kind", ["csv", "xlsx"])
 
 ODD = [

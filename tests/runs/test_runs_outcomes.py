@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bulkid import runs
 from bulkid.model import FailureBound
+from tests.support.examples import examples
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 HEADERS = ("id", "display_name")
@@ -219,7 +220,7 @@ BEHAVIOURS = {
 }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20, soak=200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=14),
     st.integers(0, 6),

@@ -21,6 +21,7 @@ from bulkid.journal.backends import sqlite as sqlite_module
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock
+from tests.support.examples import examples
 from tests.support.fake_clock import WALL_START, FakeClock
 
 DAY = 86_400.0
@@ -96,7 +97,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, soak=200))
 @given(st.lists(cases, max_size=6), st.booleans(), st.booleans())
 def test_what_is_old_and_unwanted_and_not_under_way_goes_and_all_else_stays(
     all_cases: list[Case], with_pending: bool, dry: bool

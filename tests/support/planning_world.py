@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from bulkid.model import Account, AccountUpdate, Group, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.text import fold
+from tests.support.examples import examples
 
 State = tuple[Account, ...]
 """All accounts at one moment."""
 
-LAW = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+LAW = settings(deadline=None, max_examples=examples(40, soak=800), suppress_health_check=[HealthCheck.too_slow])
 """No timing in a law: a machine that is busy with other things proves nothing."""
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

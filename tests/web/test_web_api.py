@@ -16,6 +16,7 @@ from bulkid.web import api, api_models
 from bulkid.web.api_models import Run
 from bulkid.web.auth.access import Role
 from bulkid.web.auth.users import principal_of_token
+from tests.support.examples import examples
 from tests.support.web_console import World, sheet, small_organization, world
 from tests.support.web_programs import Program
 
@@ -229,7 +230,7 @@ def test_the_console_keeps_what_its_document_says(tmp_path: Path) -> None:
             operation = result.ok()
 
             @settings(
-                max_examples=25,
+                max_examples=examples(10, soak=100),
                 deadline=None,
                 phases=[Phase.explicit, Phase.generate],
                 suppress_health_check=list(HealthCheck),

@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
 
 from bulkid import runs
 from bulkid.web.auth.access import ApprovalPolicy, Authors, same_user, with_authors
+from tests.support.examples import examples
 from tests.support.web_console import Browser, World, run_id_of
 from tests.support.web_programs import Program, program_of
 from tests.support.web_users import three
@@ -105,7 +106,7 @@ def test_no_sequence_of_actions_of_one_user_alone_changes_an_account(
     number = count(1)
 
     @settings(
-        max_examples=15,
+        max_examples=examples(8, soak=15),
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -1,0 +1,11 @@
+"""How many examples a law is tried with: few in every run of the tests, many with ``--hypothesis-profile soak``."""
+
+from hypothesis import settings
+
+SOAK = "soak"
+"""The profile that has laws tried with more examples than every run of the tests has time for."""
+
+
+def examples(usual: int, *, soak: int) -> int:
+    """The number of examples for the profile that is loaded; for ``max_examples`` of a law that is expensive to try."""
+    return soak if settings.default is settings.get_profile(SOAK) else usual
