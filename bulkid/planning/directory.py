@@ -63,7 +63,7 @@ class Directory:
         self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
         self._names: _ByName[Account] | None = None
-        self._groups_by_name = _ByName(self.groups or (), lambda group: group.name)
+        self._group_names: _ByName[Group] | None = None
         self.everyone_id = self._find_everyone()
         """The id of the built-in group Everyone as the server writes it; "" when it is not known."""
 
@@ -147,8 +147,15 @@ class Directory:
         """Find a group by its id only."""
         return None if self._groups is None else self._groups.get(fold(group_id))
 
+    @property
+    def _groups_by_name(self) -> "_ByName[Group]":
+        """The groups by name; made when first asked for, since sending needs their ids alone."""
+        if self._group_names is None:
+            self._group_names = _ByName(self.groups or (), lambda group: group.name)
+        return self._group_names
+
     def _find_everyone(self) -> str:
-        named = self._groups_by_name.alike(_EVERYONE_FOLDED)
+        named = [group for group in self.groups or () if is_everyone(group.name)]
         built_in = [group for group in named if fold(group.type) == "builtin"]
         return (built_in or named)[0].id if named else ""
 

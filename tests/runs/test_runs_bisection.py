@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
+from bulkid.runs.execution.bisection import Batch, BatchQueue
 
 
 def batch_of(group: str, item_numbers: Sequence[int]) -> Batch:
-    return Batch(group, tuple(Member(item_number, f"a{item_number}", adds=True) for item_number in item_numbers))
+    return Batch(group, tuple(item_numbers), len(item_numbers))
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Server:
             queue.unclear(batch)
         elif len(batch) > self.most and self.says_too_large:
             queue.too_large(batch)
-        elif len(batch) > self.most or any(member.number in self.poisoned for member in batch.members):
+        elif len(batch) > self.most or any(number in self.poisoned for number in batch.members):
             queue.refused(batch)
         else:
-            self.applied |= {(batch.group_id, member.number) for member in batch.members}
+            self.applied |= {(batch.group_id, number) for number in batch.members}
             return queue.accepted(batch)
         return []
 
@@ -132,7 +132,7 @@ def test_a_group_that_refuses_every_put_costs_two_of_them_however_many_batches_i
     assert sorted(server.sizes) == sorted([200, 0, len(other)])
     assert list(queue.refusing) == ["g"]
     assert sorted(queue.individual) == list(range(2000))
-    assert sorted(complete) == [member.number for member in other.members]
+    assert sorted(complete) == list(other.members)
     assert queue.limit is None, "it was not refused for its size"
 
 
@@ -269,3 +269,24 @@ def test_a_half_whose_size_is_refused_meanwhile_takes_the_half_held_back_along()
     assert queue.limit == 16
     complete, _ = drive(queue, Server({163}, most=16))
     assert set(complete) | set(queue.individual) >= {*range(100, 164), *range(200, 264)}
+
+
+@given(
+    st.lists(st.integers(0, 30), unique=True),
+    st.lists(st.integers(31, 60), unique=True),
+    st.sets(st.integers(0, 60)),
+    st.integers(1, 7),
+)
+def test_members_keep_joining_or_leaving_in_every_part(
+    joining: list[int], leaving: list[int], left_out: set[int], count: int
+) -> None:
+    batch = Batch("g", (*joining, *leaving), len(joining))
+    batch.leave_out(left_out)
+    parts = BatchQueue()._even_parts(batch, count)
+    assert [number for part in parts for number in part.members[: part.joining]] == [
+        number for number in joining if number not in left_out
+    ]
+    assert [number for part in parts for number in part.members[part.joining :]] == [
+        number for number in leaving if number not in left_out
+    ]
+    assert sum(map(len, parts)) == len(batch)

@@ -22,7 +22,7 @@ from bulkid.planning.plan import Plan, diff
 from bulkid.planning.preconditions import Precondition
 from bulkid.planning.strategy import Strategy
 from bulkid.runs import Preview
-from bulkid.runs.execution.bisection import Batch, BatchQueue, Member
+from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.reconcile import DEFERRED, PlannedAgain, PlannedItems, send_plan_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
 from bulkid.runs.inputs.run_input import Rows, RunJournal
@@ -101,16 +101,15 @@ def test_what_is_sent_is_what_the_route_says_by_entry(
     assert work.by_account == [(item, light[item]) for item in individual]
     assert work.by_group == {item: change for item, change in light.items() if item not in individual}
     assert work.accounts == len(changes)
-    assert [(each.group_id, each.members) for each in work.batches] == [
+    assert [(each.group_id, each.members, each.joining) for each in work.batches] == [
         (
             each.group_id,
-            tuple(
-                Member(changes[place][0], changes[place][1].account_id, adds)
-                for place, adds in sorted([(p, True) for p in each.add] + [(p, False) for p in each.remove])
-            ),
+            tuple(changes[place][0] for place in [*sorted(each.add), *sorted(each.remove)]),
+            len(each.add),
         )
         for each in planned.batches
     ]
+    assert {number for each in work.batches for number in each.members} <= work.by_group.keys()
 
 
 def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
@@ -178,7 +177,7 @@ def test_entries_are_made_one_by_one_and_again_as_often_as_they_are_gone_through
 
 def test_no_more_group_requests_are_made_ready_than_asked_for_and_none_is_left_out() -> None:
     queue = BatchQueue()
-    queue.add([Batch(f"g{n}", (Member(n, f"a{n}", adds=True),)) for n in range(10)])
+    queue.add([Batch(f"g{n}", (n,), 1) for n in range(10)])
     (probe,) = queue.next(4)  # the first of a size goes alone
     queue.accepted(probe)
     given = [probe]
@@ -188,7 +187,7 @@ def test_no_more_group_requests_are_made_ready_than_asked_for_and_none_is_left_o
         for batch in ready:
             queue.accepted(batch)
     assert queue.done
-    assert sorted(batch.members[0].number for batch in given) == list(range(10))
+    assert sorted(batch.members[0] for batch in given) == list(range(10))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no call for it")

@@ -17,6 +17,7 @@ from bulkid.identity import list_groups, parse_groups, put_group
 from bulkid.journal import GroupRefusal, GroupRefusals
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
+from bulkid.planning.directory import Directory
 from bulkid.planning.plan import confirms
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender
@@ -53,6 +54,7 @@ class CurrentGroups:
 
     engine: Engine
     organization_id: str
+    planned: Directory  # the groups as they were when the plan was made
     known: dict[str, Group] = field(default_factory=dict)
     read_at: float = float("-inf")  # monotonic, when the reading began
 
@@ -68,11 +70,13 @@ class CurrentGroups:
                 f"The server would not give the list of groups: {reply.error or reply.kind.value}.",
                 hint="Group requests need it (scope PM.Group.Read); `bulkid doctor` examines the connection.",
             )
-        groups = {fold(group.id): group for group in parse_groups(reply.payload)}
-        for key, group in groups.items():
-            before = self.known.get(key)
+        groups: dict[str, Group] = {}
+        for group in parse_groups(reply.payload):
+            key = fold(group.id)
+            before = self.known.get(key) or self.planned.group_with_id(key)
             if before is not None and before.name != group.name:
                 log.info("group.renamed", group=group.id, old=before.name, new=group.name)
+            groups[key] = before if before == group else group  # one object, however often the list is read
         self.known, self.read_at = groups, now
 
     def group(self, group_id: str) -> Group | None:
@@ -149,7 +153,7 @@ class GroupSender:
                 await self._settled_event.wait()
 
     async def _intend(self, batches: Iterable[Batch]) -> None:
-        numbers = {m.number for batch in batches for m in batch.members if not self._intended[m.number]}
+        numbers = {number for batch in batches for number in batch.members if not self._intended[number]}
         for number in numbers:
             self._intended[number] = 1
         sender = self.sender
@@ -167,14 +171,17 @@ class GroupSender:
 
     def _request(self, batch: Batch) -> Request:
         """The request as it must be at this moment: the group's name as it is, without whom is sent otherwise."""
-        members = [member for member in batch.members if not self.queue.is_individual(member.number)]
         group = self.names.group(batch.group_id) or self._last_known(batch.group_id)
         return put_group(
             self.names.organization_id,
             group,
-            [member.account_id for member in members if member.adds],
-            [member.account_id for member in members if not member.adds],
+            self._account_ids(batch.members[: batch.joining]),
+            self._account_ids(batch.members[batch.joining :]),
         )
+
+    def _account_ids(self, numbers: Iterable[int]) -> list[str]:
+        """The accounts of some items, without those that go by their own PUT after all."""
+        return [self.changes[number].account_id for number in numbers if not self.queue.is_individual(number)]
 
     def _last_known(self, group_id: str) -> Group:
         """A group that went away after its batch had been given out: the server says so, and then it is looked at."""
@@ -201,8 +208,8 @@ class GroupSender:
     def _settled(self, settled: Settled) -> None:
         batch = self._in_flight.pop(settled.key)
         kind = settled.reply.kind
-        for member in batch.members:
-            self._attempts[member.number] += settled.attempts
+        for number in batch.members:
+            self._attempts[number] += settled.attempts
         if kind is ReplyKind.OK:
             for number in self.queue.accepted(batch):
                 self._accepted.append(number)
@@ -242,7 +249,7 @@ class GroupSender:
         name = (self.names.group(group_id) or self._last_known(group_id)).name
         log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
         self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sender.clock.now()))
-        self.sender.suspects |= {member.number for member in self.queue.refusing[group_id]}
+        self.sender.suspects.update(self.queue.refusing[group_id])
 
     async def remember_refusals(self) -> None:
         """Keep in the journal which groups refuse every PUT, for the plans to come.
@@ -252,8 +259,7 @@ class GroupSender:
         """
         refusals = GroupRefusals(self.sender.journal, self.names.organization_id)
         for refusal in self._refused:
-            numbers = {member.number for member in self.queue.refusing[refusal.group_id]}
-            if not numbers & self.sender.suspects:
+            if self.sender.suspects.isdisjoint(self.queue.refusing[refusal.group_id]):
                 await in_thread(refusals.remember, refusal)
 
     async def _is_deleted(self, group_id: str) -> bool:

@@ -15,7 +15,7 @@ from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
 from bulkid.planning.preconditions import item_conflict, without_exact_list
 from bulkid.planning.strategy import Strategy
-from bulkid.runs.execution.bisection import Batch, Member
+from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later by --first.")
@@ -113,10 +113,9 @@ def send_plan_of(
 
 
 def _batch(planned: GroupBatch, changes: Sequence[tuple[int, AccountUpdate]]) -> Batch:
-    """Turn a planned group request into a batch of run items, in the order of the plan."""
-    places = sorted([*((place, True) for place in planned.add), *((place, False) for place in planned.remove)])
-    members = tuple([Member(changes[place][0], changes[place][1].account_id, joins) for place, joins in places])
-    return Batch(planned.group_id, members)
+    """Return a group request of a plan by its run items: those that join the group, then those that leave it."""
+    places = [*sorted(planned.add), *sorted(planned.remove)]
+    return Batch(planned.group_id, tuple([changes[place][0] for place in places]), len(planned.add))
 
 
 class Comparison(NamedTuple):
