@@ -156,6 +156,7 @@ class Request(NamedTuple):
     method: str  # "GET" | "PUT" | "POST"
     path: str  # such as "api/RobotAccount/88-uv"
     body: bytes | None = None  # JSON
+    keys: tuple[str, ...] = ()  # of the objects in the list that answers, those that are read; (): all
 
 
 class ReplyKind(StrEnum):

@@ -133,6 +133,9 @@ def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
     """
     import anyio
 
+    from bulkid.consume import limit_malloc
+
+    limit_malloc()  # before there are threads
     try:
         import uvloop  # noqa: F401 - only whether it is there
 

@@ -104,7 +104,7 @@ class IdentityClient:
             return token
         if token.generation != self._generation:
             self._set_token_headers(token)
-        reply = await self._exchange(self._start_exchange(request), token.generation)
+        reply = await self._exchange(self._start_exchange(request), token.generation, request.keys)
         kind = reply.kind
         if kind is ReplyKind.OK:
             self._answered_json = True
@@ -142,7 +142,7 @@ class IdentityClient:
 
     def _start_exchange(self, request: Request) -> Awaitable[HttpResponse]:
         """The exchange of a request that carries the token, by the fast path where there is one."""
-        method, path, body = request
+        method, path, body, _ = request
         if self._fast_path is not None:
             return self._fast_path.exchange(method, path, body, self._head if body is None else self._head_with_body)
         return self._exchange_standard(method, path, body, self._headers if body is None else self._headers_with_body)
@@ -158,7 +158,9 @@ class IdentityClient:
             self._count_not_json(reply)
         return reply
 
-    async def _exchange(self, exchange: Awaitable[HttpResponse], credential: int = 0) -> Reply:
+    async def _exchange(
+        self, exchange: Awaitable[HttpResponse], credential: int = 0, keys: tuple[str, ...] = ()
+    ) -> Reply:
         """Send one request and read its whole answer, within its time."""
         in_flight = self._timeouts.begin()
         try:
@@ -173,7 +175,7 @@ class IdentityClient:
             self._timeouts.end(in_flight)
         if answer is None:
             return too_large(status, MAX_RESPONSE_BYTES)
-        reply = read_success(status, answer, credential)
+        reply = read_success(status, answer, credential, keys)
         if reply is None:
             reply = read_response(status, headers, answer, self._clock.now(), self._tokens.secrets())
             reply = reply._replace(credential=credential)

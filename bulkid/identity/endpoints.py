@@ -22,6 +22,7 @@ from bulkid.resources import current
 MAX_PAGE = 1000
 """Accounts that one GET lists at most."""
 
+_GROUP_KEYS = ("id", "name", "type")  # of a GroupDto; its members are left alone
 _LIST_OR_NULL = frozenset({list, type(None)})
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)")
@@ -78,7 +79,7 @@ def put_account(organization_id: str, change: AccountUpdate) -> Request:
 
 def list_groups(organization_id: str) -> Request:
     """List all groups of the organisation; the server does not page them."""
-    return Request("GET", f"api/Group/{_segment(organization_id)}")
+    return Request("GET", f"api/Group/{_segment(organization_id)}", keys=_GROUP_KEYS)
 
 
 def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Sequence[str]) -> Request:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -27,6 +27,7 @@ _KIND_BY_STATUS: dict[int, ReplyKind] = {
     HTTPStatus.REQUEST_TIMEOUT: ReplyKind.SERVER_ERROR,
     HTTPStatus.TOO_EARLY: ReplyKind.SERVER_ERROR,
 }
+_BETWEEN_OBJECTS, _BLANKS = b'},{"', b" \t\r\n"
 _NO_SUCH_PATH: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
@@ -43,14 +44,50 @@ _CERTIFICATE_PROBLEMS = {  # by the code of the failed verification, what is wro
 }
 
 
-def read_success(status: int, body: bytes, credential: int = 0) -> Reply | None:
+def read_success(status: int, body: bytes, credential: int = 0, keys: tuple[str, ...] = ()) -> Reply | None:
     """The reply to a success in JSON, as nearly every answer is; None: ``read_response`` reads the others."""
     if not 200 <= status < 300 or status in _EMPTY_RESPONSES:  # noqa: PLR2004 - the class of a status is its first digit
         return None
     try:
-        return Reply(ReplyKind.OK, status, orjson.loads(body), None, "", "", credential)  # by place: 0.1 us less
+        payload = decode_list(body, keys) if keys else orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+    return Reply(ReplyKind.OK, status, payload, None, "", "", credential)  # by place: 0.1 us less
+
+
+def decode_list(body: bytes, keys: Sequence[str], part_size: int = 1 << 18) -> object:
+    """Decode a list of objects part by part, and keep only some keys of each; anything else is decoded as it is.
+
+    The objects of a list of 33,333 groups take 27 MB as a whole. A list is cut where an object ends and the next one
+    begins. Each part must be a list by itself: then nothing was cut in the midst of a text or of an inner list. Where
+    one is not, all of the list is decoded at once.
+
+    Args:
+        body: JSON.
+        keys: Of each object, what is kept.
+        part_size: Bytes, at least, that are decoded at a time.
+
+    Raises:
+        JSONDecodeError: It is no JSON.
+    """
+    found: list[object] = []
+    start, end = body.find(b"[") + 1, body.rfind(b"]")
+    is_list = start > 0 and not body[: start - 1].strip(_BLANKS) and not body[end + 1 :].strip(_BLANKS)
+    try:
+        while is_list and start <= end:
+            cut = body.find(_BETWEEN_OBJECTS, start + part_size, end) + 1 or end
+            found += [_only(keys, item) for item in orjson.loads(b"[%b]" % body[start:cut])]
+            start = cut + 1
+    except orjson.JSONDecodeError:
+        is_list = False
+    if is_list:
+        return found
+    whole = orjson.loads(body)
+    return [_only(keys, item) for item in whole] if isinstance(whole, list) else whole
+
+
+def _only(keys: Sequence[str], item: object) -> object:
+    return {key: item[key] for key in keys if key in item} if isinstance(item, dict) else item
 
 
 def read_response(

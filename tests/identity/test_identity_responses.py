@@ -4,10 +4,10 @@ from email.utils import formatdate
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkid.identity.responses import parse_retry_after, read_response
+from bulkid.identity.responses import decode_list, parse_retry_after, read_response
 from bulkid.model import Reply, ReplyKind
 
 JSON = {"Content-Type": "application/json"}
@@ -162,3 +162,41 @@ def test_any_answer_becomes_a_reply(status: int, body: bytes, headers: dict[str,
     reply = read_response(status, headers, body, 0.0)
     assert (reply.kind is ReplyKind.OK) == (reply.error == "" and reply.error_code == "")
     assert len(reply.error) <= 700
+
+
+# --- long lists
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.sampled_from('},{"[]\\ aé'), max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "name", "x", '},{"']), inner),
+    max_leaves=20,
+)
+
+
+def only(keys: tuple[str, ...], decoded: object) -> object:
+    if not isinstance(decoded, list):
+        return decoded
+    return [{key: item[key] for key in keys if key in item} if isinstance(item, dict) else item for item in decoded]
+
+
+@given(VALUES | st.lists(st.dictionaries(st.sampled_from(["id", "name", "x"]), VALUES)), st.integers(0, 40))
+@example([{"id": "},{"}, {"id": [{"id": 1}, {"id": 2}]}, {"x": 1}], 0)
+def test_a_list_that_is_decoded_in_parts_is_the_same_with_fewer_keys(value: object, part_size: int) -> None:
+    body = orjson.dumps(value)
+    keys = ("id", "name")
+    assert decode_list(b" " + body + b"\r\n", keys, part_size) == only(keys, value)
+
+
+@given(
+    st.lists(st.sampled_from(['{"id":1}', ",", "[", "]", "},{", '"', "{", "}", "1", " ", '{"id":"a"},{"id":2}', "\v"]))
+)
+@example(["[", '{"id":"a"},{"id":2}', ",", "]"])
+def test_what_is_no_json_as_a_whole_is_none_in_parts(pieces: list[str]) -> None:
+    body = "".join(pieces).encode()
+    try:
+        expected = only(("id",), orjson.loads(body))
+    except orjson.JSONDecodeError:
+        with pytest.raises(orjson.JSONDecodeError):
+            decode_list(body, ("id",), 0)
+    else:
+        assert decode_list(body, ("id",), 0) == expected

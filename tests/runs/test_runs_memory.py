@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import platform
+import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.consume import consume, return_freed_memory
+from bulkid.consume import consume, limit_malloc, return_freed_memory
 from bulkid.journal import Journal
 from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.cover import cover, groups_where_possible
@@ -214,6 +215,33 @@ def test_where_the_system_has_no_call_for_it_freed_memory_stays(monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
         assert not return_freed_memory()
+        assert not limit_malloc()
         patched.setattr(sys, "platform", "win32")
         patched.delattr(ctypes, "CDLL")
         assert not return_freed_memory()
+
+
+MANY_BLOCKS = """
+import ctypes
+from bulkid.consume import limit_malloc
+
+class Mallinfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Mallinfo
+if {limited}:
+    assert limit_malloc()
+del [bytes(20_000_000)][:]  # from now on glibc by itself keeps blocks of such a size in its heap
+before = mallinfo().hblks
+blocks = [bytes(1_000_000) for _ in range(8)]
+print(mallinfo().hblks - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "mallinfo2"), reason="no glibc")
+@pytest.mark.parametrize(("limited", "mapped"), [(False, "0"), (True, "8")])
+def test_large_blocks_go_back_to_the_system_at_once(limited: bool, mapped: str) -> None:
+    code = MANY_BLOCKS.replace("{limited}", str(limited))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == mapped
