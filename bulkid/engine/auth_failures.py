@@ -58,13 +58,11 @@ class SuspectCredential:
             self.request_refused = False
 
 
+@dataclass(slots=True)
 class ForbiddenWrites:
     """Judges replies 403 to writes."""
 
-    __slots__ = ("in_a_row",)
-
-    def __init__(self) -> None:
-        self.in_a_row = 0  # since the server last took a write; the caller sets it back
+    in_a_row: int = 0  # since the server last took a write; the caller sets it back
 
     def judge(
         self, request: Request, meaning: OnForbidden, credential: int, last_accepted: tuple[Request, int] | None

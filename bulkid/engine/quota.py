@@ -5,6 +5,7 @@ workers that wait, the leader, exchanges with the ledger for all of them, so the
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import anyio
 
@@ -56,14 +57,12 @@ class _MethodQuota:
         return min(self.next_free_at - now, _RECHECK_POLLS * self.poll_s)
 
 
+@dataclass(slots=True, eq=False)
 class QuotaPermit:
     """The right to send one request of a method; to be released once its response is in."""
 
-    __slots__ = ("method_quota", "slot")
-
-    def __init__(self, method_quota: _MethodQuota | None, slot: int) -> None:
-        self.method_quota = method_quota
-        self.slot = slot
+    method_quota: _MethodQuota | None
+    slot: int
 
 
 _FREE = QuotaPermit(None, 0)  # of a method without rules

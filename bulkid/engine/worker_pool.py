@@ -210,8 +210,7 @@ class WorkerPool:
     # --- the early end
 
     def _fail(self, error: Exception) -> None:
-        if self._error is None:
-            self._error = error
+        self._error = self._error or error
         self._drain()
 
     def _drain(self) -> None:

@@ -17,8 +17,15 @@ from bulkid.identity.endpoints import (
     put_account,
     put_group,
 )
-from bulkid.identity.jwt import Capabilities, TokenClaims, capabilities, organization_of
-from bulkid.identity.tokens import ClientCredentials, StaticToken, TokenSource
+from bulkid.identity.tokens import (
+    Capabilities,
+    ClientCredentials,
+    StaticToken,
+    TokenClaims,
+    TokenSource,
+    capabilities,
+    organization_of,
+)
 from bulkid.identity.urls import IdentityBase, complete_url, preset_quota
 
 __all__ = [

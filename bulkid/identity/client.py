@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-from aiohttp import ClientResponse, ClientSession, hdrs
+from aiohttp import ClientSession, hdrs
 from multidict import CIMultiDict, istr
 from yarl import URL
 
@@ -15,7 +15,6 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.identity.fast_path import FastPath, HttpResponse, is_supported, read_bounded
 from bulkid.identity.http_session import Proxy, open_session, proxy_for, trust_context
-from bulkid.identity.jwt import TokenClaims, read_claims
 from bulkid.identity.responses import (
     RATE_LIMIT,
     REMAINING,
@@ -27,7 +26,7 @@ from bulkid.identity.responses import (
     too_large,
 )
 from bulkid.identity.timeouts import RequestTimeouts
-from bulkid.identity.tokens import Token, TokenSource
+from bulkid.identity.tokens import Token, TokenClaims, TokenSource, read_claims
 from bulkid.identity.urls import IdentityBase
 from bulkid.model import Reply, ReplyKind, Request
 
@@ -74,6 +73,7 @@ class IdentityClient:
         self._prefix = str(base)
         self._base_parts = (base.scheme, base.raw_authority, base.raw_path)
         self._authority = connection.base.authority
+        self._tenant_header = {_TENANT_HEADER: connection.tenant} if connection.tenant else {}
         self._answered_json = False  # whether the API has ever answered in JSON
         self._not_json_in_a_row = 0
         self._generation = 0  # of the token that the headers below carry
@@ -133,7 +133,7 @@ class IdentityClient:
         """Make the headers for a token, once for all requests that carry it."""
         self._generation = token.generation
         self._headers = CIMultiDict(
-            {hdrs.AUTHORIZATION: f"Bearer {token.value}", hdrs.ACCEPT: _JSON, **self._tenant_header()}
+            {hdrs.AUTHORIZATION: f"Bearer {token.value}", hdrs.ACCEPT: _JSON, **self._tenant_header}
         )
         self._headers_with_body = CIMultiDict({**self._headers, hdrs.CONTENT_TYPE: _JSON})
         if self._fast_path is not None:
@@ -147,12 +147,9 @@ class IdentityClient:
             return self._fast_path.exchange(method, path, body, self._head if body is None else self._head_with_body)
         return self._exchange_standard(method, path, body, self._headers if body is None else self._headers_with_body)
 
-    def _tenant_header(self) -> dict[istr, str]:
-        return {_TENANT_HEADER: self.connection.tenant} if self.connection.tenant else {}
-
     async def _post_form(self, path: str, form: bytes) -> Reply:
         """Send a form without a token: what a token source needs."""
-        headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header()})
+        headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header})
         reply = await self._exchange(self._exchange_standard("POST", path, form, headers))
         if reply.kind is ReplyKind.NOT_JSON:
             self._count_not_json(reply)
@@ -195,7 +192,13 @@ class IdentityClient:
             allow_redirects=False,
             proxy_headers=self._proxy.headers if self._proxy else None,
         )
-        return HttpResponse(response.status, response.headers, await _read_or_close(response))
+        answer = None
+        try:
+            answer = await read_bounded(response.headers, response.read, response.content, MAX_RESPONSE_BYTES)
+        finally:
+            if answer is None:  # cancelled, or longer than any answer may be: the connection holds the rest of it
+                response.close()
+        return HttpResponse(response.status, response.headers, answer)
 
     def _url(self, path: str) -> URL:
         """The address of a call. Without a query it is made of its parts: half the time of parsing it (1 of 2 us)."""
@@ -245,15 +248,3 @@ async def open_client(
         yield client
     finally:
         await client._close()  # noqa: SLF001 - open_client is the client's own constructor
-
-
-async def _read_or_close(response: ClientResponse) -> bytes | None:
-    """The whole body; None (and the connection closed) when it is longer than any answer may be."""
-    try:
-        answer = await read_bounded(response.headers, response.read, response.content, MAX_RESPONSE_BYTES)
-    except BaseException:  # a cancellation too: the connection holds half an answer
-        response.close()
-        raise
-    if answer is None:
-        response.close()
-    return answer

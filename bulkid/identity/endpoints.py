@@ -19,8 +19,7 @@ from bulkid.identity.error_bodies import safe_text
 from bulkid.model import Account, AccountUpdate, Group, Request
 from bulkid.resources import current
 
-MAX_PAGE = 1000
-"""Accounts that one GET lists at most."""
+MAX_PAGE = 1000  # accounts that one GET lists at most
 
 _GROUP_KEYS = ("id", "name", "type")  # of a GroupDto; its members are left alone
 _LIST_OR_NULL = frozenset({list, type(None)})
@@ -128,10 +127,9 @@ def _body(fields: dict[str, Any]) -> bytes:
 
 def account_page(payload: object) -> Page:
     """Read the answer of ``list_accounts``."""
-    if not isinstance(payload, dict):
-        raise _unexpected(f"the list of {current().plural}", payload)
-    total, results = payload.get("totalCount"), payload.get("results")
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0 or not isinstance(results, list):
+    answer = payload if isinstance(payload, dict) else {}
+    total, results = answer.get("totalCount"), answer.get("results")
+    if type(total) is not int or total < 0 or not isinstance(results, list):
         raise _unexpected(f"the list of {current().plural}", payload)
     return Page(total, tuple([parse_account(item) for item in results]))
 
@@ -171,18 +169,10 @@ def parse_group(payload: object) -> Group:
     if isinstance(payload, dict):
         group_id, name, kind = payload.get("id"), payload.get("name"), payload.get("type")
         if isinstance(group_id, str) and group_id and isinstance(name, str):
-            return Group(sys.intern(group_id), name, _group_type(kind))
+            # Servers write the type as a name or as a number (0: built-in, 1: custom), also in quotes.
+            built_in = str(kind).strip().lower() in {"0", "builtin"}
+            return Group(sys.intern(group_id), name, "builtIn" if built_in else "custom")
     raise _unexpected("a group", payload)
-
-
-_GROUP_TYPES = {"0": "builtIn", "builtin": "builtIn", "1": "custom", "custom": "custom"}
-
-
-def _group_type(value: object) -> str:
-    """A group's type, which servers write as a name or as a number (0: built-in, 1: custom), also in quotes."""
-    if isinstance(value, str) or type(value) is int:
-        return _GROUP_TYPES.get(str(value).strip().lower(), "custom")
-    return "custom"
 
 
 def _unexpected(what: str, payload: object) -> UnexpectedResponseError:

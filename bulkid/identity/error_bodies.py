@@ -8,6 +8,7 @@ import re
 import unicodedata
 from codecs import BOM_UTF8
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -15,9 +16,7 @@ import orjson
 
 from bulkid.redaction import REDACTED, redact_text
 
-MAX_MESSAGE = 500
-"""Characters of a message that are kept: enough for a sentence from the server, short enough for a cell."""
-
+MAX_MESSAGE = 500  # characters of a message that are kept: enough for a sentence, short enough for a cell
 _MAX_CODE = 100
 _MAX_BODY = 262_144  # bytes of a body that are looked at; an error that is longer than this is no sentence
 _MAX_RAW = 10_000  # characters of one text that are looked at
@@ -40,7 +39,10 @@ def read_error_body(status: int, body: bytes, content_type: str = "", secrets: I
         characters. Neither is ever empty.
     """
     code, message = "", ""
-    payload = _json(body) if len(body) <= _MAX_BODY else None
+    payload: object = None
+    if len(body) <= _MAX_BODY:
+        with suppress(orjson.JSONDecodeError):  # empty, cut short or no JSON
+            payload = orjson.loads(body.removeprefix(BOM_UTF8))
     if payload is not None:
         code, message = _find(payload, 0)
     elif looks_like_html(body, content_type):
@@ -81,14 +83,6 @@ def _redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, REDACTED)
     return text
-
-
-def _json(body: bytes) -> object:
-    """The decoded body; None when it is empty, cut short or no JSON."""
-    try:
-        return orjson.loads(body.removeprefix(BOM_UTF8))
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _status_word(status: int) -> str:

@@ -123,17 +123,16 @@ class FastPath:
         except BaseException as error:
             connection.close()
             if isinstance(error, HttpProcessingError):
-                raise self._not_http_error(error) from error
+                info = self._template.request_info
+                raise ClientResponseError(
+                    info, (), status=error.code, message=error.message, headers=error.headers
+                ) from error
             raise
         if clean:
             connection.release()
         else:
             connection.close()
         return HttpResponse(message.code, headers, answer)
-
-    def _not_http_error(self, error: HttpProcessingError) -> ClientResponseError:
-        info = self._template.request_info
-        return ClientResponseError(info, (), status=error.code, message=error.message, headers=error.headers)
 
     def _encode_request(self, method: str, path: str, body: bytes | None, head: bytes) -> bytes:
         line = f"{method} {self._target}{path} HTTP/1.1"

@@ -3,8 +3,13 @@
 Tokens carry a generation, so that a late answer to an old token cannot drop its successor. Where the server refuses a
 token that it never accepted, that is a *fresh* refusal: some in a row mean that the credentials are wrong, and the run
 stops instead of failing row by row.
+
+The claims of a token (organisation, scopes, end) are read and not verified: the server does that.
 """
 
+import base64
+import binascii
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,14 +18,14 @@ from typing import NoReturn
 from urllib.parse import urlencode
 
 import anyio
+import orjson
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.identity.jwt import read_claims
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
-from bulkid.resources import current
+from bulkid.resources import GROUP_SCOPE, current
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 
@@ -30,6 +35,8 @@ MAX_SKEW_S = 60.0
 FRESH_REFUSALS_AT_START = 2  # fresh tokens refused in a row before any was accepted: the credentials are wrong
 FRESH_REFUSALS_LATER = 5  # the same once a token was accepted: the credentials were right, so the limit is higher
 
+_JWT_PARTS = 3
+_SCOPE_PREFIX = "PM."
 _PERMANENT = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
@@ -316,3 +323,98 @@ def _expiry_sentence(epoch_s: float | None) -> str:
     if epoch_s is None or not 0 <= epoch_s < 4_102_444_800:  # noqa: PLR2004 - the year 2100
         return ""
     return f" It names {iso_utc(epoch_s)} as its end."
+
+
+# --- what a token says
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """The claims of a JWT that bulkid uses; empty or None where the token does not say."""
+
+    organization_id: str  # the claim ``prt_id``
+    scopes: frozenset[str]
+    expires_at: float | None  # seconds since the epoch
+    lifetime_s: float | None = None  # from issue to end by the issuer's own clock
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a token allows, as far as its scopes tell: True, False, or None when they do not."""
+
+    read_accounts: bool | None = None
+    write_accounts: bool | None = None
+    read_groups: bool | None = None
+    write_groups: bool | None = None
+
+
+def read_claims(token: str) -> TokenClaims | None:
+    """Read a token's claims without verifying them; None when it is no JWT (a personal access token is none)."""
+    parts = token.split(".")
+    if len(parts) != _JWT_PARTS:
+        return None
+    try:
+        encoded = parts[1].encode("ascii")
+        payload = orjson.loads(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)))
+    except (ValueError, binascii.Error):
+        return None
+    if not isinstance(payload, dict):
+        return None
+    organization = payload.get("prt_id")
+    expires_at = _seconds(payload.get("exp"))
+    issued_at = _seconds(payload.get("nbf", payload.get("iat")))
+    return TokenClaims(
+        organization_id=organization.strip() if isinstance(organization, str) else "",
+        scopes=_scopes(payload.get("scope")),
+        expires_at=expires_at,
+        lifetime_s=expires_at - issued_at if expires_at is not None and issued_at is not None else None,
+    )
+
+
+def capabilities(claims: TokenClaims | None) -> Capabilities:
+    """What the token allows; nothing is known of a token whose scopes are unknown or of another family."""
+    if claims is None or not any(scope.startswith(_SCOPE_PREFIX) for scope in claims.scopes):
+        return Capabilities()
+
+    def covers(scope: str, verb: str) -> bool:
+        return not claims.scopes.isdisjoint({scope, f"{scope}.{verb}"})
+
+    accounts = current().scope
+    return Capabilities(
+        read_accounts=covers(accounts, "Read"),
+        write_accounts=covers(accounts, "Write"),
+        read_groups=covers(GROUP_SCOPE, "Read"),
+        write_groups=covers(GROUP_SCOPE, "Write"),
+    )
+
+
+def organization_of(configured: str, claims: TokenClaims | None) -> str:
+    """The organisation's id: as configured, else as the token says.
+
+    Raises:
+        UsageError: Neither says it.
+    """
+    organization = configured.strip() or (claims.organization_id if claims is not None else "")
+    if not organization:
+        raise UsageError(
+            "The access token does not say which organisation it is for.",
+            hint="Set BULKID_ORGANIZATION_ID or --organization-id (the partitionGlobalId, a GUID that the admin "
+            "pages of the organisation show).",
+        )
+    return organization
+
+
+def _scopes(claim: object) -> frozenset[str]:
+    """The claim is a list in some tokens and one string with blanks in others."""
+    if isinstance(claim, str):
+        return frozenset(claim.split())
+    if isinstance(claim, list):
+        return frozenset(word for item in claim if isinstance(item, str) for word in item.split())
+    return frozenset()
+
+
+def _seconds(claim: object) -> float | None:
+    """A NumericDate as a float; None for anything else."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not math.isfinite(claim):
+        return None
+    return float(claim)

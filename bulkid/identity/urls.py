@@ -95,12 +95,8 @@ def preset_quota(base: IdentityBase) -> tuple[QuotaRule, ...]:
 
 def is_loopback(host: str) -> bool:
     """Whether the host is this machine itself, so that nothing is sent over a network."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _ip_address(host)
+    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
 
 
 def _parse(text: str) -> URL:
@@ -137,10 +133,14 @@ def _is_host(host: str) -> bool:
     """Whether a host, as it would be looked up, is a name or an address at all."""
     if ":" not in host:
         return _HOST_NAME.fullmatch(host) is not None
+    return isinstance(_ip_address(host), ipaddress.IPv6Address)
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - IPv6
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
 def _host_of(authority: str) -> str:

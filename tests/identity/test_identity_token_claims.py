@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import UsageError
-from bulkid.identity.jwt import TokenClaims, capabilities, organization_of, read_claims
+from bulkid.identity.tokens import TokenClaims, capabilities, organization_of, read_claims
 from tests.support.identity_wire import jwt
 
 
