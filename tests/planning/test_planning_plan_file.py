@@ -20,11 +20,12 @@ from bulkid.planning.resolve import resolve
 from bulkid.runs.inputs.plan_file import read_plan_input
 from bulkid.runs.inputs.plan_format import (
     PlanFile,
-    dump_plan,
     json_schema,
     load_account,
     load_plan,
-    plan_file,
+    plan_head,
+    plan_parts,
+    planned_accounts,
     precondition_of,
     read_plan,
 )
@@ -56,8 +57,16 @@ def preview_of(sheet: list[RowRequest], known: Directory) -> Preview:
     return Preview(INFO, plan, known, url, ORG, len(sheet), resolution.row_errors, (), None, 0.0, {}, 0, (), None)
 
 
+def plan_file(preview: Preview) -> PlanFile:
+    return replace(plan_head(preview, 1_769_847_300.0), accounts=tuple(planned_accounts(preview)))
+
+
+def dump_plan(plan: PlanFile) -> bytes:
+    return b"".join(plan_parts(plan, plan.accounts))
+
+
 def written(sheet: list[RowRequest], known: Directory) -> bytes:
-    return dump_plan(plan_file(preview_of(sheet, known), 1_769_847_300.0))
+    return dump_plan(plan_file(preview_of(sheet, known)))
 
 
 def in_lower_case(change: AccountUpdate) -> AccountUpdate:
@@ -71,7 +80,7 @@ def in_lower_case(change: AccountUpdate) -> AccountUpdate:
 def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowRequest], state: State, blind: bool) -> None:
     known = directory(None) if blind else directory(state)
     preview = preview_of(sheet, known)
-    plan = plan_file(preview, 1_769_847_300.0)
+    plan = plan_file(preview)
     data = dump_plan(plan)
     assert load_plan(data, "plan.json") == plan
     again = json.loads(data)

@@ -69,7 +69,9 @@ async def apply(
                 group_sender: GroupSender | None = None
                 try:
                     if batches:
-                        names = CurrentGroups(connection.engine, connection.organization_id, plan.directory)
+                        names = CurrentGroups(
+                            connection.engine, connection.organization_id, plan.directory, context.clock
+                        )
                         group_sender = GroupSender(sender, plan.by_group, names)
                         carried = await group_sender.send(batches)
                         by_account = sorted([*by_account, *carried], key=itemgetter(0))

@@ -1,8 +1,7 @@
-"""Sending what goes by group: one PUT changes many accounts, and each account gets its own true outcome.
+"""Sending group requests: one PUT changes many accounts, and each account gets an outcome of its own.
 
-The answer to a group PUT confirms nothing about one account, so the accounts are read back. Whom no group request
-could carry, or who does not show the change when read back, goes by the PUT of its own account, whose answer is about
-it alone.
+The response to a group PUT confirms nothing about one account, so the accounts are read back. An account that does not
+show its change then, or that no group request could carry, is sent by its own PUT.
 """
 
 from array import array
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from bulkid.clock import Clock
 from bulkid.engine import Engine, OnForbidden, Settled, Task
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity import list_groups, parse_groups, put_group
@@ -27,43 +27,44 @@ from bulkid.runs.execution.progress import Tally
 from bulkid.text import fold
 
 NAMES_AGE_S = 10.0
-"""How old the names of groups may be when a group PUT leaves: it carries the name, and an old one would rename the
-group back."""
+"""Age of group names, in seconds, at which they are read again. A group PUT with an old name would undo a rename."""
 
 _REFRESH_LEAD_S = 1.0
-"""How long before requests may leave again, after a wait for the quota or the server, the names are read anew."""
+"""Seconds before the end of a wait for the quota or the server at which the names are read again."""
 
 _DELETION_CHECK_AGE_S = 5.0
-"""How old they may be when it is to be told whether a refusal means that the group is gone."""
+"""Age of the list of groups, in seconds, up to which it can show whether a refused group was deleted."""
 
 _SETTLING_S = 2.0
-"""How long an account that does not show the change yet is given before it is read once more."""
+"""Seconds after which an account that does not show its change yet is read once more."""
 
 _BATCHES_AT_ONCE = 256
-"""Group requests that are made ready, and whose intents are journaled, at a time: a sheet may need 33,000."""
+"""Group requests whose intents are journaled at a time: a sheet may need 33,000 of them."""
 
 _TOO_LARGE = 413
 
 _REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
-"""Replies that refuse one batch for good: the group, or one of its members, is to blame."""
+"""Replies that refuse one batch for good, because of the group or one of its members."""
 
 
 @dataclass(slots=True)
 class CurrentGroups:
-    """The groups as they are now: what a group PUT must carry, and whether the group is still there."""
+    """The present groups: their names, which a group PUT must carry, and whether they exist."""
 
     engine: Engine
     organization_id: str
     planned: Directory  # the groups as they were when the plan was made
+    clock: Clock
     known: dict[str, Group] = field(default_factory=dict)
-    read_at: float = float("-inf")  # monotonic, when the reading began
+    read_at: float = float("-inf")  # start of the last reading, by the monotonic clock
 
-    async def read(self, now: float) -> None:
+    async def read(self) -> None:
         """Read the list of groups.
 
         Raises:
-            ConnectionFailedError: The server gives no list.
+            ConnectionFailedError: The server cannot be reached, or refuses to return the list.
         """
+        now = self.clock.monotonic()
         reply: Reply = (await self.engine.call(list_groups(self.organization_id))).reply
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
@@ -80,48 +81,46 @@ class CurrentGroups:
         self.known, self.read_at = groups, now
 
     def group(self, group_id: str) -> Group | None:
-        """The group as it is now; None when it is gone."""
+        """Return a group as it was last read; None if it does not exist."""
         return self.known.get(fold(group_id))
 
 
 @dataclass(slots=True)
 class GroupSender:
-    """The group requests of one run: what leaves before the PUTs of single accounts do."""
+    """Sends the group requests of a run, before its account PUTs. Numbers are those of the run items."""
 
     sender: AccountSender
-    changes: Mapping[int, AccountUpdate]  # by entry, of every account in a batch
+    changes: Mapping[int, AccountUpdate]  # of every account in a batch
     names: CurrentGroups
     queue: BatchQueue = field(default_factory=BatchQueue)
     _in_flight: dict[int, Batch] = field(default_factory=dict)
     _last_key: int = 0
     _refusals: list[tuple[Batch, Settled]] = field(default_factory=list)
-    _accepted: "array[int]" = field(default_factory=lambda: array("i"))  # entries whose batches have all passed
-    _status: Tally = field(default_factory=Tally)  # of each of them: the HTTP status of the last answer
+    _accepted: "array[int]" = field(default_factory=lambda: array("i"))  # accounts whose batches have all passed
+    _status: Tally = field(default_factory=Tally)  # the HTTP status of the last response for each of them
     _attempts: Tally = field(default_factory=Tally)
     _intended: Tally = field(default_factory=Tally)  # 1 once the intent is journaled
     _failed: set[int] = field(default_factory=set)
-    _deleted_groups: set[str] = field(default_factory=set)  # folded ids of groups that were deleted meanwhile
-    _refused: list[GroupRefusal] = field(default_factory=list)  # by groups that refused their check
+    _deleted_groups: set[str] = field(default_factory=set)  # folded ids of groups that were deleted during the run
+    _refused: list[GroupRefusal] = field(default_factory=list)  # of groups that refused their check
     _settled_event: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, batches: list[Batch]) -> list[tuple[int, AccountUpdate]]:
-        """Send the batches, split what is refused, and settle every account by what it shows when read back.
+        """Send the batches, split those that are refused, and settle each account by its state when read back.
 
-        Args:
-            batches: What to send. The list is empty afterwards, so that what was sent takes no memory.
+        The list is empty afterwards, to free its memory. After a stop is requested no account is read back.
 
         Returns:
-            The accounts that are to go by their own PUT after all, in the order of their entries; also those of a run
-            that was asked to stop: nothing more is settled then.
+            The changes that must be sent by account, in the order of their numbers.
 
         Raises:
-            BulkidError: Something that would fail every further request the same way.
-            InterruptedRunError: A stop was requested while something was read.
+            BulkidError: An error that would fail every further request, too.
+            InterruptedRunError: A stop was requested while groups or accounts were read.
         """
         self.queue.add(batches)
         connection, stop = self.sender.connection, self.sender.stop
         async with until_stopped(stop):
-            await self._read_names()
+            await self.names.read()
         for group_id in dict.fromkeys(batch.group_id for batch in batches):
             if self.names.group(group_id) is None:
                 self._fail_group(group_id, self.queue.drop_group(group_id), None)
@@ -136,10 +135,10 @@ class GroupSender:
                 individual = await self._read_back()
         return [(number, self.changes[number]) for number in sorted({*individual, *self.queue.individual})]
 
-    # --- what leaves
+    # --- requests
 
     async def _batches_to_send(self) -> AsyncIterator[Sequence[Task]]:
-        """Give out batches as they may leave; ends when each has passed or was taken apart."""
+        """Yield the batches that may leave, until each has passed or was split."""
         while True:
             await self._handle_refusals()
             ready = self.queue.next(_BATCHES_AT_ONCE)
@@ -149,7 +148,7 @@ class GroupSender:
             elif self.queue.done and not self._refusals:
                 return
             else:
-                self._settled_event = anyio.Event()  # no await since the queue was asked: nothing is missed
+                self._settled_event = anyio.Event()  # no await since queue.next: no response is missed
                 await self._settled_event.wait()
 
     async def _intend(self, batches: Iterable[Batch]) -> None:
@@ -163,14 +162,14 @@ class GroupSender:
     def _task(self, batch: Batch) -> Task:
         self._last_key += 1
         self._in_flight[self._last_key] = batch
-        self.sender.progress.puts += batch.check or batch.root is not None  # the plan has counted whole batches only
+        self.sender.progress.puts += batch.check or batch.root is not None  # the plan counted whole batches
         granted = self.sender.connection.known.write_groups is True
-        # Then it is about this group or a member, which goes by account: no number of them is a reason to stop.
+        # With the scope, a 403 is about this group or a member, which is sent by account: the run goes on.
         on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
         return Task(self._last_key, self._request(batch), lambda: self._request(batch), on_forbidden)
 
     def _request(self, batch: Batch) -> Request:
-        """The request as it must be at this moment: the group's name as it is, without whom is sent otherwise."""
+        """Make the request of a batch with the group's present name, without members that are sent by account."""
         group = self.names.group(batch.group_id) or self._last_known(batch.group_id)
         return put_group(
             self.names.organization_id,
@@ -184,15 +183,12 @@ class GroupSender:
         return [self.changes[number].account_id for number in numbers if not self.queue.is_individual(number)]
 
     def _last_known(self, group_id: str) -> Group:
-        """A group that went away after its batch had been given out: the server says so, and then it is looked at."""
+        """Return a group that was deleted after its batch was yielded, as the plan knows it: the server refuses it."""
         known = self.sender.directory.group_with_id(group_id)
         return known if known is not None else Group(group_id, self.sender.directory.group_name(group_id))
 
-    async def _read_names(self) -> None:
-        await self.names.read(self.sender.clock.monotonic())
-
     async def _refresh_names(self) -> None:
-        """Keep the names fresh for whatever leaves next; while nothing may leave, nothing is read."""
+        """Keep the names fresh for the next requests; while no request may leave, do not read them."""
         engine = self.sender.connection.engine
         while True:
             quota_opens = engine.quota.seconds_until_free("PUT") if engine.quota.left("PUT") == 0 else None
@@ -201,9 +197,9 @@ class GroupSender:
             await self.sender.clock.sleep(
                 max(seconds_until_free - _REFRESH_LEAD_S, NAMES_AGE_S if not seconds_until_free else _REFRESH_LEAD_S)
             )
-            await self._read_names()
+            await self.names.read()
 
-    # --- what comes back
+    # --- responses
 
     def _settled(self, settled: Settled) -> None:
         batch = self._in_flight.pop(settled.key)
@@ -228,7 +224,7 @@ class GroupSender:
         self._settled_event.set()
 
     async def _handle_refusals(self) -> None:
-        """Split what was refused, unless its group is gone."""
+        """Split the refused batches, except those of groups that were deleted."""
         while self._refusals:
             batch, settled = self._refusals.pop(0)
             reply = settled.reply
@@ -245,17 +241,17 @@ class GroupSender:
                     self._note_refusal(batch.group_id, reply)
 
     def _note_refusal(self, group_id: str, reply: Reply) -> None:
-        """A group refuses a PUT that changes nothing: its members go by account, and are suspects until they passed."""
+        """Record that a group refuses a PUT that changes nothing; members of its refused batch become suspects."""
         name = (self.names.group(group_id) or self._last_known(group_id)).name
         log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
         self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sender.clock.now()))
         self.sender.suspects.update(self.queue.refusing[group_id])
 
     async def remember_refusals(self) -> None:
-        """Keep in the journal which groups refuse every PUT, for the plans to come.
+        """Journal which groups refuse every PUT, for later plans.
 
-        A server may refuse whatever changes nothing, and the batch for one of its members. So the group is to blame
-        only where the own PUT of each of these members has passed.
+        A server may refuse every PUT that changes nothing, and may have refused the batch because of one member. So a
+        group is journaled only if the own PUT of each of these members has passed.
         """
         refusals = GroupRefusals(self.sender.journal, self.names.organization_id)
         for refusal in self._refused:
@@ -264,44 +260,40 @@ class GroupSender:
 
     async def _is_deleted(self, group_id: str) -> bool:
         if self.sender.clock.monotonic() - self.names.read_at > _DELETION_CHECK_AGE_S:
-            await self._read_names()
+            await self.names.read()
         return self.names.group(group_id) is None
 
     def _fail_group(self, group_id: str, numbers: Iterable[int], status: int | None) -> None:
-        """Settle the accounts that wait for a group which is gone: their own PUTs would be refused one by one."""
+        """Settle the accounts that need a deleted group: the server would refuse each of their own PUTs."""
         self._deleted_groups.add(fold(group_id))
-        sender = self.sender
-        name = sender.directory.group_name(group_id)
+        name = self.sender.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
         for number in numbers:
             if number in self._failed or self.queue.is_individual(number):
                 continue
             self._failed.add(number)
-            outcome = Outcome(
-                Status.FAILED,
-                status,
-                "group_gone",
-                error,
-                self._attempts[number],
-                Via.GROUP,
-                sender.clock.now(),
-            )
-            sender.fail(number, outcome)
+            self.sender.fail(number, self._outcome(number, Status.FAILED, status, "group_gone", error))
 
-    # --- what the accounts show
+    def _outcome(
+        self, number: int, status: Status, http_status: int | None, code: str = "", error: str = ""
+    ) -> Outcome:
+        now = self.sender.clock.now()
+        return Outcome(status, http_status, code, error, self._attempts[number], Via.GROUP, now)
+
+    # --- reading back
 
     async def _read_back(self) -> list[int]:
-        """Settle each account that all its batches have passed for; gives those that do not show the change.
+        """Settle the accounts whose batches have all passed. Return those that do not show their change.
 
         Raises:
-            ConnectionFailedError: The server gives no answer; what is still in doubt stays pending.
+            ConnectionFailedError: The server does not respond; accounts that are not settled stay pending.
         """
         waiting = {
             fold(self.changes[number].account_id): number for number in self._accepted if number not in self._failed
         }
 
         def settle(account: Account) -> str:
-            """Settle an account that shows its change; only one that does not is kept."""
+            """Settle an account that shows its change; keep one that does not."""
             key = fold(account.id)
             number = waiting.get(key)
             if number is None:
@@ -311,17 +303,17 @@ class GroupSender:
                 return ""
             self._confirm(number)
             del waiting[key]
-            return fold(change.account_id)  # the same text, which is held already
+            return fold(change.account_id)  # equal to the key, and in memory already
 
         for last in (False, True):
             if not waiting:
                 return []
-            if last:  # a server that answers from a cache may need a moment
+            if last:  # a server may respond from a cache
                 await self.sender.clock.sleep(_SETTLING_S)
             ids = [self.changes[number].account_id for number in waiting.values()]
             await read_accounts_again(self.sender.connection.engine, self.names.organization_id, ids, settle)
         self.sender.progress.unverified -= len(waiting)
-        for number in waiting.values():  # what had passed, too, went with a group that was deleted
+        for number in waiting.values():  # a group that was deleted after its PUT has passed
             deleted = next((group for group in self.changes[number].add if fold(group) in self._deleted_groups), None)
             if deleted is not None:
                 self._fail_group(deleted, [number], self._status[number] or None)
@@ -331,10 +323,6 @@ class GroupSender:
         return left
 
     def _confirm(self, number: int) -> None:
-        sender = self.sender
-        sender.progress.unverified -= 1
-        sender.progress.updated += 1
-        outcome = Outcome(
-            Status.UPDATED, self._status[number] or None, "", "", self._attempts[number], Via.GROUP, sender.clock.now()
-        )
-        sender.writer.add(number, outcome)
+        self.sender.progress.unverified -= 1
+        self.sender.progress.updated += 1
+        self.sender.writer.add(number, self._outcome(number, Status.UPDATED, self._status[number] or None))

@@ -1,4 +1,4 @@
-"""One run from its rows to its report: the order of the stages, and what an early end means for each."""
+"""One run from its input to its report: the order of the stages, and how each early end is concluded."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -51,15 +51,15 @@ from bulkid.runs.run_records import APPROVED, has_preconditions, owner_of
 from bulkid.sheet import SheetInfo
 
 EARLY_EVERY_S = 0.25
-"""How often to see, in seconds, whether rows of the report can be written while requests are sent."""
+"""Seconds between two looks, while requests are sent, whether rows of the report can be written."""
 
 EARLY_AT_LEAST_EVERY_S = 16.0
-"""The same, where accounts are settled and yet no row can be written."""
+"""The same at most, while accounts are settled but no row can be written."""
 
 
 @dataclass(slots=True)
 class Execution:
-    """The work on one run, fresh or resumed. Everything that must survive is in the journal, nothing here is."""
+    """One attempt at a run, new or resumed. The journal has everything that must survive the process."""
 
     journal: Journal
     record: RunRecord
@@ -69,20 +69,20 @@ class Execution:
     folder: Path
     connection: Connection | None = None
     resumed: bool = False
-    reconfirm: bool = False  # have what is pending confirmed again, although it was confirmed before
+    reconfirm: bool = False  # ask the user again to confirm pending changes
     row_errors: tuple[RowError, ...] = ()
     started: float = 0.0
     counters: dict[str, Any] = field(default_factory=dict)
     early: EarlyReport | None = None  # once requests are sent
 
     async def perform(self, run_input: RunInput | None) -> RunResult:
-        """Read, plan, send and conclude the run, whatever ends it: status, report, exit code.
+        """Read, plan, send, and conclude the run. An error that ends it early is in the result.
 
         Args:
-            run_input: What the run is made from; None for a run whose plan is in the journal, to finish it.
+            run_input: The input of the run; None to finish a run whose plan is in the journal.
 
         Raises:
-            LockedError: A resumed run has to wait for another one.
+            LockedError: Another run works on the organisation, and this one is resumed: it stays as it was.
         """
         with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
             return await self._perform(run_input)
@@ -97,7 +97,7 @@ class Execution:
             await (self._finish_items() if run_input is None else self._send_input(run_input))
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
-                raise  # nothing was touched: the run stays as it was
+                raise
             error = self._with_advice(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
@@ -109,10 +109,9 @@ class Execution:
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
 
     def _with_advice(self, error: BulkidError) -> BulkidError:
-        """Say how to go on where the run can be resumed.
+        """Add the command that resumes the run to an error that interrupted it.
 
-        A state database that fails in the middle is such a case: by itself a ``StateError`` means that nothing was
-        sent, which is true only before there is a run.
+        A ``StateError`` means that nothing was sent. That is not true during a run, so it becomes an interruption.
         """
         if not isinstance(error, InterruptedRunError | StateError):
             return error
@@ -124,7 +123,7 @@ class Execution:
         try:
             return await self._write_conclusion(error)
         except StateError as gone:
-            # What is settled is in the journal; that alone cannot be reached to tell of it.
+            # The journal has the outcomes, but cannot be read for the report.
             error = self._with_advice(gone if error is None else error)
             summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
             return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
@@ -150,7 +149,7 @@ class Execution:
                 self.early.discard()
 
     def metrics(self) -> dict[str, Any]:
-        """The run's counters as of now: those of earlier attempts plus this one's."""
+        """Return the run's counters: totals over all attempts."""
         before, connection = self.record.counters, self.connection
         sent = dict(before.get("requests", {}))
         for method, count in (connection.sent() if connection else {}).items():
@@ -167,11 +166,11 @@ class Execution:
     # --- the stages
 
     async def _send_input(self, run_input: RunInput) -> None:
-        """Read what the run is made from, plan it, have the plan confirmed, and send it.
+        """Read the input, plan it, have the plan confirmed, and send it.
 
         Raises:
-            UsageError: A row is invalid and that is not allowed, or the plan changes too much: nothing was sent.
-            InterruptedRunError: The user declined, or a signal came.
+            UsageError: A row is invalid without ``skip_invalid``, or the plan exceeds the change limit.
+            InterruptedRunError: The user declined, or a stop was requested.
         """
         rows = await self._read(run_input)
         self.row_errors = tuple(rows.row_errors)
@@ -188,7 +187,7 @@ class Execution:
         return rows
 
     async def _planned(self, connection: Connection, rows: Rows) -> SendPlan:
-        """Plan what the rows ask for, have it confirmed, and journal it; give what sending needs of it."""
+        """Plan the rows, have the plan confirmed, and journal it. Return what sending needs."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
             preview = await prepare(connection, rows, self.options)
@@ -198,40 +197,40 @@ class Execution:
         await self._confirm(connection, preview)
         await self._journal_plan(preview)
         directory, changes, strategy = directory.without_accounts(), list(plan.changes), plan.strategy
-        del preview, plan  # and the accounts with them, as each change is taken
+        del preview, plan  # frees the accounts, as each change is read
         return send_plan_of(directory, enumerate(consume(changes)), strategy)
 
     async def _confirm(self, connection: Connection, preview: Preview) -> None:
-        """Have a plan confirmed that may be sent.
+        """Check that a plan may be sent, and have it confirmed.
 
         Raises:
             PermissionDeniedError: The token may not change accounts.
-            UsageError: The plan changes more than it may.
-            InterruptedRunError: The user declined, or a signal came.
+            UsageError: The plan exceeds the change limit.
+            InterruptedRunError: The user declined, or a stop was requested.
         """
         if preview.plan.by_account:
-            connection.require_write()  # before anybody is asked about what cannot be
+            connection.require_write()  # do not ask the user to confirm what the server would refuse
         require_within_limit(preview.excess, self.options)
         asked_at = self.context.clock.monotonic()
         async with until_stopped(self.context.stop):
             confirmed = await self.context.hooks.confirm(preview)
-        self.started += self.context.clock.monotonic() - asked_at  # a person's time is not the run's
+        self.started += self.context.clock.monotonic() - asked_at  # without the user's time
         if not confirmed:
             raise InterruptedRunError("Not confirmed: nothing was sent.")
 
     async def _finish_items(self) -> None:
-        """Take up what an earlier attempt left unsettled: compare again with the directory, send what still differs."""
+        """Compare the run items that earlier attempts left unsettled with the directory, and send what differs."""
         items, is_rest_of_trial = await self._items_to_resume()
         if not items:
-            return  # only the report was missing: that needs no confirmation
+            return  # only the report was missing
         reconfirmed = is_rest_of_trial or self.reconfirm
         async with self._connected() as connection:
             await self._apply(connection, await self._reconciled(connection, items, reconfirmed=reconfirmed))
 
     async def _reconciled(self, connection: Connection, items: list[RunItem], *, reconfirmed: bool) -> SendPlan:
-        """Settle what needs no request; give what is still to be sent, once that is confirmed where it must be.
+        """Settle the items that need no request, and have the rest confirmed if necessary. Return what sending needs.
 
-        The list of items is empty afterwards: the journal has them.
+        The list of items is empty afterwards.
         """
         directory, plan, found = await self._compared(connection, items, reconfirmed=reconfirmed)
         if reconfirmed:
@@ -240,11 +239,11 @@ class Execution:
         failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
         directory = directory.without_accounts()
         items.clear()
-        del plan, found  # and the accounts with them, as each change is taken
+        del plan, found  # frees the accounts, as each change is read
         return send_plan_of(directory, consume(changes), strategy)._replace(failed=failed, unknown=unknown)
 
     async def preview_pending(self) -> Preview:
-        """Compute what a resume would send now. Changes nothing, also not in the journal."""
+        """Compute what a resume would send now, without changing the journal."""
         items, _ = await self._items_to_resume()
         if not items:
             raise UsageError(f"Run {self.record.run_id} is complete: nothing is pending.")
@@ -272,7 +271,7 @@ class Execution:
     async def _compared(
         self, connection: Connection, items: Sequence[RunItem], *, reconfirmed: bool
     ) -> tuple[Directory, Plan, Comparison]:
-        """Compare items with the directory; what is still to be sent is a plan, too."""
+        """Compare run items with the directory. Return it, the plan of what still differs, and the comparison."""
         self.context.hooks.stage("directory")
         async with until_stopped(self.context.stop):
             directory = await self._directory_for(connection, items)
@@ -291,13 +290,11 @@ class Execution:
         items: Sequence[RunItem],
         changes: Sequence[tuple[int, AccountUpdate]],
     ) -> None:
-        """Have the rest of a run confirmed, which was not shown yet; from then on it is pending like any other."""
+        """Have the rest of a trial confirmed. Afterwards its run items are pending like any other."""
         await self._confirm(connection, await self._preview_remaining(connection, directory, plan))
-        # Undo, and a resume of what was approved, go by the state that the confirmed changes start from.
-        planned, deferred = (
-            PlannedAgain(items, changes, directory),
-            [each.number for each in items if is_deferred(each)],
-        )
+        # An undo, and a resume of an approved plan, need the states that the confirmed changes start from.
+        planned = PlannedAgain(items, changes, directory)
+        deferred = [each.number for each in items if is_deferred(each)]
 
         def write() -> None:
             self.journal.plan_again(self.record.run_id, planned)
@@ -309,7 +306,7 @@ class Execution:
         await self._update(counters=self.metrics())
 
     def _store_approval(self) -> None:
-        """Keep the hash of the plan that was just confirmed, where it was approved by another user."""
+        """Journal the hash of the plan that was just confirmed, if another user approved it."""
         if self.options.approved:
             options = {**self.record.options, APPROVED: self.options.approved}
             self.record = replace(self.record, options=options)
@@ -322,7 +319,7 @@ class Execution:
         Raises:
             ConnectionFailedError: The server cannot be reached, or refuses the credentials.
             LockedError: Another run works on the organisation.
-            InterruptedRunError: A stop was requested meanwhile.
+            InterruptedRunError: A stop was requested.
         """
         context = self.context
         context.hooks.stage("connect")
@@ -341,7 +338,7 @@ class Execution:
                 yield connection
 
     async def _record_row_errors(self, rows: Rows, preview: Preview) -> None:
-        """Journal the faults that only the directory could show, and refuse to go on where any row is invalid."""
+        """Journal the row errors that planning found. Raise if a row is invalid, unless ``skip_invalid``."""
         self.row_errors = preview.row_errors
         plan = preview.plan
         self.counters |= {
@@ -357,11 +354,11 @@ class Execution:
             await in_thread(self.journal.set_invalid, self.record.run_id, found)
         count = preview.invalid_rows
         if count and not self.options.skip_invalid:
-            for note in (*preview.info.notes, *preview.warnings):  # no plan will be shown that says them
+            for note in (*preview.info.notes, *preview.warnings):  # no preview will show them
                 self.context.hooks.note(note)
             raise UsageError(
                 f"{count} of {preview.rows} rows are invalid: nothing was sent.",
-                hint="Mend them (the report and retry.csv name each), or send the good rows alone with --skip-invalid.",
+                hint="Fix them (the report and retry.csv name each), or send only the valid rows with --skip-invalid.",
             )
 
     async def _journal_plan(self, preview: Preview) -> None:
@@ -380,7 +377,7 @@ class Execution:
         if not self.options.read:
             return Directory(connection.organization_id, None, None)
         ids = tuple(item.desired.account_id for item in items)
-        # Only an exact list of groups needs to know which of them is Everyone.
+        # Only an exact list of groups needs the groups, to find Everyone.
         groups = any(item.desired.exact is not None for item in items)
         directory, warnings = await read_directory(
             connection.engine, connection.organization_id, AccountLookup(ids, (), groups=groups), connection.known
@@ -393,13 +390,13 @@ class Execution:
         await apply(plan, connection, self.record, self.options.max_failures, self._run_background_tasks)
 
     async def _run_background_tasks(self) -> None:
-        """Keep the figures, and write of the report what is settled, as long as requests are sent."""
+        """Update the metrics, and write the settled rows of the report, while requests are sent."""
         async with task_group() as tasks:
             tasks.start_soon(self._update_metrics)
             tasks.start_soon(self._write_early)
 
     async def _write_early(self) -> None:
-        """Write the report's rows as they are settled, so that little is left to write after the last answer."""
+        """Write the report's rows as they are settled, so that few are left after the last response."""
         self.early = early = EarlyReport(self.journal, self.record.run_id, self.folder, self.options.formats)
         assert self.connection is not None  # noqa: S101 - requests are sent over it
         stats, reported, wait_s = self.connection.stats, 0, EARLY_EVERY_S
@@ -412,7 +409,7 @@ class Execution:
                 written += count
             if written:
                 reported, wait_s = settled, EARLY_EVERY_S
-            else:  # the first row that is not written waits, for its next attempt say
+            else:  # the next row is not settled, for example because it is tried again
                 wait_s = min(2 * wait_s, EARLY_AT_LEAST_EVERY_S)
 
     async def _update_metrics(self) -> None:

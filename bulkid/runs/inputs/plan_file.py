@@ -1,4 +1,4 @@
-"""``plan --out`` and ``run --plan``: a plan that one person makes and another applies, as a run like any other."""
+"""Plan files: writing them for ``plan --out``, and reading them as the input of ``run --plan``."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,14 +23,14 @@ from bulkid.sheet import SheetInfo
 from bulkid.text import printable_line
 
 OLD_PLAN_COLUMN = "planned"
-"""The column that held an account's part of the plan as JSON, in runs of versions up to 6 of the schema."""
+"""The last column of the rows of a plan file's run, up to version 6 of the database schema: the change as JSON."""
 
 
 def require_plan_file(path: Path) -> None:
-    """Make sure that a plan file is there and is a regular file, before anything else is asked of the user.
+    """Raise if a plan file does not exist or is not a regular file.
 
     Raises:
-        SheetError: It is not.
+        SheetError: The path is not that of a regular file.
     """
     try:
         kind = special_kind(path)
@@ -38,12 +38,12 @@ def require_plan_file(path: Path) -> None:
         raise SheetError(f"{path} does not exist.", hint="Check the name, or make the plan again.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if kind:  # Windows would call a folder a matter of permission, and a pipe would wait for a writer
+    if kind:  # opening a folder gives a permission error on Windows, and opening a pipe waits for a writer
         raise SheetError(f"{path} is {kind}, not a plan file.", hint="Give a plan file.")
 
 
 def require_folder_of(path: Path) -> None:
-    """Make sure that a file can be made in its folder, before a server is asked what goes into it.
+    """Raise if the folder of a file does not exist.
 
     Raises:
         UsageError: There is no such folder.
@@ -53,16 +53,16 @@ def require_folder_of(path: Path) -> None:
 
 
 def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clock | None = None) -> Path:
-    """Write a plan to a file, whole or not at all; give the name that it really has.
+    """Write the plan of a preview to a file atomically. Return the path of the file that was written.
 
     Args:
-        preview: The plan, as ``plan`` gave it.
-        path: The file; replaced where it is a plan file already.
-        sandbox: Whether the server is an embedded sandbox.
-        clock: Source of time; None for the machine's own.
+        preview: The result of :func:`~bulkid.runs.plan`.
+        path: The file; an earlier plan file is replaced.
+        sandbox: Whether the server is the embedded sandbox.
+        clock: Gives the time of creation; None for the machine's clock.
 
     Raises:
-        UsageError: The file cannot be written, or is something else than a plan.
+        UsageError: The file cannot be written, or exists and is not a plan file.
     """
     from bulkid.runs.inputs.plan_format import plan_head, plan_parts, planned_accounts
 
@@ -84,7 +84,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
 
 
 def _require_plan_or_nothing(path: Path) -> None:
-    """Refuse to replace what may be precious: a sheet, say, where the two names were confused.
+    """Refuse to replace a file that is not a plan file, such as the sheet.
 
     Raises:
         UsageError: There is a file of another kind.
@@ -105,9 +105,9 @@ def _require_plan_or_nothing(path: Path) -> None:
 
 @dataclass
 class PlanFileInput(PrecomputedInput):
-    """The changes of a plan file."""
+    """The changes of a plan file as the input of a run."""
 
-    blind: bool = False  # whether the plan was made without reading the accounts
+    blind: bool = False  # whether the accounts were not read for the plan
 
     async def _journal(self, journal: RunJournal) -> None:
         for start in range(0, len(self.expected), CHUNK_ROWS):
@@ -123,7 +123,7 @@ class PlanFileInput(PrecomputedInput):
         """Refuse a target or options that the plan was not made for.
 
         Raises:
-            UsageError: It is another server or organisation, or the accounts are not to be read.
+            UsageError: The target is another server or organisation, or the options do not read the accounts.
         """
         url = base_of(target).url
         if self.origin.sandbox and not options.sandbox:
@@ -142,16 +142,16 @@ def read_plan_input(path: Path) -> PlanFileInput:
     """Read a plan file.
 
     Raises:
-        SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
+        SheetError: The file cannot be read, or is not a valid plan file.
     """
     return _plan_input(path, printable_line(str(path)))
 
 
 def read_plan_input_again(record: RunRecord) -> PlanFileInput:
-    """Read the plan file of a run that ended before its rows were whole in the journal.
+    """Read the plan file of a run that ended before all of its rows were in the journal.
 
     Raises:
-        SheetError: The file is gone, or another one by now.
+        SheetError: The file does not exist any more, or has changed.
     """
     path = Path(str(record.options["path"]))
     found = _plan_input(path, record.source)
@@ -175,7 +175,7 @@ def _plan_input(path: Path, source: str) -> PlanFileInput:
 
 
 def journaled_plan_input(journal: Journal, record: RunRecord) -> PlanFileInput:
-    """Take the changes of a plan file from the journal, where an interrupted run has them whole."""
+    """Read the changes of a plan file from the journal of an interrupted run."""
     info = SheetInfo.from_json(record.sheet)
     if OLD_PLAN_COLUMN in info.headers:
         expected = _changes_in_cells(journal, record)
@@ -188,7 +188,7 @@ def journaled_plan_input(journal: Journal, record: RunRecord) -> PlanFileInput:
 
 
 def _changes_in_cells(journal: Journal, record: RunRecord) -> list[Precondition]:
-    """Read the changes of a run that a version up to 6 of the schema has journaled: in the last cell of each row."""
+    """Read the changes from the last cell of each row, where versions up to 6 of the schema have them."""
     from bulkid.runs.inputs.plan_format import load_account, precondition_of
 
     texts = dict.fromkeys(cells[-1] for _, cells, _ in journal.iter_rows(record.run_id))

@@ -1,7 +1,6 @@
-"""The plan file: a plan as documented, versioned JSON, so that one person can plan and another apply it.
+"""The format of plan files: versioned JSON, see ``docs/plan_file.md`` and ``docs/plan_file.schema.json``.
 
-``docs/plan_file.md`` tells every field, ``docs/plan_file.schema.json`` is its JSON schema. A file may have been edited
-by hand: what is read is checked field by field, and as a whole.
+A user may have edited a file. Reading it validates every field, and the file as a whole.
 """
 
 import sys
@@ -22,7 +21,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
-from bulkid.model import Account, AccountUpdate, DesiredState, RowError
+from bulkid.model import Account, AccountUpdate, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.planning.preconditions import Precondition
@@ -33,7 +32,7 @@ from bulkid.text import fold
 
 FORMAT: Final = "bulkid plan"
 VERSION: Final = 1
-"""Raised with any change of the format, so that an older bulkid does not read a newer file as something else."""
+"""Increase it with every change of the format, so that an older bulkid refuses a newer file."""
 
 _AGAIN = "Make the plan again: bulkid plan SOURCE --out FILE"
 _BOM = b"\xef\xbb\xbf"
@@ -59,7 +58,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
-"""Of every part of the file: each field is there, of exactly its type, and no other."""
+"""For every part of the file: all fields are required, with exactly their types, and no others are allowed."""
 
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -122,7 +121,7 @@ PlannedAccount: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class _Types:
-    """The parts of a plan file that have a member for each field of a resource."""
+    """The classes for the parts of a plan file that have a member for each field of a resource."""
 
     state_before: Any
     account: Any
@@ -171,26 +170,15 @@ def _strict_class(name: str, description: str, members: dict[str, Any], base: ty
 # --- writing
 
 
-def plan_file(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
-    """Put a plan into the form of its file.
-
-    Args:
-        preview: The plan.
-        created_at: Seconds since the epoch.
-        sandbox: Whether the server is an embedded sandbox.
-    """
-    return replace(plan_head(preview, created_at, sandbox=sandbox), accounts=tuple(planned_accounts(preview)))
-
-
 def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
-    """Give the accounts of a plan's file, in the order of the sheet, one by one."""
+    """Yield the accounts of a plan file in the order of the sheet."""
     plan, directory = preview.plan, preview.directory
     for desired, change in sorted(zip(plan.changing, plan.changes, strict=True), key=lambda pair: pair[0].rows):
         yield _planned(desired.rows, change, directory)
 
 
 def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
-    """Put a plan into the form of its file, but for the accounts."""
+    """Make a plan file without its accounts; ``created_at`` is in seconds since the epoch."""
     plan, directory = preview.plan, preview.directory
     return _types(current()).plan(
         format=FORMAT,
@@ -213,7 +201,16 @@ def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
             naive_puts=plan.naive_puts,
         ),
         accounts=(),
-        faults=tuple(map(_planned_fault, preview.row_errors)),
+        faults=tuple(
+            PlannedFault(
+                row=row_error.row,
+                column=encodable(row_error.column),
+                value=encodable(row_error.value),
+                code=row_error.code,
+                message=encodable(row_error.message),
+            )
+            for row_error in preview.row_errors
+        ),
     )
 
 
@@ -224,11 +221,12 @@ def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory)
         return tuple(PlannedGroup(id=group, name=directory.group_name(group)) for group in ids)
 
     types = _types(current())
+    texts = {} if before is None else {key: text or "" for key, text in zip(current().keys, before.values, strict=True)}
     return types.account(
         rows=rows,
         id=change.account_id,
         name=change.name,
-        before=None if before is None else types.state_before(**_texts(before.values), group_ids=before.group_ids),
+        before=None if before is None else types.state_before(**texts, group_ids=before.group_ids),
         **{**dict.fromkeys(current().keys), **{field.key: value for field, _, value in changed_fields(change)}},
         groups_to_add=groups(change.add),
         groups_to_remove=groups(change.remove),
@@ -236,29 +234,10 @@ def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory)
     )
 
 
-def _texts(values: tuple[str | None, ...]) -> dict[str, str]:
-    return {key: value or "" for key, value in zip(current().keys, values, strict=True)}
-
-
-def _planned_fault(row_error: RowError) -> PlannedFault:
-    return PlannedFault(
-        row=row_error.row,
-        column=encodable(row_error.column),
-        value=encodable(row_error.value),
-        code=row_error.code,
-        message=encodable(row_error.message),
-    )
-
-
-def dump_plan(plan: PlanFile) -> bytes:
-    """Write a plan as JSON, UTF-8: a line for each field, account and fault, so that two plans compare line by line."""
-    return b"".join(plan_parts(plan, plan.accounts))
-
-
 def plan_parts(head: PlanFile, accounts: Iterable[PlannedAccount]) -> Iterator[bytes]:
-    """Give the bytes of a plan's file, part by part; the accounts of ``head`` do not count.
+    """Yield the bytes of a plan file: UTF-8 JSON with a line for each field, account and fault.
 
-    100,000 accounts take 150 MB as a whole.
+    ``accounts`` replace those of ``head``. They are written one by one, since 100,000 take 150 MB.
     """
     before = b"{\n"
     for name in (field.name for field in fields(head)):
@@ -285,18 +264,18 @@ def _list_parts(items: Iterable[object]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlan:
-    """A plan file as it was read."""
+    """The content of a plan file."""
 
     head: PlanFile  # without its accounts
-    expected: list[Precondition]  # the change of each account
-    fingerprint: str  # of the file
+    expected: list[Precondition]
+    fingerprint: str
 
 
 def read_plan(path: Path) -> LoadedPlan:
-    """Read a plan file, account by account: 100,000 as parsed take 150 MB.
+    """Read a plan file account by account, since 100,000 parsed accounts take 150 MB.
 
     Raises:
-        SheetError: The file cannot be read, is damaged, no plan, of a newer bulkid, or contradicts itself.
+        SheetError: The file cannot be read, is damaged, is not a plan file, or is inconsistent.
     """
     try:
         data = path.read_bytes()
@@ -306,7 +285,7 @@ def read_plan(path: Path) -> LoadedPlan:
     try:
         head, accounts = _as_written(data.removeprefix(_BOM))
         return _loaded(head, accounts, str(path), fingerprint)
-    except (ValidationError, ValueError):  # edited, or damaged: as a whole it can be read, or told what is wrong
+    except (ValidationError, ValueError):  # edited or damaged: read it as a whole, or find what is wrong
         plan = load_plan(data, str(path))
         return _loaded(replace(plan, accounts=()), plan.accounts, str(path), fingerprint)
 
@@ -320,12 +299,12 @@ _OPENING, _CLOSING = b'\n  "accounts": [\n', b"\n  ]"
 
 
 def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
-    """Take a file apart that has each account on a line of its own, as :func:`plan_parts` writes it.
+    """Parse a file that has each account on a line of its own, as :func:`plan_parts` writes it.
 
-    No string of JSON holds a line break, so a line that is an account as a whole is one.
+    A JSON string contains no line break, so a line that is valid as an account is an account.
 
     Raises:
-        ValueError: The file is laid out in another way, or has a mistake in it; also as the accounts are gone through.
+        ValueError: The file has another layout, or a mistake; the iterator raises it, too.
     """
     start = data.index(_OPENING) + len(_OPENING)
     end = data.index(_CLOSING, start)
@@ -350,20 +329,16 @@ def _accounts(lines: Iterable[bytes]) -> Iterator[PlannedAccount]:
 
 
 def load_plan(data: bytes, label: str) -> PlanFile:
-    """Take back what :func:`dump_plan` wrote.
-
-    Args:
-        data: The file's bytes.
-        label: The file's name for messages.
+    """Parse the bytes of a plan file; ``label`` is its name for messages.
 
     Raises:
-        SheetError: It is damaged, no plan, of a newer bulkid, or contradicts itself; the message names the place.
+        SheetError: The file is damaged, is not a plan file, or is inconsistent; the message names the place.
     """
-    data = data.removeprefix(_BOM)  # editors on Windows like to put one there
+    data = data.removeprefix(_BOM)  # some editors on Windows write it
     try:
         plan = _types(current()).plan_adapter.validate_json(data)
     except ValidationError as error:
-        _require_format(data, label)  # only now: to parse 100,000 accounts once more takes its time
+        _require_format(data, label)  # only after an error: it parses all accounts once more
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         extra = first["type"] == "unexpected_keyword_argument"
         message = "no plan has such a field" if extra else first["msg"].removeprefix("Value error, ")
@@ -374,7 +349,7 @@ def load_plan(data: bytes, label: str) -> PlanFile:
 
 
 def _require_format(data: bytes, label: str) -> None:
-    """Tell what is no plan, and what a newer bulkid wrote, from a plan with a mistake in it."""
+    """Raise if the bytes are not a plan file at all, or if a newer bulkid wrote them."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -397,16 +372,16 @@ def _invalid_plan(label: str, place: str, message: str) -> SheetError:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Name a place as one would find it: ``accounts[3].rows[0]``, counted from 0 like JSON."""
+    """Write a place in the file as ``accounts[3].rows[0]``, counted from 0."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.removeprefix(".") or "the file"
 
 
 def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) -> Iterator[PlannedAccount]:
-    """Give the accounts of a plan.
+    """Yield the accounts of a plan after checks across fields and accounts.
 
     Raises:
-        SheetError: They say what no plan says, although each field by itself may.
+        SheetError: The accounts are inconsistent.
     """
     ids: set[str] = set()
     rows: set[int] = set()
@@ -418,7 +393,7 @@ def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) 
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
             raise _invalid_plan(label, f"{place}.rows", "a row is there twice")
         rows.update(account.rows)
-        add, remove = ([fold(group.id) for group in groups] for groups in _groups(account))
+        add, remove = ([fold(group.id) for group in groups] for groups in _group_lists(account))
         if len({*add, *remove}) < len(add) + len(remove):
             raise _invalid_plan(label, place, "a group is there twice")
         if not (add or remove) and _values(account).count(None) == len(current().keys):
@@ -428,7 +403,7 @@ def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) 
         yield account
 
 
-def _groups(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[PlannedGroup, ...]]:
+def _group_lists(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[PlannedGroup, ...]]:
     return account.groups_to_add, account.groups_to_remove
 
 
@@ -440,24 +415,24 @@ def _values(holder: object) -> tuple[Any, ...]:
 
 
 def precondition_of(account: PlannedAccount) -> Precondition:
-    """The change of one account, with the state that it was planned for."""
-    add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _groups(account))
+    """Return the change of one account with the state that it was planned for."""
+    add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _group_lists(account))
     desired = DesiredState(account.id, account.name, _values(account), add, remove, None, account.rows)
     before = account.before
     if before is None:
         state = None
     else:
-        # One string per group, not one per account that is in it.
+        # One string per group, not one per membership.
         held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
         state = Account(account.id, account.name, _values(before), held)
     return Precondition(desired, state, description=account.changes)
 
 
 def load_account(text: str) -> PlannedAccount:
-    """Read one account of a plan, as runs of versions up to 6 of the schema have it in a cell."""
+    """Parse one account, as runs of versions up to 6 of the database schema have it in a cell."""
     return _types(current()).account_adapter.validate_json(text)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a plan file, as in ``docs/plan_file.schema.json``."""
+    """Return the JSON schema of plan files, as in ``docs/plan_file.schema.json``."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_types(current()).plan_adapter.json_schema()}

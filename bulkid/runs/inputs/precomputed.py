@@ -1,4 +1,4 @@
-"""Changes that were worked out before, each for a known state of its account: what an undo and a plan file hold."""
+"""Precomputed changes as the input of a run: an undo or a plan file. Each is for a known state of its account."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,27 +24,19 @@ _PLAIN = re.compile(r"[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the changes were worked out for.
+    """The server and organisation that changes were computed for, and how messages name them."""
 
-    Args:
-        what: Begins a sentence: ``Run 20260131-081500-x7k2``, ``The plan changes.json``.
-        expected_state: The state expected, to end a sentence: ``as run 20260131-081500-x7k2 left it``.
-        base_url: The server.
-        organization_id: The organisation.
-        sandbox: Whether the server was an embedded sandbox, whose address changes from run to run.
-    """
-
-    what: str
-    expected_state: str
+    what: str  # begins a sentence: "Run 20260131-081500-x7k2", "The plan changes.json"
+    expected_state: str  # ends a sentence: "as run 20260131-081500-x7k2 left it"
     base_url: str
     organization_id: str
-    sandbox: bool = False
+    sandbox: bool = False  # whether the server was an embedded sandbox, whose address changes with each run
 
     def require_server(self, url: str) -> None:
-        """Refuse another server.
+        """Raise for another server.
 
         Raises:
-            UsageError: ``url`` is not that of the changes.
+            UsageError: The changes were computed for another server.
         """
         if not self.sandbox and url != self.base_url:
             raise UsageError(
@@ -53,10 +45,10 @@ class Origin:
             )
 
     def require_organization(self, organization_id: str) -> None:
-        """Refuse another organisation.
+        """Raise for another organisation.
 
         Raises:
-            UsageError: ``organization_id`` is not that of the changes.
+            UsageError: The changes were computed for another organisation.
         """
         if fold(organization_id) != fold(self.organization_id):
             raise UsageError(
@@ -68,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Unplannable:
-    """An account that no change can be worked out for, and why."""
+    """An account whose change cannot be computed, and why."""
 
     account_id: str
     name: str
@@ -79,64 +71,49 @@ class Unplannable:
 
 @dataclass(slots=True)
 class PrecomputedRows(Rows):
-    """Rows that stand for precomputed changes. They are resolved only where each account is as its change expects it.
+    """Rows of precomputed changes. A row is invalid if its account is not in the state that its change expects."""
 
-    Args:
-        expected: The changes, each account once; the list is empty once they were resolved.
-        origin: What they were worked out for.
-    """
-
-    expected: list[Precondition] = field(kw_only=True, repr=False)
+    expected: list[Precondition] = field(kw_only=True, repr=False)  # each account once; empty after resolve
     origin: Origin = field(kw_only=True)
 
     def require_place(self, base_url: str, organization_id: str) -> None:
-        """Refuse another server or organisation than that of the changes."""
+        """Raise for another server or organisation than that of the changes."""
         self.origin.require_server(base_url)
         self.origin.require_organization(organization_id)
 
     def lookup(self) -> AccountLookup:
-        """Give the accounts, all by id, and whether groups change."""
+        """Return the ids of all accounts, and whether groups change."""
         ids = tuple([item.desired.account_id for item in self.expected])
         return AccountLookup(ids, (), groups=any(item.desired.add or item.desired.remove for item in self.expected))
 
     def resolve(self, directory: Directory) -> Resolution:
-        """Compare every account with what its change expects, and let go of the changes."""
+        """Compare every account with the state that its change expects. This empties the list of changes."""
         return resolve_preconditions(consume(self.expected), directory, self.origin.expected_state)
 
 
 @dataclass
 class PrecomputedInput:
-    """Precomputed changes as the input of a run. Its rows stand for the rows of the sheet that they come from.
+    """Precomputed changes as the input of a run. Its rows have the numbers of the rows that the changes come from."""
 
-    Args:
-        source: What to call the changes.
-        origin: What they were worked out for.
-        expected: The changes, each account once; the list is empty once they were resolved.
-        command: The command that begins the run.
-        stored_options: What a resume needs to find them again.
-        unplannable: The accounts that no change can be worked out for: invalid rows.
-        journaled: The columns of the rows in the journal, where they are there already; None: they are not.
-    """
-
-    source: str
+    source: str  # the name of the changes for messages
     origin: Origin
-    expected: list[Precondition] = field(repr=False)
+    expected: list[Precondition] = field(repr=False)  # each account once; empty after the rows are resolved
     command: str = "run"
     stored_options: Mapping[str, Any] = field(default_factory=dict)
-    unplannable: Sequence[Unplannable] = field(default=(), repr=False)
-    journaled: SheetInfo | None = None
+    unplannable: Sequence[Unplannable] = field(default=(), repr=False)  # become invalid rows
+    journaled: SheetInfo | None = None  # the columns of the rows if the journal has them already
 
     def __post_init__(self) -> None:
         self.expected.sort(key=lambda item: item.desired.rows)
 
     @cached_property
     def info(self) -> SheetInfo:
-        """The columns of a sheet that asks for these changes, so that their ``retry.csv`` runs like any other sheet."""
+        """The columns of a sheet that requests these changes, so that their ``retry.csv`` can be run."""
         columns = current().change_columns
         return self.journaled or SheetInfo(self.source, "csv", "", "utf-8", ",", columns, columns)
 
     async def read(self, journal: RunJournal | None = None, /) -> PrecomputedRows:
-        """Make the rows, and journal them."""
+        """Make the rows, and journal them unless they are journaled."""
         if journal is not None and self.journaled is None:
             await self._journal(journal)
         row_errors = [RowError(row, "", "", each.code, each.message) for each in self.unplannable for row in each.rows]
@@ -152,7 +129,7 @@ class PrecomputedInput:
         await in_thread(return_freed_memory)  # before the directory is read
 
     def _sheet_rows(self) -> Iterator[SheetRow]:
-        """Give a row for each row that the changes come from, in the order of their numbers."""
+        """Yield the rows in the order of their numbers."""
         sources: Sequence[Precondition | Unplannable] = [*self.expected, *self.unplannable]
         places = [(row, place) for place, each in enumerate(sources) for row in _rows_of(each)]
         places.sort()
@@ -177,5 +154,5 @@ def _cells(item: Precondition) -> tuple[str, ...]:
 
 
 def _list(items: Sequence[str]) -> str:
-    """Write a list cell. Ids hardly ever hold what separates them; one that does is quoted."""
+    """Write a list cell. An id with a character that may separate ids is quoted."""
     return "; ".join(item if _PLAIN.fullmatch(item) else '"{}"'.format(item.replace('"', '""')) for item in items)

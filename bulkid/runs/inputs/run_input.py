@@ -1,4 +1,4 @@
-"""What a run can be made from, as one protocol: a sheet, a plan file, or an earlier run to undo."""
+"""The protocol of a run's input, and the rows that it reads."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,60 +14,45 @@ from bulkid.sheet import SheetInfo
 from bulkid.text import fold
 
 CHUNK_ROWS: Final = 10_000
-"""Rows per trip to a worker thread and per transaction: large enough that neither shows, small enough for memory."""
+"""Rows per call of a worker thread and per transaction: a compromise between overhead and memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountLookup:
-    """What must be read from the directory to plan some rows."""
+    """The accounts and groups that must be read from the directory to plan some rows."""
 
     ids: tuple[str, ...]
-    names: tuple[str, ...]  # of rows that give no id
+    names: tuple[str, ...]  # of rows without an id
     groups: bool  # whether any row mentions a group
-    group_texts: frozenset[str] = frozenset()  # how they mention them: by id or by name
-    exact: bool = False  # whether any row gives an exact list of groups
-
-
-def lookup_of(requests: Sequence[RowRequest]) -> AccountLookup:
-    """Collect what must be looked up, each account once."""
-    ids, names = wanted_accounts(requests)
-    lists = {group_list for request in requests for group_list in (request.add, request.remove, request.exact or ())}
-    texts = frozenset(text for texts in lists for text in texts)
-    exact = any(request.exact is not None for request in requests)
-    return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
+    group_texts: frozenset[str] = frozenset()  # the ids or names of groups in the rows
+    exact: bool = False  # whether any row has an exact list of groups
 
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a run's input, once read: the requests of the valid rows and the errors of the others.
-
-    These are the rows of a sheet; :class:`~bulkid.runs.inputs.precomputed.PrecomputedRows` are resolved in another way.
-    """
+    """The rows of a sheet: the requests of the valid rows and the errors of the others."""
 
     info: SheetInfo
     requests: list[RowRequest] = field(default_factory=list, repr=False)
     row_errors: list[RowError] = field(default_factory=list, repr=False)
     count: int = 0
-    counted_accounts: int | None = None  # where the requests are not here (any more)
+    counted_accounts: int | None = None  # set when the requests are released, or were never here
 
     @property
     def accounts(self) -> int:
-        """How many accounts the valid rows name, as far as the rows alone tell."""
+        """The number of different accounts in the valid rows; an id and a name count as two."""
         if self.counted_accounts is not None:
             return self.counted_accounts
         return len({fold(request.account_id or request.name) for request in self.requests})
 
     def release(self) -> Iterator[RowRequest]:
-        """Give each request and let go of it: once merged into a desired state, it is not needed any more.
-
-        100,000 of them take 30 MB, just when the plan is made.
-        """
+        """Yield each request and free it: 100,000 take 30 MB, and none is needed after merging."""
         self.counted_accounts = self.accounts
         left, self.requests = self.requests, []
         return consume(left)
 
     def add(self, chunk: Iterable[SheetRow]) -> None:
-        """Take in a chunk of parsed rows."""
+        """Add a chunk of parsed rows."""
         for row in chunk:
             self.count += 1
             if row.request is not None:
@@ -76,18 +61,23 @@ class Rows:
                 self.row_errors.extend(row.row_errors)
 
     def require_place(self, base_url: str, organization_id: str) -> None:
-        """Refuse a server or organisation that the changes were not worked out for; a sheet is for any.
+        """Raise if the rows are for another server or organisation. A sheet is for any.
 
         Raises:
-            UsageError: It is another one.
+            UsageError: The rows are for another one.
         """
 
     def lookup(self) -> AccountLookup:
-        """Say what must be read from the directory."""
-        return lookup_of(self.requests)
+        """Return what must be read from the directory, each account once."""
+        requests = self.requests
+        ids, names = wanted_accounts(requests)
+        lists = {groups for request in requests for groups in (request.add, request.remove, request.exact or ())}
+        texts = frozenset(text for texts in lists for text in texts)
+        exact = any(request.exact is not None for request in requests)
+        return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
 
     def resolve(self, directory: Directory) -> Resolution:
-        """Turn the rows into desired states and row errors, and let go of what those are made from.
+        """Turn the rows into desired states and row errors. This releases the requests.
 
         Raises:
             PermissionDeniedError: The accounts were not read, and their present state is needed.
@@ -97,40 +87,40 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RunJournal:
-    """Where the input of one run is journaled while it is read. Its methods belong into a worker thread."""
+    """Journals the input of one run. Call its methods in a worker thread."""
 
     journal: Journal
     run_id: str
 
     def add_rows(self, chunk: Sequence[SheetRow]) -> None:
-        """Journal rows."""
+        """Journal a chunk of rows."""
         self.journal.add_rows(self.run_id, chunk)
 
     def add_planned_changes(self, chunk: Sequence[RunItem]) -> None:
-        """Journal changes of a plan file."""
+        """Journal a chunk of the changes of a plan file."""
         self.journal.add_planned_changes(self.run_id, chunk)
 
 
 class RunInput(Protocol):
-    """What a run is made from. Its :meth:`read` gives the rows, which know how they are resolved."""
+    """The input of a run. Its :meth:`read` returns rows, whose class decides how they are resolved."""
 
     @property
     def info(self) -> SheetInfo:
-        """What the rows are called, and their columns."""
+        """The name of the source, and the columns of the rows."""
 
     @property
     def command(self) -> str:
-        """The command that begins such a run, for the run's record."""
+        """The command that begins the run, for its record."""
 
     @property
     def stored_options(self) -> Mapping[str, Any]:
-        """What the run's record keeps of the input, so that a resume finds it again."""
+        """Values for the run's record, with which a resume opens the input again."""
 
     async def read(self, journal: RunJournal | None = None, /) -> Rows:
-        """Read all rows, once.
+        """Read all rows; may be called once.
 
         Args:
-            journal: Where the rows are kept, unless they come from it; None for a plan that no run follows.
+            journal: Keeps the rows, unless they come from it; None if the caller only plans.
 
         Raises:
             SheetError: The input as a whole cannot be read.

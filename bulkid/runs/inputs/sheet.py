@@ -1,6 +1,6 @@
-"""A sheet as the input of a run: read from its file, or again from the journal of a run."""
+"""A sheet as the input of a run: read from its file, or from the journal by a resume."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
-from bulkid.model import RunRecord, SheetRow
+from bulkid.model import RunRecord
 from bulkid.runs.concurrency import in_thread, in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows, RunJournal
 from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
@@ -27,16 +27,16 @@ class SheetInput:
 
     @property
     def info(self) -> SheetInfo:
-        """What is known of the sheet by now; reading adds notes that the header alone could not tell."""
+        """The columns of the sheet, and notes about it; reading the rows may add notes."""
         return self.sheet.info
 
     @property
     def stored_options(self) -> Mapping[str, Any]:
-        """The path of the sheet, from where a resume reads it again; empty for standard input."""
+        """The path of the sheet for a resume; empty for standard input."""
         return {"path": str(Path(self.source).absolute()) if isinstance(self.source, str | Path) else ""}
 
     async def read(self, journal: RunJournal | None = None, /) -> Rows:
-        """Read the sheet chunk by chunk in worker threads; a cancellation ends the reading at once."""
+        """Read the sheet chunk by chunk in worker threads; a cancellation ends this at once."""
         rows = Rows(self.sheet.info)
         chunks = self.sheet.chunks(CHUNK_ROWS)
 
@@ -57,7 +57,7 @@ class SheetInput:
 
 @dataclass(frozen=True, slots=True)
 class JournaledSheet:
-    """The rows of a sheet that an interrupted run has in the journal whole, as they came in."""
+    """The rows of a sheet that are all in the journal of an interrupted run."""
 
     journal: Journal
     record: RunRecord
@@ -65,33 +65,29 @@ class JournaledSheet:
 
     @property
     def info(self) -> SheetInfo:
-        """The columns as the journal has them."""
+        """The columns in the run's record."""
         return SheetInfo.from_json(self.record.sheet)
 
     @property
     def stored_options(self) -> Mapping[str, Any]:
-        """What the run's record has already."""
+        """The options in the run's record."""
         return self.record.options
 
     async def read(self, _journal: RunJournal | None = None, /) -> Rows:
-        """Parse the rows again; they are in the journal already."""
+        """Parse the journaled rows again."""
         return await in_thread(self._parse)
 
     def _parse(self) -> Rows:
         rows = Rows(self.info)
-        rows.add(_parse_all(RowParser(rows.info), self.journal.iter_rows(self.record.run_id)))
+        parser = RowParser(rows.info)
+        rows.add(parser.parse(row, cells) for row, cells, _ in self.journal.iter_rows(self.record.run_id))
         return rows
-
-
-def _parse_all(parser: RowParser, stored: Iterable[tuple[int, tuple[str, ...], bool]]) -> Iterator[SheetRow]:
-    for row, cells, _ in stored:
-        yield parser.parse(row, cells)
 
 
 async def open_sheet_input(
     stack: AsyncExitStack, source: Source, options: SheetOptions, *, name: str | None, stop: Stop
 ) -> SheetInput:
-    """Open a sheet in a worker thread; the stack closes it. A stop, or a cancellation, ends the opening at once.
+    """Open a sheet in a worker thread; the stack closes it. A stop or a cancellation ends this at once.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
@@ -100,7 +96,7 @@ async def open_sheet_input(
     token = CancelToken()
 
     def work() -> Sheet:
-        # entered here: the caller may be cancelled just as the sheet is open
+        # enter the stack here: the caller may be cancelled when the sheet has just been opened
         return stack.enter_context(open_sheet(source, options, name=name, token=token))
 
     async with until_stopped(stop):
@@ -109,7 +105,7 @@ async def open_sheet_input(
 
 
 def stored_path(record: RunRecord) -> str:
-    """Give the path of the sheet of a run that ended before its rows were whole.
+    """Return the path of the sheet of a run that ended before all of its rows were journaled.
 
     Raises:
         UsageError: The sheet came from standard input.

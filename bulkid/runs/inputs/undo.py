@@ -1,4 +1,4 @@
-"""An undo as the input of a run: from the journal of a run, the changes that put back what it changed."""
+"""An undo as the input of a run: the changes that put back what an earlier run changed, from its journal."""
 
 from bulkid.errors import UsageError
 from bulkid.journal import Journal
@@ -9,10 +9,10 @@ from bulkid.runs.run_records import UNDO
 
 
 def undo_input(journal: Journal, undone: RunRecord) -> PrecomputedInput:
-    """Work out from a run's journal what puts its accounts back.
+    """Compute the changes that put a run's accounts back.
 
     Raises:
-        UsageError: The run changed nothing, or what it changed cannot be put back.
+        UsageError: The run changed nothing, or nothing that it changed can be put back.
     """
     expected: list[Precondition] = []
     unplannable: list[Unplannable] = []
