@@ -1,4 +1,4 @@
-"""bulkid as a library: every command is a function here, without printing or prompting.
+"""bulkid as a library: every command is a function here that neither prints nor prompts.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a sheet shows without a server: ``check``, its summary, and the invalid rows as a sheet of their own."""
+"""Checking a sheet without a server: ``check``, its summary, and a sheet of the invalid rows."""
 
 import time
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from bulkid.sheet import CancelToken, Sheet, SheetOptions, open_sheet
 def check(
     source: Source, options: SheetOptions | None = None, *, name: str | None = None, token: CancelToken | None = None
 ) -> CheckResult:
-    """Read a sheet offline and name every error of every row. Sends nothing and writes nothing.
+    """Read a sheet and find all errors of all rows. This sends nothing and writes nothing.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
@@ -31,11 +31,7 @@ def check(
 
 
 def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
-    """Check a sheet that is open, and leave it open.
-
-    Args:
-        sheet: The sheet.
-        started: When the work began, on the monotonic clock; None: now.
+    """Check an open sheet, and leave it open; ``started`` is the start by ``time.monotonic``, None for now.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.
@@ -44,7 +40,7 @@ def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
     rows = Rows(sheet.info)
     for chunk in sheet.chunks(CHUNK_ROWS):
         rows.add(chunk)
-    # Reading adds notes that the header alone could not tell, so the info is taken at the end.
+    # Reading may add notes, so take the info at the end.
     info = sheet.info
     found = [*rows.row_errors, *offline_row_errors(rows.requests, info.columns())]
     row_errors = tuple(sorted(found, key=lambda row_error: row_error.row))
@@ -64,7 +60,7 @@ def offline_summary(
     command: str = "check",
     counters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Make the summary of what never became a run: like ``summary.json``, with all valid rows pending, no run id."""
+    """Make a summary without a run: like ``summary.json``, with all valid rows pending and no run id."""
     invalid = count_invalid_rows(row_errors)
     counts = {
         Status.INVALID: invalid,
@@ -86,17 +82,10 @@ def write_invalid_rows(
     name: str | None = None,
     token: CancelToken | None = None,
 ) -> tuple[Path, int] | None:
-    """Write ``retry.csv`` with the rows that ``check`` finds invalid, each with its errors, to be fixed there.
-
-    Args:
-        source: The sheet.
-        options: How to read it.
-        folder: Where to write; it must be there.
-        name: What to call the source in messages.
-        token: Lets another thread end the reading.
+    """Write ``retry.csv`` with the invalid rows of a sheet and their errors into an existing folder.
 
     Returns:
-        The file and how many rows it holds; None when every row is valid.
+        The file and the number of its rows; None if every row is valid.
 
     Raises:
         SheetError: The sheet as a whole cannot be read.

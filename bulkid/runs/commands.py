@@ -1,4 +1,4 @@
-"""The functions that the command line, the console or a program calls: each is one command of bulkid."""
+"""The commands of bulkid as functions, for the command line, the web console and programs."""
 
 import os
 import platform
@@ -37,14 +37,16 @@ async def plan(
     *,
     name: str | None = None,
 ) -> PlanResult:
-    """Compute what ``run`` would send, reading the directory and changing nothing.
+    """Compute what ``run`` would send. This reads the directory and changes nothing.
+
+    An error after the sheet is open is in the result.
 
     Args:
         source: A sheet's path, or a binary file of CSV.
-        target: Which server, as whom.
-        options: How to read and plan.
-        context: What surrounds the work; None for the defaults.
-        name: What to call the source in messages.
+        target: The server and the credentials.
+        options: How to read and plan; None for the defaults.
+        context: The runtime dependencies; None for the defaults.
+        name: The name of the source in messages.
 
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used.
@@ -63,43 +65,22 @@ async def plan(
 async def plan_undo(
     text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> PlanResult:
-    """Compute what ``undo`` of a run would send, reading the directory and changing nothing.
+    """Compute what :func:`undo` would send. This reads the directory and changes nothing.
 
-    Args:
-        text: The run's id, the beginning of it, or ``last`` for the newest.
-        target: As whom; its address and organisation may be left empty, and must otherwise be the run's own.
-        options: How to plan.
-        context: What surrounds the work; None for the defaults.
-
-    Raises:
-        UsageError: There is no such run, or it cannot be undone with this target.
-        LockedError: The run is still going.
-        StateError: The state directory cannot be used.
+    The arguments and errors are those of :func:`undo`.
     """
     options, context = options or RunOptions(), context or Context()
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        undone = await in_thread(finish.find, journal, text)
-        target = same_target(undone, target)
-        await lock_run(stack, journal, undone, context, then="undone")
-        run_input = await in_thread(undo_input, journal, undone)
-        options = replace(options, skip_invalid=True, read=True)
+        run_input, target, options = await _open_undo(stack, journal, text, target, options, context)
         return await _plan(run_input, target, options, context, journal=journal, started_at=started_at)
 
 
 async def plan_rest(text: str, target: Target, context: Context | None = None) -> PlanResult:
-    """Compute what ``resume`` of a run would send now, reading the directory and changing nothing.
+    """Compute what :func:`resume` would send now. This reads the directory and changes nothing.
 
-    Args:
-        text: The run's id, the beginning of it, or empty for the newest run that can be resumed.
-        target: As whom; its address may be left empty, and must otherwise be the run's own.
-        context: What surrounds the work; None for the defaults.
-
-    Raises:
-        UsageError: There is no such run, it has no plan, or it cannot be resumed with this target.
-        LockedError: The run is still going.
-        StateError: The state directory cannot be used.
+    The arguments and errors are those of :func:`resume`. A run that ended before its plan was confirmed is an error.
     """
     context = context or Context()
     started_at = context.clock.monotonic()
@@ -123,7 +104,7 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
 async def _plan(
     run_input: RunInput, target: Target, options: RunOptions, context: Context, *, journal: Journal, started_at: float
 ) -> PlanResult:
-    """Plan what a run would be made from; what ends that early is in the result."""
+    """Plan the input of a run; an error is in the result."""
     rows = Rows(run_input.info)
     try:
         async with until_stopped(context.stop):
@@ -181,9 +162,10 @@ async def run(
     name: str | None = None,
     run_id: str = "",
 ) -> RunResult:
-    """Plan, apply, verify and report a sheet. What ends it early is in the result, once the sheet could be read.
+    """Plan, send, verify and report a sheet. An error after the sheet is open is in the result.
 
-    Args: as :func:`plan`, and ``run_id``, of :func:`bulkid.journal.new_run_id`, where the caller must know it before.
+    The arguments are those of :func:`plan`. ``run_id`` is the id of the new run, from
+    :func:`bulkid.journal.new_run_id`; empty to make one.
 
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
@@ -201,16 +183,16 @@ async def run(
 async def run_plan(
     path: Path, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:
-    """Apply a plan file: just its changes, and only where an account still is as it was when the plan was made.
+    """Apply exactly the changes of a plan file, each only if its account is as it was when the plan was made.
 
-    An account that has changed since, or is gone, makes its rows invalid, and nothing is sent then unless
-    ``options.skip_invalid``. One that is already as wanted is unchanged.
+    An account in another state, or that does not exist any more, makes its rows invalid. Then nothing is sent without
+    ``options.skip_invalid``. An account that is already as wanted is unchanged.
 
     Args:
         path: The plan file.
-        target: Which server, as whom: those of the plan.
-        options: How to send and report. ``read`` may be off for a blind plan only.
-        context: What surrounds the work; None for the defaults.
+        target: The server and organisation of the plan, and the credentials.
+        options: How to send and report; None for the defaults. ``read`` may be False only for a blind plan.
+        context: The runtime dependencies; None for the defaults.
 
     Raises:
         UsageError: The file cannot be used, or is for another server or organisation.
@@ -228,34 +210,40 @@ async def run_plan(
 async def undo(
     text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
 ) -> RunResult:
-    """Put back what a run changed, where nobody has changed it since. This is a run like any other: it can be undone.
+    """Put back what a run changed. This is a run like any other: it can be undone.
 
-    The undo leaves and names accounts that have changed since, or that are gone, and puts the others back.
+    Accounts that were changed since, or that do not exist any more, are invalid rows of the undo; it puts the others
+    back.
 
     Args:
         text: The run's id, the beginning of it, or ``last`` for the newest.
-        target: As whom; its address and organisation may be left empty, and must otherwise be the run's own.
-        options: How to send and report.
-        context: What surrounds the work; None for the defaults.
+        target: The credentials; the address and organisation may be empty, and must otherwise be those of the run.
+        options: How to send and report; None for the defaults.
+        context: The runtime dependencies; None for the defaults.
 
     Raises:
         UsageError: There is no such run, it changed nothing, it was blind, or it belongs to another server or
             organisation.
-        LockedError: The run is still going.
+        LockedError: A process works on the run.
         StateError: The state directory cannot be used.
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        undone = await in_thread(finish.find, journal, text)
-        target = same_target(undone, target)
-        base_of(target)
-        # The run must be over, and no other process may resume it meanwhile.
-        await lock_run(stack, journal, undone, context, then="undone")
-        run_input = await in_thread(undo_input, journal, undone)
-        # One account that has changed since is no reason to leave the others as they are.
-        options = replace(options, skip_invalid=True, read=True)
+        run_input, target, options = await _open_undo(stack, journal, text, target, options, context)
         return await _begin(run_input, target, options, context, journal=journal, stack=stack)
+
+
+async def _open_undo(
+    stack: AsyncExitStack, journal: Journal, text: str, target: Target, options: RunOptions, context: Context
+) -> tuple[RunInput, Target, RunOptions]:
+    """Lock the run to undo, so that no process works on it, and compute the changes that put it back."""
+    undone = await in_thread(finish.find, journal, text)
+    target = same_target(undone, target)
+    base_of(target)
+    await lock_run(stack, journal, undone, context, then="undone")
+    run_input = await in_thread(undo_input, journal, undone)
+    return run_input, target, replace(options, skip_invalid=True, read=True)
 
 
 async def _begin(
@@ -268,7 +256,7 @@ async def _begin(
     stack: AsyncExitStack,
     run_id: str = "",
 ) -> RunResult:
-    """Make the record and the folder of a new run, lock it, and perform it."""
+    """Make the record and the report folder of a new run, lock it, and perform it."""
     info = run_input.info
     if info.spreadsheet and "xlsx" not in options.formats:
         options = replace(options, formats=(*options.formats, "xlsx"))
@@ -292,21 +280,21 @@ async def resume(
     approved: str = "",
     reconfirm: bool = False,
 ) -> RunResult:
-    """Finish an interrupted run as it was begun: settled accounts are left alone, the others are compared again.
+    """Finish an interrupted run with its own options: compare the unsettled accounts again, and send what differs.
 
     Args:
         text: The run's id, the beginning of it, or empty for the newest run that can be resumed.
-        target: As whom; its address may be left empty, and must otherwise be the run's own once that has a plan.
-        context: What surrounds the work; None for the defaults.
-        skip_invalid: Overrides what the run was begun with; None keeps it.
-        yes_really: Send also a plan that changes more accounts than the run's ``max_change``; only asked for where the
-            plan was not confirmed before.
-        approved: The hash of the plan that was approved for what is pending; kept once that plan is confirmed.
-        reconfirm: Have what is pending confirmed again, although it was confirmed before.
+        target: The credentials; the address may be empty. If the run has a plan, it must otherwise be that of the run.
+        context: The runtime dependencies; None for the defaults.
+        skip_invalid: Replaces this option of the run; None keeps it.
+        yes_really: Send also a plan that exceeds the run's ``max_change``. A plan that was confirmed before needs it
+            only with ``reconfirm``.
+        approved: The hash of the plan that was approved for the pending rows; kept once that plan is confirmed.
+        reconfirm: Ask the user again to confirm pending changes.
 
     Raises:
         UsageError: There is no such run, or it cannot be resumed with this target.
-        LockedError: The run is still alive, or another one holds the organisation's lock.
+        LockedError: A process works on the run, or another run holds the organisation's lock.
         StateError: The state directory cannot be used.
     """
     context = context or Context()
@@ -319,7 +307,7 @@ async def resume(
             options = replace(options, skip_invalid=skip_invalid)
         folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
         await lock_run(stack, journal, record, context)
-        # From here on no other process works on the run; one may have, until a moment ago.
+        # Read the record again: another process may have worked on the run until now.
         remove_leftovers(folder)
         record = await in_thread(find_resumable, journal, record.run_id)
         record = replace(record, host=platform.node(), pid=os.getpid())
@@ -331,13 +319,13 @@ async def resume(
 async def _reopen(
     stack: AsyncExitStack, journal: Journal, record: RunRecord, options: RunOptions, context: Context
 ) -> RunInput:
-    """Take up the input of a run that ended before its plan was journaled, from where its rows are.
+    """Open the input of a run that ended before its plan was journaled: from the journal if all rows are there.
 
-    What the run has journaled and is not used again is dropped: a kill may have left rows or a plan half written, and
-    what an earlier look at the directory found may have been fixed since.
+    This deletes what the journal has of a later stage: a kill may have left rows or a plan incomplete, and row errors
+    that planning found may have been fixed since.
 
     Raises:
-        UsageError: The rows are not whole in the journal, and what they came from is gone or another one by now.
+        UsageError: The journal has not all rows, and their source does not exist any more or has changed.
     """
     run_input: RunInput
     if UNDO in record.options:

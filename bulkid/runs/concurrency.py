@@ -1,4 +1,4 @@
-"""Helpers for structured concurrency: task groups, stops, worker threads, one job per organisation."""
+"""Helpers for structured concurrency: task groups, stops, worker threads, and a mutex per organisation."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The one error to report out of a group: bulkid's own before all others, else the first."""
+    """Return the error to report out of a group: the first of bulkid's own errors, else the first."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [first_cause(inner) for inner in error.exceptions]
@@ -28,7 +28,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[TaskGroup]:
-    """A task group whose failure is the plain error of the task that failed, not a group of errors."""
+    """Open a task group that raises the error of the task that failed instead of an exception group."""
     try:
         async with anyio.create_task_group() as tasks:
             yield tasks
@@ -38,14 +38,10 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 @asynccontextmanager
 async def until_stopped(stop: Stop, *, aborted: bool = False) -> AsyncIterator[None]:
-    """Run the block, but leave it at once when a stop is requested.
-
-    Args:
-        stop: Asks to stop.
-        aborted: Whether to leave only when a stop at once is requested.
+    """Run the block, and cancel it when a stop is requested; with ``aborted`` only when the stop is an abort.
 
     Raises:
-        InterruptedRunError: The block was left before its end.
+        InterruptedRunError: The block was cancelled.
     """
     done = False
     async with task_group() as tasks:
@@ -65,13 +61,9 @@ async def until_stopped(stop: Stop, *, aborted: bool = False) -> AsyncIterator[N
 async def in_thread_until_cancelled(
     end: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Like :func:`in_thread`, for what may wait long: when the caller is cancelled, ``end`` ends the wait at once.
+    """Call a function in a worker thread, like :func:`in_thread`. When the caller is cancelled, call ``end``.
 
-    Args:
-        end: Makes the function return or raise soon; called in the event loop's thread.
-        function: Called in a worker thread.
-        args: Its arguments.
-        kwargs: Its arguments by name.
+    ``end`` is called in the event loop's thread; it must make the function return or raise soon.
     """
     async with task_group() as tasks:
 
@@ -87,7 +79,7 @@ async def in_thread_until_cancelled(
         try:
             result = await in_thread(function, *args, **kwargs)
         except Exception:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # then the error is only how the function was ended
+            await anyio.lowlevel.checkpoint_if_cancelled()  # then ``end`` caused the error
             raise
         done = True
         tasks.cancel_scope.cancel()
@@ -95,27 +87,24 @@ async def in_thread_until_cancelled(
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what would hold up the event loop (a file, the database) in a worker thread."""
+    """Call a function that would block the event loop (files, the database) in a worker thread."""
     return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 
 class OrganizationMutex:
-    """One lock per organisation, for the jobs of one process; between processes the journal's lock decides."""
+    """One lock per organisation for the jobs of one process. Between processes the journal's lock serves."""
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     @asynccontextmanager
     async def taken(self, organization_id: str, stop: Stop, notify: Callable[[str], None]) -> AsyncIterator[None]:
-        """Wait until no other job of this process works on an organisation, and keep the others waiting meanwhile.
+        """Hold the lock of an organisation while the block runs; ``notify`` shows a message if it must wait.
 
-        Args:
-            organization_id: Compared without regard to case.
-            stop: Ends the wait.
-            notify: Told that there is something to wait for.
+        The id is compared without regard to case.
 
         Raises:
-            InterruptedRunError: A stop was requested while it waited.
+            InterruptedRunError: A stop was requested during the wait.
         """
         lock = self._locks[organization_id.casefold()]
         if lock.locked():

@@ -1,4 +1,4 @@
-"""What a caller hands to :mod:`bulkid.runs`, and what it gets back. Values only; the work is done elsewhere."""
+"""The arguments and results of the functions of :mod:`bulkid.runs`."""
 
 import random as randomness
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Which server, as whom. The secrets never appear in its ``repr``.
+    """The server and the credentials. Its ``repr`` contains no secrets.
 
     Args:
-        url: The identity base, or the address that an admin knows.
-        client_id: Of a confidential external application.
+        url: The identity base, or the address of the organisation or of the Orchestrator.
+        client_id: The id of a confidential external application.
         client_secret: Its secret; not needed with ``access_token``.
-        access_token: A ready token, used as it is instead of asking for one.
-        scope: Space-separated scopes to ask for; empty for the ones that bulkid needs.
+        access_token: A token to use instead of requesting one.
+        scope: Space-separated scopes to request; empty for those that bulkid needs.
         organization_id: The ``partitionGlobalId``; empty to take it from the token's ``prt_id``.
-        tenant: Sent as ``X-UIPATH-TenantName`` to a standalone server; empty to leave it out.
+        tenant: Sent to a standalone server as ``X-UIPATH-TenantName``; empty to omit it.
         ca_bundle: PEM file of certificate authorities to trust instead of the operating system's.
     """
 
@@ -55,29 +55,29 @@ class RunOptions:
 
     Args:
         sheet: How to read the sheet.
-        skip_invalid: Send the good rows although others are invalid.
-        read: Read the directory first; False runs blind on ids, nothing is compared.
-        quota: Rules that replace the preset of the deployment; ``()`` lifts it; None keeps it.
-        rate: Requests per second at most; None for no such limit.
-        concurrency: Requests in flight at most.
-        max_attempts: How often one request is tried.
+        skip_invalid: Send the valid rows although others are invalid.
+        read: Read the directory first. False: run blind on ids, without comparing.
+        quota: Rules that replace the preset of the deployment; ``()`` for no quota, None for the preset.
+        rate: Maximum requests per second; None for no limit.
+        concurrency: Maximum requests in flight.
+        max_attempts: Maximum attempts per request.
         timeout_s: Seconds that one request may take.
-        max_failures: When to stop for good; None never.
-        via: Which requests carry the changes: ``auto`` (the fewest, where that matters), ``accounts`` or ``groups``.
-        group_batch: Members that one group PUT changes at most.
-        first: Apply only to the first so many accounts that change; None for all.
-        max_change: How many accounts a plan may change without ``yes_really``; None for half of the organisation's,
-            where it has more than 20.
-        yes_really: Send also a plan that changes more than that.
-        report_dir: Folder that holds a folder per run.
-        formats: Report formats beside ``csv``: ``xlsx``, ``jsonl``.
-        sandbox: Whether the target is the embedded sandbox (``resume`` then starts one again).
-        retry_base_s: First backoff, in seconds; doubles with each attempt, with full jitter.
-        outage_limit_s: Seconds that a server which has answered before may be away, until the run gives up.
+        max_failures: The failed accounts after which the run stops; None for no limit.
+        via: The requests that carry the changes: ``auto`` (fewest if that matters), ``accounts`` or ``groups``.
+        group_batch: Maximum members per group PUT.
+        first: Change only this many accounts; None for all.
+        max_change: The accounts that a plan may change without ``yes_really``; None for half of the organisation's
+            accounts if there are more than 20.
+        yes_really: Send also a plan that exceeds ``max_change``.
+        report_dir: The folder that contains a folder per run.
+        formats: Report formats besides ``csv``: ``xlsx``, ``jsonl``.
+        sandbox: Whether the target is the embedded sandbox, which ``resume`` must start again.
+        retry_base_s: First backoff in seconds; it doubles with each attempt, with full jitter.
+        outage_limit_s: Seconds until the run gives up on a server that has responded before.
         job: Name of the job that the run belongs to; empty for none.
-        authors: The users who wrote what the run applies, as the web console knows them; kept with the run.
-        approved: The hash of the plan that a user other than the authors approved; empty where none was needed. It is
-            kept with the run once that plan is confirmed, and then a resume makes only the changes that were planned.
+        authors: The users of the web console who wrote the sheet or plan; kept with the run.
+        approved: The hash of the plan that another user approved; empty if no approval is needed. It is kept with the
+            run once that plan is confirmed; then a resume sends only the planned changes.
     """
 
     sheet: SheetOptions = field(default_factory=SheetOptions)
@@ -105,13 +105,13 @@ class RunOptions:
 
 
 def count_invalid_rows(row_errors: Iterable[RowError]) -> int:
-    """How many rows have at least one fault."""
+    """Return how many rows have at least one error."""
     return len({row_error.row for row_error in row_errors})
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What ``check`` found without a network."""
+    """The result of ``check``. ``summary`` has the keys of ``summary.json``."""
 
     info: SheetInfo
     rows: int
@@ -121,13 +121,13 @@ class CheckResult:
 
     @property
     def invalid_rows(self) -> int:
-        """How many rows have at least one fault."""
+        """The number of rows with at least one error."""
         return count_invalid_rows(self.row_errors)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A plan together with what a person needs to judge it."""
+    """A plan, and what a user needs to decide about it."""
 
     info: SheetInfo
     plan: "Plan"
@@ -139,20 +139,20 @@ class Preview:
     rules: tuple[QuotaRule, ...]
     rate: float | None
     eta_s: float
-    requests: Mapping[str, int]  # already sent, to read the directory
+    requests: Mapping[str, int]  # already sent to read the directory, by method
     skipped: int  # accounts that --first leaves for later
     warnings: tuple[str, ...]
-    excess: "Excess | None"  # how the plan goes beyond --max-change
+    excess: "Excess | None"  # how the plan exceeds --max-change
 
     @property
     def invalid_rows(self) -> int:
-        """How many rows have at least one fault."""
+        """The number of rows with at least one error."""
         return count_invalid_rows(self.row_errors)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What ``plan`` found: the preview, or why there is none. ``summary`` has the keys of ``summary.json``."""
+    """The result of ``plan``: a preview or an error. ``summary`` has the keys of ``summary.json``."""
 
     preview: Preview | None
     summary: Mapping[str, Any]
@@ -170,43 +170,43 @@ STAGES: Mapping[str, str] = {
     "report": "Writing the report",
     "notify": "Sending notifications",
 }
-"""The stages of a run, in their order, and the words that the terminal and the web console show for each."""
+"""The stages of a run in their order, with the texts that the terminal and the web console show."""
 
 
 class Hooks:
-    """What a face may want to see or decide while a run is under way; the defaults show nothing and agree."""
+    """Called by a run to show its progress and to ask the user. The defaults show nothing and confirm every plan."""
 
     def began(self, record: RunRecord) -> None:
-        """Take the run's record, now that it is in the journal and the work on it begins."""
+        """The run is in the journal, and begins."""
 
     def note(self, text: str) -> None:
-        """Tell the user one sentence."""
+        """Show the user a sentence."""
 
     def warn(self, text: str) -> None:
-        """Tell the user one sentence that matters also to one who wants to hear of errors only."""
+        """Show the user a sentence, even if the user wants to see only errors."""
         self.note(text)
 
     def stage(self, name: str) -> None:
         """A stage begins, one of :data:`STAGES`."""
 
     def progress(self, progress: "Progress") -> None:
-        """Take the live figures of the sending that now begins, to be looked at until ``stage`` is called again."""
+        """Sending begins; ``progress`` may be polled until the next call of ``stage``."""
 
     def concluded(self, result: "RunResult") -> None:
-        """Take what became of one of the runs of a job."""
+        """One of the runs of a job has ended."""
 
     async def confirm(self, preview: Preview) -> bool:
-        """Decide whether the plan is sent."""
+        """Return whether to send the plan."""
         return bool(preview)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostRunOptions:
-    """What follows a run that has ended. Nothing of it changes what became of the run.
+    """Actions after a run, which do not change its result.
 
     Args:
-        recipients: Whom to tell.
-        metrics_file: Where to leave figures for Prometheus; None for nowhere.
+        recipients: Get a notification.
+        metrics_file: File of metrics for Prometheus; None for none.
     """
 
     recipients: Recipients = field(default_factory=Recipients)
@@ -215,19 +215,19 @@ class PostRunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What surrounds a run: where its state is kept, who watches it, who may stop it, time and chance.
+    """Runtime dependencies of a run: state location, hooks, stop signal, clock, random source.
 
     Args:
-        state_dir: Holds the journal and the quota ledger that all runs share.
-        database_url: Of the PostgreSQL database that holds both instead, for several hosts; empty for none.
-        wait_s: Seconds to wait for another run on the organisation to end, before `LockedError` is raised.
-        hooks: What a face wants to see and decide.
-        stop: Ends the work early.
+        state_dir: Contains the journal and the quota ledger, which all runs share.
+        database_url: A PostgreSQL database to use instead, for several hosts; empty for none.
+        wait_s: Seconds to wait for another run on the organisation before :class:`LockedError` is raised.
+        hooks: Show the progress and ask the user.
+        stop: Ends the run early.
         clock: Source of time.
         random: Source of jitter, in [0, 1).
-        organization_mutex: Shared by the contexts of parallel jobs: those of one organisation run one after another.
-        after: What follows the run.
-        user: Who begins runs, for the history; empty for the user of the operating system.
+        organization_mutex: Shared by parallel jobs: those of one organisation run one after another.
+        after: Actions after the run.
+        user: The user who begins the run, for the history; empty for the user of the operating system.
     """
 
     state_dir: Path = field(default_factory=default_state_dir)
@@ -244,7 +244,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What became of a run, for every face: the summary is what ``summary.json`` holds."""
+    """The result of a run. ``summary`` is the content of ``summary.json``."""
 
     run: RunRecord
     status: RunStatus

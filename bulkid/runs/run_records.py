@@ -1,4 +1,4 @@
-"""Records of runs: making a new one, what it keeps of the options, and holding a target against an earlier one."""
+"""Records of runs: making a new one, storing its options, and comparing a target with an earlier run."""
 
 import getpass
 import os
@@ -16,10 +16,10 @@ from bulkid.sheet import SheetInfo, SheetOptions
 from bulkid.text import fold
 
 UNDO, PLAN = "undo", "plan"
-"""Under which name the options of a run say which run it undoes, and which plan file it applies."""
+"""Keys of a run's stored options: the run that it undoes, and the plan file that it applies."""
 
 APPROVED = "approved"
-"""Under which name the options of a run hold the hash of the plan that was approved for it."""
+"""Key of a run's stored options: the hash of the plan that was approved for it."""
 
 _PLAIN = (
     *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
@@ -28,10 +28,9 @@ _PLAIN = (
 
 
 def dump_options(options: RunOptions) -> dict[str, Any]:
-    """Give what ``resume`` needs of the options, as JSON. Options hold no secret.
+    """Return the options that ``resume`` needs, as JSON. Options contain no secret.
 
-    What the user confirmed once (``yes_really``, like the confirmation itself) is not kept: a run that ended before
-    its plan was confirmed asks for it again.
+    ``yes_really`` is not stored: if a run ended before its plan was confirmed, the user must give it again.
     """
     quota = None if options.quota is None else [[rule.method, rule.count, rule.seconds] for rule in options.quota]
     return {
@@ -46,7 +45,7 @@ def dump_options(options: RunOptions) -> dict[str, Any]:
 
 
 def load_options(stored: Mapping[str, Any]) -> RunOptions:
-    """Read the options as :func:`dump_options` wrote them."""
+    """Return the options that :func:`dump_options` stored."""
     sheet = {**stored.get("sheet", {})}
     sheet["ignore_columns"] = tuple(sheet.get("ignore_columns", ()))
     quota = stored.get("quota")
@@ -63,11 +62,10 @@ def load_options(stored: Mapping[str, Any]) -> RunOptions:
 
 
 def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
-    """Return whether a resume leaves accounts alone that have changed since they were planned.
+    """Return whether a resume must not change accounts that have changed since they were planned.
 
-    Args:
-        record: The run. Its changes may have been worked out before, or approved as they were shown.
-        reconfirmed: Whether what the resume sends is a new plan that is shown and confirmed first.
+    That is so if the changes are precomputed, or were approved. ``reconfirmed`` says whether the resume makes a new
+    plan, which the user confirms first.
     """
     precomputed = UNDO in record.options or PLAN in record.options
     return precomputed or (bool(record.options.get(APPROVED)) and not reconfirmed)
@@ -76,16 +74,7 @@ def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
 def new_record(
     context: Context, info: SheetInfo, url: str, options: Mapping[str, Any], *, command: str, run_id: str = ""
 ) -> RunRecord:
-    """Make the record of a run that begins now.
-
-    Args:
-        context: Gives the time, and the user who begins the run.
-        info: What the rows are of.
-        url: The identity base.
-        options: What a resume needs, as JSON.
-        command: The command that began it.
-        run_id: Its id, where the caller had to know it before; empty for a new one.
-    """
+    """Make the record of a run that begins now; ``options`` are those to store, ``run_id`` is empty for a new id."""
     now = context.clock.now()
     return RunRecord(
         run_id=run_id or new_run_id(now),
@@ -104,7 +93,7 @@ def new_record(
 
 
 def system_user(default: str = "") -> str:
-    """Return the user of the operating system; the default where there is no such user, as in some containers."""
+    """Return the user of the operating system, or the default if there is none, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -112,16 +101,16 @@ def system_user(default: str = "") -> str:
 
 
 def same_target(record: RunRecord, target: Target) -> Target:
-    """Complete the target by what the run knows.
+    """Complete the target with the address and organisation of a run.
 
-    A run that never came to its plan has sent nothing: its address or organisation may be the mistake that was fixed.
+    A run without a plan has sent nothing, so the target may differ from it: that may fix the error that ended the run.
 
     Raises:
-        UsageError: The target is another server or organisation than the run's.
+        UsageError: The run has a plan, and the target is another server or organisation.
     """
     if record.phase != "planned":
         return replace(target, url=target.url or record.base_url)
-    # The embedded sandbox ended with the run, and another one has taken its place, at another address.
+    # The embedded sandbox ended with the run, and a new one has another address.
     in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
     if target.url and base_of(target).url != record.base_url and not in_sandbox:
         raise UsageError(
@@ -139,7 +128,7 @@ def same_target(record: RunRecord, target: Target) -> Target:
 
 
 def owner_of(record: RunRecord) -> dict[str, Any]:
-    """Name the holder of a lock, for the message to others."""
+    """Describe the holder of a lock, for the message to other processes."""
     return {
         "run_id": record.run_id,
         "host": record.host,
