@@ -55,7 +55,7 @@ from bulkid.runs.options import (
 )
 from bulkid.runs.pruning import Pruned, prune
 from bulkid.runs.run_metrics import metrics
-from bulkid.runs.run_records import load_options, system_user
+from bulkid.runs.run_records import system_user
 
 __all__ = [
     "METRICS_TYPE",
@@ -97,7 +97,6 @@ __all__ = [
     "find_run",
     "in_thread_until_cancelled",
     "list_runs",
-    "load_options",
     "metrics",
     "needs_confirmation",
     "nothing_summary",

@@ -69,11 +69,12 @@ async def plan_undo(
 
     The arguments and errors are those of :func:`undo`.
     """
-    options, context = options or RunOptions(), context or Context()
+    context = context or Context()
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        run_input, target, options = await _open_undo(stack, journal, text, target, options, context)
+        run_input, target = await _open_undo(stack, journal, text, target, context)
+        options = replace(options or RunOptions(), skip_invalid=True, read=True)
         return await _plan(run_input, target, options, context, journal=journal, started_at=started_at)
 
 
@@ -227,23 +228,23 @@ async def undo(
         LockedError: A process works on the run.
         StateError: The state directory cannot be used.
     """
-    options, context = options or RunOptions(), context or Context()
+    context = context or Context()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        run_input, target, options = await _open_undo(stack, journal, text, target, options, context)
+        run_input, target = await _open_undo(stack, journal, text, target, context)
+        options = replace(options or RunOptions(), skip_invalid=True, read=True)
         return await _begin(run_input, target, options, context, journal=journal, stack=stack)
 
 
 async def _open_undo(
-    stack: AsyncExitStack, journal: Journal, text: str, target: Target, options: RunOptions, context: Context
-) -> tuple[RunInput, Target, RunOptions]:
+    stack: AsyncExitStack, journal: Journal, text: str, target: Target, context: Context
+) -> tuple[RunInput, Target]:
     """Lock the run to undo, so that no process works on it, and compute the changes that put it back."""
     undone = await in_thread(finish.find, journal, text)
     target = same_target(undone, target)
     base_of(target)
     await lock_run(stack, journal, undone, context, then="undone")
-    run_input = await in_thread(undo_input, journal, undone)
-    return run_input, target, replace(options, skip_invalid=True, read=True)
+    return await in_thread(undo_input, journal, undone), target
 
 
 async def _begin(
