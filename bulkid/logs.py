@@ -80,7 +80,7 @@ _MULTILINE: Final = frozenset({"exception", "stack"})
 
 
 class _Output:
-    """The one way out: where lines go, from which level on, and for which run. Changed by :func:`configure` alone."""
+    """Where lines go, from which level on, and for which run. Changed by :func:`configure` alone."""
 
     def __init__(self) -> None:
         self.stream: TextIO = sys.stderr
@@ -101,39 +101,31 @@ class _Output:
     debug = info = warning = error = critical = line
 
 
+def _log_from(level: int) -> Callable[..., None]:
+    name = logging.getLevelName(level).lower()
+
+    def log_event(self: structlog.BoundLoggerBase, event: str, **fields: object) -> None:
+        if _output.threshold <= level:
+            self._proxy_to_logger(name, event, **fields)
+
+    return log_event
+
+
 class EventLogger(structlog.BoundLoggerBase):
-    """What ``structlog.get_logger()`` gives: drops by level first, at whatever level stands now.
+    """What ``structlog.get_logger()`` gives: drops events below the present threshold first.
 
     (structlog's own filtering loggers have the level in their class, so a logger kept by a module would keep it too.)
     """
 
-    def debug(self, event: str, **fields: object) -> None:
-        """Log what helps to find an error in the program."""
-        if _output.threshold <= logging.DEBUG:
-            self._proxy_to_logger("debug", event, **fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        """Log what goes as it should."""
-        if _output.threshold <= logging.INFO:
-            self._proxy_to_logger("info", event, **fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """Log what a user should know."""
-        if _output.threshold <= logging.WARNING:
-            self._proxy_to_logger("warning", event, **fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        """Log what failed."""
-        if _output.threshold <= logging.ERROR:
-            self._proxy_to_logger("error", event, **fields)
+    debug = _log_from(logging.DEBUG)
+    info = _log_from(logging.INFO)
+    warning = _log_from(logging.WARNING)
+    error = _log_from(logging.ERROR)
+    critical = _log_from(logging.CRITICAL)
 
     def exception(self, event: str, **fields: object) -> None:
-        """Log what failed, with the exception that is being handled."""
+        """Log an error with the exception that is being handled."""
         self.error(event, **{"exc_info": True, **fields})
-
-    def critical(self, event: str, **fields: object) -> None:
-        """Log what ends the process."""
-        self._proxy_to_logger("critical", event, **fields)
 
 
 class EventLog:
@@ -171,7 +163,7 @@ def configure(
     run_id: str = "",
     now: Callable[[], float] | None = None,
 ) -> None:
-    """Say how and where to log. May be called again, for instance when the run's id is known.
+    """Set how and where to log. May be called again, for instance when the run's id is known.
 
     Args:
         format: ``console`` for people, ``json`` for one object per line.

@@ -71,7 +71,7 @@ _ORDINARY_WORD: Final = re.compile(r"(?:[^\W\d_]+|[1-5]\d\d)[.!?]?$")  # or an H
 
 
 class Redactor:
-    """Knows secrets and takes them out. Thread-safe; one serves the whole process (see the functions below)."""
+    """Knows secrets and takes them out. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Redactor:
         self._forms: tuple[str, ...] = ()  # longest first, so that no form leaves the rest of a longer one behind
 
     def register(self, secret: str) -> None:
-        """Remember a secret: from now on it is removed wherever it stands."""
+        """Remember a secret: from now on it is removed wherever it is."""
         with self._lock:
             new = {text for text in (secret, secret.strip()) if len(text) >= MIN_LITERAL_LENGTH} - self._known
             if new:
@@ -210,19 +210,6 @@ def _base64_forms(data: bytes) -> set[str]:
     return forms
 
 
+# One redactor for the whole process: no log line and no message shows a registered secret.
 _redactor = Redactor()
-
-
-def register_secret(secret: str) -> None:
-    """Remember a secret for the life of the process: no log line and no message shows it from now on."""
-    _redactor.register(secret)
-
-
-def redact_text(text: str) -> str:
-    """Take every secret out of a text that is about to be shown."""
-    return _redactor.text(text)
-
-
-def redact_value(key: str, value: object) -> object:
-    """Take every secret out of what is about to be shown under a key; the result is fit for JSON."""
-    return _redactor.keyed(key, value)
+register_secret, redact_text, redact_value = _redactor.register, _redactor.text, _redactor.keyed

@@ -15,7 +15,7 @@ import orjson
 
 from bulkid.consume import consume
 from bulkid.errors import ConnectionFailedError
-from bulkid.identity.error_bodies import safe_text
+from bulkid.identity.responses import safe_text
 from bulkid.model import Account, AccountUpdate, Group, Request
 from bulkid.resources import current
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity.error_bodies import read_error_body, safe_text
+from bulkid.identity.responses import read_error_body, safe_text
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJwcnRfaWQiOiJ4In0.c2lnbmF0dXJl"
 
