@@ -192,10 +192,10 @@ def _shared(group_ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def dump_state_before(before: Account | None, desired: DesiredState) -> str | None:
-    """Write the state before a run; what the wish says too is left out."""
+    """Write the state before a run, without what the desired state says too."""
     if before is None:
         return None
-    # Id and name mostly repeat the wish's; when the account was made or last used says nothing about what to put back.
+    # Id and name mostly repeat the desired state's; an undo does not need the times of creation and of the last login.
     written: dict[str, object] = {
         "values": {key: value for key, value in zip(current().keys, before.values, strict=True) if value is not None},
         "groups": before.group_ids,

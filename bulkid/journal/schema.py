@@ -105,7 +105,7 @@ slots = Table(
     Column("method", String(16), nullable=False),
     Column("owner", String(64), nullable=False),  # run id
     Column("reserved_at", Double, nullable=False),  # these three by the ledger's own time, see clocks
-    Column("held_until", Double),  # when it counts as answered if nobody says so; NULL: somebody has said so
+    Column("held_until", Double),  # when it counts as answered without a report; NULL: it was reported
     Column("answered_at", Double),  # NULL: in flight
     Index("slots_by_answer", "organization_id", "method", "answered_at"),
     sqlite_autoincrement=True,
@@ -124,7 +124,7 @@ clocks = Table(  # the ledger's own time, which only ever goes forward and never
     Column("longest", Double, nullable=False),  # the longest window that was asked for
 )
 
-waiters = Table(  # who wants slots, so that nobody takes them all
+waiters = Table(  # the runs that want slots, so that each gets its share
     "waiters",
     metadata,
     Column("organization_id", Text, primary_key=True),

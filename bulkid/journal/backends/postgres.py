@@ -26,7 +26,7 @@ _PORT = 5432
 _DRIVERS = frozenset({"postgresql", "postgresql+psycopg", "postgres"})
 _TABLES_LOCK = 0x62756C6B_6964  # "bulkid": any number, the same in every bulkid
 
-# An end that is gone without a word is noticed within 15 s, by both ends. tcp_user_timeout: data that nobody takes.
+# Each end notices within 15 s that the other is gone. tcp_user_timeout: the same for data that is not acknowledged.
 _KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 _SERVER_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
 

@@ -135,7 +135,7 @@ class LockManager:
         if known.token == self._token:
             return asked  # written before, but the answer was lost
         if not self._lease_expired(connection, folded, known):
-            quiet = f", without a sign of life for {known.age:.0f} s" if known.age > 3 * HEARTBEAT_S else ""
+            quiet = f", without a heartbeat for {known.age:.0f} s" if known.age > 3 * HEARTBEAT_S else ""
             raise locked_error(name, _read(known.record), quiet)
         if not got:
             with suppress(SQLAlchemyError):  # not permitted, perhaps: the row decides
@@ -293,13 +293,13 @@ class ServerLockHandle:
             reached = self.lost or self._lock_manager.heartbeat()
             if self.lost:
                 raise LockLostError(
-                    f"Another run has taken over {self._name}: this one gave no sign of life for too long.",
+                    f"Another run has taken over {self._name}: this run sent no heartbeat for too long.",
                     hint="Nothing more was sent.",
                 )
             if not reached and time.monotonic() >= deadline:
                 raise LockLostError(
-                    f"The state database cannot be reached any more, so nobody can say whether {self._name} is still "
-                    "this run's to change.",
+                    f"The state database cannot be reached any more, so it is not known whether this run still holds "
+                    f"the lock of {self._name}.",
                     hint="Nothing more was sent.",
                 )
             if not reached:
