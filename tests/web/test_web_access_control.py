@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from bulkid.errors import UsageError
 from bulkid.journal.console_store import SessionRecord
 from bulkid.web import middleware
-from bulkid.web.auth.access import Route, RouteKind
+from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import SESSION_S, is_session_valid
 from bulkid.web.auth.users import IDLE_S, LocalAuthenticator
 from bulkid.web.console import CONSOLE, ServeOptions
@@ -63,6 +63,21 @@ async def test_without_a_session_only_the_open_routes_answer(
                 assert "<h1>Sign in</h1>" in text
             else:
                 assert '"unauthorized"' in text
+
+
+OWN = {"/signin", "/signout", "/signout-everywhere", "/account/password", "/account/sessions/end"}
+"""The routes by which users change what is theirs alone."""
+
+ADMIN_ONLY = {"/account/link", "/tokens", "/tokens/{token}/revoke", "/audit", "/audit.csv"}
+
+
+def test_a_change_requires_an_operator_and_the_pages_of_admins_an_admin() -> None:
+    for route in ROUTES:
+        if route.path in ADMIN_ONLY:
+            assert route.role is Role.ADMIN, route
+        elif route.method != "GET" and route.path not in OWN:
+            assert route.role is Role.OPERATOR, route
+    assert {route.path for route in ROUTES} >= ADMIN_ONLY | OWN
 
 
 async def test_every_route_that_changes_something_refuses_a_request_without_the_right_token(console: World) -> None:
