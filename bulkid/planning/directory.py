@@ -44,7 +44,6 @@ class Directory:
         organization_id: str,
         accounts: Iterable[Account] | None,
         groups: Iterable[Group] | None,
-        complete: bool = True,
         total: int | None = None,
         *,
         absent: Collection[str] | None = None,
@@ -52,7 +51,6 @@ class Directory:
         uncertain: str = "",
     ) -> None:
         self.organization_id = organization_id
-        self.complete = complete
         self.total = total
         self.blind = accounts is None
         """Whether no accounts could be, or were to be, read."""
@@ -79,7 +77,7 @@ class Directory:
 
     def without_accounts(self) -> "Directory":
         """What sending needs of it: the groups, and whether it is blind. 100,000 accounts take 50 MB."""
-        groups_alone = Directory(self.organization_id, None, self.groups, self.complete, self.total)
+        groups_alone = Directory(self.organization_id, None, self.groups, self.total)
         groups_alone.blind = self.blind
         return groups_alone
 

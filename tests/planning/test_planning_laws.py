@@ -36,7 +36,7 @@ DIRECTORIES = st.sampled_from(
         directory(None, None),
         directory((), ()),
         directory(groups=GROUPS[1:]),
-        directory(ACCOUNTS[:1], complete=False),
+        directory(ACCOUNTS[:1]),
     ]
 )
 

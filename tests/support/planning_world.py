@@ -51,10 +51,8 @@ ACCOUNTS = (
 )
 
 
-def directory(
-    accounts: Sequence[Account] | None = ACCOUNTS, groups: Sequence[Group] | None = GROUPS, complete: bool = True
-) -> Directory:
-    return Directory(ORG, accounts, groups, complete)
+def directory(accounts: Sequence[Account] | None = ACCOUNTS, groups: Sequence[Group] | None = GROUPS) -> Directory:
+    return Directory(ORG, accounts, groups)
 
 
 def request(

@@ -226,7 +226,6 @@ class _AccountReader:
             self.organization_id,
             list(self.accounts.values()),
             groups,
-            complete=self.complete,
             total=max(self.total, self._count) if self.listed else None,
             absent=self.absent,
             unknown=self.unknown,
