@@ -13,7 +13,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.cli.app import app
-from bulkid.config import SETTINGS
+from bulkid.config.settings import SETTINGS
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sandbox import Sandbox, SandboxOptions
 

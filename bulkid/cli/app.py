@@ -8,7 +8,7 @@ import typer
 from bulkid import __version__
 from bulkid.cli.error_handling import BulkidGroup, handle_errors
 from bulkid.cli.options import Load, with_settings
-from bulkid.config import Settings
+from bulkid.config.settings import Settings
 
 app = typer.Typer(
     name="bulkid",

@@ -28,7 +28,8 @@ from bulkid.cli.library_options import (
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
-from bulkid.config import Settings, parse_age, unknown_variables
+from bulkid.config.resolve import parse_age, unknown_variables
+from bulkid.config.settings import Settings
 from bulkid.engine import Stop
 from bulkid.errors import (
     EXIT_INTERRUPTED,

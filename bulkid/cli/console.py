@@ -16,7 +16,7 @@ from bulkid.cli.library_options import context_of, database_url_of, open_target,
 from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.terminal import use_logs
 from bulkid.clock import SystemClock, iso_utc
-from bulkid.config import Settings
+from bulkid.config.settings import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, UsageError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord

@@ -13,7 +13,8 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import TerminalHooks
-from bulkid.config import Secret, Settings
+from bulkid.config.parse import Secret
+from bulkid.config.settings import Settings
 from bulkid.engine import Stop
 from bulkid.sheet import SheetOptions, system_code_page
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bulkid.config import SETTINGS, Setting, Settings, load_settings, parse
-from bulkid.config.settings import CONNECTION
+from bulkid.config import parse
+from bulkid.config.resolve import load_settings
+from bulkid.config.setting import Setting
+from bulkid.config.settings import CONNECTION, SETTINGS, Settings
 from bulkid.errors import UsageError
 
 if TYPE_CHECKING:
-    from bulkid.jobfile import JobFile
+    from bulkid.jobfile.read import JobFile
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 

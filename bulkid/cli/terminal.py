@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from bulkid.cli import render
-from bulkid.config import Settings
+from bulkid.config.settings import Settings
 from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot
 from bulkid.text import humanize_seconds
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulkid.config import SETTINGS, Secret, Settings, addresses_from, load_settings, read_toml, setting
-from bulkid.config.parse import show
+from bulkid.config.credentials import addresses_from
+from bulkid.config.parse import Secret, show
+from bulkid.config.resolve import load_settings, read_toml
+from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.runs.jobs.drop_folder import DropFolder
 
@@ -43,7 +45,7 @@ class JobFile:
         config_dir: Path | None = None,
         offline: bool = False,
     ) -> Settings:
-        """Load all settings, as :func:`bulkid.config.load_settings` does, this file's included.
+        """Load all settings, as :func:`bulkid.config.resolve.load_settings` does, this file's included.
 
         Raises:
             UsageError: A setting cannot be used, or a variable that should hold a secret is not set.

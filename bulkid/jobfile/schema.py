@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, WrapValidator, create_model
 from pydantic_core import PydanticCustomError
 
-from bulkid.config import SETTINGS, Setting, parse
+from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError, Parse
+from bulkid.config.setting import Setting
+from bulkid.config.settings import SETTINGS
 from bulkid.model import FailureBound
 from bulkid.runs.jobs.drop_folder import SETTLE_S
 

@@ -15,7 +15,7 @@
 
 from bulkid.engine import Stop
 from bulkid.model import ChangeBound, FailureBound
-from bulkid.notify import Recipients, addresses_in
+from bulkid.notify.recipients import Recipients, addresses_in
 from bulkid.paths import default_state_dir
 from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
 from bulkid.runs.check import check, check_opened, write_invalid_rows

@@ -11,7 +11,8 @@ from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
 from bulkid.identity import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
 from bulkid.model import ReplyKind, Request
-from bulkid.notify import Recipients, unusable
+from bulkid.notify.deliver import unusable
+from bulkid.notify.recipients import Recipients
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import Connection, base_of, connect

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from bulkid.errors import BulkidError
-from bulkid.notify import STOPPED_TIMEOUT_S, Message, deliver, message_of_failure, message_of_run
+from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver
+from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_metrics import job_of
 

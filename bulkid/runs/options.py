@@ -10,7 +10,7 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RowError, RunRecord, RunStatus
-from bulkid.notify import Recipients
+from bulkid.notify.recipients import Recipients
 from bulkid.paths import default_state_dir
 from bulkid.runs.concurrency import OrganizationMutex
 from bulkid.sheet import SheetInfo, SheetOptions

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkid.cli.options import with_settings
-from bulkid.config import Settings
+from bulkid.config.settings import Settings
 from tests.support.bulkid_command import ROOT, Bulkid
 
 

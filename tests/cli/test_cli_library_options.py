@@ -12,7 +12,9 @@ from bulkid.cli.library_options import (
     serve_options_of,
     target_of,
 )
-from bulkid.config import SETTINGS, Secret, Setting, Settings
+from bulkid.config.parse import Secret
+from bulkid.config.setting import Setting
+from bulkid.config.settings import SETTINGS, Settings
 from bulkid.model import FailureBound
 
 OF_THE_COMMAND_LINE = {"profile", "yes", "json", "quiet", "verbose", "log_format"}

@@ -10,17 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkid.config import (
-    SETTINGS,
-    Secret,
-    Setting,
-    Settings,
-    load_settings,
-    parse_age,
-    setting,
-    unknown_variables,
-)
 from bulkid.config import resolve as layers_module
+from bulkid.config.parse import Secret
+from bulkid.config.resolve import load_settings, parse_age, unknown_variables
+from bulkid.config.setting import Setting
+from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.model import FailureBound
 from tests.support.docs_tables import settings_table
@@ -662,7 +656,7 @@ def test_any_bytes_as_bulkid_toml_give_settings_or_one_clear_refusal(
 
 def test_settings_are_loaded_without_any_heavy_import() -> None:
     code = (
-        "import sys, pathlib, bulkid.config as c; c.load_settings({}, environ={}, cwd=pathlib.Path.cwd());"
+        "import sys, pathlib, bulkid.config.resolve as c; c.load_settings({}, environ={}, cwd=pathlib.Path.cwd());"
         "heavy = {'pydantic', 'pandas', 'aiohttp', 'anyio', 'sqlalchemy', 'difflib', 'typer', 'rich', 'asyncio'};"
         "print(*heavy & set(sys.modules))"
     )

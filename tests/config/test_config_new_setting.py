@@ -10,10 +10,13 @@ import typer
 from typer.testing import CliRunner
 
 from bulkid.cli.options import with_settings
-from bulkid.config import SETTINGS, Secret, Settings, SettingsTable, load_settings, parse, unknown_variables
-from bulkid.config.settings import GENERAL, OUTPUT
+from bulkid.config import parse
+from bulkid.config.parse import Secret
+from bulkid.config.resolve import load_settings, unknown_variables
+from bulkid.config.setting import SettingsTable
+from bulkid.config.settings import GENERAL, OUTPUT, SETTINGS, Settings
 from bulkid.errors import UsageError
-from bulkid.jobfile import JobFileError, read_job
+from bulkid.jobfile.read import JobFileError, read_job
 from bulkid.jobfile.schema import job_model, job_schema
 from tests.support.docs_tables import settings_table
 

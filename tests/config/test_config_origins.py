@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.config import SETTINGS, Secret, Settings, load_settings, setting
+from bulkid.config.parse import Secret
+from bulkid.config.resolve import load_settings
+from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
 
 PLACES = ("option", "environment", "job", "working", "user")  # the first that gives a setting counts

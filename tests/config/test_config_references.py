@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkid.config import Secret, addresses_from
+from bulkid.config.credentials import addresses_from
+from bulkid.config.parse import Secret
 from bulkid.errors import UsageError
 
 ENVIRON = {

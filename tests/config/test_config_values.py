@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.config import Secret
 from bulkid.config import parse as v
-from bulkid.config.parse import InvalidValueError
+from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.model import ChangeBound, FailureBound, QuotaRule
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED
-from bulkid.jobfile import read_job
+from bulkid.jobfile.read import read_job
 from bulkid.runs import worst_exit_code
 from bulkid.runs.jobs.attempt import UNFINISHED, WORST_LAST
 

@@ -13,8 +13,9 @@ import pytest
 from bulkid import logs
 from bulkid.clock import SystemClock
 from bulkid.engine import Stop
-from bulkid.notify import STOPPED_TIMEOUT_S, Message, Recipients, deliver, unusable
-from bulkid.notify.deliver import TIMEOUT_S, FailedNotification
+from bulkid.notify.deliver import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, deliver, unusable
+from bulkid.notify.message import Message
+from bulkid.notify.recipients import Recipients
 from tests.support.fake_clock import FakeClock, run
 from tests.support.receiver import closed_port, receiver
 

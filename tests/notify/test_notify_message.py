@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.notify import Message, message_of_failure, message_of_run
 from bulkid.notify import message as message_module
+from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.redaction import register_secret
 from bulkid.report.summary import build_summary
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.notify import Recipients, addresses_in
-from bulkid.notify.recipients import secrets_in
+from bulkid.notify.recipients import Recipients, addresses_in, secrets_in
 from bulkid.redaction import redact_text
 
 ADDRESSES = st.from_regex(r"[a-z]{2,8}://[A-Za-z0-9:@/._-]{1,30}", fullmatch=True).filter(lambda text: text[-1] != ",")

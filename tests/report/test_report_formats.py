@@ -81,7 +81,7 @@ def test_settings_job_files_and_the_api_take_a_format_from_outside() -> None:
 
 
 def test_the_table_is_read_without_the_libraries_that_write() -> None:
-    script = "import sys, bulkid.config; print(*sys.modules)"
+    script = "import sys, bulkid.config.settings; print(*sys.modules)"
     loaded = set(in_a_new_process(script).split())
     assert "bulkid.report.formats" in loaded
     assert not loaded & {"bulkid.report.writer", "bulkid.sheet", "xlsxwriter", "orjson", "prometheus_client"}

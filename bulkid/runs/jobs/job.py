@@ -11,7 +11,7 @@ from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 from bulkid.journal import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.notify import message_of_failure
+from bulkid.notify.message import message_of_failure
 from bulkid.report.summary import build_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.connection import base_of, tokens_of
