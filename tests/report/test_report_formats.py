@@ -21,7 +21,7 @@ import json, sys
 from bulkid.report.formats import register
 from tests.support.names_format import NAMES
 register(NAMES)
-from bulkid.config import setting
+from bulkid.config.settings import setting
 from bulkid.jobfile.schema import job_schema
 from bulkid.web.api import OPERATIONS
 from bulkid.web.api_models import document
