@@ -56,7 +56,7 @@ class AtomicFile:
             with contextlib.suppress(PermissionError, IsADirectoryError):
                 self.temp.replace(target)
                 return target
-        target = _next_free(target)
+        target = next_free(target)
         self.temp.replace(target)
         return target
 
@@ -73,7 +73,7 @@ def remove_leftovers(folder: Path) -> None:
             temp.unlink()
 
 
-def _next_free(target: Path) -> Path:
+def next_free(target: Path) -> Path:
     """The first of ``report-2.csv``, ``report-3.csv`` ... that does not exist."""
     numbered = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
     return next(path for path in numbered if not os.path.lexists(path))

@@ -23,7 +23,7 @@ from bulkid.engine import Stop
 from bulkid.errors import UsageError
 from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
 from bulkid.journal import stored_name
-from bulkid.report.atomic import PRIVATE_FILE
+from bulkid.report.atomic import PRIVATE_FILE, next_free
 from bulkid.report.formats import FORMATS
 from bulkid.runs.concurrency import until_stopped
 from bulkid.text import printable
@@ -115,13 +115,8 @@ class DropFolder:
 
     def free_name(self, subfolder: str, name: str) -> str:
         """A path below the folder that is not taken: ``archive/robots.xlsx``, else ``archive/robots-2.xlsx`` ..."""
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the name alone
-        number = 1
-        while True:
-            found = f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
-            if not os.path.lexists(self.real / subfolder / found):
-                return f"{subfolder}/{found}"
-            number += 1
+        target = self.real / subfolder / name
+        return f"{subfolder}/{(next_free(target) if os.path.lexists(target) else target).name}"
 
 
 def _hidden(entry: "os.DirEntry[str]") -> bool:
