@@ -18,10 +18,10 @@ SENDING = Snapshot(3, 9, 2, 1, 4.0, 7, None, None, 2.0)
 
 
 class SlowJournal:
-    """An archive in which a failure shows up only at the third look, as a commit takes its time."""
+    """A journal in which a failure shows up only at the third look, as a commit takes its time."""
 
     def __init__(self) -> None:
-        self.skeleton = 0
+        self.look_count = 0
 
     def run(self, run_id: str) -> RunListItem:
         """A run that has ended."""
@@ -31,8 +31,8 @@ class SlowJournal:
     def failures(self, run_id: str, limit: int) -> Sequence[ReportRow]:
         """What is committed so far."""
         assert (run_id, limit) == ("run", sse.MAX_SHOWN_FAILURES)
-        self.skeleton += 1
-        return [FAILED] if self.skeleton >= 3 else []
+        self.look_count += 1
+        return [FAILED] if self.look_count >= 3 else []
 
 
 @dataclass
@@ -73,7 +73,7 @@ async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(m
 
 async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
     run_browser = SlowJournal()
-    run_browser.skeleton = 2
+    run_browser.look_count = 2
     async with anyio.create_task_group() as tasks:
         feeds = RunFeeds(cast("RunBrowser", run_browser), JobRunner(tasks, Context()))
         heard: list[list[dict[str, Any]]] = []
@@ -86,7 +86,7 @@ async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
                 watchers.start_soon(watch)
         assert len(heard) == 50
         assert all(each == heard[0] and each[0]["running"] is False for each in heard)
-        assert run_browser.skeleton == 3
+        assert run_browser.look_count == 3
         tasks.cancel_scope.cancel()
 
 

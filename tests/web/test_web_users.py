@@ -195,15 +195,15 @@ async def test_a_viewer_can_change_nothing(tmp_path: Path) -> None:
         assert (await vera.get(f"{path}/preview")).status == 200
         assert 'name="preview"' not in (await vera.get(f"{path}/preview")).text
         app = make_app(console.console)
-        record_attempt = 0
+        refused_count = 0
         for route in app.router.routes():
             pattern = route.resource.canonical if route.resource is not None else ""
             if route.method != "POST" or pattern.startswith(("/api/", "/sign")) or pattern in OWN_ACCOUNT:
                 continue
             address = pattern.replace("{upload}", path.rsplit("/", 1)[1]).replace("{run}", "x").replace("{token}", "x")
             assert (await vera.post(address)).status == 403, pattern
-            record_attempt += 1
-        assert record_attempt > 10
+            refused_count += 1
+        assert refused_count > 10
         for each in ("/tokens", "/audit", "/audit.csv", "/template.csv"):
             assert (await vera.get(each)).status == 403
             assert (await olaf.get(each)).status == (200 if each == "/template.csv" else 403)
@@ -429,7 +429,7 @@ async def test_wrong_passwords_from_everywhere_do_not_lock_a_user_out_of_a_known
             for number in range(authenticator.throttle.users.limit):
                 authenticator.throttle.record_attempt("olaf", f"10.0.0.{number}")
             for _ in range(5):
-                authenticator.throttle.record_attempt("olaf", "127.0.0.1")  # somebody behind the same address
+                authenticator.throttle.record_attempt("olaf", "127.0.0.1")  # another client behind the same address
             assert (await sign_in(unknown, "olaf")).status == 429
             await known.post("/signout")
             for _ in range(4):
