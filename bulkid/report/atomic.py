@@ -33,11 +33,7 @@ class AtomicFile:
         self.temp = folder / f".{name}.{secrets.token_hex(4)}.tmp"
 
     def begin(self, mode: int = PRIVATE_FILE) -> Path:
-        """Make the temporary file, empty, with these rights (on POSIX), and give its path. Never follows a link.
-
-        Raises:
-            OSError: The folder does not take it.
-        """
+        """Make the temporary file, empty, with these rights (on POSIX), and give its path. Never follows a link."""
         os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         return self.temp
 
@@ -80,22 +76,14 @@ def next_free(target: Path) -> Path:
 
 
 def sync(path: Path) -> None:
-    """Put a closed file's content on the disk.
-
-    Raises:
-        OSError: The disk does not take it.
-    """
+    """Flush a closed file's content to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def os_errors_as_report_error(what: str, hint: str) -> Iterator[None]:
-    """Say what could not be written, and what to do.
-
-    Raises:
-        ReportError: For any ``OSError`` inside.
-    """
+    """Raise any ``OSError`` inside as a :class:`ReportError` that says what could not be written, and what to do."""
     try:
         yield
     except OSError as error:
@@ -108,11 +96,7 @@ def reason(error: Exception) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that its owner alone can look into (on POSIX); one that exists stays as it is.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Make a folder that its owner alone can read (on POSIX); one that exists stays as it is."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 

@@ -47,19 +47,19 @@ def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
     """
     target = AtomicFile(path.absolute().parent, path.name)
     try:
-        kind = special_kind(path) if path.exists() else ""
-        if kind:  # an administrator's rights would replace /dev/null by a file
-            raise _unwritable(path, f"it is {kind}, not a file")
-        target.begin(SHARED_FILE).write_bytes(render_metrics(all_metrics))
-        target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
+        if path.exists() and (
+            kind := special_kind(path)
+        ):  # an administrator's rights would replace /dev/null by a file
+            why = f"it is {kind}, not a file"
+        else:
+            target.begin(SHARED_FILE).write_bytes(render_metrics(all_metrics))
+            target.temp.replace(target.folder / target.name)  # under this name only: the scraper reads each *.prom
+            return
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _unwritable(path, reason(error)) from error
+        why = reason(error)
     finally:
         target.discard()
-
-
-def _unwritable(path: Path, why: str) -> ReportError:
-    return ReportError(
+    raise ReportError(
         f"The metrics cannot be written to {path}: {why}.",
         hint="Name a file in a folder that is there and that you may write to with --metrics-file.",
     )

@@ -22,11 +22,10 @@ def build_summary(
     report: str | None,
     eta_s: float | None = None,
 ) -> dict[str, Any]:
-    """Put together the summary of a run, with the keys that scripts rely on, in their order.
+    """The summary of a run, with the keys that scripts rely on, in their order.
 
     Args:
-        run: The run; its ``counters`` fill requests, planned_puts, naive_puts, retries, throttled and elapsed_s (0 when
-            missing).
+        run: The run; its ``counters`` fill requests and what follows (0 when missing).
         counts: Rows per status; a status that is missing has none.
         accounts: How many accounts the valid rows name.
         report: Path of the report; ``None`` when none was written.

@@ -45,25 +45,6 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     return steps or ["Nothing: every row is as the sheet wants it."]
 
 
-def run_facts(run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> list[tuple[str, str]]:
-    """Label and value of each fact about the run."""
-    source = run.source if not sheet_name else f"{run.source} (sheet {sheet_name})"
-    lines = [
-        ("Run", run.run_id),
-        ("Result", _result(run, summary)),
-        ("Why", run.message),
-        ("Source", source),
-        ("Organisation", run.organization_id),
-        ("Server", run.base_url),
-        ("By", "@".join(filter(None, (run.user, run.host)))),
-        ("Started", _when(run.created_at)),
-        ("Finished", _when(run.finished_at)),
-        ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
-        ("Files", run.report_dir and str(PurePath(run.report_dir))),
-    ]
-    return [(label, value) for label, value in lines if value]
-
-
 def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
     """The run's status in words; a refused run may have sent something in an earlier attempt (a trial)."""
     if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
@@ -75,46 +56,47 @@ def _when(epoch_s: float | None) -> str:
     return "" if epoch_s is None else iso_utc(epoch_s).replace("T", " ").replace("Z", " UTC")
 
 
-def request_counts(summary: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Label and number of what the run sent."""
-    requests = summary.get("requests") or {}
-    return [
-        *((f"{method} requests", int(requests.get(method, 0))) for method in METHODS),
-        ("PUTs planned", int(summary.get("planned_puts", 0))),
-        ("PUTs, at one per row", int(summary.get("naive_puts", 0))),
-        ("Sent again", int(summary.get("retries", 0))),
-        ("Throttled (429)", int(summary.get("throttled", 0))),
-    ]
-
-
 def workbook_report(folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> ReportWorkbook:
     """Begin ``report.xlsx`` and write its sheet ``Summary``."""
     workbook = ReportWorkbook(folder, run.run_id)
     try:
-        _write_summary(_Page(workbook), run, summary, sheet_name, workbook.status_formats)
+        page = _Page(workbook)
+        page.title("Robot accounts: what became of the sheet")
+        for label, value in (
+            ("Run", run.run_id),
+            ("Result", _result(run, summary)),
+            ("Why", run.message),
+            ("Source", f"{run.source} (sheet {sheet_name})" if sheet_name else run.source),
+            ("Organisation", run.organization_id),
+            ("Server", run.base_url),
+            ("By", "@".join(filter(None, (run.user, run.host)))),
+            ("Started", _when(run.created_at)),
+            ("Finished", _when(run.finished_at)),
+            ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
+            ("Files", run.report_dir and str(PurePath(run.report_dir))),
+        ):
+            if value:
+                page.fact(label, value)
+        page.heading("Status", "Rows", "Meaning")
+        for status in Status:
+            page.metric(status.value, summary.get(status.value, 0), MEANINGS[status], workbook.status_formats[status])
+        page.metric("rows", summary.get("rows", 0))
+        page.metric("accounts", summary.get("accounts", 0))
+        page.heading("Requests")
+        requests = summary.get("requests") or {}
+        for method in METHODS:
+            page.metric(f"{method} requests", requests.get(method, 0))
+        page.metric("PUTs planned", summary.get("planned_puts", 0))
+        page.metric("PUTs, at one per row", summary.get("naive_puts", 0))
+        page.metric("Sent again", summary.get("retries", 0))
+        page.metric("Throttled (429)", summary.get("throttled", 0))
+        page.heading("What to do next")
+        for step in next_steps(run, summary):
+            page.sentence(step)
     except BaseException:  # a cancellation too: no unfinished file stays behind
         workbook.discard()
         raise
     return workbook
-
-
-def _write_summary(
-    page: "_Page", run: RunRecord, summary: Mapping[str, Any], sheet_name: str, status_formats: Mapping[Status, Format]
-) -> None:
-    page.title("Robot accounts: what became of the sheet")
-    for name, text in run_facts(run, summary, sheet_name):
-        page.fact(name, text)
-    page.heading("Status", "Rows", "Meaning")
-    for status in Status:
-        page.metric(status.value, int(summary.get(status.value, 0)), MEANINGS[status], status_formats[status])
-    page.metric("rows", int(summary.get("rows", 0)))
-    page.metric("accounts", int(summary.get("accounts", 0)))
-    page.heading("Requests")
-    for name, number in request_counts(summary):
-        page.metric(name, number)
-    page.heading("What to do next")
-    for step in next_steps(run, summary):
-        page.sentence(step)
 
 
 class _Page:

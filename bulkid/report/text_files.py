@@ -50,10 +50,7 @@ def _iso_second(epoch_s: int) -> str:
 def report_cells(row: ReportRow, run_id: str, text: Callable[[str], str] = str) -> tuple[Any, ...]:
     """The row's values under :data:`COLUMNS`; an absent value is None, ``finished_at`` is UTC in ISO 8601.
 
-    Args:
-        row: The row.
-        run_id: The run, for the last column.
-        text: Applied to each text that comes from the sheet or from the server.
+    ``text`` is applied to each text that comes from the sheet or from the server.
     """
     return (
         row.row,
@@ -88,11 +85,7 @@ class _TextFile(ABC, Generic[Row]):
         """Append rows."""
 
     def finish(self) -> bool:
-        """Flush the file to the disk and close it; say whether there is one.
-
-        Raises:
-            OSError: The disk does not take it.
-        """
+        """Flush the file to the disk and close it; say whether there is one. An OSError means that it is not whole."""
         if self._file is None:
             return False
         self._file.flush()

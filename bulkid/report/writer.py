@@ -18,19 +18,12 @@ _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """What was written.
+    """The files that were written."""
 
-    Attributes:
-        folder: The run's own folder.
-        files: The files, ``report.csv`` first, under the names that they really have.
-        notes: Sentences for the user on what is not as usual (a file held open, so that another name was taken).
-        summary: What ``summary.json`` holds.
-    """
-
-    folder: Path
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
-    summary: Mapping[str, Any]
+    folder: Path  # the run's own
+    files: tuple[Path, ...]  # ``report.csv`` first, under the names that they really have
+    notes: tuple[str, ...]  # sentences for the user on what is not as usual, such as a file held open
+    summary: Mapping[str, Any]  # what ``summary.json`` holds
 
 
 class OpenReport:
@@ -58,11 +51,7 @@ class OpenReport:
             raise
 
     def write(self, rows: Sequence[ReportRow]) -> None:
-        """Append rows, in the order of the sheet.
-
-        Raises:
-            ReportError: A file cannot be written.
-        """
+        """Append rows, in the order of the sheet; a ReportError says which file cannot be written."""
         for name, file in self._files:
             with _report_errors(name, self._content):
                 file.write(rows)
@@ -183,10 +172,6 @@ def remove_report(folder: Path, run_id: str) -> Removed:
     """Remove the report files of a run, and its folder if nothing else is in it; never raises.
 
     A folder that is not named after the run, or that is a link, is not bulkid's own and is left alone.
-
-    Args:
-        folder: Where the journal says that the report is.
-        run_id: The run.
     """
     if folder.name != run_id or folder.is_symlink() or not folder.is_dir():
         return Removed()

@@ -41,7 +41,6 @@ _SAMPLED_ROWS: Final = 1000  # the column widths come from the first rows: the r
 _EPOCH_DAY: Final = 25_569  # 1970-01-01 counted in a workbook's days
 _DAY_S: Final = 86_400
 
-
 Widths: TypeAlias = tuple[int, int]
 """The least and the largest width of a column, in characters; between them, what the first rows need."""
 
@@ -60,15 +59,9 @@ _REPORT_WIDTHS: Final[Mapping[str, Widths]] = {
     "finished_at": (24, 24),
     "run_id": (12, 40),
 }
-_EXPORT_WIDTHS: Final[Mapping[str, Widths]] = {
-    "name": (14, 40),
-    "groups": (20, 70),
-    "created": (22, 30),
-    "last_login": (22, 30),
-}
+_EXPORT_WIDTHS: Final = {"name": (14, 40), "groups": (20, 70), "created": (22, 30), "last_login": (22, 30)}
 _LINE_POINTS: Final = 15
 _MOST_LINES: Final = 8  # of one row; the rest of a longer text is seen by clicking on it
-
 _ONE_LINE: Final = _TEXT_LINES // 2  # a text so short fits on one line even if every character is a wide one
 _ESCAPE_LIKE: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 # What XML 1.0 cannot hold, and the carriage return, which it would turn into a line feed.
@@ -227,11 +220,7 @@ class WorkbookFile(ABC, Generic[Row]):
                 self._widths[name] = min(max(self._widths[name], widest + 2), most)
 
     def finish(self) -> bool:
-        """Put the file together and bring it to the disk. It is always worth keeping.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Put the file together and flush it to the disk; an OSError says that it cannot be written."""
         from xlsxwriter.exceptions import FileCreateError  # type: ignore[import-untyped] # as above
 
         if self._sheet is None:

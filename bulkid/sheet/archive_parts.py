@@ -10,7 +10,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Self
+from contextlib import AbstractContextManager
+from typing import BinaryIO
 from xml.parsers import expat
 
 _BLOCK = 1 << 19  # bytes; pyexpat cuts what is longer than 1 MB, be it in the middle of a number
@@ -29,7 +30,7 @@ class ScanError(Exception):
     """The file does not have the parts that its format requires, or they are not as they should be."""
 
 
-class Archive:
+class Archive(AbstractContextManager["Archive"]):
     """The parts of an archive. Use it as a context manager; the stream stays open.
 
     Args:
@@ -53,9 +54,6 @@ class Archive:
         self.packed = sum(each.compress_size for each in entries)
         self._refuse_overlap(entries)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
@@ -65,11 +63,7 @@ class Archive:
         return frozenset(self._entries)
 
     def size(self, part: str) -> int:
-        """Bytes that a part unpacks to, as declared; ``blocks`` holds it to that.
-
-        Raises:
-            ScanError: There is no such part.
-        """
+        """Bytes that a part unpacks to, as declared; ``blocks`` refuses a part of another size."""
         return self._entry(part).file_size
 
     def blocks(self, part: str) -> Iterator[bytes]:
@@ -194,8 +188,8 @@ def parse(blocks: Iterable[bytes], handler: Handler) -> None:
     parser.StartCdataSectionHandler = handler.unusual
     fed = 0
     for block in whole_tags(blocks):
-        if not fed:
-            _refuse_wide(block)
+        if not fed and block.startswith(_WIDE):
+            _require_utf8("UTF-16")
         fed += len(block)
         parser.Parse(block, False)  # noqa: FBT003 - the parser takes it by position only
         if fed - parser.CurrentByteIndex > _MAX_TAG:
@@ -209,7 +203,8 @@ def first_element(blocks: Iterable[bytes]) -> tuple[str, dict[str, str]]:
     parser = _parser()
     parser.StartElementHandler = lambda name, attributes: found.append((name, attributes))
     head = next(iter(blocks), b"")[:_HEAD]
-    _refuse_wide(head)
+    if head.startswith(_WIDE):
+        _require_utf8("UTF-16")
     parser.Parse(head, False)  # noqa: FBT003
     if not found:
         raise ScanError("a part of it is no XML")
@@ -253,26 +248,17 @@ def whole_tags(blocks: Iterable[bytes], mark: bytes = b"<") -> Iterator[bytes]:
 def _parser() -> expat.XMLParserType:
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.XmlDeclHandler = _check_declaration
+    parser.XmlDeclHandler = lambda _version, encoding, _standalone: _require_utf8(encoding)
     return parser
-
-
-def _refuse_wide(block: bytes) -> None:
-    if block.startswith(_WIDE):
-        raise _not_utf8("UTF-16")
 
 
 def _refuse_doctype(*_: object) -> None:
     raise ScanError("it declares a document type, which no spreadsheet needs")
 
 
-def _check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:
+def _require_utf8(encoding: str | None) -> None:
     if encoding is not None and encoding.lower() not in _ENCODINGS:
-        raise _not_utf8(encoding)
-
-
-def _not_utf8(encoding: str) -> ScanError:
-    return ScanError(f"its XML is stored as {encoding[:20]!r}, and can be read as UTF-8 only")
+        raise ScanError(f"its XML is stored as {encoding[:20]!r}, and can be read as UTF-8 only")
 
 
 def _too_long() -> ScanError:

@@ -65,9 +65,6 @@ def check_shared_strings(archive: Archive) -> int:
 
     Returns:
         The length of the longest, or more.
-
-    Raises:
-        ScanError, zlib.error, expat.ExpatError, OSError, ValueError: The file is not as it should be.
     """
     longest = 0
     for part in _shared_strings(archive):
@@ -101,7 +98,7 @@ def _bound_of_strings(archive: Archive, part: str) -> int | None:
 
 
 def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> ErrorScan:
-    """Look through one worksheet of an ``.xlsx`` or ``.xlsm``.
+    """Scan one worksheet of an ``.xlsx`` or ``.xlsm``.
 
     Args:
         stream: The file.
@@ -211,7 +208,7 @@ def _resolved(folder: str, target: str) -> str:
 
 
 def _shared_strings(archive: Archive) -> list[str]:
-    """All parts of that name: which one calamine reads depends on where the workbook lies."""
+    """All parts of that name: which one calamine reads depends on the place of the workbook."""
     return sorted(part for part in archive.parts if posixpath.basename(part) == "sharedstrings.xml")
 
 
@@ -349,16 +346,13 @@ class _XlsxCells(Handler):
         place = attributes.get("r")
         if place is None:
             self._column += 1
-        else:
-            found = _PLACE.fullmatch(place)
-            if found is None:
-                raise ScanError(f"it has a cell at {place[:20]!r}, where no spreadsheet has one")
+        elif found := _PLACE.fullmatch(place):
             self._column = column_index(found[1])
             self._row = _number(found[2], MAX_ROWS)
+        else:
+            raise no_such_cell(f"at {place[:20]!r}")
         if self._column >= MAX_COLUMNS or not self._row:
-            raise ScanError(
-                f"it has a cell at row {self._row}, column {self._column + 1}, where no spreadsheet has one"
-            )
+            raise no_such_cell(f"in row {self._row}, column {self._column + 1}")
         self._kind = attributes.get("t", "")
         self._formula = self._holds = False
         self._values = 0
@@ -406,8 +400,13 @@ class _XlsxCells(Handler):
 
 def _number(text: str, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)) or int(text) > most:
-        raise ScanError(f"it has a cell at {text[:20]!r}, where no spreadsheet has one")
+        raise no_such_cell(f"at {text[:20]!r}")
     return int(text)
+
+
+def no_such_cell(place: str) -> ScanError:
+    """The error for a cell beyond the limits of a worksheet."""
+    return ScanError(f"it has a cell {place}, where no spreadsheet has one")
 
 
 # --- ods
@@ -422,12 +421,7 @@ _MAX_DIGITS = 9  # of a number of repeats
 
 
 def scan_ods(stream: BinaryIO) -> dict[str, ErrorScan]:
-    """Look through all tables of an ``.ods``.
-
-    Raises:
-        ScanError, zipfile.BadZipFile, zlib.error, expat.ExpatError, OSError, ValueError: The file is not as it should
-            be.
-    """
+    """Scan all tables of an ``.ods``; raises as :func:`scan_xlsx`."""
     with Archive(stream) as archive:
         tables = _Tables()
         parse(archive.blocks("content.xml"), tables)
@@ -521,9 +515,7 @@ class _Tables(Handler):
         self._width = max(self._width, width)
         self._area = max((self._row + self._rows) * self._width, self._held)
         if width > MAX_COLUMNS or self._row + self._rows > MAX_ROWS:
-            raise ScanError(
-                f"it has a cell in row {self._row + self._rows}, column {width}, where no spreadsheet has one"
-            )
+            raise no_such_cell(f"in row {self._row + self._rows}, column {width}")
         if self._shown - self._written > _ROOM_TO_REPEAT + _REPEATS_PER_CELL * self._written:
             raise ScanError(
                 f"it has {self._written:,} cells that stand for {self._shown:,}, more than any honest sheet repeats"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bulkid.sheet.archive_parts import Archive, ScanError
-from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, part_of
+from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, no_such_cell, part_of
 
 _ERROR_TEXTS = {
     0x00: "#NULL!",
@@ -65,11 +65,7 @@ class PasswordError(Exception):
 
 
 def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
-    """Look through one worksheet of an ``.xlsb``.
-
-    Raises:
-        ScanError, struct.error, zipfile.BadZipFile, zlib.error, OSError, ValueError: The file is not as it should be.
-    """
+    """Scan one worksheet of an ``.xlsb``; raises as :func:`bulkid.sheet.error_scan.scan_xlsx`, or a struct.error."""
     with Archive(stream) as archive:
         book = main_part(archive)
         sheets = dict(_xlsb_sheets(archive.read(book)))
@@ -92,7 +88,6 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
 
 
 def _xlsb_lengths(strings: bytes) -> Iterator[int]:
-    """Yield the length of each shared string."""
     for kind, start, _ in _xlsb_records(strings):
         if kind == _BRT_SHARED_STRING:
             yield struct.unpack_from("<I", strings, start + 1)[0]
@@ -104,7 +99,7 @@ def _number(content: bytes, start: int, size: int, limit: int) -> int:
         raise ScanError("one of its records is too short")
     number = int(struct.unpack_from("<I", content, start)[0])
     if number >= limit:
-        raise ScanError(f"it has a cell in row or column {number + 1}, where no spreadsheet has one")
+        raise no_such_cell(f"in row or column {number + 1}")
     return number
 
 
@@ -152,7 +147,7 @@ def _wide_string(content: bytes, position: int) -> tuple[str, int]:
 
 
 def scan_xls(stream: BinaryIO) -> list[ErrorScan]:
-    """Look through all sheets of an ``.xls``, in their order; calamine lays them all out as soon as it opens the file.
+    """Scan all sheets of an ``.xls``, in their order; calamine lays them all out as soon as it opens the file.
 
     Raises:
         PasswordError: The workbook is encrypted.
@@ -229,11 +224,7 @@ def _biff_records(book: bytes, position: int) -> Iterator[tuple[int, int, int]]:
 
 
 def workbook_stream(content: bytes) -> bytes:
-    """Take the stream ``Workbook`` (``Book`` in older files) out of a compound file.
-
-    Raises:
-        ScanError, struct.error: The file is not as it should be.
-    """
+    """Take the stream ``Workbook`` (``Book`` in older files) out of a compound file."""
     shift, small_shift = struct.unpack_from("<HH", content, 30)
     if shift not in _SECTOR_SHIFTS or small_shift != _SMALL_SECTOR_SHIFT:
         raise ScanError("its sectors have an impossible size")
@@ -284,11 +275,7 @@ class _Sectors:
 
 
 def _follow(content: bytes, size: int, offset: int, table: tuple[int, ...], first: int) -> bytes:
-    """Join the sectors of a chain.
-
-    Raises:
-        ScanError: It leads back to a sector of its own: calamine would follow it for ever.
-    """
+    """Join the sectors of a chain. One that leads back to a sector of its own would keep calamine for ever."""
     pieces = []
     seen: set[int] = set()
     sector = first
