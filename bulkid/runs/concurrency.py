@@ -108,7 +108,7 @@ class OrganizationMutex:
         """
         lock = self._locks[organization_id.casefold()]
         if lock.locked():
-            notify("Waiting: another job of this start works on the same organisation.")
+            notify("Waiting for another job of this process on the same organisation.")
         async with until_stopped(stop):
             await lock.acquire()
         try:

@@ -166,7 +166,7 @@ STAGES: Mapping[str, str] = {
     "connect": "Connecting",
     "directory": "Reading the directory",
     "send": "Sending",
-    "verify": "Reading back what no answer confirmed",
+    "verify": "Reading back unconfirmed accounts",
     "report": "Writing the report",
     "notify": "Sending notifications",
 }

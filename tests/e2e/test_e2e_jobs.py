@@ -315,7 +315,7 @@ def test_two_jobs_of_one_organisation_take_turns(tmp_path: Path) -> None:
         # one after the other: the first thirty PUTs name each account once
         accounts = [entry.account for entry in host.puts()]
         assert len(set(accounts[:30])) == len(set(accounts[30:])) == 30
-        assert done.stderr.count("Waiting: another job of this start works on the same organisation.") == 1
+        assert done.stderr.count("Waiting for another job of this process on the same organisation.") == 1
 
 
 @pytest.mark.slow

@@ -152,10 +152,10 @@ def a_plan(**change: Any) -> dict[str, Any]:
 ROWS_TWICE = [{"id": "g-fin", "name": ""}, {"id": "G-FIN", "name": ""}]
 NONSENSE = {
     "a newer version": ({"version": 2}, "newer bulkid", "version 2"),
-    "another format": ({"format": "bulkid report"}, "no plan file", "format"),
+    "another format": ({"format": "bulkid report"}, "not a plan file", "format"),
     "an unknown field": ({"accounts__1__colour": "red"}, "accounts[1].colour"),
-    "a misspelt id": ({"accounts__0__id": "../RobotAccount "}, "accounts[0].id", "is no id"),
-    "an id that leads elsewhere": ({"accounts__0__id": ".."}, "accounts[0].id", "is no id"),
+    "a misspelt id": ({"accounts__0__id": "../RobotAccount "}, "accounts[0].id", "is not an id"),
+    "an id that leads elsewhere": ({"accounts__0__id": ".."}, "accounts[0].id", "is not an id"),
     "a text for a list": ({"accounts__0__rows": "2"}, "accounts[0].rows"),
     "a row that is a text": ({"accounts__0__rows": ["2"]}, "accounts[0].rows[0]"),
     "no rows": ({"accounts__0__rows": []}, "accounts[0].rows"),
@@ -163,9 +163,9 @@ NONSENSE = {
     "a row of two accounts": ({"accounts__1__rows": [2]}, "accounts[1].rows", "twice"),
     "a line break in a name": ({"accounts__0__display_name": "Rob\nbie"}, "accounts[0].display_name", "control"),
     "a group given as text": ({"accounts__0__groups_to_add__0": "Trainees"}, "accounts[0].groups_to_add[0]"),
-    "a group twice": ({"accounts__0__groups_to_add": ROWS_TWICE}, "accounts[0]", "a group is there twice"),
+    "a group twice": ({"accounts__0__groups_to_add": ROWS_TWICE}, "accounts[0]", "a group appears twice"),
     "an account twice": ({"accounts__1__id": "88-UV"}, "accounts[1].id", "twice"),
-    "nothing to do": ({"accounts__1__display_name": None}, "accounts[1]", "nothing is to be changed"),
+    "nothing to do": ({"accounts__1__display_name": None}, "accounts[1]", "the account has no changes"),
     "no state before": ({"accounts__0__before": None}, "accounts[0].before", "blind"),
     "a number for a name": ({"accounts__0__before__display_name": 7}, "accounts[0].before.display_name"),
     "no organisation": ({"organization_id": ""}, "organization_id"),
@@ -271,7 +271,7 @@ def test_accounts_on_lines_of_their_own_need_exactly_one_comma_between_them(tmp_
     lines, closing, tail = rest.partition("\n  ]")
     lines = lines.replace(",\n", "\n") if missing else f"{lines},"
     path.write_text(head + opening + lines + closing + tail, encoding="utf-8")
-    with pytest.raises(SheetError, match="not whole JSON"):
+    with pytest.raises(SheetError, match="not valid JSON"):
         read_plan(path)
 
 
@@ -280,11 +280,11 @@ def test_accounts_on_lines_of_their_own_need_exactly_one_comma_between_them(tmp_
     [
         (lambda _: None, "does not exist"),
         (lambda path: path.mkdir(), "folder"),
-        (lambda path: path.write_bytes(b""), "not whole JSON"),
-        (lambda path: path.write_bytes(b"[1]"), "no plan file"),
-        (lambda path: path.write_bytes(b"name,display_name\nroby,Robbie\n"), "not whole JSON"),
+        (lambda path: path.write_bytes(b""), "not valid JSON"),
+        (lambda path: path.write_bytes(b"[1]"), "not a plan file"),
+        (lambda path: path.write_bytes(b"name,display_name\nroby,Robbie\n"), "not valid JSON"),
         (lambda path: path.write_bytes(b'{"format": "bulkid plan", "version": 1}'), "Field required".lower()),
-        (lambda path: path.write_bytes(b"\xff\xfe{}"), "not whole JSON"),
+        (lambda path: path.write_bytes(b"\xff\xfe{}"), "not valid JSON"),
         (lambda path: path.write_bytes(b'{"format": "bulkid plan", "version": "1"}'), "version"),
     ],
 )

@@ -120,7 +120,7 @@ async def test_a_look_up_that_is_answered_with_another_account_tells_nothing(tmp
     async with server.served():
         found = await plan(sheet(tmp_path, ("id", "display name"), [("a", "New")]), server.target, tmp_path)
     (row_error,) = found.row_errors
-    assert "is not known: asked for it, the server answered with another account (b)" in row_error.message
+    assert "is not known: the server returned another account (b) for this id" in row_error.message
 
 
 @pytest.mark.parametrize("column", ["name", "id"])
@@ -144,7 +144,10 @@ async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: P
     assert result.exit_code == 3
     assert {row["status"] for row in report(result)} == {"pending"}
     assert result.error is not None
-    assert "is not known: each of 3 readings of the list of robot accounts may have missed some" in result.error.message
+    assert (
+        "exist: the list of robot accounts changed during each of 3 readings, so each may have missed some"
+        in result.error.message
+    )
     assert server.count("PUT") == 0
 
 

@@ -43,7 +43,7 @@ async def test_a_429_that_says_when_the_limit_is_over_is_told_as_what_it_is() ->
 async def test_a_server_that_is_away_takes_nothing() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.UNAVAILABLE, 503, retry_after=30.0))
     assert snapshot.pace_opens_in is None
-    assert snapshot.server_limit.startswith("the server takes nothing; asking again in 30 seconds")
+    assert snapshot.server_limit.startswith("the server refuses requests; next attempt in 30 seconds")
     assert snapshot.server_limit in progress_line(snapshot)
 
 

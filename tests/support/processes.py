@@ -24,7 +24,7 @@ STAGES = {
     "connect": "Connecting ...",
     "directory": "Reading the directory ...",
     "send": "Sending ...",
-    "verify": "Reading back what no answer confirmed ...",
+    "verify": "Reading back unconfirmed accounts ...",
     "report": "Writing the report ...",
 }
 """What ``-v`` says on standard error when a stage begins."""

@@ -228,8 +228,8 @@ class AccountSender:
             blind = self.directory.blind
             why = "cannot be read back (blind)" if blind else "reading back does not show whether they exist"
             raise ConnectionFailedError(
-                f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear answer, and {why}: pending.",
-                hint=f"To send them again is safe: {advice}",
+                f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear response, and {why}: pending.",
+                hint=f"Sending them again is safe: {advice}",
             )
 
     def _settle_by_state(self, account: UnconfirmedAccount, after: Account | Absent) -> None:
@@ -283,8 +283,8 @@ def _updated(settled: Settled) -> Outcome:
 
 
 _SINGLE_REFUSALS = {
-    ReplyKind.UNAUTHORIZED: "The server refuses this request alone, and takes others with the same access token",
-    ReplyKind.FORBIDDEN: "The server forbids the change of this account alone",
+    ReplyKind.UNAUTHORIZED: "The server refuses only this request, and accepts others with the same access token",
+    ReplyKind.FORBIDDEN: "The server forbids only the change of this account",
 }
 """What a reply of this kind means for its account when the run went on after it."""
 

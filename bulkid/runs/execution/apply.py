@@ -90,7 +90,7 @@ async def apply(
             raise too_many_failures(sender.failures, advice if sender.unfinished or plan.unknown else "")
     if plan.unknown:
         raise ConnectionFailedError(
-            f"Whether {count_of(len(plan.unknown), 'account')} still exist is not known, so nothing was sent for them: "
-            f"{next(iter(plan.unknown.values()))}.",
+            f"It is not known whether {count_of(len(plan.unknown), 'account')} still exist, so nothing was sent for "
+            f"them: {next(iter(plan.unknown.values()))}.",
             hint=f"They are pending: {advice}",
         )

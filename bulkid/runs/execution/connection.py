@@ -64,16 +64,12 @@ class Connection:
         return capabilities(self.claims)
 
     def require_write(self) -> None:
-        """Raise if the token itself shows that the server will refuse changes.
-
-        Raises:
-            PermissionDeniedError: The token may not change accounts.
-        """
+        """Raise a :class:`PermissionDeniedError` if the token itself shows that the server will refuse changes."""
         if self.known.write_accounts is False:
             raise PermissionDeniedError(
                 f"The token may not change {current().plural}: it lacks the scope {current().write_scope}.",
                 hint=f"Grant {current().scope} (or {current().write_scope}) to the external application as an "
-                "application scope, and ask for it in BULKID_SCOPE where that is set.",
+                "application scope, and name it in BULKID_SCOPE if that is set.",
             )
 
     def sent(self) -> dict[str, int]:
@@ -114,11 +110,7 @@ class Connection:
         )
 
     async def _send(self, request: Request) -> Reply:
-        """Send a request. A request that changes something is sent only while this run holds the organisation's lock.
-
-        Raises:
-            LockLostError: Another run has taken over the lock.
-        """
+        """Send a request. Raise a :class:`LockLostError` if it changes something and the run has lost its lock."""
         if request.method != "GET" and self.hold is not None and not self.hold.is_current:
             await in_thread(self.hold.confirm)
         return await self.client.send(request)

@@ -117,42 +117,33 @@ def _require(allowed: bool | None, scope: str) -> None:
 
 
 def _require_own_organization(allowed: bool | None, organization_id: str, refusal: ForbiddenError) -> None:
-    """Raise if the server refused a token that has the scope.
-
-    Raises:
-        PermissionDeniedError: No missing scope explains the refusal.
-    """
+    """Raise a :class:`PermissionDeniedError` if the server refused a token that has the scope."""
     if allowed:
         raise PermissionDeniedError(
             f"The server does not let this token read the organisation {organization_id} (403): {refusal.message}",
-            hint="Check BULKID_ORGANIZATION_ID (or --organization-id): left out, it is the token's own.",
+            hint="Check BULKID_ORGANIZATION_ID (or --organization-id); if it is not set, bulkid uses the token's own.",
         )
 
 
 def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
-    """Raise if rows need the accounts, which cannot be read.
-
-    Raises:
-        PermissionDeniedError: A row gives an account by name only, or an exact list of groups.
-    """
+    """Raise a :class:`PermissionDeniedError` if rows need the accounts, which cannot be read."""
     if lookup.names:
         what = f"the sheet gives accounts by name ({_sample(lookup.names)})"
     elif lookup.exact:
-        what = "the sheet gives exact lists of groups, which need the present ones to compare with"
+        what = "the sheet gives exact lists of groups, which bulkid must compare with the present groups"
     else:
         return
     raise PermissionDeniedError(
         f"{refusal}, and {what}.",
-        hint=f"Grant {current().read_scope} to the application, and check the organisation id where one is set. "
+        hint=f"Grant {current().read_scope} to the application, and check the organisation id if one is set. "
         "Without the scope, rows need ids, and groups to add and remove.",
     )
 
 
 def _require_group_ids(lookup: AccountLookup, accounts: Iterable[Account], refusal: str) -> None:
-    """Raise if rows need the groups, which cannot be read: a text that does not look like an id would fail its row.
+    """Raise a :class:`PermissionDeniedError` if rows need the groups, which cannot be read.
 
-    Raises:
-        PermissionDeniedError: A row gives a group by name, or an exact list of groups.
+    A text that does not look like an id is taken for a name.
     """
     known = {fold(group_id) for account in accounts for group_id in account.group_ids or ()}
     names = [
@@ -163,13 +154,13 @@ def _require_group_ids(lookup: AccountLookup, accounts: Iterable[Account], refus
     if names:
         what = f"the sheet gives groups by name ({_sample(names)})"
     elif lookup.exact:
-        what = "the sheet gives exact lists of groups, which need to know the group Everyone"
+        what = "the sheet gives exact lists of groups, for which bulkid must know the group Everyone"
     else:
         return
     raise PermissionDeniedError(
         f"{refusal}, and {what}.",
-        hint="Grant PM.Group.Read to the application (and name it in BULKID_SCOPE where that is set), or give the "
-        "groups by id. If these are ids, --no-read sends them as they are.",
+        hint="Grant PM.Group.Read to the application (and name it in BULKID_SCOPE if that is set), or give the "
+        "groups by id. If these are ids, use --no-read to send them unchanged.",
     )
 
 
@@ -283,14 +274,14 @@ class _AccountReader:
         """Record why it is not known whether the missing accounts exist."""
         if self._count:
             reason = (
-                f"each of {MAX_READINGS} readings of the list of {current().plural} may have missed some, as it kept "
-                "changing"
+                f"the list of {current().plural} changed during each of {MAX_READINGS} readings, so each may have "
+                "missed some"
             )
         else:
             reason = f"the server counts {count_of(self.total, current().singular)} and lists none"
         missing = self._missing_ids()
         sample = _sample([*missing, *self._missing_names()])
-        self.uncertain = f"Whether there are the accounts {sample} is not known: {reason}."
+        self.uncertain = f"It is not known whether the accounts {sample} exist: {reason}."
         self.unknown.update(dict.fromkeys(map(fold, missing), reason))
 
     # --- what was read
@@ -352,13 +343,13 @@ class _AccountReader:
             if fold(account.id) == key:
                 self._add([account])
             else:
-                self.unknown[key] = f"asked for it, the server answered with another account ({account.id})"
+                self.unknown[key] = f"the server returned another account ({account.id}) for this id"
         elif reply.kind is ReplyKind.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
             self.absent.add(key)
         elif reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4:  # noqa: PLR2004 - the class of a status
             # The server may refuse the form of the id: that does not show whether the account exists.
             reason = reply.error or reply.error_code or "refused"
-            self.unknown[key] = f"the server does not look it up (HTTP {reply.status}: {reason.rstrip('.')})"
+            self.unknown[key] = f"the server refused to look it up (HTTP {reply.status}: {reason.rstrip('.')})"
         else:
             raise _fetch_error(reply, f"account {account_id}")
 
@@ -395,6 +386,6 @@ def _fetch_error(reply: Reply, what: str) -> ConnectionFailedError:
         return ForbiddenError(reply.error)
     status = f" (HTTP {reply.status})" if reply.status else ""
     return ConnectionFailedError(
-        f"The server would not give {what}: {reply.error or reply.kind.value}{status}.",
+        f"The server refused to return {what}: {reply.error or reply.kind.value}{status}.",
         hint="Check the organisation id and the address with `bulkid doctor`.",
     )

@@ -68,7 +68,7 @@ class CurrentGroups:
         reply: Reply = (await self.engine.call(list_groups(self.organization_id))).reply
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
-                f"The server would not give the list of groups: {reply.error or reply.kind.value}.",
+                f"The server refused to return the list of groups: {reply.error or reply.kind.value}.",
                 hint="Group requests need it (scope PM.Group.Read); `bulkid doctor` examines the connection.",
             )
         groups: dict[str, Group] = {}
@@ -179,7 +179,7 @@ class GroupSender:
         )
 
     def _account_ids(self, numbers: Iterable[int]) -> list[str]:
-        """The accounts of some items, without those that go by their own PUT after all."""
+        """Return the account ids of run items, without those that are sent by account."""
         return [self.changes[number].account_id for number in numbers if not self.queue.is_individual(number)]
 
     def _last_known(self, group_id: str) -> Group:
@@ -283,11 +283,7 @@ class GroupSender:
     # --- reading back
 
     async def _read_back(self) -> list[int]:
-        """Settle the accounts whose batches have all passed. Return those that do not show their change.
-
-        Raises:
-            ConnectionFailedError: The server does not respond; accounts that are not settled stay pending.
-        """
+        """Settle the accounts whose batches have all passed. Return those that do not show their change."""
         waiting = {
             fold(self.changes[number].account_id): number for number in self._accepted if number not in self._failed
         }

@@ -19,7 +19,7 @@ from bulkid.runs.options import Preview, RunOptions
 from bulkid.sheet import SheetInfo
 from bulkid.text import fold, quote
 
-BLIND_WARNING = "Running blind, as --no-read asks."
+BLIND_WARNING = "Running blind because of --no-read."
 
 
 async def prepare(connection: Connection, rows: Rows, options: RunOptions) -> Preview:
@@ -153,11 +153,7 @@ def _excess_warning(found: Excess | None, options: RunOptions) -> tuple[str, ...
 
 
 def require_within_limit(found: Excess | None, options: RunOptions) -> None:
-    """Refuse a plan that exceeds the change limit, unless the user gave ``--yes-really``.
-
-    Raises:
-        UsageError: The plan exceeds the limit; nothing was sent.
-    """
+    """Raise a :class:`UsageError` if a plan exceeds the change limit, unless the user gave ``--yes-really``."""
     if found is None or options.yes_really:
         return
     more = "--max-change N allows a number of accounts" if found.total is None else "--max-change allows more"

@@ -31,7 +31,7 @@ class Snapshot:
         if pacing is not None and pacing >= (breaker or 0.0):
             return f"rate-limited by the server, continues in {humanize_seconds(pacing)}"
         if breaker is not None:
-            return f"the server takes nothing; asking again in {humanize_seconds(breaker)}"
+            return f"the server refuses requests; next attempt in {humanize_seconds(breaker)}"
         return ""
 
 

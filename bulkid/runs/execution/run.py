@@ -120,15 +120,6 @@ class Execution:
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
-        try:
-            return await self._write_conclusion(error)
-        except StateError as gone:
-            # The journal has the outcomes, but cannot be read for the report.
-            error = self._with_advice(gone if error is None else error)
-            summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
-            return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
-
-    async def _write_conclusion(self, error: BulkidError | None) -> RunResult:
         end = partial(
             conclude,
             self.journal,
@@ -144,6 +135,11 @@ class Execution:
         path = self.context.after.metrics_file
         try:
             return await in_thread(lambda: with_run_metrics(path, self.journal, end()))
+        except StateError as failed:
+            # The journal has the outcomes, but cannot be read for the report.
+            error = self._with_advice(failed if error is None else error)
+            summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
+            return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
         finally:
             if self.early is not None:
                 self.early.discard()
@@ -166,12 +162,7 @@ class Execution:
     # --- the stages
 
     async def _send_input(self, run_input: RunInput) -> None:
-        """Read the input, plan it, have the plan confirmed, and send it.
-
-        Raises:
-            UsageError: A row is invalid without ``skip_invalid``, or the plan exceeds the change limit.
-            InterruptedRunError: The user declined, or a stop was requested.
-        """
+        """Read the input, plan it, have the plan confirmed, and send it."""
         rows = await self._read(run_input)
         self.row_errors = tuple(rows.row_errors)
         self.counters["accounts"] = rows.accounts
@@ -201,13 +192,7 @@ class Execution:
         return send_plan_of(directory, enumerate(consume(changes)), strategy)
 
     async def _confirm(self, connection: Connection, preview: Preview) -> None:
-        """Check that a plan may be sent, and have it confirmed.
-
-        Raises:
-            PermissionDeniedError: The token may not change accounts.
-            UsageError: The plan exceeds the change limit.
-            InterruptedRunError: The user declined, or a stop was requested.
-        """
+        """Check the token's scope and the change limit, and ask the user to confirm the plan."""
         if preview.plan.by_account:
             connection.require_write()  # do not ask the user to confirm what the server would refuse
         require_within_limit(preview.excess, self.options)
@@ -314,13 +299,7 @@ class Execution:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        """Connect, and hold the organisation's lock while the block runs.
-
-        Raises:
-            ConnectionFailedError: The server cannot be reached, or refuses the credentials.
-            LockedError: Another run works on the organisation.
-            InterruptedRunError: A stop was requested.
-        """
+        """Connect, and hold the organisation's lock while the block runs."""
         context = self.context
         context.hooks.stage("connect")
         async with connect(self.target, self.options, self.journal, context, owner=self.record.run_id) as connection:

@@ -27,11 +27,7 @@ OLD_PLAN_COLUMN = "planned"
 
 
 def require_plan_file(path: Path) -> None:
-    """Raise if a plan file does not exist or is not a regular file.
-
-    Raises:
-        SheetError: The path is not that of a regular file.
-    """
+    """Raise a :class:`SheetError` if a plan file does not exist or is not a regular file."""
     try:
         kind = special_kind(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -43,11 +39,7 @@ def require_plan_file(path: Path) -> None:
 
 
 def require_folder_of(path: Path) -> None:
-    """Raise if the folder of a file does not exist.
-
-    Raises:
-        UsageError: There is no such folder.
-    """
+    """Raise a :class:`UsageError` if the folder of a file does not exist."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
 
@@ -84,11 +76,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
 
 
 def _require_plan_or_nothing(path: Path) -> None:
-    """Refuse to replace a file that is not a plan file, such as the sheet.
-
-    Raises:
-        UsageError: There is a file of another kind.
-    """
+    """Raise a :class:`UsageError` if there is a file of another kind, such as the sheet."""
     from bulkid.runs.inputs.plan_format import FORMAT
 
     try:
@@ -100,7 +88,7 @@ def _require_plan_or_nothing(path: Path) -> None:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The plan cannot be written to {path}: {reason}.") from None
     if start and FORMAT.encode() not in start:
-        raise UsageError(f"{path} exists, and is no plan file: it is not replaced.", hint="Give --out another name.")
+        raise UsageError(f"{path} exists and is not a plan file: it is not replaced.", hint="Give --out another name.")
 
 
 @dataclass
@@ -120,11 +108,7 @@ class PlanFileInput(PrecomputedInput):
         await super()._journal(journal)
 
     def require_usable(self, target: Target, options: RunOptions) -> None:
-        """Refuse a target or options that the plan was not made for.
-
-        Raises:
-            UsageError: The target is another server or organisation, or the options do not read the accounts.
-        """
+        """Raise a :class:`UsageError` for another server or organisation, or if accounts are not to be read."""
         url = base_of(target).url
         if self.origin.sandbox and not options.sandbox:
             raise UsageError(f"{self.source} was made for the sandbox.", hint="Apply it with --sandbox.")
@@ -133,8 +117,8 @@ class PlanFileInput(PrecomputedInput):
             self.origin.require_organization(target.organization_id)
         if not (options.read or self.blind):
             raise UsageError(
-                f"{self.source} is applied only where accounts are as it expects, so they must be read.",
-                hint="Leave --no-read out.",
+                f"{self.source} changes only accounts that are as it expects, so bulkid must read them.",
+                hint="Omit --no-read.",
             )
 
 
@@ -157,7 +141,7 @@ def read_plan_input_again(record: RunRecord) -> PlanFileInput:
     found = _plan_input(path, record.source)
     if found.stored_options[PLAN]["fingerprint"] != record.options[PLAN]["fingerprint"]:
         raise SheetError(
-            f"{path} is another plan than the one that run {record.run_id} was begun with; nothing was sent.",
+            f"{path} is not the plan that run {record.run_id} began with; nothing was sent.",
             hint=f"Apply it as a run of its own: bulkid run --plan {record.source}",
         )
     return found

@@ -40,14 +40,14 @@ _BOM = b"\xef\xbb\xbf"
 
 def _usable_id(text: str) -> str:
     if text != text.strip() or text in {"", ".", ".."}:
-        msg = "is no id"
+        msg = "is not an id"
         raise ValueError(msg)
     return _usable_text(text)
 
 
 def _usable_text(text: str) -> str:
     if any(unicodedata.category(letter) == "Cc" for letter in text):
-        msg = "holds a control character"
+        msg = "contains a control character"
         raise ValueError(msg)
     return text
 
@@ -311,7 +311,7 @@ def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
     rest = data[: start - 1] + data[end + 1 :]
     head = _types(current()).plan_adapter.validate_json(rest)
     if head.accounts or rest.count(b'"accounts"') > 1:
-        raise ValueError("the accounts are there twice")
+        raise ValueError("the accounts appear twice")
     lines = BytesIO(data)
     lines.seek(start)
     return head, _accounts(takewhile(lambda line: not line.startswith(_CLOSING[1:]), lines))
@@ -354,11 +354,11 @@ def _require_format(data: bytes, label: str) -> None:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise SheetError(
-            f"{label} is not whole JSON (line {error.lineno}, column {error.colno}): no plan file, or a damaged one.",
+            f"{label} is not valid JSON (line {error.lineno}, column {error.colno}), so it is damaged or not a plan.",
             hint=_AGAIN,
         ) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise SheetError(f'{label} is no plan file: its "format" is not "{FORMAT}".', hint=_AGAIN)
+        raise SheetError(f'{label} is not a plan file: its "format" is not "{FORMAT}".', hint=_AGAIN)
     version = found.get("version")
     if isinstance(version, int) and version > VERSION:
         raise SheetError(
@@ -378,28 +378,28 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) -> Iterator[PlannedAccount]:
-    """Yield the accounts of a plan after checks across fields and accounts.
-
-    Raises:
-        SheetError: The accounts are inconsistent.
-    """
+    """Yield the accounts of a plan. Raise a :class:`SheetError` if they are inconsistent."""
     ids: set[str] = set()
     rows: set[int] = set()
     for number, account in enumerate(accounts):
         place = f"accounts[{number}]"
         if fold(account.id) in ids:
-            raise _invalid_plan(label, f"{place}.id", f"the account {account.id} is there twice")
+            raise _invalid_plan(label, f"{place}.id", f"the account {account.id} appears twice")
         ids.add(fold(account.id))
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
-            raise _invalid_plan(label, f"{place}.rows", "a row is there twice")
+            raise _invalid_plan(label, f"{place}.rows", "a row appears twice")
         rows.update(account.rows)
         add, remove = ([fold(group.id) for group in groups] for groups in _group_lists(account))
         if len({*add, *remove}) < len(add) + len(remove):
-            raise _invalid_plan(label, place, "a group is there twice")
+            raise _invalid_plan(label, place, "a group appears twice")
         if not (add or remove) and _values(account).count(None) == len(current().keys):
-            raise _invalid_plan(label, place, "nothing is to be changed")
+            raise _invalid_plan(label, place, "the account has no changes")
         if (account.before is None) is not blind:
-            raise _invalid_plan(label, f"{place}.before", "a plan is blind as a whole, or not at all")
+            raise _invalid_plan(
+                label,
+                f"{place}.before",
+                "must be null in a blind plan, and must not be null in any other",
+            )
         yield account
 
 

@@ -33,11 +33,7 @@ class Origin:
     sandbox: bool = False  # whether the server was an embedded sandbox, whose address changes with each run
 
     def require_server(self, url: str) -> None:
-        """Raise for another server.
-
-        Raises:
-            UsageError: The changes were computed for another server.
-        """
+        """Raise a :class:`UsageError` if the changes were computed for another server."""
         if not self.sandbox and url != self.base_url:
             raise UsageError(
                 f"{self.what} belongs to {self.base_url}, but the settings name {url}.",
@@ -45,11 +41,7 @@ class Origin:
             )
 
     def require_organization(self, organization_id: str) -> None:
-        """Raise for another organisation.
-
-        Raises:
-            UsageError: The changes were computed for another organisation.
-        """
+        """Raise a :class:`UsageError` if the changes were computed for another organisation."""
         if fold(organization_id) != fold(self.organization_id):
             raise UsageError(
                 f"{self.what} belongs to organisation {self.organization_id}, but the connection is to "

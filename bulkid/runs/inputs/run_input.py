@@ -61,11 +61,7 @@ class Rows:
                 self.row_errors.extend(row.row_errors)
 
     def require_place(self, base_url: str, organization_id: str) -> None:
-        """Raise if the rows are for another server or organisation. A sheet is for any.
-
-        Raises:
-            UsageError: The rows are for another one.
-        """
+        """Raise a :class:`UsageError` if the rows are for another server or organisation. A sheet is for any."""
 
     def lookup(self) -> AccountLookup:
         """Return what must be read from the directory, each account once."""
