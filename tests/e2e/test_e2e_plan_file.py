@@ -193,7 +193,7 @@ def test_out_replaces_a_plan_and_nothing_else(planner: Bulkid) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("Robot 1", "Robot One"), encoding="utf-8")
     assert "Robot One" not in plan_of(planner).read_text(encoding="utf-8")
     sheet = (planner.folder / "sheet.csv").read_bytes()
-    assert_clear(planner("plan", "sheet.csv", "--out", "sheet.csv", "--quiet"), 2, "sheet.csv", "no plan file")
+    assert_clear(planner("plan", "sheet.csv", "--out", "sheet.csv", "--quiet"), 2, "sheet.csv", "not a plan file")
     assert (planner.folder / "sheet.csv").read_bytes() == sheet
     assert_clear(
         planner("plan", "sheet.csv", "--out", "no/such/plan.json", "--quiet"), 2, "There is no folder", "--out"
@@ -301,7 +301,7 @@ def test_a_run_whose_rows_were_not_whole_needs_the_same_file_again(
     unread(applier, run_id)
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("New 1", "Other 1"), encoding="utf-8")
-    assert_clear(applier("resume", "--yes"), 2, "plan.json", "another plan", run_id)
+    assert_clear(applier("resume", "--yes"), 2, "plan.json", "is not the plan", run_id)
     path.unlink()
     assert_clear(applier("resume", "--yes"), 2, "plan.json", "does not exist")
     path.write_text(text, encoding="utf-8")

@@ -35,7 +35,7 @@ def test_an_account_that_is_always_refused_fails_alone(
         (failed,) = [row for row in bulkid.report() if row["status"] == "failed"]
         assert (failed["name"], failed["http_status"]) == ("robot-0007", str(status))
         assert failed["error_code"] == (code or "forbidden")
-        assert "alone" in failed["error"]
+        assert "only" in failed["error"]
 
 
 @pytest.mark.parametrize("names", [("robot-0001",), tuple(f"robot-{n:04d}" for n in range(1, 31))])

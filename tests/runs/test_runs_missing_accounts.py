@@ -101,7 +101,7 @@ async def test_an_id_that_the_server_does_not_look_up_is_not_said_to_be_nobodys(
         found = await plan(path, server.target, tmp_path)
     (row_error,) = found.row_errors
     assert row_error.message.startswith(
-        'Whether a robot account has the id "not a guid" is not known: the server does not'
+        'Whether a robot account has the id "not a guid" is not known: the server refused to look it up'
     )
     assert "HTTP 400: Not valid" in row_error.message
     assert (found.exit_code, found.error) == (2, None)

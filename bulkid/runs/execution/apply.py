@@ -89,8 +89,9 @@ async def apply(
         if sender.too_many:
             raise too_many_failures(sender.failures, advice if sender.unfinished or plan.unknown else "")
     if plan.unknown:
+        count, reason = len(plan.unknown), next(iter(plan.unknown.values()))
+        exist = "it still exists" if count == 1 else "they still exist"
         raise ConnectionFailedError(
-            f"It is not known whether {count_of(len(plan.unknown), 'account')} still exist, so nothing was sent for "
-            f"them: {next(iter(plan.unknown.values()))}.",
-            hint=f"They are pending: {advice}",
+            f"Nothing was sent for {count_of(count, 'account')}, because it is not known whether {exist}: {reason}.",
+            hint=f"Pending: {advice}",
         )

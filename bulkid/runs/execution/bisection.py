@@ -39,12 +39,12 @@ class _Root:
 class Batch:
     """Members of one group that one PUT adds and removes.
 
-    Members are told by the numbers of their items alone: an object for each of 200,000 membership changes takes 18 MB.
+    A member is the number of its run item: an object for each of 200,000 membership changes would take 18 MB.
     """
 
     group_id: str
-    members: tuple[int, ...]  # those that join the group first, then those that leave it
-    joining: int = 0  # how many of them join
+    members: tuple[int, ...]  # first the members to add, then those to remove
+    joining: int = 0  # number of members to add
     root: _Root | None = None
     deferred_half: "Batch | None" = None  # the other half, not sent yet: if this one passes, it has the culprit
     check: bool = False  # has no members and changes nothing: shows whether the group refuses every PUT
@@ -53,12 +53,12 @@ class Batch:
         return len(self.members)
 
     def leave_out(self, numbers: Collection[int]) -> None:
-        """Remove these items from the members."""
+        """Remove run items from the members."""
         self.joining = sum(number not in numbers for number in self.members[: self.joining])
         self.members = tuple([number for number in self.members if number not in numbers])
 
     def part(self, start: int, end: int) -> "Batch":
-        """A batch of the members from ``start`` to ``end``, as a part of the same planned batch."""
+        """Return a batch of the members from ``start`` to ``end``, as a part of the same planned batch."""
         joining = min(max(self.joining - start, 0), end - start)
         return Batch(self.group_id, self.members[start:end], joining, self.root)
 
@@ -71,12 +71,11 @@ class BatchQueue:
     for every batch of the run.
     """
 
-    individual: list[int] = field(default_factory=list)  # run items to send by account
+    individual: set[int] = field(default_factory=set)  # run items to send by account
     # By group whose check was refused: the members of the batch that was refused before.
     refusing: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _waiting: deque[Batch] = field(default_factory=deque)
     _in_flight: set[Batch] = field(default_factory=set)
-    _individual_set: set[int] = field(default_factory=set)
     _largest_accepted: int = 0
     limit: int | None = None  # members that one request may have; None: the server has refused no size
     _unclear_count: int = 0
@@ -101,18 +100,14 @@ class BatchQueue:
         """Whether no batch is waiting or in flight."""
         return not self._waiting and not self._in_flight
 
-    def is_individual(self, number: int) -> bool:
-        """Whether a run item is sent by account."""
-        return number in self._individual_set
-
     def next(self, most: int) -> list[Batch]:
         """Return at most ``most`` batches that may leave now; none if all are done or must wait for a response."""
         ready: list[Batch] = []
         held: list[Batch] = []
         while self._waiting and len(ready) < most:
             batch = self._waiting[0]
-            if self._individual_set:
-                batch.leave_out(self._individual_set)
+            if self.individual:
+                batch.leave_out(self.individual)
             if self._is_held(batch):
                 held.append(self._waiting.popleft())
                 continue
@@ -161,7 +156,7 @@ class BatchQueue:
         complete = []
         for number in batch.members:
             self._open_batches[number] -= 1
-            if not self._open_batches[number] and number not in self._individual_set:
+            if not self._open_batches[number] and number not in self.individual:
                 complete.append(number)
         deferred_half, batch.deferred_half = batch.deferred_half, None
         if deferred_half is not None:
@@ -240,10 +235,10 @@ class BatchQueue:
         """Remove the waiting batches of a group that was deleted. Return their run items."""
         kept: deque[Batch] = deque()
         on_hold = self._on_hold.pop(group_id, None)
-        dropped: list[int] = [] if on_hold is None else self._drop(on_hold)
+        dropped: list[int] = [] if on_hold is None else self._items_of(on_hold)
         for batch in self._waiting:
             if batch.group_id == group_id:
-                dropped += self._drop(batch)
+                dropped += self._items_of(batch)
             else:
                 kept.append(batch)
         self._waiting = kept
@@ -252,9 +247,9 @@ class BatchQueue:
     def drop(self, batch: Batch) -> list[int]:
         """Remove a batch in flight whose group was deleted. Return its run items and those of its deferred half."""
         self._answered(batch)
-        return self._drop(batch)
+        return self._items_of(batch)
 
-    def _drop(self, batch: Batch) -> list[int]:
+    def _items_of(self, batch: Batch) -> list[int]:
         deferred = () if batch.deferred_half is None else batch.deferred_half.members
         return [*batch.members, *deferred]
 
@@ -298,11 +293,7 @@ class BatchQueue:
             self._waiting.appendleft(deferred_half)
 
     def _send_individually(self, batch: Batch) -> None:
-        for each in (batch, batch.deferred_half):
-            for number in each.members if each is not None else ():
-                if number not in self._individual_set:
-                    self._individual_set.add(number)
-                    self.individual.append(number)
+        self.individual.update(self._items_of(batch))
 
     def _close(self, batch: Batch) -> None:
         """Record that one part is done. After the last one, decide whether the whole was refused for its size."""

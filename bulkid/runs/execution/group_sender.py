@@ -180,7 +180,7 @@ class GroupSender:
 
     def _account_ids(self, numbers: Iterable[int]) -> list[str]:
         """Return the account ids of run items, without those that are sent by account."""
-        return [self.changes[number].account_id for number in numbers if not self.queue.is_individual(number)]
+        return [self.changes[number].account_id for number in numbers if number not in self.queue.individual]
 
     def _last_known(self, group_id: str) -> Group:
         """Return a group that was deleted after its batch was yielded, as the plan knows it: the server refuses it."""
@@ -269,7 +269,7 @@ class GroupSender:
         name = self.sender.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
         for number in numbers:
-            if number in self._failed or self.queue.is_individual(number):
+            if number in self._failed or number in self.queue.individual:
                 continue
             self._failed.add(number)
             self.sender.fail(number, self._outcome(number, Status.FAILED, status, "group_gone", error))

@@ -122,13 +122,21 @@ class PlanFileInput(PrecomputedInput):
             )
 
 
-def read_plan_input(path: Path) -> PlanFileInput:
-    """Read a plan file.
+def read_plan_input(path: Path, source: str = "") -> PlanFileInput:
+    """Read a plan file; ``source`` is its name for messages, empty for its path.
 
     Raises:
         SheetError: The file cannot be read, or is not a valid plan file.
     """
-    return _plan_input(path, printable_line(str(path)))
+    from bulkid.runs.inputs.plan_format import read_plan
+
+    require_plan_file(path)
+    source = source or printable_line(str(path))
+    loaded = read_plan(path)
+    head = loaded.head
+    place = {"base_url": head.base_url, "organization_id": head.organization_id, "sandbox": head.sandbox}
+    stored = {"path": str(path.absolute()), PLAN: {"fingerprint": loaded.fingerprint, **place}}
+    return PlanFileInput(source, _origin(source, place), loaded.expected, stored_options=stored, blind=head.blind)
 
 
 def read_plan_input_again(record: RunRecord) -> PlanFileInput:
@@ -138,24 +146,13 @@ def read_plan_input_again(record: RunRecord) -> PlanFileInput:
         SheetError: The file does not exist any more, or has changed.
     """
     path = Path(str(record.options["path"]))
-    found = _plan_input(path, record.source)
+    found = read_plan_input(path, record.source)
     if found.stored_options[PLAN]["fingerprint"] != record.options[PLAN]["fingerprint"]:
         raise SheetError(
             f"{path} is not the plan that run {record.run_id} began with; nothing was sent.",
             hint=f"Apply it as a run of its own: bulkid run --plan {record.source}",
         )
     return found
-
-
-def _plan_input(path: Path, source: str) -> PlanFileInput:
-    from bulkid.runs.inputs.plan_format import read_plan
-
-    require_plan_file(path)
-    loaded = read_plan(path)
-    head = loaded.head
-    place = {"base_url": head.base_url, "organization_id": head.organization_id, "sandbox": head.sandbox}
-    stored = {"path": str(path.absolute()), PLAN: {"fingerprint": loaded.fingerprint, **place}}
-    return PlanFileInput(source, _origin(source, place), loaded.expected, stored_options=stored, blind=head.blind)
 
 
 def journaled_plan_input(journal: Journal, record: RunRecord) -> PlanFileInput:
