@@ -165,6 +165,12 @@ async def test_links_that_do_not_exist_leave_a_bounded_number_of_rows_in_the_aud
         status, _ = await raw(console, [b"GET /enter?key=%d HTTP/1.1" % number])
         assert status == 401
     assert console.console.store.audit_page(0, 1)[1] - before == 10
+    limit, at = console.console.refusals, console.console.clock.monotonic()
+    limit.monotonic = lambda: at + 2 * limit.window_s
+    await raw(console, [b"GET /enter?key=later HTTP/1.1"])
+    (entry, *_), total = console.console.store.audit_page(0, 1)
+    assert total - before == 11
+    assert entry.detail == "(30 more were refused and are not listed)"
 
 
 async def test_refused_sign_ins_leave_a_bounded_number_of_rows_in_the_audit_log(tmp_path: Path) -> None:
