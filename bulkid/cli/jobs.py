@@ -1,15 +1,12 @@
 """The commands for job files: one job, its drop folder, or several jobs side by side."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import anyio
-from rich.console import Console
 
 from bulkid import runs as library
 from bulkid.cli import render
@@ -19,12 +16,11 @@ from bulkid.cli.library_options import context_of, open_session, open_target, sc
 from bulkid.cli.options import Load
 from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
-from bulkid.cli.terminal import REFRESH_INTERVAL_S, TerminalHooks, progress_bar, show_progress, use_logs
+from bulkid.cli.terminal import TerminalHooks, progress_bar, show_progress, use_logs
 from bulkid.config.settings import Settings
 from bulkid.engine import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile.read import JobFile, is_job_file, read_job
-from bulkid.runs import Progress
 from bulkid.sheet import require_file
 
 MAX_NAME_WIDTH = 24
@@ -209,24 +205,24 @@ async def _run_parallel(jobs: Sequence[_Loaded]) -> list[library.JobResult]:
     """Run jobs side by side until all have ended; results in their order."""
     _raise_file_limit()
     err, stop_group, organization_mutex = render.console(stderr=True), StopGroup(), library.OrganizationMutex()
-    progress_board = ProgressBoard(err, [job.file.name for job in jobs])
+    bar = progress_bar(err, MAX_COUNT, min(max(len(job.file.name) for job in jobs), MAX_NAME_WIDTH))
     results: dict[int, library.JobResult] = {}
 
     async def run_one(number: int, loaded: _Loaded, stop: Stop) -> None:
         settings, name = loaded.settings, loaded.file.name
         async with open_target(settings) as (target, options), library.task_group() as tasks:
-            hooks = TerminalHooks(err, settings, tasks, name=name, show=partial(progress_board.show, name))
+            show = partial(show_progress, err, name=name, shared_bar=bar)
+            hooks = TerminalHooks(err, settings, tasks, name=name, show=show)
             context = replace(context_of(settings, hooks, stop), organization_mutex=organization_mutex)
             results[number] = await library.run_job(loaded.job(target, options), context)
             tasks.cancel_scope.cancel()
         if not settings.quiet:
             hooks.say(f"ended with exit code {results[number].exit_code}.")
 
-    async with progress_board.displayed():
-        with stopping(stop_group, err.print):
-            async with library.task_group() as tasks:
-                for number, loaded in enumerate(jobs):
-                    tasks.start_soon(run_one, number, loaded, stop_group.member())
+    with bar if err.is_terminal else nullcontext(), stopping(stop_group, err.print):
+        async with library.task_group() as tasks:
+            for number, loaded in enumerate(jobs):
+                tasks.start_soon(run_one, number, loaded, stop_group.member())
     return [results[number] for number in range(len(jobs))]
 
 
@@ -265,33 +261,3 @@ class StopGroup(Stop):
         super().abort()
         for member_stop in self._members:
             member_stop.abort()
-
-
-class ProgressBoard:
-    """One display for all jobs: a live line each on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, err: Console, names: Sequence[str]) -> None:
-        self._err = err
-        longest = max(map(len, names), default=1)
-        self._bar = progress_bar(err, MAX_COUNT, min(longest, MAX_NAME_WIDTH))
-
-    @asynccontextmanager
-    async def displayed(self) -> AsyncIterator[None]:
-        """Show what the jobs report while the block runs."""
-        if not self._err.is_terminal:
-            yield
-            return
-        with self._bar:
-            async with library.task_group() as tasks:
-                tasks.start_soon(self._refresh)
-                yield
-                tasks.cancel_scope.cancel()
-
-    async def _refresh(self) -> None:
-        while True:
-            self._bar.refresh()
-            await anyio.sleep(REFRESH_INTERVAL_S)
-
-    async def show(self, name: str, progress: Progress) -> None:
-        """Show one job's sending until cancelled."""
-        await show_progress(self._err, progress, name, self._bar)

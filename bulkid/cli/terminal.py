@@ -173,7 +173,8 @@ def progress_bar(err: Console, total: int, name_width: int = 0) -> Bar:
         ),
         console=err,
         transient=True,
-        auto_refresh=False,
+        auto_refresh=name_width > 0,  # a display of several jobs outlives the progress of each
+        refresh_per_second=1 / REFRESH_INTERVAL_S,
         redirect_stdout=not name_width,
         redirect_stderr=not name_width,
     )

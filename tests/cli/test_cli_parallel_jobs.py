@@ -7,7 +7,8 @@ import anyio
 import pytest
 from rich.console import Console
 
-from bulkid.cli.jobs import ProgressBoard, StopGroup
+from bulkid.cli.jobs import StopGroup
+from bulkid.cli.terminal import progress_bar, show_progress
 from bulkid.runs import Progress, Snapshot
 
 
@@ -25,14 +26,16 @@ class ClockReading(Progress):
 @pytest.mark.parametrize("width", [60, 100])
 def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
     stream = io.StringIO()
-    progress_board = ProgressBoard(Console(file=stream, force_terminal=True, width=width), ["acme", "globex"])
+    console = Console(file=stream, force_terminal=True, width=width)
 
     async def main() -> None:
-        async with progress_board.displayed(), anyio.create_task_group() as tasks:
-            tasks.start_soon(progress_board.show, "acme", ClockReading(3, 10))
-            tasks.start_soon(progress_board.show, "globex", ClockReading(4, 20))
-            await anyio.sleep(0.5)
-            tasks.cancel_scope.cancel()
+        with progress_bar(console, 99_999, name_width=6) as bar:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(show_progress, console, ClockReading(3, 10), "acme", bar)
+                tasks.start_soon(show_progress, console, ClockReading(4, 20), "globex", bar)
+                await anyio.wait_all_tasks_blocked()
+                bar.refresh()
+                tasks.cancel_scope.cancel()
 
     asyncio.run(main())
     text = stream.getvalue()

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from bulkid.cli import error_handling, render
 from bulkid.cli import terminal as terminal_module
-from bulkid.cli.jobs import ProgressBoard
 from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
@@ -95,11 +94,10 @@ def test_thousands_of_faults_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPa
 @given(names)
 def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
     console, stream = consoles()[1]
-    progress_board = ProgressBoard(console, [name])
-    with progress_board._bar:
-        task = progress_board._bar.add_task(name, total=3, words=name)
-        progress_board._bar.refresh()
-        progress_board._bar.remove_task(task)
+    with terminal_module.progress_bar(console, 3, name_width=10) as shared_bar:
+        task = shared_bar.add_task(name, total=3, words=name)
+        shared_bar.refresh()
+        shared_bar.remove_task(task)
     bar = terminal_module.progress_bar(console, 3)
     bar.add_task("", total=3, words=name)
     console.print(bar.get_renderable())
@@ -108,10 +106,9 @@ def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
 
 def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
     console, stream = consoles()[1]
-    progress_board = ProgressBoard(console, ["[red]x[/red]"])
-    with progress_board._bar:
-        progress_board._bar.add_task("[red]x[/red]", total=3, words="[link=https://e]y")
-        progress_board._bar.refresh()
+    with terminal_module.progress_bar(console, 3, name_width=20) as shared_bar:
+        shared_bar.add_task("[red]x[/red]", total=3, words="[link=https://e]y")
+        shared_bar.refresh()
     assert "[red]x[/red]" in STYLE.sub("", stream.getvalue())
     assert "[link=https://e]y" in STYLE.sub("", stream.getvalue())
 
