@@ -9,6 +9,9 @@ from bulkid import __version__
 from bulkid.cli.error_handling import BulkidGroup, handle_errors
 from bulkid.cli.options import Load, with_settings
 from bulkid.config.settings import Settings
+from bulkid.report.formats import exporters
+from bulkid.resources import current
+from bulkid.text import listing
 
 app = typer.Typer(
     name="bulkid",
@@ -17,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Update UiPath robot accounts in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
+    help=f"Update UiPath {current().plural} in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
 )
 
 SourceArgument = Annotated[
@@ -31,6 +34,8 @@ SourcesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
+_EXPORT_ENDINGS = listing([f".{ending}" for ending in exporters()], "or")
+
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -206,9 +211,9 @@ def report(run: RunArgument, *, settings: Settings) -> int:
     return commands.report(run, settings)
 
 
-@_command("export", short_help="Write the robot accounts to a sheet that run takes back.")
+@_command("export", short_help=f"Write the {current().plural} to a sheet that run takes back.")
 def export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to: a .csv, .xlsx or .jsonl file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help=f"Where to: a {_EXPORT_ENDINGS} file.")],
     *,
     groups: Annotated[
         Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")

@@ -20,9 +20,7 @@ class Pruned:
 
     dropped: list[RunRecord] = field(default_factory=list)  # runs that are gone (or would be)
     pending: list[RunRecord] = field(default_factory=list)  # old runs that were kept since rows of theirs are pending
-    active: list[RunRecord] = field(
-        default_factory=list
-    )  # kept: a process works on them, or has yet to move their file
+    active: list[RunRecord] = field(default_factory=list)  # kept: a process works on them, or on their dropped file
     freed: int = 0  # bytes of the disk, reports included
     notes: list[str] = field(default_factory=list)  # sentences on what is not as usual
 
