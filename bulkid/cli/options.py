@@ -11,8 +11,7 @@ import typer
 
 from bulkid.config import parse
 from bulkid.config.resolve import load_settings
-from bulkid.config.setting import Setting
-from bulkid.config.settings import CONNECTION, SETTINGS, Settings
+from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings
 from bulkid.errors import UsageError
 
 if TYPE_CHECKING:

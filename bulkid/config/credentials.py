@@ -11,8 +11,7 @@ from typing import Any
 
 from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError, Secret
-from bulkid.config.setting import Setting
-from bulkid.config.settings import SETTINGS, setting
+from bulkid.config.settings import SETTINGS, Setting, setting
 from bulkid.errors import UsageError
 
 _MAX_SECRET_BYTES = 64 * 1024  # no secret is longer, and /dev/zero must end

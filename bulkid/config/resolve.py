@@ -13,8 +13,7 @@ from typing import Any
 from bulkid.config import parse
 from bulkid.config.credentials import path_exists, read_secret, refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
-from bulkid.config.setting import Setting
-from bulkid.config.settings import CONNECTION, SETTINGS, Settings, setting
+from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.file_kind import special_kind
 from bulkid.paths import default_config_dir

@@ -12,8 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError, Parse
-from bulkid.config.setting import Setting
-from bulkid.config.settings import SETTINGS
+from bulkid.config.settings import SETTINGS, Setting
 from bulkid.model import FailureBound
 from bulkid.runs.jobs.drop_folder import SETTLE_S
 

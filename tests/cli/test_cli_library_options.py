@@ -13,8 +13,7 @@ from bulkid.cli.library_options import (
     target_of,
 )
 from bulkid.config.parse import Secret
-from bulkid.config.setting import Setting
-from bulkid.config.settings import SETTINGS, Settings
+from bulkid.config.settings import SETTINGS, Setting, Settings
 from bulkid.model import FailureBound
 
 OF_THE_COMMAND_LINE = {"profile", "yes", "json", "quiet", "verbose", "log_format"}

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from bulkid.config import resolve as layers_module
 from bulkid.config.parse import Secret
 from bulkid.config.resolve import load_settings, parse_age, unknown_variables
-from bulkid.config.setting import Setting
-from bulkid.config.settings import SETTINGS, Settings, setting
+from bulkid.config.settings import SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.model import FailureBound
 from tests.support.docs_tables import settings_table

@@ -13,8 +13,7 @@ from bulkid.cli.options import with_settings
 from bulkid.config import parse
 from bulkid.config.parse import Secret
 from bulkid.config.resolve import load_settings, unknown_variables
-from bulkid.config.setting import SettingsTable
-from bulkid.config.settings import GENERAL, OUTPUT, SETTINGS, Settings
+from bulkid.config.settings import GENERAL, OUTPUT, SETTINGS, Settings, SettingsTable
 from bulkid.errors import UsageError
 from bulkid.jobfile.read import JobFileError, read_job
 from bulkid.jobfile.schema import job_model, job_schema

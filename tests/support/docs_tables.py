@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bulkid.config.setting import Setting, SettingsTable
+from bulkid.config.settings import Setting, SettingsTable
 from bulkid.jobfile.schema import _JOB_KEYS, SETTLE_S, Folder, Notify, job_model, keys_of
 
 
