@@ -15,6 +15,9 @@ CLEAR = "!clear"
 MAX_TEXT = 1024
 """Characters. Names of the Identity Server are far shorter; a longer cell is a slip (a pasted page)."""
 
+MAX_EXACT_NUMBER = 1e15
+"""Spreadsheets keep 15 digits of a number; from here on the last ones may be lost."""
+
 # Characters that no one sees and that come along when text is copied from web pages and chats; str.strip() takes the
 # visible kinds of white space (no-break space among them), but not these.
 _INVISIBLE = "\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
@@ -41,6 +44,8 @@ _LIBRE_OFFICE_ERROR = re.compile(r"err:5\d\d", re.IGNORECASE)
 _SCIENTIFIC = re.compile(r"-?\d(?:[.,]\d+)?E\+\d{2,3}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[;,|\r\n]")
+_ITEM = re.compile(r'[ \t\xa0]*(?:"((?:[^"]|"")*)"([^;,|\r\n]*)|([^;,|\r\n]*))(?:[;,|\r\n]|\Z)')
+"""An item of a list, in double quotes with what follows them, or plain; then a separator or the end."""
 _QUOTE = '"'
 _NEEDS_CARE = re.compile(r'[;,|\r\n"\[]')
 
@@ -192,9 +197,8 @@ def _json_items(text: str) -> list[str]:
             'The cell is in square brackets but is no JSON array such as ["Finance", "Trainees"]: fix it, or put a '
             "name that really has brackets in double quotes."
         ) from None
-    for value in values:
-        if not isinstance(value, str):
-            raise _ListError("The JSON array may hold only texts and numbers: remove what else is in it.")
+    if not all(isinstance(value, str) for value in values):
+        raise _ListError("The JSON array may hold only texts and numbers: remove what else is in it.")
     return list(values)
 
 
@@ -203,32 +207,14 @@ def _plain_float(text: str) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < MAX_EXACT_NUMBER else text
 
 
-MAX_EXACT_NUMBER = 1e15
-"""Spreadsheets keep 15 digits of a number; from here on the last ones may be lost."""
-
-
 def _quoted_items(text: str) -> Iterator[str]:
     """Split at separators outside double quotes. Quotes count only at the start of an item, as in CSV."""
-    position = 0
-    while position <= len(text):
-        start = re.compile(r"[ \t\xa0]*").match(text, position)
-        begin = start.end() if start else position
-        if text[begin : begin + 1] == '"':
-            item, end = _quoted(text, begin)
-            yield item
-        else:
-            found = _SEPARATORS.search(text, begin)
-            end = found.start() if found else len(text)
-            yield text[begin:end]
-        position = end + 1
-
-
-def _quoted(text: str, begin: int) -> tuple[str, int]:
-    closed = re.compile(r'"((?:[^"]|"")*)"').match(text, begin)
-    if closed is None:
-        raise _ListError('A double quote is opened and not closed: add the missing ", or remove the first one.')
-    found = _SEPARATORS.search(text, closed.end())
-    end = found.start() if found else len(text)
-    if trim(text[closed.end() : end]):
-        raise _ListError('There is text right after a closing double quote: put a ";" between, or double inner quotes.')
-    return closed.group(1).replace('""', '"'), end
+    for item in _ITEM.finditer(text):
+        quoted, after, plain = item.groups()
+        if quoted is None and plain.startswith('"'):
+            raise _ListError('A double quote is opened and not closed: add the missing ", or remove the first one.')
+        if quoted is not None and trim(after):
+            raise _ListError(
+                'There is text right after a closing double quote: put a ";" between, or double inner quotes.'
+            )
+        yield plain if quoted is None else quoted.replace('""', '"')

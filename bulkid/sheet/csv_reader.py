@@ -73,21 +73,18 @@ def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generat
                     done += len(chunk)
                     yield chunk
         except _TooNarrowError as error:
-            if error.cells > MAX_COLUMNS:
+            record, width = error.args
+            if width > MAX_COLUMNS:
                 raise SheetError(
-                    f"{source}: line {error.record} has {error.cells} cells.",
+                    f"{source}: line {record} has {width} cells.",
                     hint="Look for a missing double quote there, or give the right --delimiter.",
                 ) from None
-            width = error.cells
         else:
             return
 
 
 class _TooNarrowError(Exception):
-    def __init__(self, record: int, cells: int) -> None:
-        super().__init__(record, cells)
-        self.record = record
-        self.cells = cells
+    """A record has more cells than all before; its arguments are the record's number and how many."""
 
 
 def _read(

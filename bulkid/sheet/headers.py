@@ -83,6 +83,11 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     return fields
 
 
+def empty_sheet(source: str) -> SheetError:
+    """The error for a sheet without a header."""
+    return SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
+
+
 def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -> int:
     """Count the headers that mean something: the right delimiter gives most. Never raises."""
     options = options or SheetOptions()

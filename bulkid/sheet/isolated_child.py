@@ -30,15 +30,13 @@ def main() -> None:
         commands: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=_listen, args=(source, commands), daemon=True).start()
         table = open_worksheet(content, task["source"], task["kind"], task["wanted"])
-        _send(
-            out,
-            {key: getattr(table, key) for key in ("name", "notes", "guessed", "names")},
-        )
+        _send(out, orjson.dumps({key: getattr(table, key) for key in ("name", "notes", "guessed", "names")}))
         _serve(commands, out, table, task["source"])
     except SheetError as error:
-        _send(out, {"error": error.message, "hint": error.hint})
+        _send(out, orjson.dumps({"error": error.message, "hint": error.hint}))
     except MemoryError:
-        _send(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
+        refusal = {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."}
+        _send(out, orjson.dumps(refusal))
 
 
 def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
@@ -61,7 +59,7 @@ def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, table: Table, source: 
             ready = next(responses)
         if responses is None:
             return
-        _write(out, ready)
+        _send(out, ready)
         ready = next(responses, ready)  # while the parent works on the last ones
 
 
@@ -86,11 +84,7 @@ def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None,
     yield from _encoded(rows[half:], source)
 
 
-def _send(out: BinaryIO, response: dict[str, Any]) -> None:
-    _write(out, orjson.dumps(response))
-
-
-def _write(out: BinaryIO, encoded: bytes) -> None:
+def _send(out: BinaryIO, encoded: bytes) -> None:
     out.write(LENGTH.pack(len(encoded)))
     out.write(encoded)
     out.flush()

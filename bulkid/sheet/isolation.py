@@ -25,12 +25,6 @@ import orjson
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.sheet.workbook import Table
 
-MEMORY_LIMIT = 2 << 30
-"""Bytes of address space that the child may use; a million rows of ten columns take about half of it."""
-
-TIME_LIMIT_S = 120.0
-"""Seconds that the child may take for one answer. Opening a file takes longest: a second for 100,000 rows."""
-
 MAX_RESPONSE = 64 << 20
 """Bytes of one answer, which holds one row at least."""
 
@@ -72,17 +66,11 @@ class CancelToken:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the child process.
+    """Limits of the child process."""
 
-    Args:
-        memory: Bytes of address space. macOS does not hold a process to it; only the limit of time works there.
-        time_s: Seconds for one answer, and of processor time altogether.
-        program: What the child runs, as arguments of Python; for tests.
-    """
-
-    memory: int = MEMORY_LIMIT
-    time_s: float = TIME_LIMIT_S
-    program: tuple[str, ...] = ("-P", "-m", "bulkid.sheet.isolated_child")
+    memory: int = 2 << 30  # bytes of address space (not held on macOS); a million rows of ten columns take half of it
+    time_s: float = 120.0  # for one answer, and of processor time altogether; opening 100,000 rows takes a second
+    program: tuple[str, ...] = ("-P", "-m", "bulkid.sheet.isolated_child")  # as arguments of Python; for tests
 
 
 def open_isolated(
@@ -94,14 +82,14 @@ def open_isolated(
     *,
     token: CancelToken | None = None,
 ) -> Table:
-    """Open one worksheet of a workbook in a child process. Blocks, and may be called in any thread.
+    """Open one worksheet of a workbook in a child process, like ``open_worksheet``. Blocks, in any thread.
 
     Args:
         stream: Seekable bytes; read to the end, and not needed any more afterwards.
         source: The sheet's name for messages.
         kind: The extension without its dot.
         wanted: The worksheet's name; None takes the first visible one.
-        limits: Of the child; None for the usual ones.
+        limits: Limits of the child; None for the usual ones.
         token: Ends the child at once when it is cancelled.
 
     Raises:

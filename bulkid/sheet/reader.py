@@ -16,7 +16,7 @@ from bulkid.file_kind import kind_of_mode, open_regular, special_kind
 from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
 from bulkid.sheet.csv_reader import records
-from bulkid.sheet.headers import SheetOptions, fields_for_headers, unused_note
+from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, unused_note
 from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
 from bulkid.sheet.text_format import examine
@@ -29,6 +29,7 @@ EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
 _SIGNALS_S = 0.5  # seconds; Windows hands out Ctrl+C between two waits only
 _FIRST_RECORDS = 100  # records read to find the header
+_SAMPLE_ROWS = 5  # rows below the header that a preview shows
 _MAX_NAMES = 5  # similar file names offered
 
 
@@ -104,11 +105,8 @@ class SheetFile:
     _token: CancelToken
     _table: Table
 
-    def sheet_preview(self, sample: int = 5) -> SheetPreview:
+    def sheet_preview(self) -> SheetPreview:
         """Look at a sheet whose columns may still have to be mapped by hand: no header is an error.
-
-        Args:
-            sample: How many rows below the header to show.
 
         Raises:
             SheetError: The sheet as a whole cannot be read.
@@ -117,7 +115,7 @@ class SheetFile:
         header_row, headers = _find_header(table.rows, self.label)
         with closing(table.rows(_FIRST_RECORDS)) as chunks:
             below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
-            rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), sample))
+            rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), _SAMPLE_ROWS))
         return SheetPreview(headers, table.names, table.name, table.encoding, table.delimiter, rows)
 
     def sheet(self) -> Sheet:
@@ -256,7 +254,7 @@ def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:
                 while not headers[-1]:
                     headers.pop()
                 return row, tuple(headers)
-    raise SheetError(f"{label} is empty.", hint="The first row must hold the headers, such as name, groups_to_add.")
+    raise empty_sheet(label)
 
 
 # --- files
@@ -303,9 +301,7 @@ def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, Bina
         facts = os.fstat(stream.fileno())
         _refuse_special(kind_of_mode(facts.st_mode), label)  # it may have been put there meanwhile
         if facts.st_size == 0:
-            raise SheetError(
-                f"{label} is empty.", hint="The first row must hold the headers, such as name,groups_to_add."
-            )
+            raise empty_sheet(label)
         opened.pop_all()
     return kind, stream
 

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from bulkid.errors import SheetError
-from bulkid.sheet.headers import SheetOptions, known_headers
+from bulkid.sheet.headers import SheetOptions, empty_sheet, known_headers
 from bulkid.text import DELIMITER_NAMES
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -90,7 +90,7 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
         raise _undecodable(stream, source, offset, says)
     sample = _sample(stream, encoding)
     if not sample.strip("\ufeff \t\r\n\0"):
-        raise SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
+        raise empty_sheet(source)
     first, _, _ = sample.partition("\n")
     separator = _sep_line(first)
     body = sample[len(first) + 1 :] if separator else sample
