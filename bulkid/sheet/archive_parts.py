@@ -31,10 +31,7 @@ class ScanError(Exception):
 
 
 class Archive(AbstractContextManager["Archive"]):
-    """The parts of an archive. Use it as a context manager; the stream stays open.
-
-    Args:
-        stream: Seekable bytes, not read by anything else meanwhile.
+    """The parts of an archive, a seekable stream. Use it as a context manager; the stream stays open.
 
     Raises:
         ScanError: Two parts have one name or share bytes, or there are too many.
@@ -47,7 +44,7 @@ class Archive(AbstractContextManager["Archive"]):
         entries = [each for each in self._file.infolist() if not each.is_dir()]
         if len(entries) > _MAX_PARTS:
             raise ScanError(f"it has {len(entries):,} parts, more than {_MAX_PARTS:,}")
-        self._entries = {_normal(each.filename): each for each in entries}
+        self._entries = {each.filename.replace("\\", "/").lower(): each for each in entries}
         if len(self._entries) < len(entries):
             raise ScanError("two of its parts have the same name")
         self.unpacked = sum(each.file_size for each in entries)
@@ -140,10 +137,6 @@ class Archive(AbstractContextManager["Archive"]):
             end = self._start(entry) + entry.compress_size
 
 
-def _normal(name: str) -> str:
-    return name.replace("\\", "/").lower()
-
-
 # --- XML
 
 
@@ -220,11 +213,9 @@ def without_declaration(blocks: Iterable[bytes], mark: bytes) -> Iterator[bytes]
 
 
 def whole_tags(blocks: Iterable[bytes], mark: bytes = b"<") -> Iterator[bytes]:
-    """Cut the blocks anew, so that neither a tag nor the text before one is in two blocks.
+    """Cut the blocks of a document anew, so that neither a tag nor the text before one is in two blocks.
 
-    Args:
-        blocks: The document.
-        mark: Where to cut if there is one in a block: before the last such tag. Else before any tag.
+    The cut is before the last ``mark`` of a block, or before the last tag where there is none.
 
     Raises:
         ScanError: A tag or a text is of absurd length.

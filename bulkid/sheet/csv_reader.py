@@ -53,13 +53,8 @@ class _Framed(io.TextIOBase):
 def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:
     """Read all records in their order, blank ones too, so that counting them gives row numbers.
 
-    Records are padded to one width; a record with more cells than all before makes the width grow for the rest.
-
-    Args:
-        stream: Seekable bytes; not to be touched until the iterator is closed.
-        source: The sheet's name for messages.
-        form: As examined.
-        size: Records per chunk at most.
+    A chunk has at most ``size`` records. They are padded to one width; a record with more cells than all before makes
+    the width grow for the rest. Nothing else may read the stream until the iterator is closed.
 
     Raises:
         SheetError: A quote is never closed, or a record has more cells than any spreadsheet.

@@ -100,14 +100,10 @@ def _bound_of_strings(archive: Archive, part: str) -> int | None:
 def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> ErrorScan:
     """Scan one worksheet of an ``.xlsx`` or ``.xlsm``.
 
-    Args:
-        stream: The file.
-        sheet: The worksheet's name.
-        longest: What :func:`check_shared_strings` found; None looks again.
+    ``longest`` is the result of :func:`check_shared_strings`, where it is known.
 
     Raises:
-        ScanError, zipfile.BadZipFile, zlib.error, expat.ExpatError, OSError, ValueError: The file is not as it should
-            be.
+        ScanError, zipfile.BadZipFile, zlib.error, expat.ExpatError, OSError, ValueError: The file is damaged.
     """
     with Archive(stream) as archive:
         book = main_part(archive)
@@ -286,10 +282,9 @@ class _Strings(Handler):
 
 
 class _XlsxCells(Handler):
-    """Follows the cells of a worksheet as calamine does; positions may be left out, then they count on.
+    """Follows the cells of a worksheet as calamine does: a cell without a position is the next one.
 
-    Args:
-        lengths: Of the shared strings; empty where they need not be added up.
+    ``lengths`` are those of the shared strings; empty where they need not be added up.
     """
 
     def __init__(self, lengths: "array[int]") -> None:

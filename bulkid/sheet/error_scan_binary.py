@@ -228,9 +228,13 @@ def workbook_stream(content: bytes) -> bytes:
     shift, small_shift = struct.unpack_from("<HH", content, 30)
     if shift not in _SECTOR_SHIFTS or small_shift != _SMALL_SECTOR_SHIFT:
         raise ScanError("its sectors have an impossible size")
-    small_size = 1 << small_shift
-    sectors = _Sectors(content, 1 << shift)
-    directory = sectors.chain(struct.unpack_from("<I", content, 48)[0])
+    size_of_sector = 1 << shift
+    table = _sector_table(content, size_of_sector)
+
+    def chain(first: int) -> bytes:
+        return _follow(content, size_of_sector, size_of_sector, table, first)
+
+    directory = chain(struct.unpack_from("<I", content, 48)[0])
     root_start = root_size = 0
     for position in range(0, len(directory) - 127, 128):
         name_size, kind = struct.unpack_from("<HB", directory, position + 64)
@@ -240,38 +244,31 @@ def workbook_stream(content: bytes) -> bytes:
             root_start, root_size = start, size
         elif kind == _STREAM and name.lower() in {"workbook", "book"}:
             if size >= _SMALL_STREAM:
-                return sectors.chain(start)[:size]
-            small = sectors.chain(root_start)[:root_size]
-            table = sectors.chain(struct.unpack_from("<I", content, 60)[0])
-            return _follow(small, small_size, 0, struct.unpack(f"<{len(table) // 4}I", table), start)[:size]
+                return chain(start)[:size]
+            small = chain(root_start)[:root_size]
+            small_table = chain(struct.unpack_from("<I", content, 60)[0])
+            numbers = struct.unpack(f"<{len(small_table) // 4}I", small_table)
+            return _follow(small, 1 << small_shift, 0, numbers, start)[:size]
     raise ScanError("it holds no workbook")
 
 
-class _Sectors:
-    """The sectors of a compound file, and the table that chains them."""
-
-    def __init__(self, content: bytes, size: int) -> None:
-        self._content = content
-        self._size = size
-        per_sector = size // 4
-        holders = list(struct.unpack_from("<109I", content, 76))
-        following = struct.unpack_from("<I", content, 68)[0]
-        seen: set[int] = set()
-        while following < _LAST_SECTOR:
-            if following in seen:
-                raise ScanError("its sectors are chained in a circle")
-            seen.add(following)
-            *more, following = struct.unpack_from(f"<{per_sector}I", content, size + following * size)
-            holders.extend(more)
-        table: list[int] = []
-        for holder in holders:
-            if holder < _LAST_SECTOR:
-                sector = content[size + holder * size : 2 * size + holder * size]
-                table.extend(struct.unpack(f"<{len(sector) // 4}I", sector[: len(sector) // 4 * 4]))
-        self._table = tuple(table)
-
-    def chain(self, first: int) -> bytes:
-        return _follow(self._content, self._size, self._size, self._table, first)
+def _sector_table(content: bytes, size: int) -> tuple[int, ...]:
+    """Read the table that chains the sectors of a compound file, each of so many bytes."""
+    holders = list(struct.unpack_from("<109I", content, 76))
+    following = struct.unpack_from("<I", content, 68)[0]
+    seen: set[int] = set()
+    while following < _LAST_SECTOR:
+        if following in seen:
+            raise ScanError("its sectors are chained in a circle")
+        seen.add(following)
+        *more, following = struct.unpack_from(f"<{size // 4}I", content, size + following * size)
+        holders.extend(more)
+    table: list[int] = []
+    for holder in holders:
+        if holder < _LAST_SECTOR:
+            sector = content[size + holder * size : 2 * size + holder * size]
+            table.extend(struct.unpack(f"<{len(sector) // 4}I", sector[: len(sector) // 4 * 4]))
+    return tuple(table)
 
 
 def _follow(content: bytes, size: int, offset: int, table: tuple[int, ...], first: int) -> bytes:

@@ -39,6 +39,7 @@ class SheetOptions:
     system_encoding: str | None = None  # the code page that this system's programs write (Windows), if any
 
 
+_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _SEPARATING = re.compile(r"[\s_\-]+")
 
 
@@ -58,11 +59,7 @@ def _known_headers(resource: Resource) -> Mapping[str, str]:
 
 
 def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[str, ...]:
-    """Say for each header which field it is, ``""`` for a column that is not used.
-
-    Args:
-        headers: The header cells, in the sheet's order.
-        options: Only ``column_map`` and ``ignore_columns`` are looked at.
+    """The field of each header, by ``column_map`` and ``ignore_columns``; ``""`` for a column that is not used.
 
     Raises:
         SheetError: A header is close to a known one, two columns claim one field, ``column_map`` or
@@ -72,7 +69,11 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     keys = [header_key(header) for header in headers]
     mapped = _mapped(options.column_map, headers, keys)
     ignored = _ignored(options.ignore_columns, headers, keys)
-    _refuse_both(mapped, ignored, headers)
+    for index in sorted(mapped.keys() & ignored):
+        raise SheetError(
+            f"Column {column_label(headers, index)} is both mapped and ignored.",
+            hint="Leave out either --map or --ignore-column for it.",
+        )
     known = _known()
     fields = tuple(
         mapped.get(index) or ("" if index in ignored else known.get(key, "")) for index, key in enumerate(keys)
@@ -171,14 +172,6 @@ def _list_columns(headers: Sequence[str], limit: int = 30) -> str:
     return ", ".join(names) + (", ..." if len(headers) > limit else "")
 
 
-def _refuse_both(mapped: Mapping[int, str], ignored: set[int], headers: Sequence[str]) -> None:
-    for index in sorted(mapped.keys() & ignored):
-        raise SheetError(
-            f"Column {column_label(headers, index)} is both mapped and ignored.",
-            hint="Leave out either --map or --ignore-column for it.",
-        )
-
-
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
     close = [
         (trim(headers[index]), alias, _known()[header_key(alias)])
@@ -242,11 +235,6 @@ def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
         return
     listed = _list_columns(headers) or "none"
     hint = f'Add a column "{resource.id_column}" or "name", or say which column it is, e.g. --map "Column=name".'
-    if not any(fields) and _looks_like_data(headers):
+    if not any(fields) and any(_GUID.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers):
         hint = f"The first row looks like data: put a header row above it. {hint}"
     raise SheetError(f"No column names the {resource.singular}. The columns are: {listed}.", hint=hint)
-
-
-def _looks_like_data(headers: Sequence[str]) -> bool:
-    guid = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
-    return any(guid.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers)

@@ -82,15 +82,9 @@ def open_isolated(
     *,
     token: CancelToken | None = None,
 ) -> Table:
-    """Open one worksheet of a workbook in a child process, like ``open_worksheet``. Blocks, in any thread.
+    """Open one worksheet in a child process, with the arguments of ``open_worksheet``. Blocks, in any thread.
 
-    Args:
-        stream: Seekable bytes; read to the end, and not needed any more afterwards.
-        source: The sheet's name for messages.
-        kind: The extension without its dot.
-        wanted: The worksheet's name; None takes the first visible one.
-        limits: Limits of the child; None for the usual ones.
-        token: Ends the child at once when it is cancelled.
+    A token that is cancelled ends the child at once.
 
     Raises:
         SheetError: As for ``open_worksheet``; or the child took too much memory or time, or ended early.

@@ -241,11 +241,9 @@ class Sample:
 
 
 def detect(stream: BinaryIO, ansi: str = "") -> Verdict:
-    """Find out which code page wrote a text.
+    """Find out which code page wrote a text, a seekable stream that is not UTF-8.
 
-    Args:
-        stream: Seekable bytes that are not UTF-8; read to the end.
-        ansi: The code page that this system's programs write, where there is one (on Windows).
+    ``ansi`` is the code page that this system's programs write, where there is one (on Windows).
     """
     multi = {encoding: found for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)) is not None}
     single = _single_byte_readings(_sample(stream))

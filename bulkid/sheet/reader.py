@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Self, cast
@@ -33,6 +33,7 @@ _SAMPLE_ROWS = 5  # rows below the header that a preview shows
 _MAX_NAMES = 5  # similar file names offered
 
 
+@dataclass(eq=False)
 class Sheet(AbstractContextManager["Sheet"]):
     """An opened sheet. Use it as a context manager, or ``close`` it.
 
@@ -41,12 +42,11 @@ class Sheet(AbstractContextManager["Sheet"]):
     line counts as none, since Excel does not show it.
     """
 
-    def __init__(self, info: SheetInfo, raw: RawChunks, header_row: int, token: CancelToken) -> None:
-        self.info = info
-        self.token = token  # ends the reading, from any thread
-        self._raw = raw
-        self._header_row = header_row
-        self._resources = ExitStack()
+    info: SheetInfo
+    token: CancelToken  # ends the reading, from any thread
+    _raw: RawChunks
+    _header_row: int
+    _resources: ExitStack = field(default_factory=ExitStack)
 
     def chunks(self, size: int = 10_000) -> Generator[list[SheetRow], None, None]:
         """Read all rows, from the first; call it again to read them again (one reading at a time).
@@ -149,7 +149,7 @@ class SheetFile:
             fields=fields,
             notes=(*table.notes, unused) if unused else table.notes,
         )
-        return Sheet(info, table.rows, header_row, self._token)
+        return Sheet(info, self._token, table.rows, header_row)
 
 
 def open_sheet(
@@ -309,10 +309,7 @@ def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, Bina
 def _require_unchanged(stream: BinaryIO, seen: os.stat_result | None, label: str) -> None:
     """Refuse a file that a program changed since it was opened: rows may have been read that it never held.
 
-    Args:
-        stream: The file, open.
-        seen: Its state when it was opened; None where it is no file (standard input).
-        label: The sheet's name for messages.
+    ``seen`` is its state when it was opened; None where it is no file (standard input).
     """
     if seen is None:
         return

@@ -58,11 +58,7 @@ def blank(cells: Sequence[str]) -> bool:
 
 
 class RowParser:
-    """Turns cells into requests and errors, by the headers of one sheet. Cheap to make; keeps a small cache.
-
-    Args:
-        info: The sheet that the rows are of; only its headers and fields matter.
-    """
+    """Turns cells into requests and errors, by the headers and fields of one sheet. Cheap to make; caches lists."""
 
     def __init__(self, info: SheetInfo) -> None:
         self._headers = info.headers
@@ -79,15 +75,10 @@ class RowParser:
         self._lists: dict[str, ListCell] = {}
 
     def parse(self, row: int, cells: Sequence[str]) -> SheetRow:
-        """Read one row; never raises, whatever the cells hold.
+        """Give a row, by its number in a spreadsheet, with its request or all of its errors; never raises.
 
-        Args:
-            row: The row's number as a spreadsheet shows it.
-            cells: The cells as they came in; missing ones count as blank.
-
-        Returns:
-            The row with its request, or all of its errors. Its ``cells`` are padded to the headers, and longer than
-            them only when a surplus cell holds something: the row keeps what came in, so that it parses the same again.
+        Missing cells count as blank. The row's ``cells`` are padded to the headers, and longer than them only when a
+        surplus cell holds something: the row keeps what came in, so that it parses the same again.
         """
         found: Found = []
         fitted = self._fit(cells, found)

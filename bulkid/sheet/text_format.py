@@ -72,13 +72,7 @@ class TextForm:
 
 
 def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool) -> TextForm:
-    """Find out how to read a text.
-
-    Args:
-        stream: Seekable bytes.
-        source: The sheet's name for messages.
-        options: Encoding, delimiter and column map, as far as given.
-        tabs: The name says that tabs delimit (``.tsv``).
+    """Find out how to read a text, a seekable stream; ``tabs``: its name says that tabs delimit (``.tsv``).
 
     Raises:
         SheetError: The text is empty or undecodable, or an option does not fit.
@@ -178,11 +172,7 @@ def _as_given(stream: BinaryIO, source: str, encoding: str, marked: str) -> tupl
 
 
 def _require_unicode(stream: BinaryIO, source: str) -> None:
-    """Refuse the few texts that are valid UTF-8 by accident.
-
-    Raises:
-        SheetError: The text is ISO-2022, whose bytes are all ASCII, or makes more sense in a multi-byte code.
-    """
+    """Refuse the few texts that are valid UTF-8 by accident: ISO-2022, or one that makes more sense in another code."""
     ascii_alone = True
     for block in _blocks(stream):
         ascii_alone = ascii_alone and block.isascii()

@@ -100,11 +100,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
 
 
 def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
-    """Scan everything that calamine reads as soon as it opens a file; return the scan of one worksheet.
-
-    Raises:
-        SheetError: calamine must not open the file.
-    """
+    """Scan everything that calamine reads as soon as it opens a file; return the scan of one worksheet."""
     if kind == "xls":
         sheets = _scanned(source, lambda: scan_xls(stream))
         _check_area(source, sum(each.area for each in sheets))
@@ -185,7 +181,9 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
                 f"{source} would unpack to {unpacked >> 20} MB from {packed >> 10} KB; no honest sheet does.",
                 hint="Save the rows that you need as CSV.",
             )
-        if _scanned(source, lambda: _is_encrypted(archive)):
+        parts, manifest = archive.parts, "meta-inf/manifest.xml"  # an ODS encrypts its parts one by one, or all in one
+        encrypted = manifest in parts and b"encryption-data" in _scanned(source, lambda: archive.read(manifest))
+        if encrypted or "encrypted-package" in parts:
             raise password_error(source)
         actual = _scanned(source, lambda: _actual_kind(archive))
     if actual not in {kind, kind.replace("xlsm", "xlsx")}:
@@ -193,14 +191,6 @@ def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:
             f"{source} is not .{kind}, {f'but .{actual}' if actual else 'nor any other kind of spreadsheet'}.",
             hint=f"Rename it to .{actual}." if actual else "Save the sheet as .xlsx or as CSV.",
         )
-
-
-def _is_encrypted(archive: Archive) -> bool:
-    """Whether an ODS asks for a password: its parts are encrypted one by one, or all in one."""
-    manifest = "meta-inf/manifest.xml"
-    return "encrypted-package" in archive.parts or (
-        manifest in archive.parts and b"encryption-data" in archive.read(manifest)
-    )
 
 
 def _actual_kind(archive: Archive) -> str:
@@ -319,7 +309,7 @@ def sheet_errors(source: str, call: Callable[[], _T]) -> _T:
 
 
 def password_error(source: str) -> SheetError:
-    """Return the error for a spreadsheet that asks for a password."""
+    """The error for a spreadsheet that requires a password."""
     return SheetError(
         f"{source} is protected by a password.", hint="Save a copy without the password, or save it as CSV."
     )
