@@ -63,15 +63,15 @@ class OutcomeWriter:
         # The group suppresses its own cancellation, and must not suppress an error of the body with it.
         return ended if ours else None
 
-    def add(self, entry: int, outcome: Outcome) -> None:
-        """Take an outcome; from the thread of the event loop.
+    def add(self, number: int, outcome: Outcome) -> None:
+        """Take the outcome of an item, by its number; from the thread of the event loop.
 
         Raises:
             RuntimeError: The writer is closed: this outcome would be lost.
         """
         if self._closed:
             raise RuntimeError("the writer is closed")
-        self._waiting.append((entry, outcome))
+        self._waiting.append((number, outcome))
         waiting = len(self._waiting)
         if waiting == 1:
             self._outcome_added.set()

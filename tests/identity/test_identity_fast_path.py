@@ -1,4 +1,4 @@
-"""The short way through aiohttp: what goes over the wire is the same, and it is taken only where aiohttp is known."""
+"""The fast path through aiohttp: what goes over the wire is the same; it is used only where aiohttp is known."""
 
 import asyncio
 from collections.abc import Iterable

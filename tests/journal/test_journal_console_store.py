@@ -1,4 +1,4 @@
-"""The console's book: users, tokens and the audit table, kept beside the runs."""
+"""The store of the console: users, tokens, sessions and the audit log, kept beside the runs."""
 
 import pytest
 from sqlalchemy import insert, update
@@ -13,64 +13,64 @@ from tests.support.journal_data import Place
 
 
 def test_names_of_users_compare_without_regard_to_case(journal: Journal) -> None:
-    book = ConsoleStore(journal, random_bits=lambda _bits: 7)
-    book.add_user("Ådá", "admin", "hash", 1.0)
+    console = ConsoleStore(journal, random_bits=lambda _bits: 7)
+    console.add_user("Ådá", "admin", "hash", 1.0)
     with pytest.raises(UsageError, match="already"):
-        book.add_user("ÅDÁ", "viewer", "hash", 2.0)
-    found = book.user("ådá")
+        console.add_user("ÅDÁ", "viewer", "hash", 2.0)
+    found = console.user("ådá")
     assert found is not None
     assert (found.name, found.role, found.epoch) == ("Ådá", "admin", 7)
-    assert book.user("ada") is None
+    assert console.user("ada") is None
 
 
 def test_every_change_of_a_user_ends_the_sessions_there_are(journal: Journal) -> None:
-    book = ConsoleStore(journal, random_bits=lambda _bits: 7)
-    book.add_user("ada", "admin", "hash", 1.0)
-    assert book.change_user("ada")
-    assert book.change_user("ADA", role="viewer")
-    assert book.change_user("ada", password_hash="other")
-    found = book.user("ada")
+    console = ConsoleStore(journal, random_bits=lambda _bits: 7)
+    console.add_user("ada", "admin", "hash", 1.0)
+    assert console.change_user("ada")
+    assert console.change_user("ADA", role="viewer")
+    assert console.change_user("ada", password_hash="other")
+    found = console.user("ada")
     assert found is not None
     assert (found.epoch, found.role, found.password_hash) == (10, "viewer", "other")
-    assert not book.change_user("nobody")
+    assert not console.change_user("nobody")
 
 
 def test_a_user_takes_their_tokens_along(journal: Journal) -> None:
-    book = ConsoleStore(journal)
+    console = ConsoleStore(journal)
     for name in ("ada", "otto"):
-        book.add_user(name, "admin", "hash", 1.0)
+        console.add_user(name, "admin", "hash", 1.0)
     for name in ("ada", "otto"):
-        book.add_token(TokenRecord(f"id-{name}", "job", "viewer", name, 1.0, None), f"hash-{name}")
-    assert book.remove_user("ADA", 5.0)
-    assert not book.remove_user("ada", 6.0)
-    assert book.token("hash-ada") is None
-    assert book.token("hash-otto") is not None
-    assert {token.token_id: token.revoked_at for token in book.tokens()} == {"id-ada": 5.0, "id-otto": None}
+        console.add_token(TokenRecord(f"id-{name}", "job", "viewer", name, 1.0, None), f"hash-{name}")
+    assert console.remove_user("ADA", 5.0)
+    assert not console.remove_user("ada", 6.0)
+    assert console.token("hash-ada") is None
+    assert console.token("hash-otto") is not None
+    assert {token.token_id: token.revoked_at for token in console.tokens()} == {"id-ada": 5.0, "id-otto": None}
 
 
 def test_a_token_is_revoked_once_and_for_good(journal: Journal) -> None:
-    book = ConsoleStore(journal)
-    book.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "hash")
-    assert book.revoke_token("id", 2.0)
-    assert not book.revoke_token("id", 3.0)
-    assert book.token("hash") is None
+    console = ConsoleStore(journal)
+    console.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "hash")
+    assert console.revoke_token("id", 2.0)
+    assert not console.revoke_token("id", 3.0)
+    assert console.token("hash") is None
 
 
 def test_the_audit_table_keeps_everything_in_order(journal: Journal) -> None:
-    book = ConsoleStore(journal)
+    console = ConsoleStore(journal)
     for number in range(1100):
-        book.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
-    page, total = book.audit_page(10, 5)
+        console.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
+    page, total = console.audit_page(10, 5)
     assert total == 1100
     assert [entry.subject for entry in page] == ["1089", "1088", "1087", "1086", "1085"]
-    assert [entry.subject for entry in book.audit_entries()] == [str(number) for number in range(1100)]
+    assert [entry.subject for entry in console.audit_entries()] == [str(number) for number in range(1100)]
 
 
 def session(name: str, user: str = "ada", epoch: int = 7, seen_at: float = 1.0) -> SessionRecord:
     return SessionRecord(name, user, epoch, "192.0.2.1", 1.0, seen_at)
 
 
-def book_of(journal: Journal) -> ConsoleStore:
+def console_of(journal: Journal) -> ConsoleStore:
     epochs = iter(range(7, 1000, 100))
     return ConsoleStore(journal, random_bits=lambda _bits: next(epochs))
 
@@ -82,57 +82,57 @@ def book_of(journal: Journal) -> ConsoleStore:
 def test_a_removed_user_has_neither_tokens_nor_sessions_however_the_name_is_typed(
     journal: Journal, name: str, typed: str
 ) -> None:
-    book, store = book_of(journal), SessionStore(journal)
-    book.add_user(name, "admin", "hash", 1.0)
-    book.add_token(TokenRecord("id", "job", "viewer", name, 1.0, None), "token")
+    console, store = console_of(journal), SessionStore(journal)
+    console.add_user(name, "admin", "hash", 1.0)
+    console.add_token(TokenRecord("id", "job", "viewer", name, 1.0, None), "token")
     assert store.begin(session("a", user_key(name)))
-    assert book.remove_user(typed, 5.0)
-    assert book.token("token") is None
+    assert console.remove_user(typed, 5.0)
+    assert console.token("token") is None
     assert store.find("a") is None
-    book.add_user(name, "admin", "hash", 6.0)
-    assert book.token("token") is None
+    console.add_user(name, "admin", "hash", 6.0)
+    assert console.token("token") is None
     assert store.find("a") is None
     assert not store.begin(session("b", user_key(name)))  # the password was right before the user was removed
 
 
 def test_a_token_may_do_what_its_owner_may_at_present(journal: Journal) -> None:
-    book = ConsoleStore(journal)
-    book.add_user("Ådå", "admin", "hash", 1.0)
-    book.add_token(TokenRecord("id", "job", "operator", "Ådå", 1.0, None), "token")
-    book.change_user("ådå", role="viewer")
-    found = book.token("token")
+    console = ConsoleStore(journal)
+    console.add_user("Ådå", "admin", "hash", 1.0)
+    console.add_token(TokenRecord("id", "job", "operator", "Ådå", 1.0, None), "token")
+    console.change_user("ådå", role="viewer")
+    found = console.token("token")
     assert found is not None
     assert (found.role, found.owner_role) == ("operator", "viewer")
-    assert [token.owner_role for token in book.tokens()] == ["viewer"]
+    assert [token.owner_role for token in console.tokens()] == ["viewer"]
 
 
 def test_no_token_is_issued_for_a_user_who_has_been_removed(journal: Journal) -> None:
-    book = ConsoleStore(journal)
-    book.add_user("ada", "admin", "hash", 1.0)
+    console = ConsoleStore(journal)
+    console.add_user("ada", "admin", "hash", 1.0)
     with pytest.raises(UsageError, match="no token was issued"):
-        book.add_token(TokenRecord("id", "job", "viewer", "otto", 1.0, None), "token")
-    assert book.tokens() == []
+        console.add_token(TokenRecord("id", "job", "viewer", "otto", 1.0, None), "token")
+    assert console.tokens() == []
 
 
 def test_the_first_user_ends_the_tokens_and_sessions_of_a_console_without_users(journal: Journal) -> None:
-    book, store = ConsoleStore(journal), SessionStore(journal)
-    book.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "token")
+    console, store = ConsoleStore(journal), SessionStore(journal)
+    console.add_token(TokenRecord("id", "job", "viewer", "ada", 1.0, None), "token")
     assert store.begin(session("local", ""))
     assert store.find("local") is not None
-    assert book.token("token") is not None
-    book.add_user("ada", "admin", "hash", 5.0)
+    assert console.token("token") is not None
+    console.add_user("ada", "admin", "hash", 5.0)
     assert store.find("local") is None
-    assert book.token("token") is None
-    assert book.tokens()[0].revoked_at == 5.0
+    assert console.token("token") is None
+    assert console.tokens()[0].revoked_at == 5.0
     assert not store.begin(session("again", ""))
-    book.remove_user("ada", 6.0)
-    assert book.token("token") is None
+    console.remove_user("ada", 6.0)
+    assert console.token("token") is None
 
 
 def test_changes_of_a_user_end_the_user_s_sessions_and_no_others(journal: Journal) -> None:
-    book, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
-    book.add_user("ada", "admin", "hash", 1.0)
-    book.add_user("otto", "viewer", "hash", 1.0)
+    console, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    console.add_user("ada", "admin", "hash", 1.0)
+    console.add_user("otto", "viewer", "hash", 1.0)
     assert store.begin(session("otto's", "otto"))
     for number, change in enumerate(({}, {"role": "viewer"}, {"password_hash": "other"})):
         assert store.begin(session("ada's", epoch=7 + number))
@@ -140,14 +140,14 @@ def test_changes_of_a_user_end_the_user_s_sessions_and_no_others(journal: Journa
         assert found is not None
         assert found.user is not None
         assert found.user.name == "ada"
-        book.change_user("ada", **change)  # type: ignore[arg-type]
+        console.change_user("ada", **change)  # type: ignore[arg-type]
         assert store.find("ada's") is None
     assert store.find("otto's") is not None
 
 
 def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: Journal) -> None:
-    book, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
-    book.add_user("ada", "admin", "hash", 1.0)
+    console, store = ConsoleStore(journal, random_bits=lambda _bits: 7), SessionStore(journal)
+    console.add_user("ada", "admin", "hash", 1.0)
     for name, seen_at in (("a", 1.0), ("b", 50.0), ("c", 90.0)):
         assert store.begin(session(name, seen_at=seen_at))
     store.touch("a", 80.0)
@@ -162,13 +162,13 @@ def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: 
 
 
 def test_a_token_of_a_console_without_users_is_not_valid_while_there_are_users(journal: Journal) -> None:
-    book = ConsoleStore(journal)
-    book.add_token(TokenRecord("t1", "job", "admin", "ada", 0.0, None), "hash")
-    assert book.token("hash") is not None
-    book.add_user("ada", "admin", "hash of ada", 1.0)
+    console = ConsoleStore(journal)
+    console.add_token(TokenRecord("t1", "job", "admin", "ada", 0.0, None), "hash")
+    assert console.token("hash") is not None
+    console.add_user("ada", "admin", "hash of ada", 1.0)
     with journal.database.write() as connection:  # as if it had been issued at that very moment
         connection.execute(update(tokens).values(revoked_at=None))
-    assert book.token("hash") is None
+    assert console.token("hash") is None
 
 
 # --- from version 4
@@ -194,34 +194,34 @@ def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[
 def test_users_and_tokens_of_version_4_go_on(place: Place) -> None:
     write_version_4(place, [("Jürgen", 1.0), ("ﬁona", 2.0)], [("t1", "Jürgen", 3.0), ("t2", "ﬁona", 3.0)])
     with place.open() as journal:
-        book = ConsoleStore(journal)
-        assert [(user.name, user.password_hash) for user in book.users()] == [
+        console = ConsoleStore(journal)
+        assert [(user.name, user.password_hash) for user in console.users()] == [
             ("ﬁona", "hash of ﬁona"),
             ("Jürgen", "hash of Jürgen"),
         ]
-        assert len({user.epoch for user in book.users()}) == 2
-        assert book.user("FIONA") is not None
-        assert {token.owner_key for token in book.tokens()} == {"jürgen", "fiona"}
-        assert book.token("hash of t1") is not None
-        book.remove_user("fiona", 9.0)
-        assert book.token("hash of t2") is None
-        assert book.audit_page(0, 10) == ([], 0)
+        assert len({user.epoch for user in console.users()}) == 2
+        assert console.user("FIONA") is not None
+        assert {token.owner_key for token in console.tokens()} == {"jürgen", "fiona"}
+        assert console.token("hash of t1") is not None
+        console.remove_user("fiona", 9.0)
+        assert console.token("hash of t2") is None
+        assert console.audit_page(0, 10) == ([], 0)
 
 
 def test_users_of_version_4_whose_names_are_one_now_all_stay_and_the_younger_ones_are_renamed(place: Place) -> None:
     people = [("\uff41da", 3.0), ("ada", 2.0), ("ada (2)", 4.0), ("otto", 1.0)]
     write_version_4(place, people, [("t1", "\uff41da", 5.0), ("t2", "ada", 5.0)])
     with place.open() as journal:
-        book = ConsoleStore(journal)
-        found = {user.name: user.password_hash for user in book.users()}
+        console = ConsoleStore(journal)
+        found = {user.name: user.password_hash for user in console.users()}
         assert found == {
             "ada": "hash of ada",
             "ada (2)": "hash of ada (2)",
             "\uff41da (3)": "hash of \uff41da",
             "otto": "hash of otto",
         }
-        assert {token.token_id: token.owner_key for token in book.tokens()} == {"t1": "ada (3)", "t2": "ada"}
-        (entry,), _ = book.audit_page(0, 10)
+        assert {token.token_id: token.owner_key for token in console.tokens()} == {"t1": "ada (3)", "t2": "ada"}
+        (entry,), _ = console.audit_page(0, 10)
         assert (entry.actor, entry.action, entry.subject) == ("bulkid", "user renamed", "\uff41da")
         assert "now \uff41da (3)" in entry.detail
 
@@ -230,10 +230,10 @@ def test_tokens_that_outlived_their_owner_in_version_4_are_revoked(place: Place)
     people = [("Jürgen", 10.0)]
     write_version_4(place, people, [("old", "Jürgen", 5.0), ("removed", "Åsa", 12.0), ("live", "Jürgen", 11.0)])
     with place.open() as journal:
-        book = ConsoleStore(journal)
-        assert {token.token_id for token in book.tokens() if token.revoked_at is None} == {"live"}
-        assert book.token("hash of live") is not None
-        entries, _ = book.audit_page(0, 10)
+        console = ConsoleStore(journal)
+        assert {token.token_id for token in console.tokens() if token.revoked_at is None} == {"live"}
+        assert console.token("hash of live") is not None
+        entries, _ = console.audit_page(0, 10)
         assert {(entry.action, entry.subject) for entry in entries} == {
             ("token revoked", "old"),
             ("token revoked", "removed"),
@@ -247,11 +247,11 @@ def test_tokens_of_a_console_without_users_go_on_in_version_5(place: Place) -> N
 
 
 def test_old_entries_of_the_audit_table_go_and_so_do_those_beyond_the_most(journal: Journal) -> None:
-    book = ConsoleStore(journal)
+    console = ConsoleStore(journal)
     for number in range(10):
-        book.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
-    assert book.prune_audit(3.0, 100) == 3
-    assert [entry.subject for entry in book.audit_entries()] == ["3", "4", "5", "6", "7", "8", "9"]
-    assert book.prune_audit(3.0, 4) == 3
-    assert [entry.subject for entry in book.audit_entries()] == ["6", "7", "8", "9"]
-    assert book.prune_audit(0.0, 4) == 0
+        console.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
+    assert console.prune_audit(3.0, 100) == 3
+    assert [entry.subject for entry in console.audit_entries()] == ["3", "4", "5", "6", "7", "8", "9"]
+    assert console.prune_audit(3.0, 4) == 3
+    assert [entry.subject for entry in console.audit_entries()] == ["6", "7", "8", "9"]
+    assert console.prune_audit(0.0, 4) == 0

@@ -148,7 +148,7 @@ def test_one_that_was_given_up_notices_before_it_does_anything_more(
     with postgres.open() as one, elsewhere(postgres).open() as two:
         handle = one.acquire_lock(ORGANIZATION, RECORD)
         manager = one.database.dialect._lock_manager
-        manager._busy.acquire()  # its heart cannot beat, as on a host without network
+        manager._busy.acquire()  # it cannot send heartbeats, as on a host without network
         monkeypatch.setattr(server_lock.platform, "node", lambda: "another host")
         try:
             while True:
@@ -221,7 +221,7 @@ def test_a_closed_journal_stops_its_heartbeat(postgres: Place) -> None:
     with pytest.raises(LockLostError):
         handle.confirm()
     for thread in threading.enumerate():
-        if thread.name == "heart":
+        if thread.name == "heartbeat":
             thread.join(20)
             assert not thread.is_alive()
     with elsewhere(postgres).open() as journal:

@@ -101,7 +101,7 @@ class LockManager:
             if self._heartbeat_thread is None:
                 self._ended = threading.Event()
                 self._heartbeat_thread = threading.Thread(
-                    target=self._heartbeat_loop, args=(self._ended,), daemon=True, name="heart"
+                    target=self._heartbeat_loop, args=(self._ended,), daemon=True, name="heartbeat"
                 )
                 self._heartbeat_thread.start()
             return handle

@@ -1,4 +1,4 @@
-"""Rate, stop, failure limit, counters, alarm, and the clock that all these tests stand on."""
+"""Rate, stop, failure limit, counters, wakeup, and the clock that all these tests use."""
 
 import asyncio
 import threading
@@ -156,7 +156,7 @@ def test_requests_per_second_are_measured_over_the_last_ten_seconds() -> None:
     assert stats.per_second(141.0) == pytest.approx(5.0)
 
 
-# --- alarm and clock
+# --- wakeup and clock
 
 
 async def test_a_wakeup_wakes_all_waiters_and_only_them() -> None:
