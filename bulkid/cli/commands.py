@@ -30,7 +30,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.resolve import parse_age, unknown_variables
 from bulkid.config.settings import Settings
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,

@@ -17,7 +17,7 @@ from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.terminal import use_logs
 from bulkid.clock import SystemClock, iso_utc
 from bulkid.config.settings import Settings
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, UsageError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.names import require_user_name

@@ -18,7 +18,7 @@ from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import TerminalHooks, progress_bar, show_progress, use_logs
 from bulkid.config.settings import Settings
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile.read import JobFile, is_job_file, read_job
 from bulkid.sheet import require_file

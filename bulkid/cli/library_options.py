@@ -15,7 +15,7 @@ from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.parse import Secret
 from bulkid.config.settings import Settings
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.sheet import SheetOptions, system_code_page
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:  # this module is the first that a start imports, so it imports next to nothing itself
     import asyncio
 
-    from bulkid.engine import Stop
+    from bulkid.engine.signals import Stop
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed console window on Windows
 _NO_FD = -1

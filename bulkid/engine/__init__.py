@@ -5,24 +5,3 @@ leaves, the sender waits for the ``circuit_breaker``, the ``pacing`` and a slot 
 counts; ``retry`` decides by each reply what comes next, and ``auth_failures`` what a 401 or 403 means. ``signals`` wake
 and stop tasks; ``stats`` counts what was sent.
 """
-
-from bulkid.engine.auth_failures import OnForbidden
-from bulkid.engine.engine import Engine
-from bulkid.engine.ledger import Ledger, MemoryLedger
-from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Settled, Task
-from bulkid.engine.signals import FailureLimit, Stop
-from bulkid.engine.stats import Stats
-
-__all__ = [
-    "Engine",
-    "FailureLimit",
-    "Ledger",
-    "MemoryLedger",
-    "OnForbidden",
-    "RetryPolicy",
-    "Settled",
-    "Stats",
-    "Stop",
-    "Task",
-]

@@ -13,7 +13,7 @@
     anyio.run(main)
 """
 
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify.recipients import Recipients, addresses_in
 from bulkid.paths import default_state_dir

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
-from bulkid.journal import Journal, open_journal
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.runs.check import offline_summary

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import BulkidError, InterruptedRunError
 
 P = ParamSpec("P")

@@ -8,8 +8,9 @@ from typing import Any
 
 from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
-from bulkid.identity import account_page, list_accounts, list_groups, parse_groups
-from bulkid.journal import REMEMBERED_S, GroupRefusal, Journal, open_journal
+from bulkid.identity.endpoints import account_page, list_accounts, list_groups, parse_groups
+from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import ReplyKind, Request
 from bulkid.notify.deliver import unusable
 from bulkid.notify.recipients import Recipients

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, UsageError
-from bulkid.identity import Page, account_page, list_accounts, list_groups, parse_groups
-from bulkid.journal import open_journal
+from bulkid.identity.endpoints import Page, account_page, list_accounts, list_groups, parse_groups
+from bulkid.journal.store import open_journal
 from bulkid.model import Account, Group
 from bulkid.planning.export_rows import ExportedAccount, Exporter
 from bulkid.report.atomic import os_errors_as_report_error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from bulkid.errors import LockedError, UsageError
-from bulkid.journal import RESUMABLE, Journal, open_journal
+from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder

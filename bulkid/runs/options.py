@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulkid.clock import Clock, SystemClock
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, BulkidError
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RowError, RunRecord, RunStatus
 from bulkid.notify.recipients import Recipients

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import LockedError
-from bulkid.journal import Journal, claimed_runs, drop_run, forget_lock, newest_runs, open_journal
+from bulkid.journal.locks.file import forget_lock
+from bulkid.journal.queries import claimed_runs, drop_run, newest_runs
+from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkid.clock import Clock
-from bulkid.journal import Journal, newest_runs, open_journal
+from bulkid.journal.queries import newest_runs
+from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir

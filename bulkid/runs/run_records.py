@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bulkid.errors import UsageError
-from bulkid.journal import new_run_id
+from bulkid.journal.names import new_run_id
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.options import Context, RunOptions, Target

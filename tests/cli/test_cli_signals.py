@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 from bulkid.cli.signals import PendingSignals, pending_signals, stopping
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

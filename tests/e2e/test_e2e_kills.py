@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, Status
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
 from tests.support.processes import Life, World, bulkid_for, check_report, journal_of, most_in_any_window, no_traceback

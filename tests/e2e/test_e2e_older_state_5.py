@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import connected_to
 from tests.support.command_output import errors_of, summary_of
 from tests.support.journal_data import schema_of

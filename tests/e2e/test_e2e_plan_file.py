@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import SECRET, Bulkid, connected_to, crash
 from tests.support.command_output import all_text, assert_clear, assert_no_secret, statuses, summary_of
 from tests.support.processes import Life

@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from bulkid import runs
-from bulkid.journal import open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.journal.locks import server as server_lock
+from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
 from tests.support.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
 from tests.support.processes import Life, World, bulkid_for, check_report, no_traceback

@@ -21,9 +21,10 @@ _SEND = """
 import json, pathlib, sys
 import anyio
 from bulkid import runs
-from bulkid.engine import Stop, Task
-from bulkid.identity import put_account
-from bulkid.journal import open_journal
+from bulkid.engine.signals import Stop
+from bulkid.engine.sender import Task
+from bulkid.identity.endpoints import put_account
+from bulkid.journal.store import open_journal
 from bulkid.model import Account, AccountUpdate, QuotaRule
 from bulkid.runs.execution.connection import connect
 

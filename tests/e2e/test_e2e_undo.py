@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulkid import runs
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.model import Status
 from tests.support.bulkid_command import SECRET, Bulkid, connected_to, crash
 from tests.support.command_output import all_text, assert_clear, errors_of, statuses, summary_of

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import Engine, OnForbidden, RetryPolicy, Settled, Stop, Task
-from bulkid.engine.auth_failures import FORBIDDEN_AT_FIRST, FORBIDDEN_IN_A_ROW, ForbiddenWrites, SuspectCredential
+from bulkid.engine.auth_failures import (
+    FORBIDDEN_AT_FIRST,
+    FORBIDDEN_IN_A_ROW,
+    ForbiddenWrites,
+    OnForbidden,
+    SuspectCredential,
+)
+from bulkid.engine.engine import Engine
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.sender import Settled, Task
+from bulkid.engine.signals import Stop
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request

@@ -5,8 +5,11 @@ from typing import Any
 import anyio
 import pytest
 
-from bulkid.engine import MemoryLedger, RetryPolicy, Settled, Stop
 from bulkid.engine.engine import CALL_KEY
+from bulkid.engine.ledger import MemoryLedger
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.sender import Settled
+from bulkid.engine.signals import Stop
 from bulkid.errors import AuthenticationError, ConnectionFailedError, PermissionDeniedError
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.engine import FailureLimit
+from bulkid.engine.signals import FailureLimit
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.engine import MemoryLedger
+from bulkid.engine.ledger import MemoryLedger
 from tests.support.fake_clock import FakeClock
 from tests.support.ledger_scenarios import SCENARIOS, Scenario
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bulkid.engine import MemoryLedger, Task
+from bulkid.engine.ledger import MemoryLedger
+from bulkid.engine.sender import Task
 from bulkid.model import QuotaRule, Reply, Request
 from tests.support.engine_world import (
     BROKEN,

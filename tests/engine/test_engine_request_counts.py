@@ -7,7 +7,8 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.engine import RetryPolicy, Stop
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.signals import Stop
 from bulkid.errors import BulkidError
 from bulkid.model import Reply, ReplyKind, Request
 from tests.support.engine_world import LOST, NO_CONNECTION, NOT_JSON, OK, Server, get, make_engine, puts, settle

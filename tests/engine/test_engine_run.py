@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import MemoryLedger, RetryPolicy, Settled, Stop, Task
+from bulkid.engine.ledger import MemoryLedger
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.sender import Settled, Task
+from bulkid.engine.signals import Stop
 from bulkid.errors import (
     AuthenticationError,
     BulkidError,

@@ -9,9 +9,9 @@ import anyio.to_thread
 import pytest
 
 from bulkid.clock import SystemClock
-from bulkid.engine import FailureLimit, Stats, Stop
 from bulkid.engine.pacing import smooth_rate
-from bulkid.engine.signals import Wakeup
+from bulkid.engine.signals import FailureLimit, Stop, Wakeup
+from bulkid.engine.stats import Stats
 from bulkid.model import QuotaRule, ReplyKind
 from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
 from tests.support.fake_clock import FakeClock

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine import MemoryLedger
+from bulkid.engine.ledger import MemoryLedger
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import OK, THROTTLED, UNAVAILABLE, Server, make_engine, puts, settle
 from tests.support.fake_clock import FakeClock, run

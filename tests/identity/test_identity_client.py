@@ -11,18 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
-from bulkid.identity import (
-    ClientCredentials,
-    ClientSettings,
-    IdentityClient,
-    StaticToken,
-    TokenClaims,
-    complete_url,
-    get_account,
-    open_client,
-    put_account,
-)
-from bulkid.identity.client import MAX_RESPONSE_BYTES
+from bulkid.identity.client import MAX_RESPONSE_BYTES, ClientSettings, IdentityClient, open_client
+from bulkid.identity.endpoints import get_account, put_account
+from bulkid.identity.tokens import ClientCredentials, StaticToken, TokenClaims
+from bulkid.identity.urls import complete_url
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 from tests.support.identity_wire import (
     ORG,

@@ -7,16 +7,11 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from bulkid.identity import (
-    ClientSettings,
-    IdentityClient,
-    StaticToken,
-    complete_url,
-    get_account,
-    open_client,
-    put_account,
-)
+from bulkid.identity.client import ClientSettings, IdentityClient, open_client
+from bulkid.identity.endpoints import get_account, put_account
 from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, is_supported
+from bulkid.identity.tokens import StaticToken
+from bulkid.identity.urls import complete_url
 from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
 from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from bulkid.errors import UsageError
-from bulkid.identity import ClientSettings, StaticToken, complete_url, get_account, open_client
+from bulkid.identity.client import ClientSettings, open_client
+from bulkid.identity.endpoints import get_account
 from bulkid.identity.http_session import proxy_for
+from bulkid.identity.tokens import StaticToken
+from bulkid.identity.urls import complete_url
 from bulkid.model import Reply, ReplyKind
 from tests.support.identity_wire import (
     ORG,

@@ -3,7 +3,9 @@
 import pytest
 
 from bulkid.errors import AuthenticationError
-from bulkid.identity import ClientCredentials, ClientSettings, TokenClaims, capabilities, complete_url, open_client
+from bulkid.identity.client import ClientSettings, open_client
+from bulkid.identity.tokens import ClientCredentials, TokenClaims, capabilities
+from bulkid.identity.urls import complete_url
 from bulkid.model import Request
 from bulkid.sandbox import Sandbox, SandboxOptions
 

@@ -7,16 +7,10 @@ import pytest
 from aiohttp import ClientSession
 
 from bulkid import __version__
-from bulkid.identity import (
-    ClientCredentials,
-    ClientSettings,
-    StaticToken,
-    complete_url,
-    get_account,
-    open_client,
-    parse_account,
-    put_account,
-)
+from bulkid.identity.client import ClientSettings, open_client
+from bulkid.identity.endpoints import get_account, parse_account, put_account
+from bulkid.identity.tokens import ClientCredentials, StaticToken
+from bulkid.identity.urls import complete_url
 from bulkid.model import AccountUpdate, ReplyKind
 from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
 

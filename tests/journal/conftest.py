@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from tests.support.journal_data import Place
 from tests.support.postgres_server import shared_server
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bulkid.journal import ClaimedFiles, FileState, Journal
+from bulkid.journal.claimed_files import ClaimedFiles, FileState
+from bulkid.journal.store import Journal
 
 CONTENT = "ab" * 32
 

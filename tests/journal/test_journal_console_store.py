@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import insert, update
 
 from bulkid.errors import UsageError
-from bulkid.journal import Journal
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, SessionRecord, SessionStore, TokenRecord
 from bulkid.journal.migrate import STEPS
 from bulkid.journal.names import user_key
 from bulkid.journal.schema import schema_version, tokens, users
+from bulkid.journal.store import Journal
 from tests.support.journal_data import Place
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bulkid.journal import REMEMBERED_S, GroupRefusal, GroupRefusals
+from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal, GroupRefusals
 from tests.support.journal_data import Place
 
 NOW = 1_770_000_000.0

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.sheet import open_sheet
 from tests.support.journal_data import RUN, record
 

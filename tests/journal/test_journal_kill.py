@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from bulkid.errors import StateError
-from bulkid.journal import Journal, StateFullError, open_journal
+from bulkid.journal.errors import StateFullError
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Status
 from tests.support.journal_data import (
     PENDING,
@@ -24,7 +25,7 @@ from tests.support.journal_data import (
 
 _SETTLE_FOR_EVER = """
 import pathlib, sys
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.model import Outcome, Status
 journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])
 first, count = int(sys.argv[3]), 12_000
@@ -73,7 +74,8 @@ def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
 _FILL = """
 import pathlib, resource, signal, sys
 from dataclasses import replace
-from bulkid.journal import StateFullError, open_journal
+from bulkid.journal.errors import StateFullError
+from bulkid.journal.store import open_journal
 from bulkid.model import Outcome, Status
 journal = open_journal(pathlib.Path(sys.argv[1]))
 settled = 0

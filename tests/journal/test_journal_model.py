@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import Account, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.support.examples import examples
 from tests.support.journal_data import RUN, Place, record

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from bulkid.journal import Journal
 from bulkid.journal.queries import latest_failures, row_page, run_page
+from bulkid.journal.store import Journal
 from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status
 from tests.support.journal_data import RUN, record
 

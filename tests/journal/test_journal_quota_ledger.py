@@ -9,10 +9,13 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bulkid.clock import Clock
-from bulkid.engine import Ledger
+from bulkid.engine.ledger import Ledger
 from bulkid.errors import StateError
-from bulkid.journal import Journal, JournalLedger, StateFullError, drop_run, open_journal
 from bulkid.journal.backends.postgres import PostgresDialect
+from bulkid.journal.errors import StateFullError
+from bulkid.journal.queries import drop_run
+from bulkid.journal.quota.ledger import JournalLedger
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import QuotaRule
 from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
@@ -341,7 +344,8 @@ _HAMMER = """
 import asyncio, pathlib, random, sys, time
 import orjson
 from bulkid.clock import SystemClock
-from bulkid.journal import JournalLedger, open_journal
+from bulkid.journal.quota.ledger import JournalLedger
+from bulkid.journal.store import open_journal
 from bulkid.model import QuotaRule
 
 async def main(folder, url, owner):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bulkid.errors import StateError
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import Account, DesiredState, Outcome, ReportRow, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.support.journal_data import (
     FAILED,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import StateError, UsageError
-from bulkid.journal import Journal, new_run_id
+from bulkid.journal.names import new_run_id
+from bulkid.journal.store import Journal
 from bulkid.model import RunRecord, RunStatus
 from tests.support.journal_data import RUN, record
 

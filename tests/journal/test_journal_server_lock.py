@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from bulkid.errors import LockedError
-from bulkid.journal import Journal, LockLostError
+from bulkid.journal.locks import LockLostError
 from bulkid.journal.locks import server as server_lock
+from bulkid.journal.store import Journal
 from tests.support.journal_data import Place, start_python
 
 ORGANIZATION = "3FA85F64-5717-4562-b3fc-2c963f66afa6"
@@ -27,7 +28,7 @@ RECORD = {
 
 _HOLD = """
 import json, pathlib, sys
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.journal.locks import server as server_lock
 if sys.argv[5]:
     server_lock.platform.node = lambda: sys.argv[5]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bulkid.errors import StateError
-from bulkid.journal import Journal, open_journal
 from bulkid.journal.backends.postgres import SCHEMA
 from bulkid.journal.errors import DatabaseLostError
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Status
 from tests.support.journal_data import RUN, UPDATED, Place, begin, record
 from tests.support.postgres_server import PASSWORD, shared_server

@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import event
 
 from bulkid.errors import StateError
-from bulkid.journal import Journal, OutcomeWriter, StateFullError
 from bulkid.journal import writer as writer_module
+from bulkid.journal.errors import StateFullError
+from bulkid.journal.store import Journal
+from bulkid.journal.writer import OutcomeWriter
 from bulkid.model import Status
 from tests.support.fake_clock import FakeClock
 from tests.support.journal_data import FAILED, RUN, UPDATED, allow_pages, begin

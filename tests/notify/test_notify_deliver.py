@@ -12,7 +12,7 @@ import pytest
 
 from bulkid import logs
 from bulkid.clock import SystemClock
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.notify.deliver import STOPPED_TIMEOUT_S, TIMEOUT_S, FailedNotification, deliver, unusable
 from bulkid.notify.message import Message
 from bulkid.notify.recipients import Recipients

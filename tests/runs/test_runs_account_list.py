@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import Page
+from bulkid.identity.endpoints import Page
 from bulkid.model import Account
 from bulkid.runs.execution.account_list import Listing, read_list
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.identity import parse_account
+from bulkid.identity.endpoints import parse_account
 from bulkid.model import AccountUpdate
 from bulkid.planning.plan import confirms
 from bulkid.runs.execution.account_sender import matches_exactly

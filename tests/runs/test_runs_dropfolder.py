@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import InterruptedRunError, UsageError
-from bulkid.journal import ClaimedFiles, open_journal
+from bulkid.journal.claimed_files import ClaimedFiles
+from bulkid.journal.store import open_journal
 from bulkid.model import FailureBound, QuotaRule
 from bulkid.runs import (
     Context,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.file_kind import NotAFileError, open_regular
-from bulkid.journal import ClaimedFiles, new_run_id, open_journal, stored_name
-from bulkid.journal.names import read_name
+from bulkid.journal.claimed_files import ClaimedFiles
+from bulkid.journal.names import new_run_id, read_name, stored_name
+from bulkid.journal.store import open_journal
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
 from bulkid.sandbox import Sandbox

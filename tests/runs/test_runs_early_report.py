@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bulkid import runs
 from bulkid.errors import StateError
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.runs.execution import finish, run
 from bulkid.runs.execution.finish import EarlyReport
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bulkid import runs
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import InterruptedRunError
 from bulkid.sandbox import Sandbox, SandboxOptions
 

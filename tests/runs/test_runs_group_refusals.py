@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bulkid import runs
-from bulkid.journal import GroupRefusals, open_journal
+from bulkid.journal.group_refusals import GroupRefusals
+from bulkid.journal.store import open_journal
 from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 NAMES = [f"robot-{number:02d}" for number in range(40)]

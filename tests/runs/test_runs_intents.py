@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bulkid import runs
 from bulkid.errors import StateError
-from bulkid.journal import Journal, open_journal
+from bulkid.journal.store import Journal, open_journal
 from bulkid.runs.execution import account_sender, group_sender
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 

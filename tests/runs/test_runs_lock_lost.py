@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bulkid import runs
-from bulkid.journal import LockLostError
+from bulkid.journal.locks import LockLostError
 from bulkid.journal.locks.file import FileLockHandle
 from tests.support.identity_server import Identity, account, context, options, report, sheet
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.consume import consume, limit_malloc, return_freed_memory
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.cover import cover, groups_where_possible
 from bulkid.planning.directory import Directory

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from bulkid import runs
 from bulkid.errors import UsageError
-from bulkid.journal import ClaimedFiles, FileState, Journal, JournalLedger, new_run_id, open_journal
 from bulkid.journal.backends import sqlite as sqlite_module
+from bulkid.journal.claimed_files import ClaimedFiles, FileState
+from bulkid.journal.names import new_run_id
+from bulkid.journal.quota.ledger import JournalLedger
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock

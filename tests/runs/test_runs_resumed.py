@@ -7,7 +7,8 @@ import pytest
 
 from bulkid import runs
 from bulkid.clock import SystemClock
-from bulkid.journal import JournalLedger, open_journal
+from bulkid.journal.quota.ledger import JournalLedger
+from bulkid.journal.store import open_journal
 from bulkid.model import FailureBound, QuotaRule
 from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 

@@ -5,7 +5,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Settled, Stop, Task
+from bulkid.engine.engine import Engine
+from bulkid.engine.ledger import MemoryLedger
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.sender import Settled, Task
+from bulkid.engine.signals import Stop
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.fake_clock import FakeClock
 

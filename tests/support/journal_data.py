@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkid.journal import Journal, open_journal
+from bulkid.journal.store import Journal, open_journal
 from bulkid.model import (
     Account,
     DesiredState,

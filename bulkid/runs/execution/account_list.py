@@ -9,7 +9,7 @@ the page before it, an account that existed during the whole reading is on one o
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from bulkid.identity import Page
+from bulkid.identity.endpoints import Page
 from bulkid.runs.concurrency import task_group
 from bulkid.text import fold
 

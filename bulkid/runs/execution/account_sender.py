@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.clock import Clock
-from bulkid.engine import FailureLimit, OnForbidden, Settled, Stop, Task
+from bulkid.engine.auth_failures import OnForbidden
+from bulkid.engine.sender import Settled, Task
+from bulkid.engine.signals import FailureLimit, Stop
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
-from bulkid.identity import UnexpectedResponseError, parse_account, put_account
-from bulkid.journal import Journal, OutcomeWriter
+from bulkid.identity.endpoints import UnexpectedResponseError, parse_account, put_account
+from bulkid.journal.store import Journal
+from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
 from bulkid.planning.directory import Absent, Directory, Unknown

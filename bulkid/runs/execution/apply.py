@@ -4,9 +4,9 @@ from collections.abc import Callable, Coroutine
 from operator import itemgetter
 from typing import Any
 
-from bulkid.engine import FailureLimit
+from bulkid.engine.signals import FailureLimit
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
-from bulkid.journal import OutcomeWriter
+from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import FailureBound, RunRecord
 from bulkid.report.summary import how_to_resume

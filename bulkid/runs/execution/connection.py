@@ -7,25 +7,26 @@ from dataclasses import dataclass, field
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine import Engine, MemoryLedger, RetryPolicy, Stats
+from bulkid.engine.engine import Engine
+from bulkid.engine.ledger import MemoryLedger
+from bulkid.engine.retry import RetryPolicy
+from bulkid.engine.stats import Stats
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageError
-from bulkid.identity import (
+from bulkid.identity.client import ClientSettings, IdentityClient, open_client
+from bulkid.identity.endpoints import list_accounts
+from bulkid.identity.tokens import (
     Capabilities,
     ClientCredentials,
-    ClientSettings,
-    IdentityBase,
-    IdentityClient,
     StaticToken,
     TokenClaims,
     TokenSource,
     capabilities,
-    complete_url,
-    list_accounts,
-    open_client,
     organization_of,
-    preset_quota,
 )
-from bulkid.journal import Journal, JournalLedger, LockHandle
+from bulkid.identity.urls import IdentityBase, complete_url, preset_quota
+from bulkid.journal.locks import LockHandle
+from bulkid.journal.quota.ledger import JournalLedger
+from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Self
 
-from bulkid.engine import Engine
+from bulkid.engine.engine import Engine
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError
-from bulkid.identity import (
-    Capabilities,
+from bulkid.identity.endpoints import (
     Page,
     account_page,
     get_account,
@@ -22,6 +21,7 @@ from bulkid.identity import (
     parse_account,
     parse_groups,
 )
+from bulkid.identity.tokens import Capabilities
 from bulkid.model import Account, Group, Reply, ReplyKind, Request
 from bulkid.planning.directory import Directory, is_everyone
 from bulkid.planning.strategy import first_read, next_read

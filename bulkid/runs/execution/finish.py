@@ -16,7 +16,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.logs import log
 from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine import Engine, OnForbidden, Settled, Task
+from bulkid.engine.auth_failures import OnForbidden
+from bulkid.engine.engine import Engine
+from bulkid.engine.sender import Settled, Task
 from bulkid.errors import ConnectionFailedError
-from bulkid.identity import list_groups, parse_groups, put_group
-from bulkid.journal import GroupRefusal, GroupRefusals
+from bulkid.identity.endpoints import list_groups, parse_groups, put_group
+from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
 from bulkid.logs import log
 from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning.directory import Directory

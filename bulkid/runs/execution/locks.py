@@ -7,7 +7,8 @@ from typing import Any
 import anyio
 
 from bulkid.errors import LockedError
-from bulkid.journal import Journal, LockHandle
+from bulkid.journal.locks import LockHandle
+from bulkid.journal.store import Journal
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context
 

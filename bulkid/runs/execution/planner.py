@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError, UsageError
-from bulkid.journal import GroupRefusal, GroupRefusals
+from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
 from bulkid.model import AccountUpdate, RowError
 from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.directory import Directory

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bulkid.engine import Engine
+from bulkid.engine.engine import Engine
 from bulkid.model import QuotaRule
 from bulkid.text import humanize_seconds
 

@@ -19,7 +19,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning.directory import Directory

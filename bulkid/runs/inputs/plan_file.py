@@ -9,7 +9,7 @@ from typing import Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import Outcome, RunItem, RunRecord, Status
 from bulkid.planning.preconditions import Precondition
 from bulkid.report.atomic import AtomicFile, sync

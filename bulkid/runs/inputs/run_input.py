@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from bulkid.consume import consume
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution, resolve

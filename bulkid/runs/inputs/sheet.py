@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import UsageError
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import RunRecord
 from bulkid.runs.concurrency import in_thread, in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows, RunJournal

@@ -1,7 +1,7 @@
 """An undo as the input of a run: the changes that put back what an earlier run changed, from its journal."""
 
 from bulkid.errors import UsageError
-from bulkid.journal import Journal
+from bulkid.journal.store import Journal
 from bulkid.model import RunRecord
 from bulkid.planning.preconditions import Precondition, inverse, may_have_changed, undo_obstacle
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bulkid.clock import Clock
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import UsageError
 from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_folder
-from bulkid.journal import stored_name
+from bulkid.journal.names import stored_name
 from bulkid.report.atomic import PRIVATE_FILE, next_free
 from bulkid.report.formats import FORMATS
 from bulkid.runs.concurrency import until_stopped

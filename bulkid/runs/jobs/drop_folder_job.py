@@ -21,14 +21,9 @@ from bulkid.errors import (
     SheetError,
     StateError,
 )
-from bulkid.journal import (
-    ClaimedFile,
-    ClaimedFiles,
-    FileState,
-    Journal,
-    new_run_id,
-    open_journal,
-)
+from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
+from bulkid.journal.names import new_run_id
+from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunStatus
 from bulkid.runs.concurrency import in_thread

@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
-from bulkid.journal import open_journal
+from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify.message import message_of_failure
 from bulkid.report.summary import build_summary

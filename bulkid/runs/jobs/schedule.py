@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 
 from bulkid.clock import Clock
-from bulkid.engine import Stop
+from bulkid.engine.signals import Stop
 from bulkid.model import DailyWindow, TimeOfDay
 from bulkid.runs.concurrency import task_group
 
