@@ -24,7 +24,7 @@ from tests.support.processes import (
     no_traceback,
     runs_of,
 )
-from tests.support.sandbox_host import hosted
+from tests.support.sandbox_host import hosted, slow_puts
 
 CONNECTED = Callable[..., Bulkid]
 PROMPT_S = 8.0
@@ -98,8 +98,8 @@ def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) ->
     with hosted(accounts=100) as server:
         world = World(server, connected(server), 100)
         wanted = world.sheet("twice")
-        slow = {"send": lambda: server.set_faults(slow=1, slow_s=60)}
-        with Life(world.bulkid, "run", "twice.csv", "--yes", at=slow) as life:
+        slow_puts(server, 60)
+        with Life(world.bulkid, "run", "twice.csv", "--yes") as life:
             wait_for_puts(world, 16)
             life.signal(signal.SIGINT)
             life.wait_to_say("letting requests in flight finish")
@@ -329,8 +329,8 @@ def test_one_at_a_time(connected: CONNECTED) -> None:
         world = World(server, connected(server), 60)
         wanted = world.sheet("first")
         world.sheet("second")
-        hold = {"send": lambda: server.set_faults(slow=1, slow_s=4)}
-        with Life(world.bulkid, "run", "first.csv", "--yes", at=hold) as life:
+        slow_puts(server, 4)
+        with Life(world.bulkid, "run", "first.csv", "--yes") as life:
             wait_for_puts(world, 16)
             (first,) = runs_of(world.bulkid)
             assert first["status"] == "running"

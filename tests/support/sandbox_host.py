@@ -102,6 +102,13 @@ def hosted(**options: Any) -> Iterator[Hosted]:
         host.stop()
 
 
+def slow_puts(host: Hosted, seconds: float) -> None:
+    """Answer every PUT so many seconds after it was carried out, until other faults are set."""
+    host.set_faults(slow_s=seconds)
+    injector = host.sandbox._fault_injector
+    injector.draw = lambda method, _target: "slow" if method == "PUT" else ""  # type: ignore[method-assign]
+
+
 def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:
     """Have the server do something once it has carried out so many PUTs, before it answers the last of them."""
     note = host.sandbox._note
