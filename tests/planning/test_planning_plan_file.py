@@ -288,7 +288,7 @@ def test_accounts_on_lines_of_their_own_need_exactly_one_comma_between_them(tmp_
         (lambda path: path.write_bytes(b'{"format": "bulkid plan", "version": "1"}'), "version"),
     ],
 )
-def test_what_is_no_plan_file_is_told_from_one(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
+def test_a_file_that_is_not_a_plan_file_is_refused(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
     path = tmp_path / "plan.json"
     make(path)
     with pytest.raises(SheetError) as caught:

@@ -61,7 +61,7 @@ def drive(
         flying += queue.next(256)
         most_flying = max(most_flying, len(flying))
         if not flying:
-            assert queue.done, "something waits for an answer that nobody will give"
+            assert queue.done, "the queue waits for a response that will not come"
             return complete, most_flying
         complete += server.put(queue, flying.pop(pick(flying)))
         assert len(server.sizes) < 10_000
@@ -110,7 +110,7 @@ def test_one_culprit_costs_little_and_all_others_are_updated(size: int) -> None:
 
 @pytest.mark.parametrize("broken", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 64, 200])
-def test_one_culprit_costs_as_little_where_a_check_tells_nothing(size: int, *, broken: bool) -> None:
+def test_one_culprit_costs_as_little_if_the_check_shows_nothing(size: int, *, broken: bool) -> None:
     for culprit in range(size):
         queue = BatchQueue()
         queue.add([batch_of("g", range(size))])
@@ -162,7 +162,7 @@ def test_a_group_whose_check_passes_and_whose_members_are_all_refused_is_given_u
     assert sorted(queue.individual) == list(range(400))
 
 
-def test_a_group_that_is_found_gone_by_its_check_is_told_of_all_its_members() -> None:
+def test_all_members_of_a_group_are_dropped_if_its_check_shows_that_it_was_deleted() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(200)), batch_of("g", range(200, 260))])
     (first,) = queue.next(256)
@@ -222,7 +222,7 @@ def test_a_server_that_never_takes_a_group_request_is_soon_left_alone() -> None:
     assert len(queue.individual) == 2000
 
 
-def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
+def test_batches_of_a_deleted_group_are_returned_and_not_sent() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(200)), batch_of("h", range(50, 150)), batch_of("g", range(200, 260))])
     (size_probe,) = queue.next(256)
@@ -232,7 +232,7 @@ def test_what_goes_to_a_group_that_is_gone_is_told_and_not_sent() -> None:
     assert server.applied == {("h", item_number) for item_number in range(50, 150)}
 
 
-def test_a_group_that_takes_requests_is_not_given_up_for_many_culprits() -> None:
+def test_a_group_that_accepts_requests_is_not_given_up_for_many_culprits() -> None:
     queue = BatchQueue()
     queue.add(batch_of("g", range(number * 50, number * 50 + 50)) for number in range(20))
     server = Server(set(range(70, 1000, 50)))
@@ -241,7 +241,7 @@ def test_a_group_that_takes_requests_is_not_given_up_for_many_culprits() -> None
     assert len(queue.individual) <= 2 * 19
 
 
-def test_of_a_group_that_is_gone_the_half_held_back_is_told_too() -> None:
+def test_the_deferred_half_of_a_deleted_group_is_returned_too() -> None:
     queue = BatchQueue()
     queue.add([batch_of("g", range(64))])
     for _ in range(2):
@@ -253,7 +253,7 @@ def test_of_a_group_that_is_gone_the_half_held_back_is_told_too() -> None:
     assert queue.done
 
 
-def test_a_half_whose_size_is_refused_meanwhile_takes_the_half_held_back_along() -> None:
+def test_a_half_whose_size_is_refused_keeps_its_deferred_half() -> None:
     queue = BatchQueue()
     queue.add(batch_of(group, range(start, start + 64)) for group, start in (("f", 0), ("g", 100), ("h", 200)))
     (first,) = queue.next(256)

@@ -94,7 +94,9 @@ async def test_the_report_that_was_begun_early_is_the_one_that_is_written_at_the
     assert not unfinished(tmp_path)
 
 
-async def test_where_the_folder_is_removed_meanwhile_all_is_written_again(tmp_path: Path, written: anyio.Event) -> None:
+async def test_the_whole_report_is_written_again_if_its_folder_was_removed(
+    tmp_path: Path, written: anyio.Event
+) -> None:
     server = Holding(written, lambda: shutil.rmtree(tmp_path / "reports"))
     async with server.served():
         result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))

@@ -1,4 +1,4 @@
-"""What one stage of a run has made is let go of before the next one makes more: 100,000 rows have 300 MB."""
+"""Each stage of a run frees the objects of the stage before it: 100,000 rows have 300 MB."""
 
 import ctypes
 import gc
@@ -39,7 +39,7 @@ class Text(str):
     __slots__ = ("__weakref__",)
 
 
-def test_each_row_is_let_go_of_as_it_is_handed_out_and_the_accounts_stay_counted() -> None:
+def test_each_row_request_is_freed_as_it_is_yielded_and_the_accounts_stay_counted() -> None:
     rows = Rows(INFO, [RowRequest(n, Text(f"id-{n // 2}"), "", (None,), (), (), None, "") for n in range(10)])
     alive = [weakref.ref(desired.account_id) for desired in rows.requests]
     accounts = rows.accounts
@@ -113,7 +113,7 @@ def test_what_is_sent_is_what_the_route_says_by_entry(
     assert {number for each in work.batches for number in each.members} <= work.by_group.keys()
 
 
-def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
+def test_each_account_is_freed_as_its_change_is_read() -> None:
     accounts = [Account(Text(f"a{n}"), "robot", ("Robot",), ()) for n in range(3)]
     alive = [weakref.ref(each.id) for each in accounts]
     changes = [(n, AccountUpdate("a", "robot", ("New",), True, (), (), each)) for n, each in enumerate(accounts)]  # noqa: FBT003
@@ -131,7 +131,7 @@ def test_each_account_is_let_go_of_as_its_change_is_taken() -> None:
     assert [each() for each in alive] == [None] * 3
 
 
-async def test_precomputed_changes_are_compared_once_and_let_go_of() -> None:
+async def test_precomputed_changes_are_compared_once_and_freed() -> None:
     account = Account("a", "robot", ("Robot",), ())
     expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
     origin = Origin("The plan p.json", "as it was", "https://x", "o")
@@ -156,7 +156,7 @@ def test_what_a_trial_left_is_planned_again_where_it_still_differs() -> None:
     assert {(item.before, item.changes) for item in again} == {(account, "display name: Robot now -> New")}
 
 
-def test_entries_are_made_one_by_one_and_again_as_often_as_they_are_gone_through() -> None:
+def test_run_items_are_made_one_by_one_in_each_iteration() -> None:
     accounts = [Account(f"a{n}", f"robot-{n}", ("Robot",), ()) for n in range(3)]
     desired_states = [DesiredState(each.id, each.name, ("New",), (), (), None, (n,)) for n, each in enumerate(accounts)]
     changes = [AccountUpdate(each.id, each.name, ("New",), True, (), (), each) for each in accounts]  # noqa: FBT003

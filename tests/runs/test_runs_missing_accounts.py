@@ -53,7 +53,7 @@ async def test_accounts_that_deletions_shift_to_pages_already_read_are_found(
     assert found.summary["requests"]["GET"] < 40
 
 
-async def test_the_sandbox_deletes_the_first_account_of_each_page_as_often_as_it_is_told(tmp_path: Path) -> None:
+async def test_the_sandbox_deletes_the_first_account_of_each_page_as_often_as_requested(tmp_path: Path) -> None:
     async with Sandbox(SandboxOptions(accounts=230, page_cap=50, limits=(), vanishing=2)) as server:
         names = [each.name for each in server.state.listing(sort_by="name")]
         path = sheet(tmp_path, ("name", "display_name"), [(name, "New") for name in names])
@@ -90,7 +90,7 @@ def _without(account_id: str, answer: tuple[int, Any]) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("rows", [["not a guid"], ["a", "not a guid"]])
-async def test_an_id_that_the_server_does_not_look_up_is_not_said_to_be_nobodys(
+async def test_an_id_that_the_server_refuses_to_look_up_is_not_reported_as_missing(
     tmp_path: Path, rows: list[str]
 ) -> None:
     server = Identity([account("a"), account("b")])

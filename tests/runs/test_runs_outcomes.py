@@ -86,7 +86,7 @@ async def test_an_account_of_which_a_look_up_says_nothing_stays_pending_and_is_r
     assert server.count("PUT") == 3
 
 
-async def test_an_account_that_is_gone_is_called_so_after_its_own_look_up(tmp_path: Path) -> None:
+async def test_an_account_is_reported_as_deleted_only_after_its_own_look_up(tmp_path: Path) -> None:
     server = Identity([account(each) for each in ids(3)])
 
     def deleted(account_id: str, body: dict[str, Any]) -> Answer:

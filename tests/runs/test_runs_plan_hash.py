@@ -112,7 +112,7 @@ def test_what_a_change_leaves_as_it_is_and_what_it_takes_to_send_it_are_no_part(
     assert plan_hash(other, OPTIONS) == plan_hash(BASE, OPTIONS)
 
 
-def test_a_new_name_that_another_gave_meanwhile_is_no_part_where_the_change_leaves_the_name() -> None:
+def test_the_hash_does_not_cover_a_name_that_the_change_leaves_as_it_is() -> None:
     one, other = (change(1, sets_fields=False, values=(name,)) for name in ("As it was", "As it is"))
     assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(other), OPTIONS)
 

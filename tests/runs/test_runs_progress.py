@@ -34,7 +34,7 @@ async def test_a_run_that_waits_for_what_the_server_says_is_left_is_rate_limited
     assert PACED in progress_line(snapshot)
 
 
-async def test_a_429_that_says_when_the_limit_is_over_is_told_as_what_it_is() -> None:
+async def test_a_429_that_says_when_the_limit_is_over_is_shown_as_a_rate_limit() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.THROTTLED, 429, retry_after=5.0, allowance=Allowance(0, 40.0)))
     assert snapshot.server_retry_in is not None
     assert snapshot.server_limit == PACED

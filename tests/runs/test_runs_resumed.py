@@ -1,4 +1,4 @@
-"""What a run takes over from one that ended early: its requests in flight, and the accounts that failed meanwhile."""
+"""What a resumed run takes over from the attempt before: requests in flight, and accounts that have failed."""
 
 from pathlib import Path
 from typing import Any

@@ -53,7 +53,7 @@ class AccountSender:
     stop: Stop = field(init=False)
     unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
     failures: int = 0  # accounts settled as failed
-    suspects: set[int] = field(default_factory=set)  # members of a batch that its group refused; until they are updated
+    suspects: set[int] = field(default_factory=set)  # members of refused batches, until they are updated
     _changes: dict[int, AccountUpdate] = field(default_factory=dict)  # given to the engine and not settled
     _submitted: int = 0  # number of changes of the present pass that were given to the engine
     _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already

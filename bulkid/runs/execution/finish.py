@@ -105,12 +105,11 @@ def conclude(
 
 
 def summarise(
-    journal: Journal, record: RunRecord, folder: Path | None, counts: Mapping[Status, int] | None = None
+    journal: Journal, record: RunRecord, folder: Path, counts: Mapping[Status, int] | None = None
 ) -> dict[str, Any]:
     """Make the summary of a run from the journal; ``counts`` are its rows by status, if the caller has them."""
-    report = str(folder / "report.csv") if folder is not None else None
     accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
-    return build_summary(record, counts or journal.counts(record.run_id), accounts, report)
+    return build_summary(record, counts or journal.counts(record.run_id), accounts, str(folder / "report.csv"))
 
 
 def nothing_summary(command: str) -> dict[str, Any]:

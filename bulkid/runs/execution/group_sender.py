@@ -86,6 +86,11 @@ class CurrentGroups:
         """Return a group as it was last read; None if it does not exist."""
         return self.known.get(fold(group_id))
 
+    def last_known(self, group_id: str) -> Group:
+        """Return a group as it was last read, or as the plan knows it if it was deleted since."""
+        known = self.group(group_id) or self.planned.group_with_id(group_id)
+        return known or Group(group_id, self.planned.group_name(group_id))
+
 
 @dataclass(slots=True)
 class GroupSender:
@@ -172,10 +177,9 @@ class GroupSender:
 
     def _request(self, batch: Batch) -> Request:
         """Make the request of a batch with the group's present name, without members that are sent by account."""
-        group = self.names.group(batch.group_id) or self._last_known(batch.group_id)
         return put_group(
             self.names.organization_id,
-            group,
+            self.names.last_known(batch.group_id),  # the server refuses the request for a deleted group
             self._account_ids(batch.members[: batch.joining]),
             self._account_ids(batch.members[batch.joining :]),
         )
@@ -183,11 +187,6 @@ class GroupSender:
     def _account_ids(self, numbers: Iterable[int]) -> list[str]:
         """Return the account ids of run items, without those that are sent by account."""
         return [self.changes[number].account_id for number in numbers if number not in self.queue.individual]
-
-    def _last_known(self, group_id: str) -> Group:
-        """Return a group that was deleted after its batch was yielded, as the plan knows it: the server refuses it."""
-        known = self.sender.directory.group_with_id(group_id)
-        return known if known is not None else Group(group_id, self.sender.directory.group_name(group_id))
 
     async def _refresh_names(self) -> None:
         """Keep the names fresh for the next requests; while no request may leave, do not read them."""
@@ -244,7 +243,7 @@ class GroupSender:
 
     def _note_refusal(self, group_id: str, reply: Reply) -> None:
         """Record that a group refuses a PUT that changes nothing; members of its refused batch become suspects."""
-        name = (self.names.group(group_id) or self._last_known(group_id)).name
+        name = self.names.last_known(group_id).name
         log.info("group.refuses_requests", group=group_id, http_status=reply.status, error=reply.error)
         self._refused.append(GroupRefusal(group_id, name, reply.status, reply.error, self.sender.clock.now()))
         self.sender.suspects.update(self.queue.refusing[group_id])

@@ -74,6 +74,10 @@ async def preview_of(
         ConnectionFailedError: The change limit needs the number of accounts, and the server cannot be reached.
     """
     found = await _find_excess(connection, directory, len(plan.changes), options)
+    warnings = [*warnings, *plan.warnings]
+    if found is not None:
+        follows = "--yes-really allows it" if options.yes_really else "it will not be sent without --yes-really"
+        warnings.append(f"{found.sentence}: {follows}.")
     return Preview(
         info=info,
         plan=plan,
@@ -87,7 +91,7 @@ async def preview_of(
         eta_s=minimum_seconds(plan.planned_puts, connection.rules, "PUT", options.rate),
         requests=connection.sent(),
         skipped=len(plan.skipped),
-        warnings=(*warnings, *plan.warnings, *_excess_warning(found, options)),
+        warnings=tuple(warnings),
         excess=found,
     )
 
@@ -143,13 +147,6 @@ async def _find_excess(
         except ForbiddenError:  # the token may read one account, but not the list
             total = None
     return excess(changes, total, bound)
-
-
-def _excess_warning(found: Excess | None, options: RunOptions) -> tuple[str, ...]:
-    if found is None:
-        return ()
-    follows = "--yes-really allows it" if options.yes_really else "it will not be sent without --yes-really"
-    return (f"{found.sentence}: {follows}.",)
 
 
 def require_within_limit(found: Excess | None, options: RunOptions) -> None:
