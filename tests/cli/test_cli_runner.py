@@ -1,10 +1,11 @@
-"""The tests' own runner of commands: what it gives in this process is what a process gives."""
+"""The tests' own runners of commands: a call in this process and a copy of a process give what a process gives."""
 
 import gc
 import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,12 @@ import pytest
 import structlog
 
 from bulkid import logs, redaction
-from tests.support.bulkid_command import SAMPLES, Bulkid, connected_to
+from tests.support.bulkid_command import SAMPLES, Bulkid, connected_to, end_of
+from tests.support.forked_command import ForkedCommand
 from tests.support.sandbox_host import hosted
 from tests.support.sheets import renames
+
+Result = subprocess.CompletedProcess[str]
 
 CHANGING = re.compile(
     r"\d{8}-\d{6}-[0-9a-z]{4}|127\.0\.0\.1:\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?|"
@@ -25,10 +29,8 @@ CHANGING = re.compile(
 """What differs from one call to the next: ids of runs, ports, moments, durations."""
 
 
-def assert_alike(one: Bulkid, other: Bulkid, *arguments: str, stdin: str | None = None) -> None:
-    """The same command, called here and as a process: exit code and both streams are the same."""
-    called = one(*arguments, stdin=stdin)
-    process = other.as_process(*arguments, stdin=stdin)
+def assert_alike(called: Result, process: Result, one: Bulkid, other: Bulkid) -> None:
+    """Exit code and both streams of a command are the same as those of the same command as a process."""
     assert called.returncode == process.returncode, called.stderr + process.stderr
     for here, there in ((called.stdout, process.stdout), (called.stderr, process.stderr)):
         assert CHANGING.sub("#", here.replace(str(one.folder), "DIR")) == CHANGING.sub(
@@ -37,19 +39,19 @@ def assert_alike(one: Bulkid, other: Bulkid, *arguments: str, stdin: str | None 
 
 
 @contextmanager
-def two_alike(folder: Path) -> Iterator[tuple[Bulkid, Bulkid]]:
-    """The command twice, each with a folder and a server."""
-    with hosted(accounts=60) as first, hosted(accounts=60) as second:
+def three_alike(folder: Path) -> Iterator[tuple[Bulkid, Bulkid, Bulkid]]:
+    """The command three times, each with a folder and a server."""
+    with hosted(accounts=60) as first, hosted(accounts=60) as second, hosted(accounts=60) as third:
         made = []
-        for name, host in (("one", first), ("two", second)):
+        for name, host in (("one", first), ("two", second), ("three", third)):
             (folder / name).mkdir()
             made.append(connected_to(folder / name, host.url))
-        yield made[0], made[1]
+        yield made[0], made[1], made[2]
 
 
-def test_a_call_in_this_process_gives_what_a_process_gives(tmp_path: Path) -> None:
-    with two_alike(tmp_path) as (one, other):
-        for each in (one, other):
+def test_a_call_in_this_process_and_a_copy_of_a_process_give_what_a_new_process_gives(tmp_path: Path) -> None:
+    with three_alike(tmp_path) as (one, copied, other):
+        for each in (one, copied, other):
             renames(each.folder, 3)
         for arguments in (
             ("no-such-command",),
@@ -61,9 +63,36 @@ def test_a_call_in_this_process_gives_what_a_process_gives(tmp_path: Path) -> No
             ("run", "sheet.csv", "--yes", "--json"),
             ("undo", "last", "--yes", "-v"),
         ):
-            assert_alike(one, other, *arguments)
+            process = other.as_process(*arguments)
+            assert_alike(one(*arguments), process, one, other)
+            assert_alike(end_of(copied.start(*arguments)), process, copied, other)
         sheet = (one.folder / "sheet.csv").read_text(encoding="utf-8")
-        assert_alike(one, other, "check", "-", stdin=sheet * 2000)  # more than a pipe holds
+        given = sheet * 2000  # more than a pipe holds
+        assert_alike(one("check", "-", stdin=given), other.as_process("check", "-", stdin=given), one, other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a new process is started there")
+def test_a_copy_of_a_process_ends_by_its_own_signals_and_alone(tmp_path: Path) -> None:
+    started = [Bulkid(tmp_path).start("sandbox", "--port", "0", "--accounts", "2") for _ in range(3)]
+    assert all(isinstance(each, ForkedCommand) for each in started)
+    for each in started:
+        assert each.stdout is not None
+        for line in each.stdout:
+            if "Ctrl+C ends it" in line:
+                break
+    killed, stopped, last = started
+    assert killed.poll() is None
+    killed.kill()
+    assert killed.wait(60) == -signal.SIGKILL
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(60) == 0
+    assert os.getpgid(last.pid) == os.getpgid(0)
+    assert last.poll() is None
+    last.send_signal(signal.SIGINT)
+    assert last.wait(60) == 0
+    last.send_signal(signal.SIGINT)  # does nothing: its id may be another process's by now
+    for each in started:
+        each.communicate(60)
 
 
 def test_a_call_leaves_the_process_as_it_was(tmp_path: Path) -> None:

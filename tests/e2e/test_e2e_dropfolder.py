@@ -70,7 +70,7 @@ def test_kills_of_a_job_with_five_files(kills: int, tmp_path: Path) -> None:
         moments = Counter[str]()
         for _ in range(kills):
             before, known = world.now(), settled(journal_of(bulkid))
-            with Life(bulkid, "run", "job.toml") as life:
+            with Life(bulkid, "run", "job.toml", new=True) as life:
                 # Half of the kills come while rows are sent; the others anywhere, from the first import on.
                 if chance.random() < 0.5:
                     life.wait_for("send")

@@ -46,7 +46,7 @@ def lengths(server: Hosted, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """How long each stage takes of a run that lives to its end."""
     world = World(server, bulkid_for(server, tmp_path_factory.mktemp("whole")), ROWS)
     wanted = world.sheet("whole")
-    with Life(world.bulkid, "run", "whole.csv", "--yes") as life:
+    with Life(world.bulkid, "run", "whole.csv", "--yes", new=True) as life:
         assert life.end() == 0, life.said
     (summary,) = (world.bulkid.folder / "reports").rglob("summary.json")
     ended = summary.stat().st_mtime - time.time() + time.monotonic()
@@ -107,7 +107,7 @@ def test_killed_at_a_moment(
     world = World(server, connected(server), ROWS)
 
     def kill() -> None:
-        with Life(world.bulkid, "run", f"{stage}-{part}.csv", "--yes") as life:
+        with Life(world.bulkid, "run", f"{stage}-{part}.csv", "--yes", new=stage == "start") as life:
             kill_at(life, stage, part * lengths[stage])
 
     check_life(world, f"{stage}-{part}", kill)

@@ -185,7 +185,7 @@ def test_while_it_starts(after_s: float, connected: CONNECTED) -> None:
         # A signal in the middle of an import leaves files of the interpreter open: no warning about that here.
         world = World(server, connected(server, PYTHONWARNINGS="ignore"), 60)
         wanted = world.sheet("start")
-        with Life(world.bulkid, "run", "start.csv", "--yes") as life:
+        with Life(world.bulkid, "run", "start.csv", "--yes", new=True) as life:
             time.sleep(after_s)
             life.signal(signal.SIGINT)
             code = life.end()

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bulkid.cli import terminal
 from tests.support.cli_runner import as_text, call_cli
+from tests.support.forked_command import INTERPRETER, ForkedCommand
 
 ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,11 @@ def clean_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("BULKID_")}
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         kept.pop(name, None)
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "160", "NO_COLOR": "1"}
+    return {**kept, **INTERPRETER, "COLUMNS": "160", "NO_COLOR": "1"}
+
+
+def _of_interpreter(env: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
 
 
 @dataclass
@@ -67,12 +72,23 @@ class Bulkid:
             check=False,
         )
 
-    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
-        """Start the command as a process and return at once."""
+    def start(self, *arguments: str, new: bool = False, **more: Any) -> "subprocess.Popen[str]":
+        """Start the command as a process and return at once.
+
+        Args:
+            arguments: Of the command.
+            new: With an interpreter of its own, where its start matters; otherwise, on Linux, as a copy of a process
+                that has imported the command line (:mod:`tests.support.forked_command`).
+            more: Arguments of ``Popen``; they have an interpreter of its own too.
+        """
+        env = self.settings()
+        alike = _of_interpreter(env) == _of_interpreter(clean_environment())
+        if sys.platform == "linux" and alike and not new and not more:
+            return cast("subprocess.Popen[str]", ForkedCommand(arguments, folder=self.folder, env=env))
         return subprocess.Popen(
             [sys.executable, "-m", "bulkid", *arguments],
             cwd=self.folder,
-            env=self.settings(),
+            env=env,
             stdin=more.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
