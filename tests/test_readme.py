@@ -99,7 +99,7 @@ def test_every_option_that_a_page_names_exists() -> None:
     }
     for command in app.registered_commands:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
-    known |= {"--collector"}  # node_exporter's
+    known |= {"--collector", "--cov", "--hypothesis-profile"}  # node_exporter's and pytest's
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"
