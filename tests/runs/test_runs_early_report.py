@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bulkid import runs
 from bulkid.errors import StateError
-from bulkid.journal.store import Journal
+from bulkid.journal.store import Journal, open_journal
 from bulkid.runs.execution import finish, run
 from bulkid.runs.execution.finish import EarlyReport
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
@@ -129,3 +129,18 @@ async def test_a_journal_that_cannot_be_read_at_the_end_leaves_no_unfinished_fil
         result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
     assert (result.report, result.exit_code) == (None, 5)
     assert not unfinished(tmp_path)
+
+
+async def test_a_report_with_a_workbook_is_not_begun_early(tmp_path: Path) -> None:
+    server = Identity([account(f"a{number:03}") for number in range(COUNT)])
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    folder = tmp_path / "early"
+    folder.mkdir()
+    with open_journal(tmp_path / "state") as journal:
+        early = EarlyReport(journal, result.run.run_id, folder, ("xlsx",))
+        assert (early.write_some(), early.ended, list(folder.iterdir())) == (0, True, [])
+        text = EarlyReport(journal, result.run.run_id, folder, ())
+        assert (text.write_some(), text.ended) == (COUNT, False)
+        text.discard()
+    assert not list(folder.iterdir())

@@ -71,7 +71,7 @@ class PlannedGroup:
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class PlannedFault:
-    """What is wrong with a row that the plan leaves out."""
+    """An error of a row that the plan skips."""
 
     row: Row
     column: str
@@ -82,7 +82,7 @@ class PlannedFault:
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class PlanCounts:
-    """The plan in figures; not read back."""
+    """The numbers of the plan; not read back."""
 
     rows: Annotated[Count, Field(description="Rows of the sheet.")]
     changing: Annotated[Count, Field(description="Accounts that change: those of the file.")]
@@ -95,21 +95,23 @@ class PlanCounts:
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class PlanFile:
-    """A plan of bulkid: the changes that were worked out from a sheet and the directory, account by account."""
+    """A plan of bulkid: the changes of each account, computed from a sheet and the directory."""
 
     format: Literal["bulkid plan"]
     version: Literal[1]
     created_at: Annotated[str, Field(description="UTC, ISO 8601.")]
-    created_by: Annotated[str, Field(description="The bulkid that wrote it.")]
-    base_url: Annotated[str, Field(min_length=1, description="The identity base that it was made for.")]
+    created_by: Annotated[str, Field(description="The version of bulkid that wrote it.")]
+    base_url: Annotated[str, Field(min_length=1, description="The identity base of the server.")]
     organization_id: Id
-    sandbox: Annotated[bool, Field(description="Whether that was the sandbox of --sandbox, whose address changes.")]
-    source: Annotated[str, Field(description="The sheet, as it was named.")]
+    sandbox: Annotated[
+        bool, Field(description="Whether the server was the sandbox of --sandbox, whose address changes.")
+    ]
+    source: Annotated[str, Field(description="The sheet, as the user named it.")]
     sheet: Annotated[str, Field(description="The worksheet; empty for text.")]
     blind: Annotated[bool, Field(description="Whether the accounts were not read.")]
     counts: PlanCounts
     accounts: tuple[Any, ...]  # of the classes that _types makes for the resource
-    faults: Annotated[tuple[PlannedFault, ...], Field(description="What is wrong with the rows that are left out.")]
+    faults: Annotated[tuple[PlannedFault, ...], Field(description="The errors of the rows that the plan skips.")]
 
 
 _LISTS = frozenset({"accounts", "faults"})
@@ -133,9 +135,11 @@ class _Types:
 @lru_cache(maxsize=4)
 def _types(resource: Resource) -> _Types:
     before: dict[str, Any] = {
-        field.key: Annotated[str, Field(description="Empty when it had none.")] for field in resource.fields
+        field.key: Annotated[str, Field(description="Empty if it had none.")] for field in resource.fields
     }
-    before["group_ids"] = Annotated[tuple[str, ...] | None, Field(description="Null when the server did not say.")]
+    before["group_ids"] = Annotated[
+        tuple[str, ...] | None, Field(description="Null if the server did not return them.")
+    ]
     state_before = _strict_class("StateBefore", "An account as it was when the plan was made.", before)
     new_values: dict[str, Any] = {
         field.key: Annotated[
@@ -149,12 +153,12 @@ def _types(resource: Resource) -> _Types:
             tuple[Row, ...], Field(min_length=1, description="Rows of the sheet, as a spreadsheet numbers them.")
         ],
         "id": Id,
-        "name": Annotated[str, Field(description="Its unique name; empty where it is not known.")],
+        "name": Annotated[str, Field(description="Its unique name; empty if it is not known.")],
         "before": Annotated[state_before | None, Field(description="Null in a blind plan: nothing is compared.")],
         **new_values,
         "groups_to_add": tuple[PlannedGroup, ...],
         "groups_to_remove": tuple[PlannedGroup, ...],
-        "changes": Annotated[str, Field(description="The same for readers; not read back.")],
+        "changes": Annotated[str, Field(description="The changes as text for readers; not read back.")],
     }
     account = _strict_class("PlannedAccount", "The changes of one account.", members)
     accounts = Annotated[tuple[account, ...], Field(description="In the order of the sheet.")]  # type: ignore[valid-type]
