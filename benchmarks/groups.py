@@ -14,7 +14,8 @@ from pathlib import Path
 
 from anyio.from_thread import start_blocking_portal
 
-from bulkid.sandbox import Sandbox, SandboxOptions, parse_limits
+from bulkid.sandbox.options import SandboxOptions, parse_limits
+from bulkid.sandbox.server import Sandbox
 
 GROUPS = ("Finance", "Trainees", "Legal")
 

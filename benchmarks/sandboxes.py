@@ -12,7 +12,8 @@ import sys
 
 import anyio
 
-from bulkid.sandbox import Sandbox, SandboxOptions, parse_limits
+from bulkid.sandbox.options import SandboxOptions, parse_limits
+from bulkid.sandbox.server import Sandbox
 
 
 def organization(number: int) -> str:

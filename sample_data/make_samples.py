@@ -12,7 +12,9 @@ from datetime import datetime
 from itertools import cycle, islice
 from pathlib import Path
 
-from bulkid.sandbox import AccountRecord, GroupRecord, Organization, SandboxOptions, seeded_organization
+from bulkid.sandbox.fixtures import seeded_organization
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
 
 HEADERS = (
     "Robot Id",

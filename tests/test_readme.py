@@ -15,7 +15,8 @@ from bulkid import runs
 from bulkid.cli.app import app
 from bulkid.config.settings import SETTINGS
 from bulkid.resources import ROBOT_ACCOUNTS
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

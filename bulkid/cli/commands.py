@@ -44,7 +44,7 @@ from bulkid.sheet import require_file
 from bulkid.text import count_of
 
 if TYPE_CHECKING:
-    from bulkid.sandbox import SandboxOptions
+    from bulkid.sandbox.options import SandboxOptions
 
 STANDARD_INPUT = "-"
 
@@ -346,7 +346,7 @@ def _unknown_variables() -> list[library.Finding]:
 
 def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
     """Serve a simulated Identity Server until a signal comes."""
-    from bulkid.sandbox import SandboxOptions, parse_faults, parse_limits
+    from bulkid.sandbox.options import SandboxOptions, parse_faults, parse_limits
 
     try:
         limits = () if quota == ["none"] else tuple(parse_limits(",".join(quota)))
@@ -359,7 +359,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: A
 
 async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
     """Serve a sandbox until a signal arrives, and print how to use it."""
-    from bulkid.sandbox import Sandbox
+    from bulkid.sandbox.server import Sandbox
 
     stop = Stop()
     with stopping(stop, lambda _: None):  # a signal is the usual way to end it

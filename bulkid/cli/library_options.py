@@ -131,7 +131,8 @@ async def open_target(
     if not (settings.sandbox if use_sandbox is None else use_sandbox):
         yield target, options
         return
-    from bulkid.sandbox import Sandbox, SandboxOptions
+    from bulkid.sandbox.options import SandboxOptions
+    from bulkid.sandbox.server import Sandbox
 
     own = SandboxOptions()
     async with Sandbox(own) as server:

@@ -156,17 +156,7 @@ class Sandbox:
         """The identity base as a standalone server has it; valid once started."""
         return f"{self._origin}{self.options.prefix}"
 
-    @property
-    def cloud_url(self) -> str:
-        """The identity base as Automation Cloud has it: organisation name and ``identity_``."""
-        return f"{self._origin}/{self.options.organization_name}/identity_"
-
     # --- observing and changing
-
-    @property
-    def throttled(self) -> int:
-        """How many API requests were answered 429, by the limits or by a fault."""
-        return sum(number for (_, status), number in self.served.items() if status == 429)  # noqa: PLR2004
 
     @property
     def faults(self) -> Faults:
@@ -185,10 +175,6 @@ class Sandbox:
     def set_limits(self, rules: Iterable[QuotaRule]) -> None:
         """Put other limits in force; what was counted so far is forgotten."""
         self._limits = RollingLimits(rules, count_refused=self.options.count_refused)
-
-    def revoke_tokens(self) -> None:
-        """Take back every token, static ones included."""
-        self._token_issuer.revoke_all()
 
     def change_secret(self, secret: str) -> None:
         """Take back every token, static ones included, and ask for another client secret from now on."""

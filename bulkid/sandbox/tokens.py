@@ -67,14 +67,10 @@ class TokenIssuer:
         """Take back the token in an Authorization header, if there is one."""
         self._grants.pop(_bearer(authorization or ""), None)
 
-    def revoke_all(self) -> None:
-        """Take back every token, static ones included."""
-        self._grants.clear()
-
     def change_secret(self, secret: str) -> None:
         """Take back every token, and ask for another secret from now on."""
         self._secret = secret
-        self.revoke_all()
+        self._grants.clear()
 
     def _is_granted(self, scope: str) -> bool:
         """Granting PM.Group means PM.Group.Read and PM.Group.Write too: the portal ticks all three."""

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from bulkid import runs
-from bulkid.sandbox import FAULT_KINDS
+from bulkid.sandbox.options import FAULT_KINDS
 from tests.support.hurried_clock import Hurried
 from tests.support.processes import World, bulkid_for, check_report
 from tests.support.sandbox_host import Hosted, hosted

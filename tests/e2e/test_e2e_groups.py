@@ -11,7 +11,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.model import QuotaRule
-from bulkid.sandbox import Faults
+from bulkid.sandbox.options import Faults
 from tests.support.bulkid_command import Bulkid
 from tests.support.command_output import assert_clear, summary_of
 from tests.support.group_runs import GROUPS, by_name, connected, emptied, into_groups, memberships, puts, run

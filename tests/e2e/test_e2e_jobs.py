@@ -223,7 +223,7 @@ def test_the_end_comes_in_a_throttle_wait_and_the_next_start_goes_on_first(tmp_p
 
 
 def _parse(text: str) -> Any:
-    from bulkid.sandbox import parse_limits
+    from bulkid.sandbox.options import parse_limits
 
     return parse_limits(text)
 

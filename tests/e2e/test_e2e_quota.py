@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import Faults
+from bulkid.sandbox.options import Faults
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import statuses, summary_of
 from tests.support.sandbox_host import Hosted, hosted, meanwhile, wait_for_puts

@@ -7,7 +7,8 @@ from bulkid.identity.client import ClientSettings, open_client
 from bulkid.identity.tokens import ClientCredentials, TokenClaims, capabilities
 from bulkid.identity.urls import complete_url
 from bulkid.model import Request
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 
 GET_GROUPS = Request("GET", "api/Group/3fa85f64-5717-4562-b3fc-2c963f66afa6")
 

@@ -29,7 +29,7 @@ from bulkid.runs import (
 )
 from bulkid.runs.jobs import drop_folder_job
 from bulkid.runs.jobs.drop_folder import dated, scan
-from bulkid.sandbox import Sandbox
+from bulkid.sandbox.server import Sandbox
 from tests.support.drop_folders import Inbox, drop, names, served
 from tests.support.fake_clock import FakeClock, run
 from tests.support.receiver import receiver

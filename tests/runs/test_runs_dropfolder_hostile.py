@@ -17,7 +17,7 @@ from bulkid.journal.names import new_run_id, read_name, stored_name
 from bulkid.journal.store import open_journal
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
-from bulkid.sandbox import Sandbox
+from bulkid.sandbox.server import Sandbox
 from bulkid.sheet import SheetOptions, open_sheet
 from tests.support.drop_folders import Inbox, drop, names, served
 

@@ -11,7 +11,8 @@ import pytest
 from bulkid import runs
 from bulkid.engine.signals import Stop
 from bulkid.errors import InterruptedRunError
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 
 OPTIONS = SandboxOptions(accounts=230, page_cap=50, limits=())
 

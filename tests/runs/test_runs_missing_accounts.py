@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bulkid import runs
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
 SHIFTING = SandboxOptions(accounts=230, page_cap=50, limits=())

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import Sandbox, SandboxOptions
 from bulkid.sandbox.faults import RollingLimits
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -52,11 +53,10 @@ async def test_an_unknown_path_is_an_html_page_with_200(talk: Talk, method: str,
 
 
 async def test_the_same_organisation_is_served_below_both_bases(talk: Talk) -> None:
-    for base in (talk.sandbox.url, talk.sandbox.cloud_url, talk.sandbox.cloud_url.replace("acme", "ACME")):
+    for base in (talk.sandbox.url, f"{talk.origin}/acme/identity_", f"{talk.origin}/ACME/identity_"):
         got = await talk.get(f"{base}/api/RobotAccount/{ORG}/88-uv")
         assert got.json["name"] == "roby"
     assert talk.sandbox.url == f"{talk.origin}/identity"
-    assert talk.sandbox.cloud_url == f"{talk.origin}/acme/identity_"
 
 
 async def test_the_host_level_base_is_refused_unless_an_option_allows_it(talking: Talking) -> None:
@@ -157,7 +157,7 @@ async def test_missing_unknown_and_revoked_tokens_are_unauthorized(talk: Talk) -
     assert basic.status == 401
     token = (await talk.fetch_token()).json["access_token"]
     assert (await talk.get(f"api/Group/{ORG}", token=token[:-2])).status == 401
-    talk.sandbox.revoke_tokens()
+    talk.sandbox.change_secret("another")
     assert (await talk.get(f"api/Group/{ORG}", token=token)).status == 401
     assert (await talk.get(f"api/Group/{ORG}", token="1234")).status == 401
 
@@ -225,7 +225,7 @@ async def test_above_the_limit_a_method_is_answered_429_until_a_slot_opens(talki
         assert (await talk.put("88-uv", displayName="d")).headers["Retry-After"] == "1"
         talk.time.at += 0.5
         assert (await talk.put("88-uv", displayName="e")).status == 200
-        assert talk.sandbox.throttled == 2
+        assert talk.sandbox.served["PUT", 429] == 2
 
 
 async def test_retry_after_can_be_left_out(talking: Talking) -> None:

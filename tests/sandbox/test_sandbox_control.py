@@ -1,6 +1,6 @@
 """What tests read and change of a sandbox: its log, its state, its secret."""
 
-from bulkid.sandbox import LogEntry
+from bulkid.sandbox.organization import LogEntry
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

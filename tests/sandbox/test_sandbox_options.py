@@ -11,17 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import (
-    FAULT_KINDS,
-    Faults,
-    Organization,
-    Sandbox,
-    SandboxOptions,
-    parse_faults,
-    parse_limits,
-    seeded_organization,
-)
-from bulkid.sandbox.fixtures import ODD_NAMES
+from bulkid.sandbox.fixtures import ODD_NAMES, seeded_organization
+from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
+from bulkid.sandbox.organization import Organization
+from bulkid.sandbox.server import Sandbox
 
 
 def told(directory: Organization) -> list[dict[str, object]]:
@@ -149,7 +142,7 @@ def test_no_text_breaks_the_readers(text: str) -> None:
 
 def test_the_same_seed_gives_the_same_directory_on_another_interpreter() -> None:
     code = (
-        "from bulkid.sandbox import *; d = seeded_organization(SandboxOptions(accounts=300)); "
+        "from bulkid.sandbox.fixtures import *; d = seeded_organization(SandboxOptions(accounts=300)); "
         "print([d.account_dto(a) for a in d.accounts.values()] + [d.group_dto(g) for g in d.groups.values()])"
     )
     here = told(seeded_organization(SandboxOptions(accounts=300)))

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from python_calamine import load_workbook
 
-from bulkid.sandbox import AccountRecord, Organization, SandboxOptions, seeded_organization
+from bulkid.sandbox.fixtures import seeded_organization
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import AccountRecord, Organization
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 

@@ -19,7 +19,8 @@ from bulkid.runs import (
     list_runs,
     run_job,
 )
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.fake_clock import run
 
 

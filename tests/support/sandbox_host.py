@@ -12,7 +12,8 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from bulkid.sandbox import Faults, Sandbox, SandboxOptions
+from bulkid.sandbox.options import Faults, SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.bulkid_command import LONGEST_S
 
 _running: list[tuple[AbstractContextManager[BlockingPortal], BlockingPortal]] = []

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 

@@ -13,7 +13,8 @@ import anyio
 from argon2 import PasswordHasher
 
 from bulkid import runs
-from bulkid.sandbox import Sandbox, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from bulkid.web.auth.users import LocalAuthenticator
 from bulkid.web.console import Console, ServeOptions
 from bulkid.web.server import serving

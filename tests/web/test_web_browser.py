@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox import SandboxOptions
-from bulkid.sandbox.options import parse_limits
+from bulkid.sandbox.options import SandboxOptions, parse_limits
 from bulkid.web.console import ServeOptions
 from tests.support.chromium import LONGEST_MS, WIDE, violations
 from tests.support.identity_wire import TLS

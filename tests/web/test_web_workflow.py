@@ -9,7 +9,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.model import Status
-from bulkid.sandbox import SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
 from tests.support.postgres_server import shared_server
 from tests.support.web_console import SAMPLES, World, first_put, run_id_of, sheet, small_organization, world
 
