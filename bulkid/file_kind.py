@@ -26,18 +26,15 @@ _KINDS = (
 
 
 def kind_of_mode(mode: int) -> str:
-    """Name what a mode of ``stat`` says: ``""``` for a regular file, else "a folder", "a named pipe" and the like."""
+    """Name what a mode of ``stat`` says: "" for a regular file, else "a folder", "a named pipe" and the like."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "")
 
 
 def special_kind(path: Path) -> str:
-    """Name what lies at a path where it is no regular file, without opening it: a named pipe would wait for a writer.
-
-    Returns:
-        ``""``` for a regular file.
+    """Name what is at a path, as `kind_of_mode`, without opening it: a named pipe would wait for a writer.
 
     Raises:
-        OSError: Nothing is there, or it cannot be looked at.
+        OSError: Nothing is there, or it cannot be examined.
         ValueError: The path holds a NUL.
     """
     return kind_of_mode(os.stat(path).st_mode)  # noqa: PTH116 - follows links, as opening does
@@ -69,10 +66,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 @contextmanager
 def pinned_folder(folder: Path) -> Iterator[int | None]:
-    """Open a folder that is no link, to reach the files in it whatever becomes of its name.
-
-    Yields:
-        Its file descriptor; None where the platform reaches files by their names alone (Windows).
+    """Open a folder that is no link, to reach its files by the descriptor (Windows: None) whatever becomes of its name.
 
     Raises:
         NotAFileError: It is a link.

@@ -90,12 +90,7 @@ def listing(items: Iterable[str], last: str = "and") -> str:
 
 
 def row_listing(rows: Iterable[int], count: int) -> str:
-    """Name rows: ``row 3``, ``rows 3 and 7``; only the first few of many, so that messages stay readable.
-
-    Args:
-        rows: The first rows to name; no more than a few are looked at.
-        count: How many there are in all.
-    """
+    """Name ``count`` rows: ``row 3``, ``rows 3 and 7``; of many only the first few, so that messages stay readable."""
     named = [str(row) for _, row in zip(range(_MAX_LISTED_ROWS), rows, strict=False)]
     if count > len(named):
         named.append(f"{count - len(named):,} more")
@@ -103,11 +98,7 @@ def row_listing(rows: Iterable[int], count: int) -> str:
 
 
 def humanize_seconds(seconds: float) -> str:
-    """Write a time as people say it, in its two largest units: ``4 minutes 50 seconds``, ``5 hours 10 minutes``.
-
-    Args:
-        seconds: The time; what is negative is taken as none.
-    """
+    """Write a time in its two largest units: ``4 minutes 50 seconds``, ``5 hours 10 minutes``; a negative one is 0."""
     if math.isinf(seconds) or math.isnan(seconds):
         return "for ever"
     if 0 < seconds < 1:

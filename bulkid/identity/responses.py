@@ -60,19 +60,11 @@ def read_success(status: int, body: bytes, credential: int = 0, keys: tuple[str,
 
 
 def decode_list(body: bytes, keys: Sequence[str], part_size: int = 1 << 18) -> object:
-    """Decode a list of objects part by part, and keep only some keys of each; anything else is decoded as it is.
+    """Decode a list of objects in parts of at least ``part_size`` bytes, and keep only some keys of each object.
 
     The objects of a list of 33,333 groups take 27 MB as a whole. A list is cut where an object ends and the next one
-    begins. Each part must be a list by itself: then nothing was cut in the midst of a text or of an inner list. Where
-    one is not, all of the list is decoded at once.
-
-    Args:
-        body: JSON.
-        keys: Of each object, what is kept.
-        part_size: Bytes, at least, that are decoded at a time.
-
-    Raises:
-        JSONDecodeError: It is no JSON.
+    begins. Each part must be a list by itself: then no text and no inner list was cut. Where one is not, the whole list
+    is decoded at once. Any other JSON is decoded as it is; `JSONDecodeError` where the body is none.
     """
     found: list[object] = []
     start, end = body.find(b"[") + 1, body.rfind(b"]")
