@@ -1,9 +1,9 @@
-"""Sends one request at a time, from its permit to the decision about its reply; for the pool and for single calls."""
+"""Sends single requests, from the permit to the decision about the reply; `Engine` adds runs over many tasks."""
 
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -16,7 +16,8 @@ from bulkid.engine.auth_failures import (
     SuspectCredential,
 )
 from bulkid.engine.circuit_breaker import CircuitBreaker
-from bulkid.engine.pacing import ServerPacing
+from bulkid.engine.ledger import Ledger
+from bulkid.engine.pacing import ServerPacing, smooth_rate
 from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.engine.retry import (
     GIVE_UP,
@@ -32,10 +33,7 @@ from bulkid.engine.retry import (
 from bulkid.engine.signals import Wakeup
 from bulkid.engine.stats import Stats
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Reply, ReplyKind, Request
-
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
+from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 
 Send = Callable[[Request], Awaitable[Reply]]
 """Sends a request once. Never raises for what a server or a network does; raises `BulkidError` for what is fatal."""
@@ -93,38 +91,70 @@ class SendTask:
 class Sender:
     """Lets requests leave one by one, by breaker, concurrency, quota and rate together, and judges what comes back.
 
-    The arguments are those of `Engine`, and the parts that it made of them. The coroutines raise `BulkidError` when
-    nothing more should be sent.
+    The coroutines raise `BulkidError` when nothing more should be sent.
+
+    Args:
+        send: Sends a request once and gives the reply; raises `BulkidError` when nothing more should be sent.
+        clock: Gives all time.
+        random: Gives numbers in [0, 1), for the jitter.
+        policy: The bounds of retries.
+        rules: The quota; a method without a rule is free.
+        ledger: Keeps the quota's slots.
+        rate: Requests per second, evenly spaced; None: no such bound.
+        concurrency: How many requests may be in flight at once.
+        outage_limit_s: How long the server may be away (503, no connection) before that ends the run.
+        first_contact_limit_s: The same, as long as the server has never answered.
+        grace_s: How long requests in flight may take to settle, once `Engine.run` stops early.
+        stats: Counters to write to; by default new ones, in ``engine.stats``.
+        credentials: Where the engine reports a credential that the server refuses; None: a 401 is never final.
+        check: A request that the server takes with every good credential. The engine sends it where no other request
+            shows whether a 401 is about one request or about all; None: then it is about all.
+        forbidden_hint: What a user can do where the server forbids every change, for the error.
+
+    Raises:
+        ValueError: A bound that lets nothing through, ever.
     """
 
     def __init__(
         self,
         send: Send,
+        *,
         clock: Clock,
         random: Callable[[], float],
         policy: RetryPolicy,
-        *,
-        breaker: CircuitBreaker,
-        quota: Quota,
-        pacing: ServerPacing,
-        rate: "AsyncLimiter | None",
-        concurrency: int,
-        stats: Stats,
-        credentials: Credentials | None,
-        check: Request | None,
-        forbidden_hint: str,
+        rules: Sequence[QuotaRule],
+        ledger: Ledger,
+        rate: float | None = None,
+        concurrency: int = 16,
+        outage_limit_s: float = 600.0,
+        first_contact_limit_s: float = 15.0,
+        grace_s: float = 10.0,
+        stats: Stats | None = None,
+        credentials: Credentials | None = None,
+        check: Request | None = None,
+        forbidden_hint: str = "",
     ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"a concurrency must be above zero: {concurrency}")
         self.clock = clock
-        self.quota = quota
-        self.stats = stats
         self.concurrency = concurrency
+        self.grace_s = grace_s
+        self.stats = stats if stats is not None else Stats()
+        self.stats.started_at = clock.monotonic()
+        self.quota = Quota(rules, ledger, clock)
+        self.breaker = CircuitBreaker(
+            clock,
+            random,
+            outage_limit_s=outage_limit_s,
+            first_contact_limit_s=first_contact_limit_s,
+            on_open=self.quota.release_waiters,
+        )
+        self.pacing = ServerPacing(clock, on_exhausted=self.quota.release_waiters)
         self._send = send
         self._monotonic = clock.monotonic
         self._random = random
         self._policy = policy
-        self._breaker = breaker
-        self._pacing = pacing
-        self._rate = rate
+        self._rate = None if rate is None else smooth_rate(rate)
         self._rate_locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._in_flight = 0
         self._capacity_waiters: deque[anyio.Event] = deque()  # tasks that wait for capacity
@@ -142,8 +172,8 @@ class Sender:
 
     def try_permit(self, method: str) -> SendPermit | None:
         """Let a request leave, if nothing at all prevents it. Cheap, and never suspends."""
-        free = self._rate is None and self._breaker.closed and self._has_capacity()
-        return self._take_permit(method) if free and self._pacing.allows(method, self._in_flight) else None
+        free = self._rate is None and self.breaker.closed and self._has_capacity()
+        return self._take_permit(method) if free and self.pacing.allows(method, self._in_flight) else None
 
     async def admit(self, method: str, wanted: Callable[[], bool]) -> SendPermit | None:
         """Wait until a request may leave: the caller then sends at once, with no await before.
@@ -163,17 +193,17 @@ class Sender:
         """Wait for what is missing, one thing at a time, and check everything again after each wait."""
         rate_slot_taken = False  # whether our turn by the rate has come
         while True:
-            probing = await self._breaker.wait_for_permission(method)
+            probing = await self.breaker.wait_for_permission(method)
             try:
                 if not wanted():
                     return None
                 if not self._has_capacity():
                     rate_slot_taken = False
                     await self._wait_for_capacity()
-                elif not self._pacing.allows(method, self._in_flight):
+                elif not self.pacing.allows(method, self._in_flight):
                     rate_slot_taken = False
                     self._notify_waiters()  # it does not need its capacity yet
-                    await self._pacing.wait(method)
+                    await self.pacing.wait(method)
                 elif not self.quota.available(method):
                     rate_slot_taken = False
                     self._notify_waiters()  # it does not need its capacity yet
@@ -185,14 +215,14 @@ class Sender:
                     return self._take_permit(method)
             finally:
                 if probing:
-                    self._breaker.cancel_wait(method)
+                    self.breaker.cancel_wait(method)
 
     def _take_permit(self, method: str) -> SendPermit | None:
         permit = self.quota.try_acquire(method)
         if permit is None:
             return None
         self._in_flight += 1
-        return permit, self._breaker.request_started()
+        return permit, self.breaker.request_started()
 
     def _has_capacity(self) -> bool:
         """Whether one more may be in flight, beside those that were notified that they may."""
@@ -231,12 +261,12 @@ class Sender:
         finally:
             stats.in_flight -= 1
             self._in_flight -= 1
-            self._pacing.response_received(method, reply)
+            self.pacing.response_received(method, reply)
             if self._capacity_waiters:
                 self._notify_waiters()
             if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
                 self.quota.release(permit, answered=True)
-                self._breaker.response_received(ticket, None)
+                self.breaker.response_received(ticket, None)
                 stats.count_answer(method, None)
                 self._reply_received.set()
         left = reply.kind is not ReplyKind.NO_CONNECTION
@@ -327,7 +357,7 @@ class Sender:
         kind = reply.kind
         if kind in MAYBE_APPLIED:
             send_task.maybe_applied = True
-        self._breaker.response_received(ticket, reply)
+        self.breaker.response_received(ticket, reply)
         if kind is ReplyKind.OK:  # what the code below comes to as well, in half of the engine's own time
             send_task.attempts += 1
             send_task.spent_s += elapsed_s
@@ -352,8 +382,8 @@ class Sender:
             retry_after=reply.retry_after,
             jitter=self._random(),
         )
-        if decision is GIVE_UP and not self._breaker.answered:
-            raise self._breaker.give_up()
+        if decision is GIVE_UP and not self.breaker.answered:
+            raise self.breaker.give_up()
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:

@@ -34,19 +34,14 @@ class _MethodQueue:
 class WorkerPool:
     """One run over a source of tasks; see `Engine.run`. Has as many workers as requests may be in flight.
 
-    Args:
-        sender: Lets requests leave, and judges replies.
-        on_settled: Called with each settled task; must be cheap.
-        stop: Asks the pool to stop.
-        grace_s: How long requests in flight may take to settle once the pool stops early, in seconds.
+    ``on_settled`` is called with each settled task, and must be cheap; ``stop`` asks the pool to stop.
     """
 
-    def __init__(self, sender: Sender, on_settled: Callable[[Settled], None], stop: Stop, grace_s: float) -> None:
+    def __init__(self, sender: Sender, on_settled: Callable[[Settled], None], stop: Stop) -> None:
         self._sender = sender
         self._clock = sender.clock
         self._stats = sender.stats
         self._on_settled = on_settled
-        self._grace_s = grace_s
         self._stop = stop
         self._queues: dict[str, _MethodQueue] = {}
         self._ready = 0  # in all queues together
@@ -236,7 +231,7 @@ class WorkerPool:
 
     async def _watch_grace(self) -> None:
         await self._finished.wait()
-        await self._clock.sleep(self._grace_s)
+        await self._clock.sleep(self._sender.grace_s)
         self._workers_scope.cancel()
 
 

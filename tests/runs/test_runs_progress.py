@@ -20,9 +20,9 @@ async def snapshot_after(reply: Reply) -> Snapshot:
         return reply
 
     engine = make_engine(clock, send, outage_limit_s=600.0)
-    granted = await engine._sender.admit("PUT", lambda: True)
+    granted = await engine.admit("PUT", lambda: True)
     assert granted is not None
-    await engine._sender.exchange(SendTask(0, put(0)), granted)
+    await engine.exchange(SendTask(0, put(0)), granted)
     return Progress(engine, 9, 9, (), clock.monotonic).snapshot()
 
 
