@@ -18,7 +18,7 @@ from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.summary import build_summary
 from bulkid.runs.execution import finish
-from bulkid.runs.execution.locks import hold_lock
+from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_records import UNDO, owner_of

@@ -1,8 +1,9 @@
-"""The connection of a run: token, client, quota ledger and engine."""
+"""The connection of a run: token, client, quota ledger and engine; and waiting for the locks that it needs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
@@ -11,7 +12,7 @@ from bulkid.engine.engine import Engine
 from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
-from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UsageError
+from bulkid.errors import ConnectionFailedError, LockedError, PermissionDeniedError, UsageError
 from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import list_accounts
 from bulkid.identity.tokens import (
@@ -29,11 +30,13 @@ from bulkid.journal.quota.ledger import JournalLedger
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import current
-from bulkid.runs.concurrency import in_thread
+from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
 
 FIRST_CONTACT_LIMIT_S = 5.0
 """Seconds until a run gives up on a server that has never responded: its address may be wrong."""
+
+_LOCK_POLL_S = 1.0
 
 _TOKEN_REQUEST = Request("POST", "connect/token")
 
@@ -212,3 +215,47 @@ async def connect(
             # The engine reports pending updates to the ledger also when the run is cancelled.
             with anyio.CancelScope(shield=True):
                 await stack.aclose()
+
+
+@asynccontextmanager
+async def hold_lock(
+    journal: Journal, name: str, record: Mapping[str, Any], context: Context
+) -> AsyncIterator[LockHandle]:
+    """Hold a lock of the journal while the block runs; wait for it first, for ``context.wait_s`` at most.
+
+    Args:
+        journal: Its database keeps the lock.
+        name: The name of the lock.
+        record: The holder, as others see it; see :func:`~bulkid.runs.run_records.owner_of`.
+        context: Gives the time to wait; its hooks show that the run waits, and its stop ends the wait.
+
+    Raises:
+        LockedError: Another run still holds it.
+        InterruptedRunError: A stop was requested during the wait.
+        StateError: The lock cannot be kept.
+    """
+    hold = await _acquire(journal, name, record, context)
+    try:
+        yield hold
+    finally:
+        with anyio.CancelScope(shield=True):
+            await in_thread(hold.release)
+
+
+async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> LockHandle:
+    deadline = context.clock.monotonic() + context.wait_s
+    reported = False
+    while True:
+        try:
+            # A cancellation half-way would leave a lock that the process holds to its end.
+            with anyio.CancelScope(shield=True):
+                return await in_thread(journal.acquire_lock, name, record)
+        except LockedError as locked:
+            left_s = deadline - context.clock.monotonic()
+            if left_s <= 0:
+                raise
+            if not reported:
+                context.hooks.note(f"{locked.message} Waiting for it, at most {context.wait_s:g} s.")
+                reported = True
+            async with until_stopped(context.stop):
+                await context.clock.sleep(min(_LOCK_POLL_S, left_s))

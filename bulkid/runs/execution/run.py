@@ -27,10 +27,9 @@ from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.apply import apply
-from bulkid.runs.execution.connection import Connection, connect
+from bulkid.runs.execution.connection import Connection, connect, hold_lock
 from bulkid.runs.execution.directory_reader import read_directory
 from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude, nothing_summary
-from bulkid.runs.execution.locks import hold_lock
 from bulkid.runs.execution.planner import prepare, preview_of, require_within_limit, strategy_for
 from bulkid.runs.execution.reconcile import (
     RESUMED,
