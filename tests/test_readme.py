@@ -32,6 +32,7 @@ def _part(part: ast.expr) -> str:
     return str(getattr(ROBOT_ACCOUNTS, word.removeprefix("current()."))) if word.startswith("current().") else "\0"
 
 
+@functools.cache
 def _strings_of_the_product() -> str:
     """Every string literal of the product, one after the other; f-strings by their fixed parts."""
     found = []
