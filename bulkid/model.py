@@ -201,6 +201,13 @@ class FailureBound:
     count: int | None = None  # accounts
     percent: float | None = None  # of the accounts that change, 0 to 100
 
+    def exceeded(self, failures: int, accounts: int) -> bool:
+        """Whether so many failures are more than allowed of the accounts that change."""
+        if self.count is not None and failures > self.count:
+            return True
+        # 57 of 10,000 are 0.57 %, although the float product lies a hair below 5,700.
+        return self.percent is not None and failures * 100 > self.percent * accounts + 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeBound:

@@ -1,6 +1,4 @@
-"""What tasks wait for: a wakeup by another task, or a request to stop, which a limit of failures may cause."""
-
-from dataclasses import dataclass
+"""What tasks wait for: a wakeup by another task, or a request to stop."""
 
 import anyio
 
@@ -80,19 +78,3 @@ class Stop:
     async def wait_aborted(self) -> None:
         """Wait until a stop at once is requested."""
         await self._aborted.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class FailureLimit:
-    """How many failures are too many. With neither limit set, none are."""
-
-    max_failures: int | None = None  # more than this many
-    max_percent: float | None = None  # more than this share of the total
-    total: int = 0
-
-    def exceeded(self, failures: int) -> bool:
-        """Whether this many failures are more than allowed."""
-        if self.max_failures is not None and failures > self.max_failures:
-            return True
-        # 57 of 10,000 are 0.57 %, although the float product lies a hair below 5,700.
-        return self.max_percent is not None and failures * 100 > self.max_percent * self.total + 1e-6

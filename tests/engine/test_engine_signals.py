@@ -1,4 +1,4 @@
-"""Rate, stop, failure limit, counters, wakeup, and the clock that all these tests use."""
+"""Rate, stop, counters, wakeup, and the clock that all these tests use."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.clock import SystemClock
 from bulkid.engine.pacing import smooth_rate
-from bulkid.engine.signals import FailureLimit, Stop, Wakeup
+from bulkid.engine.signals import Stop, Wakeup
 from bulkid.engine.stats import Stats
 from bulkid.model import QuotaRule, ReplyKind
 from tests.support.engine_world import BROKEN, NO_CONNECTION, OK, THROTTLED, Server, get, make_engine, puts, settle
@@ -91,32 +91,6 @@ def test_an_abort_alone_requests_the_stop_too() -> None:
     stop = Stop()
     stop.abort()
     assert stop.requested
-
-
-@pytest.mark.parametrize(
-    ("limit", "failures", "exceeded"),
-    [
-        (FailureLimit(), 10**9, False),
-        (FailureLimit(max_failures=0), 0, False),
-        (FailureLimit(max_failures=0), 1, True),
-        (FailureLimit(max_failures=5), 5, False),
-        (FailureLimit(max_failures=5), 6, True),
-        (FailureLimit(max_percent=5, total=200), 10, False),
-        (FailureLimit(max_percent=5, total=200), 11, True),
-        (FailureLimit(max_percent=0, total=200), 0, False),
-        (FailureLimit(max_percent=0, total=200), 1, True),
-        (FailureLimit(max_percent=2.5, total=200), 5, False),
-        (FailureLimit(max_percent=2.5, total=200), 6, True),
-        (FailureLimit(max_percent=100, total=3), 3, False),
-        (FailureLimit(max_failures=3, max_percent=50, total=100), 4, True),
-        (FailureLimit(max_failures=90, max_percent=50, total=100), 51, True),
-    ],
-    ids=str,
-)
-def test_failures_are_too_many_when_they_exceed_the_number_or_the_share(
-    limit: FailureLimit, failures: int, *, exceeded: bool
-) -> None:
-    assert limit.exceeded(failures) is exceeded
 
 
 # --- counters

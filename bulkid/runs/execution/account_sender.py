@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OnForbidden
 from bulkid.engine.sender import Settled, Task
-from bulkid.engine.signals import FailureLimit, Stop
+from bulkid.engine.signals import Stop
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
 from bulkid.identity.endpoints import UnexpectedResponseError, parse_account, put_account
 from bulkid.journal.store import Journal
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
-from bulkid.model import Account, AccountUpdate, Outcome, ReplyKind, Status, Via
+from bulkid.model import Account, AccountUpdate, FailureBound, Outcome, ReplyKind, Status, Via
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import confirms, shortfall, values_confirmed
 from bulkid.resources import current
@@ -47,7 +47,8 @@ class AccountSender:
     directory: Directory
     writer: OutcomeWriter
     progress: Progress
-    limit: FailureLimit
+    bound: FailureBound
+    bounded_accounts: int  # of which the bound allows a share to fail
     journal: Journal = field(init=False)
     clock: Clock = field(init=False)
     stop: Stop = field(init=False)
@@ -68,7 +69,7 @@ class AccountSender:
     @property
     def too_many(self) -> bool:
         """Whether more accounts failed than allowed."""
-        return self.limit.exceeded(self.failures)
+        return self.bound.exceeded(self.failures, self.bounded_accounts)
 
     @property
     def unfinished(self) -> bool:
@@ -83,7 +84,7 @@ class AccountSender:
         there are more of them than reading back has confirmed so far.
         """
         suspects = self._without_answer + max(0, len(self.unconfirmed) - self._without_answer - self._read_back)
-        return suspects > 0 and self.limit.exceeded(self.failures + suspects)
+        return suspects > 0 and self.bound.exceeded(self.failures + suspects, self.bounded_accounts)
 
     async def send(self, changes: Sequence[tuple[int, AccountUpdate]]) -> None:
         """Send one PUT per account.

@@ -4,7 +4,6 @@ from collections.abc import Callable, Coroutine
 from operator import itemgetter
 from typing import Any
 
-from bulkid.engine.signals import FailureLimit
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
@@ -42,9 +41,8 @@ async def apply(
     """
     accounts, failed, context = plan.accounts, plan.failed, connection.context
     bound = bound or FailureBound()
-    limit = FailureLimit(bound.count, bound.percent, accounts + failed)
     advice = how_to_resume(record)
-    if limit.exceeded(failed):
+    if bound.exceeded(failed, accounts + failed):
         raise too_many_failures(failed, advice if accounts or plan.unknown else "")
     if accounts:
         by_account, batches = plan.by_account, plan.batches
@@ -60,7 +58,8 @@ async def apply(
                     directory=plan.directory,
                     writer=writer,
                     progress=progress,
-                    limit=limit,
+                    bound=bound,
+                    bounded_accounts=accounts + failed,
                     failures=failed,
                 )
                 tasks.start_soon(background)

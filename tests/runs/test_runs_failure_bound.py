@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.engine.signals import FailureLimit
+from bulkid.model import FailureBound
 
 
 @pytest.mark.parametrize(
@@ -18,19 +18,26 @@ from bulkid.engine.signals import FailureLimit
         (None, 0.57, 10_000, 57),
         (None, 0.0, 100, 0),
         (None, 100.0, 12, 12),
+        (None, 2.5, 200, 5),
+        (3, 50.0, 100, 3),
+        (90, 50.0, 100, 50),
     ],
 )
 def test_a_limit_allows_so_many_and_not_one_more(
     count: int | None, percent: float | None, total: int, allowed: int
 ) -> None:
-    limit = FailureLimit(count, percent, total)
-    assert not limit.exceeded(allowed)
-    assert limit.exceeded(allowed + 1)
+    bound = FailureBound(count, percent)
+    assert not bound.exceeded(allowed, total)
+    assert bound.exceeded(allowed + 1, total)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 1_000_000))
 def test_a_percentage_allows_exactly_that_part_of_the_accounts(hundredths: int, total: int) -> None:
-    limit = FailureLimit(None, hundredths / 100, total)
+    bound = FailureBound(percent=hundredths / 100)
     allowed = total * hundredths // 10_000
-    assert not limit.exceeded(allowed)
-    assert limit.exceeded(allowed + 1)
+    assert not bound.exceeded(allowed, total)
+    assert bound.exceeded(allowed + 1, total)
+
+
+def test_without_a_bound_any_number_may_fail() -> None:
+    assert not FailureBound().exceeded(10**9, 10**9)
