@@ -86,7 +86,7 @@ def right_or_refused(names: Sequence[str], encoding: str, system: str) -> bool:
 @pytest.mark.parametrize(("language", "encoding"), PAIRS)
 def test_a_sheet_is_read_right_or_refused(language: str, encoding: str) -> None:
     chance = random.Random(f"{language} {encoding}")
-    for rows, share, times in ((5, 0.3, 3), (5, 1.0, 3), (70, 0.05, 3), (70, 1.0, 2), (2000, 0.002, 1), (2000, 1.0, 1)):
+    for rows, share, times in ((5, 0.3, 3), (5, 1.0, 3), (70, 0.05, 3), (70, 1.0, 1), (2000, 0.002, 1), (2000, 1.0, 1)):
         for number in range(times):
             names = writable(language, encoding, number % len(CASES))
             if names:
@@ -195,7 +195,7 @@ def test_a_refusal_shows_the_lines_in_each_encoding(name: str, encoding: str, ot
 
 
 def test_a_refusal_is_short_and_holds_nothing_that_a_terminal_obeys() -> None:
-    names = [f"Ay\x1b[31m\u200e{'x' * 500} Þ{number}\x9b\x85" for number in range(500)]
+    names = [f"Ay\x1b[31m\u200e{'x' * 500} Þ{number}\x9b\x85" for number in range(100)]
     with pytest.raises(UncertainEncodingError) as caught:
         read(("name,display_name\n" + "".join(f"r,{n}\n" for n in names)).encode("latin-1", "ignore"))
     assert len(caught.value.message) < 2_000
