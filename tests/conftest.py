@@ -23,11 +23,17 @@ settings.load_profile("repeatable" if os.environ.get("CI") else "fresh")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Start a worker more than there are cores: for a third of their time workers wait for processes and quotas."""
+    """Start two workers for each core: for a third of their time they wait for processes, quotas and browsers."""
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None  # xdist reads it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return 2 * cores
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the packages whose tests take seconds each, so that short tests fill the end."""
+    first = ("web", "e2e", "benchmarks", "cli", "journal")
+    items.sort(key=lambda item: next((n for n, name in enumerate(first) if name in item.path.parts), len(first)))
 
 
 def pytest_collection_finish() -> None:

@@ -67,8 +67,9 @@ def _check_moments(log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path) -> None:
-    process, log = _start(tmp_path, "SIGINT", 30_000, "sandbox", "--port", "0", "--accounts", "20")
+@pytest.mark.parametrize("step", [70_000, pytest.param(30_000, marks=pytest.mark.soak)])
+def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, step: int) -> None:
+    process, log = _start(tmp_path, "SIGINT", step, "sandbox", "--port", "0", "--accounts", "20")
     with process:
         assert process.stdout is not None
         for progress_line in process.stdout:
@@ -81,8 +82,9 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path) -> None:
-    process, log = _start(tmp_path, "SIGINT", 40_000, "run", str(SHEET), "--sandbox", "--yes", "--quiet")
+@pytest.mark.parametrize("step", [90_000, pytest.param(40_000, marks=pytest.mark.soak)])
+def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path, step: int) -> None:
+    process, log = _start(tmp_path, "SIGINT", step, "run", str(SHEET), "--sandbox", "--yes", "--quiet")
     process.communicate()
     assert process.returncode == 0
     _check_moments(log)
@@ -90,8 +92,9 @@ def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path) -> None:
-    process, log = _start(tmp_path, "SIGTERM", 60_000, "serve", "--sandbox", "--port", "0")
+@pytest.mark.parametrize("step", [130_000, pytest.param(60_000, marks=pytest.mark.soak)])
+def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path, step: int) -> None:
+    process, log = _start(tmp_path, "SIGTERM", step, "serve", "--sandbox", "--port", "0")
     with process:
         assert process.stdout is not None
         for progress_line in process.stdout:
