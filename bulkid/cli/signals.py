@@ -6,7 +6,6 @@ program starts, the handler therefore only keeps the signal, until a block of ``
 """
 
 import signal
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +19,6 @@ if TYPE_CHECKING:  # this module is the first that a start imports, so it import
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed console window on Windows
 _NO_FD = -1
-
-_SWITCH_INTERVAL_S = 0.001
-"""How long a thread may compute while the event loop waits. Python's own 5 ms is longer than a fast server takes to
-answer all 16 requests in flight: it then had nothing to do while outcomes were journaled and the report was written."""
 
 T = TypeVar("T")
 
@@ -141,7 +136,6 @@ def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
     from bulkid.consume import limit_malloc
 
     limit_malloc()  # before there are threads
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         import uvloop  # noqa: F401 - only whether it is there
 

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from bulkid.cli.signals import PendingSignals, pending_signals, run_event_loop, stopping
+from bulkid.cli.signals import PendingSignals, pending_signals, stopping
 from bulkid.engine.signals import Stop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -264,18 +264,3 @@ def test_a_signal_ends_the_loop_s_wait_for_events(options: dict[str, bool]) -> N
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.set_wakeup_fd(before)
-
-
-# --- threads
-
-
-def test_a_thread_that_computes_lets_the_event_loop_wait_for_a_millisecond() -> None:
-    async def interval() -> float:
-        return sys.getswitchinterval()
-
-    before = sys.getswitchinterval()
-    try:
-        sys.setswitchinterval(0.005)
-        assert run_event_loop(interval) == pytest.approx(0.001)
-    finally:
-        sys.setswitchinterval(before)
