@@ -166,7 +166,7 @@ async def run(
     """Plan, send, verify and report a sheet. An error after the sheet is open is in the result.
 
     The arguments are those of :func:`plan`. ``run_id`` is the id of the new run, from
-    :func:`bulkid.journal.new_run_id`; empty to make one.
+    :func:`bulkid.journal.names.new_run_id`; empty to make one.
 
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
