@@ -76,7 +76,7 @@ async def test_a_server_that_never_finishes_the_handshake_is_given_up_in_time() 
         await asyncio.Event().wait()
 
     async with listening(silent) as port:
-        reply = await reply_from(f"https://localhost:{port}", timeout_s=4)  # of which 3.2 to connect
+        reply = await reply_from(f"https://localhost:{port}", timeout_s=3)  # half of it to connect
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "connect_timeout")
 
 
