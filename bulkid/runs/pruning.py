@@ -1,7 +1,7 @@
 """Removes old runs from the journal, with their reports, and frees the space."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkid.clock import Clock, SystemClock
@@ -16,15 +16,15 @@ from bulkid.report.writer import remove_report
 from bulkid.runs.history import lock_name, run_lock, with_actual_status
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """The result of pruning."""
 
-    dropped: list[RunRecord] = field(default_factory=list)  # runs that are gone (or would be)
-    pending: list[RunRecord] = field(default_factory=list)  # old runs that were kept since rows of theirs are pending
-    active: list[RunRecord] = field(default_factory=list)  # kept: a process works on them, or on their dropped file
+    dropped: tuple[RunRecord, ...] = ()  # runs that are gone (or would be)
+    pending: tuple[RunRecord, ...] = ()  # old runs that were kept since rows of theirs are pending
+    active: tuple[RunRecord, ...] = ()  # kept: a process works on them, or on their dropped file
     freed: int = 0  # bytes of the disk, reports included
-    notes: list[str] = field(default_factory=list)  # sentences on what is not as usual
+    notes: tuple[str, ...] = ()  # sentences on what is not as usual
 
 
 @dataclass(slots=True)
@@ -36,12 +36,12 @@ class _Pruner:
     with_pending: bool
     dry: bool
     claimed: frozenset[str]  # runs whose files wait in a drop folder to be put away
-    result: Pruned = field(default_factory=Pruned)
+    result: Pruned = Pruned()
 
     def prune_run(self, record: RunRecord, before: float) -> None:
         """Drop a run, unless a process works on it or its rows are pending. A lock keeps other processes from it."""
         if record.run_id in self.claimed:
-            self.result.active.append(record)
+            self.result = replace(self.result, active=(*self.result.active, record))
             return
         try:
             with run_lock(self.journal, record):
@@ -50,13 +50,13 @@ class _Pruner:
                 if current is None or not is_old(current, before):
                     return
                 if not self.with_pending and has_pending_work(current, self.journal.counts(current.run_id)):
-                    self.result.pending.append(current)
+                    self.result = replace(self.result, pending=(*self.result.pending, current))
                     return
                 if not self.dry:
                     self._drop(current)
-                self.result.dropped.append(current)
+                self.result = replace(self.result, dropped=(*self.result.dropped, current))
         except LockedError:
-            self.result.active.append(record)
+            self.result = replace(self.result, active=(*self.result.active, record))
             return
         if not self.dry:
             forget_lock(self.state_dir, lock_name(record))
@@ -67,9 +67,9 @@ class _Pruner:
         if not record.report_dir:
             return
         removed = remove_report(Path(record.report_dir), record.run_id)
-        self.result.freed += removed.bytes
-        if removed.kept and removed.kept not in self.result.notes:
-            self.result.notes.append(removed.kept)
+        kept = (removed.kept,) if removed.kept and removed.kept not in self.result.notes else ()
+        result = self.result
+        self.result = replace(result, freed=result.freed + removed.bytes, notes=(*result.notes, *kept))
 
 
 def prune(
@@ -103,8 +103,9 @@ def prune(
         if result.dropped and not dry:
             size = journal.size()
             if _in_use(journal) or not journal.shrink():
-                result.notes.append("The state database is in use, so its file stays as large: later runs fill it.")
-            result.freed += max(0, size - journal.size())
+                in_use = "The state database is in use, so its file stays as large: later runs fill it."
+                result = replace(result, notes=(*result.notes, in_use))
+            result = replace(result, freed=result.freed + max(0, size - journal.size()))
             log.info("runs.pruned", runs=len(result.dropped), freed=result.freed)
     return result
 

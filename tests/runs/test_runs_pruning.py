@@ -239,7 +239,7 @@ def test_a_report_goes_with_its_run_and_only_with_it(tmp_path: Path) -> None:
     assert not old.exists()
     assert [path.name for path in with_notes.iterdir()] == ["notes.txt"]
     assert [path.name for path in new.iterdir()] == ["report.csv"]
-    assert result.notes == [f"{with_notes} is left: notes.txt in it is not bulkid's."]
+    assert result.notes == (f"{with_notes} is left: notes.txt in it is not bulkid's.",)
     assert result.freed >= 2000
 
 
@@ -260,7 +260,7 @@ def test_the_room_is_given_back_to_the_disk(tmp_path: Path) -> None:
     after = size_of(tmp_path)
     assert before > 2_000_000
     assert after < 500_000
-    assert result.notes == []
+    assert result.notes == ()
     assert result.freed > 1_500_000
 
 
