@@ -11,6 +11,7 @@ import base64
 import binascii
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -52,34 +53,34 @@ class Token:
     generation: int
 
 
-class TokenSource:
+class TokenSource(ABC):
     """Where access tokens come from. ``open_client`` connects it."""
 
-    def connect(self, post: TokenPost) -> None:
+    def connect(self, post: TokenPost) -> None:  # noqa: B027 - optional: a ready token needs no endpoint
         """Say how to reach the token endpoint."""
 
+    @abstractmethod
     def secrets(self) -> tuple[str, ...]:
         """Values that no message may hold."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def current(self) -> Token | Reply:
         """The token to send now; or the reply that says why none can be fetched at present.
 
         Raises:
             AuthenticationError: The credentials are refused for good.
         """
-        raise NotImplementedError
 
-    def accepted(self, generation: int) -> None:
+    def accepted(self, generation: int) -> None:  # noqa: B027 - optional: not every source needs to know
         """Report that the server took the token."""
 
+    @abstractmethod
     def refused(self, generation: int, reason: str) -> None:
         """Report that the server answered 401, with its message.
 
         Raises:
             AuthenticationError: The server would refuse another token too, or there is none.
         """
-        raise NotImplementedError
 
 
 class StaticToken(TokenSource):

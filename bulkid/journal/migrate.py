@@ -117,13 +117,15 @@ def _to_6(connection: Connection) -> None:
     change = (
         update(entries)
         .where(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
-        .values(wish=bindparam("keyed_wish"), before=bindparam("keyed_before"))
+        .values(wish=bindparam("keyed_desired"), before=bindparam("keyed_before"))
     )
     while found := connection.execute(page.where(tuple_(*key) > place)).all():
         changed = []
-        for run, number, wish, before in found:
-            keyed_wish, keyed_before = keyed_entry(wish, before)
-            changed.append({"in_run": run, "number": number, "keyed_wish": keyed_wish, "keyed_before": keyed_before})
+        for run, number, desired, before in found:
+            keyed_desired, keyed_before = keyed_entry(desired, before)
+            changed.append(
+                {"in_run": run, "number": number, "keyed_desired": keyed_desired, "keyed_before": keyed_before}
+            )
         connection.execute(change, changed)
         place = (found[-1].run, found[-1].entry)
 

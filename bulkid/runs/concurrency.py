@@ -78,7 +78,7 @@ async def in_thread_until_cancelled(
         tasks.start_soon(watch)
         try:
             result = await in_thread(function, *args, **kwargs)
-        except Exception:
+        except Exception:  # of any kind: it is raised again unless the caller is cancelled
             await anyio.lowlevel.checkpoint_if_cancelled()  # then ``end`` caused the error
             raise
         done = True

@@ -95,7 +95,7 @@ def open_isolated(
     try:
         token.on_cancel(child.end)
         found = child.opened(stream, {"source": source, "kind": kind, "wanted": wanted})
-    except BaseException:
+    except BaseException:  # an interrupt too must not leave the child behind; it is raised again
         child.close()
         raise
 

@@ -39,7 +39,7 @@ class FileLockHandle:
             self._lock.acquire()
         except Timeout:
             raise locked_error(name, _read(self._details)) from None
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # filelock: the file system has no locks
             raise file_error(OSError(0, "its file system has no locks"), folder) from error
         except OSError as error:
             raise file_error(error, folder) from error
