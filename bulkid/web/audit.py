@@ -18,6 +18,9 @@ _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
 _REFUSED: Final = 400  # the least status of an answer that refuses
 _RECORDED: Final = web.RequestKey("noted", bool)  # set once a request has its entry in the audit log
 
+REFUSAL: Final = web.RequestKey("refusal", str)
+"""Why a request was refused, set by a handler that answers with the form again instead of raising an error."""
+
 
 async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = "") -> None:
     """Record an action of a user, or its refusal.
@@ -47,7 +50,7 @@ async def record_action(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as answer:
         await _record(request, "" if answer.status < _REFUSED else answer.reason)
         raise
-    await _record(request, "" if response.status < _REFUSED else response.reason)
+    await _record(request, "" if response.status < _REFUSED else request.get(REFUSAL, response.reason))
     return response
 
 

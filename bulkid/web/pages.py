@@ -14,11 +14,12 @@ from aiohttp import web
 
 from bulkid import __version__
 from bulkid.model import RunStatus, Status
-from bulkid.sheet import column_letters
+from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
 from bulkid.web.auth.sessions import Session
 from bulkid.web.console import console_of
+from bulkid.web.uploads import MAX_BYTES
 
 _PACKAGE: Final = Path(__file__).parent
 _YEAR_S: Final = 31_536_000
@@ -66,6 +67,8 @@ def set_up_templates(app: web.Application) -> None:
         "version": __version__,
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
         "count_of": count_of,
+        "sheet_endings": EXTENSIONS,
+        "max_upload_bytes": MAX_BYTES,
         "Role": Role,
         "Status": Status,
         "RunStatus": RunStatus,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from aiohttp import web
@@ -14,15 +14,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
-from bulkid.errors import SheetError, UsageError
+from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet import UncertainEncodingError, column_label, fields_for_headers
-from bulkid.web.audit import note
+from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
 from bulkid.web.console import console_of
-from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access
+from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.previews import UploadPreview, preview_page, row_errors_with
 from bulkid.web.request_bodies import UploadReader, form_of
@@ -64,8 +64,17 @@ async def upload(request: web.Request) -> web.StreamResponse:
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
         check_token(request, header)
-    taken = await receive_sheet(request, trusted=header is not None)
+    try:
+        taken = await receive_sheet(request, trusted=header is not None)
+    except (SheetError, StorageFullError) as error:
+        return form_again(request, error, "upload.html", upload_error=error)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
+
+
+def form_again(request: web.Request, error: BulkidError, template: str, **context: Any) -> web.Response:  # noqa: ANN401
+    """Answer a form that was refused with its page, so that the user sees the error where it can be corrected."""
+    request[REFUSAL] = error.message
+    return page(request, template, status=status_for(error), **context)
 
 
 async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:

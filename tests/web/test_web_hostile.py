@@ -93,6 +93,8 @@ async def test_a_file_of_another_kind_is_refused(console: World) -> None:
         page = await console.browser.upload(name, b"name\nrobot-0001\n")
         assert page.status in {400, 403}, name
         assert says in page.text, name
+        assert 'id="sheet" name="sheet" type="file"' in page.text, "the user can choose another file at once"
+        assert 'aria-describedby="sheet-error sheet-help" aria-invalid="true" autofocus' in page.text, name
         await _lives(console)
 
 

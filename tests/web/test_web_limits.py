@@ -239,6 +239,8 @@ async def test_an_upload_beyond_the_limit_is_refused_with_the_limit_named(tmp_pa
         assert (status, answer["error"]["code"]) == (507, "insufficient_storage")
         refused = [entry.detail for entry in console.console.store.audit_entries() if entry.action == "upload refused"]
         assert len(refused) == 2
+        assert all("may take 1 sheets at most" in detail for detail in refused)
+        assert 'type="file"' in page.text, "the user can choose again on this page"
         path = page.url.removeprefix(console.browser.base)
         assert path == "/sheets"
 
