@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 EVERYONE = "Everyone"
 """The built-in group that every account belongs to; it can be neither left nor removed."""
 
+SANDBOX_ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+"""The organisation of the vendor's own examples, which the sandbox simulates: no real one has this id."""
+
 
 class Status(StrEnum):
     """What became of a row. Every row of a sheet has exactly one."""

@@ -118,6 +118,16 @@ def humanize_seconds(seconds: float) -> str:
     return " ".join(parts) or "0 seconds"
 
 
+def short_duration(seconds: float) -> str:
+    """Write a time that has passed in few characters: ``4 s``, ``4 min 50 s``, ``5 h 10 min``."""
+    if seconds < 1:
+        return "under 1 s"
+    text = humanize_seconds(seconds)
+    for unit, short in (("day", "d"), ("hour", "h"), ("minute", "min"), ("second", "s")):
+        text = re.sub(rf"\b{unit}s?\b", short, text)
+    return text
+
+
 # --- text of others, made safe to show
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bulkid.text import quote
+from bulkid.text import count_of, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Field:
     """The headers that a sheet may have for it, as words; the first one is the standard header."""
     widths: tuple[int, int] = (14, 40)
     """The least and the largest width of its column in a workbook, in characters."""
+    changed_words: tuple[str, str] | None = None
+    """What one change to another value, and several, are called in a summary (``("rename", "renames")``); None for
+    words made of the label."""
+    removed_words: tuple[str, str] | None = None
+    """The same of changes to no value: ``("name removed", "names removed")``."""
 
     def check(self, text: str) -> str:
         """Return what is wrong with the text of a cell, as a sentence that says what to do; "" when it is valid.
@@ -62,6 +67,15 @@ class Field:
         """Describe a change on one line: ``display name: Roby -> Robbie``; ``before`` is None where it is not known."""
         old = "" if before is None else f"{before or '(none)'} "
         return f"{self.label}: {old}-> {after or '(none)'}"
+
+    def describe_counts(self, changed: int, removed: int) -> list[str]:
+        """Describe how many accounts get another value, and lose theirs: ``["5 renames", "2 names removed"]``."""
+        of = f"of {self.label}"
+        counts = (
+            (changed, self.changed_words or (f"change {of}", f"changes {of}")),
+            (removed, self.removed_words or (f"removal {of}", f"removals {of}")),
+        )
+        return [count_of(count, *words) for count, words in counts if count]
 
     def describe_mismatch(self, found: str | None, wanted: str) -> str:
         """Describe a value that was read back and is not as the change wanted it."""

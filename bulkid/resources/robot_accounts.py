@@ -10,6 +10,8 @@ DISPLAY_NAME: Final = Field(
     property="displayName",
     label="display name",
     aliases=("display name", "friendly name"),
+    changed_words=("rename", "renames"),
+    removed_words=("name removed", "names removed"),
 )
 
 ROBOT_ACCOUNTS: Final = Resource(

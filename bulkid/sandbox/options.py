@@ -5,10 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from bulkid.model import QuotaRule
-
-VENDOR_ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-"""The organisation of the vendor's own examples."""
+from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule
 
 SHORT_CLOUD_LIMITS = (QuotaRule("PUT", 160, 10.0), QuotaRule("GET", 300, 10.0))
 """Automation Cloud's counts in a window short enough to see them at work without waiting five minutes."""
@@ -78,7 +75,7 @@ class SandboxOptions:
     accounts: int = 6000
     groups: int = 24  # Everyone included; never fewer than the vendor's example needs
     seed: int = 1  # of the directory and of the faults
-    organization_id: str = VENDOR_ORGANIZATION
+    organization_id: str = SANDBOX_ORGANIZATION
     list_everyone: bool = False  # whether groupIds names Everyone (not documented)
     group_ids: Literal["told", "null_in_list", "null"] = "told"  # groupIds is nullable; when it is null
     page_cap: int = 1000  # a page never holds more, whatever top asks; totalCount stays true

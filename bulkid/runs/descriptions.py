@@ -1,0 +1,282 @@
+"""Sentences about targets, plans and outcomes that the terminal and the web console share: both show the same words.
+
+Names of organisations and groups come from servers: who shows a sentence makes it safe to show, as any foreign text.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from yarl import URL
+
+from bulkid.errors import UsageError
+from bulkid.identity.urls import complete_url, is_loopback
+from bulkid.model import SANDBOX_ORGANIZATION, AccountUpdate, RunRecord
+from bulkid.planning.directory import Directory
+from bulkid.planning.plan import changed_fields
+from bulkid.planning.strategy import minimum_seconds
+from bulkid.resources import current
+from bulkid.runs.options import Preview
+from bulkid.text import count_of, fold, humanize_seconds, short_duration
+
+REQUESTS_PER_S = 50.0
+"""Requests that bulkid sends in a second where no quota and no rate holds it back: 16 at a time, a third of a second
+each. An estimate, no promise."""
+
+MAX_LISTED_GROUPS = 5
+"""Groups that a summary names."""
+
+_SHORT_ID = 8  # characters of an id that stand for all of it
+_QUICK_S = 10.0
+_COARSE_S = 60.0
+
+
+# --- the target
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The organisation that a run changes, and the server that it is on, in the words for people."""
+
+    host: str  # with the port where it is not the usual one
+    organization_id: str = ""  # "" where it is not known yet
+    name: str = ""  # of the organisation, as the address has it; "" where the address has none
+    is_sandbox: bool = False  # a simulated server: no account of anybody changes
+
+    @property
+    def long(self) -> str:
+        """For a line of its own: ``Organisation acme (3fa85f64...) at cloud.uipath.com``."""
+        if self.is_sandbox:
+            return "Sandbox: a simulated organisation; no real account changes"
+        short_id = _shortened(self.organization_id)
+        organisation = f"{self.name} ({short_id})" if self.name and short_id else self.name or short_id
+        return f"Organisation {organisation} at {self.host}" if organisation else self.host
+
+    @property
+    def short(self) -> str:
+        """For a column or a bar: ``acme · cloud.uipath.com``, or ``sandbox``."""
+        if self.is_sandbox:
+            return "sandbox"
+        organisation = self.name or _shortened(self.organization_id)
+        return f"{organisation} · {self.host}" if organisation else self.host
+
+
+def destination(url: str, organization_id: str = "", *, sandbox: bool = False) -> Destination:
+    """Describe an address and an organisation.
+
+    Args:
+        url: The address of a target, as given or completed; what is no address stands for itself.
+        organization_id: The ``partitionGlobalId``; "" where it is not known.
+        sandbox: Whether it is known to be the embedded sandbox. Another sandbox of this machine shows itself by its
+            organisation.
+    """
+    try:
+        base = complete_url(url)
+    except UsageError:
+        return Destination(url, organization_id, is_sandbox=sandbox)
+    simulated = is_loopback(base.host) and fold(organization_id) == SANDBOX_ORGANIZATION
+    segments = [segment for segment in URL(base.url, encoded=True).path.split("/") if segment]
+    named = len(segments) == 2 and segments[1] == "identity_"  # noqa: PLR2004 - /acme/identity_
+    name = segments[0] if named and fold(segments[0]) != fold(organization_id) else ""
+    return Destination(base.authority, organization_id, name, is_sandbox=sandbox or simulated)
+
+
+def destination_of(run: RunRecord) -> Destination:
+    """Describe where a run changed accounts."""
+    return destination(run.base_url, run.organization_id, sandbox=bool(run.options.get("sandbox")))
+
+
+def _shortened(text: str) -> str:
+    return f"{text[:_SHORT_ID]}..." if len(text) > _SHORT_ID + 3 else text
+
+
+# --- what a plan changes
+
+
+class GroupCount(NamedTuple):
+    """How many accounts join and leave one group."""
+
+    name: str
+    joins: int
+    leaves: int
+
+    @property
+    def words(self) -> str:
+        """``Finance +21 -1``, without what is 0."""
+        joins, leaves = f" +{self.joins:,}" if self.joins else "", f" -{self.leaves:,}" if self.leaves else ""
+        return f"{self.name}{joins}{leaves}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCounts:
+    """How many changes of each kind a plan has. It holds no account."""
+
+    fields: tuple[str, ...]  # such as "5 renames" and "2 names removed"
+    groups: tuple[GroupCount, ...]  # those with the most changes first
+
+    @property
+    def joins(self) -> int:
+        """How many memberships are added."""
+        return sum(group.joins for group in self.groups)
+
+    @property
+    def leaves(self) -> int:
+        """How many memberships are removed."""
+        return sum(group.leaves for group in self.groups)
+
+    @property
+    def kinds_line(self) -> str:
+        """``5 renames, 2 names removed, 21 joins, 1 leave``, without those that there are none of."""
+        joins = [count_of(self.joins, "join")] if self.joins else []
+        leaves = [count_of(self.leaves, "leave")] if self.leaves else []
+        return ", ".join([*self.fields, *joins, *leaves])
+
+    def groups_line(self, limit: int | None = MAX_LISTED_GROUPS) -> str:
+        """``Finance +21 -1 · Trainees -2 · ... and 12 more groups``; "" where no membership changes."""
+        listed = self.groups if limit is None or len(self.groups) <= limit else self.groups[:limit]
+        parts = [group.words for group in listed]
+        hidden = len(self.groups) - len(listed)
+        if hidden:
+            parts.append(f"... and {hidden:,} more {'group' if hidden == 1 else 'groups'}")
+        return " · ".join(parts)
+
+
+def count_changes(changes: Iterable[AccountUpdate], directory: Directory) -> ChangeCounts:
+    """Count changes by kind and by group, in one pass and without keeping any."""
+    replaced: Counter[str] = Counter()
+    removed: Counter[str] = Counter()
+    joins: Counter[str] = Counter()
+    leaves: Counter[str] = Counter()
+    for change in changes:
+        for field, _, after in changed_fields(change):
+            (replaced if after else removed)[field.key] += 1
+        joins.update(change.add)
+        leaves.update(change.remove)
+    return ChangeCounts(
+        tuple(
+            words
+            for field in current().fields
+            for words in field.describe_counts(replaced[field.key], removed[field.key])
+        ),
+        _group_counts(joins, leaves, directory),
+    )
+
+
+def _group_counts(joins: Counter[str], leaves: Counter[str], directory: Directory) -> tuple[GroupCount, ...]:
+    """Count by group; ids that differ by case alone are one group."""
+    counted: dict[str, GroupCount] = {}
+    for group_id in joins | leaves:
+        key = fold(group_id)
+        so_far = counted.get(key) or GroupCount(directory.group_name(group_id), 0, 0)
+        counted[key] = GroupCount(so_far.name, so_far.joins + joins[group_id], so_far.leaves + leaves[group_id])
+    return tuple(sorted(counted.values(), key=lambda group: (-group.joins - group.leaves, group.name)))
+
+
+def plan_summary(preview: Preview) -> str:
+    """``Plan: 176 to change, 24 already correct, 0 invalid``: accounts, accounts and rows."""
+    plan = preview.plan
+    return (
+        f"Plan: {len(plan.changes):,} to change, {len(plan.unchanged):,} already correct, "
+        f"{preview.invalid_rows:,} invalid"
+    )
+
+
+def trial_note(preview: Preview) -> str:
+    """Say what a trial leaves for later; "" where the plan is no trial."""
+    if not preview.skipped:
+        return ""
+    left = "more account is" if preview.skipped == 1 else "more accounts are"
+    return f"Trial: {preview.skipped:,} {left} left for later."
+
+
+# --- how a plan is sent
+
+
+def estimated_seconds(preview: Preview) -> float:
+    """How long sending a plan takes, at a guess: the waiting for a quota or a rate, else the requests themselves."""
+    return max(preview.eta_s, preview.plan.planned_puts / REQUESTS_PER_S)
+
+
+def estimate(preview: Preview) -> str:
+    """Return ``Estimated time: under 10 seconds (100 requests). Grouping saved 76 requests.`` or its like."""
+    requests = preview.plan.planned_puts
+    if not requests:
+        return "Nothing needs to be sent."
+    seconds = estimated_seconds(preview)
+    if math.isinf(seconds):
+        return f"The quota lets none of the {count_of(requests, 'request')} leave."
+    time = "under 10 seconds" if seconds < _QUICK_S else f"about {humanize_seconds(_rounded(seconds))}"
+    saved = len(preview.plan.changes) - requests
+    grouping = f" Grouping saved {count_of(saved, 'request')}." if saved > 0 else ""
+    return f"Estimated time: {time} ({count_of(requests, 'request')}).{grouping}"
+
+
+def _rounded(seconds: float) -> float:
+    """A time with no more digits than a guess deserves: 5 seconds below a minute, 10 below ten, else whole minutes."""
+    step = 5.0 if seconds < _COARSE_S else 10.0 if seconds < 10 * _COARSE_S else 60.0
+    return round(seconds / step) * step
+
+
+def sending_details(preview: Preview) -> tuple[str, ...]:
+    """How a plan is sent, for who wants to know: the requests, the quota, what reading took, and why so."""
+    plan, rules = preview.plan, [rule for rule in preview.rules if rule.method == "PUT"]
+    details = []
+    if plan.planned_puts:
+        alone = minimum_seconds(len(plan.changes), preview.rules, "PUT", preview.rate)
+        details.append(f"{_puts(plan.planned_puts)} for {count_of(len(plan.changes), 'account')}.")
+        details += [f"The quota allows {_puts(rule.count)} within {humanize_seconds(rule.seconds)}." for rule in rules]
+        if preview.rate is not None:
+            details.append(f"At most {preview.rate:g} requests leave in a second.")
+        details.append(f"Waiting for the quota: {_waiting(preview.eta_s)}.")
+        if plan.planned_puts < len(plan.changes):
+            details.append(f"One request per account would wait: {_waiting(alone)}.")
+    if preview.requests:
+        sent = ", ".join(count_of(count, method) for method, count in preview.requests.items() if count)
+        details.append(f"Reading took {sent}.")
+    if plan.strategy is not None and plan.strategy.reason:
+        details.append(plan.strategy.reason)
+    return tuple(details)
+
+
+def _puts(count: int) -> str:
+    return count_of(count, "PUT")
+
+
+def _waiting(seconds: float) -> str:
+    return humanize_seconds(seconds) if seconds else "none"
+
+
+# --- how a run ended
+
+OUTCOME_WORDS: Mapping[str, str] = {
+    "updated": "updated",
+    "unchanged": "already correct",
+    "failed": "failed",
+    "invalid": "invalid",
+    "pending": "pending",
+}
+"""Statuses of rows, in the order in which people read them, with their words."""
+
+
+def outcome_parts(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The statuses that rows have, each with its words: ``[("updated", "153 updated"), ...]``."""
+    found = [(status, f"{counts[status]:,} {words}") for status, words in OUTCOME_WORDS.items() if counts.get(status)]
+    return found or [("updated", "0 updated")]
+
+
+def outcome(counts: Mapping[str, int], elapsed_s: float, how: str = "Done in") -> str:
+    """Return ``Done in 4 s: 153 updated, 48 already correct.`` or its like.
+
+    Args:
+        counts: Rows by status, such as a summary.
+        elapsed_s: Seconds that the run took.
+        how: The beginning, for a run that ended otherwise: ``Stopped after``.
+    """
+    return f"{how} {short_duration(elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts))}."
+
+
+def trial_outcome(tried: int, left: int) -> str:
+    """``Trial finished: 5 accounts. Next: review the remaining 146``; the caller adds how, and ends the sentence."""
+    return f"Trial finished: {count_of(tried, 'account')}. Next: review the remaining {left:,}"
