@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -46,26 +47,31 @@ def _strings_of_the_product() -> str:
 
 
 def _quoted_messages() -> list[str]:
-    section = README.split("## When something goes wrong", 1)[1].split("\n## ", 1)[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
     return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
 
 
 @pytest.mark.parametrize("message", _quoted_messages())
-def test_every_message_that_the_readme_explains_is_one_that_bulkid_says(message: str) -> None:
+def test_every_message_that_the_docs_explain_is_one_that_bulkid_says(message: str) -> None:
     assert message in _strings_of_the_product()
 
 
-def _tried() -> list[str]:
-    """The commands of the section "Try it": run, test, and both for PowerShell."""
-    section = README.split("## Try it\n", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+def _blocks(language: str) -> list[str]:
+    """The README's blocks of a language, without the indentation that they have in a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+def _commands(language: str) -> list[str]:
+    """The README's two commands: run the main job, run the tests."""
+    return [block for block in _blocks(language) if " -m venv " in block]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="continuous integration runs on Linux")
 def test_continuous_integration_runs_the_readme_s_commands_as_they_stand() -> None:
     """Not a copy of them, which could differ."""
-    for number, command in enumerate(_tried()[:2], start=1):
+    for number, command in enumerate(_commands("sh"), start=1):
         found = subprocess.run(
             [ROOT / ".ci" / "readme_command", str(number)], capture_output=True, text=True, check=True
         )
@@ -75,17 +81,28 @@ def test_continuous_integration_runs_the_readme_s_commands_as_they_stand() -> No
 
 def test_the_readme_s_commands_make_their_own_environment_and_use_no_other() -> None:
     """Debian and Ubuntu refuse to install into the system's Python, and nothing is activated on a bare machine."""
-    run, test, powershell = _tried()
+    run, test = _commands("sh")
     assert len(run.splitlines()) == len(test.splitlines()) == 1
-    for command in (run, test):
+    for command, powershell in zip((run, test), _commands("powershell"), strict=True):
         made, *used = command.strip().split(" && ")
         assert made == "python3 -m venv .venv"
         assert all(part.startswith(".venv/bin/") for part in used)
-    for line, posix in zip(powershell.splitlines(), (run, test), strict=True):
-        made, *used = line.split("; ")
+        made, *same = powershell.strip().split("; ")  # && is an error in PowerShell 5.1
         assert made == "py -m venv .venv"
-        same = [part.replace("/", "\\").replace("\\bin\\", "\\Scripts\\") for part in posix.strip().split(" && ")]
-        assert used == same[1:]
+        assert same == [part.replace("/", "\\").replace("\\bin\\", "\\Scripts\\") for part in used]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_variables_of_a_page_are_the_same_for_powershell(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    posix = re.findall(r"^ *export (BULKID_\w+)=(\".*\")$", text, re.MULTILINE)
+    assert re.findall(r"^ *\$env:(BULKID_\w+) = (\".*\")$", text, re.MULTILINE) == posix
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    """An adult reads about 240 words a minute (https://doi.org/10.1016/j.jml.2019.104047)."""
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    assert len(re.findall(r"\w+", prose)) < 2 * 240
 
 
 def test_every_option_that_a_page_names_exists() -> None:
@@ -127,7 +144,8 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
 
 
 def test_the_library_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = README.split("## Use it as a library", 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    code = page.split("```python\n", 1)[1].split("```", 1)[0]
     (tmp_path / "accounts.xlsx").write_bytes((ROOT / "sample_data" / "robot_accounts.xlsx").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -135,7 +153,7 @@ def test_the_library_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     namespace: dict[str, object] = {}
     # The example as it stands but for the server's address; its own last line, which runs it, comes from the test.
-    exec(compile(code.replace("anyio.run(main)", ""), "README.md", "exec"), namespace)  # noqa: S102
+    exec(compile(code.replace("anyio.run(main)", ""), "library.md", "exec"), namespace)  # noqa: S102
     target = runs.Target
 
     async def work() -> None:

@@ -1,0 +1,89 @@
+"""Make the pictures of the docs from real runs on the sandbox.
+
+Call it as ``python docs/make_pictures.py``. ``terminal.svg`` is a recording of ``bulkid run``, coloured by rich; the pictures of the console are made by a test that
+opens its pages in Chromium. Needs Linux or macOS, Chromium, and the packages for development.
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+HERE = Path(__file__).resolve().parent
+COMMAND = ("bulkid", "run", "sample_data/robot_accounts.csv", "--sandbox")
+COLUMNS = 100
+BROWSER_TEST = "tests/web/test_web_browser.py::test_the_documented_pages_show_a_preview_and_a_run"
+
+
+def record_terminal() -> str:
+    """Run COMMAND on a pseudo-terminal and agree at its prompt; returns what stands there at the end, with colours."""
+    import pty
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sample_data").symlink_to(HERE.parent / "sample_data")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKID_", "NO_COLOR"))}
+        env = {**kept, "BULKID_STATE_DIR": f"{folder}/state", "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", *COMMAND],
+            cwd=folder,
+            env={**env, "PYTHONPATH": str(HERE.parent)},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        written = _answer(ours)
+        if process.wait() != 0:
+            raise SystemExit(f"{' '.join(COMMAND)} failed:\n{written}")
+    return "\n".join(_line_at_the_end(line) for line in written.split("\r\n"))
+
+
+def _answer(terminal: int) -> str:
+    """Read the terminal to its end, and type y at the prompt."""
+    written, answered = bytearray(), False
+    try:
+        while more := os.read(terminal, 65536):
+            written += more
+            if not answered and b"[y/N]" in written:
+                os.write(terminal, b"y\n")
+                answered = True
+    except OSError:  # the command has ended, and Linux reports that as an error
+        pass
+    os.close(terminal)
+    return written.decode("utf-8")
+
+
+def _line_at_the_end(line: str) -> str:
+    """What is left of a line after progress displays were drawn on it and erased."""
+    return re.sub(r"\x1b\[\?25[lh]", "", line.rpartition("\x1b[2K")[2]).rstrip()
+
+
+def terminal_svg(recorded: str) -> str:
+    """The recording as a picture that loads nothing from elsewhere."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
+    console.print(Text(f"$ {' '.join(COMMAND)}", style="bold"))
+    console.print(Text.from_ansi(recorded))
+    svg = console.export_svg(title="bulkid", unique_id="bulkid")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write all pictures beside this script."""
+    (HERE / "terminal.svg").write_text(terminal_svg(record_terminal()), encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", BROWSER_TEST],
+        cwd=HERE.parent,
+        env={**os.environ, "BULKID_SHOTS": str(HERE), "BULKID_REQUIRE_ALL": "1"},
+        check=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
