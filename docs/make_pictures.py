@@ -1,7 +1,8 @@
 """Make the pictures of the docs from real runs on the sandbox.
 
-Call it as ``python docs/make_pictures.py``. ``terminal.svg`` is a recording of ``bulkid run``, coloured by rich; the pictures of the console are made by a test that
-opens its pages in Chromium. Needs Linux or macOS, Chromium, and the packages for development.
+Call it as ``python docs/make_pictures.py``. ``terminal.svg`` is a recording of ``bulkid run``, coloured by rich; the
+pictures of the console are made by a test that opens its pages in Chromium. It needs Linux or macOS, Chromium, and the
+packages for development.
 """
 
 import io
