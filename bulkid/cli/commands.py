@@ -374,12 +374,8 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
         except ValueError as error:
             raise UsageError(f"The sandbox cannot be set up so: {error}") from None
         try:
-            limits = ", ".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in options.limits) or "none"
-            out.print(f"Sandbox with {options.accounts} robot accounts: {url}")
-            out.print(f"  BULKID_URL={url}")
-            out.print(f"  BULKID_CLIENT_ID={options.client_id}")
-            out.print(f"  BULKID_CLIENT_SECRET={options.client_secret}")
-            out.print(f"  limits: {limits}   (Ctrl+C ends it)")
+            for line in render.sandbox_lines(url, options):
+                out.print(line)
             await stop.wait()
         finally:
             await sandbox.stop()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment, Segments
@@ -18,6 +18,9 @@ from bulkid.resources import current
 from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
+
+if TYPE_CHECKING:
+    from bulkid.sandbox.options import SandboxOptions
 
 MAX_LISTED = 20
 """Rows of a table that are shown before it is cut; the report holds them all."""
@@ -210,6 +213,25 @@ def print_findings(out: Console, findings: Sequence[Finding]) -> None:
             words.append(f"\n{printable_line(finding.hint)}", style="dim")
         table.add_row(Text(mark, style=style), finding.subject, words)
     out.print(table)
+
+
+def sandbox_lines(url: str, options: "SandboxOptions") -> list[str]:
+    """How to connect to a sandbox: its settings, with the quota that it enforces, as each kind of shell takes them."""
+    limits = ";".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in options.limits)
+    variables = {
+        "BULKID_URL": url,
+        "BULKID_CLIENT_ID": options.client_id,
+        "BULKID_CLIENT_SECRET": options.client_secret,
+        "BULKID_QUOTA": limits or "none",
+    }
+    return [
+        f"Sandbox with {options.accounts:,} robot accounts at {url}",
+        "To connect to it, in bash or zsh:",
+        *(f"  export {name}='{value}'" for name, value in variables.items()),
+        "In PowerShell:",
+        *(f"  $env:{name} = '{value}'" for name, value in variables.items()),
+        "Ctrl+C ends it.",
+    ]
 
 
 def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:

@@ -375,15 +375,20 @@ async def test_doctor_finds_each_thing_that_is_wrong(tmp_path: Path, server: Hos
 
 def test_the_sandbox_says_how_to_connect_and_ends_well(tmp_path: Path, server: Hosted) -> None:
     bulkid = Bulkid(tmp_path)
-    process = bulkid.start("sandbox", "--port", "0", "--accounts", "20", "--quota", "PUT=3/1")
+    process = bulkid.start("sandbox", "--port", "0", "--accounts", "20", "--quota", "PUT=3/1", "--quota", "GET=90/10")
     assert process.stdout is not None
-    said = [process.stdout.readline() for _ in range(5)]
-    assert [line.split("=")[0].strip() for line in said[1:4]] == [
-        "BULKID_URL",
-        "BULKID_CLIENT_ID",
-        "BULKID_CLIENT_SECRET",
-    ]
-    assert "PUT=3/1" in said[4]
+    said = [process.stdout.readline().strip() for _ in range(12)]
+    names = ["BULKID_URL", "BULKID_CLIENT_ID", "BULKID_CLIENT_SECRET", "BULKID_QUOTA"]
+    in_bash = dict(re.findall(r"^export (\w+)='(\S+)'$", "\n".join(said), re.MULTILINE))
+    in_powershell = dict(re.findall(r"^\$env:(\w+) = '(\S+)'$", "\n".join(said), re.MULTILINE))
+    assert list(in_bash) == names
+    assert in_powershell == in_bash
+    # With the quota that the sandbox enforces a plan knows how long a run takes, and the run is not throttled.
+    connected = Bulkid(tmp_path, in_bash)
+    quota = next(
+        each for each in json.loads(connected("doctor", "--json").stdout)["findings"] if each["subject"] == "quota"
+    )
+    assert quota["detail"].startswith("PUT: 3 of 3 left per 1 s; GET")
     if sys.platform != "win32":
         process.send_signal(signal.SIGINT)
         done = end_of(process)
