@@ -7,6 +7,8 @@ import typer
 
 from bulkid import __version__
 from bulkid.cli.error_handling import BulkidGroup, handle_errors
+from bulkid.cli.examples import EXAMPLES
+from bulkid.cli.help_pages import CONTEXT_SETTINGS, HelpfulCommand
 from bulkid.cli.options import Load, with_settings
 from bulkid.config.settings import Settings
 from bulkid.report.formats import exporters
@@ -19,7 +21,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings=CONTEXT_SETTINGS,
+    epilog=EXAMPLES["bulkid"],
     help=f"Update UiPath {current().plural} in bulk from a spreadsheet: few requests, exact quota, nothing lost.",
 )
 
@@ -40,7 +44,12 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or 
 
 
 users_app = typer.Typer(
-    name="users", cls=BulkidGroup, no_args_is_help=True, rich_markup_mode="rich", help="Manage the web console's users."
+    name="users",
+    cls=BulkidGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=EXAMPLES["users"],
+    help="Manage the web console's users.",
 )
 app.add_typer(users_app)
 
@@ -58,7 +67,9 @@ def _command(
     def declare(command: Callable[..., int]) -> Callable[..., int]:
         in_table = name if group is app else str(group.info.name)
         with_options = with_settings(in_table, by_job=by_job)(command) if has_settings else command
-        group.command(name, short_help=short_help)(handle_errors(with_options))
+        group.command(name, cls=HelpfulCommand, short_help=short_help, epilog=EXAMPLES.get(name))(
+            handle_errors(with_options)
+        )
         return command
 
     return declare
@@ -78,7 +89,7 @@ def _global(
         typer.Option("--state-dir", metavar="DIR", help="Folder for the journal of runs and the quota used."),
     ] = None,
     version: Annotated[  # noqa: ARG001 - typer's form of an eager option
-        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     context.obj = {"state_dir": state_dir}
@@ -88,7 +99,7 @@ def _global(
 def check(
     source: SourceArgument,
     *,
-    json: Annotated[bool, typer.Option("--json", metavar="", help="Print the summary as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     settings: Load,
 ) -> int:
     """Read the sheet offline and name every invalid row. No network."""
@@ -147,13 +158,11 @@ def resume(
         str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
     ] = "",
     *,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask before sending.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
     yes_really: Annotated[
-        bool, typer.Option("--yes-really", metavar="", help="Send also what changes more than --max-change allows.")
+        bool, typer.Option("--yes-really", help="Send also what changes more than --max-change allows.")
     ] = False,
-    skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", metavar="", help="Go on with the valid rows.")
-    ] = False,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Continue with the valid rows.")] = False,
     settings: Settings,
 ) -> int:
     """Finish an interrupted run."""
@@ -181,18 +190,16 @@ def undo(
 @_command("runs")
 def runs(
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
-    json: Annotated[bool, typer.Option("--json", metavar="", help="Print a JSON array of summaries.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, newest first.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
     older_than: Annotated[
         str | None,
         typer.Option("--prune", metavar="AGE", help="Drop runs older than this (90d, 12h, 4w), with their reports."),
     ] = None,
     prune_pending: Annotated[
-        bool, typer.Option("--prune-pending", metavar="", help="With --prune: also those with pending rows.")
+        bool, typer.Option("--prune-pending", help="With --prune: also those with pending rows.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="With --prune: only list what would be dropped.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --prune: only list what would be dropped.")] = False,
     settings: Settings,
 ) -> int:
     """List earlier runs, or drop old ones."""
@@ -218,7 +225,7 @@ def export(
     groups: Annotated[
         Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")
     ] = "names",
-    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace a file that is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     settings: Settings,
 ) -> int:
     """Write every robot account of the organisation to a file.
@@ -234,7 +241,7 @@ def export(
 @_command("doctor", short_help="Check connection, token, scopes and quota.")
 def doctor(
     *,
-    json: Annotated[bool, typer.Option("--json", metavar="", help="Print the findings as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
     settings: Settings,
 ) -> int:
     """Check the connection.
@@ -322,16 +329,18 @@ def users_passwd(name: UserArgument, *, settings: Settings) -> int:
 @_command("sandbox", has_settings=False)
 def sandbox(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 for any free one.")] = 8765,
-    accounts: Annotated[int, typer.Option(min=1, help="Robot accounts in the directory.")] = 6000,
-    groups: Annotated[int, typer.Option(min=12, help="Groups in the directory.")] = 24,
-    seed: Annotated[int, typer.Option(help="Seed of the directory and of the faults.")] = 1,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65_535, help="Port to listen on; 0 for any free one.")
+    ] = 8765,
+    accounts: Annotated[int, typer.Option(metavar="N", min=1, help="Robot accounts in the directory.")] = 6000,
+    groups: Annotated[int, typer.Option(metavar="N", min=12, help="Groups in the directory.")] = 24,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the directory and of the faults.")] = 1,
     quota: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METHOD=COUNT/SECONDS",
-            help="Requests per rolling window, repeatable, or none. [dim]\\[PUT=160/10 and GET=300/10][/dim]",
+            help="Requests per rolling window, repeatable, or none. Default: PUT=160/10 and GET=300/10.",
         ),
     ] = None,
     faults: Annotated[
@@ -339,7 +348,9 @@ def sandbox(
     ] = "",
     latency: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Time that every answer takes.")] = 0.0,
     token_lifetime: Annotated[float, typer.Option(metavar="SECONDS", help="Lifetime of the tokens.")] = 3600.0,
-    token: Annotated[list[str] | None, typer.Option(help="A ready token to accept beside those issued.")] = None,
+    token: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A ready token to accept beside those issued.")
+    ] = None,
     poisoned: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="An account (id or name) that no PUT can change, repeatable."),
@@ -355,7 +366,10 @@ def sandbox(
     empty_members: Annotated[bool, typer.Option(help="Leave members of groups empty, but in GET .../Members.")] = False,
     rate_headers: Annotated[bool, typer.Option(help="Send RateLimit-Limit, -Remaining, -Reset and -Policy.")] = False,
     max_members: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413. 0: any.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413; 0 for any number."
+        ),
     ] = 0,
     vanishing: Annotated[
         int, typer.Option(metavar="N", min=0, help="Delete so many accounts while the list is read, one per page.")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import typer
-from typer.core import TyperGroup
 
 from bulkid.cli import interrupted
+from bulkid.cli.help_pages import HelpfulGroup
 from bulkid.cli.signals import pending_signals
 from bulkid.errors import EXIT_INTERRUPTED, BulkidError
 from bulkid.text import printable
@@ -18,11 +18,8 @@ P = ParamSpec("P")
 _ClickUsageError: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
 
 
-class BulkidGroup(TyperGroup):
-    """Shows the list of commands as plain text: panels would have it wait for rich's Markdown (2.2 times as long)."""
-
-    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - handed on as they are
-        super().__init__(**{**arguments, "rich_markup_mode": None})
+class BulkidGroup(HelpfulGroup):
+    """A group of commands that takes file names for what they are: text of others."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own context, and whatever the command gives
         """Call the command; errors in its arguments (which may quote file names) are printable text."""

@@ -70,7 +70,7 @@ def _working_directory() -> Path:
 @functools.cache
 def _parameter(entry: Setting) -> inspect.Parameter:
     """Make the option of a setting, once for all commands that take it, since every start makes them all."""
-    default = f" [dim]{_plain(f'[{entry.default_text}]')}[/dim]" if entry.default_text else ""
+    default = f" Default: {entry.default_text}." if entry.default_text else ""
     names = [entry.option] if entry.option != "-v" else ["--verbose", "-v"]
     kind: Any
     initial: Any
@@ -86,20 +86,15 @@ def _parameter(entry: Setting) -> inspect.Parameter:
         kind, initial = str | None, None
     option = typer.Option(
         *names,
-        help=f"{_plain(entry.help[:1].upper() + entry.help[1:])}.{default}",
+        help=f"{entry.help[:1].upper()}{entry.help[1:]}.{default}",
         metavar="" if switch else entry.metavar,
         show_default=False,
         count=counted,
-        rich_help_panel=entry.group.name.capitalize(),
+        rich_help_panel=None if entry.common else f"{entry.group.name.capitalize()} options",
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=initial, annotation=Annotated[kind, option]
     )
-
-
-def _plain(text: str) -> str:
-    """Text for help pages, whose square brackets are no markup."""
-    return text.replace("[", "\\[")
 
 
 def _present(options: Mapping[str, object]) -> dict[str, object]:

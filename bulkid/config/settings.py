@@ -45,6 +45,7 @@ class Setting:
     in_profile: bool = True  # False for the name of the profile itself
     relative_to_file: bool = False  # a relative path in bulkid.toml starts at that file, else at the working directory
     repeatable: bool = False  # the option may be given several times
+    common: bool = False  # help pages show it first
     credential: bool = False  # it is sent to the server of the setting url, or is a file that holds what is
     name: str = ""  # the field of ``Settings``. This and what follows is derived
     env: str = ""  # the environment variable
@@ -214,7 +215,9 @@ class Settings:
         option="",
         relative_to_file=True,
     )
-    sandbox: bool = CONNECTION.setting(False, "run against a simulated server started for this one command")
+    sandbox: bool = CONNECTION.setting(
+        False, "run against a simulated server started for this one command", common=True
+    )
     profile: str | None = CONNECTION.setting(
         None,
         "name of a [profiles.NAME] table in bulkid.toml",
@@ -228,7 +231,7 @@ class Settings:
     )
     column_map: Mapping[str, str] = SHEET.setting(
         dict,
-        "reads a column as a field",
+        "read a column as a field",
         parse.column_map,
         "Column=field, such as Robot=name (in a variable with ; between them, in a file also a table)",
         key="map",
@@ -237,7 +240,7 @@ class Settings:
     )
     ignore_columns: tuple[str, ...] = SHEET.setting(
         (),
-        "ignores a column, also one with a known header",
+        "ignore a column, also one with a known header",
         parse.names,
         "the header of a column (in a variable with ; between them, in a file a list)",
         key="ignore_column",
@@ -259,7 +262,7 @@ class Settings:
         metavar="CHARACTER",
     )
     skip_invalid: bool = SHEET.setting(
-        False, "go on with the valid rows when some are invalid", commands=("plan", "run")
+        False, "continue with the valid rows when some are invalid", commands=("plan", "run"), common=True
     )
     # --- sending
     via: Literal["auto", "accounts", "groups"] = SENDING.setting(
@@ -322,6 +325,7 @@ class Settings:
         "a whole number, 1 or more",
         default_text="all",
         commands=("plan", "run", "undo"),
+        common=True,
     )
     max_change: ChangeBound | None = SENDING.setting(
         None,
@@ -340,14 +344,14 @@ class Settings:
         metavar="SECONDS",
         commands=("run", "resume", "undo", "export", "serve"),
     )
-    yes: bool = SENDING.setting(False, "do not ask before sending", commands=("run", "undo"))
+    yes: bool = SENDING.setting(False, "do not ask before sending", commands=("run", "undo"), common=True)
     yes_really: bool = SENDING.setting(
         False, "send also a plan that changes more accounts than --max-change allows", commands=("run", "undo")
     )
     # --- hours
     window: DailyWindow | None = HOURS.setting(
         None,
-        "hours of each day in which a run may send; it stops before their end and goes on the next day",
+        "hours of each day in which a run may send; it stops before their end and continues the next day",
         parse.window,
         "HH:MM-HH:MM, such as 22:00-05:30, and a time zone if need be",
         default_text="all day",

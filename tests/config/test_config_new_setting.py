@@ -70,7 +70,7 @@ def test_it_is_an_option_of_the_commands_that_its_entry_names(tmp_path: Path, mo
     assert "--paper" not in shown
     shown = on_the_command_line("report", "--help")[1]
     assert "a4|letter" in shown
-    assert "[a4]" in shown
+    assert "Default: a4." in shown
     assert "--copies" not in on_the_command_line("run", "--help")[1]
     assert "pin" not in on_the_command_line("report", "--help")[1]
     ((settings,), _) = on_the_command_line("report", "--copies", "3", "--paper", "Letter")
