@@ -3,16 +3,24 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, cast, delete, func, or_, select
 
 from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import entries, rows, runs, taken_files
 from bulkid.journal.store import LINKED, REPORT_COLUMNS, STATUS, Journal
-from bulkid.model import ReportRow, RunRecord, RunStatus, Status
+from bulkid.model import ReportRow, RunRecord, RunStatus, Status, Via
+from bulkid.text import fold
 
 _PAGE = 100  # runs read at a time
+
+_SENT = and_(  # requests were sent for these accounts, and what came of them is known
+    entries.c.status.in_([Status.UPDATED.value, Status.FAILED.value]),
+    entries.c.via.is_not(None),
+    entries.c.finished_at.is_not(None),
+)
+_ELAPSED_MS = cast((entries.c.finished_at - bindparam("start")) * 1000, BigInteger)
 
 
 @repeated
@@ -54,6 +62,55 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
         .limit(limit)
     )
     return tuple(codec.report_row(columns, "") for columns in journal.database.fetch(query))
+
+
+def settled_span(journal: Journal, run_id: str) -> tuple[float, float] | None:
+    """When the first request of a run may have left, and when the last account was settled; None where none was."""
+    begun, ended = func.min(func.nullif(entries.c.intended_at, 0.0)), func.max(entries.c.finished_at)
+    query: Select[Any] = (
+        select(begun, func.min(entries.c.finished_at), ended)
+        .select_from(entries.join(runs, runs.c.run == entries.c.run))
+        .where(runs.c.run_id == run_id, _SENT)
+    )
+    intended_at, first, last = journal.database.fetch(query)[0]
+    return None if last is None else (first if intended_at is None else min(intended_at, first), last)
+
+
+def settled_by_interval(
+    journal: Journal, start: float, step_ms: int, *, run_id: str = "", organization_id: str = ""
+) -> list[tuple[int, Via, int]]:
+    """Count the accounts that requests settled from ``start`` on, by interval (from 0) and by kind of request.
+
+    The database counts; no item is loaded. Those of one run, or of all runs on an organisation.
+    """
+    number = (_ELAPSED_MS // step_ms).label("number")
+    of_these = (
+        runs.c.run_id == run_id
+        if run_id
+        else and_(
+            func.lower(runs.c.organization_id) == fold(organization_id),
+            or_(runs.c.finished_at.is_(None), runs.c.finished_at >= start),  # of few runs the items are read
+        )
+    )
+    query: Select[Any] = (
+        select(number, entries.c.via, func.count())
+        .select_from(entries.join(runs, runs.c.run == entries.c.run))
+        .where(of_these, _SENT, entries.c.finished_at >= start)
+        .group_by("number", entries.c.via)
+    )
+    return [(int(at), Via(via), count) for at, via, count in journal.database.fetch(query, {"start": start})]
+
+
+def newest_organization(journal: Journal, base_url: str) -> str:
+    """The organisation of the newest run on a server; empty where no run on it has reached its organisation."""
+    query = (
+        select(runs.c.organization_id)
+        .where(runs.c.base_url == base_url, runs.c.organization_id != "")
+        .order_by(runs.c.run.desc())
+        .limit(1)
+    )
+    found = journal.database.fetch(query)
+    return str(found[0][0]) if found else ""
 
 
 @repeated

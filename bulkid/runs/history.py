@@ -16,11 +16,13 @@ from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
+from bulkid.report.rate import Rate
 from bulkid.report.summary import build_summary
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
-from bulkid.runs.options import Context, RunResult
+from bulkid.runs.options import Context, RunOptions, RunResult, Target
+from bulkid.runs.rates import recent_rate, run_rate
 from bulkid.runs.run_records import UNDO, owner_of
 
 
@@ -206,6 +208,7 @@ class RunBrowser:
     def __init__(self, state_dir: Path, database_url: str = "") -> None:
         self.journal: Journal = open_journal(state_dir, database_url)
         self._counted: dict[tuple[str, float | None], Mapping[Status, int]] = {}
+        self._rates: dict[tuple[str, float], Rate | None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +253,19 @@ class RunBrowser:
         from bulkid.journal.queries import latest_failures
 
         return latest_failures(self.journal, run_id, limit)
+
+    def rate(self, record: RunRecord) -> Rate | None:
+        """The rate of a run against its quota; None where no request has settled an account."""
+        if record.status is RunStatus.RUNNING or record.finished_at is None:
+            return run_rate(self.journal, record)
+        key = (record.run_id, record.finished_at)
+        if key not in self._rates:
+            self._rates[key] = run_rate(self.journal, record)
+        return self._rates[key]
+
+    def recent_rate(self, target: Target, options: RunOptions, now: float) -> Rate | None:
+        """The rate of all runs on the target's organisation over the last hour; None: the organisation is not known."""
+        return recent_rate(self.journal, target, options, now)
 
     def undone(self) -> frozenset[str]:
         """The runs that a later one has undone: to resume them would make the changes again."""

@@ -22,6 +22,7 @@ from bulkid.web.console import console_of
 from bulkid.web.uploads import MAX_BYTES
 
 _PACKAGE: Final = Path(__file__).parent
+TEMPLATES: Final = _PACKAGE / "templates"
 _YEAR_S: Final = 31_536_000
 
 PRINCIPAL: Final = web.RequestKey("actor", Principal)
@@ -50,7 +51,7 @@ def set_up_templates(app: web.Application) -> None:
     """Make the templates known to an application. Everything that they show is escaped."""
     environment = aiohttp_jinja2.setup(
         app,
-        loader=jinja2.FileSystemLoader(_PACKAGE / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

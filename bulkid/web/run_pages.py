@@ -24,6 +24,7 @@ from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
+from bulkid.web.plots import Plot, plot_of
 from bulkid.web.previews import UploadPreview
 from bulkid.web.sse import live_state, state_from_journal
 from bulkid.web.uploads import Upload
@@ -50,6 +51,12 @@ async def home(request: web.Request) -> web.StreamResponse:
     undone = await in_thread(console.run_browser.undone)
     resumable = [line for line in lines if console.can_resume(line, undone)]
     return page(request, "home.html", lines=lines, resumable=resumable, resource=current())
+
+
+async def recent_quota_plot(console: Console) -> Plot | None:
+    """The use of the quota in the last hour, for ``quota_plot.html``; None where the organisation is not known yet."""
+    rate = await in_thread(console.run_browser.recent_rate, console.target, console.options, console.clock.now())
+    return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
 
 
 async def history(request: web.Request) -> web.StreamResponse:
@@ -80,9 +87,11 @@ async def run(request: web.Request) -> web.StreamResponse:
     )
     undone = await in_thread(console.run_browser.undone)
     job = console.job_runner.job(run_id)
+    rate = await in_thread(console.run_browser.rate, line.run)
     return page(
         request,
         "run.html",
+        plot=None if rate is None else plot_of(rate),
         line=line,
         run=line.run,
         rows=rows.rows,

@@ -2,10 +2,17 @@
 
 from dataclasses import replace
 
-from bulkid.journal.queries import latest_failures, row_page, run_page
+from bulkid.journal.queries import (
+    latest_failures,
+    newest_organization,
+    row_page,
+    run_page,
+    settled_by_interval,
+    settled_span,
+)
 from bulkid.journal.store import Journal
-from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status
-from tests.support.journal_data import RUN, record
+from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status, Via
+from tests.support.journal_data import RUN, entry, good_row, record
 
 COUNT = 250
 
@@ -68,3 +75,51 @@ def test_runs_come_newest_first_and_by_status(journal: Journal) -> None:
     assert ([run.run_id for run in page], total) == (["run-5", "run-4"], 7)
     page, total = run_page(journal, statuses=[RunStatus.COMPLETED])
     assert ([run.run_id for run in page], total) == (["run-5", "run-3", "run-1"], 3)
+
+
+def _sent(number: int, finished_at: float, via: Via | None = Via.ACCOUNT, status: Status = Status.UPDATED) -> RunItem:
+    return entry(number, outcome=Outcome(status, 200, attempts=1, via=via, finished_at=finished_at), intended=True)
+
+
+def _sent_run(journal: Journal, items: list[RunItem], run_id: str = RUN, **fields: object) -> None:
+    journal.create_run(record(run_id, **fields))
+    journal.add_rows(run_id, [good_row(item.number + 2) for item in items])
+    journal.add_items(run_id, items)
+
+
+def test_settled_accounts_are_counted_by_interval_and_kind_of_request(journal: Journal) -> None:
+    start = 1_770_000_000.0
+    _sent_run(
+        journal,
+        [
+            _sent(0, start),
+            _sent(1, start + 0.2),
+            _sent(2, start + 0.999, Via.GROUP),
+            _sent(3, start + 1.0, status=Status.FAILED),
+            _sent(4, start + 59.9),
+            _sent(5, start + 7, None, Status.UNCHANGED),
+            entry(6),
+        ],
+    )
+    found = sorted(settled_by_interval(journal, start, 500, run_id=RUN))
+    assert found == [(0, Via.ACCOUNT, 2), (1, Via.GROUP, 1), (2, Via.ACCOUNT, 1), (119, Via.ACCOUNT, 1)]
+
+
+def test_the_span_of_a_run_reaches_from_its_first_request_to_its_last_settled_account(journal: Journal) -> None:
+    start = 1_770_000_000.0
+    assert settled_span(journal, "no such run") is None
+    _sent_run(journal, [_sent(0, start + 2), _sent(1, start + 9), entry(2)])
+    assert settled_span(journal, RUN) == (start + 2, start + 9)
+    journal.intend(RUN, [0], start)
+    assert settled_span(journal, RUN) == (start, start + 9)
+
+
+def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> None:
+    start = 1_770_000_000.0
+    _sent_run(journal, [_sent(0, start + 1), _sent(1, start - 1)], "20260131-081500-aaaa")
+    _sent_run(journal, [_sent(0, start + 2)], "20260131-081500-bbbb", finished_at=start + 3)
+    _sent_run(journal, [_sent(0, start + 2)], "20260131-081500-cccc", organization_id="another")
+    own = record().organization_id
+    assert settled_by_interval(journal, start, 60_000, organization_id=own.upper()) == [(0, Via.ACCOUNT, 2)]
+    assert newest_organization(journal, record().base_url) == "another"
+    assert newest_organization(journal, "https://elsewhere.example.com") == ""

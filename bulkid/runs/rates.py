@@ -1,0 +1,73 @@
+"""How fast runs settle accounts, against the quota: read from the journal, summed up by its database."""
+
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from bulkid.errors import UsageError
+from bulkid.identity.urls import complete_url, preset_quota
+from bulkid.journal.queries import newest_organization, settled_by_interval, settled_span
+from bulkid.journal.store import Journal
+from bulkid.model import QuotaRule, RunRecord, Via
+from bulkid.report.rate import Rate, Settled, intervals, rate, slowest
+from bulkid.runs.options import RunOptions, Target
+from bulkid.runs.run_records import load_options
+
+RECENT_S: Final = 3600.0
+"""Seconds that :func:`recent_rate` looks back."""
+
+
+def run_rate(journal: Journal, record: RunRecord) -> Rate | None:
+    """The rate of a run, from its first request to its last settled account; None where no request settled any."""
+    span = settled_span(journal, record.run_id)
+    if span is None:
+        return None
+    cut = intervals(*span, slowest(_rules_of(record)))
+    return rate(cut, _settled(settled_by_interval(journal, cut.start, cut.step_ms, run_id=record.run_id)))
+
+
+def recent_rate(journal: Journal, target: Target, options: RunOptions, now: float) -> Rate | None:
+    """The rate of all runs on the target's organisation over the last hour, which ends ``now``.
+
+    Where the target does not name the organisation, it is that of the newest run on its server. None: there is none.
+    """
+    rules = _rules(options.quota, target.url)
+    organization_id = target.organization_id or newest_organization(journal, _address(target.url))
+    if not organization_id:
+        return None
+    cut = intervals(now - RECENT_S, now, slowest(rules))
+    before = replace(cut, start=cut.start - cut.window_s)  # what the first points count as well
+    found = settled_by_interval(journal, before.start, before.step_ms, organization_id=organization_id)
+    count = before.per_window + int(RECENT_S * 1000 // cut.step_ms)
+    known = {number: settled for number, settled in _settled(found).items() if number < count}
+    return Rate(cut, rate(before, known, count).points[before.per_window :])
+
+
+def _settled(counts: list[tuple[int, Via, int]]) -> dict[int, Settled]:
+    found: dict[int, Settled] = defaultdict(Settled)
+    for number, via, count in counts:
+        own = via is Via.ACCOUNT
+        before = found[number]
+        found[number] = Settled(before.by_account + count * own, before.by_group + count * (not own))
+    return dict(found)
+
+
+def _rules_of(record: RunRecord) -> tuple[QuotaRule, ...]:
+    """The quota of a run: its own, or the preset of its server."""
+    return _rules(load_options(record.options).quota, record.base_url)
+
+
+def _rules(given: tuple[QuotaRule, ...] | None, url: str) -> tuple[QuotaRule, ...]:
+    if given is not None:
+        return given
+    with suppress(UsageError):  # the address of an older run may be one that is refused today
+        return preset_quota(complete_url(url))
+    return ()
+
+
+def _address(url: str) -> str:
+    """The address as runs keep it; empty for one that is refused."""
+    with suppress(UsageError):
+        return complete_url(url).url
+    return ""
