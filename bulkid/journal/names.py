@@ -22,6 +22,14 @@ def new_run_id(now: float, random: Random | None = None) -> str:
     return f"{moment}-{''.join(source.choices(_ALPHABET, k=4))}"
 
 
+_RUN_ID: Final = re.compile(rf"\d{{8}}-\d{{6}}-[{_ALPHABET}]{{4}}", re.ASCII)
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text has the form of a run id."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 _ESCAPED = re.compile("//([0-9a-f]{4})")
 
 

@@ -78,7 +78,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 _HTTP_MESSAGES: Final = {
-    404: ("This page does not exist.", "Go to the start page."),
+    404: ("This page does not exist.", ""),
     405: ("This address does not accept this method.", ""),
     413: ("The request is too large.", ""),
 }
@@ -115,10 +115,14 @@ def route_kind_of(request: web.Request) -> RouteKind:
 def refusal(request: web.Request, status: int, message: str, hint: str) -> web.Response:
     """Refuse a request in the form that its route answers with."""
     if route_kind_of(request) is RouteKind.PAGE:
-        return page(request, "error.html", status=status, message=message, hint=hint)
+        title = _TITLES.get(status, "Something went wrong")
+        return page(request, "error.html", status=status, title=title, message=message, hint=hint)
     body = {"error": {"code": _CODES.get(status, "failed"), "message": message, "hint": hint}}
     return web.json_response(body, status=status)
 
+
+_TITLES: Final = {403: "Not allowed", 404: "Not found"}
+"""The headings of pages that refuse a request, by HTTP status."""
 
 _CODES: Final = {
     400: "bad_request",
@@ -226,7 +230,7 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
 def require_role(principal: Principal, role: Role) -> None:
     """Raise RefusedError where the role of the principal is not sufficient."""
     if not principal.may(role):
-        raise RefusedError(403, f"This requires the role {role.word}; your role is {principal.role.word}.")
+        raise RefusedError(403, f"You need the {role.word} role for this.", f"Your role is {principal.role.word}.")
 
 
 async def require_access(request: web.Request) -> None:

@@ -11,8 +11,11 @@ from urllib.parse import urlencode
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from markupsafe import Markup
 
 from bulkid import __version__
+from bulkid.clock import iso_utc
+from bulkid.journal.names import is_run_id
 from bulkid.model import RunStatus, Status
 from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
@@ -42,6 +45,14 @@ _STATIC: Final[Mapping[str, tuple[bytes, str]]] = {
 }
 """The files that pages refer to, with their types; the console serves no other file."""
 
+PLACES: Final = (
+    ("/", "Home", "/sheets"),
+    ("/runs", "Runs", "/runs/"),
+    ("/status", "Connection", "/status"),
+    ("/account", "Account", ("/account/", "/tokens", "/audit")),
+)
+"""The main navigation: address, word, and the beginnings of the addresses of pages that belong to it."""
+
 _VERSIONS: Final = {name: sha256(content).hexdigest()[:12] for name, (content, _) in _STATIC.items()}
 
 _COMMAND: Final = re.compile(r"(?:Go on with|See the report; go on with): bulkid resume \S+")
@@ -58,12 +69,14 @@ def set_up_templates(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "when": when,
+        "when": time_element,
+        "when_text": when,
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
         "letters": column_letters,
         "without_commands": strip_commands,
     }
+    environment.tests["run_id"] = is_run_id
     environment.globals |= {
         "version": __version__,
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
@@ -81,6 +94,13 @@ def when(seconds: float | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def time_element(seconds: float | None) -> Markup:
+    """A time as the pages show it, to which the script adds the user's local time."""
+    if seconds is None:
+        return Markup()
+    return Markup('<time datetime="{}">{}</time>').format(iso_utc(seconds), when(seconds))
+
+
 def strip_commands(message: str) -> str:
     """The final message of a run without the command that resumes it: the page has a button for that."""
     return _COMMAND.sub("", message).strip()
@@ -93,6 +113,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
         "actor": request.get(PRINCIPAL),
         "csrf": "" if session is None else session.csrf,
         "here": request.path,
+        "places": PLACES,
         "sandbox": console.options.sandbox,
         "has_users": console.authenticator.has_users,
     }
@@ -132,13 +153,15 @@ class Pager:
         self.size = size  # lines per page
         self.offset = (self.number - 1) * size
         self.total = self.pages = self.first = self.last = 0
+        self.missing = 0  # the page that was asked for, where the table has fewer
 
     def of(self, total: int) -> "Pager":
-        """Take the number of lines of the table: ``first`` to ``last`` are shown, 0 where there is no such page."""
+        """Take the number of lines of the table: ``first`` to ``last`` are shown; ``first`` is 0 for none."""
         self.total = total
         self.pages = max(1, -(-total // self.size))
         self.first = self.offset + 1 if self.offset < total else 0
         self.last = min(total, self.offset + self.size)
+        self.missing = self.number if self.number > self.pages and total else 0
         self.number = min(self.number, self.pages)
         return self
 

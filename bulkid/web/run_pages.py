@@ -1,4 +1,4 @@
-"""Runs: the start page, the list of runs, and the page of one with what a user can do with it."""
+"""The page of a run, and what a user can do with the run."""
 
 import tempfile
 from collections.abc import Collection
@@ -16,7 +16,6 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunStatus, Status
 from bulkid.report.formats import FORMATS, ReportFormat
-from bulkid.resources import current
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.audit import note
@@ -29,46 +28,17 @@ from bulkid.web.previews import UploadPreview
 from bulkid.web.sse import live_state, state_from_journal
 from bulkid.web.uploads import Upload
 
-RUNS_PER_PAGE: Final = 25
 RECONNECT_MS: Final = 2000
 PREVIEW_WAIT_S: Final = 2.0  # how long a request for a preview waits before it shows that the preview is being made
 
 _DISCONNECTED: Final = (ConnectionResetError, TimeoutError)
 """What sending an event raises when the browser has disconnected, or does not read any more."""
 
-FILTERS: Final = {
-    "open": (RunStatus.INTERRUPTED, RunStatus.STOPPED, RunStatus.RUNNING),
-    "completed": (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES),
-    "refused": (RunStatus.REFUSED,),
-}
-"""The filters of the list of runs."""
-
-
-async def home(request: web.Request) -> web.StreamResponse:
-    """The start page: upload a sheet, or resume a run."""
-    console = console_of(request)
-    lines, _ = await in_thread(console.run_browser.runs, limit=8)
-    undone = await in_thread(console.run_browser.undone)
-    resumable = [line for line in lines if console.can_resume(line, undone)]
-    return page(request, "home.html", lines=lines, resumable=resumable, resource=current())
-
 
 async def recent_quota_plot(console: Console) -> Plot | None:
     """The use of the quota in the last hour, for ``quota_plot.html``; None where the organisation is not known yet."""
     rate = await in_thread(console.run_browser.recent_rate, console.target, console.options, console.clock.now())
     return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
-
-
-async def history(request: web.Request) -> web.StreamResponse:
-    """All runs, those of terminals and scheduled jobs too."""
-    pager, chosen = Pager(request, RUNS_PER_PAGE), request.query.get("show", "")
-    lines, total = await in_thread(
-        console_of(request).run_browser.runs,
-        statuses=FILTERS.get(chosen, ()),
-        offset=pager.offset,
-        limit=pager.size,
-    )
-    return page(request, "runs.html", lines=lines, chosen=chosen, pager=pager.of(total))
 
 
 async def run(request: web.Request) -> web.StreamResponse:

@@ -19,7 +19,7 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import api, run_pages, sheet_pages, site_pages
+from bulkid.web import api, home_pages, run_pages, sheet_pages, site_pages
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import Sessions
@@ -58,7 +58,7 @@ ROUTES: Final = (
     Route("GET", "/tokens", site_pages.tokens, ADMIN),
     Route("POST", "/tokens", site_pages.issue, ADMIN, action="token"),
     Route("POST", "/tokens/{token}/revoke", site_pages.revoke, ADMIN, action="revocation of a token"),
-    Route("GET", "/", run_pages.home, VIEWER),
+    Route("GET", "/", home_pages.home, VIEWER),
     Route("GET", "/template.csv", sheet_pages.template, OPERATOR, DATA),
     Route("GET", "/status", site_pages.status, VIEWER),
     Route("POST", "/status", site_pages.examine, OPERATOR, action="connection check"),
@@ -73,7 +73,7 @@ ROUTES: Final = (
     Route("POST", "/sheets/{upload}/preview", sheet_pages.make_preview, OPERATOR, action="preview"),
     Route("POST", "/sheets/{upload}/start", sheet_pages.start, OPERATOR, action="start"),
     Route("POST", "/sheets/{upload}/remove", sheet_pages.remove, OPERATOR, action="removal of a sheet"),
-    Route("GET", "/runs", run_pages.history, VIEWER),
+    Route("GET", "/runs", home_pages.history, VIEWER),
     Route("GET", "/runs/{run}", run_pages.run, VIEWER),
     Route("GET", "/runs/{run}/events", run_pages.events, VIEWER, DATA),
     Route("GET", "/runs/{run}/download/{kind}", run_pages.download, VIEWER, DATA, action="download"),

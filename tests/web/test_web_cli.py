@@ -56,7 +56,7 @@ async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_w
             async with browser_at(address) as browser:
                 await browser.get(f"/enter?key={key}")
                 home = await browser.get("/")
-                assert "1 run can be resumed" in home.text
+                assert "1 unfinished run" in home.text
                 page = await browser.get(f"/runs/{run_id}")
                 assert "interrupted" in page.text
                 await browser.post(f"/runs/{run_id}/resume")

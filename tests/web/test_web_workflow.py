@@ -242,7 +242,7 @@ async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_off
     assert counts[Status.PENDING] > 0
     async with world(tmp_path) as console:
         home = await console.browser.get("/")
-        assert "can be resumed" in home.text
+        assert "1 unfinished run" in home.text
         assert run_id in home.text
 
 

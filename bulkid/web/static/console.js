@@ -112,3 +112,35 @@ all("[data-live]", (box) => {
     location.reload();
   });
 });
+
+// The home page: each of the runs under way shows how far it is; the page is loaded again when one has ended.
+all("[data-progress]", (box) => {
+  const number = new Intl.NumberFormat("en");
+  const source = new EventSource(box.dataset.progress);
+  source.addEventListener("state", (event) => {
+    const state = JSON.parse(event.data);
+    box.querySelector("[data-progress-words]").textContent = state.words;
+    if (state.total === undefined) {
+      return;
+    }
+    box.querySelector("progress").max = state.total || 1;
+    box.querySelector("progress").value = state.done;
+    ["done", "total", "failed"].forEach((name) => {
+      box.querySelector(`[data-progress-${name}]`).textContent = number.format(state[name]);
+    });
+  });
+  source.addEventListener("ended", () => {
+    source.close();
+    const chosen = document.querySelector("#sheet");
+    if (!chosen || chosen.files.length === 0) { // a reload would lose the chosen file
+      location.reload();
+    }
+  });
+});
+
+// Times are in UTC; the user's own time shows when the pointer rests on one.
+all("time[datetime]", (time) => {
+  time.title = new Date(time.dateTime).toLocaleString(undefined, {
+    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+  });
+});

@@ -1,0 +1,103 @@
+"""The home page and the lists: what a user who comes back sees first."""
+
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bulkid.journal.names import is_run_id, new_run_id
+from tests.support.web_console import LONGEST_S, World, first_put, run_id_of, sheet, small_organization, world
+from tests.support.web_users import signed_in, team
+
+
+async def test_a_console_without_runs_says_what_to_do_first(console: World) -> None:
+    home = await console.browser.get("/")
+    assert '<a href="#sheet">Choose a sheet</a>' in home.text
+    assert "unfinished" not in home.text
+    assert '<a href="/#sheet">Upload a sheet</a>' in (await console.browser.get("/runs")).text
+    refused = await console.browser.get("/runs?show=refused")
+    assert '<a href="/runs">Show all runs</a>' in refused.text
+
+
+async def test_the_rest_of_a_trial_waits_on_the_home_page(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(6))
+    run_id = run_id_of(await console.browser.start(path, first="2"))
+    await console.browser.run_ended(run_id)
+    home = (await console.browser.get("/")).text
+    assert "1 unfinished run" in home
+    assert re.search(rf'href="/runs/{run_id}">accounts.csv</a>:\s+4 of 6 rows pending\s+after a trial', home)
+
+
+async def test_a_run_under_way_shows_its_progress_on_the_home_page(tmp_path: Path) -> None:
+    slow = small_organization(latency_s=0.05)
+    async with world(tmp_path, sandbox=slow, concurrency=1) as console:
+        path = await console.browser.preview("accounts.csv", sheet(60))
+        run_id = run_id_of(await console.browser.start(path))
+        await first_put(console)
+        home = (await console.browser.get("/")).text
+        assert f'data-progress="/runs/{run_id}/events"' in home
+        assert 'aria-label="Accounts of accounts.csv done"' in home
+        await console.browser.post(f"/runs/{run_id}/pause")
+        await console.browser.run_ended(run_id)
+        assert "data-progress" not in (await console.browser.get("/")).text
+
+
+async def test_a_page_of_a_list_beyond_the_last_says_so_and_leads_to_the_first(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(1))
+    await console.browser.run_ended(run_id_of(await console.browser.start(path)))
+    for path in ("/runs?page=9", "/audit?page=9"):
+        page = await console.browser.get(path)
+        assert "Page 9 does not exist" in page.text
+        assert 'page=1">Go to the first page</a>' in page.text
+        assert "There are no runs yet" not in page.text
+        assert "none" not in page.text
+
+
+async def test_the_audit_log_links_runs(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(1))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    assert f'<a href="/runs/{run_id}">{run_id}</a>' in (await console.browser.get("/audit")).text
+
+
+@pytest.mark.parametrize("text", ["", "../accounts", "20260131-081500-x7k", "20260131-081500-x7k2\n", "nope"])
+def test_only_run_ids_have_the_form_of_one(text: str) -> None:
+    assert is_run_id(new_run_id(0.0))
+    assert not is_run_id(text)
+
+
+async def test_the_navigation_marks_where_a_page_belongs(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(1))
+    for address, word, kind in (
+        ("/", "Home", "page"),
+        (path, "Home", "true"),
+        (f"{path}/preview", "Home", "true"),
+        ("/runs", "Runs", "page"),
+        ("/tokens", "Account", "true"),
+        ("/audit", "Account", "true"),
+    ):
+        page = await console.browser.get(address)
+        nav = page.text.split('<nav aria-label="Main">')[1].split("</nav>")[0]
+        assert re.findall(r'<a href="[^"]+" aria-current="(\w+)">(\w+)</a>', nav) == [(kind, word)]
+    with anyio.fail_after(LONGEST_S):
+        await console.browser.preview_page(path)
+        run_id = run_id_of(await console.browser.start(path))
+    page = await console.browser.get(f"/runs/{run_id}")
+    assert '<a href="/runs" aria-current="true">Runs</a>' in page.text
+
+
+async def test_times_are_given_to_the_script_in_a_form_that_it_reads(console: World) -> None:
+    page = await console.browser.get("/audit")
+    assert re.search(
+        r'<time datetime="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ">\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</time>', page.text
+    )
+
+
+async def test_a_page_for_another_role_names_the_role_that_it_needs(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "olaf") as olaf:
+        page = await olaf.get("/audit")
+        assert page.status == 403
+        assert "You need the admin role for this." in page.text
+        assert "Your role is operator." in page.text
+        assert '<a href="/">Go to the home page</a>' in page.text
