@@ -17,6 +17,7 @@ from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.descriptions import Destination, destination
 from bulkid.text import count_of
 from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, with_authors
 from bulkid.web.auth.passwords import HASHER
@@ -95,6 +96,11 @@ class Console:
     def state_dir(self) -> Path:
         """The state directory, shared with terminals and scheduled jobs."""
         return self.context.state_dir
+
+    @property
+    def destination(self) -> Destination:
+        """The organisation and the server that the console works on."""
+        return destination(self.target.url, self.target.organization_id, sandbox=self.options.sandbox)
 
     async def prune_periodically(self) -> None:
         """Every hour, remove uploads and entries of the audit log that were kept long enough."""

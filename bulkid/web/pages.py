@@ -17,6 +17,7 @@ from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.journal.names import is_run_id
 from bulkid.model import RunStatus, Status
+from bulkid.runs.descriptions import destination_of
 from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
@@ -81,6 +82,7 @@ def set_up_templates(app: web.Application) -> None:
         "version": __version__,
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
         "count_of": count_of,
+        "destination_of": destination_of,
         "sheet_endings": EXTENSIONS,
         "max_upload_bytes": MAX_BYTES,
         "Role": Role,
@@ -114,7 +116,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
         "csrf": "" if session is None else session.csrf,
         "here": request.path,
         "places": PLACES,
-        "sandbox": console.options.sandbox,
+        "destination": console.destination,
         "has_users": console.authenticator.has_users,
     }
     return aiohttp_jinja2.render_template(template, request, {**shared, **context}, status=status)

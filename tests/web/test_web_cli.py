@@ -1,6 +1,7 @@
 """``bulkid serve`` and ``bulkid users`` as processes: the link, the end, a kill in the middle, users by terminal."""
 
 import json
+import re
 import signal
 import sys
 import time
@@ -28,7 +29,9 @@ async def test_the_link_of_the_terminal_lets_in_and_a_signal_ends_the_console(bu
     with served(bulkid, "--sandbox") as (process, address, key):
         async with browser_at(address) as browser:
             assert (await browser.get(f"/enter?key={key}")).status == 200
-            assert "simulated server" in (await browser.get("/")).text
+            home = (await browser.get("/")).text
+            assert "a simulated organisation; no real account changes" in home
+            assert re.search(r'<p class="target sandbox"><span class="unseen">Connected to</span> sandbox</p>', home)
             async with browser.session.get(f"{address}/runs/nope/events") as answer:
                 assert answer.status == 404
         process.send_signal(signal.SIGTERM)

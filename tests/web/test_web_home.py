@@ -1,6 +1,7 @@
 """The home page and the lists: what a user who comes back sees first."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -101,3 +102,16 @@ async def test_a_page_for_another_role_names_the_role_that_it_needs(tmp_path: Pa
         assert "You need the admin role for this." in page.text
         assert "Your role is operator." in page.text
         assert '<a href="/">Go to the home page</a>' in page.text
+
+
+async def test_the_bar_and_the_lists_name_the_organisation_and_its_server(tmp_path: Path) -> None:
+    async with world(tmp_path) as console:
+        path = await console.browser.preview("accounts.csv", sheet(1))
+        await console.browser.run_ended(run_id_of(await console.browser.start(path)))
+        host = console.sandbox.url.split("/")[2]
+        page = (await console.browser.get("/runs")).text
+        assert f'<p class="target"><span class="unseen">Connected to</span> {host}</p>' in page
+        assert '<td class="any" data-label="Target"><span class="badge sandbox">sandbox</span></td>' in page
+        acme = replace(console.console.target, url="https://cloud.uipath.com/acme")
+        console.console.target = acme
+        assert "</span> acme · cloud.uipath.com</p>" in (await console.browser.get("/runs")).text
