@@ -12,6 +12,7 @@ from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.console import Console, console_of
 from bulkid.web.pages import Pager, page
+from bulkid.web.run_pages import recent_quota_plot
 from bulkid.web.sse import live_state, state_from_journal
 
 RUNS_PER_PAGE: Final = 25
@@ -61,6 +62,7 @@ async def home(request: web.Request) -> web.Response:
         "home.html",
         lines=latest[:_LATEST_RUNS],
         open_runs=await in_thread(_open_runs, console, latest),
+        quota_plot=await recent_quota_plot(console),
         resource=current(),
     )
 
