@@ -64,6 +64,21 @@ class InterruptedRunError(BulkidError):
     exit_code = EXIT_INTERRUPTED
 
 
+class NotConfirmedError(BulkidError):
+    """The user did not agree to a plan: nothing was sent, and no trace of the run is kept."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled. Nothing was sent.")
+
+
+class StoppedAtPromptError(NotConfirmedError):
+    """A signal came instead of an answer."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class StateError(BulkidError):
     """The state directory or its database cannot be used (read-only, full, from a newer bulkid)."""
 

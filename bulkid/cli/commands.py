@@ -36,6 +36,7 @@ from bulkid.errors import (
     EXIT_OK,
     EXIT_USAGE,
     LockedError,
+    NotConfirmedError,
     SheetError,
     StateError,
     UsageError,
@@ -397,7 +398,7 @@ def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
     """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
     try:
         yield
-    except (SheetError, StateError, LockedError):
+    except (SheetError, StateError, LockedError, NotConfirmedError):
         if wanted:
             print_json(library.nothing_summary(command))
         raise

@@ -10,7 +10,7 @@ import typer
 from bulkid.cli import interrupted
 from bulkid.cli.help_pages import HelpfulGroup
 from bulkid.cli.signals import pending_signals
-from bulkid.errors import EXIT_INTERRUPTED, BulkidError
+from bulkid.errors import EXIT_INTERRUPTED, BulkidError, NotConfirmedError
 from bulkid.text import printable
 
 P = ParamSpec("P")
@@ -74,6 +74,7 @@ def print_error(error: BulkidError | None) -> None:
 
     if error is None:
         return
-    sys.stderr.write(printable(redact_text(f"bulkid: {error.message}")) + "\n")
+    name = "" if isinstance(error, NotConfirmedError) else "bulkid: "  # the user's own decision is no error
+    sys.stderr.write(printable(redact_text(f"{name}{error.message}")) + "\n")
     if error.hint:
         sys.stderr.write(printable(redact_text(f"  {error.hint}")) + "\n")

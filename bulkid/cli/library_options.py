@@ -114,7 +114,7 @@ async def open_session(
     ):
         hooks = TerminalHooks(render.console(stderr=True), settings, tasks, ask=ask)
         hooks.on_concluded = on_concluded
-        with stopping(stop, hooks.say):
+        with stopping(stop, hooks.stopping):
             yield target, options, context_of(settings, hooks, stop)
         tasks.cancel_scope.cancel()
 

@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
+from rich.text import Text
 
 from bulkid.cli import render
 from bulkid.config.settings import Settings
-from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot
-from bulkid.text import humanize_seconds
+from bulkid.model import RunRecord
+from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, descriptions
+from bulkid.text import humanize_seconds, printable_line
 
 REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
@@ -49,16 +51,26 @@ class TerminalHooks(Hooks):
         self._err = err
         self._quiet = settings.quiet
         self._verbose = settings.verbose
-        self._ask = ask
+        self.asks = ask
+        self._at_prompt = False
+        self._undoes = False
         self._tasks = tasks
         self._prefix = f"{name}: " if name else ""
         self._show = show or partial(show_progress, err)
         self._display: anyio.CancelScope | None = None
         self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
 
+    def began(self, record: RunRecord) -> None:
+        """Note whether the run is an undo."""
+        self._undoes = record.command == "undo"
+
     def say(self, text: str) -> None:
         """Print a sentence, even with ``--quiet``."""
         self._err.print(f"{self._prefix}{text}")
+
+    def stopping(self, text: str) -> None:
+        """Say that a signal came; at the prompt, where no request is in flight, only end its line."""
+        self.say("" if self._at_prompt else text)
 
     def note(self, text: str) -> None:
         """Print a note, unless the run is quiet."""
@@ -103,12 +115,22 @@ class TerminalHooks(Hooks):
         elif not self._quiet:
             render.print_notes(self._err, preview.info.notes)
             render.print_plan(self._err, preview)
-            if self._ask:  # the user also agrees to the rows that are skipped
+            if self.asks:  # the user also agrees to the rows that are skipped
                 render.print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
-        if not self._ask or not preview.plan.changes:
-            return True
-        self._err.print(f"Send this to {preview.base_url}? [y/N] ", end="")
+        return await self._agreed(preview) if self.asks and preview.plan.changes else True
+
+    async def _agreed(self, preview: Preview) -> bool:
+        """Name the target, say what is skipped, and ask."""
+        target = descriptions.destination(preview.base_url, preview.organization_id)
+        *notes, question = descriptions.question(preview, undo=self._undoes)
+        for line in (target.long, *notes):
+            self._err.print(Text(printable_line(line)))
+        self._err.print(f"{question} [y/N] ", end="")
+        self._at_prompt = True
         answer = await _line_from_stdin()
+        self._at_prompt = False
+        if not answer.endswith("\n"):  # the end of the input
+            self._err.print()
         return answer.strip().casefold() in {"y", "yes"}
 
 

@@ -9,7 +9,7 @@ from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import entries, rows, runs, taken_files
-from bulkid.journal.store import LINKED, REPORT_COLUMNS, STATUS, Journal
+from bulkid.journal.store import AGREED, LINKED, REPORT_COLUMNS, STATUS, Journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status, Via
 from bulkid.text import fold
 
@@ -118,7 +118,9 @@ def run_page(
     journal: Journal, *, statuses: Sequence[RunStatus] = (), offset: int = 0, limit: int = 25
 ) -> tuple[list[RunRecord], int]:
     """Read some runs, newest first, and how many there are of the kind."""
-    where = [runs.c.status.in_([status.value for status in statuses])] if statuses else []
+    where = [AGREED]
+    if statuses:
+        where.append(runs.c.status.in_([status.value for status in statuses]))
     columns = [runs.c[name] for name in codec.RUN_FIELDS]
     query = select(*columns).where(*where).order_by(runs.c.created_at.desc(), runs.c.run.desc())
     with journal.database.read() as connection:
@@ -126,9 +128,16 @@ def run_page(
         return [codec.run_record(each) for each in connection.execute(query.offset(offset).limit(limit))], total
 
 
-def newest_runs(journal: Journal, statuses: Collection[RunStatus] = ()) -> Iterator[RunRecord]:
-    """Yield runs, newest first, a page at a time; only those of some statuses where any are given."""
+def newest_runs(
+    journal: Journal, statuses: Collection[RunStatus] = (), *, with_asking: bool = False
+) -> Iterator[RunRecord]:
+    """Yield runs, newest first, a page at a time; only those of some statuses where any are given.
+
+    ``with_asking``: also those whose user has not agreed to them.
+    """
     query = select(runs.c.run, *(runs.c[name] for name in codec.RUN_FIELDS)).order_by(runs.c.run.desc()).limit(_PAGE)
+    if not with_asking:
+        query = query.where(AGREED)
     if statuses:
         query = query.where(runs.c.status.in_([status.value for status in statuses]))
     before: int | None = None

@@ -40,6 +40,11 @@ RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 """Statuses of runs that can go on. A killed process leaves ``RUNNING`` behind; the lock of a run shows whether it is
 still alive. One killed in phase ``reading`` has not all its rows."""
 
+ASKING = "asking"
+"""The phase of a run whose user is asked whether to send its plan. Nobody has agreed to it: no list has it."""
+
+AGREED = runs.c.phase != ASKING
+
 _RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
 LINKED = and_(entries.c.run == rows.c.run, entries.c.entry == rows.c.entry)
@@ -226,10 +231,10 @@ class Journal:
         if not wanted:
             return None
         exact = self.get_run(wanted)
-        if exact is not None:
+        if exact is not None and exact.phase != ASKING:
             return exact
         begins = runs.c.run_id.startswith(wanted, autoescape=True)
-        query = select(*_RUN_COLUMNS).where(begins).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
+        query = select(*_RUN_COLUMNS).where(begins, AGREED).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)
         found = [codec.run_record(columns) for columns in self.database.fetch(query)]
         if len(found) > 1:
             names = ", ".join(record.run_id for record in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
@@ -238,7 +243,8 @@ class Journal:
 
     def list_runs(self, limit: int | None = None) -> list[RunRecord]:
         """Return the newest runs first, at most ``limit`` of them."""
-        query = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.run.desc()).limit(limit)
+        newest_first = (runs.c.created_at.desc(), runs.c.run.desc())
+        query = select(*_RUN_COLUMNS).where(AGREED).order_by(*newest_first).limit(limit)
         return [codec.run_record(columns) for columns in self.database.fetch(query)]
 
     def _run(self, run_id: str) -> int:

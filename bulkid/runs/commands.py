@@ -2,14 +2,19 @@
 
 import os
 import platform
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+import anyio
+
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, NotConfirmedError, UsageError
+from bulkid.journal import codec
+from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
+from bulkid.report.writer import remove_report
 from bulkid.runs.check import offline_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
@@ -171,6 +176,7 @@ async def run(
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
         StateError: The state directory cannot be used: nothing was sent, there is no run.
+        NotConfirmedError: The user did not agree to the plan: nothing was sent, there is no run.
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
@@ -198,6 +204,7 @@ async def run_plan(
     Raises:
         UsageError: The file cannot be used, or is for another server or organisation.
         StateError: The state directory cannot be used.
+        NotConfirmedError: The user did not agree: nothing was sent, there is no run.
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
@@ -227,6 +234,7 @@ async def undo(
             organisation.
         LockedError: A process works on the run.
         StateError: The state directory cannot be used.
+        NotConfirmedError: The user did not agree: nothing was sent, there is no run.
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
@@ -263,11 +271,26 @@ async def _begin(
         options = replace(options, formats=(*options.formats, "xlsx"))
     stored = {**dump_options(options), **run_input.stored_options}
     record = new_record(context, info, base_of(target).url, stored, command=run_input.command, run_id=run_id)
+    has_reports = options.report_dir.exists()
     folder = prepare_folder(options.report_dir.absolute(), record.run_id)
     record = replace(record, report_dir=str(folder))
     await lock_run(stack, journal, record, context)
     await in_thread(journal.create_run, record)
-    return await Execution(journal, record, target, options, context, folder).perform(run_input)
+    try:
+        return await Execution(journal, record, target, options, context, folder).perform(run_input)
+    except NotConfirmedError:
+        with anyio.CancelScope(shield=True):
+            await in_thread(_remove_run, journal, record, folder)
+        if not has_reports:
+            with suppress(OSError):  # another run has made its folder there
+                folder.parent.rmdir()
+        raise
+
+
+def _remove_run(journal: Journal, record: RunRecord, folder: Path) -> None:
+    """Remove a run that its user did not agree to."""
+    drop_run(journal, record.run_id)
+    remove_report(folder, record.run_id)
 
 
 @notifies
@@ -297,6 +320,7 @@ async def resume(
         UsageError: There is no such run, or it cannot be resumed with this target.
         LockedError: A process works on the run, or another run holds the organisation's lock.
         StateError: The state directory cannot be used.
+        NotConfirmedError: The user did not agree: nothing was sent, and the run is as it was.
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
@@ -310,11 +334,22 @@ async def resume(
         await lock_run(stack, journal, record, context)
         # Read the record again: another process may have worked on the run until now.
         remove_leftovers(folder)
-        record = await in_thread(find_resumable, journal, record.run_id)
-        record = replace(record, host=platform.node(), pid=os.getpid())
+        before = await in_thread(find_resumable, journal, record.run_id)
+        record = replace(before, host=platform.node(), pid=os.getpid())
         run_input = None if record.phase == "planned" else await _reopen(stack, journal, record, options, context)
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
-        return await execution.perform(run_input)
+        try:
+            return await execution.perform(run_input)
+        except NotConfirmedError:
+            with anyio.CancelScope(shield=True):
+                await in_thread(_restore_run, journal, before)
+            raise
+
+
+def _restore_run(journal: Journal, record: RunRecord) -> None:
+    """Make the record of a run again what it was before a resume that the user did not agree to."""
+    fields = {name: getattr(record, name) for name in codec.RUN_FIELDS if name != "run_id"}
+    journal.update_run(record.run_id, **fields)
 
 
 async def _reopen(

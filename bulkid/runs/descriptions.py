@@ -191,6 +191,17 @@ def trial_note(preview: Preview) -> str:
     return f"Trial: {preview.skipped:,} {left} left for later."
 
 
+def question(preview: Preview, *, undo: bool = False) -> tuple[str, ...]:
+    """What a user is asked before a plan is sent: sentences to know, and last the question itself."""
+    accounts = count_of(len(preview.plan.changes), "account")
+    skipped = preview.invalid_rows
+    notes = [f"{count_of(skipped, 'invalid row')} {'is' if skipped == 1 else 'are'} skipped."] if skipped else []
+    if preview.directory.blind:
+        notes.append("This run cannot be undone, because it does not read the accounts first.")
+        return (*notes, f"Update {accounts}?")
+    return (*notes, f"{'Put back' if undo else 'Update'} {accounts}? You can reverse this with bulkid undo.")
+
+
 # --- how a plan is sent
 
 

@@ -176,6 +176,9 @@ STAGES: Mapping[str, str] = {
 class Hooks:
     """Called by a run to show its progress and to ask the user. The defaults show nothing and confirm every plan."""
 
+    asks = False
+    """Whether ``confirm`` asks a user. Until the user agrees, a new run is in no list of runs."""
+
     def began(self, record: RunRecord) -> None:
         """The run is in the journal, and begins."""
 

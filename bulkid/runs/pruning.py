@@ -97,7 +97,7 @@ def prune(
     before = (clock or SystemClock()).now() - age_s
     with open_journal(state_dir, database_url) as journal:
         pruner = _Pruner(journal, state_dir, with_pending, dry, claimed_runs(journal))
-        for record in [each for each in newest_runs(journal) if is_old(each, before)]:
+        for record in [each for each in newest_runs(journal, with_asking=True) if is_old(each, before)]:
             pruner.prune_run(record, before)
         result = pruner.result
         if result.dropped and not dry:

@@ -281,19 +281,21 @@ def test_at_the_prompt(connected: CONNECTED) -> None:
     with hosted(accounts=20) as server:
         world = World(server, connected(server), 20)
         wanted = world.sheet("ask")
-        for answer in (
-            lambda _, process: process.send_signal(signal.SIGINT),
-            lambda _, process: process.send_signal(signal.SIGTERM),
-            lambda terminal, _: terminal.type("n\n"),
-            lambda terminal, _: terminal.type("\n"),
-            lambda terminal, _: terminal.type("\x04"),  # Ctrl+D: the end of the input
+        for answer, expected in (
+            (lambda _, process: process.send_signal(signal.SIGINT), 5),
+            (lambda _, process: process.send_signal(signal.SIGTERM), 5),
+            (lambda _, process: process.kill(), -signal.SIGKILL),
+            (lambda terminal, _: terminal.type("n\n"), 2),
+            (lambda terminal, _: terminal.type("\n"), 2),
+            (lambda terminal, _: terminal.type("\x04"), 2),  # Ctrl+D: the end of the input
         ):
             code, shown = at_the_prompt(world, answer)
-            assert code == 5, shown
-            assert "bulkid resume" in shown
+            assert code == expected, shown
+            assert ("Cancelled. Nothing was sent." in shown) == (code > 0)
+            assert "Update 20 accounts? You can reverse this with bulkid undo. [y/N]" in " ".join(shown.split())
+            assert "bulkid resume" not in shown
             assert not world.puts()
-            newest = runs_of(world.bulkid)[0]
-            assert check_report(world.bulkid, newest["run_id"], 20) == {"pending": 20}
+            assert runs_of(world.bulkid) == []
         code, shown = at_the_prompt(world, lambda terminal, _: terminal.type("y\n"))
         assert code == 0, shown
         assert wanted.items() <= world.names().items()

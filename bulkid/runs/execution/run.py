@@ -16,10 +16,12 @@ from bulkid.errors import (
     BulkidError,
     InterruptedRunError,
     LockedError,
+    NotConfirmedError,
     StateError,
+    StoppedAtPromptError,
     UsageError,
 )
-from bulkid.journal.store import Journal
+from bulkid.journal.store import ASKING, Journal
 from bulkid.logs import log
 from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
 from bulkid.planning.directory import Directory
@@ -82,6 +84,8 @@ class Execution:
 
         Raises:
             LockedError: Another run works on the organisation, and this one is resumed: it stays as it was.
+            NotConfirmedError: The user did not agree to the plan. The caller removes a new run, and leaves a resumed
+                one as it was.
         """
         with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
             return await self._perform(run_input)
@@ -94,6 +98,8 @@ class Execution:
         self.context.hooks.began(self.record)
         try:
             await (self._finish_items() if run_input is None else self._send_input(run_input))
+        except NotConfirmedError:
+            raise
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise
@@ -196,11 +202,30 @@ class Execution:
             connection.require_write()  # do not ask the user to confirm what the server would refuse
         require_within_limit(preview.excess, self.options)
         asked_at = self.context.clock.monotonic()
-        async with until_stopped(self.context.stop):
-            confirmed = await self.context.hooks.confirm(preview)
+        async with self._unlisted_until_agreed():
+            try:
+                async with until_stopped(self.context.stop):
+                    confirmed = await self.context.hooks.confirm(preview)
+            except InterruptedRunError:
+                if self.context.hooks.asks:
+                    raise StoppedAtPromptError from None
+                raise
+            if not confirmed:
+                raise NotConfirmedError
         self.started += self.context.clock.monotonic() - asked_at  # without the user's time
-        if not confirmed:
-            raise InterruptedRunError("Not confirmed: nothing was sent.")
+
+    @asynccontextmanager
+    async def _unlisted_until_agreed(self) -> AsyncIterator[None]:
+        """Take a new run out of all lists while its user is asked: a kill at the prompt leaves nothing to resume.
+
+        A job's next start needs the run, to find its file again.
+        """
+        unlisted = self.context.hooks.asks and not self.resumed and not self.options.job
+        if unlisted:
+            await self._update(phase=ASKING)
+        yield
+        if unlisted:
+            await self._update(phase="read")
 
     async def _finish_items(self) -> None:
         """Compare the run items that earlier attempts left unsettled with the directory, and send what differs."""
