@@ -179,7 +179,7 @@ def choice(*words: str) -> Parse:
     def parse(raw: object) -> str:
         word = raw.strip().lower() if isinstance(raw, str) else ""
         if word not in words:
-            _fail(raw, "is none of the words that it takes")
+            _fail(raw, "is not a valid value")
         return word
 
     return parse

@@ -9,7 +9,7 @@ from bulkid.errors import StateError
 _EDQUOT = getattr(errno, "EDQUOT", errno.ENOSPC)  # Windows may lack it
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EFBIG, _EDQUOT})
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
-_RESUME = "What was settled before is kept; go on with 'bulkid resume'."
+_RESUME = "What was settled before is kept; continue with 'bulkid resume'."
 
 
 class DatabaseProblem(Enum):
@@ -32,7 +32,7 @@ class DatabaseProblem(Enum):
 _FILE_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its disk is full, or a quota is reached.",
-        "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
+        "What was settled before is kept. Free some space, then continue with 'bulkid resume'.",
     ),
     DatabaseProblem.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
     DatabaseProblem.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
@@ -42,7 +42,7 @@ _FILE_MESSAGES = {
     ),
     DatabaseProblem.DAMAGED: (
         "is damaged.",
-        "Keep the file, move it away and start again: a run sends nothing that is already as wanted.",
+        "Keep the file, move it away and start again: a run sends nothing for an account that is already correct.",
     ),
     DatabaseProblem.BUSY: ("is held by another process.", "Wait until that process has ended, then try again."),
 }
@@ -51,7 +51,7 @@ _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, an
 _SERVER_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its server's disk is full.",
-        "What was settled before is kept. Free some space, then go on with 'bulkid resume'.",
+        "What was settled before is kept. Free some space, then continue with 'bulkid resume'.",
     ),
     DatabaseProblem.READ_ONLY: (
         "takes no writes: its server is a standby, or set to read-only.",

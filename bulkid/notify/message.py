@@ -114,7 +114,7 @@ def _next_steps(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
         yield "Fix the sheet, or retry.csv, and run it again."
         return
     if summary["pending"]:
-        yield f"Go on with: bulkid resume {run.run_id}"
+        yield f"Continue with: bulkid resume {run.run_id}"
     if summary["failed"] or summary["invalid"]:
         yield "retry.csv has the rows that failed or are invalid, and says what is wrong with each."
 

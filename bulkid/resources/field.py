@@ -88,8 +88,8 @@ class Field:
     def describe_contradiction(self, value: str, others: str) -> str:
         """Describe a row's value when other rows (``rows 3 and 7``) give another one for the same account."""
         return (
-            f"This row wants the {self.label} {self._quoted(value, 'cleared')}, but {others} another one for the same "
-            "account."
+            f"This row asks for the {self.label} {self._quoted(value, 'cleared')}, but {others} for another one "
+            "for the same account."
         )
 
     @staticmethod

@@ -97,7 +97,7 @@ class RowParser:
             message = f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row."
             found.append((-1, Problem("missing_account", message)))
         elif account_id in {".", ".."}:
-            found.append((self._id, Problem("bad_id", "This is no id: enter the account's id or name.")))
+            found.append((self._id, Problem("bad_id", "This is not an id: enter the account's id or name.")))
         if add is not EMPTY_LIST or remove is not EMPTY_LIST:
             self._check_changes(add, remove, found)
             if exact is not EMPTY_LIST:

@@ -93,7 +93,7 @@ def test_a_run_that_is_stopped_and_its_resume_are_each_told(tmp_path: Path) -> N
         assert bulkid("resume").returncode == 0
     first, second = service.messages
     assert "Stopped by SIGTERM." in first["message"]
-    assert "Go on with: bulkid resume" in first["message"]
+    assert "Continue with: bulkid resume" in first["message"]
     assert "20 rows: 20 updated." in second["message"]
 
 

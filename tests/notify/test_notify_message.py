@@ -60,11 +60,11 @@ def test_a_run_that_went_well_is_reported_with_all_its_figures() -> None:
 
 
 def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
-    error = InterruptedRunError("Stopped by SIGTERM.", hint=f"Go on with: bulkid resume {RUN}")
+    error = InterruptedRunError("Stopped by SIGTERM.", hint=f"Continue with: bulkid resume {RUN}")
     run = a_run(status=RunStatus.INTERRUPTED, organization_id="", user="")
     message = reported(run, {Status.UPDATED: 1, Status.PENDING: 2}, 5, error=error, report=None)
     assert "Stopped by SIGTERM." in message.body
-    assert message.body.splitlines()[-1] == f"Go on with: bulkid resume {RUN}"
+    assert message.body.splitlines()[-1] == f"Continue with: bulkid resume {RUN}"
     assert "Host: build-7" in message.body
     assert "Report: none could be written" in message.body
     assert "Organisation" not in message.body

@@ -196,8 +196,8 @@ def test_two_display_names_make_each_row_a_contradiction_that_names_the_others()
     assert result.desired_states == ()
     assert codes(result) == [(row, "Display Name", "contradiction") for row in (2, 5, 9)]
     assert [row_error.value for row_error in result.row_errors] == ["A", "B", ""]
-    assert 'display name "A", but rows 5 and 9 another' in result.row_errors[0].message
-    assert "display name cleared, but rows 2 and 5 another" in result.row_errors[2].message
+    assert 'display name "A", but rows 5 and 9 for another' in result.row_errors[0].message
+    assert "display name cleared, but rows 2 and 5 for another" in result.row_errors[2].message
 
 
 def test_a_group_added_in_one_row_and_removed_in_another_is_a_contradiction() -> None:

@@ -51,7 +51,7 @@ def test_a_format_from_outside_is_a_choice_is_written_listed_and_removed(tmp_pat
 
 
 def test_without_its_entry_it_is_none_of_bulkids(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match="none of the words"):
+    with pytest.raises(InvalidValueError, match="not a valid value"):
         parse.formats("names")
     folder = tmp_path / a_run().run_id
     folder.mkdir()

@@ -93,8 +93,8 @@ def locked_error(name: str, record: object, note: str = "") -> LockedError:
         who = "another run"
     return LockedError(
         f"The organisation {name} is being changed by {who}{note}.",
-        hint="Wait until it has ended (--wait SECONDS does), or stop it; a run that was stopped goes on with "
-        "'bulkid resume'.",
+        hint="Wait until it has ended (--wait SECONDS does), or stop it; 'bulkid resume' continues a run that was "
+        "stopped.",
     )
 
 

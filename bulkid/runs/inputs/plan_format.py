@@ -86,7 +86,7 @@ class PlanCounts:
 
     rows: Annotated[Count, Field(description="Rows of the sheet.")]
     changing: Annotated[Count, Field(description="Accounts that change: those of the file.")]
-    unchanged: Annotated[Count, Field(description="Accounts that were already as wanted.")]
+    unchanged: Annotated[Count, Field(description="Accounts that were already correct.")]
     left_out: Annotated[Count, Field(description="Accounts that --first left for later.")]
     invalid_rows: Count
     planned_puts: Count
