@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
@@ -35,6 +35,10 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON."""
         return {"subject": self.subject, "ok": self.ok, "detail": self.detail, "hint": self.hint}
+
+
+ORGANIZATION: Final = "organisation"
+"""The subject of the finding whose detail is the organisation's id."""
 
 
 async def doctor(target: Target, options: RunOptions | None = None, context: Context | None = None) -> list[Finding]:
@@ -87,7 +91,7 @@ async def _online(connection: Connection) -> list[Finding]:
     token = "a JWT" if connection.claims else "taken as it is; not a JWT, its scopes cannot be read"
     findings = [
         Finding("token", ok=True, detail=token),
-        Finding("organisation", ok=True, detail=connection.organization_id),
+        Finding(ORGANIZATION, ok=True, detail=connection.organization_id),
     ]
     known, scope = connection.known, current().read_scope
     accounts, groups = list_accounts(connection.organization_id, 0, 1), list_groups(connection.organization_id)

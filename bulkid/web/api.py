@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.model import ReportRow, RunStatus
+from bulkid.report.formats import exporters
 from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.runs.concurrency import in_thread
@@ -17,6 +18,7 @@ from bulkid.web.api_models import Operation
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
+from bulkid.web.export_pages import export_file
 from bulkid.web.middleware import principal_of
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
 from bulkid.web.request_bodies import read_body, without_nul
@@ -301,6 +303,19 @@ async def rest(request: web.Request) -> web.Response:
     return answer(sheet_answer(upload_preview), 201)
 
 
+# --- accounts
+
+
+async def export(request: web.Request) -> web.Response:
+    """Download the organisation's accounts as a sheet that can be edited and uploaded."""
+    ending = request.match_info["ending"]
+    if ending not in exporters():
+        raise RefusedError(
+            404, f"There is no export of the kind {ending[:40]!r}.", f"There are {', '.join(exporters())}."
+        )
+    return await export_file(request, ending)
+
+
 # --- routes
 
 
@@ -336,6 +351,7 @@ OPERATIONS: Final = (
         body=models.Start,
         errors=(409, 502),
     ),
+    _read("/export/{ending}", export, action="export", media="*/*", errors=(409, 502)),
     _read("/runs", runs, models.Runs, query=models.RunsPage),
     _read("/runs/{run}", run, models.Run),
     _read("/runs/{run}/rows", rows, models.Rows, query=models.RowsPage),

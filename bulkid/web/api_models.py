@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, SkipJsonSchema, models_json
 
 from bulkid import __version__
 from bulkid.model import RunStatus, Status, Via
-from bulkid.report.formats import FORMATS
+from bulkid.report.formats import FORMATS, exporters
 from bulkid.resources import current
 from bulkid.web.auth.access import Route, RouteKind
 
@@ -346,6 +346,7 @@ _PATH_PARAMETERS: Final = {
     "kind": _path_parameter(
         "kind", "The format of the report; retry: the rows that are not done, as a sheet.", *FORMATS
     ),
+    "ending": _path_parameter("ending", "The format of the export.", *exporters()),
 }
 
 _UPLOAD_FORM: Final[Schema] = {
@@ -359,7 +360,8 @@ _ERRORS: Final = {
     401: "The token is missing, unknown or revoked.",
     403: "The token's role does not allow this, or its owner is an author of the plan and cannot approve it.",
     404: "The sheet, preview, run or report does not exist.",
-    409: "The state of the run does not allow this, or its pending rows must be previewed and started first.",
+    409: "The state of the run does not allow this, its pending rows must be previewed and started first, or another "
+    "export is being made.",
     413: "The body is too large.",
     415: "The body has another content type than this operation takes.",
     502: "The Identity Server does not answer.",

@@ -18,6 +18,7 @@ from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import Destination, destination
+from bulkid.runs.doctor import ORGANIZATION
 from bulkid.text import count_of
 from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, with_authors
 from bulkid.web.auth.passwords import HASHER
@@ -81,6 +82,7 @@ class Console:
     run_feeds: RunFeeds = field(init=False)
     refusals: RefusalLimit = field(init=False)  # of clients that are not signed in, by address
     user_refusals: RefusalLimit = field(init=False)  # by user
+    export_lock: anyio.Lock = field(default_factory=anyio.Lock)  # held while an export is made
     _findings: tuple[float, list[runs.Finding]] | None = None
     _doctor_lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -100,7 +102,19 @@ class Console:
     @property
     def destination(self) -> Destination:
         """The organisation and the server that the console works on."""
-        return destination(self.target.url, self.target.organization_id, sandbox=self.options.sandbox)
+        return destination(self.target.url, self._organization_id, sandbox=self.options.sandbox)
+
+    @property
+    def _organization_id(self) -> str:
+        """The organisation that the settings name, or that the last connection check found; "" where neither did."""
+        found = () if self._findings is None else self._findings[1]
+        known = (each.detail for each in found if each.ok and each.subject == ORGANIZATION)
+        return self.target.organization_id or next(known, "")
+
+    @property
+    def last_findings(self) -> tuple[float, list[runs.Finding]] | None:
+        """The result of the last connection check and its time; None where there was none yet."""
+        return self._findings
 
     async def prune_periodically(self) -> None:
         """Every hour, remove uploads and entries of the audit log that were kept long enough."""
@@ -115,11 +129,11 @@ class Console:
                 log.warning("console.tidy_failed", error=f"{type(error).__name__}: {error}")
             await self.clock.sleep(PRUNE_INTERVAL_S)
 
-    async def findings(self, *, again: bool = False) -> tuple[float, list[runs.Finding]]:
-        """The result of a connection check and its time; ``again`` makes a new one though the last is recent."""
+    async def findings(self, *, max_age_s: float = DOCTOR_CACHE_S) -> tuple[float, list[runs.Finding]]:
+        """The result of a connection check that is not older than ``max_age_s``, and its time."""
         async with self._doctor_lock:
             now = self.clock.now()
-            if self._findings is None or again or now - self._findings[0] > DOCTOR_CACHE_S:
+            if self._findings is None or now - self._findings[0] > max_age_s:
                 found = await runs.doctor(self.target, self.options, self.context)
                 self._findings = (self.clock.now(), found)
             return self._findings

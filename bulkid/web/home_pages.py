@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from bulkid.errors import BulkidError
 from bulkid.model import RunStatus
 from bulkid.resources import current
 from bulkid.runs import RunListItem
@@ -55,11 +56,23 @@ class OpenRuns:
 
 async def home(request: web.Request) -> web.Response:
     """The home page: what needs the user's attention, runs under way, the upload, and the latest runs."""
+    return await home_page(request)
+
+
+async def home_page(
+    request: web.Request, *, export_error: BulkidError | None = None, status: int = 200
+) -> web.Response:
+    """The home page. ``export_error`` says beside the button why the accounts were not exported."""
     console = console_of(request)
+    at, findings = console.last_findings or (0.0, [])
     latest, _ = await in_thread(console.run_browser.runs, limit=RUNS_PER_PAGE)
     return page(
         request,
         "home.html",
+        status=status,
+        export_error=export_error,
+        at=at,
+        findings=findings,
         lines=latest[:_LATEST_RUNS],
         open_runs=await in_thread(_open_runs, console, latest),
         quota_plot=await recent_quota_plot(console),

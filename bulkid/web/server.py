@@ -19,7 +19,7 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import api, home_pages, run_pages, sheet_pages, site_pages
+from bulkid.web import api, export_pages, home_pages, run_pages, sheet_pages, site_pages
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import Sessions
@@ -59,8 +59,11 @@ ROUTES: Final = (
     Route("POST", "/tokens", site_pages.issue, ADMIN, action="token"),
     Route("POST", "/tokens/{token}/revoke", site_pages.revoke, ADMIN, action="revocation of a token"),
     Route("GET", "/", home_pages.home, VIEWER),
-    Route("GET", "/template.csv", sheet_pages.template, OPERATOR, DATA),
+    Route("POST", "/export", export_pages.export, VIEWER, action="export"),
+    Route("GET", "/template.csv", export_pages.template_csv, OPERATOR, DATA),
+    Route("GET", "/template.xlsx", export_pages.template_xlsx, OPERATOR, DATA),
     Route("GET", "/status", site_pages.status, VIEWER),
+    Route("GET", "/status/summary", site_pages.connection, VIEWER, DATA),
     Route("POST", "/status", site_pages.examine, OPERATOR, action="connection check"),
     Route("GET", "/metrics", site_pages.metrics, VIEWER, RouteKind.API),
     Route("GET", "/audit", site_pages.audit, ADMIN),

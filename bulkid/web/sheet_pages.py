@@ -54,11 +54,6 @@ async def upload_preview_of(request: web.Request) -> UploadPreview:
 # --- uploading
 
 
-async def template(_request: web.Request) -> web.Response:
-    """An empty sheet to fill in."""
-    return attachment((",".join(current().template_headers) + "\r\n").encode("utf-8-sig"), "bulkid-template.csv")
-
-
 async def upload(request: web.Request) -> web.StreamResponse:
     """Receive a sheet."""
     header = request.headers.get(CSRF_HEADER)

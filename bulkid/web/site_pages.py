@@ -35,6 +35,9 @@ from bulkid.web.request_bodies import form_of
 DEVICE_S: Final = 90 * 86_400.0
 """How long a browser is known as one in which a user has signed in."""
 
+SUMMARY_MAX_AGE_S: Final = 300.0
+"""Seconds after which the home page has the connection checked again."""
+
 
 # --- signing in and out
 
@@ -250,8 +253,14 @@ async def status(request: web.Request) -> web.StreamResponse:
 
 async def examine(request: web.Request) -> web.StreamResponse:
     """Check the connection again."""
-    await console_of(request).findings(again=True)
+    await console_of(request).findings(max_age_s=-1)
     raise HTTPSeeOther("/status")
+
+
+async def connection(request: web.Request) -> web.StreamResponse:
+    """The verdict on the connection, for the home page; a check that is not old is not repeated."""
+    at, findings = await console_of(request).findings(max_age_s=SUMMARY_MAX_AGE_S)
+    return page(request, "connection.html", at=at, findings=findings)
 
 
 async def metrics(request: web.Request) -> web.Response:

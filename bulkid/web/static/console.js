@@ -132,15 +132,86 @@ all("[data-progress]", (box) => {
   source.addEventListener("ended", () => {
     source.close();
     const chosen = document.querySelector("#sheet");
-    if (!chosen || chosen.files.length === 0) { // a reload would lose the chosen file
+    const said = document.querySelector("[data-export-status] p, [data-export-error]");
+    if ((chosen && chosen.files.length) || said) { // a reload would lose the chosen file, and what the user reads
+      box.querySelector("[data-progress-words]").textContent = "ended";
+    } else {
       location.reload();
     }
   });
 });
 
-// Times are in UTC; the user's own time shows when the pointer rests on one.
-all("time[datetime]", (time) => {
-  time.title = new Date(time.dateTime).toLocaleString(undefined, {
-    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+// A part of a page that takes long to make comes after the page.
+all("[data-load]", async (box) => {
+  const answer = await fetch(box.dataset.load).catch(() => null); // the user may have left the page
+  if (answer && answer.ok) {
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    box.replaceChildren(...page.body.childNodes);
+    showLocalTimes(box);
+  }
+});
+
+// The export takes a while: the page stays, and says what happens. An error is the one of the page that answers.
+all("form[data-export-form]", (form) => {
+  const box = form.closest("[data-export]");
+  const status = box.querySelector("[data-export-status]");
+  const button = form.querySelector("button");
+
+  function say(...texts) {
+    status.replaceChildren(...texts.map((text) => {
+      const line = document.createElement("p");
+      line.textContent = text;
+      return line;
+    }));
+  }
+
+  function save(content, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(content);
+    link.download = name;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+
+  async function answered(answer) {
+    if (answer.ok) {
+      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") || "");
+      save(await answer.blob(), name ? name[1] : "accounts.xlsx");
+      say("The file is downloaded.", ...JSON.parse(answer.headers.get("Bulkid-Notes") || "[]"));
+      return;
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const error = page.querySelector("[data-export-error]") ?? page.querySelector("main > [role=alert]");
+    if (error) {
+      say();
+      form.before(error);
+    } else { // the session has ended
+      location.reload();
+    }
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    box.querySelectorAll("[role=alert]").forEach((error) => error.remove());
+    button.disabled = true;
+    say(form.dataset.exportForm);
+    try {
+      await answered(await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }));
+    } catch {
+      say("The console does not answer. Try again.");
+    }
+    button.disabled = false;
+    button.focus();
   });
 });
+
+// Times are in UTC; the user's own time shows when the pointer rests on one.
+function showLocalTimes(place) {
+  place.querySelectorAll("time[datetime]").forEach((time) => {
+    time.title = new Date(time.dateTime).toLocaleString(undefined, {
+      year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+    });
+  });
+}
+
+showLocalTimes(document);

@@ -1,0 +1,85 @@
+"""The organisation's accounts as a file, and the templates of a sheet to fill in."""
+
+import json
+import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+from aiohttp import web
+
+from bulkid import runs
+from bulkid.errors import BulkidError
+from bulkid.report.formats import FORMATS
+from bulkid.report.template_workbook import template_workbook
+from bulkid.resources import current
+from bulkid.runs.concurrency import in_thread
+from bulkid.text import count_of
+from bulkid.web.audit import REFUSAL, note
+from bulkid.web.auth.access import RefusedError
+from bulkid.web.console import Console, console_of
+from bulkid.web.home_pages import home_page
+from bulkid.web.middleware import status_for
+from bulkid.web.pages import attachment
+
+NOTES_HEADER: Final = "Bulkid-Notes"
+"""The header with what a user should know of an export, as a JSON array of sentences."""
+
+_MAX_NOTES: Final = 10  # sentences in the header
+_MAX_NOTE: Final = 300  # characters of each
+
+
+async def template_csv(_request: web.Request) -> web.Response:
+    """An empty sheet to fill in."""
+    return attachment((",".join(current().template_headers) + "\r\n").encode("utf-8-sig"), "bulkid-template.csv")
+
+
+async def template_xlsx(_request: web.Request) -> web.Response:
+    """A sheet to fill in, with example rows and notes."""
+    return attachment(await in_thread(template_workbook), "bulkid-template.xlsx", FORMATS["xlsx"].media_type)
+
+
+async def export(request: web.Request) -> web.Response:
+    """Download the organisation's accounts as they are now; an error shows on the home page, beside the button."""
+    try:
+        return await export_file(request, "xlsx")
+    except BulkidError as error:
+        request[REFUSAL] = error.message
+        return await home_page(request, export_error=error, status=status_for(error))
+
+
+async def export_file(request: web.Request, ending: str) -> web.Response:
+    """Read all accounts with the console's credentials, and answer with a file of the format that the ending names.
+
+    Raises:
+        RefusedError: Another export is being made (409).
+        BulkidError: The accounts cannot be read, or the file cannot be written.
+    """
+    console = console_of(request)
+    result, content = await _exported(console, ending)
+    day = datetime.fromtimestamp(console.clock.now(), UTC).strftime("%Y-%m-%d")
+    name = f"{current().plural.replace(' ', '-')}-{day}.{ending}"
+    answer = attachment(content, name, FORMATS[ending].media_type)
+    if result.notes:
+        notes = [each[:_MAX_NOTE] for each in result.notes[:_MAX_NOTES]]
+        answer.headers[NOTES_HEADER] = json.dumps(notes)  # in ASCII, as a header has to be
+    await note(
+        request, "accounts exported", name, " ".join((f"{count_of(result.accounts, 'account')}.", *result.notes))
+    )
+    return answer
+
+
+async def _exported(console: Console, ending: str) -> tuple[runs.ExportResult, bytes]:
+    try:
+        console.export_lock.acquire_nowait()
+    except anyio.WouldBlock:
+        raise RefusedError(409, "Another export is being made.", "Try again when it is finished.") from None
+    try:
+        with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
+            context = replace(console.context, stop=runs.Stop())
+            result = await runs.export(Path(folder) / f"accounts.{ending}", console.target, console.options, context)
+            return result, await in_thread(result.path.read_bytes)
+    finally:
+        console.export_lock.release()

@@ -1,0 +1,114 @@
+"""The accounts as a file from the console, and the templates of a sheet."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bulkid.report.template_workbook import meanings, template_workbook
+from bulkid.resources import current
+from bulkid.runs import check
+from bulkid.web.auth.access import Role
+from tests.support.web_console import World, small_organization, world
+from tests.support.web_programs import Program
+from tests.support.web_users import signed_in, team
+
+
+async def test_an_export_of_the_console_comes_back_as_a_sheet_that_changes_nothing(console: World) -> None:
+    await console.browser.get("/")
+    answer = await console.browser.post("/export")
+    assert answer.status == 200, answer.text
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="robot-accounts-20')
+    table = pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")
+    assert len(table) == 600
+    path = await console.browser.preview("export.xlsx", answer.body)
+    preview = await console.browser.preview_page(path)
+    assert 'name="preview"' not in preview.text  # there is nothing to start
+    assert not any(method == "PUT" for method, _ in console.sandbox.served)
+    audit = (await console.browser.get("/audit")).text
+    assert "accounts exported" in audit
+    assert "600 accounts." in audit
+
+
+async def test_a_viewer_may_export_and_a_program_too(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "vera") as vera:
+        await vera.get("/")
+        assert (await vera.post("/export")).status == 200
+        program = Program(console, Role.VIEWER)
+        headers = {"Authorization": f"Bearer {program.token}"}
+        for ending in ("csv", "xlsx", "jsonl"):
+            url = f"{console.browser.base}/api/v1/export/{ending}"
+            async with console.browser.session.get(url, headers=headers) as answer:
+                assert answer.status == 200
+                assert answer.headers["Content-Disposition"].endswith(f'.{ending}"')
+        assert (await program.ask("GET", "/export/pdf"))[0] == 404
+
+
+async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=small_organization(granted_scopes=("PM.RobotAccount",))) as console:
+        await console.browser.get("/")
+        answer = await console.browser.post("/export")
+        assert answer.status in {400, 403, 502}
+        assert 'role="alert" data-export-error>' in answer.text
+        assert "cannot be read" in answer.text
+        assert "Download current accounts" in answer.text
+        assert "export refused" in (await console.browser.get("/audit")).text
+
+
+async def test_exports_are_made_one_at_a_time(console: World) -> None:
+    await console.browser.get("/")
+    async with console.console.export_lock:
+        answer = await console.browser.post("/export")
+        assert answer.status == 409
+        assert "Another export is being made." in answer.text
+        status, error = await Program(console, Role.VIEWER).ask("GET", "/export/csv")
+        assert (status, error["error"]["code"]) == (409, "conflict")
+    assert (await console.browser.post("/export")).status == 200
+
+
+async def test_what_an_export_cannot_hold_is_said_in_a_header_of_its_answer(console: World) -> None:
+    account = console.sandbox.state.account_named("robot-0001")
+    account.display_name = "two\x07bells é"
+    await console.browser.get("/")
+    answer = await console.browser.post("/export")
+    notes = json.loads(answer.headers["Bulkid-Notes"])
+    assert notes
+    assert all(isinstance(each, str) for each in notes)
+
+
+async def test_the_template_is_a_workbook_with_examples_that_names_no_account(console: World) -> None:
+    answer = await console.browser.get("/template.xlsx")
+    assert answer.status == 200
+    path = await console.browser.preview("template.xlsx", answer.body)
+    preview = await console.browser.preview_page(path)
+    assert "example-robot-1" in (await console.browser.get(f"{path}/preview?show=invalid")).text
+    assert 'name="preview"' not in preview.text
+
+
+def test_the_first_worksheet_of_the_template_is_read_without_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "template.xlsx"
+    path.write_bytes(template_workbook())
+    found = check(path)
+    assert (found.rows, found.invalid_rows) == (2, 0)
+    notes = pd.read_excel(path, sheet_name="Notes", dtype=str, engine="calamine")
+    assert list(notes["Column"].dropna()) == list(current().template_headers)
+
+
+@pytest.mark.parametrize("header", current().template_headers)
+def test_each_column_of_the_template_has_a_note(header: str) -> None:
+    assert meanings(current())[header].endswith(".")
+
+
+async def test_the_home_page_shows_the_connection_once_it_was_checked(console: World) -> None:
+    home = (await console.browser.get("/")).text
+    assert 'data-load="/status/summary"' in home
+    summary = await console.browser.get("/status/summary")
+    assert '<span class="badge completed">ready</span>' in summary.text
+    home = (await console.browser.get("/")).text
+    assert "data-load" not in home
+    assert '<span class="badge completed">ready</span>' in home
+    before = len(console.sandbox.served)
+    await console.browser.get("/status/summary")
+    assert len(console.sandbox.served) == before
