@@ -16,6 +16,9 @@ from bulkid.resources import current
 from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
 from bulkid.text import fold, quote
 
+TIME_COLUMNS: Final = 2
+"""The last columns of an export: when an account was created and last logged in, which no run reads."""
+
 _ID, _NAME = 0, 1  # places of a row's cells; its fields and its groups follow
 _EXAMPLES = 3
 _LISTS_REMEMBERED = 10_000  # distinct lists of groups; more than that and they hardly repeat
@@ -80,7 +83,7 @@ class Exporter:
         self._fits = fits
         self._known = Directory(organization_id, (), groups)
         self._resource = current()
-        self._taken = self._resource.export_columns[:-2]  # what a run reads of an export
+        self._taken = self._resource.export_columns[:-TIME_COLUMNS]  # what a run reads of an export
         self._blank = ("",) * len(self._taken)
         info = SheetInfo("export", "csv", "", "utf-8", ",", self._taken, fields_for_headers(self._taken))
         self._columns = info.columns()

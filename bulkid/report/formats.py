@@ -17,6 +17,7 @@ from bulkid.model import ReportRow, RunRecord
 if TYPE_CHECKING:
     from bulkid.planning.export_rows import ExportedAccount
     from bulkid.report.atomic import AtomicFile
+    from bulkid.report.rate import Rate
 
 _Row_contra = TypeVar("_Row_contra", contravariant=True)
 
@@ -45,6 +46,7 @@ class ReportContent:
     headers: Sequence[str]  # of the sheet, for retry.csv
     summary: Mapping[str, Any]  # what summary.json will hold; empty while the run goes on
     sheet_name: str = ""  # the sheet of the source, when it has several
+    rate: "Callable[[], Rate | None]" = lambda: None  # reads the run's rate, for formats that show it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def _csv_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
 def _workbook(content: ReportContent) -> RowFile[ReportRow]:
     from bulkid.report.summary_sheet import workbook_report
 
-    return workbook_report(content.folder, content.run, content.summary, content.sheet_name)
+    return workbook_report(content.folder, content.run, content.summary, content.sheet_name, content.rate())
 
 
 def _workbook_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
@@ -164,7 +166,7 @@ for _entry in (
         name="xlsx",
         file_name="report.xlsx",
         media_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        purpose="the same as a workbook, with a summary",
+        purpose="the same as a workbook, with a summary, the problems and a chart",
         begin=_workbook,
         export=_workbook_export,
         needs_end=True,

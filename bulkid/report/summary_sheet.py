@@ -6,13 +6,17 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.report.rate import Rate
+from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
 from bulkid.report.summary import METHODS, how_to_resume
-from bulkid.report.xlsx_files import Format, ReportWorkbook, height, print_settings
-from bulkid.text import humanize_seconds
+from bulkid.report.text_files import RETRY_STATUSES
+from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
+from bulkid.resources import current
+from bulkid.text import count_of, humanize_seconds
 
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.UPDATED: "changed, and confirmed by the server",
-    Status.UNCHANGED: "already as wanted: nothing was sent",
+    Status.UNCHANGED: "already correct: nothing was sent",
     Status.FAILED: "refused by the server, or attempts ran out",
     Status.INVALID: "wrong in the sheet: never sent",
     Status.PENDING: "not settled: the run ended before",
@@ -56,12 +60,14 @@ def _when(epoch_s: float | None) -> str:
     return "" if epoch_s is None else iso_utc(epoch_s).replace("T", " ").replace("Z", " UTC")
 
 
-def workbook_report(folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> ReportWorkbook:
+def workbook_report(
+    folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str, rate: Rate | None
+) -> ReportWorkbook:
     """Begin ``report.xlsx`` and write its sheet ``Summary``."""
-    workbook = ReportWorkbook(folder, run.run_id)
+    workbook = ReportWorkbook(folder, run.run_id, rate)
     try:
         page = _Page(workbook)
-        page.title("Robot accounts: what became of the sheet")
+        page.title(f"{current().plural.capitalize()}: report of a run")
         for label, value in (
             ("Run", run.run_id),
             ("Result", _result(run, summary)),
@@ -82,6 +88,12 @@ def workbook_report(folder: Path, run: RunRecord, summary: Mapping[str, Any], sh
             page.metric(status.value, summary.get(status.value, 0), MEANINGS[status], workbook.status_formats[status])
         page.metric("rows", summary.get("rows", 0))
         page.metric("accounts", summary.get("accounts", 0))
+        problems = sum(summary.get(status.value, 0) for status in RETRY_STATUSES)
+        page.heading("What to do next")
+        for step in next_steps(run, summary):
+            page.sentence(step)
+        if problems:
+            page.link(f"See the sheet {PROBLEMS}: {count_of(problems, 'row')}", PROBLEMS)
         page.heading("Requests")
         requests = summary.get("requests") or {}
         for method in METHODS:
@@ -90,9 +102,12 @@ def workbook_report(folder: Path, run: RunRecord, summary: Mapping[str, Any], sh
         page.metric("PUTs, at one per row", summary.get("naive_puts", 0))
         page.metric("Sent again", summary.get("retries", 0))
         page.metric("Throttled (429)", summary.get("throttled", 0))
-        page.heading("What to do next")
-        for step in next_steps(run, summary):
-            page.sentence(step)
+        if rate is not None:
+            page.heading("Rate")
+            page.sentence(rate.sentence)
+            page.chart(rate_chart(workbook.book, rate))
+        if problems:
+            workbook.begin_problems()
     except BaseException:  # a cancellation too: no unfinished file stays behind
         workbook.discard()
         raise
@@ -117,6 +132,7 @@ class _Page:
         self._heads = [book.add_format({**ruled, **more}) for more in ({}, {"align": "right"}, {"indent": 2})]
         self._label = book.add_format({**top, "font_color": "#595959"})
         self._text = book.add_format({**top, "text_wrap": True, "align": "left"})
+        self._link = book.add_format({"font_color": "#1F5FA8", "underline": 1})
         self._meaning = book.add_format({**top, "align": "left", "indent": 2})
         self._figure = book.add_format({"num_format": "#,##0", "align": "right", "valign": "top"})
 
@@ -136,6 +152,16 @@ class _Page:
 
     def sentence(self, text: str) -> None:
         self._merge_across(0, text)
+
+    def link(self, text: str, sheet_name: str) -> None:
+        """A link to another sheet of the workbook."""
+        self._sheet.write_url(self._line, 0, f"internal:'{sheet_name}'!A1", self._link, text)
+        self._line += 1
+
+    def chart(self, chart: Chart) -> None:
+        """A chart below what is written."""
+        self._sheet.insert_chart(self._line, 0, chart, {"x_offset": 4, "y_offset": 6, "object_position": 3})
+        self._line += CHART_ROWS
 
     def metric(self, label: str, number: int, meaning: str = "", form: Format = None) -> None:
         self._put(self._sheet, self._line, 0, label, form or self._label)

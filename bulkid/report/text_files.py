@@ -165,9 +165,18 @@ def _json_line(value: dict[str, Any]) -> bytes:
 
 
 def csv_report(folder: Path, run_id: str) -> CsvFile[ReportRow]:
-    """Begin ``report.csv``. A cell that a spreadsheet would run as a formula is escaped."""
+    """Begin ``report.csv``. A cell that a spreadsheet would run as a formula is escaped.
+
+    Changes of groups alone begin with ``+`` or ``-``; ``groups:`` in front reads better than the escape.
+    """
     shown = escape_formula(run_id)
-    return CsvFile(AtomicFile(folder, "report.csv"), COLUMNS, lambda row: report_cells(row, shown, escape_formula))
+
+    def cells_of(row: ReportRow) -> tuple[Any, ...]:
+        if row.changes.startswith(("+ ", "- ")):
+            row = row._replace(changes=f"groups: {row.changes}")
+        return report_cells(row, shown, escape_formula)
+
+    return CsvFile(AtomicFile(folder, "report.csv"), COLUMNS, cells_of)
 
 
 def json_report(folder: Path, run_id: str) -> JsonLinesFile[ReportRow]:

@@ -6,15 +6,19 @@ import re
 import tempfile
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from bulkid.model import ReportRow, Status
-from bulkid.planning.export_rows import ExportedAccount
+from bulkid.planning.export_rows import TIME_COLUMNS, ExportedAccount
 from bulkid.report.atomic import AtomicFile, sync
-from bulkid.report.text_files import COLUMNS
+from bulkid.report.rate import Rate
+from bulkid.report.rate_chart import add_rate_sheet
+from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.resources import current
 from bulkid.sheet import column_letters
 
@@ -40,6 +44,7 @@ HEADER_COLOURS: Final = ("#1F3864", "#FFFFFF")
 _SAMPLED_ROWS: Final = 1000  # the column widths come from the first rows: the rest has not been seen when they matter
 _EPOCH_DAY: Final = 25_569  # 1970-01-01 counted in a workbook's days
 _DAY_S: Final = 86_400
+_FIRST_DAY: Final = 61  # 1900-03-01: programs disagree on the days before
 
 Widths: TypeAlias = tuple[int, int]
 """The least and the largest width of a column, in characters; between them, what the first rows need."""
@@ -58,6 +63,19 @@ _REPORT_WIDTHS: Final[Mapping[str, Widths]] = {
     "via": (9, 9),
     "finished_at": (24, 24),
     "run_id": (12, 40),
+}
+PROBLEMS: Final = "Problems"
+"""The name of the worksheet of the rows that are not done."""
+
+_PROBLEM_COLUMNS: Final[Mapping[str, tuple[str, Widths]]] = {  # header: field of a row, widths
+    "Row": ("row", (8, 8)),
+    "Account": ("name", (12, 32)),
+    "Status": ("status", (12, 12)),
+    "Problem": ("error", (_TEXT_LINES, _TEXT_LINES)),
+    "Requested changes": ("changes", (_TEXT_LINES, _TEXT_LINES)),
+    "HTTP status": ("http_status", (14, 14)),
+    "Error code": ("error_code", (14, 28)),
+    "Account id": ("robot_account_id", (20, 38)),
 }
 _EXPORT_WIDTHS: Final = {"name": (14, 40), "groups": (20, 70), "created": (22, 30), "last_login": (22, 30)}
 _LINE_POINTS: Final = 15
@@ -106,6 +124,11 @@ def text_cell(letter: str, line: int, text: str, style: int) -> str:
     return f'<c r="{letter}{line}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
 
 
+def number_cell(letter: str, line: int, number: float, style: int) -> str:
+    """A cell that holds a number."""
+    return f'<c r="{letter}{line}" s="{style}"><v>{number!r}</v></c>'
+
+
 def style_number(form: Format) -> int:
     """The number that a cell's XML names a style by."""
     return int(form._get_xf_index())  # noqa: SLF001 - rows are written as finished XML: the library has no other way to it
@@ -125,21 +148,103 @@ def display_width(text: str) -> int:
 Row = TypeVar("Row")
 
 
-class WorkbookFile(ABC, Generic[Row]):
-    """A workbook that takes rows in order and holds none; a further sheet follows where one is full.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table(Generic[Row]):
+    """What worksheets of one kind hold.
+
+    Args:
+        name: The name of the worksheets; the second one has a number.
+        columns: The headers in their order, with their widths.
+        row_xml: The finished XML of a row, at a line of the sheet.
+        text_of: The text of a row in a column whose width depends on its texts.
+        not_printed: How many columns at the end are not for paper.
+    """
+
+    name: str
+    columns: Mapping[str, Widths]
+    row_xml: Callable[[Row, int], str]
+    text_of: Callable[[Row, str], str]
+    not_printed: int = 0
+
+
+class Worksheets(Generic[Row]):
+    """Takes the rows of one table in order and holds none; a further worksheet follows where one is full.
 
     The rows go to the sheet's row data as finished XML: 100,000 take 2 s so, and 10 s by a library call per cell.
+    """
+
+    def __init__(self, book: Book, table: Table[Row], text: Format, header_style: int) -> None:
+        self._book = book
+        self._table = table
+        self._text = text
+        self._header_style = header_style
+        self._widths = {name: least for name, (least, _) in table.columns.items()}
+        self._letters = [column_letters(index) for index in range(len(table.columns))]
+        self._sheet: Sheet = None
+        self._sheets = self._line = self._seen = 0
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
+        if self._seen < _SAMPLED_ROWS:
+            self._seen += len(rows)
+            self._widen(rows)
+        start = 0
+        while start < len(rows):
+            if self._sheet is None or self._line >= MAX_SHEET_ROWS:
+                self.next_sheet()
+            part = rows[start : start + MAX_SHEET_ROWS - self._line]
+            self._sheet.row_data_fh.write("".join(map(self._table.row_xml, part, itertools.count(self._line + 1))))
+            self._line += len(part)
+            start += len(part)
+
+    def next_sheet(self) -> None:
+        """Begin a worksheet with the headers alone."""
+        self._end_sheet()
+        self._sheets += 1
+        name = self._table.name if self._sheets == 1 else f"{self._table.name} {self._sheets}"
+        self._sheet = sheet = self._book.add_worksheet(name)
+        sheet.freeze_panes(1, 0)
+        sheet.repeat_rows(0)
+        print_settings(sheet, name)
+        sheet.row_data_fh.write(row_xml(1, self._letters, self._table.columns, self._header_style))
+        self._line = 1
+
+    def finish(self) -> None:
+        """End the last worksheet; begin one where there is none."""
+        if self._sheet is None:
+            self.next_sheet()
+        self._end_sheet()
+
+    def _end_sheet(self) -> None:
+        """Set what depends on all of the sheet's rows."""
+        if self._sheet is None:
+            return
+        sheet, last = self._sheet, len(self._letters) - 1
+        sheet.autofilter(0, 0, max(self._line - 1, 1), last)
+        sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
+        for index, width in enumerate(self._widths.values()):
+            sheet.set_column(index, index, width, self._text)
+        if self._table.not_printed:
+            sheet.print_area(0, 0, self._line - 1, last - self._table.not_printed)
+
+    def _widen(self, rows: Sequence[Row]) -> None:
+        for name, (least, most) in self._table.columns.items():
+            if most > least:
+                widest = max((display_width(self._table.text_of(row, name)[:200]) for row in rows), default=0)
+                self._widths[name] = min(max(self._widths[name], widest + 2), most)
+
+
+class WorkbookFile(ABC, Generic[Row]):
+    """A workbook that takes rows.
 
     Args:
         target: The file.
-        sheet_name: The name of the worksheets; the second one has a number.
-        columns: The headers in their order, with their widths.
 
     Raises:
         OSError: The folder does not take the file.
     """
 
-    def __init__(self, target: AtomicFile, sheet_name: str, columns: Mapping[str, Widths]) -> None:
+    def __init__(self, target: AtomicFile) -> None:
         import xlsxwriter  # type: ignore[import-untyped] # the package has no type information
 
         self.target = target
@@ -154,23 +259,17 @@ class WorkbookFile(ABC, Generic[Row]):
         }
         self.book: Book = xlsxwriter.Workbook(str(path), options)
         self.book.use_zip64()
-        self._sheet_name = sheet_name
-        self._columns = columns
-        self._widths = {name: least for name, (least, _) in columns.items()}
-        self._letters = [column_letters(index) for index in range(len(columns))]
         self._text = self.book.add_format({"num_format": "@", "valign": "top"})
         self._text_style = style_number(self._text)
         self._header_style = style_number(self.add_style(HEADER_COLOURS, bold=True))
-        self._sheet: Sheet = None
-        self._sheets = self._line = self._seen = 0
 
     @abstractmethod
-    def _row_xml(self, row: Row, line: int) -> str:
-        """The finished XML of a row."""
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
 
     @abstractmethod
-    def _text_of(self, row: Row, column: str) -> str:
-        """The text in a column whose width depends on its texts."""
+    def _finish_sheets(self) -> None:
+        """End the worksheets, the last one too."""
 
     def add_style(self, colours: tuple[str, str], **more: object) -> Format:
         """A text format with a background and a text colour."""
@@ -178,54 +277,17 @@ class WorkbookFile(ABC, Generic[Row]):
         settings = {"bg_color": background, "font_color": text, "num_format": "@", "valign": "top", "border": 1}
         return self.book.add_format({**settings, "border_color": "#D0D0D0", **more})
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append rows."""
-        if self._seen < _SAMPLED_ROWS:
-            self._seen += len(rows)
-            self._widen(rows)
-        start = 0
-        while start < len(rows):
-            if self._sheet is None or self._line >= MAX_SHEET_ROWS:
-                self._next_sheet()
-            part = rows[start : start + MAX_SHEET_ROWS - self._line]
-            self._sheet.row_data_fh.write("".join(map(self._row_xml, part, itertools.count(self._line + 1))))
-            self._line += len(part)
-            start += len(part)
+    def _cell_style(self, **settings: object) -> int:
+        return style_number(self.book.add_format({"valign": "top", **settings}))
 
-    def _next_sheet(self) -> None:
-        self._end_sheet()
-        self._sheets += 1
-        name = self._sheet_name if self._sheets == 1 else f"{self._sheet_name} {self._sheets}"
-        self._sheet = sheet = self.book.add_worksheet(name)
-        sheet.freeze_panes(1, 0)
-        sheet.repeat_rows(0)
-        print_settings(sheet, name)
-        sheet.row_data_fh.write(row_xml(1, self._letters, self._columns, self._header_style))
-        self._line = 1
-
-    def _end_sheet(self) -> None:
-        """Set what depends on all of the sheet's rows."""
-        if self._sheet is None:
-            return
-        sheet, last = self._sheet, len(self._columns) - 1
-        sheet.autofilter(0, 0, max(self._line - 1, 1), last)
-        sheet.dim_rowmin, sheet.dim_rowmax, sheet.dim_colmin, sheet.dim_colmax = 0, self._line - 1, 0, last
-        for index, width in enumerate(self._widths.values()):
-            sheet.set_column(index, index, width, self._text)
-
-    def _widen(self, rows: Sequence[Row]) -> None:
-        for name, (least, most) in self._columns.items():
-            if most > least:
-                widest = max((display_width(self._text_of(row, name)[:200]) for row in rows), default=0)
-                self._widths[name] = min(max(self._widths[name], widest + 2), most)
+    def _worksheets(self, table: Table[Row]) -> Worksheets[Row]:
+        return Worksheets(self.book, table, self._text, self._header_style)
 
     def finish(self) -> bool:
         """Put the file together and flush it to the disk; an OSError says that it cannot be written."""
         from xlsxwriter.exceptions import FileCreateError  # type: ignore[import-untyped] # as above
 
-        if self._sheet is None:
-            self._next_sheet()
-        self._end_sheet()
+        self._finish_sheets()
         try:
             self.book.close()
         except FileCreateError as error:  # wraps the operating system's own error
@@ -245,23 +307,48 @@ class WorkbookFile(ABC, Generic[Row]):
 
 
 class ReportWorkbook(WorkbookFile[ReportRow]):
-    """``report.xlsx``, without the sheet in front."""
+    """``report.xlsx``, without the sheet in front.
 
-    def __init__(self, folder: Path, run_id: str) -> None:
-        least, most = _REPORT_WIDTHS["run_id"]
-        run_id_width = max(least, min(len(run_id) + 2, most))
-        columns = {**_REPORT_WIDTHS, "run_id": (run_id_width, run_id_width)}
-        super().__init__(AtomicFile(folder, "report.xlsx"), "Report", columns)
+    Args:
+        folder: Where to write it.
+        run_id: The run.
+        rate: The rate of the run, for a worksheet of its own; None for none.
+    """
+
+    def __init__(self, folder: Path, run_id: str, rate: Rate | None = None) -> None:
+        super().__init__(AtomicFile(folder, "report.xlsx"))
         self._run_id = run_id
+        self._rate = rate
         self.book.set_properties({"title": f"bulkid run {displayable(run_id)}"})
         self._wrapped = self._cell_style(num_format="@", text_wrap=True)
         self._number = self._cell_style(num_format="0", align="center")
         self._time = self._cell_style(num_format='yyyy-mm-dd hh:mm:ss "UTC"', align="left")
         self.status_formats = {status: self.add_style(pair) for status, pair in COLOURS.items()}
         self._status_styles = {status: style_number(form) for status, form in self.status_formats.items()}
+        least, most = _REPORT_WIDTHS["run_id"]
+        run_id_width = max(least, min(len(run_id) + 2, most))
+        self._report = self._worksheets(
+            Table(
+                name="Report",
+                columns={**_REPORT_WIDTHS, "run_id": (run_id_width, run_id_width)},
+                row_xml=self._row_xml,
+                text_of=lambda row, column: str(getattr(row, column)),
+                not_printed=1,  # the run_id, the same in every row
+            )
+        )
+        self._problems: Worksheets[ReportRow] | None = None
 
-    def _cell_style(self, **settings: object) -> int:
-        return style_number(self.book.add_format({"valign": "top", **settings}))
+    def begin_problems(self) -> None:
+        """Begin the worksheet of the rows that are not done, in front of the report's."""
+        self._problems = self._worksheets(
+            Table(
+                name=PROBLEMS,
+                columns={header: widths for header, (_, widths) in _PROBLEM_COLUMNS.items()},
+                row_xml=self._problem_xml,
+                text_of=lambda row, header: str(getattr(row, _PROBLEM_COLUMNS[header][0])),
+            )
+        )
+        self._problems.next_sheet()
 
     def put(self, sheet: Sheet, line: int, column: int, text: str, form: Format) -> None:
         """Write a text as a text, whatever it looks like; for the few cells of the sheet in front."""
@@ -271,29 +358,34 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
             text = f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
         sheet.write_string(line, column, text, form)
 
-    def _end_sheet(self) -> None:
-        super()._end_sheet()
-        if self._sheet is not None:  # the run_id, the same in every row, is not for paper
-            self._sheet.print_area(0, 0, self._line - 1, len(COLUMNS) - 2)
+    def write(self, rows: Sequence[ReportRow]) -> None:
+        """Append rows; those that are not done stand among the problems too."""
+        self._report.write(rows)
+        if self._problems is not None:
+            self._problems.write([row for row in rows if row.status in RETRY_STATUSES])
 
-    def _text_of(self, row: ReportRow, column: str) -> str:
-        return str(getattr(row, column))
+    def _finish_sheets(self) -> None:
+        self._report.finish()
+        if self._problems is not None:
+            self._problems.finish()
+        if self._rate is not None:
+            add_rate_sheet(self.book, self._rate, self.add_style(HEADER_COLOURS, bold=True))
 
     def _row_xml(self, row: ReportRow, line: int) -> str:
         text, wrapped, number = self._text_style, self._wrapped, self._number
         code, at = row.http_status, row.finished_at
-        time = "" if at is None else f'<c r="K{line}" s="{self._time}"><v>{_EPOCH_DAY + int(at) / _DAY_S!r}</v></c>'
+        time = "" if at is None else number_cell("K", line, _EPOCH_DAY + int(at) / _DAY_S, self._time)
         return "".join(
             (
-                f'<row r="{line}"{_height_attribute(row)}><c r="A{line}" s="{number}"><v>{row.row}</v></c>',
+                f'<row r="{line}"{_height_attribute(row)}>{number_cell("A", line, row.row, number)}',
                 text_cell("B", line, row.robot_account_id, text),
                 text_cell("C", line, row.name, text),
                 text_cell("D", line, row.status.value, self._status_styles[row.status]),
                 text_cell("E", line, row.changes, wrapped),
-                "" if code is None else f'<c r="F{line}" s="{number}"><v>{code}</v></c>',
+                "" if code is None else number_cell("F", line, code, number),
                 text_cell("G", line, row.error_code, text),
                 text_cell("H", line, row.error, wrapped),
-                f'<c r="I{line}" s="{number}"><v>{row.attempts}</v></c>',
+                number_cell("I", line, row.attempts, number),
                 text_cell("J", line, row.via.value if row.via else "", text),
                 time,
                 text_cell("L", line, self._run_id, text),
@@ -301,25 +393,82 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
             )
         )
 
+    def _problem_xml(self, row: ReportRow, line: int) -> str:
+        text, wrapped, number, code = self._text_style, self._wrapped, self._number, row.http_status
+        return "".join(
+            (
+                f'<row r="{line}"{_height_attribute(row)}>{number_cell("A", line, row.row, number)}',
+                text_cell("B", line, row.name, text),
+                text_cell("C", line, row.status.value, self._status_styles[row.status]),
+                text_cell("D", line, row.error, wrapped),
+                text_cell("E", line, row.changes, wrapped),
+                "" if code is None else number_cell("F", line, code, number),
+                text_cell("G", line, row.error_code, text),
+                text_cell("H", line, row.robot_account_id, text),
+                "</row>",
+            )
+        )
+
 
 class WorkbookExport(WorkbookFile[ExportedAccount]):
-    """An export of accounts: texts alone. The text format goes on below the last row, for what a user adds there."""
+    """An export of accounts: texts, and the two times, which no run reads.
+
+    The text format also holds below the last row, for what a user adds there.
+    """
 
     def __init__(self, target: AtomicFile) -> None:
+        super().__init__(target)
         resource = current()
         widths = {**_EXPORT_WIDTHS, resource.id_column: (20, 38), **{each.key: each.widths for each in resource.fields}}
-        super().__init__(target, "Robot accounts", {name: widths[name] for name in resource.export_columns})
-        self._position = {name: at for at, name in enumerate(self._columns)}
+        columns = {name: widths[name] for name in resource.export_columns}
+        position = {name: at for at, name in enumerate(columns)}
+        self.book.set_properties({"title": resource.plural.capitalize()})
+        self._letters = [column_letters(at) for at in range(len(columns))]
+        self._time = self._cell_style(num_format='yyyy-mm-dd hh:mm "UTC"', align="left")
+        self._accounts = self._worksheets(
+            Table(
+                name=resource.plural.capitalize(),
+                columns=columns,
+                row_xml=self._row_xml,
+                text_of=lambda row, column: (row.cells or ())[position[column]],
+            )
+        )
 
     def write(self, rows: Sequence[ExportedAccount]) -> None:
         """Append those accounts that a row can hold."""
-        super().write([each for each in rows if each.cells is not None])
+        self._accounts.write([each for each in rows if each.cells is not None])
 
-    def _text_of(self, row: ExportedAccount, column: str) -> str:
-        return (row.cells or ())[self._position[column]]
+    def _finish_sheets(self) -> None:
+        self._accounts.finish()
 
     def _row_xml(self, row: ExportedAccount, line: int) -> str:
-        return row_xml(line, self._letters, row.cells or (), self._text_style)
+        cells = row.cells or ()
+        texts = "".join(
+            text_cell(letter, line, text, self._text_style)
+            for letter, text in zip(self._letters[:-TIME_COLUMNS], cells[:-TIME_COLUMNS], strict=True)
+        )
+        times = "".join(
+            self._time_cell(letter, line, text)
+            for letter, text in zip(self._letters[-TIME_COLUMNS:], cells[-TIME_COLUMNS:], strict=True)
+        )
+        return f'<row r="{line}">{texts}{times}</row>'
+
+    def _time_cell(self, letter: str, line: int, text: str) -> str:
+        day = day_number(text)
+        if day is None:
+            return text_cell(letter, line, text, self._text_style)
+        return number_cell(letter, line, day, self._time)
+
+
+def day_number(text: str) -> float | None:
+    """A time in ISO 8601 as a workbook counts it, in days; None for a text that is no such time, or one too early."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    day = _EPOCH_DAY + moment.timestamp() / _DAY_S
+    return day if day >= _FIRST_DAY else None
 
 
 def row_xml(line: int, letters: Iterable[str], texts: Iterable[str], style: int) -> str:

@@ -53,7 +53,7 @@ def test_an_export_run_unchanged_sends_nothing_and_edited_just_the_edit(
 
 
 @pytest.mark.slow
-def test_the_workbook_is_one_sheet_of_texts_to_filter(tmp_path: Path, server: Hosted) -> None:
+def test_the_workbook_is_one_sheet_of_texts_and_times_to_filter(tmp_path: Path, server: Hosted) -> None:
     bulkid = connected_to(tmp_path, server.url)
     assert bulkid("export", "all.xlsx").returncode == 0
     book = openpyxl.load_workbook(tmp_path / "all.xlsx")
@@ -62,8 +62,10 @@ def test_the_workbook_is_one_sheet_of_texts_to_filter(tmp_path: Path, server: Ho
     rows = list(sheet.iter_rows())
     assert [cell.value for cell in rows[0]] == HEADERS
     assert len(rows) == 421
-    assert {cell.data_type for row in rows for cell in row if cell.value is not None} == {"s"}, "no formula, no number"
-    assert {cell.number_format for row in rows[1:] for cell in row if cell.value is not None} == {"@"}
+    texts = [cell for row in rows[1:] for cell in row[:4] if cell.value is not None]
+    assert {(cell.data_type, cell.number_format) for cell in texts} == {("s", "@")}, "no formula, no number"
+    times = [cell for row in rows[1:] for cell in row[4:] if cell.value is not None]
+    assert {(cell.data_type, cell.number_format) for cell in times} == {("d", 'yyyy-mm-dd hh:mm "UTC"')}
     widths = {at: each.width for each in sheet.column_dimensions.values() for at in range(each.min, each.max + 1)}
     assert sorted(widths) == [1, 2, 3, 4, 5, 6]
     assert min(widths.values()) > 14

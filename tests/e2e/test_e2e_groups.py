@@ -39,7 +39,9 @@ def test_hundreds_of_accounts_take_a_few_group_requests_and_each_has_its_own_out
         assert len(puts(host)[0]) == result.summary["planned_puts"] == result.summary["requests"]["PUT"] == 6
         assert not puts(host)[1]
         assert {(row["via"], row["http_status"], row["attempts"]) for row in rows} == {("group", "200", "1")}
-        assert by_name(rows)[names[0]]["changes"] == "'+ Finance"  # a spreadsheet would run it else
+        assert (
+            by_name(rows)[names[0]]["changes"] == "groups: + Finance"
+        )  # a spreadsheet would run a cell that begins with a plus
         assert [len(memberships(host, group) & set(names)) for group in GROUPS] == [217, 217, 216]
         again, _ = run(host, tmp_path, into_groups(tmp_path, names))
         assert (again.summary["unchanged"], again.summary["requests"]["PUT"]) == (650, 0)

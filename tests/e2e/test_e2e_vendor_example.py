@@ -49,8 +49,8 @@ def test_the_guides_example_is_one_put_with_the_guides_body_and_answer(tmp_path:
     assert list(json.loads(body)) == ["partitionGlobalId", "displayName", "groupIDsToAdd", "groupIDsToRemove"]
     assert after["groupIds"] == ["alumni-02", "gryff-01"]
     (row,) = bulkid.report()
-    # A cell that begins with + would run as a formula: the apostrophe keeps it text.
-    assert (row["status"], row["changes"]) == ("updated", "'+ alumni-02")
+    # A cell that begins with + would run as a formula.
+    assert (row["status"], row["changes"]) == ("updated", "groups: + alumni-02")
     assert (row["robot_account_id"], row["http_status"], row["via"]) == ("88-uv", "200", "account")
 
 
@@ -69,7 +69,7 @@ def test_blind_without_a_display_name_the_field_is_left_out_and_the_plan_warns(t
     assert "blind" in done.stderr
     assert "display name" in done.stderr
     (row,) = bulkid.report()
-    assert (row["status"], row["changes"]) == ("updated", "'+ alumni-02")
+    assert (row["status"], row["changes"]) == ("updated", "groups: + alumni-02")
 
 
 def test_a_second_run_of_the_example_sends_nothing(tmp_path: Path, connected: Callable[..., Bulkid]) -> None:

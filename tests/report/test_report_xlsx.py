@@ -13,8 +13,9 @@ from hypothesis import given, settings
 
 from bulkid.model import ReportRow, RunStatus, Status
 from bulkid.report import xlsx_files as workbook_module
+from bulkid.report.rate import Intervals, Rate, Settled
 from bulkid.report.text_files import COLUMNS
-from bulkid.report.xlsx_files import MAX_CELL_UNITS, displayable
+from bulkid.report.xlsx_files import MAX_CELL_UNITS, day_number, displayable
 from tests.support.examples import examples
 from tests.support.report_data import a_row, a_run, report_rows, write
 
@@ -233,3 +234,81 @@ def test_the_workbook_holds_no_link_and_no_formula(tmp_path: Path) -> None:
     assert "<f>" not in xml
     assert '<t xml:space="preserve"> https://x</t>' in xml, "or else Excel drops the space"
     assert "hyperlink" not in xml.replace("HYPERLINK", "")
+
+
+def test_the_rows_that_are_not_done_stand_in_a_sheet_of_their_own_that_the_summary_links_to(tmp_path: Path) -> None:
+    rows = [
+        a_row(2),
+        a_row(3, Status.INVALID, error="=Unknown group", error_code="unknown_group", changes="", http_status=None),
+        a_row(4, Status.UNCHANGED),
+        a_row(5, Status.FAILED, error="Refused", http_status=400),
+        a_row(6, Status.PENDING, changes="+ Finance", robot_account_id="", error="Stopped"),
+    ]
+    write(tmp_path, rows, {"xlsx"})
+    book = load(tmp_path)
+    assert book.sheetnames == ["Summary", "Problems", "Report"]
+    sheet = book["Problems"]
+    header, *lines = [[cell.value for cell in line] for line in sheet.iter_rows()]
+    assert header == [
+        *("Row", "Account", "Status", "Problem", "Requested changes", "HTTP status", "Error code", "Account id"),
+    ]
+    assert lines == [
+        [3, "roby", "invalid", "=Unknown group", None, None, "unknown_group", "88-uv"],
+        [5, "roby", "failed", "Refused", "+ alumni-02", 400, None, "88-uv"],
+        [6, "roby", "pending", "Stopped", "+ Finance", 200, None, None],
+    ]
+    assert sheet.auto_filter.ref == "A1:H4"
+    assert not [cell for line in sheet.iter_rows() for cell in line if cell.data_type == "f"]
+    links = [cell for line in book["Summary"].iter_rows() for cell in line if cell.hyperlink]
+    assert [(cell.value, cell.hyperlink.location) for cell in links] == [
+        ("See the sheet Problems: 3 rows", "'Problems'!A1")
+    ]
+
+
+def test_more_problems_than_a_sheet_holds_go_on_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook_module, "MAX_SHEET_ROWS", 5)
+    write(tmp_path, [a_row(number, Status.FAILED) for number in range(2, 8)], {"xlsx"})
+    book = load(tmp_path)
+    assert sorted(book.sheetnames) == ["Problems", "Problems 2", "Report", "Report 2", "Summary"]
+    assert [book[name].max_row for name in ("Problems", "Problems 2")] == [5, 3]
+
+
+@pytest.mark.parametrize("quota", [None, 160])
+@pytest.mark.parametrize("points", [(Settled(3),), (Settled(100), Settled(140, 20)), (Settled(),) * 121])
+def test_the_summary_shows_the_rate_as_a_chart_of_the_workbook(
+    tmp_path: Path, points: tuple[Settled, ...], quota: int | None
+) -> None:
+    rate = Rate(Intervals(1_769_846_400.0, 12_500, 24, quota), points)
+    write(tmp_path, [a_row()], {"xlsx"}, rate=rate)
+    book = load(tmp_path)
+    assert book.sheetnames == ["Summary", "Report", "Rate"]
+    assert len(book["Summary"]._charts) == 1
+    assert rate.sentence in summary_cells(tmp_path)
+    _, *lines = [[cell.value for cell in line] for line in book["Rate"].iter_rows()]
+    assert [line[1:] for line in lines] == [
+        [point.by_account, point.by_group, *([quota] if quota else [])] for point in points
+    ]
+    with zipfile.ZipFile(tmp_path / "report.xlsx") as archive:
+        chart = archive.read("xl/charts/chart1.xml").decode()
+    plotted = re.findall(r"<c:val><c:numRef><c:f>Rate!\$(\w)\$2(?::\$\w\$(\d+))?</c:f>", chart)
+    columns = ["B", *(["C"] if rate.has_groups else []), *(["D"] if quota else [])]
+    assert plotted == [(column, "" if len(points) == 1 else str(len(points) + 1)) for column in columns]
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2026-01-31T12:00:00Z", 46053.5),
+        ("2026-01-31T12:00:00.1234567+00:00", 46053.5000014),
+        ("2026-01-31T14:00:00+02:00", 46053.5),
+        ("2026-01-31T12:00:00", 46053.5),
+        ("1900-03-01T00:00:00Z", 61),
+        ("1900-02-28T00:00:00Z", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("never", None),
+        ("", None),
+    ],
+)
+def test_a_time_of_the_server_is_a_time_of_the_workbook(text: str, day: float | None) -> None:
+    assert day_number(text) == (day if day is None else pytest.approx(day, abs=1e-6))

@@ -96,7 +96,7 @@ async def test_a_field_goes_from_the_sheet_to_the_server_and_back(extended: Serv
         assert [row["changes"] for row in report(result)] == [
             "description: Pays bills -> (none)",
             "description: (none) -> Reads mail; department: (none) -> e12; + Fin",
-            "'+ Fin",  # escaped, as a spreadsheet would take it for a formula
+            "groups: + Fin",  # a spreadsheet would run a cell that begins with a plus
         ]
         first, second = extended.accounts["a01"], extended.accounts["a02"]
         assert (first["description"], first["department"]) == ("", {"letter": "D", "number": 7})

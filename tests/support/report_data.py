@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status, Via
 from bulkid.report.formats import ReportContent
+from bulkid.report.rate import Rate
 from bulkid.report.summary import build_summary
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 
@@ -90,8 +91,9 @@ def write(
     run: RunRecord | None = None,
     sheet_name: str = "",
     begun: OpenReport | None = None,
+    rate: Rate | None = None,
 ) -> ReportFiles:
     run = run or a_run()
     summary = build_summary(run, Counter(row.status for row in rows), len(rows), str(folder / "report.csv"))
-    content = ReportContent(run, folder, headers, summary, sheet_name)
+    content = ReportContent(run, folder, headers, summary, sheet_name, rate=lambda: rate)
     return write_report(lambda: iter(rows), content, formats, begun)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from bulkid.report.formats import ReportContent
 from bulkid.report.summary import build_summary
 from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
 from bulkid.runs.options import RunResult
+from bulkid.runs.rates import run_rate
 
 EARLY_ROWS: Final = 256
 """Rows of the report that are written at a time while requests are sent: this delays responses by 3 ms at most."""
@@ -132,7 +134,14 @@ def write(
     Raises:
         ReportError: The files cannot be written; the outcomes are safe in the journal.
     """
-    content = ReportContent(record, folder, _headers(record), summary, str(record.sheet.get("sheet", "")))
+    content = ReportContent(
+        record,
+        folder,
+        _headers(record),
+        summary,
+        str(record.sheet.get("sheet", "")),
+        rate=partial(run_rate, journal, record),
+    )
     begun = early.take() if early is not None else None
     if begun is not None:
         with suppress(ReportError):  # the folder may have been moved: then write everything again
