@@ -78,6 +78,17 @@ class Resource:
         return tuple(self.aliases)
 
     @cached_property
+    def titles(self) -> dict[str, str]:
+        """What people call each column: ``groups_to_remove`` is "Groups to remove"."""
+        own = {
+            self.id_column: f"{_capitalized(self.singular)} ID",
+            **{field.key: _capitalized(field.label) for field in self.fields},
+            "groups": "Groups (exactly these)",
+            _PARTITION[0]: "Organisation ID",
+        }
+        return {column: own.get(column, _capitalized(column.replace("_", " "))) for column in self.columns}
+
+    @cached_property
     def template_headers(self) -> tuple[str, ...]:
         """The header of an empty sheet that a new user can fill in."""
         return ("name", *self.keys, *MEMBERSHIP_COLUMNS[:2])
@@ -104,3 +115,8 @@ class Resource:
 
     def __hash__(self) -> int:
         return hash((self.endpoint, self.keys))
+
+
+def _capitalized(words: str) -> str:
+    """Words with a capital at their beginning alone: an abbreviation keeps its own."""
+    return words[:1].upper() + words[1:]

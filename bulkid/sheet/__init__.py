@@ -5,7 +5,14 @@
 """
 
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
-from bulkid.sheet.headers import SheetOptions, column_label, column_letters, fields_for_headers
+from bulkid.sheet.headers import (
+    ColumnMeaning,
+    SheetOptions,
+    column_label,
+    column_letters,
+    fields_for_headers,
+    suggest_fields,
+)
 from bulkid.sheet.isolation import CancelToken
 from bulkid.sheet.reader import EXTENSIONS, Sheet, SheetPreview, open_sheet, open_sheet_file, require_file
 from bulkid.sheet.row_parser import RowParser, SheetInfo
@@ -15,6 +22,7 @@ __all__ = [
     "CLEAR",
     "EXTENSIONS",
     "CancelToken",
+    "ColumnMeaning",
     "RowParser",
     "Sheet",
     "SheetInfo",
@@ -29,5 +37,6 @@ __all__ = [
     "open_sheet_file",
     "parse_list",
     "require_file",
+    "suggest_fields",
     "system_code_page",
 ]

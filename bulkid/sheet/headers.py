@@ -84,6 +84,38 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     return fields
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnMeaning:
+    """What a column seems to mean."""
+
+    field: str  # "" for a column that is not used
+    close_to: str = ""  # the known header that this one is close to: then the field is a guess, for the user to confirm
+
+
+def suggest_fields(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[ColumnMeaning, ...]:
+    """Give the meaning of each header as far as it is known, also where :func:`fields_for_headers` would refuse them.
+
+    A field that another column has by its exact header is no guess for a second one.
+    """
+    options = options or SheetOptions()
+    mapped = {**{header_key(name): column for name, column in options.column_map.items()}, **options.column_map}
+    ignored = {*options.ignore_columns, *map(header_key, options.ignore_columns)}
+    known = _known()
+    certain = [
+        ""
+        if header in ignored
+        else mapped.get(header) or mapped.get(key) or ("" if key in ignored else known.get(key, ""))
+        for header, key in zip(headers, map(header_key, headers), strict=True)
+    ]
+    meanings = []
+    for header, column in zip(headers, certain, strict=True):
+        open_to_guess = not column and header not in ignored and header_key(header) not in ignored
+        close_to = near_miss(header) if header and open_to_guess else ""
+        guess = known[header_key(close_to)] if close_to else ""
+        meanings.append(ColumnMeaning(column or ("" if guess in certain else guess), close_to))
+    return tuple(meanings)
+
+
 def empty_sheet(source: str) -> SheetError:
     """The error for a sheet without a header."""
     return SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")

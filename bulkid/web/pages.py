@@ -24,6 +24,7 @@ from bulkid.web.auth.access import Principal, RefusedError, Role
 from bulkid.web.auth.sessions import Session
 from bulkid.web.console import console_of
 from bulkid.web.uploads import MAX_BYTES
+from bulkid.web.wording import console_words
 
 _PACKAGE: Final = Path(__file__).parent
 TEMPLATES: Final = _PACKAGE / "templates"
@@ -76,6 +77,7 @@ def set_up_templates(app: web.Application) -> None:
         "seconds": humanize_seconds,
         "letters": column_letters,
         "without_commands": strip_commands,
+        "console_words": console_words,
     }
     environment.tests["run_id"] = is_run_id
     environment.globals |= {
@@ -146,10 +148,10 @@ async def static(request: web.Request) -> web.Response:
 class Pager:
     """Which page of a table a request asks for, and links to the others with the same filters."""
 
-    def __init__(self, request: web.Request, size: int = PAGE_SIZE) -> None:
+    def __init__(self, request: web.Request, size: int = PAGE_SIZE, path: str = "") -> None:
         text = request.query.get("page", "")
         asked = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 1  # noqa: PLR2004
-        self._path = request.path
+        self._path = path or request.path
         self._query = {name: value for name, value in request.query.items() if name != "page"}
         self.number = max(1, asked)  # from 1
         self.size = size  # lines per page

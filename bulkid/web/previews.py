@@ -15,6 +15,7 @@ from bulkid.model import AccountUpdate, DesiredState, RowError
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.row_error_groups import GroupedRowErrors, RowErrorGroup, group_row_errors
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.uploads import Upload
 
@@ -22,6 +23,9 @@ MAX_KEPT: Final = 50  # sheets whose rows and preview stay in memory at most
 MAX_KEPT_ROWS: Final = 300_000  # rows of those sheets in all; a preview of 100,000 accounts takes about 100 MB
 MAX_CONCURRENT: Final = 2  # sheets that are read, and previews that are made, at once: each takes a core
 MAX_WAITING: Final = 20  # previews that may wait for their turn
+
+MAX_PROBLEMS: Final = 1000
+"""Different problems of rows that pages list; errors that say the same of several rows are one problem."""
 
 T = TypeVar("T")
 Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
@@ -97,7 +101,12 @@ class UploadPreviews:
         upload_preview = self._upload_previews.get(upload.upload_id)
         if upload_preview is None or upload_preview.upload.reading != upload.reading:
             parsed = ParsedUpload()
-            if not upload.derived_from:
+            if (
+                upload_preview is not None
+                and upload_preview.upload.reading.sheet_options() == upload.reading.sheet_options()
+            ):
+                parsed = upload_preview.parsed  # what is to be done with invalid rows is no matter of reading
+            elif not upload.derived_from:
                 parsed = await self.read(lambda token: parse_upload(upload, self._options, token))
             upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
         upload_preview.upload = upload  # an author may have been added since, without another reading
@@ -218,7 +227,8 @@ class PreviewPage:
 
     changes: Sequence[AccountChange] = ()
     desired_states: Sequence[DesiredState] = ()
-    row_errors: Sequence[RowError] = ()
+    problems: Sequence[RowErrorGroup] = ()
+    hidden_errors: int = 0
     total: int = 0
 
 
@@ -235,8 +245,9 @@ def preview_page(job: PreviewTask, kind: str, search: str, offset: int, limit: i
         found = [each for each in plan.unchanged if text in f"{each.name}\n{each.account_id}".casefold()]
         return PreviewPage(desired_states=found[offset : offset + limit], total=len(found))
     if kind == "invalid":
-        row_errors = row_errors_with(preview.row_errors, search)
-        return PreviewPage(row_errors=row_errors[offset : offset + limit], total=len(row_errors))
+        grouped = problems_of(preview.row_errors, search)
+        shown = grouped.groups[offset : offset + limit]
+        return PreviewPage(problems=shown, hidden_errors=grouped.hidden, total=len(grouped.groups))
     chosen: Sequence[int] = range(len(plan.changes))
     if text:
         chosen = [index for index, each in enumerate(job.texts()) if text in each]
@@ -255,6 +266,11 @@ def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "
         if (not column or row_error.column == column)
         and text in f"{row_error.row}\n{row_error.column}\n{row_error.value}\n{row_error.message}".casefold()
     ]
+
+
+def problems_of(row_errors: Sequence[RowError], search: str, column: str = "") -> GroupedRowErrors:
+    """The problems of a column that contain a text, at most ``MAX_PROBLEMS``."""
+    return group_row_errors(row_errors_with(row_errors, search, column), MAX_PROBLEMS)
 
 
 def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -> AccountChange:

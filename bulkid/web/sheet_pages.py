@@ -1,9 +1,7 @@
 """Sheets: uploaded, mapped, previewed, started, removed."""
 
 import tempfile
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,31 +16,31 @@ from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
-from bulkid.sheet import UncertainEncodingError, column_label, fields_for_headers
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
 from bulkid.web.console import console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page
-from bulkid.web.previews import UploadPreview, preview_page, row_errors_with
+from bulkid.web.previews import UploadPreview, preview_page, problems_of
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
+from bulkid.web.sheet_mapping import (
+    SHOWN_COLUMNS,
+    ColumnLine,
+    chosen_fields,
+    columns_of,
+    encodings_of,
+    mapping_errors,
+    reading_of,
+    readings_of,
+)
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
-
-SHOWN_COLUMNS: Final = 40
-"""Columns that the page of a sheet shows; a sheet may have thousands, by accident or by malice."""
 
 _MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 """What aiohttp's reader raises for a multipart body that is malformed or not complete."""
 
 _CHUNK: Final = 1 << 18
 _DRAINED: Final = 4 * MAX_BYTES  # read and dropped: a browser shows a refusal only once it has sent the whole body
-_ENCODINGS: Final = (
-    *("utf-8", "utf-16", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
-    *("mac_roman", "cp850", "cp852", "cp932", "gb18030", "cp950", "cp949"),
-)
-"""The encodings that a user can choose."""
-
 _KINDS: Final = ("changes", "unchanged", "invalid")
 
 
@@ -137,109 +135,84 @@ async def _drain(reader: UploadReader, part: BodyPartReader) -> None:
 # --- mapping
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnLine:
-    """One column of a sheet as its page shows it."""
-
-    index: int
-    label: str
-    field: str  # "" for one that is not used
-    sample: tuple[str, ...]
-
-
 async def sheet(request: web.Request) -> web.StreamResponse:
     """Show a sheet as bulkid reads it."""
     upload_preview = await upload_preview_of(request)
     if upload_preview.upload.derived_from:
-        raise HTTPSeeOther(f"/sheets/{upload_preview.upload.upload_id}/preview")
-    parsed, pager = upload_preview.parsed, Pager(request)
-    search, column = request.query.get("search", ""), request.query.get("column", "")
-    all_errors = [] if parsed.check is None else parsed.check.row_errors
-    found = row_errors_with(all_errors, search, column)
-    # lines in each encoding that the sheet may have, where it is not certain
-    readings = parsed.error.readings if isinstance(parsed.error, UncertainEncodingError) else {}
-    return page(
-        request,
-        "sheet.html",
-        upload=upload_preview.upload,
-        parsed=parsed,
-        columns=columns_of(upload_preview),
-        hidden=max(0, len(parsed.sheet_preview.headers) - SHOWN_COLUMNS) if parsed.sheet_preview else 0,
-        fields=current().columns,
-        readings=readings,
-        encodings=encodings_of(upload_preview, readings),
-        row_errors=found[pager.offset : pager.offset + pager.size],
-        row_error_columns=list(dict.fromkeys(each.column for each in all_errors if each.column)),
-        pager=pager.of(len(found)),
-        search=search,
-        column=column,
-        may_remove=may_remove(principal_of(request), upload_preview.upload),
-    )
+        raise HTTPSeeOther(f"{_path(upload_preview)}/preview")
+    shown = await _sheet_page_of(request, upload_preview, upload_preview.upload.reading, columns_of(upload_preview))
+    return page(request, "sheet.html", **shown)
 
 
-def encodings_of(upload_preview: UploadPreview, likely: Collection[str]) -> tuple[str, ...]:
-    """The encodings to choose from, the likely ones first; none for a sheet that has no text encoding."""
-    seen, chosen = upload_preview.parsed.sheet_preview, upload_preview.upload.reading.encoding
-    if not (likely or chosen or (seen is not None and seen.encoding)):
-        return ()
-    return tuple(dict.fromkeys((*likely, *filter(None, [chosen]), *_ENCODINGS)))
+async def _sheet_page_of(
+    request: web.Request, upload_preview: UploadPreview, reading: ReadOptions, columns: Sequence[ColumnLine]
+) -> dict[str, Any]:
+    """What the page of a sheet shows: the columns and options as they are, or as a form that is refused has them."""
+    parsed, pager = upload_preview.parsed, Pager(request, path=_path(upload_preview))
+    search, column = request.query.get("search", "")[:200], request.query.get("column", "")
+    all_errors = () if parsed.check is None else parsed.check.row_errors
+    problems = await in_thread(problems_of, all_errors, search, column)
+    readings, seen = readings_of(parsed.error), parsed.sheet_preview
+    return {
+        "upload": upload_preview.upload,
+        "parsed": parsed,
+        "reading": reading,
+        "columns": columns,
+        "mapping_errors": mapping_errors(columns, seen) if seen is not None and parsed.check is None else [],
+        "hidden": max(0, len(seen.headers) - SHOWN_COLUMNS) if seen is not None else 0,
+        "titles": current().titles,
+        "readings": readings,
+        "encodings": encodings_of(upload_preview, readings),
+        "problems": problems.groups[pager.offset : pager.offset + pager.size],
+        "hidden_errors": problems.hidden,
+        "row_error_columns": list(dict.fromkeys(each.column for each in all_errors if each.column)),
+        "pager": pager.of(len(problems.groups)),
+        "search": search,
+        "column": column,
+        "may_remove": may_remove(principal_of(request), upload_preview.upload),
+        "columns_changed": "columns" in request.query,
+    }
 
 
-def columns_of(upload_preview: UploadPreview) -> list[ColumnLine]:
-    """The columns of a sheet with the fields that they are read as, as far as is known."""
-    seen, check = upload_preview.parsed.sheet_preview, upload_preview.parsed.check
-    if seen is None:
-        return []
-    if check is not None:
-        fields: Sequence[str] = check.info.fields
-    else:
-        given = upload_preview.upload.reading.column_map
-        fields = [given.get(header, "") or _suggested_field(header) for header in seen.headers]
-    return [
-        ColumnLine(
-            index,
-            column_label(seen.headers, index).strip('"'),
-            fields[index],
-            tuple(row[index] for row in seen.sample if index < len(row) and row[index]),
-        )
-        for index in range(min(len(seen.headers), SHOWN_COLUMNS))
-    ]
-
-
-def _suggested_field(header: str) -> str:
-    """The field of a header taken by itself, where it has one of the known names."""
-    with suppress(SheetError):
-        return fields_for_headers(["id" if header.casefold() != "id" else "name", header])[1]
-    return ""
+def _path(upload_preview: UploadPreview) -> str:
+    return f"/sheets/{upload_preview.upload.upload_id}"
 
 
 async def change_read_options(request: web.Request) -> web.StreamResponse:
-    """Change how a sheet is read."""
+    """Save how a sheet is read, and continue to its preview where nothing is left to look at on its page."""
     upload_preview, form = await upload_preview_of(request), await form_of(request)
+    reading = reading_of(form, upload_preview)
+    seen, before = upload_preview.parsed.sheet_preview, upload_preview.upload.reading
+    if seen is not None and reading.sheet == before.sheet:
+        columns = columns_of(upload_preview, chosen_fields(form, seen))
+        errors = mapping_errors(columns, seen)
+        if errors:
+            shown = await _sheet_page_of(request, upload_preview, reading, columns)
+            return form_again(request, UsageError(errors[0]), "sheet.html", **{**shown, "mapping_errors": errors})
+    now, continues = upload_preview, bool(form.get("continue"))
+    if reading != before or not continues:  # who only continues is no author of the plan
+        console = console_of(request)
+        changed = await console.read_otherwise(upload_preview, reading, principal_of(request))
+        await note(request, "sheet read otherwise", changed.upload_id, changed.name)
+        now = await console.upload_previews.get(changed)
+    if not continues:
+        raise HTTPSeeOther(_path(now))
+    if _columns(now) != _columns(upload_preview):
+        raise HTTPSeeOther(f"{_path(now)}?columns=changed")
+    if now.parsed.check is None or not now.parsed.check.rows or _shows_other_errors(now, upload_preview):
+        raise HTTPSeeOther(_path(now))
+    raise HTTPSeeOther(await _preview_noted(request, now))
+
+
+def _columns(upload_preview: UploadPreview) -> Sequence[str]:
     seen = upload_preview.parsed.sheet_preview
-    column_map: dict[str, str] = {}
-    ignored: list[str] = []
-    if seen is not None:
-        for index, header in enumerate(seen.headers[:SHOWN_COLUMNS]):
-            chosen = form.get(f"field-{index}", "")
-            if chosen in current().columns:
-                column_map[header] = chosen
-            elif header and header not in column_map:
-                ignored.append(header)
-    reading = ReadOptions(
-        sheet=form.get("worksheet", "")[:200],
-        encoding=form.get("encoding", "")[:40],
-        delimiter=form.get("delimiter", "")[:10],
-        column_map=column_map,
-        ignore_columns=tuple(dict.fromkeys(name for name in ignored if name not in column_map)),
-        skip_invalid=bool(form.get("skip_invalid")),
-    )
-    if reading.sheet != upload_preview.upload.reading.sheet and seen is not None and reading.sheet != seen.sheet:
-        # another worksheet has other columns: the mapping of these is not for them
-        reading = replace(reading, column_map={}, ignore_columns=())
-    changed = await console_of(request).read_otherwise(upload_preview, reading, principal_of(request))
-    await note(request, "sheet read otherwise", changed.upload_id, changed.name)
-    raise HTTPSeeOther(f"/sheets/{changed.upload_id}")
+    return () if seen is None else seen.headers
+
+
+def _shows_other_errors(now: UploadPreview, before: UploadPreview) -> bool:
+    """Whether rows are invalid that the page has not shown, and that the user has not chosen to skip."""
+    errors = [() if each.parsed.check is None else each.parsed.check.row_errors for each in (before, now)]
+    return bool(errors[1]) and errors[0] != errors[1] and not now.upload.reading.skip_invalid
 
 
 async def invalid_rows(request: web.Request) -> web.StreamResponse:
@@ -280,10 +253,14 @@ def may_remove(principal: Principal, upload: Upload) -> bool:
 
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
-    upload_preview = await upload_preview_of(request)
+    raise HTTPSeeOther(await _preview_noted(request, await upload_preview_of(request)))
+
+
+async def _preview_noted(request: web.Request, upload_preview: UploadPreview) -> str:
+    """Begin to make a preview, record that in the audit log, and return the address of the preview."""
     shown_at = await preview_made(console_of(request), upload_preview)
     await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
-    raise HTTPSeeOther(shown_at)
+    return shown_at
 
 
 async def preview(request: web.Request) -> web.StreamResponse:

@@ -43,15 +43,18 @@ class ReadOptions:
 
     def options(self, given: RunOptions) -> RunOptions:
         """The console's own options, with this reading in place of theirs."""
-        sheet = SheetOptions(
+        sheet = replace(self.sheet_options(), system_encoding=given.sheet.system_encoding)
+        return replace(given, sheet=sheet, skip_invalid=self.skip_invalid, first=None)
+
+    def sheet_options(self) -> SheetOptions:
+        """The part of this reading that is about the file."""
+        return SheetOptions(
             sheet=self.sheet or None,
             column_map=dict(self.column_map),
             ignore_columns=self.ignore_columns,
             encoding=self.encoding or None,
             delimiter=self.delimiter or None,
-            system_encoding=given.sheet.system_encoding,
         )
-        return replace(given, sheet=sheet, skip_invalid=self.skip_invalid, first=None)
 
 
 @dataclass(frozen=True, slots=True)

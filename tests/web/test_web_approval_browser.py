@@ -45,7 +45,7 @@ def test_a_plan_is_handed_over_approved_and_its_rest_approved_again(chromium: An
     ):
         olaf.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(6)})
         olaf.click("button:has-text('Upload')")
-        olaf.click("button:has-text('Preview')")
+        olaf.click("button:has-text('Continue to preview')")
         olaf.wait_for_selector("#lines")
         assert olaf.locator("input[name=preview]").count() == 0
         found += violations(olaf, axe, "approval-author")

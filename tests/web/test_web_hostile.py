@@ -215,4 +215,4 @@ async def test_a_body_that_is_no_form_is_refused(console: World) -> None:
 async def test_the_samples_are_understood(console: World) -> None:
     for name in ("robot_accounts.xlsx", "robot_accounts.csv", "migration.csv"):
         page = await console.browser.upload(name, (SAMPLES / name).read_bytes())
-        assert "Preview changes" in page.text
+        assert "Continue to preview" in page.text

@@ -1,0 +1,38 @@
+"""Messages of commands in the words of the console, which has fields and buttons in place of options."""
+
+import re
+from typing import Final
+
+_REPLACED: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), words)
+    for pattern, words in (
+        (r"--sheet chooses another", "you can choose another one"),
+        (r"give one to --sheet", "choose one"),
+        (r"as --encoding says", "as you chose"),
+        (r"--encoding says", "you chose"),
+        (r"leave out --encoding", "choose the detected encoding"),
+        (r"such as --encoding (\w+)", r"such as \1"),
+        (r"the right --delimiter or --encoding", "the right delimiter or encoding"),
+        (r"the right --(delimiter|encoding)", r"the right \1"),
+        (r"give --encoding (\w+)", r"choose the encoding \1"),
+        (r"give --encoding", "choose the encoding"),
+        (r", as --via asks", ""),
+        (r" because of --no-read", ": bulkid does not read the accounts"),
+    )
+)
+_COMMAND_LINE: Final = re.compile(
+    r"(?<![\w-])--[a-z]|`?\bbulkid (?:run|plan|check|resume|undo|runs|report|export|doctor)\b"
+)
+_PART_END: Final = re.compile(r"(?<=[.;!?])\s+")
+
+
+def console_words(text: str) -> str:
+    """A message without options and commands of a terminal: in words for the page, or without that sentence."""
+    begins_large = text[:1].isupper()
+    for pattern, words in _REPLACED:
+        text = pattern.sub(words, text)
+    kept = [part for part in _PART_END.split(text.strip()) if not _COMMAND_LINE.search(part)]
+    sentence = " ".join(kept)
+    if sentence.endswith(";"):
+        sentence = f"{sentence[:-1]}."
+    return sentence[:1].upper() + sentence[1:] if begins_large else sentence
