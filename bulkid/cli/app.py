@@ -40,6 +40,10 @@ SourcesArgument = Annotated[
 ]
 _EXPORT_ENDINGS = listing([f".{ending}" for ending in exporters()], "or")
 
+ShowAllOption = Annotated[
+    bool,
+    typer.Option("--all", help="Show every account that changes, not only the first 20.", rich_help_panel="Output"),
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
 
@@ -117,6 +121,7 @@ def plan(
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Write the plan to a file, for `bulkid run --plan FILE`.")
     ] = "",
+    show_all: ShowAllOption = False,
     settings: Load,
 ) -> int:
     """Show what a run would change.
@@ -126,8 +131,8 @@ def plan(
     from bulkid.cli import commands, jobs
 
     if jobs.are_jobs([source]):
-        return jobs.plan(source, settings, to=out)
-    return commands.plan(source, settings(None), to=out)
+        return jobs.plan(source, settings, to=out, show_all=show_all)
+    return commands.plan(source, settings(None), to=out, show_all=show_all)
 
 
 @_command("run", by_job=True)
@@ -137,6 +142,7 @@ def run(
     plan: Annotated[
         str, typer.Option("--plan", metavar="FILE", help="Apply just the changes of a plan file, in place of a sheet.")
     ] = "",
+    show_all: ShowAllOption = False,
     settings: Load,
 ) -> int:
     """Plan, confirm, apply, verify, report."""
@@ -146,10 +152,10 @@ def run(
         both = "give either SOURCE or --plan FILE, not both."
         raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
     if not sources:
-        return commands.run_plan(plan, settings(None))
+        return commands.run_plan(plan, settings(None), show_all=show_all)
     if jobs.are_jobs(sources):
-        return jobs.run(sources, settings)
-    return commands.run(sources[0], settings(None))
+        return jobs.run(sources, settings, show_all=show_all)
+    return commands.run(sources[0], settings(None), show_all=show_all)
 
 
 @_command("resume")
@@ -163,18 +169,20 @@ def resume(
         bool, typer.Option("--yes-really", help="Send also what changes more than --max-change allows.")
     ] = False,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Continue with the valid rows.")] = False,
+    show_all: ShowAllOption = False,
     settings: Settings,
 ) -> int:
     """Finish an interrupted run."""
     from bulkid.cli import commands
 
-    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid)
+    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid, show_all=show_all)
 
 
 @_command("undo", short_help="Undo the changes of a run, except on accounts that have changed since.")
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
     *,
+    show_all: ShowAllOption = False,
     settings: Settings,
 ) -> int:
     """Put back what a run changed.
@@ -184,7 +192,7 @@ def undo(
     """
     from bulkid.cli import commands
 
-    return commands.undo(run, settings)
+    return commands.undo(run, settings, show_all=show_all)
 
 
 @_command("runs")

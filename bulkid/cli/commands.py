@@ -25,6 +25,7 @@ from bulkid.cli.library_options import (
     schedule_of,
     sheet_options_of,
 )
+from bulkid.cli.plan_view import print_plan
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
@@ -73,17 +74,17 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     return result
 
 
-def plan(source: str, settings: Settings, *, to: str = "") -> int:
+def plan(source: str, settings: Settings, *, to: str = "", show_all: bool = False) -> int:
     """Show what a run would do; and write it to a file, where one is named."""
     use_logs(settings)
     with _errors_as_json("plan", wanted=settings.json):
-        result = plan_sheet(source, settings, to=to)
+        result = plan_sheet(source, settings, to=to, show_all=show_all)
     if settings.json:
         print_json(result.summary)
     return result.exit_code
 
 
-def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.PlanResult:
+def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool = False) -> library.PlanResult:
     """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file."""
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
@@ -103,7 +104,7 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "") -> library.Plan
             err if settings.json else out, render.sheet_label(preview.info), result.row_errors, limit=None
         )
         if not settings.json:
-            render.print_plan(out, preview)
+            print_plan(out, preview, show_all=show_all, verbose=settings.verbose)
         if to:
             _save_plan(preview, Path(to), settings)
     print_error(result.error)
@@ -124,14 +125,14 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
         )
 
 
-def run(source: str, settings: Settings) -> int:
+def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
     """Plan, confirm, apply, verify, report."""
     if not settings.yes and (source == STANDARD_INPUT or not is_interactive()):
         with _errors_as_json("run", wanted=settings.json):
             _require_source(source)
         raise _no_terminal("Look at it with `bulkid plan`, and run with --yes.")
     opened, name = _opened(source)
-    return _run(partial(library.run, opened, name=name), settings)
+    return _run(partial(library.run, opened, name=name), settings, show_all=show_all)
 
 
 def _no_terminal(hint: str) -> UsageError:
@@ -139,25 +140,27 @@ def _no_terminal(hint: str) -> UsageError:
     return UsageError(message, hint=hint)
 
 
-def run_plan(path: str, settings: Settings) -> int:
+def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
     """Apply a plan file."""
     if not settings.yes and not is_interactive():
         with _errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
         raise _no_terminal(f"Apply it without being asked: bulkid run --plan {path} --yes")
-    return _run(partial(library.run_plan, Path(path)), settings)
+    return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 
-def undo(text: str, settings: Settings) -> int:
+def undo(text: str, settings: Settings, *, show_all: bool = False) -> int:
     """Put back what a run changed."""
     record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
         raise _no_terminal(f"Undo it without being asked: bulkid undo {text} --yes")
     use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
-    return _run(partial(library.undo, text), settings, use_sandbox=use_sandbox)
+    return _run(partial(library.undo, text), settings, use_sandbox=use_sandbox, show_all=show_all)
 
 
-def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool) -> int:
+def resume(
+    text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool, show_all: bool = False
+) -> int:
     """Finish an interrupted run."""
     record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings))
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
@@ -179,6 +182,7 @@ def resume(text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_i
         begin,
         settings,
         ask=ask,
+        show_all=show_all,
         use_sandbox=bool(record.options.get("sandbox")),
         exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
     )
@@ -189,6 +193,7 @@ def _run(
     settings: Settings,
     *,
     ask: bool | None = None,
+    show_all: bool = False,
     use_sandbox: bool | None = None,
     exit_code_outside_schedule: int = EXIT_OK,
 ) -> int:
@@ -201,7 +206,7 @@ def _run(
 
     async def work() -> library.RunResult | None:
         async with (
-            open_session(settings, ask=ask, use_sandbox=use_sandbox) as (target, options, context),
+            open_session(settings, ask=ask, show_all=show_all, use_sandbox=use_sandbox) as (target, options, context),
             library.within_schedule(schedule_of(settings), context) as in_schedule,
         ):
             return await begin(target, options, context) if in_schedule else None

@@ -66,7 +66,7 @@ def check(source: str, load: Load, *, json: bool) -> int:
     return _each_sheet("check", job, one, json=json)
 
 
-def plan(source: str, load: Load, *, to: str = "") -> int:
+def plan(source: str, load: Load, *, to: str = "", show_all: bool = False) -> int:
     """Show what a run of the job would do with each of its sheets; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)
@@ -78,7 +78,7 @@ def plan(source: str, load: Load, *, to: str = "") -> int:
         )
 
     def one(sheet: str) -> tuple[int, dict[str, Any]]:
-        result = plan_sheet(sheet, settings, to=to)
+        result = plan_sheet(sheet, settings, to=to, show_all=show_all)
         return result.exit_code, dict(result.summary)
 
     return _each_sheet("plan", job, one, json=settings.json)
@@ -130,13 +130,13 @@ class _Loaded:
         )
 
 
-def run(sources: Sequence[str], load: Load) -> int:
+def run(sources: Sequence[str], load: Load, *, show_all: bool = False) -> int:
     """Run jobs, several of them side by side; the worst of their exit codes."""
     loaded = [_Loaded(file, load(file)) for file in _read_all(sources)]
     for job in loaded:
         use_logs(job.settings)
         _require_yes(job, is_single=len(loaded) == 1)
-    results = [_run_one(loaded[0])] if len(loaded) == 1 else _run_all(loaded)
+    results = [_run_one(loaded[0], show_all=show_all)] if len(loaded) == 1 else _run_all(loaded)
     if any(job.settings.json for job in loaded):
         summaries = [finished.summary for result in results for finished in result.runs]
         nothing = not summaries and any(result.error for result in results)
@@ -181,12 +181,15 @@ def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
     )
 
 
-def _run_one(loaded: _Loaded) -> library.JobResult:
+def _run_one(loaded: _Loaded, *, show_all: bool) -> library.JobResult:
     settings = loaded.settings
 
     async def work() -> library.JobResult:
         async with open_session(
-            settings, ask=not settings.yes, on_concluded=lambda result: show_run(result, settings)
+            settings,
+            ask=not settings.yes,
+            show_all=show_all,
+            on_concluded=lambda result: show_run(result, settings),
         ) as (target, options, context):
             return await library.run_job(loaded.job(target, options), context)
 

@@ -100,19 +100,21 @@ async def open_session(
     settings: Settings,
     *,
     ask: bool = False,
+    show_all: bool = False,
     use_sandbox: bool | None = None,
     on_concluded: Callable[[library.RunResult], None] | None = None,
 ) -> AsyncIterator[tuple[library.Target, library.RunOptions, library.Context]]:
     """Yield the arguments of a library call that shows its progress, and that signals stop.
 
-    With ``ask`` the user must confirm the plan. ``on_concluded`` gets the result of each run of a job.
+    With ``ask`` the user must confirm the plan; with ``show_all`` it lists every account. ``on_concluded`` gets the
+    result of each run of a job.
     """
     stop = Stop()
     async with (
         open_target(settings, use_sandbox=use_sandbox) as (target, options),
         library.task_group() as tasks,
     ):
-        hooks = TerminalHooks(render.console(stderr=True), settings, tasks, ask=ask)
+        hooks = TerminalHooks(render.console(stderr=True), settings, tasks, ask=ask, show_all=show_all)
         hooks.on_concluded = on_concluded
         with stopping(stop, hooks.stopping):
             yield target, options, context_of(settings, hooks, stop)

@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.model import RowError, RunRecord, Status
-from bulkid.planning.plan import describe
 from bulkid.report.summary import how_to_resume
 from bulkid.resources import current
-from bulkid.runs import CheckResult, ExportResult, Finding, Preview, RunResult
+from bulkid.runs import CheckResult, ExportResult, Finding, RunResult
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
@@ -108,54 +107,6 @@ def print_notes(err: Console, notes: Iterable[str]) -> None:
     """Print sentences that are worth knowing but change nothing."""
     for note in notes:
         err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
-
-
-def print_plan(out: Console, preview: Preview, limit: int = MAX_LISTED) -> None:
-    """Print what would change, how many requests that takes, and how long at the quota."""
-    if preview.plan.changes:
-        out.print(_plan_table(preview, limit))
-        hidden = len(preview.plan.changes) - limit
-        if hidden > 0:
-            out.print(f"... and {hidden:,} more {'account' if hidden == 1 else 'accounts'}.")
-    for line in plan_lines(preview):
-        out.print(line)
-
-
-def plan_lines(preview: Preview) -> list[str]:
-    """The counts, requests and time of a plan, as sentences."""
-    plan = preview.plan
-    changes, same = len(plan.changes), len(plan.unchanged)
-    counts = f"{count_of(changes, 'account')} {'changes' if changes == 1 else 'change'}, "
-    counts += f"{same:,} {_are(same)} already as wanted, {_invalid(preview.invalid_rows)}"
-    lines = [f"{count_of(preview.rows, 'row')}: {counts}."]
-    if preview.skipped:
-        left = f"{preview.skipped:,} more {'account' if preview.skipped == 1 else 'accounts'} would change"
-        lines.append(f"A trial: {left}, left for later.")
-    quota = [rule for rule in preview.rules if rule.method == "PUT"]
-    at = f" at {quota[0].count} per {quota[0].seconds:g} s" if quota else ""
-    duration_note = f"; reading took {_requests(preview.requests)}" if preview.requests else ""
-    if plan.planned_puts:
-        least = f"at least {humanize_seconds(preview.eta_s)}" if preview.eta_s else "no waiting for a quota"
-        by_group = plan.strategy is not None and plan.strategy.reason
-        saved = 0 if by_group else plan.naive_puts - plan.planned_puts  # the route says it in full
-        instead = f" instead of {plan.naive_puts:,}" if saved > 0 else ""
-        lines.append(f"{count_of(plan.planned_puts, 'PUT')}{instead}{at}: {least}{duration_note}.")
-    else:
-        lines.append(f"Nothing needs to be sent{duration_note}.")
-    if plan.strategy is not None and plan.strategy.reason:
-        lines.append(plan.strategy.reason)
-    lines.extend(f"warning: {warning}" for warning in preview.warnings)
-    return lines
-
-
-def _plan_table(preview: Preview, limit: int) -> Table:
-    table = plain_table()
-    table.add_column("account", overflow="fold", max_width=40)
-    table.add_column("changes", overflow="fold")
-    for change in islice(preview.plan.changes, limit):
-        name, changes = change.name or change.account_id, describe(change, preview.directory)
-        table.add_row(Text(printable_line(name)), Text(printable_line(changes)))
-    return table
 
 
 def print_result(out: Console, result: RunResult) -> None:

@@ -19,6 +19,7 @@ from rich.table import Column
 from rich.text import Text
 
 from bulkid.cli import render
+from bulkid.cli.plan_view import plan_lines, print_plan
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
 from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, descriptions
@@ -45,6 +46,7 @@ class TerminalHooks(Hooks):
         tasks: TaskGroup,
         *,
         ask: bool = False,
+        show_all: bool = False,
         name: str = "",
         show: Callable[[Progress], Awaitable[None]] | None = None,
     ) -> None:
@@ -52,6 +54,7 @@ class TerminalHooks(Hooks):
         self._quiet = settings.quiet
         self._verbose = settings.verbose
         self.asks = ask
+        self._show_all = show_all
         self._at_prompt = False
         self._undoes = False
         self._tasks = tasks
@@ -110,21 +113,23 @@ class TerminalHooks(Hooks):
     async def confirm(self, preview: Preview) -> bool:
         """Print the plan (of a job among several, without its table), and ask for confirmation where that is needed."""
         if self._prefix:
-            for line in render.plan_lines(preview):
+            for line in plan_lines(preview, verbose=self._verbose):
                 self.note(line)
         elif not self._quiet:
             render.print_notes(self._err, preview.info.notes)
-            render.print_plan(self._err, preview)
             if self.asks:  # the user also agrees to the rows that are skipped
                 render.print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
+            print_plan(self._err, preview, show_all=self._show_all, verbose=self._verbose)
         return await self._agreed(preview) if self.asks and preview.plan.changes else True
 
     async def _agreed(self, preview: Preview) -> bool:
-        """Name the target, say what is skipped, and ask."""
-        target = descriptions.destination(preview.base_url, preview.organization_id)
+        """Say what is skipped, and ask, below the target, which the plan ends with."""
         *notes, question = descriptions.question(preview, undo=self._undoes)
-        for line in (target.long, *notes):
-            self._err.print(Text(printable_line(line)))
+        if self._quiet:
+            target = descriptions.destination(preview.base_url, preview.organization_id)
+            self._err.print(Text(printable_line(target.long)))
+        for line in notes:
+            self._err.print(Text(line))
         self._err.print(f"{question} [y/N] ", end="")
         self._at_prompt = True
         answer = await _line_from_stdin()

@@ -35,6 +35,7 @@ class Strategy:
     cover: Cover
     account_puts: int  # what one PUT per account would take
     reason: str = ""  # a sentence for the plan; "" where there was nothing to choose
+    is_advice: bool = False  # whether the sentence says what fewer requests would take
 
 
 def by_accounts(changes: Sequence[AccountUpdate]) -> Strategy:
@@ -77,7 +78,8 @@ def _choose_automatically(changes: Sequence[AccountUpdate], batch_size: int, con
     advice = "The token does not say that it may: --via groups tries."
     if constraints.may_write_groups is False:
         advice = "Grant PM.Group (or PM.Group.Write) to the application for that."
-    return Strategy(accounts_only(changes), len(changes), f"Group requests would make it {saving}. {advice}")
+    reason = f"Group requests would make it {saving}. {advice}"
+    return Strategy(accounts_only(changes), len(changes), reason, is_advice=True)
 
 
 def _by_groups(changes: Sequence[AccountUpdate], batch_size: int, constraints: Constraints) -> Strategy:

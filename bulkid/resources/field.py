@@ -1,8 +1,12 @@
 """A field: one attribute of an account that a sheet can set, from its column to the request and back."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bulkid.text import count_of, quote
+
+Mark = Literal["~", "+", "-"]
+"""Signs of a new value, of what is added, and of what is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ class Field:
         """Describe a change on one line: ``display name: Roby -> Robbie``; ``before`` is None where it is not known."""
         old = "" if before is None else f"{before or '(none)'} "
         return f"{self.label}: {old}-> {after or '(none)'}"
+
+    def describe_difference(self, before: str | None, after: str) -> tuple[Mark, str]:
+        """Describe a change behind a mark, in which a value that goes away looks like nothing else.
+
+        ``("~", "display name: Roby -> Robbie")``, ``("-", 'display name "Roby"')``, ``("+", 'display name "Roby"')``.
+        """
+        if not after:
+            return "-", f'{self.label} "{before}"' if before else self.label
+        if before == "":
+            return "+", f'{self.label} "{after}"'
+        return "~", self.describe_change(before, after)
 
     def describe_counts(self, changed: int, removed: int) -> list[str]:
         """Describe how many accounts get another value, and lose theirs: ``["5 renames", "2 names removed"]``."""

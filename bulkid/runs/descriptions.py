@@ -5,7 +5,7 @@ Names of organisations and groups come from servers: who shows a sentence makes 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.planning.strategy import minimum_seconds
 from bulkid.resources import current
+from bulkid.resources.field import Mark
 from bulkid.runs.options import Preview
 from bulkid.text import count_of, fold, humanize_seconds, short_duration
 
@@ -93,6 +94,16 @@ def _shortened(text: str) -> str:
 
 
 # --- what a plan changes
+
+
+def marked_changes(change: AccountUpdate, directory: Directory) -> Iterator[tuple[Mark, str]]:
+    """Yield each change of an account as its mark and its words: ``("+", "Finance")``."""
+    for field, before, after in changed_fields(change):
+        yield field.describe_difference(before, after)
+    for group in change.add:
+        yield "+", directory.group_name(group)
+    for group in change.remove:
+        yield "-", directory.group_name(group)
 
 
 class GroupCount(NamedTuple):
@@ -246,9 +257,15 @@ def sending_details(preview: Preview) -> tuple[str, ...]:
     if preview.requests:
         sent = ", ".join(count_of(count, method) for method, count in preview.requests.items() if count)
         details.append(f"Reading took {sent}.")
-    if plan.strategy is not None and plan.strategy.reason:
+    if plan.strategy is not None and plan.strategy.reason and not plan.strategy.is_advice:
         details.append(plan.strategy.reason)
     return tuple(details)
+
+
+def advice(preview: Preview) -> str:
+    """Say what a plan with fewer requests would take; "" where there is none, or nothing is in its way."""
+    strategy = preview.plan.strategy
+    return strategy.reason if strategy is not None and strategy.is_advice else ""
 
 
 def _puts(count: int) -> str:

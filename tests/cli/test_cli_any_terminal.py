@@ -95,7 +95,7 @@ def test_a_sheet_without_rows_is_not_reported_to_run_blind(tmp_path: Path) -> No
     result = Bulkid(tmp_path)("plan", "none.csv", "--sandbox")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stdout + result.stderr
-    assert "0 rows: 0 accounts change" in result.stdout
+    assert "Plan: 0 to change, 0 already correct, 0 invalid" in result.stdout
 
 
 def test_json_names_the_report_that_was_written_where_another_program_holds_the_first(tmp_path: Path) -> None:

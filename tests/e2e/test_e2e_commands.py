@@ -118,10 +118,12 @@ def test_plan_shows_what_would_change_on_standard_output_and_changes_nothing(tmp
     bulkid = connected_to(tmp_path, server.url)
     shown = bulkid("plan", "sheet.csv", "--skip-invalid", "--quota", "PUT=1/60")
     assert shown.returncode == 2, "one row is invalid"
-    assert "robot-0001  display name: Robot 1 -> Alpha" in shown.stdout
+    assert "robot-0001  ~ display name: Robot 1 -> Alpha" in shown.stdout
     assert "row 3, column name: 'robot-9999'" in shown.stdout
-    assert "2 accounts change, 1 is already as wanted, 1 row is invalid" in shown.stdout
-    assert "2 PUTs instead of 3 at 1 per 60 s: at least 1 minute" in shown.stdout
+    assert "Plan: 2 to change, 1 already correct, 1 invalid" in shown.stdout
+    assert "Estimated time: about 1 minute (2 requests).\n" in shown.stdout, "the row that changes nothing is no saving"
+    assert "Sandbox: a simulated organisation" in shown.stdout
+    assert all(line == line.rstrip() for line in shown.stdout.splitlines())
     assert 'Ignored column: "Team"' in shown.stderr
     planned = summary_of(bulkid("plan", "sheet.csv", "--json", "--quota", "PUT=1/60"), extra=["eta_s"])
     assert (planned["eta_s"], planned["planned_puts"], planned["naive_puts"]) == (60.0, 2, 3)

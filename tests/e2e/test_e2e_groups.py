@@ -303,7 +303,7 @@ def test_group_requests_that_cannot_be_are_refused_before_anything_is_sent(
                 "25 seconds."
             ),
         ),
-        ("PM.RobotAccount PM.Group", ("--via", "accounts"), 120, "120 PUTs: no waiting for a quota"),
+        ("PM.RobotAccount PM.Group", ("--via", "accounts"), 120, "120 PUTs for 120 accounts."),
         (
             "PM.RobotAccount PM.Group.Read",
             ("--quota", "PUT=20/5"),
@@ -322,8 +322,10 @@ def test_the_plan_says_what_it_chose_and_why(
         into_groups(tmp_path, emptied(host, 120), ["Finance"])
         bulkid = Bulkid(tmp_path, connected(host))
         bulkid.env["BULKID_SCOPE"] = scope
-        shown = bulkid("plan", "sheet.csv", *options)
-        assert words in shown.stdout
+        plain, shown = bulkid("plan", "sheet.csv", *options).stdout, bulkid("plan", "sheet.csv", *options, "-v").stdout
+        assert words in shown
+        assert (words in plain) == ("Grant" in words), "what would help is shown without -v too"
+        assert ("Grouping saved 119 requests." in plain) == (puts_planned == 1)
         assert summary_of(bulkid("plan", "sheet.csv", "--json", *options), ["eta_s"])["planned_puts"] == puts_planned
 
 

@@ -60,7 +60,7 @@ def test_resume_takes_up_the_rest_of_a_trial_once_somebody_agrees(trial: Bulkid)
         assert len(host.puts()) == 2
         rest = bulkid("resume", summary["run_id"], "--json", "--yes")
         assert rest.returncode == 0, rest.stderr
-        assert "3 accounts change" in " ".join(rest.stderr.split()), "the rest is shown as a plan"
+        assert "Plan: 3 to change" in " ".join(rest.stderr.split()), "the rest is shown as a plan"
         assert (summary_of(rest)["updated"], summary_of(rest)["pending"], len(host.puts())) == (5, 0, 5)
         shown = bulkid("report", summary["run_id"]).stdout
         assert "left for later" not in shown
@@ -124,5 +124,5 @@ def test_an_account_of_the_rest_that_is_gone_is_not_shown_as_one_that_is_as_want
         host.sandbox.state.delete(host.sandbox.state.account_named("robot-0008").id)
         rest = bulkid("resume", tried["run_id"], "--yes", "--json")
         assert rest.returncode == 1, rest.stderr
-        assert "2 rows: 2 accounts change, 0 are already as wanted" in " ".join(rest.stderr.split())
+        assert "Plan: 2 to change, 0 already correct" in " ".join(rest.stderr.split())
         assert (summary_of(rest)["updated"], summary_of(rest)["failed"], summary_of(rest)["pending"]) == (4, 1, 0)

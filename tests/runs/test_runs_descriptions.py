@@ -1,50 +1,16 @@
 """The sentences that the terminal and the console share: targets, plans, estimates, outcomes."""
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule, RowError
-from bulkid.planning.plan import build_plan, limit_changes
-from bulkid.planning.resolve import resolve
-from bulkid.planning.strategy import minimum_seconds
-from bulkid.runs import Preview, descriptions
-from bulkid.sheet import SheetInfo
+from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule
+from bulkid.runs import descriptions
 from bulkid.text import short_duration
-from tests.support.planning_world import COLUMNS, LAW, ORG, accounts, directory, request, rows
+from tests.support.planning_world import LAW, accounts, directory, request, rows
+from tests.support.previews import preview_of
 
 ACME = "a8f3c1d2-1111-2222-3333-444455556666"
-
-
-def preview(
-    requests: Sequence[object] = (),
-    *,
-    invalid: int = 0,
-    first: int | None = None,
-    rules: tuple[QuotaRule, ...] = (),
-    rate: float | None = None,
-    known: object = None,
-) -> Preview:
-    found = known or directory()
-    plan = limit_changes(build_plan(resolve(requests, found, COLUMNS), found), first)  # type: ignore[arg-type]  # of tests
-    return Preview(
-        info=SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",)),
-        plan=plan,
-        directory=found,  # type: ignore[arg-type]  # as above
-        base_url="https://cloud.uipath.com/acme/identity_",
-        organization_id=ORG,
-        rows=len(requests) + invalid,
-        row_errors=tuple(RowError(row, "", "", "code", "Wrong.") for row in range(invalid)),
-        rules=rules,
-        rate=rate,
-        eta_s=minimum_seconds(plan.planned_puts, rules, "PUT", rate),
-        requests={"GET": 2, "POST": 1},
-        skipped=len(plan.skipped),
-        warnings=(),
-        excess=None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -97,12 +63,12 @@ def test_a_target_is_named_by_its_organisation_and_its_host(
 
 
 def test_the_summary_of_a_plan_counts_accounts_and_invalid_rows() -> None:
-    made = preview([request(2, "a-4", display_name="New Four"), request(3, "88-uv", display_name="Roby")], invalid=1)
+    made = preview_of([request(2, "a-4", display_name="New Four"), request(3, "88-uv", display_name="Roby")], invalid=1)
     assert descriptions.plan_summary(made) == "Plan: 1 to change, 1 already correct, 1 invalid"
 
 
 def test_changes_are_counted_by_kind_and_group_with_the_largest_group_first() -> None:
-    made = preview(
+    made = preview_of(
         [
             request(2, "a-4", display_name="!", remove=("g-zue",), add=("Finance",)),
             request(3, "88-uv", display_name="", remove=("Finance",)),
@@ -120,7 +86,7 @@ def test_changes_are_counted_by_kind_and_group_with_the_largest_group_first() ->
 @given(st.data())
 def test_no_change_is_lost_in_the_counts(data: st.DataObject) -> None:
     known = directory(data.draw(accounts()))
-    made = preview(data.draw(rows(invalid=False)), known=known)
+    made = preview_of(data.draw(rows(invalid=False)), known)
     counts = descriptions.count_changes(made.plan.changes, known)
     assert counts.joins == sum(len(change.add) for change in made.plan.changes)
     assert counts.leaves == sum(len(change.remove) for change in made.plan.changes)
@@ -145,11 +111,11 @@ def test_no_change_is_lost_in_the_counts(data: st.DataObject) -> None:
 )
 def test_the_estimate_is_one_sentence(count: int, rules: tuple[QuotaRule, ...], rate: float | None, words: str) -> None:
     asked = [request(row, each, display_name="X") for row, each in enumerate(("88-uv", "A-2", "a-3")[:count], 2)]
-    assert descriptions.estimate(preview(asked, rules=rules, rate=rate)) == words
+    assert descriptions.estimate(preview_of(asked, rules=rules, rate=rate)) == words
 
 
 def test_rows_that_change_nothing_are_no_saving() -> None:
-    made = preview(
+    made = preview_of(
         [request(2, "a-4", display_name="New"), *(request(row, "88-uv", display_name="Roby") for row in (3, 4))]
     )
     assert made.plan.naive_puts == 3, "what --json says of rows stays"
@@ -159,7 +125,7 @@ def test_rows_that_change_nothing_are_no_saving() -> None:
 
 def test_the_details_of_sending_name_the_quota_and_what_reading_took() -> None:
     asked = [request(row, each, display_name="X") for row, each in enumerate(("88-uv", "A-2"), 2)]
-    details = " ".join(descriptions.sending_details(preview(asked, rules=(QuotaRule("PUT", 1, 60.0),))))
+    details = " ".join(descriptions.sending_details(preview_of(asked, rules=(QuotaRule("PUT", 1, 60.0),))))
     assert details == (
         "2 PUTs for 2 accounts. The quota allows 1 PUT within 1 minute. Waiting for the quota: 1 minute. "
         "Reading took 2 GETs, 1 POST."
@@ -168,8 +134,8 @@ def test_the_details_of_sending_name_the_quota_and_what_reading_took() -> None:
 
 def test_a_trial_says_what_it_leaves() -> None:
     asked = [request(row, each, display_name="X") for row, each in enumerate(("88-uv", "A-2", "a-3"), 2)]
-    assert descriptions.trial_note(preview(asked)) == ""
-    assert descriptions.trial_note(preview(asked, first=2)) == "Trial: 1 more account is left for later."
+    assert descriptions.trial_note(preview_of(asked)) == ""
+    assert descriptions.trial_note(preview_of(asked, first=2)) == "Trial: 1 more account is left for later."
     assert descriptions.trial_outcome(5, 1460) == "Trial finished: 5 accounts. Next: review the remaining 1,460"
 
 
@@ -185,3 +151,18 @@ def test_the_outcome_comes_first_and_counts_only_what_there_is() -> None:
 )
 def test_a_time_that_has_passed_is_short(seconds: float, words: str) -> None:
     assert short_duration(seconds) == words
+
+
+def test_the_question_names_what_is_done_and_promises_no_undo_that_there_is_not() -> None:
+    one, two = request(2, "a-4", display_name="N"), request(3, "A-2", display_name="N")
+    assert descriptions.question(preview_of([one])) == ("Update 1 account? You can reverse this with bulkid undo.",)
+    assert descriptions.question(preview_of([one, two]), undo=True) == (
+        "Put back 2 accounts? You can reverse this with bulkid undo.",
+    )
+    assert descriptions.question(preview_of([one, two], invalid=1))[0] == "1 invalid row is skipped."
+    blind = descriptions.question(preview_of([one, two], directory(None, None), invalid=2))
+    assert blind == (
+        "2 invalid rows are skipped.",
+        "This run cannot be undone, because it does not read the accounts first.",
+        "Update 2 accounts?",
+    )

@@ -1,0 +1,148 @@
+"""A plan in the terminal: a line per account with a mark for each change, the summary, and the time that it takes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from bulkid.model import AccountUpdate
+from bulkid.planning.directory import Directory
+from bulkid.runs import Preview, descriptions
+from bulkid.text import count_of, printable_line
+
+MAX_LISTED = 20
+"""Accounts that are shown without ``--all``."""
+
+STYLES = {"+": "green", "-": "red", "~": "yellow"}
+"""The colours of the marks, which also stand without colours."""
+
+_MAX_NAME = 40  # columns of a name beside its changes; a longer one has a line of its own
+_GAP = "  "
+_LEAST_ROOM = 20  # columns that the changes always get
+_LINES_PER_PRINT = 500  # rich takes seconds to print 100,000 lines one by one
+_LEGEND = "(~ new value, + added, - removed)"
+
+
+class Layout(NamedTuple):
+    """How a plan is laid out: the columns of the account's name, and those of its changes."""
+
+    name: int
+    changes: int | None  # None: all that an account has is on one line, as in a pipe
+
+    def lines(self, change: AccountUpdate, directory: Directory) -> Iterator[Text]:
+        """Yield the lines of one account. No line ends with a blank, and nothing is left out."""
+        name = Text(printable_line(change.name or change.account_id))
+        pieces = [
+            Text(f"{mark} {printable_line(words)}", style=STYLES[mark])
+            for mark, words in descriptions.marked_changes(change, directory)
+        ]
+        if name.cell_len > self.name and self.changes is not None:
+            yield from _folded(name, self.name + len(_GAP) + self.changes)
+            name = Text()
+        for line in _packed(pieces, self.changes):
+            yield Text.assemble(name, " " * (self.name - name.cell_len), _GAP, line)
+            name = Text()
+
+    @property
+    def header(self) -> Text:
+        """The line above."""
+        return Text.assemble(("Account".ljust(self.name), "bold"), _GAP, ("Changes", "bold"), " ", (_LEGEND, "dim"))
+
+
+def _packed(pieces: Sequence[Text], width: int | None) -> Iterator[Text]:
+    """Put pieces side by side on as few lines as take them; a piece that is wider than a line is folded."""
+    line = Text()
+    for piece in pieces:
+        wanted = line.cell_len + len(_GAP) + piece.cell_len
+        if line and width is not None and wanted > width:
+            yield line
+            line = Text()
+        if line:
+            line.append(_GAP)
+        *full, rest = [piece] if width is None else _folded(piece, width)
+        yield from full
+        line.append_text(rest)
+    yield line
+
+
+def _folded(piece: Text, width: int) -> list[Text]:
+    """Cut a text into lines of at most so many columns, letter by letter: no blank of a name is lost."""
+    cuts, used = [], 0
+    for offset, letter in enumerate(piece.plain):
+        used += cell_len(letter)
+        if used > width:
+            cuts.append(offset)
+            used = cell_len(letter)
+    return list(piece.divide(cuts))
+
+
+def layout(names: Iterable[str], width: int | None) -> Layout:
+    """Choose the columns for these names on a screen of a width; None: in a pipe."""
+    room = _MAX_NAME if width is None else max(len("Account"), min(_MAX_NAME, width - len(_GAP) - _LEAST_ROOM))
+    widths = (cell_len(printable_line(name)) for name in names)
+    column = max([len("Account"), *(each for each in widths if each <= room)])
+    return Layout(column, None if width is None else max(_LEAST_ROOM, width - column - len(_GAP)))
+
+
+def print_plan(out: Console, preview: Preview, *, show_all: bool = False, verbose: int = 0) -> None:
+    """Print what would change, the summary, and how long it takes."""
+    changes = preview.plan.changes
+    if changes:
+        limit = len(changes) if show_all else MAX_LISTED
+        columns = layout(
+            (change.name or change.account_id for change in islice(changes, limit)),
+            out.width if out.is_terminal else None,
+        )
+        lines = chain.from_iterable(columns.lines(change, preview.directory) for change in islice(changes, limit))
+        _print_lines(out, chain([columns.header], lines))
+        hidden = len(changes) - limit
+        if hidden > 0:
+            out.print(f"... and {count_of(hidden, 'more account')} (--all shows them)")
+        out.print()
+    for line in plan_texts(preview, verbose=verbose, width=out.width):
+        out.print(line)
+
+
+def _print_lines(out: Console, lines: Iterator[Text]) -> None:
+    """Print lines that fit, many at a time."""
+    while block := list(islice(lines, _LINES_PER_PRINT)):
+        out.print(Text("\n").join(block), soft_wrap=True)
+
+
+def plan_lines(preview: Preview, *, verbose: int = 0) -> list[str]:
+    """What a plan changes and how long it takes, as sentences without colours."""
+    return [text.plain for text in plan_texts(preview, verbose=verbose)]
+
+
+def plan_texts(preview: Preview, *, verbose: int = 0, width: int | None = None) -> list[Text]:
+    """The same with colours; with ``verbose`` also how it is sent. On a narrow screen fewer groups are named."""
+    counts = descriptions.count_changes(preview.plan.changes, preview.directory)
+    texts = [Text(descriptions.plan_summary(preview), style="bold")]
+    if preview.plan.changes:
+        texts.append(Text(f"  {counts.kinds_line}"))
+    if counts.groups:
+        texts.append(_groups_text(counts, width))
+    texts += [Text(note) for note in [descriptions.trial_note(preview)] if note]
+    texts.append(Text(descriptions.estimate(preview)))
+    texts += [Text(advice) for advice in [descriptions.advice(preview)] if advice]
+    if verbose:
+        texts += [
+            Text(f"  {detail}", style="dim") for detail in map(printable_line, descriptions.sending_details(preview))
+        ]
+    texts += [Text(printable_line(f"warning: {warning}"), style="yellow") for warning in preview.warnings]
+    target = descriptions.destination(preview.base_url, preview.organization_id)
+    return [*texts, Text(printable_line(target.long))]
+
+
+def _groups_text(counts: descriptions.ChangeCounts, width: int | None) -> Text:
+    """The line of groups, with as many of them as fit, and at least one."""
+    for limit in range(descriptions.MAX_LISTED_GROUPS, 0, -1):
+        text = Text(f"  {printable_line(counts.groups_line(limit))}")
+        if width is None or text.cell_len <= width:
+            break
+    for mark in ("+", "-"):
+        text.highlight_regex(rf"(?<= )\{mark}[\d,]+(?= |$)", STYLES[mark])
+    return text
