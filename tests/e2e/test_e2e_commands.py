@@ -183,7 +183,7 @@ def test_a_refused_sheet_is_reported_and_its_retry_file_runs_once_mended(tmp_pat
         assert mended.returncode == 0, mended.stderr
         assert "1 row: 1 updated; 1 GET, 1 PUT, 1 POST" in mended.stdout
         assert str(Path("reports", "")) in mended.stdout
-        assert "robot-0009  display name: (none) -> Nobody" in mended.stderr
+        assert 'robot-0009  + display name "Nobody"' in mended.stderr
         assert host.display_name("robot-0009") == "Nobody"
         assert host.display_name("robot-0002") == "=cmd|'/c calc'!A1"
 
