@@ -55,7 +55,7 @@ def test_what_one_plans_another_applies(planner: Bulkid, applier: Bulkid, host: 
     before, sent = state_of(host), len(host.puts())
     shown = planner("plan", "sheet.csv", "--out", "plan.json")
     assert shown.returncode == 0
-    assert "robot-0001  display name: Robot 1 -> Alpha; + Finance; + Trainees" in shown.stdout
+    assert "robot-0001  ~ display name: Robot 1 -> Alpha  + Finance  + Trainees" in shown.stdout
     assert "bulkid run --plan plan.json" in shown.stderr
     assert len(host.puts()) == sent
     plan = json.loads((planner.folder / "plan.json").read_bytes())
