@@ -26,6 +26,7 @@ from bulkid.cli.library_options import (
     sheet_options_of,
 )
 from bulkid.cli.plan_view import print_plan
+from bulkid.cli.row_errors import LISTED_IN_PIPE, print_check, print_row_error_count, print_row_errors
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
@@ -64,13 +65,14 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
     """Read one sheet offline and print its errors, on standard error where JSON is wanted."""
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
+    options = sheet_options_of(settings)
     with pending_signals.raising():
-        result = library.check(opened, sheet_options_of(settings), name=name)
+        result = library.check(opened, options, name=name)
     if json:
         render.print_notes(err, result.info.notes)
-        render.print_row_errors(err, render.sheet_label(result.info), result.row_errors, limit=None)
+        print_row_errors(err, render.sheet_label(result.info), result.row_errors, limit=None, rest=LISTED_IN_PIPE)
     else:
-        render.print_check(out, err, result)
+        print_check(out, err, result, options)
     return result
 
 
@@ -100,8 +102,12 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool 
     if preview is not None:
         if not settings.quiet:
             render.print_notes(err, preview.info.notes)
-        render.print_row_errors(
-            err if settings.json else out, render.sheet_label(preview.info), result.row_errors, limit=None
+        print_row_errors(
+            err if settings.json else out,
+            render.sheet_label(preview.info),
+            result.row_errors,
+            limit=None,
+            rest=LISTED_IN_PIPE,
         )
         if not settings.json:
             print_plan(out, preview, show_all=show_all, verbose=settings.verbose)
@@ -185,6 +191,7 @@ def resume(
         show_all=show_all,
         use_sandbox=bool(record.options.get("sandbox")),
         exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
+        errors_shown=record.phase == "planned",
     )
 
 
@@ -196,11 +203,12 @@ def _run(
     show_all: bool = False,
     use_sandbox: bool | None = None,
     exit_code_outside_schedule: int = EXIT_OK,
+    errors_shown: bool = False,
 ) -> int:
     """Run something within its schedule, show its progress and print the result.
 
     ``ask`` None asks unless the settings say yes; ``use_sandbox`` None follows the settings. The command exits with
-    ``exit_code_outside_schedule`` where the schedule does not allow a start.
+    ``exit_code_outside_schedule`` where the schedule does not allow a start. ``errors_shown`` is for :func:`show_run`.
     """
     ask = not settings.yes if ask is None else ask
 
@@ -220,7 +228,8 @@ def _run(
         return exit_code_outside_schedule
     if settings.json:
         print_json(result.summary)
-    show_run(result, settings)
+    asked_with_errors = ask and settings.skip_invalid  # the question stood under the errors
+    show_run(result, settings, errors_shown=errors_shown or asked_with_errors)
     return result.exit_code
 
 
@@ -387,11 +396,14 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
             await sandbox.stop()
 
 
-def show_run(result: library.RunResult, settings: Settings) -> None:
-    """Print the result of a run: its invalid rows, its counts (unless JSON is wanted), and the error that ended it."""
+def show_run(result: library.RunResult, settings: Settings, *, errors_shown: bool = False) -> None:
+    """Print the result of a run: its invalid rows, its counts (unless JSON is wanted), and the error that ended it.
+
+    ``errors_shown`` says that the user has seen the errors of the rows: then only their number is printed.
+    """
     err = render.console(stderr=True)
-    if result.row_errors and not settings.quiet:
-        render.print_row_errors(err, result.run.source, result.row_errors)
+    if not settings.quiet:
+        (print_row_error_count if errors_shown else print_row_errors)(err, result.run.source, result.row_errors)
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
         render.print_result(render.console(stderr=False), result)

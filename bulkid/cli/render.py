@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.segment import Segment, Segments
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.model import RowError, RunRecord, Status
+from bulkid.model import RunRecord, Status
 from bulkid.report.summary import how_to_resume
 from bulkid.resources import current
-from bulkid.runs import CheckResult, ExportResult, Finding, RunResult
+from bulkid.runs import ExportResult, Finding, RunResult
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
@@ -26,9 +25,6 @@ MAX_LISTED = 20
 
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
-
-_LINES_PER_PRINT = 500
-"""Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe and 13 s on a terminal."""
 
 STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
 
@@ -59,48 +55,6 @@ def console(*, stderr: bool) -> Console:
 def plain_table(*, show_header: bool = True) -> Table:
     """Make a table without lines."""
     return Table(box=None, pad_edge=False, show_edge=False, show_header=show_header, header_style="bold")
-
-
-def row_error_line(row_error: RowError) -> str:
-    """One error of a row as a line: the place, the value, and what to do."""
-    column = f", column {row_error.column}" if row_error.column else ""
-    value = f" {_shorten(row_error.value)!r}" if row_error.value else ""
-    return f"row {row_error.row}{column}:{value} {row_error.message}"
-
-
-def print_row_errors(out: Console, place: str, row_errors: Sequence[RowError], limit: int | None = MAX_LISTED) -> None:
-    """Print the errors in the order of rows; ``limit`` None prints all."""
-    lines = (printable_line(f"{place}: {row_error_line(row_error)}") for row_error in islice(row_errors, limit))
-    while block := "\n".join(islice(lines, _LINES_PER_PRINT)):
-        if out.is_terminal:
-            out.print(Text(block), style="red")
-        else:  # there is nothing to wrap or to style
-            out.print(Segments([Segment(f"{block}\n")]), end="", soft_wrap=True)
-    if limit is not None and len(row_errors) > limit:
-        out.print(f"... and {len(row_errors) - limit:,} more; the report names them all.")
-
-
-def print_check(out: Console, err: Console, result: CheckResult) -> None:
-    """Print what ``check`` found: every error, then a summary in one line."""
-    print_notes(err, result.info.notes)
-    print_row_errors(out, sheet_label(result.info), result.row_errors, limit=None)
-    if result.row_errors:
-        out.print(
-            f"{_rows_and_accounts(result)}; {_invalid(result.invalid_rows)}: nothing would be sent. "
-            "Fix them, or send only the valid rows with --skip-invalid."
-        )
-    elif result.rows:
-        out.print(f"{_rows_and_accounts(result)}; every row is good.")
-    else:
-        out.print("The sheet has a header and no rows: there is nothing to do.")
-
-
-def _rows_and_accounts(result: CheckResult) -> str:
-    return f"{count_of(result.rows, 'row')}, {count_of(result.accounts, 'account')}"
-
-
-def _invalid(count: int) -> str:
-    return f"{count_of(count, 'row')} {_are(count)} invalid"
 
 
 def print_notes(err: Console, notes: Iterable[str]) -> None:
@@ -220,7 +174,3 @@ def _requests(requests: Mapping[str, Any]) -> str:
 def sheet_label(info: SheetInfo) -> str:
     """A sheet's name for messages: the file, and the worksheet where there is one."""
     return f"{info.source} [{info.sheet}]" if info.sheet else info.source
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from bulkid.cli import render
 from bulkid.cli.plan_view import plan_lines, print_plan
+from bulkid.cli.row_errors import print_row_errors
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
 from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, descriptions
@@ -118,7 +119,7 @@ class TerminalHooks(Hooks):
         elif not self._quiet:
             render.print_notes(self._err, preview.info.notes)
             if self.asks:  # the user also agrees to the rows that are skipped
-                render.print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
+                print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
             print_plan(self._err, preview, show_all=self._show_all, verbose=self._verbose)
         return await self._agreed(preview) if self.asks and preview.plan.changes else True
 

@@ -7,9 +7,11 @@
 from bulkid.sheet.cells import CLEAR, list_cell, parse_list
 from bulkid.sheet.headers import (
     ColumnMeaning,
+    ColumnUse,
     SheetOptions,
     column_label,
     column_letters,
+    column_uses,
     fields_for_headers,
     suggest_fields,
 )
@@ -23,6 +25,7 @@ __all__ = [
     "EXTENSIONS",
     "CancelToken",
     "ColumnMeaning",
+    "ColumnUse",
     "RowParser",
     "Sheet",
     "SheetInfo",
@@ -31,6 +34,7 @@ __all__ = [
     "UncertainEncodingError",
     "column_label",
     "column_letters",
+    "column_uses",
     "fields_for_headers",
     "list_cell",
     "open_sheet",

@@ -6,7 +6,7 @@ with a note).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -116,6 +116,34 @@ def suggest_fields(headers: Sequence[str], options: SheetOptions | None = None) 
     return tuple(meanings)
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnUse:
+    """How one column of a sheet is read."""
+
+    label: str  # its header, on one line
+    field: str  # "" where it is not read
+    match: str  # how the field was found: exact, known header, --map; or that it is ignored
+
+
+def column_uses(
+    headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None
+) -> tuple[ColumnUse, ...]:
+    """Say of each column which field it is read as, and how the field was found."""
+    mapped = {header_key(column) for column in (options.column_map if options else ())}
+    return tuple(
+        ColumnUse(column_label(headers, index, quoted=False), name, _match(header_key(header), name, mapped))
+        for index, (header, name) in enumerate(zip(headers, fields, strict=True))
+    )
+
+
+def _match(key: str, name: str, mapped: Collection[str]) -> str:
+    if not name:
+        return "ignored"
+    if key in mapped:
+        return "--map"
+    return "exact" if key == header_key(name) else "known header"
+
+
 def empty_sheet(source: str) -> SheetError:
     """The error for a sheet without a header."""
     return SheetError(f"{source} is empty.", hint="The first row must hold the headers, such as name,groups_to_add.")
@@ -144,12 +172,14 @@ def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOpt
     return f"Ignored {'column' if len(names) == 1 else 'columns'}: {shown}{more}."
 
 
-def column_label(headers: Sequence[str], index: int) -> str:
-    """Name a column on one line: its header in quotes (a long one cut), or the letter that a spreadsheet shows."""
+def column_label(headers: Sequence[str], index: int, *, quoted: bool = True) -> str:
+    """Name a column on one line: its header (a long one cut), or the letter that a spreadsheet shows."""
     header = printable_line(trim(headers[index])) if index < len(headers) else ""
     if len(header) > _MAX_LABEL:
         header = f"{header[: _MAX_LABEL - 1]}…"
-    return f'"{header}"' if header else f"column {column_letters(index)}"
+    if not header:
+        return f"column {column_letters(index)}" if quoted else column_letters(index)
+    return f'"{header}"' if quoted else header
 
 
 def column_letters(index: int) -> str:

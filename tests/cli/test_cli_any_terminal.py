@@ -32,7 +32,7 @@ def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -
     (tmp_path / "北京.csv").write_text("name,groups_to_remove\n北京,Everyone\n", encoding="utf-8")
     result = with_code_page("check", "北京.csv", cwd=tmp_path)
     assert result.returncode == 2
-    assert result.stdout.startswith(rb"\u5317\u4eac.csv: row 2")
+    assert result.stdout.startswith(rb"\u5317\u4eac.csv: 1 row")
     assert b"Traceback" not in result.stderr
 
 

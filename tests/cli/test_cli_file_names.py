@@ -25,7 +25,8 @@ def test_a_file_name_with_a_line_break_forges_no_line(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path(NAME).write_text("name,display name\nroby,a\tb\n")
     said = check(NAME)
-    assert f"{SHOWN}: row 2, column display name" in said
+    assert f"{SHOWN}: 1 row, 0 accounts\n" in said
+    assert "\nrow 2, column display name" in said
     near = check(NAME.replace("all", "al"))
     assert f"Did you mean {SHOWN}?" in near
     for text in (said, near, check(NAME + ".md")):

@@ -6,9 +6,7 @@ import pytest
 from rich.console import Console
 
 from bulkid.cli import render, terminal
-from bulkid.model import RowError, RunRecord, RunStatus, Status
-from bulkid.runs import CheckResult
-from bulkid.sheet import SheetInfo
+from bulkid.model import RunRecord, RunStatus, Status
 
 
 def printed(*objects: object, width: int) -> str:
@@ -44,31 +42,3 @@ def test_the_progress_is_reported_whole_however_narrow_the_terminal(width: int) 
     assert "99999/100000" in text
     assert "99999 updated" in text
     assert len(text.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("rows", "accounts", "words"),
-    [
-        (0, 0, "The sheet has a header and no rows: there is nothing to do."),
-        (1, 1, "1 row, 1 account; every row is good."),
-        (1200, 2, "1,200 rows, 2 accounts; every row is good."),
-    ],
-)
-def test_counts_go_with_their_noun(rows: int, accounts: int, words: str) -> None:
-    info = SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
-    assert checked(CheckResult(info, rows, accounts, (), {})) == words
-
-
-def test_one_invalid_row_is_one() -> None:
-    info = SheetInfo("a.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
-    row_errors = (RowError(3, "name", "x", "code", "Mend it."), RowError(3, "", "", "code", "And this."))
-    text = checked(CheckResult(info, 2, 1, row_errors, {}))
-    assert "a.csv: row 3, column name: 'x' Mend it.\n" in text
-    assert "2 rows, 1 account; 1 row is invalid: nothing would be sent." in text
-
-
-def checked(result: CheckResult) -> str:
-    out, err = (Console(file=io.StringIO(), width=160, markup=False, highlight=False) for _ in range(2))
-    render.print_check(out, err, result)
-    assert isinstance(out.file, io.StringIO)
-    return out.file.getvalue().rstrip("\n")

@@ -73,8 +73,11 @@ def test_check_names_every_bad_row_and_needs_no_network(tmp_path: Path) -> None:
     sheet_of(tmp_path, rows)
     bad = bulkid("check", "sheet.csv")
     assert (bad.returncode, bad.stderr) == (2, "")
-    assert re.findall(r"^sheet\.csv: row (\d+)", bad.stdout, re.MULTILINE) == ["3", "4"]
-    assert "2 rows are invalid" in bad.stdout
+    assert re.findall(r"^row (\d+)", bad.stdout, re.MULTILINE) == ["3", "4"]
+    assert bad.stdout.startswith("sheet.csv: 3 rows, 1 account\ncolumn name: name, exact\n")
+    assert bad.stdout.count("sheet.csv") == 1
+    assert "2 rows are invalid: nothing would be sent." in bad.stdout
+    assert "send only the valid rows with bulkid run --skip-invalid" in bad.stdout  # check itself has no such option
     summary = summary_of(bulkid("check", "sheet.csv", "--json"))
     assert (summary["status"], summary["run_id"], summary["report"]) == ("refused", None, None)
     assert (summary["rows"], summary["invalid"], summary["pending"]) == (3, 2, 1)

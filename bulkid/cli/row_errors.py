@@ -1,0 +1,155 @@
+"""What ``check``, ``plan`` and ``run`` print of invalid rows, and ``check`` of the columns.
+
+A terminal gets tables, in which a repeated problem is one; a pipe gets each error on a line of its own that begins with
+its row, in full.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.text import Text
+
+from bulkid.cli.render import MAX_LISTED, print_notes, sheet_label
+from bulkid.cli.tables import Column, print_table
+from bulkid.model import RowError
+from bulkid.runs import CheckResult
+from bulkid.runs.options import count_invalid_rows
+from bulkid.runs.row_error_groups import RowErrorGroup, group_row_errors
+from bulkid.sheet import ColumnUse, SheetOptions, column_uses
+from bulkid.text import count_of, printable_line
+
+MAX_PROBLEMS: Final = 30
+"""Problems that a terminal shows."""
+
+MAX_COLUMNS: Final = 50
+"""Columns of a sheet that a terminal shows."""
+
+LISTED_IN_PIPE: Final = "To see all of them, redirect the output to a file."
+LISTED_IN_REPORT: Final = "The report names them all."
+"""Where the errors are that a terminal does not show."""
+
+_LINES_PER_PRINT = 500
+"""Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe."""
+
+_MAX_VALUE = 60  # characters of a cell in a table
+
+_PROBLEMS: Final = (
+    Column("Row", least=10, most=18),
+    Column("Column", most=24),
+    Column("Value", least=10, most=24),
+    Column("Problem", least=40, below=True),
+)
+_USES: Final = (Column("Column", least=12), Column("Field"), Column("Match"))
+
+
+def print_check(out: Console, err: Console, result: CheckResult, options: SheetOptions) -> None:
+    """Print what ``check`` found: the columns, every error, and whether ``run`` would take the sheet."""
+    uses = column_uses(result.info.headers, result.info.fields, options)
+    print_notes(err, (note for note in result.info.notes if not note.startswith("Ignored column")))  # it is listed
+    if not result.rows:
+        out.print("The sheet has a header and no rows: there is nothing to do.")
+        return
+    counts = f"{count_of(result.rows, 'row')}, {count_of(result.accounts, 'account')}"
+    out.print(Text(printable_line(f"{sheet_label(result.info)}: {counts}")))
+    _print_uses(out, uses)
+    if result.row_errors:
+        _blank_line(out)
+        _print_errors(out, result.row_errors, None, LISTED_IN_PIPE)
+        _blank_line(out)
+        out.print(f"{_invalid(result.invalid_rows)}: nothing would be sent.")
+        out.print("Fix the sheet, or send only the valid rows with bulkid run --skip-invalid.")
+    else:
+        _blank_line(out)
+        out.print("Every row is valid.")
+
+
+def print_row_errors(
+    out: Console,
+    place: str,
+    row_errors: Sequence[RowError],
+    *,
+    limit: int | None = MAX_LISTED,
+    rest: str = LISTED_IN_REPORT,
+) -> None:
+    """Print the errors of a sheet under its name, in the order of rows.
+
+    Args:
+        out: Where to.
+        place: The sheet's name.
+        row_errors: The errors; with none, nothing is printed.
+        limit: Errors that a pipe gets at most, None for any number. A terminal shows a number of problems.
+        rest: A sentence that says where the others are.
+    """
+    if row_errors:
+        out.print(Text(printable_line(f"{place}: {_invalid(count_invalid_rows(row_errors))}")))
+        _print_errors(out, row_errors, limit, rest)
+
+
+def print_row_error_count(out: Console, place: str, row_errors: Sequence[RowError]) -> None:
+    """Say how many rows are invalid, where the user has seen the errors before."""
+    if row_errors:
+        counted = _invalid(count_invalid_rows(row_errors))
+        out.print(Text(printable_line(f"{place}: {counted}. {LISTED_IN_REPORT}")))
+
+
+def row_error_line(row_error: RowError) -> str:
+    """One error as a line: the place, the value, and what to do."""
+    column = f", column {row_error.column}" if row_error.column else ""
+    value = f" {row_error.value!r}" if row_error.value else ""
+    return f"row {row_error.row}{column}:{value} {row_error.message}"
+
+
+def _print_errors(out: Console, row_errors: Sequence[RowError], limit: int | None, rest: str) -> None:
+    if out.is_terminal:
+        grouped = group_row_errors(row_errors, MAX_PROBLEMS)
+        print_table(out, _PROBLEMS, [_problem(group) for group in grouped.groups])
+        hidden = grouped.hidden
+    else:
+        lines = (printable_line(row_error_line(row_error)) for row_error in islice(row_errors, limit))
+        _print_lines(out, lines)
+        hidden = 0 if limit is None else max(0, len(row_errors) - limit)
+    if hidden:
+        out.print(f"... and {count_of(hidden, 'more error', 'more errors')}. {rest}")
+
+
+def _problem(group: RowErrorGroup) -> tuple[Text, Text, Text, Text]:
+    rows = group.row_list() if group.count == 1 else f"{group.count:,} rows: {group.row_list()}"
+    value = group.value if len(group.value) <= _MAX_VALUE else f"{group.value[: _MAX_VALUE - 1]}…"
+    others = "" if group.same_value else ", and others"
+    return (
+        Text(rows, style="red"),
+        Text(printable_line(group.column)),
+        Text(printable_line(value) + others),
+        Text(printable_line(group.message)),
+    )
+
+
+def _print_uses(out: Console, uses: Sequence[ColumnUse]) -> None:
+    """Print how the columns are read: as a table, or a line for each."""
+    if out.is_terminal:
+        _blank_line(out)
+        rows = [(Text(use.label), Text(use.field or "-"), Text(use.match)) for use in uses[:MAX_COLUMNS]]
+        print_table(out, _USES, rows)
+        if len(uses) > MAX_COLUMNS:
+            out.print(f"... and {count_of(len(uses) - MAX_COLUMNS, 'more column', 'more columns')}.")
+    else:
+        _print_lines(out, (f"column {use.label}: {f'{use.field}, ' if use.field else ''}{use.match}" for use in uses))
+
+
+def _print_lines(out: Console, lines: Iterator[str]) -> None:
+    """Print lines where there is nothing to wrap or to style."""
+    while block := "\n".join(islice(lines, _LINES_PER_PRINT)):
+        out.print(Segments([Segment(f"{block}\n")]), end="", soft_wrap=True)
+
+
+def _blank_line(out: Console) -> None:
+    """Set parts apart for people; programs that read a pipe need no such line."""
+    if out.is_terminal:
+        out.print()
+
+
+def _invalid(count: int) -> str:
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
