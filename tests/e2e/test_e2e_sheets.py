@@ -76,7 +76,7 @@ def test_the_same_sheet_in_every_format_makes_the_same_plan_and_a_run_of_one_doe
         assert [name for name in names if plans[name] != plans["utf-8.csv"]] == []
         shown = [bulkid("plan", name).stdout.replace(f"{name} [Sheet1]", name) for name in ("small.xlsb", "tabs.tsv")]
         assert shown[0].replace("small.xlsb", "tabs.tsv") == shown[1], "row numbers, changes and all"
-        assert "tabs.tsv: row 9, column Robot Account: 'robot-9999'" in shown[1]
+        assert "\nrow 9, column Robot Account: 'robot-9999'" in shown[1]
         wanted = state_of(host) | state_wanted(host, dict_rows(ROWS)[:-1])
         done = bulkid("run", "small.ods", "--yes", "--skip-invalid", "--quiet")
         assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
