@@ -15,6 +15,7 @@ from bulkid.runs import RunListItem, summary_of
 from bulkid.runs.concurrency import in_thread
 from bulkid.web import api_models as models
 from bulkid.web.api_models import Operation
+from bulkid.web.approvals import rejected_plan
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
@@ -111,6 +112,8 @@ def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 10
         uploaded_at=iso_utc(upload.at),
         authors=list(upload.by),
         rest_of=upload.rest_of or None,
+        rejected_by=upload.rejected_by or None,
+        comment=upload.comment,
         readable=check is not None or bool(upload.derived_from),
         error=_message(error),
         columns=[models.Column(header=header, field=field or None) for header, field in fields],
@@ -205,6 +208,13 @@ async def start(request: web.Request) -> web.Response:
         really=body.really,
     )
     return answer(run_answer(console, await found_run(request, job.run_id)), 201)
+
+
+async def reject(request: web.Request) -> web.Response:
+    """Reject the plan that a preview shows, in place of its approval."""
+    body = await body_of(request, models.Reject)
+    await rejected_plan(request, body.preview, body.comment)
+    return answer(sheet_answer(await upload_preview_of(request)))
 
 
 # --- runs
@@ -351,6 +361,7 @@ OPERATIONS: Final = (
         body=models.Start,
         errors=(409, 502),
     ),
+    _change("POST", "/sheets/{upload}/reject", reject, "rejection", models.Sheet, body=models.Reject),
     _read("/export/{ending}", export, action="export", media="*/*", errors=(409, 502)),
     _read("/runs", runs, models.Runs, query=models.RunsPage),
     _read("/runs/{run}", run, models.Run),

@@ -92,6 +92,13 @@ class Start(_Body):
     ] = False
 
 
+class Reject(_Body):
+    """Which plan to reject, and why."""
+
+    preview: Annotated[str, Field(description="The id of the preview that the user looked at.")]
+    comment: Annotated[str, Field(description="Why, for the authors of the plan.", min_length=1)]
+
+
 # --- answers
 
 
@@ -147,6 +154,10 @@ class Sheet(Answer):
     uploaded_at: str
     authors: Annotated[list[str], Field(description="The users who wrote any part of it.")]
     rest_of: Annotated[str | None, Field(description="The run whose pending rows these are, instead of a file.")]
+    rejected_by: Annotated[
+        str | None, Field(description="The user who rejected its plan, which cannot be started then.")
+    ]
+    comment: Annotated[str, Field(description="Why the plan was rejected.")]
     readable: bool
     error: Message | None
     columns: list[Column]

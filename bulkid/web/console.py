@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ PRUNE_INTERVAL_S: Final = 3600.0  # seconds between two removals of what was kep
 Note = Callable[[str, str, str], Awaitable[None]]
 """Writes an action, its subject and a detail into the audit log."""
 
+_REMOVE: Final = "An author can remove the sheet instead."
 _MAX_NAMED: Final = 3  # accounts that a refusal names
 
 
@@ -89,7 +91,9 @@ class Console:
     def __post_init__(self) -> None:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
-        self.upload_previews = UploadPreviews(self.target, self.options, self.context, self.job_runner.spawn)
+        self.upload_previews = UploadPreviews(
+            self.target, self.options, self.context, self.job_runner.spawn, self._note_preview
+        )
         self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
         self.refusals = RefusalLimit(self.clock.monotonic)
         self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, max_total=1000)
@@ -149,7 +153,7 @@ class Console:
         upload = upload_preview.upload
         if upload.derived_from:
             raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
-        changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.person))
+        changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.person), changes=0)
         return await in_thread(self.uploads.keep, changed)
 
     def make_preview(self, upload_preview: UploadPreview) -> PreviewTask:
@@ -160,6 +164,41 @@ class Console:
         if task is not None and not task.done.is_set():
             return task
         return self.upload_previews.begin_preview(upload_preview)
+
+    def _note_preview(self, upload: Upload, preview: runs.Preview | None) -> None:
+        """Note with the upload how many accounts wait for an approval; the home page shows it after a restart too."""
+        if not self.policy.required:
+            return
+        blocked = preview is None or (preview.row_errors and not upload.reading.skip_invalid)
+        self.uploads.mark_previewed(upload, 0 if preview is None or blocked else len(preview.plan.changes))
+
+    async def reject(
+        self, upload_preview: UploadPreview, preview_id: str, principal: Principal, comment: str
+    ) -> Upload:
+        """Reject the plan that a preview shows, for good; the comment says why.
+
+        Raises:
+            UsageError: The preview is not the one that was shown, the console requires no approval, or there is no
+                comment.
+            RefusedError: The user is an author of the plan.
+        """
+        if not self.policy.required:
+            raise UsageError("This console requires no approval: there is nothing to reject.")
+        shown, upload = upload_preview.preview, upload_preview.upload
+        if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
+            raise _preview_outdated()
+        if not self.policy.may_start(principal.person, upload.by):
+            raise RefusedError(403, f"{principal.person} is an author of this plan and cannot reject it.", _REMOVE)
+        if not comment:
+            raise UsageError("Enter a comment that says why you reject the plan.")
+        upload_preview.preview = shown.renamed()  # a start of the preview that was shown is out of date now
+        try:
+            values = {"rejected_by": principal.person, "rejected_at": self.clock.now(), "comment": comment}
+            upload_preview.upload = await in_thread(partial(self.uploads.update, upload.upload_id, **values))
+        except (BulkidError, OSError):
+            upload_preview.preview = shown
+            raise
+        return upload_preview.upload
 
     # --- starting a run
 
@@ -199,6 +238,7 @@ class Console:
 
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
+            _require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
             if await in_thread(runs.plan_hash, now, options) == approved:
                 if self.policy.required:  # in the audit log before anything is sent
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
@@ -240,6 +280,7 @@ class Console:
     def _require_startable(
         self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool
     ) -> None:
+        _require_not_rejected(upload)
         if seen.row_errors and not upload.reading.skip_invalid:
             raise UsageError(
                 f"{count_of(seen.invalid_rows, 'row')} {'is' if seen.invalid_rows == 1 else 'are'} invalid: "
@@ -350,6 +391,14 @@ class Console:
             authors, now = await self.authors_of(run), self.clock.now()
             found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.person, authors)
         return await self.upload_previews.get(found)
+
+
+def _require_not_rejected(upload: Upload) -> None:
+    if upload.rejected_by:
+        raise UsageError(
+            f"{upload.rejected_by} rejected this plan: nothing was sent. Comment: {upload.comment}",
+            hint="Correct the sheet and upload it again.",
+        )
 
 
 def _preview_outdated() -> UsageError:

@@ -11,7 +11,9 @@ from bulkid.model import RunStatus
 from bulkid.resources import current
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
+from bulkid.web.approvals import approval_queue
 from bulkid.web.console import Console, console_of
+from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, page
 from bulkid.web.run_pages import recent_quota_plot
 from bulkid.web.sse import live_state, state_from_journal
@@ -73,6 +75,7 @@ async def home_page(
         export_error=export_error,
         at=at,
         findings=findings,
+        approvals=await approval_queue(console, principal_of(request)),
         lines=latest[:_LATEST_RUNS],
         open_runs=await in_thread(_open_runs, console, latest),
         quota_plot=await recent_quota_plot(console),

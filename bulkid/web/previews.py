@@ -60,6 +60,10 @@ class PreviewTask(runs.Hooks):
         """Set the stage of the preview."""
         self.phase = name
 
+    def renamed(self) -> "PreviewTask":
+        """The same preview with another id, so that no request which names the id before can start it."""
+        return replace(self, preview_id=secrets.token_hex(8))
+
     def texts(self) -> list[str]:
         """The texts that a search looks through, one per account that changes; made for the first search."""
         if self._texts is None:
@@ -86,11 +90,19 @@ class UploadPreview:
 class UploadPreviews:
     """The previews that were used last, by upload; what is dropped is made again when a user asks for it."""
 
-    def __init__(self, target: runs.Target, options: runs.RunOptions, context: runs.Context, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        target: runs.Target,
+        options: runs.RunOptions,
+        context: runs.Context,
+        spawn: Spawn,
+        made: Callable[[Upload, runs.Preview | None], None],
+    ) -> None:
         self._target = target
         self._options = options
         self._context = context
         self._spawn = spawn  # runs a task in the server's task group
+        self._made = made  # is given each preview, in a worker thread; None for one that could not be made
         self._upload_previews: OrderedDict[str, UploadPreview] = OrderedDict()
         self._read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._preview_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
@@ -153,6 +165,7 @@ class UploadPreviews:
                 preview = found.preview
                 if preview is not None:
                     job.plan_hash = await in_thread(runs.plan_hash, preview, upload.reading.options(self._options))
+                await in_thread(self._made, upload, preview)
                 job.result, job.error = preview, found.error
         except BulkidError as error:
             job.error = error

@@ -19,7 +19,7 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import api, export_pages, home_pages, run_pages, sheet_pages, site_pages
+from bulkid.web import api, approvals, export_pages, home_pages, run_pages, sheet_pages, site_pages
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import Sessions
@@ -75,6 +75,7 @@ ROUTES: Final = (
     Route("GET", "/sheets/{upload}/preview", sheet_pages.preview, VIEWER),
     Route("POST", "/sheets/{upload}/preview", sheet_pages.make_preview, OPERATOR, action="preview"),
     Route("POST", "/sheets/{upload}/start", sheet_pages.start, OPERATOR, action="start"),
+    Route("POST", "/sheets/{upload}/reject", approvals.reject, OPERATOR, action="rejection"),
     Route("POST", "/sheets/{upload}/remove", sheet_pages.remove, OPERATOR, action="removal of a sheet"),
     Route("GET", "/runs", home_pages.history, VIEWER),
     Route("GET", "/runs/{run}", run_pages.run, VIEWER),

@@ -72,11 +72,20 @@ class Upload:
     undo_of: str = ""  # the run to undo: then there is no file, the journal of the run takes its place
     rest_of: str = ""  # the run whose pending rows are to be sent: then there is no file either
     used: bool = False  # a run was begun with it whose plan is in the journal: the file is not needed any more
+    changes: int = 0  # with approval: accounts that its preview changes; 0 where there is nothing to approve
+    rejected_by: str = ""  # the user who rejected its plan, which cannot be started then; empty for others
+    rejected_at: float = 0.0  # seconds since the epoch
+    comment: str = ""  # why it was rejected
 
     @property
     def derived_from(self) -> str:
         """The run whose journal takes the place of a file; empty for a sheet."""
         return self.undo_of or self.rest_of
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its plan was neither rejected nor started."""
+        return not (self.used or self.rejected_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +199,7 @@ class Uploads:
 
     def find_derived(self, *, undo_of: str = "", rest_of: str = "") -> Upload | None:
         """The newest undo, or rest, of a run that no run was begun with yet."""
-        found = [each for each in self._found() if (each.undo_of, each.rest_of) == (undo_of, rest_of) and not each.used]
+        found = [each for each in self._found() if (each.undo_of, each.rest_of) == (undo_of, rest_of) and each.is_open]
         return max(found, key=lambda each: each.at, default=None)
 
     def write(self, upload: Upload, file: BinaryIO, chunk: bytes, written: int) -> int:
@@ -218,7 +227,7 @@ class Uploads:
         return written + len(chunk)
 
     def keep(self, upload: Upload) -> Upload:
-        """Write the record of an upload, in place of the one before. Authors are never lost by that.
+        """Write the record of an upload, in place of the one before. Authors and a rejection are never lost by that.
 
         Raises:
             UnknownUploadError: The upload was removed meanwhile.
@@ -227,6 +236,9 @@ class Uploads:
             before = self._load(upload.upload_id)
             if before is not None:
                 upload = replace(upload, by=with_authors(before.by, *upload.by), used=before.used or upload.used)
+                if before.rejected_by:
+                    by, at, comment = before.rejected_by, before.rejected_at, before.comment
+                    upload = replace(upload, rejected_by=by, rejected_at=at, comment=comment)
             known = {**asdict(upload), "file": upload.path.name}
             del known["upload_id"], known["path"]
             target = upload.path.parent / "upload.json"
@@ -242,7 +254,26 @@ class Uploads:
     def mark_used(self, upload: Upload) -> None:
         """Note that a run was begun with an upload and does not need its file any more."""
         with suppress(OSError, UsageError):  # it was removed meanwhile
-            self.keep(replace(upload, used=True))
+            self.update(upload.upload_id, used=True)
+
+    def mark_previewed(self, upload: Upload, changes: int) -> None:
+        """Note how many accounts the preview of an upload changes, unless it is read in another way by now."""
+        with self._lock, suppress(OSError, UsageError):
+            if self.get(upload.upload_id).reading == upload.reading:
+                self.update(upload.upload_id, changes=changes)
+
+    def update(self, upload_id: str, **values: Any) -> Upload:  # noqa: ANN401
+        """Change some values in the record of an upload; raise UnknownUploadError where it was removed."""
+        with self._lock:
+            return self.keep(replace(self.get(upload_id), **values))
+
+    def refreshed(self, upload: Upload) -> Upload:
+        """The upload as its record is now; as it was known where it was removed."""
+        return self._load(upload.upload_id) or upload
+
+    def all(self) -> list[Upload]:
+        """All uploads, the newest first."""
+        return sorted(self._found(), key=lambda each: each.at, reverse=True)
 
     def get(self, upload_id: str) -> Upload:
         """Find an upload by its id; raise UnknownUploadError where there is none."""

@@ -85,7 +85,21 @@ def test_a_run_goes_on_only_with_what_was_shown_and_approved(*, required: bool, 
 
 # --- one user alone, over HTTP
 
-ACTIONS = ("upload", "map", "start", "start", "trial", "resume", "retry", "undo", "again", "rest", "pause", "stop")
+ACTIONS = (
+    "upload",
+    "map",
+    "start",
+    "start",
+    "trial",
+    "reject",
+    "resume",
+    "retry",
+    "undo",
+    "again",
+    "rest",
+    "pause",
+    "stop",
+)
 steps = st.lists(st.tuples(st.sampled_from(ACTIONS), st.booleans(), st.integers(0, 5)), min_size=4, max_size=14)
 
 
@@ -162,6 +176,10 @@ async def act(olaf: Browser, program: Program, action: str, path: str, run_id: s
             await program.ask("POST", f"{path}/start", json=said)
         else:
             await olaf.post(f"{path}/start", {"preview": preview, "first": str(first or ""), "really": "1"})
+        return None
+    if action == "reject":
+        preview = (await program.previewed(path.rsplit("/", 1)[1]))["preview"]
+        await olaf.post(f"{path}/reject", {"preview": preview, "comment": "mine"})
         return None
     if action == "map":
         if by_token:

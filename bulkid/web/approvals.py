@@ -1,0 +1,60 @@
+"""Plans that wait for an approval: who sees which, and how a plan is rejected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web import HTTPSeeOther
+
+from bulkid.errors import UsageError
+from bulkid.runs.concurrency import in_thread
+from bulkid.web.audit import note
+from bulkid.web.auth.access import Principal, Role, same_user
+from bulkid.web.console import Console, console_of
+from bulkid.web.middleware import principal_of
+from bulkid.web.request_bodies import form_of
+from bulkid.web.uploads import Upload
+
+MAX_COMMENT: Final = 500  # characters of a comment
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalQueue:
+    """The plans that concern one user, the newest first."""
+
+    to_approve: Sequence[Upload] = ()
+    waiting: Sequence[Upload] = ()  # plans of the user that another operator must approve
+    rejected: Sequence[Upload] = ()  # plans of the user
+
+
+async def approval_queue(console: Console, principal: Principal) -> ApprovalQueue:
+    """The plans that wait for the user, and those of the user; none where the console requires no approval."""
+    if not console.policy.required or not principal.may(Role.OPERATOR):
+        return ApprovalQueue()
+    person, uploads = principal.person, await in_thread(console.uploads.all)
+    own = [each for each in uploads if any(same_user(person, author) for author in each.by)]
+    ready = [each for each in uploads if each.is_open and each.changes]
+    return ApprovalQueue(
+        to_approve=[each for each in ready if console.policy.may_start(person, each.by)],
+        waiting=[each for each in own if each in ready],
+        rejected=[each for each in own if each.rejected_by],
+    )
+
+
+async def reject(request: web.Request) -> web.StreamResponse:
+    """Reject the plan that a preview shows."""
+    form = await form_of(request)
+    rejected = await rejected_plan(request, form.get("preview", ""), form.get("comment", ""))
+    raise HTTPSeeOther(f"/sheets/{rejected.upload_id}/preview")
+
+
+async def rejected_plan(request: web.Request, preview_id: str, comment: str) -> Upload:
+    """Reject the plan of the sheet that the address of a request names; recorded in the audit log."""
+    console, said = console_of(request), " ".join(comment.split())
+    if len(said) > MAX_COMMENT:
+        raise UsageError(f"The comment is too long: it may have {MAX_COMMENT} characters.")
+    upload_preview = await console.upload_preview(request.match_info["upload"])
+    rejected = await console.reject(upload_preview, preview_id, principal_of(request), said)
+    await note(request, "plan rejected", rejected.upload_id, f"{rejected.name}: {said}")
+    return rejected
