@@ -268,7 +268,8 @@ async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypa
 
 def nothing_planned(spawn: Any = None) -> UploadPreviews:
     """The previews of a console that makes none by itself."""
-    return UploadPreviews(runs.Target(url="https://cloud.uipath.com/acme"), runs.RunOptions(), runs.Context(), spawn)
+    target = runs.Target(url="https://cloud.uipath.com/acme")
+    return UploadPreviews(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
 
 
 async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
