@@ -6,7 +6,6 @@ import anyio
 import pytest
 
 from bulkid.engine.engine import CALL_KEY
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.sender import Settled
 from bulkid.engine.signals import Stop
@@ -26,6 +25,7 @@ from tests.support.engine_world import (
     puts,
 )
 from tests.support.fake_clock import WALL_START, FakeClock
+from tests.support.memory_ledger import MemoryLedger
 
 
 def scripted(clock: FakeClock, *replies: Reply) -> Any:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bulkid.engine.ledger import MemoryLedger
 from tests.support.fake_clock import FakeClock
 from tests.support.ledger_scenarios import SCENARIOS, Scenario
+from tests.support.memory_ledger import MemoryLedger
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)

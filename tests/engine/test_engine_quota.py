@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine.ledger import Lease, MemoryLedger, SlotReport
+from bulkid.engine.ledger import Lease, SlotReport
 from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
 from tests.support.fake_clock import FakeClock, run
+from tests.support.memory_ledger import MemoryLedger
 
 ROUNDING = 1e-6  # of sums of seconds
 PUT3 = QuotaRule("PUT", 3, 10.0)

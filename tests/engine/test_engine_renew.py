@@ -2,7 +2,6 @@
 
 import pytest
 
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.sender import Task
 from bulkid.model import QuotaRule, Reply, Request
 from tests.support.engine_world import (
@@ -17,6 +16,7 @@ from tests.support.engine_world import (
     settle,
 )
 from tests.support.fake_clock import FakeClock
+from tests.support.memory_ledger import MemoryLedger
 
 
 @pytest.mark.parametrize("turned_away", [THROTTLED, NO_CONNECTION, UNAUTHORIZED, BROKEN, LOST], ids=lambda r: r.kind)

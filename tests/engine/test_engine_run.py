@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
@@ -42,6 +41,7 @@ from tests.support.engine_world import (
     settle,
 )
 from tests.support.fake_clock import WALL_START, FakeClock, run
+from tests.support.memory_ledger import MemoryLedger
 
 
 def script(clock: FakeClock, replies: dict[str, list[Reply]], *, takes: float = 0.125) -> Any:

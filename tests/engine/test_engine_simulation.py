@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import OK, THROTTLED, UNAVAILABLE, Server, make_engine, puts, settle
 from tests.support.fake_clock import FakeClock, run
+from tests.support.memory_ledger import MemoryLedger
 
 WORST = 0.25  # seconds that a request takes at most, both ways
 

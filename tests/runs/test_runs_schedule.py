@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from bulkid.config.parse import until as parse_until
 from bulkid.config.parse import window as parse_window
 from bulkid.engine.engine import Engine
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.sender import Task
 from bulkid.engine.signals import Stop
@@ -22,6 +21,7 @@ from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, Time
 from bulkid.runs import Context, Hooks, Schedule, within_schedule
 from bulkid.runs.jobs.schedule import MARGIN_S, Deadline, is_open, next_change, next_time, stop_at_deadline, wall_clock
 from tests.support.fake_clock import WALL_START, FakeClock, run
+from tests.support.memory_ledger import MemoryLedger
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward on 29 March at 02:00, back on 25 October at 03:00
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from bulkid.engine.engine import Engine
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.fake_clock import FakeClock
+from tests.support.memory_ledger import MemoryLedger
 
 OK = Reply(ReplyKind.OK, 200, {})
 THROTTLED = Reply(ReplyKind.THROTTLED, 429)

@@ -9,7 +9,6 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.engine import Engine
-from bulkid.engine.ledger import MemoryLedger
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
 from bulkid.errors import ConnectionFailedError, LockedError, PermissionDeniedError, UsageError
@@ -145,7 +144,7 @@ class Connection:
             random=self.context.random,
             policy=self._policy,
             rules=(),
-            ledger=MemoryLedger(self.context.clock),
+            ledger=JournalLedger(self.journal, "", self.owner, self.context.clock),  # without rules, never asked
             first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
         )
         reply = (await engine.call(_TOKEN_REQUEST)).reply
