@@ -6,7 +6,7 @@ import struct
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, unquote
 
@@ -14,13 +14,12 @@ import anyio
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from bulkid.model import QuotaRule
 from bulkid.sandbox import messages
 from bulkid.sandbox.endpoints import CALLS, Arguments, Call
 from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.messages import RefusalError, SandboxResponse
-from bulkid.sandbox.options import Faults, SandboxOptions
+from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.organization import LogEntry, Organization
 from bulkid.sandbox.tokens import TokenIssuer
 
@@ -91,9 +90,9 @@ class Sandbox:
         self.injected: Counter[str] = Counter()  # faults by kind
         self._monotonic = monotonic
         self._sleep = sleep
-        self._token_issuer = TokenIssuer(self.options, now, monotonic)
-        self._limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
-        self._fault_injector = FaultInjector(self.options.seed, self.options.faults)
+        self.token_issuer = TokenIssuer(self.options, now, monotonic)
+        self.limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
+        self.fault_injector = FaultInjector(self.options.seed, self.options.faults)
         self._delays = random.Random(self.options.seed)  # noqa: S311 - latency, not a secret
         self._delayed = self.options.latency_s > 0 or self.options.jitter_s > 0
         prefixes = [self.options.prefix, f"/{self.options.organization_name}/identity_"]
@@ -156,30 +155,6 @@ class Sandbox:
         """The identity base as a standalone server has it; valid once started."""
         return f"{self._origin}{self.options.prefix}"
 
-    # --- observing and changing
-
-    @property
-    def faults(self) -> Faults:
-        """How often each fault strikes at present."""
-        return self._fault_injector.faults
-
-    @property
-    def limits(self) -> tuple[QuotaRule, ...]:
-        """The limits in force."""
-        return self._limits.rules
-
-    def set_faults(self, faults: Faults) -> None:
-        """Let other faults strike from now on."""
-        self._fault_injector = FaultInjector(self.options.seed, faults)
-
-    def set_limits(self, rules: Iterable[QuotaRule]) -> None:
-        """Put other limits in force; what was counted so far is forgotten."""
-        self._limits = RollingLimits(rules, count_refused=self.options.count_refused)
-
-    def change_secret(self, secret: str) -> None:
-        """Take back every token, static ones included, and ask for another client secret from now on."""
-        self._token_issuer.change_secret(secret)
-
     # --- one request
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -215,7 +190,7 @@ class Sandbox:
         if self._delayed:
             await self._sleep(inbound_s)
         if fault == "slow":
-            await self._sleep(self.faults.slow_s)
+            await self._sleep(self.fault_injector.faults.slow_s)
         if fault in ("reset_before", "reset_after"):
             _reset(request)
         return _truncated(answer) if fault == "truncated" else _response(answer)
@@ -223,14 +198,14 @@ class Sandbox:
     async def _serve_token(self, request: web.Request) -> web.Response:
         if request.method != hdrs.METH_POST:
             return _response(SandboxResponse(405, headers={"Allow": "POST"}))
-        if self._fault_injector.draw_token_error():
+        if self.fault_injector.draw_token_error():
             self.injected["token_error"] += 1
             return _response(_BEFORE["error_500"])
         if request.content_type != "application/x-www-form-urlencoded":
             return _response(messages.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
-            return _response(self._token_issuer.issue(form))
+            return _response(self.token_issuer.issue(form))
         except RefusalError as refusal:
             return _response(refusal.answer)
 
@@ -238,18 +213,18 @@ class Sandbox:
         self, request: web.Request, target: _Target, body: bytes, arrived: float
     ) -> tuple[SandboxResponse, str]:
         """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
-        wait = self._limits.admit(request.method, arrived)
+        wait = self.limits.admit(request.method, arrived)
         if wait is not None:
             return messages.throttled(wait if self.options.retry_after else None), ""
-        fault = self._fault_injector.draw(request.method, target.key)
+        fault = self.fault_injector.draw(request.method, target.key)
         if fault:
             self.injected[fault] += 1
         if fault == "throttle":
-            return messages.throttled(self.faults.retry_after_s), fault
+            return messages.throttled(self.fault_injector.faults.retry_after_s), fault
         if fault in _BEFORE:
             return _BEFORE[fault], fault
         if fault == "expired":
-            self._token_issuer.revoke(request.headers.get(hdrs.AUTHORIZATION))
+            self.token_issuer.revoke(request.headers.get(hdrs.AUTHORIZATION))
         try:
             answer = self._call(request, target, body)
         except RefusalError as refusal:
@@ -260,7 +235,7 @@ class Sandbox:
 
     def _rate_headers(self, method: str, arrived: float) -> dict[str, str]:
         """What is left of the limit that this request counts against; nothing where there is none."""
-        left = self._limits.left(method, arrived)
+        left = self.limits.left(method, arrived)
         if left is None:
             return {}
         rule, remaining, reset = left
@@ -285,7 +260,7 @@ class Sandbox:
 
     def _call(self, request: web.Request, target: _Target, body: bytes) -> SandboxResponse:
         headers = request.headers
-        scopes = self._token_issuer.check(headers.get(hdrs.AUTHORIZATION))
+        scopes = self.token_issuer.check(headers.get(hdrs.AUTHORIZATION))
         if self.options.tenant and headers.get("X-UIPATH-TenantName", "").casefold() != self.options.tenant.casefold():
             raise RefusalError(
                 messages.status_code(400, "BadRequest", "The header X-UIPATH-TenantName names no tenant.")

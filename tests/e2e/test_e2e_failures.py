@@ -35,7 +35,7 @@ def server() -> Iterator[Hosted]:
 
 def tokens_of(host: Hosted) -> tuple[str, ...]:
     """Every token that the server gave out or takes."""
-    return tuple(host.sandbox._token_issuer._grants)
+    return tuple(host.sandbox.token_issuer._grants)
 
 
 def assert_nothing_sent(bulkid: Bulkid, done: subprocess.CompletedProcess[str], rows: int) -> None:
@@ -139,7 +139,7 @@ def test_a_scope_that_only_the_server_knows_to_be_missing_stops_the_run_at_the_f
         assert statuses(bulkid.report()) == ["pending"] * 40
         sandbox = host.sandbox
         granted = replace(sandbox.options, granted_scopes=("PM.RobotAccount",))
-        sandbox._token_issuer = TokenIssuer(granted, time.time, time.monotonic)
+        sandbox.token_issuer = TokenIssuer(granted, time.time, time.monotonic)
         resumed = assert_resumed(bulkid, 40)
         assert_no_secret(tmp_path, (done, resumed), STATIC)
 

@@ -16,7 +16,7 @@ from tests.support.bulkid_command import Bulkid
 from tests.support.command_output import assert_clear, summary_of
 from tests.support.group_runs import GROUPS, by_name, connected, emptied, into_groups, memberships, puts, run
 from tests.support.processes import Life, journal_of
-from tests.support.sandbox_host import after_puts, hosted
+from tests.support.sandbox_host import after_puts, hosted, set_faults
 from tests.support.sheets import sheet_of
 
 
@@ -223,7 +223,8 @@ def test_every_fault_together_leaves_each_account_with_the_status_that_the_serve
     with hosted(accounts=450) as host:
         names = emptied(host, 400)
         host.portal.call(
-            host.sandbox.set_faults,
+            set_faults,
+            host.sandbox,
             Faults(reset_before=0.05, reset_after=0.05, throttle=0.05, error_500=0.05, error_500_after=0.05),
         )
         result, rows = run(host, tmp_path, into_groups(tmp_path, names), group_batch=10, timeout_s=60)

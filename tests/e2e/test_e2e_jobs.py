@@ -14,7 +14,7 @@ import pytest
 from tests.support.bulkid_command import ROOT, SECRET, Bulkid, connected_to
 from tests.support.command_output import assert_clear, assert_no_secret, errors_of, summary_of
 from tests.support.processes import ON_WINDOWS, Life, no_traceback
-from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
+from tests.support.sandbox_host import Hosted, hosted, set_limits, wait_for_puts
 from tests.support.sheets import renames, sheet_of
 
 PROMPT_S = 12.0
@@ -210,7 +210,7 @@ def test_the_end_comes_in_a_throttle_wait_and_the_next_start_goes_on_first(tmp_p
         assert first.returncode == 5, first.stderr
         summary = only_summary(first, updated=10, pending=20)
         assert summary["elapsed_s"] < PROMPT_S  # the server said to come again in ten minutes
-        strict.sandbox.set_limits(())
+        set_limits(strict.sandbox, ())
         sheet_of(tmp_path, [("name", "display_name"), ("robot-0100", "The next night")])
         before = len(strict.puts())
         second = bulkid("run", path, "--json", "--max-duration", "1h")
@@ -264,7 +264,7 @@ def test_what_was_undone_since_is_not_gone_on_with(tmp_path: Path) -> None:
         path = job(tmp_path, real(strict, "sheet.csv", 'quota = "none"', 'via = "accounts"', 'max_duration = "3s"'))
         bulkid = with_secret(tmp_path)
         run_id = only_summary(bulkid("run", path, "--json"), updated=10, pending=10)["run_id"]
-        strict.sandbox.set_limits(())
+        set_limits(strict.sandbox, ())
         undone = connected_to(tmp_path, strict.url)("undo", run_id, "--yes")
         assert undone.returncode == 0, undone.stderr
         assert {n: strict.display_name(f"robot-{n:04d}") or "" for n in range(1, 21)} == before
@@ -343,7 +343,7 @@ def test_one_ctrl_c_stops_all_jobs_cleanly_and_each_can_go_on(tmp_path: Path) ->
         for words in ("one: ended with exit code 5.", "two: ended with exit code 5."):
             assert words in life.said
         for host in (one, two):
-            host.sandbox.set_limits(())
+            set_limits(host.sandbox, ())
         done = bulkid("run", *jobs, "--json")
         assert done.returncode == 0, done.stderr
         assert sorted((run["rows"], run["pending"]) for run in json.loads(done.stdout)["runs"]) == [(20, 0)] * 4

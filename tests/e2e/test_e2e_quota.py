@@ -12,7 +12,7 @@ from bulkid.model import QuotaRule
 from bulkid.sandbox.options import Faults
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import statuses, summary_of
-from tests.support.sandbox_host import Hosted, hosted, meanwhile, wait_for_puts
+from tests.support.sandbox_host import Hosted, hosted, meanwhile, set_faults, wait_for_puts
 from tests.support.sheets import renames
 
 RULE = QuotaRule("PUT", 20, 0.5)
@@ -63,7 +63,7 @@ def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
             wait_for_puts(host, 1)
             while not ended.wait(0.1):
                 for _ in range(2):
-                    host.portal.call(host.sandbox._limits.admit, "PUT", time.monotonic())
+                    host.portal.call(host.sandbox.limits.admit, "PUT", time.monotonic())
 
         with meanwhile(take_half):
             done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", OPTION, "--concurrency", "4")
@@ -86,10 +86,10 @@ def test_while_the_server_says_retry_after_one_request_probes_and_the_others_wai
 
         def throttle(_: threading.Event) -> None:
             wait_for_puts(host, 12)
-            host.portal.call(host.sandbox.set_faults, Faults(throttle=1.0, retry_after_s=1))
+            host.portal.call(set_faults, host.sandbox, Faults(throttle=1.0, retry_after_s=1))
             before = len(host.puts())
             wait_for_puts(host, before + 6)
-            host.portal.call(host.sandbox.set_faults, Faults())
+            host.portal.call(set_faults, host.sandbox, Faults())
 
         with meanwhile(throttle):
             done = bulkid("run", "sheet.csv", "--yes", "--json", "--concurrency", "4")

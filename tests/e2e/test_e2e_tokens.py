@@ -68,7 +68,7 @@ def test_the_secret_is_changed_meanwhile(connected: CONNECTED) -> None:
             while len(world.log("PUT")) < 30:
                 assert time.monotonic() < patience
                 time.sleep(0.02)
-            server.portal.call(server.sandbox.change_secret, "another")
+            server.portal.call(server.sandbox.token_issuer.change_secret, "another")
             assert life.end() == 3, life.said
         no_traceback(life.said)
         assert "BULKID_CLIENT_SECRET" in life.said
@@ -103,7 +103,7 @@ def test_a_given_token_is_taken_back_meanwhile(connected: CONNECTED) -> None:
             while len(world.log("PUT")) < 30:
                 assert time.monotonic() < patience
                 time.sleep(0.02)
-            server.portal.call(server.sandbox.change_secret, "another")
+            server.portal.call(server.sandbox.token_issuer.change_secret, "another")
             assert life.end() == 3, life.said
         no_traceback(life.said)
         assert "BULKID_ACCESS_TOKEN" in life.said

@@ -33,6 +33,7 @@ from bulkid.sandbox.server import Sandbox
 from tests.support.drop_folders import Inbox, drop, names, served
 from tests.support.fake_clock import FakeClock, run
 from tests.support.receiver import receiver
+from tests.support.sandbox_host import set_limits
 
 # --- which files
 
@@ -242,7 +243,7 @@ def test_the_end_of_its_hours_leaves_a_file_pending_and_the_others_waiting(inbox
         assert result.exit_code == 5
         assert [each.summary["updated"] for each in result.runs] == [3]
         assert inbox.places() == {"working": ["long.csv"], ".": ["next.csv"]}
-        server.set_limits(())
+        set_limits(server, ())
         result = await inbox.work(server)
         assert result.exit_code == 0
         assert [each.summary["updated"] for each in result.runs] == [8, 3]
@@ -351,7 +352,7 @@ def test_a_file_whose_run_was_undone_is_put_away(inbox: Inbox) -> None:
         before = names(server)
         stopped = await inbox.work(server, schedule=Schedule(max_duration_s=4.0))
         assert stopped.exit_code == 5
-        server.set_limits(())
+        set_limits(server, ())
         target = Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
         options = RunOptions(report_dir=inbox.root / "reports")
         undone = await undo(stopped.runs[0].run.run_id, target, options, Context(state_dir=inbox.root / "state"))

@@ -14,6 +14,7 @@ from bulkid.model import QuotaRule
 from bulkid.sandbox.faults import RollingLimits
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.server import Sandbox
+from tests.support.sandbox_host import set_limits
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -157,7 +158,7 @@ async def test_missing_unknown_and_revoked_tokens_are_unauthorized(talk: Talk) -
     assert basic.status == 401
     token = (await talk.fetch_token()).json["access_token"]
     assert (await talk.get(f"api/Group/{ORG}", token=token[:-2])).status == 401
-    talk.sandbox.change_secret("another")
+    talk.sandbox.token_issuer.change_secret("another")
     assert (await talk.get(f"api/Group/{ORG}", token=token)).status == 401
     assert (await talk.get(f"api/Group/{ORG}", token="1234")).status == 401
 
@@ -252,9 +253,9 @@ async def test_a_request_counts_when_it_arrives_not_when_it_was_sent(talking: Ta
 
 
 async def test_limits_can_be_changed_while_serving(talk: Talk) -> None:
-    talk.sandbox.set_limits((QuotaRule("PUT", 0, 5.0),))
+    set_limits(talk.sandbox, (QuotaRule("PUT", 0, 5.0),))
     assert (await talk.put("88-uv", displayName="a")).status == 429
-    assert talk.sandbox.limits == (QuotaRule("PUT", 0, 5.0),)
+    assert talk.sandbox.limits.rules == (QuotaRule("PUT", 0, 5.0),)
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(1, 5), st.integers(1, 20), st.booleans())

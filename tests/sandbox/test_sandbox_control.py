@@ -29,7 +29,7 @@ async def test_an_account_can_be_changed_behind_the_clients_back(talk: Talk) -> 
 
 
 async def test_the_secret_can_be_changed_and_then_no_token_is_taken_any_more(talk: Talk) -> None:
-    talk.sandbox.change_secret("another")
+    talk.sandbox.token_issuer.change_secret("another")
     assert (await talk.get(f"api/Group/{ORG}")).status == 401
     for secret, status in (("sandbox-secret", 400), ("another", 200)):
         form = {"grant_type": "client_credentials", "client_id": "sandbox", "client_secret": secret}

@@ -10,6 +10,7 @@ import pytest
 from bulkid.model import QuotaRule
 from bulkid.sandbox.faults import FaultInjector
 from bulkid.sandbox.options import FAULT_KINDS, Faults
+from tests.support.sandbox_host import set_faults
 from tests.support.sandbox_talk import Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -42,7 +43,7 @@ async def test_after_a_reset_the_sandbox_serves_on(talking: Talking) -> None:
     async with talking(faults=Faults(reset_after=1.0)) as talk:
         with pytest.raises(aiohttp.ClientConnectionError):
             await talk.put("88-uv", displayName="new")
-        talk.sandbox.set_faults(Faults())
+        set_faults(talk.sandbox, Faults())
         assert (await talk.get(f"api/RobotAccount/{ORG}/88-uv")).json["displayName"] == "new"
 
 
@@ -95,7 +96,7 @@ async def test_an_expired_token_stays_expired_and_a_new_one_is_good(talking: Tal
     async with talking(faults=Faults(expired=1.0)) as talk:
         talk.token = (await talk.fetch_token()).json["access_token"]
         assert (await talk.put("88-uv", displayName="new")).status == 401
-        talk.sandbox.set_faults(Faults())
+        set_faults(talk.sandbox, Faults())
         assert (await talk.put("88-uv", displayName="new")).status == 401
         assert display_name(talk) == "Roby"
         talk.token = (await talk.fetch_token()).json["access_token"]

@@ -5,16 +5,29 @@ A test starts a fresh sandbox in milliseconds; its rights, its life and its reco
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from bulkid.model import QuotaRule
+from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.options import Faults, SandboxOptions
 from bulkid.sandbox.server import Sandbox
 from tests.support.bulkid_command import LONGEST_S
+
+
+def set_faults(sandbox: Sandbox, faults: Faults) -> None:
+    """Let other faults strike from now on."""
+    sandbox.fault_injector = FaultInjector(sandbox.options.seed, faults)
+
+
+def set_limits(sandbox: Sandbox, rules: Iterable[QuotaRule]) -> None:
+    """Put other limits in force; what was counted so far is forgotten."""
+    sandbox.limits = RollingLimits(rules, count_refused=sandbox.options.count_refused)
+
 
 _running: list[tuple[AbstractContextManager[BlockingPortal], BlockingPortal]] = []
 
@@ -79,7 +92,7 @@ class Hosted:
 
     def set_faults(self, **probabilities: Any) -> None:
         """Let these faults strike from now on, and no others."""
-        self.portal.call(self.sandbox.set_faults, Faults(**probabilities))
+        self.portal.call(set_faults, self.sandbox, Faults(**probabilities))
 
     def display_name(self, name: str) -> str | None:
         """The display name of an account, as the server has it."""
@@ -106,7 +119,7 @@ def hosted(**options: Any) -> Iterator[Hosted]:
 def slow_puts(host: Hosted, seconds: float) -> None:
     """Answer every PUT so many seconds after it was carried out, until other faults are set."""
     host.set_faults(slow_s=seconds)
-    injector = host.sandbox._fault_injector
+    injector = host.sandbox.fault_injector
     injector.draw = lambda method, _target: "slow" if method == "PUT" else ""  # type: ignore[method-assign]
 
 
