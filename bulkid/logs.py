@@ -80,12 +80,11 @@ _MULTILINE: Final = frozenset({"exception", "stack"})
 
 
 class _Output:
-    """Where lines go, from which level on, and for which run. Changed by :func:`configure` alone."""
+    """Where lines go, and from which level on. Changed by :func:`configure` alone."""
 
     def __init__(self) -> None:
         self.stream: TextIO = sys.stderr
         self.threshold = logging.WARNING
-        self.run_id = ""
         self.now: Callable[[], float] = SystemClock().now
         self._lock = threading.Lock()
 
@@ -160,22 +159,16 @@ def configure(
     format: LogFormat,  # noqa: A002 - the name of the option that it comes from
     verbosity: int,
     stream: TextIO,
-    run_id: str = "",
-    now: Callable[[], float] | None = None,
 ) -> None:
-    """Set how and where to log. May be called again, for instance when the run's id is known.
+    """Set how and where to log. May be called again. The run's id is a context variable of structlog.
 
     Args:
         format: ``console`` for people, ``json`` for one object per line.
         verbosity: -1 errors only (``--quiet``), 0 warnings too, 1 progress too (``-v``), 2 everything (``-vv``).
         stream: Where the lines go.
-        run_id: Stands in every line for which structlog's context variables name no other.
-        now: Gives seconds since the epoch; the machine's clock when left out.
     """
     _output.stream = stream
     _output.threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
-    _output.run_id = run_id
-    _output.now = now or SystemClock().now
     _processors[:] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.StackInfoRenderer(),
@@ -208,7 +201,7 @@ def _complete(_logger: WrappedLogger, method: str, event_dict: EventDict) -> Eve
         "timestamp": stamp,
         "level": _LEVELS.get(method, method),
         "event": event_dict.get("event"),
-        "run_id": event_dict.get("run_id", _output.run_id),
+        "run_id": event_dict.get("run_id", ""),
     }
     return {**own, **{key: value for key, value in event_dict.items() if key not in _OWN_KEYS}}
 

@@ -84,11 +84,6 @@ class IdentityClient:
         self._head = self._head_with_body = b""
         tokens.connect(self._post_form)
 
-    @property
-    def proxy(self) -> str:
-        """The proxy's address without credentials; empty when there is none."""
-        return str(self._proxy.url) if self._proxy else ""
-
     async def send(self, request: Request) -> Reply:
         """Send a request once; whatever the network or the server does, there is a reply.
 

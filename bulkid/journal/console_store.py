@@ -13,8 +13,6 @@ from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.journal.schema import audit, sessions, tokens, users
 from bulkid.journal.store import Journal
 
-_PAGE = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
@@ -210,14 +208,8 @@ class ConsoleStore:
 
     def audit_entries(self) -> Iterator[AuditRecord]:
         """All entries, the oldest first, a page per transaction."""
-        after = 0
-        while True:
-            page = self.database.fetch(select(audit).where(audit.c.entry > after).order_by(audit.c.entry).limit(_PAGE))
-            for found in page:
-                yield _record(AuditRecord, found)
-            if len(page) < _PAGE:
-                return
-            after = page[-1].entry
+        for found in self.database.pages(select(audit), audit.c.entry):
+            yield _record(AuditRecord, found)
 
 
 class SessionStore:

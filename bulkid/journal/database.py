@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import ColumnElement, Connection, Select
 from sqlalchemy.sql.dml import UpdateBase
 
 from bulkid.errors import StateError
@@ -18,6 +18,9 @@ from bulkid.journal.migrate import migrate
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PAGE = 1000
+"""Rows that an iterator over a table reads at a time, and so holds in memory."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
@@ -29,20 +32,12 @@ logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 class Database:
     """One open database; may be used from several threads at once. Database errors leave it as ``StateError``.
 
-    ``open_database`` creates the tables. ``monotonic`` and ``sleep`` time the repetitions of a transaction.
+    ``open_database`` creates the tables.
     """
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.place = dialect.place
-        self._monotonic = monotonic
-        self._sleep = sleep
         self._closed = False
         self._given_up = False
 
@@ -82,12 +77,12 @@ class Database:
             try:
                 done = work()
             except DatabaseLostError as lost:
-                now = self._monotonic()
+                now = time.monotonic()
                 deadline = now + self.dialect.retry_limit_s if deadline is None else deadline
                 if lost.final or self._given_up or now >= deadline:
                     lost.final = self._given_up = True
                     raise
-                self._sleep(min(pause_s, deadline - now))
+                time.sleep(min(pause_s, deadline - now))  # in a worker thread
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 self._given_up = False
@@ -101,6 +96,17 @@ class Database:
                 return connection.execute(query, parameters).all()
 
         return self.repeat(work)
+
+    def pages(
+        self, query: Select[Any], key: ColumnElement[int], *, size: int = PAGE, descending: bool = False
+    ) -> Iterator[Any]:
+        """Yield the rows of a query by ``key``, its first column; each page is a transaction of its own."""
+        query = query.order_by(key.desc() if descending else key).limit(size)
+        page = self.fetch(query)
+        while page:
+            yield from page
+            last = page[-1][0]
+            page = self.fetch(query.where(key < last if descending else key > last)) if len(page) == size else ()
 
     def execute(self, statement: UpdateBase) -> int:
         """Run one statement that writes, which is a transaction of its own, and give how many rows it touched."""

@@ -108,8 +108,10 @@ def database_error(problem: DatabaseProblem, place: str, name: str = "", *, on_s
     return kinds.get(problem, StateError)(f"{subject} {what}", hint=hint)
 
 
-def file_error(error: OSError, path: Path) -> StateError:
-    """Say why a file or folder of the state directory cannot be made or used."""
+def file_error(error: OSError | NotImplementedError, path: Path) -> StateError:
+    """Say why a file or folder of the state directory cannot be made, locked or used."""
+    if isinstance(error, NotImplementedError):  # filelock says so
+        error = OSError(0, "its file system has no locks")
     if error.errno in _DISK_FULL_ERRNOS:
         return database_error(DatabaseProblem.FULL, str(path))
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:

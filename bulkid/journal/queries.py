@@ -135,18 +135,13 @@ def newest_runs(
 
     ``with_asking``: also those whose user has not agreed to them.
     """
-    query = select(runs.c.run, *(runs.c[name] for name in codec.RUN_FIELDS)).order_by(runs.c.run.desc()).limit(_PAGE)
+    query = select(runs.c.run, *(runs.c[name] for name in codec.RUN_FIELDS))
     if not with_asking:
         query = query.where(AGREED)
     if statuses:
         query = query.where(runs.c.status.in_([status.value for status in statuses]))
-    before: int | None = None
-    while True:
-        page = journal.database.fetch(query if before is None else query.where(runs.c.run < before))
-        yield from (codec.run_record(columns[1:]) for columns in page)
-        if len(page) < _PAGE:
-            return
-        before = page[-1][0]
+    for columns in journal.database.pages(query, runs.c.run, size=_PAGE, descending=True):
+        yield codec.run_record(columns[1:])
 
 
 def claimed_runs(journal: Journal) -> frozenset[str]:

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
-    Table,
     and_,
     bindparam,
     case,
@@ -26,13 +24,12 @@ from sqlalchemy import (
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
 from bulkid.journal.bulk import ExecuteMany, ranges
-from bulkid.journal.database import Database, open_database, repeated
+from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
 from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
-_PAGE = 1000  # rows or items read at a time: what an iterator holds in memory
 _BATCH_SIZE = 5000  # items turned into columns at a time
 _NAMED = 5  # how many runs a message names
 
@@ -174,20 +171,11 @@ class Journal:
         """Close the database; harmless when repeated."""
         self.database.close()
 
-    @property
-    def place(self) -> str:
-        """What to call the database in a message; no secret."""
-        return self.database.place
-
     @repeated
     def size(self) -> int:
         """Bytes that the state takes."""
         with self.database.read() as connection:
             return self.database.dialect.size(connection)
-
-    def shrink(self) -> bool:
-        """Give the room of what was deleted back to the disk; False while another process uses the database."""
-        return self.database.dialect.shrink()
 
     # --- locks
 
@@ -288,8 +276,8 @@ class Journal:
 
     def iter_rows(self, run_id: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
         """Yield each row's number, its cells as they came in, and whether it is invalid, in the sheet's order."""
-        columns = (rows.c.row, rows.c.cells, _INVALID)
-        for row, cells, invalid in self._pages(rows, rows.c.row, columns, self._run(run_id)):
+        query = select(rows.c.row, rows.c.cells, _INVALID).where(rows.c.run == self._run(run_id))
+        for row, cells, invalid in self.database.pages(query, rows.c.row):
             yield row, codec.load_cells(cells), bool(invalid)
 
     @repeated
@@ -302,8 +290,8 @@ class Journal:
     def iter_planned_changes(self, run_id: str) -> Iterator[RunItem]:
         """Yield the changes that :meth:`add_planned_changes` kept, by number."""
         columns = [column for column in planned_changes.c if column.name != "run"]
-        for values in self._pages(planned_changes, planned_changes.c.number, columns, self._run(run_id)):
-            yield codec.planned_item(values)
+        query = select(*columns).where(planned_changes.c.run == self._run(run_id))
+        yield from map(codec.planned_item, self.database.pages(query, planned_changes.c.number))
 
     # --- items: the accounts of a run
 
@@ -410,29 +398,10 @@ class Journal:
         Where an unsettled one is ``intended``, a request may have left: its account must be read back. Items may be
         settled meanwhile; no transaction stays open between pages.
         """
-        where = entries.c.status == _PENDING if unsettled else None
-        for columns in self._pages(entries, entries.c.entry, _ENTRY_COLUMNS, self._run(run_id), where):
-            yield codec.item_of(columns)
-
-    def _pages(
-        self,
-        table: Table,
-        key: ColumnElement[int],
-        columns: Sequence[ColumnElement[Any]],
-        run: int,
-        where: ColumnElement[bool] | None = None,
-    ) -> Iterator[Sequence[Any]]:
-        """Yield the rows of a table by ``key``, which is the first of ``columns``, a page per transaction."""
-        query = select(*columns).where(table.c.run == run, key > bindparam("after")).order_by(key).limit(_PAGE)
-        if where is not None:
-            query = query.where(where)
-        after = -1
-        while True:
-            page = self.database.fetch(query, {"after": after})
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1][0]
+        query = select(*_ENTRY_COLUMNS).where(entries.c.run == self._run(run_id))
+        if unsettled:
+            query = query.where(entries.c.status == _PENDING)
+        yield from map(codec.item_of, self.database.pages(query, entries.c.entry))
 
     # --- what came of it
 
@@ -450,12 +419,12 @@ class Journal:
                     message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
                     while more:
                         before = given
-                        page = {"in_run": run, "after": after, "page": _PAGE}
+                        page = {"in_run": run, "after": after, "page": PAGE}
                         for columns in connection.execute(_REPORT_ROWS, page):
                             after = columns[0]
                             given += 1
                             yield codec.report_row(columns, message)
-                        more = given - before == _PAGE
+                        more = given - before == PAGE
             except DatabaseLostError:
                 self.get_run(run_id)  # waits until the database is back, or gives up
 

@@ -113,11 +113,6 @@ class Directory:
             self._names = _ByName(self._accounts.values(), lambda account: account.name)
         return self._names.find(name)
 
-    def group(self, id_or_name: str) -> Group | None:
-        """Find a group by its id or its name; None also when several differ from it by case alone."""
-        found = self.groups_matching(id_or_name)
-        return found[0] if len(found) == 1 else None
-
     def groups_matching(self, id_or_name: str) -> tuple[Group, ...]:
         """Find the group of exactly this id, or else name; else all whose id or name differs from it by case alone."""
         if self._groups is None:

@@ -169,19 +169,12 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
     return tuple(ids.values()), tuple(names)
 
 
-def first_read(wanted_ids: int, wanted_names: int) -> Literal["single", "page"]:
-    """Decide how to begin: a single id is read by itself; for anything else the first page says how many there are."""
-    return "single" if (wanted_ids, wanted_names) == (1, 0) else "page"
-
-
-def next_read(total: int, page_size: int, missing: int, overlap: int = 0) -> Literal["nothing", "pages", "singles"]:
-    """Choose what follows the first page: the remaining pages, or one GET per missing account if those are fewer.
+def singles_are_fewer(total: int, page_size: int, missing: int, overlap: int = 0) -> bool:
+    """Whether one GET per missing account takes fewer requests than the pages that follow the first one.
 
     At the same count pages win: they also hold the names that a mistyped one may have meant. ``page_size`` is how many
     the first page held, ``missing`` how many accounts of the sheet it does not hold, ``overlap`` how many accounts a
     page shares with the page before it.
     """
-    if not missing or total <= page_size:
-        return "nothing"
     stride = page_size - min(overlap, page_size // 2)
-    return "pages" if stride > 0 and -(-(total - page_size) // stride) <= missing else "singles"
+    return missing > 0 and total > page_size and not (stride > 0 and -(-(total - page_size) // stride) <= missing)

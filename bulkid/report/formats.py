@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from bulkid.model import ReportRow, RunRecord
@@ -64,46 +65,9 @@ class ReportFormat:
     needs_end: bool = False  # it cannot be begun before the run has ended
 
 
-def _csv(content: ReportContent) -> RowFile[ReportRow]:
-    from bulkid.report.text_files import csv_report
-
-    return csv_report(content.folder, content.run.run_id)
-
-
-def _csv_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
-    from bulkid.report.text_files import csv_export
-
-    return csv_export(target)
-
-
-def _workbook(content: ReportContent) -> RowFile[ReportRow]:
-    from bulkid.report.summary_sheet import workbook_report
-
-    return workbook_report(content.folder, content.run, content.summary, content.sheet_name, content.rate())
-
-
-def _workbook_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
-    from bulkid.report.xlsx_files import WorkbookExport
-
-    return WorkbookExport(target)
-
-
-def _json_lines(content: ReportContent) -> RowFile[ReportRow]:
-    from bulkid.report.text_files import json_report
-
-    return json_report(content.folder, content.run.run_id)
-
-
-def _json_lines_export(target: "AtomicFile") -> "RowFile[ExportedAccount]":
-    from bulkid.report.text_files import json_export
-
-    return json_export(target)
-
-
-def _retry(content: ReportContent) -> RowFile[ReportRow]:
-    from bulkid.report.text_files import retry_sheet
-
-    return retry_sheet(content.folder, content.headers)
+def _open(place: str, *arguments: object) -> Any:  # noqa: ANN401 - a file of the format's own kind
+    """Call what is at a place of this package, such as ``text_files:csv_report``, and import it only then."""
+    return resolve_name(f"bulkid.report.{place}")(*arguments)
 
 
 FORMATS: Final[dict[str, ReportFormat]] = {}
@@ -158,8 +122,8 @@ for _entry in (
         file_name="report.csv",
         media_type="text/csv",
         purpose="every row with its outcome",
-        begin=_csv,
-        export=_csv_export,
+        begin=lambda content: _open("text_files:csv_report", content.folder, content.run.run_id),
+        export=lambda target: _open("text_files:csv_export", target),
         always=True,
     ),
     ReportFormat(
@@ -167,8 +131,15 @@ for _entry in (
         file_name="report.xlsx",
         media_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         purpose="the same as a workbook, with a summary, the problems and a chart",
-        begin=_workbook,
-        export=_workbook_export,
+        begin=lambda content: _open(
+            "summary_sheet:workbook_report",
+            content.folder,
+            content.run,
+            content.summary,
+            content.sheet_name,
+            content.rate(),
+        ),
+        export=lambda target: _open("xlsx_files:WorkbookExport", target),
         needs_end=True,
     ),
     ReportFormat(
@@ -176,15 +147,15 @@ for _entry in (
         file_name="report.jsonl",
         media_type="application/jsonl",
         purpose="the same for programs, one JSON object per row",
-        begin=_json_lines,
-        export=_json_lines_export,
+        begin=lambda content: _open("text_files:json_report", content.folder, content.run.run_id),
+        export=lambda target: _open("text_files:json_export", target),
     ),
     ReportFormat(
         name="retry",
         file_name="retry.csv",
         media_type="text/csv",
         purpose="the rows that are not done, as a sheet to run again",
-        begin=_retry,
+        begin=lambda content: _open("text_files:retry_sheet", content.folder, content.headers),
         always=True,
         choice=False,
     ),

@@ -69,7 +69,8 @@ def _problem(subject: str, error: BulkidError) -> Finding:
 
 
 def _state(journal: Journal) -> str:
-    return f"{journal.place} ({count_of(len(journal.list_runs()), 'run')}, {journal.size() / 1_000_000:.1f} MB)"
+    runs = count_of(len(journal.list_runs()), "run")
+    return f"{journal.database.place} ({runs}, {journal.size() / 1_000_000:.1f} MB)"
 
 
 def examine_recipients(recipients: Recipients) -> list[Finding]:

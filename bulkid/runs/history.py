@@ -5,13 +5,14 @@ All of it raises ``StateError`` where the state directory or the database cannot
 
 import os
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from bulkid.errors import LockedError, UsageError
+from bulkid.journal.queries import latest_failures, row_page, run_page
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
@@ -30,8 +31,7 @@ def list_runs(
     state_dir: Path | None = None, limit: int | None = None, *, database_url: str = ""
 ) -> list[tuple[RunRecord, Mapping[Status, int]]]:
     """Earlier runs, newest first, each with its rows by status. A run that a kill ended shows as interrupted."""
-    state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir, database_url) as journal:
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return [
             (with_actual_status(journal, record), journal.counts(record.run_id)) for record in journal.list_runs(limit)
         ]
@@ -61,8 +61,7 @@ def report(
         UsageError: There is no such run, or the folder cannot be written.
         ReportError: Writing failed; the outcomes are safe in the journal.
     """
-    state_dir = state_dir or default_state_dir()
-    with open_journal(state_dir, database_url) as journal:
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
         record = with_actual_status(journal, finish.find(journal, text))
         parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
         folder = prepare_folder(parent, record.run_id)
@@ -131,17 +130,14 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
 
 def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
     """The runs that can go on, newest first, but for those that were undone since: to go on would do them again."""
-    undone: set[str] = set()
-    for record in journal.list_runs():
-        if record.status in RESUMABLE and record.run_id not in undone:
-            yield record
-        elif UNDO in record.options and record.phase == "planned":
-            undone.add(str(record.options[UNDO]))
+    records = journal.list_runs()
+    undone = undone_by(records)
+    return (record for record in records if record.status in RESUMABLE and record.run_id not in undone)
 
 
-def was_undone(journal: Journal, run_id: str) -> bool:
-    """Whether a later run has put back what a run changed."""
-    return any(each.options.get(UNDO) == run_id and each.phase == "planned" for each in journal.list_runs())
+def undone_by(records: Iterable[RunRecord]) -> frozenset[str]:
+    """The runs whose changes these runs have put back: to resume one of them would make the changes again."""
+    return frozenset(str(each.options[UNDO]) for each in records if UNDO in each.options and each.phase == "planned")
 
 
 @contextmanager
@@ -224,8 +220,6 @@ class RunBrowser:
         self, *, statuses: Sequence[RunStatus] = (), offset: int = 0, limit: int = 25
     ) -> tuple[list[RunListItem], int]:
         """Some runs, newest first, and how many there are of the kind."""
-        from bulkid.journal.queries import run_page
-
         found, total = run_page(self.journal, statuses=statuses, offset=offset, limit=limit)
         return [self._line(record) for record in found], total
 
@@ -244,14 +238,10 @@ class RunBrowser:
         self, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
     ) -> RowPage:
         """Some rows of a run, in the sheet's order, with what became of each."""
-        from bulkid.journal.queries import row_page
-
         return RowPage(*row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit))
 
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""
-        from bulkid.journal.queries import latest_failures
-
         return latest_failures(self.journal, run_id, limit)
 
     def rate(self, record: RunRecord) -> Rate | None:
@@ -268,12 +258,8 @@ class RunBrowser:
         return recent_rate(self.journal, target, options, now)
 
     def undone(self) -> frozenset[str]:
-        """The runs that a later one has undone: to resume them would make the changes again."""
-        return frozenset(
-            str(record.options[UNDO])
-            for record in self.journal.list_runs()
-            if UNDO in record.options and record.phase == "planned"
-        )
+        """The runs that a later one has undone; see :func:`undone_by`."""
+        return undone_by(self.journal.list_runs())
 
     def _line(self, record: RunRecord) -> RunListItem:
         record = with_actual_status(self.journal, record)

@@ -102,7 +102,7 @@ def prune(
         result = pruner.result
         if result.dropped and not dry:
             size = journal.size()
-            if _in_use(journal) or not journal.shrink():
+            if _in_use(journal) or not journal.database.dialect.shrink():
                 in_use = "The state database is in use, so its file stays as large: later runs fill it."
                 result = replace(result, notes=(*result.notes, in_use))
             result = replace(result, freed=result.freed + max(0, size - journal.size()))

@@ -98,10 +98,9 @@ def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
     Raises:
         StateError: The state directory cannot be used.
     """
-    state_dir = state_dir or default_state_dir()
     newest: dict[str, RunRecord] = {}
     succeeded: dict[str, float | None] = {}
-    with open_journal(state_dir, database_url) as journal:
+    with open_journal(state_dir or default_state_dir(), database_url) as journal:
         for record in newest_runs(journal):
             job = job_of(record)
             if job not in newest:

@@ -10,21 +10,6 @@ from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule
 SHORT_CLOUD_LIMITS = (QuotaRule("PUT", 160, 10.0), QuotaRule("GET", 300, 10.0))
 """Automation Cloud's counts in a window short enough to see them at work without waiting five minutes."""
 
-FAULT_KINDS = (
-    "reset_before",
-    "reset_after",
-    "throttle",
-    "throttle_silent",
-    "error_500",
-    "error_500_after",
-    "unavailable_503",
-    "slow",
-    "truncated",
-    "html",
-    "expired",
-)
-"""The faults that one draw per API request decides between, in the order of the draw."""
-
 
 @dataclass(frozen=True, slots=True)
 class Faults:
@@ -62,6 +47,10 @@ class Faults:
     def total(self) -> float:
         """The probability that an API request meets any fault."""
         return sum((getattr(self, name) for name in FAULT_KINDS), 0.0)
+
+
+FAULT_KINDS = tuple(each.name for each in fields(Faults) if each.name not in ("token_error", "slow_s", "retry_after_s"))
+"""The faults that one draw per API request decides between, in the order of the draw."""
 
 
 @dataclass(frozen=True, slots=True)

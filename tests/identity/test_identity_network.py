@@ -163,7 +163,8 @@ async def test_a_connection_through_a_proxy_is_kept_too(monkeypatch: pytest.Monk
         async with open_client(connection, StaticToken("1234")) as client:
             for _ in range(3):
                 assert (await client.send(GET)).kind is ReplyKind.OK
-            assert client.proxy == f"http://127.0.0.1:{proxy.port}"
+            assert client._proxy is not None
+            assert str(client._proxy.url) == f"http://127.0.0.1:{proxy.port}"
         assert (len(proxy.seen), len(server.seen)) == (1, 3)
 
 

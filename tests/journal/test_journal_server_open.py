@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -200,13 +201,13 @@ def test_one_that_stays_away_is_given_up_and_nobody_waits_for_it_again(
         begin(journal, 2)
         slept: list[float] = []
         now = [0.0]
-        monkeypatch.setattr(journal.database, "_monotonic", lambda: now[0])
 
         def sleep(seconds: float) -> None:
             slept.append(seconds)
             now[0] += seconds
 
-        monkeypatch.setattr(journal.database, "_sleep", sleep)
+        fake_time = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+        monkeypatch.setattr("bulkid.journal.database.time", fake_time)
 
         def lost() -> None:
             raise DatabaseLostError("away")

@@ -26,6 +26,7 @@ log = structlog.get_logger()  # made before anything is configured, as the modul
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(redaction, "_redactor", redaction.Redactor())
+    monkeypatch.setattr(logs._output, "now", lambda: NOW)
     structlog.contextvars.clear_contextvars()
     yield
     structlog.contextvars.clear_contextvars()
@@ -37,7 +38,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def start(form: logs.LogFormat = "json", verbosity: int = 2, run_id: str = "run-1") -> io.StringIO:
     stream = io.StringIO()
-    logs.configure(format=form, verbosity=verbosity, stream=stream, run_id=run_id, now=lambda: NOW)
+    logs.configure(format=form, verbosity=verbosity, stream=stream)
+    structlog.contextvars.bind_contextvars(run_id=run_id)
     return stream
 
 
@@ -101,14 +103,13 @@ def test_what_is_not_shown_is_not_looked_at() -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_task_names_its_run_and_threads_without_one_have_the_process_run() -> None:
-    stream = start(run_id="run-of-the-process")
-    structlog.contextvars.bind_contextvars(run_id="run-of-the-task")
+def test_a_task_names_its_run_and_a_thread_of_no_run_names_none() -> None:
+    stream = start(run_id="run-of-the-task")
     log.info("run.started")
     thread = threading.Thread(target=lambda: log.info("run.finished"))
     thread.start()
     thread.join()
-    assert [line["run_id"] for line in lines(stream)] == ["run-of-the-task", "run-of-the-process"]
+    assert [line["run_id"] for line in lines(stream)] == ["run-of-the-task", ""]
 
 
 def test_a_line_before_there_is_a_run_has_an_empty_one() -> None:

@@ -46,19 +46,17 @@ def test_an_account_read_twice_counts_once_and_the_later_reading_wins() -> None:
 
 def test_a_group_is_found_by_the_exact_id_or_name_before_any_that_differs_by_case() -> None:
     groups = (Group("sales", "Marketing"), Group("g-2", "Sales"))
-    assert directory(groups=groups).group("sales") is groups[0]
-    assert directory(groups=groups).group("Sales") is groups[1]
-    assert directory(groups=groups).group("SALES") is None
+    assert directory(groups=groups).groups_matching("sales") == (groups[0],)
+    assert directory(groups=groups).groups_matching("Sales") == (groups[1],)
     assert directory(groups=groups).groups_matching("SALES") == groups
-    assert directory(groups=groups).group("marketing") is groups[0]
-    assert directory(groups=groups).group("G-2") is groups[1]
+    assert directory(groups=groups).groups_matching("marketing") == (groups[0],)
+    assert directory(groups=groups).groups_matching("G-2") == (groups[1],)
 
 
 def test_two_groups_whose_names_differ_only_by_case_are_not_guessed_between() -> None:
     groups = (Group("1", "Sales"), Group("2", "SALES"))
-    assert directory(groups=groups).group("sales") is None
     assert directory(groups=groups).groups_matching("sales") == groups
-    assert directory(groups=groups).group("SALES") is groups[1]
+    assert directory(groups=groups).groups_matching("SALES") == (groups[1],)
 
 
 def test_a_group_is_shown_by_name_and_by_its_id_when_it_is_not_known() -> None:
@@ -80,7 +78,8 @@ def test_everyone_is_the_built_in_group_of_that_name() -> None:
 def test_a_blind_directory_knows_nothing_and_says_so() -> None:
     blind = Directory(ORG, None, None)
     assert (blind.accounts, blind.groups) == (None, None)
-    assert blind.account("88-uv") is blind.account_named("Roby01") is blind.group("g-fin") is None
+    assert blind.account("88-uv") is blind.account_named("Roby01") is None
+    assert blind.groups_matching("g-fin") == ()
 
 
 def test_an_empty_directory_is_not_a_blind_one() -> None:

@@ -1,32 +1,27 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.planning.strategy import first_read, next_read, wanted_accounts
+from bulkid.planning.strategy import singles_are_fewer, wanted_accounts
 from tests.support.planning_world import LAW, request
 
 
-def test_a_single_id_is_read_by_itself_and_anything_else_begins_with_a_page() -> None:
-    assert first_read(1, 0) == "single"
-    assert {first_read(0, 1), first_read(1, 1), first_read(2, 0), first_read(0, 0)} == {"page"}
-
-
 def test_nothing_missing_needs_no_more_reading() -> None:
-    assert next_read(100_000, 1000, 0) == "nothing"
+    assert not singles_are_fewer(100_000, 1000, 0)
 
 
 def test_one_by_one_where_that_takes_fewer_requests_and_pages_at_the_same_count() -> None:
-    assert next_read(3001, 1000, 2) == "singles"
-    assert next_read(3000, 1000, 2) == "pages"
-    assert next_read(3000, 1000, 2, overlap=10) == "singles"  # 2,980 more accounts take three such pages
+    assert singles_are_fewer(3001, 1000, 2)
+    assert not singles_are_fewer(3000, 1000, 2)
+    assert singles_are_fewer(3000, 1000, 2, overlap=10)  # 2,980 more accounts take three such pages
 
 
 def test_a_first_page_that_held_everything_leaves_nothing_to_read() -> None:
-    assert next_read(1000, 1000, 2) == "nothing"
-    assert next_read(0, 0, 1) == "nothing"
+    assert not singles_are_fewer(1000, 1000, 2)
+    assert not singles_are_fewer(0, 0, 1)
 
 
 def test_a_page_that_came_empty_is_not_asked_for_for_ever() -> None:
-    assert next_read(10, 0, 1) == "singles"
+    assert singles_are_fewer(10, 0, 1)
 
 
 @LAW
@@ -34,8 +29,7 @@ def test_a_page_that_came_empty_is_not_asked_for_for_ever() -> None:
 def test_the_fewest_requests_are_chosen(total: int, size: int, missing: int, overlap: int) -> None:
     overlap_taken = min(overlap, size // 2)
     pages = len(range(size - overlap_taken, total - overlap_taken, size - overlap_taken)) if total > size else 0
-    chosen = next_read(total, size, missing, overlap)
-    assert chosen == ("nothing" if not missing or not pages else "pages" if pages <= missing else "singles")
+    assert singles_are_fewer(total, size, missing, overlap) == (0 < missing < pages)
 
 
 def test_wanted_accounts_are_each_named_once_and_by_id_where_there_is_one() -> None:

@@ -87,9 +87,7 @@ class SqliteDialect(Dialect):
                 yield
         except Timeout as error:
             raise self.problem(DatabaseProblem.BUSY) from error
-        except NotImplementedError as error:  # filelock: the file system has no locks
-            raise file_error(OSError(0, "its file system has no locks"), state_dir) from error
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
             raise file_error(error, state_dir) from error
 
     def lock_tables(self, connection: Connection) -> None:

@@ -39,9 +39,7 @@ class FileLockHandle:
             self._lock.acquire()
         except Timeout:
             raise locked_error(name, _read(self._details)) from None
-        except NotImplementedError as error:  # filelock: the file system has no locks
-            raise file_error(OSError(0, "its file system has no locks"), folder) from error
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
             raise file_error(error, folder) from error
         _write(self._details, record)
 
@@ -74,20 +72,20 @@ def _write(details: Path, record: Mapping[str, Any]) -> None:
         unfinished.replace(details)
 
 
-def _read(details: Path) -> object:
+def _read(details: Path) -> bytes:
     try:
-        return json.loads(details.read_bytes())
-    except (OSError, ValueError):
-        return None
+        return details.read_bytes()
+    except OSError:
+        return b""
 
 
-def locked_error(name: str, record: object, note: str = "") -> LockedError:
-    """Say who holds a lock, as far as the holder's record can be read; ``note`` says what else is known of it."""
+def locked_error(name: str, record: str | bytes = b"", note: str = "") -> LockedError:
+    """Say who holds a lock, as far as the holder's JSON record can be read; ``note`` says what else is known of it."""
     try:
-        since = iso_utc(record["since"])  # type: ignore[index]  # what cannot be read is another run
+        holder = json.loads(record)
         who = (
-            f"run {record['run_id']} ({record['source']}) on {record['host']}, "  # type: ignore[index]  # as above
-            f"process {record['pid']}, since {since}"  # type: ignore[index]  # as above
+            f"run {holder['run_id']} ({holder['source']}) on {holder['host']}, process {holder['pid']}, "
+            f"since {iso_utc(holder['since'])}"
         )
     except (ValueError, KeyError, TypeError, OverflowError):
         who = "another run"

@@ -129,14 +129,14 @@ class LockManager:
         known = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         if known is None:
             if not got:
-                raise locked_error(name, None)  # just being taken, or released
+                raise locked_error(name)  # just being taken, or released
             connection.execute(insert(locks).values(**self._row(folded, record), beats=0, beat_at=_NOW))
             return asked
         if known.token == self._token:
             return asked  # written before, but the answer was lost
         if not self._lease_expired(connection, folded, known):
             quiet = f", without a heartbeat for {known.age:.0f} s" if known.age > 3 * HEARTBEAT_S else ""
-            raise locked_error(name, _read(known.record), quiet)
+            raise locked_error(name, known.record, quiet)
         if not got:
             with suppress(SQLAlchemyError):  # not permitted, perhaps: the row decides
                 connection.execute(_TERMINATE_HOLDER, {"key": _key(folded)})
@@ -144,7 +144,7 @@ class LockManager:
         asked = _ClockSample()
         same = (locks.c.name == folded, locks.c.token == known.token, locks.c.beats == known.beats)
         if connection.execute(ours.where(*same)).rowcount != 1:
-            raise locked_error(name, None)  # another process was faster
+            raise locked_error(name)  # another process was faster
         if not got:
             connection.execute(_TRY_LOCK, {"key": _key(folded)})
         others = select(func.count()).where(locks.c.token == known.token)  # it may have held several
@@ -270,7 +270,7 @@ class ServerLockHandle:
         self, manager: LockManager, folded: str, name: str, record: Mapping[str, Any], confirmed: "_ClockSample"
     ) -> None:
         self.folded = folded
-        self.record = dict(record)
+        self.record = json.dumps(dict(record))
         self.confirmed = confirmed  # when it was surely held
         self.lost = False
         self.has_advisory_lock = True  # whether the advisory lock is held, too
@@ -328,10 +328,3 @@ class _ClockSample:
 def _key(folded: str) -> int:
     """The advisory lock's number: 64 bits, signed."""
     return int.from_bytes(sha256(f"bulkid lock {folded}".encode("utf-8", "replace")).digest()[:8], signed=True)
-
-
-def _read(record: str) -> object:
-    try:
-        return json.loads(record)
-    except ValueError:
-        return None

@@ -149,7 +149,7 @@ class BatchQueue:
         self._answered(batch)
         self._accepting.add(batch.group_id)
         if batch.check:
-            self._split_refused(self._on_hold.pop(batch.group_id))
+            self._end_check(batch)
             return []
         self._members_accepted.add(batch.group_id)
         self._largest_accepted = max(self._largest_accepted, len(batch))
@@ -196,13 +196,18 @@ class BatchQueue:
 
     def _give_up(self, group_id: str) -> None:
         """Send the members of all waiting batches of a group by account."""
-        for batch in (self._on_hold.pop(group_id), *self._waiting):
-            if batch.group_id == group_id:
-                self._send_individually(batch)
+        for batch in self._take_waiting(group_id):
+            self._send_individually(batch)
+
+    def _take_waiting(self, group_id: str) -> list[Batch]:
+        """Remove the batches of a group that are waiting or on hold, and return them."""
+        on_hold = self._on_hold.pop(group_id, None)
+        taken = [batch for batch in self._waiting if batch.group_id == group_id]
         self._waiting = deque([batch for batch in self._waiting if batch.group_id != group_id])
+        return taken if on_hold is None else [on_hold, *taken]
 
     def _end_check(self, batch: Batch) -> None:
-        """Split the batch on hold, after a check that did not show whether the group refuses every PUT."""
+        """Split the batch on hold, after a check that did not show that the group refuses every PUT."""
         self._split_refused(self._on_hold.pop(batch.group_id))
 
     def too_large(self, batch: Batch) -> None:
@@ -233,16 +238,7 @@ class BatchQueue:
 
     def drop_group(self, group_id: str) -> list[int]:
         """Remove the waiting batches of a group that was deleted. Return their run items."""
-        kept: deque[Batch] = deque()
-        on_hold = self._on_hold.pop(group_id, None)
-        dropped: list[int] = [] if on_hold is None else self._items_of(on_hold)
-        for batch in self._waiting:
-            if batch.group_id == group_id:
-                dropped += self._items_of(batch)
-            else:
-                kept.append(batch)
-        self._waiting = kept
-        return dropped
+        return [number for batch in self._take_waiting(group_id) for number in self._items_of(batch)]
 
     def drop(self, batch: Batch) -> list[int]:
         """Remove a batch in flight whose group was deleted. Return its run items and those of its deferred half."""

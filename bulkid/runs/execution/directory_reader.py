@@ -24,7 +24,7 @@ from bulkid.identity.endpoints import (
 from bulkid.identity.tokens import Capabilities
 from bulkid.model import Account, Group, Reply, ReplyKind, Request
 from bulkid.planning.directory import Directory, is_everyone
-from bulkid.planning.strategy import first_read, next_read
+from bulkid.planning.strategy import singles_are_fewer
 from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
@@ -226,13 +226,13 @@ class _AccountReader:
     async def read(self) -> Self:
         """Read the accounts by pages or one by one, whichever takes fewer requests."""
         lookup = self.lookup
-        if first_read(len(lookup.ids), len(lookup.names)) == "single":
+        if len(lookup.ids) == 1 and not lookup.names:  # else the first page says how many accounts there are
             await self._look_up(lookup.ids)
             return self
         first = await self._page(0)
         await self._take(first)
         ids, names = self._missing_ids(), self._missing_names()
-        if next_read(first.total, len(first.accounts), len(ids) + len(names), OVERLAP) == "singles":
+        if singles_are_fewer(first.total, len(first.accounts), len(ids) + len(names), OVERLAP):
             await self._look_up(ids)
             await self._search(names)
         if self._missing_ids() or self._missing_names():

@@ -1,6 +1,5 @@
 """Precomputed changes as the input of a run: an undo or a plan file. Each is for a known state of its account."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,10 +15,8 @@ from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, AccountLookup, Rows, RunJournal
-from bulkid.sheet import CLEAR, SheetInfo
+from bulkid.sheet import CLEAR, SheetInfo, list_cell
 from bulkid.text import fold
-
-_PLAIN = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +139,4 @@ def _rows_of(each: Precondition | Unplannable) -> tuple[int, ...]:
 def _cells(item: Precondition) -> tuple[str, ...]:
     desired = item.desired
     values = ("" if value is None else value or CLEAR for value in desired.values)
-    return (desired.account_id, desired.name, *values, _list(desired.add), _list(desired.remove))
-
-
-def _list(items: Sequence[str]) -> str:
-    """Write a list cell. An id with a character that may separate ids is quoted."""
-    return "; ".join(item if _PLAIN.fullmatch(item) else '"{}"'.format(item.replace('"', '""')) for item in items)
+    return (desired.account_id, desired.name, *values, list_cell(desired.add), list_cell(desired.remove))

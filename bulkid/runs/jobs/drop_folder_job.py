@@ -27,7 +27,7 @@ from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunStatus
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.history import was_undone
+from bulkid.runs.history import undone_by
 from bulkid.runs.jobs.attempt import UNFINISHED, JobAttempt
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
@@ -215,7 +215,7 @@ class _FolderJob:
             self.attempt.codes.append(_DONE[record.status])
             await self._close(file, ARCHIVE)
             return True
-        if record is not None and await in_thread(was_undone, self.journal, record.run_id):
+        if record is not None and record.run_id in undone_by(await in_thread(self.journal.list_runs)):
             self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not gone on with.")
             await self._close(file, ARCHIVE)
             return True

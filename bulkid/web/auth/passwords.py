@@ -79,8 +79,3 @@ def is_right(password_hash: str, password: str) -> bool:
         return HASHER.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
-
-
-def dummy_hash(hasher: PasswordHasher = HASHER) -> str:
-    """The hash of a password that no user has: to compare with it takes as long as with a user's."""
-    return hasher.hash("no user has this password")

@@ -16,7 +16,7 @@ from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.runs import system_user
 from bulkid.text import humanize_seconds
 from bulkid.web.auth.access import Principal, Role
-from bulkid.web.auth.passwords import HASHER, dummy_hash, hash_password, is_right
+from bulkid.web.auth.passwords import HASHER, hash_password, is_right
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
 IDLE_S: Final = 30 * 60.0
@@ -94,8 +94,8 @@ class UserAuthenticator:
         return await anyio.to_thread.run_sync(hash_password, password, self.hasher, limiter=self._hashing)
 
     async def _is_right(self, user: UserRecord | None, password: str) -> bool:
-        if not self._dummy_hash:
-            self._dummy_hash = await anyio.to_thread.run_sync(dummy_hash, self.hasher, limiter=self._hashing)
+        if not self._dummy_hash:  # to compare with it takes as long as with a user's
+            self._dummy_hash = await self.hash("no user has this password")
         expected = self._dummy_hash if user is None else user.password_hash
         return await anyio.to_thread.run_sync(is_right, expected, password, limiter=self._hashing)
 
