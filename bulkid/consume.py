@@ -1,7 +1,7 @@
 """Frees memory: of lists whose items are not needed once they are read, and to the system."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,11 +29,7 @@ def limit_malloc() -> bool:
     By itself glibc gives each thread a heap of its own and, once a large block was freed, keeps blocks of that size in
     the heap. In a run over 33,333 groups, whose list is read again and again, that is 20 MB.
     """
-    if sys.platform != "linux":
-        return False
-    import ctypes  # only a few commands need it
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = _glibc("mallopt")
     return mallopt is not None and all(mallopt(parameter, value) for parameter, value in _MALLOC_LIMITS.items())
 
 
@@ -43,9 +39,14 @@ def return_freed_memory() -> bool:
     glibc keeps what lies below the last block in use: 23 MB after the texts of a plan file with 100,000 accounts.
     Without glibc nothing is done.
     """
+    trim = _glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None where there is another library, such as musl."""
     if sys.platform != "linux":
-        return False
+        return None
     import ctypes  # only a few commands need it
 
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-    return trim is not None and bool(trim(0))
+    return getattr(ctypes.CDLL(None), name, None)

@@ -9,6 +9,7 @@ from bulkid.errors import StateError
 _EDQUOT = getattr(errno, "EDQUOT", errno.ENOSPC)  # Windows may lack it
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EFBIG, _EDQUOT})
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
+_FREE_SPACE = "What was settled before is kept. Free some space, then continue with 'bulkid resume'."
 _RESUME = "What was settled before is kept; continue with 'bulkid resume'."
 
 
@@ -30,10 +31,7 @@ class DatabaseProblem(Enum):
 
 
 _FILE_MESSAGES = {
-    DatabaseProblem.FULL: (
-        "cannot grow: its disk is full, or a quota is reached.",
-        "What was settled before is kept. Free some space, then continue with 'bulkid resume'.",
-    ),
+    DatabaseProblem.FULL: ("cannot grow: its disk is full, or a quota is reached.", _FREE_SPACE),
     DatabaseProblem.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
     DatabaseProblem.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
     DatabaseProblem.NOT_A_DATABASE: (
@@ -49,10 +47,7 @@ _FILE_MESSAGES = {
 
 _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, and that the server runs."
 _SERVER_MESSAGES = {
-    DatabaseProblem.FULL: (
-        "cannot grow: its server's disk is full.",
-        "What was settled before is kept. Free some space, then continue with 'bulkid resume'.",
-    ),
+    DatabaseProblem.FULL: ("cannot grow: its server's disk is full.", _FREE_SPACE),
     DatabaseProblem.READ_ONLY: (
         "takes no writes: its server is a standby, or set to read-only.",
         "Name the primary server in BULKID_DATABASE_URL.",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.redaction import redact_text
+from bulkid.report.summary import STATUS_WORDS
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
@@ -15,15 +16,6 @@ MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 
 _ATTACHED: Final = ("report.xlsx", "report.csv", "retry.csv")
 """Files to attach, in this order; of the first two, which hold the same, only one."""
-
-_STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
-    RunStatus.RUNNING: "still under way",
-    RunStatus.COMPLETED: "completed",
-    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
-    RunStatus.STOPPED: "stopped before its end",
-    RunStatus.INTERRUPTED: "interrupted",
-    RunStatus.REFUSED: "refused: nothing was sent",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ def message_of_run(
     throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
     report = summary.get("report")
     lines = [
-        f"{_STATUS_WORDS[run.status][:1].upper()}{_STATUS_WORDS[run.status][1:]} (exit code {exit_code}).",
+        f"{STATUS_WORDS[run.status][:1].upper()}{STATUS_WORDS[run.status][1:]} (exit code {exit_code}).",
         f"{count_of(summary['rows'], 'row')}: {counts}.",
         *_reason(error or run.message),
         "",
@@ -80,7 +72,7 @@ def message_of_run(
         *(f"{path.name} is too large to be attached." for path in too_large),
         *_next_steps(run, summary),
     ]
-    title = f"bulkid: {job or run.source}: {_STATUS_WORDS[run.status]}, {counts}"
+    title = f"bulkid: {job or run.source}: {STATUS_WORDS[run.status]}, {counts}"
     return _message(title, lines, exit_code, attachments)
 
 

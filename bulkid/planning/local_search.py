@@ -22,9 +22,7 @@ WORK = 400_000
 """How many classes the larger steps may look at in all: half a second's worth. Small plans stay far below; large ones
 (100,000 accounts) had less than 0.4 % of their PUTs still to gain when the steps were given twenty times as much."""
 
-_MAX_DEFICIT = (
-    4  # PUTs that the single swaps after a larger step may win back; steps that are further off are not tried
-)
+_MAX_DEFICIT = 4  # PUTs that the single swaps after a larger step may win back; what is further off is not tried
 
 
 class Search:

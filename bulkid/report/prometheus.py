@@ -47,9 +47,8 @@ def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
     """
     target = AtomicFile(path.absolute().parent, path.name)
     try:
-        if path.exists() and (
-            kind := special_kind(path)
-        ):  # an administrator's rights would replace /dev/null by a file
+        # An administrator's rights would replace /dev/null by a file.
+        if path.exists() and (kind := special_kind(path)):
             why = f"it is {kind}, not a file"
         else:
             target.begin(SHARED_FILE).write_bytes(render_metrics(all_metrics))

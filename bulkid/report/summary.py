@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bulkid.model import RunRecord, Status
+from bulkid.model import RunRecord, RunStatus, Status
+
+STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
+    RunStatus.RUNNING: "still under way",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
+    RunStatus.STOPPED: "stopped before its end",
+    RunStatus.INTERRUPTED: "interrupted",
+    RunStatus.REFUSED: "refused: nothing was sent",
+}
+"""How reports and notifications say how a run ended."""
 
 METHODS: Final = ("GET", "PUT", "POST")
 

@@ -8,7 +8,7 @@ from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
-from bulkid.report.summary import METHODS, how_to_resume
+from bulkid.report.summary import METHODS, STATUS_WORDS, how_to_resume
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
@@ -22,14 +22,6 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.PENDING: "not settled: the run ended before",
 }
 _WIDTHS: Final = (22, 14, 76)
-_WHOLE: Final[Mapping[RunStatus, str]] = {
-    RunStatus.RUNNING: "still under way when this was written",
-    RunStatus.COMPLETED: "completed",
-    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
-    RunStatus.STOPPED: "stopped before its end",
-    RunStatus.INTERRUPTED: "interrupted",
-    RunStatus.REFUSED: "refused: nothing was sent",
-}
 
 
 def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
@@ -53,7 +45,9 @@ def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
     """The run's status in words; a refused run may have sent something in an earlier attempt (a trial)."""
     if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
         return "refused: nothing more was sent"
-    return _WHOLE[run.status]
+    if run.status is RunStatus.RUNNING:
+        return f"{STATUS_WORDS[run.status]} when this was written"
+    return STATUS_WORDS[run.status]
 
 
 def _when(epoch_s: float | None) -> str:

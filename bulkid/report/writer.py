@@ -79,17 +79,6 @@ class OpenReport:
             file.discard()
 
 
-def begin_report(content: ReportContent, formats: Collection[str]) -> OpenReport | None:
-    """Open the files of a report whose run still goes on; None where they need the run's end first, as a workbook does.
-
-    Raises:
-        ReportError: A file cannot be made.
-    """
-    if any(entry.needs_end for entry in wanted(formats)):
-        return None
-    return OpenReport(content, formats)
-
-
 def write_report(
     rows: Callable[[], Iterable[ReportRow]],
     content: ReportContent,
@@ -106,7 +95,7 @@ def write_report(
             its ``last_row``.
         content: What the report is about.
         formats: Names of formats to write beside those that are always written.
-        begun: The same report, begun by :func:`begin_report`. It is finished or discarded.
+        begun: The same report, begun while the run went on. It is finished or discarded.
 
     Raises:
         ReportError: A file cannot be written. Files that were finished before stay.

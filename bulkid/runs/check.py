@@ -108,7 +108,5 @@ def write_invalid_rows(
 
 
 def _report_row(row: SheetRow, row_errors: list[RowError]) -> ReportRow:
-    text = row_error_text(row_errors)
-    return ReportRow(
-        row.row, row.account_id, row.name, Status.INVALID, "", None, row_errors[0].code, text, 0, None, None, row.cells
-    )
+    code, text = row_errors[0].code, row_error_text(row_errors)
+    return ReportRow(row.row, row.account_id, row.name, Status.INVALID, error_code=code, error=text, cells=row.cells)

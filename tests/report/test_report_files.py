@@ -23,7 +23,7 @@ from bulkid.report.atomic import ReportError, prepare_folder
 from bulkid.report.formats import ReportContent
 from bulkid.report.summary import build_summary
 from bulkid.report.text_files import COLUMNS
-from bulkid.report.writer import begin_report, write_report
+from bulkid.report.writer import OpenReport, write_report
 from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, unescape_formula
 from tests.support.examples import examples
 from tests.support.report_data import HEADERS, a_row, a_run, nasty_text, report_rows, write
@@ -399,8 +399,7 @@ def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.Data
     rows = data.draw(report_rows())
     cut = data.draw(st.integers(0, len(rows)))
     begun_in, whole_in = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
-    begun = begin_report(content_of(a_run(), begun_in), {"jsonl"})
-    assert begun is not None
+    begun = OpenReport(content_of(a_run(), begun_in), {"jsonl"})
     begun.write(rows[:cut])
     assert begun.last_row == (rows[cut - 1].row if cut else -1)
     assert not any(path.suffix != ".tmp" for path in begun_in.iterdir())
@@ -411,9 +410,3 @@ def test_a_report_that_was_begun_early_is_the_same(tmp_path: Path, data: st.Data
         assert early.exists() == whole.exists()
         assert not whole.exists() or early.read_bytes() == whole.read_bytes()
     assert not list(begun_in.glob(".*"))
-
-
-def test_a_report_with_a_workbook_is_not_begun_early(tmp_path: Path) -> None:
-    """Its first sheet shows how the run ended."""
-    assert begin_report(content_of(a_run(), tmp_path), {"csv", "xlsx"}) is None
-    assert not list(tmp_path.iterdir())

@@ -5,10 +5,10 @@ the list until one reading is complete (:mod:`bulkid.runs.execution.account_list
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self
 
 from bulkid.engine.engine import Engine
 from bulkid.errors import ConnectionFailedError, PermissionDeniedError
@@ -227,14 +227,14 @@ class _AccountReader:
         """Read the accounts by pages or one by one, whichever takes fewer requests."""
         lookup = self.lookup
         if len(lookup.ids) == 1 and not lookup.names:  # else the first page says how many accounts there are
-            await self._look_up(lookup.ids)
+            await self._each(self._look_up, lookup.ids)
             return self
         first = await self._page(0)
         await self._take(first)
         ids, names = self._missing_ids(), self._missing_names()
         if singles_are_fewer(first.total, len(first.accounts), len(ids) + len(names), OVERLAP):
-            await self._look_up(ids)
-            await self._search(names)
+            await self._each(self._look_up, ids)
+            await self._each(self._search, names)
         if self._missing_ids() or self._missing_names():
             await self._read_list(first)
         else:
@@ -260,14 +260,14 @@ class _AccountReader:
         """Find out whether the accounts exist that the list did not show. Return False to read the list again."""
         ids, look_up_limit = self._missing_ids(), max(MAX_LOOK_UPS, listing.pages)
         if len(ids) <= look_up_limit:
-            await self._look_up(ids)
+            await self._each(self._look_up, ids)
         elif listing.complete:
             self.absent.update(map(fold, ids))
         if listing.complete:  # no account has a name that is not in the list
             return True
         names = self._missing_names()
         if len(names) <= look_up_limit:
-            await self._search(names)
+            await self._each(self._search, names)
         return not (self._missing_ids() or self._missing_names())
 
     def _mark_uncertain(self) -> None:
@@ -330,12 +330,12 @@ class _AccountReader:
         self._add(page.accounts)
         self.total, self.listed = page.total, True
 
-    async def _look_up(self, ids: Iterable[str]) -> None:
+    async def _each(self, read: Callable[[str], Coroutine[Any, Any, None]], texts: Iterable[str]) -> None:
         async with task_group() as tasks:
-            for account_id in ids:
-                tasks.start_soon(self._look_up_one, account_id)
+            for text in texts:
+                tasks.start_soon(read, text)
 
-    async def _look_up_one(self, account_id: str) -> None:
+    async def _look_up(self, account_id: str) -> None:
         key = fold(account_id)
         reply = (await self.engine.call(get_account(self.organization_id, account_id))).reply
         if reply.kind is ReplyKind.OK:
@@ -353,13 +353,8 @@ class _AccountReader:
         else:
             raise _fetch_error(reply, f"account {account_id}")
 
-    async def _search(self, names: Iterable[str]) -> None:
-        """Search for each name. A miss proves nothing: the API does not document how a search matches."""
-        async with task_group() as tasks:
-            for name in names:
-                tasks.start_soon(self._search_one, name)
-
-    async def _search_one(self, name: str) -> None:
+    async def _search(self, name: str) -> None:
+        """Search for a name. A miss proves nothing: the API does not document how a search matches."""
         page = await self._page(0, name)
         self._add(page.accounts)
         key = fold(name)

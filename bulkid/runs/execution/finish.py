@@ -21,9 +21,9 @@ from bulkid.journal.store import Journal
 from bulkid.logs import log
 from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
-from bulkid.report.formats import ReportContent
+from bulkid.report.formats import ReportContent, wanted
 from bulkid.report.summary import build_summary
-from bulkid.report.writer import OpenReport, ReportFiles, begin_report, write_report
+from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
 from bulkid.runs.rates import run_rate
 
@@ -114,9 +114,9 @@ def summarise(
     return build_summary(record, counts or journal.counts(record.run_id), accounts, str(folder / "report.csv"))
 
 
-def nothing_summary(command: str) -> dict[str, Any]:
-    """Make the summary of a command that ended before it read a row."""
-    record = RunRecord("", 0.0, RunStatus.REFUSED, command, "", "", "", "", 0)
+def nothing_summary(command: str, status: RunStatus = RunStatus.REFUSED) -> dict[str, Any]:
+    """Make the summary of a command that has read no row."""
+    record = RunRecord("", 0.0, status, command, "", "", "", "", 0)
     return {**build_summary(record, {}, 0, None), "run_id": None}
 
 
@@ -189,9 +189,9 @@ class EarlyReport:
 
     def _begin(self) -> OpenReport | None:
         record = self._journal.get_run(self._run_id)
-        if record is None:
+        if record is None or any(entry.needs_end for entry in wanted(self._formats)):  # as a workbook does
             return None
-        return begin_report(ReportContent(record, self._folder, _headers(record), {}), self._formats)
+        return OpenReport(ReportContent(record, self._folder, _headers(record), {}), self._formats)
 
     def take(self) -> OpenReport | None:
         """End the early writing. Return the open report, which the caller finishes; None if there is none."""

@@ -399,11 +399,8 @@ def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) 
         if not (add or remove) and _values(account).count(None) == len(current().keys):
             raise _invalid_plan(label, place, "the account has no changes")
         if (account.before is None) is not blind:
-            raise _invalid_plan(
-                label,
-                f"{place}.before",
-                "must be null in a blind plan, and must not be null in any other",
-            )
+            message = "must be null in a blind plan, and must not be null in any other"
+            raise _invalid_plan(label, f"{place}.before", message)
         yield account
 
 

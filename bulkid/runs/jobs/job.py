@@ -12,9 +12,9 @@ from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify.message import message_of_failure
-from bulkid.report.summary import build_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.connection import base_of, tokens_of
+from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.history import resumable_runs
 from bulkid.runs.jobs.attempt import UNFINISHED, Job, JobAttempt, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
@@ -143,8 +143,7 @@ def combined_summary(summaries: Sequence[Mapping[str, Any]], command: str = "run
         return dict(summaries[0])
     statuses = [RunStatus(summary["status"]) for summary in summaries]
     status = max(statuses, key=_STATUS_WORST_LAST.index, default=RunStatus.COMPLETED)
-    record = RunRecord("", 0.0, status, command, "", "", "", "", 0)
-    total = {**build_summary(record, {}, 0, None), "run_id": None}
+    total = nothing_summary(command, status)
     for name in _SUMMED_KEYS:
         total[name] = sum(summary[name] or 0 for summary in summaries)
     total["requests"] = {
