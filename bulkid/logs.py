@@ -1,8 +1,7 @@
 """Logs: structlog for bulkid's own events, the standard library's logging for those of its dependencies.
 
 Every line has ``timestamp``, ``level``, ``event`` and ``run_id``. Event names are stable and listed in :data:`EVENTS`.
-An event below the level costs one comparison; every line that is written has passed :func:`redact`. Tracebacks never
-show local variables, because these hold tokens.
+Every line that is written has passed :func:`redact`. Tracebacks never show local variables, because these hold tokens.
 
 Until a program calls :func:`configure` (bulkid used as a library), :data:`log` writes to the standard library's logger
 ``bulkid``, which is silent by default. structlog by itself would print on standard output.
@@ -74,17 +73,15 @@ EVENTS: Final[Mapping[str, str]] = {
 level; an event that cannot be shown keeps the level that it came with.)"""
 
 _THRESHOLDS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-_LEVELS: Final = {"warn": "warning", "exception": "error", "err": "error", "fatal": "critical"}
 _OWN_KEYS: Final = ("timestamp", "level", "event", "run_id")
 _MULTILINE: Final = frozenset({"exception", "stack"})
 
 
 class _Output:
-    """Where lines go, and from which level on. Changed by :func:`configure` alone."""
+    """Where lines go. Changed by :func:`configure` alone."""
 
     def __init__(self) -> None:
         self.stream: TextIO = sys.stderr
-        self.threshold = logging.WARNING
         self.now: Callable[[], float] = SystemClock().now
         self._lock = threading.Lock()
 
@@ -98,33 +95,6 @@ class _Output:
             self.stream.flush()
 
     debug = info = warning = error = critical = line
-
-
-def _log_from(level: int) -> Callable[..., None]:
-    name = logging.getLevelName(level).lower()
-
-    def log_event(self: structlog.BoundLoggerBase, event: str, **fields: object) -> None:
-        if _output.threshold <= level:
-            self._proxy_to_logger(name, event, **fields)
-
-    return log_event
-
-
-class EventLogger(structlog.BoundLoggerBase):
-    """What ``structlog.get_logger()`` gives: drops events below the present threshold first.
-
-    (structlog's own filtering loggers have the level in their class, so a logger kept by a module would keep it too.)
-    """
-
-    debug = _log_from(logging.DEBUG)
-    info = _log_from(logging.INFO)
-    warning = _log_from(logging.WARNING)
-    error = _log_from(logging.ERROR)
-    critical = _log_from(logging.CRITICAL)
-
-    def exception(self, event: str, **fields: object) -> None:
-        """Log an error with the exception that is being handled."""
-        self.error(event, **{"exc_info": True, **fields})
 
 
 class EventLog:
@@ -151,7 +121,6 @@ log: Final = EventLog()
 """The log of bulkid's own code."""
 
 _output = _Output()
-_processors: list[Processor] = []  # changed in place: loggers that were made before go the new way too
 
 
 def configure(
@@ -168,8 +137,8 @@ def configure(
         stream: Where the lines go.
     """
     _output.stream = stream
-    _output.threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
-    _processors[:] = [
+    threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
+    processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
@@ -178,12 +147,12 @@ def configure(
         *(_console(colours=_has_colours(stream)) if format == "console" else (_json_line,)),
     ]
     structlog.configure(
-        processors=_processors,
-        wrapper_class=EventLogger,
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: _output,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # the class has the level, so a cached logger would keep it
     )
-    _route_libraries(max(_output.threshold, logging.WARNING))
+    _route_libraries(max(threshold, logging.WARNING))
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
@@ -199,7 +168,7 @@ def _complete(_logger: WrappedLogger, method: str, event_dict: EventDict) -> Eve
     stamp = datetime.fromtimestamp(_output.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     own = {
         "timestamp": stamp,
-        "level": _LEVELS.get(method, method),
+        "level": method,
         "event": event_dict.get("event"),
         "run_id": event_dict.get("run_id", ""),
     }
@@ -242,9 +211,8 @@ class _LibraryHandler(logging.Handler):
             message = _message(record)
             level = "critical" if record.levelno >= logging.CRITICAL else logging.getLevelName(record.levelno).lower()
             method = level if level in {"warning", "error", "critical"} else "warning"
-            bound = EventLogger(_output, _processors, {})
             fields = {"library": record.name, "message": message, "exc_info": record.exc_info}
-            getattr(bound, method)("library.message", **fields)
+            getattr(structlog.get_logger(), method)("library.message", **fields)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -103,7 +103,7 @@ def test_a_call_leaves_the_process_as_it_was(tmp_path: Path) -> None:
             *(sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.excepthook, Path.cwd(), dict(os.environ)),
             *(gc.get_threshold(), gc.freeze),
             *(logging.getLogger().handlers[:], structlog.is_configured(), vars(logs._output).copy()),
-            *(logs._processors[:], redaction._redactor._known, redaction._redactor._forms),
+            *(structlog.get_config(), redaction._redactor._known, redaction._redactor._forms),
             *(os.fstat(number).st_ino for number in (0, 1, 2)),
         )
 

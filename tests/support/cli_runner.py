@@ -280,18 +280,16 @@ def _fresh(thing: Any) -> Iterator[None]:
 @contextmanager
 def _fresh_logs() -> Iterator[None]:
     root = logs.logging.getLogger()
-    processors, configured = logs._processors[:], structlog.get_config() if structlog.is_configured() else None
+    configured = structlog.get_config() if structlog.is_configured() else None
     handlers = root.handlers[:]
     for handler in [each for each in handlers if isinstance(each, logs._LibraryHandler)]:
         root.removeHandler(handler)
-    logs._processors.clear()
     structlog.reset_defaults()
     try:
         with _fresh(logs._output):
             yield
     finally:
         root.handlers[:] = handlers
-        logs._processors[:] = processors
         if configured is None:
             structlog.reset_defaults()
         else:
