@@ -108,11 +108,6 @@ class Resource:
         """The values of a row that sets no field; one object, because most rows of some sheets are such."""
         return (None,) * len(self.fields)
 
-    @cached_property
-    def blank(self) -> tuple[str, ...]:
-        """The values of an account that has none; one object."""
-        return ("",) * len(self.fields)
-
     def __hash__(self) -> int:
         return hash((self.endpoint, self.keys))
 
