@@ -41,6 +41,17 @@ class RunStatus(StrEnum):
     REFUSED = "refused"
 
 
+STATUS_WORDS: Mapping[RunStatus, str] = {
+    RunStatus.RUNNING: "still under way",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
+    RunStatus.STOPPED: "stopped before its end",
+    RunStatus.INTERRUPTED: "interrupted",
+    RunStatus.REFUSED: "refused: nothing was sent",
+}
+"""How reports and notifications say how a run ended."""
+
+
 class Via(StrEnum):
     """Which kind of request carried an account's change."""
 

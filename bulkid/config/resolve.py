@@ -118,12 +118,13 @@ def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...
     known = {entry.env.removeprefix(_PREFIX): entry.env for entry in SETTINGS}
     rest = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environ) if name.upper().startswith(_PREFIX)}
     return {
-        name: tuple(known[near] for near in closest(word, known)) for name, word in rest.items() if word not in known
+        name: tuple(known[closest] for closest in _closest(word, known))
+        for name, word in rest.items()
+        if word not in known
     }
 
 
-def closest(word: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The known words that an unknown one may have been meant for."""
+def _closest(word: str, known: Iterable[str]) -> tuple[str, ...]:
     from difflib import get_close_matches  # only on the way to an error
 
     return tuple(get_close_matches(word, list(known), n=3))
@@ -132,8 +133,9 @@ def closest(word: str, known: Iterable[str]) -> tuple[str, ...]:
 def _named(what: str, word: str, known: Iterable[str]) -> str:
     """The hint for an unknown word: the near ones, or all."""
     known = sorted(known)
-    if near := closest(word, known):
-        return f"Did you mean {' or '.join(near)}?"
+    closest = _closest(word, known)
+    if closest:
+        return f"Did you mean {' or '.join(closest)}?"
     return f"{what}: {', '.join(known)}." if known else ""
 
 

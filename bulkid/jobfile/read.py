@@ -9,12 +9,14 @@ from typing import Any
 
 from bulkid.config.credentials import addresses_from
 from bulkid.config.parse import Secret, show
-from bulkid.config.resolve import closest, load_settings, read_toml
+from bulkid.config.resolve import load_settings, read_toml
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.runs.jobs.drop_folder import DropFolder
 
 _SECRETS = {entry.key for entry in SETTINGS if entry.secret}
+_MIN_SIMILARITY = 75.0  # similarity in percent from which on a key may have been meant
+_MAX_SUGGESTIONS = 2
 
 
 class JobFileError(UsageError):
@@ -169,11 +171,17 @@ def _key_error(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
 
 def _closest(where: list[str]) -> str:
     """The keys that an unknown one may have been meant for."""
+    from rapidfuzz import fuzz, process
+
     from bulkid.jobfile.schema import Folder, Notify, job_model, keys_of
 
     known = keys_of({"source": Folder, "notify": Notify}[where[0]] if len(where) > 1 else job_model())
-    if near := closest(where[-1].lower(), known):
-        return f" Did you mean {' or '.join(near)}?"
+    found = process.extract(
+        where[-1].lower(), known, scorer=fuzz.ratio, limit=_MAX_SUGGESTIONS, score_cutoff=_MIN_SIMILARITY
+    )
+    closest = [name for name, _, _ in found]
+    if closest:
+        return f" Did you mean {' or '.join(closest)}?"
     return f" It has: {', '.join(known)}." if len(where) > 1 else ""
 
 

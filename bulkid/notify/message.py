@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import STATUS_WORDS, RunRecord, RunStatus, Status
 from bulkid.redaction import redact_text
-from bulkid.report.formats import FORMATS
-from bulkid.report.summary import STATUS_WORDS
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
 
-_WORKBOOK, _TEXT, _RETRY = (FORMATS[name].file_name for name in ("xlsx", "csv", "retry"))
-_ATTACHED: Final = (_WORKBOOK, _TEXT, _RETRY)
+_ATTACHED: Final = ("report.xlsx", "report.csv", "retry.csv")
 """Files to attach, in this order; of the first two, which hold the same, only one."""
 
 
@@ -121,7 +118,7 @@ def _attachments(files: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, .
     by_name = {path.name: path for path in files}
     for name in _ATTACHED:
         path = by_name.get(name)
-        if path is None or (name == _TEXT and any(each.name == _WORKBOOK for each in fitting)):
+        if path is None or (name == "report.csv" and any(each.name == "report.xlsx" for each in fitting)):
             continue
         try:
             size = path.stat().st_size

@@ -3,17 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bulkid.model import RunRecord, RunStatus, Status
-
-STATUS_WORDS: Final[Mapping[RunStatus, str]] = {
-    RunStatus.RUNNING: "still under way",
-    RunStatus.COMPLETED: "completed",
-    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
-    RunStatus.STOPPED: "stopped before its end",
-    RunStatus.INTERRUPTED: "interrupted",
-    RunStatus.REFUSED: "refused: nothing was sent",
-}
-"""How reports and notifications say how a run ended."""
+from bulkid.model import RunRecord, Status
 
 METHODS: Final = ("GET", "PUT", "POST")
 

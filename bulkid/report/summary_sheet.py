@@ -5,10 +5,10 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from bulkid.clock import iso_utc
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import STATUS_WORDS, RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
-from bulkid.report.summary import METHODS, STATUS_WORDS, how_to_resume
+from bulkid.report.summary import METHODS, how_to_resume
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
