@@ -127,7 +127,7 @@ async def test_rows_that_contradict_each_other_over_a_field_are_refused(extended
     async with extended.served():
         result = await runs.run(path, extended.target, options(tmp_path, skip_invalid=True), context(tmp_path))
     assert [row["status"] for row in report(result)] == ["updated", "updated", "invalid", "invalid"]
-    assert 'wants the department "d2", but row 4 another one' in report(result)[3]["error"]
+    assert 'asks for the department "d2", but row 4 for another one' in report(result)[3]["error"]
 
 
 async def test_a_value_that_the_server_does_not_take_over_fails_its_account(extended: Server, tmp_path: Path) -> None:
