@@ -1,6 +1,7 @@
 """The exceptions that packages raise to one another: one root, each with its exit code and a message for the user.
 
-``message`` says what happened and where; ``hint`` says what to do next. Neither may ever hold a secret.
+``message`` says what happened and where, ``hint`` what to do next, in words that the terminal and the console can show
+alike. ``cli_hint`` names the commands and options for it; only the command line shows it. None may ever hold a secret.
 """
 
 from typing import ClassVar
@@ -15,14 +16,15 @@ EXIT_LOCKED = 6
 
 
 class BulkidError(Exception):
-    """Root of everything that bulkid raises on purpose. ``hint`` is empty where the message says what to do next."""
+    """Root of everything that bulkid raises on purpose. The hints are empty where the message says what to do next."""
 
     exit_code: ClassVar[int] = EXIT_ROWS_FAILED
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", cli_hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.cli_hint = cli_hint
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

@@ -41,17 +41,6 @@ class RunStatus(StrEnum):
     REFUSED = "refused"
 
 
-STATUS_WORDS: Mapping[RunStatus, str] = {
-    RunStatus.RUNNING: "still under way",
-    RunStatus.COMPLETED: "completed",
-    RunStatus.COMPLETED_WITH_FAILURES: "completed, but not every row",
-    RunStatus.STOPPED: "stopped before its end",
-    RunStatus.INTERRUPTED: "interrupted",
-    RunStatus.REFUSED: "refused: nothing was sent",
-}
-"""How reports and notifications say how a run ended."""
-
-
 class Via(StrEnum):
     """Which kind of request carried an account's change."""
 
@@ -221,6 +210,9 @@ class FailureBound:
             return True
         # 57 of 10,000 are 0.57 %, although the float product lies a hair below 5,700.
         return self.percent is not None and failures * 100 > self.percent * accounts + 1e-6
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.count is not None else f"{self.percent:g} %"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ def _part(part: ast.expr) -> str:
     if isinstance(part, ast.Constant):
         return str(part.value)
     word = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
-    return str(getattr(ROBOT_ACCOUNTS, word.removeprefix("current()."))) if word.startswith("current().") else "\0"
+    is_resource = word.startswith("current().")
+    return str(getattr(ROBOT_ACCOUNTS, word.removeprefix("current()."), "\0")) if is_resource else "\0"
 
 
 @functools.cache

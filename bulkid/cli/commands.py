@@ -307,7 +307,7 @@ def report(text: str, settings: Settings) -> int:
     if settings.json:
         print_json(result.summary)
     elif not settings.quiet:
-        render.print_result(render.console(stderr=False), result)
+        render.print_result(render.console(stderr=False), result, verbose=settings.verbose > 0)
     return EXIT_OK
 
 
@@ -406,7 +406,7 @@ def show_run(result: library.RunResult, settings: Settings, *, errors_shown: boo
         (print_row_error_count if errors_shown else print_row_errors)(err, result.run.source, result.row_errors)
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
-        render.print_result(render.console(stderr=False), result)
+        render.print_result(render.console(stderr=False), result, verbose=settings.verbose > 0)
     print_error(result.error)
 
 

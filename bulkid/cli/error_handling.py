@@ -54,7 +54,7 @@ def _exit_code(command: Callable[[], int]) -> int:
     except (KeyboardInterrupt, RuntimeError) as error:
         if not interrupted(error):
             raise
-        sys.stderr.write("bulkid: stopped; `bulkid runs` shows what was begun, `bulkid resume` goes on with it.\n")
+        sys.stderr.write("bulkid: stopped. `bulkid runs` lists what was begun, `bulkid resume` continues it.\n")
         return EXIT_INTERRUPTED
 
 
@@ -76,5 +76,5 @@ def print_error(error: BulkidError | None) -> None:
         return
     name = "" if isinstance(error, NotConfirmedError) else "bulkid: "  # the user's own decision is no error
     sys.stderr.write(printable(redact_text(f"{name}{error.message}")) + "\n")
-    if error.hint:
-        sys.stderr.write(printable(redact_text(f"  {error.hint}")) + "\n")
+    if advice := f"{error.hint} {error.cli_hint}".strip():
+        sys.stderr.write(printable(redact_text(f"  {advice}")) + "\n")

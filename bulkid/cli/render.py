@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkid.model import RunRecord, Status
-from bulkid.report.summary import how_to_resume
+from bulkid.report.summary import next_steps
 from bulkid.resources import current
 from bulkid.runs import ExportResult, Finding, RunResult
+from bulkid.runs.descriptions import outcome_beginning, outcome_parts
 from bulkid.sheet import SheetInfo
-from bulkid.text import count_of, humanize_seconds, printable, printable_line
+from bulkid.text import count_of, printable, printable_line
 
 if TYPE_CHECKING:
     from bulkid.sandbox.options import SandboxOptions
@@ -63,38 +64,38 @@ def print_notes(err: Console, notes: Iterable[str]) -> None:
         err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
 
 
-def print_result(out: Console, result: RunResult) -> None:
-    """Print how a run ended: the counts, the requests, the report, and what to do next."""
-    summary = result.summary
-    counts = Text(f"{result.run.run_id}: {count_of(summary['rows'], 'row')}: ")
-    parts = [(status, summary[status]) for status in STATUS_STYLES if summary[status]] or [("updated", 0)]
-    for index, (status, count) in enumerate(parts):
-        counts.append(", " if index else "")
-        counts.append(f"{count:,} {status}", style=STATUS_STYLES[status])
-    counts.append(f"; {_requests(summary['requests'])} in {humanize_seconds(summary['elapsed_s'])}")
-    if summary["throttled"]:
-        counts.append(f"; throttled {count_of(summary['throttled'], 'time')}")
-    out.print(counts)
+def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> None:
+    """Print how a run ended: the outcome, the run's id, the report, and what to do next; requests with ``verbose``."""
+    out.print(_outcome_line(result))
+    out.print(Text(f"  Run {_run_details(result, verbose=verbose)}", style="dim" if out.is_terminal else ""))
     if result.report is not None:
         for path in result.report.files:
             if path.name != "summary.json":
                 out.print(Text(f"  {_relative_path(path)}"))
-    for sentence in next_lines(result):
-        out.print(f"  {sentence}")
+    if result.error is None:  # else the error says what to do
+        files = result.report.files if result.report is not None else ()
+        retry = next((str(_relative_path(path)) for path in files if path.name == "retry.csv"), "retry.csv")
+        for sentence in next_steps(result.run, result.summary, retry):
+            out.print(Text(f"  {sentence}"))
 
 
-def next_lines(result: RunResult) -> list[str]:
-    """What is still open after a run, and the command that goes on with it."""
-    left = int(result.run.counters.get("left_accounts", 0))
-    left_rows = int(result.run.counters.get("left_rows", 0)) if left else 0
-    pending = result.summary["pending"] - left_rows
-    resume = how_to_resume(result.run)
-    lines = [f"{count_of(pending, 'row')} {_are(pending)} pending; go on with: {resume}"] if pending > 0 else []
-    if left:
-        rest = "Run the rest with the same command without --first (what is done is then unchanged)"
-        too = f", or with: {resume}" if pending <= 0 else ""
-        lines.append(f"A trial: {count_of(left, 'account')} {_are(left)} left for later. {rest}{too}")
-    return lines
+def _outcome_line(result: RunResult) -> Text:
+    summary = result.summary
+    line = Text(f"{outcome_beginning(result.status, float(summary['elapsed_s']))}: ", style="bold")
+    for index, (status, words) in enumerate(outcome_parts(summary)):
+        line.append(", " if index else "", style="not bold")
+        line.append(words, style=f"not bold {STATUS_STYLES[status]}")
+    return line.append(".", style="not bold")
+
+
+def _run_details(result: RunResult, *, verbose: bool) -> str:
+    """The run's id; with ``verbose`` its requests too."""
+    summary, parts = result.summary, [result.run.run_id]
+    if verbose:
+        parts.append(_requests(summary["requests"]))
+        parts += [f"sent again: {summary['retries']:,}"] if summary["retries"] else []
+        parts += [f"throttled {count_of(summary['throttled'], 'time')}"] if summary["throttled"] else []
+    return " · ".join(parts)
 
 
 def _are(count: int) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # this module is the first that a start imports, so it import
     from bulkid.engine.signals import Stop
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Ctrl+Break and a closed console window on Windows
+_REASONS = {"SIGINT": "Stopped with Ctrl+C", "SIGBREAK": "Stopped with Ctrl+Break"}
 _NO_FD = -1
 
 T = TypeVar("T")
@@ -115,11 +116,11 @@ def stopping(stop: "Stop", notify: Callable[[str], None]) -> Iterator[None]:
     def arrived(number: int) -> None:
         name = signal.Signals(number).name
         if stop.requested:
-            notify(f"{name} again: stopping at once; what was sent stays known.")
+            notify("Stopping at once. The journal keeps what was sent.")
             stop.abort()
         else:
-            notify(f"{name}: letting requests in flight finish (10 s at most); once more stops at once.")
-            stop.request(name)
+            notify("Stopping: requests in flight finish first (10 s at most). Press Ctrl+C again to stop at once.")
+            stop.request(_REASONS.get(name, f"Stopped by {name}"))
 
     with pending_signals.delivering(arrived):
         yield

@@ -47,8 +47,10 @@ class Wakeup:
 class Stop:
     """A request to stop. The first reason given is kept; asking again changes nothing.
 
+    A reason is a sentence without its full stop, such as ``Stopped with Ctrl+C``.
+
     Belongs to the event loop's thread: from a signal handler or another thread use
-    ``loop.call_soon_threadsafe(stop.request, "interrupted")``.
+    ``loop.call_soon_threadsafe(stop.request, "Stopped")``.
     """
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class Stop:
 
     def abort(self) -> None:
         """Stop now: what is in flight is cancelled, and stays unknown."""
-        self.request("aborted")
+        self.request("Stopped at once")
         self.aborted = True
         self._aborted.set()
 

@@ -9,8 +9,7 @@ from bulkid.errors import StateError
 _EDQUOT = getattr(errno, "EDQUOT", errno.ENOSPC)  # Windows may lack it
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EFBIG, _EDQUOT})
 _OTHER_FOLDER = "Choose another folder with --state-dir, or make this one usable."
-_FREE_SPACE = "What was settled before is kept. Free some space, then continue with 'bulkid resume'."
-_RESUME = "What was settled before is kept; continue with 'bulkid resume'."
+_KEPT = "What was settled before is kept."
 
 
 class DatabaseProblem(Enum):
@@ -31,7 +30,10 @@ class DatabaseProblem(Enum):
 
 
 _FILE_MESSAGES = {
-    DatabaseProblem.FULL: ("cannot grow: its disk is full, or a quota is reached.", _FREE_SPACE),
+    DatabaseProblem.FULL: (
+        "cannot grow: its disk is full, or a quota is reached.",
+        f"{_KEPT} Free some space, then continue.",
+    ),
     DatabaseProblem.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
     DatabaseProblem.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
     DatabaseProblem.NOT_A_DATABASE: (
@@ -47,7 +49,10 @@ _FILE_MESSAGES = {
 
 _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, and that the server runs."
 _SERVER_MESSAGES = {
-    DatabaseProblem.FULL: ("cannot grow: its server's disk is full.", _FREE_SPACE),
+    DatabaseProblem.FULL: (
+        "cannot grow: its server's disk is full.",
+        f"{_KEPT} Free some space, then continue.",
+    ),
     DatabaseProblem.READ_ONLY: (
         "takes no writes: its server is a standby, or set to read-only.",
         "Name the primary server in BULKID_DATABASE_URL.",
@@ -70,7 +75,7 @@ _SERVER_MESSAGES = {
         "gives its user too few rights: bulkid makes tables in a schema of its own there.",
         "Make the user the owner of the database, or of a schema named bulkid in it.",
     ),
-    DatabaseProblem.LOST: ("does not answer any more: the connection was lost.", _RESUME),
+    DatabaseProblem.LOST: ("does not answer any more: the connection was lost.", _KEPT),
 }
 
 

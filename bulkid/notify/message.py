@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
-from bulkid.model import STATUS_WORDS, RunRecord, RunStatus, Status
+from bulkid.model import RunRecord, Status
 from bulkid.redaction import redact_text
+from bulkid.report.summary import ending, next_steps
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
@@ -51,9 +52,9 @@ def message_of_run(
     counts = ", ".join(f"{summary[status]:,} {status}" for status in Status if summary[status]) or "nothing to do"
     requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
     throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
-    report = summary.get("report")
+    report, ended = summary.get("report"), ending(run.status, summary)
     lines = [
-        f"{STATUS_WORDS[run.status][:1].upper()}{STATUS_WORDS[run.status][1:]} (exit code {exit_code}).",
+        f"{ended[:1].upper()}{ended[1:]} (exit code {exit_code}).",
         f"{count_of(summary['rows'], 'row')}: {counts}.",
         *_reason(error or run.message),
         "",
@@ -69,9 +70,9 @@ def message_of_run(
             ("Report", str(report) if report else "none could be written"),
         ),
         *(f"{path.name} is too large to be attached." for path in too_large),
-        *_next_steps(run, summary),
+        *next_steps(run, summary),
     ]
-    title = f"bulkid: {job or run.source}: {STATUS_WORDS[run.status]}, {counts}"
+    title = f"bulkid: {job or run.source}: {ended}, {counts}"
     return _message(title, lines, exit_code, attachments)
 
 
@@ -97,17 +98,6 @@ def _reason(error: BulkidError | str) -> list[str]:
 
 def _facts(*facts: tuple[str, str]) -> list[str]:
     return [f"{label}: {_one_line(value)}" for label, value in facts if value]
-
-
-def _next_steps(run: RunRecord, summary: Mapping[str, Any]) -> Iterable[str]:
-    """What to do now, as far as there is anything."""
-    if run.status is RunStatus.REFUSED and summary["invalid"]:
-        yield "Fix the sheet, or retry.csv, and run it again."
-        return
-    if summary["pending"]:
-        yield f"Continue with: bulkid resume {run.run_id}"
-    if summary["failed"] or summary["invalid"]:
-        yield "retry.csv has the rows that failed or are invalid, and says what is wrong with each."
 
 
 def _attachments(files: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

@@ -1,18 +1,73 @@
-"""The run in figures: ``summary.json``, which ``--json`` prints too."""
+"""A run in figures (``summary.json``, which ``--json`` prints too), and in the words for people."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bulkid.model import RunRecord, Status
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.text import count_of
 
 METHODS: Final = ("GET", "PUT", "POST")
 
+_ENDINGS: Final[Mapping[RunStatus, str]] = {
+    RunStatus.RUNNING: "still under way",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.STOPPED: "stopped before its end",
+    RunStatus.INTERRUPTED: "interrupted",
+}
+
+
+def ending(status: RunStatus, counts: Mapping[str, int]) -> str:
+    """How a run ended, in words: ``completed; 3 rows were invalid``. ``counts`` are its rows by status."""
+    if status is RunStatus.REFUSED:  # a run whose trial was sent in an earlier attempt may be refused, too
+        return f"refused: nothing {'more ' if counts.get(Status.UPDATED) else ''}was sent"
+    if status is not RunStatus.COMPLETED_WITH_FAILURES:
+        return _ENDINGS[status]
+    failed, invalid = counts.get(Status.FAILED, 0), counts.get(Status.INVALID, 0)
+    problems = [f"{count_of(failed, 'row')} failed"] if failed else []
+    problems += [f"{count_of(invalid, 'row')} {'was' if invalid == 1 else 'were'} invalid"] if invalid else []
+    return "; ".join(["completed", *problems])
+
+
+def status_label(status: RunStatus, counts: Mapping[Status, int]) -> str:
+    """A run's status in a word or two, for lists that show its counts beside it."""
+    if status is RunStatus.COMPLETED_WITH_FAILURES and not counts.get(Status.FAILED):
+        return "completed, rows invalid"
+    return status.value.replace("_", " ")
+
+
+def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv") -> list[str]:
+    """What a user can do now, as sentences; resuming is among them only where it can help.
+
+    ``retry`` is the path of the sheet of the rows that are not done, as it is shown.
+    """
+    if run.status is RunStatus.REFUSED:
+        more = "more " if summary.get(Status.UPDATED) else ""
+        fix = "the sheet" if summary.get(Status.INVALID) else "the cause"
+        return [f"Nothing {more}was sent. Fix {fix} and run it again."]
+    left = int(run.counters.get("left_accounts") or 0)
+    steps = []
+    if summary.get(Status.PENDING, 0) > (int(run.counters.get("left_rows") or 0) if left else 0):
+        steps.append(how_to_resume(run))
+    elif left:
+        steps.append(trial_outcome(run, left))
+    if summary.get(Status.FAILED) or summary.get(Status.INVALID):
+        steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: bulkid run {retry}")
+    return steps
+
+
+def trial_outcome(run: RunRecord, left: int) -> str:
+    """What follows a trial that left accounts for later: ``Trial finished: 5 accounts. Next: review ...``."""
+    finished = f"Trial finished: {count_of(int(run.options.get('first') or 0), 'account')}."
+    if run.options.get("job"):
+        return f"{finished} {how_to_resume(run)}"
+    return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}"
+
 
 def how_to_resume(run: RunRecord) -> str:
-    """How a person goes on with a run, to stand in a sentence: a command, or for a job nothing but its next start."""
+    """How a user of the command line continues a run, as a sentence; a job's next start continues its runs."""
     if job := run.options.get("job"):
-        return f"start the job {job!r} again"
-    return f"bulkid resume {run.run_id}"
+        return f"To continue, start the job {job!r} again."
+    return f"Continue with: bulkid resume {run.run_id}"
 
 
 def build_summary(

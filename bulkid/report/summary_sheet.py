@@ -5,10 +5,10 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from bulkid.clock import iso_utc
-from bulkid.model import STATUS_WORDS, RunRecord, RunStatus, Status
+from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
-from bulkid.report.summary import METHODS, how_to_resume
+from bulkid.report.summary import METHODS, ending, next_steps
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
@@ -24,30 +24,12 @@ MEANINGS: Final[Mapping[Status, str]] = {
 _WIDTHS: Final = (22, 14, 76)
 
 
-def next_steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
-    """What the user can do now, as sentences with the command to type; never empty."""
-    if run.status is RunStatus.REFUSED and summary.get(Status.INVALID, 0):
-        return ["Nothing was sent. Fix the sheet, or retry.csv, and run it: bulkid run retry.csv"]
-    if run.status is RunStatus.REFUSED:
-        sent = "more " if summary.get(Status.UPDATED, 0) else ""
-        return [f"Nothing {sent}was sent. Fix what is said above, and go on: {how_to_resume(run)}"]
-    steps: list[str] = []
-    if summary.get(Status.PENDING, 0):
-        steps.append(f"Finish the pending rows: {how_to_resume(run)}")
-    if summary.get(Status.FAILED, 0) or summary.get(Status.INVALID, 0):
-        steps.append("Fix the rows in retry.csv (its last column says what is wrong) and run it: bulkid run retry.csv")
+def _steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
+    """What the user can do now; never empty."""
+    steps = next_steps(run, summary)
     if run.status is RunStatus.RUNNING:
         steps.append(f"Write this report again later: bulkid report {run.run_id} --format xlsx")
-    return steps or ["Nothing: every row is as the sheet wants it."]
-
-
-def _result(run: RunRecord, summary: Mapping[str, Any]) -> str:
-    """The run's status in words; a refused run may have sent something in an earlier attempt (a trial)."""
-    if run.status is RunStatus.REFUSED and summary.get(Status.UPDATED, 0):
-        return "refused: nothing more was sent"
-    if run.status is RunStatus.RUNNING:
-        return f"{STATUS_WORDS[run.status]} when this was written"
-    return STATUS_WORDS[run.status]
+    return steps or ["Nothing: every row is as the sheet says."]
 
 
 def _when(epoch_s: float | None) -> str:
@@ -64,7 +46,7 @@ def workbook_report(
         page.title(f"{current().plural.capitalize()}: report of a run")
         for label, value in (
             ("Run", run.run_id),
-            ("Result", _result(run, summary)),
+            ("Result", ending(run.status, summary)),
             ("Why", run.message),
             ("Source", f"{run.source} (sheet {sheet_name})" if sheet_name else run.source),
             ("Organisation", run.organization_id),
@@ -84,7 +66,7 @@ def workbook_report(
         page.metric("accounts", summary.get("accounts", 0))
         problems = sum(summary.get(status.value, 0) for status in RETRY_STATUSES)
         page.heading("What to do next")
-        for step in next_steps(run, summary):
+        for step in _steps(run, summary):
             page.sentence(step)
         if problems:
             page.link(f"See the sheet {PROBLEMS}: {count_of(problems, 'row')}", PROBLEMS)

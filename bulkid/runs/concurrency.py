@@ -55,7 +55,7 @@ async def until_stopped(stop: Stop, *, aborted: bool = False) -> AsyncIterator[N
         done = True
         tasks.cancel_scope.cancel()
     if not done:
-        raise InterruptedRunError(f"Stopped by {stop.reason}.")
+        raise InterruptedRunError(f"{stop.reason}.")
 
 
 async def in_thread_until_cancelled(

@@ -13,7 +13,7 @@ from yarl import URL
 
 from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url, is_loopback
-from bulkid.model import SANDBOX_ORGANIZATION, AccountUpdate, RunRecord
+from bulkid.model import SANDBOX_ORGANIZATION, AccountUpdate, RunRecord, RunStatus
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.planning.strategy import minimum_seconds
@@ -294,17 +294,29 @@ def outcome_parts(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return found or [("updated", "0 updated")]
 
 
-def outcome(counts: Mapping[str, int], elapsed_s: float, how: str = "Done in") -> str:
+_HOW: Mapping[RunStatus, tuple[str, str]] = {
+    RunStatus.RUNNING: ("Running for", "Running for"),
+    RunStatus.COMPLETED: ("Done in", "Done in"),
+    RunStatus.COMPLETED_WITH_FAILURES: ("Done in", "Done in"),
+    RunStatus.STOPPED: ("Stopped after", "Stopped in"),
+    RunStatus.INTERRUPTED: ("Stopped after", "Stopped in"),
+}
+"""How a run of this status begins its outcome: one that took a second and more, and a shorter one."""
+
+
+def outcome_beginning(status: RunStatus, elapsed_s: float) -> str:
+    """``Done in 4 s``; of a run that was refused, ``Refused``."""
+    if status is RunStatus.REFUSED:
+        return "Refused"
+    return f"{_HOW[status][elapsed_s < 1]} {short_duration(elapsed_s)}"
+
+
+def outcome(status: RunStatus, counts: Mapping[str, int], elapsed_s: float) -> str:
     """Return ``Done in 4 s: 153 updated, 48 already correct.`` or its like.
 
     Args:
-        counts: Rows by status, such as a summary.
-        elapsed_s: Seconds that the run took.
-        how: The beginning, for a run that ended otherwise: ``Stopped after``.
+        status: How the run ended.
+        counts: Its rows by status, such as a summary.
+        elapsed_s: Seconds that it took.
     """
-    return f"{how} {short_duration(elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts))}."
-
-
-def trial_outcome(tried: int, left: int) -> str:
-    """``Trial finished: 5 accounts. Next: review the remaining 146``; the caller adds how, and ends the sentence."""
-    return f"Trial finished: {count_of(tried, 'account')}. Next: review the remaining {left:,}"
+    return f"{outcome_beginning(status, elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts))}."

@@ -174,7 +174,7 @@ async def lock_run(
     except LockedError:
         raise LockedError(
             f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
-            hint=f"Wait until it has ended, or stop it (Ctrl+C in its window); then it can be {then}.",
+            hint=f"Wait until it has ended, or stop it. Then it can be {then}.",
         ) from None
 
 

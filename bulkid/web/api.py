@@ -286,7 +286,7 @@ async def stop(request: web.Request) -> web.Response:
     job = console.job_runner.job(line.run.run_id)
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
-    job.stop.request(principal_of(request).name)
+    job.stop.request(f"Stopped by {principal_of(request).name}")
     await note(request, "run stopped", line.run.run_id)
     return answer(run_answer(console, line), 202)
 

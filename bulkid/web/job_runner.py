@@ -128,7 +128,7 @@ class JobRunner:
         self._closing = True
         jobs = list(self._jobs)
         for job in jobs:
-            job.stop.request("the console's own end")
+            job.stop.request("Stopped with the console")
         with anyio.move_on_after(grace_s):
             for job in jobs:
                 await job.ended.wait()

@@ -1,6 +1,5 @@
 """Answers for browsers: pages from templates, files to download, and the files that pages refer to."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -57,8 +56,6 @@ PLACES: Final = (
 
 _VERSIONS: Final = {name: sha256(content).hexdigest()[:12] for name, (content, _) in _STATIC.items()}
 
-_COMMAND: Final = re.compile(r"(?:Go on with|See the report; go on with): bulkid resume \S+")
-
 
 def set_up_templates(app: web.Application) -> None:
     """Make the templates known to an application. Everything that they show is escaped."""
@@ -76,7 +73,6 @@ def set_up_templates(app: web.Application) -> None:
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
         "letters": column_letters,
-        "without_commands": strip_commands,
         "console_words": console_words,
     }
     environment.tests["run_id"] = is_run_id
@@ -103,11 +99,6 @@ def time_element(seconds: float | None) -> Markup:
     if seconds is None:
         return Markup()
     return Markup('<time datetime="{}">{}</time>').format(iso_utc(seconds), when(seconds))
-
-
-def strip_commands(message: str) -> str:
-    """The final message of a run without the command that resumes it: the page has a button for that."""
-    return _COMMAND.sub("", message).strip()
 
 
 def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401

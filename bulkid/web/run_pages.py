@@ -132,12 +132,12 @@ async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> 
 
 async def pause(request: web.Request) -> web.StreamResponse:
     """Let the requests in flight finish, and keep the rest of the run for later."""
-    return await _end(request, "run paused", f"a pause ({principal_of(request).name})")
+    return await _end(request, "run paused", f"Paused by {principal_of(request).name}")
 
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """Stop a run; the second time, stop it at once."""
-    return await _end(request, "run stopped", principal_of(request).name)
+    return await _end(request, "run stopped", f"Stopped by {principal_of(request).name}")
 
 
 async def _end(request: web.Request, action: str, reason: str) -> web.StreamResponse:

@@ -46,11 +46,11 @@ def test_each_job_has_a_line_of_its_own_on_a_terminal(width: int) -> None:
 def test_one_stop_is_a_stop_for_all_and_one_jobs_own_is_not() -> None:
     stop_group = StopGroup()
     first, second = stop_group.member(), stop_group.member()
-    first.request("--max-failures")
+    first.request("Stopped: too many accounts failed")
     assert not second.requested
     assert not stop_group.requested
-    stop_group.request("SIGINT")
-    assert (first.reason, second.reason) == ("--max-failures", "SIGINT")
+    stop_group.request("Stopped with Ctrl+C")
+    assert (first.reason, second.reason) == ("Stopped: too many accounts failed", "Stopped with Ctrl+C")
     stop_group.abort()
     assert first.aborted
     assert second.aborted

@@ -32,7 +32,7 @@ def test_a_plan_that_changes_more_than_half_is_refused_until_somebody_says_yes_r
 ) -> None:
     renames(tmp_path, 21)
     bulkid = connected(tmp_path, host)
-    words = ("21 of the organisation's 40 accounts (52.5 %)", "limit of 50 %", "nothing was sent", "--yes-really")
+    words = ("21 of the organisation's 40 accounts (52.5 %)", "limit of 50 %", "Nothing was sent", "--yes-really")
     planned = bulkid("plan", "sheet.csv")
     assert planned.returncode == 0, "the sheet is good"
     assert "warning: The plan changes 21 of the organisation's 40 accounts (52.5 %)" in " ".join(planned.stdout.split())

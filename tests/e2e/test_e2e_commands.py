@@ -157,7 +157,7 @@ def test_a_refused_sheet_is_reported_and_its_retry_file_runs_once_mended(tmp_pat
     with hosted(accounts=60) as host:
         bulkid = connected_to(tmp_path, host.url)
         refused = bulkid("run", "sheet.csv", "--yes", "--json")
-        assert_clear(refused, 2, "1 of 4 rows are invalid", "retry.csv")
+        assert_clear(refused, 2, "1 of 4 rows is invalid", "Nothing was sent. Fix the sheet and run it again.")
         summary = summary_of(refused)
         assert (summary["status"], summary["invalid"], summary["pending"]) == ("refused", 1, 3)
         assert host.puts() == []
@@ -182,9 +182,10 @@ def test_a_refused_sheet_is_reported_and_its_retry_file_runs_once_mended(tmp_pat
         retry = bulkid.run_folder(summary_of(again)["run_id"]) / "retry.csv"
         assert retry.read_text(encoding="utf-8-sig") == text, "to be retried again and again, as it is"
         retry.write_text(text.replace("robot-9999", "robot-0009"), encoding="utf-8-sig")
-        mended = bulkid("run", str(retry), "--yes")
+        mended = bulkid("run", str(retry), "--yes", "-v")
         assert mended.returncode == 0, mended.stderr
-        assert "1 row: 1 updated; 1 GET, 1 PUT, 1 POST" in mended.stdout
+        assert ": 1 updated.\n" in mended.stdout
+        assert " · 1 GET, 1 PUT, 1 POST\n" in mended.stdout
         assert str(Path("reports", "")) in mended.stdout
         assert 'robot-0009  + display name "Nobody"' in mended.stderr
         assert host.display_name("robot-0009") == "Nobody"
@@ -249,7 +250,7 @@ def test_the_first_failure_stops_a_run_that_allows_none(tmp_path: Path, server: 
     bulkid = connected_to(tmp_path, server.url)
     options = ("--no-read", "--max-failures", "0", "--concurrency", "1")
     done = bulkid("run", "sheet.csv", "--yes", "--json", *options)
-    assert_clear(done, 4, "--max-failures", "bulkid resume")
+    assert_clear(done, 4, "more than the limit of 0 (max_failures)", "bulkid resume")
     summary = summary_of(done)
     assert (summary["status"], summary["updated"], summary["failed"], summary["pending"]) == ("stopped", 2, 1, 4)
     assert statuses(bulkid.report()) == ["updated", "updated", "failed", *["pending"] * 4]
@@ -304,7 +305,7 @@ def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tm
         assert_clear(bulkid("report", "no-such-run"), 2, "no-such-run", "bulkid runs")
         again = bulkid("report", summary["run_id"], "--format", "jsonl")
         assert (again.returncode, again.stderr) == (0, "")
-        assert "40 rows: 40 updated" in again.stdout
+        assert ": 40 updated." in again.stdout
         assert (bulkid.run_folder(summary["run_id"]) / "report.jsonl").exists()
 
 

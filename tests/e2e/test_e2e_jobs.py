@@ -96,7 +96,7 @@ def test_the_migration_example_goes_on_where_its_time_ended(examples: Bulkid) ->
     assert first.returncode == 5, first.stderr
     summary = only_summary(first, status="interrupted", rows=5000)
     assert summary["pending"] > 0
-    assert "Stopped by --max-duration 3 s." in first.stderr
+    assert "Stopped: the run may last 3 seconds." in first.stderr
     again = examples("run", "jobs/migration.toml", "--json", "--max-duration", "3s")
     assert again.returncode == 5, again.stderr
     assert only_summary(again, rows=5000)["run_id"] == summary["run_id"]

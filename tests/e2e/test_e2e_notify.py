@@ -72,7 +72,7 @@ def test_an_invalid_sheet_is_a_failure_that_is_told(tmp_path: Path, server: Host
         assert (done.returncode, good.messages) == (2, [])
     (message,) = bad.messages
     assert message["type"] == "failure"
-    assert "1 of 2 rows are invalid: nothing was sent." in message["message"]
+    assert "1 of 2 rows is invalid. Nothing was sent. Fix the sheet and run it again." in message["message"]
     assert {file["filename"] for file in message["attachments"]} == {"report.csv", "retry.csv"}
 
 
@@ -107,7 +107,7 @@ def test_a_service_that_hangs_is_not_waited_for_when_somebody_asks_twice_to_stop
         with Life(bulkid, "run", str(renames(tmp_path, 2, "Hang")), "--yes", "--json") as life:
             assert service.came.wait(60)
             life.signal(signal.SIGINT)
-            assert life.wait_to_say("SIGINT: ")  # two signals at once may arrive as one
+            assert life.wait_to_say("Stopping: ")  # two signals at once may arrive as one
             life.signal(signal.SIGINT)
             assert life.process.stdout is not None
             summary = json.loads(life.process.stdout.read())

@@ -136,7 +136,7 @@ def test_a_database_that_stays_away_ends_the_run_resumable_and_nothing_is_lost(
         assert result.exit_code == 5, result.error
         own_server.start()
         assert result.error is not None
-        assert "bulkid resume" in str(result.error)
+        assert "bulkid resume" in result.error.cli_hint
         assert len(world.puts(begun)) < ROWS
         resumed = world.bulkid("resume", "--yes", "--json")
         assert resumed.returncode == 0, resumed.stderr

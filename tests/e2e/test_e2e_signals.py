@@ -44,7 +44,7 @@ def stopped(life: Life) -> str:
     """Wait for the end of a run that was stopped by a signal; gives its id."""
     assert life.end() == 5, life.said
     no_traceback(life.said)
-    (_, found) = life.said.rsplit("Go on with: bulkid resume ", 1)
+    (_, found) = life.said.rsplit("Continue with: bulkid resume ", 1)
     return found.split()[0]
 
 
@@ -80,7 +80,7 @@ def test_in_the_midst_of_sending(number: signal.Signals, connected: CONNECTED) -
         with Life(world.bulkid, "run", "signal.csv", "--yes", "--concurrency", "8") as life:
             wait_for_puts(world, 40)
             run_id = stop(life, number)
-        assert f"{number.name}: letting requests in flight finish" in life.said
+        assert "Stopping: requests in flight finish first" in life.said
         counts = check_report(world.bulkid, run_id, 300)
         assert counts["pending"] > 0
         # What was in flight has settled: what the server carried out is exactly what is known to be updated.
@@ -103,12 +103,12 @@ def test_the_second_one_stops_at_once_and_loses_nothing(connected: CONNECTED) ->
         with Life(world.bulkid, "run", "twice.csv", "--yes") as life:
             wait_for_puts(world, 16)
             life.signal(signal.SIGINT)
-            life.wait_to_say("letting requests in flight finish")
+            life.wait_to_say("requests in flight finish first")
             life.signal(signal.SIGINT)
             begun = time.monotonic()
             run_id = stopped(life)
             assert time.monotonic() - begun < PROMPT_S
-        assert "stopping at once" in life.said
+        assert "Stopping at once" in life.said
         # The server carried out all sixteen, but said so to nobody.
         assert check_report(world.bulkid, run_id, 100) == {"pending": 100}
         server.set_faults()

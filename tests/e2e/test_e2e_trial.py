@@ -35,11 +35,11 @@ def test_a_trial_sends_the_first_accounts_that_change_and_says_both_ways_to_run_
             for account in host.sandbox.state.accounts.values()
             if account.name in {"robot-0004", "robot-0005"}
         ]
-        run_id = re.search(r"^(\S+): 6 rows: 2 updated, 1 unchanged, 3 pending", done.stdout, re.MULTILINE)[1]  # type: ignore[index]
-        assert (
-            "A trial: 3 accounts are left for later. Run the rest with the same command without --first (what is done "
-            f"is then unchanged), or with: bulkid resume {run_id}"
-        ) in " ".join(done.stdout.split())
+        outcome, *details, trial = done.stdout.splitlines()
+        assert re.fullmatch(r"Done in .+: 2 updated, 1 already correct, 3 pending\.", outcome)
+        run_id = bulkid.run_folder().name
+        assert details[0] == f"  Run {run_id}"
+        assert trial == f"  Trial finished: 2 accounts. Next: review the remaining 3 with: bulkid resume {run_id}"
         assert statuses(bulkid.report()) == ["unchanged", "updated", "updated", *["pending"] * 3]
         left = bulkid.report()[3]
         assert (left["error_code"], left["changes"]) == ("left_for_later", "display name: Robot 6 -> T 6")
@@ -76,16 +76,15 @@ def test_a_trial_that_was_stopped_is_finished_as_a_trial_before_the_rest_is_take
         bulkid = connected(trial, host)
         options = ("--first", "3", "--no-read", "--max-failures", "0", "--concurrency", "1")
         stopped = bulkid("run", "sheet.csv", "--yes", *options)
-        assert_clear(stopped, 4, "--max-failures", "bulkid resume")
+        assert_clear(stopped, 4, "more than the limit of 0 (max_failures)", "bulkid resume")
         words = " ".join(stopped.stdout.split())
         assert "1 updated, 1 failed, 3 pending" in words
-        assert re.search(r"1 row is pending; go on with: bulkid resume \S+ A trial: 2 accounts are left", words), words
+        assert "Trial finished" not in words
         finished = bulkid("resume")
         assert finished.returncode == 1, finished.stderr
         words = " ".join(finished.stdout.split())
         assert "2 updated, 1 failed, 2 pending" in words
-        assert "pending; go on" not in words
-        assert re.search(r"A trial: 2 accounts are left .* or with: bulkid resume \S+$", words), words
+        assert re.search(r"Trial finished: 3 accounts. Next: review the remaining 2 with: bulkid resume \S+", words)
         rest = summary_of(bulkid("resume", bulkid.run_folder().name, "--yes", "--json"))
         assert (rest["updated"], rest["failed"], rest["pending"]) == (4, 1, 0)
 

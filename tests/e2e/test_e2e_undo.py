@@ -43,7 +43,7 @@ def test_an_undo_puts_everything_back_and_its_own_undo_does_it_again(tmp_path: P
     undone = bulkid("undo", "last", "--yes", "--format", "jsonl")
     assert (undone.returncode, errors_of(undone)) == (0, [])
     assert "robot-0001  ~ display name: Alpha -> Robot 1  - Finance  - Trainees" in undone.stderr
-    assert "6 rows: 6 updated" in undone.stdout
+    assert ": 6 updated." in undone.stdout
     assert state_of(host) == before
     (folder,) = (each for each in (tmp_path / "reports").iterdir() if each.name != first)
     report = bulkid.report(folder.name)

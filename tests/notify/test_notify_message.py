@@ -60,7 +60,7 @@ def test_a_run_that_went_well_is_reported_with_all_its_figures() -> None:
 
 
 def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
-    error = InterruptedRunError("Stopped by SIGTERM.", hint=f"Continue with: bulkid resume {RUN}")
+    error = InterruptedRunError("Stopped by SIGTERM.", cli_hint=f"Continue with: bulkid resume {RUN}")
     run = a_run(status=RunStatus.INTERRUPTED, organization_id="", user="")
     message = reported(run, {Status.UPDATED: 1, Status.PENDING: 2}, 5, error=error, report=None)
     assert "Stopped by SIGTERM." in message.body
@@ -74,12 +74,12 @@ def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
 def test_rows_that_failed_are_no_success_but_a_warning() -> None:
     message = reported(a_run(status=RunStatus.COMPLETED_WITH_FAILURES), {Status.FAILED: 1}, 1)
     assert (message.kind, message.success) == ("warning", False)
-    assert "retry.csv has the rows that failed" in message.body
+    assert "Fix its rows, then run: bulkid run retry.csv" in message.body
 
 
 def test_a_refused_run_says_what_to_fix_and_not_to_resume() -> None:
     message = reported(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
-    assert message.body.splitlines()[-1] == "Fix the sheet, or retry.csv, and run it again."
+    assert message.body.splitlines()[-1] == "Nothing was sent. Fix the sheet and run it again."
     assert "bulkid resume" not in message.body
 
 

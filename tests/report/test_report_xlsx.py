@@ -196,7 +196,7 @@ def test_the_summary_in_front_says_what_run_this_was_and_what_came_of_it(tmp_pat
         5,
     )
     assert cells["Took"] == "1 minute"
-    assert f"Finish the pending rows: bulkid resume {run.run_id}" in cells
+    assert f"Continue with: bulkid resume {run.run_id}" in cells
     assert any("bulkid run retry.csv" in str(key) for key in cells)
     book = load(tmp_path)
     by_status = {line[0].value: line[0].fill.start_color.rgb for line in book["Summary"].iter_rows() if line[0].value}
@@ -206,20 +206,23 @@ def test_the_summary_in_front_says_what_run_this_was_and_what_came_of_it(tmp_pat
 @pytest.mark.parametrize(
     ("status", "rows", "step"),
     [
-        (RunStatus.COMPLETED, [a_row()], "Nothing: every row is as the sheet wants it."),
+        (RunStatus.COMPLETED, [a_row()], "Nothing: every row is as the sheet says."),
         (RunStatus.REFUSED, [a_row(2, Status.INVALID), a_row(3, Status.PENDING)], "Nothing was sent. Fix the sheet"),
-        (RunStatus.REFUSED, [a_row(2, Status.PENDING)], "Nothing was sent. Fix what is said above"),
+        (RunStatus.REFUSED, [a_row(2, Status.PENDING)], "Nothing was sent. Fix the cause and run it again."),
         (RunStatus.RUNNING, [a_row(2, Status.PENDING)], "Write this report again later"),
-        (RunStatus.STOPPED, [a_row(2, Status.PENDING)], "Finish the pending rows: bulkid resume"),
-        (RunStatus.COMPLETED_WITH_FAILURES, [a_row(2, Status.INVALID)], "Fix the rows in retry.csv"),
+        (RunStatus.STOPPED, [a_row(2, Status.PENDING)], "Continue with: bulkid resume"),
+        (
+            RunStatus.COMPLETED_WITH_FAILURES,
+            [a_row(2, Status.INVALID)],
+            "The last column of retry.csv says what is wrong.",
+        ),
     ],
 )
 def test_the_summary_says_what_to_do_next(tmp_path: Path, status: RunStatus, rows: list[ReportRow], step: str) -> None:
     write(tmp_path, rows, {"xlsx"}, run=a_run(status=status))
     steps = list(summary_cells(tmp_path))
     assert any(str(line).startswith(step) for line in steps[steps.index("What to do next") + 1 :])
-    fix = status is RunStatus.REFUSED and any(row.status is Status.INVALID for row in rows)
-    assert not fix or not any("resume" in str(line) for line in steps)
+    assert status is not RunStatus.REFUSED or not any("resume" in str(line) for line in steps)
 
 
 def test_the_workbook_holds_no_link_and_no_formula(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule
+from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule, RunStatus
 from bulkid.runs import descriptions
 from bulkid.text import short_duration
 from tests.support.planning_world import LAW, accounts, directory, request, rows
@@ -136,13 +136,15 @@ def test_a_trial_says_what_it_leaves() -> None:
     asked = [request(row, each, display_name="X") for row, each in enumerate(("88-uv", "A-2", "a-3"), 2)]
     assert descriptions.trial_note(preview_of(asked)) == ""
     assert descriptions.trial_note(preview_of(asked, first=2)) == "Trial: 1 more account is left for later."
-    assert descriptions.trial_outcome(5, 1460) == "Trial finished: 5 accounts. Next: review the remaining 1,460"
 
 
 def test_the_outcome_comes_first_and_counts_only_what_there_is() -> None:
     counts = {"updated": 1530, "unchanged": 48, "failed": 0, "invalid": 2, "pending": 0}
-    assert descriptions.outcome(counts, 4.2) == "Done in 4 s: 1,530 updated, 48 already correct, 2 invalid."
-    assert descriptions.outcome({}, 0.2, "Stopped after") == "Stopped after under 1 s: 0 updated."
+    done, refused = RunStatus.COMPLETED_WITH_FAILURES, RunStatus.REFUSED
+    assert descriptions.outcome(done, counts, 4.2) == "Done in 4 s: 1,530 updated, 48 already correct, 2 invalid."
+    assert descriptions.outcome(RunStatus.INTERRUPTED, {}, 0.2) == "Stopped in under 1 s: 0 updated."
+    assert descriptions.outcome(RunStatus.STOPPED, {"pending": 2}, 61) == "Stopped after 1 min 1 s: 2 pending."
+    assert descriptions.outcome(refused, {"invalid": 1, "pending": 2}, 4) == "Refused: 1 invalid, 2 pending."
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_an_empty_folder_is_not_waited_for_and_a_stop_ends_the_wait(tmp_path: Pa
         assert await scan(DropFolder(tmp_path), clock, stop, ()) == ([], 0)
         assert clock.elapsed == 0
         drop(tmp_path, "a.csv")
-        stop.request("SIGTERM")
+        stop.request("Stopped by SIGTERM")
         with pytest.raises(InterruptedRunError, match="Stopped by SIGTERM"):
             await scan(DropFolder(tmp_path), clock, stop, ())
 

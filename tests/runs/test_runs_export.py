@@ -69,7 +69,7 @@ async def test_a_list_that_never_holds_still_is_told_of_and_fails(
 
 async def test_a_stop_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = Stop()
-    meanwhile(monkeypatch, lambda pages: stop.request("the test") if pages == 2 else None)
+    meanwhile(monkeypatch, lambda pages: stop.request("Stopped by the test") if pages == 2 else None)
     async with Sandbox(OPTIONS) as server:
         context = runs.Context(state_dir=tmp_path / "state", stop=stop)
         with pytest.raises(InterruptedRunError, match="Stopped by the test"):

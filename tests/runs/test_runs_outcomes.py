@@ -186,7 +186,7 @@ async def test_a_blind_run_is_stopped_in_time_too_and_what_is_not_known_is_pendi
         )
     assert (result.exit_code, result.summary["pending"], result.summary["failed"]) == (3, 200, 0)
     assert server.count("PUT") <= 5 + 1 + 4
-    assert "more than --max-failures allows" in str(result.error)
+    assert "more than the limit of" in str(result.error)
 
 
 async def test_a_server_that_never_says_the_groups_costs_few_readings(tmp_path: Path) -> None:

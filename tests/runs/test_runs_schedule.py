@@ -119,7 +119,7 @@ def test_the_first_end_counts() -> None:
         assert found is not None
         return found
 
-    assert end(window=night) == Deadline(at("2026-01-11 05:30"), "the end of the window (05:30)")
+    assert end(window=night) == Deadline(at("2026-01-11 05:30"), "Stopped: the window ends at 05:30")
     assert end(window=night, until=parse_until("04:00")).at == at("2026-01-11 04:00")
     assert end(window=night, max_duration_s=3600.0).at == begun + 3600
     assert Schedule().end(begun) is None
@@ -219,11 +219,11 @@ def test_the_end_of_the_window_ends_a_long_wait_at_once(wait: str) -> None:
         async def tasks() -> AsyncIterator[list[Task]]:
             yield [Task(number, Request("PUT", f"api/{number}")) for number in range(5)]
 
-        end = Deadline(clock.now() + 600, "the end of the window (22:23)")
+        end = Deadline(clock.now() + 600, "Stopped: the window ends at 22:23")
         async with stop_at_deadline(end, stop, clock):
             await engine.run(tasks(), settled.append, stop)
         assert clock.elapsed == pytest.approx(600 - MARGIN_S)
-        assert stop.reason == "the end of the window (22:23)"
+        assert stop.reason == "Stopped: the window ends at 22:23"
         assert len(settled) == 2
         assert not stop.aborted
 

@@ -123,7 +123,7 @@ def stopped_while_it_opens(folder: Path, begin: Begin, source: Path | Pipe, open
 
         async def request() -> None:
             await anyio.to_thread.run_sync(opening.wait)
-            stop.request("SIGINT")
+            stop.request("Stopped with Ctrl+C")
 
         with anyio.fail_after(LONG_S):
             async with runs.task_group() as tasks:
@@ -136,14 +136,14 @@ def stopped_while_it_opens(folder: Path, begin: Begin, source: Path | Pipe, open
 @pytest.mark.parametrize("begin", [runs.plan, runs.run])
 def test_a_stop_ends_the_wait_for_a_pipe(tmp_path: Path, begin: Begin) -> None:
     pipe = Pipe()
-    with pytest.raises(InterruptedRunError, match="Stopped by SIGINT"):
+    with pytest.raises(InterruptedRunError, match=r"Stopped with Ctrl\+C"):
         stopped_while_it_opens(tmp_path, begin, pipe, pipe.event)
     assert not (tmp_path / "reports").exists()
 
 
 @pytest.mark.parametrize("begin", [runs.plan, runs.run])
 def test_a_stop_ends_the_child_of_a_spreadsheet(tmp_path: Path, started: Started, begin: Begin) -> None:
-    with pytest.raises(InterruptedRunError, match="Stopped by SIGINT"):
+    with pytest.raises(InterruptedRunError, match=r"Stopped with Ctrl\+C"):
         stopped_while_it_opens(tmp_path, begin, book(tmp_path), started.event)
     assert started.ended
     assert not (tmp_path / "reports").exists()

@@ -25,7 +25,7 @@ _VARIABLE = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?"), "DATE"),
     (re.compile(r"\b\d\d:\d\d(:\d\d)?\b"), "TIME"),
-    (re.compile(r"(less\s+than\s+a\s+second|under\s+\d+\s+seconds?|\d+(\.\d+)?\s+(seconds?|s|MB|GB))\b"), "AMOUNT"),
+    (re.compile(r"(less\s+than\s+a\s+second|(under\s+)?\d+(\.\d+)?\s+(seconds?|s|MB|GB))\b"), "AMOUNT"),
 )
 _HEAD, _TAIL = 12, 6
 """Lines that remain of a long output when it is written, at its beginning and at its end."""

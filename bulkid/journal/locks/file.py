@@ -91,8 +91,8 @@ def locked_error(name: str, record: str | bytes = b"", note: str = "") -> Locked
         who = "another run"
     return LockedError(
         f"The organisation {name} is being changed by {who}{note}.",
-        hint="Wait until it has ended (--wait SECONDS does), or stop it; 'bulkid resume' continues a run that was "
-        "stopped.",
+        hint="Wait until it has ended, or stop it.",
+        cli_hint="--wait SECONDS waits for it; bulkid resume continues a run that was stopped.",
     )
 
 

@@ -163,8 +163,8 @@ class AccountSender:
         """Settle an account that failed, and request a stop if too many have failed."""
         self._record_failure(number, outcome)
         if self.too_many:
-            self.stop.request("--max-failures")
-            self._pause.request("--max-failures")
+            self.stop.request("Stopped: too many accounts failed")
+            self._pause.request(self.stop.reason)
 
     def _record_failure(self, number: int, outcome: Outcome) -> None:
         self.failures += 1
@@ -207,8 +207,8 @@ class AccountSender:
                 self._settle_by_state(account, found)
         self.progress.unverified -= len(unconfirmed) - len(self.unconfirmed)
 
-    async def finish(self, hooks: Hooks, advice: str) -> None:
-        """Read back the unconfirmed accounts after the last request; ``advice`` is the command that resumes the run.
+    async def finish(self, hooks: Hooks) -> None:
+        """Read back the unconfirmed accounts after the last request.
 
         Raises:
             ConnectionFailedError: The server does not respond, or accounts cannot be confirmed: they stay pending.
@@ -223,17 +223,17 @@ class AccountSender:
         if not self.unfinished:  # also when a signal came with the last response: there is nothing left to stop
             return
         if self.stop.requested:
-            raise InterruptedRunError(f"Stopped by {self.stop.reason}.")
+            raise InterruptedRunError(f"{self.stop.reason}.")
         async with until_stopped(self.stop):
             await self.verify()
         if self.unconfirmed and not self.too_many:
             sent_all = self.progress.done >= self.progress.total
-            stopped = "" if sent_all else "Stopped, as they are more than --max-failures allows: "
+            stopped = "" if sent_all else f"Stopped, as they are more than the limit of {self.bound} (max_failures): "
             blind = self.directory.blind
             why = "cannot be read back (blind)" if blind else "reading back does not show whether they exist"
             raise ConnectionFailedError(
                 f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear response, and {why}: pending.",
-                hint=f"Sending them again is safe: {advice}",
+                hint="Sending them again is safe.",
             )
 
     def _settle_by_state(self, account: UnconfirmedAccount, after: Account | Absent) -> None:
@@ -254,11 +254,11 @@ class AccountSender:
         self._record_failure(account.number, _failed(settled, code, error)._replace(finished_at=finished_at))
 
 
-def too_many_failures(failures: int, advice: str) -> TooManyFailuresError:
-    """Make the error that ends a run; ``advice`` is the command that resumes it, "" if nothing is pending."""
-    hint = f"See the report; go on with: {advice}" if advice else "See the report."
+def too_many_failures(failures: int, bound: FailureBound) -> TooManyFailuresError:
+    """Make the error that ends a run."""
     return TooManyFailuresError(
-        f"Stopped: {count_of(failures, 'account')} failed, more than --max-failures allows.", hint=hint
+        f"Stopped: {count_of(failures, 'account')} failed, more than the limit of {bound} (max_failures).",
+        hint="See the report.",
     )
 
 

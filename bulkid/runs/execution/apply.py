@@ -8,7 +8,6 @@ from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import FailureBound, RunRecord
-from bulkid.report.summary import how_to_resume
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection
@@ -41,9 +40,8 @@ async def apply(
     """
     accounts, failed, context = plan.accounts, plan.failed, connection.context
     bound = bound or FailureBound()
-    advice = how_to_resume(record)
     if bound.exceeded(failed, accounts + failed):
-        raise too_many_failures(failed, advice if accounts or plan.unknown else "")
+        raise too_many_failures(failed, bound)
     if accounts:
         by_account, batches = plan.by_account, plan.batches
         if by_account:
@@ -76,7 +74,7 @@ async def apply(
                         by_account = sorted([*by_account, *carried], key=itemgetter(0))
                         progress.puts += len(carried)
                     await sender.send(by_account)
-                    await sender.finish(context.hooks, advice)
+                    await sender.finish(context.hooks)
                 except (ConnectionFailedError, InterruptedRunError) as error:
                     if not sender.too_many:
                         raise
@@ -86,11 +84,11 @@ async def apply(
                         await group_sender.remember_refusals()
             tasks.cancel_scope.cancel()
         if sender.too_many:
-            raise too_many_failures(sender.failures, advice if sender.unfinished or plan.unknown else "")
+            raise too_many_failures(sender.failures, bound)
     if plan.unknown:
         count, reason = len(plan.unknown), next(iter(plan.unknown.values()))
         exist = "it still exists" if count == 1 else "they still exist"
         raise ConnectionFailedError(
             f"Nothing was sent for {count_of(count, 'account')}, because it is not known whether {exist}: {reason}.",
-            hint=f"Pending: {advice}",
+            hint="They are pending.",
         )

@@ -151,7 +151,7 @@ class Connection:
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
                 f"No token could be fetched from {self.base.url}: {reply.error or reply.kind.value}.",
-                hint="`bulkid doctor` examines the connection.",
+                cli_hint="Check the connection with: bulkid doctor",
             )
         return answer
 

@@ -17,12 +17,12 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
-from bulkid.journal.store import Journal
+from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
 from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
 from bulkid.report.formats import ReportContent, wanted
-from bulkid.report.summary import build_summary
+from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
 from bulkid.runs.rates import run_rate
@@ -70,7 +70,8 @@ def conclude(
 
     The message is journaled first, since the report shows it for pending rows. The status is journaled last: if the
     process is killed while it writes the report, ``resume`` still finishes the run. ``early`` has the rows of the
-    report that were written while requests were sent.
+    report that were written while requests were sent. An error that left rows pending says how to resume the run,
+    unless the run was refused.
     """
     notes: list[str] = []
 
@@ -85,6 +86,8 @@ def conclude(
 
     counts = journal.counts(run_id)
     status, exit_code = final_status(counts, error, int(counters.get("left_rows") or 0))
+    if error is not None and status is RunStatus.REFUSED and "othing was sent" not in str(error):
+        error.hint = f"Nothing {'more ' if counts.get(Status.UPDATED) else ''}was sent. {error.hint}".strip()
     message = str(error) if error is not None else ""
     update_run(message=message, counters=dict(counters))
     record = journal.get_run(run_id)
@@ -101,6 +104,8 @@ def conclude(
         notes.append(str(failed))
         exit_code = exit_code or failed.exit_code
         summary = {**summary, "report": None}
+    if error is not None and status in RESUMABLE and counts.get(Status.PENDING):
+        error.cli_hint = f"{error.cli_hint} {how_to_resume(record)}".strip()
     update_run(status=status, finished_at=now)
     log.info("run.finished", status=status.value, exit_code=exit_code)
     return RunResult(record, status, summary, files, error, exit_code, tuple(row_errors), tuple(notes))

@@ -155,6 +155,7 @@ def require_within_limit(found: Excess | None, options: RunOptions) -> None:
         return
     more = "--max-change N allows a number of accounts" if found.total is None else "--max-change allows more"
     raise UsageError(
-        f"{found.sentence}: nothing was sent.",
-        hint=f"Look at it with `bulkid plan`. To apply all of it, add --yes-really; {more}.",
+        f"{found.sentence}.",
+        hint="Nothing was sent. Check that the sheet is right.",
+        cli_hint=f"To apply all of it, add --yes-really; {more}.",
     )

@@ -18,7 +18,7 @@ from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 
-DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later by --first.")
+DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later: the run was a trial.")
 """The outcome of an account that a trial leaves for later."""
 
 RESUMED = Outcome(Status.PENDING)

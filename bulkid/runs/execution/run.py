@@ -50,6 +50,7 @@ from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_answers, with_run_metrics
 from bulkid.runs.run_records import APPROVED, has_preconditions, owner_of
 from bulkid.sheet import SheetInfo
+from bulkid.text import count_of
 
 EARLY_EVERY_S = 0.25
 """Seconds between two looks, while requests are sent, whether rows of the report can be written."""
@@ -103,7 +104,7 @@ class Execution:
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
                 raise
-            error = self._with_advice(caught)
+            error = _as_interruption(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -112,16 +113,6 @@ class Execution:
         with anyio.CancelScope(shield=True):
             result = await self._conclude(error)
         return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
-
-    def _with_advice(self, error: BulkidError) -> BulkidError:
-        """Add the command that resumes the run to an error that interrupted it.
-
-        A ``StateError`` means that nothing was sent. That is not true during a run, so it becomes an interruption.
-        """
-        if not isinstance(error, InterruptedRunError | StateError):
-            return error
-        advice = "" if "resume" in error.hint else f"Go on with: {how_to_resume(self.record)}"
-        return InterruptedRunError(error.message, hint=f"{error.hint} {advice}".strip())
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")
@@ -142,7 +133,8 @@ class Execution:
             return await in_thread(lambda: with_run_metrics(path, self.journal, end()))
         except StateError as failed:
             # The journal has the outcomes, but cannot be read for the report.
-            error = self._with_advice(failed if error is None else error)
+            error = _as_interruption(failed if error is None else error)
+            error.cli_hint = how_to_resume(self.record)
             summary = {**nothing_summary(self.record.command), "run_id": self.record.run_id, "status": "interrupted"}
             return RunResult(self.record, RunStatus.INTERRUPTED, summary, None, error, EXIT_INTERRUPTED)
         finally:
@@ -360,8 +352,9 @@ class Execution:
             for note in (*preview.info.notes, *preview.warnings):  # no preview will show them
                 self.context.hooks.note(note)
             raise UsageError(
-                f"{count} of {preview.rows} rows are invalid: nothing was sent.",
-                hint="Fix them (the report and retry.csv name each), or send only the valid rows with --skip-invalid.",
+                f"{count} of {count_of(preview.rows, 'row')} {'is' if count == 1 else 'are'} invalid.",
+                hint="Nothing was sent. Fix the sheet and run it again.",
+                cli_hint="To send only the valid rows, add --skip-invalid.",
             )
 
     async def _journal_plan(self, preview: Preview) -> None:
@@ -428,3 +421,8 @@ class Execution:
 
 def _size(read: Collection[object] | None) -> int | None:
     return None if read is None else len(read)
+
+
+def _as_interruption(error: BulkidError) -> BulkidError:
+    """Turn a ``StateError``, which means that nothing was sent, into an interruption: a run may have sent something."""
+    return InterruptedRunError(error.message, hint=error.hint) if isinstance(error, StateError) else error

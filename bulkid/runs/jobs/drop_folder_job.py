@@ -131,7 +131,7 @@ class _FolderJob:
                 return
             for snapshot in complete:
                 if stop.requested:
-                    raise InterruptedRunError(f"Stopped by {stop.reason}.", hint="The next start takes what waits.")
+                    raise InterruptedRunError(f"{stop.reason}.", hint="The next start takes what waits.")
                 if not await self._claim_file(snapshot):
                     return
 

@@ -14,6 +14,7 @@ from bulkid.clock import Clock
 from bulkid.engine.signals import Stop
 from bulkid.model import DailyWindow, TimeOfDay
 from bulkid.runs.concurrency import task_group
+from bulkid.text import humanize_seconds
 
 MARGIN_S = 15.0
 """How long before an end nothing new is sent: what is in flight has 10 s to settle, then the report is written."""
@@ -95,11 +96,19 @@ class Schedule:
         ends = []
         if self.window is not None:
             closes_at = next_change(self.window, begun_s, self.zone)
-            ends.append(Deadline(closes_at, f"the end of the window ({self.window.end:%H:%M})"))
+            ends.append(Deadline(closes_at, f"Stopped: the window ends at {self.window.end:%H:%M}"))
         if self.until is not None:
-            ends.append(Deadline(next_time(self.until, begun_s, self.zone), f"--until {self.until.at:%H:%M}"))
+            ends.append(
+                Deadline(
+                    next_time(self.until, begun_s, self.zone), f"Stopped: the run may last until {self.until.at:%H:%M}"
+                )
+            )
         if self.max_duration_s is not None:
-            ends.append(Deadline(begun_s + self.max_duration_s, f"--max-duration {self.max_duration_s:g} s"))
+            ends.append(
+                Deadline(
+                    begun_s + self.max_duration_s, f"Stopped: the run may last {humanize_seconds(self.max_duration_s)}"
+                )
+            )
         return min(ends, key=lambda end: end.at) if ends else None
 
 
@@ -108,7 +117,7 @@ class Deadline:
     """A moment after which nothing may be sent."""
 
     at: float  # seconds since the epoch
-    reason: str
+    reason: str  # of the stop
 
     def stop_at(self, now_s: float) -> float:
         """When to stop, as seen from ``now_s``: so long before the end that what is in flight can settle."""
