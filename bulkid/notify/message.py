@@ -8,7 +8,6 @@ from typing import Any, Final
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
 from bulkid.model import RunRecord, Status
 from bulkid.redaction import redact_text
-from bulkid.report.summary import ending, next_steps
 from bulkid.text import count_of, humanize_seconds, printable, printable_line
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
@@ -43,16 +42,18 @@ def message_of_run(
     summary: Mapping[str, Any],
     exit_code: int,
     *,
+    ended: str,
+    next_steps: Sequence[str],
     error: BulkidError | None = None,
     files: Sequence[Path] = (),
     job: str = "",
 ) -> Message:
-    """Make the message about a run that has ended."""
+    """Make the message about a run; ``ended`` says how it ended, ``next_steps`` what a user can do now."""
     attachments, too_large = _attachments(files)
     counts = ", ".join(f"{summary[status]:,} {status}" for status in Status if summary[status]) or "nothing to do"
     requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
     throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
-    report, ended = summary.get("report"), ending(run.status, summary)
+    report = summary.get("report")
     lines = [
         f"{ended[:1].upper()}{ended[1:]} (exit code {exit_code}).",
         f"{count_of(summary['rows'], 'row')}: {counts}.",
@@ -70,7 +71,7 @@ def message_of_run(
             ("Report", str(report) if report else "none could be written"),
         ),
         *(f"{path.name} is too large to be attached." for path in too_large),
-        *next_steps(run, summary),
+        *next_steps,
     ]
     title = f"bulkid: {job or run.source}: {ended}, {counts}"
     return _message(title, lines, exit_code, attachments)

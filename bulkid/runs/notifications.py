@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 from bulkid.errors import BulkidError, NotConfirmedError
 from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver
 from bulkid.notify.message import Message, message_of_failure, message_of_run
+from bulkid.report.summary import ending, next_steps
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_metrics import job_of
 
@@ -51,7 +52,14 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
             raise
         files = result.report.files if result.report is not None else ()
         message = message_of_run(
-            result.run, result.summary, result.exit_code, error=result.error, files=files, job=job_of(result.run)
+            result.run,
+            result.summary,
+            result.exit_code,
+            ended=ending(result.status, result.summary),
+            next_steps=next_steps(result.run, result.summary),
+            error=result.error,
+            files=files,
+            job=job_of(result.run),
         )
         await send_notification(message, context)
         return result

@@ -12,7 +12,7 @@ from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message as message_module
 from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.redaction import register_secret
-from bulkid.report.summary import build_summary
+from bulkid.report.summary import build_summary, ending, next_steps
 
 RUN = "20260131-081500-ab12"
 
@@ -36,7 +36,9 @@ def a_run(**changes: Any) -> RunRecord:
 
 def reported(run: RunRecord, counts: dict[Status, int], exit_code: int = 0, **more: Any) -> Message:
     report = more.pop("report", f"/reports/{RUN}/report.csv")
-    return message_of_run(run, build_summary(run, counts, 1300, report), exit_code, **more)
+    summary = build_summary(run, counts, 1300, report)
+    words: dict[str, Any] = {"ended": ending(run.status, summary), "next_steps": next_steps(run, summary)}
+    return message_of_run(run, summary, exit_code, **words, **more)
 
 
 def test_a_run_that_went_well_is_reported_with_all_its_figures() -> None:
