@@ -74,3 +74,36 @@ def test_a_plan_is_handed_over_approved_and_its_rest_approved_again(chromium: An
         assert "plan approved" in ada.inner_text("table")
         found += violations(ada, axe, "approval-audit")
     assert found == []
+
+
+def test_a_plan_is_found_on_the_home_page_and_rejected_by_keyboard(chromium: Any, axe: str, tmp_path: Path) -> None:
+    add_users(tmp_path, USERS)
+    found: list[str] = []
+    with (
+        hosted_world(tmp_path, serve=ServeOptions(port=0, require_approval=True)) as console,
+        signed_in(chromium, console.browser.base, "olaf") as olaf,
+        signed_in(chromium, console.browser.base, "otto") as otto,
+    ):
+        for name in ("a.csv", "b.csv"):
+            olaf.goto(console.browser.base)
+            olaf.set_input_files("#sheet", {"name": name, "mimeType": "text/csv", "buffer": sheet(6)})
+            olaf.click("button:has-text('Upload')")
+            olaf.click("button:has-text('Continue to preview')")
+            olaf.wait_for_selector("#lines")
+        otto.goto(console.browser.base)
+        assert "Waiting for your approval (2)" in otto.inner_text("#to-approve")
+        found += violations(otto, axe, "approval-queue")
+        otto.click("section[aria-labelledby=to-approve] a:has-text('b.csv')")
+        otto.focus(".reject summary")
+        otto.keyboard.press("Enter")
+        otto.keyboard.press("Tab")
+        otto.keyboard.type("Not this week")
+        otto.keyboard.press("Enter")
+        otto.wait_for_selector("[role=alert] q")
+        assert otto.inner_text("[role=alert] q").strip('"\u201c\u201d') == "Not this week"
+        found += violations(otto, axe, "approval-rejected")
+        olaf.goto(console.browser.base)
+        assert "Rejected (1)" in olaf.inner_text("#rejected")
+        assert "a.csv" in olaf.inner_text("section[aria-labelledby=waiting]")
+        found += violations(olaf, axe, "approval-home-of-author")
+    assert found == []

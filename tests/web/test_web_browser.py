@@ -17,7 +17,7 @@ from bulkid.sandbox.options import SandboxOptions, parse_limits
 from bulkid.web.console import ServeOptions
 from tests.support.chromium import LONGEST_MS, WIDE, violations
 from tests.support.identity_wire import TLS
-from tests.support.web_console import SAMPLES, World, hosted_world, sheet
+from tests.support.web_console import SAMPLES, World, hosted_world, sheet, small_organization
 from tests.support.web_users import PASSWORD, add_users
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -181,6 +181,21 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         press_on("Apply changes")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_accounts_are_downloaded_with_the_script_and_without(
+    chromium: Any, tmp_path: Path, *, script: bool
+) -> None:
+    with _opened(chromium, tmp_path, small_organization(), context={"java_script_enabled": script}) as (page, _, _):
+        with page.expect_download() as download:
+            page.click("button:has-text('Download current accounts')")
+        assert re.fullmatch(r"robot-accounts-[0-9-]+\.xlsx", download.value.suggested_filename)
+        assert Path(download.value.path()).read_bytes().startswith(b"PK")
+        if script:
+            page.wait_for_selector("[data-export-status]:has-text('The file is downloaded.')")
+            page.wait_for_selector("[data-load] .badge:has-text('ready')")
+            assert page.get_attribute("[data-load] time", "title")
 
 
 def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None:
