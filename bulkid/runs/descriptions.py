@@ -210,7 +210,7 @@ def question(preview: Preview, *, undo: bool = False) -> tuple[str, ...]:
     if preview.directory.blind:
         notes.append("This run cannot be undone, because it does not read the accounts first.")
         return (*notes, f"Update {accounts}?")
-    return (*notes, f"{'Put back' if undo else 'Update'} {accounts}? You can reverse this with bulkid undo.")
+    return (*notes, f"{'Undo the changes to' if undo else 'Update'} {accounts}? You can reverse this with bulkid undo.")
 
 
 # --- how a plan is sent

@@ -159,7 +159,7 @@ def test_the_question_names_what_is_done_and_promises_no_undo_that_there_is_not(
     one, two = request(2, "a-4", display_name="N"), request(3, "A-2", display_name="N")
     assert descriptions.question(preview_of([one])) == ("Update 1 account? You can reverse this with bulkid undo.",)
     assert descriptions.question(preview_of([one, two]), undo=True) == (
-        "Put back 2 accounts? You can reverse this with bulkid undo.",
+        "Undo the changes to 2 accounts? You can reverse this with bulkid undo.",
     )
     assert descriptions.question(preview_of([one, two], invalid=1))[0] == "1 invalid row is skipped."
     blind = descriptions.question(preview_of([one, two], directory(None, None), invalid=2))
