@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from bulkid.cli.plan_view import MAX_LISTED, Layout, layout, plan_lines, print_plan
+from bulkid.cli.plan_view import MAX_LISTED, Layout, Line, layout, plan_lines, print_plan
 from bulkid.cli.render import EscapingConsole
 from bulkid.model import Account, AccountUpdate, Group
 from bulkid.planning.directory import Directory
@@ -101,13 +101,17 @@ def test_every_line_fits_and_no_letter_is_lost(names: list[str], before: str, af
     made = change(names[0] or "x", before, after, [group.id for group in groups])
     known = Directory(ORG, (), groups)
     columns = layout([made.name], width)
-    lines = [line.plain for line in columns.lines(made, known)]
+    lines = [plain(line) for line in columns.lines(made, known)]
     pieces = [f"{mark} {words}" for mark, words in descriptions.marked_changes(made, known)]
     if width is None:
         assert lines == [f"{made.name.ljust(columns.name + len(made.name) - cell_len(made.name))}  {'  '.join(pieces)}"]
         return
     assert max(map(cell_len, lines)) <= width
     assert _letters(lines) == _letters([made.name, *pieces])
+
+
+def plain(line: Line) -> str:
+    return "".join(segment.text for segment in line)
 
 
 def _letters(texts: Sequence[str]) -> str:
@@ -117,7 +121,7 @@ def _letters(texts: Sequence[str]) -> str:
 def test_a_name_that_is_too_long_has_lines_of_its_own() -> None:
     made = change("robot-" + "x" * 100, groups=["g-fin"])
     columns = layout([made.name, "roby"], 60)
-    lines = [line.plain for line in columns.lines(made, Directory(ORG, (), GROUPS))]
+    lines = [plain(line) for line in columns.lines(made, Directory(ORG, (), GROUPS))]
     assert columns == Layout(7, 51)
     assert lines == [made.name[:60], made.name[60:], "         ~ display name: Roby -> Robbie  + Finance"]
 
