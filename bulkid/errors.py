@@ -88,6 +88,7 @@ class StateError(BulkidError):
 
 
 class LockedError(BulkidError):
-    """Another run on this organisation holds the lock."""
+    """Another run on this organisation holds the lock; ``holder`` names it."""
 
     exit_code = EXIT_LOCKED
+    holder = "another run"

@@ -72,6 +72,11 @@ class TerminalHooks(Hooks):
         """Print a sentence, even with ``--quiet``."""
         self._err.print(f"{self._prefix}{text}")
 
+    def resumed(self, record: RunRecord, rows: int | None) -> None:
+        """Name the run that is resumed, and what is left of it."""
+        if not self._quiet:
+            self.say(printable_line(descriptions.resuming(record, rows)))
+
     def stopping(self, text: str) -> None:
         """Say that a signal came; at the prompt, where no request is in flight, only end its line."""
         self.say("" if self._at_prompt else text)

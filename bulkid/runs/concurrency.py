@@ -96,21 +96,26 @@ class OrganizationMutex:
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._holders: dict[str, str] = {}  # the run that holds a lock
 
     @asynccontextmanager
-    async def taken(self, organization_id: str, stop: Stop, notify: Callable[[str], None]) -> AsyncIterator[None]:
-        """Hold the lock of an organisation while the block runs; ``notify`` shows a message if it must wait.
+    async def taken(
+        self, organization_id: str, run_id: str, stop: Stop, notify: Callable[[str], None]
+    ) -> AsyncIterator[None]:
+        """Hold the lock of an organisation for a run while the block runs; ``notify`` shows a message if it must wait.
 
-        The id is compared without regard to case.
+        The id of the organisation is compared without regard to case.
 
         Raises:
             InterruptedRunError: A stop was requested during the wait.
         """
-        lock = self._locks[organization_id.casefold()]
+        key = organization_id.casefold()
+        lock = self._locks[key]
         if lock.locked():
-            notify("Waiting for another job of this process on the same organisation.")
+            notify(f"Waiting for run {self._holders[key]} on this organisation to finish.")
         async with until_stopped(stop):
             await lock.acquire()
+        self._holders[key] = run_id
         try:
             yield
         finally:

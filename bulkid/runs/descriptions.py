@@ -320,3 +320,9 @@ def outcome(status: RunStatus, counts: Mapping[str, int], elapsed_s: float) -> s
         elapsed_s: Seconds that it took.
     """
     return f"{outcome_beginning(status, elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts))}."
+
+
+def resuming(run: RunRecord, rows: int | None) -> str:
+    """``Resuming 20261128-150930-d8b4: migration.csv, 862 rows left``; ``rows`` None: not all have been read."""
+    left = "" if rows is None else f", {count_of(rows, 'row')} left"
+    return f"Resuming {run.run_id}: {run.source}{left}"

@@ -189,6 +189,13 @@ class Hooks:
         """Show the user a sentence, even if the user wants to see only errors."""
         self.note(text)
 
+    def resumed(self, record: RunRecord, rows: int | None) -> None:
+        """A run is resumed with ``rows`` left; None if not all rows have been read."""
+
+    def waiting(self, text: str) -> None:
+        """The run waits for another one to finish; ``text`` names it. The next stage ends the wait."""
+        self.note(text)
+
     def stage(self, name: str) -> None:
         """A stage begins, one of :data:`STAGES`."""
 

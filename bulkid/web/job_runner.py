@@ -45,6 +45,10 @@ class Job(Hooks):
         """Keep a sentence for the run's page."""
         self.notes.append(text)
 
+    def waiting(self, text: str) -> None:
+        """Show what the run waits for in place of its stage."""
+        self.phase = text
+
     def stage(self, name: str) -> None:
         """Set the stage of the run."""
         self.phase = name

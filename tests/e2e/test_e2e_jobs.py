@@ -1,6 +1,7 @@
 """Job files from end to end: the three that come with bulkid, what wins over a file, hours, what is gone on with."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -100,7 +101,7 @@ def test_the_migration_example_goes_on_where_its_time_ended(examples: Bulkid) ->
     again = examples("run", "jobs/migration.toml", "--json", "--max-duration", "3s")
     assert again.returncode == 5, again.stderr
     assert only_summary(again, rows=5000)["run_id"] == summary["run_id"]
-    assert f"Going on with run {summary['run_id']}" in again.stderr
+    assert f"Resuming {summary['run_id']}: " in again.stderr
 
 
 # --- what wins, and what is refused
@@ -317,7 +318,7 @@ def test_two_jobs_of_one_organisation_take_turns(tmp_path: Path) -> None:
         # one after the other: the first thirty PUTs name each account once
         accounts = [entry.account for entry in host.puts()]
         assert len(set(accounts[:30])) == len(set(accounts[30:])) == 30
-        assert done.stderr.count("Waiting for another job of this process on the same organisation.") == 1
+        assert len(re.findall(r"Waiting for run \S+ on this organisation to finish\.", done.stderr)) == 1
 
 
 @pytest.mark.slow

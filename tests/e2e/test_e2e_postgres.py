@@ -160,11 +160,11 @@ def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server
             Life(world.bulkid, "run", "second.csv", "--yes", "--wait", "60") as second,
             Life(world.bulkid, "run", "second.csv", "--yes", "--wait", "60") as third,
         ):
-            assert second.wait_to_say("Waiting for it, at most 60 s")
-            assert third.wait_to_say("Waiting for it, at most 60 s")
+            assert second.wait_to_say("on this organisation to finish, at most 1 minute")
+            assert third.wait_to_say("on this organisation to finish, at most 1 minute")
             third.signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
             assert third.end() == 5, third.said
             handle.release()
             assert second.end() == 0, second.said
-            assert second.said.count("Waiting for it") == 1
+            assert second.said.count("Waiting for run ") == 1
     assert set(world.names().values()) >= {"second 0", "second 2"}

@@ -9,7 +9,7 @@ from bulkid.runs import Progress, Snapshot
 from tests.support.engine_world import OK, make_engine, put
 from tests.support.fake_clock import FakeClock
 
-PACED = "rate-limited by the server, continues in 40 seconds"
+PACED = "rate-limited, continues in 40 s"
 
 
 async def snapshot_after(reply: Reply) -> Snapshot:
@@ -43,7 +43,7 @@ async def test_a_429_that_says_when_the_limit_is_over_is_shown_as_a_rate_limit()
 async def test_a_server_that_is_away_takes_nothing() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.UNAVAILABLE, 503, retry_after=30.0))
     assert snapshot.pace_opens_in is None
-    assert snapshot.server_limit.startswith("the server refuses requests; next attempt in 30 seconds")
+    assert snapshot.server_limit.startswith("the server accepts no requests, retrying in 30 s")
     assert snapshot.server_limit in progress_line(snapshot)
 
 

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.journal.quota.ledger import JournalLedger
 from bulkid.journal.store import open_journal
-from bulkid.model import FailureBound, QuotaRule
+from bulkid.model import FailureBound, QuotaRule, RunRecord, RunStatus
+from bulkid.runs import OrganizationMutex, descriptions
 from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(5)]
@@ -25,7 +27,7 @@ class Stopping(Identity):
         self.stop = stop
 
     def on_put(self, account_id: str, body: dict[str, Any]) -> Answer:
-        self.stop.request("SIGINT")
+        self.stop.request("Stopped with Ctrl+C")
         return super().on_put(account_id, body)
 
 
@@ -70,3 +72,58 @@ async def test_a_share_of_failures_counts_accounts_that_failed_before_anything_w
     assert resumed.exit_code == exit_code
     left = "updated" if exit_code == 1 else "pending"
     assert [row["status"] for row in report(resumed)] == ["updated", left, "failed", left, "failed"]
+
+
+class Watching(runs.Hooks):
+    """Keeps what a user sees of a resumed run when it begins to send."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sentences: list[str] = []
+        self.counts = (0, 0, 0)
+        self.record: RunRecord | None = None
+
+    def resumed(self, record: RunRecord, rows: int | None) -> None:
+        self.sentences.append(descriptions.resuming(record, rows))
+
+    def progress(self, progress: runs.Progress) -> None:
+        first = progress.snapshot()
+        self.counts = first.done, first.total, first.updated
+        with open_journal(self.folder / "state") as journal:
+            (self.record,) = journal.list_runs()
+
+
+async def test_a_resumed_run_says_what_is_left_and_counts_on_from_what_is_done(tmp_path: Path) -> None:
+    """Its record says no more how the attempt before ended: a page would show an end of a run that is under way."""
+    async with Stopping(runs.Stop()).served() as server:
+        run_id = await stopped(server, tmp_path)
+        with open_journal(tmp_path / "state") as journal:
+            (ended,) = journal.list_runs()
+        assert (ended.finished_at is not None, ended.message) == (True, "Stopped with Ctrl+C.")
+        watching = Watching(tmp_path)
+        result = await runs.resume("", server.target, context(tmp_path, hooks=watching))
+    assert watching.sentences == [f"Resuming {run_id}: {ended.source}, 4 rows left"]
+    assert watching.counts == (1, 5, 1)
+    assert watching.record is not None
+    assert (watching.record.status, watching.record.finished_at, watching.record.message) == (
+        RunStatus.RUNNING,
+        None,
+        "",
+    )
+    assert (result.run.finished_at is not None, result.summary["updated"]) == (True, 5)
+
+
+async def test_a_run_that_waits_for_another_one_of_its_process_names_it() -> None:
+    mutex, stop, waits = OrganizationMutex(), runs.Stop(), list[str]()
+    async with mutex.taken("ORG", "20260131-081500-ab12", stop, waits.append):
+        assert waits == []
+
+        async def second() -> None:
+            async with mutex.taken("org", "20260131-081501-cd34", stop, waits.append):
+                pass
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert waits == ["Waiting for run 20260131-081500-ab12 on this organisation to finish."]

@@ -81,19 +81,21 @@ def _read(details: Path) -> bytes:
 
 def locked_error(name: str, record: str | bytes = b"", note: str = "") -> LockedError:
     """Say who holds a lock, as far as the holder's JSON record can be read; ``note`` says what else is known of it."""
+    who = run = LockedError.holder
     try:
         holder = json.loads(record)
-        who = (
-            f"run {holder['run_id']} ({holder['source']}) on {holder['host']}, process {holder['pid']}, "
-            f"since {iso_utc(holder['since'])}"
-        )
+        run = f"run {holder['run_id']}"
+        since = iso_utc(holder["since"])
+        who = f"{run} ({holder['source']}) on {holder['host']}, process {holder['pid']}, since {since}"
     except (ValueError, KeyError, TypeError, OverflowError):
-        who = "another run"
-    return LockedError(
+        pass  # what cannot be read is another run
+    error = LockedError(
         f"The organisation {name} is being changed by {who}{note}.",
         hint="Wait until it has ended, or stop it.",
         cli_hint="--wait SECONDS waits for it; bulkid resume continues a run that was stopped.",
     )
+    error.holder = run
+    return error
 
 
 def forget_lock(state_dir: Path, organization_id: str) -> None:

@@ -1,13 +1,13 @@
 """Applying a plan: send group requests, then one PUT per account, then read back what no response confirmed."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from operator import itemgetter
 from typing import Any
 
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
-from bulkid.model import FailureBound, RunRecord
+from bulkid.model import FailureBound, RunRecord, Status
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection
@@ -23,6 +23,8 @@ async def apply(
     record: RunRecord,
     bound: FailureBound | None,
     background: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    settled: Mapping[Status, int],
 ) -> None:
     """Send the changes, group requests first, and read back what no response confirmed.
 
@@ -32,6 +34,7 @@ async def apply(
         record: The run.
         bound: How many accounts may fail; None for any number.
         background: Runs while requests are sent, and is cancelled afterwards.
+        settled: Accounts that earlier attempts settled, by status.
 
     Raises:
         TooManyFailuresError: More accounts failed than allowed.
@@ -47,7 +50,15 @@ async def apply(
         if by_account:
             connection.require_write()
         puts = len(by_account) + len(batches)
-        progress = Progress(connection.engine, accounts, puts, connection.rules, context.clock.monotonic)
+        progress = Progress(
+            connection.engine,
+            accounts,
+            puts,
+            connection.rules,
+            context.clock.monotonic,
+            updated_before=settled.get(Status.UPDATED, 0),
+            failed_before=settled.get(Status.FAILED, 0),
+        )
         async with task_group() as tasks:
             async with OutcomeWriter(connection.journal, record.run_id, clock=context.clock) as writer:
                 sender = AccountSender(

@@ -31,6 +31,7 @@ from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
+from bulkid.text import humanize_seconds
 
 FIRST_CONTACT_LIMIT_S = 5.0
 """Seconds until a run gives up on a server that has never responded: its address may be wrong."""
@@ -254,7 +255,8 @@ async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], conte
             if left_s <= 0:
                 raise
             if not reported:
-                context.hooks.note(f"{locked.message} Waiting for it, at most {context.wait_s:g} s.")
+                longest = humanize_seconds(context.wait_s)
+                context.hooks.waiting(f"Waiting for {locked.holder} on this organisation to finish, at most {longest}.")
                 reported = True
             async with until_stopped(context.stop):
                 await context.clock.sleep(min(_LOCK_POLL_S, left_s))

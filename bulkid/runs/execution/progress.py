@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bulkid.engine.engine import Engine
 from bulkid.model import QuotaRule
-from bulkid.text import humanize_seconds
+from bulkid.text import short_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +29,26 @@ class Snapshot:
         """A text for the user about what the server refuses at present; "" if it refuses nothing."""
         breaker, pacing = self.server_retry_in, self.pace_opens_in
         if pacing is not None and pacing >= (breaker or 0.0):
-            return f"rate-limited by the server, continues in {humanize_seconds(pacing)}"
+            return f"rate-limited, continues in {short_duration(pacing)}"
         if breaker is not None:
-            return f"the server refuses requests; next attempt in {humanize_seconds(breaker)}"
+            return f"the server accepts no requests, retrying in {short_duration(breaker)}"
         return ""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Counts settled accounts, and reads the engine's statistics."""
+    """Counts settled accounts, and reads the engine's statistics. A snapshot counts those of earlier attempts too."""
 
     engine: Engine
-    total: int  # accounts
+    total: int  # accounts of this attempt
     puts: int  # requests for them that are planned so far
     rules: tuple[QuotaRule, ...]
     monotonic: Callable[[], float]
     updated: int = 0
     failed: int = 0
     unverified: int = 0
+    updated_before: int = 0  # accounts, by earlier attempts at the run
+    failed_before: int = 0
     _settled_before: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,20 +56,20 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Accounts that need no further PUT, verified or not."""
+        """Accounts of this attempt that need no further PUT, verified or not."""
         return self.updated + self.failed + self.unverified
 
     def snapshot(self) -> Snapshot:
         """Return the present progress."""
-        engine = self.engine
+        engine, before = self.engine, self.updated_before + self.failed_before
         per_second = engine.stats.per_second(self.monotonic())
         left = engine.quota.left("PUT")
         seconds_until_free = engine.quota.seconds_until_free("PUT") if left == 0 else None
         return Snapshot(
-            done=self.done,
-            total=self.total,
-            updated=self.updated,
-            failed=self.failed,
+            done=self.done + before,
+            total=self.total + before,
+            updated=self.updated + self.updated_before,
+            failed=self.failed + self.failed_before,
             per_second=per_second,
             quota_left=left,
             quota_opens_in=seconds_until_free,

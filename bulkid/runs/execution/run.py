@@ -23,7 +23,7 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import ASKING, Journal
 from bulkid.logs import log
-from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus
+from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
@@ -98,6 +98,8 @@ class Execution:
         log.info("run.started", source=self.record.source, resumed=self.resumed)
         self.context.hooks.began(self.record)
         try:
+            if self.resumed:
+                self.context.hooks.resumed(self.record, await in_thread(self._rows_left))
             await (self._finish_items() if run_input is None else self._send_input(run_input))
         except NotConfirmedError:
             raise
@@ -155,6 +157,14 @@ class Execution:
             "throttled": before.get("throttled", 0) + (connection.stats.throttled if connection else 0),
             "elapsed_s": round(before.get("elapsed_s", 0.0) + self.context.clock.monotonic() - self.started, 3),
         }
+
+    def _rows_left(self) -> int | None:
+        """Return how many rows a resume works on; None if not all rows have been read."""
+        if self.record.phase == "reading":
+            return None
+        pending = self.journal.counts(self.record.run_id)[Status.PENDING]
+        deferred = int(self.counters.get("left_rows") or 0)
+        return pending - deferred if pending > deferred else pending
 
     # --- the stages
 
@@ -324,11 +334,19 @@ class Execution:
                 await connection.identify()
             await self._update(organization_id=connection.organization_id, base_url=connection.base.url)
             async with (
-                context.organization_mutex.taken(connection.organization_id, context.stop, context.hooks.note),
+                context.organization_mutex.taken(
+                    connection.organization_id, self.record.run_id, context.stop, context.hooks.waiting
+                ),
                 hold_lock(self.journal, connection.organization_id, owner_of(self.record), context) as hold,
             ):
                 connection.hold = hold
-                await self._update(status=RunStatus.RUNNING, pid=self.record.pid, host=self.record.host)
+                await self._update(
+                    status=RunStatus.RUNNING,
+                    pid=self.record.pid,
+                    host=self.record.host,
+                    finished_at=None,
+                    message="",
+                )
                 await connection.ledger.recover_runs()
                 yield connection
 
@@ -383,7 +401,10 @@ class Execution:
         return directory
 
     async def _apply(self, connection: Connection, plan: SendPlan) -> None:
-        await apply(plan, connection, self.record, self.options.max_failures, self._run_background_tasks)
+        settled = await in_thread(self.journal.account_counts, self.record.run_id) if self.resumed else {}
+        await apply(
+            plan, connection, self.record, self.options.max_failures, self._run_background_tasks, settled=settled
+        )
 
     async def _run_background_tasks(self) -> None:
         """Update the metrics, and write the settled rows of the report, while requests are sent."""

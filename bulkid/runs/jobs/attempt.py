@@ -87,7 +87,6 @@ class JobAttempt:
             BulkidError: The run cannot be resumed.
         """
         log.info("job.resumed", job=self.job.name, run=run_id)
-        self.context.hooks.note(f"Going on with run {run_id}, which is not finished.")
         options = self.job.options
         begun = resume(
             run_id,
