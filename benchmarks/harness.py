@@ -1,6 +1,6 @@
 """Runs commands side by side and measures each: wall clock, CPU (user and system), peak memory.
 
-The client runs on one core and the server on another. Variants alternate (A B A B ...), so that a machine that is slow
+The server has a core of its own, and the client another, or both where the benchmark says so. Variants alternate (A B A B ...), so that a machine that is slow
 for a while is slow for both, and the ratio is taken pair by pair. This process stays small on purpose: on Linux a
 child's peak memory never reads lower than what its parent held when it was started.
 """
@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CLIENT_CORE, SERVER_CORE = 0, 1
+WATCH_EVERY_S = 0.005
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Measurement:
 
     wall_s: float
     cpu_s: float  # user and system
-    peak_mib: float  # resident
+    peak_mib: float  # resident, of the largest process
+    together_mib: float = float("nan")  # of all its processes at one moment; where that was asked for, on Linux
 
 
 def pin() -> None:
@@ -51,8 +55,37 @@ def pin() -> None:
             os.sched_setaffinity(0, {CLIENT_CORE})
 
 
-def measure(variant: Variant) -> Measurement:
-    """Run a command once on the client's core. Its standard output is thrown away; a failure ends the benchmark.
+class Watch(threading.Thread):
+    """Looks every few milliseconds how much memory a process and its children hold together (Linux only)."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid = pid
+        self.peak_mib = float("nan")
+
+    def run(self) -> None:
+        """Look until the process has ended."""
+        try:
+            while True:
+                children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+                held = sum(map(self._resident, [str(self.pid), *children]))
+                self.peak_mib = held if self.peak_mib != self.peak_mib else max(held, self.peak_mib)
+                time.sleep(WATCH_EVERY_S)
+        except OSError:
+            return
+
+    @staticmethod
+    def _resident(pid: str) -> float:
+        try:
+            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
+        except (OSError, IndexError):  # it has just ended
+            return 0.0
+
+
+def measure(variant: Variant, *, together: bool = False) -> Measurement:
+    """Run a command once. Its standard output is thrown away; a failure ends the benchmark.
+
+    ``together``: watch the memory of all its processes too, which takes a little of the processor.
 
     Compiled modules are kept, as they are where bulkid is installed: to compile them at each start takes 0.3 s.
     """
@@ -61,12 +94,15 @@ def measure(variant: Variant) -> Measurement:
     environment = {**environment, "NO_PROXY": "127.0.0.1", **variant.environment}
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    watch = Watch(process.pid)
+    if together:
+        watch.start()
     if hasattr(os, "wait4"):
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = code = os.waitstatus_to_exitcode(status)
         peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        measured = Measurement(wall, used.ru_utime + used.ru_stime, peak)
+        measured = Measurement(wall, used.ru_utime + used.ru_stime, peak, watch.peak_mib)
     else:  # Windows tells of a child's CPU and memory only while it lives
         code = process.wait()
         measured = Measurement(time.perf_counter() - started, float("nan"), float("nan"))
@@ -76,9 +112,15 @@ def measure(variant: Variant) -> Measurement:
     return measured
 
 
-def alternate(variants: Sequence[Variant], runs: int, *, warm_up: int = 0) -> dict[str, list[Measurement]]:
-    """Measure the variants in turn, ``runs`` times each; the warm-up rounds before that do not count."""
-    pin()  # children inherit it
+def alternate(
+    variants: Sequence[Variant], runs: int, *, warm_up: int = 0, one_core: bool = True
+) -> dict[str, list[Measurement]]:
+    """Measure the variants in turn, ``runs`` times each; the warm-up rounds before that do not count.
+
+    ``one_core``: keep them on the client's core; else they may use the server's too, while it has nothing to do.
+    """
+    if one_core:
+        pin()  # children inherit it
     for variant in [*variants] * warm_up:
         measure(variant)
     found: dict[str, list[Measurement]] = {variant.name: [] for variant in variants}

@@ -13,7 +13,9 @@ from typing import BinaryIO
 
 from bulkid.errors import SheetError
 from bulkid.sheet.formula_escape import unescape_formula
-from bulkid.sheet.text_format import TextForm, open_text
+from bulkid.sheet.headers import SheetOptions
+from bulkid.sheet.text_format import TextForm, examine, open_text
+from bulkid.sheet.workbook import Table
 
 MAX_COLUMNS = 16_384
 """What a spreadsheet can hold. A longer record means that quotes or the delimiter are not what they seem."""
@@ -48,6 +50,32 @@ class _Framed(io.TextIOBase):
         if text:
             self._ended = text.endswith("\n")
         return text
+
+
+def open_text_table(stream: BinaryIO, source: str, kind: str, options: SheetOptions) -> Table:
+    """Open a text, and find out how to read it.
+
+    Args:
+        stream: Seekable bytes. Nothing else may read them while rows are read.
+        source: The sheet's name for messages.
+        kind: The extension without its dot; "tsv" says that tabs delimit.
+        options: What the user says about the sheet.
+
+    Raises:
+        SheetError: The content is a spreadsheet, empty or undecodable, or an option does not fit.
+    """
+    stream.seek(0)
+    if stream.read(8).startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise SheetError(
+            f"{source} is a spreadsheet, not text.",
+            hint="Give it its own extension (.xlsx, .ods, .xls), or save it as CSV.",
+        )
+    form = examine(stream, source, options, tabs=kind == "tsv")
+
+    def rows(size: int) -> Generator[list[Record], None, None]:
+        return records(stream, source, form, size)
+
+    return Table(rows, form.notes, encoding=form.encoding, delimiter=form.delimiter)
 
 
 def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:

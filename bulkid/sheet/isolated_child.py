@@ -1,10 +1,11 @@
-"""The child process of :mod:`bulkid.sheet.isolation`: reads one spreadsheet for its parent, within limits."""
+"""The child process of :mod:`bulkid.sheet.isolation`: reads one sheet for its parent, within limits."""
 
 import io
+import json
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -12,31 +13,55 @@ from typing import Any, BinaryIO
 import orjson
 
 from bulkid.errors import SheetError
+from bulkid.sheet.csv_reader import open_text_table
+from bulkid.sheet.headers import SheetOptions
 from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, START
-from bulkid.sheet.workbook import Table, open_worksheet
+from bulkid.sheet.text_format import UncertainEncodingError
+from bulkid.sheet.workbook import WORKBOOK_KINDS, Table, open_worksheet
 
 _TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several answers
 
 
+_TABLE_FIELDS = ("notes", "name", "names", "guessed", "encoding", "delimiter")
+
+
 def main() -> None:
     """Answer the parent until it closes the pipe."""
+    if "text" in sys.argv[1:]:
+        import pandas as pd  # noqa: F401 - the parent started this process ahead, and its sheet is a text
+
     source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the answers
-    task: dict[str, Any] = orjson.loads(source.readline())
+    line = source.readline()
+    if not line:  # the parent has no sheet to read
+        return
+    task: dict[str, Any] = json.loads(line)
     limit(task["memory"], task["cpu_s"])
     try:
         (size,) = LENGTH.unpack(source.read(LENGTH.size))
         content = io.BytesIO(source.read(size))
         commands: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=_listen, args=(source, commands), daemon=True).start()
-        table = open_worksheet(content, task["source"], task["kind"], task["wanted"])
-        _send(out, orjson.dumps({key: getattr(table, key) for key in ("name", "notes", "guessed", "names")}))
+        table = _open(
+            content,
+            task["source"],
+            task["kind"],
+            SheetOptions(**{**task["options"], "ignore_columns": tuple(task["options"]["ignore_columns"])}),
+        )
+        _answer(out, {key: getattr(table, key) for key in _TABLE_FIELDS})
         _serve(commands, out, table, task["source"])
+    except UncertainEncodingError as error:
+        _answer(out, {"readings": dict(error.readings)})
     except SheetError as error:
-        _send(out, orjson.dumps({"error": error.message, "hint": error.hint}))
+        _answer(out, {"error": error.message, "hint": error.hint})
     except MemoryError:
-        refusal = {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."}
-        _send(out, orjson.dumps(refusal))
+        _answer(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
+
+
+def _open(content: BinaryIO, source: str, kind: str, options: SheetOptions) -> Table:
+    if kind in WORKBOOK_KINDS:
+        return open_worksheet(content, source, kind, options.sheet)
+    return open_text_table(content, source, kind, options)
 
 
 def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
@@ -82,6 +107,11 @@ def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None,
     half = len(rows) // 2
     yield from _encoded(rows[:half], source)
     yield from _encoded(rows[half:], source)
+
+
+def _answer(out: BinaryIO, facts: Mapping[str, object]) -> None:
+    """Send all but rows: by json, since a message may hold what is no text, as bytes of the command line."""
+    _send(out, json.dumps(facts).encode())
 
 
 def _send(out: BinaryIO, encoded: bytes) -> None:

@@ -1,29 +1,35 @@
-"""Reading a spreadsheet in a process of its own, so that no file can take this process down, and cancelling a reading.
+"""Reading a sheet in a process of its own, so that no file can take this process down, and cancelling a reading.
 
 calamine is fast and not made for hostile files: some make it ask for more memory than there is, which ends its process
 at once, and others never let it end. The scan (:mod:`bulkid.sheet.error_scan`) refuses all those that are known. For
 the unknown ones, the child process has limits of memory and of time, knows nothing but the file, and only sends texts
 back. If it ends early, the file is refused.
 
+A text is read in a child only where one was started for it ahead (:class:`SpareChild`): the child then imports pandas
+and reads the sheet on another core, while this process imports its own modules.
+
 The parent sends the file's content through the child's standard input, then one line for each chunk of rows that it
 wants; the child (:mod:`bulkid.sheet.isolated_child`) answers on its standard output. Neither holds more than a chunk,
 and the rows can be read again from the first one. The child watches its standard input, and ends with its parent.
 """
 
+import json
 import os
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.sheet.workbook import Table
+from bulkid.sheet.headers import SheetOptions
+from bulkid.sheet.text_format import UncertainEncodingError
+from bulkid.sheet.workbook import WORKBOOK_KINDS, Table
 
 MAX_RESPONSE = 64 << 20
 """Bytes of one answer, which holds one row at least."""
@@ -34,9 +40,15 @@ LENGTH = struct.Struct("<Q")
 START, NEXT = "start", "next"
 """What the parent may ask for: rows from the first one, so many at a time, or the next chunk of them."""
 
+ROWS = b'{"rows":'
+"""How an answer that holds rows begins."""
+
 _BLOCK = 1 << 20
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 """What a Python needs to start; the child gets nothing else of the environment, which holds secrets."""
+
+_THREADS_OF_NUMPY = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""The child, which computes nothing, would else reserve memory for a thread on each core: its limit counts that."""
 
 
 class CancelToken:
@@ -73,28 +85,76 @@ class Limits:
     program: tuple[str, ...] = ("-P", "-m", "bulkid.sheet.isolated_child")  # as arguments of Python; for tests
 
 
+Process = subprocess.Popen[bytes]
+
+
+class SpareChild:
+    """At most one child process that was started before its sheet is known; any thread may take it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+
+    @contextmanager
+    def started(self, *, for_text: bool) -> Iterator[None]:
+        """Start the child, and end it with the block unless it is taken. A machine that can start none goes without.
+
+        Args:
+            for_text: Have the child import what reads texts, which takes the longest.
+        """
+        with suppress(OSError):
+            self._process = _start(Limits(), *(("text",) if for_text else ()))
+        try:
+            yield
+        finally:
+            process = self.take()
+            if process is not None:
+                _end(process)
+
+    def take(self) -> Process | None:
+        """Return the child for one sheet; None where there is none. The caller ends it."""
+        with self._lock:
+            process, self._process = self._process, None
+        return process
+
+
+spare_child = SpareChild()
+"""The one of this process: the command line starts it ahead of all other modules."""
+
+
 def open_isolated(
     stream: BinaryIO,
     source: str,
     kind: str,
-    wanted: str | None,
+    options: SheetOptions | None = None,
     limits: Limits | None = None,
     *,
     token: CancelToken | None = None,
+    process: Process | None = None,
 ) -> Table:
-    """Open one worksheet in a child process, with the arguments of ``open_worksheet``. Blocks, in any thread.
+    """Open a text or one worksheet in a child process. Blocks, in any thread.
 
     A token that is cancelled ends the child at once.
 
+    Args:
+        stream: Seekable bytes, which are sent to the child as a whole.
+        source: The sheet's name for messages.
+        kind: The extension without its dot; any that is of no workbook is a text.
+        options: What the user says about the sheet.
+        limits: What the child may take; a process that is given has its program already.
+        token: Ends the reading.
+        process: The child, where it was started ahead.
+
     Raises:
-        SheetError: As for ``open_worksheet``; or the child took too much memory or time, or ended early.
+        SheetError: As for ``open_worksheet`` and ``open_text_table``; or the child took too much memory or time, or
+            ended early.
         InterruptedRunError: The reading was cancelled.
     """
     token = token or CancelToken()
-    child = _Child(source, limits or Limits(), token)
+    child = _Child(source, kind, limits or Limits(), token, process)
     try:
         token.on_cancel(child.end)
-        found = child.opened(stream, {"source": source, "kind": kind, "wanted": wanted})
+        found = child.opened(stream, options or SheetOptions())
     except BaseException:  # an interrupt too must not leave the child behind; it is raised again
         child.close()
         raise
@@ -105,27 +165,21 @@ def open_isolated(
             yield [tuple(cells) for cells in response["rows"]]
             response = child.ask(NEXT)
 
-    notes, names = tuple(found["notes"]), tuple(found["names"])
-    return Table(rows, notes, found["name"], names, found["guessed"], close=child.close)
+    found |= {"notes": tuple(found["notes"]), "names": tuple(found["names"])}
+    return Table(rows, **found, close=child.close)
 
 
 class _Child:
     """The child process, and the conversation with it."""
 
-    def __init__(self, source: str, limits: Limits, token: CancelToken) -> None:
+    def __init__(self, source: str, kind: str, limits: Limits, token: CancelToken, process: Process | None) -> None:
         self._source = source
+        self._kind = kind
         self._limits = limits
         self._token = token
         self._late = False
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - this Python, a module of bulkid, and no shell
-                [sys.executable, *limits.program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # a panic of calamine's prints itself
-                env=_environment(),
-                **_process_group_options(),
-            )
+            self._process = process or _start(limits)
         except OSError as error:
             raise SheetError(
                 f"{source} cannot be read: no process can be started for it ({error.strerror or error}).",
@@ -134,13 +188,20 @@ class _Child:
         self._to_child = cast("IO[bytes]", self._process.stdin)
         self._from_child = cast("IO[bytes]", self._process.stdout)
 
-    def opened(self, stream: BinaryIO, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Send the file to the child; return what the child found out about it."""
+    def opened(self, stream: BinaryIO, options: SheetOptions) -> dict[str, Any]:
+        """Send the file to the child; return what the child found out about it: fields of a ``Table``."""
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
-        limits = {"memory": self._limits.memory, "cpu_s": int(self._limits.time_s) + 1}
+        task = {
+            "source": self._source,
+            "kind": self._kind,
+            "options": {each.name: getattr(options, each.name) for each in fields(options)},
+            "memory": self._limits.memory,
+            "cpu_s": int(self._limits.time_s) + 1,
+        }
         with self._deadline():
-            self._send(orjson.dumps({**task, **limits}) + b"\n" + LENGTH.pack(size))
+            # json, not orjson: an option may hold bytes of the command line that are no text
+            self._send(json.dumps(task, default=dict).encode() + b"\n" + LENGTH.pack(size))
             while size > 0 and (block := stream.read(min(size, _BLOCK))):
                 size -= len(block)
                 self._send(block)
@@ -158,11 +219,7 @@ class _Child:
 
     def close(self) -> None:
         """End the child and free what it holds; harmless when repeated."""
-        self.end()
-        self._process.wait()
-        for pipe in (self._to_child, self._from_child):
-            with suppress(OSError):  # what could not be written any more
-                pipe.close()
+        _end(self._process)
 
     @contextmanager
     def _deadline(self) -> Generator[None, None, None]:
@@ -189,7 +246,13 @@ class _Child:
         body = self._from_child.read(size) if size <= MAX_RESPONSE else b""
         if len(body) < size:
             raise self._child_ended()
-        response: dict[str, Any] = orjson.loads(body)
+        # orjson for rows; messages may hold what is no text, as bytes of the command line
+        response: dict[str, Any] = orjson.loads(body) if body.startswith(ROWS) else json.loads(body)
+        if "readings" in response:
+            readings = response["readings"]
+            raise UncertainEncodingError(
+                self._source, {each: tuple(map(tuple, lines)) for each, lines in readings.items()}
+            )
         if "error" in response:
             raise SheetError(response["error"], hint=response["hint"])
         return response
@@ -204,10 +267,35 @@ class _Child:
         if not self._late:
             memory = f"{self._limits.memory >> 20:,} MB of memory"
             why = f"the process that reads it ended early. The file is damaged, or takes more than {memory}."
-        return SheetError(
-            f"{self._source} cannot be read: {why}",
-            hint="Open it in a spreadsheet program and save the rows and columns that you need as CSV.",
-        )
+        hint = "Open it in a spreadsheet program and save the rows and columns that you need as CSV."
+        if self._kind not in WORKBOOK_KINDS:
+            hint = "Check that the file is the right one, and is CSV."
+        return SheetError(f"{self._source} cannot be read: {why}", hint=hint)
+
+
+def _start(limits: Limits, *arguments: str) -> Process:
+    """Start the child.
+
+    Raises:
+        OSError: The machine can start no process.
+    """
+    return subprocess.Popen(  # noqa: S603 - this Python, a module of bulkid, and no shell
+        [sys.executable, *limits.program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # a panic of calamine's prints itself
+        env=_environment(),
+        **_process_group_options(),
+    )
+
+
+def _end(process: Process) -> None:
+    """End a child and free what it holds; harmless when repeated."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what could not be written any more
+            cast("IO[bytes]", pipe).close()
 
 
 def _environment() -> dict[str, str]:
@@ -215,6 +303,7 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return {
         **kept,
+        **dict.fromkeys(_THREADS_OF_NUMPY, "1"),
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
         "PYTHONDONTWRITEBYTECODE": "1",
     }

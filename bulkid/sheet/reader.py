@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Self, cast
@@ -15,16 +15,18 @@ from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, open_regular, special_kind
 from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
-from bulkid.sheet.csv_reader import records
+from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, unused_note
-from bulkid.sheet.isolation import CancelToken, open_isolated
+from bulkid.sheet.isolation import CancelToken, Process, open_isolated, spare_child
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
-from bulkid.sheet.text_format import examine
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
 from bulkid.text import printable_line
 
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 """What can be read, in the contract's order."""
+
+MAX_TEXT_SENT = 32 << 20
+"""Bytes of the longest text that a child holds as a whole: some 300,000 rows. A longer one is read in this process."""
 
 _SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
 _SIGNALS_S = 0.5  # seconds; Windows hands out Ctrl+C between two waits only
@@ -189,8 +191,8 @@ def open_sheet_file(
             has the extension of another kind.
         options: What the user says about the sheet.
         name: The sheet's name for people; the path by default.
-        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``). Only a
-            file that can be trusted may be read in this process.
+        isolated: Read a spreadsheet in a process of its own, with limits of memory and time (``isolation``), and a text
+            too where one was started ahead. Only a spreadsheet that can be trusted may be read in this process.
         token: Lets another thread end the opening and the reading.
 
     Raises:
@@ -210,37 +212,39 @@ def open_sheet_file(
             kind = Path(label).suffix.lower().removeprefix(".")
             stream = resources.enter_context(_spool(source, label, token))
         try:
-            if kind not in WORKBOOK_KINDS:
-                table = _open_text(stream, seen, label, options, tabs=kind == "tsv")
-                kind = "csv"
-            elif isolated:
-                table = open_isolated(stream, label, kind, options.sheet, token=token)
+            is_text = kind not in WORKBOOK_KINDS
+            process = _child_for(stream, is_text=is_text, isolated=isolated)
+            if process is not None or (isolated and not is_text):
+                table = open_isolated(stream, label, kind, options, token=token, process=process)
+            elif is_text:
+                table = _open_here(stream, seen, label, kind, options)
             else:
                 table = open_worksheet(stream, label, kind, options.sheet)
             resources.callback(table.close)
-            if kind != "csv":
+            if process is not None or not is_text:  # the whole content was read
                 _require_unchanged(stream, seen, label)
+            kind = "csv" if is_text else kind
         except OSError as error:
             raise _unreadable(label, error) from None
         yield SheetFile(label, kind, options, token, table)
 
 
-def _open_text(
-    stream: BinaryIO, seen: os.stat_result | None, label: str, options: SheetOptions, *, tabs: bool
-) -> Table:
-    stream.seek(0)
-    if stream.read(8).startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise SheetError(
-            f"{label} is a spreadsheet, not text.",
-            hint="Give it its own extension (.xlsx, .ods, .xls), or save it as CSV.",
-        )
-    form = examine(stream, label, options, tabs=tabs)
+def _open_here(stream: BinaryIO, seen: os.stat_result | None, label: str, kind: str, options: SheetOptions) -> Table:
+    """Open a text in this process, from its file, chunk by chunk."""
+    table = open_text_table(stream, label, kind, options)
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        yield from records(stream, label, form, size)
+        yield from table.rows(size)
         _require_unchanged(stream, seen, label)
 
-    return Table(rows, form.notes, encoding=form.encoding, delimiter=form.delimiter)
+    return replace(table, rows=rows)
+
+
+def _child_for(stream: BinaryIO, *, is_text: bool, isolated: bool) -> Process | None:
+    """Take the child process that was started ahead, if it is one for this sheet."""
+    if not isolated or (is_text and stream.seek(0, os.SEEK_END) > MAX_TEXT_SENT):
+        return None
+    return spare_child.take()
 
 
 def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:

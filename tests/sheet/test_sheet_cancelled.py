@@ -211,7 +211,8 @@ if program:
     isolation.Limits = lambda: limits
 start = isolation.subprocess.Popen
 isolation.subprocess.Popen = lambda *a, **k: start(*a, **k, pass_fds=(alive,))
-sheet = open_sheet(path)
+with isolation.spare_child.started(for_text=path.endswith("csv")):
+    sheet = open_sheet(path)
 os.write(alive, b"x")
 sys.stdin.read()
 """
@@ -224,16 +225,21 @@ def busy(*_):
     while True:
         pass
 
-isolated_child.open_worksheet = busy
+isolated_child.open_worksheet = isolated_child.open_text_table = busy
 isolated_child.main()
 """
 
 
 @posix
 @pytest.mark.parametrize("program", ["", BUSY], ids=["waiting", "at work"])
-def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, program: str) -> None:
+@pytest.mark.parametrize("kind", ["xlsx", "csv"])
+def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, program: str, kind: str) -> None:
+    path = book(tmp_path)
+    if kind == "csv":
+        path = tmp_path / "s.csv"
+        path.write_bytes(b"name,groups\nroby,Ops\n")
     reading, alive = os.pipe()
-    arguments = [str(book(tmp_path)), str(alive), program.format(alive=alive)]
+    arguments = [str(path), str(alive), program.format(alive=alive)]
     with (
         subprocess.Popen(
             [sys.executable, "-c", PARENT, *arguments], stdin=subprocess.PIPE, pass_fds=(alive,)

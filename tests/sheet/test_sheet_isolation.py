@@ -118,7 +118,7 @@ def test_a_file_that_takes_more_memory_than_the_child_may_have_is_refused() -> N
     wide += '<table:table-cell table:number-columns-repeated="16000"/><table:table-cell office:value="1"/>'
     limits = Limits(memory=300 << 20)
     with pytest.raises(SheetError, match=r"ended early|fit into memory"):
-        open_isolated(io.BytesIO(ods(wide + "</table:table-row>")), "s.ods", "ods", "S", limits)
+        open_isolated(io.BytesIO(ods(wide + "</table:table-row>")), "s.ods", "ods", SheetOptions(sheet="S"), limits)
     book = open_isolated(io.BytesIO(BOOK), "s.xlsx", "xlsx", None, limits)
     assert len(next(book.rows(100))) == 51
     book.close()

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import pandas as pd  # noqa: F401 - a command reads a text in its own process then; a child for each takes 0.5 s
 import pytest
 import structlog
 
