@@ -1,8 +1,8 @@
 """Runs commands side by side and measures each: wall clock, CPU (user and system), peak memory.
 
-The server has a core of its own, and the client another, or both where the benchmark says so. Variants alternate (A B A B ...), so that a machine that is slow
-for a while is slow for both, and the ratio is taken pair by pair. This process stays small on purpose: on Linux a
-child's peak memory never reads lower than what its parent held when it was started.
+The server has a core of its own, and the client another, or both where the benchmark says so. Variants alternate (A B A
+B ...), so that a machine that is slow for a while is slow for both, and the ratio is taken pair by pair. This process
+stays small on purpose: on Linux a child's peak memory never reads lower than what its parent held when it was started.
 """
 
 import contextlib
