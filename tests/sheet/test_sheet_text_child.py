@@ -225,4 +225,5 @@ def test_a_command_reads_its_sheet_without_pandas(text: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, "check", str(text)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["2 rows, 2 accounts; every row is good.", "False"]
+    assert "2 rows, 2 accounts" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
