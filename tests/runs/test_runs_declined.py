@@ -137,3 +137,24 @@ async def test_a_declined_resume_of_a_run_without_a_plan_leaves_it_as_it_was(tmp
         assert records(tmp_path) == before
         done = await runs.resume("", identity.target, context(tmp_path, hooks=Asking(answer=True)), yes_really=True)
         assert done.summary["updated"] == 5
+
+
+async def test_a_declined_file_of_a_drop_folder_is_asked_for_again_by_the_next_start(tmp_path: Path) -> None:
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    sheet(inbox, *LINES)
+    async with server().served() as identity:
+        job = runs.Job(
+            name="drop",
+            source=runs.DropFolder(inbox, settle_s=0),
+            target=identity.target,
+            options=options(tmp_path),
+        )
+        for _ in range(2):
+            declined = await runs.run_job(job, context(tmp_path, hooks=Asking(answer=False)))
+            assert (declined.exit_code, declined.runs) == (EXIT_USAGE, ())
+            assert isinstance(declined.error, NotConfirmedError)
+            assert (records(tmp_path), identity.count("PUT")) == ([], 0)
+        done = await runs.run_job(job, context(tmp_path, hooks=Asking(answer=True)))
+    assert [run.summary["updated"] for run in done.runs] == [5]
+    assert len(records(tmp_path)) == 1
