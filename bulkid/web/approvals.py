@@ -33,13 +33,16 @@ async def approval_queue(console: Console, principal: Principal) -> ApprovalQueu
     if not console.policy.required or not principal.may(Role.OPERATOR):
         return ApprovalQueue()
     person, uploads = principal.person, await in_thread(console.uploads.all)
-    own = [each for each in uploads if any(same_user(person, author) for author in each.by)]
     ready = [each for each in uploads if each.is_open and each.changes]
     return ApprovalQueue(
         to_approve=[each for each in ready if console.policy.may_start(person, each.by)],
-        waiting=[each for each in own if each in ready],
-        rejected=[each for each in own if each.rejected_by],
+        waiting=[each for each in ready if _is_author(person, each)],
+        rejected=[each for each in uploads if each.rejected_by and _is_author(person, each)],
     )
+
+
+def _is_author(person: str, upload: Upload) -> bool:
+    return any(same_user(person, author) for author in upload.by)
 
 
 async def reject(request: web.Request) -> web.StreamResponse:

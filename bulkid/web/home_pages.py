@@ -20,6 +20,7 @@ from bulkid.web.sse import live_state, state_from_journal
 
 RUNS_PER_PAGE: Final = 25
 _LATEST_RUNS: Final = 8
+_MAX_LISTED: Final = 10  # runs, and plans, that each list of what needs attention names
 _MAX_OPEN_RUNS: Final = 50  # runs that are not finished, among which the home page looks: the newest ones
 _MAX_WATCHED: Final = 2  # runs whose progress the home page follows live; each takes one of a browser's six connections
 
@@ -77,6 +78,7 @@ async def home_page(
         findings=findings,
         approvals=await approval_queue(console, principal_of(request)),
         lines=latest[:_LATEST_RUNS],
+        max_listed=_MAX_LISTED,
         open_runs=await in_thread(_open_runs, console, latest),
         quota_plot=await recent_quota_plot(console),
         resource=current(),

@@ -16,7 +16,8 @@ from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.journal.names import is_run_id
 from bulkid.model import RunStatus, Status
-from bulkid.runs.descriptions import destination_of
+from bulkid.report.summary import status_label
+from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
 from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
@@ -70,6 +71,7 @@ def set_up_templates(app: web.Application) -> None:
     environment.filters |= {
         "when": time_element,
         "when_text": when,
+        "status_words": status_words,
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
         "letters": column_letters,
@@ -81,6 +83,7 @@ def set_up_templates(app: web.Application) -> None:
         "asset": lambda name: f"/static/{name}?v={_VERSIONS[name]}",
         "count_of": count_of,
         "destination_of": destination_of,
+        "status_label": status_label,
         "sheet_endings": EXTENSIONS,
         "max_upload_bytes": MAX_BYTES,
         "Role": Role,
@@ -92,6 +95,11 @@ def set_up_templates(app: web.Application) -> None:
 def when(seconds: float | None) -> str:
     """A time as the pages show it: UTC, to the second."""
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def status_words(status: Status | RunStatus) -> str:
+    """A status as badges show it."""
+    return OUTCOME_WORDS.get(status.value, status.value.replace("_", " "))
 
 
 def time_element(seconds: float | None) -> Markup:

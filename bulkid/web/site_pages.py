@@ -14,7 +14,7 @@ from bulkid.errors import UsageError
 from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
-from bulkid.web.audit import note, note_refusal
+from bulkid.web.audit import REFUSAL, note, note_refusal
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
 from bulkid.web.auth.throttle import new_device_cookie
@@ -188,10 +188,19 @@ async def change_password(request: web.Request) -> web.StreamResponse:
 # --- API tokens
 
 
-async def tokens(request: web.Request, *, issued: str = "") -> web.StreamResponse:
-    """The page of API tokens; shows a new one this once."""
+async def tokens(request: web.Request, *, issued: str = "", failed: str = "", status: int = 200) -> web.Response:
+    """The page of API tokens; shows a new one this once, or why none was issued."""
     found = await in_thread(console_of(request).store.tokens)
-    return page(request, "tokens.html", tokens=found, issued=issued, roles=list(Role), role_of_token=role_of_token)
+    return page(
+        request,
+        "tokens.html",
+        status=status,
+        tokens=found,
+        issued=issued,
+        failed=failed,
+        roles=list(Role),
+        role_of_token=role_of_token,
+    )
 
 
 async def issue(request: web.Request) -> web.StreamResponse:
@@ -200,11 +209,18 @@ async def issue(request: web.Request) -> web.StreamResponse:
     name, word = form.get("name", ""), form.get("role", "")
     try:
         role = Role.of(word)
+        token = await in_thread(issue_token, console.store, name, role, principal_of(request), console.clock.now())
     except KeyError:
-        raise UsageError(f"There is no role {word[:40]!r}.") from None
-    token = await in_thread(issue_token, console.store, name, role, principal_of(request), console.clock.now())
+        return await _no_token(request, f"There is no role {word[:40]!r}.")
+    except UsageError as error:
+        return await _no_token(request, str(error))
     await note(request, "token issued", name, role.word)
     return await tokens(request, issued=token)
+
+
+async def _no_token(request: web.Request, reason: str) -> web.Response:
+    request[REFUSAL] = reason
+    return await tokens(request, failed=reason, status=400)
 
 
 async def revoke(request: web.Request) -> web.StreamResponse:

@@ -115,3 +115,26 @@ async def test_the_bar_and_the_lists_name_the_organisation_and_its_server(tmp_pa
         acme = replace(console.console.target, url="https://cloud.uipath.com/acme")
         console.console.target = acme
         assert "</span> acme · cloud.uipath.com</p>" in (await console.browser.get("/runs")).text
+
+
+async def test_rows_that_were_right_before_are_called_already_correct(console: World) -> None:
+    console.sandbox.state.account_named("robot-0002").display_name = "New name 2"
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    await console.browser.run_ended(run_id_of(await console.browser.start(path)))
+    lines = (await console.browser.get("/runs")).text
+    assert "1 updated" in lines
+    assert "1 already correct" in lines
+    assert "1 unchanged" not in lines
+
+
+async def test_a_token_that_is_not_issued_leaves_the_form_with_the_reason(console: World) -> None:
+    await console.browser.get("/tokens")
+    for name, role, reason in (
+        ("  ", "viewer", "A token needs a name."),
+        ("job", "king", "There is no role &#39;king"),
+    ):
+        page = await console.browser.post("/tokens", {"name": name, "role": role})
+        assert page.status == 400
+        assert reason in page.text
+        assert 'aria-invalid="true" aria-describedby="token-error"' in page.text
+    assert "token refused" in (await console.browser.get("/audit")).text

@@ -22,8 +22,8 @@ Handler = Callable[["web.Request"], Awaitable["web.StreamResponse"]]
 class Role(IntEnum):
     """What a user or token may do. Each role may also do everything that lower roles may."""
 
-    VIEWER = 1  # look at runs, reports and the connection's state
-    OPERATOR = 2  # upload, preview, start, pause, resume, stop
+    VIEWER = 1  # look at runs, reports and the connection's state; export the accounts
+    OPERATOR = 2  # upload, preview, start, approve, reject, pause, resume, stop
     ADMIN = 3  # API tokens, the audit log
 
     @property

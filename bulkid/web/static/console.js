@@ -120,6 +120,7 @@ all("[data-progress]", (box) => {
   source.addEventListener("state", (event) => {
     const state = JSON.parse(event.data);
     box.querySelector("[data-progress-words]").textContent = state.words;
+    box.querySelector("[data-progress-eta]").textContent = state.eta || "";
     if (state.total === undefined) {
       return;
     }
