@@ -26,9 +26,6 @@ from bulkid.sheet import require_file
 MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
 
-MAX_COUNT = 99_999
-"""Accounts of a job for whose count the display keeps columns."""
-
 
 def are_jobs(sources: Sequence[str]) -> bool:
     """Whether the sources of a command are job files; it takes either those, or one sheet."""
@@ -208,7 +205,7 @@ async def _run_parallel(jobs: Sequence[_Loaded]) -> list[library.JobResult]:
     """Run jobs side by side until all have ended; results in their order."""
     _raise_file_limit()
     err, stop_group, organization_mutex = render.console(stderr=True), StopGroup(), library.OrganizationMutex()
-    bar = progress_bar(err, MAX_COUNT, min(max(len(job.file.name) for job in jobs), MAX_NAME_WIDTH))
+    bar = progress_bar(err, min(max(len(job.file.name) for job in jobs), MAX_NAME_WIDTH))
     results: dict[int, library.JobResult] = {}
 
     async def run_one(number: int, loaded: _Loaded, stop: Stop) -> None:

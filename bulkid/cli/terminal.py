@@ -13,24 +13,22 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from anyio.abc import TaskGroup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.progress import ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
 from bulkid.cli import render
 from bulkid.cli.plan_view import plan_lines, print_plan
+from bulkid.cli.progress_line import progress_line
 from bulkid.cli.row_errors import print_row_errors
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
-from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, Snapshot, descriptions
-from bulkid.text import humanize_seconds, printable_line
+from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, descriptions
+from bulkid.text import printable_line
 
 REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
-
-WIDE_TERMINAL = 130
-"""Columns from which on a terminal shows a long bar beside the text."""
 
 
 class TerminalHooks(Hooks):
@@ -171,39 +169,25 @@ async def _line_from_stdin() -> str:
 # --- the progress display
 
 
-def progress_line(snapshot: Snapshot) -> str:
-    """The text beside the bar: ``3 failed · 31.2/s · quota 12 left · 4 minutes to go``."""
-    parts = [f"{snapshot.updated} updated"]
-    if snapshot.failed:
-        parts.append(f"{snapshot.failed} failed")
-    if snapshot.server_limit:
-        parts.append(snapshot.server_limit)
-    elif snapshot.quota_left == 0 and snapshot.quota_opens_in:
-        parts.append(f"quota used, opens in {humanize_seconds(snapshot.quota_opens_in)}")
-    elif snapshot.quota_left is not None:
-        parts.append(f"quota {snapshot.quota_left} left")
-    if snapshot.per_second:
-        parts.append(f"{snapshot.per_second:.1f}/s")
-    if snapshot.eta_s:
-        parts.append(f"{humanize_seconds(snapshot.eta_s)} to go")
-    return " · ".join(parts)
+class _LineColumn(ProgressColumn):
+    """The line of a run's progress, in the columns that the others leave."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def render(self, task: Task) -> Text:
+        return progress_line(task.fields["snapshot"], self._width)
 
 
-def progress_bar(err: Console, total: int, name_width: int = 0) -> Bar:
-    """A display of tasks with up to ``total`` accounts each, and with their names where these have a width.
-
-    On a narrow terminal the bar is short and the text is cut at its end; the counts are always shown in full.
-    """
-    length = 28 if err.width >= WIDE_TERMINAL and not name_width else 8
+def progress_bar(err: Console, name_width: int = 0) -> Bar:
+    """A display of a line for each task, with its name where names have a width."""
     name_column = Column(no_wrap=True, min_width=name_width, max_width=name_width)
+    beside = 2 + (name_width + 1 if name_width else 0)  # the spinner and the name, each with a blank
     return Bar(
         SpinnerColumn(),
         *([TextColumn("{task.description}", markup=False, table_column=name_column)] if name_width else []),
-        BarColumn(bar_width=length, table_column=Column(min_width=length)),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
-        TextColumn(
-            "{task.fields[words]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        ),
+        _LineColumn(err.width - beside),
         console=err,
         transient=True,
         auto_refresh=name_width > 0,  # a display of several jobs outlives the progress of each
@@ -221,15 +205,13 @@ async def show_progress(err: Console, progress: Progress, name: str = "", shared
     prefix = f"{name}: " if name else ""
     while not err.is_terminal:
         await anyio.sleep(PLAIN_INTERVAL_S)
-        snapshot = progress.snapshot()
-        err.print(f"{prefix}{snapshot.done}/{snapshot.total} · {progress_line(snapshot)}")
+        err.print(f"{prefix}{progress_line(progress.snapshot()).plain}")
     with ExitStack() as stack:
-        bar = shared_bar or stack.enter_context(progress_bar(err, progress.total))
-        task = bar.add_task(name, total=progress.total, words="")
+        bar = shared_bar or stack.enter_context(progress_bar(err))
+        task = bar.add_task(name, total=None, snapshot=progress.snapshot())
         stack.callback(bar.remove_task, task)
         while True:
-            snapshot = progress.snapshot()
-            bar.update(task, completed=snapshot.done, words=progress_line(snapshot))
+            bar.update(task, snapshot=progress.snapshot())
             if shared_bar is None:
                 bar.refresh()
             await anyio.sleep(REFRESH_INTERVAL_S)

@@ -132,6 +132,11 @@ class CircuitBreaker:
         """Seconds until the next probe may leave; None while the breaker is closed."""
         return None if self.closed else max(0.0, self._until - self._clock.monotonic())
 
+    @property
+    def server_away(self) -> bool:
+        """Whether the server has answered with nothing but 503, or not at all, since the breaker opened."""
+        return self._away_since is not None
+
     def _close(self, now: float) -> None:
         self._refusals = 0
         self._away_since = None

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from bulkid.cli import render, terminal
+from bulkid.cli import render
 from bulkid.model import RunRecord, RunStatus, Status
 
 
@@ -31,14 +31,3 @@ def test_the_list_of_runs_shows_every_id_whole(width: int) -> None:
     assert "12,345" in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-
-
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_progress_is_reported_whole_however_narrow_the_terminal(width: int) -> None:
-    console = Console(file=io.StringIO(), width=width, force_terminal=True)
-    bar = terminal.progress_bar(console, 100_000)
-    bar.add_task("", total=100_000, completed=99_999, words="99999 updated · quota used, opens in 4 minutes" * 3)
-    text = printed(bar.get_renderable(), width=width)
-    assert "99999/100000" in text
-    assert "99999 updated" in text
-    assert len(text.splitlines()) == 1

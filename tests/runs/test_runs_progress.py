@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.cli.terminal import progress_line
+from bulkid.cli.progress_line import progress_line
 from bulkid.engine.sender import SendTask
 from bulkid.model import Allowance, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
@@ -31,7 +31,7 @@ async def test_a_run_that_waits_for_what_the_server_says_is_left_is_rate_limited
     snapshot = await snapshot_after(OK._replace(kind=kind, allowance=Allowance(0, 40.0)))
     assert snapshot.server_retry_in is None
     assert snapshot.server_limit == PACED
-    assert PACED in progress_line(snapshot)
+    assert PACED in progress_line(snapshot).plain
 
 
 async def test_a_429_that_says_when_the_limit_is_over_is_shown_as_a_rate_limit() -> None:
@@ -43,10 +43,10 @@ async def test_a_429_that_says_when_the_limit_is_over_is_shown_as_a_rate_limit()
 async def test_a_server_that_is_away_takes_nothing() -> None:
     snapshot = await snapshot_after(Reply(ReplyKind.UNAVAILABLE, 503, retry_after=30.0))
     assert snapshot.pace_opens_in is None
-    assert snapshot.server_limit.startswith("the server accepts no requests, retrying in 30 s")
-    assert snapshot.server_limit in progress_line(snapshot)
+    assert snapshot.server_limit.startswith("server unavailable, retrying in 30 s")
+    assert snapshot.server_limit in progress_line(snapshot).plain
 
 
 async def test_a_server_that_limits_nothing_is_not_mentioned() -> None:
     assert (await snapshot_after(OK)).server_limit == ""
-    assert "server" not in progress_line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0))))
+    assert "server" not in progress_line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0)))).plain

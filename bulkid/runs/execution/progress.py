@@ -22,6 +22,7 @@ class Snapshot:
     quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
     server_retry_in: float | None  # seconds until the next request, while the server throttles or is not reachable
     eta_s: float | None  # seconds until the end; None: not known
+    server_away: bool = False  # with ``server_retry_in``: the server is not reachable, or answers 503
     pace_opens_in: float | None = None  # seconds until the next PUT, while the server reports that no request is left
 
     @property
@@ -31,8 +32,16 @@ class Snapshot:
         if pacing is not None and pacing >= (breaker or 0.0):
             return f"rate-limited, continues in {short_duration(pacing)}"
         if breaker is not None:
-            return f"the server accepts no requests, retrying in {short_duration(breaker)}"
+            why = "server unavailable" if self.server_away else "rate-limited"
+            return f"{why}, retrying in {short_duration(breaker)}"
         return ""
+
+    @property
+    def limit(self) -> str:
+        """A text for the user about what holds the run up at present; "" if it sends."""
+        if self.server_limit or self.quota_left != 0 or not self.quota_opens_in:
+            return self.server_limit
+        return f"quota used, continues in {short_duration(self.quota_opens_in)}"
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ class Progress:
             quota_left=left,
             quota_opens_in=seconds_until_free,
             server_retry_in=engine.breaker.seconds_until_free(),
+            server_away=engine.breaker.server_away,
             eta_s=self._eta(per_second, left, seconds_until_free),
             pace_opens_in=engine.pacing.seconds_until_free("PUT"),
         )
