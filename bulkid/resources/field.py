@@ -83,13 +83,17 @@ class Field:
             return "+", f'{self.label} "{after}"'
         return "~", self.describe_change(before, after)
 
+    def change_words(self) -> tuple[str, str]:
+        """What one change to another value, and several, are called: ``("rename", "renames")``."""
+        return self.changed_words or (f"change of {self.label}", f"changes of {self.label}")
+
+    def removal_words(self) -> tuple[str, str]:
+        """What one change to no value, and several, are called: ``("name removed", "names removed")``."""
+        return self.removed_words or (f"removal of {self.label}", f"removals of {self.label}")
+
     def describe_counts(self, changed: int, removed: int) -> list[str]:
         """Describe how many accounts get another value, and lose theirs: ``["5 renames", "2 names removed"]``."""
-        of = f"of {self.label}"
-        counts = (
-            (changed, self.changed_words or (f"change {of}", f"changes {of}")),
-            (removed, self.removed_words or (f"removal {of}", f"removals {of}")),
-        )
+        counts = ((changed, self.change_words()), (removed, self.removal_words()))
         return [count_of(count, *words) for count, words in counts if count]
 
     def describe_mismatch(self, found: str | None, wanted: str) -> str:

@@ -64,6 +64,10 @@ class ServeOptions:
         return self.certfile is not None or self.behind_proxy
 
 
+class NotConfirmedError(UsageError):
+    """A plan changes more of the organisation than the limit, and the user has not confirmed that."""
+
+
 @dataclass(slots=True)
 class Console:
     """What the handlers work with; made by :func:`bulkid.web.server.serving`."""
@@ -234,7 +238,7 @@ class Console:
         approved = await in_thread(runs.plan_hash, seen, options)
         if self.policy.required:
             options = replace(options, approved=approved)
-        stale = False
+        stale = ""  # how the plan differs from the one that was shown
 
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
@@ -244,8 +248,8 @@ class Console:
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await in_thread(self.uploads.mark_used, upload)
                 return True
-            stale, upload_preview.preview = True, None
             error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
+            stale, upload_preview.preview = error.message, None
             await note("start refused", upload.upload_id, error.message)
             raise error
 
@@ -253,7 +257,7 @@ class Console:
             result = await self._apply(upload, options, context)
             if stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self.upload_previews.begin_preview(upload_preview)
+                    self.upload_previews.begin_preview(upload_preview, stale)
             return result
 
         if upload_preview.preview is not shown:
@@ -298,7 +302,7 @@ class Console:
                 f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
         if seen.excess is not None and first is None and not really:
-            raise UsageError(
+            raise NotConfirmedError(
                 f"{seen.excess.sentence}: nothing was sent.",
                 hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
             )

@@ -15,8 +15,10 @@ from bulkid.model import AccountUpdate, DesiredState, RowError
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.descriptions import ChangeCounts, count_changes
 from bulkid.runs.row_error_groups import GroupedRowErrors, RowErrorGroup, group_row_errors
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
+from bulkid.web.change_index import ChangeFilter, ChangeIndex, index_changes
 from bulkid.web.uploads import Upload
 
 MAX_KEPT: Final = 50  # sheets whose rows and preview stay in memory at most
@@ -53,6 +55,9 @@ class PreviewTask(runs.Hooks):
     result: runs.Preview | None = None
     error: BulkidError | None = None
     plan_hash: str = ""
+    counts: ChangeCounts | None = None  # set with ``result``
+    index: ChangeIndex | None = None  # set with ``result``
+    notice: str = ""  # what the user should know of how this preview came to be
     done: anyio.Event = field(default_factory=anyio.Event)
     _texts: list[str] | None = None
 
@@ -145,14 +150,17 @@ class UploadPreviews:
         while len(self._upload_previews) > 1 and (len(self._upload_previews) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
             row_count -= self._upload_previews.popitem(last=False)[1].row_count
 
-    def begin_preview(self, upload_preview: UploadPreview) -> PreviewTask:
-        """Begin to make a preview, whether or not a request waits for it; raise BusyError where too many wait."""
+    def begin_preview(self, upload_preview: UploadPreview, notice: str = "") -> PreviewTask:
+        """Begin to make a preview, whether or not a request waits for it; raise BusyError where too many wait.
+
+        The page of the preview shows the ``notice``.
+        """
         if self._pending_count >= MAX_CONCURRENT + MAX_WAITING:
             raise BusyError(
                 f"{MAX_WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
             )
         self._pending_count += 1
-        task = upload_preview.preview = PreviewTask()
+        task = upload_preview.preview = PreviewTask(notice=notice)
         self._spawn(partial(self._make_preview, upload_preview.upload, task))
         return task
 
@@ -165,6 +173,8 @@ class UploadPreviews:
                 preview = found.preview
                 if preview is not None:
                     job.plan_hash = await in_thread(runs.plan_hash, preview, upload.reading.options(self._options))
+                    job.counts = await in_thread(count_changes, preview.plan.changes, preview.directory)
+                    job.index = await in_thread(index_changes, preview.plan.changes, preview.directory)
                 await in_thread(self._made, upload, preview)
                 job.result, job.error = preview, found.error
         except BulkidError as error:
@@ -210,6 +220,7 @@ class FieldChange:
     key: str
     before: str | None  # None: not known
     after: str | None  # None: stays
+    removed: str = ""  # what it is called where the value goes away: "name removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +256,15 @@ class PreviewPage:
     total: int = 0
 
 
-def preview_page(job: PreviewTask, kind: str, search: str, offset: int, limit: int) -> PreviewPage:
+def preview_page(
+    job: PreviewTask, kind: str, search: str, offset: int, limit: int, *, only: ChangeFilter | None = None
+) -> PreviewPage:
     """Some lines of a preview that is made: ``changes``, ``unchanged`` or ``invalid``, by ``kind``.
 
-    With ``search`` only lines that contain the text, without regard to case.
+    With ``search`` only lines that contain the text, without regard to case; ``only`` is a filter of ``changes``.
     """
     preview = job.result
-    if preview is None:
+    if preview is None or job.index is None:
         return PreviewPage()
     plan, text = preview.plan, search.casefold()
     if kind == "unchanged":
@@ -261,9 +274,10 @@ def preview_page(job: PreviewTask, kind: str, search: str, offset: int, limit: i
         grouped = problems_of(preview.row_errors, search)
         shown = grouped.groups[offset : offset + limit]
         return PreviewPage(problems=shown, hidden_errors=grouped.hidden, total=len(grouped.groups))
-    chosen: Sequence[int] = range(len(plan.changes))
+    chosen = job.index.select(only or ChangeFilter())
     if text:
-        chosen = [index for index, each in enumerate(job.texts()) if text in each]
+        texts = job.texts()
+        chosen = [index for index in chosen if text in texts[index]]
     lines = [_line(plan.changes[index], plan.changing[index], preview) for index in chosen[offset : offset + limit]]
     return PreviewPage(changes=lines, total=len(chosen))
 
@@ -295,7 +309,10 @@ def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -
         name=change.name,
         rows=desired.rows,
         fields=tuple(
-            FieldChange(key, before, after.get(key)) for key, before in zip(current().keys, present, strict=True)
+            FieldChange(
+                field.key, before, after.get(field.key), field.removal_words()[0] if after.get(field.key) == "" else ""
+            )
+            for field, before in zip(current().fields, present, strict=True)
         ),
         add=tuple(map(names, change.add)),
         remove=tuple(map(names, change.remove)),

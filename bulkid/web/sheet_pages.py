@@ -1,10 +1,13 @@
 """Sheets: uploaded, mapped, previewed, started, removed."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import anyio
 from aiohttp import web
@@ -16,9 +19,12 @@ from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.descriptions import destination, estimate, sending_details
+from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
-from bulkid.web.console import console_of
+from bulkid.web.change_index import ChangeFilter
+from bulkid.web.console import Console, NotConfirmedError, console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.previews import UploadPreview, preview_page, problems_of
@@ -64,7 +70,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
 
-def form_again(request: web.Request, error: BulkidError, template: str, **context: Any) -> web.Response:  # noqa: ANN401
+def form_again(request: web.Request, error: BulkidError, template: str, /, **context: Any) -> web.Response:  # noqa: ANN401
     """Answer a form that was refused with its page, so that the user sees the error where it can be corrected."""
     request[REFUSAL] = error.message
     return page(request, template, status=status_for(error), **context)
@@ -265,35 +271,108 @@ async def _preview_noted(request: web.Request, upload_preview: UploadPreview) ->
 
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show what a sheet would change, or that the preview is being made."""
+    template, shown = await _preview_page_of(request, await upload_preview_of(request))
+    return page(request, template, **shown)
+
+
+@dataclass(frozen=True, slots=True)
+class StartForm:
+    """The form that starts a run, as a user has sent it: with an error it is shown as it was."""
+
+    first: str = ""  # how many accounts a trial changes, as entered
+    trial: bool = False  # whether the user chose a trial
+    really: bool = False  # whether the user confirmed a plan that exceeds the limit
+    error: BulkidError | None = None
+    field: str = ""  # the name of the field that the error is about; "" where it is about none
+
+
+async def _preview_page_of(
+    request: web.Request, upload_preview: UploadPreview, form: StartForm | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The template of a preview, and what it shows; a form that was refused is shown with its error."""
     console, principal = console_of(request), principal_of(request)
-    upload_preview = await upload_preview_of(request)
-    upload, job = upload_preview.upload, upload_preview.preview
-    if job is None or job.result is None or not job.done.is_set():
+    upload, job, address = upload_preview.upload, upload_preview.preview, f"{_path(upload_preview)}/preview"
+    subject = {
+        "upload": upload,
+        "source": await _source_of(console, upload),
+        "address": address,
+        "start": form or StartForm(),
+        "may_remove": may_remove(principal, upload),
+    }
+    if job is None or job.result is None or job.index is None or not job.done.is_set():
         making = job is not None and not job.done.is_set()
         phase, error = ("", None) if job is None else (STAGES.get(job.phase, job.phase), job.error)
-        return page(request, "preview_wait.html", upload=upload, making=making, phase=phase, error=error)
+        return "preview_wait.html", {**subject, "making": making, "phase": phase, "error": error}
     kind, search = request.query.get("show", ""), request.query.get("search", "")[:200]
     if kind not in _KINDS:
         kind = "changes"
-    pager = Pager(request)
-    found = await in_thread(preview_page, job, kind, search, pager.offset, pager.size)
-    return page(
-        request,
-        "preview.html",
-        labels=[field.label for field in current().fields],
-        upload=upload,
-        job=job,
-        preview=job.result,
-        found=found,
-        kind=kind,
-        search=search,
-        pager=pager.of(found.total),
-        warnings=warnings_of(job.result),
-        needs_other_user=not console.policy.may_start(principal.person, upload.by),
-        may_remove=may_remove(principal, upload),
-        approval=console.policy.required,
-        put_rules=[rule for rule in job.result.rules if rule.method == "PUT"],
+    only = ChangeFilter(request.query.get("kind", "")[:100], request.query.get("group", "")[:200])
+    pager = Pager(request, path=address)
+    found = await in_thread(partial(preview_page, job, kind, search, pager.offset, pager.size, only=only))
+    changes = len(job.result.plan.changes)
+    return "preview.html", {
+        **subject,
+        "labels": [field.label for field in current().fields],
+        "job": job,
+        "preview": job.result,
+        "place": destination(job.result.base_url, job.result.organization_id, sandbox=console.options.sandbox),
+        "estimate": estimate(job.result),
+        "details": sending_details(job.result),
+        "found": found,
+        "kind": kind,
+        "search": search,
+        "only": only,
+        "filtered": partial(_filtered, address, {"kind": only.kind, "group": only.group, "search": search}),
+        "pager": pager.of(found.total),
+        "warnings": warnings_of(job.result),
+        "needs_other_user": not console.policy.may_start(principal.person, upload.by),
+        "approval": console.policy.required,
+        "effect": effect_of(upload, changes, approval=console.policy.required),
+        "trial_size": trial_size(upload, changes),
+    }
+
+
+def _filtered(address: str, filters: Mapping[str, str], **changed: str) -> str:
+    """The address of the changes of a preview with some filters changed."""
+    query = {name: value for name, value in {**filters, **changed}.items() if value}
+    return f"{address}?{urlencode(query)}#lines" if query else f"{address}#lines"
+
+
+async def _source_of(console: Console, upload: Upload) -> str:
+    """The name of the sheet that a plan is about: for a plan that derives from a run, that of the run."""
+    if not upload.derived_from:
+        return upload.name
+    with suppress(UsageError):  # the run was pruned
+        return (await in_thread(console.run_browser.run, upload.derived_from)).run.source
+    return upload.name
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What the button of a preview does, in words."""
+
+    verb: str
+    noun: str
+    all: str  # "Update 176 accounts"
+    trial: str  # where no script of the page fills in the number
+
+
+def effect_of(upload: Upload, changes: int, *, approval: bool) -> Effect:
+    """The effect of starting a plan."""
+    verb, noun = ("Undo", "change") if upload.undo_of else ("Update", "account")
+    if approval:
+        verb = f"Approve and {verb.lower()}"
+    return Effect(
+        verb,
+        noun,
+        f"{verb} {count_of(changes, noun)}",
+        "Approve and start the trial" if approval else "Start the trial",
     )
+
+
+def trial_size(upload: Upload, changes: int) -> int:
+    """How many accounts a trial changes where the user enters nothing else; 0 where there can be no trial."""
+    return 0 if upload.rest_of or changes < 2 else min(10, changes // 2)  # noqa: PLR2004 - one account is no trial
 
 
 def warnings_of(preview: Preview) -> list[str]:
@@ -303,26 +382,55 @@ def warnings_of(preview: Preview) -> list[str]:
 
 
 async def start(request: web.Request) -> web.StreamResponse:
-    """Begin the run that a preview showed."""
-    upload_preview, form = await upload_preview_of(request), await form_of(request)
-    job = await console_of(request).start(
-        upload_preview,
-        form.get("preview", ""),
-        principal_of(request),
-        partial(note, request),
-        first=first_of(form.get("first", "")),
-        really=bool(form.get("really")),
-    )
-    raise HTTPSeeOther(f"/runs/{job.run_id}")
-
-
-def first_of(text: str) -> int | None:
-    """How many accounts a trial changes, None for all; raises UsageError for what is not a whole number from 1 on."""
-    text = text.strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text[:12]) > 0):
-        raise UsageError(
-            f"{text[:40]!r} is not a number of accounts.", hint="Enter a whole number from 1 on, or nothing."
+    """Begin the run that a preview showed, or show the preview with what is wrong with the form."""
+    upload_preview, sent = await upload_preview_of(request), await form_of(request)
+    console, job = console_of(request), upload_preview.preview
+    changes = 0 if job is None or job.result is None else len(job.result.plan.changes)
+    form = StartForm(sent.get("first", "").strip()[:40], sent.get("scope") == "first", bool(sent.get("really")))
+    try:
+        first = first_of(form, sent.get("scope", ""), trial_size(upload_preview.upload, changes))
+    except UsageError as error:
+        return await _start_refused(request, upload_preview, replace(form, error=error, field="first"))
+    try:
+        started = await console.start(
+            upload_preview,
+            sent.get("preview", ""),
+            principal_of(request),
+            partial(note, request),
+            first=first,
+            really=form.really,
         )
-    return int(text[:12])
+    except BulkidError as error:
+        field = "really" if isinstance(error, NotConfirmedError) else ""
+        return await _start_refused(request, upload_preview, replace(form, error=error, field=field))
+    raise HTTPSeeOther(f"/runs/{started.run_id}")
+
+
+async def _start_refused(request: web.Request, upload_preview: UploadPreview, form: StartForm) -> web.Response:
+    assert form.error is not None  # noqa: S101 - the caller has set it
+    template, shown = await _preview_page_of(request, upload_preview, form)
+    return form_again(request, form.error, template, **shown)
+
+
+def first_of(form: StartForm, scope: str, suggested: int) -> int | None:
+    """How many accounts a trial changes, None for all.
+
+    Raises:
+        UsageError: The number is not a whole number from 1 on, or the user has changed it and yet chosen all accounts.
+    """
+    if scope == "all":
+        if form.first not in {"", str(suggested)}:
+            raise UsageError(
+                "You entered a number, but chose all accounts: nothing was sent.", hint="Choose one of the two."
+            )
+        return None
+    if not form.first and scope != "first":
+        return None
+    if not (form.first.isascii() and form.first.isdigit() and int(form.first[:12]) > 0):
+        raise UsageError(
+            f"{form.first[:40]!r} is not a number of accounts: nothing was sent."
+            if form.first
+            else "The number of accounts is missing: nothing was sent.",
+            hint="Enter a whole number from 1 on.",
+        )
+    return int(form.first[:12])

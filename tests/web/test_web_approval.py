@@ -34,7 +34,7 @@ async def test_the_rest_of_a_trial_is_a_plan_of_its_own_that_its_author_cannot_s
         page = await olaf.post(f"/runs/{run_id}/resume")
         assert "/preview" in page.url
         rest = path_of(page, olaf)
-        assert "another operator must approve" in (await olaf.preview_page(rest)).text
+        assert "Someone other than the uploader must approve this" in (await olaf.preview_page(rest)).text
         token = await preview_token(otto, rest)
         refused = await olaf.post(f"{rest}/start", {"preview": token})
         assert refused.status == 403

@@ -74,10 +74,10 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
         page.wait_for_selector("#lines")
         assert page.locator("tbody tr").count() == 100
         page.fill("input[name=search]", "robot-0299")
-        page.click("button:has-text('Search')")
+        page.click("button:has-text('Filter')")
         page.wait_for_url(re.compile("search=robot-0299"))
         assert page.locator("tbody tr").count() == 1
-        page.click("button:has-text('Apply changes')")
+        page.click("form.start button")
         page.wait_for_url(re.compile("/runs/"))
         _until_done(page, more_than=0)
         page.reload()  # what is shown comes back, and goes on
@@ -102,9 +102,9 @@ def test_the_documented_pages_show_a_preview_and_a_run(chromium: Any, tmp_path: 
         page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")
         page.click("button:has-text('Upload')")
         page.click("button:has-text('Continue to preview')")
-        page.wait_for_selector("button:has-text('Apply changes')")
+        page.wait_for_selector("form.start button")
         _picture(page, "console_preview")
-        page.click("button:has-text('Apply changes')")
+        page.click("form.start button")
         _until_done(page, more_than=30)
         page.wait_for_selector("button:has-text('Pause')")
         _picture(page, "console_run")
@@ -120,7 +120,7 @@ def test_a_run_is_paused_and_resumed_while_it_is_watched(chromium: Any, tmp_path
     with _opened(chromium, tmp_path, SLOW, concurrency=1) as (page, address, console):
         _upload(page, address, "accounts.csv", sheet(60))
         page.click("button:has-text('Continue to preview')")
-        page.click("button:has-text('Apply changes')")
+        page.click("form.start button")
         _until_done(page, more_than=2)
         page.click("button:has-text('Pause')")
         page.wait_for_selector("button:has-text('Resume')")
@@ -178,7 +178,19 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         page.wait_for_url(re.compile("/sheets/"))
         press_on("Continue to preview")
         page.wait_for_selector("#lines")
-        press_on("Apply changes")
+        button = page.locator("form.start button")
+        page.focus("[name=scope]")
+        page.keyboard.press("ArrowDown")
+        assert button.inner_text() == "Update 1 account", "the button follows the choice"
+        page.keyboard.press("Tab")
+        page.keyboard.type("x")
+        assert button.inner_text() == "Start the trial"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#first-error")
+        assert page.evaluate("document.activeElement.name") == "first", "where it can be corrected"
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("ArrowUp")
+        press_on("Update 3 accounts")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
 
@@ -203,7 +215,7 @@ def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None
         _upload(page, address, "accounts.csv", sheet(5))
         page.click("button:has-text('Continue to preview')")
         page.wait_for_selector("#lines")
-        page.click("button:has-text('Apply changes')")
+        page.click("form.start button")
         page.wait_for_url(re.compile("/runs/"))
         page.wait_for_selector("text=5 updated")
 
@@ -217,7 +229,7 @@ def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
         page.check("input[name=skip_invalid]")
         page.click("button:has-text('Continue to preview')")
         page.wait_for_selector("#lines")
-        page.click("button:has-text('Apply changes')")
+        page.click("form.start button")
         _run_ended(page)
         assert page.title() != "owned"
         assert page.locator("img").count() == 0
@@ -245,9 +257,9 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     page.wait_for_selector("#lines")
     yield "preview"
     page.click("a:has-text('Invalid rows')")
-    yield "preview-bad-rows"
-    page.click("a:has-text('Changes')")
-    page.click("button:has-text('Apply changes')")
+    yield "preview-invalid-rows"
+    page.click("a:has-text('To change')")
+    page.click("form.start button")
     page.wait_for_selector("[data-live-failures] li")
     yield "run-live"
     page.click("button:has-text('Pause')")

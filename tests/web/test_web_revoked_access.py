@@ -108,7 +108,7 @@ async def test_a_user_who_says_the_same_of_a_sheet_again_is_an_author_at_once(tm
         path = await olaf.preview("accounts.csv", sheet(2))
         await olaf.post(path, {"field-0": "name", "field-1": "display_name"})
         await olaf.post(f"{path}/preview")
-        assert "Approve and apply" in (await otto.preview_page(path)).text
+        assert "Approve and update 2 accounts" in (await otto.preview_page(path)).text
         await otto.post(path, {"field-0": "name", "field-1": "display_name"})
         page = await otto.preview_page(path)
         assert "You are an author of this plan" in page.text

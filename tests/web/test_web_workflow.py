@@ -22,7 +22,7 @@ async def test_a_sheet_goes_from_upload_to_report(console: World) -> None:
     browser = console.browser
     path = await browser.preview("accounts.csv", sheet(30))
     preview = await browser.preview_page(path)
-    assert "30</b> accounts change" in preview.text
+    assert "30</b> to change" in preview.text
     assert "<ins>New name 1</ins>" in preview.text
     page = await browser.start(path)
     ended = await browser.run_ended(run_id_of(page))
@@ -162,7 +162,7 @@ async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> N
         again = page.url.removeprefix(console.browser.base)
         assert "<b>1</b> row" in page.text
         await console.browser.post(f"{again}/preview")
-        assert "1</b> account changes" in (await console.browser.preview_page(again)).text
+        assert "1</b> to change" in (await console.browser.preview_page(again)).text
 
 
 async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ async def test_a_plan_that_changes_most_of_the_organisation_needs_a_word_more(tm
     async with world(tmp_path, sandbox=SandboxOptions(limits=(), accounts=60)) as console:
         path = await console.browser.preview("accounts.csv", sheet(50))
         seen = await console.browser.preview_page(path)
-        assert "I confirm changing 50 accounts" in seen.text
+        assert "Yes, change all 50 accounts" in seen.text
         assert "--yes-really" not in seen.text
         refused = await console.browser.start(path)
         assert refused.status == 400

@@ -23,6 +23,33 @@ window.addEventListener("pageshow", (event) => {
   }
 });
 
+// A preview: entering a number chooses the trial, and the button says how many accounts it changes.
+all("form[data-trial]", (form) => {
+  const number = form.elements.first;
+  const words = form.querySelector(".for-trial");
+  const effect = words.dataset;
+  const otherwise = words.textContent;
+
+  function show() {
+    const count = Math.min(Number(number.value), Number(effect.total));
+    words.textContent = Number.isInteger(count) && count > 0
+      ? `${effect.verb} ${count.toLocaleString("en")} ${count === 1 ? effect.one : effect.many}`
+      : otherwise;
+  }
+
+  number.addEventListener("input", () => {
+    form.elements.scope.value = "first";
+    show();
+  });
+  form.addEventListener("change", () => {
+    if (form.elements.scope.value === "all") {
+      number.value = number.dataset.suggested;
+    }
+    show();
+  });
+  show();
+});
+
 all("form[data-confirm]", (form) => {
   form.addEventListener("submit", (event) => {
     if (!window.confirm(form.dataset.confirm)) {
