@@ -42,7 +42,7 @@ _EXPORT_ENDINGS = listing([f".{ending}" for ending in exporters()], "or")
 
 ShowAllOption = Annotated[
     bool,
-    typer.Option("--all", help="Show every account that changes, not only the first 20.", rich_help_panel="Output"),
+    typer.Option("--all", help="Show every change and every problem of rows, not only the first ones."),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
 
@@ -103,6 +103,7 @@ def _global(
 def check(
     source: SourceArgument,
     *,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every problem, not only the first ones.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     settings: Load,
 ) -> int:
@@ -110,8 +111,8 @@ def check(
     from bulkid.cli import commands, jobs
 
     if jobs.are_jobs([source]):
-        return jobs.check(source, settings, json=json)
-    return commands.check(source, settings(None), json=json)
+        return jobs.check(source, settings, json=json, show_all=show_all)
+    return commands.check(source, settings(None), json=json, show_all=show_all)
 
 
 @_command("plan", by_job=True, short_help="Show what would change, and the requests and time it takes.")

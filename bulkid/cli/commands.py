@@ -26,7 +26,7 @@ from bulkid.cli.library_options import (
     sheet_options_of,
 )
 from bulkid.cli.plan_view import print_plan
-from bulkid.cli.row_errors import LISTED_IN_PIPE, print_check, print_row_error_count, print_row_errors
+from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_error_count, print_row_errors
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
@@ -52,16 +52,16 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 
-def check(source: str, settings: Settings, *, json: bool) -> int:
+def check(source: str, settings: Settings, *, json: bool, show_all: bool = False) -> int:
     """Read the sheet offline and name every invalid row; exit code 0 or 2."""
     with _errors_as_json("check", wanted=json):
-        result = check_sheet(source, settings, json=json)
+        result = check_sheet(source, settings, json=json, show_all=show_all)
     if json:
         print_json(result.summary)
     return EXIT_USAGE if result.row_errors else EXIT_OK
 
 
-def check_sheet(source: str, settings: Settings, *, json: bool) -> library.CheckResult:
+def check_sheet(source: str, settings: Settings, *, json: bool, show_all: bool) -> library.CheckResult:
     """Read one sheet offline and print its errors, on standard error where JSON is wanted."""
     out, err = render.console(stderr=False), render.console(stderr=True)
     opened, name = _source(source)
@@ -70,9 +70,11 @@ def check_sheet(source: str, settings: Settings, *, json: bool) -> library.Check
         result = library.check(opened, options, name=name)
     if json:
         render.print_notes(err, result.info.notes)
-        print_row_errors(err, render.sheet_label(result.info), result.row_errors, limit=None, rest=LISTED_IN_PIPE)
+        print_row_errors(
+            err, render.sheet_label(result.info), result.row_errors, rest=LISTED_WITH_ALL, show_all=show_all
+        )
     else:
-        print_check(out, err, result, options)
+        print_check(out, err, result, options, show_all=show_all)
     return result
 
 
@@ -106,8 +108,8 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool 
             err if settings.json else out,
             render.sheet_label(preview.info),
             result.row_errors,
-            limit=None,
-            rest=LISTED_IN_PIPE,
+            rest=LISTED_WITH_ALL,
+            show_all=show_all,
         )
         if not settings.json:
             print_plan(out, preview, show_all=show_all, verbose=settings.verbose)

@@ -51,13 +51,13 @@ def schema() -> int:
 # --- looking at a job
 
 
-def check(source: str, load: Load, *, json: bool) -> int:
+def check(source: str, load: Load, *, json: bool, show_all: bool = False) -> int:
     """Read the job file and its sheets offline, and name every invalid row; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)
 
     def one(sheet: str) -> tuple[int, dict[str, Any]]:
-        result = check_sheet(sheet, settings, json=json)
+        result = check_sheet(sheet, settings, json=json, show_all=show_all)
         return EXIT_USAGE if result.row_errors else EXIT_OK, dict(result.summary)
 
     return _each_sheet("check", job, one, json=json)

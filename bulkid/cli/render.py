@@ -21,9 +21,6 @@ from bulkid.text import count_of, printable, printable_line
 if TYPE_CHECKING:
     from bulkid.sandbox.options import SandboxOptions
 
-MAX_LISTED = 20
-"""Rows of a table that are shown before it is cut; the report holds them all."""
-
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.text import Text
 
-from bulkid.cli.render import MAX_LISTED, print_notes, sheet_label
+from bulkid.cli.render import print_notes, sheet_label
 from bulkid.cli.tables import Column, print_table
 from bulkid.model import RowError
 from bulkid.runs import CheckResult
@@ -22,12 +22,12 @@ from bulkid.sheet import ColumnUse, SheetOptions, column_uses
 from bulkid.text import count_of, printable_line
 
 MAX_PROBLEMS: Final = 30
-"""Problems that a terminal shows."""
+"""Problems that a terminal shows without ``--all``."""
 
 MAX_COLUMNS: Final = 50
-"""Columns of a sheet that a terminal shows."""
+"""Columns of a sheet that a terminal shows without ``--all``."""
 
-LISTED_IN_PIPE: Final = "To see all of them, redirect the output to a file."
+LISTED_WITH_ALL: Final = "--all shows them."
 LISTED_IN_REPORT: Final = "The report names them all."
 """Where the errors are that a terminal does not show."""
 
@@ -45,7 +45,9 @@ _PROBLEMS: Final = (
 _USES: Final = (Column("Column", least=12), Column("Field"), Column("Match"))
 
 
-def print_check(out: Console, err: Console, result: CheckResult, options: SheetOptions) -> None:
+def print_check(
+    out: Console, err: Console, result: CheckResult, options: SheetOptions, *, show_all: bool = False
+) -> None:
     """Print what ``check`` found: the columns, every error, and whether ``run`` would take the sheet."""
     uses = column_uses(result.info.headers, result.info.fields, options)
     print_notes(err, (note for note in result.info.notes if not note.startswith("Ignored column")))  # it is listed
@@ -54,10 +56,10 @@ def print_check(out: Console, err: Console, result: CheckResult, options: SheetO
         return
     counts = f"{count_of(result.rows, 'row')}, {count_of(result.accounts, 'account')}"
     out.print(Text(printable_line(f"{sheet_label(result.info)}: {counts}")))
-    _print_uses(out, uses)
+    _print_uses(out, uses, show_all=show_all)
     if result.row_errors:
         _blank_line(out)
-        _print_errors(out, result.row_errors, None, LISTED_IN_PIPE)
+        _print_errors(out, result.row_errors, LISTED_WITH_ALL, show_all=show_all)
         _blank_line(out)
         out.print(f"{_invalid(result.invalid_rows)}: nothing would be sent.")
         out.print("Fix the sheet, or send only the valid rows with bulkid run --skip-invalid.")
@@ -67,25 +69,20 @@ def print_check(out: Console, err: Console, result: CheckResult, options: SheetO
 
 
 def print_row_errors(
-    out: Console,
-    place: str,
-    row_errors: Sequence[RowError],
-    *,
-    limit: int | None = MAX_LISTED,
-    rest: str = LISTED_IN_REPORT,
+    out: Console, place: str, row_errors: Sequence[RowError], *, rest: str = LISTED_IN_REPORT, show_all: bool = False
 ) -> None:
-    """Print the errors of a sheet under its name, in the order of rows.
+    """Print the errors of a sheet under its name, in the order of rows; nothing where there are none.
 
     Args:
         out: Where to.
         place: The sheet's name.
-        row_errors: The errors; with none, nothing is printed.
-        limit: Errors that a pipe gets at most, None for any number. A terminal shows a number of problems.
-        rest: A sentence that says where the others are.
+        row_errors: The errors.
+        rest: Where the user finds those that are not shown. A pipe gets all of them, unless the report has them.
+        show_all: Show all of them in any case.
     """
     if row_errors:
         out.print(Text(printable_line(f"{place}: {_invalid(count_invalid_rows(row_errors))}")))
-        _print_errors(out, row_errors, limit, rest)
+        _print_errors(out, row_errors, rest, show_all=show_all)
 
 
 def print_row_error_count(out: Console, place: str, row_errors: Sequence[RowError]) -> None:
@@ -102,15 +99,15 @@ def row_error_line(row_error: RowError) -> str:
     return f"row {row_error.row}{column}:{value} {row_error.message}"
 
 
-def _print_errors(out: Console, row_errors: Sequence[RowError], limit: int | None, rest: str) -> None:
+def _print_errors(out: Console, row_errors: Sequence[RowError], rest: str, *, show_all: bool) -> None:
     if out.is_terminal:
-        grouped = group_row_errors(row_errors, MAX_PROBLEMS)
+        grouped = group_row_errors(row_errors, None if show_all else MAX_PROBLEMS)
         print_table(out, _PROBLEMS, [_problem(group) for group in grouped.groups])
         hidden = grouped.hidden
     else:
-        lines = (printable_line(row_error_line(row_error)) for row_error in islice(row_errors, limit))
-        _print_lines(out, lines)
-        hidden = 0 if limit is None else max(0, len(row_errors) - limit)
+        limit = MAX_PROBLEMS if rest is LISTED_IN_REPORT and not show_all else len(row_errors)
+        _print_lines(out, (printable_line(row_error_line(row_error)) for row_error in islice(row_errors, limit)))
+        hidden = max(0, len(row_errors) - limit)
     if hidden:
         out.print(f"... and {count_of(hidden, 'more error', 'more errors')}. {rest}")
 
@@ -127,14 +124,14 @@ def _problem(group: RowErrorGroup) -> tuple[Text, Text, Text, Text]:
     )
 
 
-def _print_uses(out: Console, uses: Sequence[ColumnUse]) -> None:
+def _print_uses(out: Console, uses: Sequence[ColumnUse], *, show_all: bool) -> None:
     """Print how the columns are read: as a table, or a line for each."""
     if out.is_terminal:
         _blank_line(out)
-        rows = [(Text(use.label), Text(use.field or "-"), Text(use.match)) for use in uses[:MAX_COLUMNS]]
-        print_table(out, _USES, rows)
-        if len(uses) > MAX_COLUMNS:
-            out.print(f"... and {count_of(len(uses) - MAX_COLUMNS, 'more column', 'more columns')}.")
+        limit = len(uses) if show_all else MAX_COLUMNS
+        print_table(out, _USES, [(Text(use.label), Text(use.field or "-"), Text(use.match)) for use in uses[:limit]])
+        if len(uses) > limit:
+            out.print(f"... and {count_of(len(uses) - limit, 'more column', 'more columns')}. {LISTED_WITH_ALL}")
     else:
         _print_lines(out, (f"column {use.label}: {f'{use.field}, ' if use.field else ''}{use.match}" for use in uses))
 

@@ -125,6 +125,10 @@ def _aligned(
 
 def _wrapped(console: Console, cell: Text, width: int) -> list[Text]:
     """The lines of a cell, broken between words, and within a word that is wider than the column."""
+    if "\n" not in cell.plain and cell.cell_len <= width:
+        whole = cell.copy()
+        whole.rstrip()
+        return [whole]
     lines = list(cell.wrap(console, max(width, 2), overflow="fold"))
     for line in lines:
         line.rstrip()

@@ -122,7 +122,9 @@ class TerminalHooks(Hooks):
         elif not self._quiet:
             render.print_notes(self._err, preview.info.notes)
             if self.asks:  # the user also agrees to the rows that are skipped
-                print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors)
+                print_row_errors(
+                    self._err, render.sheet_label(preview.info), preview.row_errors, show_all=self._show_all
+                )
             print_plan(self._err, preview, show_all=self._show_all, verbose=self._verbose)
         return await self._agreed(preview) if self.asks and preview.plan.changes else True
 

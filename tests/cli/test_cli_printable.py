@@ -69,7 +69,7 @@ def test_errors_printed_in_blocks_read_as_line_by_line(values: list[str]) -> Non
     console, stream = consoles()[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_errors, "_LINES_PER_PRINT", 3)
-        row_errors.print_row_errors(console, "sheet.csv", found, limit=None)
+        row_errors.print_row_errors(console, "sheet.csv", found, rest=row_errors.LISTED_WITH_ALL)
     lines = [printable_line(row_errors.row_error_line(each)) for each in found]
     assert stream.getvalue().splitlines()[1:] == lines
 
@@ -80,7 +80,7 @@ def test_thousands_of_errors_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPa
         calls: list[object] = []
         printing = console.print
         monkeypatch.setattr(console, "print", lambda *a, p=printing, c=calls, **k: (c.append(a), p(*a, **k)))
-        row_errors.print_row_errors(console, "sheet.csv", found, limit=None)
+        row_errors.print_row_errors(console, "sheet.csv", found, rest=row_errors.LISTED_WITH_ALL)
         assert len(calls) <= 10
         assert stream.getvalue().count("Take it out.") == (1 if console.is_terminal else 2000)
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from bulkid.cli.row_errors import MAX_PROBLEMS, print_check, print_row_error_count, print_row_errors
+from bulkid.cli.row_errors import LISTED_WITH_ALL, MAX_PROBLEMS, print_check, print_row_error_count, print_row_errors
 from bulkid.model import RowError
 from bulkid.runs import CheckResult
 from bulkid.sheet import SheetInfo, SheetOptions
@@ -90,19 +90,24 @@ def test_a_pipe_gets_every_error_in_full() -> None:
     out = screen(terminal=False, width=40)
     long = "x" * 500
     print_row_errors(
-        out, "a.csv", [RowError(row, "groups", long, "code", UNKNOWN) for row in range(2, 202)], limit=None
+        out, "a.csv", [RowError(row, "groups", long, "code", UNKNOWN) for row in range(2, 202)], rest=LISTED_WITH_ALL
     )
     assert written(out).splitlines()[1:] == [f"row {row}, column groups: '{long}' {UNKNOWN}" for row in range(2, 202)]
 
 
 def test_what_is_not_shown_is_counted_and_said_where() -> None:
     row_errors = [RowError(row, "", "", "code", f"Problem {row}.") for row in range(2, MAX_PROBLEMS + 5)]
+    for terminal in (True, False):
+        out = screen(terminal=terminal)
+        print_row_errors(out, "a.csv", row_errors)
+        assert written(out).splitlines()[-1] == "... and 3 more errors. The report names them all."
+        out = screen(terminal=terminal)
+        print_row_errors(out, "a.csv", row_errors, show_all=True)
+        assert "more" not in written(out)
+        assert f"Problem {MAX_PROBLEMS + 4}." in written(out)
     out = screen()
-    print_row_errors(out, "a.csv", row_errors, rest="The report names them all.")
-    assert written(out).splitlines()[-1] == "... and 3 more errors. The report names them all."
-    pipe = screen(terminal=False)
-    print_row_errors(pipe, "a.csv", row_errors, limit=10)
-    assert written(pipe).splitlines()[-1] == f"... and {MAX_PROBLEMS - 7} more errors. The report names them all."
+    print_row_errors(out, "a.csv", row_errors, rest=LISTED_WITH_ALL)
+    assert written(out).splitlines()[-1] == "... and 3 more errors. --all shows them."
 
 
 def test_errors_that_were_shown_before_are_only_counted() -> None:
