@@ -1,7 +1,7 @@
 """The only source of time in bulkid, so that tests run on a fake clock and never wait."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Protocol
 
@@ -54,3 +54,14 @@ def boot_id() -> str:
 def iso_utc(epoch_s: float) -> str:
     """Write seconds since the epoch as ISO 8601 in UTC, to the second (``2026-01-31T08:15:00Z``)."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local_time(epoch_s: float, now_s: float) -> str:
+    """``15:04 UTC+01:00``: a time by the computer's zone, with the date where it is not that of ``now_s``.
+
+    Raises:
+        ValueError, OverflowError, OSError: It is beyond the years that a date can have.
+    """
+    there, here = (datetime.fromtimestamp(each, UTC).astimezone() for each in (epoch_s, now_s))
+    zone = timezone(there.utcoffset() or timedelta())  # an offset: the names of zones are not the same everywhere
+    return there.astimezone(zone).strftime("%H:%M %Z" if there.date() == here.date() else "%Y-%m-%d %H:%M %Z")

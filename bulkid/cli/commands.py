@@ -25,6 +25,7 @@ from bulkid.cli.library_options import (
     schedule_of,
     sheet_options_of,
 )
+from bulkid.cli.listings import print_findings, print_runs, sandbox_lines
 from bulkid.cli.plan_view import print_plan
 from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_error_count, print_row_errors
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
@@ -243,7 +244,7 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
         return EXIT_OK
     out = render.console(stderr=False)
     if found:
-        out.print(render.runs_table(found))
+        print_runs(out, found)
     else:
         render.console(stderr=True).print("There are no runs yet.")
     return EXIT_OK
@@ -344,7 +345,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
     if json:
         print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
-        render.print_findings(render.console(stderr=False), findings)
+        print_findings(render.console(stderr=False), findings)
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
 
 
@@ -391,7 +392,7 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
         except ValueError as error:
             raise UsageError(f"The sandbox cannot be set up so: {error}") from None
         try:
-            for line in render.sandbox_lines(url, options):
+            for line in sandbox_lines(url, options):
                 out.print(line)
             await stop.wait()
         finally:

@@ -1,25 +1,21 @@
 """What commands print: errors of rows, plans, summaries. Values from sheets and servers are never read as markup."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.model import RunRecord, Status
 from bulkid.report.summary import next_steps
 from bulkid.resources import current
-from bulkid.runs import ExportResult, Finding, RunResult
+from bulkid.runs import ExportResult, RunResult
 from bulkid.runs.descriptions import outcome_beginning, outcome_parts
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, printable, printable_line
-
-if TYPE_CHECKING:
-    from bulkid.sandbox.options import SandboxOptions
 
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
@@ -103,56 +99,6 @@ def print_export(out: Console, result: ExportResult) -> None:
     """Print what was exported."""
     counted = count_of(result.accounts, current().singular, current().plural)
     out.print(Text(f"{counted} in {_relative_path(result.path)}; {_requests(result.requests)}"))
-
-
-def print_findings(out: Console, findings: Sequence[Finding]) -> None:
-    """Print what ``doctor`` found, a line per question, each problem with what to do."""
-    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "dim")}
-    table = plain_table(show_header=False)
-    for finding in findings:
-        mark, style = marks[finding.ok]
-        words = Text(printable_line(finding.detail))
-        if finding.hint:
-            words.append(f"\n{printable_line(finding.hint)}", style="dim")
-        table.add_row(Text(mark, style=style), finding.subject, words)
-    out.print(table)
-
-
-def sandbox_lines(url: str, options: "SandboxOptions") -> list[str]:
-    """How to connect to a sandbox: its settings, with the quota that it enforces, as each kind of shell takes them."""
-    limits = ";".join(f"{rule.method}={rule.count}/{rule.seconds:g}" for rule in options.limits)
-    variables = {
-        "BULKID_URL": url,
-        "BULKID_CLIENT_ID": options.client_id,
-        "BULKID_CLIENT_SECRET": options.client_secret,
-        "BULKID_QUOTA": limits or "none",
-    }
-    return [
-        f"Sandbox with {options.accounts:,} robot accounts at {url}",
-        "To connect to it, in bash or zsh:",
-        *(f"  export {name}='{value}'" for name, value in variables.items()),
-        "In PowerShell:",
-        *(f"  $env:{name} = '{value}'" for name, value in variables.items()),
-        "Ctrl+C ends it.",
-    ]
-
-
-def runs_table(records: Sequence[tuple[RunRecord, Mapping[Status, int]]]) -> Table:
-    """A table of earlier runs, newest first. The id, which other commands want to be given, is never cut."""
-    table = plain_table()
-    table.add_column(
-        "run (began, UTC)", no_wrap=True, min_width=max((len(run.run_id) for run, _ in records), default=0)
-    )
-    table.add_column("status", overflow="fold", min_width=11)
-    table.add_column("rows", overflow="fold", min_width=16)
-    table.add_column("source", overflow="fold", min_width=12)
-    for record, counts in records:
-        counts_by_status = [
-            f"{counts[Status(status)]:,} {status}" for status in STATUS_STYLES if counts.get(Status(status))
-        ]
-        rows = f"{sum(counts.values()):,}: {', '.join(counts_by_status)}" if counts_by_status else "none"
-        table.add_row(record.run_id, record.status.value.replace("_", " "), rows, Text(printable_line(record.source)))
-    return table
 
 
 def _relative_path(path: Path) -> Path:

@@ -34,7 +34,7 @@ LISTED_IN_REPORT: Final = "The report names them all."
 _LINES_PER_PRINT = 500
 """Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe."""
 
-_MAX_VALUE = 60  # characters of a cell in a table
+_MAX_VALUE = 60  # characters of a cell where not all of it is shown
 
 _PROBLEMS: Final = (
     Column("Row", least=10, most=18),
@@ -92,10 +92,10 @@ def print_row_error_count(out: Console, place: str, row_errors: Sequence[RowErro
         out.print(Text(printable_line(f"{place}: {counted}. {LISTED_IN_REPORT}")))
 
 
-def row_error_line(row_error: RowError) -> str:
+def row_error_line(row_error: RowError, *, in_full: bool = True) -> str:
     """One error as a line: the place, the value, and what to do."""
     column = f", column {row_error.column}" if row_error.column else ""
-    value = f" {row_error.value!r}" if row_error.value else ""
+    value = f" {row_error.value if in_full else _shorten(row_error.value)!r}" if row_error.value else ""
     return f"row {row_error.row}{column}:{value} {row_error.message}"
 
 
@@ -105,8 +105,10 @@ def _print_errors(out: Console, row_errors: Sequence[RowError], rest: str, *, sh
         print_table(out, _PROBLEMS, [_problem(group) for group in grouped.groups])
         hidden = grouped.hidden
     else:
-        limit = MAX_PROBLEMS if rest is LISTED_IN_REPORT and not show_all else len(row_errors)
-        _print_lines(out, (printable_line(row_error_line(row_error)) for row_error in islice(row_errors, limit)))
+        in_full = rest != LISTED_IN_REPORT or show_all
+        limit = len(row_errors) if in_full else MAX_PROBLEMS
+        lines = (row_error_line(row_error, in_full=in_full) for row_error in islice(row_errors, limit))
+        _print_lines(out, map(printable_line, lines))
         hidden = max(0, len(row_errors) - limit)
     if hidden:
         out.print(f"... and {count_of(hidden, 'more error', 'more errors')}. {rest}")
@@ -114,12 +116,11 @@ def _print_errors(out: Console, row_errors: Sequence[RowError], rest: str, *, sh
 
 def _problem(group: RowErrorGroup) -> tuple[Text, Text, Text, Text]:
     rows = group.row_list() if group.count == 1 else f"{group.count:,} rows: {group.row_list()}"
-    value = group.value if len(group.value) <= _MAX_VALUE else f"{group.value[: _MAX_VALUE - 1]}…"
     others = "" if group.same_value else ", and others"
     return (
         Text(rows, style="red"),
         Text(printable_line(group.column)),
-        Text(printable_line(value) + others),
+        Text(printable_line(_shorten(group.value)) + others),
         Text(printable_line(group.message)),
     )
 
@@ -150,3 +151,7 @@ def _blank_line(out: Console) -> None:
 
 def _invalid(count: int) -> str:
     return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
+
+
+def _shorten(value: str) -> str:
+    return value if len(value) <= _MAX_VALUE else f"{value[: _MAX_VALUE - 1]}…"

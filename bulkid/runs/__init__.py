@@ -21,7 +21,7 @@ from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
 from bulkid.runs.check import check, check_opened, write_invalid_rows
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
 from bulkid.runs.concurrency import OrganizationMutex, in_thread_until_cancelled, task_group
-from bulkid.runs.doctor import Finding, doctor, examine_recipients
+from bulkid.runs.doctor import Finding, doctor, examine_recipients, verdict
 from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.execution.plan_hash import plan_hash, sent_of
 from bulkid.runs.execution.progress import Progress, Snapshot
@@ -118,6 +118,7 @@ __all__ = [
     "system_user",
     "task_group",
     "undo",
+    "verdict",
     "within_schedule",
     "worst_exit_code",
     "write_invalid_rows",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bulkid.clock import iso_utc
+from bulkid.clock import iso_utc, local_time
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
 from bulkid.identity.endpoints import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal
@@ -16,7 +16,7 @@ from bulkid.notify.deliver import unusable
 from bulkid.notify.recipients import Recipients
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.execution.connection import Connection, base_of, connect
+from bulkid.runs.execution.connection import Connection, base_of, connect, tokens_of
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.text import count_of, quote
@@ -31,6 +31,7 @@ class Finding:
     detail: str
     hint: str = ""
     exit_code: int = EXIT_CONNECTION  # what a command that meets this problem exits with
+    accounts: int | None = None  # how many there are, where the question is about reading them
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON."""
@@ -40,35 +41,75 @@ class Finding:
 ORGANIZATION: Final = "organisation"
 """The subject of the finding whose detail is the organisation's id."""
 
+_READ: Final = "read accounts"
+_WRITE: Final = "write accounts"
+
 
 async def doctor(target: Target, options: RunOptions | None = None, context: Context | None = None) -> list[Finding]:
     """Examine state directory, address, token, organisation, scopes and quota; changes nothing.
 
-    Stops at the first answer that makes the next questions pointless. Never raises for what it examines.
+    Names everything that is wrong with the settings before it connects; then stops at the first answer that makes the
+    next questions pointless. Never raises for what it examines.
     """
     options, context = options or RunOptions(), context or Context()
-    findings: list[Finding] = []
-    state = "state database" if context.database_url else "state directory"
     async with AsyncExitStack() as stack:
+        state, journal = await _state(stack, context)
+        findings = [state, *_settings(target, context)]
+        if journal is None or problems_of(findings):
+            return findings
         try:
-            journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
-            findings.append(Finding(state, ok=True, detail=await in_thread(_state, journal)))
-            base = base_of(target)
-            findings.append(Finding("address", ok=True, detail=f"{base.url} ({base.deployment.value})"))
             connection = await stack.enter_async_context(connect(target, options, journal, context, owner="doctor"))
             await connection.identify()
         except BulkidError as error:
-            subjects = (state, "address", "token")
-            return [*findings, _problem(subjects[len(findings)], error)]
+            return [*findings, _problem("token", error)]
         findings.extend(await _online(connection))
     return findings
+
+
+def problems_of(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that are problems."""
+    return [finding for finding in findings if finding.ok is False]
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """``Ready: you can read and change 6,000 accounts.``, or ``1 problem to fix.``: what the findings come to."""
+    if problems := problems_of(findings):
+        return f"{count_of(len(problems), 'problem')} to fix."
+    accounts = next((count_of(each.accounts, "account") for each in findings if each.accounts is not None), "accounts")
+    if any(finding.subject == _WRITE and finding.ok for finding in findings):
+        return f"Ready: you can read and change {accounts}."
+    return f"Ready: you can read {accounts}. The token does not say whether you can change them."
+
+
+def _settings(target: Target, context: Context) -> list[Finding]:
+    """Check address and credentials without a request. Where the credentials can be used, the token is yet to come."""
+    findings = []
+    try:
+        base = base_of(target)
+        findings.append(Finding("address", ok=True, detail=f"{base.url} ({base.deployment.value})"))
+    except BulkidError as error:
+        findings.append(_problem("address", error))
+    try:
+        tokens_of(target, context.clock)
+    except BulkidError as error:
+        findings.append(_problem("token", error))
+    return findings
+
+
+async def _state(stack: AsyncExitStack, context: Context) -> tuple[Finding, Journal | None]:
+    subject = "state database" if context.database_url else "state directory"
+    try:
+        journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
+        return Finding(subject, ok=True, detail=await in_thread(_size, journal)), journal
+    except BulkidError as error:
+        return _problem(subject, error), None
 
 
 def _problem(subject: str, error: BulkidError) -> Finding:
     return Finding(subject, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
 
 
-def _state(journal: Journal) -> str:
+def _size(journal: Journal) -> str:
     runs = count_of(len(journal.list_runs()), "run")
     return f"{journal.database.place} ({runs}, {journal.size() / 1_000_000:.1f} MB)"
 
@@ -89,16 +130,15 @@ def examine_recipients(recipients: Recipients) -> list[Finding]:
 
 
 async def _online(connection: Connection) -> list[Finding]:
-    token = "a JWT" if connection.claims else "taken as it is; not a JWT, its scopes cannot be read"
     findings = [
-        Finding("token", ok=True, detail=token),
+        Finding("token", ok=True, detail=_token(connection)),
         Finding(ORGANIZATION, ok=True, detail=connection.organization_id),
     ]
     known, scope = connection.known, current().read_scope
     accounts, groups = list_accounts(connection.organization_id, 0, 1), list_groups(connection.organization_id)
     probe = partial(_probe, connection)
     findings += [
-        await probe("read accounts", accounts, lambda got: account_page(got).total, known.read_accounts, scope=scope),
+        await probe(_READ, accounts, lambda got: account_page(got).total, known.read_accounts, scope=scope),
         await probe(
             "read groups", groups, lambda got: len(parse_groups(got)), known.read_groups, scope="PM.Group.Read"
         ),
@@ -110,6 +150,20 @@ async def _online(connection: Connection) -> list[Finding]:
         *_refused(await refused_groups(connection)),
         Finding("quota", ok=None, detail=await _quota(connection)),
     ]
+
+
+def _token(connection: Connection) -> str:
+    claims = connection.claims
+    if claims is None:
+        return "used as it is given; bulkid cannot read its scopes or its end"
+    if claims.expires_at is None:
+        return "valid; it names no end"
+    now = connection.context.clock.now()
+    try:
+        end = local_time(claims.expires_at, now)
+    except (ValueError, OverflowError, OSError):  # a claim may hold any number
+        return "valid; its end is no date"
+    return f"{'valid until' if claims.expires_at > now else 'expired at'} {end}"
 
 
 async def _probe(
@@ -125,7 +179,10 @@ async def _probe(
     try:
         reply = (await connection.engine.call(request)).reply
         if reply.kind is ReplyKind.OK:
-            return Finding(subject, ok=True, detail=f"yes ({count(reply.payload)})")
+            counted = count(reply.payload)
+            return Finding(
+                subject, ok=True, detail=f"yes ({counted:,})", accounts=counted if subject == _READ else None
+            )
     except BulkidError as error:  # also where the answer has another shape
         return _problem(subject, error)
     missing = f"grant {scope}" if reply.kind is ReplyKind.FORBIDDEN else "check the organisation id and the address"
@@ -137,12 +194,10 @@ async def _probe(
 
 def _write(claimed: bool | None) -> Finding:
     if claimed is None:
-        return Finding("write accounts", ok=None, detail="the token does not say; `bulkid run --first 1` tries")
+        return Finding(_WRITE, ok=None, detail="the token does not say; `bulkid run --first 1` tries")
     if claimed:
-        return Finding("write accounts", ok=True, detail="yes, by the token's scopes")
-    return Finding(
-        "write accounts", ok=False, detail="the token lacks the scope", hint=f"Grant {current().write_scope}."
-    )
+        return Finding(_WRITE, ok=True, detail="yes, by the token's scopes")
+    return Finding(_WRITE, ok=False, detail="the token lacks the scope", hint=f"Grant {current().write_scope}.")
 
 
 def _write_groups(claimed: bool | None) -> Finding:

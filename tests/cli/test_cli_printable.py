@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.cli import error_handling, render, row_errors
+from bulkid.cli import error_handling, listings, render, row_errors
 from bulkid.cli import terminal as terminal_module
 from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
@@ -56,9 +56,9 @@ def test_any_name_is_printed_as_text(name: str) -> None:
         console.print(table)
         row_errors.print_row_errors(console, name, [RowError(2, name, name, "code", name)])
         render.print_notes(console, [name])
-        render.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
+        listings.print_findings(console, [Finding("x", ok=False, detail=name, hint=name)])
         run = RunRecord("20260131-081500-x7k2", 0.0, RunStatus.COMPLETED, "run", name, "", "", "", 0)
-        console.print(render.runs_table([(run, {Status.UPDATED: 1})]))
+        listings.print_runs(console, [(run, {Status.UPDATED: 1})])
         assert_safe(stream.getvalue())
 
 

@@ -295,7 +295,7 @@ def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tm
         assert listed[1] == summary
         table = bulkid("runs", "--limit", "1")
         assert table.returncode == 0
-        assert re.search(r"^\S+ +refused +40: 40 pending +sheet\.csv", table.stdout, re.MULTILINE)
+        assert re.search(r"^\S+ +refused +40: 40 pending +sandbox +sheet\.csv", table.stdout, re.MULTILINE)
         host.portal.call(speed_up, host)
         resumed = bulkid("resume", summary["run_id"], "--json")
         assert resumed.returncode == 0, resumed.stderr
@@ -344,10 +344,13 @@ def test_doctor_says_what_is_right_and_exits_by_what_is_wrong(tmp_path: Path, se
     code, found = findings(connected_to(tmp_path, "", BULKID_CLIENTID="typo"))
     assert (code, found["address"]["ok"]) == (2, False)
     assert "BULKID_CLIENT_ID" in found["environment"]["hint"]
+    code, found = findings(Bulkid(tmp_path))  # all that is missing, and not the first of it
+    assert (code, found["address"]["ok"], found["token"]["ok"]) == (2, False, False)
+    assert "BULKID_CLIENT_ID and BULKID_CLIENT_SECRET are empty" in found["token"]["detail"]
     shown = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong")("doctor", "--url", server.url)
     assert (shown.returncode, shown.stderr) == (3, "")
-    assert re.search(r"^ok +address +http", shown.stdout, re.MULTILINE)
-    assert re.search(r"^problem +token +.*refuses the credentials", shown.stdout, re.MULTILINE)
+    assert re.search(r"^address +ok +http", shown.stdout, re.MULTILINE)
+    assert re.search(r"^token +problem +.*refuses the credentials", shown.stdout, re.MULTILINE)
 
 
 WRONG = {

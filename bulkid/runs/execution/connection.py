@@ -31,7 +31,7 @@ from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
-from bulkid.text import humanize_seconds
+from bulkid.text import humanize_seconds, listing
 
 FIRST_CONTACT_LIMIT_S = 5.0
 """Seconds until a run gives up on a server that has never responded: its address may be wrong."""
@@ -182,9 +182,10 @@ def tokens_of(target: Target, clock: Clock) -> TokenSource:
         return StaticToken(target.access_token)
     if target.client_id and target.client_secret:
         return ClientCredentials(target.client_id, target.client_secret, target.scope, clock)
-    missing = "BULKID_CLIENT_SECRET" if target.client_id else "BULKID_CLIENT_ID"
+    given = {"BULKID_CLIENT_ID": target.client_id, "BULKID_CLIENT_SECRET": target.client_secret}
+    missing = [name for name, value in given.items() if not value]
     raise UsageError(
-        f"No credentials are given: {missing} is empty.",
+        f"No credentials are given: {listing(missing)} {'is' if len(missing) == 1 else 'are'} empty.",
         hint="Set BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (or BULKID_CLIENT_SECRET_FILE), or BULKID_ACCESS_TOKEN.",
     )
 
