@@ -9,6 +9,7 @@ from rich.text import Text
 from bulkid.cli.render import STATUS_STYLES
 from bulkid.cli.tables import Column, print_table
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.report.summary import status_label
 from bulkid.runs import Finding, verdict
 from bulkid.runs.descriptions import destination_of, outcome_parts
 from bulkid.text import printable_line
@@ -48,7 +49,7 @@ def _run(record: RunRecord, counts: Mapping[Status, int]) -> tuple[Text, ...]:
             rows.append(", " if index else "").append(words, style=STATUS_STYLES[status])
     return (
         Text(record.run_id),
-        Text(record.status.value.replace("_", " "), style=_RUN_STYLES[record.status]),
+        Text(status_label(record.status, counts), style=_RUN_STYLES[record.status]),
         rows,
         Text(printable_line(destination_of(record).short)),
         Text(printable_line(record.source)),

@@ -22,6 +22,7 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIABLE = (
     (re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}"), "RUN"),
     (re.compile(r"\d+ of (?=\d+ left)"), "SOME of "),
+    (re.compile(r"valid until [\d :-]+UTC([+-]\d\d:\d\d)?"), "valid until END"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?"), "DATE"),
     (re.compile(r"\b\d\d:\d\d(:\d\d)?\b"), "TIME"),
