@@ -171,7 +171,7 @@ def resume(
     text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool, show_all: bool = False
 ) -> int:
     """Finish an interrupted run."""
-    record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings))
+    record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid)
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
     ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():
@@ -179,7 +179,7 @@ def resume(
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
             f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
-            hint=f"Go on with: bulkid resume {record.run_id} --yes",
+            hint=f"Continue with: bulkid resume {record.run_id} --yes",
         )
 
     def begin(

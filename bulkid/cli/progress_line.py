@@ -1,5 +1,6 @@
 """The line of a run's progress, such as ``82 % ━━━━ 3,860/4,722 · about 51 s left · 0 failed``."""
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from rich.text import Text
@@ -12,8 +13,8 @@ MAX_BAR: Final = 28
 """Columns of the bar."""
 
 _BAR: Final = "bar"
-_DROPPED: Final = ("no failures", _BAR, "percent", "time", "limit", "failed")
-"""The parts of the line, those first that are dropped first where the line is too wide. The counts always stay."""
+_BY_IMPORTANCE: Final = ("counts", "failed", "limit", "time", "percent", "no failures", _BAR)
+"""The parts of the line, the most important first: the counts always stay, others where there is room for them."""
 
 
 class _Part(NamedTuple):
@@ -26,14 +27,19 @@ def progress_line(snapshot: Snapshot, width: int | None = None) -> Text:
     parts = _parts(snapshot)
     if width is None:
         del parts[_BAR]
-    else:
-        for name in _DROPPED:
-            if _width(parts) <= width:
-                break
-            parts.pop(name, None)
-        if _BAR in parts:
-            parts[_BAR] = _Part("━" * min(MAX_BAR, MIN_BAR + width - _width(parts)))
-    return _joined(parts, snapshot)
+        return _joined(parts, snapshot)
+    fitting = {"counts"}
+    for name in _BY_IMPORTANCE:
+        if _width(_chosen(parts, fitting | {name})) <= width:
+            fitting.add(name)
+    shown = _chosen(parts, fitting)
+    if _BAR in shown:
+        shown[_BAR] = _Part("━" * min(MAX_BAR, MIN_BAR + width - _width(shown)))
+    return _joined(shown, snapshot)
+
+
+def _chosen(parts: dict[str, _Part], names: Collection[str]) -> dict[str, _Part]:
+    return {name: part for name, part in parts.items() if name in names}
 
 
 def _parts(snapshot: Snapshot) -> dict[str, _Part]:

@@ -445,6 +445,11 @@ class Journal:
         query = query.group_by("counted")  # by its name: with values bound anew it would be another expression
         return self._counted(query)
 
+    def has_sheet_errors(self, run_id: str) -> bool:
+        """Whether rows of a run are invalid by the sheet alone, whatever the directory holds."""
+        found = select(rows.c.row).where(rows.c.run == self._run(run_id), rows.c.faults.is_not(None)).limit(1)
+        return bool(self.database.fetch(found))
+
     def account_counts(self, run_id: str) -> dict[Status, int]:
         """Count the items (accounts) by status."""
         query = select(entries.c.status, func.count()).where(entries.c.run == self._run(run_id))

@@ -18,7 +18,7 @@ from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.rate import Rate
-from bulkid.report.summary import build_summary
+from bulkid.report.summary import build_summary, trial_outcome
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
@@ -86,14 +86,22 @@ def find_run(text: str, state_dir: Path | None = None, database_url: str = "") -
         return finish.find(journal, text)
 
 
-def find_resumable_run(text: str, state_dir: Path | None = None, database_url: str = "") -> RunRecord:
-    """The run that ``resume`` would go on with.
+def find_resumable_run(
+    text: str, state_dir: Path | None = None, database_url: str = "", *, skip_invalid: bool = False
+) -> RunRecord:
+    """The run that ``resume`` would continue.
 
     Raises:
-        UsageError: There is none, or it is complete.
+        UsageError: There is none, it is complete, or it was refused for rows that no resume reads again: that needs
+            ``skip_invalid``.
     """
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
-        return find_resumable(journal, text)
+        record = find_resumable(journal, text)
+        skips = skip_invalid or bool(record.options.get("skip_invalid"))
+        if record.status is RunStatus.REFUSED and not skips and journal.has_sheet_errors(record.run_id):
+            message = f"Run {record.run_id} ({record.source}) was refused, and would be refused again."
+            raise UsageError(message, hint=record.message, cli_hint="To send only the valid rows, add --skip-invalid.")
+        return record
 
 
 def needs_confirmation(record: RunRecord, state_dir: Path | None = None, database_url: str = "") -> bool:
@@ -116,7 +124,7 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
     if not text:
         newest = next(resumable_runs(journal), None)
         if newest is None:
-            raise UsageError("There is no interrupted run.", hint="`bulkid runs` lists the runs there are.")
+            raise _nothing_to_resume(journal)
         return newest
     record = finish.find(journal, text)
     ended = record.status not in RESUMABLE and record.status is not RunStatus.REFUSED
@@ -126,6 +134,17 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
             hint="Failed rows are in its retry.csv; fix them, and run it.",
         )
     return record
+
+
+def _nothing_to_resume(journal: Journal) -> UsageError:
+    """Say why there is nothing to resume, by the newest run, and what to do with that one."""
+    newest = next(iter(journal.list_runs(1)), None)
+    if newest is not None and newest.status is RunStatus.REFUSED:
+        message = f"There is nothing to resume: the newest run, {newest.run_id} ({newest.source}), was refused."
+        return UsageError(message, hint=newest.message)
+    if newest is not None and (left := int(newest.counters.get("left_accounts") or 0)):
+        return UsageError("There is nothing to resume: no run was interrupted.", cli_hint=trial_outcome(newest, left))
+    return UsageError("There is nothing to resume: no run was interrupted.", cli_hint="`bulkid runs` lists all runs.")
 
 
 def resumable_runs(journal: Journal) -> Iterator[RunRecord]:

@@ -69,7 +69,7 @@ def finish(world: World, tag: str, *options: str) -> str:
     resumed = world.bulkid("resume", "--yes", "--json")
     no_traceback(resumed)
     if resumed.returncode == 2:
-        assert "There is no interrupted run." in resumed.stderr
+        assert "There is nothing to resume" in resumed.stderr
         resumed = world.bulkid("run", f"{tag}.csv", "--yes", "--json", *options)
     assert resumed.returncode == 0, resumed.stderr
     run_id: str = json.loads(resumed.stdout)["run_id"]

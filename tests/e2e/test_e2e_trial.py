@@ -55,7 +55,7 @@ def test_resume_takes_up_the_rest_of_a_trial_once_somebody_agrees(trial: Bulkid)
         summary = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))
         assert (summary["unchanged"], summary["updated"], summary["pending"]) == (1, 2, 3)
         assert (summary["status"], len(host.puts())) == ("completed", 2)
-        assert_clear(bulkid("resume"), 2, "no interrupted run")
+        assert_clear(bulkid("resume"), 2, "There is nothing to resume")
         assert_clear(bulkid("resume", summary["run_id"]), 2, "trial whose rest was not confirmed", "--yes")
         assert len(host.puts()) == 2
         rest = bulkid("resume", summary["run_id"], "--json", "--yes")

@@ -155,7 +155,7 @@ def test_a_run_that_still_goes_is_not_undone_and_one_that_was_killed_is(tmp_path
         host.sandbox.state.rename(host.sandbox.state.account_named("robot-0001"), before[id_of(host, "robot-0001")][1])
         assert state_of(host) == before
         # To go on with the run would do again what was undone: that takes its name.
-        assert_clear(bulkid("resume"), 2, "no interrupted run")
+        assert_clear(bulkid("resume"), 2, "There is nothing to resume")
         (killed,) = (run for run in json.loads(bulkid("runs", "--json").stdout) if run["status"] == "interrupted")
         assert bulkid("resume", killed["run_id"], "--quiet").returncode == 0
         assert host.display_name("robot-0040") == "New 40"

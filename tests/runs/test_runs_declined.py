@@ -53,7 +53,7 @@ async def test_a_declined_run_leaves_neither_a_run_nor_files(tmp_path: Path) -> 
             await runs.run(sheet(tmp_path, *LINES), identity.target, options(tmp_path), context(tmp_path, hooks=no))
         assert declined.value.exit_code == EXIT_USAGE
         assert (no.asked, identity.count("PUT")) == (1, 0)
-        with pytest.raises(UsageError, match="no interrupted run"):
+        with pytest.raises(UsageError, match="no run was interrupted"):
             await runs.resume("", identity.target, context(tmp_path))
     assert records(tmp_path) == []
     assert not (tmp_path / "reports").exists()

@@ -41,7 +41,7 @@ class Snapshot:
         """A text for the user about what holds the run up at present; "" if it sends."""
         if self.server_limit or self.quota_left != 0 or not self.quota_opens_in:
             return self.server_limit
-        return f"quota used, continues in {short_duration(self.quota_opens_in)}"
+        return f"quota used, opens in {short_duration(self.quota_opens_in)}"
 
 
 @dataclass(slots=True)

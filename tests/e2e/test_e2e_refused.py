@@ -1,0 +1,62 @@
+"""A run that was refused says what to do, and nobody is sent in circles by an advice to resume it."""
+
+import re
+from pathlib import Path
+
+from tests.support.bulkid_command import Bulkid, connected_to
+from tests.support.command_output import all_text, assert_clear, summary_of
+from tests.support.sandbox_host import hosted
+from tests.support.sheets import renames, sheet_of
+
+
+def test_a_run_without_credentials_names_the_setting_and_nothing_to_resume(tmp_path: Path) -> None:
+    bulkid = Bulkid(tmp_path, {"BULKID_URL": "https://cloud.uipath.com/acme"})
+    renames(tmp_path, 3)
+    refused = bulkid("run", "sheet.csv", "--yes")
+    assert_clear(refused, 2, "No credentials are given", "Nothing was sent. Set BULKID_CLIENT_ID")
+    assert "resume" not in all_text(refused)
+    assert refused.stdout.startswith("Refused: 3 pending.\n")
+    run_id = bulkid.run_folder().name
+    nothing = bulkid("resume")
+    assert_clear(
+        nothing, 2, f"the newest run, {run_id} (sheet.csv), was refused", "Nothing was sent. Set BULKID_CLIENT_ID"
+    )
+    assert "bulkid resume" not in all_text(nothing)
+
+
+def test_a_run_whose_sheet_is_invalid_is_not_resumed_but_run_again(tmp_path: Path) -> None:
+    sheet_of(tmp_path, [("name", "display name"), ("robot-0001", "A"), ("", "B")])
+    with hosted(accounts=20) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        refused = bulkid("run", "sheet.csv", "--yes")
+        assert_clear(refused, 2, "1 of 2 rows is invalid.", "Nothing was sent. Fix the sheet and run it again.")
+        assert "resume" not in all_text(refused)
+        run_id, requests = bulkid.run_folder().name, len(host.sandbox.log)
+        again = bulkid("resume", run_id, "--yes")
+        assert_clear(
+            again, 2, f"Run {run_id} (sheet.csv) was refused", "Fix the sheet and run it again.", "--skip-invalid"
+        )
+        assert len(host.sandbox.log) == requests, "what the sheet says cannot have changed"
+        done = summary_of(bulkid("resume", run_id, "--yes", "--json", "--skip-invalid"))
+        assert (done["updated"], done["invalid"]) == (1, 1)
+
+
+def test_resume_without_an_interrupted_run_leads_to_the_rest_of_a_trial(tmp_path: Path) -> None:
+    renames(tmp_path, 3)
+    with hosted(accounts=20) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        assert_clear(bulkid("resume"), 2, "There is nothing to resume", "bulkid runs")
+        run_id = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "1"))["run_id"]
+        assert_clear(bulkid("resume"), 2, f"review the remaining 2 with: bulkid resume {run_id}")
+
+
+def test_a_run_that_cannot_sign_in_says_how_to_continue(tmp_path: Path) -> None:
+    renames(tmp_path, 3)
+    with hosted(accounts=20) as host:
+        wrong = connected_to(tmp_path, host.url, BULKID_CLIENT_SECRET="wrong")
+        stopped = wrong("run", "sheet.csv", "--yes")
+        run_id = wrong.run_folder().name
+        assert_clear(stopped, 3, "refuses the credentials", f"Continue with: bulkid resume {run_id}")
+        assert re.match(r"Stopped (in|after) .+: 3 pending\.\n", stopped.stdout)
+        resumed = connected_to(tmp_path, host.url)("resume", "--yes")
+        assert resumed.stderr.startswith(f"Resuming {run_id}: sheet.csv, 3 rows left\n")
