@@ -1,9 +1,10 @@
 """Queries over runs: pages of a run's rows and of the runs themselves, all runs newest first; and deleting a run."""
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, cast, delete, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, cast, delete, func, not_, or_, select
 
 from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
@@ -23,16 +24,41 @@ _SENT = and_(  # requests were sent for these accounts, and what came of them is
 _ELAPSED_MS = cast((entries.c.finished_at - bindparam("start")) * 1000, BigInteger)
 
 
+class ChangeKind(StrEnum):
+    """What a row changes; one row may change things of several kinds."""
+
+    FIELDS = "fields"
+    JOINS = "joins"
+    LEAVES = "leaves"
+
+
+_OF_KIND: Final[Mapping[ChangeKind, ColumnElement[bool]]] = {  # by the description that `planning.plan.describe` makes
+    ChangeKind.FIELDS: and_(
+        entries.c.changes != "", not_(entries.c.changes.startswith("+ ")), not_(entries.c.changes.startswith("- "))
+    ),
+    ChangeKind.JOINS: or_(entries.c.changes.startswith("+ "), entries.c.changes.contains("; + ")),
+    ChangeKind.LEAVES: or_(entries.c.changes.startswith("- "), entries.c.changes.contains("; - ")),
+}
+
+
 @repeated
 def row_page(
-    journal: Journal, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
+    journal: Journal,
+    run_id: str,
+    *,
+    statuses: Collection[Status] = (),
+    kind: ChangeKind | None = None,
+    search: str = "",
+    offset: int = 0,
+    limit: int = 100,
 ) -> tuple[tuple[ReportRow, ...], int]:
     """Read some rows of a run with what became of each, and how many there are of the kind.
 
     Args:
         journal: Where to look.
         run_id: The run.
-        status: Only rows of this status.
+        statuses: Only rows of these; empty for all.
+        kind: Only rows with changes of this kind.
         search: Only rows whose account (id or name) or message holds this text, without regard to case.
         offset: How many of them to skip.
         limit: How many to give at most.
@@ -41,8 +67,10 @@ def row_page(
     message = record.message if record is not None else ""
     source = rows.outerjoin(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     where: list[ColumnElement[bool]] = [runs.c.run_id == run_id]
-    if status is not None:
-        where.append(STATUS.is_not_distinct_from(status.value))
+    if statuses:
+        where.append(STATUS.in_([status.value for status in statuses]))
+    if kind is not None:
+        where.append(_OF_KIND[kind])
     if search:
         where.append(_contains(search))
     query = select(*REPORT_COLUMNS).select_from(source).where(*where).order_by(rows.c.row)

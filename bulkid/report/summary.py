@@ -57,10 +57,15 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
 
 def trial_outcome(run: RunRecord, left: int) -> str:
     """What follows a trial that left accounts for later: ``Trial finished: 5 accounts. Next: review ...``."""
-    finished = f"Trial finished: {count_of(int(run.options.get('first') or 0), 'account')}."
+    finished = trial_finished(run)
     if run.options.get("job"):
         return f"{finished} {how_to_resume(run)}"
     return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}"
+
+
+def trial_finished(run: RunRecord) -> str:
+    """``Trial finished: 5 accounts.``."""
+    return f"Trial finished: {count_of(int(run.options.get('first') or 0), 'account')}."
 
 
 def how_to_resume(run: RunRecord) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from bulkid.errors import LockedError, UsageError
-from bulkid.journal.queries import latest_failures, row_page, run_page
+from bulkid.journal.queries import ChangeKind, latest_failures, row_page, run_page
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
@@ -154,9 +154,16 @@ def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
     return (record for record in records if record.status in RESUMABLE and record.run_id not in undone)
 
 
-def undone_by(records: Iterable[RunRecord]) -> frozenset[str]:
-    """The runs whose changes these runs have put back: to resume one of them would make the changes again."""
-    return frozenset(str(each.options[UNDO]) for each in records if UNDO in each.options and each.phase == "planned")
+def undone_by(records: Iterable[RunRecord]) -> Mapping[str, str]:
+    """The runs whose changes other runs have put back, each with the newest of these; ``records`` are newest first.
+
+    To resume one of them would make the changes again.
+    """
+    newest: dict[str, str] = {}
+    for record in records:
+        if UNDO in record.options and record.phase == "planned":
+            newest.setdefault(str(record.options[UNDO]), record.run_id)
+    return newest
 
 
 @contextmanager
@@ -254,10 +261,19 @@ class RunBrowser:
         return self._line(record)
 
     def rows(
-        self, run_id: str, *, status: Status | None = None, search: str = "", offset: int = 0, limit: int = 100
+        self,
+        run_id: str,
+        *,
+        statuses: Collection[Status] = (),
+        kind: ChangeKind | None = None,
+        search: str = "",
+        offset: int = 0,
+        limit: int = 100,
     ) -> RowPage:
-        """Some rows of a run, in the sheet's order, with what became of each."""
-        return RowPage(*row_page(self.journal, run_id, status=status, search=search, offset=offset, limit=limit))
+        """Some rows of a run, in the sheet's order, with what became of each; empty ``statuses`` are all."""
+        return RowPage(
+            *row_page(self.journal, run_id, statuses=statuses, kind=kind, search=search, offset=offset, limit=limit)
+        )
 
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""
@@ -276,8 +292,8 @@ class RunBrowser:
         """The rate of all runs on the target's organisation over the last hour; None: the organisation is not known."""
         return recent_rate(self.journal, target, options, now)
 
-    def undone(self) -> frozenset[str]:
-        """The runs that a later one has undone; see :func:`undone_by`."""
+    def undone(self) -> Mapping[str, str]:
+        """The runs that a later one has undone, each with that run; see :func:`undone_by`."""
         return undone_by(self.journal.list_runs())
 
     def _line(self, record: RunRecord) -> RunListItem:

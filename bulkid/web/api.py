@@ -259,7 +259,7 @@ async def rows(request: web.Request) -> web.Response:
     found = await in_thread(
         console.run_browser.rows,
         run_id,
-        status=page.status,
+        statuses=() if page.status is None else (page.status,),
         search=page.search[:200],
         offset=page.offset,
         limit=page.limit,

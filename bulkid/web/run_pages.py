@@ -1,10 +1,13 @@
 """The page of a run, and what a user can do with the run."""
 
+import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import anyio
 from aiohttp import web
@@ -13,11 +16,15 @@ from aiohttp_sse import sse_response
 
 from bulkid import runs
 from bulkid.errors import BulkidError, UsageError
+from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
 from bulkid.model import RunStatus, Status
 from bulkid.report.formats import FORMATS, ReportFormat
+from bulkid.report.summary import status_label, trial_finished
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.descriptions import outcome
+from bulkid.runs.run_records import UNDO
 from bulkid.web.audit import note
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import Console, console_of
@@ -41,39 +48,127 @@ async def recent_quota_plot(console: Console) -> Plot | None:
     return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
 
 
+_BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
+
+KINDS: Final[Mapping[ChangeKind, str]] = {
+    ChangeKind.FIELDS: "fields changed",
+    ChangeKind.JOINS: "groups added",
+    ChangeKind.LEAVES: "groups removed",
+}
+"""The kinds of changes by which the rows of the report can be filtered, with their words."""
+
+PROBLEMS: Final = (Status.FAILED, Status.INVALID)
+"""What the report opens on where there is any: the rows that need a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Which rows of a report a request asks for."""
+
+    show: str  # "all", "problems", or a status
+    kind: ChangeKind | None
+    search: str
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """The statuses of the rows; empty for all."""
+        if self.show == "problems":
+            return PROBLEMS
+        return tuple(status for status in Status if status.value == self.show)
+
+    def link(self, *, show: str | None = None, kind: str | None = None) -> str:
+        """The address of the same rows with another status or another kind; "" for every kind."""
+        chosen = self.kind.value if self.kind is not None else ""
+        query = {
+            "status": self.show if show is None else show,
+            "kind": chosen if kind is None else kind,
+            "search": self.search,
+        }
+        return f"?{urlencode({name: value for name, value in query.items() if value})}#report"
+
+
+def _row_filter(request: web.Request, line: RunListItem, *, running: bool) -> RowFilter:
+    query = request.query
+    show = query.get("status", "")
+    if show not in {"all", "problems", *Status}:
+        opens_on_problems = not running and not query and any(line.counts[status] for status in PROBLEMS)
+        show = "problems" if opens_on_problems else "all"
+    kind = next((each for each in ChangeKind if each.value == query.get("kind")), None)
+    return RowFilter(show, kind, query.get("search", "")[:200])
+
+
 async def run(request: web.Request) -> web.StreamResponse:
-    """One run: its figures, live while it is under way, and the result of each row."""
+    """One run: how it ended, or its figures, live while it is under way; and the result of each row."""
     console, pager = console_of(request), Pager(request)
     line = await found_run(request)
-    run_id, search, word = line.run.run_id, request.query.get("search", "")[:200], request.query.get("status", "")
-    status = next((each for each in Status if each.value == word), None)
+    run_id, browser = line.run.run_id, console.run_browser
+    job = console.job_runner.job(run_id)
+    state = live_state(job) or state_from_journal(line, job)
+    chosen = _row_filter(request, line, running=state["running"])
     rows = await in_thread(
-        console.run_browser.rows,
+        browser.rows,
         run_id,
-        status=status,
-        search=search,
+        statuses=chosen.statuses,
+        kind=chosen.kind,
+        search=chosen.search,
         offset=pager.offset,
         limit=pager.size,
     )
-    undone = await in_thread(console.run_browser.undone)
-    job = console.job_runner.job(run_id)
-    rate = await in_thread(console.run_browser.rate, line.run)
+    undone = await in_thread(browser.undone)
+    rate = await in_thread(browser.rate, line.run)
     return page(
         request,
         "run.html",
         plot=None if rate is None else plot_of(rate),
         line=line,
         run=line.run,
+        outcome=outcome_of(line),
+        label=status_label(line.run.status, line.counts),
+        remaining=remaining_of(line) or line.counts[Status.PENDING],
+        undone_by=undone.get(run_id, ""),
+        undo_of=str(line.run.options.get(UNDO) or ""),
         rows=rows.rows,
-        state=live_state(job) or state_from_journal(line, job),
+        state=state,
+        percent=100 * state["done"] // (state["total"] or 1),
         formats=FORMATS.values(),
-        chosen=status,
+        chosen=chosen,
+        kinds=KINDS,
+        change_parts=change_parts,
+        problems=sum(line.counts[status] for status in PROBLEMS),
         asked=bool(request.query),
-        search=search,
         controls=actions_of(console, line, await console.upload_of(line.run), undone),
         notes=[] if job is None else job.notes,
         pager=pager.of(rows.total),
     )
+
+
+class ChangeParts(NamedTuple):
+    """The description of a row's changes, in parts."""
+
+    fields: str
+    groups: tuple[tuple[str, str], ...]  # "+" or "-", and a name
+
+
+def change_parts(changes: str) -> ChangeParts:
+    """Take ``display name: Roby -> Robbie; + Finance; - Trainees`` apart."""
+    parts = _BEFORE_GROUP.split(changes)
+    fields = [part for part in parts if part[:2] not in {"+ ", "- "}]
+    return ChangeParts("; ".join(fields), tuple((part[0], part[2:]) for part in parts if part[:2] in {"+ ", "- "}))
+
+
+def outcome_of(line: RunListItem) -> str:
+    """How a run ended: ``Done in 4 s: 153 updated, 48 already correct.`` or its like."""
+    run = line.run
+    left = remaining_of(line)
+    if left and run.status in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES}:
+        return f"{trial_finished(run)} Next: review the remaining {left:,}."
+    counts = {status.value: count for status, count in line.counts.items()}
+    return outcome(run.status, counts, float(run.counters.get("elapsed_s") or 0.0))
+
+
+def remaining_of(line: RunListItem) -> int:
+    """How many accounts a trial left for later; 0 where they have been sent since, and for other runs."""
+    return int(line.run.counters.get("left_accounts") or 0) if line.counts[Status.PENDING] else 0
 
 
 def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> dict[str, bool]:
@@ -83,6 +178,7 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
     open_rows = line.counts[Status.FAILED] + line.counts[Status.INVALID] + line.counts[Status.PENDING]
     resumable = console.can_resume(line, undone)
     return {
+        "pause": job is not None and not job.stop.requested,
         "stop": job is not None,
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
@@ -147,7 +243,7 @@ async def _end(request: web.Request, action: str, reason: str) -> web.StreamResp
         record = (await found_run(request)).run
         if record.status is RunStatus.RUNNING:
             raise UsageError(f"The run is under way in process {record.pid} on {record.host}: stop it there.")
-        raise UsageError("The run has ended already.")
+        raise HTTPSeeOther(f"/runs/{run_id}")  # it has ended meanwhile, which its page says
     if job.stop.requested:
         job.stop.abort()
     else:

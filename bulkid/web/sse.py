@@ -12,7 +12,7 @@ from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
 from bulkid.runs import STAGES, RunBrowser, RunListItem
 from bulkid.runs.concurrency import in_thread
-from bulkid.text import humanize_seconds
+from bulkid.text import short_duration
 from bulkid.web.job_runner import Job, JobRunner
 
 POLL_INTERVAL_S: Final = 0.5  # seconds between two looks at the figures of a run in this process
@@ -110,24 +110,33 @@ def live_state(job: Job | None) -> dict[str, Any] | None:
     snapshot = None if job is None else job.snapshot
     if job is None or snapshot is None:
         return None
-    stage = STAGES.get(job.phase, job.phase)
     return {
         "running": True,
-        "words": "Stopping: requests in flight may finish" if job.stop.requested else stage,
+        "stopping": job.stop.requested,
+        "words": _words(job),
         "done": snapshot.done,
         "total": snapshot.total,
         "updated": snapshot.updated,
         "failed": snapshot.failed,
         "rate": f"{snapshot.per_second:.1f} per second" if snapshot.per_second else "",
         "quota": snapshot.server_limit or quota_text(snapshot.quota_left, snapshot.quota_opens_in),
-        "eta": f"{humanize_seconds(snapshot.eta_s)} to go" if snapshot.eta_s else "",
+        "eta": f"about {short_duration(snapshot.eta_s)} left" if snapshot.eta_s else "",
     }
+
+
+def _words(job: Job) -> str:
+    """What a run in this process does at present."""
+    if job.stop.aborted:
+        return "Stopping now"
+    if job.stop.requested:
+        return "Pausing: requests in flight may finish"
+    return STAGES.get(job.phase, job.phase)
 
 
 def quota_text(left: int | None, opens_in: float | None) -> str:
     """How many requests the quota allows at present; empty where there is no quota."""
     if left == 0 and opens_in:
-        return f"used up; opens in {humanize_seconds(opens_in)}"
+        return f"used up, more in {short_duration(opens_in)}"
     return "" if left is None else f"{left:,} left"
 
 
@@ -135,9 +144,10 @@ def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
     """The state of a run by the journal: of one in another process, or one that is not sending at present."""
     counts = line.counts
     running = job is not None or line.run.status is RunStatus.RUNNING
-    phase = STAGES.get(job.phase, job.phase) if job is not None else "Under way in another process"
+    phase = "Under way in another process" if job is None else _words(job)
     return {
         "running": running,
+        "stopping": job is not None and job.stop.requested,
         "words": phase if running else line.run.status.value.replace("_", " "),
         "done": line.rows - counts[Status.PENDING],
         "total": line.rows,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bulkid.journal.queries import (
+    ChangeKind,
     latest_failures,
     newest_organization,
     row_page,
@@ -46,13 +47,13 @@ def test_the_pages_of_a_run_are_its_report_in_parts(journal: Journal) -> None:
 
 def test_rows_are_found_by_status_and_by_any_part_of_account_change_or_message(journal: Journal) -> None:
     _filled(journal)
-    failed, total = row_page(journal, RUN, status=Status.FAILED, limit=10)
+    failed, total = row_page(journal, RUN, statuses=[Status.FAILED], limit=10)
     assert total == 25
     assert all(row.status is Status.FAILED for row in failed)
     assert [row.name for row in row_page(journal, RUN, search="robot_012")[0]] == ["Robot_012"]
     assert [row.robot_account_id for row in row_page(journal, RUN, search="ID-33")[0]] == ["id-33"]
     assert [row.error for row in row_page(journal, RUN, search="NO 40")[0]] == ["no 40"]
-    assert row_page(journal, RUN, status=Status.UPDATED, search="no 40")[1] == 0
+    assert row_page(journal, RUN, statuses=[Status.UPDATED], search="no 40")[1] == 0
 
 
 def test_what_a_database_takes_for_wildcards_is_plain_text_in_a_search(journal: Journal) -> None:
@@ -123,3 +124,17 @@ def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> N
     assert settled_by_interval(journal, start, 60_000, organization_id=own.upper()) == [(0, Via.ACCOUNT, 2)]
     assert newest_organization(journal, record().base_url) == "another"
     assert newest_organization(journal, "https://elsewhere.example.com") == ""
+
+
+def test_rows_are_found_by_the_kind_of_their_changes(journal: Journal) -> None:
+    words = ["display name: a -> b", "display name: a -> b; + Finance; - Trainees", "+ Finance", "- 100 %", ""]
+    journal.create_run(record())
+    journal.add_rows(RUN, [good_row(number + 2) for number in range(len(words))])
+    journal.add_items(RUN, [entry(number)._replace(changes=text) for number, text in enumerate(words)])
+
+    def found(kind: ChangeKind) -> list[str]:
+        return [row.changes for row in row_page(journal, RUN, kind=kind)[0]]
+
+    assert found(ChangeKind.FIELDS) == words[:2]
+    assert found(ChangeKind.JOINS) == words[1:3]
+    assert found(ChangeKind.LEAVES) == [words[1], words[3]]

@@ -212,7 +212,7 @@ async def test_the_rest_of_a_trial_that_changed_since_its_approval_is_not_sent_a
 async def test_without_approval_the_rest_of_a_trial_is_previewed_and_started_by_one_user(console: World) -> None:
     path = await console.browser.preview("accounts.csv", sheet(6))
     run_id = run_id_of(await console.browser.start(path, first="2"))
-    assert "Preview the rest: 4 pending" in (await console.browser.run_ended(run_id)).text
+    assert "Review the remaining 4" in (await console.browser.run_ended(run_id)).text
     rest = path_of(await console.browser.post(f"/runs/{run_id}/resume"), console.browser)
     assert "New name 3" not in names(console, 3, 4, 5, 6)
     assert 'name="first"' not in (await console.browser.preview_page(rest)).text

@@ -94,7 +94,7 @@ def test_the_quota_is_reported_in_words() -> None:
     say = sse.quota_text
     assert say(None, None) == ""
     assert say(1200, None) == "1,200 left"
-    assert say(0, 30.0) == "used up; opens in 30 seconds"
+    assert say(0, 30.0) == "used up, more in 30 s"
 
 
 def test_a_limit_of_the_server_is_reported_in_place_of_the_quota() -> None:

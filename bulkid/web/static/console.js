@@ -113,10 +113,32 @@ all("[data-live]", (box) => {
     }
   }
 
+  const title = document.title.replace(/^\d+ % · /, "");
+  let saidAt = -Infinity;
+  let saidWhat = "";
+
+  // Screen readers hear a new stage, and every tenth of the way; not more often than they can speak.
+  function announce(state, percent) {
+    const what = `${state.words} ${Math.floor(percent / 10)}`;
+    const now = performance.now();
+    if (what !== saidWhat && (now - saidAt > 5000 || !saidWhat.startsWith(state.words))) {
+      saidAt = now;
+      saidWhat = what;
+      say("said", `${state.words}: ${percent} %, ${number.format(state.failed)} failed`);
+    }
+  }
+
   function show(state) {
     say("words", state.words);
     if (state.total === undefined) {
       return;
+    }
+    const percent = Math.floor((100 * state.done) / (state.total || 1));
+    document.title = `${percent} % · ${title}`;
+    announce(state, percent);
+    if (part("pause")) {
+      part("pause").hidden = state.stopping;
+      part("stop").hidden = !state.stopping;
     }
     part("bar").max = state.total || 1;
     part("bar").value = state.done;
