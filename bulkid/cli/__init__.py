@@ -35,15 +35,21 @@ def ending_of_sheet(arguments: Sequence[str]) -> str:
     return next(named, "").lower().rpartition(".")[2]
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 @contextmanager
 def sheet_child(arguments: Sequence[str]) -> Iterator[None]:
     """Start the child process that will read the sheet, before the modules of this process are imported.
 
-    Where pandas is imported already, a text is read faster without one.
+    Where pandas is imported already, or where there is one core, a text is read faster without one.
     """
     ending = ending_of_sheet(arguments)
     is_text = f".{ending}" in _TEXTS
-    if not ending or (is_text and "pandas" in sys.modules):
+    if not ending or (is_text and ("pandas" in sys.modules or usable_cores() == 1)):
         yield
         return
     from bulkid.sheet.isolation import spare_child

@@ -219,11 +219,28 @@ def test_no_child_is_started_for_a_named_pipe(tmp_path: Path) -> None:
     assert cli.ending_of_sheet(["check", str(tmp_path / "p.csv")]) == ""
 
 
-def test_a_command_reads_its_sheet_without_pandas(text: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_command_reads_its_sheet_without_pandas_where_there_are_two_cores(text: Path, cores: int) -> None:
     text.write_bytes(b"name,display_name\nroby,R\n,\nzo,Z\n")
-    program = "import sys\nfrom bulkid import cli\ntry:\n    cli.main()\nfinally:\n    print('pandas' in sys.modules)\n"
+    program = f"""
+import sys
+from bulkid import cli
+cli.usable_cores = lambda: {cores}
+try:
+    cli.main()
+finally:
+    print("pandas" in sys.modules)
+"""
     done = subprocess.run(
         [sys.executable, "-c", program, "check", str(text)], capture_output=True, text=True, check=True
     )
     assert "2 rows, 2 accounts" in done.stdout
-    assert done.stdout.splitlines()[-1] == "False"
+    assert done.stdout.splitlines()[-1] == str(cores == 1)
+
+
+def test_the_cores_that_may_be_used_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
+    assert cli.usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cli.usable_cores() == 1
