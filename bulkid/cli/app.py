@@ -120,7 +120,10 @@ def plan(
     source: SourceArgument,
     *,
     out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="Write the plan to a file, for `bulkid run --plan FILE`.")
+        str,
+        typer.Option(
+            "--out", metavar="FILE", help="Write the plan to a file: .json for run --plan; .md, .html or .xlsx to read."
+        ),
     ] = "",
     show_all: ShowAllOption = False,
     settings: Load,

@@ -121,17 +121,17 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool 
 
 
 def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None:
-    """Write the plan to a file, unless ``run`` would refuse it."""
-    if preview.row_errors and not settings.skip_invalid:
+    """Write the plan to a file: a document in any case, a plan file unless ``run`` would refuse it."""
+    is_document = library.is_plan_document(path)
+    if preview.row_errors and not (settings.skip_invalid or is_document):
         raise UsageError(
             f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
             hint="Fix them, or plan only the valid rows with --skip-invalid.",
         )
     written = library.save_plan(preview, path, sandbox=settings.sandbox)
     if not settings.quiet:
-        render.print_notes(
-            render.console(stderr=True), [f"The plan is in {written}. Apply it: bulkid run --plan {written}"]
-        )
+        then = "" if is_document else f" Apply it: bulkid run --plan {written}"
+        render.print_notes(render.console(stderr=True), [f"The plan is in {written}.{then}"])
 
 
 def run(source: str, settings: Settings, *, show_all: bool = False) -> int:

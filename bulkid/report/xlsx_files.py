@@ -277,6 +277,14 @@ class WorkbookFile(ABC, Generic[Row]):
         settings = {"bg_color": background, "font_color": text, "num_format": "@", "valign": "top", "border": 1}
         return self.book.add_format({**settings, "border_color": "#D0D0D0", **more})
 
+    def put(self, sheet: Sheet, line: int, column: int, text: str, form: Format) -> None:
+        """Write a text as a text, whatever it looks like; for the few cells of the sheet in front."""
+        text = displayable(text)
+        if text.startswith("<r>") and text.endswith("</r>"):
+            # xlsxwriter would take this for its own markup of rich text and write it unescaped
+            text = f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
+        sheet.write_string(line, column, text, form)
+
     def _cell_style(self, **settings: object) -> int:
         return style_number(self.book.add_format({"valign": "top", **settings}))
 
@@ -298,12 +306,16 @@ class WorkbookFile(ABC, Generic[Row]):
 
     def discard(self) -> None:
         """Remove the file, unless it is in place already, and all that was kept for it. Never raises."""
+        self.release()
+        self.target.discard()
+
+    def release(self) -> None:
+        """Remove all that was kept for the file. Never raises."""
         self.book.fileclosed = True  # else its destructor would try to write what is given up
         for sheet in self.book.worksheets():
             with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
                 sheet.row_data_fh.close()
         self._scratch.cleanup()
-        self.target.discard()
 
 
 class ReportWorkbook(WorkbookFile[ReportRow]):
@@ -349,14 +361,6 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
             )
         )
         self._problems.next_sheet()
-
-    def put(self, sheet: Sheet, line: int, column: int, text: str, form: Format) -> None:
-        """Write a text as a text, whatever it looks like; for the few cells of the sheet in front."""
-        text = displayable(text)
-        if text.startswith("<r>") and text.endswith("</r>"):
-            # xlsxwriter would take this for its own markup of rich text and write it unescaped
-            text = f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
-        sheet.write_string(line, column, text, form)
 
     def write(self, rows: Sequence[ReportRow]) -> None:
         """Append rows; those that are not done stand among the problems too."""

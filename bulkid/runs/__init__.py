@@ -36,7 +36,7 @@ from bulkid.runs.history import (
     report,
     summary_of,
 )
-from bulkid.runs.inputs.plan_file import require_folder_of, require_plan_file, save_plan
+from bulkid.runs.inputs.plan_file import is_plan_document, require_folder_of, require_plan_file, save_plan
 from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.job import combined_summary, run_job, within_schedule
@@ -96,6 +96,7 @@ __all__ = [
     "find_resumable_run",
     "find_run",
     "in_thread_until_cancelled",
+    "is_plan_document",
     "list_runs",
     "metrics",
     "needs_confirmation",

@@ -44,28 +44,32 @@ def require_folder_of(path: Path) -> None:
         raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
 
 
+def is_plan_document(path: Path) -> bool:
+    """Whether the name of a file says that it is for people to read, not for a run."""
+    return path.suffix.lower() in {".md", ".html", ".xlsx"}
+
+
 def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clock | None = None) -> Path:
     """Write the plan of a preview to a file atomically. Return the path of the file that was written.
 
+    A name that ends in ``.md``, ``.html`` or ``.xlsx`` gets a document for people; any other gets a plan file.
+
     Args:
         preview: The result of :func:`~bulkid.runs.plan`.
-        path: The file; an earlier plan file is replaced.
+        path: The file; an earlier plan file or document is replaced.
         sandbox: Whether the server is the embedded sandbox.
         clock: Gives the time of creation; None for the machine's clock.
 
     Raises:
         UsageError: The file cannot be written, or exists and is not a plan file.
     """
-    from bulkid.runs.inputs.plan_format import plan_head, plan_parts, planned_accounts
-
     _require_plan_or_nothing(path)
-    head = plan_head(preview, (clock or SystemClock()).now(), sandbox=sandbox)
+    now = (clock or SystemClock()).now()
     target = AtomicFile(path.absolute().parent, path.name)
     with ExitStack() as stack:
         stack.callback(target.discard)
         try:
-            with target.begin().open("wb") as file:
-                file.writelines(plan_parts(head, planned_accounts(preview)))
+            _write(preview, target, now, sandbox=sandbox)
             sync(target.temp)
             return path.with_name(target.commit().name)
         except OSError as error:
@@ -75,19 +79,41 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
             ) from None
 
 
-def _require_plan_or_nothing(path: Path) -> None:
-    """Raise a :class:`UsageError` if there is a file of another kind, such as the sheet."""
+def _write(preview: Preview, target: AtomicFile, now: float, *, sandbox: bool) -> None:
+    if is_plan_document(Path(target.name)):
+        from bulkid.runs.plan_document import write_document
+
+        write_document(preview, target, now)
+        return
+    from bulkid.runs.inputs.plan_format import plan_head, plan_parts, planned_accounts
+
+    head = plan_head(preview, now, sandbox=sandbox)
+    with target.begin().open("wb") as file:
+        file.writelines(plan_parts(head, planned_accounts(preview)))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a later plan may replace an existing file; an OSError says that it cannot be read."""
+    if is_plan_document(path):
+        from bulkid.runs.plan_document import is_own_document
+
+        return is_own_document(path)
     from bulkid.runs.inputs.plan_format import FORMAT
 
+    with path.open("rb") as file:
+        return FORMAT.encode() in file.read(200)
+
+
+def _require_plan_or_nothing(path: Path) -> None:
+    """Raise a :class:`UsageError` if there is a file of another kind, such as the sheet."""
     try:
-        with path.open("rb") as file:
-            start = file.read(200)
+        is_own = not path.stat().st_size or _is_own(path)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The plan cannot be written to {path}: {reason}.") from None
-    if start and FORMAT.encode() not in start:
+    if not is_own:
         raise UsageError(f"{path} exists and is not a plan file: it is not replaced.", hint="Give --out another name.")
 
 
