@@ -24,6 +24,7 @@ _CHANGES: Final = ("Account", "Changes", "Account id")
 _INVALID: Final = ("Row", "Column", "Value", "Problem")
 _WIDTHS: Final = {"Account": (12, 40), "Changes": (30, 90), "Account id": (20, 38), "Row": (8, 8), "Column": (10, 30)}
 _ANY_WIDTH: Final = (12, 80)
+_LONGEST_VALUE: Final = 80  # characters of a cell that is invalid; the sheet has it whole
 _CHUNK: Final = 500  # rows of a workbook that are handed on together
 
 Cells = tuple[str, ...]
@@ -90,7 +91,8 @@ def _changes(preview: Preview) -> Iterator[Cells]:
 
 def _invalid_rows(preview: Preview) -> Iterator[Cells]:
     for each in preview.row_errors:
-        yield str(each.row), printable_line(each.column), printable_line(each.value), printable_line(each.message)
+        value = each.value if len(each.value) <= _LONGEST_VALUE else f"{each.value[:_LONGEST_VALUE]}..."
+        yield str(each.row), printable_line(each.column), printable_line(value), printable_line(each.message)
 
 
 # --- Markdown
@@ -125,14 +127,17 @@ def _plain_markdown(text: str) -> str:
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; overflow-wrap: anywhere;
+  padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid #8886; overflow-wrap: anywhere; padding: .3rem .6rem; text-align: left;
-  vertical-align: top; }
+th, td { border-bottom: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th[scope=col] { white-space: nowrap; }
+th[scope=row], td { min-width: 7rem; }
+.scroll { overflow-x: auto; }
 .add { color: light-dark(#0a6b2d, #6fdc8c); }
 .remove { color: light-dark(#a8071a, #ff9c9c); }
 .change { color: light-dark(#7a5200, #f1c21b); }
-td span { margin-right: 1rem; }
+td span { display: inline-block; margin-right: 1rem; }
 """
 _CLASSES: Final[Mapping[Mark, tuple[str, str]]] = {
     "+": ("add", "added"),
@@ -165,11 +170,12 @@ def _page(preview: Preview, now: float) -> Iterator[str]:
 def _page_table(title: str, headers: Sequence[str], rows: Iterable[Cells]) -> Iterator[str]:
     """Yield a table; the cells are HTML."""
     head = "".join(f'<th scope="col">{header}</th>' for header in headers)
-    yield f"<h2>{title}</h2><table><thead><tr>{head}</tr></thead><tbody>"
+    yield f'<h2>{title}</h2><div class="scroll" role="region" aria-label="{title}" tabindex="0">'
+    yield f"<table><thead><tr>{head}</tr></thead><tbody>"
     for first, *more in rows:
         cells = "".join(f"<td>{cell}</td>" for cell in more)
         yield f'<tr><th scope="row">{first}</th>{cells}</tr>'
-    yield "</tbody></table>"
+    yield "</tbody></table></div>"
 
 
 def _page_marks(marked: Iterable[tuple[Mark, str]]) -> str:
