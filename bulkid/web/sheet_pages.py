@@ -26,7 +26,7 @@ from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
 from bulkid.web.change_index import ChangeFilter
 from bulkid.web.console import Console, NotConfirmedError, console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
-from bulkid.web.pages import Pager, attachment, page
+from bulkid.web.pages import Pager, attachment, page, redirect
 from bulkid.web.previews import UploadPreview, preview_page, problems_of
 from bulkid.web.request_bodies import UploadReader, form_of
 from bulkid.web.run_pages import preview_made
@@ -45,6 +45,7 @@ from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
 _MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 """What aiohttp's reader raises for a multipart body that is malformed or not complete."""
 
+_BROKEN_OFF: Final = (400, 408)  # refusals of an upload that the user can send again
 _CHUNK: Final = 1 << 18
 _DRAINED: Final = 4 * MAX_BYTES  # read and dropped: a browser shows a refusal only once it has sent the whole body
 _KINDS: Final = ("changes", "unchanged", "invalid")
@@ -65,7 +66,9 @@ async def upload(request: web.Request) -> web.StreamResponse:
         check_token(request, header)
     try:
         taken = await receive_sheet(request, trusted=header is not None)
-    except (SheetError, StorageFullError) as error:
+    except (SheetError, StorageFullError, RefusedError) as error:
+        if isinstance(error, RefusedError) and error.status not in _BROKEN_OFF:
+            raise
         return form_again(request, error, "upload.html", upload_error=error)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
@@ -207,7 +210,7 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
         raise HTTPSeeOther(f"{_path(now)}?columns=changed")
     if now.parsed.check is None or not now.parsed.check.rows or _shows_other_errors(now, upload_preview):
         raise HTTPSeeOther(_path(now))
-    raise HTTPSeeOther(await _preview_noted(request, now))
+    return await _to_preview(request, now)
 
 
 def _columns(upload_preview: UploadPreview) -> Sequence[str]:
@@ -259,14 +262,21 @@ def may_remove(principal: Principal, upload: Upload) -> bool:
 
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
-    raise HTTPSeeOther(await _preview_noted(request, await upload_preview_of(request)))
+    return await _to_preview(request, await upload_preview_of(request))
 
 
-async def _preview_noted(request: web.Request, upload_preview: UploadPreview) -> str:
-    """Begin to make a preview, record that in the audit log, and return the address of the preview."""
-    shown_at = await preview_made(console_of(request), upload_preview)
-    await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
-    return shown_at
+async def _to_preview(request: web.Request, upload_preview: UploadPreview) -> web.Response:
+    """Begin to make a preview and send the browser there, or show the sheet with the reason why there is none."""
+    upload = upload_preview.upload
+    try:
+        shown_at = await preview_made(console_of(request), upload_preview)
+    except BulkidError as error:
+        if upload.derived_from:
+            return await _start_refused(request, upload_preview, StartForm(error=error))
+        shown = await _sheet_page_of(request, upload_preview, upload.reading, columns_of(upload_preview))
+        return form_again(request, error, "sheet.html", **shown, form_error=error)
+    await note(request, "preview made", upload.upload_id, upload.name)
+    return redirect(shown_at)
 
 
 async def preview(request: web.Request) -> web.StreamResponse:

@@ -215,9 +215,13 @@ def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None
         _upload(page, address, "accounts.csv", sheet(5))
         page.click("button:has-text('Continue to preview')")
         page.wait_for_selector("#lines")
+        assert page.inner_text("form.start button") == "Update 5 accounts"
+        page.check("[name=scope][value=first]")
+        assert page.inner_text("form.start button") == "Start the trial"
+        page.fill("input[name=first]", "3")
         page.click("form.start button")
         page.wait_for_url(re.compile("/runs/"))
-        page.wait_for_selector("text=5 updated")
+        page.wait_for_selector("text=3 updated")
 
 
 def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
@@ -248,6 +252,11 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     page.set_input_files("#sheet", {"name": "who.csv", "mimeType": "text/csv", "buffer": b"Who,What\nrobot-0001,x\n"})
     page.click("button:has-text('Upload')")
     yield "sheet-to-map"
+    page.select_option("select >> nth=0", label="Name")
+    page.select_option("select >> nth=1", label="Name")
+    page.click("button:has-text('Continue to preview')")
+    page.wait_for_selector("select[aria-invalid]")
+    yield "sheet-to-map-refused"
     page.goto(address)
     page.set_input_files("#sheet", SAMPLES / "robot_accounts.xlsx")
     page.click("button:has-text('Upload')")
@@ -258,7 +267,11 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     yield "preview"
     page.click("a:has-text('Invalid rows')")
     yield "preview-invalid-rows"
-    page.click("a:has-text('To change')")
+    page.fill("input[name=first]", "many")
+    page.click("form.start button")
+    page.wait_for_selector("#first-error")
+    yield "preview-refused"
+    page.check("[name=scope][value=all]")
     page.click("form.start button")
     page.wait_for_selector("[data-live-failures] li")
     yield "run-live"

@@ -129,6 +129,18 @@ async def test_who_continues_without_a_change_is_no_author(tmp_path: Path) -> No
         assert console.console.uploads.get(path.split("/")[-1]).by == ("olaf", "otto")
 
 
+async def test_a_preview_that_has_to_wait_too_long_leaves_the_user_on_the_page(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = await _uploaded(console, sheet(2))
+    monkeypatch.setattr(console.console.upload_previews, "_pending_count", 1000)
+    page = await console.browser.post(path, {**FORM_OF_TWO, "skip_invalid": "1"})
+    assert page.status == 503
+    assert "previews wait already" in page.text
+    assert "Continue to preview" in page.text
+    assert 'value="1" checked' in page.text, "the settings are saved"
+
+
 async def test_skipping_invalid_rows_reads_the_file_no_second_time(console: World) -> None:
     path, _ = await _uploaded(console, sheet(2))
     parsed = (await console.console.upload_preview(path.split("/")[-1])).parsed
