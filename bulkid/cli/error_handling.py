@@ -1,7 +1,9 @@
 """Turns errors into sentences and exit codes; the user never sees a traceback."""
 
 import functools
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -75,6 +77,21 @@ def print_error(error: BulkidError | None) -> None:
     if error is None:
         return
     name = "" if isinstance(error, NotConfirmedError) else "bulkid: "  # the user's own decision is no error
-    sys.stderr.write(printable(redact_text(f"{name}{error.message}")) + "\n")
+    sys.stderr.write(_wrapped(printable(redact_text(f"{name}{error.message}"))) + "\n")
     if advice := f"{error.hint} {error.cli_hint}".strip():
-        sys.stderr.write(printable(redact_text(f"  {advice}")) + "\n")
+        sys.stderr.write(_wrapped(printable(redact_text(f"  {advice}"))) + "\n")
+
+
+def _wrapped(text: str) -> str:
+    """Break lines between words on a terminal, which would break them anywhere."""
+    if not sys.stderr.isatty():
+        return text
+    fill = functools.partial(
+        textwrap.fill,
+        width=shutil.get_terminal_size().columns,
+        subsequent_indent="  ",
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(map(fill, text.split("\n")))

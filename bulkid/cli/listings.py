@@ -44,7 +44,8 @@ def print_runs(out: Console, records: Sequence[tuple[RunRecord, Mapping[Status, 
 
 def _run(record: RunRecord, counts: Mapping[Status, int]) -> tuple[Text, ...]:
     rows = Text(f"{sum(counts.values()):,}: " if counts else "none")
-    for index, (status, words) in enumerate(outcome_parts({str(each): count for each, count in counts.items()})):
+    by_status = {str(each): count for each, count in counts.items()}
+    for index, (status, words) in enumerate(outcome_parts(by_status, record.status)):
         if counts:
             rows.append(", " if index else "").append(words, style=STATUS_STYLES[status])
     return (

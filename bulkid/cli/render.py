@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -69,13 +70,13 @@ def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> N
         files = result.report.files if result.report is not None else ()
         retry = next((str(_relative_path(path)) for path in files if path.name == "retry.csv"), "retry.csv")
         for sentence in next_steps(result.run, result.summary, retry):
-            out.print(Text(f"  {sentence}"))
+            out.print(Padding.indent(Text(sentence), 2) if out.is_terminal else Text(f"  {sentence}"))
 
 
 def _outcome_line(result: RunResult) -> Text:
     summary = result.summary
     line = Text(f"{outcome_beginning(result.status, float(summary['elapsed_s']))}: ", style="bold")
-    for index, (status, words) in enumerate(outcome_parts(summary)):
+    for index, (status, words) in enumerate(outcome_parts(summary, result.status)):
         line.append(", " if index else "", style="not bold")
         line.append(words, style=f"not bold {STATUS_STYLES[status]}")
     return line.append(".", style="not bold")

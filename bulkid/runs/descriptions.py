@@ -288,9 +288,13 @@ OUTCOME_WORDS: Mapping[str, str] = {
 """Statuses of rows, in the order in which people read them, with their words."""
 
 
-def outcome_parts(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The statuses that rows have, each with its words: ``[("updated", "153 updated"), ...]``."""
-    found = [(status, f"{counts[status]:,} {words}") for status, words in OUTCOME_WORDS.items() if counts.get(status)]
+def outcome_parts(counts: Mapping[str, int], ended: RunStatus | None = None) -> list[tuple[str, str]]:
+    """The statuses that rows have, each with its words: ``[("updated", "153 updated"), ...]``.
+
+    Where the run ``ended`` refused, its pending rows are "not sent": nothing waits for a resume.
+    """
+    words = {**OUTCOME_WORDS, "pending": "not sent"} if ended is RunStatus.REFUSED else OUTCOME_WORDS
+    found = [(status, f"{counts[status]:,} {word}") for status, word in words.items() if counts.get(status)]
     return found or [("updated", "0 updated")]
 
 
@@ -319,7 +323,7 @@ def outcome(status: RunStatus, counts: Mapping[str, int], elapsed_s: float) -> s
         counts: Its rows by status, such as a summary.
         elapsed_s: Seconds that it took.
     """
-    return f"{outcome_beginning(status, elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts))}."
+    return f"{outcome_beginning(status, elapsed_s)}: {', '.join(words for _, words in outcome_parts(counts, status))}."
 
 
 def resuming(run: RunRecord, rows: int | None) -> str:

@@ -1,7 +1,10 @@
 """A run that was refused says what to do, and nobody is sent in circles by an advice to resume it."""
 
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import all_text, assert_clear, summary_of
@@ -15,7 +18,7 @@ def test_a_run_without_credentials_names_the_setting_and_nothing_to_resume(tmp_p
     refused = bulkid("run", "sheet.csv", "--yes")
     assert_clear(refused, 2, "No credentials are given", "Nothing was sent. Set BULKID_CLIENT_ID")
     assert "resume" not in all_text(refused)
-    assert refused.stdout.startswith("Refused: 3 pending.\n")
+    assert refused.stdout.startswith("Refused: 3 not sent.\n")
     run_id = bulkid.run_folder().name
     nothing = bulkid("resume")
     assert_clear(
@@ -60,3 +63,15 @@ def test_a_run_that_cannot_sign_in_says_how_to_continue(tmp_path: Path) -> None:
         assert re.match(r"Stopped (in|after) .+: 3 pending\.\n", stopped.stdout)
         resumed = connected_to(tmp_path, host.url)("resume", "--yes")
         assert resumed.stderr.startswith(f"Resuming {run_id}: sheet.csv, 3 rows left\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_message_on_a_narrow_terminal_breaks_between_words(tmp_path: Path) -> None:
+    bulkid = Bulkid(tmp_path, {"BULKID_URL": "https://cloud.uipath.com/acme", "COLUMNS": "60"})
+    renames(tmp_path, 3)
+    code, text = bulkid.on_terminal("run", "sheet.csv", "--yes")
+    shown = text[text.index("bulkid: ") :]
+    assert code == 2
+    assert max(map(len, shown.splitlines())) <= 60
+    for word in ("BULKID_CLIENT_SECRET", "BULKID_CLIENT_SECRET_FILE", "BULKID_ACCESS_TOKEN"):
+        assert word in shown

@@ -144,7 +144,7 @@ def test_the_outcome_comes_first_and_counts_only_what_there_is() -> None:
     assert descriptions.outcome(done, counts, 4.2) == "Done in 4 s: 1,530 updated, 48 already correct, 2 invalid."
     assert descriptions.outcome(RunStatus.INTERRUPTED, {}, 0.2) == "Stopped in under 1 s: 0 updated."
     assert descriptions.outcome(RunStatus.STOPPED, {"pending": 2}, 61) == "Stopped after 1 min 1 s: 2 pending."
-    assert descriptions.outcome(refused, {"invalid": 1, "pending": 2}, 4) == "Refused: 1 invalid, 2 pending."
+    assert descriptions.outcome(refused, {"invalid": 1, "pending": 2}, 4) == "Refused: 1 invalid, 2 not sent."
 
 
 @pytest.mark.parametrize(
