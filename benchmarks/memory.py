@@ -6,7 +6,8 @@
 
 ``plan (quota)`` is a plan under Automation Cloud's quota, so that the search for the fewest requests counts in; ``run
 (groups)`` sends group requests wherever they can carry a change, and reads the accounts back. So do the commands that
-go on from another one: ``resume`` of all that a trial of one account left, ``undo``, and ``run --plan``.
+go on from another one: ``resume`` of all that a trial of one account left, ``undo``, and ``run --plan``. The commands
+may use every core: on one alone bulkid starts no child process for a text.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from commands import baseline, bulkid, command_of, second_command
-from harness import HERE, Measurement, Variant, alternate, measure, pin, server, table
+from harness import HERE, Measurement, Variant, alternate, measure, server, table
 from make_sheet import write_sheet
 
 LIMIT_MB = 300
@@ -57,7 +58,6 @@ def line(workload: str, kind: str, command: str, found: list[Measurement]) -> st
 
 def every_workload(rows: int, runs: int, workloads: list[str], kinds: list[str], only: list[str]) -> None:
     """Print a line for each command (``only``: for those that begin so) over each sheet, as it comes."""
-    pin()
     print("| workload | sheet | command | peak memory | of all processes | CPU | wall |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for workload in workloads:
