@@ -21,6 +21,7 @@ from bulkid.logs import log
 from bulkid.model import RunStatus, Status
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import status_label, trial_finished
+from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome
@@ -46,6 +47,17 @@ async def recent_quota_plot(console: Console) -> Plot | None:
     """The use of the quota in the last hour, for ``quota_plot.html``; None where the organisation is not known yet."""
     rate = await in_thread(console.run_browser.recent_rate, console.target, console.options, console.clock.now())
     return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
+
+
+async def _rate_plot(console: Console, line: RunListItem) -> Plot | None:
+    rate = await in_thread(console.run_browser.rate, line.run)
+    return None if rate is None else plot_of(rate)
+
+
+async def rate(request: web.Request) -> web.StreamResponse:
+    """The plot of a run's rate, as a part of its page."""
+    plot = await _rate_plot(console_of(request), await found_run(request))
+    return page(request, "run_rate.html", plot=plot)
 
 
 _BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
@@ -115,11 +127,10 @@ async def run(request: web.Request) -> web.StreamResponse:
         limit=pager.size,
     )
     undone = await in_thread(browser.undone)
-    rate = await in_thread(browser.rate, line.run)
     return page(
         request,
         "run.html",
-        plot=None if rate is None else plot_of(rate),
+        plot=await _rate_plot(console, line),
         line=line,
         run=line.run,
         outcome=outcome_of(line),
@@ -134,6 +145,7 @@ async def run(request: web.Request) -> web.StreamResponse:
         chosen=chosen,
         kinds=KINDS,
         change_parts=change_parts,
+        open_rows=open_rows_of(line),
         problems=sum(line.counts[status] for status in PROBLEMS),
         asked=bool(request.query),
         controls=actions_of(console, line, await console.upload_of(line.run), undone),
@@ -171,18 +183,22 @@ def remaining_of(line: RunListItem) -> int:
     return int(line.run.counters.get("left_accounts") or 0) if line.counts[Status.PENDING] else 0
 
 
+def open_rows_of(line: RunListItem) -> int:
+    """How many rows are not done: those that a retry takes."""
+    return sum(line.counts[status] for status in RETRY_STATUSES)
+
+
 def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> dict[str, bool]:
     """What a user with the role for it can do with a run at present."""
     job = console.job_runner.job(line.run.run_id)
     going = job is not None or line.run.status is RunStatus.RUNNING
-    open_rows = line.counts[Status.FAILED] + line.counts[Status.INVALID] + line.counts[Status.PENDING]
     resumable = console.can_resume(line, undone)
     return {
         "pause": job is not None and not job.stop.requested,
         "stop": job is not None,
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
-        "retry": not going and open_rows > 0 and not resumable,
+        "retry": not going and open_rows_of(line) > 0 and not resumable,
         "undo": not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
         "again": not going and line.run.phase != "planned" and upload is not None,
     }

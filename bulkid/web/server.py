@@ -79,6 +79,7 @@ ROUTES: Final = (
     Route("POST", "/sheets/{upload}/remove", sheet_pages.remove, OPERATOR, action="removal of a sheet"),
     Route("GET", "/runs", home_pages.history, VIEWER),
     Route("GET", "/runs/{run}", run_pages.run, VIEWER),
+    Route("GET", "/runs/{run}/rate", run_pages.rate, VIEWER, DATA),
     Route("GET", "/runs/{run}/events", run_pages.events, VIEWER, DATA),
     Route("GET", "/runs/{run}/download/{kind}", run_pages.download, VIEWER, DATA, action="download"),
     Route("POST", "/runs/{run}/pause", run_pages.pause, OPERATOR, action="pause"),

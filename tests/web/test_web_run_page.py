@@ -36,6 +36,9 @@ async def test_a_run_and_its_undo_link_to_one_another(console: World) -> None:
     undo_id = run_id_of(await console.browser.start(undo))
     undone_page = await console.browser.run_ended(undo_id)
     assert f'undo of <a class="code" href="/runs/{run_id}">{run_id}</a>' in undone_page.text
+    rate = await console.browser.get(f"/runs/{run_id}/rate")
+    assert '<rect class="own"' in rate.text
+    assert "<html" not in rate.text
     first = await console.browser.get(f"/runs/{run_id}")
     assert f'Undone by <a href="/runs/{undo_id}">{undo_id}</a>' in first.text
     assert not _visible(first.text, "undo")
@@ -103,6 +106,7 @@ async def test_a_run_is_paused_and_only_then_stopped_at_once(tmp_path: Path) -> 
         assert (_visible(going, "pause"), _visible(going, "stop")) == (True, False)
         assert re.search(r"<title>\d+ % · accounts.csv · bulkid</title>", going)
         assert "<dt>Ended</dt>" not in going
+        assert f'data-live-plot="/runs/{run_id}/rate"' in going  # asked for again while the run is under way
         pausing = (await console.browser.post(f"/runs/{run_id}/pause")).text
         assert (_visible(pausing, "pause"), _visible(pausing, "stop")) == (False, True)
         assert "Pausing: requests in flight may finish" in pausing

@@ -128,6 +128,26 @@ all("[data-live]", (box) => {
     }
   }
 
+  const plot = document.querySelector("[data-live-plot]");
+  let plottedAt = performance.now();
+  let plottedDone = -1;
+
+  // The plot is drawn by the server; not again while the user is in it.
+  async function refreshPlot(done) {
+    const now = performance.now();
+    if (!plot || done === plottedDone || now - plottedAt < 10000 || plot.contains(document.activeElement)) {
+      return;
+    }
+    [plottedAt, plottedDone] = [now, done];
+    const answer = await fetch(plot.dataset.livePlot).catch(() => null); // the console may be away
+    if (answer && answer.ok) {
+      const drawn = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const open = Boolean(plot.querySelector("details[open]"));
+      plot.replaceChildren(...drawn.body.childNodes);
+      plot.querySelectorAll("details").forEach((details) => { details.open = open; });
+    }
+  }
+
   function show(state) {
     say("words", state.words);
     if (state.total === undefined) {
@@ -136,6 +156,7 @@ all("[data-live]", (box) => {
     const percent = Math.floor((100 * state.done) / (state.total || 1));
     document.title = `${percent} % · ${title}`;
     announce(state, percent);
+    refreshPlot(state.done);
     if (part("pause")) {
       part("pause").hidden = state.stopping;
       part("stop").hidden = !state.stopping;
