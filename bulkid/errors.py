@@ -66,7 +66,7 @@ class InterruptedRunError(BulkidError):
     exit_code = EXIT_INTERRUPTED
 
 
-class NotConfirmedError(BulkidError):
+class DeclinedError(BulkidError):
     """The user did not agree to a plan: nothing was sent, and no trace of the run is kept."""
 
     exit_code = EXIT_USAGE
@@ -75,7 +75,7 @@ class NotConfirmedError(BulkidError):
         super().__init__("Cancelled. Nothing was sent.")
 
 
-class StoppedAtPromptError(NotConfirmedError):
+class StoppedAtPromptError(DeclinedError):
     """A signal came instead of an answer."""
 
     exit_code = EXIT_INTERRUPTED

@@ -38,8 +38,8 @@ from bulkid.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
+    DeclinedError,
     LockedError,
-    NotConfirmedError,
     SheetError,
     StateError,
     UsageError,
@@ -418,7 +418,7 @@ def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
     """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
     try:
         yield
-    except (SheetError, StateError, LockedError, NotConfirmedError):
+    except (SheetError, StateError, LockedError, DeclinedError):
         if wanted:
             print_json(library.nothing_summary(command))
         raise

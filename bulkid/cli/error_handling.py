@@ -12,7 +12,7 @@ import typer
 from bulkid.cli import interrupted
 from bulkid.cli.help_pages import HelpfulGroup
 from bulkid.cli.signals import pending_signals
-from bulkid.errors import EXIT_INTERRUPTED, BulkidError, NotConfirmedError
+from bulkid.errors import EXIT_INTERRUPTED, BulkidError, DeclinedError
 from bulkid.text import printable
 
 P = ParamSpec("P")
@@ -76,7 +76,7 @@ def print_error(error: BulkidError | None) -> None:
 
     if error is None:
         return
-    name = "" if isinstance(error, NotConfirmedError) else "bulkid: "  # the user's own decision is no error
+    name = "" if isinstance(error, DeclinedError) else "bulkid: "  # the user's own decision is no error
     sys.stderr.write(_wrapped(printable(redact_text(f"{name}{error.message}"))) + "\n")
     if advice := f"{error.hint} {error.cli_hint}".strip():
         sys.stderr.write(_wrapped(printable(redact_text(f"  {advice}"))) + "\n")

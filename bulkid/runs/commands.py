@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, NotConfirmedError, UsageError
+from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, DeclinedError, UsageError
 from bulkid.journal import codec
 from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
@@ -176,7 +176,7 @@ async def run(
     Raises:
         UsageError: The settings or the sheet as a whole cannot be used: nothing was sent, there is no run.
         StateError: The state directory cannot be used: nothing was sent, there is no run.
-        NotConfirmedError: The user did not agree to the plan: nothing was sent, there is no run.
+        DeclinedError: The user did not agree to the plan: nothing was sent, there is no run.
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
@@ -204,7 +204,7 @@ async def run_plan(
     Raises:
         UsageError: The file cannot be used, or is for another server or organisation.
         StateError: The state directory cannot be used.
-        NotConfirmedError: The user did not agree: nothing was sent, there is no run.
+        DeclinedError: The user did not agree: nothing was sent, there is no run.
     """
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
@@ -234,7 +234,7 @@ async def undo(
             organisation.
         LockedError: A process works on the run.
         StateError: The state directory cannot be used.
-        NotConfirmedError: The user did not agree: nothing was sent, there is no run.
+        DeclinedError: The user did not agree: nothing was sent, there is no run.
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
@@ -278,7 +278,7 @@ async def _begin(
     await in_thread(journal.create_run, record)
     try:
         return await Execution(journal, record, target, options, context, folder).perform(run_input)
-    except NotConfirmedError:
+    except DeclinedError:
         with anyio.CancelScope(shield=True):
             await in_thread(_remove_run, journal, record, folder)
         if not has_reports:
@@ -320,7 +320,7 @@ async def resume(
         UsageError: There is no such run, or it cannot be resumed with this target.
         LockedError: A process works on the run, or another run holds the organisation's lock.
         StateError: The state directory cannot be used.
-        NotConfirmedError: The user did not agree: nothing was sent, and the run is as it was.
+        DeclinedError: The user did not agree: nothing was sent, and the run is as it was.
     """
     context = context or Context()
     async with AsyncExitStack() as stack:
@@ -340,7 +340,7 @@ async def resume(
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
         try:
             return await execution.perform(run_input)
-        except NotConfirmedError:
+        except DeclinedError:
             with anyio.CancelScope(shield=True):
                 await in_thread(_restore_run, journal, before)
             raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from bulkid.errors import BulkidError, NotConfirmedError
+from bulkid.errors import BulkidError, DeclinedError
 from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver
 from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.report.summary import ending, next_steps
@@ -39,7 +39,7 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
         context: Context = bound.get("context") or Context()
         try:
             result = await command(*args, **kwargs)
-        except NotConfirmedError:
+        except DeclinedError:
             raise  # there is no run, and the user knows
         except BulkidError as error:
             subject = next((bound[name] for name in _SUBJECT_ARGUMENTS if bound.get(name)), "")

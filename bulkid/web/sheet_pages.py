@@ -19,7 +19,7 @@ from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.descriptions import destination, estimate, sending_details
+from bulkid.runs.descriptions import advice, destination, estimate, sending_details
 from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
@@ -41,6 +41,7 @@ from bulkid.web.sheet_mapping import (
     readings_of,
 )
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
+from bulkid.web.wording import console_words
 
 _MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 """What aiohttp's reader raises for a multipart body that is malformed or not complete."""
@@ -326,7 +327,7 @@ async def _preview_page_of(
         "job": job,
         "preview": job.result,
         "place": destination(job.result.base_url, job.result.organization_id, sandbox=console.options.sandbox),
-        "estimate": estimate(job.result),
+        "estimate": f"{estimate(job.result)} {console_words(advice(job.result))}".strip(),
         "details": sending_details(job.result),
         "found": found,
         "kind": kind,

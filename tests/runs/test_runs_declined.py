@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkid import runs
-from bulkid.errors import EXIT_INTERRUPTED, EXIT_USAGE, NotConfirmedError, StoppedAtPromptError, UsageError
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_USAGE, DeclinedError, StoppedAtPromptError, UsageError
 from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus
 from tests.support.identity_server import Identity, account, context, options, sheet
@@ -49,7 +49,7 @@ def records(folder: Path) -> list[RunRecord]:
 async def test_a_declined_run_leaves_neither_a_run_nor_files(tmp_path: Path) -> None:
     no = Asking(answer=False)
     async with server().served() as identity:
-        with pytest.raises(NotConfirmedError, match=r"^Cancelled\. Nothing was sent\.$") as declined:
+        with pytest.raises(DeclinedError, match=r"^Cancelled\. Nothing was sent\.$") as declined:
             await runs.run(sheet(tmp_path, *LINES), identity.target, options(tmp_path), context(tmp_path, hooks=no))
         assert declined.value.exit_code == EXIT_USAGE
         assert (no.asked, identity.count("PUT")) == (1, 0)
@@ -64,9 +64,9 @@ async def test_a_declined_run_leaves_the_reports_of_others_alone(tmp_path: Path)
         first = sheet(tmp_path, LINES[0], LINES[1][:1], name="first.csv")
         done = await runs.run(first, identity.target, options(tmp_path), context(tmp_path))
         no = context(tmp_path, hooks=Asking(answer=False))
-        with pytest.raises(NotConfirmedError):
+        with pytest.raises(DeclinedError):
             await runs.run(sheet(tmp_path, *LINES), identity.target, options(tmp_path), no)
-        with pytest.raises(NotConfirmedError):
+        with pytest.raises(DeclinedError):
             await runs.undo(done.run.run_id, identity.target, options(tmp_path), no)
     assert [record.run_id for record in records(tmp_path)] == [done.run.run_id]
     assert [path.name for path in (tmp_path / "reports").iterdir()] == [done.run.run_id]
@@ -114,7 +114,7 @@ async def test_a_declined_resume_leaves_the_run_as_it_was(tmp_path: Path) -> Non
         assert (tried.status, tried.summary["pending"]) == (RunStatus.COMPLETED, 3)
         before, report = records(tmp_path), report_of(tried)
         for _ in range(2):
-            with pytest.raises(NotConfirmedError):
+            with pytest.raises(DeclinedError):
                 await runs.resume(
                     tried.run.run_id, identity.target, context(tmp_path, hooks=Asking(answer=False)), yes_really=True
                 )
@@ -132,7 +132,7 @@ async def test_a_declined_resume_of_a_run_without_a_plan_leaves_it_as_it_was(tmp
         await runs.run(sheet(tmp_path, *LINES), wrong, options(tmp_path), context(tmp_path))
         before = records(tmp_path)
         assert before[0].phase == "read"
-        with pytest.raises(NotConfirmedError):
+        with pytest.raises(DeclinedError):
             await runs.resume("", identity.target, context(tmp_path, hooks=Asking(answer=False)), yes_really=True)
         assert records(tmp_path) == before
         done = await runs.resume("", identity.target, context(tmp_path, hooks=Asking(answer=True)), yes_really=True)
@@ -153,7 +153,7 @@ async def test_a_declined_file_of_a_drop_folder_is_asked_for_again_by_the_next_s
         for _ in range(2):
             declined = await runs.run_job(job, context(tmp_path, hooks=Asking(answer=False)))
             assert (declined.exit_code, declined.runs) == (EXIT_USAGE, ())
-            assert isinstance(declined.error, NotConfirmedError)
+            assert isinstance(declined.error, DeclinedError)
             assert (records(tmp_path), identity.count("PUT")) == ([], 0)
         done = await runs.run_job(job, context(tmp_path, hooks=Asking(answer=True)))
     assert [run.summary["updated"] for run in done.runs] == [5]

@@ -40,6 +40,15 @@ async def test_heading_and_button_name_the_sheet_and_the_effect(console: World) 
     assert "Sandbox: a simulated organisation; no real account changes" in seen
 
 
+async def test_what_a_token_lacks_for_fewer_requests_stands_beside_the_estimate(tmp_path: Path) -> None:
+    scopes = ("PM.RobotAccount", "PM.Group.Read")
+    async with world(tmp_path, sandbox=SandboxOptions(limits=(), accounts=300, granted_scopes=scopes)) as console:
+        rows = "".join(f"robot-{number:04d},Zürich\n" for number in range(1, 101))
+        path = await console.browser.preview("joins.csv", f"name,groups_to_add\n{rows}".encode())
+        seen = (await console.browser.preview_page(path)).text
+        assert "Grant PM.Group (or PM.Group.Write) to the application for that." in seen
+
+
 async def test_an_undo_is_reviewed_under_the_name_of_its_sheet(console: World) -> None:
     path = await console.browser.preview("accounts.csv", sheet(3))
     run_id = run_id_of(await console.browser.start(path))

@@ -14,9 +14,9 @@ from bulkid.consume import consume
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     BulkidError,
+    DeclinedError,
     InterruptedRunError,
     LockedError,
-    NotConfirmedError,
     StateError,
     StoppedAtPromptError,
     UsageError,
@@ -85,7 +85,7 @@ class Execution:
 
         Raises:
             LockedError: Another run works on the organisation, and this one is resumed: it stays as it was.
-            NotConfirmedError: The user did not agree to the plan. The caller removes a new run, and leaves a resumed
+            DeclinedError: The user did not agree to the plan. The caller removes a new run, and leaves a resumed
                 one as it was.
         """
         with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
@@ -101,7 +101,7 @@ class Execution:
             if self.resumed:
                 self.context.hooks.resumed(self.record, await in_thread(self._rows_left))
             await (self._finish_items() if run_input is None else self._send_input(run_input))
-        except NotConfirmedError:
+        except DeclinedError:
             raise
         except BulkidError as caught:
             if self.resumed and isinstance(caught, LockedError):
@@ -213,7 +213,7 @@ class Execution:
                     raise StoppedAtPromptError from None
                 raise
             if not confirmed:
-                raise NotConfirmedError
+                raise DeclinedError
         self.started += self.context.clock.monotonic() - asked_at  # without the user's time
 
     @asynccontextmanager
