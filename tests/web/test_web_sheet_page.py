@@ -84,9 +84,16 @@ async def test_a_sheet_without_an_account_column_says_what_to_choose(console: Wo
     assert "--map" not in page.text
     refused = await console.browser.post(path, {"continue": "1", "field-0": "", "field-1": "display_name"})
     assert refused.status == 400
+    assert 'aria-describedby="mapping-error" aria-invalid="true" autofocus' in refused.text
     assert _chosen(refused, 1) == "Display name"
     await console.browser.post(path, FORM_OF_TWO)
     assert "<ins>New name</ins>" in (await console.browser.preview_page(path)).text
+
+
+async def test_a_sheet_without_rows_leads_to_no_preview(console: World) -> None:
+    _, page = await _uploaded(console, b"name,display_name\n")
+    assert "there is nothing to do" in page.text
+    assert "Continue to preview" not in page.text
 
 
 async def test_another_delimiter_comes_back_with_its_columns(console: World) -> None:
