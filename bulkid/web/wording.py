@@ -23,15 +23,27 @@ _REPLACED: Final = tuple(
 _COMMAND_LINE: Final = re.compile(
     r"(?<![\w-])--[a-z]|`?\bbulkid (?:run|plan|check|resume|undo|runs|report|export|doctor)\b"
 )
-_PART_END: Final = re.compile(r"(?<=[.;!?])\s+")
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_MARK: Final = "\0"  # stands for a quoted text, which is a value and no option
+_PART_END: Final = re.compile(r"(?<=[.;!?])(?<!e\.g\.)\s+")
 
 
 def console_words(text: str) -> str:
-    """A message without options and commands of a terminal: in words for the page, or without that sentence."""
+    """A message without options and commands of a terminal: in words for the page, or without that sentence.
+
+    What is quoted is a value from a sheet or a server, and stays as it is.
+    """
+    text = text.replace(_MARK, "")
+    values = iter(_QUOTED.findall(text))
+    text = _QUOTED.sub(_MARK, text)
     begins_large = text[:1].isupper()
     for pattern, words in _REPLACED:
         text = pattern.sub(words, text)
-    kept = [part for part in _PART_END.split(text.strip()) if not _COMMAND_LINE.search(part)]
+    kept = []
+    for part in _PART_END.split(text.strip()):
+        whole = re.sub(_MARK, lambda _: next(values), part)
+        if not _COMMAND_LINE.search(part):
+            kept.append(whole)
     sentence = " ".join(kept)
     if sentence.endswith(";"):
         sentence = f"{sentence[:-1]}."

@@ -186,6 +186,8 @@ def test_suggestions_are_what_a_sheet_is_read_as_where_it_can_be_read(headers: l
         ),
         ("Group requests, as --via asks: 2 PUTs instead of 9.", "Group requests: 2 PUTs instead of 9."),
         ("Look at it with `bulkid plan`. To apply all of it, add --yes-really; --max-change N allows more.", ""),
+        ('No group has the name "--force. Now". Choose one.', 'No group has the name "--force. Now". Choose one.'),
+        ('Say which it is, e.g. --map "A=name". Or "this".', 'Or "this".'),
         ("Leave out --encoding.", "Choose the detected encoding."),
         ("robots.csv is empty.", "robots.csv is empty."),
         ("Everything is well -- so far.", "Everything is well -- so far."),
@@ -198,4 +200,10 @@ def test_messages_have_no_options_of_a_terminal(message: str, shown: str) -> Non
 @given(st.text() | st.from_regex(r"[a-zA-Z.; ]{0,10}--[a-z-]{1,9}[.; ][a-z]{0,9}"))
 @example("--encoding")
 def test_no_option_reaches_a_page(message: str) -> None:
-    assert not re.search(r"(?<![\w-])--[a-z]", console_words(message))
+    assert not re.search(r"(?<![\w-])--[a-z]", re.sub(r'"[^"]*"', "", console_words(message)))
+
+
+@given(st.lists(st.text().map(lambda text: text.replace('"', "").replace("\0", "")), max_size=3))
+def test_what_is_quoted_stays_as_it_is(values: list[str]) -> None:
+    message = "".join(f'The value "{value}" is wrong. ' for value in values).strip()
+    assert console_words(message) == message
