@@ -18,6 +18,7 @@ from bulkid.journal.names import is_run_id
 from bulkid.model import RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
+from bulkid.runs.doctor import verdict
 from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
@@ -84,6 +85,7 @@ def set_up_templates(app: web.Application) -> None:
         "count_of": count_of,
         "destination_of": destination_of,
         "status_label": status_label,
+        "verdict": verdict,
         "sheet_endings": EXTENSIONS,
         "max_upload_bytes": MAX_BYTES,
         "Role": Role,
