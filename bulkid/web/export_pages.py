@@ -78,8 +78,12 @@ async def _exported(console: Console, ending: str) -> tuple[runs.ExportResult, b
         raise RefusedError(409, "Another export is being made.", "Try again when it is finished.") from None
     try:
         with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
-            context = replace(console.context, stop=runs.Stop())
-            result = await runs.export(Path(folder) / f"accounts.{ending}", console.target, console.options, context)
+            path, context = Path(folder) / f"accounts.{ending}", replace(console.context, stop=runs.Stop())
+            try:
+                result = await runs.export(path, console.target, console.options, context)
+            except BulkidError as error:  # the user knows nothing of the temporary folder
+                error.message = error.message.replace(str(path), path.name)
+                raise
             return result, await in_thread(result.path.read_bytes)
     finally:
         console.export_lock.release()

@@ -206,7 +206,7 @@ def test_the_accounts_are_downloaded_with_the_script_and_without(
         assert Path(download.value.path()).read_bytes().startswith(b"PK")
         if script:
             page.wait_for_selector("[data-export-status]:has-text('The file is downloaded.')")
-            page.wait_for_selector("[data-load] .badge:has-text('ready')")
+            page.wait_for_selector("[data-load] .badge:has-text('ok')")
             assert page.get_attribute("[data-load] time", "title")
 
 

@@ -57,6 +57,16 @@ async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> 
         assert "export refused" in (await console.browser.get("/audit")).text
 
 
+async def test_an_error_names_the_file_without_the_temporary_folder(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulkid.runs.export.MAX_EXPORT_ROWS", 1)
+    await console.browser.get("/")
+    answer = await console.browser.post("/export")
+    assert answer.status == 400
+    assert "<p>accounts.xlsx: a worksheet holds 1 accounts, and there are 600.</p>" in answer.text
+
+
 async def test_exports_are_made_one_at_a_time(console: World) -> None:
     await console.browser.get("/")
     async with console.console.export_lock:
@@ -105,10 +115,10 @@ async def test_the_home_page_shows_the_connection_once_it_was_checked(console: W
     home = (await console.browser.get("/")).text
     assert 'data-load="/status/summary"' in home
     summary = await console.browser.get("/status/summary")
-    assert '<span class="badge completed">ready</span>' in summary.text
+    assert '<span class="badge completed">ok</span> Ready: you can read and change 600 accounts.' in summary.text
     home = (await console.browser.get("/")).text
     assert "data-load" not in home
-    assert '<span class="badge completed">ready</span>' in home
+    assert '<span class="badge completed">ok</span> Ready: you can read and change 600 accounts.' in home
     before = len(console.sandbox.served)
     await console.browser.get("/status/summary")
     assert len(console.sandbox.served) == before

@@ -190,7 +190,7 @@ all("[data-progress]", (box) => {
   source.addEventListener("state", (event) => {
     const state = JSON.parse(event.data);
     box.querySelector("[data-progress-words]").textContent = state.words;
-    box.querySelector("[data-progress-eta]").textContent = state.eta || "";
+    box.querySelector("[data-progress-eta]").textContent = state.eta ? ` · ${state.eta}` : "";
     if (state.total === undefined) {
       return;
     }
