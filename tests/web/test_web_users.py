@@ -219,7 +219,7 @@ async def test_who_uploaded_a_sheet_cannot_start_it_where_approval_is_required(t
         seen = await otto.preview_page(path)
         token = seen.text.split('name="preview" value="')[1].split('"')[0]
         own = await olaf.preview_page(path)
-        assert "another operator must approve" in own.text
+        assert "Someone other than the uploader must approve this" in own.text
         refused = await olaf.post(f"{path}/start", {"preview": token})
         assert refused.status == 403
         assert runs.list_runs(console.console.state_dir) == []
@@ -236,7 +236,7 @@ async def test_who_says_how_a_sheet_is_read_counts_as_its_author_too(tmp_path: P
         path = await olaf.preview("accounts.csv", b"Who,What\nrobot-0001,x\n")
         await otto.post(path, {"field-0": "name", "field-1": "display_name"})
         await otto.post(f"{path}/preview")
-        assert "another operator must approve" in (await otto.preview_page(path)).text
+        assert "Someone other than the uploader must approve this" in (await otto.preview_page(path)).text
 
 
 async def test_a_token_does_not_help_its_owner_past_the_approval(tmp_path: Path) -> None:
