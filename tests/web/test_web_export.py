@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -60,7 +61,8 @@ async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> 
 async def test_an_error_names_the_file_without_the_temporary_folder(
     console: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bulkid.runs.export.MAX_EXPORT_ROWS", 1)
+    module = sys.modules["bulkid.runs.export"]  # the function of this name hides it
+    monkeypatch.setattr(module, "MAX_EXPORT_ROWS", 1)
     await console.browser.get("/")
     answer = await console.browser.post("/export")
     assert answer.status == 400
