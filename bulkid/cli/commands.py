@@ -290,7 +290,7 @@ def _result_lines(result: library.Pruned, *, dry: bool) -> list[str]:
         lines = [f"{dropped} dropped, which freed {result.freed / 1_000_000:.1f} MB."]
     if result.pending:
         kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
-        lines.append(f"{kept}. Go on with bulkid resume, or drop them too with --prune-pending.")
+        lines.append(f"{kept}. Continue them with bulkid resume, or drop them too with --prune-pending.")
     if result.active:
         lines.append(f"{count_of(len(result.active), 'old run')} kept: under way.")
     return lines

@@ -85,7 +85,7 @@ def serve(settings: Settings) -> int:
                         )
                     else:
                         out.print(f"The console is at {address}.")
-                    out.print("Ctrl+C ends it; runs under way are then kept, to go on later.")
+                    out.print("Ctrl+C ends it. Runs under way can be resumed later.")
                     await stop.wait()
                     active_runs = console.job_runner.running
                     if active_runs:

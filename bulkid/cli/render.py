@@ -83,8 +83,10 @@ def _outcome_line(result: RunResult) -> Text:
 
 
 def _run_details(result: RunResult, *, verbose: bool) -> str:
-    """The run's id; with ``verbose`` its requests too."""
+    """The run's id, and its job's name; with ``verbose`` its requests too."""
     summary, parts = result.summary, [result.run.run_id]
+    if job := result.run.options.get("job"):
+        parts.append(f"job {printable_line(str(job))}")
     if verbose:
         parts.append(_requests(summary["requests"]))
         parts += [f"sent again: {summary['retries']:,}"] if summary["retries"] else []

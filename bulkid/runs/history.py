@@ -116,7 +116,7 @@ def needs_confirmation(record: RunRecord, state_dir: Path | None = None, databas
 
 
 def find_resumable(journal: Journal, text: str) -> RunRecord:
-    """The run to go on with.
+    """The run to resume.
 
     Raises:
         UsageError: There is none, or it is complete.
@@ -148,7 +148,7 @@ def _nothing_to_resume(journal: Journal) -> UsageError:
 
 
 def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
-    """The runs that can go on, newest first, but for those that were undone since: to go on would do them again."""
+    """The runs that can be resumed, newest first, but for those undone since: a resume would do them again."""
     records = journal.list_runs()
     undone = undone_by(records)
     return (record for record in records if record.status in RESUMABLE and record.run_id not in undone)

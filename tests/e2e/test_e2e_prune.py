@@ -72,7 +72,7 @@ def test_a_run_with_pending_rows_is_kept_until_somebody_says_so_and_one_under_wa
         end_of(process)
     kept = bulkid("runs", "--prune", "12w")
     assert kept.returncode == 0
-    assert "1 old run kept: rows are pending. Go on with bulkid resume" in kept.stdout
+    assert "1 old run kept: rows are pending. Continue them with bulkid resume" in kept.stdout
     assert listed(bulkid) == [run_id]
     dropped = json.loads(bulkid("runs", "--prune", "12w", "--prune-pending", "--json").stdout)
     assert dropped["dropped"] == [run_id]

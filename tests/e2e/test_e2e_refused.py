@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkid import runs
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import all_text, assert_clear, summary_of
 from tests.support.sandbox_host import hosted
@@ -75,3 +76,23 @@ def test_a_message_on_a_narrow_terminal_breaks_between_words(tmp_path: Path) -> 
     assert max(map(len, shown.splitlines())) <= 60
     for word in ("BULKID_CLIENT_SECRET", "BULKID_CLIENT_SECRET_FILE", "BULKID_ACCESS_TOKEN"):
         assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(("--max-change", "1"), 2), (("--no-read", "--max-failures", "0"), 4), (("--first", "1"), 0)],
+    ids=["change limit", "failure limit", "trial"],
+)
+def test_what_a_run_keeps_of_its_end_names_no_option(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    """The console shows the same sentences, and has no command line."""
+    with hosted(accounts=20) as host:
+        ids = [account.id for account in host.sandbox.state.accounts.values()]
+        sheet_of(tmp_path, [("id", "display name"), ("no-such-id" if code == 4 else ids[2], "A"), (ids[3], "B")])
+        bulkid = connected_to(tmp_path, host.url)
+        done = bulkid("run", "sheet.csv", "--yes", "--concurrency", "1", *options)
+        assert done.returncode == code, all_text(done)
+        kept = [runs.find_run("last", tmp_path / "state").message, *(row["error"] for row in bulkid.report())]
+    assert any(kept)
+    for sentence in kept:
+        assert "--" not in sentence
+        assert "bulkid " not in sentence

@@ -209,14 +209,14 @@ class _FolderJob:
     # --- its run
 
     async def _run(self, file: ClaimedFile) -> bool:
-        """Run a file that is claimed, or go on with its run; False when the job must not take another."""
+        """Run a file that is claimed, or resume its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
         if record is not None and record.status in _DONE:  # only its file was not put away
             self.attempt.codes.append(_DONE[record.status])
             await self._close(file, ARCHIVE)
             return True
         if record is not None and record.run_id in undone_by(await in_thread(self.journal.list_runs)):
-            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not gone on with.")
+            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
             await self._close(file, ARCHIVE)
             return True
         shown = str(self.drop.folder / plain_name(file.name))
@@ -235,7 +235,7 @@ class _FolderJob:
         return await self._put_by_result(file, result)
 
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
-        """Put a file where its run's end says; False when it stays, so that the next start goes on with it."""
+        """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
         if result.exit_code == EXIT_USAGE and not (result.summary["invalid"] or result.run.organization_id):
             return False  # the run did not read the sheet: a setting is wrong
         if result.exit_code in UNFINISHED:
