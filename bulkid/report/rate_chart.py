@@ -14,7 +14,8 @@ CHART_ROWS: Final = 16
 
 _HEADERS: Final = ("Time since the start", "By a request for the account", "By a group request", "Quota (requests)")
 _COLOURS: Final = ("#1F5FA8", "#1A6B34", "#B3261E")
-_TIME: Final = "[h]:mm:ss"
+_WHOLE_SECONDS: Final = "[h]:mm:ss"
+_TENTHS: Final = "[h]:mm:ss.0"  # where the points do not stand at whole seconds
 _DAY_S: Final = 86_400
 _LABELS: Final = 8  # about so many below the axis
 _PIXELS: Final = (780, 320)
@@ -25,7 +26,7 @@ def add_rate_sheet(book: Book, rate: Rate, header: Format) -> None:
     sheet = book.add_worksheet(RATE_SHEET)
     sheet.set_column(0, len(_HEADERS) - 1, 28)
     sheet.freeze_panes(1, 0)
-    time = book.add_format({"num_format": _TIME, "align": "left"})
+    time = book.add_format({"num_format": _time_format(rate), "align": "left"})
     count = book.add_format({"num_format": "#,##0"})
     for column, text in enumerate(_HEADERS[: 3 if rate.intervals.quota is None else 4]):
         sheet.write_string(0, column, text, header)
@@ -52,7 +53,12 @@ def rate_chart(book: Book, rate: Rate) -> Chart:
     chart.set_title({"name": rate.caption, "name_font": {"size": 12, "color": "#1F3864"}, "overlay": False})
     every = max(1, last // _LABELS)
     chart.set_x_axis(
-        {"name": "Time since the start", "num_format": _TIME, "interval_unit": every, "interval_tick": every}
+        {
+            "name": "Time since the start",
+            "num_format": _time_format(rate),
+            "interval_unit": every,
+            "interval_tick": every,
+        }
     )
     chart.set_y_axis(
         {"min": 0, "num_format": "#,##0", "major_gridlines": {"visible": True, "line": {"color": "#D0D0D0"}}}
@@ -60,6 +66,10 @@ def rate_chart(book: Book, rate: Rate) -> Chart:
     chart.set_legend({"position": "bottom"})
     chart.set_size({"width": _PIXELS[0], "height": _PIXELS[1]})
     return chart
+
+
+def _time_format(rate: Rate) -> str:
+    return _TENTHS if rate.intervals.step_ms % 1000 else _WHOLE_SECONDS
 
 
 def _series(column: int, last: int) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def workbook_report(
         page.heading("Status", "Rows", "Meaning")
         for status in Status:
             page.metric(status.value, summary.get(status.value, 0), MEANINGS[status], workbook.status_formats[status])
-        page.metric("rows", summary.get("rows", 0))
-        page.metric("accounts", summary.get("accounts", 0))
+        page.metric("All rows", summary.get("rows", 0))
+        page.metric("Accounts", summary.get("accounts", 0))
         problems = sum(summary.get(status.value, 0) for status in RETRY_STATUSES)
         page.heading("What to do next")
         for step in _steps(run, summary):

@@ -188,7 +188,13 @@ def test_the_summary_in_front_says_what_run_this_was_and_what_came_of_it(tmp_pat
     assert cells["Why"] == "Stopped by a signal."
     assert cells["Source"] == "robots.xlsx (sheet Robots)"
     assert cells["Organisation"] == run.organization_id
-    assert (cells["updated"], cells["unchanged"], cells["failed"], cells["pending"], cells["rows"]) == (1, 0, 1, 1, 3)
+    assert (cells["updated"], cells["unchanged"], cells["failed"], cells["pending"], cells["All rows"]) == (
+        1,
+        0,
+        1,
+        1,
+        3,
+    )
     assert (cells["GET requests"], cells["PUT requests"], cells["PUTs planned"], cells["PUTs, at one per row"]) == (
         2,
         3,
@@ -288,6 +294,7 @@ def test_the_summary_shows_the_rate_as_a_chart_of_the_workbook(
     assert len(book["Summary"]._charts) == 1
     assert rate.sentence in summary_cells(tmp_path)
     _, *lines = [[cell.value for cell in line] for line in book["Rate"].iter_rows()]
+    assert {book["Rate"].cell(line, 1).number_format for line in range(2, len(points) + 2)} == {"[h]:mm:ss.0"}
     assert [line[1:] for line in lines] == [
         [point.by_account, point.by_group, *([quota] if quota else [])] for point in points
     ]

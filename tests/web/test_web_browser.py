@@ -278,6 +278,8 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     page.click("button:has-text('Pause')")
     _run_ended(page)
     yield "run-paused"
+    page.click("summary:has-text('Show the numbers')")
+    yield "run-numbers"
     page.goto(address)
     yield "home-with-runs"
     for name in ("runs", "status", "account", "tokens", "audit"):

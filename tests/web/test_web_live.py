@@ -108,3 +108,21 @@ def test_a_limit_of_the_server_is_reported_in_place_of_the_quota() -> None:
         assert quota(limited) == limited.server_limit
     assert quota(SENDING) == "7 left"
     assert sse.live_state(None) is None
+
+
+def test_the_page_says_what_a_run_does_or_waits_for() -> None:
+    job = Job("ada", bool, live_progress=cast("Any", SnapshotSource(SENDING)))
+
+    def words() -> str:
+        state = sse.live_state(job)
+        assert state is not None
+        return str(state["words"])
+
+    job.stage("send")
+    assert words() == "Sending"
+    job.waiting("Waiting for run 20261128-094500-k3mp on this organisation to finish")
+    assert words() == "Waiting for run 20261128-094500-k3mp on this organisation to finish"
+    job.stop.request("Paused by ada")
+    assert words() == "Pausing: requests in flight may finish"
+    job.stop.abort()
+    assert words() == "Stopping now"
