@@ -8,6 +8,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_USAGE, DeclinedError, StoppedAtPromptError, UsageError
+from bulkid.journal.queries import newest_runs
 from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus
 from tests.support.identity_server import Identity, account, context, options, sheet
@@ -105,6 +106,24 @@ async def test_a_run_is_in_no_list_while_its_user_is_asked_except_one_of_a_job(j
     assert seen == [1 if job else 0]
     assert (result.exit_code, result.summary["updated"]) == (0, 5)
     assert [record.phase for record in records(tmp_path)] == ["planned"]
+
+
+async def test_what_a_kill_at_the_prompt_leaves_is_pruned(tmp_path: Path) -> None:
+    copies: list[RunRecord] = []
+
+    def look() -> None:
+        with open_journal(tmp_path / "state") as journal:
+            copies.extend(newest_runs(journal, with_asking=True))
+
+    async with server().served() as identity:
+        asked = Asking(answer=False, look=look)
+        with pytest.raises(DeclinedError):
+            await runs.run(sheet(tmp_path, *LINES), identity.target, options(tmp_path), context(tmp_path, hooks=asked))
+    with open_journal(tmp_path / "state") as journal:
+        journal.create_run(copies[0])  # as the kill would have left it
+    assert records(tmp_path) == []
+    pruned = runs.prune(0, state_dir=tmp_path / "state")
+    assert [record.run_id for record in pruned.dropped] == [copies[0].run_id]
 
 
 async def test_a_declined_resume_leaves_the_run_as_it_was(tmp_path: Path) -> None:
