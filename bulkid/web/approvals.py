@@ -7,13 +7,14 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web import HTTPSeeOther
 
-from bulkid.errors import UsageError
+from bulkid.errors import BulkidError, UsageError
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.audit import note
 from bulkid.web.auth.access import Principal, Role, same_user
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.request_bodies import form_of
+from bulkid.web.sheet_pages import StartForm, preview_again, upload_preview_of
 from bulkid.web.uploads import Upload
 
 MAX_COMMENT: Final = 500  # characters of a comment
@@ -46,9 +47,12 @@ def _is_author(person: str, upload: Upload) -> bool:
 
 
 async def reject(request: web.Request) -> web.StreamResponse:
-    """Reject the plan that a preview shows."""
+    """Reject the plan that a preview shows, or show the preview with the reason why it is not rejected."""
     form = await form_of(request)
-    rejected = await rejected_plan(request, form.get("preview", ""), form.get("comment", ""))
+    try:
+        rejected = await rejected_plan(request, form.get("preview", ""), form.get("comment", ""))
+    except BulkidError as error:
+        return await preview_again(request, await upload_preview_of(request), StartForm(error=error))
     raise HTTPSeeOther(f"/sheets/{rejected.upload_id}/preview")
 
 

@@ -273,7 +273,7 @@ async def _to_preview(request: web.Request, upload_preview: UploadPreview) -> we
         shown_at = await preview_made(console_of(request), upload_preview)
     except BulkidError as error:
         if upload.derived_from:
-            return await _start_refused(request, upload_preview, StartForm(error=error))
+            return await preview_again(request, upload_preview, StartForm(error=error))
         shown = await _sheet_page_of(request, upload_preview, upload.reading, columns_of(upload_preview))
         return form_again(request, error, "sheet.html", **shown, form_error=error)
     await note(request, "preview made", upload.upload_id, upload.name)
@@ -401,7 +401,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     try:
         first = first_of(form, sent.get("scope", ""), trial_size(upload_preview.upload, changes))
     except UsageError as error:
-        return await _start_refused(request, upload_preview, replace(form, error=error, field="first"))
+        return await preview_again(request, upload_preview, replace(form, error=error, field="first"))
     try:
         started = await console.start(
             upload_preview,
@@ -413,11 +413,12 @@ async def start(request: web.Request) -> web.StreamResponse:
         )
     except BulkidError as error:
         field = "really" if isinstance(error, NotConfirmedError) else ""
-        return await _start_refused(request, upload_preview, replace(form, error=error, field=field))
+        return await preview_again(request, upload_preview, replace(form, error=error, field=field))
     raise HTTPSeeOther(f"/runs/{started.run_id}")
 
 
-async def _start_refused(request: web.Request, upload_preview: UploadPreview, form: StartForm) -> web.Response:
+async def preview_again(request: web.Request, upload_preview: UploadPreview, form: StartForm) -> web.Response:
+    """Answer a form of a preview that was refused with the preview and the error of the form."""
     assert form.error is not None  # noqa: S101 - the caller has set it
     template, shown = await _preview_page_of(request, upload_preview, form)
     return form_again(request, form.error, template, **shown)
