@@ -194,7 +194,6 @@ def resume(
         show_all=show_all,
         use_sandbox=bool(record.options.get("sandbox")),
         exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
-        errors_shown=record.phase == "planned",
     )
 
 
@@ -206,12 +205,11 @@ def _run(
     show_all: bool = False,
     use_sandbox: bool | None = None,
     exit_code_outside_schedule: int = EXIT_OK,
-    errors_shown: bool = False,
 ) -> int:
     """Run something within its schedule, show its progress and print the result.
 
     ``ask`` None asks unless the settings say yes; ``use_sandbox`` None follows the settings. The command exits with
-    ``exit_code_outside_schedule`` where the schedule does not allow a start. ``errors_shown`` is for :func:`show_run`.
+    ``exit_code_outside_schedule`` where the schedule does not allow a start.
     """
     ask = not settings.yes if ask is None else ask
 
@@ -231,8 +229,7 @@ def _run(
         return exit_code_outside_schedule
     if settings.json:
         print_json(result.summary)
-    asked_with_errors = ask and settings.skip_invalid  # the question stood under the errors
-    show_run(result, settings, errors_shown=errors_shown or asked_with_errors)
+    show_run(result, settings, errors_shown=ask and settings.skip_invalid)  # the question stood under them
     return result.exit_code
 
 

@@ -14,6 +14,7 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.library_options import context_of, database_url_of, open_target, serve_options_of
 from bulkid.cli.signals import run_event_loop, stopping
+from bulkid.cli.tables import Column, print_table
 from bulkid.cli.terminal import use_logs
 from bulkid.clock import SystemClock, iso_utc
 from bulkid.config.settings import Settings
@@ -157,12 +158,9 @@ def list_users(settings: Settings) -> int:
         err = render.console(stderr=True)
         err.print("There are no users: anyone who has a sign-in link of the console can use it.")
         return EXIT_OK
-    table = render.plain_table()
-    for heading in ("user", "role", "added (UTC)"):
-        table.add_column(heading, overflow="fold")
-    for user in users:
-        table.add_row(Text(user.name), user.role, iso_utc(user.created_at))
-    render.console(stderr=False).print(table)
+    columns = (Column("User", least=12), Column("Role"), Column("Added (UTC)"))
+    rows = [(Text(user.name), Text(user.role), Text(iso_utc(user.created_at))) for user in users]
+    print_table(render.console(stderr=False), columns, rows)
     return EXIT_OK
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.padding import Padding
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from bulkid.report.summary import next_steps
@@ -45,11 +44,6 @@ def console(*, stderr: bool) -> Console:
     make = partial(EscapingConsole, stderr=stderr, markup=False, highlight=False, emoji=False)
     made = make()
     return made if made.is_terminal else make(width=PIPED_WIDTH, soft_wrap=True)
-
-
-def plain_table(*, show_header: bool = True) -> Table:
-    """Make a table without lines."""
-    return Table(box=None, pad_edge=False, show_edge=False, show_header=show_header, header_style="bold")
 
 
 def print_notes(err: Console, notes: Iterable[str]) -> None:

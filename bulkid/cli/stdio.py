@@ -1,6 +1,7 @@
 """Standard streams whose errors cannot abort a run: closed pipes, missing streams, full disks; and printing JSON."""
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -67,8 +68,19 @@ def wrap_standard_streams() -> None:
     """Wrap the standard streams so that write errors cannot abort a run; replace those that a service lacks."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
-    sys.stdout = cast("TextIO", SafeStream(sys.stdout or _open_devnull(), wanted=True))
-    sys.stderr = cast("TextIO", SafeStream(sys.stderr or _open_devnull(), wanted=False))
+    sys.stdout = cast("TextIO", SafeStream(_buffered(sys.stdout or _open_devnull()), wanted=True))
+    sys.stderr = cast("TextIO", SafeStream(_buffered(sys.stderr or _open_devnull()), wanted=False))
+
+
+def _buffered(stream: TextIO) -> TextIO:
+    """Give a stream without a buffer (``PYTHONUNBUFFERED``) one, which it flushes at the end of each line.
+
+    A terminal takes a part of a long text when a signal arrives. Without a buffer the rest would be lost.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
 
 def _open_devnull() -> TextIO:

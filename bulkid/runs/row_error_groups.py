@@ -23,11 +23,6 @@ class RowErrorGroup:
     complete: bool = True  # whether the ranges hold every row
     last_row: int = 0
 
-    @property
-    def first_row(self) -> int:
-        """The first row with this problem."""
-        return self.ranges[0][0]
-
     def row_list(self) -> str:
         """The rows in short: ``3``, ``2, 5-9``; of many ranges the first ones: ``2, 4, 6, 8, 10, 12, ...``."""
         parts = [f"{first}" if first == last else f"{first}-{last}" for first, last in self.ranges]

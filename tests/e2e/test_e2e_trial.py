@@ -125,3 +125,14 @@ def test_an_account_of_the_rest_that_is_gone_is_not_shown_as_one_that_is_as_want
         assert rest.returncode == 1, rest.stderr
         assert "Plan: 2 to change, 0 already correct" in " ".join(rest.stderr.split())
         assert (summary_of(rest)["updated"], summary_of(rest)["failed"], summary_of(rest)["pending"]) == (4, 1, 0)
+
+
+def test_resuming_a_trial_does_not_repeat_the_errors_that_the_user_has_seen(trial: Bulkid) -> None:
+    sheet_of(trial.folder, [*ROWS, ("", "a row without an account")])
+    with hosted(accounts=60) as host:
+        bulkid = connected(trial, host)
+        tried = bulkid("run", "sheet.csv", "--yes", "--first", "2", "--skip-invalid")
+        assert re.findall(r"^row (\d+)", tried.stderr, re.MULTILINE) == ["8"]
+        resumed = bulkid("resume", re.search(r"\d{8}-\d{6}-\w{4}", tried.stdout)[0], "--yes")  # type: ignore[index]
+        assert "Resuming" in resumed.stderr
+        assert "row 8" not in resumed.stderr

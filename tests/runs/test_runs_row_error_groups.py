@@ -20,7 +20,7 @@ def test_a_repeated_problem_names_its_rows_once() -> None:
 
 def test_cells_that_differ_are_one_problem_where_the_message_is_the_same() -> None:
     (group,) = group_row_errors([unknown(2), unknown(5, "Sales; Finanze")]).groups
-    assert (group.value, group.same_value, group.first_row) == ("Finanze", False, 2)
+    assert (group.value, group.same_value, group.row_list()) == ("Finanze", False, "2, 5")
 
 
 def test_of_many_ranges_only_the_first_are_named() -> None:
