@@ -1,9 +1,11 @@
 """The page of a sheet: one form with everything that a user can set, which leads to the preview."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -101,6 +103,23 @@ async def test_another_delimiter_comes_back_with_its_columns(console: World) -> 
     page = await console.browser.post(path, {**FORM_OF_TWO, "delimiter": "semicolon", "field-1": ""})
     assert page.url.endswith(f"{path}?columns=changed")
     assert "Check what they mean, then continue." in page.text
+
+
+async def test_another_worksheet_comes_back_with_its_own_columns(console: World) -> None:
+    """The fields chosen for the columns of the worksheet before are not those of the next one."""
+    stream = io.BytesIO()
+    with xlsxwriter.Workbook(stream) as book:
+        for name, header in (("First", ["name", "Notes"]), ("Second", ["account", "friendly name"])):
+            worksheet = book.add_worksheet(name)
+            worksheet.write_row(0, 0, header)
+            worksheet.write_row(1, 0, ["robot-0001", "New name"])
+    path, _ = await _uploaded(console, stream.getvalue(), "a.xlsx")
+    page = await console.browser.post(path, {"continue": "1", "worksheet": "Second", "field-0": "", "field-1": ""})
+    assert page.url.endswith(f"{path}?columns=changed")
+    assert [_chosen(page, 0), _chosen(page, 1)] == ["Name", "Display name"]
+    sent = {"continue": "1", "worksheet": "Second", "field-0": "name", "field-1": "display_name"}
+    await console.browser.post(path, sent)
+    assert "<ins>New name</ins>" in (await console.browser.preview_page(path)).text
 
 
 async def test_a_file_that_cannot_be_read_offers_the_next_upload_on_its_page(console: World) -> None:
