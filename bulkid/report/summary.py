@@ -69,7 +69,12 @@ def trial_finished(run: RunRecord) -> str:
 
 
 def how_to_resume(run: RunRecord) -> str:
-    """How a user of the command line continues a run, as a sentence; a job's next start continues its runs."""
+    """How a user of the command line continues a run, as a sentence; a job's next start continues its runs.
+
+    A run that ended while it read standard input cannot be resumed.
+    """
+    if run.phase == "reading" and run.options.get("path") == "" and run.command != "undo":
+        return "Start it again with the same input."
     if job := run.options.get("job"):
         return f"To continue, start the job {job!r} again."
     return f"Continue with: bulkid resume {run.run_id}"

@@ -10,6 +10,7 @@ import orjson
 
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus, Status
+from bulkid.report.summary import status_label
 from bulkid.runs import STAGES, RunBrowser, RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import short_duration
@@ -148,7 +149,7 @@ def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
     return {
         "running": running,
         "stopping": job is not None and job.stop.requested,
-        "words": phase if running else line.run.status.value.replace("_", " "),
+        "words": phase if running else status_label(line.run.status, counts),
         "done": line.rows - counts[Status.PENDING],
         "total": line.rows,
         "updated": counts[Status.UPDATED],

@@ -79,6 +79,13 @@ def test_rows_that_failed_are_no_success_but_a_warning() -> None:
     assert "Fix its rows, then run: bulkid run retry.csv" in message.body
 
 
+def test_a_run_with_invalid_rows_alone_has_not_failed() -> None:
+    counts = {Status.UPDATED: 2, Status.INVALID: 3}
+    message = reported(a_run(status=RunStatus.COMPLETED_WITH_FAILURES), counts, 1)
+    assert message.body.startswith("Completed; 3 rows were invalid (exit code 1).")
+    assert "fail" not in message.title
+
+
 def test_a_refused_run_says_what_to_fix_and_not_to_resume() -> None:
     message = reported(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2)
     assert message.body.splitlines()[-1] == "Nothing was sent. Fix the sheet and run it again."

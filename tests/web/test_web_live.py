@@ -126,3 +126,19 @@ def test_the_page_says_what_a_run_does_or_waits_for() -> None:
     assert words() == "Pausing: requests in flight may finish"
     job.stop.abort()
     assert words() == "Stopping now"
+
+
+def test_a_run_that_waits_for_another_says_so_until_its_next_stage() -> None:
+    line, job = SlowJournal().run("run"), Job("ada", bool)
+    job.stage("connect")
+    job.waiting("Waiting for run 20260131-081500-ab12 on this organisation to finish.")
+    assert sse.state_from_journal(line, job)["words"].startswith("Waiting for run 20260131-081500-ab12")
+    job.stage("directory")
+    assert sse.state_from_journal(line, job)["words"] == "Reading the directory"
+
+
+def test_a_run_with_invalid_rows_alone_has_no_failures() -> None:
+    record = RunRecord("run", 0.0, RunStatus.COMPLETED_WITH_FAILURES, "run", "a.csv", "", "", "", 1)
+    for status, words in ((Status.INVALID, "completed, rows invalid"), (Status.FAILED, "completed with failures")):
+        line = RunListItem(record, {**dict.fromkeys(Status, 0), status: 3})
+        assert sse.state_from_journal(line, None)["words"] == words

@@ -1,0 +1,59 @@
+"""The words about a run's end, and what a user can do next."""
+
+from dataclasses import replace
+
+import pytest
+
+from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.report.summary import ending, how_to_resume, next_steps, status_label
+
+RUN = RunRecord("20260131-081500-ab12", 0.0, RunStatus.INTERRUPTED, "run", "a.csv", "", "", "", 1, phase="planned")
+COMMAND = f"Continue with: bulkid resume {RUN.run_id}"
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "words"),
+    [
+        (RunStatus.COMPLETED, {Status.UPDATED: 3}, "completed"),
+        (RunStatus.COMPLETED_WITH_FAILURES, {Status.INVALID: 3}, "completed; 3 rows were invalid"),
+        (
+            RunStatus.COMPLETED_WITH_FAILURES,
+            {Status.INVALID: 1, Status.FAILED: 1},
+            "completed; 1 row failed; 1 row was invalid",
+        ),
+        (RunStatus.REFUSED, {Status.PENDING: 3}, "refused: nothing was sent"),
+        (RunStatus.REFUSED, {Status.PENDING: 3, Status.UPDATED: 1}, "refused: nothing more was sent"),
+    ],
+)
+def test_an_ending_says_what_happened_and_no_more(status: RunStatus, counts: dict[Status, int], words: str) -> None:
+    assert ending(status, {each.value: count for each, count in counts.items()}) == words
+
+
+def test_only_failed_rows_are_failures() -> None:
+    failures = RunStatus.COMPLETED_WITH_FAILURES
+    assert status_label(failures, {Status.INVALID: 3}) == "completed, rows invalid"
+    assert status_label(failures, {Status.FAILED: 1, Status.INVALID: 3}) == "completed with failures"
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_resuming_is_advised_only_where_it_can_help(status: RunStatus) -> None:
+    steps = next_steps(replace(RUN, status=status), {"pending": 2, "updated": 1})
+    assert any("bulkid resume" in step for step in steps) is (status is not RunStatus.REFUSED)
+    assert not any("resume" in step for step in next_steps(replace(RUN, status=status), {"updated": 3}))
+
+
+def test_a_run_is_continued_by_its_command_or_its_job_or_its_input() -> None:
+    assert how_to_resume(RUN) == COMMAND
+    assert how_to_resume(replace(RUN, options={"job": "nightly"})) == "To continue, start the job 'nightly' again."
+    from_pipe = replace(RUN, phase="reading", options={"path": ""})
+    assert how_to_resume(from_pipe) == "Start it again with the same input."
+    assert how_to_resume(replace(from_pipe, phase="read")) == COMMAND
+    assert how_to_resume(replace(from_pipe, command="undo")) == COMMAND
+
+
+def test_a_trial_leads_to_what_it_left_unless_it_was_stopped() -> None:
+    trial = replace(RUN, options={"first": 5}, counters={"left_accounts": 146, "left_rows": 150})
+    assert next_steps(trial, {"pending": 150}) == [
+        f"Trial finished: 5 accounts. Next: review the remaining 146 with: bulkid resume {RUN.run_id}"
+    ]
+    assert next_steps(trial, {"pending": 151}) == [COMMAND]
