@@ -295,7 +295,7 @@ def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tm
         assert listed[1] == summary
         table = bulkid("runs", "--limit", "1")
         assert table.returncode == 0
-        assert re.search(r"^\S+ +refused +40: 40 pending +sandbox +sheet\.csv", table.stdout, re.MULTILINE)
+        assert re.search(r"^\S+ +refused +40: 40 not sent +sandbox +sheet\.csv", table.stdout, re.MULTILINE)
         host.portal.call(speed_up, host)
         resumed = bulkid("resume", summary["run_id"], "--json")
         assert resumed.returncode == 0, resumed.stderr

@@ -358,7 +358,7 @@ def test_a_group_that_refuses_every_put_costs_two_of_them_and_is_remembered(tmp_
         # The next plan knows, and says why.
         emptied(host, 650)
         since = len(host.puts())
-        shown = bulkid("plan", "sheet.csv", "--group-batch", "50").stdout
+        shown = bulkid("plan", "sheet.csv", "--group-batch", "50", "-v").stdout
         assert "has refused a group request" in " ".join(shown.split())
         assert (
             summary_of(bulkid("plan", "sheet.csv", "--json", "--group-batch", "50"), ["eta_s"])["planned_puts"] == 227
