@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,15 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         press_on("Update 3 accounts")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
+        press_on("Skip to the content")
+        assert page.evaluate("document.activeElement.id") == "main"
+        press_on("Undo (preview first)")
+        page.wait_for_selector("#lines")
+        press_on("How it is sent")
+        assert page.locator("details[open]").count() == 1
+        press_on("Undo 3 changes")
+        _run_ended(page)
+        assert "3 updated" in page.inner_text(".facts")
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -244,6 +254,15 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     """Go through every page; gives the name of each when it is open."""
     page.goto(address)
     yield "home"
+    for name, content, error in (
+        ("notes.pdf", b"%PDF-1.7", "#sheet-error"),
+        ("turkish.csv", "name,display_name\r\nrobot-0001,Ayşe\r\n".encode("cp1254"), "#reading-error"),
+    ):
+        page.set_input_files("#sheet", {"name": name, "mimeType": "text/csv", "buffer": content})
+        page.click("button:has-text('Upload')")
+        page.wait_for_selector(error)
+        yield f"upload{error.replace('#', '-')}"
+        page.goto(address)
     page.set_input_files("#sheet", SAMPLES / "with_errors.csv")
     page.click("button:has-text('Upload')")
     page.wait_for_url(re.compile("/sheets/"))
@@ -267,11 +286,19 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     yield "preview"
     page.click("a:has-text('Invalid rows')")
     yield "preview-invalid-rows"
+    page.fill("input[name=search]", "no such account")
+    page.click("button:has-text('Filter')")
+    page.wait_for_selector("text=No line matches the filter.")
+    yield "preview-without-hits"
     page.fill("input[name=first]", "many")
     page.click("form.start button")
     page.wait_for_selector("#first-error")
     yield "preview-refused"
     page.check("[name=scope][value=all]")
+
+
+def _run_pages(page: Any, address: str) -> Iterator[str]:
+    """Start what the preview shows; go through the pages of its run, and then the pages of no sheet."""
     page.click("form.start button")
     page.wait_for_selector("[data-live-failures] li")
     yield "run-live"
@@ -280,8 +307,15 @@ def _pages(page: Any, address: str) -> Iterator[str]:
     yield "run-paused"
     page.click("summary:has-text('Show the numbers')")
     yield "run-numbers"
+    page.click("button:has-text('Undo')")
+    page.wait_for_selector("#lines")
+    yield "preview-of-undo"
     page.goto(address)
     yield "home-with-runs"
+    page.goto(f"{address}/runs?show=refused")
+    yield "runs-none"
+    page.goto(f"{address}/runs?page=9")
+    yield "runs-beyond-the-last"
     for name in ("runs", "status", "account", "tokens", "audit"):
         page.goto(f"{address}/{name}")
         yield name
@@ -382,5 +416,5 @@ def test_every_page_passes_axe_in_light_and_dark_and_fits_360_pixels(chromium: A
     sandbox = SandboxOptions(limits=parse_limits("PUT=60/10"), latency_s=0.1, poisoned=("robot-0001",))
     more = {"concurrency": 2, "quota": (QuotaRule("PUT", 60, 10.0),), "context": {"bypass_csp": True}}
     with _opened(chromium, tmp_path, sandbox, **more) as (page, address, _):
-        found = _violations(page, axe, _pages(page, address))
+        found = _violations(page, axe, chain(_pages(page, address), _run_pages(page, address)))
     assert found == []

@@ -79,6 +79,9 @@ def test_the_template_escapes_and_draws_whatever_there_is(found: tuple[Settled, 
     assert "style=" not in markup
     assert markup.count("<rect") == sum(bool(each.by_account) + bool(each.by_group) for each in found)
     assert len(re.findall('<tr><th scope="row">', markup)) == len(found)
+    assert markup.count('<rect class="group" fill="url(#') == sum(bool(each.by_group) for each in found), (
+        "not by colour alone"
+    )
 
 
 async def test_the_page_of_a_run_shows_its_rate_and_the_last_hour_has_it_too(console: World) -> None:
