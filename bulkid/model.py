@@ -137,7 +137,7 @@ class AccountUpdate(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether the account is already as wanted, so that nothing needs to be sent."""
+        """Whether the account is already correct, so that nothing needs to be sent."""
         return not (self.sets_fields or self.add or self.remove)
 
 

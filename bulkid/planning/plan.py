@@ -181,7 +181,7 @@ class Plan:
 
     changes: tuple[AccountUpdate, ...] = attribute(repr=False)  # what differs, one per account
     changing: tuple[DesiredState, ...] = attribute(repr=False)  # side by side, the states that the changes lead to
-    unchanged: tuple[DesiredState, ...] = attribute(repr=False)  # already as wanted
+    unchanged: tuple[DesiredState, ...] = attribute(repr=False)  # already correct
     skipped: tuple[DesiredState, ...] = attribute(default=(), repr=False)  # would change, but are no part of this trial
     skipped_changes: tuple[AccountUpdate, ...] = attribute(default=(), repr=False)  # side by side with these
     notes: tuple[str, ...] = ()  # what resolving had to warn of

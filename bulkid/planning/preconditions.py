@@ -21,7 +21,7 @@ class Precondition(NamedTuple):
 
     desired: DesiredState  # in ids, without an exact list
     before: Account | None  # the state expected; None: not known (blind), so that nothing is compared
-    partial: bool = False  # whether each attribute by itself may be as expected or as wanted already
+    partial: bool = False  # whether each attribute by itself may be as expected or correct already
     description: str = ""  # the change, for messages
 
 
@@ -38,9 +38,9 @@ def precondition_conflict(
 ) -> str:
     """Describe how an account differs from the state that a desired state was worked out for.
 
-    Only what is to change is compared. An account that is already as wanted has no conflict. With ``partial``
+    Only what is to change is compared. An account that is already correct has no conflict. With ``partial``
     a mixture of the two states is expected, as where a request may have done part of the work; else all must be as
-    before, or all as wanted.
+    before, or all correct.
 
     Returns:
         ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" without a conflict.

@@ -193,7 +193,7 @@ async def run_plan(
     """Apply exactly the changes of a plan file, each only if its account is as it was when the plan was made.
 
     An account in another state, or that does not exist any more, makes its rows invalid. Then nothing is sent without
-    ``options.skip_invalid``. An account that is already as wanted is unchanged.
+    ``options.skip_invalid``. An account that is already correct is unchanged.
 
     Args:
         path: The plan file.

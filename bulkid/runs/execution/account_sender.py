@@ -237,7 +237,7 @@ class AccountSender:
             )
 
     def _settle_by_state(self, account: UnconfirmedAccount, after: Account | Absent) -> None:
-        """Settle an account by its present state: if that is as wanted, it is updated, whatever the responses were."""
+        """Settle an account by its present state: if that is correct, it is updated, whatever the responses were."""
         settled, reply = account.settled, account.settled.reply
         finished_at = self.clock.now()
         if isinstance(after, Account) and confirms(account.change, after):

@@ -132,9 +132,9 @@ class Comparison(NamedTuple):
 
 
 def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_preconditions: bool) -> Comparison:
-    """Compare unsettled run items with the directory: settle those that are as wanted, send the others.
+    """Compare unsettled run items with the directory: settle those that are correct, send the others.
 
-    With preconditions, an account that is neither as it was when planned nor as wanted has failed. ``now`` is in
+    With preconditions, an account that is neither as it was when planned nor correct has failed. ``now`` is in
     seconds since the epoch.
     """
     settled: list[tuple[int, Outcome]] = []
@@ -163,7 +163,7 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
         if not change.empty:
             changes.append((item.number, change))
         elif item.intended:
-            # A request for it may have left, and the account is as wanted now: reading it has confirmed the change.
+            # A request for it may have left, and the account is correct now: reading it has confirmed the change.
             via = item.outcome.via or Via.ACCOUNT
             settled.append((item.number, Outcome(Status.UPDATED, via=via, finished_at=now)))
         else:
