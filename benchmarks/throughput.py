@@ -16,7 +16,7 @@ from harness import alternate, ratios, server, table
 from make_sheet import write_sheet
 
 
-def compare(rows: int, runs: int, *options: str, alone: bool, one_core: bool) -> None:
+def compare(rows: int, runs: int, *options: str, alone: bool, warm_up: int, one_core: bool) -> None:
     """Print the table of one server."""
     with tempfile.TemporaryDirectory() as folder, server(rows, *options) as url:
         scratch = Path(folder)
@@ -25,7 +25,7 @@ def compare(rows: int, runs: int, *options: str, alone: bool, one_core: bool) ->
         variants = [baseline(sheet, url, rows, scratch)]
         if not alone:
             variants.append(bulkid(sheet, url, rows, scratch))
-        found = alternate(variants, runs, warm_up=1, one_core=one_core)
+        found = alternate(variants, runs, warm_up=warm_up, one_core=one_core)
     print(table(found, requests=rows))
     if not alone:
         print(f"\n{ratios(found, 'bulkid', 'baseline')}")
@@ -35,17 +35,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1, help="runs before those that are counted")
     parser.add_argument("--cost", type=float, default=200.0, help="microseconds per PUT of the slower server")
     parser.add_argument("--server", choices=("fast", "slow"), help="only against this one")
     parser.add_argument("--baseline-only", action="store_true")
     parser.add_argument("--one-core", action="store_true", help="keep the clients on the core that the server leaves")
     arguments = parser.parse_args()
-    alone = arguments.baseline_only
+    how = {"alone": arguments.baseline_only, "warm_up": arguments.warm_up, "one_core": arguments.one_core}
     if arguments.server != "slow":
         print("A server that is faster than the client:\n")
-        compare(arguments.rows, arguments.runs, alone=alone, one_core=arguments.one_core)
+        compare(arguments.rows, arguments.runs, **how)
     if arguments.server != "fast":
         print(f"\nA server that takes {arguments.cost:g} us for each PUT:\n")
-        compare(
-            arguments.rows, arguments.runs, "--cost", f"{arguments.cost:g}", alone=alone, one_core=arguments.one_core
-        )
+        compare(arguments.rows, arguments.runs, "--cost", f"{arguments.cost:g}", **how)

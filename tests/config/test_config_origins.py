@@ -12,6 +12,7 @@ from bulkid.config.parse import Secret
 from bulkid.config.resolve import load_settings
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
+from tests.support.examples import examples
 
 PLACES = ("option", "environment", "job", "working", "user")  # the first that gives a setting counts
 FILES = {"job", "working", "user"}
@@ -167,7 +168,7 @@ def test_every_setting_that_signs_in_is_known_as_a_credential() -> None:
 somewhere = st.sets(st.sampled_from(PLACES), max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(150, soak=2000), deadline=None)
 @given(said=st.fixed_dictionaries(dict.fromkeys(("url", "client_id", "client_secret", "access_token"), somewhere)))
 def test_whatever_is_given_where_no_file_s_credentials_meet_another_file_s_address(
     tmp_path_factory: pytest.TempPathFactory, said: dict[str, set[str]]

@@ -82,7 +82,8 @@ def test_what_is_refused_stays_refused_when_more_changes(
 def test_the_number_of_accounts_is_asked_for_only_where_the_verdict_depends_on_it(
     changes: int, bound: ChangeBound | None
 ) -> None:
-    verdicts = {excess(changes, total, bound) is None for total in range(changes, 100 * changes + 22)}
+    few, many = range(changes, changes + 22), 100 * changes + 21  # the more accounts, the more changes pass
+    verdicts = {excess(changes, total, bound) is None for total in (*few, many)}
     if not needs_total(changes, bound):
         assert len(verdicts) == 1, "any number gives the same verdict"
 

@@ -44,7 +44,7 @@ def expected(row: ReportRow, run_id: str) -> list[Any]:
     return [row.row, *texts[:2], row.status.value, texts[2], row.http_status, *texts[3:], row.attempts, via, at, run_id]
 
 
-@settings(max_examples=examples(15, soak=300), deadline=None)
+@settings(max_examples=examples(8, soak=300), deadline=None)
 @given(rows=report_rows())
 def test_the_rows_read_back_are_the_rows_written(rows: list[ReportRow]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -220,7 +220,7 @@ BEHAVIOURS = {
 }
 
 
-@settings(max_examples=examples(20, soak=200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12, soak=200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=14),
     st.integers(0, 6),

@@ -21,6 +21,7 @@ from bulkid.sheet import (
     system_code_page,
 )
 from bulkid.sheet.legacy_encoding import Sample, detect
+from tests.support.examples import examples
 from tests.support.real_names import NAMES
 
 PLAIN = ("Invoice Robot", "Robot Finance", "SAP Upload", "Mail", "Warehouse", "Report Robot")
@@ -94,7 +95,7 @@ def test_a_sheet_is_read_right_or_refused(language: str, encoding: str) -> None:
                 right_or_refused(chosen, encoding, chance.choice(SYSTEMS))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(75, soak=1000), deadline=None)
 @given(st.data())
 def test_no_choice_of_names_is_read_wrong(data: st.DataObject) -> None:
     language, encoding = data.draw(st.sampled_from(PAIRS))
