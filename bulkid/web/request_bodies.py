@@ -1,6 +1,7 @@
 """Bodies of requests: read within a time limit and parsed strictly; a bad one is the client's fault (4xx)."""
 
 import unicodedata
+import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -9,7 +10,12 @@ from urllib.parse import parse_qsl
 import anyio
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.multipart import BodyPartReader, MultipartReader
+from aiohttp.multipart import (
+    BadContentDispositionHeader,
+    BadContentDispositionParam,
+    BodyPartReader,
+    MultipartReader,
+)
 from multidict import MultiDict, MultiDictProxy
 
 from bulkid.web.auth.access import RefusedError
@@ -59,6 +65,12 @@ async def read_body(request: web.Request) -> bytes:
         raise RefusedError(400, "The request is incomplete.", "Send it again.") from None
 
 
+def ignore_disposition_warnings() -> None:
+    """Keep aiohttp from warning on standard error of a malformed Content-Disposition, whose text a client chose."""
+    for category in (BadContentDispositionHeader, BadContentDispositionParam):
+        warnings.filterwarnings("ignore", category=category)
+
+
 class UploadReader:
     """Reads a multipart body, and refuses one that comes too slowly (RefusedError).
 
@@ -71,10 +83,20 @@ class UploadReader:
         self._deadline = monotonic() + BODY_TIMEOUT_S
 
     async def next_part(self) -> BodyPartReader | None:
-        """The next part that is not a multipart body itself; None at the end."""
-        while (part := await self._in_time(self._reader.next)) is not None:
-            if isinstance(part, BodyPartReader):
-                return part
+        """The next part that is not a multipart body itself; None at the end.
+
+        Raises:
+            ValueError: The part is malformed: it has no name that can be read, or its character set is none.
+        """
+        try:
+            while (part := await self._in_time(self._reader.next)) is not None:
+                if isinstance(part, BodyPartReader):
+                    if part.name is None:
+                        raise ValueError("A part has no name.")
+                    return part
+        except (RuntimeError, BadContentDispositionHeader, BadContentDispositionParam) as error:
+            # aiohttp's for a long _charset_, and its warnings where a filter makes them errors
+            raise ValueError("A part is malformed.") from error
         return None
 
     async def chunk(self, part: BodyPartReader, size: int) -> bytes:

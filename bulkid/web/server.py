@@ -29,6 +29,7 @@ from bulkid.web.job_runner import JobRunner
 from bulkid.web.middleware import HEADERS, add_headers, answer_errors, check_access, check_request
 from bulkid.web.middleware import ROUTES as ROUTES_KEY
 from bulkid.web.pages import set_up_templates, static
+from bulkid.web.request_bodies import ignore_disposition_warnings
 
 SETTLE_S: Final = 12.0
 """Seconds that runs may take to settle what is in flight when the server ends; the engine takes ten at most."""
@@ -105,6 +106,7 @@ def make_app(console: Console) -> web.Application:
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, route.handler)
     set_up_templates(app)
+    ignore_disposition_warnings()
     return app
 
 

@@ -1,5 +1,6 @@
 """Requests that no browser sends: each gets a 4xx answer, and the console serves on."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,3 +145,50 @@ async def test_junk_of_a_program_with_a_token_is_refused(console: World, path: s
     for kind, (head, body) in FORMS.items():
         post = [b"POST /api/v1%s HTTP/1.1" % path.encode(), b"Authorization: Bearer " + token.encode(), *head]
         await refuses(console, kind, post, body)
+
+
+SHEET = b'Content-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\nname\r\nrobot-0001\r\n--x--\r\n'
+MALFORMED_PARTS = {
+    "name with semicolons and control characters": b'form-data; name="\xc2\xb7;g\xc3\x98\xc2\xb7;FP\xc2\x8a\xc2\x9bD+"',
+    "two names": b'form-data; name="a"; name="b"',
+    "no parameter": b"form-data; sheet",
+    "name of other bytes": b"form-data; name*=utf-8''%ff",
+    "no name": b"form-data",
+    "file name with two semicolons": b'form-data; name="sheet"; filename="a;b;c.csv"',
+    "character set that is too long": b'form-data; name="_charset_"',
+}
+
+
+async def upload_of(console: World, disposition: bytes) -> tuple[int, bytes]:
+    """The answer to a program that sends a part with this Content-Disposition, and then a sheet."""
+    token = issue_token(console.console.store, "test", Role.ADMIN, ADA, 0.0)
+    head = [
+        b"POST /api/v1/sheets HTTP/1.1",
+        b"Authorization: Bearer " + token.encode(),
+        b"Content-Type: multipart/form-data; boundary=x",
+    ]
+    part = b"--x\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + b"u" * 40 + b"\r\n--x\r\n"
+    return await raw(console, head, part + SHEET)
+
+
+@pytest.mark.parametrize("disposition", MALFORMED_PARTS.values(), ids=MALFORMED_PARTS)
+async def test_a_malformed_part_of_an_upload_is_refused_whatever_the_warning_filter(
+    console: World, disposition: bytes
+) -> None:
+    answers = [await upload_of(console, disposition)]
+    for action in ("error", "ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(action)  # type: ignore[arg-type]  # one of the actions
+            answers.append(await upload_of(console, disposition))
+    for status, answer in answers:
+        assert status == 400, answer
+        assert b"The upload broke off, or is not a form." in answer
+
+
+async def test_a_console_warns_of_no_malformed_part_on_standard_error(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        async with team(tmp_path) as console:
+            for disposition in MALFORMED_PARTS.values():
+                await upload_of(console, disposition)
+    assert not [each for each in seen if issubclass(each.category, RuntimeWarning)]
