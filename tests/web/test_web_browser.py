@@ -3,22 +3,26 @@
 ``BULKID_SHOTS`` names a folder that gets a picture of every page, light, dark and narrow.
 """
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from bulkid import runs
+from bulkid.errors import ConnectionFailedError
 from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
 from bulkid.web.console import ServeOptions
 from tests.support.chromium import LONGEST_MS, WIDE, violations
 from tests.support.identity_wire import TLS
-from tests.support.web_console import SAMPLES, World, hosted_world, sheet, small_organization
+from tests.support.sandbox_host import serving_portal
+from tests.support.web_console import SAMPLES, World, hosted_world, run_id_of, sheet, small_organization
 from tests.support.web_users import PASSWORD, add_users
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -28,6 +32,10 @@ LARGE = SandboxOptions(limits=())
 
 SLOW = SandboxOptions(limits=(), latency_s=0.2)
 """One that answers slowly, until a test has seen what it wants to see of the run."""
+
+
+ONE_AN_HOUR = (QuotaRule("PUT", 1, 3600.0),)
+"""A quota that lets a run of two accounts be under way for as long as a test needs it."""
 
 
 @contextmanager
@@ -60,6 +68,19 @@ def _upload(page: Any, address: str, name: str, content: bytes) -> None:
     page.set_input_files("#sheet", {"name": name, "mimeType": "text/csv", "buffer": content})
     page.click("button:has-text('Upload')")
     page.wait_for_url(re.compile("/sheets/"))
+
+
+def _start(console: World, content: bytes, *, ends: bool = False) -> str:
+    """Send a sheet without the browser; gives the path of its run. ``ends``: the run has ended."""
+
+    async def start() -> str:
+        browser = await console.browser.enter(console.authenticator)
+        run = run_id_of(await browser.start(await browser.preview("accounts.csv", content)))
+        if ends:
+            await browser.run_ended(run)
+        return f"/runs/{run}"
+
+    return serving_portal().call(start)
 
 
 def _run_ended(page: Any) -> None:
@@ -203,6 +224,46 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         press_on("Undo 3 changes")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
+
+
+_RECORD_ANNOUNCEMENTS = """
+    window.announced = [];
+    let now = 0;
+    performance.now = () => { now += STEP; return now; };
+    new MutationObserver((changes) => changes.forEach(({ target }) => {
+        const region = target.nodeType === 1 && target.closest(".live [role=status]");
+        if (region) {
+            window.announced.push(region.textContent);
+        }
+    })).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+"""Keeps what a screen reader speaks of a run. The page's clock goes on by STEP milliseconds whenever it is read."""
+
+
+def _event_stream(*, stopping: bool = False) -> str:
+    """The events of a run of 100 accounts, all at once; the browser does not ask for others."""
+    state = {"total": 100, "updated": 0, "failed": 0, "failures": [], "stopping": stopping}
+    states = [("Connecting", 0)] * 3 + [("Sending", done) for done in range(101)]
+    events = [json.dumps({**state, "words": words, "done": done}) for words, done in states]
+    return "retry: 3600000\n\n" + "".join(f"event: state\ndata: {event}\n\n" for event in events)
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "percents"), [(10_000, range(0, 101, 10)), (0, [0])], ids=["each tenth", "not too often"]
+)
+def test_progress_is_announced_at_each_stage_and_each_tenth_but_not_more_often_than_it_can_be_spoken(
+    chromium: Any, tmp_path: Path, step_ms: int, percents: Iterable[int]
+) -> None:
+    expected = ["Connecting: 0 %, 0 failed", *(f"Sending: {percent} %, 0 failed" for percent in percents)]
+    with _opened(chromium, tmp_path, small_organization(), quota=ONE_AN_HOUR) as (page, address, console):
+        path = _start(console, sheet(2))
+        page.add_init_script(_RECORD_ANNOUNCEMENTS.replace("STEP", str(step_ms)))
+        page.route("**/rate", lambda route: route.abort())  # it would be asked for at each of the events
+        page.route("**/events", lambda route: route.fulfill(content_type="text/event-stream", body=_event_stream()))
+        for place, about in ((path, ""), ("/", "accounts.csv: ")):
+            page.goto(f"{address}{place}")
+            page.wait_for_selector("progress[value='100']")
+            assert page.evaluate("window.announced") == [f"{about}{each}" for each in expected]
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -388,6 +449,10 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
     page.click("tbody button >> nth=0")
     page.wait_for_selector("text=revoked 2")
     yield "tokens-revoked"
+    page.fill("input[name=name]", "  ")
+    page.click("button:has-text('Issue')")
+    page.wait_for_selector("#token-error")
+    yield "tokens-refused"
     page.goto(f"{address}/account")
     yield "account-team"
     for field in ("current", "new", "again"):
@@ -397,6 +462,14 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
     yield "account-team-refused"
     page.goto(f"{address}/audit")
     yield "audit-team"
+    page.context.clear_cookies()
+    page.goto(address)
+    while page.locator("text=Too many attempts").count() == 0:
+        page.fill("input[name=name]", "olaf")
+        page.fill("input[name=password]", "wrong password")
+        with page.expect_navigation():
+            page.click("button:has-text('Sign in')")
+    yield "signin-team-throttled"
 
 
 def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pixels(
@@ -409,6 +482,83 @@ def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pix
         page = context.new_page()
         found = _violations(page, axe, _team_pages(page, console.browser.base))
         context.close()
+    assert found == []
+
+
+def _out_of_date(console: World) -> str:
+    """Start a preview after the directory has changed; gives the path of its sheet."""
+
+    async def start() -> str:
+        path = await console.browser.preview("accounts.csv", sheet(3, prefix="Other"))
+        await console.browser.preview_page(path)
+        console.sandbox.state.account_named("robot-0002").display_name = "Meanwhile"
+        await console.browser.run_ended(run_id_of(await console.browser.start(path)))
+        return path
+
+    return serving_portal().call(start)
+
+
+async def _unreachable(*_arguments: object, **_more: object) -> NoReturn:
+    raise ConnectionFailedError("The server does not answer.", hint="Check the address.")
+
+
+def _outcome_pages(page: Any, address: str, console: World) -> Iterator[str]:
+    """Go through previews that cannot be sent, and runs that have ended."""
+    _upload(page, address, "accounts.csv", sheet(50))
+    page.click("button:has-text('Continue to preview')")
+    page.wait_for_selector("[name=really]")
+    yield "preview-beyond-the-limit"
+    page.click("form.start button")
+    page.wait_for_selector("#really-error")
+    yield "preview-beyond-the-limit-refused"
+    page.goto(f"{address}{_start(console, sheet(2), ends=True)}")
+    page.click("button:has-text('Undo')")
+    page.click("form.start button")
+    _run_ended(page)
+    yield "run-done"
+    page.click("dl.facts a.code")
+    page.wait_for_selector("text=Undone by")
+    yield "run-undone"
+    page.goto(f"{address}{_out_of_date(console)}/preview")
+    page.wait_for_selector("text=This is a new preview.")
+    yield "preview-changed-since"
+    page.goto(f"{address}/runs?show=refused")
+    page.click("tbody a >> nth=0")
+    page.wait_for_selector(".outcome")
+    yield "run-refused"
+    _upload(page, address, "accounts.csv", sheet(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "plan", _unreachable)
+        page.click("button:has-text('Continue to preview')")
+        page.wait_for_selector("button:has-text('Try again')")
+        yield "preview-failed"
+    page.evaluate("document.querySelector('main [name=csrf]').value = 'old'")
+    page.click("button:has-text('Try again')")
+    page.wait_for_selector("text=The form has expired.")
+    yield "error-403"
+
+
+def _pages_while_a_run_is_under_way(page: Any, address: str, console: World) -> Iterator[str]:
+    """Go through the pages that show a run under way; the quota does not let it end."""
+    path = _start(console, sheet(10, start=11))
+    page.goto(address)
+    page.wait_for_selector("[data-progress-said]:not(:empty)", state="attached")
+    yield "home-under-way"
+    page.route(
+        "**/events", lambda route: route.fulfill(content_type="text/event-stream", body=_event_stream(stopping=True))
+    )
+    page.goto(f"{address}{path}")
+    page.wait_for_selector("button:has-text('Stop now')")
+    yield "run-pausing"
+
+
+def test_every_outcome_passes_axe_in_light_and_dark_and_fits_360_pixels(
+    chromium: Any, axe: str, tmp_path: Path
+) -> None:
+    more = {"quota": (QuotaRule("PUT", 8, 3600.0),), "context": {"bypass_csp": True}}
+    with _opened(chromium, tmp_path, small_organization(accounts=60), **more) as (page, address, console):
+        pages = chain(_outcome_pages(page, address, console), _pages_while_a_run_is_under_way(page, address, console))
+        found = _violations(page, axe, pages)
     assert found == []
 
 

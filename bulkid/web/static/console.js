@@ -101,10 +101,30 @@ all("form[data-drop]", (form) => {
   });
 });
 
+const grouped = new Intl.NumberFormat("en");
+
+function percentOf(state) {
+  return Math.floor((100 * state.done) / (state.total || 1));
+}
+
+// Screen readers hear a new stage, and every tenth of the way; not more often than they can speak.
+function announcer(place, about = "") {
+  let saidAt = -Infinity;
+  let saidWords = "";
+  let saidTenth = -1;
+  return (state) => {
+    const tenth = Math.floor(percentOf(state) / 10);
+    const now = performance.now();
+    if (state.words !== saidWords || (tenth !== saidTenth && now - saidAt > 5000)) {
+      [saidAt, saidWords, saidTenth] = [now, state.words, tenth];
+      place.textContent = `${about}${state.words}: ${percentOf(state)} %, ${grouped.format(state.failed)} failed`;
+    }
+  };
+}
+
 // A run, live. Each event holds the whole state, so that the page may miss some.
 all("[data-live]", (box) => {
   const part = (name) => box.querySelector(`[data-live-${name}]`);
-  const number = new Intl.NumberFormat("en");
 
   function say(name, text) {
     const place = part(name);
@@ -114,20 +134,7 @@ all("[data-live]", (box) => {
   }
 
   const title = document.title.replace(/^\d+ % · /, "");
-  let saidAt = -Infinity;
-  let saidWhat = "";
-
-  // Screen readers hear a new stage, and every tenth of the way; not more often than they can speak.
-  function announce(state, percent) {
-    const what = `${state.words} ${Math.floor(percent / 10)}`;
-    const now = performance.now();
-    if (what !== saidWhat && (now - saidAt > 5000 || !saidWhat.startsWith(state.words))) {
-      saidAt = now;
-      saidWhat = what;
-      say("said", `${state.words}: ${percent} %, ${number.format(state.failed)} failed`);
-    }
-  }
-
+  const announce = announcer(part("said"));
   const plot = document.querySelector("[data-live-plot]");
   let plottedAt = performance.now();
   let plottedDone = -1;
@@ -153,9 +160,8 @@ all("[data-live]", (box) => {
     if (state.total === undefined) {
       return;
     }
-    const percent = Math.floor((100 * state.done) / (state.total || 1));
-    document.title = `${percent} % · ${title}`;
-    announce(state, percent);
+    document.title = `${percentOf(state)} % · ${title}`;
+    announce(state);
     refreshPlot(state.done);
     if (part("pause")) {
       part("pause").hidden = state.stopping;
@@ -163,12 +169,12 @@ all("[data-live]", (box) => {
     }
     part("bar").max = state.total || 1;
     part("bar").value = state.done;
-    ["done", "total", "updated", "failed"].forEach((name) => say(name, number.format(state[name])));
+    ["done", "total", "updated", "failed"].forEach((name) => say(name, grouped.format(state[name])));
     ["rate", "quota", "eta"].forEach((name) => say(name, state[name] || "–"));
     part("failures-box").hidden = state.failures.length === 0;
     part("failures").replaceChildren(...state.failures.map((failure) => {
       const line = document.createElement("li");
-      line.textContent = `row ${number.format(failure.row)}, ${failure.name}: ${failure.error}`;
+      line.textContent = `row ${grouped.format(failure.row)}, ${failure.name}: ${failure.error}`;
       return line;
     }));
   }
@@ -185,7 +191,8 @@ all("[data-live]", (box) => {
 
 // The home page: each of the runs under way shows how far it is; the page is loaded again when one has ended.
 all("[data-progress]", (box) => {
-  const number = new Intl.NumberFormat("en");
+  const said = box.querySelector("[data-progress-said]");
+  const announce = announcer(said, `${box.querySelector("a").textContent}: `);
   const source = new EventSource(box.dataset.progress);
   source.addEventListener("state", (event) => {
     const state = JSON.parse(event.data);
@@ -194,18 +201,20 @@ all("[data-progress]", (box) => {
     if (state.total === undefined) {
       return;
     }
+    announce(state);
     box.querySelector("progress").max = state.total || 1;
     box.querySelector("progress").value = state.done;
     ["done", "total", "failed"].forEach((name) => {
-      box.querySelector(`[data-progress-${name}]`).textContent = number.format(state[name]);
+      box.querySelector(`[data-progress-${name}]`).textContent = grouped.format(state[name]);
     });
   });
   source.addEventListener("ended", () => {
     source.close();
     const chosen = document.querySelector("#sheet");
-    const said = document.querySelector("[data-export-status] p, [data-export-error]");
-    if ((chosen && chosen.files.length) || said) { // a reload would lose the chosen file, and what the user reads
+    const reading = document.querySelector("[data-export-status] p, [data-export-error]");
+    if ((chosen && chosen.files.length) || reading) { // a reload would lose the chosen file, and what the user reads
       box.querySelector("[data-progress-words]").textContent = "ended";
+      said.textContent = `${box.querySelector("a").textContent}: ended`;
     } else {
       location.reload();
     }
