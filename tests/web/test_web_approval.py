@@ -95,6 +95,21 @@ async def test_a_retry_keeps_its_authors_when_the_upload_is_long_gone(tmp_path: 
         assert console.console.uploads.get(page.url.rsplit("/", 1)[1]).by == ("olaf", "otto")
 
 
+async def test_a_retry_of_a_run_without_recorded_authors_takes_them_from_its_sheet_and_its_user(tmp_path: Path) -> None:
+    async with three(tmp_path, sandbox=small_organization(poisoned=("robot-0002",))) as (console, olaf, otto, ada):
+        path = await olaf.preview("accounts.csv", sheet(3))
+        run_id = run_id_of(await otto.start(path))
+        await otto.run_ended(run_id)
+        ((record, _),) = runs.list_runs(console.console.state_dir)
+        assert record.options["authors"] == ["olaf"]
+        console.console.run_browser.journal.update_run(run_id, options={**record.options, "authors": []})
+        again = (await ada.post(f"/runs/{run_id}/retry")).url.removeprefix(ada.base)
+        assert console.console.uploads.get(again.rsplit("/", 1)[1]).by == ("olaf", "otto", "ada")
+        preview = (await program_of(console, "olaf").previewed(again.rsplit("/", 1)[1]))["preview"]
+        for author in (olaf, otto, ada):
+            assert (await author.post(f"{again}/start", {"preview": preview})).status == 403
+
+
 async def test_a_token_cannot_do_what_its_owner_may_not(tmp_path: Path) -> None:
     async with three(tmp_path) as (console, olaf, otto, ada):
         path = await olaf.preview("accounts.csv", sheet(10))

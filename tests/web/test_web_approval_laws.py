@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio.from_thread
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
 
@@ -127,6 +127,8 @@ def test_no_sequence_of_actions_of_one_user_alone_changes_an_account(
         suppress_health_check=list(HealthCheck),
     )
     @given(steps)
+    @example([("start", False, 1)])  # the retry, which another user has made
+    @example([("start", True, 1)])
     def hold(actions: list[tuple[str, bool, int]]) -> None:
         portal.call(alone, *world, actions, next(number))
 
