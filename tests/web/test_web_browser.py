@@ -18,6 +18,7 @@ from bulkid import runs
 from bulkid.errors import ConnectionFailedError
 from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
+from bulkid.web.auth.users import LocalAuthenticator
 from bulkid.web.console import ServeOptions
 from tests.support.chromium import LONGEST_MS, WIDE, violations
 from tests.support.identity_wire import TLS
@@ -42,7 +43,7 @@ ONE_AN_HOUR = (QuotaRule("PUT", 1, 3600.0),)
 def _opened(
     chromium: Any, folder: Path, sandbox: SandboxOptions = LARGE, *, context: dict[str, Any] | None = None, **more: Any
 ) -> Iterator[tuple[Any, str, World]]:
-    """A page of a console, opened by its sign-in link; its address; and the console."""
+    """A page of a console, opened by its sign-in link or at a team's sign-in form; its address; and the console."""
     with hosted_world(folder, sandbox=sandbox, **more) as console:
         made = chromium.new_context(**{"viewport": WIDE, **(context or {})})
         made.set_default_timeout(LONGEST_MS)
@@ -50,7 +51,8 @@ def _opened(
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.goto(f"{address}/enter?key={console.authenticator.new_link()}")
+        local = isinstance(console.console.authenticator, LocalAuthenticator)
+        page.goto(f"{address}/enter?key={console.authenticator.new_link()}" if local else address)
         yield page, address, console
         made.close()
         # A browser tells of every answer of 400 and more as an error; ours are meant.
@@ -177,31 +179,43 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
         assert page.url.rstrip("/") == address
 
 
-def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
-    with _opened(chromium, tmp_path) as (page, _, _):
-        page.set_input_files("#sheet", {"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
+_HAS_FOCUS = """([selector, words]) =>
+    document.activeElement.matches(selector) && document.activeElement.textContent.includes(words)
+"""
 
-        def press_on(words: str) -> None:
-            page.keyboard.press("Home")
-            for _ in range(60):
-                focused = page.evaluate(
-                    "[document.activeElement.textContent, getComputedStyle(document.activeElement).outlineStyle]"
-                )
-                if words in focused[0] and len(focused[0]) < 200:
-                    assert focused[1] != "none"  # one sees where one is
-                    page.keyboard.press("Enter")
+
+def test_the_keyboard_alone_suffices_from_signing_in_to_signing_out(chromium: Any, tmp_path: Path) -> None:
+    add_users(tmp_path, {"ada": "admin"})
+    with _opened(chromium, tmp_path) as (page, _, _):
+
+        def tab_to(selector: str, words: str = "") -> None:
+            for _ in range(80):
+                if page.evaluate(_HAS_FOCUS, [selector, words]):
+                    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
                     return
                 page.keyboard.press("Tab")
-            raise AssertionError(words)
+            raise AssertionError(selector, words)
 
-        press_on("Upload and read") if page.query_selector("text=Upload and read") else page.focus("#sheet")
+        def press_on(words: str) -> None:
+            tab_to("a, button, summary", words)
+            page.keyboard.press("Enter")
+
+        tab_to("[name=name]")
+        page.keyboard.type("ada")
         page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
+        page.wait_for_selector("#sheet")
+        tab_to("#sheet")
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Space")
+        chooser.value.set_files({"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
+        press_on("Upload")
         page.wait_for_url(re.compile("/sheets/"))
         press_on("Continue to preview")
         page.wait_for_selector("#lines")
         button = page.locator("form.start button")
-        page.focus("[name=scope]")
+        tab_to("[name=scope]")
         page.keyboard.press("ArrowDown")
         assert button.inner_text() == "Update 1 account", "the button follows the choice"
         page.keyboard.press("Tab")
@@ -224,6 +238,8 @@ def test_the_keyboard_alone_suffices(chromium: Any, tmp_path: Path) -> None:
         press_on("Undo 3 changes")
         _run_ended(page)
         assert "3 updated" in page.inner_text(".facts")
+        press_on("Sign out")
+        page.wait_for_selector("h1:has-text('Sign in')")
 
 
 _RECORD_ANNOUNCEMENTS = """
