@@ -134,7 +134,7 @@ all("[data-live]", (box) => {
   }
 
   const title = document.title.replace(/^\d+ % · /, "");
-  const announce = announcer(part("said"));
+  let announce = announcer(part("said"));
   const plot = document.querySelector("[data-live-plot]");
   let plottedAt = performance.now();
   let plottedDone = -1;
@@ -180,8 +180,16 @@ all("[data-live]", (box) => {
   }
 
   const source = new EventSource(box.dataset.live);
-  source.addEventListener("open", () => { part("lost").hidden = true; });
-  source.addEventListener("error", () => { part("lost").hidden = false; });
+  source.addEventListener("open", () => {
+    if (!part("lost").hidden) { // the next event is announced: the console is back
+      announce = announcer(part("said"));
+    }
+    part("lost").hidden = true;
+  });
+  source.addEventListener("error", () => {
+    part("lost").hidden = false;
+    say("said", part("lost").textContent);
+  });
   source.addEventListener("state", (event) => show(JSON.parse(event.data)));
   source.addEventListener("ended", () => {
     source.close();
