@@ -34,6 +34,12 @@ _RUN = "async options => (await axe.run(options)).violations.map(each => [each.i
 """Gives the violations alone: axe-core also describes every element that passes, which takes longer than the check."""
 
 
+_HAS_FOCUS = """([selector, words]) =>
+    document.activeElement.matches(selector) && document.activeElement.textContent.includes(words)
+"""
+_MOST_STOPS = 80
+
+
 def _missing(what: str) -> None:
     if os.environ.get("BULKID_REQUIRE_ALL") == "1":
         pytest.fail(f"{what} is missing")
@@ -109,3 +115,13 @@ def violations(page: Any, axe: str, name: str) -> list[str]:
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)
     return found
+
+
+def tab_to(page: Any, selector: str, words: str = "") -> None:
+    """Press Tab until the focus is on such an element that contains the words, and check that the focus is visible."""
+    for _ in range(_MOST_STOPS):
+        if page.evaluate(_HAS_FOCUS, [selector, words]):
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(selector, words)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bulkid.web.console import ServeOptions
-from tests.support.chromium import LONGEST_MS, WIDE, violations
+from tests.support.chromium import LONGEST_MS, WIDE, tab_to, violations
 from tests.support.web_console import hosted_world, sheet
 from tests.support.web_users import PASSWORD, USERS, add_users
 
@@ -94,7 +94,7 @@ def test_a_plan_is_found_on_the_home_page_and_rejected_by_keyboard(chromium: Any
         assert "Waiting for your approval (2)" in otto.inner_text("#to-approve")
         found += violations(otto, axe, "approval-queue")
         otto.click("section[aria-labelledby=to-approve] a:has-text('b.csv')")
-        otto.focus(".reject summary")
+        tab_to(otto, ".reject summary")
         otto.keyboard.press("Enter")
         otto.keyboard.press("Tab")
         otto.keyboard.type("Not this week")

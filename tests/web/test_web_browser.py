@@ -20,7 +20,7 @@ from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
 from bulkid.web.auth.users import LocalAuthenticator
 from bulkid.web.console import ServeOptions
-from tests.support.chromium import LONGEST_MS, WIDE, violations
+from tests.support.chromium import LONGEST_MS, WIDE, tab_to, violations
 from tests.support.identity_wire import TLS
 from tests.support.sandbox_host import serving_portal
 from tests.support.web_console import SAMPLES, World, hosted_world, run_id_of, sheet, small_organization
@@ -179,34 +179,21 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
         assert page.url.rstrip("/") == address
 
 
-_HAS_FOCUS = """([selector, words]) =>
-    document.activeElement.matches(selector) && document.activeElement.textContent.includes(words)
-"""
-
-
 def test_the_keyboard_alone_suffices_from_signing_in_to_signing_out(chromium: Any, tmp_path: Path) -> None:
     add_users(tmp_path, {"ada": "admin"})
     with _opened(chromium, tmp_path) as (page, _, _):
 
-        def tab_to(selector: str, words: str = "") -> None:
-            for _ in range(80):
-                if page.evaluate(_HAS_FOCUS, [selector, words]):
-                    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-                    return
-                page.keyboard.press("Tab")
-            raise AssertionError(selector, words)
-
         def press_on(words: str) -> None:
-            tab_to("a, button, summary", words)
+            tab_to(page, "a, button, summary", words)
             page.keyboard.press("Enter")
 
-        tab_to("[name=name]")
+        tab_to(page, "[name=name]")
         page.keyboard.type("ada")
         page.keyboard.press("Tab")
         page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_selector("#sheet")
-        tab_to("#sheet")
+        tab_to(page, "#sheet")
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Space")
         chooser.value.set_files({"name": "a.csv", "mimeType": "text/csv", "buffer": sheet(3)})
@@ -215,7 +202,7 @@ def test_the_keyboard_alone_suffices_from_signing_in_to_signing_out(chromium: An
         press_on("Continue to preview")
         page.wait_for_selector("#lines")
         button = page.locator("form.start button")
-        tab_to("[name=scope]")
+        tab_to(page, "[name=scope]")
         page.keyboard.press("ArrowDown")
         assert button.inner_text() == "Update 1 account", "the button follows the choice"
         page.keyboard.press("Tab")
