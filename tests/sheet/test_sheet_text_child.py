@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,11 @@ def test_a_child_that_ends_early_means_that_the_text_is_refused(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
 def test_a_text_that_takes_more_memory_than_the_child_may_have_is_refused() -> None:
     limits = Limits(memory=120 << 20)  # less than Python and pandas take together
-    with pytest.raises(SheetError, match=r"ended early|fit into memory|split into cells"):
-        list(open_isolated(io.BytesIO(ROWS * 500_000), "s.csv", "csv", None, limits).rows(10_000))
+    with (
+        pytest.raises(SheetError, match=r"ended early|fit into memory|split into cells"),
+        closing(open_isolated(io.BytesIO(ROWS * 500_000), "s.csv", "csv", None, limits)) as table,
+    ):
+        list(table.rows(10_000))
 
 
 # --- the child that is started ahead
