@@ -5,14 +5,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from bulkid import runs
 from bulkid.journal.backends.postgres import PostgresDialect
+from bulkid.journal.database import open_database
 from bulkid.journal.locks import server as server_lock
 from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
@@ -168,3 +171,31 @@ def test_a_second_run_waits_for_the_first_when_told_to_and_can_be_stopped(server
             assert second.end() == 0, second.said
             assert second.said.count("Waiting for run ") == 1
     assert set(world.names().values()) >= {"second 0", "second 2"}
+
+
+@pytest.mark.slow
+def test_a_transaction_that_a_crash_undid_is_not_taken_for_the_next_one_of_its_number(
+    tmp_path: Path, own_server: PostgresServer
+) -> None:
+    """What was not on the disk is undone, and the server gives its number to another transaction."""
+    with own_server.database() as url, closing(open_database(tmp_path, url)) as database:
+        dialect = database.dialect
+        assert isinstance(dialect, PostgresDialect)
+        with suppress(DBAPIError), dialect.engine.connect() as connection:
+            undone = dialect.mark(connection)
+            own_server.stop("immediate")
+            own_server.start()
+            connection.commit()
+        ((number,),) = own_server.execute("SELECT pg_current_xact_id()::text")
+        assert number == undone.number, "the server gives the number again"
+        assert not dialect.was_committed(undone)
+        with dialect.engine.connect() as connection:
+            done = dialect.mark(connection)
+            connection.commit()
+        assert dialect.was_committed(done)
+        own_server.execute("CHECKPOINT")
+        assert dialect.was_committed(done)
+        own_server.stop("fast")
+        own_server.start()
+        dialect.engine.dispose()
+        assert dialect.was_committed(done)

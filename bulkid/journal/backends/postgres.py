@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -51,8 +52,16 @@ _CODES = {
 }
 
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
-_MARK = text("SELECT CAST(pg_current_xact_id() AS text)")
-_FATE = text("SELECT pg_xact_status(CAST(:mark AS xid8))")
+_MARK = text("SELECT CAST(pg_current_xact_id() AS text), clock_timestamp()")
+# A crash undoes transactions whose records were not on the disk yet, and the server gives their numbers again. The
+# checkpoint at the end of the recovery names the first number that it gives from then on.
+# https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-CONTROLDATA
+_FATE = text(
+    "SELECT CASE WHEN (checkpoint_time > :begun OR pg_postmaster_start_time() > :begun) "
+    "AND CAST(split_part(next_xid, ':', 1) AS numeric) * 4294967296 + CAST(split_part(next_xid, ':', 2) AS numeric) "
+    "<= CAST(:number AS numeric) THEN 'aborted' ELSE pg_xact_status(CAST(:number AS xid8)) END "
+    "FROM pg_control_checkpoint()"
+)
 _LOCK_TABLES = text("SELECT pg_advisory_xact_lock(:key)")
 _LOCK_LOG = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
@@ -70,6 +79,13 @@ if TYPE_CHECKING:
 
 _IN_USE: "dict[tuple[URL, Path], PostgresDialect]" = {}
 _IN_USE_LOCK = threading.Lock()
+
+
+class TransactionMark(NamedTuple):
+    """What identifies a transaction after its connection was lost."""
+
+    number: str
+    begun: datetime  # by the server's clock
 
 
 class PostgresDialect(Dialect):
@@ -185,16 +201,22 @@ class PostgresDialect(Dialect):
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes. When the connection is lost while it commits, the server is asked for its fate."""
         with self.engine.connect() as connection, connection.begin() as transaction:
-            mark = connection.execute(_MARK).scalar_one()
+            mark = self.mark(connection)
             yield connection
             try:
                 transaction.commit()
             except DBAPIError as error:
                 lost = self.error(error.orig, "")
-                if not isinstance(lost, DatabaseLostError) or not self._committed(mark):
+                if not isinstance(lost, DatabaseLostError) or not self.was_committed(mark):
                     raise
 
-    def _committed(self, mark: str) -> bool:
+    @staticmethod
+    def mark(connection: Connection) -> TransactionMark:
+        """Return what identifies the transaction of a connection."""
+        number, begun = connection.execute(_MARK).one()
+        return TransactionMark(number, begun)
+
+    def was_committed(self, mark: TransactionMark) -> bool:
         """Find out whether a transaction was committed, for as long as the server may be away.
 
         Raises:
@@ -203,7 +225,7 @@ class PostgresDialect(Dialect):
         deadline = time.monotonic() + self.retry_limit_s
         while True:
             with suppress(DBAPIError), self.engine.connect() as connection:
-                fate = connection.execute(_FATE, {"mark": mark}).scalar()
+                fate = connection.execute(_FATE, mark._asdict()).scalar()
                 if fate != "in progress":  # the server may not have noticed yet that the connection is gone
                     return bool(fate == "committed")
             if time.monotonic() >= deadline:
