@@ -38,7 +38,7 @@ RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 still alive. One killed in phase ``reading`` has not all its rows."""
 
 ASKING = "asking"
-"""The phase of a run whose user is asked whether to send its plan. Nobody has agreed to it: no list has it."""
+"""The phase of a run whose user is asked whether to send its plan. No list shows it, since no user has agreed yet."""
 
 AGREED = runs.c.phase != ASKING
 

@@ -44,7 +44,7 @@ class Destination:
     host: str  # with the port where it is not the usual one
     organization_id: str = ""  # "" where it is not known yet
     name: str = ""  # of the organisation, as the address has it; "" where the address has none
-    is_sandbox: bool = False  # a simulated server: no account of anybody changes
+    is_sandbox: bool = False  # a simulated server: no real account changes
 
     @property
     def long(self) -> str:

@@ -119,7 +119,7 @@ def _markdown_table(title: str, headers: Sequence[str], rows: Iterable[Cells]) -
 
 
 def _plain_markdown(text: str) -> str:
-    """Show a text as it is: no markup, no HTML, no cell that ends early, and nobody is mentioned."""
+    """Show a text as it is: no markup, no HTML, no cell that ends early, and no mention of a user."""
     return re.sub(r"([\\`*_\[\]<>|&#~])", r"\\\1", text).replace("@", "&#64;")
 
 
