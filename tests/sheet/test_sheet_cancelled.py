@@ -253,17 +253,17 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, program: str,
 
 
 WAITING = """
-import sys
+import os
 from bulkid.cli import main
 from bulkid.sheet import reader
 
 copy = reader.shutil.copyfileobj
 
-def told(*streams):
-    print("waiting", flush=True)
+def copy_and_say(*streams):
+    os.write(1, b"waiting\\n")  # not by sys.stdout, whose lock this thread could hold when the process ends
     copy(*streams)
 
-reader.shutil.copyfileobj = told
+reader.shutil.copyfileobj = copy_and_say
 main()
 """
 
