@@ -32,6 +32,8 @@ def progress_line(snapshot: Snapshot, width: int | None = None) -> Text:
     for name in _BY_IMPORTANCE:
         if _width(_chosen(parts, fitting | {name})) <= width:
             fitting.add(name)
+        elif name == "failed":
+            break  # no part of less importance takes the place of failures
     shown = _chosen(parts, fitting)
     if _BAR in shown:
         shown[_BAR] = _Part("━" * min(MAX_BAR, MIN_BAR + width - _width(shown)))

@@ -65,6 +65,7 @@ def test_a_line_consists_of_whole_parts_and_failures_stay_longest(snapshot: Snap
         (PAUSED, 76, "3,860/4,722 · about 51 s left · rate-limited, retrying in 7 s · 13 failed"),
         (replace(PAUSED, server_away=True), 62, "3,860/4,722 · server unavailable, retrying in 7 s · 13 failed"),
         (PAUSED, 27, "3,860/4,722 · 13 failed"),
+        (PAUSED, 20, "3,860/4,722"),  # there is room for the percentage, but not for the failures
         (SENDING, 11, "3,860/4,722"),
     ],
 )
