@@ -381,7 +381,7 @@ def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
         threading.Thread(target=copy, daemon=True).start()
         while not finished.wait(_SIGNALS_S):
             pass
-    except BaseException:
+    except BaseException:  # an interrupt too must not leave the spool open; it is raised again
         spool.close()
         raise
     if token.cancelled or failures:

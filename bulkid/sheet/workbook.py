@@ -34,6 +34,7 @@ _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 
 _MAX_UNPACKED = 1 << 30  # bytes; a million rows of ten columns are about 400 MB
 _SUSPECT_UNPACKED = 100 << 20  # bytes; from here on the ratio counts too
+# What zipfile raises for an archive that is damaged, or made by a method that it does not have.
 _ARCHIVE_ERRORS = (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, EOFError, OverflowError)
 _MAX_LISTED, _MAX_SHEET_NAME = 20, 31  # worksheets that a message names; characters of a name in Excel
 _MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 100

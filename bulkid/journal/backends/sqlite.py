@@ -87,7 +87,7 @@ class SqliteDialect(Dialect):
                 yield
         except Timeout as error:
             raise self.problem(DatabaseProblem.BUSY) from error
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             raise file_error(error, state_dir) from error
 
     def lock_tables(self, connection: Connection) -> None:

@@ -39,7 +39,7 @@ class FileLockHandle:
             self._lock.acquire()
         except Timeout:
             raise locked_error(name, _read(self._details)) from None
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             raise file_error(error, folder) from error
         _write(self._details, record)
 
