@@ -242,7 +242,7 @@ def _rounded(seconds: float) -> float:
 
 
 def sending_details(preview: Preview) -> tuple[str, ...]:
-    """How a plan is sent, for who wants to know: the requests, the quota, what reading took, and why so."""
+    """Return the details of how a plan is sent: the requests, the quota, what reading took, and the reason."""
     plan, rules = preview.plan, [rule for rule in preview.rules if rule.method == "PUT"]
     details = []
     if plan.planned_puts:
