@@ -96,7 +96,7 @@ class OrganizationMutex:
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._holders: dict[str, str] = {}  # the run that holds a lock
+        self._runs: defaultdict[str, list[str]] = defaultdict(list)  # the first holds the lock, the others wait for it
 
     @asynccontextmanager
     async def taken(
@@ -110,13 +110,16 @@ class OrganizationMutex:
             InterruptedRunError: A stop was requested during the wait.
         """
         key = organization_id.casefold()
-        lock = self._locks[key]
-        if lock.locked():
-            notify(f"Waiting for run {self._holders[key]} on this organisation to finish.")
-        async with until_stopped(stop):
-            await lock.acquire()
-        self._holders[key] = run_id
+        lock, runs = self._locks[key], self._runs[key]
+        if runs:
+            notify(f"Waiting for run {runs[0]} on this organisation to finish.")
+        runs.append(run_id)
         try:
-            yield
+            async with until_stopped(stop):
+                await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
         finally:
-            lock.release()
+            runs.remove(run_id)

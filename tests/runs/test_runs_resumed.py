@@ -127,3 +127,20 @@ async def test_a_run_that_waits_for_another_one_of_its_process_names_it() -> Non
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
     assert waits == ["Waiting for run 20260131-081500-ab12 on this organisation to finish."]
+
+
+async def test_runs_that_begin_at_once_name_the_first_of_them() -> None:
+    """The second asks for the lock while the first, which has it, has not yet gone on."""
+    mutex, stop, waits, held = OrganizationMutex(), runs.Stop(), list[str](), list[str]()
+
+    async def hold(run_id: str) -> None:
+        async with mutex.taken("org", run_id, stop, waits.append):
+            held.append(run_id)
+
+    async with anyio.create_task_group() as tasks:
+        for run_id in ("first", "second", "third"):
+            tasks.start_soon(hold, run_id)
+    assert (held, waits) == (
+        ["first", "second", "third"],
+        ["Waiting for run first on this organisation to finish."] * 2,
+    )
