@@ -6,11 +6,11 @@ import tracemalloc
 
 from workloads import into_groups, mixed
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.cover import cover
 
 
-def workloads(scale: float) -> dict[str, list[AccountUpdate]]:
+def workloads(scale: float) -> dict[str, list[Change]]:
     """The plans of the table; at scale 1 the largest has 100,000 accounts."""
     many = int(100_000 * scale)
     few, pairs = many // 10, many // 5

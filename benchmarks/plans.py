@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from workloads import into_groups, mixed, renamed
 
-from bulkid.model import Account, AccountUpdate, Group, QuotaRule, RowRequest
+from bulkid.model import Account, Change, Group, QuotaRule, RowRequest
 from bulkid.planning.cover import accounts_only, cover
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import diff
@@ -19,13 +19,13 @@ CLOUD = (QuotaRule("PUT", 160, 300.0),)  # Automation Cloud: PUTs per five minut
 ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 
-def row_of(number: int, change: AccountUpdate) -> RowRequest:
+def row_of(number: int, change: Change) -> RowRequest:
     """The row of a sheet that asks for a change."""
     display_name = change.values[0] if change.sets_fields else None
     return RowRequest(number, change.account_id, "", (display_name,), change.add, change.remove, None, "")
 
 
-def state_after(change: AccountUpdate) -> Account:
+def state_after(change: Change) -> Account:
     """The account as the change leaves it."""
     before = change.before
     assert before is not None
@@ -33,7 +33,7 @@ def state_after(change: AccountUpdate) -> Account:
     return before._replace(values=(change.values[0] or "",), group_ids=(*kept, *change.add))
 
 
-def changes_of(wanted: Sequence[AccountUpdate], *, done: float = 0.0) -> list[AccountUpdate]:
+def changes_of(wanted: Sequence[Change], *, done: float = 0.0) -> list[Change]:
     """What is left to be sent of a sheet with one row per account, when a share of the accounts is as wanted."""
     settled = round(len(wanted) * done)
     accounts = [

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from directory import account_id, account_name, group_id
 
-from bulkid.model import Account, AccountUpdate
+from bulkid.model import Account, Change
 
 
-def change(number: int, groups: list[int], *, renames: bool = False, removes: bool = False) -> AccountUpdate:
+def change(number: int, groups: list[int], *, renames: bool = False, removes: bool = False) -> Change:
     """An account that is renamed, and added to groups that it is not in, or taken out of those that it is in.
 
     Groups count from 0; number 0 is the directory's first group after Everyone.
@@ -21,22 +21,20 @@ def change(number: int, groups: list[int], *, renames: bool = False, removes: bo
     before = Account(account_id(number), account_name(number), (f"Robot {number}",), ids if removes else ())
     add, remove = ((), ids) if removes else (ids, ())
     name = f"Renamed {number}" if renames else before.values[0]
-    return AccountUpdate(before.id, before.name, (name,), renames, add, remove, before)
+    return Change(before.id, before.name, (name,), renames, add, remove, before)
 
 
-def into_groups(accounts: int, groups: int) -> list[AccountUpdate]:
+def into_groups(accounts: int, groups: int) -> list[Change]:
     """Every account into the same groups."""
     return [change(number, list(range(groups))) for number in range(accounts)]
 
 
-def renamed(accounts: int) -> list[AccountUpdate]:
+def renamed(accounts: int) -> list[Change]:
     """A new display name for every account, and nothing else."""
     return [change(number, [], renames=True) for number in range(accounts)]
 
 
-def mixed(
-    accounts: int, groups: int, *, renames: float, memberships: tuple[int, ...], seed: int = 1
-) -> list[AccountUpdate]:
+def mixed(accounts: int, groups: int, *, renames: float, memberships: tuple[int, ...], seed: int = 1) -> list[Change]:
     """Some accounts renamed, and each into or out of some groups by chance.
 
     Args:
@@ -71,13 +69,13 @@ class Workload:
 
     description: str
     groups: Callable[[int], int]
-    changes: Callable[[int], list[AccountUpdate]]
+    changes: Callable[[int], list[Change]]
     by_name: bool = False
     exact: bool = False
     invalid: str = ""
 
 
-def _mixed(rows: int) -> list[AccountUpdate]:
+def _mixed(rows: int) -> list[Change]:
     return mixed(max(1, rows * 95 // 100), 40, renames=0.5, memberships=(1, 1, 2))
 
 

@@ -124,7 +124,7 @@ class DesiredState(NamedTuple):
     rows: tuple[int, ...]
 
 
-class AccountUpdate(NamedTuple):
+class Change(NamedTuple):
     """What must still be sent for one account: the difference between its desired and its present state."""
 
     account_id: str

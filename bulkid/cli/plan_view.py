@@ -10,7 +10,7 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.directory import Directory
 from bulkid.runs import Preview, descriptions
 from bulkid.text import count_of, printable_line
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     name: int
     changes: int | None  # None: all that an account has is on one line, as in a pipe
 
-    def lines(self, change: AccountUpdate, directory: Directory) -> Iterator[Line]:
+    def lines(self, change: Change, directory: Directory) -> Iterator[Line]:
         """Yield the lines of one account. No line ends with a blank, and nothing is left out."""
         name = printable_line(change.name or change.account_id)
         pieces = [

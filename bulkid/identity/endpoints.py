@@ -16,7 +16,7 @@ import orjson
 from bulkid.consume import consume
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.responses import safe_text
-from bulkid.model import Account, AccountUpdate, Group, Request
+from bulkid.model import Account, Change, Group, Request
 from bulkid.resources import current
 
 MAX_PAGE = 1000  # accounts that one GET lists at most
@@ -60,7 +60,7 @@ def get_account(organization_id: str, account_id: str) -> Request:
     return Request("GET", f"{current().endpoint}/{_segment(organization_id)}/{_segment(account_id)}")
 
 
-def put_account(organization_id: str, change: AccountUpdate) -> Request:
+def put_account(organization_id: str, change: Change) -> Request:
     """Change one account's fields and groups. Safe to repeat.
 
     The properties stand in the order of the vendor's example. A field is left out only where its value is not known

@@ -8,7 +8,7 @@ memberships for nothing. Every other account goes wholly one way or the other.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.local_search import WORK, Search
 from bulkid.planning.membership_classes import OWN_PUT, GroupNumbers, MembershipClasses, classify
 from bulkid.planning.min_cut import cheapest_cut
@@ -36,7 +36,7 @@ class Cover:
         return len(self.by_account) + len(self.batches)
 
 
-def cover(changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Collection[str] = ()) -> Cover:
+def cover(changes: Sequence[Change], batch_size: int | None, refusing: Collection[str] = ()) -> Cover:
     """Carry the changes with as few PUTs as accounts and groups allow; where both take as many, by account.
 
     With one PUT per group (``batch_size`` is None, or no group is larger) the result is the least number of PUTs
@@ -54,14 +54,12 @@ def cover(changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Co
     return _carry(changes, classes, size, _cheapest(classes, size))
 
 
-def accounts_only(changes: Sequence[AccountUpdate]) -> Cover:
+def accounts_only(changes: Sequence[Change]) -> Cover:
     """Carry every change with its account's own PUT."""
     return Cover(tuple(place for place, change in enumerate(changes) if not change.empty), ())
 
 
-def groups_where_possible(
-    changes: Sequence[AccountUpdate], batch_size: int | None, refusing: Collection[str] = ()
-) -> Cover:
+def groups_where_possible(changes: Sequence[Change], batch_size: int | None, refusing: Collection[str] = ()) -> Cover:
     """Carry by group whatever a group PUT can carry.
 
     By account go the accounts that are renamed, memberships and all, and those whose state is not known.
@@ -100,7 +98,7 @@ def _cheapest(classes: MembershipClasses, batch_size: int) -> Sequence[int]:
     return min(found, key=lambda search: search.cost).own
 
 
-def _carry(changes: Sequence[AccountUpdate], classes: MembershipClasses, batch_size: int, own: Sequence[int]) -> Cover:
+def _carry(changes: Sequence[Change], classes: MembershipClasses, batch_size: int, own: Sequence[int]) -> Cover:
     """Write out a choice: of each class, the first accounts go by their own PUT, the others by group."""
     left = list(own)
     by_account: list[int] = []

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.text import fold
 
 OWN_PUT = -1
@@ -56,7 +56,7 @@ class GroupNumbers:
         return number
 
 
-def classify(changes: Sequence[AccountUpdate], refusing: Collection[str] = ()) -> MembershipClasses:
+def classify(changes: Sequence[Change], refusing: Collection[str] = ()) -> MembershipClasses:
     """Gather the accounts that change the same groups.
 
     Not by group go: an account that is renamed (its own PUT is sent anyway), one whose state is not known (blind:

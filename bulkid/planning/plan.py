@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountUpdate, DesiredState
+from bulkid.model import Account, Change, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
@@ -13,7 +13,7 @@ from bulkid.resources import Field, current
 from bulkid.text import count_of, fold, listing, quote
 
 
-def diff(desired: DesiredState, account: Account | None, directory: Directory) -> AccountUpdate:
+def diff(desired: DesiredState, account: Account | None, directory: Directory) -> Change:
     """Work out what must be sent so that the account becomes as desired: nothing more than what differs.
 
     The account's current values are carried along where no others are desired: it is not documented whether a PUT
@@ -27,12 +27,12 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
     add, remove = _membership(desired, account, directory)
     if account is None:
         sets_fields = desired.values.count(None) < len(desired.values)
-        return AccountUpdate(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
+        return Change(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
     values = _carried(desired.values, account.values)
-    return AccountUpdate(account.id, account.name, values, values is not account.values, add, remove, account)
+    return Change(account.id, account.name, values, values is not account.values, add, remove, account)
 
 
-def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, str]]:
+def changed_fields(change: Change) -> Iterator[tuple[Field, str | None, str]]:
     """Give each field that a change sets, with its value before (None where it is not known) and after."""
     if not change.sets_fields:
         return
@@ -42,7 +42,7 @@ def changed_fields(change: AccountUpdate) -> Iterator[tuple[Field, str | None, s
             yield field, was, value
 
 
-def values_confirmed(change: AccountUpdate, after: Account) -> bool:
+def values_confirmed(change: Change, after: Account) -> bool:
     """Return whether a state that the server returned has all values that the change carries."""
     if change.values == after.values:
         return True
@@ -64,7 +64,7 @@ def _carried(wanted: tuple[str | None, ...], present: tuple[str | None, ...]) ->
     return tuple([now if value is None else value for value, now in zip(wanted, present, strict=True)])
 
 
-def confirms(change: AccountUpdate, after: Account) -> bool:
+def confirms(change: Change, after: Account) -> bool:
     """Whether a state that the server returned after the change is the one that the change wanted.
 
     Another account's state confirms nothing, and a server that does not say which groups the account is in confirms no
@@ -84,7 +84,7 @@ def confirms(change: AccountUpdate, after: Account) -> bool:
     )
 
 
-def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> str:
+def shortfall(change: Change, after: Account, directory: Directory) -> str:
     """Describe what is not as the change wanted, "" exactly when the state confirms it.
 
     For example ``display name is "Roby", not "Robbie"; not in Finance``.
@@ -109,7 +109,7 @@ def shortfall(change: AccountUpdate, after: Account, directory: Directory) -> st
     return "; ".join(parts)
 
 
-def describe(change: AccountUpdate, directory: Directory) -> str:
+def describe(change: Change, directory: Directory) -> str:
     """Describe a change on one line: ``display name: Roby -> Robbie; + Finance; - Trainees``; "" when it is empty.
 
     Groups go by name where it is known. Without the state before, the old display name is left out.
@@ -179,11 +179,11 @@ def _folded(group_ids: tuple[str, ...]) -> frozenset[str]:
 class Plan:
     """What is to be done for a whole sheet, in its order. Nothing here is empty: what needs no request is unchanged."""
 
-    changes: tuple[AccountUpdate, ...] = attribute(repr=False)  # what differs, one per account
+    changes: tuple[Change, ...] = attribute(repr=False)  # what differs, one per account
     changing: tuple[DesiredState, ...] = attribute(repr=False)  # side by side, the states that the changes lead to
     unchanged: tuple[DesiredState, ...] = attribute(repr=False)  # already correct
     skipped: tuple[DesiredState, ...] = attribute(default=(), repr=False)  # would change, but are no part of this trial
-    skipped_changes: tuple[AccountUpdate, ...] = attribute(default=(), repr=False)  # side by side with these
+    skipped_changes: tuple[Change, ...] = attribute(default=(), repr=False)  # side by side with these
     notes: tuple[str, ...] = ()  # what resolving had to warn of
     strategy: Strategy | None = None  # which requests carry the changes; None: one PUT per account
 
@@ -193,7 +193,7 @@ class Plan:
         return len(self.changing) + len(self.unchanged) + len(self.skipped)
 
     @property
-    def by_account(self) -> tuple[AccountUpdate, ...]:
+    def by_account(self) -> tuple[Change, ...]:
         """The changes that go out as the PUT of their own account; group PUTs carry the others."""
         if self.strategy is None:
             return self.changes
@@ -230,7 +230,7 @@ def build_plan(resolution: Resolution, directory: Directory) -> Plan:
         PermissionDeniedError: An exact list of groups cannot be compared (never where they were resolved with
             this directory).
     """
-    changes: list[AccountUpdate] = []
+    changes: list[Change] = []
     changing: list[DesiredState] = []
     unchanged: list[DesiredState] = []
     for desired in resolution.desired_states:

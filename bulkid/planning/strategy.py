@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
-from bulkid.model import AccountUpdate, QuotaRule, RowRequest
+from bulkid.model import Change, QuotaRule, RowRequest
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.resources import current
 from bulkid.text import fold, humanize_seconds, listing
@@ -38,13 +38,13 @@ class Strategy:
     is_advice: bool = False  # whether the sentence says what fewer requests would take
 
 
-def by_accounts(changes: Sequence[AccountUpdate]) -> Strategy:
+def by_accounts(changes: Sequence[Change]) -> Strategy:
     """One PUT per account, with nothing to say about it."""
     return Strategy(accounts_only(changes), len(changes))
 
 
 def choose_strategy(
-    changes: Sequence[AccountUpdate], via: StrategyOption, batch_size: int, constraints: Constraints
+    changes: Sequence[Change], via: StrategyOption, batch_size: int, constraints: Constraints
 ) -> Strategy:
     """Choose the requests for a plan's changes.
 
@@ -65,7 +65,7 @@ def choose_strategy(
     return replace(strategy, reason=f"{strategy.reason} {_refusing_groups_note(changes, constraints)}".strip())
 
 
-def _choose_automatically(changes: Sequence[AccountUpdate], batch_size: int, constraints: Constraints) -> Strategy:
+def _choose_automatically(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
     fewest = Strategy(cover(changes, batch_size, constraints.refusing), len(changes))
     scarce = minimum_seconds(len(changes), constraints.rules, "PUT") > 0
     worthwhile = fewest.cover.puts < len(changes) and (scarce or _saves_half(fewest, constraints))
@@ -82,7 +82,7 @@ def _choose_automatically(changes: Sequence[AccountUpdate], batch_size: int, con
     return Strategy(accounts_only(changes), len(changes), reason, is_advice=True)
 
 
-def _by_groups(changes: Sequence[AccountUpdate], batch_size: int, constraints: Constraints) -> Strategy:
+def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
     if not constraints.read_back:
         raise UsageError(
             "Group requests cannot be used blind: their answers confirm nothing about one account.",
@@ -101,7 +101,7 @@ def _by_groups(changes: Sequence[AccountUpdate], batch_size: int, constraints: C
     return Strategy(strategy.cover, len(changes), f"Group requests, as --via asks: {_saving(strategy, constraints)}.")
 
 
-def _refusing_groups_note(changes: Sequence[AccountUpdate], constraints: Constraints) -> str:
+def _refusing_groups_note(changes: Sequence[Change], constraints: Constraints) -> str:
     """A sentence about the groups of a plan that refuse group requests; "" when there are none."""
     if not constraints.refusing:
         return ""

@@ -13,7 +13,7 @@ from yarl import URL
 
 from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url, is_loopback
-from bulkid.model import SANDBOX_ORGANIZATION, AccountUpdate, RunRecord, RunStatus
+from bulkid.model import SANDBOX_ORGANIZATION, Change, RunRecord, RunStatus
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.planning.strategy import minimum_seconds
@@ -96,7 +96,7 @@ def _shortened(text: str) -> str:
 # --- what a plan changes
 
 
-def marked_changes(change: AccountUpdate, directory: Directory) -> Iterator[tuple[Mark, str]]:
+def marked_changes(change: Change, directory: Directory) -> Iterator[tuple[Mark, str]]:
     """Yield each change of an account as its mark and its words: ``("+", "Finance")``."""
     for field, before, after in changed_fields(change):
         yield field.describe_difference(before, after)
@@ -154,7 +154,7 @@ class ChangeCounts:
         return " · ".join(parts)
 
 
-def count_changes(changes: Iterable[AccountUpdate], directory: Directory) -> ChangeCounts:
+def count_changes(changes: Iterable[Change], directory: Directory) -> ChangeCounts:
     """Count changes by kind and by group, in one pass and without keeping any."""
     replaced: Counter[str] = Counter()
     removed: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.resources import current
@@ -77,7 +77,7 @@ class ChangeIndex:
         return next((kind.bit for kind in self.kinds if kind.key == key), 0)
 
 
-def index_changes(changes: Iterable[AccountUpdate], directory: Directory) -> ChangeIndex:
+def index_changes(changes: Iterable[Change], directory: Directory) -> ChangeIndex:
     """Find the kinds of change of every account, in one pass."""
     possible = _possible_kinds()
     of_field = {kind.key: kind.bit for kind in possible}

@@ -11,7 +11,7 @@ import anyio
 
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.model import AccountUpdate, DesiredState, RowError
+from bulkid.model import Change, DesiredState, RowError
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
 from bulkid.runs.concurrency import in_thread
@@ -300,7 +300,7 @@ def problems_of(row_errors: Sequence[RowError], search: str, column: str = "") -
     return group_row_errors(row_errors_with(row_errors, search, column), MAX_PROBLEMS)
 
 
-def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -> AccountChange:
+def _line(change: Change, desired: DesiredState, preview: runs.Preview) -> AccountChange:
     names = preview.directory.group_name
     present = current().nothing if change.before is None else change.before.values
     after = {field.key: value for field, _, value in changed_fields(change)}
@@ -319,7 +319,7 @@ def _line(change: AccountUpdate, desired: DesiredState, preview: runs.Preview) -
     )
 
 
-def _text(change: AccountUpdate, preview: runs.Preview) -> str:
+def _text(change: Change, preview: runs.Preview) -> str:
     return f"{change.name}\n{change.account_id}\n{describe(change, preview.directory)}".casefold()
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from bulkid.cli.plan_view import MAX_LISTED, Layout, Line, layout, plan_lines, print_plan
 from bulkid.cli.render import EscapingConsole
-from bulkid.model import Account, AccountUpdate, Group
+from bulkid.model import Account, Change, Group
 from bulkid.planning.directory import Directory
 from bulkid.runs import Preview, descriptions
 from tests.support.planning_world import LAW, ORG, account, directory, request
@@ -35,9 +35,9 @@ def shown(made: Preview, *, width: int = 80, terminal: bool = False, **options: 
     return stream.getvalue()
 
 
-def change(name: str, before: str | None = "Roby", after: str = "Robbie", groups: Sequence[str] = ()) -> AccountUpdate:
+def change(name: str, before: str | None = "Roby", after: str = "Robbie", groups: Sequence[str] = ()) -> Change:
     was = None if before is None else Account("88-uv", name, (before,), ())
-    return AccountUpdate("88-uv", name, (after,), sets_fields=before != after, add=tuple(groups), remove=(), before=was)
+    return Change("88-uv", name, (after,), sets_fields=before != after, add=tuple(groups), remove=(), before=was)
 
 
 @pytest.mark.parametrize(

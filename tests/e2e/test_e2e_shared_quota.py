@@ -25,7 +25,7 @@ from bulkid.engine.signals import Stop
 from bulkid.engine.sender import Task
 from bulkid.identity.endpoints import put_account
 from bulkid.journal.store import open_journal
-from bulkid.model import Account, AccountUpdate, QuotaRule
+from bulkid.model import Account, Change, QuotaRule
 from bulkid.runs.execution.connection import connect
 
 async def main(url, folder, database, owner, count, seconds, accounts):
@@ -39,7 +39,7 @@ async def main(url, folder, database, owner, count, seconds, accounts):
             print("ready", flush=True)
             await anyio.to_thread.run_sync(sys.stdin.readline)
             name = f"{owner} was here"
-            changes = [AccountUpdate(account, "", (name,), True, (), (), None) for account in json.loads(accounts)]
+            changes = [Change(account, "", (name,), True, (), (), None) for account in json.loads(accounts)]
             async def chunks():
                 yield [Task(number, put_account(session.organization_id, each)) for number, each in enumerate(changes)]
             await session.engine.run(chunks(), settled.append, Stop())

@@ -15,7 +15,7 @@ from bulkid.identity.client import MAX_RESPONSE_BYTES, ClientSettings, IdentityC
 from bulkid.identity.endpoints import get_account, put_account
 from bulkid.identity.tokens import ClientCredentials, StaticToken, TokenClaims
 from bulkid.identity.urls import complete_url
-from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
+from bulkid.model import Change, Reply, ReplyKind, Request
 from tests.support.identity_wire import (
     ORG,
     Script,
@@ -31,7 +31,7 @@ from tests.support.identity_wire import (
 
 pytestmark = pytest.mark.usefixtures("fast_path")
 
-PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, Change("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 PAGE = raw_answer(b"<!DOCTYPE html><title>Portal</title>", 200, ("Content-Type: text/html",))

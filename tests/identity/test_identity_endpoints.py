@@ -20,7 +20,7 @@ from bulkid.identity.endpoints import (
     put_account,
     put_group,
 )
-from bulkid.model import Account, AccountUpdate, Group, Request
+from bulkid.model import Account, Change, Group, Request
 from tests.support.identity_wire import ORG
 
 DTO = {
@@ -38,8 +38,8 @@ def _change(
     display_name: str | None = "Roby",
     add: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
-) -> AccountUpdate:
-    return AccountUpdate(account_id, "roby", (display_name,), sets_fields=False, add=add, remove=remove, before=None)
+) -> Change:
+    return Change(account_id, "roby", (display_name,), sets_fields=False, add=add, remove=remove, before=None)
 
 
 def test_the_list_is_asked_for_by_name_so_that_pages_do_not_shift() -> None:

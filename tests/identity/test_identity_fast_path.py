@@ -12,10 +12,10 @@ from bulkid.identity.endpoints import get_account, put_account
 from bulkid.identity.fast_path import FIRST_VERSION, LAST_VERSION, is_supported
 from bulkid.identity.tokens import StaticToken
 from bulkid.identity.urls import complete_url
-from bulkid.model import AccountUpdate, Reply, ReplyKind, Request
+from bulkid.model import Change, Reply, ReplyKind, Request
 from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, listening, wire_server
 
-PUT = put_account(ORG, AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
+PUT = put_account(ORG, Change("88-uv", "roby", ("Roby",), sets_fields=False, add=("g",), remove=(), before=None))
 GET = get_account(ORG, "88-uv")
 ACCOUNT = {"id": "88-uv", "name": "roby"}
 GOOD = answer(ACCOUNT)

@@ -11,12 +11,12 @@ from bulkid.identity.client import ClientSettings, open_client
 from bulkid.identity.endpoints import get_account, parse_account, put_account
 from bulkid.identity.tokens import ClientCredentials, StaticToken
 from bulkid.identity.urls import complete_url
-from bulkid.model import AccountUpdate, ReplyKind
+from bulkid.model import Change, ReplyKind
 from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
 
 pytestmark = pytest.mark.usefixtures("fast_path")
 
-CHANGE = AccountUpdate("88-uv", "roby", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=None)
+CHANGE = Change("88-uv", "roby", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=None)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.cover import Cover, GroupBatch, accounts_only, cover, groups_where_possible
 from bulkid.text import fold
 from tests.support.examples import examples
@@ -19,12 +19,12 @@ HARD = settings(LAW, max_examples=examples(150, soak=2000))
 
 def change(
     number: int, add: Sequence[str] = (), remove: Sequence[str] = (), *, renames: bool = False, blind: bool = False
-) -> AccountUpdate:
+) -> Change:
     before = None if blind else account(f"a-{number}", f"Robot {number}", "Roby")
-    return AccountUpdate(f"a-{number}", f"Robot {number}", ("Robbie",), renames, tuple(add), tuple(remove), before)
+    return Change(f"a-{number}", f"Robot {number}", ("Robbie",), renames, tuple(add), tuple(remove), before)
 
 
-def adding(sets: Sequence[Sequence[int] | frozenset[int]]) -> list[AccountUpdate]:
+def adding(sets: Sequence[Sequence[int] | frozenset[int]]) -> list[Change]:
     return [change(number, [f"g-{group}" for group in sorted(groups)]) for number, groups in enumerate(sets)]
 
 
@@ -34,7 +34,7 @@ def group_sets(draw: st.DrawFn, accounts: int = 7, groups: int = 4) -> Sets:
 
 
 @st.composite
-def any_changes(draw: st.DrawFn) -> list[AccountUpdate]:
+def any_changes(draw: st.DrawFn) -> list[Change]:
     """Changes of every sort, the groups in any spelling."""
     made = []
     for number in range(draw(st.integers(0, 12))):
@@ -59,7 +59,7 @@ def cheapest(sets: Sequence[frozenset[int]], batch: int | None) -> tuple[int, in
     return best
 
 
-def carried(found: Cover, changes: Sequence[AccountUpdate]) -> Counter[tuple[int, str, bool]]:
+def carried(found: Cover, changes: Sequence[Change]) -> Counter[tuple[int, str, bool]]:
     """Every membership change that a request of the cover carries: account, group, whether it is added."""
     own = [
         (place, fold(group), added)
@@ -126,7 +126,7 @@ def test_no_account_and_no_whole_group_moved_to_the_other_side_makes_the_cover_s
 @LAW
 @given(any_changes(), BATCHES, st.sampled_from(["auto", "accounts", "groups"]))
 def test_every_change_is_carried_exactly_once_by_its_account_or_by_its_groups(
-    changes: list[AccountUpdate], batch: int | None, via: str
+    changes: list[Change], batch: int | None, via: str
 ) -> None:
     found = {
         "auto": lambda: cover(changes, batch),
@@ -151,7 +151,7 @@ def test_every_change_is_carried_exactly_once_by_its_account_or_by_its_groups(
 @LAW
 @given(any_changes(), BATCHES)
 def test_no_group_put_is_empty_or_larger_than_a_batch_and_only_its_last_one_has_room(
-    changes: list[AccountUpdate], batch: int | None
+    changes: list[Change], batch: int | None
 ) -> None:
     for found in (cover(changes, batch), groups_where_possible(changes, batch)):
         sizes: dict[str, list[int]] = {}
@@ -167,7 +167,7 @@ def test_no_group_put_is_empty_or_larger_than_a_batch_and_only_its_last_one_has_
 
 @LAW
 @given(any_changes(), BATCHES)
-def test_the_same_changes_always_give_the_same_cover(changes: list[AccountUpdate], batch: int | None) -> None:
+def test_the_same_changes_always_give_the_same_cover(changes: list[Change], batch: int | None) -> None:
     assert cover(changes, batch) == cover(list(changes), batch)
 
 
@@ -233,7 +233,7 @@ def test_a_batch_without_room_is_refused(batch: int) -> None:
 @HARD
 @given(any_changes(), st.sets(st.sampled_from(["g-a", "g-b", "g-c"])), BATCHES, st.booleans())
 def test_no_group_request_goes_to_a_group_that_refuses_them_and_every_change_is_carried(
-    changes: list[AccountUpdate], refusing: set[str], batch: int | None, everything: bool
+    changes: list[Change], refusing: set[str], batch: int | None, everything: bool
 ) -> None:
     choose = groups_where_possible if everything else cover
     chosen = choose(changes, batch, refusing)

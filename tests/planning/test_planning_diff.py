@@ -1,7 +1,7 @@
 import pytest
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, AccountUpdate, DesiredState
+from bulkid.model import Account, Change, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import confirms, describe, diff, shortfall
 from tests.support.planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, account, directory
@@ -21,9 +21,7 @@ def want(
 def test_the_guides_own_example_adds_one_group_and_carries_the_display_name() -> None:
     known = Account("88-uv", "88-uv", ("Roby",), ("gryff-01",))
     change = diff(want(add=("alumni-02",)), known, directory((known,)))
-    assert change == AccountUpdate(
-        "88-uv", "88-uv", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=known
-    )
+    assert change == Change("88-uv", "88-uv", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=known)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +78,8 @@ def test_where_the_server_does_not_tell_the_groups_everything_is_sent() -> None:
 def test_blind_everything_wished_is_sent_and_an_unknown_display_name_left_out() -> None:
     blind = Directory("org", None, None)
     groups = diff(want(add=("x",), remove=("y",)), None, blind)
-    assert groups == AccountUpdate("88-UV", "", (None,), sets_fields=False, add=("x",), remove=("y",), before=None)
-    assert diff(want(""), None, blind) == AccountUpdate(
-        "88-UV", "", ("",), sets_fields=True, add=(), remove=(), before=None
-    )
+    assert groups == Change("88-UV", "", (None,), sets_fields=False, add=("x",), remove=("y",), before=None)
+    assert diff(want(""), None, blind) == Change("88-UV", "", ("",), sets_fields=True, add=(), remove=(), before=None)
     assert diff(want(), None, blind).empty
 
 
@@ -103,8 +99,8 @@ def change(
     add: tuple[str, ...] = ("G-fin",),
     remove: tuple[str, ...] = ("g-tra",),
     before: Account | None = ROBY,
-) -> AccountUpdate:
-    return AccountUpdate("88-uv", "Roby01", (display_name,), sets_fields=renames, add=add, remove=remove, before=before)
+) -> Change:
+    return Change("88-uv", "Roby01", (display_name,), sets_fields=renames, add=add, remove=remove, before=before)
 
 
 @pytest.mark.parametrize(
@@ -153,12 +149,12 @@ def test_a_carried_display_name_must_still_be_there() -> None:
         (change("Roby", renames=False, add=(), remove=()), ""),
     ],
 )
-def test_a_change_is_described_on_one_line(described: AccountUpdate, words: str) -> None:
+def test_a_change_is_described_on_one_line(described: Change, words: str) -> None:
     assert describe(described, directory()) == words
 
 
 def test_the_state_of_another_account_confirms_nothing() -> None:
     before = Account("88-uv", "roby", ("Roby",), ("gryff-01",))
-    change = AccountUpdate("88-uv", "roby", ("Robbie",), sets_fields=True, add=(), remove=(), before=before)
+    change = Change("88-uv", "roby", ("Robbie",), sets_fields=True, add=(), remove=(), before=before)
     assert confirms(change, Account("88-UV", "roby", ("Robbie",), ()))
     assert not confirms(change, Account("88-uw", "roby", ("Robbie",), ()))

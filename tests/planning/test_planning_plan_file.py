@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
-from bulkid.model import Account, AccountUpdate, RowRequest
+from bulkid.model import Account, Change, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
 from bulkid.planning.preconditions import resolve_preconditions
@@ -69,7 +69,7 @@ def written(sheet: list[RowRequest], known: Directory) -> bytes:
     return dump_plan(plan_file(preview_of(sheet, known)))
 
 
-def in_lower_case(change: AccountUpdate) -> AccountUpdate:
+def in_lower_case(change: Change) -> Change:
     """The same change, with the ids of groups spelled in one way: accounts and groups may spell them differently."""
     add, remove = (tuple(map(str.lower, groups)) for groups in (change.add, change.remove))
     return change._replace(add=add, remove=remove)

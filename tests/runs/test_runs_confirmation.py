@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.identity.endpoints import parse_account
-from bulkid.model import AccountUpdate
+from bulkid.model import Change
 from bulkid.planning.plan import confirms
 from bulkid.runs.execution.account_sender import matches_exactly
 
@@ -15,10 +15,8 @@ GROUPS = st.lists(st.sampled_from(["g1", "G1", "g2", "g3", "\u00e4", "\u00c4"]),
 NAMES = st.sampled_from([None, "", "Roby", "roby"])
 
 
-def change(display_name: str | None, add: Any = (), remove: Any = ()) -> AccountUpdate:
-    return AccountUpdate(
-        "88-uv", "roby", (display_name,), sets_fields=True, add=tuple(add), remove=tuple(remove), before=None
-    )
+def change(display_name: str | None, add: Any = (), remove: Any = ()) -> Change:
+    return Change("88-uv", "roby", (display_name,), sets_fields=True, add=tuple(add), remove=tuple(remove), before=None)
 
 
 def account(**fields: Any) -> dict[str, Any]:

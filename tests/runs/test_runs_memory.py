@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bulkid.consume import consume, limit_malloc, return_freed_memory
 from bulkid.journal.store import Journal
-from bulkid.model import Account, AccountUpdate, DesiredState, Group, Outcome, RowRequest, RunItem, Status
+from bulkid.model import Account, Change, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.cover import cover, groups_where_possible
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, diff
@@ -61,7 +61,7 @@ def test_a_group_is_one_string_however_many_cells_name_it() -> None:
 
 def test_sending_holds_neither_accounts_nor_states_before_and_knows_whether_it_is_blind() -> None:
     account = Account("a", "robot", ("Robot",), ("g",))
-    change = AccountUpdate("a", "robot", ("New",), True, (), (), account)  # noqa: FBT003 - a row of plain values
+    change = Change("a", "robot", ("New",), True, (), (), account)  # noqa: FBT003 - a row of plain values
     seeing = send_plan_of(Directory("o", [account], [Group("g", "Finance")]), enumerate([change]), None)
     assert seeing.directory.accounts is None
     assert not seeing.directory.blind
@@ -87,9 +87,7 @@ def test_what_is_sent_is_what_the_route_says_by_entry(
     changes = [
         (
             10 + place,
-            AccountUpdate(
-                f"id-{place}", f"robot-{place}", ("R",), renames, tuple(sorted(add)), tuple(sorted(off)), before
-            ),
+            Change(f"id-{place}", f"robot-{place}", ("R",), renames, tuple(sorted(add)), tuple(sorted(off)), before),
         )
         for place, (renames, add, off) in enumerate(made)
         if renames or add or off
@@ -116,11 +114,11 @@ def test_what_is_sent_is_what_the_route_says_by_entry(
 def test_each_account_is_freed_as_its_change_is_read() -> None:
     accounts = [Account(Text(f"a{n}"), "robot", ("Robot",), ()) for n in range(3)]
     alive = [weakref.ref(each.id) for each in accounts]
-    changes = [(n, AccountUpdate("a", "robot", ("New",), True, (), (), each)) for n, each in enumerate(accounts)]  # noqa: FBT003
+    changes = [(n, Change("a", "robot", ("New",), True, (), (), each)) for n, each in enumerate(accounts)]  # noqa: FBT003
     accounts.clear()
     left = consume(changes)
 
-    def watched() -> Iterator[tuple[int, AccountUpdate]]:
+    def watched() -> Iterator[tuple[int, Change]]:
         for taken in range(3):
             gc.collect()
             assert [each() is not None for each in alive] == [n >= taken - 1 for n in range(3)]  # the last is at hand
@@ -159,7 +157,7 @@ def test_what_a_trial_left_is_planned_again_where_it_still_differs() -> None:
 def test_run_items_are_made_one_by_one_in_each_iteration() -> None:
     accounts = [Account(f"a{n}", f"robot-{n}", ("Robot",), ()) for n in range(3)]
     desired_states = [DesiredState(each.id, each.name, ("New",), (), (), None, (n,)) for n, each in enumerate(accounts)]
-    changes = [AccountUpdate(each.id, each.name, ("New",), True, (), (), each) for each in accounts]  # noqa: FBT003
+    changes = [Change(each.id, each.name, ("New",), True, (), (), each) for each in accounts]  # noqa: FBT003
     skipped = tuple(desired_states[2:])
     plan = Plan(tuple(changes[:1]), tuple(desired_states[:1]), tuple(desired_states[1:2]), skipped, tuple(changes[2:]))
     preview = Preview(

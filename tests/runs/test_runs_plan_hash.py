@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bulkid.model import Account, AccountUpdate, ChangeBound, DesiredState
+from bulkid.model import Account, Change, ChangeBound, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.runs import Preview, RunOptions, plan_hash
@@ -23,8 +23,8 @@ def desired(number: int, **more: Any) -> DesiredState:
     return made._replace(**more)
 
 
-def change(number: int, **more: Any) -> AccountUpdate:
-    made = AccountUpdate(
+def change(number: int, **more: Any) -> Change:
+    made = Change(
         account_id=f"id-{number}",
         name=f"robot-{number}",
         values=(f"New {number}",),
@@ -36,7 +36,7 @@ def change(number: int, **more: Any) -> AccountUpdate:
     return made._replace(**more)
 
 
-def preview(*changes: AccountUpdate, **more: Any) -> Preview:
+def preview(*changes: Change, **more: Any) -> Preview:
     """A plan of three changes, or of these."""
     made = changes or tuple(change(number) for number in range(1, 4))
     plan = Plan(tuple(made), tuple(desired(number) for number in range(1, len(made) + 1)), (desired(9),))

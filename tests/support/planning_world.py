@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from bulkid.model import Account, AccountUpdate, Group, RowRequest
+from bulkid.model import Account, Change, Group, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.text import fold
 from tests.support.examples import examples
@@ -69,7 +69,7 @@ def request(
     return RowRequest(row, account_id, name, (display_name,), add, remove, exact, partition)
 
 
-def put(state: Account, change: AccountUpdate) -> Account:
+def put(state: Account, change: Change) -> Account:
     """What the server makes of the change's PUT: it keeps what is not named, and Everyone always."""
     gone = {group.lower() for group in change.remove}
     held = [group for group in state.group_ids or () if group.lower() not in gone]

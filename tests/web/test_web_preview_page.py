@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import Account, AccountUpdate
+from bulkid.model import Account, Change
 from bulkid.planning.directory import Directory
 from bulkid.runs.descriptions import count_changes
 from bulkid.sandbox.options import SandboxOptions
@@ -169,22 +169,22 @@ _GROUPS = st.lists(st.sampled_from(["a", "B", "c"]), max_size=2, unique=True).ma
 
 
 @st.composite
-def _changes(draw: st.DrawFn) -> list[AccountUpdate]:
+def _changes(draw: st.DrawFn) -> list[Change]:
     changes = []
     for number in range(draw(st.integers(0, 12))):
         before, after = draw(st.sampled_from(["", "x", None])), draw(st.sampled_from(["", "y"]))
         sets, add, remove = draw(st.booleans()), draw(_GROUPS), draw(_GROUPS)
         present = None if before is None else Account(str(number), "n", (before,), ("c",))
-        changes.append(AccountUpdate(str(number), "n", (after,), sets, add, remove, present))
+        changes.append(Change(str(number), "n", (after,), sets, add, remove, present))
     return changes
 
 
 @given(_changes(), st.sampled_from(["", "joins", "leaves", "display_name-changed", "display_name-removed"]))
-def test_a_filter_finds_exactly_the_accounts_with_such_a_change(changes: list[AccountUpdate], kind: str) -> None:
+def test_a_filter_finds_exactly_the_accounts_with_such_a_change(changes: list[Change], kind: str) -> None:
     directory = Directory("", None, None)
     index = index_changes(changes, directory)
 
-    def fits(change: AccountUpdate, group: str) -> bool:
+    def fits(change: Change, group: str) -> bool:
         joins = change.add if not group else [each for each in change.add if each.casefold() == group]
         leaves = change.remove if not group else [each for each in change.remove if each.casefold() == group]
         counts = count_changes([change], directory)

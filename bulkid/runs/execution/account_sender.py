@@ -12,7 +12,7 @@ from bulkid.identity.endpoints import UnexpectedResponseError, parse_account, pu
 from bulkid.journal.store import Journal
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
-from bulkid.model import Account, AccountUpdate, FailureBound, Outcome, ReplyKind, Status, Via
+from bulkid.model import Account, Change, FailureBound, Outcome, ReplyKind, Status, Via
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import confirms, shortfall, values_confirmed
 from bulkid.resources import current
@@ -34,7 +34,7 @@ class UnconfirmedAccount:
     """An account whose request may have been applied, although no response confirms it."""
 
     number: int
-    change: AccountUpdate
+    change: Change
     settled: Settled
 
 
@@ -55,7 +55,7 @@ class AccountSender:
     unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
     failures: int = 0  # accounts settled as failed
     suspects: set[int] = field(default_factory=set)  # members of refused batches, until they are updated
-    _changes: dict[int, AccountUpdate] = field(default_factory=dict)  # given to the engine and not settled
+    _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
     _submitted: int = 0  # number of changes of the present pass that were given to the engine
     _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
     _pause: Stop = field(default_factory=Stop)
@@ -86,7 +86,7 @@ class AccountSender:
         suspects = self._without_answer + max(0, len(self.unconfirmed) - self._without_answer - self._read_back)
         return suspects > 0 and self.bound.exceeded(self.failures + suspects, self.bounded_accounts)
 
-    async def send(self, changes: Sequence[tuple[int, AccountUpdate]]) -> None:
+    async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Send one PUT per account.
 
         Only settled failures count against the limit. When the unconfirmed accounts could exceed it, sending pauses
@@ -119,7 +119,7 @@ class AccountSender:
         await self.stop.wait_aborted()
         pause.abort()
 
-    async def _chunks(self, changes: Sequence[tuple[int, AccountUpdate]]) -> AsyncIterator[Sequence[Task]]:
+    async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
         organization_id = self.connection.organization_id
         granted = self.connection.known.write_accounts is True
         on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
@@ -147,7 +147,7 @@ class AccountSender:
         else:
             self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
 
-    def _confirmed(self, change: AccountUpdate, settled: Settled) -> bool:
+    def _confirmed(self, change: Change, settled: Settled) -> bool:
         if matches_exactly(change, settled.reply.payload):
             return True
         try:
@@ -262,7 +262,7 @@ def too_many_failures(failures: int, bound: FailureBound) -> TooManyFailuresErro
     )
 
 
-def matches_exactly(change: AccountUpdate, payload: object) -> bool:
+def matches_exactly(change: Change, payload: object) -> bool:
     """Whether a response is an account that shows the change letter by letter, as nearly every response does.
 
     This takes 1.5 us. If it is false, parsing the account and comparing it without regard to case takes 5 us.

@@ -18,7 +18,7 @@ from bulkid.errors import ConnectionFailedError
 from bulkid.identity.endpoints import list_groups, parse_groups, put_group
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
 from bulkid.logs import log
-from bulkid.model import Account, AccountUpdate, Group, Outcome, Reply, ReplyKind, Request, Status, Via
+from bulkid.model import Account, Change, Group, Outcome, Reply, ReplyKind, Request, Status, Via
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import confirms
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
@@ -97,7 +97,7 @@ class GroupSender:
     """Sends the group requests of a run, before its account PUTs. Numbers are those of the run items."""
 
     sender: AccountSender
-    changes: Mapping[int, AccountUpdate]  # of every account in a batch
+    changes: Mapping[int, Change]  # of every account in a batch
     names: CurrentGroups
     queue: BatchQueue = field(default_factory=BatchQueue)
     _in_flight: dict[int, Batch] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class GroupSender:
     _refused: list[GroupRefusal] = field(default_factory=list)  # of groups that refused their check
     _settled_event: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, batches: list[Batch]) -> list[tuple[int, AccountUpdate]]:
+    async def send(self, batches: list[Batch]) -> list[tuple[int, Change]]:
         """Send the batches, split those that are refused, and settle each account by its state when read back.
 
         The list is empty afterwards, to free its memory. After a stop is requested no account is read back.

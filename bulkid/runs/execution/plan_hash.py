@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Final
 
-from bulkid.model import AccountUpdate, DesiredState
+from bulkid.model import Change, DesiredState
 from bulkid.planning.plan import Plan, changed_fields, limit_changes
 from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
@@ -34,7 +34,7 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
     return digest.hexdigest()
 
 
-def sent_of(change: AccountUpdate) -> tuple[object, ...]:
+def sent_of(change: Change) -> tuple[object, ...]:
     """Return the parts of a change that are shown and sent, without what the change leaves as it is."""
     changed = {field.key: (before, after) for field, before, after in changed_fields(change)}
     return (change.account_id, *map(changed.get, current().keys), change.add, change.remove)

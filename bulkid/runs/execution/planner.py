@@ -6,7 +6,7 @@ from dataclasses import replace
 from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
-from bulkid.model import AccountUpdate, RowError
+from bulkid.model import Change, RowError
 from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, limit_changes
@@ -97,7 +97,7 @@ async def preview_of(
 
 
 async def strategy_for(
-    changes: Sequence[AccountUpdate], directory: Directory, connection: Connection, options: RunOptions
+    changes: Sequence[Change], directory: Directory, connection: Connection, options: RunOptions
 ) -> Strategy:
     """Choose the requests that carry some changes.
 

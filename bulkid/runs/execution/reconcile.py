@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bulkid.model import Account, AccountUpdate, Outcome, RunItem, Status, Via
+from bulkid.model import Account, Change, Outcome, RunItem, Status, Via
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
@@ -62,7 +62,7 @@ class PlannedAgain:
     """
 
     items: Sequence[RunItem]
-    changes: Sequence[tuple[int, AccountUpdate]]
+    changes: Sequence[tuple[int, Change]]
     directory: Directory
 
     def __iter__(self) -> Iterator[RunItem]:
@@ -77,8 +77,8 @@ class SendPlan(NamedTuple):
     """The part of a plan that sending needs. Each change has the number of its run item."""
 
     directory: Directory  # without its accounts
-    by_account: list[tuple[int, AccountUpdate]]  # sent by account PUTs, in the order of the plan
-    by_group: dict[int, AccountUpdate]  # carried by the batches
+    by_account: list[tuple[int, Change]]  # sent by account PUTs, in the order of the plan
+    by_group: dict[int, Change]  # carried by the batches
     batches: list[Batch]
     failed: int = 0  # accounts that failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType({})  # why it is not known whether an account exists
@@ -89,9 +89,7 @@ class SendPlan(NamedTuple):
         return len(self.by_account) + len(self.by_group)
 
 
-def send_plan_of(
-    directory: Directory, changes: Iterable[tuple[int, AccountUpdate]], strategy: Strategy | None
-) -> SendPlan:
+def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], strategy: Strategy | None) -> SendPlan:
     """Reduce a plan to what sending needs, without the accounts and their states before, which the journal has.
 
     Args:
@@ -112,7 +110,7 @@ def send_plan_of(
     return SendPlan(directory, by_account, by_group, batches)
 
 
-def _batch(planned: GroupBatch, changes: Sequence[tuple[int, AccountUpdate]]) -> Batch:
+def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
     """Return a group request of a plan by its run items: those that join the group, then those that leave it."""
     places = [*sorted(planned.add), *sorted(planned.remove)]
     return Batch(planned.group_id, tuple([changes[place][0] for place in places]), len(planned.add))
@@ -122,7 +120,7 @@ class Comparison(NamedTuple):
     """The result of comparing the unsettled run items with the directory, by their numbers."""
 
     settled: list[tuple[int, Outcome]]
-    changes: list[tuple[int, AccountUpdate]]  # to send
+    changes: list[tuple[int, Change]]  # to send
     unknown: dict[int, str]  # pending, because it is not known whether the account exists; with the reason
 
     @property
@@ -138,7 +136,7 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
     seconds since the epoch.
     """
     settled: list[tuple[int, Outcome]] = []
-    changes: list[tuple[int, AccountUpdate]] = []
+    changes: list[tuple[int, Change]] = []
     unknown: dict[int, str] = {}
     blind = directory.accounts is None
 
@@ -185,9 +183,7 @@ def is_deferred(item: RunItem) -> bool:
     return item.outcome.error_code == DEFERRED.error_code and not item.intended
 
 
-def remaining_plan(
-    items: Sequence[RunItem], changes: Sequence[tuple[int, AccountUpdate]], strategy: Strategy | None
-) -> Plan:
+def remaining_plan(items: Sequence[RunItem], changes: Sequence[tuple[int, Change]], strategy: Strategy | None) -> Plan:
     """Make a plan of the run items that can still be sent; ``changes`` are those that still differ, by number."""
     desired_states = {item.number: item.desired for item in items}
     changing = tuple([desired_states.pop(number) for number, _ in changes])

@@ -23,7 +23,7 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import ASKING, Journal
 from bulkid.logs import log
-from bulkid.model import AccountUpdate, RowError, RunItem, RunRecord, RunStatus, Status
+from bulkid.model import Change, RowError, RunItem, RunRecord, RunStatus, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
@@ -299,7 +299,7 @@ class Execution:
         directory: Directory,
         plan: Plan,
         items: Sequence[RunItem],
-        changes: Sequence[tuple[int, AccountUpdate]],
+        changes: Sequence[tuple[int, Change]],
     ) -> None:
         """Have the rest of a trial confirmed. Afterwards its run items are pending like any other."""
         await self._confirm(connection, await self._preview_remaining(connection, directory, plan))

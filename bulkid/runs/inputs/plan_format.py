@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError
-from bulkid.model import Account, AccountUpdate, DesiredState
+from bulkid.model import Account, Change, DesiredState
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.planning.preconditions import Precondition
@@ -218,7 +218,7 @@ def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
     )
 
 
-def _planned(rows: tuple[int, ...], change: AccountUpdate, directory: Directory) -> PlannedAccount:
+def _planned(rows: tuple[int, ...], change: Change, directory: Directory) -> PlannedAccount:
     before = change.before
 
     def groups(ids: tuple[str, ...]) -> tuple[PlannedGroup, ...]:
