@@ -133,6 +133,7 @@ _CODES: Final = {
     409: "conflict",
     413: "too_large",
     415: "unsupported_media_type",
+    421: "wrong_host",
     429: "too_many_requests",
     500: "internal",
     502: "server_unreachable",
@@ -150,17 +151,43 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
 
     A foreign name that leads here is an attack (DNS rebinding).
     """
-    if not is_own(request, request.headers.get("Host", "")):
-        raise RefusedError(
-            421,
-            "The console does not serve this host name.",
-            "Use the address that it printed, or serve it with --public-name.",
-        )
+    route = route_of(request)
+    if not (is_own(request, request.headers.get("Host", "")) or (route is not None and route.any_host)):
+        return refuse_host(request)
     if "Content-Encoding" in request.headers:
         raise RefusedError(415, "The console does not accept compressed requests.")
     if not all(map(is_text, (request.path, *request.query.keys(), *request.query.values()))):
         raise RefusedError(400, "The address is not valid.", "It must be UTF-8, without control characters.")
     return await handler(request)
+
+
+def refuse_host(request: web.Request) -> web.Response:
+    """Answer a request for a foreign host name with the addresses of the console. The name itself is not repeated."""
+    message = "The console does not answer under this host name."
+    hint = "The administrator of the console can add a host name with the option --public-name of bulkid serve."
+    addresses = own_addresses(request)
+    if route_kind_of(request) is not RouteKind.PAGE:
+        return refusal(request, 421, message, f"Use {' or '.join(addresses)}. {hint}")
+    return page(
+        request,
+        "wrong_host.html",
+        status=421,
+        title="Wrong address",
+        message=message,
+        hint=hint,
+        addresses=addresses,
+        home=f"{addresses[0]}/",
+    )
+
+
+def own_addresses(request: web.Request) -> list[str]:
+    """The addresses under which browsers reach this console: public names first, then where it listens."""
+    serve = console_of(request).serve
+    if serve.behind_proxy:
+        return [f"https://{name}" for name in serve.public_names]
+    host = serve.host if serve.host not in _ALL_ADDRESSES else _local_address(request) or "localhost"
+    names = (*serve.public_names, f"[{host}]" if ":" in host else host)
+    return [f"{'https' if serve.secure else 'http'}://{name}:{serve.port}" for name in names]
 
 
 def is_own(request: web.Request, host: str) -> bool:
@@ -181,6 +208,9 @@ def is_own(request: web.Request, host: str) -> bool:
     return name in own and port in {None, console.serve.port}
 
 
+_ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
 def own_names(host: str, reached: str = "") -> frozenset[str]:
     """Return the names of a console that listens on ``host`` and that clients reach directly.
 
@@ -189,7 +219,7 @@ def own_names(host: str, reached: str = "") -> frozenset[str]:
     """
     if host in {"127.0.0.1", "localhost", "::1"}:
         return frozenset({"127.0.0.1", "localhost", "::1"})
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    if host in _ALL_ADDRESSES:
         is_loopback = reached == "::1" or reached.startswith("127.")
         return frozenset({reached, "localhost" if is_loopback else ""} - {""})
     return frozenset({host.lower()})

@@ -118,6 +118,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
         "actor": request.get(PRINCIPAL),
         "csrf": "" if session is None else session.csrf,
         "here": request.path,
+        "home": "/",
         "places": PLACES,
         "destination": console.destination,
         "has_users": console.authenticator.has_users,

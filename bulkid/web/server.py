@@ -47,7 +47,7 @@ VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 DATA = RouteKind.DATA
 
 ROUTES: Final = (
-    Route("GET", "/static/{name}", static, None, DATA),
+    Route("GET", "/static/{name}", static, None, DATA, any_host=True),
     Route("GET", "/enter", site_pages.enter, None),
     Route("POST", "/signin", site_pages.sign_in, None),
     Route("POST", "/signout", site_pages.sign_out, VIEWER),

@@ -1,6 +1,8 @@
 """Connections that send nothing, host names, slow bodies: what clients without an account can do to the console."""
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.console import ServeOptions
-from bulkid.web.server import ConnectionLimit
+from bulkid.web.server import ROUTES, ConnectionLimit
 from tests.support.web_console import World, raw
 from tests.support.web_users import team
 
@@ -142,6 +144,30 @@ async def test_on_all_addresses_the_one_that_was_reached_and_the_public_names_ar
         answer = await asyncio.wait_for(reader.read(), 20)
         writer.close()
         assert int(answer.split(b" ", 2)[1]) == status
+        if status == 421:
+            links = re.findall(r'<a class="any" href="([^"]*)"', answer.decode())
+            assert links == [f"http://Bulkid.example.COM:{port}/", f"http://127.0.0.1:{port}/"]
+            assert not name or name not in answer, "what the client sent is not repeated"
+
+
+async def test_a_program_under_a_foreign_host_name_is_told_the_address(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        port = console.console.serve.port
+        console.console.serve = ServeOptions(port=port, behind_proxy=True, public_names=("bulkid.example.com",))
+        page = await console.browser.get("/api/v1/runs", headers={"Host": "evil.example.com"})
+        error = json.loads(page.text)["error"]
+        assert (page.status, error["code"]) == (421, "wrong_host")
+        assert error["hint"].startswith("Use https://bulkid.example.com. ")
+        assert "evil" not in page.text
+
+
+async def test_the_style_sheet_alone_is_served_under_any_host_name(console: World) -> None:
+    elsewhere = {"Host": "evil.example.com"}
+    assert (await console.browser.get("/static/console.css", headers=elsewhere)).status == 200
+    for route in ROUTES:
+        if route.method == "GET" and not route.path.startswith("/static/"):
+            path = re.sub(r"\{\w+\}", "x", route.path)
+            assert (await console.browser.get(path, headers=elsewhere)).status == 421, path
 
 
 async def test_behind_a_proxy_a_public_name_counts_in_any_case(tmp_path: Path) -> None:

@@ -122,6 +122,25 @@ function announcer(place, about = "") {
   };
 }
 
+// The events of a run. That the connection is lost is shown and announced; the first state after that is announced anew.
+function follow(path, lost, said, about = "") {
+  const source = new EventSource(path);
+  let announce = announcer(said, about);
+  source.addEventListener("open", () => {
+    if (!lost.hidden) {
+      announce = announcer(said, about);
+    }
+    lost.hidden = true;
+  });
+  source.addEventListener("error", () => {
+    if (lost.hidden) {
+      said.textContent = `${about}${lost.textContent}`;
+    }
+    lost.hidden = false;
+  });
+  return [source, (state) => announce(state)];
+}
+
 // A run, live. Each event holds the whole state, so that the page may miss some.
 all("[data-live]", (box) => {
   const part = (name) => box.querySelector(`[data-live-${name}]`);
@@ -134,7 +153,6 @@ all("[data-live]", (box) => {
   }
 
   const title = document.title.replace(/^\d+ % · /, "");
-  let announce = announcer(part("said"));
   const plot = document.querySelector("[data-live-plot]");
   let plottedAt = performance.now();
   let plottedDone = -1;
@@ -154,6 +172,8 @@ all("[data-live]", (box) => {
       plot.querySelectorAll("details").forEach((details) => { details.open = open; });
     }
   }
+
+  const [source, announce] = follow(box.dataset.live, part("lost"), part("said"));
 
   function show(state) {
     say("words", state.words);
@@ -179,17 +199,6 @@ all("[data-live]", (box) => {
     }));
   }
 
-  const source = new EventSource(box.dataset.live);
-  source.addEventListener("open", () => {
-    if (!part("lost").hidden) { // the next event is announced: the console is back
-      announce = announcer(part("said"));
-    }
-    part("lost").hidden = true;
-  });
-  source.addEventListener("error", () => {
-    part("lost").hidden = false;
-    say("said", part("lost").textContent);
-  });
   source.addEventListener("state", (event) => show(JSON.parse(event.data)));
   source.addEventListener("ended", () => {
     source.close();
@@ -200,8 +209,8 @@ all("[data-live]", (box) => {
 // The home page: each of the runs under way shows how far it is; the page is loaded again when one has ended.
 all("[data-progress]", (box) => {
   const said = box.querySelector("[data-progress-said]");
-  const announce = announcer(said, `${box.querySelector("a").textContent}: `);
-  const source = new EventSource(box.dataset.progress);
+  const lost = box.querySelector("[data-progress-lost]");
+  const [source, announce] = follow(box.dataset.progress, lost, said, `${box.querySelector("a").textContent}: `);
   source.addEventListener("state", (event) => {
     const state = JSON.parse(event.data);
     box.querySelector("[data-progress-words]").textContent = state.words;
