@@ -365,7 +365,7 @@ def sandbox(
     ] = None,
     poisoned: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="An account (id or name) that no PUT can change, repeatable."),
+        typer.Option(metavar="NAME", help="An account (id or name) that no request can change, repeatable."),
     ] = None,
     unauthorized: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="The same, answered 401 with every token, repeatable.")

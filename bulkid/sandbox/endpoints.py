@@ -4,17 +4,18 @@ Order of refusal, as a pipeline of filters gives it: token, scope, form of the b
 """
 
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bulkid.model import EVERYONE
+from bulkid.sandbox.fixtures import created_id
 from bulkid.sandbox.messages import (
     RefusalError,
     SandboxResponse,
     abp,
     check_partition,
+    deletion_list,
     id_list,
     json_object,
     message,
@@ -25,6 +26,7 @@ from bulkid.sandbox.messages import (
     query_number,
     required_text,
     status_code,
+    taken,
     text_field,
 )
 from bulkid.sandbox.options import SandboxOptions
@@ -42,6 +44,9 @@ _LOCKED = {
 }
 """What the refusal of a poisoned account says, by its status."""
 
+_DELETED = SandboxResponse(204, applied=True)
+_Record = TypeVar("_Record", AccountRecord, GroupRecord)
+
 
 class Arguments(NamedTuple):
     """What a call works on."""
@@ -52,6 +57,7 @@ class Arguments(NamedTuple):
     query: str
     content_type: str
     body: bytes
+    now: float  # seconds since 1970 on the sandbox's clock
 
 
 class Call(NamedTuple):
@@ -61,6 +67,7 @@ class Call(NamedTuple):
     run: Callable[[Arguments], SandboxResponse]
     names_organization: bool = False  # whether the first id of the path is the organisation
     subject: int | None = None  # which id of the path is a robot account
+    names: str = ""  # the field of the body that tells requests with the same path apart
 
 
 # --- robot accounts
@@ -103,9 +110,7 @@ def update_account(call: Arguments) -> SandboxResponse:
     to_add, to_remove = id_list(body, "groupIDsToAdd"), id_list(body, "groupIDsToRemove")
     check_partition(body, call.options.organization_id)
     account = _account(call, call.ids[0])
-    if account.id in call.state.poisoned:
-        status = call.state.poisoned[account.id]
-        raise RefusalError(abp(status, _LOCKED[status], f"Robot account '{account.name}' is locked."))
+    _check_unlocked(call, account)
     joined, left = _groups(call, to_add, to_remove)
     if display_name is not None or call.options.absent_display_name == "blank":
         call.state.rename(account, display_name)
@@ -115,20 +120,53 @@ def update_account(call: Arguments) -> SandboxResponse:
 
 
 def create_account(call: Arguments) -> SandboxResponse:
-    """``POST api/RobotAccount``."""
+    """``POST api/RobotAccount``: one account, in the groups that the body names. Repeating it is refused."""
     body = json_object(call.content_type, call.body)
     name, display_name = required_text(body, "name"), text_field(body, "displayName")
     to_add = id_list(body, "groupIDsToAdd")
     check_partition(body, call.options.organization_id)
     joined, _ = _groups(call, to_add, [])
-    try:
-        call.state.account_named(name)
-    except KeyError:
-        account = AccountRecord(str(uuid.uuid4()), name, display_name, _now(), None)
-        call.state.create(account)
-        call.state.join(account, joined)
-        return ok(_account_dto(call, account), applied=True, status=201)
-    raise RefusalError(abp(409, f"A robot account named '{name}' already exists."))
+    if call.state.has_account_named(name):
+        raise RefusalError(taken(call.options.taken_name, "robot account", name))
+    account_id = created_id(call.options.seed, call.state.created)
+    account = AccountRecord(account_id, name, display_name, _moment(call.now), None)
+    call.state.create(account)
+    call.state.join(account, joined)
+    return ok(_account_dto(call, account), applied=True, status=201)
+
+
+def delete_account(call: Arguments) -> SandboxResponse:
+    """``DELETE api/RobotAccount/{organisation}/{account}``: one account."""
+    account = _account(call, call.ids[1])
+    _check_unlocked(call, account)
+    call.state.delete(account.id)
+    return _DELETED
+
+
+def delete_accounts(call: Arguments) -> SandboxResponse:
+    """``DELETE api/RobotAccount/{organisation}``: the accounts that the body names, all of them or none."""
+    body = json_object(call.content_type, call.body)
+    doomed = _found(call, deletion_list(body, "robotAccountIDs", call.options.max_deletions), call.state.accounts)
+    locked = [call.state.poisoned[account.id] for account in doomed if account.id in call.state.poisoned]
+    if locked:  # which one it is, a client has to find out
+        raise RefusalError(abp(max(locked), _LOCKED[max(locked)], "A robot account is locked."))
+    for account in doomed:
+        call.state.delete(account.id)
+    return _DELETED
+
+
+def _found(call: Arguments, ids: Iterable[str], known: Mapping[str, _Record]) -> list[_Record]:
+    """What a bulk DELETE names, each once. The refusal of an unknown id does not say which one it is."""
+    wanted = dict.fromkeys(each.casefold() for each in ids)
+    if call.options.unknown_deletion == "refuse" and not wanted.keys() <= known.keys():
+        raise RefusalError(message(404, "One or more of the entities to delete were not found.", _NOT_FOUND))
+    return [known[each] for each in wanted if each in known]
+
+
+def _check_unlocked(call: Arguments, account: AccountRecord) -> None:
+    status = call.state.poisoned.get(account.id)
+    if status is not None:
+        raise RefusalError(abp(status, _LOCKED[status], f"Robot account '{account.name}' is locked."))
 
 
 def _account_dto(call: Arguments, account: AccountRecord) -> dict[str, Any]:
@@ -209,7 +247,7 @@ def update_group(call: Arguments) -> SandboxResponse:
         call.state.join(account, [group])
     for account in leaving:
         call.state.leave(account, [group])
-    group.modified = _now()
+    group.modified = _moment(call.now)
     return ok(_group_dto(call, group), applied=True)
 
 
@@ -271,12 +309,16 @@ _READ_GROUPS = ("PM.Group", "PM.Group.Read")
 _WRITE_GROUPS = ("PM.Group", "PM.Group.Write")
 
 CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
-    ("robotaccount", 0): {"POST": Call(_WRITE_ACCOUNTS, create_account)},
+    ("robotaccount", 0): {"POST": Call(_WRITE_ACCOUNTS, create_account, names="name")},
     ("robotaccount", 1): {
         "GET": Call(_READ_ACCOUNTS, list_accounts, names_organization=True),
         "PUT": Call(_WRITE_ACCOUNTS, update_account, subject=0),
+        "DELETE": Call(_WRITE_ACCOUNTS, delete_accounts, names_organization=True, names="robotAccountIDs"),
     },
-    ("robotaccount", 2): {"GET": Call(_READ_ACCOUNTS, get_account, names_organization=True, subject=1)},
+    ("robotaccount", 2): {
+        "GET": Call(_READ_ACCOUNTS, get_account, names_organization=True, subject=1),
+        "DELETE": Call(_WRITE_ACCOUNTS, delete_account, names_organization=True, subject=1),
+    },
     ("group", 1): {
         "GET": Call(_READ_GROUPS, list_groups, names_organization=True),
         "PUT": Call(_WRITE_GROUPS, update_group),
@@ -287,5 +329,5 @@ CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
 """Calls by resource (lower case) and number of ids in the path, then by method."""
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+def _moment(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

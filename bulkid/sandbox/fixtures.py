@@ -109,6 +109,11 @@ def seeded_organization(options: SandboxOptions) -> Organization:
     return Organization(accounts, groups, list_everyone=options.list_everyone)
 
 
+def created_id(seed: int, number: int) -> str:
+    """The id of the account that is created as this number in a sandbox of this seed."""
+    return _guid(_digest(seed, "created", str(number)))
+
+
 def _vendor_account() -> AccountRecord:
     return AccountRecord(VENDOR_ACCOUNT, "roby", "Roby", "2021-05-04T09:30:00.1234567Z", None, {VENDOR_GROUPS[0]})
 

@@ -5,7 +5,7 @@ The readers of requests raise ``RefusalError`` for what the real server's model 
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -23,6 +23,8 @@ HTML_PAGE = b"""<!doctype html>
 """What the real server answers, with 200, on any path that it does not know."""
 
 UNAVAILABLE_PAGE = b"<html><head><title>503 Service Temporarily Unavailable</title></head><body>503</body></html>\n"
+
+_TAKEN = 1001
 
 
 class SandboxResponse(NamedTuple):
@@ -105,6 +107,12 @@ def oauth(error: str, description: str = "", *, status: int = 400) -> SandboxRes
     if description:
         value["error_description"] = description
     return _json(status, value)
+
+
+def taken(status: Literal["409", "400"], kind: str, name: str) -> SandboxResponse:
+    """The refusal of a name or id that is taken, in the shape that goes with the status."""
+    text = f"A {kind} '{name}' already exists."
+    return message(409, text, _TAKEN) if status == "409" else nested(400, [("DuplicateName", text)])
 
 
 def unauthorized(description: str) -> SandboxResponse:
@@ -216,6 +224,28 @@ def query_number(fields: Mapping[str, str], name: str, default: int, highest: in
     if not 0 <= value <= highest:
         raise RefusalError(problem({name: [f"The field {name} must be between 0 and {highest}."]}))
     return value
+
+
+def deletion_list(body: Mapping[str, Any], name: str, most: int) -> list[str]:
+    """The ids that a bulk DELETE names: one at least, and no more than ``most`` unless that is 0."""
+    ids = id_list(body, name)
+    label = name[:1].upper() + name[1:]
+    if not ids:
+        raise RefusalError(problem({label: [f"The {label} field is required."]}))
+    if most and len(ids) > most:
+        text = f"The field {label} must be a string or array type with a maximum length of '{most}'."
+        raise RefusalError(problem({label: [text]}))
+    return ids
+
+
+def named_in(body: bytes, name: str) -> tuple[str, ...]:
+    """The text or the texts under one name of a body, as far as it can be read; refuses nothing."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ()
+    found = value.get(name) if isinstance(value, dict) else None
+    return tuple(item for item in (found if isinstance(found, list) else [found]) if isinstance(item, str))
 
 
 def _unconvertible(kind: str, name: str) -> str:

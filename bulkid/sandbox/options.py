@@ -89,7 +89,11 @@ class SandboxOptions:
     # how it answers
     absent_display_name: Literal["blank", "keep"] = "blank"  # what a PUT without displayName does
     bad_member: Literal["refuse", "ignore"] = "refuse"  # an unknown id in a group PUT: 400 for all, or passed over
-    poisoned: tuple[str, ...] = ()  # accounts (id or name) that refuse every PUT: their own, and those of groups
+    taken_name: Literal["409", "400"] = "409"  # what creating under a name that is taken is answered with
+    unknown_deletion: Literal["refuse", "ignore"] = (
+        "refuse"  # an unknown id in a bulk DELETE: 404 for all, or passed over
+    )
+    poisoned: tuple[str, ...] = ()  # accounts (id or name) that refuse every write: their own, bulk ones, and groups'
     unauthorized: tuple[str, ...] = ()  # the same, answered 401 whatever token they carry
     forbidden: tuple[str, ...] = ()  # the same, answered 403 whatever the scopes
     built_in_refuses: bool = False  # whether every PUT of a built-in group is answered 400
@@ -97,6 +101,7 @@ class SandboxOptions:
     empty_members: bool = False  # whether a group's members are always []; only its Members call lists them then
     rate_headers: Literal["no", "three", "one", "structured"] = "no"  # RateLimit-*: in three headers, or in RateLimit
     max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
+    max_deletions: int = 100  # more ids in one bulk DELETE are answered 400; 0: no limit
     limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS
     count_refused: bool = False  # whether a request answered 429 counts against the limit too
     retry_after: bool = True  # whether a 429 of the limits says when to come again
@@ -113,10 +118,10 @@ class SandboxOptions:
             raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
         if not (self.latency_s >= 0 and self.jitter_s >= 0 and self.token_lifetime_s >= 0):
             raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds and cannot be negative.")
-        if self.page_cap < 1 or min(self.log_size, self.max_members_per_put, self.vanishing) < 0:
-            raise ValueError(
-                "page_cap must be at least 1; log_size, max_members_per_put and vanishing cannot be negative."
-            )
+        if self.page_cap < 1:
+            raise ValueError("page_cap must be at least 1.")
+        if min(self.log_size, self.max_members_per_put, self.max_deletions, self.vanishing) < 0:
+            raise ValueError("log_size, max_members_per_put, max_deletions and vanishing cannot be negative.")
 
 
 MINIMUM_GROUPS = 3

@@ -43,6 +43,7 @@ class LogEntry(NamedTuple):
     account: str  # id of the robot account that the path names; ""
     applied: bool  # whether a write was carried out, a write without effect included
     fault: str  # the fault that it met; ""
+    named: tuple[str, ...] = ()  # what the body of a POST or DELETE names: the new name, or the ids to delete
 
 
 SORT_KEYS: dict[str, Callable[[AccountRecord], str]] = {
@@ -69,13 +70,14 @@ class Organization:
         self.accounts = {account.id.casefold(): account for account in accounts}
         self.everyone = next(group for group in self.groups.values() if group.name == EVERYONE)
         self.list_everyone = list_everyone
-        self.poisoned: dict[str, int] = {}  # ids of accounts that no PUT may change; the status it is answered with
+        self.poisoned: dict[str, int] = {}  # ids of accounts that refuse PUTs and DELETEs; the status that these get
         self.vanished = 0  # accounts that were deleted because a page showed them
-        self._names: dict[str, AccountRecord] | None = None
+        self.created = 0  # accounts that were created since the sandbox began, those deleted again included
+        self._names = {account.name.casefold(): account for account in self.accounts.values()}
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 
     def poison(self, name: str, status: int = 400) -> None:
-        """Answer each PUT of an account, given by id or name, with a status: 400, 401 or 403."""
+        """Answer each PUT and DELETE of an account, given by id or name, with a status: 400, 401 or 403."""
         try:
             account = self.accounts.get(name.casefold()) or self.account_named(name)
         except KeyError:
@@ -90,9 +92,11 @@ class Organization:
 
     def account_named(self, name: str) -> AccountRecord:
         """The account with this unique name."""
-        if self._names is None:
-            self._names = {account.name.casefold(): account for account in self.accounts.values()}
         return self._names[name.casefold()]
+
+    def has_account_named(self, name: str) -> bool:
+        """Whether an account has this name, in any case."""
+        return name.casefold() in self._names
 
     def group(self, group_id: str) -> GroupRecord:
         """The group with this id."""
@@ -149,15 +153,14 @@ class Organization:
     def create(self, account: AccountRecord) -> None:
         """Add an account whose id and name are new."""
         self.accounts[account.id.casefold()] = account
-        self._forget()
+        self._names[account.name.casefold()] = account
+        self.created += 1
+        self._orders.clear()
 
     def delete(self, account_id: str) -> None:
         """Remove an account."""
-        del self.accounts[account_id.casefold()]
-        self._forget()
-
-    def _forget(self) -> None:
-        self._names = None
+        account = self.accounts.pop(account_id.casefold())
+        del self._names[account.name.casefold()]
         self._orders.clear()
 
     # --- as the API writes it

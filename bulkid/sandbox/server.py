@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, unquote
 
@@ -18,7 +19,7 @@ from bulkid.sandbox import messages
 from bulkid.sandbox.endpoints import CALLS, Arguments, Call
 from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.fixtures import seeded_organization
-from bulkid.sandbox.messages import RefusalError, SandboxResponse
+from bulkid.sandbox.messages import RefusalError, SandboxResponse, named_in
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.organization import LogEntry, Organization
 from bulkid.sandbox.tokens import TokenIssuer
@@ -56,6 +57,7 @@ class _Target(NamedTuple):
     query: str
     key: str  # path and query below the prefix
     allowed: str
+    named: tuple[str, ...] = ()  # what the body of a POST or DELETE names
 
 
 class Sandbox:
@@ -89,6 +91,7 @@ class Sandbox:
         self.served: Counter[tuple[str, int]] = Counter()  # API requests by method and status; 0: reset
         self.injected: Counter[str] = Counter()  # faults by kind
         self._monotonic = monotonic
+        self._now = now
         self._sleep = sleep
         self.token_issuer = TokenIssuer(self.options, now, monotonic)
         self.limits = RollingLimits(self.options.limits, count_refused=self.options.count_refused)
@@ -179,6 +182,8 @@ class Sandbox:
         if target is None:
             return _response(messages.html_page())
         body = await request.read()
+        if target.call is not None and target.call.names:
+            target = target._replace(named=named_in(body, target.call.names))
         if self._delayed:
             outbound_s, inbound_s = self._split_delay()
             await self._sleep(outbound_s)
@@ -216,7 +221,7 @@ class Sandbox:
         wait = self.limits.admit(request.method, arrived)
         if wait is not None:
             return messages.throttled(wait if self.options.retry_after else None), ""
-        fault = self.fault_injector.draw(request.method, target.key)
+        fault = self.fault_injector.draw(request.method, " ".join((target.key, *target.named)))
         if fault:
             self.injected[fault] += 1
         if fault == "throttle":
@@ -231,6 +236,8 @@ class Sandbox:
             answer = refusal.answer
         if fault in _AFTER:
             answer = _AFTER[fault]._replace(applied=answer.applied)
+        if fault == "truncated" and answer.status == HTTPStatus.NO_CONTENT:
+            answer = answer._replace(status=200)  # a 204 has no body that could end too early
         return answer, fault
 
     def _rate_headers(self, method: str, arrived: float) -> dict[str, str]:
@@ -271,7 +278,7 @@ class Sandbox:
         if not any(scope in call.scopes for scope in scopes):
             raise RefusalError(messages.scope_missing(" ".join(scopes), call.scopes))
         content_type = headers.get(hdrs.CONTENT_TYPE, "")
-        arguments = Arguments(self.state, self.options, target.ids, target.query, content_type, body)
+        arguments = Arguments(self.state, self.options, target.ids, target.query, content_type, body, self._now())
         if call.names_organization and target.ids[0].casefold() != self.options.organization_id.casefold():
             raise RefusalError(messages.wrong_organization(target.ids[0]))
         return call.run(arguments)
@@ -280,9 +287,8 @@ class Sandbox:
         call = target.call
         account = target.ids[call.subject] if call is not None and call.subject is not None else ""
         self.served[request.method, answer.status] += 1
-        self.log.append(
-            LogEntry(request.method, request.raw_path, answer.status, arrived, account, answer.applied, fault)
-        )
+        path, applied = request.raw_path, answer.applied
+        self.log.append(LogEntry(request.method, path, answer.status, arrived, account, applied, fault, target.named))
 
     def _split_delay(self) -> tuple[float, float]:
         """The network's delay there and back. A request counts when it arrives, not when it was sent."""

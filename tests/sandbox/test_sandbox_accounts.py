@@ -274,19 +274,6 @@ async def test_group_ids_are_null_where_told_so(
         assert [item["groupIds"] is not None for item in (page, one, changed)] == [listed, single, put]
 
 
-async def test_an_account_can_be_created_once(talk: Talk) -> None:
-    body = {"partitionGlobalId": ORG, "name": "fresh", "displayName": "Fresh", "groupIDsToAdd": ["alumni-02"]}
-    first = await talk.ask("POST", "api/RobotAccount", json=body)
-    assert (first.status, first.json["groupIds"]) == (201, ["alumni-02"])
-    assert (await talk.get(f"api/RobotAccount/{ORG}/{first.json['id']}")).json == first.json
-    assert (await talk.get(f"api/RobotAccount/{ORG}")).json["totalCount"] == 61
-    second = await talk.ask("POST", "api/RobotAccount", json={**body, "name": "FRESH"})
-    assert (second.status, second.json["success"]) == (409, False)
-    assert "FRESH" in second.json["error"]["message"]
-    nameless = await talk.ask("POST", "api/RobotAccount", json={"partitionGlobalId": ORG})
-    assert (nameless.status, list(nameless.json["errors"])) == (400, ["Name"])
-
-
 async def test_a_body_for_another_organisation_is_refused_by_every_write(talk: Talk) -> None:
     other = {"partitionGlobalId": "11111111-2222-4333-8444-555555555555"}
     created = await talk.ask("POST", "api/RobotAccount", json={**other, "name": "fresh"})

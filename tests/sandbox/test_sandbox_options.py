@@ -49,6 +49,7 @@ def test_no_secret_shows_in_a_printed_option() -> None:
         {"page_cap": 0},
         {"log_size": -1},
         {"max_members_per_put": -1},
+        {"max_deletions": -1},
     ],
 )
 def test_options_that_cannot_be_served_are_refused(bad: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ A test starts a fresh sandbox in milliseconds; its rights, its life and its reco
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from bulkid.model import QuotaRule
 from bulkid.sandbox.faults import FaultInjector, RollingLimits
 from bulkid.sandbox.options import Faults, SandboxOptions
+from bulkid.sandbox.organization import LogEntry
 from bulkid.sandbox.server import Sandbox
 from tests.support.bulkid_command import LONGEST_S
 
@@ -99,6 +101,22 @@ class Hosted:
         by_name = {account.name: account for account in self.sandbox.state.accounts.values()}
         return by_name[name].display_name
 
+    def account_named(self, name: str) -> dict[str, Any] | None:
+        """The account of this name as the API writes it; None when there is none."""
+        wanted = name.casefold()
+        return next((account for account in self.accounts() if account["name"].casefold() == wanted), None)
+
+    def requests(self) -> Counter[str]:
+        """How many API requests of each method came in so far; those for tokens are not counted."""
+        counts: Counter[str] = Counter()
+        for (method, _), times in self.portal.call(lambda: [*self.sandbox.served.items()]):
+            counts[method] += times
+        return counts
+
+    def sent(self, method: str) -> list[LogEntry]:
+        """The requests of a method that came in, in order."""
+        return [entry for entry in self.portal.call(lambda: [*self.sandbox.log]) if entry.method == method]
+
     def puts(self) -> list[Any]:
         """The PUTs that came in, in order."""
         return [entry for entry in tuple(self.sandbox.log) if entry.method == "PUT"]
@@ -118,9 +136,14 @@ def hosted(**options: Any) -> Iterator[Hosted]:
 
 def slow_puts(host: Hosted, seconds: float) -> None:
     """Answer every PUT so many seconds after it was carried out, until other faults are set."""
-    host.set_faults(slow_s=seconds)
+    always(host, "PUT", "slow", slow_s=seconds)
+
+
+def always(host: Hosted, method: str, fault: str, **options: Any) -> None:
+    """Let one fault strike every request of a method and no others, until other faults are set."""
+    host.set_faults(**options)
     injector = host.sandbox.fault_injector
-    injector.draw = lambda method, _target: "slow" if method == "PUT" else ""  # type: ignore[method-assign]
+    injector.draw = lambda asked, _target: fault if asked == method else ""  # type: ignore[method-assign]
 
 
 def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:

@@ -72,6 +72,14 @@ class Talk:
     async def put_group(self, group_id: str, **fields: Any) -> Got:
         return await self.ask("PUT", f"api/Group/{group_id}", json={"partitionGlobalId": ORG} | fields)
 
+    async def create(self, name: str, **fields: Any) -> Got:
+        """Create an account; the organisation is filled in."""
+        return await self.ask("POST", "api/RobotAccount", json={"partitionGlobalId": ORG, "name": name} | fields)
+
+    async def delete(self, *account_ids: str) -> Got:
+        """Delete accounts in one request."""
+        return await self.ask("DELETE", f"api/RobotAccount/{ORG}", json={"robotAccountIDs": account_ids})
+
     async def fetch_token(self, **fields: str) -> Got:
         form = {"grant_type": "client_credentials", "client_id": "sandbox", "client_secret": "sandbox-secret"}
         return await self.ask("POST", "connect/token", token=None, data={**form, **fields})
@@ -87,6 +95,7 @@ async def talk_to_sandbox(**options: Any) -> AsyncIterator[Talk]:
     )
     connector = aiohttp.TCPConnector(force_close=True)
     async with sandbox, aiohttp.ClientSession(connector=connector) as session:
+        session._retry_connection = False  # aiohttp sends a PUT or DELETE again by itself after a reset
         yield Talk(sandbox, session, time)
 
 
