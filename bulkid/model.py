@@ -24,10 +24,24 @@ class Status(StrEnum):
     """What became of a row. Every row of a sheet has exactly one."""
 
     UPDATED = "updated"
+    CREATED = "created"
+    DELETED = "deleted"
     UNCHANGED = "unchanged"
     FAILED = "failed"
     INVALID = "invalid"
     PENDING = "pending"
+
+
+CHANGED = (Status.UPDATED, Status.CREATED, Status.DELETED)
+"""The statuses of a row whose account the run changed, as the server confirmed."""
+
+
+class Action(StrEnum):
+    """What a row asks for, and what a plan does with an account."""
+
+    UPDATE = "update"
+    CREATE = "create"
+    DELETE = "delete"
 
 
 class RunStatus(StrEnum):
@@ -62,13 +76,17 @@ class Account(NamedTuple):
     last_login: str = ""
 
 
+NEW_GROUP = "new"
+"""The type of a group that the run itself creates: the server does not have it yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as the server describes it (GroupDto)."""
+    """A group as the server describes it (GroupDto), or as the run creates it."""
 
-    id: str
+    id: str  # of a new group: made by the client, as the API has it
     name: str
-    type: str = "custom"  # "builtIn" | "custom"
+    type: str = "custom"  # "builtIn" | "custom" | NEW_GROUP
 
 
 # --- the sheet
@@ -96,6 +114,7 @@ class RowRequest(NamedTuple):
     remove: tuple[str, ...]
     exact: tuple[str, ...] | None  # exactly these groups; () means none but Everyone; None: not asked
     partition: str  # the organisation the row says it is for; "" when it does not say
+    action: Action = Action.UPDATE
 
 
 class SheetRow(NamedTuple):
@@ -122,10 +141,15 @@ class DesiredState(NamedTuple):
     remove: tuple[str, ...]
     exact: tuple[str, ...] | None
     rows: tuple[int, ...]
+    action: Action = Action.UPDATE  # CREATE: no account has the name; an account that has it is updated instead
 
 
 class Change(NamedTuple):
-    """What must still be sent for one account: the difference between its desired and its present state."""
+    """What must still be sent for one account: the difference between its desired and its present state.
+
+    A creation has no id and no state before. Its POST carries the values that are not None and the groups in ``add``.
+    A deletion changes no field and no group.
+    """
 
     account_id: str
     name: str
@@ -134,11 +158,12 @@ class Change(NamedTuple):
     add: tuple[str, ...]  # group ids the account is not in yet
     remove: tuple[str, ...]  # group ids the account is in
     before: Account | None  # the state this was computed from; None when blind
+    action: Action = Action.UPDATE
 
     @property
     def empty(self) -> bool:
         """Whether the account is already correct, so that nothing needs to be sent."""
-        return not (self.sets_fields or self.add or self.remove)
+        return self.action is Action.UPDATE and not (self.sets_fields or self.add or self.remove)
 
 
 # --- requests and replies
@@ -156,10 +181,11 @@ class QuotaRule:
 class Request(NamedTuple):
     """One HTTP request of the Identity API, ready to send. ``path`` is relative to the identity base, encoded."""
 
-    method: str  # "GET" | "PUT" | "POST"
+    method: str  # "GET" | "PUT" | "POST" | "DELETE"
     path: str  # such as "api/RobotAccount/88-uv"
     body: bytes | None = None  # JSON
     keys: tuple[str, ...] = ()  # of the objects in the list that answers, those that are read; (): all
+    idempotent: bool = True  # whether sending it twice does the same as once, so that it may be repeated
 
 
 class ReplyKind(StrEnum):
@@ -256,6 +282,7 @@ class Outcome(NamedTuple):
     attempts: int = 0
     via: Via | None = None
     finished_at: float | None = None  # seconds since the epoch
+    account_id: str = ""  # of an account that the run created, for its item; "" of any other, and once journaled
 
 
 class RunItem(NamedTuple):

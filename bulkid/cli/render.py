@@ -20,7 +20,15 @@ from bulkid.text import count_of, printable, printable_line
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
 
-STATUS_STYLES = {"updated": "green", "unchanged": "dim", "failed": "red", "invalid": "magenta", "pending": "yellow"}
+STATUS_STYLES = {
+    "updated": "green",
+    "created": "green",
+    "deleted": "green",
+    "unchanged": "dim",
+    "failed": "red",
+    "invalid": "magenta",
+    "pending": "yellow",
+}
 
 
 class EscapingConsole(Console):

@@ -137,7 +137,7 @@ class IdentityClient:
 
     def _start_exchange(self, request: Request) -> Awaitable[HttpResponse]:
         """The exchange of a request that carries the token, by the fast path where there is one."""
-        method, path, body, _ = request
+        method, path, body, *_ = request
         if self._fast_path is not None:
             return self._fast_path.exchange(method, path, body, self._head if body is None else self._head_with_body)
         return self._exchange_standard(method, path, body, self._headers if body is None else self._headers_with_body)

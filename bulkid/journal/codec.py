@@ -11,6 +11,7 @@ import orjson
 from bulkid.journal.bulk import storable
 from bulkid.model import (
     Account,
+    Action,
     DesiredState,
     Outcome,
     ReportRow,
@@ -28,6 +29,7 @@ RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
 _MAPPINGS = frozenset({"sheet", "options", "counters"})
 
 _STATUS: Mapping[str, Status] = {status.value: status for status in Status}
+_ACTION: Mapping[str | None, Action] = {None: Action.UPDATE, **{action.value: action for action in Action}}
 _VIA: Mapping[str | None, Via | None] = {None: None, **{via.value: via for via in Via}}
 
 ROW_COLUMNS = ("run", "row", "cells", "account_id", "name", "faults")
@@ -159,6 +161,7 @@ def planned_item(columns: Sequence[Any]) -> RunItem:
         remove=_shared(found.get("remove", ())),
         exact=None if exact is None else _shared(exact),
         rows=tuple(found["rows"]),
+        action=_ACTION[found.get("action")],
     )
     return RunItem(number, desired, _load_before(before, desired), changes, PENDING)
 
@@ -177,6 +180,8 @@ def dump_desired(desired: DesiredState) -> str:
         written["remove"] = desired.remove
     if desired.exact is not None:
         written["exact"] = desired.exact
+    if desired.action is not Action.UPDATE:
+        written["action"] = desired.action.value
     return dumps(written)
 
 

@@ -11,13 +11,13 @@ from bulkid.journal.claimed_files import OPEN
 from bulkid.journal.database import repeated
 from bulkid.journal.schema import entries, rows, runs, taken_files
 from bulkid.journal.store import AGREED, LINKED, REPORT_COLUMNS, STATUS, Journal
-from bulkid.model import ReportRow, RunRecord, RunStatus, Status, Via
+from bulkid.model import CHANGED, ReportRow, RunRecord, RunStatus, Status, Via
 from bulkid.text import fold
 
 _PAGE = 100  # runs read at a time
 
 _SENT = and_(  # requests were sent for these accounts, and what came of them is known
-    entries.c.status.in_([Status.UPDATED.value, Status.FAILED.value]),
+    entries.c.status.in_([status.value for status in (*CHANGED, Status.FAILED)]),
     entries.c.via.is_not(None),
     entries.c.finished_at.is_not(None),
 )

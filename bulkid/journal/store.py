@@ -124,6 +124,9 @@ _PLAN_AGAIN = ExecuteMany(
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
 _SETTLE = ExecuteMany(_SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES)
+_SET_ACCOUNT_ID = ExecuteMany(
+    update(entries).values(account_id=bindparam("created")).where(_THIS_ITEM), ("created", "in_run", "number")
+)
 _STILL_PENDING = ExecuteMany(
     _SETTLE_VALUES.where(_THIS_ITEM, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
 )
@@ -377,6 +380,8 @@ class Journal:
     def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         """Keep outcomes, all or none. To repeat a call changes nothing; ``pending`` never replaces what is settled.
 
+        An outcome with an account id gives it to its item, which had none: the account was created.
+
         Raises:
             StateError: An item that the run does not have.
         """
@@ -388,7 +393,9 @@ class Journal:
                 pending.append((*values, _PENDING))
             else:
                 settled.append(values)
+        created = [(outcome.account_id, run, number) for number, outcome in outcomes if outcome.account_id]
         with self.database.write() as connection:
+            _SET_ACCOUNT_ID.run(connection, created)
             _STILL_PENDING.run(connection, pending)
             self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
 

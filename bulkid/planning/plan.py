@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, Change, DesiredState
+from bulkid.model import Account, Action, Change, DesiredState, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
 from bulkid.resources import Field, current
 from bulkid.text import count_of, fold, listing, quote
+
+DELETE_BATCH = 100
+"""Accounts that one DELETE names at most."""
 
 
 def diff(desired: DesiredState, account: Account | None, directory: Directory) -> Change:
@@ -186,23 +189,38 @@ class Plan:
     skipped_changes: tuple[Change, ...] = attribute(default=(), repr=False)  # side by side with these
     notes: tuple[str, ...] = ()  # what resolving had to warn of
     strategy: Strategy | None = None  # which requests carry the changes; None: one PUT per account
+    new_groups: tuple[Group, ...] = ()  # groups that the changes need, and that the run creates first
 
     @property
     def accounts(self) -> int:
         """How many accounts the sheet has good rows for."""
         return len(self.changing) + len(self.unchanged) + len(self.skipped)
 
+    def changes_of(self, action: Action) -> tuple[Change, ...]:
+        """The changes with this action, in the order of the sheet."""
+        return tuple([change for change in self.changes if change.action is action])
+
     @property
     def by_account(self) -> tuple[Change, ...]:
-        """The changes that go out as the PUT of their own account; group PUTs carry the others."""
+        """The changes that go out as the PUT of their own account; group requests carry the other updates."""
         if self.strategy is None:
-            return self.changes
+            return self.changes_of(Action.UPDATE)
         return tuple([self.changes[index] for index in self.strategy.cover.by_account])
 
     @property
     def planned_puts(self) -> int:
         """How many PUTs the plan takes, when none has to be repeated."""
-        return len(self.changes) if self.strategy is None else self.strategy.cover.puts
+        return len(self.by_account) if self.strategy is None else self.strategy.cover.puts
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """How many requests of each method the changes take, when none has to be repeated."""
+        created, deleted = (len(self.changes_of(action)) for action in (Action.CREATE, Action.DELETE))
+        return {
+            "PUT": self.planned_puts,
+            "POST": len(self.new_groups) + created,
+            "DELETE": -(-deleted // DELETE_BATCH),
+        }
 
     @property
     def naive_puts(self) -> int:
@@ -218,7 +236,9 @@ class Plan:
             f"The {field.label} of {count_of(count, 'account')} is not known and is left out of the request; whether "
             "the server then keeps it is not documented."
             for number, field in enumerate(current().fields)
-            if (count := sum(change.values[number] is None for change in self.changes))
+            if (
+                count := sum(change.values[number] is None for change in self.changes if change.action is Action.UPDATE)
+            )
         ]
         return (*self.notes, *unknown)
 

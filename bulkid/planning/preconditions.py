@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, DesiredState, RowError, RunItem, Status
+from bulkid.model import CHANGED, Account, DesiredState, RowError, RunItem, Status
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import diff
 from bulkid.planning.resolve import Resolution
@@ -205,7 +205,7 @@ not read so; one that waited for a group which was deleted, while other groups h
 def may_have_changed(item: RunItem) -> bool:
     """Whether the run changed the account, or may have: its present state then decides."""
     outcome = item.outcome
-    return outcome.status is Status.UPDATED or _uncertain(item)
+    return outcome.status in CHANGED or _uncertain(item)
 
 
 def undo_obstacle(item: RunItem) -> str:

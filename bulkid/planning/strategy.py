@@ -1,12 +1,12 @@
 """Which requests read accounts and carry changes, so that they are few; how long they take; and why these."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
-from bulkid.model import Change, QuotaRule, RowRequest
+from bulkid.model import Action, Change, QuotaRule, RowRequest
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.resources import current
 from bulkid.text import fold, humanize_seconds, listing
@@ -40,7 +40,31 @@ class Strategy:
 
 def by_accounts(changes: Sequence[Change]) -> Strategy:
     """One PUT per account, with nothing to say about it."""
-    return Strategy(accounts_only(changes), len(changes))
+    only = accounts_only(changes)
+    return Strategy(only, only.puts)
+
+
+def without_carried(changes: Sequence[Change], new_group_ids: Collection[str]) -> Sequence[Change]:
+    """Give what PUTs must carry of each change, side by side with it.
+
+    The POST of a new group carries its members, and creations and deletions have requests of their own: what is left
+    of these is empty, and needs no PUT.
+
+    Args:
+        changes: All changes of a plan.
+        new_group_ids: Folded ids of the groups that the run creates.
+    """
+    if not new_group_ids and all(change.action is Action.UPDATE for change in changes):
+        return changes
+    left = []
+    for change in changes:
+        add = change.add
+        if change.action is not Action.UPDATE:
+            change = Change(change.account_id, change.name, change.values, False, (), (), change.before)  # noqa: PLW2901, FBT003
+        elif any(fold(group) in new_group_ids for group in add):
+            change = change._replace(add=tuple([group for group in add if fold(group) not in new_group_ids]))  # noqa: PLW2901
+        left.append(change)
+    return left
 
 
 def choose_strategy(
@@ -66,20 +90,21 @@ def choose_strategy(
 
 
 def _choose_automatically(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
-    fewest = Strategy(cover(changes, batch_size, constraints.refusing), len(changes))
-    scarce = minimum_seconds(len(changes), constraints.rules, "PUT") > 0
-    worthwhile = fewest.cover.puts < len(changes) and (scarce or _saves_half(fewest, constraints))
+    puts = accounts_only(changes).puts
+    fewest = Strategy(cover(changes, batch_size, constraints.refusing), puts)
+    scarce = minimum_seconds(puts, constraints.rules, "PUT") > 0
+    worthwhile = fewest.cover.puts < puts and (scarce or _saves_half(fewest, constraints))
     if not (constraints.read_back and worthwhile):
         return by_accounts(changes)
     saving = _saving(fewest, constraints)
     if constraints.may_write_groups:
         why = "since the quota makes requests scarce" if scarce else "since that saves at least half"
-        return Strategy(fewest.cover, len(changes), f"Group requests, {why}: {saving}.")
+        return Strategy(fewest.cover, puts, f"Group requests, {why}: {saving}.")
     advice = "The token does not say that it may: --via groups tries."
     if constraints.may_write_groups is False:
         advice = "Grant PM.Group (or PM.Group.Write) to the application for that."
     reason = f"Group requests would make it {saving}. {advice}"
-    return Strategy(accounts_only(changes), len(changes), reason, is_advice=True)
+    return Strategy(accounts_only(changes), puts, reason, is_advice=True)
 
 
 def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
@@ -89,7 +114,8 @@ def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constrai
             hint="Leave --via groups out, or let bulkid read the accounts (no --no-read; scope "
             f"{current().read_scope}).",
         )
-    strategy = Strategy(groups_where_possible(changes, batch_size, constraints.refusing), len(changes))
+    puts = accounts_only(changes).puts
+    strategy = Strategy(groups_where_possible(changes, batch_size, constraints.refusing), puts)
     if strategy.cover.batches and constraints.may_write_groups is False:
         raise PermissionDeniedError(
             "The token may not read and change groups: it lacks the scope PM.Group.Write or PM.Group.Read.",
@@ -97,8 +123,8 @@ def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constrai
             "it in BULKID_SCOPE where that is set; or leave --via groups out.",
         )
     if not strategy.cover.batches:
-        return Strategy(strategy.cover, len(changes), "No change can be carried by a group request.")
-    return Strategy(strategy.cover, len(changes), f"Group requests, as --via asks: {_saving(strategy, constraints)}.")
+        return Strategy(strategy.cover, puts, "No change can be carried by a group request.")
+    return Strategy(strategy.cover, puts, f"Group requests, as --via asks: {_saving(strategy, constraints)}.")
 
 
 def _refusing_groups_note(changes: Sequence[Change], constraints: Constraints) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import CHANGED, RunRecord, RunStatus, Status
 from bulkid.text import count_of
 
 METHODS: Final = ("GET", "PUT", "POST")
@@ -19,7 +19,7 @@ _ENDINGS: Final[Mapping[RunStatus, str]] = {
 def ending(status: RunStatus, counts: Mapping[str, int]) -> str:
     """How a run ended, in words: ``completed; 3 rows were invalid``. ``counts`` are its rows by status."""
     if status is RunStatus.REFUSED:  # a run whose trial was sent in an earlier attempt may be refused, too
-        return f"refused: nothing {'more ' if counts.get(Status.UPDATED) else ''}was sent"
+        return f"refused: nothing {'more ' if any(counts.get(status) for status in CHANGED) else ''}was sent"
     if status is not RunStatus.COMPLETED_WITH_FAILURES:
         return _ENDINGS[status]
     failed, invalid = counts.get(Status.FAILED, 0), counts.get(Status.INVALID, 0)
@@ -41,7 +41,7 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     ``retry`` is the path of the sheet of the rows that are not done, as it is shown.
     """
     if run.status is RunStatus.REFUSED:
-        more = "more " if summary.get(Status.UPDATED) else ""
+        more = "more " if any(summary.get(status) for status in CHANGED) else ""
         fix = "the sheet" if summary.get(Status.INVALID) else "the cause"
         return [f"Nothing {more}was sent. Fix {fix} and run it again."]
     left = int(run.counters.get("left_accounts") or 0)

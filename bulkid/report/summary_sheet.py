@@ -16,6 +16,8 @@ from bulkid.text import count_of, humanize_seconds
 
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.UPDATED: "changed, and confirmed by the server",
+    Status.CREATED: "created, and confirmed by the server",
+    Status.DELETED: "deleted, and confirmed by the server",
     Status.UNCHANGED: "already correct: nothing was sent",
     Status.FAILED: "refused by the server, or attempts ran out",
     Status.INVALID: "wrong in the sheet: never sent",

@@ -34,6 +34,8 @@ MAX_CELL_UNITS = 32_767
 
 COLOURS: Final[Mapping[Status, tuple[str, str]]] = {  # background, text
     Status.UPDATED: ("#C6EFCE", "#005A00"),
+    Status.CREATED: ("#D5F5D0", "#0B4F00"),
+    Status.DELETED: ("#E4DFEC", "#3F2A5C"),
     Status.UNCHANGED: ("#E7E6E6", "#3B3B3B"),
     Status.FAILED: ("#FFC7CE", "#8A0010"),
     Status.INVALID: ("#FFE2B8", "#7A3E00"),

@@ -280,6 +280,8 @@ def _waiting(seconds: float) -> str:
 
 OUTCOME_WORDS: Mapping[str, str] = {
     "updated": "updated",
+    "created": "created",
+    "deleted": "deleted",
     "unchanged": "already correct",
     "failed": "failed",
     "invalid": "invalid",

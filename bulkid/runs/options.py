@@ -68,7 +68,12 @@ class RunOptions:
         first: Change only this many accounts; None for all.
         max_change: The accounts that a plan may change without ``yes_really``; None for half of the organisation's
             accounts if there are more than 20.
-        yes_really: Send also a plan that exceeds ``max_change``.
+        yes_really: Send also a plan that exceeds ``max_change`` or ``max_delete``.
+        create_missing: Create the account of each row whose name no account has.
+        create_groups: Create the groups of the rows that do not exist.
+        new_groups: Names of groups to create where they do not exist, also if an existing name is near.
+        allow_delete: Accept rows that delete an account.
+        max_delete: The accounts that a plan may delete without ``yes_really``; None for 10.
         report_dir: The folder that contains a folder per run.
         formats: Report formats besides ``csv``: ``xlsx``, ``jsonl``.
         sandbox: Whether the target is the embedded sandbox, which ``resume`` must start again.
@@ -94,6 +99,11 @@ class RunOptions:
     first: int | None = None
     max_change: ChangeBound | None = None
     yes_really: bool = False
+    create_missing: bool = False
+    create_groups: bool = False
+    new_groups: tuple[str, ...] = ()
+    allow_delete: bool = False
+    max_delete: ChangeBound | None = None
     report_dir: Path = Path("reports")
     formats: tuple[str, ...] = ()
     sandbox: bool = False

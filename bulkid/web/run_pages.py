@@ -18,7 +18,7 @@ from bulkid import runs
 from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
-from bulkid.model import RunStatus, Status
+from bulkid.model import CHANGED, RunStatus, Status
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import status_label, trial_finished
 from bulkid.report.text_files import RETRY_STATUSES
@@ -199,7 +199,7 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
         "retry": not going and open_rows_of(line) > 0 and not resumable,
-        "undo": not going and line.counts[Status.UPDATED] > 0 and line.run.run_id not in undone,
+        "undo": not going and sum(line.counts[status] for status in CHANGED) > 0 and line.run.run_id not in undone,
         "again": not going and line.run.phase != "planned" and upload is not None,
     }
 

@@ -17,6 +17,7 @@ OUTCOMES = st.builds(
     attempts=st.integers(0, 2),
     via=st.sampled_from([None, *Via]),
     finished_at=st.sampled_from([None, 1.0, 2.5]),
+    account_id=st.just(""),  # once journaled, it is the id of the item
 )
 DESIRED = st.builds(
     DesiredState,

@@ -27,6 +27,7 @@ settled = st.builds(
     st.integers(0, 9),
     st.none() | st.sampled_from(Via),
     st.none() | st.floats(0, 4e9),
+    account_id=st.just(""),  # once journaled, it is the id of the item
 )
 
 

@@ -354,7 +354,7 @@ def test_summary_has_the_contracts_keys_in_their_order(tmp_path: Path) -> None:
     run = a_run(counters={"requests": {"PUT": 7}, "throttled": 2, "retries": 4, "elapsed_s": 1.23456})
     summary = build_summary(run, {Status.UPDATED: 3, Status.PENDING: 2}, 4, "reports/x/report.csv")
     assert ",".join(summary) == (
-        "run_id,status,rows,accounts,updated,unchanged,failed,invalid,pending,requests,planned_puts,naive_puts,retries,"
+        "run_id,status,rows,accounts,updated,created,deleted,unchanged,failed,invalid,pending,requests,planned_puts,naive_puts,retries,"
         "throttled,elapsed_s,report"
     )
     assert summary["requests"] == {"GET": 0, "PUT": 7, "POST": 0}

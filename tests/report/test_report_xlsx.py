@@ -97,11 +97,11 @@ def test_the_report_sheet_is_ready_to_work_with(tmp_path: Path) -> None:
     write(tmp_path, rows, {"xlsx"})
     sheet = load(tmp_path)["Report"]
     assert sheet.freeze_panes == "A2"
-    assert sheet.auto_filter.ref == "A1:L6"
+    assert sheet.auto_filter.ref == "A1:L8"
     assert sheet.print_title_rows == "$1:$1"
     assert sheet.page_setup.orientation == "landscape"
     assert sheet.sheet_properties.pageSetUpPr.fitToPage
-    fills = [sheet.cell(line, 4).fill.start_color.rgb for line in range(2, 7)]
+    fills = [sheet.cell(line, 4).fill.start_color.rgb for line in range(2, 9)]
     assert len(set(fills)) == len(Status), "each status has a colour of its own"
     assert sheet["E2"].alignment.wrap_text
     assert [sheet.row_dimensions[line].height for line in (2, 3, 4)] == [None, 90, None], "six lines of text"

@@ -19,7 +19,7 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
-from bulkid.model import RowError, RunRecord, RunStatus, Status
+from bulkid.model import CHANGED, RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
 from bulkid.report.formats import ReportContent, wanted
 from bulkid.report.summary import build_summary, how_to_resume
@@ -87,7 +87,8 @@ def conclude(
     counts = journal.counts(run_id)
     status, exit_code = final_status(counts, error, int(counters.get("left_rows") or 0))
     if error is not None and status is RunStatus.REFUSED and "othing was sent" not in str(error):
-        error.hint = f"Nothing {'more ' if counts.get(Status.UPDATED) else ''}was sent. {error.hint}".strip()
+        more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
+        error.hint = f"Nothing {more}was sent. {error.hint}".strip()
     message = str(error) if error is not None else ""
     update_run(message=message, counters=dict(counters))
     record = journal.get_run(run_id)

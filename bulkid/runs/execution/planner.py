@@ -6,11 +6,11 @@ from dataclasses import replace
 from bulkid.clock import iso_utc
 from bulkid.errors import ConnectionFailedError, UsageError
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
-from bulkid.model import Change, RowError
+from bulkid.model import NEW_GROUP, Change, RowError
 from bulkid.planning.change_limit import Excess, excess, needs_total
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, limit_changes
-from bulkid.planning.strategy import Constraints, Strategy, choose_strategy, minimum_seconds
+from bulkid.planning.strategy import Constraints, Strategy, choose_strategy, minimum_seconds, without_carried
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.directory_reader import ForbiddenError, count_accounts, read_directory
@@ -121,7 +121,8 @@ async def strategy_for(
         accounts=len(accounts or ()),
         refusing=refusing,
     )
-    return choose_strategy(changes, options.via, options.group_batch, constraints)
+    new_groups = frozenset(fold(group.id) for group in directory.groups or () if group.type == NEW_GROUP)
+    return choose_strategy(without_carried(changes, new_groups), options.via, options.group_batch, constraints)
 
 
 async def refused_groups(connection: Connection) -> list[GroupRefusal]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bulkid.model import Account, Change, Outcome, RunItem, Status, Via
+from bulkid.model import NEW_GROUP, Account, Action, Change, Group, Outcome, RunItem, Status, Via
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
@@ -17,6 +17,7 @@ from bulkid.planning.preconditions import item_conflict, without_exact_list
 from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
+from bulkid.text import fold
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later: the run was a trial.")
 """The outcome of an account that a trial leaves for later."""
@@ -73,20 +74,33 @@ class PlannedAgain:
                 yield item._replace(before=change.before, changes=describe(change, self.directory))
 
 
+class NewGroup(NamedTuple):
+    """A group that the run creates."""
+
+    group: Group
+    members: tuple[int, ...]  # run items of the existing accounts that its POST carries
+
+
 class SendPlan(NamedTuple):
-    """The part of a plan that sending needs. Each change has the number of its run item."""
+    """The part of a plan that sending needs. Each change has the number of its run item.
+
+    The order of sending: new groups, creations, updates, deletions.
+    """
 
     directory: Directory  # without its accounts
     by_account: list[tuple[int, Change]]  # sent by account PUTs, in the order of the plan
-    by_group: dict[int, Change]  # carried by the batches
+    by_group: dict[int, Change]  # carried by the batches and by the POSTs of new groups
     batches: list[Batch]
+    new_groups: tuple[NewGroup, ...] = ()
+    creations: tuple[tuple[int, Change], ...] = ()
+    deletions: tuple[tuple[int, Change], ...] = ()
     failed: int = 0  # accounts that failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType({})  # why it is not known whether an account exists
 
     @property
     def accounts(self) -> int:
         """The number of accounts to change."""
-        return len(self.by_account) + len(self.by_group)
+        return len(self.by_account) + len(self.by_group) + len(self.creations) + len(self.deletions)
 
 
 def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], strategy: Strategy | None) -> SendPlan:
@@ -100,14 +114,31 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     """
     directory = directory.without_accounts()
     taken = [(number, change._replace(before=None)) for number, change in changes]
-    if strategy is None or not strategy.cover.batches:
-        return SendPlan(directory, taken, {}, [])
+    updates = [each for each in taken if each[1].action is Action.UPDATE]
+    new_groups = _new_groups(directory, updates)
+    creations = tuple([each for each in taken if each[1].action is Action.CREATE])
+    deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
+    if strategy is None or not (strategy.cover.batches or new_groups):
+        return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
     by_account = [taken[place] for place in strategy.cover.by_account]
     batches = [_batch(planned, taken) for planned in strategy.cover.batches]
-    by_group = dict(taken)
+    by_group = dict(updates)
     for number, _ in by_account:
         del by_group[number]
-    return SendPlan(directory, by_account, by_group, batches)
+    return SendPlan(directory, by_account, by_group, batches, new_groups, creations, deletions)
+
+
+def _new_groups(directory: Directory, updates: Sequence[tuple[int, Change]]) -> tuple[NewGroup, ...]:
+    """Return the groups that the run creates, each with the existing accounts that join it."""
+    new = [group for group in directory.groups or () if group.type == NEW_GROUP]
+    if not new:
+        return ()
+    members: dict[str, list[int]] = {fold(group.id): [] for group in new}
+    for number, change in updates:
+        for group_id in change.add:
+            if (joining := members.get(fold(group_id))) is not None:
+                joining.append(number)
+    return tuple([NewGroup(group, tuple(members[fold(group.id)])) for group in new])
 
 
 def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
