@@ -1,8 +1,10 @@
 """The plan: which accounts change, and how each differs from what is wanted; descriptions of changes."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
+from typing import Final
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, Action, Change, DesiredState, Group
@@ -115,14 +117,34 @@ def shortfall(change: Change, after: Account, directory: Directory) -> str:
 def describe(change: Change, directory: Directory) -> str:
     """Describe a change on one line: ``display name: Roby -> Robbie; + Finance; - Trainees``; "" when it is empty.
 
-    Groups go by name where it is known. Without the state before, the old display name is left out.
+    Groups go by name where it is known. Without the state before, the old display name is left out. No name can be
+    taken for a separator: :func:`split_description` takes the line apart.
     """
     parts = []
     if change.sets_fields:
         parts += [field.describe_change(before, after) for field, before, after in changed_fields(change)]
     parts += [f"+ {directory.group_name(group)}" for group in change.add]
     parts += [f"- {directory.group_name(group)}" for group in change.remove]
-    return "; ".join(parts)
+    return join_description(parts)
+
+
+_SEPARATOR_IN_NAME: Final = re.compile(r";(\\*) (?=[+-] )")
+_ESCAPED_IN_NAME: Final = re.compile(r";\\(\\*) (?=[+-] )")
+_BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
+
+
+def join_description(parts: Iterable[str]) -> str:
+    r"""Join the parts of a description. ``; + `` and ``; - `` begin a group and nothing else.
+
+    A name that contains one of these gets a backslash in it: ``A; + B`` becomes ``A;\ + B``.
+    """
+    return "; ".join([_SEPARATOR_IN_NAME.sub(r";\\\1 ", part) if ";" in part else part for part in parts])
+
+
+def split_description(description: str) -> list[str]:
+    """Split a description into what it says of fields, and of each group; without the backslashes."""
+    parts = _BEFORE_GROUP.split(description)
+    return [_ESCAPED_IN_NAME.sub(r";\1 ", part) for part in parts] if description else []
 
 
 def _membership(

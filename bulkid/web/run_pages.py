@@ -1,6 +1,5 @@
 """The page of a run, and what a user can do with the run."""
 
-import re
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
@@ -19,6 +18,7 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
 from bulkid.model import CHANGED, RunStatus, Status
+from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import status_label, trial_finished
 from bulkid.report.text_files import RETRY_STATUSES
@@ -59,8 +59,6 @@ async def rate(request: web.Request) -> web.StreamResponse:
     plot = await _rate_plot(console_of(request), await found_run(request))
     return page(request, "run_rate.html", plot=plot)
 
-
-_BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
 
 KINDS: Final[Mapping[ChangeKind, str]] = {
     ChangeKind.FIELDS: "fields changed",
@@ -163,7 +161,7 @@ class ChangeParts(NamedTuple):
 
 def change_parts(changes: str) -> ChangeParts:
     """Take ``display name: Roby -> Robbie; + Finance; - Trainees`` apart."""
-    parts = _BEFORE_GROUP.split(changes)
+    parts = split_description(changes)
     fields = [part for part in parts if part[:2] not in {"+ ", "- "}]
     return ChangeParts("; ".join(fields), tuple((part[0], part[2:]) for part in parts if part[:2] in {"+ ", "- "}))
 

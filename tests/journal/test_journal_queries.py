@@ -13,6 +13,7 @@ from bulkid.journal.queries import (
 )
 from bulkid.journal.store import Journal
 from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status, Via
+from bulkid.planning.plan import join_description
 from tests.support.journal_data import RUN, entry, good_row, record
 
 COUNT = 250
@@ -127,7 +128,8 @@ def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> N
 
 
 def test_rows_are_found_by_the_kind_of_their_changes(journal: Journal) -> None:
-    words = ["display name: a -> b", "display name: a -> b; + Finance; - Trainees", "+ Finance", "- 100 %", ""]
+    misleading = join_description(["display name: a; - c -> b; + Finance"])
+    words = [misleading, "display name: a -> b; + Finance; - Trainees", "+ Finance", "- 100 %", ""]
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(number + 2) for number in range(len(words))])
     journal.add_items(RUN, [entry(number)._replace(changes=text) for number, text in enumerate(words)])

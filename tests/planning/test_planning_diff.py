@@ -147,6 +147,7 @@ def test_a_carried_display_name_must_still_be_there() -> None:
         (change("", add=(), remove=(), before=None), "display name: -> (none)"),
         (change("Roby", renames=False, add=("x", "alumni-02"), remove=(EVERYONE_ID,)), "+ x; + Alumni; - Everyone"),
         (change("Roby", renames=False, add=(), remove=()), ""),
+        (change("A; + B", add=(), remove=("g; - h",)), "display name: Roby -> A;\\ + B; - g;\\ - h"),
     ],
 )
 def test_a_change_is_described_on_one_line(described: Change, words: str) -> None:

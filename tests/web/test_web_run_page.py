@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkid.planning.plan import join_description
 from bulkid.web.run_pages import change_parts
 from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
 
-names = st.text(st.characters(exclude_characters=";"), min_size=1, max_size=8)
+names = st.one_of(st.text(min_size=1, max_size=8), st.text(";+- \\\\", min_size=1, max_size=8))
+"""Names of any characters, and those that look like the separators of a description."""
 
 
 def _visible(page: str, action: str) -> bool:
@@ -120,7 +122,7 @@ async def test_a_run_is_paused_and_only_then_stopped_at_once(tmp_path: Path) -> 
 @given(names, st.lists(st.tuples(st.sampled_from("+-"), names), max_size=4), st.booleans())
 def test_the_parts_of_a_description_are_all_of_it(field: str, groups: list[tuple[str, str]], renames: bool) -> None:
     fields = f"display name: {field} -> {field}; more" if renames else ""
-    parts = change_parts("; ".join(filter(None, [fields, *(f"{sign} {name}" for sign, name in groups)])))
+    parts = change_parts(join_description(filter(None, [fields, *(f"{sign} {name}" for sign, name in groups)])))
     assert parts == (fields, tuple(groups))
 
 
