@@ -257,7 +257,7 @@ class RunBrowser:
         """
         record = self.journal.get_run(run_id)
         if record is None:
-            raise UsageError(f"There is no run {run_id!r}.", hint="The history lists them.")
+            raise UsageError(f"There is no run {run_id!r}.", hint="Look for its id in the list of runs.")
         return self._line(record)
 
     def rows(

@@ -164,17 +164,15 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
 def refuse_host(request: web.Request) -> web.Response:
     """Answer a request for a foreign host name with the addresses of the console. The name itself is not repeated."""
     message = "The console does not answer under this host name."
-    hint = "The administrator of the console can add a host name with the option --public-name of bulkid serve."
     addresses = own_addresses(request)
     if route_kind_of(request) is not RouteKind.PAGE:
-        return refusal(request, 421, message, f"Use {' or '.join(addresses)}. {hint}")
+        return refusal(request, 421, message, f"Use {' or '.join(addresses)}.")
     return page(
         request,
         "wrong_host.html",
         status=421,
         title="Wrong address",
         message=message,
-        hint=hint,
         addresses=addresses,
         home=f"{addresses[0]}/",
     )

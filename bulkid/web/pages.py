@@ -99,8 +99,10 @@ def when(seconds: float | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def status_words(status: Status | RunStatus) -> str:
-    """A status as badges show it."""
+def status_words(status: Status | RunStatus, ended: RunStatus | None = None) -> str:
+    """A status as badges show it. Rows that are pending are "not sent" where the run ``ended`` refused."""
+    if status is Status.PENDING and ended is RunStatus.REFUSED:
+        return "not sent"
     return OUTCOME_WORDS.get(status.value, status.value.replace("_", " "))
 
 

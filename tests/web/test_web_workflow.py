@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,8 @@ async def test_nothing_is_sent_when_the_directory_has_changed_since_the_preview(
     page = await console.browser.start(path)
     ended = await console.browser.run_ended(run_id_of(page))
     assert "The directory has changed since the preview: 1 account would change differently" in ended.text
+    assert re.findall(r"\d (?:pending|not sent)", ended.text) == ["5 not sent"] * 2, "in the outcome and the status"
+    assert '<span class="badge pending">not sent</span>' in ended.text
     assert "robot-0003" in ended.text
     assert console.sandbox.state.account_named("robot-0001").display_name != "New name 1"
     again = await console.browser.post(f"/runs/{run_id_of(page)}/again")
