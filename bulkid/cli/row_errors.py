@@ -77,8 +77,8 @@ def print_row_errors(
         out: Where to.
         place: The sheet's name.
         row_errors: The errors.
-        rest: Where the user finds those that are not shown. A pipe gets all of them, unless the report has them.
-        show_all: Show all of them in any case.
+        rest: Where the user finds those that a terminal does not show. A pipe gets all of them.
+        show_all: Show all of them on a terminal too.
     """
     if row_errors:
         out.print(Text(printable_line(f"{place}: {_invalid(count_invalid_rows(row_errors))}")))
@@ -92,26 +92,21 @@ def print_row_error_count(out: Console, place: str, row_errors: Sequence[RowErro
         out.print(Text(printable_line(f"{place}: {counted}. {LISTED_IN_REPORT}")))
 
 
-def row_error_line(row_error: RowError, *, in_full: bool = True) -> str:
+def row_error_line(row_error: RowError) -> str:
     """One error as a line: the place, the value, and what to do."""
     column = f", column {row_error.column}" if row_error.column else ""
-    value = f" {row_error.value if in_full else _shorten(row_error.value)!r}" if row_error.value else ""
+    value = f" {row_error.value!r}" if row_error.value else ""
     return f"row {row_error.row}{column}:{value} {row_error.message}"
 
 
 def _print_errors(out: Console, row_errors: Sequence[RowError], rest: str, *, show_all: bool) -> None:
-    if out.is_terminal:
-        grouped = group_row_errors(row_errors, None if show_all else MAX_PROBLEMS)
-        print_table(out, _PROBLEMS, [_problem(group) for group in grouped.groups])
-        hidden = grouped.hidden
-    else:
-        in_full = rest != LISTED_IN_REPORT or show_all
-        limit = len(row_errors) if in_full else MAX_PROBLEMS
-        lines = (row_error_line(row_error, in_full=in_full) for row_error in islice(row_errors, limit))
-        _print_lines(out, map(printable_line, lines))
-        hidden = max(0, len(row_errors) - limit)
-    if hidden:
-        out.print(f"... and {count_of(hidden, 'more error', 'more errors')}. {rest}")
+    if not out.is_terminal:
+        _print_lines(out, (printable_line(row_error_line(row_error)) for row_error in row_errors))
+        return
+    grouped = group_row_errors(row_errors, None if show_all else MAX_PROBLEMS)
+    print_table(out, _PROBLEMS, [_problem(group) for group in grouped.groups])
+    if grouped.hidden:
+        out.print(f"... and {count_of(grouped.hidden, 'more error', 'more errors')}. {rest}")
 
 
 def _problem(group: RowErrorGroup) -> tuple[Text, Text, Text, Text]:

@@ -5,7 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
-from bulkid.cli.row_errors import LISTED_WITH_ALL, MAX_PROBLEMS, print_check, print_row_error_count, print_row_errors
+from bulkid.cli.row_errors import (
+    LISTED_IN_REPORT,
+    LISTED_WITH_ALL,
+    MAX_PROBLEMS,
+    print_check,
+    print_row_error_count,
+    print_row_errors,
+)
 from bulkid.model import RowError
 from bulkid.runs import CheckResult
 from bulkid.sheet import SheetInfo, SheetOptions
@@ -86,25 +93,23 @@ def test_a_terminal_shows_a_repeated_problem_once_with_its_rows() -> None:
     ]
 
 
-def test_a_pipe_gets_every_error_in_full() -> None:
+@pytest.mark.parametrize("rest", [LISTED_WITH_ALL, LISTED_IN_REPORT])
+def test_a_pipe_gets_every_error_in_full(rest: str) -> None:
     out = screen(terminal=False, width=40)
     long = "x" * 500
-    print_row_errors(
-        out, "a.csv", [RowError(row, "groups", long, "code", UNKNOWN) for row in range(2, 202)], rest=LISTED_WITH_ALL
-    )
+    print_row_errors(out, "a.csv", [RowError(row, "groups", long, "code", UNKNOWN) for row in range(2, 202)], rest=rest)
     assert written(out).splitlines()[1:] == [f"row {row}, column groups: '{long}' {UNKNOWN}" for row in range(2, 202)]
 
 
 def test_what_is_not_shown_is_counted_and_said_where() -> None:
     row_errors = [RowError(row, "", "", "code", f"Problem {row}.") for row in range(2, MAX_PROBLEMS + 5)]
-    for terminal in (True, False):
-        out = screen(terminal=terminal)
-        print_row_errors(out, "a.csv", row_errors)
-        assert written(out).splitlines()[-1] == "... and 3 more errors. The report names them all."
-        out = screen(terminal=terminal)
-        print_row_errors(out, "a.csv", row_errors, show_all=True)
-        assert "more" not in written(out)
-        assert f"Problem {MAX_PROBLEMS + 4}." in written(out)
+    out = screen()
+    print_row_errors(out, "a.csv", row_errors)
+    assert written(out).splitlines()[-1] == "... and 3 more errors. The report names them all."
+    out = screen()
+    print_row_errors(out, "a.csv", row_errors, show_all=True)
+    assert "more" not in written(out)
+    assert f"Problem {MAX_PROBLEMS + 4}." in written(out)
     out = screen()
     print_row_errors(out, "a.csv", row_errors, rest=LISTED_WITH_ALL)
     assert written(out).splitlines()[-1] == "... and 3 more errors. --all shows them."
