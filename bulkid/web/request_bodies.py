@@ -1,14 +1,16 @@
 """Bodies of requests: read within a time limit and parsed strictly; a bad one is the client's fault (4xx)."""
 
+import re
 import unicodedata
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import anyio
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_DISPOSITION
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import (
     BadContentDispositionHeader,
@@ -16,7 +18,7 @@ from aiohttp.multipart import (
     BodyPartReader,
     MultipartReader,
 )
-from multidict import MultiDict, MultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 
 from bulkid.web.auth.access import RefusedError
 
@@ -71,6 +73,23 @@ def ignore_disposition_warnings() -> None:
         warnings.filterwarnings("ignore", category=category)
 
 
+_FILE_OF_FORM: Final = re.compile(r'(form-data; name="[^";]*"; filename)="((?:\\.|[^"\\])*)"')
+
+
+def with_encoded_file_name(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+    """The headers of a part as a browser sends them, with a file name that aiohttp reads though it contains semicolons.
+
+    aiohttp divides the header at each semicolon, also within quotes; of the form ``filename*`` it reads every name.
+    """
+    found = _FILE_OF_FORM.fullmatch(headers.get(CONTENT_DISPOSITION, ""))
+    if found is None or ";" not in found[2]:
+        return headers
+    name = re.sub(r'\\(["\\])', r"\1", found[2])
+    changed = CIMultiDict(headers)
+    changed[CONTENT_DISPOSITION] = f"{found[1]}*=utf-8''{quote(name, safe='', errors='replace')}"
+    return CIMultiDictProxy(changed)
+
+
 class UploadReader:
     """Reads a multipart body, and refuses one that comes too slowly (RefusedError).
 
@@ -91,6 +110,7 @@ class UploadReader:
         try:
             while (part := await self._in_time(self._reader.next)) is not None:
                 if isinstance(part, BodyPartReader):
+                    part.headers = with_encoded_file_name(part.headers)
                     if part.name is None:
                         raise ValueError("A part has no name.")
                     return part

@@ -93,8 +93,7 @@ async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
     try:
         taken = await _read_form(request, trusted=trusted)
     except _MALFORMED:
-        hint = "Try it again. If the name of the file contains semicolons, rename it first."
-        raise RefusedError(400, "The upload broke off, or is not a form.", hint) from None
+        raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
     await note(request, "sheet uploaded", taken.upload_id, taken.name)
     return taken
 

@@ -1,5 +1,6 @@
 """Requests that no browser sends: each gets a 4xx answer, and the console serves on."""
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +155,7 @@ MALFORMED_PARTS = {
     "no parameter": b"form-data; sheet",
     "name of other bytes": b"form-data; name*=utf-8''%ff",
     "no name": b"form-data",
-    "file name with two semicolons": b'form-data; name="sheet"; filename="a;b;c.csv"',
+    "file name that does not end": b'form-data; name="sheet"; filename="a;b;c.csv',
     "character set that is too long": b'form-data; name="_charset_"',
 }
 
@@ -183,6 +184,23 @@ async def test_a_malformed_part_of_an_upload_is_refused_whatever_the_warning_fil
     for status, answer in answers:
         assert status == 400, answer
         assert b"The upload broke off, or is not a form." in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"a;b;c.csv", "a;b;c.csv"),
+        (b"; name=x; filename=y;.csv", "; name=x; filename=y;.csv"),
+        ("Größe 5 %; ü; 北京.csv".encode(), "Größe 5 %; ü; 北京.csv"),
+        (b'a; \\"b\\";.csv', 'a; "b";.csv'),
+        (b"..\\;/;b;c.csv", ";b;c.csv"),
+        (b"a;\xff;b.csv", "a;?;b.csv"),
+    ],
+)
+async def test_a_file_name_may_contain_semicolons(console: World, sent: bytes, shown: str) -> None:
+    status, answer = await upload_of(console, b'form-data; name="sheet"; filename="' + sent + b'"')
+    assert status == 201, answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["name"] == shown
 
 
 async def test_a_console_warns_of_no_malformed_part_on_standard_error(tmp_path: Path) -> None:
