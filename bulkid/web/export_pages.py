@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import RefusedError
-from bulkid.web.console import Console, console_of
+from bulkid.web.console import console_of
 from bulkid.web.home_pages import home_page
 from bulkid.web.middleware import status_for
 from bulkid.web.pages import attachment
@@ -27,6 +29,7 @@ from bulkid.web.pages import attachment
 NOTES_HEADER: Final = "Bulkid-Notes"
 """The header with what a user should know of an export, as a JSON array of sentences."""
 
+LOOK_INTERVAL_S: Final = 0.5  # seconds between two looks at whether the client of an export is still there
 _MAX_NOTES: Final = 10  # sentences in the header
 _MAX_NOTE: Final = 300  # characters of each
 
@@ -55,10 +58,11 @@ async def export_file(request: web.Request, ending: str) -> web.Response:
 
     Raises:
         RefusedError: Another export is being made (409).
+        InterruptedRunError: The client has closed its connection meanwhile.
         BulkidError: The accounts cannot be read, or the file cannot be written.
     """
     console = console_of(request)
-    result, content = await _exported(console, ending)
+    result, content = await _exported(request, ending)
     day = datetime.fromtimestamp(console.clock.now(), UTC).strftime("%Y-%m-%d")
     name = f"{current().plural.replace(' ', '-')}-{day}.{ending}"
     answer = attachment(content, name, FORMATS[ending].media_type)
@@ -71,19 +75,38 @@ async def export_file(request: web.Request, ending: str) -> web.Response:
     return answer
 
 
-async def _exported(console: Console, ending: str) -> tuple[runs.ExportResult, bytes]:
+async def _exported(request: web.Request, ending: str) -> tuple[runs.ExportResult, bytes]:
+    console = console_of(request)
     try:
         console.export_lock.acquire_nowait()
     except anyio.WouldBlock:
         raise RefusedError(409, "Another export is being made.", "Try again when it is finished.") from None
     try:
         with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
-            path, context = Path(folder) / f"accounts.{ending}", replace(console.context, stop=runs.Stop())
+            path, stop = Path(folder) / f"accounts.{ending}", runs.Stop()
             try:
-                result = await runs.export(path, console.target, console.options, context)
+                async with _stopped_without_client(request, stop):
+                    result = await runs.export(
+                        path, console.target, console.options, replace(console.context, stop=stop)
+                    )
             except BulkidError as error:  # the user knows nothing of the temporary folder
                 error.message = error.message.replace(str(path), path.name)
                 raise
             return result, await in_thread(result.path.read_bytes)
     finally:
         console.export_lock.release()
+
+
+@asynccontextmanager
+async def _stopped_without_client(request: web.Request, stop: runs.Stop) -> AsyncIterator[None]:
+    """Request a stop when the client closes its connection while the block runs, as with a closed tab of a browser."""
+
+    async def watch() -> None:
+        while request.transport is not None:  # noqa: ASYNC110 - aiohttp tells of it by nothing else
+            await anyio.sleep(LOOK_INTERVAL_S)
+        stop.request("The client closed its connection")
+
+    async with runs.task_group() as tasks:
+        tasks.start_soon(watch)
+        yield
+        tasks.cancel_scope.cancel()

@@ -5,14 +5,16 @@ import json
 import sys
 from pathlib import Path
 
+import anyio
 import pandas as pd
 import pytest
 
 from bulkid.report.template_workbook import meanings, template_workbook
 from bulkid.resources import current
 from bulkid.runs import check
+from bulkid.web import export_pages
 from bulkid.web.auth.access import Role
-from tests.support.web_console import World, small_organization, world
+from tests.support.web_console import LONGEST_S, World, small_organization, world
 from tests.support.web_programs import Program
 from tests.support.web_users import signed_in, team
 
@@ -45,6 +47,29 @@ async def test_a_viewer_may_export_and_a_program_too(tmp_path: Path) -> None:
                 assert answer.status == 200
                 assert answer.headers["Content-Disposition"].endswith(f'.{ending}"')
         assert (await program.ask("GET", "/export/pdf"))[0] == 404
+
+
+@pytest.mark.parametrize("by_program", [False, True])
+async def test_an_export_ends_when_its_client_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_program: bool
+) -> None:
+    monkeypatch.setattr(export_pages, "LOOK_INTERVAL_S", 0.01)
+    async with world(tmp_path, sandbox=small_organization(latency_s=3600)) as console:
+        lock, asked = console.console.export_lock, anyio.CancelScope()
+
+        async def ask() -> None:
+            with asked:
+                program = Program(console, Role.VIEWER)
+                await (program.ask("GET", "/export/csv") if by_program else console.browser.post("/export"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            with anyio.fail_after(LONGEST_S):
+                while not lock.locked():  # noqa: ASYNC110 - another's lock
+                    await anyio.sleep(0.01)
+                asked.cancel()  # closes the connection
+                await lock.acquire()
+        lock.release()
 
 
 async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> None:
