@@ -56,6 +56,15 @@ def iso_utc(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def utc_time(text: str) -> datetime | None:
+    """Read a time in ISO 8601, in UTC; one without a zone is in UTC. None for a text that is no such time."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # OverflowError: it is beyond the years that a date can have
+        return None
+
+
 def local_time(epoch_s: float, now_s: float) -> str:
     """``15:04 UTC+01:00``: a time by the computer's zone, with the date where it is not that of ``now_s``.
 

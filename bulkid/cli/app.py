@@ -237,17 +237,51 @@ def export(
     groups: Annotated[
         Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")
     ] = "names",
+    inactive_for: Annotated[
+        str | None,
+        typer.Option(
+            "--inactive-for",
+            metavar="LENGTH",
+            help="Only accounts whose last login, or creation where there was none, is this long ago or longer, "
+            "such as 180d, 12h or 26w.",
+        ),
+    ] = None,
+    in_group: Annotated[
+        str | None, typer.Option("--in-group", metavar="NAME", help="Only accounts in the group of this name or id.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="PATTERN", help='Only accounts whose name matches, such as "PROD*"; case does not matter.'
+        ),
+    ] = None,
+    action: Annotated[
+        Literal["create", "update", "delete"] | None,
+        typer.Option(
+            metavar="create|update|delete",
+            help="Write a sheet with this action for each account, without display name and groups.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
     settings: Settings,
 ) -> int:
-    """Write every robot account of the organisation to a file.
+    """Write the robot accounts of the organisation to a file.
 
     Id, name, display name, groups, creation and last login. As .csv or .xlsx it is a sheet: run unchanged it sends
-    nothing, edited it sends just the edit.
+    nothing, edited it sends just the edit. With several filters, an account must match them all.
     """
     from bulkid.cli import commands
 
-    return commands.export(file, settings, groups=groups, force=force)
+    return commands.export(
+        file,
+        settings,
+        groups=groups,
+        inactive_for=inactive_for,
+        in_group=in_group,
+        name=name,
+        action=action,
+        force=force,
+    )
 
 
 @_command("doctor", short_help="Check connection, token, scopes and quota.")

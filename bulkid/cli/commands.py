@@ -311,13 +311,30 @@ def report(text: str, settings: Settings) -> int:
     return EXIT_OK
 
 
-def export(file: str, settings: Settings, *, groups: Literal["names", "ids"], force: bool) -> int:
-    """Write the organisation's robot accounts to a file."""
+def export(
+    file: str,
+    settings: Settings,
+    *,
+    groups: Literal["names", "ids"],
+    inactive_for: str | None,
+    in_group: str | None,
+    name: str | None,
+    action: library.ExportAction | None,
+    force: bool,
+) -> int:
+    """Write the organisation's robot accounts, or those that a filter selects, to a file."""
     err = render.console(stderr=True)
+    wanted = library.ExportFilter(
+        inactive_for_s=None if inactive_for is None else parse_age(inactive_for, "option --inactive-for"),
+        in_group=in_group,
+        name=name,
+    )
 
     async def work() -> library.ExportResult:
         async with open_session(settings) as (target, options, context):
-            return await library.export(file, target, options, context, groups=groups, replace=force)
+            return await library.export(
+                file, target, options, context, groups=groups, wanted=wanted, action=action, replace=force
+            )
 
     use_logs(settings)
     result = run_event_loop(work)

@@ -63,6 +63,8 @@ EXAMPLES: Mapping[str, str] = {
         bulkid export robots.xlsx
         # Edit the file, and send just what you edited
         bulkid run robots.xlsx
+        # A sheet that deletes accounts unused for 180 days
+        bulkid export old.xlsx --inactive-for 180d --action delete
         """,
     "doctor": """
         bulkid doctor

@@ -102,8 +102,13 @@ def _are(count: int) -> str:
 
 def print_export(out: Console, result: ExportResult) -> None:
     """Print what was exported."""
-    counted = count_of(result.accounts, current().singular, current().plural)
-    out.print(Text(f"{counted} in {_relative_path(result.path)}; {_requests(result.requests)}"))
+    path, sent = _relative_path(result.path), _requests(result.requests)
+    if result.matching is None:
+        out.print(Text(f"{count_of(result.accounts, current().singular, current().plural)} in {path}; {sent}"))
+        return
+    of_all = count_of(result.listed, current().singular, current().plural)
+    none = "" if result.matching else ": no account matches"
+    out.print(Text(f"Wrote {result.accounts:,} of {of_all} to {path}{none}; {sent}"))
 
 
 def _relative_path(path: Path) -> Path:

@@ -3,26 +3,31 @@
 Every row is read back as a run would read it (cells parsed, names resolved, the request compared with the account)
 before it is given out. What does not come back as it is (a display name that is ``!clear``, a group that the server
 does not list) is left blank, which leaves it as it is, and a note says so.
+
+An export of one action has neither fields nor groups: its rows name the account and the action.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
 
+from bulkid.clock import utc_time
 from bulkid.model import Account, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
 from bulkid.planning.resolve import resolve
-from bulkid.resources import current
+from bulkid.resources import INFORMATION_COLUMNS, current
 from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
 from bulkid.text import fold, quote
 
-TIME_COLUMNS: Final = 2
-"""The last columns of an export: when an account was created and last logged in, which no run reads."""
+ExportAction = Literal["create", "update", "delete"]
+"""What the rows of an export can ask for."""
 
 _ID, _NAME = 0, 1  # places of a row's cells; its fields and its groups follow
 _EXAMPLES = 3
 _LISTS_REMEMBERED = 10_000  # distinct lists of groups; more than that and they hardly repeat
 _LONGEST_TIME = 64  # characters; the server's times have about 30
+_NO_TIME = "0001-"  # how the year of .NET's default begins, which servers write where there is no time
 
 _NOTES: Final = {
     "id": "A cell cannot hold the ids of {}: given by name alone.",
@@ -46,17 +51,20 @@ class ExportedAccount(NamedTuple):
 
     account: Account
     groups: tuple[str, ...] | None  # as they are shown, by name or by id; None: the server did not say
-    cells: Cells | None  # as a row under the resource's ``export_columns``; None: no row can hold this account
+    cells: Cells | None  # as a row under the export's columns; None: no row can hold this account
+    organization_id: str = ""
+    action: str = ""
 
 
-class _Examples:
-    """How many values could not be given, and a few of them as examples."""
+class Examples:
+    """Counts texts, and keeps a few of them as examples."""
 
     def __init__(self) -> None:
         self.count = 0
         self.examples: list[str] = []
 
     def add(self, example: str) -> None:
+        """Count one more."""
         self.count += 1
         if len(self.examples) < _EXAMPLES:
             self.examples.append(quote(example))
@@ -72,10 +80,17 @@ class Exporter:
     Args:
         by_id: Give groups by id; else by name, wherever the name means that one group.
         fits: Whether the file can hold a cell as it is.
+        action: What each row is to ask for; None for the account's fields and groups in place of an action.
     """
 
     def __init__(
-        self, organization_id: str, groups: Sequence[Group], *, by_id: bool = False, fits: Callable[[str], bool]
+        self,
+        organization_id: str,
+        groups: Sequence[Group],
+        *,
+        by_id: bool = False,
+        fits: Callable[[str], bool],
+        action: ExportAction | None = None,
     ) -> None:
         self._organization_id = organization_id
         self._groups = groups
@@ -83,24 +98,31 @@ class Exporter:
         self._fits = fits
         self._known = Directory(organization_id, (), groups)
         self._resource = current()
-        self._taken = self._resource.export_columns[:-TIME_COLUMNS]  # what a run reads of an export
+        self._action = action
+        everything = self._resource.export_columns[: -len(INFORMATION_COLUMNS)]
+        self._taken = everything if action is None else everything[: _NAME + 1]  # what is read back
         self._blank = ("",) * len(self._taken)
         info = SheetInfo("export", "csv", "", "utf-8", ",", self._taken, fields_for_headers(self._taken))
         self._columns = info.columns()
         self._parser = RowParser(info)
         self._texts: dict[str, str | None] = {}
         self._lists: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
-        self._blanked_cells = {name: _Examples() for name in self._taken}
-        self._unknown_groups, self._dropped, self._by_other_identifier = _Examples(), _Examples(), _Examples()
+        self._blanked_cells = {name: Examples() for name in self._taken}
+        self._unknown_groups, self._dropped, self._by_other_identifier = Examples(), Examples(), Examples()
 
     # --- what is asked of it
 
-    def rows(self, accounts: Sequence[Account]) -> list[ExportedAccount]:
-        """Turn accounts, each with an id of its own, into rows, in their order."""
+    def rows(self, accounts: Sequence[Account], among: Sequence[Account] = ()) -> list[ExportedAccount]:
+        """Turn accounts, each with an id of its own, into rows, in their order.
+
+        Args:
+            accounts: The accounts.
+            among: The accounts that were read with them, from which a row must tell its own apart.
+        """
         shown = [self._shown(account) for account in accounts]
         wanted = [self._cells(account, cell) for account, (_, cell) in zip(accounts, shown, strict=True)]
         settled: list[Cells | None] = list(wanted)
-        directory = Directory(self._organization_id, accounts, self._groups)
+        directory = Directory(self._organization_id, among or accounts, self._groups)
         failing = sorted(self._failing(accounts, wanted, directory))
         if failing:
             few = [accounts[index] for index in failing]
@@ -112,9 +134,9 @@ class Exporter:
             for account, listed, cells in zip(accounts, shown, settled, strict=True)
         ]
 
-    def listed_groups(self, account: Account) -> tuple[str, ...] | None:
-        """The account's groups as a list of texts, for a format that needs no cell; ids where a name is not sure."""
-        return self._shown(account)[0]
+    def objects(self, accounts: Sequence[Account]) -> list[ExportedAccount]:
+        """Turn accounts into what a format without cells holds: every text as it is; ids where a name is not sure."""
+        return [self._with_action(account, self._shown(account)[0], ()) for account in accounts]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -136,6 +158,8 @@ class Exporter:
 
     def _shown(self, account: Account) -> tuple[tuple[str, ...] | None, str | None]:
         """The account's groups for people, and as a cell; the cell is None where none can hold them."""
+        if self._action is not None:
+            return None, ""
         if account.group_ids is None:
             self._unknown_groups.add(account.name or account.id)
             return None, ""
@@ -182,7 +206,7 @@ class Exporter:
 
     def _cells(self, account: Account, groups: str | None) -> Cells:
         cells = (account.id, account.name, *(value or "" for value in account.values), groups or "")
-        return tuple(cell if not cell or self._fits(cell) else "" for cell in cells)
+        return tuple(cell if not cell or self._fits(cell) else "" for cell in cells[: len(self._taken)])
 
     def _exported(
         self, account: Account, groups: tuple[str, ...] | None, listed: str | None, cells: Cells | None
@@ -192,11 +216,18 @@ class Exporter:
             self._dropped.add(label)
             return ExportedAccount(account, groups, None)
         full = (account.id, account.name, *account.values, "?" if listed is None else listed)
-        for name, text, cell in zip(self._taken, full, cells, strict=True):
+        for name, text, cell in zip(self._taken, full[: len(self._taken)], cells, strict=True):
             if text and not cell:
                 self._blanked_cells[name].add(label)
-        times = (_time(account.created), _time(account.last_login))
-        return ExportedAccount(account, groups, (*cells, *times))
+        return self._with_action(account, groups, cells)
+
+    def _with_action(self, account: Account, groups: tuple[str, ...] | None, cells: Cells) -> ExportedAccount:
+        if self._action is None:
+            return ExportedAccount(account, groups, (*cells, _time(account.created), _time(account.last_login)))
+        times = (_in_utc(account.created), _in_utc(account.last_login))
+        account = account._replace(created=times[0], last_login=times[1])
+        row = (*cells, self._organization_id, self._action, *map(_time, times))
+        return ExportedAccount(account, None, row, self._organization_id, self._action)
 
     # --- reading back
 
@@ -239,6 +270,24 @@ class Exporter:
 
 def _with(cells: Cells, column: int, text: str) -> Cells:
     return (*cells[:column], text, *cells[column + 1 :])
+
+
+def account_time(text: str) -> datetime | None:
+    """A time of an account, in UTC; None where the server gave none, or none that can be read."""
+    return None if text.startswith(_NO_TIME) else utc_time(text)
+
+
+def has_time(text: str) -> bool:
+    """Whether the server gave a time, be it one that can be read or not."""
+    return bool(text.strip()) and not text.startswith(_NO_TIME)
+
+
+def _in_utc(text: str) -> str:
+    """A time of an account as ISO 8601 in UTC, to the second; as the server wrote it where it cannot be read."""
+    moment = account_time(text)
+    if moment is not None:
+        return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return text if has_time(text) else ""
 
 
 def _time(text: str) -> str:

@@ -1,6 +1,7 @@
 """The file of an export of accounts: where it may be written, and what it can hold."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,12 @@ def fits(cell: str) -> bool:
     return displayable(cell) == cell
 
 
-def open_export(path: Path, *, replace: bool) -> RowFile[ExportedAccount]:
+def open_export(path: Path, columns: Sequence[str], *, replace: bool) -> RowFile[ExportedAccount]:
     """Begin an export, so that the user hears of an obstacle before the server gets a request.
 
     Args:
         path: Where it is to be; the ending says the format.
+        columns: The headers, in their order.
         replace: Whether a file that is there already may be replaced.
 
     Raises:
@@ -42,7 +44,7 @@ def open_export(path: Path, *, replace: bool) -> RowFile[ExportedAccount]:
             raise UsageError(f"{path} is a folder.", hint="Name a file in it.")
         if not replace and os.path.lexists(path):
             raise UsageError(f"{path} exists already.", hint="Name another file, or replace it with --force.")
-        return files[kind](AtomicFile(path.absolute().parent, path.name))
+        return files[kind](AtomicFile(path.absolute().parent, path.name), columns)
     except FileNotFoundError:
         raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

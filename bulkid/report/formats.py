@@ -59,7 +59,7 @@ class ReportFormat:
     media_type: str
     purpose: str  # what a user wants it for; a title of links
     begin: Callable[[ReportContent], RowFile[ReportRow]]
-    export: "Callable[[AtomicFile], RowFile[ExportedAccount]] | None" = None  # for formats of an export of accounts
+    export: "Callable[[AtomicFile, Sequence[str]], RowFile[ExportedAccount]] | None" = None  # with columns, for exports
     always: bool = False  # written whether it was asked for or not
     choice: bool = True  # --format takes it
     needs_end: bool = False  # it cannot be begun before the run has ended
@@ -101,7 +101,7 @@ def wanted(names: Collection[str]) -> list[ReportFormat]:
     return sorted(entries, key=lambda entry: (not entry.always, entry.needs_end))
 
 
-def exporters() -> dict[str, "Callable[[AtomicFile], RowFile[ExportedAccount]]"]:
+def exporters() -> dict[str, "Callable[[AtomicFile, Sequence[str]], RowFile[ExportedAccount]]"]:
     """The formats of an export by the ending of its file name, without the dot."""
     return {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}
 
@@ -123,7 +123,7 @@ for _entry in (
         media_type="text/csv",
         purpose="every row with its outcome",
         begin=lambda content: _open("text_files:csv_report", content.folder, content.run.run_id),
-        export=lambda target: _open("text_files:csv_export", target),
+        export=lambda target, columns: _open("text_files:csv_export", target, columns),
         always=True,
     ),
     ReportFormat(
@@ -139,7 +139,7 @@ for _entry in (
             content.sheet_name,
             content.rate(),
         ),
-        export=lambda target: _open("xlsx_files:WorkbookExport", target),
+        export=lambda target, columns: _open("xlsx_files:WorkbookExport", target, columns),
         needs_end=True,
     ),
     ReportFormat(
@@ -148,7 +148,7 @@ for _entry in (
         media_type="application/jsonl",
         purpose="the same for programs, one JSON object per row",
         begin=lambda content: _open("text_files:json_report", content.folder, content.run.run_id),
-        export=lambda target: _open("text_files:json_export", target),
+        export=lambda target, columns: _open("text_files:json_export", target, columns),
     ),
     ReportFormat(
         name="retry",

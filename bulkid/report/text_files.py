@@ -208,28 +208,31 @@ def retry_sheet(folder: Path, headers: Sequence[str]) -> CsvFile[ReportRow]:
 # --- the files of an export
 
 
-def csv_export(target: AtomicFile) -> CsvFile[ExportedAccount]:
+def csv_export(target: AtomicFile, columns: Sequence[str]) -> CsvFile[ExportedAccount]:
     """Begin a CSV file of accounts, with formula cells escaped."""
 
     def cells_of(account: ExportedAccount) -> Iterable[str] | None:
         return None if account.cells is None else map(escape_formula, account.cells)
 
-    return CsvFile(target, current().export_columns, cells_of)
+    return CsvFile(target, columns, cells_of)
 
 
-def json_export(target: AtomicFile) -> JsonLinesFile[ExportedAccount]:
+def json_export(target: AtomicFile, columns: Sequence[str]) -> JsonLinesFile[ExportedAccount]:
     """Begin a file of one object per account: ``groups`` is a list, texts are as the server has them."""
     resource = current()
 
     def to_object(exported: ExportedAccount) -> dict[str, Any]:
         account = exported.account
-        return {
+        values = {
             resource.id_column: account.id,
             "name": account.name,
             **{key: value or None for key, value in zip(resource.keys, account.values, strict=True)},
             "groups": exported.groups,
+            "partition_global_id": exported.organization_id,
+            "action": exported.action,
             "created": account.created or None,
             "last_login": account.last_login or None,
         }
+        return {column: values[column] for column in columns}
 
     return JsonLinesFile(target, to_object)

@@ -8,18 +8,18 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from bulkid.clock import utc_time
 from bulkid.model import ReportRow, Status
-from bulkid.planning.export_rows import TIME_COLUMNS, ExportedAccount
+from bulkid.planning.export_rows import ExportedAccount
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import add_rate_sheet
 from bulkid.report.text_files import RETRY_STATUSES
-from bulkid.resources import current
+from bulkid.resources import INFORMATION_COLUMNS, current
 from bulkid.sheet import column_letters
 
 Sheet: TypeAlias = Any  # xlsxwriter has no type information
@@ -79,7 +79,14 @@ _PROBLEM_COLUMNS: Final[Mapping[str, tuple[str, Widths]]] = {  # header: field o
     "Error code": ("error_code", (14, 28)),
     "Account id": ("robot_account_id", (20, 38)),
 }
-_EXPORT_WIDTHS: Final = {"name": (14, 40), "groups": (20, 70), "created": (22, 30), "last_login": (22, 30)}
+_EXPORT_WIDTHS: Final = {
+    "name": (14, 40),
+    "groups": (20, 70),
+    "partition_global_id": (20, 38),
+    "action": (10, 12),
+    "created": (22, 30),
+    "last_login": (22, 30),
+}
 _LINE_POINTS: Final = 15
 _MOST_LINES: Final = 8  # of one row; the rest of a longer text is seen by clicking on it
 _ONE_LINE: Final = _TEXT_LINES // 2  # a text so short fits on one line even if every character is a wide one
@@ -422,19 +429,20 @@ class WorkbookExport(WorkbookFile[ExportedAccount]):
     The text format also holds below the last row, for what a user adds there.
     """
 
-    def __init__(self, target: AtomicFile) -> None:
+    def __init__(self, target: AtomicFile, columns: Sequence[str]) -> None:
         super().__init__(target)
         resource = current()
         widths = {**_EXPORT_WIDTHS, resource.id_column: (20, 38), **{each.key: each.widths for each in resource.fields}}
-        columns = {name: widths[name] for name in resource.export_columns}
         position = {name: at for at, name in enumerate(columns)}
         self.book.set_properties({"title": resource.plural.capitalize()})
-        self._letters = [column_letters(at) for at in range(len(columns))]
+        letters = [column_letters(at) for at in range(len(columns))]
+        times = len(columns) - len(INFORMATION_COLUMNS)  # where they begin
+        self._text_letters, self._time_letters = letters[:times], letters[times:]
         self._time = self._cell_style(num_format='yyyy-mm-dd hh:mm "UTC"', align="left")
         self._accounts = self._worksheets(
             Table(
                 name=resource.plural.capitalize(),
-                columns=columns,
+                columns={name: widths[name] for name in columns},
                 row_xml=self._row_xml,
                 text_of=lambda row, column: (row.cells or ())[position[column]],
             )
@@ -451,11 +459,11 @@ class WorkbookExport(WorkbookFile[ExportedAccount]):
         cells = row.cells or ()
         texts = "".join(
             text_cell(letter, line, text, self._text_style)
-            for letter, text in zip(self._letters[:-TIME_COLUMNS], cells[:-TIME_COLUMNS], strict=True)
+            for letter, text in zip(self._text_letters, cells, strict=False)
         )
         times = "".join(
             self._time_cell(letter, line, text)
-            for letter, text in zip(self._letters[-TIME_COLUMNS:], cells[-TIME_COLUMNS:], strict=True)
+            for letter, text in zip(self._time_letters, cells[len(self._text_letters) :], strict=True)
         )
         return f'<row r="{line}">{texts}{times}</row>'
 
@@ -468,11 +476,9 @@ class WorkbookExport(WorkbookFile[ExportedAccount]):
 
 def day_number(text: str) -> float | None:
     """A time in ISO 8601 as a workbook counts it, in days; None for a text that is no such time, or one too early."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = utc_time(text)
+    if moment is None:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     day = _EPOCH_DAY + moment.timestamp() / _DAY_S
     return day if day >= _FIRST_DAY else None
 

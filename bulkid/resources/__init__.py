@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bulkid.resources.field import Field
-from bulkid.resources.resource import GROUP_SCOPE, MEMBERSHIP_COLUMNS, Resource
+from bulkid.resources.resource import GROUP_SCOPE, INFORMATION_COLUMNS, MEMBERSHIP_COLUMNS, Resource
 from bulkid.resources.robot_accounts import DISPLAY_NAME, ROBOT_ACCOUNTS
 
 __all__ = [
     "DISPLAY_NAME",
     "GROUP_SCOPE",
+    "INFORMATION_COLUMNS",
     "MEMBERSHIP_COLUMNS",
     "ROBOT_ACCOUNTS",
     "Field",

@@ -17,6 +17,9 @@ _MEMBERSHIP_ALIASES: Final = (
 GROUP_SCOPE: Final = "PM.Group"
 """The scope that allows everything with groups; with ``.Read`` or ``.Write``, that alone."""
 
+INFORMATION_COLUMNS: Final = ("created", "last_login")
+"""The last columns of an export: when an account was created and last logged in, for people. No run reads them."""
+
 _PARTITION: Final = ("partition_global_id", ("partition global id", "organization id"))
 
 
@@ -100,8 +103,13 @@ class Resource:
 
     @cached_property
     def export_columns(self) -> tuple[str, ...]:
-        """The columns of an export. A run takes all but the last two, and ignores those."""
-        return (self.id_column, "name", *self.keys, "groups", "created", "last_login")
+        """The columns of an export. A run takes all but the last ones, and ignores those."""
+        return (self.id_column, "name", *self.keys, "groups", *INFORMATION_COLUMNS)
+
+    @cached_property
+    def action_columns(self) -> tuple[str, ...]:
+        """The columns of an export of one action. A deletion may have no others that a run reads."""
+        return (self.id_column, "name", _PARTITION[0], "action", *INFORMATION_COLUMNS)
 
     @cached_property
     def nothing(self) -> tuple[None, ...]:

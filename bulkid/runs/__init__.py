@@ -17,6 +17,8 @@ from bulkid.engine.signals import Stop
 from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify.recipients import Recipients, addresses_in
 from bulkid.paths import default_state_dir
+from bulkid.planning.export_filter import ExportFilter
+from bulkid.planning.export_rows import ExportAction
 from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
 from bulkid.runs.check import check, check_opened, write_invalid_rows
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
@@ -64,6 +66,8 @@ __all__ = [
     "CheckResult",
     "Context",
     "DropFolder",
+    "ExportAction",
+    "ExportFilter",
     "ExportResult",
     "FailureBound",
     "Finding",

@@ -12,7 +12,8 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, Usag
 from bulkid.identity.endpoints import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.store import open_journal
 from bulkid.model import Account, Group
-from bulkid.planning.export_rows import ExportedAccount, Exporter
+from bulkid.planning.export_filter import AccountSelector, ExportFilter
+from bulkid.planning.export_rows import ExportAction, ExportedAccount, Exporter
 from bulkid.report.atomic import os_errors_as_report_error
 from bulkid.report.export_files import MAX_EXPORT_ROWS, fits, open_export
 from bulkid.report.formats import RowFile
@@ -44,6 +45,7 @@ class ExportResult:
     requests: Mapping[str, int]  # what was sent, by method
     notes: tuple[str, ...]  # what a person should know, as sentences
     complete: bool  # whether the list was the one that the server counts
+    matching: int | None = None  # how many accounts belong to the filter; None without one
 
     @property
     def exit_code(self) -> int:
@@ -71,18 +73,27 @@ async def export(
     context: Context | None = None,
     *,
     groups: Literal["names", "ids"] = "names",
+    wanted: ExportFilter | None = None,
+    action: ExportAction | None = None,
     replace: bool = False,
 ) -> ExportResult:
-    """Write every robot account of the organisation to a file: csv, xlsx or jsonl, by its ending.
+    """Write the robot accounts of the organisation to a file: csv, xlsx or jsonl, by its ending.
 
     A csv or xlsx that is run unchanged sends nothing, and one that was edited sends just the edit; what no cell can
     hold is left blank, and a note says so.
 
-    ``groups`` gives groups by name (by id where a name is not sure) or by id. With ``replace`` a file that exists
-    is replaced.
+    Args:
+        path: The file.
+        target: The server and the credentials.
+        options: How to send.
+        context: Runtime dependencies; its clock says since when an account is inactive.
+        groups: Give groups by name (by id where a name is not sure), or by id.
+        wanted: Selects accounts; None for all.
+        action: Write a sheet that asks for this action on each account, in place of fields and groups.
+        replace: Replace a file that exists.
 
     Raises:
-        UsageError: The settings or the file cannot be used.
+        UsageError: The settings or the file cannot be used, or no group is the one of ``wanted``.
         ConnectionFailedError: The server cannot be reached, or does not give its accounts and groups.
         PermissionDeniedError: The token may not read them.
         InterruptedRunError: A stop was requested; there is no file then.
@@ -91,7 +102,15 @@ async def export(
     """
     options, context, path = options or RunOptions(), context or Context(), Path(path)
     async with AsyncExitStack() as stack:
-        work = _Export(path, open_export(path, replace=replace), replace=replace, by_id=groups == "ids")
+        work = _Export(
+            path,
+            replace=replace,
+            by_id=groups == "ids",
+            wanted=wanted or ExportFilter(),
+            action=action,
+            now_s=context.clock.now(),
+        )
+        work.open()
         stack.callback(work.discard)
         base_of(target)
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
@@ -113,15 +132,26 @@ class _Export:
     """One export under way: a few pages of accounts are in memory at a time; of the others, the ids."""
 
     path: Path
-    file: RowFile[ExportedAccount]
     replace: bool
     by_id: bool
+    wanted: ExportFilter
+    action: ExportAction | None
+    now_s: float  # since the epoch
+    file: RowFile[ExportedAccount] = field(init=False)
     connection: Connection = field(init=False)
+    selector: AccountSelector = field(init=False)
     exporter: Exporter = field(init=False)
     ids: set[str] = field(default_factory=set)
+    matching: int = 0
     written: int = 0
     listed: int = 0
     is_settled: bool = False  # whether the list was the same from its first page to its last
+
+    def open(self) -> None:
+        """Begin the file; raises UsageError."""
+        resource = current()
+        columns = resource.export_columns if self.action is None else resource.action_columns
+        self.file = open_export(self.path, columns, replace=self.replace)
 
     async def read_and_write(self, connection: Connection) -> None:
         """Read groups and accounts, and write each page as it comes in; again from the start if the list changes."""
@@ -131,7 +161,9 @@ class _Export:
             for reading in range(MAX_READINGS):
                 if reading:
                     self._restart()
-                self.exporter = Exporter(connection.organization_id, groups, by_id=self.by_id, fits=fits)
+                organization_id = connection.organization_id
+                self.selector = AccountSelector(self.wanted, organization_id, groups, self.now_s)
+                self.exporter = Exporter(organization_id, groups, by_id=self.by_id, fits=fits, action=self.action)
                 listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
                 self.is_settled = listing.stable and listing.total == len(self.ids)
                 if self.is_settled:
@@ -145,9 +177,9 @@ class _Export:
 
     def _restart(self) -> None:
         self.discard()
-        self.file = open_export(self.path, replace=self.replace)
+        self.open()
         self.ids.clear()
-        self.written = 0
+        self.matching = self.written = 0
 
     def discard(self) -> None:
         """Give up the file, unless it is in place already."""
@@ -167,15 +199,17 @@ class _Export:
         return account_page(await fetch(self.connection.engine, request, f"the list of {current().plural}"))
 
     async def _take(self, page: Page) -> None:
-        """Write those accounts of a page that no earlier page held: pages overlap."""
+        """Write those selected accounts of a page that no earlier page held: pages overlap."""
         self.listed = page.total
-        if self.path.suffix.lower() == ".xlsx" and self.listed > MAX_EXPORT_ROWS:
+        selected = self.selector.select([account for account in page.accounts if self._is_new(account)])
+        self.matching += len(selected)
+        count = self.matching if self.wanted else self.listed
+        if self.path.suffix.lower() == ".xlsx" and count > MAX_EXPORT_ROWS:
             raise UsageError(
-                f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {self.listed:,}.",
+                f"{self.path}: a worksheet holds {MAX_EXPORT_ROWS:,} accounts, and there are {count:,}.",
                 hint="Export to .csv.",
             )
-        new = [account for account in page.accounts if self._is_new(account)]
-        await in_thread(self._write, new)
+        await in_thread(self._write, selected, page.accounts)
 
     def _is_new(self, account: Account) -> bool:
         key = fold(account.id)
@@ -183,18 +217,18 @@ class _Export:
         self.ids.add(key)
         return not known
 
-    def _write(self, accounts: Sequence[Account]) -> None:
+    def _write(self, accounts: Sequence[Account], page: Sequence[Account]) -> None:
         if self.path.suffix.lower() == ".jsonl":
-            rows = [ExportedAccount(each, self.exporter.listed_groups(each), ()) for each in accounts]
+            rows = self.exporter.objects(accounts)
         else:
-            rows = self.exporter.rows(accounts)
+            rows = self.exporter.rows(accounts, page)
         self.written += sum(row.cells is not None for row in rows)
         with os_errors_as_report_error(str(self.path), _WRITE_HINT):
             self.file.write(rows)
 
     def result(self, path: Path, groups: str, requests: Mapping[str, int]) -> ExportResult:
         """The result, once the file is in place."""
-        notes = [*self.exporter.notes]
+        notes = [*self.selector.notes, *self.exporter.notes]
         if not self.is_settled:
             notes.append(
                 f"The list changed each time that it was read: {count_of(len(self.ids), 'account')} found where the "
@@ -202,4 +236,13 @@ class _Export:
             )
         if path.name != self.path.name:
             notes.append(f"{self.path.name} is held open or was made by another program, so {path.name} was written.")
-        return ExportResult(path, self.written, self.listed, groups, requests, tuple(notes), complete=self.is_settled)
+        return ExportResult(
+            path,
+            self.written,
+            self.listed,
+            groups,
+            requests,
+            tuple(notes),
+            complete=self.is_settled,
+            matching=self.matching if self.wanted else None,
+        )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 
 from bulkid.errors import SheetError
-from bulkid.resources import Resource, current
+from bulkid.resources import INFORMATION_COLUMNS, Resource, current
 from bulkid.sheet.cells import trim
 from bulkid.text import fold, printable_line, skeleton
 
@@ -158,8 +158,12 @@ def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -
 
 
 def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None) -> str:
-    """Name the ignored columns that ``ignore_columns`` does not name; ``""`` when there are none."""
-    given = {header_key(column) for column in (options.ignore_columns if options else ())} - {""}
+    """Name the ignored columns; ``""`` when there are none.
+
+    Those that ``ignore_columns`` names, and those that an export adds for people, are ignored on purpose and not named.
+    """
+    chosen = options.ignore_columns if options else ()
+    given = {header_key(column) for column in (*chosen, *INFORMATION_COLUMNS)} - {""}
     names = [
         column_label(headers, index)
         for index, name in enumerate(fields)

@@ -35,7 +35,7 @@ def test_an_export_run_unchanged_sends_nothing_and_edited_just_the_edit(
         assert unchanged.returncode == 0, unchanged.stderr
         assert summary_of(unchanged)["unchanged"] == 420
         assert summary_of(unchanged)["requests"]["PUT"] == 0
-        assert unchanged.stderr.count('Ignored columns: "created", "last_login"') == 1
+        assert "Ignored" not in unchanged.stderr
 
     with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))

@@ -97,7 +97,7 @@ def exported(world: World, *, by_id: bool) -> tuple[list[ExportedAccount], tuple
 def planned(world: World, rows: Sequence[ExportedAccount], kind: str) -> Plan:
     """What a run of this file would do."""
     with tempfile.TemporaryDirectory() as folder:
-        file = open_export(Path(folder) / f"accounts.{kind}", replace=False)
+        file = open_export(Path(folder) / f"accounts.{kind}", ROBOT_ACCOUNTS.export_columns, replace=False)
         try:
             file.write(rows)
             file.finish()
@@ -107,7 +107,7 @@ def planned(world: World, rows: Sequence[ExportedAccount], kind: str) -> Plan:
         with open_sheet(path, isolated=False) as sheet:
             found = [row for chunk in sheet.chunks() for row in chunk]
             columns, notes = sheet.info.columns(), sheet.info.notes
-    assert notes == ('Ignored columns: "created", "last_login".',)
+    assert notes == ()
     assert [row_error for row in found for row_error in row.row_errors] == []
     assert len(found) == sum(row.cells is not None for row in rows), "a row each, and none for what is left out"
     desired_states = [row.request for row in found if row.request is not None]
