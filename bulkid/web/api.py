@@ -13,6 +13,7 @@ from bulkid.report.formats import exporters
 from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.runs.concurrency import in_thread
+from bulkid.text import listing, quote
 from bulkid.web import api_models as models
 from bulkid.web.api_models import Operation
 from bulkid.web.approvals import rejected_plan
@@ -317,13 +318,17 @@ async def rest(request: web.Request) -> web.Response:
 
 
 async def export(request: web.Request) -> web.Response:
-    """Download the organisation's accounts as a sheet that can be edited and uploaded."""
+    """Download the organisation's accounts, or those that match, as a sheet that can be edited and uploaded."""
     ending = request.match_info["ending"]
     if ending not in exporters():
         raise RefusedError(
             404, f"There is no export of the kind {ending[:40]!r}.", f"There are {', '.join(exporters())}."
         )
-    return await export_file(request, ending)
+    unknown = [name for name in request.query if name not in models.Export.model_fields]
+    if unknown:  # a misspelt one would export every account
+        known = listing(models.Export.model_fields)
+        raise UsageError(f"An export has no parameter {quote(unknown[0])}.", hint=f"It has {known}.")
+    return await export_file(request, ending, query_of(request, models.Export).model_dump(exclude_none=True))
 
 
 # --- routes
@@ -362,7 +367,7 @@ OPERATIONS: Final = (
         errors=(409, 502),
     ),
     _change("POST", "/sheets/{upload}/reject", reject, "rejection", models.Sheet, body=models.Reject),
-    _read("/export/{ending}", export, action="export", media="*/*", errors=(409, 502)),
+    _read("/export/{ending}", export, action="export", media="*/*", query=models.Export, errors=(409, 502)),
     _read("/runs", runs, models.Runs, query=models.RunsPage),
     _read("/runs/{run}", run, models.Run),
     _read("/runs/{run}/rows", rows, models.Rows, query=models.RowsPage),

@@ -14,6 +14,7 @@ from bulkid import __version__
 from bulkid.model import RunStatus, Status, Via
 from bulkid.report.formats import FORMATS, exporters
 from bulkid.resources import current
+from bulkid.runs import ExportAction
 from bulkid.web.auth.access import Route, RouteKind
 
 MAX_PAGE_SIZE: Final = 1000
@@ -37,6 +38,7 @@ def _require_digits(value: object) -> object:
 
 
 Digits = Annotated[int, BeforeValidator(_require_digits)]
+_Text = Annotated[str, Field(min_length=1)]
 
 
 # --- requests
@@ -60,6 +62,23 @@ class RowsPage(Page):
 
     status: Annotated[Status | SkipJsonSchema[None], Field(description="Only rows with this status.")] = None
     search: Annotated[str, Field(description="Only rows whose account or message contains this text.")] = ""
+
+
+class Export(BaseModel):
+    """Query of an export. An account must match all that is given."""
+
+    inactive_for: Annotated[
+        _Text | SkipJsonSchema[None],
+        Field(
+            description="Only accounts whose last login, or creation where there was none, is so long ago: 180d, 12h."
+        ),
+    ] = None
+    in_group: Annotated[_Text | SkipJsonSchema[None], Field(description="Only accounts in this group.")] = None
+    name: Annotated[_Text | SkipJsonSchema[None], Field(description="Only accounts whose name matches: PROD*.")] = None
+    action: Annotated[
+        ExportAction | SkipJsonSchema[None],
+        Field(description="A sheet with this action for each account, in place of its fields and groups."),
+    ] = None
 
 
 class _Body(BaseModel):

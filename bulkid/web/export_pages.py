@@ -2,36 +2,42 @@
 
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast, get_args
 
 import anyio
 from aiohttp import web
 
 from bulkid import runs
-from bulkid.errors import BulkidError
+from bulkid.config.resolve import parse_age
+from bulkid.errors import BulkidError, UsageError
 from bulkid.report.formats import FORMATS
 from bulkid.report.template_workbook import template_workbook
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
-from bulkid.text import count_of
+from bulkid.text import count_of, listing, quote
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import console_of
 from bulkid.web.home_pages import home_page
 from bulkid.web.middleware import status_for
 from bulkid.web.pages import attachment
+from bulkid.web.request_bodies import form_of
 
 NOTES_HEADER: Final = "Bulkid-Notes"
 """The header with what a user should know of an export, as a JSON array of sentences."""
 
 LOOK_INTERVAL_S: Final = 0.5  # seconds between two looks at whether the client of an export is still there
+EXPORT_FIELDS: Final = ("inactive_for", "in_group", "name", "action")
+"""The fields of a form, or the parameters of a query, that choose accounts and the action of the sheet."""
+
 _MAX_NOTES: Final = 10  # sentences in the header
 _MAX_NOTE: Final = 300  # characters of each
+_ACTIONS: Final = get_args(runs.ExportAction)
 
 
 async def template_csv(_request: web.Request) -> web.Response:
@@ -46,36 +52,72 @@ async def template_xlsx(_request: web.Request) -> web.Response:
 
 async def export(request: web.Request) -> web.Response:
     """Download the organisation's accounts as they are now; an error shows on the home page, beside the button."""
+    form = await form_of(request)
+    given = {name: text for name in EXPORT_FIELDS if (text := form.get(name, "")).strip()}
     try:
-        return await export_file(request, "xlsx")
+        return await export_file(request, "xlsx", given)
     except BulkidError as error:
         request[REFUSAL] = error.message
-        return await home_page(request, export_error=error, status=status_for(error))
+        return await home_page(request, export_error=error, export_form=given, status=status_for(error))
 
 
-async def export_file(request: web.Request, ending: str) -> web.Response:
-    """Read all accounts with the console's credentials, and answer with a file of the format that the ending names.
+async def export_file(request: web.Request, ending: str, given: Mapping[str, str]) -> web.Response:
+    """Read the accounts with the console's credentials, and answer with a file of the format that the ending names.
+
+    Args:
+        request: The request.
+        ending: The format's name.
+        given: What selects accounts, and the action of the sheet: the values of those of ``EXPORT_FIELDS`` that a user
+            filled in.
 
     Raises:
+        UsageError: One of the values cannot be used.
         RefusedError: Another export is being made (409).
         InterruptedRunError: The client has closed its connection meanwhile.
         BulkidError: The accounts cannot be read, or the file cannot be written.
     """
     console = console_of(request)
-    result, content = await _exported(request, ending)
+    wanted, action = _choices(given)
+    result, content = await _exported(request, ending, wanted, action)
     day = datetime.fromtimestamp(console.clock.now(), UTC).strftime("%Y-%m-%d")
     name = f"{current().plural.replace(' ', '-')}-{day}.{ending}"
     answer = attachment(content, name, FORMATS[ending].media_type)
-    if result.notes:
-        notes = [each[:_MAX_NOTE] for each in result.notes[:_MAX_NOTES]]
+    matching = _matching(result)
+    if matching or result.notes:
+        notes = [each[:_MAX_NOTE] for each in (*matching, *result.notes)[:_MAX_NOTES]]
         answer.headers[NOTES_HEADER] = json.dumps(notes)  # in ASCII, as a header has to be
-    await note(
-        request, "accounts exported", name, " ".join((f"{count_of(result.accounts, 'account')}.", *result.notes))
-    )
+    chosen = [f"{name}: {text}." for name, text in (("Accounts", str(wanted)), ("Action", action)) if text]
+    counted = f"{count_of(result.accounts, 'account')}."
+    await note(request, "accounts exported", name, " ".join((counted, *chosen, *matching, *result.notes)))
     return answer
 
 
-async def _exported(request: web.Request, ending: str) -> tuple[runs.ExportResult, bytes]:
+def _choices(given: Mapping[str, str]) -> tuple[runs.ExportFilter, runs.ExportAction | None]:
+    """The filter and the action; raises UsageError."""
+    length, action = given.get("inactive_for"), given.get("action")
+    if action is not None and action not in _ACTIONS:
+        raise UsageError(f"There is no action {quote(action)}.", hint=f"Choose {listing(_ACTIONS, 'or')}.")
+    wanted = runs.ExportFilter(
+        inactive_for_s=None if length is None else parse_age(length, "Inactive for"),
+        in_group=given.get("in_group"),
+        name=given.get("name"),
+    )
+    return wanted, cast("runs.ExportAction | None", action)
+
+
+def _matching(result: runs.ExportResult) -> tuple[str, ...]:
+    """A sentence on how many accounts of how many match; none where the export holds all."""
+    if result.matching is None:
+        return ()
+    of_all = count_of(result.listed, current().singular, current().plural)
+    if not result.matching:
+        return (f"No account of {of_all} matches: the file holds no account.",)
+    return (f"{result.matching:,} of {of_all} {'matches' if result.matching == 1 else 'match'}.",)
+
+
+async def _exported(
+    request: web.Request, ending: str, wanted: runs.ExportFilter, action: runs.ExportAction | None
+) -> tuple[runs.ExportResult, bytes]:
     console = console_of(request)
     try:
         console.export_lock.acquire_nowait()
@@ -86,8 +128,9 @@ async def _exported(request: web.Request, ending: str) -> tuple[runs.ExportResul
             path, stop = Path(folder) / f"accounts.{ending}", runs.Stop()
             try:
                 async with _stopped_without_client(request, stop):
+                    stopping = replace(console.context, stop=stop)
                     result = await runs.export(
-                        path, console.target, console.options, replace(console.context, stop=stop)
+                        path, console.target, console.options, stopping, wanted=wanted, action=action
                     )
             except BulkidError as error:  # the user knows nothing of the temporary folder
                 error.message = error.message.replace(str(path), path.name)

@@ -1,15 +1,16 @@
 """The home page, for users who come back to work, and the list of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, get_args
 
 from aiohttp import web
 
 from bulkid.errors import BulkidError
 from bulkid.model import RunStatus
 from bulkid.resources import current
-from bulkid.runs import RunListItem
+from bulkid.runs import ExportAction, RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.approvals import approval_queue
 from bulkid.web.console import Console, console_of
@@ -63,9 +64,16 @@ async def home(request: web.Request) -> web.Response:
 
 
 async def home_page(
-    request: web.Request, *, export_error: BulkidError | None = None, status: int = 200
+    request: web.Request,
+    *,
+    export_error: BulkidError | None = None,
+    export_form: Mapping[str, str] = MappingProxyType({}),
+    status: int = 200,
 ) -> web.Response:
-    """The home page. ``export_error`` says beside the button why the accounts were not exported."""
+    """The home page.
+
+    ``export_error`` says beside the button why the accounts were not exported, ``export_form`` what the user filled in.
+    """
     console = console_of(request)
     at, findings = console.last_findings or (0.0, [])
     latest, _ = await in_thread(console.run_browser.runs, limit=RUNS_PER_PAGE)
@@ -74,6 +82,8 @@ async def home_page(
         "home.html",
         status=status,
         export_error=export_error,
+        export_form=export_form,
+        export_actions=get_args(ExportAction),
         at=at,
         findings=findings,
         approvals=await approval_queue(console, principal_of(request)),

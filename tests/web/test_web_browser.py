@@ -12,6 +12,7 @@ from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pandas as pd
 import pytest
 
 from bulkid import runs
@@ -297,6 +298,15 @@ def test_the_accounts_are_downloaded_with_the_script_and_without(
             page.wait_for_selector("[data-export-status]:has-text('The file is downloaded.')")
             page.wait_for_selector("[data-load] .badge:has-text('ok')")
             assert page.get_attribute("[data-load] time", "title")
+        page.click("summary:has-text('Choose accounts or an action')")
+        page.fill("label:has-text('Account name') input", "PROD*")
+        page.select_option("label:has-text('Action') select", "delete")
+        with page.expect_download() as download:
+            page.click("button:has-text('Download current accounts')")
+        header, *rows = pd.read_excel(download.value.path(), header=None, dtype=str, engine="calamine").values.tolist()
+        assert (header[3], rows) == ("action", [])
+        if script:
+            page.wait_for_selector("[data-export-status]:has-text('No account of 600 robot accounts matches')")
 
 
 def test_the_way_works_without_the_script(chromium: Any, tmp_path: Path) -> None:

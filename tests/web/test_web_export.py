@@ -1,5 +1,6 @@
 """The accounts as a file from the console, and the templates of a sheet."""
 
+import html
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ import anyio
 import pandas as pd
 import pytest
 
+from bulkid.clock import iso_utc
 from bulkid.report.template_workbook import meanings, template_workbook
 from bulkid.resources import current
 from bulkid.runs import check
@@ -92,6 +94,92 @@ async def test_an_error_names_the_file_without_the_temporary_folder(
     answer = await console.browser.post("/export")
     assert answer.status == 400
     assert "<p>accounts.xlsx: a worksheet holds 1 accounts, and there are 600.</p>" in answer.text
+
+
+def members(console: World, group: str) -> list[str]:
+    state = console.sandbox.state
+    return sorted(account.name for account in state.members(state.group_named(group)))
+
+
+async def test_the_form_chooses_accounts_and_an_action(console: World) -> None:
+    expected = [name for name in members(console, "Finance") if name.startswith("robot-00")]
+    await console.browser.get("/")
+    form = {"in_group": "finance", "name": "ROBOT-00*", "inactive_for": " ", "action": "delete"}
+    answer = await console.browser.post("/export", form)
+    assert answer.status == 200, answer.text
+    table = pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")
+    assert list(table.columns) == list(current().action_columns)
+    assert sorted(table["name"]) == expected
+    assert set(table["action"]) == {"delete"}
+    sentence = f"{len(expected)} of 600 robot accounts match."
+    assert json.loads(answer.headers["Bulkid-Notes"]) == [sentence]
+    audit = html.unescape((await console.browser.get("/audit")).text)
+    chosen = 'Accounts: in the group "finance", named "ROBOT-00*". Action: delete.'
+    assert f"{len(expected)} accounts. {chosen} {sentence}" in audit
+
+
+async def test_the_form_chooses_accounts_without_a_recent_login(console: World) -> None:
+    """The clock of the console says since when."""
+    for account in console.sandbox.state.accounts.values():
+        account.last_login = iso_utc(console.console.clock.now())
+    console.sandbox.state.account_named("robot-0001").last_login = "2020-01-31T08:15:00Z"
+    await console.browser.get("/")
+    answer = await console.browser.post("/export", {"inactive_for": "180d"})
+    table = pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")
+    assert list(table["name"]) == ["robot-0001"]
+    assert list(table.columns) == list(current().export_columns)
+    assert json.loads(answer.headers["Bulkid-Notes"]) == ["1 of 600 robot accounts matches."]
+
+
+async def test_an_export_without_a_match_is_an_empty_sheet_and_a_sentence(console: World) -> None:
+    await console.browser.get("/")
+    answer = await console.browser.post("/export", {"name": "PROD*"})
+    assert answer.status == 200
+    assert len(pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")) == 0
+    (sentence,) = json.loads(answer.headers["Bulkid-Notes"])
+    assert sentence == "No account of 600 robot accounts matches: the file holds no account."
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"inactive_for": "180"}, "Inactive for: '180' is not an age."),
+        ({"in_group": "Finanse"}, 'Did you mean "Finance"?'),
+        ({"action": '<b>"x"'}, 'There is no action "<b>"x"".'),
+    ],
+)
+async def test_a_choice_that_cannot_be_used_shows_beside_the_form_which_keeps_it(
+    console: World, form: dict[str, str], words: str
+) -> None:
+    await console.browser.get("/")
+    answer = await console.browser.post("/export", {**form, "name": '"PROD*"'})
+    assert answer.status == 400
+    assert words in html.unescape(answer.text)
+    assert "<b>" not in answer.text
+    assert "<details open>" in answer.text
+    assert '<input name="name" value="&#34;PROD*&#34;"' in answer.text
+    assert "--" not in answer.text.partition("data-export-error")[2].partition("</div>")[0]
+    assert "export refused" in (await console.browser.get("/audit")).text
+
+
+async def test_a_program_chooses_by_parameters_and_a_misspelt_one_is_refused(console: World) -> None:
+    program = Program(console, Role.VIEWER)
+    headers = {"Authorization": f"Bearer {program.token}"}
+    url = f"{console.browser.base}/api/v1/export/csv?in_group=Finance&name=robot-00*&action=delete"
+    async with console.browser.session.get(url, headers=headers) as answer:
+        lines = (await answer.text(encoding="utf-8-sig")).splitlines()
+    assert len(lines) == 1 + sum(name.startswith("robot-00") for name in members(console, "Finance"))
+    for query, words in (
+        ("inactive-for=180d", 'An export has no parameter "inactive-for".'),
+        ("name=", "name"),
+        ("name=%20", "is blank"),
+        ("inactive_for=6x", "is not an age"),
+        ("action=remove", "action"),
+        ("in_group=Finanse", "No group"),
+    ):
+        status, error = await program.ask("GET", f"/export/csv?{query}")
+        assert status == 400, query
+        assert words in error["error"]["message"], query
 
 
 async def test_exports_are_made_one_at_a_time(console: World) -> None:

@@ -293,7 +293,7 @@ all("form[data-export-form]", (form) => {
     button.disabled = true;
     say(form.dataset.exportForm);
     try {
-      await answered(await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }));
+      await answered(await fetch(form.getAttribute("action"), { method: "POST", body: new URLSearchParams(new FormData(form)) }));
     } catch {
       say("The console does not answer. Try again.");
     }
