@@ -60,7 +60,11 @@ _CLASSES: Final = {
 MAYBE_APPLIED: Final = frozenset(
     {ReplyKind.SERVER_ERROR, ReplyKind.LOST, ReplyKind.NOT_JSON, ReplyKind.UNAVAILABLE},
 )
-"""Replies after which a change may have been made all the same."""
+"""Replies after which a change may have been made all the same.
+
+That holds for a 503, too: a proxy that loses the server while it works on a request answers with it. After such a reply
+the engine sends no request again that is not idempotent, whatever `decide` says.
+"""
 
 _MAX_DOUBLINGS: Final = 60  # beyond any cap; keeps the power within a float
 

@@ -384,6 +384,8 @@ class Sender:
         )
         if decision is GIVE_UP and not self.breaker.answered:
             raise self.breaker.give_up()
+        if kind in MAYBE_APPLIED and not send_task.request.idempotent:
+            return GIVE_UP
         if decision is SETTLE:
             self._successes += 1
         elif kind is ReplyKind.THROTTLED:

@@ -76,6 +76,26 @@ def put_account(organization_id: str, change: Change) -> Request:
     return Request("PUT", f"{resource.endpoint}/{_segment(change.account_id)}", _body(fields))
 
 
+def create_account(organization_id: str, change: Change) -> Request:
+    """Create the account of a creation with its values and groups. The server makes the id.
+
+    A field without a value is left out. To send it twice is not the same as once: the name is taken by then.
+    """
+    resource = current()
+    fields: dict[str, Any] = {"partitionGlobalId": organization_id, "name": change.name}
+    for field, value in zip(resource.fields, change.values, strict=True):
+        if value:
+            fields[field.property] = field.encode(value)
+    fields["groupIDsToAdd"] = change.add
+    return Request("POST", resource.endpoint, _body(fields), idempotent=False)
+
+
+def delete_accounts(organization_id: str, account_ids: Sequence[str]) -> Request:
+    """Delete accounts by their ids. Safe to repeat, although a server may refuse ids that are gone."""
+    fields = {"robotAccountIDs": list(account_ids)}
+    return Request("DELETE", f"{current().endpoint}/{_segment(organization_id)}", _body(fields))
+
+
 def list_groups(organization_id: str) -> Request:
     """List all groups of the organisation; the server does not page them."""
     return Request("GET", f"api/Group/{_segment(organization_id)}", keys=_GROUP_KEYS)
@@ -94,6 +114,17 @@ def put_group(organization_id: str, group: Group, add: Sequence[str], remove: Se
         "directoryUserIDsToRemove": list(remove),
     }
     return Request("PUT", f"api/Group/{_segment(group.id)}", _body(fields))
+
+
+def create_group(organization_id: str, group: Group, members: Sequence[str]) -> Request:
+    """Create a group, whose id the client has made, with accounts as its members, by their ids."""
+    fields = {
+        "partitionGlobalId": organization_id,
+        "id": group.id,
+        "name": group.name,
+        "directoryUserMemberIDs": list(members),
+    }
+    return Request("POST", "api/Group", _body(fields), idempotent=False)
 
 
 def _segment(identifier: str) -> str:
@@ -135,7 +166,7 @@ def account_page(payload: object) -> Page:
 
 
 def parse_account(payload: object) -> Account:
-    """Read an account, as GET and PUT answer it."""
+    """Read an account, as GET, POST and PUT answer it."""
     resource = current()
     if not isinstance(payload, dict):
         raise _unexpected(f"a {resource.singular}", payload)

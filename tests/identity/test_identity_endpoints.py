@@ -11,6 +11,9 @@ from bulkid.identity.endpoints import (
     Page,
     UnexpectedResponseError,
     account_page,
+    create_account,
+    create_group,
+    delete_accounts,
     get_account,
     list_accounts,
     list_groups,
@@ -20,7 +23,7 @@ from bulkid.identity.endpoints import (
     put_account,
     put_group,
 )
-from bulkid.model import Account, Change, Group, Request
+from bulkid.model import Account, Action, Change, Group, Request
 from tests.support.identity_wire import ORG
 
 DTO = {
@@ -86,6 +89,40 @@ def test_a_group_put_always_carries_the_groups_name_and_both_lists() -> None:
     assert (put_group("o", Group("1", "N"), (), []).body or b"").endswith(
         b'"name":"N","directoryUserIDsToAdd":[],"directoryUserIDsToRemove":[]}'
     )
+
+
+def _creation(display_name: str | None, add: tuple[str, ...] = ()) -> Change:
+    return Change("", "roby", (display_name,), sets_fields=True, add=add, remove=(), before=None, action=Action.CREATE)
+
+
+def test_a_creation_carries_name_display_name_and_groups_and_is_not_to_be_repeated() -> None:
+    request = create_account(ORG, _creation("Roby", ("alumni-02",)))
+    assert request == Request("POST", "api/RobotAccount", request.body, idempotent=False)
+    assert request.body == (
+        b'{"partitionGlobalId":"3fa85f64-5717-4562-b3fc-2c963f66afa6","name":"roby","displayName":"Roby",'
+        b'"groupIDsToAdd":["alumni-02"]}'
+    )
+
+
+@pytest.mark.parametrize("display_name", [None, ""])
+def test_a_creation_leaves_out_a_display_name_that_there_is_not(display_name: str | None) -> None:
+    assert create_account("o", _creation(display_name)).body == (
+        b'{"partitionGlobalId":"o","name":"roby","groupIDsToAdd":[]}'
+    )
+
+
+def test_a_group_is_created_with_the_clients_id_and_its_members() -> None:
+    request = create_group("o", Group("g-1", "Zürich"), ("a", "b"))
+    assert request == Request("POST", "api/Group", request.body, idempotent=False)
+    assert (request.body or b"").decode() == (
+        '{"partitionGlobalId":"o","id":"g-1","name":"Zürich","directoryUserMemberIDs":["a","b"]}'
+    )
+
+
+def test_a_deletion_names_accounts_in_its_body_and_may_be_repeated() -> None:
+    request = delete_accounts("o 1", ("a", "b"))
+    assert request == Request("DELETE", "api/RobotAccount/o%201", b'{"robotAccountIDs":["a","b"]}')
+    assert request.idempotent
 
 
 def test_half_a_surrogate_pair_is_sent_as_an_escape_and_not_a_crash() -> None:

@@ -8,15 +8,16 @@ from aiohttp import ClientSession
 
 from bulkid import __version__
 from bulkid.identity.client import ClientSettings, open_client
-from bulkid.identity.endpoints import get_account, parse_account, put_account
+from bulkid.identity.endpoints import create_account, delete_accounts, get_account, parse_account, put_account
 from bulkid.identity.tokens import ClientCredentials, StaticToken
 from bulkid.identity.urls import complete_url
-from bulkid.model import Change, ReplyKind
-from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, reset, wire_server
+from bulkid.model import Action, Change, ReplyKind
+from tests.support.identity_wire import ORG, Seen, WireServer, always, answer, raw_answer, reset, wire_server
 
 pytestmark = pytest.mark.usefixtures("fast_path")
 
 CHANGE = Change("88-uv", "roby", ("Roby",), sets_fields=False, add=("alumni-02",), remove=(), before=None)
+CREATION = CHANGE._replace(account_id="", action=Action.CREATE)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
 
@@ -56,6 +57,32 @@ async def test_a_read_carries_no_body_and_no_content_type() -> None:
         assert server.seen[0].line == f"GET /identity/api/RobotAccount/{ORG}/a%2Fb%20%C3%BC HTTP/1.1"
         assert "content-type" not in server.seen[0].headers
         assert "content-length" not in server.seen[0].headers
+
+
+async def test_a_creation_is_answered_201_with_the_account() -> None:
+    async with wire_server(always(answer(ANSWER, 201))) as server:
+        async with open_client(connection(server), StaticToken("1234")) as client:
+            reply = await client.send(create_account(ORG, CREATION))
+        (seen,) = server.seen
+    assert seen.line == "POST /identity/api/RobotAccount HTTP/1.1"
+    assert (seen.headers["content-type"], seen.headers["content-length"]) == ("application/json", str(len(seen.body)))
+    assert (reply.kind, reply.status, parse_account(reply.payload).id) == (ReplyKind.OK, 201, "88-uv")
+
+
+@pytest.mark.parametrize(
+    "no_content", [b"HTTP/1.1 204 No Content\r\n\r\n", raw_answer(b"", 204)], ids=["no length", "length 0"]
+)
+async def test_a_deletion_is_answered_204_without_a_body_and_the_connection_is_kept(no_content: bytes) -> None:
+    async with wire_server(always(no_content)) as server:
+        async with open_client(connection(server), StaticToken("1234")) as client:
+            replies = [await client.send(delete_accounts(ORG, ["1", "2"])) for _ in range(3)]
+        assert (server.connections, len(server.seen)) == (1, 3)
+        seen = server.seen[0]
+    assert (seen.line, seen.body) == (
+        f"DELETE /identity/api/RobotAccount/{ORG} HTTP/1.1",
+        b'{"robotAccountIDs":["1","2"]}',
+    )
+    assert {(reply.kind, reply.status, reply.payload) for reply in replies} == {(ReplyKind.OK, 204, None)}
 
 
 async def test_a_tenant_is_named_on_every_request_and_only_when_there_is_one() -> None:
@@ -119,7 +146,7 @@ async def test_a_redirect_is_not_followed_with_the_token() -> None:
 
 @pytest.mark.parametrize("switch", ["attribute", "middleware"])
 @pytest.mark.parametrize("ending", ["closed", "reset"])
-@pytest.mark.parametrize("method", ["PUT", "GET"])
+@pytest.mark.parametrize("method", ["PUT", "GET", "POST", "DELETE"])
 async def test_a_kept_connection_that_breaks_loses_the_request_and_nothing_is_sent_behind_our_back(
     monkeypatch: pytest.MonkeyPatch, switch: str, ending: str, method: str
 ) -> None:
@@ -134,7 +161,12 @@ async def test_a_kept_connection_that_breaks_loses_the_request_and_nothing_is_se
         else:
             reset(writer)
 
-    request = put_account(ORG, CHANGE) if method == "PUT" else get_account(ORG, "1")
+    request = {
+        "GET": get_account(ORG, "1"),
+        "PUT": put_account(ORG, CHANGE),
+        "POST": create_account(ORG, CREATION),
+        "DELETE": delete_accounts(ORG, ["1"]),
+    }[method]
     async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:
         assert (await client.send(request)).kind is ReplyKind.OK
         for sent in (2, 3):

@@ -33,6 +33,10 @@ def put(number: int) -> Request:
     return Request("PUT", f"api/RobotAccount/{number}", b"{}")
 
 
+def post(number: int) -> Request:
+    return Request("POST", "api/RobotAccount", b"%d" % number, idempotent=False)
+
+
 def get(number: int) -> Request:
     return Request("GET", f"api/RobotAccount/org/{number}")
 
