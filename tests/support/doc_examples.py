@@ -1,7 +1,9 @@
 """Runs the examples of the docs: each ``console`` block of a page, in order, against one sandbox.
 
 An example is a line ``$ bulkid ...`` and the output below it. In the output, a line ``...`` stands for any lines. What
-differs from run to run (ids, ports, times) is compared by its form. ``python -m tests.support.doc_examples`` writes the
+differs from run to run (ids, ports, times) is compared by its form. A line ``$ export NAME=VALUE`` sets a variable of
+the commands below it; the address of one of ``ORGANIZATIONS`` connects them to it. A block whose first line names a
+file, such as `````toml night.toml``, is that file. ``python -m tests.support.doc_examples`` writes the
 output of every example again.
 """
 
@@ -9,15 +11,26 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from tests.support.bulkid_command import ROOT, connected_to
 from tests.support.cli_runner import call_cli
 from tests.support.sandbox_host import end_serving, hosted
 
 COLUMNS = 80
+ORGANIZATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "https://cloud.uipath.com/old": {"accounts": 300},
+    "https://cloud.uipath.com/new": {"accounts": 250, "seed": 2},
+}
+"""The organisations of the docs by their addresses; the first commands of a page are connected to a larger one."""
+_TYPED: Final = {("users", "add"): b"gravel otter lamp\n"}
+"""What the user of a command types."""
+_FILE = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^\$ ((?:bulkid|export) .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIABLE = (
     (re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}"), "RUN"),
@@ -48,25 +61,38 @@ def pages() -> list[Path]:
 
 def examples(page: Path) -> list[Example]:
     """The examples of a page, from its beginning."""
-    return [
-        Example(page, command, shown)
-        for block in _BLOCK.findall(page.read_text(encoding="utf-8"))
-        for command, shown in re.findall(r"^\$ (bulkid .*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-    ]
+    blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [Example(page, command, shown) for block in blocks for command, shown in _COMMAND.findall(block)]
 
 
 def outputs(page: Path) -> Iterator[tuple[Example, str]]:
     """Run the examples of a page in a folder with the samples; gives what each printed."""
-    with tempfile.TemporaryDirectory(prefix="ada", dir="/tmp") as name:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="ada", dir="/tmp"))
         folder = Path(name)
         for samples in ("sample_data", "jobs"):
             shutil.copytree(ROOT / samples, folder / samples)
-        with hosted(accounts=6000, limits=()) as server:
-            bulkid = connected_to(folder, server.url, BULKID_MAX_CHANGE="")
-            env = bulkid.settings() | {"COLUMNS": str(COLUMNS), "TERM": "dumb"}
-            for example in examples(page):
-                done = call_cli(tuple(shlex.split(example.command)[1:]), folder=folder, env=env, terminal=True)
-                yield example, done.stdout.decode("utf-8").replace("\r\n", "\n").replace(name, "/home/ada")
+        for file, content in _FILE.findall(page.read_text(encoding="utf-8")):
+            (folder / file).write_text(content, encoding="utf-8")
+        server = stack.enter_context(hosted(accounts=6000, limits=()))
+        env = connected_to(folder, server.url, BULKID_MAX_CHANGE="").settings()
+        env |= {"COLUMNS": str(COLUMNS), "TERM": "dumb"}
+        for example in examples(page):
+            command, *arguments = shlex.split(example.command)
+            if command == "export":
+                env |= _variables(arguments, stack)
+                continue
+            typed = _TYPED.get(tuple(arguments[:2]))
+            done = call_cli(tuple(arguments), folder=folder, env=env, stdin=typed, terminal=True)
+            yield example, done.stdout.decode("utf-8").replace("\r\n", "\n").replace(name, "/home/ada")
+
+
+def _variables(assignments: list[str], stack: ExitStack) -> dict[str, str]:
+    """The variables that a page sets; credentials stay those of the sandbox."""
+    found = dict(each.split("=", 1) for each in assignments if not each.endswith("=..."))
+    if "BULKID_URL" in found:
+        found["BULKID_URL"] = stack.enter_context(hosted(**ORGANIZATIONS[found["BULKID_URL"]])).url
+    return found
 
 
 def agrees(shown: str, printed: str) -> bool:
