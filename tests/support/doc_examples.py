@@ -27,7 +27,7 @@ ORGANIZATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "https://cloud.uipath.com/new": {"accounts": 250, "seed": 2},
 }
 """The organisations of the docs by their addresses; the first commands of a page are connected to a larger one."""
-_TYPED: Final = {("users", "add"): b"gravel otter lamp\n"}
+_TYPED: Final[Mapping[tuple[str, ...], bytes]] = {("users", "add"): b"gravel otter lamp\n"}
 """What the user of a command types."""
 _FILE = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:bulkid|export) .*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
