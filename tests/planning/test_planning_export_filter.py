@@ -109,9 +109,17 @@ def test_an_account_without_a_time_that_can_be_read_is_left_out_and_counted(crea
     )
 
 
-def test_an_account_that_another_condition_leaves_out_is_not_counted() -> None:
-    found = selector(ExportFilter(inactive_for_s=DAY_S, name="PROD*"))
-    assert found.select([account("test-1")]) == []
+@pytest.mark.parametrize(
+    ("wanted", "left_out"),
+    [
+        (ExportFilter(inactive_for_s=DAY_S, name="PROD*"), account("test-1")),
+        (ExportFilter(inactive_for_s=DAY_S, in_group="Finance"), account("no-time", groups=("g-tra",))),
+        (ExportFilter(inactive_for_s=DAY_S, in_group="Finance"), account(last_login=ago(hours=1), groups=None)),
+    ],
+)
+def test_an_account_that_another_condition_leaves_out_is_not_counted(wanted: ExportFilter, left_out: Account) -> None:
+    found = selector(wanted)
+    assert found.select([left_out]) == []
     assert found.notes == ()
 
 

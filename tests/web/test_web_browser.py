@@ -342,6 +342,7 @@ def test_markup_in_names_runs_nowhere(chromium: Any, tmp_path: Path) -> None:
 def _pages(page: Any, address: str) -> Iterator[str]:
     """Go through every page; gives the name of each when it is open."""
     page.goto(address)
+    page.click("summary:has-text('Choose accounts or an action')")
     yield "home"
     for name, content, error in (
         ("notes.pdf", b"%PDF-1.7", "#sheet-error"),
