@@ -386,7 +386,7 @@ def sandbox(
         list[str] | None,
         typer.Option(
             metavar="METHOD=COUNT/SECONDS",
-            help="Requests per rolling window, repeatable, or none. Default: PUT=160/10 and GET=300/10.",
+            help="Requests per rolling window, repeatable, or none. Default: Automation Cloud's counts in 10 seconds.",
         ),
     ] = None,
     faults: Annotated[
@@ -414,7 +414,7 @@ def sandbox(
     max_members: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Most accounts in one group PUT; more are answered 413; 0 for any number."
+            metavar="N", min=0, help="Most accounts in one group PUT or POST; more are answered 413; 0 for any number."
         ),
     ] = 0,
     vanishing: Annotated[
@@ -427,7 +427,7 @@ def sandbox(
     return commands.sandbox(
         host,
         port,
-        quota=quota or ["PUT=160/10", "GET=300/10"],
+        quota=quota or [],
         faults=faults,
         accounts=accounts,
         groups=groups,

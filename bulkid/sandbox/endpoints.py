@@ -5,7 +5,6 @@ Order of refusal, as a pipeline of filters gives it: token, scope, form of the b
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from bulkid.model import EVERYONE
@@ -30,7 +29,7 @@ from bulkid.sandbox.messages import (
     text_field,
 )
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, GroupRecord, Organization
+from bulkid.sandbox.organization import SORT_KEYS, AccountRecord, GroupRecord, Organization, moment
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 10
@@ -129,7 +128,7 @@ def create_account(call: Arguments) -> SandboxResponse:
     if call.state.has_account_named(name):
         raise RefusalError(taken(call.options.taken_name, "robot account", name))
     account_id = created_id(call.options.seed, call.state.created)
-    account = AccountRecord(account_id, name, display_name, _moment(call.now), None)
+    account = AccountRecord(account_id, name, display_name, _now(call), None)
     call.state.create(account)
     call.state.join(account, joined)
     return ok(_account_dto(call, account), applied=True, status=201)
@@ -146,7 +145,8 @@ def delete_account(call: Arguments) -> SandboxResponse:
 def delete_accounts(call: Arguments) -> SandboxResponse:
     """``DELETE api/RobotAccount/{organisation}``: the accounts that the body names, all of them or none."""
     body = json_object(call.content_type, call.body)
-    doomed = _found(call, deletion_list(body, "robotAccountIDs", call.options.max_deletions), call.state.accounts)
+    ids = deletion_list(body, "robotAccountIDs", call.options.max_deletions)
+    doomed = _found(call, ids, call.state.accounts)
     locked = [call.state.poisoned[account.id] for account in doomed if account.id in call.state.poisoned]
     if locked:  # which one it is, a client has to find out
         raise RefusalError(abp(max(locked), _LOCKED[max(locked)], "A robot account is locked."))
@@ -215,7 +215,8 @@ def list_groups(call: Arguments) -> SandboxResponse:
 
 def get_group(call: Arguments) -> SandboxResponse:
     """``GET api/Group/{organisation}/{group}``: one group with its members."""
-    return ok(_group_dto(call, _group(call, call.ids[1]), with_members=True))
+    group = _group(call, call.ids[1])
+    return ok(_group_dto(call, group, call.state.members(group)))
 
 
 def list_members(call: Arguments) -> SandboxResponse:
@@ -223,8 +224,9 @@ def list_members(call: Arguments) -> SandboxResponse:
     fields = query_fields(call.query)
     top = query_number(fields, "top", DEFAULT_PAGE, MAX_PAGE)
     skip = query_number(fields, "skip", 0, _NO_LIMIT)
-    members = call.state.members_dto(_group(call, call.ids[1]))
-    return ok({"totalCount": len(members), "results": members[skip : skip + min(top, call.options.page_cap)]})
+    members = call.state.members(_group(call, call.ids[1]))
+    page = members[skip : skip + min(top, call.options.page_cap)]
+    return ok({"totalCount": len(members), "results": call.state.members_dto(page)})
 
 
 def update_group(call: Arguments) -> SandboxResponse:
@@ -232,9 +234,7 @@ def update_group(call: Arguments) -> SandboxResponse:
     body = json_object(call.content_type, call.body)
     name = required_text(body, "name")
     to_add, to_remove = id_list(body, "directoryUserIDsToAdd"), id_list(body, "directoryUserIDsToRemove")
-    most = call.options.max_members_per_put
-    if most and len(to_add) + len(to_remove) > most:
-        raise RefusalError(SandboxResponse(413))
+    _check_size(call, len(to_add) + len(to_remove))
     check_partition(body, call.options.organization_id)
     group = _group(call, call.ids[0])
     if call.options.built_in_refuses and group.type == "builtIn":
@@ -242,17 +242,65 @@ def update_group(call: Arguments) -> SandboxResponse:
     joining, leaving = _members(call, to_add, to_remove)
     if leaving and group is call.state.everyone:
         raise RefusalError(_everyone_stays())
-    _rename_group(call.state, group, name)
+    _rename_group(call, group, name)
     for account in joining:
         call.state.join(account, [group])
     for account in leaving:
         call.state.leave(account, [group])
-    group.modified = _moment(call.now)
+    group.modified = _now(call)
     return ok(_group_dto(call, group), applied=True)
 
 
-def _group_dto(call: Arguments, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
-    dto = call.state.group_dto(group, with_members=with_members and not call.options.empty_members)
+def create_group(call: Arguments) -> SandboxResponse:
+    """``POST api/Group``: one group with its members, under the id that the client made."""
+    body = json_object(call.content_type, call.body)
+    group_id, name = required_text(body, "id"), required_text(body, "name")
+    if not _GUID.fullmatch(group_id):
+        raise RefusalError(problem({"$.id": [f"The JSON value '{group_id}' could not be converted to System.Guid."]}))
+    member_ids = id_list(body, "directoryUserMemberIDs")
+    _check_size(call, len(member_ids))
+    check_partition(body, call.options.organization_id)
+    if group_id.casefold() in call.state.groups:
+        raise RefusalError(taken(call.options.taken_name, "group", group_id))
+    if call.state.has_group_named(name):
+        raise RefusalError(taken(call.options.taken_name, "group", name))
+    members, _ = _members(call, member_ids, [])
+    now = _now(call)
+    group = GroupRecord(group_id.lower(), name, "custom", now, now)
+    call.state.create_group(group)
+    for account in members:
+        call.state.join(account, [group])
+    return ok(_group_dto(call, group, members), applied=True, status=201)
+
+
+def delete_group(call: Arguments) -> SandboxResponse:
+    """``DELETE api/Group/{organisation}/{group}``: one group; its members stay."""
+    return _delete_groups(call, [_group(call, call.ids[1])])
+
+
+def delete_groups(call: Arguments) -> SandboxResponse:
+    """``DELETE api/Group/{organisation}``: the groups that the body names, all of them or none."""
+    body = json_object(call.content_type, call.body)
+    ids = deletion_list(body, "groupIDs", call.options.max_deletions)
+    return _delete_groups(call, _found(call, ids, call.state.groups))
+
+
+def _delete_groups(call: Arguments, doomed: list[GroupRecord]) -> SandboxResponse:
+    built_in = [group.name for group in doomed if group.type == "builtIn"]
+    if built_in:
+        raise RefusalError(status_code(400, "BadRequest", f"The built-in group '{built_in[0]}' cannot be deleted."))
+    call.state.delete_groups(doomed)
+    return _DELETED
+
+
+def _check_size(call: Arguments, members: int) -> None:
+    most = call.options.max_members_per_put
+    if most and members > most:
+        raise RefusalError(SandboxResponse(413))
+
+
+def _group_dto(call: Arguments, group: GroupRecord, members: Iterable[AccountRecord] | None = None) -> dict[str, Any]:
+    dto = call.state.group_dto(group, members)
     if call.options.empty_members:
         dto["members"] = []
     if call.options.numeric_types != "no":
@@ -277,8 +325,8 @@ def _members(
         raise RefusalError(
             nested(400, [("UserNotFound", f"Directory user '{member}' does not exist.") for member in bad])
         )
-    joining = [known[member.casefold()] for member in to_add if member.casefold() in known]
-    leaving = [known[member.casefold()] for member in to_remove if member.casefold() in known]
+    joining = list({member: known[member] for member in map(str.casefold, to_add) if member in known}.values())
+    leaving = list({member: known[member] for member in map(str.casefold, to_remove) if member in known}.values())
     joining_ids, leaving_ids = {account.id for account in joining}, {account.id for account in leaving}
     both = joining_ids & leaving_ids
     if both:
@@ -290,15 +338,15 @@ def _members(
     return joining, leaving
 
 
-def _rename_group(state: Organization, group: GroupRecord, name: str) -> None:
+def _rename_group(call: Arguments, group: GroupRecord, name: str) -> None:
     """The name that a group PUT carries becomes the group's name: leaving a change out is the client's business."""
     if name == group.name:
         return
     if group.type == "builtIn":
         raise RefusalError(status_code(400, "BadRequest", f"The built-in group '{group.name}' cannot be renamed."))
-    if any(other.name.casefold() == name.casefold() for other in state.groups.values() if other is not group):
+    if name.casefold() != group.name.casefold() and call.state.has_group_named(name):
         raise RefusalError(abp(409, f"A group named '{name}' already exists."))
-    group.name = name
+    call.state.rename_group(group, name)
 
 
 # --- which call a path and a method mean
@@ -319,15 +367,20 @@ CALLS: Mapping[tuple[str, int], Mapping[str, Call]] = {
         "GET": Call(_READ_ACCOUNTS, get_account, names_organization=True, subject=1),
         "DELETE": Call(_WRITE_ACCOUNTS, delete_account, names_organization=True, subject=1),
     },
+    ("group", 0): {"POST": Call(_WRITE_GROUPS, create_group, names="name")},
     ("group", 1): {
         "GET": Call(_READ_GROUPS, list_groups, names_organization=True),
         "PUT": Call(_WRITE_GROUPS, update_group),
+        "DELETE": Call(_WRITE_GROUPS, delete_groups, names_organization=True, names="groupIDs"),
     },
-    ("group", 2): {"GET": Call(_READ_GROUPS, get_group, names_organization=True)},
+    ("group", 2): {
+        "GET": Call(_READ_GROUPS, get_group, names_organization=True),
+        "DELETE": Call(_WRITE_GROUPS, delete_group, names_organization=True),
+    },
     ("group", 3): {"GET": Call(_READ_GROUPS, list_members, names_organization=True)},
 }
 """Calls by resource (lower case) and number of ids in the path, then by method."""
 
 
-def _moment(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+def _now(call: Arguments) -> str:
+    return moment(int(call.now), int(call.now % 1 * 10_000_000))

@@ -28,8 +28,7 @@ class RollingLimits:
         windows = self._windows.get(method, ())
         wait = 0.0
         for rule, arrivals in windows:
-            while arrivals and arrivals[0] <= arrived - rule.seconds:
-                arrivals.popleft()
+            _forget(arrivals, arrived - rule.seconds)
             if len(arrivals) >= rule.count:
                 oldest = arrivals[len(arrivals) - rule.count] if rule.count else arrived
                 wait = max(wait, oldest + rule.seconds - arrived)
@@ -42,12 +41,17 @@ class RollingLimits:
         """The rule that leaves a method the least, how much, and the whole seconds until all is free; None: no rule."""
         found: tuple[QuotaRule, int, int] | None = None
         for rule, arrivals in self._windows.get(method, ()):
-            used = [at for at in arrivals if at > now - rule.seconds]
-            remaining = max(0, rule.count - len(used))
-            reset = math.ceil(used[-1] + rule.seconds - now) if used else 0
+            _forget(arrivals, now - rule.seconds)
+            remaining = max(0, rule.count - len(arrivals))
+            reset = math.ceil(arrivals[-1] + rule.seconds - now) if arrivals else 0
             if found is None or remaining < found[1]:
                 found = rule, remaining, reset
         return found
+
+
+def _forget(arrivals: deque[float], until: float) -> None:
+    while arrivals and arrivals[0] <= until:
+        arrivals.popleft()
 
 
 _SPAN = 2**64

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 
 from bulkid.model import EVERYONE
 from bulkid.sandbox.options import SandboxOptions
-from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
+from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization, moment
 
 ADMINISTRATORS = "Administrators"
 AUTOMATION_USERS = "Automation Users"
@@ -90,14 +90,23 @@ ODD_NAMES = (
 """Names that a spreadsheet, a terminal or a URL handles wrongly at the first try."""
 
 ROLES = ("Invoice Bot", "Payroll Bot", "Mail Sorter", "Claims Reader", "Order Entry", "Ledger Check", "Onboarding")
-_DAY_S = 86_400
-_DAYS = [(month, day) for month in range(1, 13) for day in range(1, 29)]
+
+NOW_S = 1_767_225_600.0
+"""The moment that times are counted back from unless another is given: the beginning of 2026, in seconds since 1970."""
+
+YEAR_S = 365 * 86_400
+LOGINS_S = 2 * YEAR_S
+"""How far back the newest login of an account lies at most."""
+
+_CREATIONS_S = 5 * YEAR_S
+_GROUPS_CREATED_S = 1_609_459_200  # the beginning of 2021
 
 
-def seeded_organization(options: SandboxOptions) -> Organization:
+def seeded_organization(options: SandboxOptions, now: float = NOW_S) -> Organization:
     """Build the directory that the options describe.
 
     The vendor's account comes first, then the oddly named ones (at most a tenth of all), then ``robot-0001`` and on.
+    Two in three have logged in, at any moment of the two years before ``now`` (seconds since 1970).
     """
     groups = [_group(options.seed, name) for name in islice(_group_names(), options.groups)]
     joinable = [group.id for group in groups if group.name not in (*BUILT_IN, *VENDOR_GROUPS)]
@@ -105,7 +114,7 @@ def seeded_organization(options: SandboxOptions) -> Organization:
     odd = ODD_NAMES[: max(0, options.accounts - 1) // 10]
     names = islice(chain(odd, (f"robot-{number:04d}" for number in count(1))), max(0, options.accounts - 1))
     accounts = [_vendor_account()] if options.accounts else []
-    accounts += [_account(options.seed, name, joinable, users) for name in names]
+    accounts += [_account(options.seed, name, joinable, users, int(now)) for name in names]
     return Organization(accounts, groups, list_everyone=options.list_everyone)
 
 
@@ -118,17 +127,20 @@ def _vendor_account() -> AccountRecord:
     return AccountRecord(VENDOR_ACCOUNT, "roby", "Roby", "2021-05-04T09:30:00.1234567Z", None, {VENDOR_GROUPS[0]})
 
 
-def _account(seed: int, name: str, joinable: list[str], users: str | None) -> AccountRecord:
+def _account(seed: int, name: str, joinable: list[str], users: str | None, now: int) -> AccountRecord:
     digest = _digest(seed, "account", name)
     group_ids = {joinable[byte % len(joinable)] for byte in digest[20 : 20 + digest[16] % 4]} if joinable else set()
     if users is not None and digest[17] < 205:  # noqa: PLR2004 - four in five
         group_ids.add(users)
+    last = _seconds(digest[28:32], LOGINS_S) if digest[18] % 3 else None  # before now
+    since = _seconds(digest[24:28], _CREATIONS_S if last is None else _CREATIONS_S - LOGINS_S) + (last or 0)
+    ticks = int.from_bytes(digest[24:28], "big") % 10_000_000
     return AccountRecord(
         id=_guid(digest),
         name=name,
         display_name=_display_name(name, digest),
-        created=_moment(2021, digest[24:28]),
-        last_login=_moment(2025, digest[28:32]) if digest[18] % 3 else None,
+        created=moment(now - since, ticks),
+        last_login=None if last is None else moment(now - last, ticks),
         group_ids=group_ids,
     )
 
@@ -146,7 +158,7 @@ def _display_name(name: str, digest: bytes) -> str | None:
 
 def _group(seed: int, name: str) -> GroupRecord:
     digest = _digest(seed, "group", name)
-    created = _moment(2021, digest[24:28])
+    created = moment(_GROUPS_CREATED_S + _seconds(digest[24:28], YEAR_S), int(digest[24]))
     group_id = name if name in VENDOR_GROUPS else _guid(digest)
     return GroupRecord(group_id, name, "builtIn" if name in BUILT_IN else "custom", created, created)
 
@@ -165,10 +177,6 @@ def _guid(digest: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[digest[8] & 3]}{text[17:20]}-{text[20:]}"
 
 
-def _moment(year: int, four: bytes) -> str:
-    """A moment of a year out of four bytes, as .NET writes it."""
-    number = int.from_bytes(four, "big")
-    second = number % _DAY_S
-    month, day = _DAYS[number // _DAY_S % len(_DAYS)]
-    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
-    return f"{year}-{month:02d}-{day:02d}T{clock}.{number % 10_000_000:07d}Z"
+def _seconds(four: bytes, most: int) -> int:
+    """A number from 1 to ``most`` out of four bytes."""
+    return int.from_bytes(four, "big") % most + 1

@@ -2,12 +2,20 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule
 
-SHORT_CLOUD_LIMITS = (QuotaRule("PUT", 160, 10.0), QuotaRule("GET", 300, 10.0))
+CLOUD_LIMITS = (
+    QuotaRule("PUT", 160, 300.0),
+    QuotaRule("GET", 300, 300.0),
+    QuotaRule("DELETE", 160, 300.0),
+    QuotaRule("POST", 24_000, 300.0),
+)
+"""Automation Cloud's limits. The sandbox, like bulkid, counts no request for a token."""
+
+SHORT_CLOUD_LIMITS = tuple(replace(rule, seconds=10.0) for rule in CLOUD_LIMITS)
 """Automation Cloud's counts in a window short enough to see them at work without waiting five minutes."""
 
 
@@ -89,7 +97,7 @@ class SandboxOptions:
     # how it answers
     absent_display_name: Literal["blank", "keep"] = "blank"  # what a PUT without displayName does
     bad_member: Literal["refuse", "ignore"] = "refuse"  # an unknown id in a group PUT: 400 for all, or passed over
-    taken_name: Literal["409", "400"] = "409"  # what creating under a name that is taken is answered with
+    taken_name: Literal["409", "400"] = "409"  # what creating under a name or id that is taken is answered with
     unknown_deletion: Literal["refuse", "ignore"] = (
         "refuse"  # an unknown id in a bulk DELETE: 404 for all, or passed over
     )
@@ -100,7 +108,7 @@ class SandboxOptions:
     numeric_types: Literal["no", "number", "text"] = "no"  # a group's type as 0 or 1, or as "0" or "1"
     empty_members: bool = False  # whether a group's members are always []; only its Members call lists them then
     rate_headers: Literal["no", "three", "one", "structured"] = "no"  # RateLimit-*: in three headers, or in RateLimit
-    max_members_per_put: int = 0  # more ids in one group PUT are answered 413; 0: no limit
+    max_members_per_put: int = 0  # more ids in one group PUT or POST are answered 413; 0: no limit
     max_deletions: int = 100  # more ids in one bulk DELETE are answered 400; 0: no limit
     limits: tuple[QuotaRule, ...] = SHORT_CLOUD_LIMITS
     count_refused: bool = False  # whether a request answered 429 counts against the limit too

@@ -5,6 +5,7 @@ Membership is kept once, on the account. `Everyone` holds every account without 
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from bulkid.model import EVERYONE
@@ -31,6 +32,11 @@ class GroupRecord:
     type: str  # "builtIn" | "custom"
     created: str
     modified: str
+
+
+def moment(at: int, ticks: int) -> str:
+    """A moment in seconds since 1970 and ten-millionths of a second, as .NET writes it."""
+    return f"{datetime.fromtimestamp(at, UTC).isoformat()[:19]}.{ticks:07d}Z"
 
 
 class LogEntry(NamedTuple):
@@ -73,6 +79,7 @@ class Organization:
         self.poisoned: dict[str, int] = {}  # ids of accounts that refuse PUTs and DELETEs; the status that these get
         self.vanished = 0  # accounts that were deleted because a page showed them
         self.created = 0  # accounts that were created since the sandbox began, those deleted again included
+        self._group_names = {group.name.casefold(): group for group in self.groups.values()}
         self._names = {account.name.casefold(): account for account in self.accounts.values()}
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 
@@ -104,11 +111,11 @@ class Organization:
 
     def group_named(self, name: str) -> GroupRecord:
         """The group with this name."""
-        wanted = name.casefold()
-        for group in self.groups.values():
-            if group.name.casefold() == wanted:
-                return group
-        raise KeyError(name)
+        return self._group_names[name.casefold()]
+
+    def has_group_named(self, name: str) -> bool:
+        """Whether a group has this name, in any case."""
+        return name.casefold() in self._group_names
 
     def members(self, group: GroupRecord) -> list[AccountRecord]:
         """Every account in this group; all accounts for Everyone."""
@@ -163,6 +170,26 @@ class Organization:
         del self._names[account.name.casefold()]
         self._orders.clear()
 
+    def create_group(self, group: GroupRecord) -> None:
+        """Add a group whose id and name are new."""
+        self.groups[group.id.casefold()] = group
+        self._group_names[group.name.casefold()] = group
+
+    def rename_group(self, group: GroupRecord, name: str) -> None:
+        """Give the group another name that no other group has."""
+        del self._group_names[group.name.casefold()]
+        group.name = name
+        self._group_names[name.casefold()] = group
+
+    def delete_groups(self, groups: Collection[GroupRecord]) -> None:
+        """Remove groups, and take every account out of them. Everyone stays: callers refuse."""
+        for group in groups:
+            del self.groups[group.id.casefold()]
+            del self._group_names[group.name.casefold()]
+        gone = {group.id for group in groups}
+        for account in self.accounts.values():
+            account.group_ids -= gone
+
     # --- as the API writes it
 
     def account_dto(self, account: AccountRecord) -> dict[str, Any]:
@@ -179,8 +206,8 @@ class Organization:
             "groupIds": sorted(ids),
         }
 
-    def members_dto(self, group: GroupRecord) -> list[dict[str, Any]]:
-        """The members of the group as directory entries."""
+    def members_dto(self, members: Iterable[AccountRecord]) -> list[dict[str, Any]]:
+        """Members of a group as directory entries."""
         return [
             {
                 "identifier": account.id,
@@ -189,12 +216,11 @@ class Organization:
                 "objectType": "DirectoryRobotUser",
                 "source": "local",
             }
-            for account in self.members(group)
+            for account in members
         ]
 
-    def group_dto(self, group: GroupRecord, *, with_members: bool = False) -> dict[str, Any]:
-        """The group as a GroupDto; members are null unless asked for."""
-        members = self.members_dto(group) if with_members else None
+    def group_dto(self, group: GroupRecord, members: Iterable[AccountRecord] | None = None) -> dict[str, Any]:
+        """The group as a GroupDto, with these members or null."""
         return {
             "id": group.id,
             "name": group.name,
@@ -202,5 +228,5 @@ class Organization:
             "type": group.type,
             "creationTime": group.created,
             "lastModificationTime": group.modified,
-            "members": members,
+            "members": None if members is None else self.members_dto(members),
         }

@@ -79,7 +79,7 @@ class Sandbox:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.options = options or SandboxOptions()
-        self.state: Organization = seeded_organization(self.options)
+        self.state: Organization = seeded_organization(self.options, now())
         for status, names in (
             (400, self.options.poisoned),
             (401, self.options.unauthorized),

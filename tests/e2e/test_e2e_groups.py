@@ -143,7 +143,7 @@ def test_a_group_that_was_renamed_meanwhile_keeps_its_new_name(tmp_path: Path) -
         group = host.sandbox.state.group_named("Finance")
 
         def rename() -> None:
-            group.name = "Treasury"
+            host.sandbox.state.rename_group(group, "Treasury")
 
         result, _ = run(host, tmp_path, into_groups(tmp_path, names, ["Finance"]), At("send", rename))
         assert (result.exit_code, result.summary["updated"]) == (0, 200)
@@ -158,7 +158,7 @@ def test_a_group_that_is_renamed_while_its_requests_wait_for_the_quota_keeps_its
 
         def rename_later() -> None:
             def rename() -> None:
-                group.name = "Treasury"
+                host.sandbox.state.rename_group(group, "Treasury")
 
             after_puts(host, 2, rename)  # the next ones wait for the quota
 
@@ -172,12 +172,10 @@ def test_a_group_that_is_renamed_while_its_requests_wait_for_the_quota_keeps_its
 def test_a_group_that_was_deleted_meanwhile_fails_its_accounts_without_a_request_for_each(tmp_path: Path) -> None:
     with hosted(accounts=500) as host:
         names = emptied(host, 450)
-        groups = host.sandbox.state.groups
+        state = host.sandbox.state
 
         def delete() -> None:
-            group = host.sandbox.state.group_named("Finance")
-            host.sandbox.state.leave(next(iter(host.sandbox.state.accounts.values())), [group])
-            del groups[group.id.casefold()]
+            state.delete_groups([state.group_named("Finance")])
 
         result, rows = run(host, tmp_path, into_groups(tmp_path, names, ["Finance", "Trainees"]), At("send", delete))
         assert (result.exit_code, result.summary["updated"], result.summary["failed"]) == (1, 225, 225)
@@ -196,9 +194,7 @@ def test_a_group_that_is_deleted_while_its_requests_wait_for_the_quota_fails_its
         group = state.group_named("Finance")
 
         def delete() -> None:
-            for account in state.members(group):
-                state.leave(account, [group])
-            del state.groups[group.id.casefold()]
+            state.delete_groups([group])
 
         later = At("send", lambda: after_puts(host, 2, delete))  # the next ones wait for the quota
         options = {"group_batch": 50, "quota": (QuotaRule("PUT", 2, 15.0),)}

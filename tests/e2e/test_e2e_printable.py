@@ -47,7 +47,7 @@ def _prepared(server: Hosted, folder: Path, connected: CONNECTED) -> Bulkid:
     for account in accounts[:6]:
         state.rename(account, NASTY)
     group = next(group for group in state.groups.values() if group.type == "custom")
-    group.name = NASTY
+    state.rename_group(group, NASTY)
     state.join(accounts[7], [group])
     rows = [["name", "display name", "groups", NASTY], ["roby", f"New {CELL}", "", NASTY]]
     rows += [[account.name, f"{account.name} {CELL}", "", ""] for account in accounts[1:5]]

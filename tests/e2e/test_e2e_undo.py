@@ -101,8 +101,9 @@ def test_a_group_that_is_gone_is_named(tmp_path: Path, host: Hosted) -> None:
     sheet_of(tmp_path, MIXED)
     bulkid = connected_to(tmp_path, host.url)
     run_id_of(bulkid, "run", "sheet.csv")
-    gone = host.sandbox.state.group_named("Trainees").id
-    del host.sandbox.state.groups[gone.casefold()]
+    trainees = host.sandbox.state.group_named("Trainees")
+    gone = trainees.id
+    host.sandbox.state.delete_groups([trainees])
     undo = run_id_of(bulkid, "undo", "last", code=1)
     report = bulkid.report(undo)
     assert [row["error_code"] for row in report] == ["group_gone"] * 3 + [""] * 3

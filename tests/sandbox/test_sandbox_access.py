@@ -2,6 +2,7 @@
 
 import base64
 import json
+from math import ceil
 from typing import Any
 
 import aiohttp
@@ -175,6 +176,9 @@ CALLS = [
     ("GET", f"api/Group/{ORG}", "PM.Group", "Read"),
     ("GET", f"api/Group/{ORG}/gryff-01", "PM.Group", "Read"),
     ("PUT", "api/Group/gryff-01", "PM.Group", "Write"),
+    ("POST", "api/Group", "PM.Group", "Write"),
+    ("DELETE", f"api/Group/{ORG}", "PM.Group", "Write"),
+    ("DELETE", f"api/Group/{ORG}/gryff-01", "PM.Group", "Write"),
 ]
 
 
@@ -186,7 +190,7 @@ async def test_a_missing_scope_is_named(talking: Talking, method: str, path: str
         got = await talk.ask(method, path, json={} if method != "GET" else None)
         assert got.status == 403
         assert f"Expect to have '{scope}' or '{scope}.{variant}'" in got.json["errorMessage"]
-        assert talk.sandbox.state.account("88-uv").display_name == "Roby"
+        assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01"}
     for granted in enough:
         async with talking(granted_scopes=(granted,)) as talk:
             got = await talk.ask(method, path, json={} if method != "GET" else None)
@@ -238,6 +242,17 @@ async def test_retry_after_can_be_left_out(talking: Talking) -> None:
         assert "Retry-After" not in got.headers
 
 
+async def test_each_method_has_a_limit_of_its_own(talking: Talking) -> None:
+    rules = tuple(QuotaRule(method, count, 10.0) for method, count in (("POST", 2), ("DELETE", 1)))
+    async with talking(limits=rules) as talk:
+        answers = [(await talk.create(name)).status for name in ("one", "two", "three")]
+        assert answers == [201, 201, 429]
+        assert [(await talk.delete("88-uv")).status for _ in range(2)] == [204, 429]
+        assert (await talk.fetch_token()).status == 200, "requests for tokens are not counted"
+        assert (await talk.put_group("alumni-02", name="alumni-02")).status == 200
+        assert talk.sandbox.served["POST", 429] == 1
+
+
 async def test_the_token_endpoint_and_pages_outside_the_api_are_not_limited(talking: Talking) -> None:
     async with talking(limits=(QuotaRule("GET", 0, 1.0), QuotaRule("POST", 0, 1.0))) as talk:
         assert (await talk.fetch_token()).status == 200
@@ -270,6 +285,9 @@ def test_no_rolling_window_holds_more_than_the_limit_and_no_free_slot_is_refused
         at += gap / 4
         recent = [one for one in counted if one > at - seconds]
         wait = limits.admit("PUT", at)
+        used = [one for one in counted if one > at - seconds] + [at] * (wait is None or count_refused)
+        reset = ceil(used[-1] + seconds - at) if used else 0
+        assert limits.left("PUT", at) == (limits.rules[0], max(0, count - len(used)), reset)
         assert (wait is None) == (len(recent) < count)
         if wait is None or count_refused:
             counted.append(at)

@@ -278,6 +278,13 @@ async def test_a_body_for_another_organisation_is_refused_by_every_write(talk: T
     other = {"partitionGlobalId": "11111111-2222-4333-8444-555555555555"}
     created = await talk.ask("POST", "api/RobotAccount", json={**other, "name": "fresh"})
     grouped = await talk.put_group("alumni-02", name="alumni-02", directoryUserIDsToAdd=["88-uv"], **other)
-    assert (created.status, grouped.status) == (403, 403)
+    new = {"id": "5c1a7f0e-2f6b-4c3d-9a53-0d3a6f1f7b21", "name": "Night"}
+    founded = await talk.ask("POST", "api/Group", json={**other, **new})
+    assert (created.status, grouped.status, founded.status) == (403, 403, 403)
+    for path, ids in (("RobotAccount", "robotAccountIDs"), ("Group", "groupIDs")):
+        address = f"api/{path}/{other['partitionGlobalId']}"
+        assert (await talk.ask("DELETE", address, json={ids: ["88-uv", "gryff-01"]})).status == 403
+        assert (await talk.ask("DELETE", f"{address}/gryff-01")).status == 403
+    assert len(talk.sandbox.state.groups) == 24
     assert len(talk.sandbox.state.accounts) == 60
     assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01"}

@@ -1,6 +1,7 @@
-"""Creating and deleting robot accounts, over real sockets."""
+"""Creating and deleting robot accounts, over real sockets; the faults of all creations and deletions."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -8,17 +9,23 @@ import pytest
 
 from bulkid.sandbox.options import FAULT_KINDS, Faults
 from tests.support.sandbox_host import set_faults
-from tests.support.sandbox_talk import Talk, Talking
+from tests.support.sandbox_talk import Got, Talk, Talking
 
 ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 ACCOUNTS = f"api/RobotAccount/{ORG}"
 
-APPLIED = {"", "reset_after", "error_500_after", "slow", "truncated"}
+GROUP_ID = "5c1a7f0e-2f6b-4c3d-9a53-0d3a6f1f7b21"
+
+APPLIED = {"reset_after", "error_500_after", "slow", "truncated"}
 """The faults under which a change is made all the same."""
 
 
 def names(talk: Talk) -> set[str]:
     return {account.name for account in talk.sandbox.state.accounts.values()}
+
+
+def all_names(talk: Talk) -> set[str]:
+    return names(talk) | {group.name for group in talk.sandbox.state.groups.values()}
 
 
 # --- creating
@@ -258,31 +265,44 @@ async def test_pages_shift_when_accounts_come_and_go_between_them(talk: Talk) ->
 # --- faults
 
 
-@pytest.mark.parametrize("call", ["create", "delete", "delete one"])
+CALLS: dict[str, tuple[str, Callable[[Talk], Awaitable[Got]], str]] = {
+    "create": ("fresh", lambda talk: talk.create("fresh"), ""),
+    "delete": ("", lambda talk: talk.delete("88-uv"), "roby"),
+    "delete one": ("", lambda talk: talk.ask("DELETE", f"{ACCOUNTS}/88-uv"), "roby"),
+    "create group": ("Night", lambda talk: talk.create_group(GROUP_ID, "Night"), ""),
+    "delete groups": ("", lambda talk: talk.delete_groups("gryff-01"), "gryff-01"),
+    "delete one group": ("", lambda talk: talk.ask("DELETE", f"api/Group/{ORG}/gryff-01"), "gryff-01"),
+}
+"""Each call: the name that it makes, the call itself, the name that it takes away."""
+
+STATUSES = {
+    "throttle": 429,
+    "throttle_silent": 429,
+    "error_500": 500,
+    "error_500_after": 500,
+    "unavailable_503": 503,
+    "html": 200,
+    "expired": 401,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fault", FAULT_KINDS)
 async def test_every_fault_strikes_creations_and_deletions(talking: Talking, fault: str, call: str) -> None:
-    async with talking(faults=Faults(**{fault: 1.0})) as talk:
+    made, asking, gone = CALLS[call]
+    async with talking(accounts=1, faults=Faults(**{fault: 1.0})) as talk:  # type: ignore[arg-type]  # kinds are numbers
         talk.token = (await talk.fetch_token()).json["access_token"]
-        asked = {
-            "create": lambda: talk.create("fresh"),
-            "delete": lambda: talk.delete("88-uv"),
-            "delete one": lambda: talk.ask("DELETE", f"{ACCOUNTS}/88-uv"),
-        }[call]
-        statuses = {"throttle": 429, "throttle_silent": 429, "unavailable_503": 503, "html": 200, "expired": 401}
-        statuses |= {"error_500": 500, "error_500_after": 500}
+        before = all_names(talk)
         if fault in ("reset_before", "reset_after"):
             with pytest.raises(aiohttp.ClientConnectionError):
-                await asked()
+                await asking(talk)
         elif fault == "truncated":
             with pytest.raises(aiohttp.ClientPayloadError):
-                await asked()
+                await asking(talk)
         else:
-            usual = 201 if call == "create" else 204
-            assert (await asked()).status == statuses.get(fault, usual)
+            assert (await asking(talk)).status == STATUSES.get(fault, 201 if made else 204)
         assert talk.sandbox.log[-1].applied is (fault in APPLIED)
-        assert ("fresh" in names(talk), "roby" in names(talk)) == (
-            (fault in APPLIED, True) if call == "create" else (False, fault not in APPLIED)
-        )
+        assert all_names(talk) == ((before | {made}) - {gone} - {""} if fault in APPLIED else before)
         assert talk.sandbox.injected == {fault: 1}
 
 

@@ -132,6 +132,8 @@ async def test_the_name_in_a_group_put_becomes_the_groups_name(talk: Talk) -> No
     finance = state.group_named("Finance")
     assert (await talk.put_group(finance.id, name="Finance & Tax")).json["name"] == "Finance & Tax"
     assert finance.name == "Finance & Tax"
+    assert (await talk.put_group(finance.id, name="FINANCE & TAX")).json["name"] == "FINANCE & TAX"
+    assert state.group_named("finance & tax") is finance
 
 
 @pytest.mark.parametrize("fields", [{}, {"name": None}, {"name": " "}])
@@ -175,6 +177,146 @@ async def test_a_group_put_of_a_megabyte_and_more_is_taken(talk: Talk) -> None:
     assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01", "alumni-02"}
 
 
+# --- creating and deleting
+
+NEW = "5c1a7f0e-2f6b-4c3d-9a53-0d3a6f1f7b21"
+
+
+async def test_a_created_group_is_answered_with_its_members_as_it_is_read_from_then_on(talk: Talk) -> None:
+    robot = talk.sandbox.state.account_named("robot-0001")
+    got = await talk.create_group(NEW.upper(), "Night", directoryUserMemberIDs=["88-UV", robot.id, "88-uv"])
+    now = "2023-11-14T22:13:20.0000000Z"  # the sandbox's clock stands still
+    assert got.status == 201
+    assert {key: got.json[key] for key in ("id", "name", "type", "creationTime", "lastModificationTime")} == {
+        "id": NEW,
+        "name": "Night",
+        "type": "custom",
+        "creationTime": now,
+        "lastModificationTime": now,
+    }
+    assert [(one["identifier"], one["objectType"]) for one in got.json["members"]] == [
+        ("88-uv", "DirectoryRobotUser"),
+        (robot.id, "DirectoryRobotUser"),
+    ]
+    assert (await talk.get(f"api/Group/{ORG}/{NEW}")).json == got.json
+    assert (await talk.get(f"api/Group/{ORG}")).json[-1] == {**got.json, "members": None}
+    assert (await talk.get(f"api/Group/{ORG}/{NEW}/Members")).json["totalCount"] == 2
+    assert NEW in (await talk.get(f"api/RobotAccount/{ORG}/88-uv")).json["groupIds"]
+    assert (await talk.put(robot.id, displayName="x", groupIDsToRemove=[NEW])).status == 200
+    entry = next(entry for entry in talk.sandbox.log if entry.method == "POST")
+    assert (entry.applied, entry.named) == (True, ("Night",))
+
+
+async def test_a_group_may_be_created_without_members(talk: Talk) -> None:
+    for number, fields in enumerate(({}, {"directoryUserMemberIDs": None}, {"directoryUserMemberIDs": []})):
+        got = await talk.create_group(f"{number}{NEW[1:]}", f"Night {number}", **fields)
+        assert (got.status, got.json["members"]) == (201, [])
+
+
+async def test_ids_and_names_of_groups_are_taken_in_any_case_until_their_group_is_deleted(talk: Talk) -> None:
+    assert (await talk.create_group(NEW, "Night")).status == 201
+    other = f"6{NEW[1:]}"
+    for group_id, name, said in (
+        (NEW.upper(), "Day", NEW.upper()),
+        (other, "NIGHT", "NIGHT"),
+        (other, "finance", "finance"),
+    ):
+        got = await talk.create_group(group_id, name)
+        assert (got.status, got.json["message"]) == (409, f"A group '{said}' already exists.")
+        assert (got.json["errorCode"], talk.sandbox.log[-1].applied) == (1001, False)
+    renamed = await talk.put_group(NEW, name="Dawn")
+    assert renamed.status == 200
+    assert (await talk.create_group(other, "night")).status == 201, "a rename frees the old name"
+    assert (await talk.create_group(f"7{NEW[1:]}", "DAWN")).status == 409
+    assert (await talk.delete_groups(NEW)).status == 204
+    assert (await talk.create_group(NEW, "Dawn")).status == 201
+
+
+async def test_a_group_that_is_taken_is_answered_400_when_told_so(talking: Talking) -> None:
+    async with talking(taken_name="400") as talk:
+        got = await talk.create_group(NEW, "Finance")
+        (reason,) = got.json["result"]["errors"]
+        assert (got.status, reason["description"]) == (400, "A group 'Finance' already exists.")
+
+
+async def test_one_bad_member_refuses_the_creation_of_a_group(talking: Talking) -> None:
+    async with talking(poisoned=("robot-0001",)) as talk:
+        poisoned = talk.sandbox.state.account_named("robot-0001").id
+        for member, said in (("nobody", "Directory user 'nobody' does not exist."), (poisoned, "cannot be changed")):
+            got = await talk.create_group(NEW, "Night", directoryUserMemberIDs=["88-uv", member])
+            (reason,) = got.json["result"]["errors"]
+            assert (got.status, said in reason["description"]) == (400, True)
+            assert (await talk.get(f"api/Group/{ORG}/{NEW}")).status == 404
+        assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01"}
+
+
+async def test_too_many_members_of_a_new_group_are_too_large_when_told_so(talking: Talking) -> None:
+    async with talking(max_members_per_put=2) as talk:
+        ids = [account.id for account in talk.sandbox.state.listing()]
+        got = await talk.create_group(NEW, "Night", directoryUserMemberIDs=ids[:3])
+        assert (got.status, got.raw, talk.sandbox.state.has_group_named("Night")) == (413, b"", False)
+        assert (await talk.create_group(NEW, "Night", directoryUserMemberIDs=ids[:2])).status == 201
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"id": None}, "Id"),
+        ({"id": " "}, "Id"),
+        ({"id": "night-01"}, "$.id"),
+        ({"id": 7}, "$.id"),
+        ({"name": None}, "Name"),
+        ({"name": " "}, "Name"),
+        ({"name": "x" * 257}, "Name"),
+        ({"directoryUserMemberIDs": "88-uv"}, "$.directoryUserMemberIDs"),
+        ({"directoryUserMemberIDs": [7]}, "$.directoryUserMemberIDs[0]"),
+        ({"partitionGlobalId": None}, "PartitionGlobalId"),
+    ],
+)
+async def test_a_group_of_the_wrong_form_names_the_field(talk: Talk, fields: dict[str, Any], at: str) -> None:
+    body = {"partitionGlobalId": ORG, "id": NEW, "name": "Night"} | fields
+    got = await talk.ask("POST", "api/Group", json=body)
+    assert (got.status, list(got.json["errors"])) == (400, [at])
+    assert len(talk.sandbox.state.groups) == 24
+
+
+async def test_deleted_groups_are_in_no_list_and_their_members_stay(talk: Talk) -> None:
+    state = talk.sandbox.state
+    finance, trainees = state.group_named("Finance"), state.group_named("Trainees")
+    members = state.members(finance)
+    assert members
+    got = await talk.delete_groups(finance.id.upper(), trainees.id, finance.id)
+    assert (got.status, got.raw, talk.sandbox.log[-1].applied) == (204, b"", True)
+    listed = (await talk.get(f"api/Group/{ORG}")).json
+    assert len(listed) == 22
+    assert not {finance.id, trainees.id} & {group["id"] for group in listed}
+    for path in (finance.id, f"{finance.id}/Members"):
+        assert (await talk.get(f"api/Group/{ORG}/{path}")).status == 404
+    page = (await talk.get(f"api/RobotAccount/{ORG}?top=100")).json
+    assert page["totalCount"] == 60
+    assert not {finance.id, trainees.id} & {each for account in page["results"] for each in account["groupIds"]}
+    assert (await talk.put(members[0].id, displayName="x", groupIDsToAdd=[finance.id])).status == 400
+
+
+async def test_one_group_can_be_deleted_once_by_its_address(talk: Talk) -> None:
+    assert (await talk.ask("DELETE", f"api/Group/{ORG}/GRYFF-01")).status == 204
+    assert talk.sandbox.state.account("88-uv").group_ids == set()
+    again = await talk.ask("DELETE", f"api/Group/{ORG}/gryff-01")
+    assert (again.status, again.json["message"]) == (404, "Group 'gryff-01' was not found.")
+
+
+async def test_a_built_in_group_and_an_unknown_id_refuse_the_deletion_as_a_whole(talk: Talk) -> None:
+    users = talk.sandbox.state.group_named("Automation Users").id
+    for bad, status in ((users, 400), (talk.sandbox.state.everyone.id, 400), ("nope", 404)):
+        assert (await talk.delete_groups("gryff-01", bad)).status == status
+        assert (await talk.ask("DELETE", f"api/Group/{ORG}/{bad}")).status == status
+        assert talk.sandbox.log[-1].applied is False
+    for body in ({}, {"groupIDs": []}, {"groupIDs": "gryff-01"}, {"groupIDs": ["gryff-01"] * 101}):
+        assert (await talk.ask("DELETE", f"api/Group/{ORG}", json=body)).status == 400
+    assert len(talk.sandbox.state.groups) == 24
+    assert talk.sandbox.state.account("88-uv").group_ids == {"gryff-01"}
+
+
 # --- servers that differ
 
 
@@ -183,6 +325,9 @@ async def test_types_may_be_numbers(talking: Talking, style: str, types: set[obj
     async with talking(numeric_types=style) as talk:
         got = (await talk.get(f"api/Group/{ORG}")).json
         assert {group["type"] for group in got} == types
+        created = await talk.create_group(NEW, "Night")
+        assert created.json["type"] in ("custom", 1, "1")
+        assert created.json["type"] in types
         everyone = next(group for group in got if group["name"] == "Everyone")
         assert everyone["type"] in ("builtIn", 0, "0")
         assert (await talk.get(f"api/Group/{ORG}/{everyone['id']}")).json["type"] == everyone["type"]
@@ -193,6 +338,9 @@ async def test_members_may_always_be_empty_and_are_told_by_a_call_of_their_own(t
         everyone = talk.sandbox.state.everyone.id
         assert all(group["members"] == [] for group in (await talk.get(f"api/Group/{ORG}")).json)
         assert (await talk.get(f"api/Group/{ORG}/{everyone}")).json["members"] == []
+        created = await talk.create_group(NEW, "Night", directoryUserMemberIDs=["88-uv"])
+        assert (created.status, created.json["members"]) == (201, [])
+        assert (await talk.get(f"api/Group/{ORG}/{NEW}/Members")).json["totalCount"] == 1
         first = (await talk.get(f"api/Group/{ORG}/{everyone}/Members")).json
         assert (first["totalCount"], len(first["results"])) == (60, 10)
         rest = (await talk.get(f"api/Group/{ORG}/{everyone}/members?top=1000&skip=10")).json["results"]

@@ -4,17 +4,19 @@ import re
 import subprocess
 import sys
 import uuid
+from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.model import QuotaRule
-from bulkid.sandbox.fixtures import ODD_NAMES, seeded_organization
-from bulkid.sandbox.options import FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
+from bulkid.sandbox.fixtures import LOGINS_S, NOW_S, ODD_NAMES, seeded_organization
+from bulkid.sandbox.options import CLOUD_LIMITS, FAULT_KINDS, Faults, SandboxOptions, parse_faults, parse_limits
 from bulkid.sandbox.organization import Organization
 from bulkid.sandbox.server import Sandbox
+from tests.support.examples import examples
 
 
 def told(directory: Organization) -> list[dict[str, object]]:
@@ -26,7 +28,13 @@ def told(directory: Organization) -> list[dict[str, object]]:
 
 
 def test_the_defaults_are_automation_clouds_counts_in_a_short_window() -> None:
-    assert SandboxOptions().limits == (QuotaRule("PUT", 160, 10.0), QuotaRule("GET", 300, 10.0))
+    counts = {"GET": 300, "POST": 24_000, "PUT": 160, "DELETE": 160}
+    assert {rule.method: (rule.count, rule.seconds) for rule in CLOUD_LIMITS} == {
+        method: (count, 300.0) for method, count in counts.items()
+    }
+    assert {rule.method: (rule.count, rule.seconds) for rule in SandboxOptions().limits} == {
+        method: (count, 10.0) for method, count in counts.items()
+    }
     assert SandboxOptions().absent_display_name == "blank"
 
 
@@ -191,6 +199,40 @@ def test_the_default_directory_is_varied() -> None:
     assert {len(account.group_ids) for account in accounts} == {0, 1, 2, 3, 4}
     for name in ("Finance", "Sales, EU", "営業部"):
         assert len(directory.members(directory.group_named(name))) > 100
+
+
+@given(st.integers(-(10**8), 2 * 10**9), st.integers(0, 5))
+@settings(max_examples=examples(10, soak=100))
+def test_logins_are_spread_over_the_two_years_before_now_and_follow_the_creation(after: int, seed: int) -> None:
+    now = int(NOW_S) + after
+    directory = seeded_organization(SandboxOptions(accounts=600, seed=seed), now)
+    ages = []
+    for account in list(directory.accounts.values())[1:]:
+        created = datetime.fromisoformat(account.created).timestamp()
+        assert created < now
+        if account.last_login is not None:
+            last = datetime.fromisoformat(account.last_login).timestamp()
+            assert created < last <= now
+            ages.append((now - last) / LOGINS_S)
+    assert 600 / 2 < len(ages) < 600 * 4 / 5, "some have never logged in"
+    for part in range(5):
+        assert sum(part / 5 <= age <= (part + 1) / 5 for age in ages) > len(ages) / 10
+    assert (directory.account("88-uv").created, directory.account("88-uv").last_login) == (
+        "2021-05-04T09:30:00.1234567Z",
+        None,
+    )
+
+
+def test_only_times_depend_on_now() -> None:
+    one, other = (seeded_organization(SandboxOptions(accounts=300), NOW_S + after) for after in (0, 10**7))
+    for account in one.accounts.values():
+        same = other.account(account.id)
+        assert (same.name, same.display_name, same.group_ids) == (account.name, account.display_name, account.group_ids)
+
+
+async def test_a_sandbox_counts_back_from_its_own_clock() -> None:
+    sandbox = Sandbox(SandboxOptions(accounts=300), now=lambda: 1_900_000_000.0)
+    assert told(sandbox.state) == told(seeded_organization(SandboxOptions(accounts=300), 1_900_000_000.0))
 
 
 def test_what_is_not_there_is_a_key_error() -> None:

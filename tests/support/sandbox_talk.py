@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
+from aiohttp import hdrs
 
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.server import Sandbox
@@ -80,6 +81,14 @@ class Talk:
         """Delete accounts in one request."""
         return await self.ask("DELETE", f"api/RobotAccount/{ORG}", json={"robotAccountIDs": account_ids})
 
+    async def create_group(self, group_id: str, name: str, **fields: Any) -> Got:
+        body = {"partitionGlobalId": ORG, "id": group_id, "name": name}
+        return await self.ask("POST", "api/Group", json=body | fields)
+
+    async def delete_groups(self, *group_ids: str) -> Got:
+        """Delete groups in one request."""
+        return await self.ask("DELETE", f"api/Group/{ORG}", json={"groupIDs": group_ids})
+
     async def fetch_token(self, **fields: str) -> Got:
         form = {"grant_type": "client_credentials", "client_id": "sandbox", "client_secret": "sandbox-secret"}
         return await self.ask("POST", "connect/token", token=None, data={**form, **fields})
@@ -103,3 +112,33 @@ class Talking(Protocol):
     """What the fixture ``talking`` is."""
 
     def __call__(self, **options: Any) -> AbstractAsyncContextManager[Talk]: ...
+
+
+class _Request:
+    """What a sandbox reads of a request."""
+
+    transport = None
+
+    def __init__(self, method: str, path: str, body: bytes) -> None:
+        self.method = method
+        self.raw_path = path
+        self.headers = {hdrs.AUTHORIZATION: "Bearer 1234", hdrs.CONTENT_TYPE: "application/json"}
+        self.body = body
+
+    async def read(self) -> bytes:
+        return self.body
+
+
+def ask_directly(sandbox: Sandbox, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """Ask a sandbox without a socket, for laws that take thousands of requests; the path is below the identity base.
+
+    Returns the status, and the JSON of the answer (None where it has no body).
+    """
+    sent = b"" if body is None else json.dumps(body).encode()
+    request: Any = _Request(method, f"{sandbox.options.prefix}/{path}", sent)
+    try:
+        sandbox._serve(request).send(None)  # it waits for nothing: there is no socket, and the sandbox has no delay
+    except StopIteration as done:
+        answer = done.value
+        return answer.status, json.loads(answer.body) if answer.body else None
+    raise AssertionError("the sandbox waits for something")
