@@ -11,6 +11,7 @@ from bulkid.cli.examples import EXAMPLES
 from bulkid.cli.help_pages import CONTEXT_SETTINGS, HelpfulCommand
 from bulkid.cli.options import Load, with_settings
 from bulkid.config.settings import Settings
+from bulkid.model import Action
 from bulkid.report.formats import exporters
 from bulkid.resources import current
 from bulkid.text import listing
@@ -256,9 +257,9 @@ def export(
         ),
     ] = None,
     action: Annotated[
-        Literal["create", "update", "delete"] | None,
+        Action | None,
         typer.Option(
-            metavar="create|update|delete",
+            metavar="|".join(Action),
             help="Write a sheet with this action for each account, without display name and groups.",
         ),
     ] = None,

@@ -44,6 +44,7 @@ from bulkid.errors import (
     StateError,
     UsageError,
 )
+from bulkid.model import Action
 from bulkid.sheet import require_file
 from bulkid.text import count_of
 
@@ -319,7 +320,7 @@ def export(
     inactive_for: str | None,
     in_group: str | None,
     name: str | None,
-    action: library.ExportAction | None,
+    action: Action | None,
     force: bool,
 ) -> int:
     """Write the organisation's robot accounts, or those that a filter selects, to a file."""

@@ -9,19 +9,16 @@ An export of one action has neither fields nor groups: its rows name the account
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from bulkid.clock import utc_time
-from bulkid.model import Account, Group
+from bulkid.model import Account, Action, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
 from bulkid.planning.resolve import resolve
 from bulkid.resources import INFORMATION_COLUMNS, current
 from bulkid.sheet import RowParser, SheetInfo, fields_for_headers, list_cell, parse_list
 from bulkid.text import fold, quote
-
-ExportAction = Literal["create", "update", "delete"]
-"""What the rows of an export can ask for."""
 
 _ID, _NAME = 0, 1  # places of a row's cells; its fields and its groups follow
 _EXAMPLES = 3
@@ -90,7 +87,7 @@ class Exporter:
         *,
         by_id: bool = False,
         fits: Callable[[str], bool],
-        action: ExportAction | None = None,
+        action: Action | None = None,
     ) -> None:
         self._organization_id = organization_id
         self._groups = groups
@@ -226,8 +223,8 @@ class Exporter:
             return ExportedAccount(account, groups, (*cells, _time(account.created), _time(account.last_login)))
         times = (_in_utc(account.created), _in_utc(account.last_login))
         account = account._replace(created=times[0], last_login=times[1])
-        row = (*cells, self._organization_id, self._action, *map(_time, times))
-        return ExportedAccount(account, None, row, self._organization_id, self._action)
+        row = (*cells, self._organization_id, self._action.value, *map(_time, times))
+        return ExportedAccount(account, None, row, self._organization_id, self._action.value)
 
     # --- reading back
 

@@ -18,7 +18,6 @@ from bulkid.model import ChangeBound, FailureBound
 from bulkid.notify.recipients import Recipients, addresses_in
 from bulkid.paths import default_state_dir
 from bulkid.planning.export_filter import ExportFilter
-from bulkid.planning.export_rows import ExportAction
 from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
 from bulkid.runs.check import check, check_opened, write_invalid_rows
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
@@ -66,7 +65,6 @@ __all__ = [
     "CheckResult",
     "Context",
     "DropFolder",
-    "ExportAction",
     "ExportFilter",
     "ExportResult",
     "FailureBound",

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, UsageError
 from bulkid.identity.endpoints import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.store import open_journal
-from bulkid.model import Account, Group
+from bulkid.model import Account, Action, Group
 from bulkid.planning.export_filter import AccountSelector, ExportFilter
-from bulkid.planning.export_rows import ExportAction, ExportedAccount, Exporter
+from bulkid.planning.export_rows import ExportedAccount, Exporter
 from bulkid.report.atomic import os_errors_as_report_error
 from bulkid.report.export_files import MAX_EXPORT_ROWS, fits, open_export
 from bulkid.report.formats import RowFile
@@ -74,7 +74,7 @@ async def export(
     *,
     groups: Literal["names", "ids"] = "names",
     wanted: ExportFilter | None = None,
-    action: ExportAction | None = None,
+    action: Action | None = None,
     replace: bool = False,
 ) -> ExportResult:
     """Write the robot accounts of the organisation to a file: csv, xlsx or jsonl, by its ending.
@@ -135,7 +135,7 @@ class _Export:
     replace: bool
     by_id: bool
     wanted: ExportFilter
-    action: ExportAction | None
+    action: Action | None
     now_s: float  # since the epoch
     file: RowFile[ExportedAccount] = field(init=False)
     connection: Connection = field(init=False)

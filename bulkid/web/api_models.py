@@ -11,10 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, SkipJsonSchema, models_json_schema
 
 from bulkid import __version__
-from bulkid.model import RunStatus, Status, Via
+from bulkid.model import Action, RunStatus, Status, Via
 from bulkid.report.formats import FORMATS, exporters
 from bulkid.resources import current
-from bulkid.runs import ExportAction
 from bulkid.web.auth.access import Route, RouteKind
 
 MAX_PAGE_SIZE: Final = 1000
@@ -76,7 +75,7 @@ class Export(BaseModel):
     in_group: Annotated[_Text | SkipJsonSchema[None], Field(description="Only accounts in this group.")] = None
     name: Annotated[_Text | SkipJsonSchema[None], Field(description="Only accounts whose name matches: PROD*.")] = None
     action: Annotated[
-        ExportAction | SkipJsonSchema[None],
+        Action | SkipJsonSchema[None],
         Field(description="A sheet with this action for each account, in place of its fields and groups."),
     ] = None
 

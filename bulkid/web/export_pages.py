@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final
 
 import anyio
 from aiohttp import web
@@ -15,6 +15,7 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.config.resolve import parse_age
 from bulkid.errors import BulkidError, UsageError
+from bulkid.model import Action
 from bulkid.report.formats import FORMATS
 from bulkid.report.template_workbook import template_workbook
 from bulkid.resources import current
@@ -37,7 +38,6 @@ EXPORT_FIELDS: Final = ("inactive_for", "in_group", "name", "action")
 
 _MAX_NOTES: Final = 10  # sentences in the header
 _MAX_NOTE: Final = 300  # characters of each
-_ACTIONS: Final = get_args(runs.ExportAction)
 
 
 async def template_csv(_request: web.Request) -> web.Response:
@@ -92,17 +92,17 @@ async def export_file(request: web.Request, ending: str, given: Mapping[str, str
     return answer
 
 
-def _choices(given: Mapping[str, str]) -> tuple[runs.ExportFilter, runs.ExportAction | None]:
+def _choices(given: Mapping[str, str]) -> tuple[runs.ExportFilter, Action | None]:
     """The filter and the action; raises UsageError."""
     length, action = given.get("inactive_for"), given.get("action")
-    if action is not None and action not in _ACTIONS:
-        raise UsageError(f"There is no action {quote(action)}.", hint=f"Choose {listing(_ACTIONS, 'or')}.")
+    if action is not None and action not in list(Action):
+        raise UsageError(f"There is no action {quote(action)}.", hint=f"Choose {listing(Action, 'or')}.")
     wanted = runs.ExportFilter(
         inactive_for_s=None if length is None else parse_age(length, "Inactive for"),
         in_group=given.get("in_group"),
         name=given.get("name"),
     )
-    return wanted, cast("runs.ExportAction | None", action)
+    return wanted, None if action is None else Action(action)
 
 
 def _matching(result: runs.ExportResult) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def _matching(result: runs.ExportResult) -> tuple[str, ...]:
 
 
 async def _exported(
-    request: web.Request, ending: str, wanted: runs.ExportFilter, action: runs.ExportAction | None
+    request: web.Request, ending: str, wanted: runs.ExportFilter, action: Action | None
 ) -> tuple[runs.ExportResult, bytes]:
     console = console_of(request)
     try:

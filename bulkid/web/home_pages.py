@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from aiohttp import web
 
 from bulkid.errors import BulkidError
-from bulkid.model import RunStatus
+from bulkid.model import Action, RunStatus
 from bulkid.resources import current
-from bulkid.runs import ExportAction, RunListItem
+from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.approvals import approval_queue
 from bulkid.web.console import Console, console_of
@@ -83,7 +83,7 @@ async def home_page(
         status=status,
         export_error=export_error,
         export_form=export_form,
-        export_actions=get_args(ExportAction),
+        export_actions=list(Action),
         at=at,
         findings=findings,
         approvals=await approval_queue(console, principal_of(request)),

@@ -13,7 +13,7 @@ import pytest
 from bulkid import runs
 from bulkid.clock import SystemClock, utc_time
 from bulkid.errors import UsageError
-from bulkid.model import Account, Group
+from bulkid.model import Account, Action, Group
 from bulkid.planning.export_rows import Exporter
 from bulkid.report.export_files import fits
 from bulkid.resources import ROBOT_ACCOUNTS
@@ -97,8 +97,8 @@ async def test_the_clock_says_since_when_an_account_is_inactive(tmp_path: Path) 
             assert [row["robot_account_id"] for row in rows_of(path)] == ids
 
 
-@pytest.mark.parametrize("action", ["delete", "update", "create"])
-async def test_an_action_has_a_sheet_of_its_own(tmp_path: Path, action: runs.ExportAction) -> None:
+@pytest.mark.parametrize("action", list(Action))
+async def test_an_action_has_a_sheet_of_its_own(tmp_path: Path, action: Action) -> None:
     server = organization()
     more = {"context": context(tmp_path), "wanted": UNUSED, "action": action}
     async with server.served():
@@ -124,10 +124,10 @@ async def test_an_action_has_a_sheet_of_its_own(tmp_path: Path, action: runs.Exp
     book.close()
 
 
-@pytest.mark.parametrize("action", [None, "delete"])
+@pytest.mark.parametrize("action", [None, Action.DELETE])
 @pytest.mark.parametrize("ending", ["csv", "xlsx", "jsonl"])
 async def test_an_export_without_a_match_is_a_file_with_the_headers_alone(
-    tmp_path: Path, ending: str, action: runs.ExportAction | None
+    tmp_path: Path, ending: str, action: Action | None
 ) -> None:
     server, path = organization(), tmp_path / f"none.{ending}"
     nothing = runs.ExportFilter(name="PROD*")
@@ -202,16 +202,16 @@ def test_what_an_export_adds_for_people_is_no_column_that_a_run_names() -> None:
 def test_a_row_of_an_action_names_its_account_beyond_doubt() -> None:
     """Where the cell cannot hold the id, the name must be that of no other account, be it selected or not."""
     found = [Account(each, "same", ("",), ()) for each in ("!clear", "#REF!", "c")]
-    exporter = Exporter(ORG, [Group("g-all", "Everyone")], fits=fits, action="delete")
+    exporter = Exporter(ORG, [Group("g-all", "Everyone")], fits=fits, action=Action.DELETE)
     rows = exporter.rows(found[1:2], found)
     assert [row.cells for row in rows] == [None]
     assert any("left out" in note for note in exporter.notes)
-    alone = Exporter(ORG, [], fits=fits, action="delete").rows(found[1:2])
+    alone = Exporter(ORG, [], fits=fits, action=Action.DELETE).rows(found[1:2])
     assert [(row.cells or ())[:4] for row in alone] == [("", "same", ORG, "delete")]
 
 
 def test_groups_that_the_server_does_not_say_matter_to_no_action() -> None:
-    exporter = Exporter(ORG, [], fits=fits, action="delete")
+    exporter = Exporter(ORG, [], fits=fits, action=Action.DELETE)
     (row,) = exporter.rows([Account("a", "n", (" x ",), None)])
     assert (row.cells or ())[:4] == ("a", "n", ORG, "delete")
     assert exporter.notes == ()
