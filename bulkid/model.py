@@ -20,6 +20,10 @@ SANDBOX_ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 """The organisation of the vendor's own examples, which the sandbox simulates: no real one has this id."""
 
 
+MAX_NOTE = 200
+"""Characters of the note that a user gives a run."""
+
+
 class Status(StrEnum):
     """What became of a row. Every row of a sheet has exactly one."""
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from bulkid.cli.render import STATUS_STYLES
 from bulkid.cli.tables import Column, print_table
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.report.summary import status_label
+from bulkid.report.summary import note_of, status_label
 from bulkid.runs import Finding, verdict
 from bulkid.runs.descriptions import destination_of, outcome_parts
 from bulkid.text import printable_line
@@ -53,8 +53,16 @@ def _run(record: RunRecord, counts: Mapping[Status, int]) -> tuple[Text, ...]:
         Text(status_label(record.status, counts), style=_RUN_STYLES[record.status]),
         rows,
         Text(printable_line(destination_of(record).short)),
-        Text(printable_line(record.source)),
+        _source(record),
     )
+
+
+def _source(record: RunRecord) -> Text:
+    """What the run read, and the user's note."""
+    source = Text(printable_line(record.source))
+    if note := note_of(record):
+        source.append(f" · {printable_line(note)}", style="dim")
+    return source
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:

@@ -10,7 +10,7 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from bulkid.model import Change
+from bulkid.model import Action, Change
 from bulkid.planning.directory import Directory
 from bulkid.runs import Preview, descriptions
 from bulkid.text import count_of, printable_line
@@ -105,22 +105,49 @@ def layout(names: Iterable[str], width: int | None) -> Layout:
 
 
 def print_plan(out: Console, preview: Preview, *, show_all: bool = False, verbose: int = 0) -> None:
-    """Print what would change, the summary, and how long it takes."""
+    """Print what would change, every account that would be deleted, the summary, and how long it takes."""
     changes = preview.plan.changes
-    if changes:
-        limit = len(changes) if show_all else MAX_LISTED
-        columns = layout(
-            (change.name or change.account_id for change in islice(changes, limit)),
-            out.width if out.is_terminal else None,
-        )
-        lines = chain.from_iterable(columns.lines(change, preview.directory) for change in islice(changes, limit))
+    kept = [change for change in changes if change.action is not Action.DELETE]
+    if kept:
+        limit = len(kept) if show_all else MAX_LISTED
+        columns = _layout_of(out, islice(kept, limit))
+        lines = chain.from_iterable(columns.lines(change, preview.directory) for change in islice(kept, limit))
         _print_lines(out, chain([columns.header], lines))
-        hidden = len(changes) - limit
+        hidden = len(kept) - limit
         if hidden > 0:
             out.print(f"... and {count_of(hidden, 'more account')} (--all shows them)")
         out.print()
+    if len(kept) < len(changes):
+        print_deletions(out, preview)
+        out.print()
     for line in plan_texts(preview, verbose=verbose, width=out.width):
         out.print(line)
+
+
+def print_deletions(out: Console, preview: Preview) -> None:
+    """Print every account that would be deleted, however many they are; nothing where none would be."""
+    warning = descriptions.deletion_warning(preview)
+    if not warning:
+        return
+    deletions = preview.plan.changes_of(Action.DELETE)
+    columns = _layout_of(out, deletions)
+    out.print(Text(warning, style="bold red"))
+    _print_lines(out, chain.from_iterable(columns.lines(change, preview.directory) for change in deletions))
+
+
+def deletion_lines(preview: Preview) -> list[str]:
+    """The same as sentences without colours, one for each account."""
+    return [
+        printable_line(f"{change.name or change.account_id}: {descriptions.deletion_words(change)}")
+        for change in preview.plan.changes_of(Action.DELETE)
+    ]
+
+
+def _layout_of(out: Console, changes: Iterable[Change]) -> Layout:
+    return layout(
+        (change.name or change.account_id for change in changes),
+        out.width if out.is_terminal else None,
+    )
 
 
 def _print_lines(out: Console, lines: Iterator[Line]) -> None:
@@ -143,8 +170,12 @@ def plan_texts(preview: Preview, *, verbose: int = 0, width: int | None = None) 
         texts.append(Text(f"  {counts.kinds_line}"))
     if counts.groups:
         texts.append(_groups_text(counts, width))
+    if new_groups := descriptions.new_groups_line(preview):
+        texts.append(Text(f"  {printable_line(new_groups)}"))
     texts += [Text(note) for note in [descriptions.trial_note(preview)] if note]
     texts.append(Text(descriptions.estimate(preview)))
+    if not verbose:  # else the details say it
+        texts += [Text(f"  {line}") for line in descriptions.forecast(preview)]
     texts += [Text(advice) for advice in [descriptions.advice(preview)] if advice]
     if verbose:
         texts += [

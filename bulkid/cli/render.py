@@ -89,6 +89,8 @@ def _run_details(result: RunResult, *, verbose: bool) -> str:
     summary, parts = result.summary, [result.run.run_id]
     if job := result.run.options.get("job"):
         parts.append(f"job {printable_line(str(job))}")
+    if note := summary.get("note"):
+        parts.append(f"note: {printable_line(str(note))}")
     if verbose:
         parts.append(_requests(summary["requests"]))
         parts += [f"sent again: {summary['retries']:,}"] if summary["retries"] else []

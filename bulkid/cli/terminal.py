@@ -19,7 +19,7 @@ from rich.table import Column
 from rich.text import Text
 
 from bulkid.cli import render
-from bulkid.cli.plan_view import plan_lines, print_plan
+from bulkid.cli.plan_view import deletion_lines, plan_lines, print_deletions, print_plan
 from bulkid.cli.progress_line import progress_line
 from bulkid.cli.row_errors import print_row_errors
 from bulkid.config.settings import Settings
@@ -117,6 +117,8 @@ class TerminalHooks(Hooks):
     async def confirm(self, preview: Preview) -> bool:
         """Print the plan (of a job among several, without its table), and ask for confirmation where that is needed."""
         if self._prefix:
+            for line in deletion_lines(preview):
+                self.warn(line)
             for line in plan_lines(preview, verbose=self._verbose):
                 self.note(line)
         elif not self._quiet:
@@ -129,19 +131,29 @@ class TerminalHooks(Hooks):
         return await self._agreed(preview) if self.asks and preview.plan.changes else True
 
     async def _agreed(self, preview: Preview) -> bool:
-        """Say what is skipped, and ask, below the target, which the plan ends with."""
+        """Say what is skipped, and ask, below the target, which the plan ends with.
+
+        Where accounts would be deleted, the user must type their number.
+        """
         *notes, question = descriptions.question(preview, undo=self._undoes)
+        deleted = descriptions.count_actions(preview.plan.changes).delete
         if self._quiet:
+            print_deletions(self._err, preview)
             target = descriptions.destination(preview.base_url, preview.organization_id)
             self._err.print(Text(printable_line(target.long)))
         for line in notes:
             self._err.print(Text(line))
-        self._err.print(f"{question} [y/N] ", end="")
+        self._err.print(f"{question} " if deleted else f"{question} [y/N] ", end="")
         self._at_prompt = True
         answer = await _line_from_stdin()
         self._at_prompt = False
         if not answer.endswith("\n"):  # the end of the input
             self._err.print()
+        if deleted:
+            agreed = descriptions.confirms_deletions(answer, deleted)
+            if not agreed and answer.strip():
+                self._err.print(f"That is not the number of accounts to delete ({deleted:,}).")
+            return agreed
         return answer.strip().casefold() in {"y", "yes"}
 
 

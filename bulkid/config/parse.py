@@ -13,7 +13,7 @@ from datetime import time, tzinfo
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
+from bulkid.model import MAX_NOTE, ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
 from bulkid.report.formats import choices
 from bulkid.text import DELIMITER_NAMES
 
@@ -116,6 +116,14 @@ def verbatim(raw: object) -> str:
 def text(raw: object) -> str:
     """Text without the blanks around it."""
     return verbatim(raw).strip()
+
+
+def note(raw: object) -> str:
+    """A user's note about a run, without the blanks around it."""
+    value = text(raw)
+    if len(value) > MAX_NOTE:
+        _fail(raw, f"has {len(value)} characters")
+    return value
 
 
 def flag(raw: object) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_
 
 from bulkid.config import parse
 from bulkid.config.parse import Parse, Secret
-from bulkid.model import ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
+from bulkid.model import MAX_NOTE, ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
 from bulkid.paths import default_state_dir
 from bulkid.report.formats import choices
 from bulkid.text import listing
@@ -426,6 +426,14 @@ class Settings:
         metavar="|".join(choices()),
         repeatable=True,
         commands=("plan", "run", "undo", "report", "serve"),
+    )
+    note: str | None = OUTPUT.setting(
+        None,
+        "note to keep with the run, such as a ticket number",
+        parse.note,
+        f"text of at most {MAX_NOTE} characters",
+        metavar="TEXT",
+        commands=("plan", "run", "undo"),
     )
     json: bool = OUTPUT.setting(
         False, "print the summary as one JSON object", commands=("plan", "run", "resume", "undo", "report", "export")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, cast, delete, func, not_, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, cast, delete, func, not_, or_, select
 
 from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
@@ -21,6 +21,11 @@ _SENT = and_(  # requests were sent for these accounts, and what came of them is
     entries.c.via.is_not(None),
     entries.c.finished_at.is_not(None),
 )
+_METHOD = case(  # of the request that settled an account; what failed is known by the words for its change
+    (or_(entries.c.status == Status.DELETED.value, entries.c.changes == "deleted"), "DELETE"),
+    (or_(entries.c.status == Status.CREATED.value, entries.c.changes.startswith("created")), "POST"),
+    else_="PUT",
+)
 _ELAPSED_MS = cast((entries.c.finished_at - bindparam("start")) * 1000, BigInteger)
 
 
@@ -34,7 +39,9 @@ class ChangeKind(StrEnum):
 
 _OF_KIND: Final[Mapping[ChangeKind, ColumnElement[bool]]] = {  # by the description that `planning.plan.describe` makes
     ChangeKind.FIELDS: and_(
-        entries.c.changes != "", not_(entries.c.changes.startswith("+ ")), not_(entries.c.changes.startswith("- "))
+        entries.c.changes.not_in(("", "deleted")),
+        not_(entries.c.changes.startswith("+ ")),
+        not_(entries.c.changes.startswith("- ")),
     ),
     ChangeKind.JOINS: or_(entries.c.changes.startswith("+ "), entries.c.changes.contains("; + ")),
     ChangeKind.LEAVES: or_(entries.c.changes.startswith("- "), entries.c.changes.contains("; - ")),
@@ -92,22 +99,29 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
     return tuple(codec.report_row(columns, "") for columns in journal.database.fetch(query))
 
 
-def settled_span(journal: Journal, run_id: str) -> tuple[float, float] | None:
-    """When the first request of a run may have left, and when the last account was settled; None where none was."""
+def settled_spans(journal: Journal, run_id: str) -> dict[str, tuple[float, float]]:
+    """When the first request of a run may have left, and when the last account was settled, by method.
+
+    A method whose requests have settled no account is missing.
+    """
     begun, ended = func.min(func.nullif(entries.c.intended_at, 0.0)), func.max(entries.c.finished_at)
+    method = _METHOD.label("method")
     query: Select[Any] = (
-        select(begun, func.min(entries.c.finished_at), ended)
+        select(method, begun, func.min(entries.c.finished_at), ended)
         .select_from(entries.join(runs, runs.c.run == entries.c.run))
         .where(runs.c.run_id == run_id, _SENT)
+        .group_by("method")
     )
-    intended_at, first, last = journal.database.fetch(query)[0]
-    return None if last is None else (first if intended_at is None else min(intended_at, first), last)
+    return {
+        method: (first if intended_at is None else min(intended_at, first), last)
+        for method, intended_at, first, last in journal.database.fetch(query)
+    }
 
 
 def settled_by_interval(
-    journal: Journal, start: float, step_ms: int, *, run_id: str = "", organization_id: str = ""
+    journal: Journal, start: float, step_ms: int, *, run_id: str = "", organization_id: str = "", method: str = "PUT"
 ) -> list[tuple[int, Via, int]]:
-    """Count the accounts that requests settled from ``start`` on, by interval (from 0) and by kind of request.
+    """Count the accounts that requests of a method settled from ``start`` on, by interval (from 0) and kind of request.
 
     The database counts; no item is loaded. Those of one run, or of all runs on an organisation.
     """
@@ -123,7 +137,7 @@ def settled_by_interval(
     query: Select[Any] = (
         select(number, entries.c.via, func.count())
         .select_from(entries.join(runs, runs.c.run == entries.c.run))
-        .where(of_these, _SENT, entries.c.finished_at >= start)
+        .where(of_these, _SENT, _METHOD.in_([method]), entries.c.finished_at >= start)
         .group_by("number", entries.c.via)
     )
     return [(int(at), Via(via), count) for at, via, count in journal.database.fetch(query, {"start": start})]

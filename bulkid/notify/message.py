@@ -62,6 +62,7 @@ def message_of_run(
         *_facts(
             ("Run", run.run_id),
             ("Job", job),
+            ("Note", str(summary.get("note") or "")),
             ("Source", run.source),
             ("Organisation", run.organization_id),
             ("Server", run.base_url),

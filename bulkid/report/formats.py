@@ -47,7 +47,7 @@ class ReportContent:
     headers: Sequence[str]  # of the sheet, for retry.csv
     summary: Mapping[str, Any]  # what summary.json will hold; empty while the run goes on
     sheet_name: str = ""  # the sheet of the source, when it has several
-    rate: "Callable[[], Rate | None]" = lambda: None  # reads the run's rate, for formats that show it
+    rates: "Callable[[], Sequence[Rate]]" = tuple  # reads the run's rates, for formats that show them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ for _entry in (
             content.run,
             content.summary,
             content.sheet_name,
-            content.rate(),
+            content.rates(),
         ),
         export=lambda target, columns: _open("xlsx_files:WorkbookExport", target, columns),
         needs_end=True,

@@ -29,7 +29,7 @@ class RunMetrics:
     job: str  # "" for what was run without a job file
     run: RunRecord
     rows: Mapping[Status, int]
-    last_success_at: float | None  # when the newest run ended in which every row was updated or unchanged; epoch
+    last_success_at: float | None  # when the newest run ended with exit code 0; epoch
 
 
 def render_metrics(all_metrics: Iterable[RunMetrics]) -> bytes:
@@ -75,7 +75,9 @@ def _registry(all_metrics: Iterable[RunMetrics]) -> "CollectorRegistry":
     status = gauge("run_status", "1 for the status of the newest run, 0 for the others.", "status")
     started = gauge("run_started_timestamp_seconds", "When the newest run began.")
     finished = gauge("run_finished_timestamp_seconds", "When the newest run ended; missing while it is under way.")
-    success = gauge("last_success_timestamp_seconds", "When a run last ended with every row updated or unchanged.")
+    success = gauge(
+        "last_success_timestamp_seconds", "When a run last ended with every row updated, created, deleted or unchanged."
+    )
     duration = gauge("run_duration_seconds", "How long the newest run has worked, over all its attempts.")
     rows = gauge("run_rows", "Rows of the newest run by what became of them.", "status")
     requests = gauge("run_requests", "Requests of the newest run by method and class of the answer.", *_REQUEST_LABELS)

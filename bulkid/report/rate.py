@@ -14,6 +14,9 @@ from bulkid.text import count_of, humanize_seconds
 MAX_POINTS: Final = 120
 """About the most points of a series, however long it is."""
 
+NOUNS: Final[Mapping[str, str]] = {"PUT": "account", "POST": "creation", "DELETE": "deletion"}
+"""What the requests of each method settle, in the order in which the plots of a run stand."""
+
 _WINDOW_POINTS: Final = 60  # a window has at most so many points
 _UNLIMITED_POINTS: Final = 60  # at most so many points where no quota gives the window
 _ROUND_S: Final = (
@@ -59,10 +62,12 @@ class Rate:
     Args:
         intervals: How the time is cut.
         points: One for each interval, from the first one on: what was settled within the window that ends with it.
+        method: Of the requests, one of :data:`NOUNS`.
     """
 
     intervals: Intervals
     points: tuple[Settled, ...]
+    method: str = "PUT"
 
     @property
     def span_s(self) -> float:
@@ -70,9 +75,19 @@ class Rate:
         return len(self.points) * self.intervals.step_ms / 1000
 
     @property
+    def has_own(self) -> bool:
+        """Whether a request for one account settled any."""
+        return any(point.by_account for point in self.points)
+
+    @property
     def has_groups(self) -> bool:
-        """Whether a group request settled any account."""
+        """Whether one request settled many accounts: a group request, or a DELETE."""
         return any(point.by_group for point in self.points)
+
+    @property
+    def group_request(self) -> str:
+        """A request that settles many accounts: ``a group request``."""
+        return "a bulk request" if self.method == "DELETE" else "a group request"
 
     @property
     def window(self) -> str:
@@ -84,13 +99,16 @@ class Rate:
     def caption(self) -> str:
         """What a point counts: ``Accounts settled in the last 5 minutes``."""
         window = self.window.removeprefix("one ")
-        return f"Accounts settled {'in the last' if self.intervals.per_window > 1 else 'per'} {window}"
+        per = "in the last" if self.intervals.per_window > 1 else "per"
+        return f"{NOUNS[self.method].capitalize()}s settled {per} {window}"
 
     @property
     def sentence(self) -> str:
         """What the plot shows, for a user who does not see it."""
         most = max((sum(point) for point in self.points), default=0)
-        counted = f"At most {count_of(most, 'account')} {'was' if most == 1 else 'were'} settled in {self.window}"
+        counted = (
+            f"At most {count_of(most, NOUNS[self.method])} {'was' if most == 1 else 'were'} settled in {self.window}"
+        )
         if self.intervals.quota is None:
             return f"{counted}. No quota was set."
         return f"{counted}. The quota allows {count_of(self.intervals.quota, 'request')} in that time."
@@ -130,13 +148,14 @@ def intervals(start: float, end: float, rule: QuotaRule | None) -> Intervals:
     return Intervals(start, window_ms // per_window, per_window, rule.count)
 
 
-def rate(cut: Intervals, settled: Mapping[int, Settled], count: int = 0) -> Rate:
+def rate(cut: Intervals, settled: Mapping[int, Settled], count: int = 0, method: str = "PUT") -> Rate:
     """Sum up the windows.
 
     Args:
         cut: How the time is cut.
         settled: The accounts by the number of the interval, from 0; intervals that are missing have none.
         count: How many intervals there are at least, with the empty ones at the end.
+        method: Of the requests.
     """
     total = max([count, *(number + 1 for number in settled)])
     points, own, group = [], 0, 0
@@ -145,4 +164,4 @@ def rate(cut: Intervals, settled: Mapping[int, Settled], count: int = 0) -> Rate
         own += new.by_account - old.by_account
         group += new.by_group - old.by_group
         points.append(Settled(own, group))
-    return Rate(cut, tuple(points))
+    return Rate(cut, tuple(points), method)

@@ -12,7 +12,6 @@ RATE_SHEET: Final = "Rate"
 CHART_ROWS: Final = 16
 """Lines of usual height that the chart covers."""
 
-_HEADERS: Final = ("Time since the start", "By a request for the account", "By a group request", "Quota (requests)")
 _COLOURS: Final = ("#1F5FA8", "#1A6B34", "#B3261E")
 _WHOLE_SECONDS: Final = "[h]:mm:ss"
 _TENTHS: Final = "[h]:mm:ss.0"  # where the points do not stand at whole seconds
@@ -23,12 +22,13 @@ _PIXELS: Final = (780, 320)
 
 def add_rate_sheet(book: Book, rate: Rate, header: Format) -> None:
     """Add the worksheet that the chart takes its numbers from."""
-    sheet = book.add_worksheet(RATE_SHEET)
-    sheet.set_column(0, len(_HEADERS) - 1, 28)
+    headers = ("Time since the start", "By a request for the account", f"By {rate.group_request}", "Quota (requests)")
+    sheet = book.add_worksheet(_sheet_of(rate))
+    sheet.set_column(0, len(headers) - 1, 28)
     sheet.freeze_panes(1, 0)
     time = book.add_format({"num_format": _time_format(rate), "align": "left"})
     count = book.add_format({"num_format": "#,##0"})
-    for column, text in enumerate(_HEADERS[: 3 if rate.intervals.quota is None else 4]):
+    for column, text in enumerate(headers[: 3 if rate.intervals.quota is None else 4]):
         sheet.write_string(0, column, text, header)
     for line, point in enumerate(rate.points, 1):
         sheet.write_number(line, 0, rate.seconds(line - 1) / _DAY_S, time)
@@ -41,14 +41,15 @@ def add_rate_sheet(book: Book, rate: Rate, header: Format) -> None:
 def rate_chart(book: Book, rate: Rate) -> Chart:
     """The chart, to be inserted into a worksheet of a workbook that gets the worksheet of the numbers too."""
     last = len(rate.points)
+    shown = [column for column, any_of in ((1, rate.has_own or not rate.has_groups), (2, rate.has_groups)) if any_of]
     chart = book.add_chart({"type": "column", "subtype": "stacked"})
-    for column in (1, 2) if rate.has_groups else (1,):
-        chart.add_series({**_series(column, last), "fill": {"color": _COLOURS[column - 1]}, "gap": 0})
+    for column in shown:
+        chart.add_series({**_series(rate, column), "fill": {"color": _COLOURS[column - 1]}, "gap": 0})
     if rate.intervals.quota is not None:
         line = book.add_chart({"type": "line"})
         dashed = {"color": _COLOURS[2], "width": 2, "dash_type": "dash"}
         marker = {"type": "none"} if last > 1 else {"type": "long_dash", "size": 20, "border": dashed, "fill": dashed}
-        line.add_series({**_series(3, last), "line": dashed, "marker": marker})
+        line.add_series({**_series(rate, 3), "line": dashed, "marker": marker})
         chart.combine(line)
     chart.set_title({"name": rate.caption, "name_font": {"size": 12, "color": "#1F3864"}, "overlay": False})
     every = max(1, last // _LABELS)
@@ -72,9 +73,14 @@ def _time_format(rate: Rate) -> str:
     return _TENTHS if rate.intervals.step_ms % 1000 else _WHOLE_SECONDS
 
 
-def _series(column: int, last: int) -> dict[str, Any]:
+def _sheet_of(rate: Rate) -> str:
+    return RATE_SHEET if rate.method == "PUT" else f"{RATE_SHEET} {rate.method}"
+
+
+def _series(rate: Rate, column: int) -> dict[str, Any]:
+    name, last = _sheet_of(rate), len(rate.points)
     return {
-        "name": [RATE_SHEET, 0, column],
-        "categories": [RATE_SHEET, 1, 0, last, 0],
-        "values": [RATE_SHEET, 1, column, last, column],
+        "name": [name, 0, column],
+        "categories": [name, 1, 0, last, 0],
+        "values": [name, 1, column, last, column],
     }

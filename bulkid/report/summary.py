@@ -6,7 +6,7 @@ from typing import Any, Final
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
 from bulkid.text import count_of
 
-METHODS: Final = ("GET", "PUT", "POST")
+METHODS: Final = ("GET", "PUT", "POST", "DELETE")
 
 _ENDINGS: Final[Mapping[RunStatus, str]] = {
     RunStatus.RUNNING: "still under way",
@@ -53,6 +53,11 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     if summary.get(Status.FAILED) or summary.get(Status.INVALID):
         steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: bulkid run {retry}")
     return steps
+
+
+def note_of(run: RunRecord) -> str:
+    """The note that the user gave the run; "" for none."""
+    return str(run.options.get("note") or "")
 
 
 def trial_outcome(run: RunRecord, left: int) -> str:
@@ -113,5 +118,6 @@ def build_summary(
     }
     if eta_s is not None or run.command == "plan":
         summary["eta_s"] = None if eta_s is None else round(eta_s, 3)
+    summary["note"] = note_of(run) or None
     summary["report"] = report
     return summary

@@ -1,6 +1,6 @@
 """The sheet in front of ``report.xlsx``: which run this was, what came of it, and what to do next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
-from bulkid.report.summary import METHODS, ending, next_steps
+from bulkid.report.summary import METHODS, ending, next_steps, note_of
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
@@ -39,10 +39,10 @@ def _when(epoch_s: float | None) -> str:
 
 
 def workbook_report(
-    folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str, rate: Rate | None
+    folder: Path, run: RunRecord, summary: Mapping[str, Any], sheet_name: str, rates: Sequence[Rate]
 ) -> ReportWorkbook:
     """Begin ``report.xlsx`` and write its sheet ``Summary``."""
-    workbook = ReportWorkbook(folder, run.run_id, rate)
+    workbook = ReportWorkbook(folder, run.run_id, rates)
     try:
         page = _Page(workbook)
         page.title(f"{current().plural.capitalize()}: report of a run")
@@ -50,6 +50,7 @@ def workbook_report(
             ("Run", run.run_id),
             ("Result", ending(run.status, summary)),
             ("Why", run.message),
+            ("Note", note_of(run)),
             ("Source", f"{run.source} (sheet {sheet_name})" if sheet_name else run.source),
             ("Organisation", run.organization_id),
             ("Server", run.base_url),
@@ -80,8 +81,9 @@ def workbook_report(
         page.metric("PUTs, at one per row", summary.get("naive_puts", 0))
         page.metric("Sent again", summary.get("retries", 0))
         page.metric("Throttled (429)", summary.get("throttled", 0))
-        if rate is not None:
+        if rates:
             page.heading("Rate")
+        for rate in rates:
             page.sentence(rate.sentence)
             page.chart(rate_chart(workbook.book, rate))
         if problems:

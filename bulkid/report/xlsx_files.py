@@ -333,13 +333,13 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
     Args:
         folder: Where to write it.
         run_id: The run.
-        rate: The rate of the run, for a worksheet of its own; None for none.
+        rates: The rates of the run, for a worksheet each.
     """
 
-    def __init__(self, folder: Path, run_id: str, rate: Rate | None = None) -> None:
+    def __init__(self, folder: Path, run_id: str, rates: Sequence[Rate] = ()) -> None:
         super().__init__(AtomicFile(folder, "report.xlsx"))
         self._run_id = run_id
-        self._rate = rate
+        self._rates = rates
         self.book.set_properties({"title": f"bulkid run {displayable(run_id)}"})
         self._wrapped = self._cell_style(num_format="@", text_wrap=True)
         self._number = self._cell_style(num_format="0", align="center")
@@ -381,8 +381,8 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
         self._report.finish()
         if self._problems is not None:
             self._problems.finish()
-        if self._rate is not None:
-            add_rate_sheet(self.book, self._rate, self.add_style(HEADER_COLOURS, bold=True))
+        for rate in self._rates:
+            add_rate_sheet(self.book, rate, self.add_style(HEADER_COLOURS, bold=True))
 
     def _row_xml(self, row: ReportRow, line: int) -> str:
         text, wrapped, number = self._text_style, self._wrapped, self._number

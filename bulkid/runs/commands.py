@@ -122,8 +122,10 @@ async def _plan(
             context.hooks.stage("directory")
             preview = await prepare(connection, rows, options)
     except BulkidError as error:
-        return _no_plan(rows, error, context.clock.monotonic() - started_at)
-    return _plan_result(rows, preview, context.clock.monotonic() - started_at)
+        result = _no_plan(rows, error, context.clock.monotonic() - started_at)
+    else:
+        result = _plan_result(rows, preview, context.clock.monotonic() - started_at)
+    return replace(result, summary={**result.summary, "note": options.note or None})
 
 
 def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float) -> PlanResult:

@@ -13,14 +13,14 @@ from yarl import URL
 
 from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url, is_loopback
-from bulkid.model import SANDBOX_ORGANIZATION, Change, RunRecord, RunStatus
+from bulkid.model import SANDBOX_ORGANIZATION, Account, Action, Change, RunRecord, RunStatus
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.planning.strategy import minimum_seconds
 from bulkid.resources import current
 from bulkid.resources.field import Mark
 from bulkid.runs.options import Preview
-from bulkid.text import count_of, fold, humanize_seconds, short_duration
+from bulkid.text import count_of, fold, humanize_seconds, listing, short_duration
 
 REQUESTS_PER_S = 50.0
 """Requests that bulkid sends in a second where no quota and no rate holds it back: 16 at a time, a third of a second
@@ -97,13 +97,47 @@ def _shortened(text: str) -> str:
 
 
 def marked_changes(change: Change, directory: Directory) -> Iterator[tuple[Mark, str]]:
-    """Yield each change of an account as its mark and its words: ``("+", "Finance")``."""
-    for field, before, after in changed_fields(change):
-        yield field.describe_difference(before, after)
+    """Yield each change of an account as its mark and its words: ``("+", "Finance")``.
+
+    A creation begins with ``("+", "new account")``. A deletion has one mark, and names the id and the last login.
+    """
+    if change.action is Action.DELETE:
+        yield "-", deletion_words(change)
+        return
+    if change.action is Action.CREATE:
+        yield "+", "new account"
+        for field, value in zip(current().fields, change.values, strict=True):
+            if value:
+                yield field.describe_difference("", value)
+    else:
+        for field, before, after in changed_fields(change):
+            yield field.describe_difference(before, after)
     for group in change.add:
         yield "+", directory.group_name(group)
     for group in change.remove:
         yield "-", directory.group_name(group)
+
+
+def deletion_words(change: Change) -> str:
+    """``delete account 88-uv (last login 2025-03-01, created 2023-11-30)``, without the dates that are not known."""
+    dates = account_dates(change.before)
+    return f"delete account {change.account_id}{f' ({dates})' if dates else ''}"
+
+
+def account_dates(account: Account | None) -> str:
+    """``last login 2025-03-01, created 2023-11-30``; ``never logged in`` where the server names no login.
+
+    Empty where the server has named neither.
+    """
+    if account is None or not (account.created or account.last_login):
+        return ""
+    login = f"last login {_day(account.last_login)}" if account.last_login else "never logged in"
+    return f"{login}, created {_day(account.created)}" if account.created else login
+
+
+def _day(time: str) -> str:
+    """The day of a time in ISO 8601, as the server wrote it; a time in another form stays whole."""
+    return time.partition("T")[0]
 
 
 class GroupCount(NamedTuple):
@@ -124,7 +158,7 @@ class GroupCount(NamedTuple):
 class ChangeCounts:
     """How many changes of each kind a plan has. It holds no account."""
 
-    fields: tuple[str, ...]  # such as "5 renames" and "2 names removed"
+    fields: tuple[str, ...]  # such as "12 creations", "3 deletions", "5 renames" and "2 names removed"
     groups: tuple[GroupCount, ...]  # those with the most changes first
 
     @property
@@ -160,16 +194,29 @@ def count_changes(changes: Iterable[Change], directory: Directory) -> ChangeCoun
     removed: Counter[str] = Counter()
     joins: Counter[str] = Counter()
     leaves: Counter[str] = Counter()
+    actions: Counter[Action] = Counter()
     for change in changes:
+        if change.action is not Action.UPDATE:
+            actions[change.action] += 1
+            joins.update(change.add)
+            continue
         for field, _, after in changed_fields(change):
             (replaced if after else removed)[field.key] += 1
         joins.update(change.add)
         leaves.update(change.remove)
+    whole = [
+        count_of(actions[action], noun)
+        for action, noun in ((Action.CREATE, "creation"), (Action.DELETE, "deletion"))
+        if actions[action]
+    ]
     return ChangeCounts(
-        tuple(
-            words
-            for field in current().fields
-            for words in field.describe_counts(replaced[field.key], removed[field.key])
+        (
+            *whole,
+            *(
+                words
+                for field in current().fields
+                for words in field.describe_counts(replaced[field.key], removed[field.key])
+            ),
         ),
         _group_counts(joins, leaves, directory),
     )
@@ -185,13 +232,66 @@ def _group_counts(joins: Counter[str], leaves: Counter[str], directory: Director
     return tuple(sorted(counted.values(), key=lambda group: (-group.joins - group.leaves, group.name)))
 
 
+@dataclass(frozen=True, slots=True)
+class ActionCounts:
+    """How many accounts a plan creates, changes and deletes."""
+
+    create: int
+    update: int
+    delete: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.create + self.update + self.delete
+
+
+def count_actions(changes: Iterable[Change]) -> ActionCounts:
+    """Count changes by action."""
+    counts = Counter(change.action for change in changes)
+    return ActionCounts(counts[Action.CREATE], counts[Action.UPDATE], counts[Action.DELETE])
+
+
 def plan_summary(preview: Preview) -> str:
-    """``Plan: 176 to change, 24 already correct, 0 invalid``: accounts, accounts and rows."""
-    plan = preview.plan
+    """``Plan: 12 to create, 176 to change, 3 to delete, 24 already correct, 0 invalid``: accounts, and invalid rows.
+
+    Creations and deletions are left out of a plan that has none.
+    """
+    plan, counts = preview.plan, count_actions(preview.plan.changes)
+    create = f"{counts.create:,} to create, " if counts.create else ""
+    delete = f"{counts.delete:,} to delete, " if counts.delete else ""
     return (
-        f"Plan: {len(plan.changes):,} to change, {len(plan.unchanged):,} already correct, "
+        f"Plan: {create}{counts.update:,} to change, {delete}{len(plan.unchanged):,} already correct, "
         f"{preview.invalid_rows:,} invalid"
     )
+
+
+def new_groups_line(preview: Preview) -> str:
+    """``2 new groups: Night Shift, Payroll``; "" where the plan creates no group."""
+    groups = preview.plan.new_groups
+    if not groups:
+        return ""
+    return f"{count_of(len(groups), 'new group')}: {', '.join(group.name for group in groups)}"
+
+
+def deletion_warning(preview: Preview) -> str:
+    """``3 accounts will be deleted. Deletions cannot be undone.``; "" where the plan deletes no account."""
+    count = count_actions(preview.plan.changes).delete
+    return f"{count_of(count, 'account')} will be deleted. {IRREVERSIBLE}" if count else ""
+
+
+IRREVERSIBLE = "Deletions cannot be undone."
+"""What every plan that deletes accounts says."""
+
+
+def deletion_prompt(count: int) -> str:
+    """What a user is asked to type before accounts are deleted."""
+    return f"Type the number of accounts to delete ({count:,}) to go on:"
+
+
+def confirms_deletions(typed: str, count: int) -> bool:
+    """Whether a text that a user typed is the number of accounts to delete: ``1234`` or ``1,234``."""
+    return typed.strip() in {str(count), f"{count:,}"}
 
 
 def trial_note(preview: Preview) -> str:
@@ -203,14 +303,37 @@ def trial_note(preview: Preview) -> str:
 
 
 def question(preview: Preview, *, undo: bool = False) -> tuple[str, ...]:
-    """What a user is asked before a plan is sent: sentences to know, and last the question itself."""
-    accounts = count_of(len(preview.plan.changes), "account")
-    skipped = preview.invalid_rows
+    """What a user is asked before a plan is sent: sentences to know, and last the question itself.
+
+    The question of a plan that deletes accounts is to be answered with their number: see :func:`confirms_deletions`.
+    """
+    counts, skipped = count_actions(preview.plan.changes), preview.invalid_rows
     notes = [f"{count_of(skipped, 'invalid row')} {'is' if skipped == 1 else 'are'} skipped."] if skipped else []
     if preview.directory.blind:
         notes.append("This run cannot be undone, because it does not read the accounts first.")
-        return (*notes, f"Update {accounts}?")
-    return (*notes, f"{'Undo the changes to' if undo else 'Update'} {accounts}? You can reverse this with bulkid undo.")
+        return (*notes, f"{actions_sentence(counts)}?")
+    if counts.delete:
+        rest = " You can reverse the rest with bulkid undo." if counts.total > counts.delete else ""
+        return (*notes, f"{actions_sentence(counts)}: {IRREVERSIBLE}{rest}", deletion_prompt(counts.delete))
+    if undo and not counts.create:
+        return (
+            *notes,
+            f"Undo the changes to {count_of(counts.update, 'account')}? You can reverse this with bulkid undo.",
+        )
+    how = "bulkid undo --allow-delete" if counts.create else "bulkid undo"
+    return (*notes, f"{actions_sentence(counts)}? You can reverse this with {how}.")
+
+
+def actions_sentence(counts: ActionCounts) -> str:
+    """``Update 30 accounts``, or ``Create 12, update 30 and delete 3 accounts``."""
+    parts = [
+        (verb, count)
+        for verb, count in (("create", counts.create), ("update", counts.update), ("delete", counts.delete))
+        if count
+    ] or [("update", 0)]
+    *others, (verb, count) = parts
+    words = listing([*(f"{verb} {count:,}" for verb, count in others), f"{verb} {count_of(count, 'account')}"], "and")
+    return words[:1].upper() + words[1:]
 
 
 # --- how a plan is sent
@@ -218,21 +341,45 @@ def question(preview: Preview, *, undo: bool = False) -> tuple[str, ...]:
 
 def estimated_seconds(preview: Preview) -> float:
     """How long sending a plan takes, at a guess: the waiting for a quota or a rate, else the requests themselves."""
-    return max(preview.eta_s, preview.plan.planned_puts / REQUESTS_PER_S)
+    return max(preview.eta_s, sum(preview.plan.requests.values()) / REQUESTS_PER_S)
 
 
 def estimate(preview: Preview) -> str:
     """Return ``Estimated time: under 10 seconds (100 requests). Grouping saved 76 requests.`` or its like."""
-    requests = preview.plan.planned_puts
+    plan = preview.plan
+    requests = sum(plan.requests.values())
     if not requests:
         return "Nothing needs to be sent."
     seconds = estimated_seconds(preview)
     if math.isinf(seconds):
         return f"The quota lets none of the {count_of(requests, 'request')} leave."
     time = "under 10 seconds" if seconds < _QUICK_S else f"about {humanize_seconds(_rounded(seconds))}"
-    saved = len(preview.plan.changes) - requests
+    saved = count_actions(plan.changes).update - plan.planned_puts - len(plan.new_groups)
     grouping = f" Grouping saved {count_of(saved, 'request')}." if saved > 0 else ""
     return f"Estimated time: {time} ({count_of(requests, 'request')}).{grouping}"
+
+
+def forecast(preview: Preview) -> tuple[str, ...]:
+    """What each method takes: ``Create 500 accounts: 500 POSTs, no waiting``; empty for a plan of PUTs alone."""
+    plan, counts = preview.plan, count_actions(preview.plan.changes)
+    if not (counts.create or counts.delete or plan.new_groups):
+        return ()
+    requests = plan.requests
+    new = ((len(plan.new_groups), "group"), (counts.create, "account"))
+    lines = (
+        (f"Create {' and '.join(count_of(count, noun) for count, noun in new if count)}", "POST"),
+        (f"Change {count_of(counts.update, 'account')}", "PUT"),
+        (f"Delete {count_of(counts.delete, 'account')}", "DELETE"),
+    )
+    found = []
+    for words, method in lines:
+        if requests[method]:
+            seconds = minimum_seconds(requests[method], preview.rules, method, preview.rate)
+            waiting = "no waiting" if not seconds else f"{humanize_seconds(seconds)} of waiting"
+            if math.isinf(seconds):
+                waiting = "which the quota does not let leave"
+            found.append(f"{words}: {count_of(requests[method], method)}, {waiting}")
+    return tuple(found)
 
 
 def _rounded(seconds: float) -> float:
@@ -243,17 +390,23 @@ def _rounded(seconds: float) -> float:
 
 def sending_details(preview: Preview) -> tuple[str, ...]:
     """Return the details of how a plan is sent: the requests, the quota, what reading took, and the reason."""
-    plan, rules = preview.plan, [rule for rule in preview.rules if rule.method == "PUT"]
+    plan, counts = preview.plan, count_actions(preview.plan.changes)
     details = []
     if plan.planned_puts:
-        alone = minimum_seconds(len(plan.changes), preview.rules, "PUT", preview.rate)
-        details.append(f"{_puts(plan.planned_puts)} for {count_of(len(plan.changes), 'account')}.")
-        details += [f"The quota allows {_puts(rule.count)} within {humanize_seconds(rule.seconds)}." for rule in rules]
-        if preview.rate is not None:
-            details.append(f"At most {preview.rate:g} requests leave in a second.")
+        details.append(f"{_puts(plan.planned_puts)} for {count_of(counts.update, 'account')}.")
+    details += [f"{line}." for line in forecast(preview)]
+    methods = [method for method, count in plan.requests.items() if count]
+    for rule in preview.rules:
+        if rule.method in methods:
+            allowed = f"{count_of(rule.count, rule.method)} within {humanize_seconds(rule.seconds)}"
+            details.append(f"The quota allows {allowed}.")
+    if methods and preview.rate is not None:
+        details.append(f"At most {preview.rate:g} requests leave in a second.")
+    if methods:
         details.append(f"Waiting for the quota: {_waiting(preview.eta_s)}.")
-        if plan.planned_puts < len(plan.changes):
-            details.append(f"One request per account would wait: {_waiting(alone)}.")
+    if 0 < plan.planned_puts < counts.update:
+        alone = minimum_seconds(counts.update, preview.rules, "PUT", preview.rate)
+        details.append(f"One request per account would wait: {_waiting(alone)}.")
     if preview.requests:
         sent = ", ".join(count_of(count, method) for method, count in preview.requests.items() if count)
         details.append(f"Reading took {sent}.")

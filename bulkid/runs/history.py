@@ -23,7 +23,7 @@ from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
-from bulkid.runs.rates import recent_rate, run_rate
+from bulkid.runs.rates import recent_rate, run_rates
 from bulkid.runs.run_records import UNDO, owner_of
 
 
@@ -230,7 +230,7 @@ class RunBrowser:
     def __init__(self, state_dir: Path, database_url: str = "") -> None:
         self.journal: Journal = open_journal(state_dir, database_url)
         self._counted: dict[tuple[str, float | None], Mapping[Status, int]] = {}
-        self._rates: dict[tuple[str, float], Rate | None] = {}
+        self._rates: dict[tuple[str, float], tuple[Rate, ...]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -279,13 +279,13 @@ class RunBrowser:
         """The rows that failed last, the newest first."""
         return latest_failures(self.journal, run_id, limit)
 
-    def rate(self, record: RunRecord) -> Rate | None:
-        """The rate of a run against its quota; None where no request has settled an account."""
+    def rates(self, record: RunRecord) -> tuple[Rate, ...]:
+        """The rate of a run against its quota for each method whose requests have settled an account."""
         if record.status is RunStatus.RUNNING or record.finished_at is None:
-            return run_rate(self.journal, record)
+            return run_rates(self.journal, record)
         key = (record.run_id, record.finished_at)
         if key not in self._rates:
-            self._rates[key] = run_rate(self.journal, record)
+            self._rates[key] = run_rates(self.journal, record)
         return self._rates[key]
 
     def recent_rate(self, target: Target, options: RunOptions, now: float) -> Rate | None:

@@ -80,6 +80,7 @@ class RunOptions:
         retry_base_s: First backoff in seconds; it doubles with each attempt, with full jitter.
         outage_limit_s: Seconds until the run gives up on a server that has responded before.
         job: Name of the job that the run belongs to; empty for none.
+        note: What the user wants to keep with the run, such as a ticket number; at most 200 characters.
         authors: The users of the web console who wrote the sheet or plan; kept with the run.
         approved: The hash of the plan that another user approved; empty if no approval is needed. It is kept with the
             run once that plan is confirmed; then a resume sends only the planned changes.
@@ -110,6 +111,7 @@ class RunOptions:
     retry_base_s: float = 0.5
     outage_limit_s: float = 600.0
     job: str = ""
+    note: str = ""
     authors: tuple[str, ...] = ()
     approved: str = ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bulkid.clock import iso_utc
+from bulkid.model import Action
 from bulkid.report.atomic import AtomicFile
 from bulkid.report.xlsx_files import HEADER_COLOURS, Table, WorkbookFile, text_cell
 from bulkid.resources.field import Mark
@@ -21,6 +22,7 @@ _MARK: Final = "bulkid plan document"
 """What every document says of itself, so that a later plan may replace it."""
 
 _CHANGES: Final = ("Account", "Changes", "Account id")
+_DELETIONS: Final = ("Account", "Account id", "Last login", "Created")
 _INVALID: Final = ("Row", "Column", "Value", "Problem")
 _WIDTHS: Final = {"Account": (12, 40), "Changes": (30, 90), "Account id": (20, 38), "Row": (8, 8), "Column": (10, 30)}
 _ANY_WIDTH: Final = (12, 80)
@@ -67,8 +69,11 @@ def _summary(preview: Preview, now: float) -> Iterator[str]:
         descriptions.plan_summary(preview),
         counts.kinds_line,
         counts.groups_line(None),
+        descriptions.new_groups_line(preview),
+        descriptions.deletion_warning(preview),
         descriptions.trial_note(preview),
         descriptions.estimate(preview),
+        *descriptions.forecast(preview),
         descriptions.advice(preview),
         *(f"Warning: {warning}" for warning in preview.warnings),
     )
@@ -76,8 +81,10 @@ def _summary(preview: Preview, now: float) -> Iterator[str]:
 
 
 def _marked(preview: Preview) -> Iterator[tuple[str, list[tuple[Mark, str]], str]]:
-    """Yield each account that changes: its name, its changes, its id."""
+    """Yield each account that is created or changes: its name, its changes, its id."""
     for change in preview.plan.changes:
+        if change.action is Action.DELETE:
+            continue
         marked = [
             (mark, printable_line(words)) for mark, words in descriptions.marked_changes(change, preview.directory)
         ]
@@ -87,6 +94,14 @@ def _marked(preview: Preview) -> Iterator[tuple[str, list[tuple[Mark, str]], str
 def _changes(preview: Preview) -> Iterator[Cells]:
     for name, marked, account_id in _marked(preview):
         yield name, "; ".join(f"{mark} {words}" for mark, words in marked), account_id
+
+
+def _deletions(preview: Preview) -> Iterator[Cells]:
+    """Yield every account that would be deleted."""
+    for change in preview.plan.changes_of(Action.DELETE):
+        login, created = ("", "") if change.before is None else (change.before.last_login, change.before.created)
+        login = login or ("never" if created else "")
+        yield tuple(map(printable_line, (change.name, change.account_id, login, created)))
 
 
 def _invalid_rows(preview: Preview) -> Iterator[Cells]:
@@ -108,6 +123,8 @@ def _markdown(preview: Preview, now: float) -> Iterator[str]:
     yield f"# {_plain_markdown(printable_line(_title(preview)))}"
     yield ""
     yield from (f"- {_plain_markdown(line)}" for line in _summary(preview, now))
+    if any(_deletions(preview)):
+        yield from _markdown_table("Deletions", _DELETIONS, _deletions(preview))
     yield from _markdown_table("Changes", _CHANGES, _changes(preview))
     if preview.row_errors:
         yield from _markdown_table("Invalid rows", _INVALID, _invalid_rows(preview))
@@ -159,6 +176,9 @@ def _page(preview: Preview, now: float) -> Iterator[str]:
     yield f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1><ul>"
     yield from (f"<li>{escape(line)}</li>" for line in _summary(preview, now))
     yield "</ul>"
+    if any(_deletions(preview)):
+        deletions = (tuple(map(escape, row)) for row in _deletions(preview))
+        yield from _page_table("Deletions", _DELETIONS, deletions)
     rows = ((escape(name), _page_marks(marked), escape(account_id)) for name, marked, account_id in _marked(preview))
     yield from _page_table("Changes", _CHANGES, rows)
     if preview.row_errors:
@@ -190,7 +210,7 @@ def _page_marks(marked: Iterable[tuple[Mark, str]]) -> str:
 
 
 class _PlanWorkbook(WorkbookFile[Cells]):
-    """A worksheet with the summary, one with the changes, and one with the invalid rows where there are any."""
+    """Worksheets of the summary and of the changes, and where there are any, of deletions and of invalid rows."""
 
     def __init__(self, target: AtomicFile, preview: Preview, now: float) -> None:
         super().__init__(target)
@@ -201,6 +221,8 @@ class _PlanWorkbook(WorkbookFile[Cells]):
         self.put(front, 0, 0, _title(preview), heading)
         for line, text in enumerate(_summary(preview, now), 1):
             self.put(front, line, 0, text, plain)
+        has_deletions = any(_deletions(preview))
+        self._deletions = self._worksheets(self._table("Deletions", _DELETIONS)) if has_deletions else None
         self._changes = self._worksheets(self._table("Changes", _CHANGES))
         self._invalid = self._worksheets(self._table("Invalid rows", _INVALID)) if preview.row_errors else None
 
@@ -218,6 +240,11 @@ class _PlanWorkbook(WorkbookFile[Cells]):
             text_of=lambda row, header: row[headers.index(header)],
         )
 
+    def write_deletions(self, rows: Sequence[Cells]) -> None:
+        """Append accounts that would be deleted, before all others."""
+        if self._deletions is not None:
+            self._deletions.write(rows)
+
     def write(self, rows: Sequence[Cells]) -> None:
         """Append accounts that change."""
         self._changes.write(rows)
@@ -228,6 +255,8 @@ class _PlanWorkbook(WorkbookFile[Cells]):
             self._invalid.write(rows)
 
     def _finish_sheets(self) -> None:
+        if self._deletions is not None:
+            self._deletions.finish()
         self._changes.finish()
         if self._invalid is not None:
             self._invalid.finish()
@@ -236,7 +265,11 @@ class _PlanWorkbook(WorkbookFile[Cells]):
 def _write_workbook(preview: Preview, target: AtomicFile, now: float) -> None:
     book = _PlanWorkbook(target, preview, now)
     try:
-        for write, rows in ((book.write, _changes(preview)), (book.write_invalid, _invalid_rows(preview))):
+        for write, rows in (
+            (book.write_deletions, _deletions(preview)),
+            (book.write, _changes(preview)),
+            (book.write_invalid, _invalid_rows(preview)),
+        ):
             for chunk in _chunks(rows):
                 write(chunk)
         book.finish()

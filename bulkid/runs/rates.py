@@ -7,10 +7,10 @@ from typing import Final
 
 from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url, preset_quota
-from bulkid.journal.queries import newest_organization, settled_by_interval, settled_span
+from bulkid.journal.queries import newest_organization, settled_by_interval, settled_spans
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, RunRecord, Via
-from bulkid.report.rate import Rate, Settled, intervals, rate, slowest
+from bulkid.report.rate import NOUNS, Rate, Settled, intervals, rate, slowest
 from bulkid.runs.options import RunOptions, Target
 from bulkid.runs.run_records import load_options
 
@@ -18,17 +18,22 @@ RECENT_S: Final = 3600.0
 """Seconds that :func:`recent_rate` looks back."""
 
 
-def run_rate(journal: Journal, record: RunRecord) -> Rate | None:
-    """The rate of a run, from its first request to its last settled account; None where no request settled any."""
-    span = settled_span(journal, record.run_id)
-    if span is None:
-        return None
-    cut = intervals(*span, slowest(_rules_of(record)))
-    return rate(cut, _settled(settled_by_interval(journal, cut.start, cut.step_ms, run_id=record.run_id)))
+def run_rates(journal: Journal, record: RunRecord) -> tuple[Rate, ...]:
+    """The rate of a run for each method, from its first request to its last settled account.
+
+    A method whose requests have settled no account has none.
+    """
+    spans, rules, found = settled_spans(journal, record.run_id), _rules_of(record), []
+    for method in NOUNS:
+        if method in spans:
+            cut = intervals(*spans[method], slowest(rules, method))
+            counts = settled_by_interval(journal, cut.start, cut.step_ms, run_id=record.run_id, method=method)
+            found.append(rate(cut, _settled(counts, in_bulk=method == "DELETE"), method=method))
+    return tuple(found)
 
 
 def recent_rate(journal: Journal, target: Target, options: RunOptions, now: float) -> Rate | None:
-    """The rate of all runs on the target's organisation over the last hour, which ends ``now``.
+    """The rate of the PUTs of all runs on the target's organisation over the last hour, which ends ``now``.
 
     Where the target does not name the organisation, it is that of the newest run on its server. None: there is none.
     """
@@ -44,10 +49,11 @@ def recent_rate(journal: Journal, target: Target, options: RunOptions, now: floa
     return Rate(cut, rate(before, known, count).points[before.per_window :])
 
 
-def _settled(counts: list[tuple[int, Via, int]]) -> dict[int, Settled]:
+def _settled(counts: list[tuple[int, Via, int]], *, in_bulk: bool = False) -> dict[int, Settled]:
+    """The counts by interval; ``in_bulk``: one request, which the quota counts once, settles many accounts."""
     found: dict[int, Settled] = defaultdict(Settled)
     for number, via, count in counts:
-        own = via is Via.ACCOUNT
+        own = via is Via.ACCOUNT and not in_bulk
         before = found[number]
         found[number] = Settled(before.by_account + count * own, before.by_group + count * (not own))
     return dict(found)

@@ -23,7 +23,7 @@ APPROVED = "approved"
 
 _PLAIN = (
     *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
-    *("retry_base_s", "outage_limit_s", "via", "group_batch", "first", "job"),
+    *("retry_base_s", "outage_limit_s", "via", "group_batch", "first", "job", "note"),
 )
 
 

@@ -111,6 +111,7 @@ def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 10
         sheet=upload.upload_id,
         name=upload.name,
         uploaded_at=iso_utc(upload.at),
+        note=upload.note,
         authors=list(upload.by),
         rest_of=upload.rest_of or None,
         rejected_by=upload.rejected_by or None,

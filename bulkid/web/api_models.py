@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, SkipJsonSchema, models_json_schema
 
 from bulkid import __version__
-from bulkid.model import Action, RunStatus, Status, Via
+from bulkid.model import MAX_NOTE, Action, RunStatus, Status, Via
 from bulkid.report.formats import FORMATS, exporters
 from bulkid.resources import current
 from bulkid.web.auth.access import Route, RouteKind
@@ -170,6 +170,7 @@ class Sheet(Answer):
     sheet: str
     name: str
     uploaded_at: str
+    note: Annotated[str, Field(description="What the user wants to keep with the run; empty for nothing.")]
     authors: Annotated[list[str], Field(description="The users who wrote any part of it.")]
     rest_of: Annotated[str | None, Field(description="The run whose pending rows these are, instead of a file.")]
     rejected_by: Annotated[
@@ -233,6 +234,8 @@ class Run(Answer):
     rows: Count
     accounts: Count
     updated: Count
+    created: Count
+    deleted: Count
     unchanged: Count
     failed: Count
     invalid: Count
@@ -243,6 +246,7 @@ class Run(Answer):
     retries: Count
     throttled: Count
     elapsed_s: float
+    note: Annotated[str | None, Field(description="What the user noted about the run, such as a ticket number.")]
     done: Count | None
     eta_s: float | None
 
@@ -380,7 +384,14 @@ _PATH_PARAMETERS: Final = {
 
 _UPLOAD_FORM: Final[Schema] = {
     "type": "object",
-    "properties": {"sheet": {"type": "string", "format": "binary"}},
+    "properties": {
+        "sheet": {"type": "string", "format": "binary"},
+        "note": {
+            "type": "string",
+            "maxLength": MAX_NOTE,
+            "description": "A text to keep with the run, such as a ticket number.",
+        },
+    },
     "required": ["sheet"],
 }
 

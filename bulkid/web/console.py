@@ -234,7 +234,13 @@ class Console:
             raise _preview_outdated()
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
-        options = replace(upload.reading.options(self.options), first=first, yes_really=really, authors=upload.by)
+        options = replace(
+            upload.reading.options(self.options),
+            first=first,
+            yes_really=really,
+            authors=upload.by,
+            note=upload.note,
+        )
         approved = await in_thread(runs.plan_hash, seen, options)
         if self.policy.required:
             options = replace(options, approved=approved)
@@ -268,7 +274,7 @@ class Console:
         except BulkidError:
             upload_preview.preview = upload_preview.preview or shown  # no run was begun
             raise
-        await note("run started", job.run_id, upload.name)
+        await note("run started", job.run_id, f"{upload.name}; note: {upload.note}" if upload.note else upload.name)
         return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:

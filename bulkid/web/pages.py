@@ -15,7 +15,7 @@ from markupsafe import Markup
 from bulkid import __version__
 from bulkid.clock import iso_utc
 from bulkid.journal.names import is_run_id
-from bulkid.model import RunStatus, Status
+from bulkid.model import MAX_NOTE, RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
 from bulkid.runs.doctor import verdict
@@ -88,6 +88,7 @@ def set_up_templates(app: web.Application) -> None:
         "verdict": verdict,
         "sheet_endings": EXTENSIONS,
         "max_upload_bytes": MAX_BYTES,
+        "max_note": MAX_NOTE,
         "Role": Role,
         "Status": Status,
         "RunStatus": RunStatus,

@@ -49,15 +49,16 @@ async def recent_quota_plot(console: Console) -> Plot | None:
     return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
 
 
-async def _rate_plot(console: Console, line: RunListItem) -> Plot | None:
-    rate = await in_thread(console.run_browser.rate, line.run)
-    return None if rate is None else plot_of(rate)
+async def _rate_plots(console: Console, line: RunListItem) -> list[Plot]:
+    """A plot for each method; the ids of the first begin as they always did."""
+    rates = await in_thread(console.run_browser.rates, line.run)
+    return [plot_of(rate, f"rate{index or ''}") for index, rate in enumerate(rates)]
 
 
 async def rate(request: web.Request) -> web.StreamResponse:
-    """The plot of a run's rate, as a part of its page."""
-    plot = await _rate_plot(console_of(request), await found_run(request))
-    return page(request, "run_rate.html", plot=plot)
+    """The plots of a run's rate, as a part of its page."""
+    plots = await _rate_plots(console_of(request), await found_run(request))
+    return page(request, "run_rate.html", plots=plots)
 
 
 KINDS: Final[Mapping[ChangeKind, str]] = {
@@ -128,7 +129,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "run.html",
-        plot=await _rate_plot(console, line),
+        plots=await _rate_plots(console, line),
         line=line,
         run=line.run,
         outcome=outcome_of(line),

@@ -16,6 +16,7 @@ from aiohttp.multipart import BodyPartReader
 from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import BulkidError, SheetError, UsageError
+from bulkid.model import MAX_NOTE
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -28,7 +29,7 @@ from bulkid.web.console import Console, NotConfirmedError, console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page, redirect
 from bulkid.web.previews import UploadPreview, preview_page, problems_of
-from bulkid.web.request_bodies import UploadReader, form_of
+from bulkid.web.request_bodies import UploadReader, form_of, is_text
 from bulkid.web.run_pages import preview_made
 from bulkid.web.sheet_mapping import (
     SHOWN_COLUMNS,
@@ -100,17 +101,47 @@ async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
 
 async def _read_form(request: web.Request, *, trusted: bool) -> Upload:
     reader = UploadReader(await request.multipart(), console_of(request).clock.monotonic)
-    while (part := await reader.next_part()) is not None:
-        if part.name == CSRF_FIELD and not trusted:
-            check_token(request, (await reader.chunk(part, 1024)).decode("utf-8", "replace"))
-            trusted = True
-        elif part.name == "sheet":
-            if trusted and part.filename:
-                return await _receive_part(request, reader, part)
-            break
+    note_text, taken = "", None
+    try:
+        while (part := await reader.next_part()) is not None:
+            if part.name == CSRF_FIELD and not trusted:
+                check_token(request, (await reader.chunk(part, 1024)).decode("utf-8", "replace"))
+                trusted = True
+            elif part.name == "note":
+                note_text = await _read_note(reader, part)
+            elif part.name == "sheet" and taken is None:
+                if not (trusted and part.filename):
+                    break
+                taken = await _receive_part(request, reader, part)
+        if taken is not None:
+            return await in_thread(console_of(request).uploads.keep, replace(taken, note=note_text))
+    except BaseException:
+        if taken is not None:
+            with anyio.CancelScope(shield=True):
+                await in_thread(console_of(request).uploads.drop, taken)
+        raise
     if not trusted:
         check_token(request, "")
     raise SheetError("No file was chosen.", hint="Choose a sheet. A program sends it in a part named sheet.")
+
+
+async def _read_note(reader: UploadReader, part: BodyPartReader) -> str:
+    """The user's note about the run that the sheet begins.
+
+    Raises:
+        SheetError: It is too long, or contains control characters.
+    """
+    most, content = 4 * MAX_NOTE + 1, b""  # bytes of UTF-8, and one that is too much
+    while len(content) < most and (chunk := await reader.chunk(part, most)):
+        content += chunk
+    text = content.decode("utf-8", "replace").strip()
+    if len(content) >= most or len(text) > MAX_NOTE:
+        raise SheetError(
+            f"The note is longer than {MAX_NOTE} characters: the sheet was not kept.", hint="Shorten it and try again."
+        )
+    if not is_text(text) or "\t" in text:
+        raise SheetError("The note contains control characters: the sheet was not kept.", hint="Type it again.")
+    return text
 
 
 async def _receive_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:

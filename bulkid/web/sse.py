@@ -9,7 +9,7 @@ import anyio
 import orjson
 
 from bulkid.errors import BulkidError
-from bulkid.model import RunStatus, Status
+from bulkid.model import CHANGED, RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs import STAGES, RunBrowser, RunListItem
 from bulkid.runs.concurrency import in_thread
@@ -117,7 +117,7 @@ def live_state(job: Job | None) -> dict[str, Any] | None:
         "words": _words(job),
         "done": snapshot.done,
         "total": snapshot.total,
-        "updated": snapshot.updated,
+        "changed": snapshot.updated,
         "failed": snapshot.failed,
         "rate": f"{snapshot.per_second:.1f} per second" if snapshot.per_second else "",
         "quota": snapshot.server_limit or quota_text(snapshot.quota_left, snapshot.quota_opens_in),
@@ -152,7 +152,7 @@ def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
         "words": phase if running else status_label(line.run.status, counts),
         "done": line.rows - counts[Status.PENDING],
         "total": line.rows,
-        "updated": counts[Status.UPDATED],
+        "changed": sum(counts[status] for status in CHANGED),
         "failed": counts[Status.FAILED],
         "rate": "",
         "quota": "",

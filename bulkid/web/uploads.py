@@ -76,6 +76,7 @@ class Upload:
     rejected_by: str = ""  # the user who rejected its plan, which cannot be started then; empty for others
     rejected_at: float = 0.0  # seconds since the epoch
     comment: str = ""  # why it was rejected
+    note: str = ""  # what the user wants to keep with the run, such as a ticket number
 
     @property
     def derived_from(self) -> str:

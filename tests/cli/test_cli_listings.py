@@ -1,6 +1,7 @@
 """What runs and doctor print: whole ids at every width, where a run went, and a verdict."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -75,6 +76,16 @@ def test_a_pipe_gets_a_run_on_one_line() -> None:
         SOURCE,
     ]
     assert heading.startswith("Run (began, UTC)")
+
+
+def test_a_run_s_note_and_all_that_it_changed_are_listed() -> None:
+    out = screen(60, terminal=False)
+    noted = replace(a_run(IDS[0]), options={"note": "CHG-4711 \x1b[31m"})
+    counts = {Status.DELETED: 3, Status.CREATED: 12, Status.UPDATED: 153, Status.PENDING: 0}
+    print_runs(out, [(noted, counts)])
+    line = written(out).splitlines()[1]
+    assert "168: 153 updated, 12 created, 3 deleted  " in line
+    assert line.endswith(f"{SOURCE} · CHG-4711 \\x1b[31m")
 
 
 def test_statuses_have_colours_beside_their_words() -> None:

@@ -14,7 +14,7 @@ from bulkid.model import Account, Change, Group
 from bulkid.planning.directory import Directory
 from bulkid.runs import Preview, descriptions
 from tests.support.planning_world import LAW, ORG, account, directory, request
-from tests.support.previews import preview_of
+from tests.support.previews import creation, deletion, preview_of, with_changes
 from tests.support.terminal_text import NASTY, STYLE, assert_safe
 
 GROUPS = (Group("g-all", "Everyone", "builtIn"), Group("g-fin", "Finance"), Group("g-tra", "Trainees"))
@@ -87,11 +87,40 @@ def test_all_accounts_are_shown_only_where_they_are_asked_for() -> None:
     assert "more account" not in shown(made, show_all=True)
 
 
+def with_deletions(count: int) -> Preview:
+    known = directory([account(f"a-{number}", f"robot-{number}", "Old") for number in range(MAX_LISTED + 2)])
+    made = preview_of([request(number, f"a-{number}", display_name="New") for number in range(MAX_LISTED + 2)], known)
+    gone = [
+        account(f"old-{number}", f"PROD-{number}")._replace(created="2023-11-30T00:00:00Z") for number in range(count)
+    ]
+    return with_changes(made, *map(deletion, gone), creation("bot-1", "Bot One", ("night",)), new_groups=["Night"])
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_every_deletion_is_listed_however_many_there_are(terminal: bool) -> None:
+    text = STYLE.sub("", shown(with_deletions(150), terminal=terminal, width=100))
+    lines = text.splitlines()
+    assert [line for line in lines if "- delete account" in line] == [
+        f"PROD-{number}".ljust(10) + f"- delete account old-{number} (never logged in, created 2023-11-30)"
+        for number in range(150)
+    ]
+    assert "bot-1     + new account" in lines[1]
+    assert "... and 3 more accounts (--all shows them)" in lines, "of those that are not deleted"
+    at = lines.index("150 accounts will be deleted. Deletions cannot be undone.")
+    assert lines[at + 1].startswith("PROD-0 ")
+    assert "Plan: 1 to create, 22 to change, 150 to delete, 0 already correct, 0 invalid" in lines
+    assert "  1 new group: Night" in lines
+    assert "  Delete 150 accounts: 2 DELETEs, no waiting" in lines
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_hostile_name_stays_text(terminal: bool) -> None:
     known = directory([account("a-1", NASTY, NASTY, ("g-fin",))], [*GROUPS, Group("g-x", NASTY)])
     made = preview_of([request(2, "a-1", display_name="New", add=("g-x",), remove=("g-fin",))], known)
     assert_safe(shown(made, terminal=terminal, width=60, verbose=1))
+    gone = account("id\x1b[31m", NASTY)._replace(last_login=NASTY, created=NASTY)
+    whole = with_changes(preview_of((), known), deletion(gone), creation(NASTY, NASTY), new_groups=[NASTY])
+    assert_safe(shown(whole, terminal=terminal, width=60, verbose=1))
 
 
 @LAW

@@ -58,6 +58,7 @@ SAMPLES: dict[str, str] = {
     "yes_really": "true",
     "report_dir": "out",
     "formats": "xlsx",
+    "note": "CHG-4711",
     "json": "true",
     "yes": "true",
     "quiet": "true",
@@ -126,8 +127,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
-        "--max-failures --first --max-change --yes-really --report-dir --format --json --yes --quiet -v --log-format "
-        "--state-dir --until --max-duration --wait --metrics-file "
+        "--max-failures --first --max-change --yes-really --report-dir --format --note --json --yes --quiet -v "
+        "--log-format --state-dir --until --max-duration --wait --metrics-file "
         "--host --port --certfile --keyfile --behind-proxy --public-name --require-approval --keep-audit"
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())

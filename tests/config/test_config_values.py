@@ -87,6 +87,9 @@ def test_a_value_is_taken_in_every_form_that_users_write(parse: v.Parse, raw: ob
     ("parse", "raw", "problem"),
     [
         (v.flag, "maybe", "neither yes nor no"),
+        (v.note, "x" * 201, "has 201 characters"),
+        (v.note, "a\nb", "control characters"),
+        (v.note, " ", "is empty"),
         (v.flag, 2, "neither yes nor no"),
         (v.flag, [], "neither yes nor no"),
         (v.integer(1, 256), "0", "out of range"),

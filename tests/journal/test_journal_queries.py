@@ -9,7 +9,7 @@ from bulkid.journal.queries import (
     row_page,
     run_page,
     settled_by_interval,
-    settled_span,
+    settled_spans,
 )
 from bulkid.journal.store import Journal
 from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, RunStatus, SheetRow, Status, Via
@@ -107,13 +107,35 @@ def test_settled_accounts_are_counted_by_interval_and_kind_of_request(journal: J
     assert found == [(0, Via.ACCOUNT, 2), (1, Via.GROUP, 1), (2, Via.ACCOUNT, 1), (119, Via.ACCOUNT, 1)]
 
 
+def test_creations_and_deletions_are_counted_by_their_own_methods(journal: Journal) -> None:
+    start = 1_770_000_000.0
+    items = [
+        _sent(0, start),
+        _sent(1, start + 1, status=Status.CREATED),
+        _sent(2, start + 2, status=Status.FAILED)._replace(changes='created: display name "A"; + Finance'),
+        _sent(3, start + 3, status=Status.FAILED)._replace(changes="deleted"),
+        _sent(4, start + 5, status=Status.DELETED),
+    ]
+    _sent_run(journal, items)
+    assert settled_spans(journal, RUN) == {
+        "PUT": (start, start),
+        "POST": (start + 1, start + 2),
+        "DELETE": (start + 3, start + 5),
+    }
+    counted = {
+        method: settled_by_interval(journal, start, 60_000, run_id=RUN, method=method)
+        for method in ("PUT", "POST", "DELETE")
+    }
+    assert counted == {"PUT": [(0, Via.ACCOUNT, 1)], "POST": [(0, Via.ACCOUNT, 2)], "DELETE": [(0, Via.ACCOUNT, 2)]}
+
+
 def test_the_span_of_a_run_reaches_from_its_first_request_to_its_last_settled_account(journal: Journal) -> None:
     start = 1_770_000_000.0
-    assert settled_span(journal, "no such run") is None
+    assert settled_spans(journal, "no such run") == {}
     _sent_run(journal, [_sent(0, start + 2), _sent(1, start + 9), entry(2)])
-    assert settled_span(journal, RUN) == (start + 2, start + 9)
+    assert settled_spans(journal, RUN) == {"PUT": (start + 2, start + 9)}
     journal.intend(RUN, [0], start)
-    assert settled_span(journal, RUN) == (start, start + 9)
+    assert settled_spans(journal, RUN) == {"PUT": (start, start + 9)}
 
 
 def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> None:

@@ -61,6 +61,17 @@ def test_a_run_that_went_well_is_reported_with_all_its_figures() -> None:
     assert (message.kind, message.success) == ("success", True)
 
 
+def test_creations_deletions_and_the_note_are_reported() -> None:
+    requests = {"GET": 2, "PUT": 1, "POST": 13, "DELETE": 1}
+    run = a_run(options={"note": "CHG-4711\nBcc: x"}, counters={"requests": requests, "elapsed_s": 1.0})
+    message = reported(run, {Status.UPDATED: 1, Status.CREATED: 12, Status.DELETED: 3})
+    assert message.title == "bulkid: robots.xlsx: completed, 1 updated, 12 created, 3 deleted"
+    lines = message.body.splitlines()
+    assert "Note: CHG-4711 Bcc: x" in lines
+    assert "Requests: 2 GET, 1 PUT, 13 POST, 1 DELETE" in lines
+    assert message.success
+
+
 def test_a_run_that_was_interrupted_says_why_and_how_to_go_on() -> None:
     error = InterruptedRunError("Stopped by SIGTERM.", cli_hint=f"Continue with: bulkid resume {RUN}")
     run = a_run(status=RunStatus.INTERRUPTED, organization_id="", user="")

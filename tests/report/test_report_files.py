@@ -355,9 +355,9 @@ def test_summary_has_the_contracts_keys_in_their_order(tmp_path: Path) -> None:
     summary = build_summary(run, {Status.UPDATED: 3, Status.PENDING: 2}, 4, "reports/x/report.csv")
     assert ",".join(summary) == (
         "run_id,status,rows,accounts,updated,created,deleted,unchanged,failed,invalid,pending,requests,planned_puts,naive_puts,retries,"
-        "throttled,elapsed_s,report"
+        "throttled,elapsed_s,note,report"
     )
-    assert summary["requests"] == {"GET": 0, "PUT": 7, "POST": 0}
+    assert summary["requests"] == {"GET": 0, "PUT": 7, "POST": 0, "DELETE": 0}
     assert (summary["rows"], summary["updated"], summary["pending"], summary["failed"]) == (5, 3, 2, 0)
     assert (summary["retries"], summary["throttled"], summary["elapsed_s"]) == (4, 2, 1.235)
     assert (summary["planned_puts"], summary["naive_puts"]) == (0, 0)
@@ -367,7 +367,7 @@ def test_summary_has_the_contracts_keys_in_their_order(tmp_path: Path) -> None:
 
 def test_only_a_plan_says_how_long_it_would_take() -> None:
     plan = build_summary(a_run(command="plan"), {}, 0, None, eta_s=45.00049)
-    assert list(plan)[-2:] == ["eta_s", "report"]
+    assert list(plan)[-3:] == ["eta_s", "note", "report"]
     assert plan["eta_s"] == 45.0
     assert build_summary(a_run(command="plan"), {}, 0, None)["eta_s"] is None
     assert "eta_s" not in build_summary(a_run(), {}, 0, None)

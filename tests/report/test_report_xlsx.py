@@ -180,12 +180,14 @@ def summary_cells(folder: Path) -> dict[str, Any]:
 
 def test_the_summary_in_front_says_what_run_this_was_and_what_came_of_it(tmp_path: Path) -> None:
     rows = [a_row(2), a_row(3, Status.FAILED), a_row(4, Status.PENDING)]
-    run = a_run(status=RunStatus.INTERRUPTED, message="Stopped by a signal.")
+    run = a_run(status=RunStatus.INTERRUPTED, message="Stopped by a signal.", options={"note": "CHG-4711"})
     write(tmp_path, rows, {"xlsx"}, run=run, sheet_name="Robots")
     cells = summary_cells(tmp_path)
     assert cells["Run"] == run.run_id
     assert cells["Result"] == "interrupted"
     assert cells["Why"] == "Stopped by a signal."
+    assert cells["Note"] == "CHG-4711"
+    assert (cells["created"], cells["deleted"], cells["POST requests"], cells["DELETE requests"]) == (0, 0, 1, 0)
     assert cells["Source"] == "robots.xlsx (sheet Robots)"
     assert cells["Organisation"] == run.organization_id
     assert (cells["updated"], cells["unchanged"], cells["failed"], cells["pending"], cells["All rows"]) == (
@@ -288,7 +290,7 @@ def test_the_summary_shows_the_rate_as_a_chart_of_the_workbook(
     tmp_path: Path, points: tuple[Settled, ...], quota: int | None
 ) -> None:
     rate = Rate(Intervals(1_769_846_400.0, 12_500, 24, quota), points)
-    write(tmp_path, [a_row()], {"xlsx"}, rate=rate)
+    write(tmp_path, [a_row()], {"xlsx"}, rates=[rate])
     book = load(tmp_path)
     assert book.sheetnames == ["Summary", "Report", "Rate"]
     assert len(book["Summary"]._charts) == 1
@@ -303,6 +305,23 @@ def test_the_summary_shows_the_rate_as_a_chart_of_the_workbook(
     plotted = re.findall(r"<c:val><c:numRef><c:f>Rate!\$(\w)\$2(?::\$\w\$(\d+))?</c:f>", chart)
     columns = ["B", *(["C"] if rate.has_groups else []), *(["D"] if quota else [])]
     assert plotted == [(column, "" if len(points) == 1 else str(len(points) + 1)) for column in columns]
+
+
+def test_each_method_has_a_chart_and_a_worksheet_of_its_own(tmp_path: Path) -> None:
+    cut = Intervals(1_769_846_400.0, 12_500, 24, 160)
+    rates = [Rate(cut, (Settled(3),)), Rate(cut, (Settled(5),), "POST"), Rate(cut, (Settled(0, 7),), "DELETE")]
+    write(tmp_path, [a_row()], {"xlsx"}, rates=rates)
+    book = load(tmp_path)
+    assert book.sheetnames == ["Summary", "Report", "Rate", "Rate POST", "Rate DELETE"]
+    assert len(book["Summary"]._charts) == 3
+    assert [book["Rate DELETE"].cell(1, column).value for column in (3, 4)] == ["By a bulk request", "Quota (requests)"]
+    cells = summary_cells(tmp_path)
+    assert "At most 5 creations were settled in 5 minutes. The quota allows 160 requests in that time." in cells
+    assert "At most 7 deletions were settled in 5 minutes. The quota allows 160 requests in that time." in cells
+    with zipfile.ZipFile(tmp_path / "report.xlsx") as archive:
+        chart = archive.read("xl/charts/chart3.xml").decode()
+    plotted = re.findall(r"<c:val><c:numRef><c:f>'Rate DELETE'!\$(\w)\$2</c:f>", chart)
+    assert plotted == ["C", "D"], "no empty series"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import SANDBOX_ORGANIZATION, QuotaRule, RunStatus
+from bulkid import runs
+from bulkid.model import SANDBOX_ORGANIZATION, Account, QuotaRule, RunStatus
 from bulkid.runs import descriptions
 from bulkid.text import short_duration
-from tests.support.planning_world import LAW, accounts, directory, request, rows
-from tests.support.previews import preview_of
+from tests.support.planning_world import LAW, account, accounts, directory, request, rows
+from tests.support.previews import creation, deletion, preview_of, with_changes
 
 ACME = "a8f3c1d2-1111-2222-3333-444455556666"
 
@@ -168,3 +169,113 @@ def test_the_question_names_what_is_done_and_promises_no_undo_that_there_is_not(
         "This run cannot be undone, because it does not read the accounts first.",
         "Update 2 accounts?",
     )
+
+
+OLD = account("old-1", "PROD-old")._replace(last_login="2024-03-01T10:11:12Z", created="2023-11-30T00:00:00Z")
+NEVER = account("old-2", "PROD-never")._replace(created="2023-11-30T00:00:00Z")
+
+
+def the_whole_life() -> runs.Preview:
+    updates = preview_of([request(2, "a-4", display_name="New Four"), request(3, "88-uv", display_name="Roby")])
+    return with_changes(
+        updates,
+        creation("bot-1", "Bot One", ("g-fin", "night shift")),
+        creation("bot-2"),
+        deletion(OLD),
+        deletion(NEVER),
+        deletion(account("old-3", "PROD-unknown")),
+        new_groups=["Night Shift", "Payroll"],
+        rules=(QuotaRule("PUT", 1, 300.0), QuotaRule("POST", 2, 60.0), QuotaRule("DELETE", 160, 300.0)),
+    )
+
+
+def test_a_plan_of_the_whole_life_counts_each_action() -> None:
+    made = the_whole_life()
+    assert descriptions.plan_summary(made) == (
+        "Plan: 2 to create, 1 to change, 3 to delete, 1 already correct, 0 invalid"
+    )
+    counts = descriptions.count_changes(made.plan.changes, made.directory)
+    assert counts.kinds_line == "2 creations, 3 deletions, 1 rename, 2 joins"
+    assert counts.groups_line() == "Finance +1 · Night Shift +1"
+    assert descriptions.new_groups_line(made) == "2 new groups: Night Shift, Payroll"
+    assert descriptions.deletion_warning(made) == "3 accounts will be deleted. Deletions cannot be undone."
+    only_updates = preview_of([request(2, "a-4", display_name="New Four")])
+    assert descriptions.new_groups_line(only_updates) == descriptions.deletion_warning(only_updates) == ""
+
+
+def test_each_change_of_the_whole_life_has_its_mark() -> None:
+    made = the_whole_life()
+    marked = [list(descriptions.marked_changes(change, made.directory)) for change in made.plan.changes]
+    assert marked == [
+        [("+", "new account"), ("+", 'display name "Bot One"'), ("+", "Finance"), ("+", "Night Shift")],
+        [("+", "new account")],
+        [("-", "delete account old-1 (last login 2024-03-01, created 2023-11-30)")],
+        [("-", "delete account old-2 (never logged in, created 2023-11-30)")],
+        [("-", "delete account old-3")],
+        [("~", "display name: Four -> New Four")],
+    ]
+
+
+def test_the_forecast_names_the_requests_and_the_waiting_of_each_method() -> None:
+    made = the_whole_life()
+    assert descriptions.estimate(made) == "Estimated time: about 1 minute (6 requests)."
+    assert descriptions.forecast(made) == (
+        "Create 2 groups and 2 accounts: 4 POSTs, 1 minute of waiting",
+        "Change 1 account: 1 PUT, no waiting",
+        "Delete 3 accounts: 1 DELETE, no waiting",
+    )
+    details = descriptions.sending_details(made)
+    assert "The quota allows 2 POSTs within 1 minute." in details
+    assert "Waiting for the quota: 1 minute." in details
+    many = with_changes(preview_of(), *(creation(f"bot-{number}") for number in range(500)))
+    assert descriptions.forecast(many) == ("Create 500 accounts: 500 POSTs, no waiting",)
+    assert descriptions.estimate(many) == "Estimated time: about 10 seconds (500 requests)."
+    none = with_changes(preview_of(), creation("bot"), rules=(QuotaRule("POST", 0, 60.0),))
+    assert descriptions.forecast(none) == ("Create 1 account: 1 POST, which the quota does not let leave",)
+    assert descriptions.forecast(preview_of([request(2, "a-4", display_name="New")])) == ()
+
+
+def test_the_question_says_what_happens_and_what_can_be_reversed() -> None:
+    assert descriptions.question(the_whole_life()) == (
+        (
+            "Create 2, update 1 and delete 3 accounts: Deletions cannot be undone. "
+            "You can reverse the rest with bulkid undo."
+        ),
+        "Type the number of accounts to delete (3) to go on:",
+    )
+    deletes, creates = with_changes(preview_of(), deletion(OLD)), with_changes(preview_of(), creation("bot-1"))
+    assert descriptions.question(deletes, undo=True) == (
+        "Delete 1 account: Deletions cannot be undone.",
+        "Type the number of accounts to delete (1) to go on:",
+    )
+    assert descriptions.question(creates) == (
+        "Create 1 account? You can reverse this with bulkid undo --allow-delete.",
+    )
+    updates = preview_of([request(2, "a-4", display_name="New Four")])
+    assert descriptions.question(updates) == ("Update 1 account? You can reverse this with bulkid undo.",)
+    assert descriptions.question(updates, undo=True) == (
+        "Undo the changes to 1 account? You can reverse this with bulkid undo.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "agreed"),
+    [
+        ("1234", True),
+        (" 1,234\n", True),
+        ("1233", False),
+        ("", False),
+        ("y", False),
+        ("01234", False),
+        ("12,34", False),
+    ],
+)
+def test_only_the_number_itself_confirms_deletions(typed: str, agreed: bool) -> None:
+    assert descriptions.confirms_deletions(typed, 1234) is agreed
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_dates_of_any_form_are_shown(created: str, last_login: str) -> None:
+    words = descriptions.account_dates(Account("a", "b", ("",), (), created, last_login))
+    assert bool(words) == bool(created or last_login)
+    assert words.startswith("never logged in") == (bool(created) and not last_login)

@@ -16,7 +16,7 @@ from bulkid.runs import Preview, save_plan
 from bulkid.runs.plan_document import _plain_markdown
 from bulkid.text import printable_line
 from tests.support.planning_world import LAW, account, directory, request
-from tests.support.previews import preview_of
+from tests.support.previews import creation, deletion, preview_of, with_changes
 from tests.support.terminal_text import NASTY
 
 ENDINGS = (".md", ".html", ".xlsx")
@@ -56,6 +56,30 @@ def test_a_document_names_target_counts_changes_and_invalid_rows(ending: str, tm
         "Wrong.",
     ):
         assert words in shown
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_document_lists_every_deletion_and_what_is_new(ending: str, tmp_path: Path) -> None:
+    gone = [account(f"old-{number}-id", f"PROD-{number}") for number in range(600)]
+    gone[0] = gone[0]._replace(last_login="2024-03-01T10:11:12Z", created="2023-11-30T00:00:00Z")
+    gone[1] = gone[1]._replace(created="2023-11-30T00:00:00Z")
+    made = with_changes(a_plan(), *map(deletion, gone), creation("bot-1", "Bot One", ("night",)), new_groups=["Night"])
+    shown = texts(save_plan(made, tmp_path / f"plan{ending}"))
+    for words in (
+        "Plan: 1 to create, 1 to change, 600 to delete, 0 already correct, 1 invalid",
+        "1 new group: Night",
+        "600 accounts will be deleted. Deletions cannot be undone.",
+        "Delete 600 accounts: 6 DELETEs, no waiting",
+        "Deletions" if ending != ".xlsx" else "Last login",
+        "2024-03-01T10:11:12Z",
+        "2023-11-30T00:00:00Z",
+        "never",
+        'display name "Bot One"',
+        "new account",
+    ):
+        assert words in shown
+    assert set(re.findall(r"PROD-\d+", shown)) == {each.name for each in gone}
+    assert set(re.findall(r"old-\d+-id", shown)) == {each.id for each in gone}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

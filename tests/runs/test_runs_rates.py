@@ -6,7 +6,7 @@ from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Outcome, QuotaRule, Status, Via
 from bulkid.report.rate import Settled
 from bulkid.runs.options import RunOptions, Target
-from bulkid.runs.rates import recent_rate, run_rate
+from bulkid.runs.rates import recent_rate, run_rates
 from bulkid.runs.run_records import dump_options
 from tests.support.journal_data import entry, good_row, record
 
@@ -28,17 +28,14 @@ def test_a_run_is_compared_with_its_own_quota_or_with_that_of_its_server(tmp_pat
         _run(journal, [0.0, 1.0], RunOptions(quota=(QuotaRule("PUT", 7, 1.0),)), "run-2")
         _run(journal, [0.0, 1.0], RunOptions(quota=()), "run-3")
         _run(journal, [], run_id="run-4")
-        found = [run_rate(journal, record(run_id, base_url=CLOUD)) for run_id in ("run-1", "run-4")]
-        assert found[1] is None
-        assert found[0] is not None
-        assert found[0].intervals.quota == 160
-        assert found[0].points == (Settled(3),)
+        (found,) = run_rates(journal, record("run-1", base_url=CLOUD))
+        assert run_rates(journal, record("run-4", base_url=CLOUD)) == ()
+        assert found.intervals.quota == 160
+        assert found.points == (Settled(3),)
         stored = [journal.get_run(run_id) for run_id in ("run-2", "run-3")]
-        own, free = (run_rate(journal, each) for each in stored if each is not None)
-        assert own is not None
+        (own,), (free,) = (run_rates(journal, each) for each in stored if each is not None)
         assert own.intervals.quota == 7
         assert max(own.points) == Settled(1)
-        assert free is not None
         assert free.intervals.quota is None
         assert free.points == (Settled(1), Settled(1))
 
@@ -46,9 +43,22 @@ def test_a_run_is_compared_with_its_own_quota_or_with_that_of_its_server(tmp_pat
 def test_a_run_on_an_address_that_is_refused_today_has_no_quota(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         _run(journal, [0.0])
-        found = run_rate(journal, record("run-1", base_url="ftp://old"))
-        assert found is not None
+        (found,) = run_rates(journal, record("run-1", base_url="ftp://old"))
         assert found.intervals.quota is None
+
+
+def test_each_method_is_compared_with_its_own_quota(tmp_path: Path) -> None:
+    options = RunOptions(quota=(QuotaRule("PUT", 7, 1.0), QuotaRule("POST", 9, 10.0), QuotaRule("DELETE", 2, 60.0)))
+    statuses = [Status.UPDATED, Status.CREATED, Status.CREATED, Status.DELETED, Status.DELETED, Status.DELETED]
+    outcomes = [Outcome(status, 200, attempts=1, via=Via.ACCOUNT, finished_at=START) for status in statuses]
+    with open_journal(tmp_path) as journal:
+        journal.create_run(record("run-1", base_url=CLOUD, options=dump_options(options)))
+        journal.add_rows("run-1", [good_row(number + 2) for number in range(len(statuses))])
+        journal.add_items("run-1", [entry(number, outcome=outcome) for number, outcome in enumerate(outcomes)])
+        stored = journal.get_run("run-1")
+        assert stored is not None
+        found = {rate.method: (rate.intervals.quota, rate.points) for rate in run_rates(journal, stored)}
+    assert found == {"PUT": (7, (Settled(1),)), "POST": (9, (Settled(2),)), "DELETE": (2, (Settled(0, 3),))}
 
 
 def test_the_last_hour_counts_all_runs_of_the_organisation_and_what_its_first_windows_began_with(

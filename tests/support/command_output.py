@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-STATUSES = ("updated", "unchanged", "failed", "invalid", "pending")
+STATUSES = ("updated", "created", "deleted", "unchanged", "failed", "invalid", "pending")
 SUMMARY_KEYS = [
     *("run_id", "status", "rows", "accounts", *STATUSES, "requests", "planned_puts", "naive_puts"),
-    *("retries", "throttled", "elapsed_s", "report"),
+    *("retries", "throttled", "elapsed_s", "note", "report"),
 ]
 REPORT_COLUMNS = [
     *("row", "robot_account_id", "name", "status", "changes", "http_status", "error_code", "error"),
@@ -56,7 +56,7 @@ def summary_of(done: subprocess.CompletedProcess[str], extra: Sequence[str] = ()
     assert keys == SUMMARY_KEYS, keys
     assert all(key in summary for key in extra)
     assert sum(summary[status] for status in STATUSES) == summary["rows"]
-    assert set(summary["requests"]) == {"GET", "PUT", "POST"}
+    assert set(summary["requests"]) == {"GET", "PUT", "POST", "DELETE"}
     return summary
 
 

@@ -1,8 +1,9 @@
 """Previews of plans, made of row requests and a directory, without a server."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from bulkid.model import QuotaRule, RowError, RowRequest
+from bulkid.model import NEW_GROUP, Account, Action, Change, DesiredState, Group, QuotaRule, RowError, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan, limit_changes
 from bulkid.planning.resolve import resolve
@@ -39,4 +40,39 @@ def preview_of(
         skipped=len(plan.skipped),
         warnings=(),
         excess=None,
+    )
+
+
+def creation(name: str, display_name: str | None = None, groups: tuple[str, ...] = ()) -> Change:
+    """An account that a plan creates."""
+    return Change("", name, (display_name,), display_name is not None, groups, (), None, Action.CREATE)
+
+
+def deletion(account: Account) -> Change:
+    """An account that a plan deletes."""
+    return Change(account.id, account.name, account.values, False, (), (), account, Action.DELETE)  # noqa: FBT003
+
+
+def with_changes(
+    preview: Preview, *more: Change, new_groups: Sequence[str] = (), rules: tuple[QuotaRule, ...] = ()
+) -> Preview:
+    """A preview with more changes, in front of its own, and with new groups. A group's id is its name in lower case."""
+    groups = tuple(Group(name.lower(), name, NEW_GROUP) for name in new_groups)
+    known, plan = preview.directory, preview.plan
+    states = tuple(
+        DesiredState(each.account_id, each.name, each.values, each.add, (), None, (100 + number,), each.action)
+        for number, each in enumerate(more)
+    )
+    strategy = plan.strategy
+    assert strategy is None, "its numbers would be those of other changes"
+    plan = replace(
+        plan, changes=(*more, *plan.changes), changing=(*states, *plan.changing), new_groups=groups, strategy=strategy
+    )
+    rules = rules or preview.rules
+    return replace(
+        preview,
+        plan=plan,
+        directory=Directory(known.organization_id, known.accounts, (*(known.groups or ()), *groups)),
+        rules=rules,
+        eta_s=max(minimum_seconds(count, rules, method, preview.rate) for method, count in plan.requests.items()),
     )

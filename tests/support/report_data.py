@@ -91,9 +91,9 @@ def write(
     run: RunRecord | None = None,
     sheet_name: str = "",
     begun: OpenReport | None = None,
-    rate: Rate | None = None,
+    rates: Sequence[Rate] = (),
 ) -> ReportFiles:
     run = run or a_run()
     summary = build_summary(run, Counter(row.status for row in rows), len(rows), str(folder / "report.csv"))
-    content = ReportContent(run, folder, headers, summary, sheet_name, rate=lambda: rate)
+    content = ReportContent(run, folder, headers, summary, sheet_name, rates=lambda: rates)
     return write_report(lambda: iter(rows), content, formats, begun)

@@ -49,6 +49,40 @@ async def test_a_program_goes_the_whole_way(console: World) -> None:
     assert [row["name"] for row in rows["rows"]] == ["robot-0002", "robot-0003"]
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_the_note_of_an_upload_is_kept_with_its_run(console: World, *, before: bool) -> None:
+    program, form = Program(console), aiohttp.FormData()
+    fields: list[tuple[str, Any, dict[str, str]]] = [
+        ("sheet", sheet(2), {"filename": "accounts.csv"}),
+        ("note", " CHG-4711 für <b> ", {}),
+    ]
+    for name, value, more in reversed(fields) if before else fields:
+        form.add_field(name, value, **more)
+    status, taken = await program.ask("POST", "/sheets", data=form)
+    assert (status, taken["rows"], taken["note"]) == (201, 2, "CHG-4711 für <b>")
+    preview = await program.previewed(taken["sheet"])
+    assert "CHG-4711 für &lt;b&gt;" in (await console.browser.get(f"/sheets/{taken['sheet']}/preview")).text
+    _, begun = await program.ask("POST", f"/sheets/{taken['sheet']}/start", json={"preview": preview["preview"]})
+    ended = await program.ended(begun["run_id"])
+    assert (ended["status"], ended["updated"], ended["created"], ended["deleted"]) == ("completed", 2, 0, 0)
+    assert ended["note"] == "CHG-4711 für <b>"
+    assert set(ended["requests"]) == {"GET", "PUT", "POST", "DELETE"}
+    assert "CHG-4711 für &lt;b&gt;" in (await console.browser.get(f"/runs/{begun['run_id']}")).text
+    noted = [each.detail for each in console.console.store.audit_page(0, 50)[0] if each.action == "run started"]
+    assert noted == ["accounts.csv; note: CHG-4711 für <b>"]
+
+
+@pytest.mark.parametrize("note", ["x" * 201, "ü" * 201, "x" * 1_000_000, "a\tb", "a\x1b[31m", "a\nb"])
+async def test_a_note_that_cannot_be_shown_is_refused_and_nothing_is_kept(console: World, note: str) -> None:
+    program, form = Program(console), aiohttp.FormData()
+    form.add_field("sheet", sheet(1), filename="accounts.csv")
+    form.add_field("note", note)
+    status, refused = await program.ask("POST", "/sheets", data=form)
+    assert status == 400
+    assert "the sheet was not kept" in refused["error"]["message"]
+    assert console.console.uploads.all() == []
+
+
 async def test_a_program_says_how_a_sheet_is_read(console: World) -> None:
     program = Program(console)
     _, taken = await program.upload(b"Who,What\nrobot-0001,x\n")

@@ -216,7 +216,7 @@ async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path
         done = [state["done"] for state in states]
         assert done == sorted(done)
         assert states[-1]["running"] is False
-        assert states[-1]["updated"] == 40
+        assert states[-1]["changed"] == 40
 
 
 async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) -> None:

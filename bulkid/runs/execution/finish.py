@@ -25,7 +25,7 @@ from bulkid.report.formats import ReportContent, wanted
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
-from bulkid.runs.rates import run_rate
+from bulkid.runs.rates import run_rates
 
 EARLY_ROWS: Final = 256
 """Rows of the report that are written at a time while requests are sent: this delays responses by 3 ms at most."""
@@ -146,7 +146,7 @@ def write(
         _headers(record),
         summary,
         str(record.sheet.get("sheet", "")),
-        rate=partial(run_rate, journal, record),
+        rates=partial(run_rates, journal, record),
     )
     begun = early.take() if early is not None else None
     if begun is not None:

@@ -189,7 +189,7 @@ all("[data-live]", (box) => {
     }
     part("bar").max = state.total || 1;
     part("bar").value = state.done;
-    ["done", "total", "updated", "failed"].forEach((name) => say(name, grouped.format(state[name])));
+    ["done", "total", "changed", "failed"].forEach((name) => say(name, grouped.format(state[name])));
     ["rate", "quota", "eta"].forEach((name) => say(name, state[name] || "–"));
     part("failures-box").hidden = state.failures.length === 0;
     part("failures").replaceChildren(...state.failures.map((failure) => {
