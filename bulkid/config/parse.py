@@ -22,7 +22,7 @@ Parse = Callable[[object], Any]
 _HIDDEN = "********"
 _MAX_SHOWN = 60
 _MAX_WINDOW_S = 86_400.0
-_METHODS = ("GET", "POST", "PUT")  # all that bulkid sends
+_METHODS = ("GET", "PUT", "POST", "DELETE")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
 _QUOTA = re.compile(r"([A-Za-z]+) *= *([0-9]{1,9}) */ *([0-9]{1,9}(?:\.[0-9]{1,6})?)")
@@ -266,7 +266,7 @@ def _items(raw: object, separators: str) -> list[object]:
 
 
 def names(raw: object) -> tuple[str, ...]:
-    """Column names; in one text, ``;`` is between them."""
+    """Names of columns or groups; in one text, ``;`` is between them."""
     return tuple(dict.fromkeys(verbatim(item) for item in _items(raw, ";")))
 
 

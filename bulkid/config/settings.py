@@ -285,7 +285,7 @@ class Settings:
         "at most COUNT requests of METHOD in any SECONDS; none lifts the preset",
         parse.quota,
         "METHOD=COUNT/SECONDS, such as PUT=160/300, or none (in a variable with ; between them)",
-        default_text="PUT=160/300 and GET=300/300 on Automation Cloud, else none",
+        default_text="GET=300/300, PUT=160/300, POST=24000/300 and DELETE=160/300 on Automation Cloud, else none",
         metavar="METHOD=COUNT/SECONDS",
         repeatable=True,
     )
@@ -336,6 +336,31 @@ class Settings:
         metavar="N|N%",
         commands=("plan", "run", "undo", "serve"),
     )
+    create_missing: bool = SENDING.setting(
+        False, "create the account of each row whose name no account has", commands=("plan", "run", "serve")
+    )
+    create_groups: bool = SENDING.setting(
+        False, "create groups that do not exist, unless an existing name is close", commands=("plan", "run", "serve")
+    )
+    new_groups: tuple[str, ...] = SENDING.setting(
+        (),
+        "create this group if it does not exist, also where an existing name is close",
+        parse.names,
+        "the name of a group (in a variable with ; between them, in a file a list)",
+        key="new_group",
+        repeatable=True,
+        commands=("plan", "run", "serve"),
+    )
+    allow_delete: bool = SENDING.setting(False, "accept rows that delete accounts", commands=("plan", "run", "serve"))
+    max_delete: ChangeBound | None = SENDING.setting(
+        None,
+        "refuse a plan that deletes more accounts than this, without --yes-really",
+        parse.bound(ChangeBound),
+        "a whole number, or a percentage of the organisation's accounts such as 1%",
+        default_text="10",
+        metavar="N|N%",
+        commands=("plan", "run", "serve"),
+    )
     wait: float = SENDING.setting(
         0.0,
         "seconds to wait for another run on the organisation to end",
@@ -346,7 +371,9 @@ class Settings:
     )
     yes: bool = SENDING.setting(False, "do not ask before sending", commands=("run", "undo"), common=True)
     yes_really: bool = SENDING.setting(
-        False, "send also a plan that changes more accounts than --max-change allows", commands=("run", "undo")
+        False,
+        "send also a plan that changes or deletes more accounts than --max-change and --max-delete allow",
+        commands=("run", "undo"),
     )
     # --- hours
     window: DailyWindow | None = HOURS.setting(

@@ -90,7 +90,12 @@ def preset_quota(base: IdentityBase) -> tuple[QuotaRule, ...]:
     """The limits that the vendor publishes for this deployment: Automation Cloud has some, no other does."""
     if base.deployment is not Deployment.CLOUD:
         return ()
-    return (QuotaRule("PUT", 160, 300.0), QuotaRule("GET", 300, 300.0))
+    return (
+        QuotaRule("GET", 300, 300.0),
+        QuotaRule("PUT", 160, 300.0),
+        QuotaRule("POST", 24_000, 300.0),
+        QuotaRule("DELETE", 160, 300.0),
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -12,10 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bulkid.resources.field import Field
-from bulkid.resources.resource import GROUP_SCOPE, INFORMATION_COLUMNS, MEMBERSHIP_COLUMNS, Resource
+from bulkid.resources.resource import (
+    ACTION_COLUMN,
+    GROUP_SCOPE,
+    INFORMATION_COLUMNS,
+    MEMBERSHIP_COLUMNS,
+    Resource,
+)
 from bulkid.resources.robot_accounts import DISPLAY_NAME, ROBOT_ACCOUNTS
 
 __all__ = [
+    "ACTION_COLUMN",
     "DISPLAY_NAME",
     "GROUP_SCOPE",
     "INFORMATION_COLUMNS",

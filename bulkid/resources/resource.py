@@ -20,6 +20,11 @@ GROUP_SCOPE: Final = "PM.Group"
 INFORMATION_COLUMNS: Final = ("created", "last_login")
 """The last columns of an export: when an account was created and last logged in, for people. No run reads them."""
 
+ACTION_COLUMN: Final = "action"
+"""The column that says whether a row updates, creates or deletes its account."""
+
+_ACTION_ALIASES: Final = (ACTION_COLUMN, "operation", "op")
+
 _PARTITION: Final = ("partition_global_id", ("partition global id", "organization id"))
 
 
@@ -72,6 +77,7 @@ class Resource:
             "name": self.name_aliases,
             **{field.key: field.aliases for field in self.fields},
             **dict(zip(MEMBERSHIP_COLUMNS, _MEMBERSHIP_ALIASES, strict=True)),
+            ACTION_COLUMN: _ACTION_ALIASES,
             _PARTITION[0]: _PARTITION[1],
         }
 

@@ -24,6 +24,7 @@ APPROVED = "approved"
 _PLAIN = (
     *("skip_invalid", "read", "rate", "concurrency", "max_attempts", "timeout_s", "sandbox"),
     *("retry_base_s", "outage_limit_s", "via", "group_batch", "first", "job", "note"),
+    *("create_missing", "create_groups", "allow_delete"),
 )
 
 
@@ -39,6 +40,8 @@ def dump_options(options: RunOptions) -> dict[str, Any]:
         "quota": quota,
         "max_failures": asdict(options.max_failures) if options.max_failures else None,
         "max_change": asdict(options.max_change) if options.max_change else None,
+        "max_delete": asdict(options.max_delete) if options.max_delete else None,
+        "new_group_names": list(options.new_groups),
         "formats": list(options.formats),
         "authors": list(options.authors),
     }
@@ -49,13 +52,15 @@ def load_options(stored: Mapping[str, Any]) -> RunOptions:
     sheet = {**stored.get("sheet", {})}
     sheet["ignore_columns"] = tuple(sheet.get("ignore_columns", ()))
     quota = stored.get("quota")
-    bound, change = stored.get("max_failures"), stored.get("max_change")
+    bound, change, delete = (stored.get(name) for name in ("max_failures", "max_change", "max_delete"))
     return RunOptions(
         **{name: stored[name] for name in _PLAIN if name in stored},
         sheet=SheetOptions(**sheet),
         quota=None if quota is None else tuple(QuotaRule(method, count, seconds) for method, count, seconds in quota),
         max_failures=FailureBound(**bound) if bound else None,
         max_change=ChangeBound(**change) if change else None,
+        max_delete=ChangeBound(**delete) if delete else None,
+        new_groups=tuple(stored.get("new_group_names", ())),
         formats=tuple(stored.get("formats", ())),
         authors=tuple(stored.get("authors", ())),
     )

@@ -5,13 +5,16 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, TypeAlias
 
-from bulkid.model import EVERYONE, RowError, RowRequest, SheetRow
-from bulkid.resources import MEMBERSHIP_COLUMNS, current
+from bulkid.model import EVERYONE, Action, RowError, RowRequest, SheetRow
+from bulkid.resources import ACTION_COLUMN, MEMBERSHIP_COLUMNS, current
 from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
 from bulkid.sheet.headers import column_label
-from bulkid.text import fold, listing
+from bulkid.text import fold, listing, quote
 
 _CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few dozen, an adversary's must not pile up
+
+
+_ACTIONS: Mapping[str, Action] = {"": Action.UPDATE, **{action.value: action for action in Action}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class RowParser:
         self._id = at.get(resource.id_column, -1)
         self._name = at.get("name", -1)
         self._add, self._remove, self._exact = (at.get(name, -1) for name in MEMBERSHIP_COLUMNS)
+        self._action = at.get(ACTION_COLUMN, -1)
         self._partition = at.get("partition_global_id", -1)
         self._fields = tuple((field, at.get(field.key, -1)) for field in resource.fields)
         self._lists: dict[str, ListCell] = {}
@@ -102,13 +106,19 @@ class RowParser:
             self._check_changes(add, remove, found)
             if exact is not EMPTY_LIST:
                 found.append((self._exact, self._exact_and_changes(fitted)))
+        action = Action.UPDATE if self._action < 0 else self._read_action(fitted, found)
+        if action is Action.CREATE and account_id and not name:
+            message = "A new account needs a name: fill in its name, and leave the id blank."
+            column = self._action if self._name < 0 else self._name
+            found.append((column, Problem("create_without_name", message)))
+        elif action is Action.DELETE:
+            self._check_deletion(fitted, found)
         if found:
             row_errors = tuple(self._row_error(row, fitted, column, problem) for column, problem in found)
             return SheetRow(row, fitted, None, row_errors, account_id, name)
         wanted = None if exact is EMPTY_LIST else exact.items
-        return SheetRow(
-            row, fitted, RowRequest(row, account_id, name, values, add.items, remove.items, wanted, partition)
-        )
+        request = RowRequest(row, account_id, name, values, add.items, remove.items, wanted, partition, action)
+        return SheetRow(row, fitted, request)
 
     def _row_error(self, row: int, cells: tuple[str, ...], column: int, problem: Problem) -> RowError:
         header = self._headers[column] if 0 <= column < self._width else ""
@@ -185,6 +195,27 @@ class RowParser:
         if parsed.problems:
             found.extend((column, problem) for problem in parsed.problems)
         return parsed
+
+    def _read_action(self, cells: tuple[str, ...], found: Found) -> Action:
+        text = trim(cells[self._action])
+        action = _ACTIONS.get(fold(text))
+        if action is not None:
+            return action
+        message = f"There is no action {quote(text)}: enter update, create or delete. A blank cell means update."
+        found.append((self._action, text_problem(text) or Problem("unknown_action", message)))
+        return Action.UPDATE
+
+    def _check_deletion(self, cells: tuple[str, ...], found: Found) -> None:
+        """A row that deletes its account says no more than which one it is."""
+        change_columns = [column for _, column in self._fields] + [self._add, self._remove, self._exact]
+        filled = [column for column in sorted(change_columns) if column >= 0 and trim(cells[column])]
+        if filled:
+            labels = listing([column_label(self._headers, column) for column in filled])
+            message = (
+                f"The row deletes the account, so {labels} must be blank: empty "
+                f"{'it' if len(filled) == 1 else 'them'}, or change the action."
+            )
+            found.append((filled[0], Problem("delete_with_changes", message)))
 
     def _check_changes(self, add: ListCell, remove: ListCell, found: Found) -> None:
         for column, parsed in ((self._add, add), (self._remove, remove)):

@@ -127,6 +127,7 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     options = (
         "--sandbox --url --organization-id --profile --sheet --map --ignore-column --encoding --delimiter "
         "--skip-invalid --via --group-batch --no-read --quota --rate --concurrency --max-attempts --timeout "
+        "--create-missing --create-groups --new-group --allow-delete --max-delete "
         "--max-failures --first --max-change --yes-really --report-dir --format --note --json --yes --quiet -v "
         "--log-format --state-dir --until --max-duration --wait --metrics-file "
         "--host --port --certfile --keyfile --behind-proxy --public-name --require-approval --keep-audit"

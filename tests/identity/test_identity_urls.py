@@ -143,7 +143,10 @@ def test_any_text_is_completed_or_refused_and_what_is_completed_is_safe_to_send_
 
 
 def test_only_automation_cloud_has_a_preset_quota() -> None:
-    assert preset_quota(complete_url(f"{CLOUD}/acme")) == (QuotaRule("PUT", 160, 300.0), QuotaRule("GET", 300, 300.0))
+    published = {"GET": 300, "PUT": 160, "POST": 24_000, "DELETE": 160}
+    assert preset_quota(complete_url(f"{CLOUD}/acme")) == tuple(
+        QuotaRule(method, count, 300.0) for method, count in published.items()
+    )
     for address in ("https://govcloud.uipath.us/a", "https://x.dedicated.uipath.com/a", "https://o.example.com"):
         assert preset_quota(complete_url(address)) == ()
     assert preset_quota(complete_url("https://cloud.uipath.com.evil.example/acme")) == ()

@@ -19,6 +19,7 @@ CONTRACT = {
     "groups_to_add": ["groups_to_add", "groupIDsToAdd", "add_groups"],
     "groups_to_remove": ["groups_to_remove", "groupIDsToRemove", "remove_groups"],
     "groups": ["groups", "groupNames", "GroupName"],
+    "action": ["action", "operation", "op"],
     "partition_global_id": ["partition_global_id", "partitionGlobalId", "organization_id"],
 }
 WRITTEN = [(field, header) for field, headers in CONTRACT.items() for header in headers]

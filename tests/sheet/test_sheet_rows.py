@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import RowRequest
+from bulkid.model import Action, RowRequest
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sheet import RowParser, SheetInfo
 
-HEADERS = ("ID", "Robot", "Display Name", "add groups", "remove groups", "Groups", "organization_id", "Comment")
+HEADERS = ("ID", "Robot", "Display Name", "add groups", "remove groups", "Groups", "Op", "organization_id", "Comment")
 INFO = SheetInfo("s.csv", "csv", "", "utf-8-sig", ",", HEADERS, (*ROBOT_ACCOUNTS.columns, ""), ("a note",))
 AT = dict(zip(ROBOT_ACCOUNTS.columns, range(len(ROBOT_ACCOUNTS.columns)), strict=True))
 CELL = st.one_of(
@@ -65,6 +65,61 @@ def test_blank_leaves() -> None:
 def test_clear_empties_the_display_name_and_the_groups_on_purpose() -> None:
     assert request(name="r", display_name="!clear").values == ("",)
     assert request(name="r", groups=" !Clear ").exact == ()
+
+
+@pytest.mark.parametrize(
+    ("cell", "action"),
+    [
+        ("", Action.UPDATE),
+        (" Update ", Action.UPDATE),
+        ("create", Action.CREATE),
+        ("\u00a0CREATE", Action.CREATE),
+        ("Delete\n", Action.DELETE),
+    ],
+)
+def test_the_action_is_read_in_any_case_with_blanks_around_it(cell: str, action: Action) -> None:
+    assert request(name="r", action=cell).action is action
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [("remove", "unknown_action"), ("!clear", "unknown_action"), ("create;", "unknown_action"), ("#N/A", "error_cell")],
+)
+def test_another_action_is_an_error_that_lists_the_three(cell: str, code: str) -> None:
+    assert row_errors(name="r", action=cell) == [(code, "Op")]
+    (row_error,) = RowParser(INFO).parse(7, cells(name="r", action=cell)).row_errors
+    assert "update, create or delete" in row_error.message or code == "error_cell"
+
+
+def test_a_creation_needs_a_name() -> None:
+    assert row_errors(robot_account_id="88-uv", action="create") == [("create_without_name", "Robot")]
+    assert row_errors(action="create") == [("missing_account", "")]
+    assert request(robot_account_id="88-uv", name="r", action="create").account_id == "88-uv"
+    nameless = SheetInfo("s.csv", "csv", "", "utf-8", ",", ("ID", "Op"), ("robot_account_id", "action"))
+    (row_error,) = RowParser(nameless).parse(2, ["88-uv", "create"]).row_errors
+    assert (row_error.code, row_error.column) == ("create_without_name", "Op")
+
+
+@pytest.mark.parametrize(
+    ("field", "cell"),
+    [
+        ("display_name", "x"),
+        ("display_name", "!clear"),
+        ("groups_to_add", "A"),
+        ("groups_to_remove", "A"),
+        ("groups", "A"),
+    ],
+)
+def test_a_deletion_changes_nothing_else(field: str, cell: str) -> None:
+    assert row_errors(name="r", action="delete", **{field: cell}) == [("delete_with_changes", HEADERS[AT[field]])]
+    kept = request(robot_account_id="1", name="r", action="delete", partition_global_id="3fa85f64", **{field: " "})
+    assert kept == RowRequest(7, "1", "r", (None,), (), (), None, "3fa85f64", Action.DELETE)
+
+
+def test_what_a_deletion_must_leave_blank_is_named_at_once() -> None:
+    parsed = RowParser(INFO).parse(7, cells(name="r", action="delete", display_name="x", groups="A"))
+    (row_error,) = parsed.row_errors
+    assert '"Display Name" and "Groups" must be blank: empty them' in row_error.message
 
 
 def test_exact_groups_are_kept_apart_from_changes() -> None:
@@ -134,14 +189,14 @@ def test_an_error_in_a_column_that_is_not_used_does_not_matter() -> None:
 
 def test_missing_cells_are_blank_and_blank_surplus_cells_are_nothing() -> None:
     parser = RowParser(INFO)
-    assert parser.parse(2, ["", "r"]).cells == ("", "r", "", "", "", "", "", "")
+    assert parser.parse(2, ["", "r"]).cells == ("", "r", *[""] * 7)
     assert parser.parse(2, [*cells(name="r"), " ", ""]).cells == tuple(cells(name="r"))
 
 
 def test_a_surplus_cell_is_a_row_error_and_is_kept() -> None:
     parsed = RowParser(INFO).parse(2, [*cells(name="r"), "", "too much", ""])
     assert [(row_error.code, row_error.value) for row_error in parsed.row_errors] == [("surplus_cells", "too much")]
-    assert "10 cells" in parsed.row_errors[0].message
+    assert "11 cells" in parsed.row_errors[0].message
     assert parsed.cells == (*cells(name="r"), "", "too much")
 
 
