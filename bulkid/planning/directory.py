@@ -1,6 +1,7 @@
 """The directory: an index of the accounts and groups that were read, and what is known to be missing from it."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -80,6 +81,18 @@ class Directory:
         groups_alone = Directory(self.organization_id, None, self.groups, self.total)
         groups_alone.blind = self.blind
         return groups_alone
+
+    def with_groups(self, more: Collection[Group]) -> "Directory":
+        """The same accounts, and these groups besides those that were read."""
+        if not more:
+            return self
+        extended = copy(self)
+        extended._set_groups([*(self.groups or ()), *more])  # noqa: SLF001 - a copy of this object
+        return extended
+
+    def _set_groups(self, groups: Iterable[Group]) -> None:
+        self._groups = {fold(group.id): group for group in groups}
+        self._group_names = None
 
     def find(self, account_id: str) -> Account | Absent | Unknown:
         """Find an account by its id, and tell one that does not exist from one of which that is not known."""

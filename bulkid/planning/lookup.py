@@ -1,15 +1,15 @@
 """Which account and which groups a row means: texts that are ids or names become ids; near names are suggested."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from bulkid.model import RowError, RowRequest
+from bulkid.model import Account, Action, Group, RowError, RowRequest
+from bulkid.planning.creation import GUID, MAX_NAME, NewGroups, ResolveOptions, is_too_long
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.merge import rows_with_other_values
-from bulkid.resources import current
+from bulkid.resources import ACTION_COLUMN, current
 from bulkid.text import fold, listing, quote, skeleton
 
 _CUTOFF = 70.0  # percent of rapidfuzz's ratio: "Traines" is 93 to "Trainees", "Fin" is 60 to "Finance"
@@ -31,6 +31,14 @@ class NameSuggester:
         self._forms: list[str] = []
         self._left = _COMPARISONS
         self._found: dict[str, tuple[str, ...]] = {}
+        self._not_compared: set[str] = set()
+
+    def may_be_near(self, text: str) -> str:
+        """Like :meth:`question`, with a sentence also for a text that the suggester has not compared."""
+        question = self.question(text)
+        if not question and skeleton(text) in self._not_compared:
+            return "bulkid has not compared it with the existing names, since it is long or there are too many."
+        return question
 
     def question(self, text: str) -> str:
         """Ask whether the user meant one of up to three existing names that are near the text; "" when none is."""
@@ -54,6 +62,7 @@ class NameSuggester:
             self._names = tuple(dict.fromkeys(self._read()))
             self._forms = [skeleton(name) for name in self._names]
         if not key or len(key) > _LONGEST or len(self._forms) > self._left:
+            self._not_compared.add(key)
             return ()
         self._left -= len(self._forms)
         from rapidfuzz import fuzz, process
@@ -68,24 +77,25 @@ def needed_to_read_accounts() -> str:
 
 
 _CHECK = "Check the spelling, and that it is the right organisation."
-_GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
 _FIELD_GETTERS: Mapping[str, Callable[[RowRequest], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
 
 
 class AccountKey(NamedTuple):
     """The account that a row means. Rows with the same key are for the same account."""
 
-    key: str
-    account_id: str
+    key: str | tuple[str, str]  # the id of an account that exists, else what the row names it by
+    account_id: str  # "" of an account that does not exist and is named by its name
     name: str
+    action: Action = Action.UPDATE  # what the row does with it: an account that exists is updated, not created
 
 
 class DirectoryAccounts:
     """Finds accounts in a directory that was read."""
 
-    def __init__(self, directory: Directory, columns: Mapping[str, str]) -> None:
+    def __init__(self, directory: Directory, columns: Mapping[str, str], options: ResolveOptions) -> None:
         self._directory = directory
         self._columns = columns
+        self._create_missing = options.create_missing
         self._suggester = NameSuggester(lambda: (account.name for account in directory.accounts or ()))
 
     def find(self, row: RowRequest) -> AccountKey | RowError:
@@ -105,6 +115,9 @@ class DirectoryAccounts:
             )
             return self._row_error(row, current().id_column, "unknown_account", message)
         if isinstance(account, Absent):
+            if row.action is Action.DELETE and not self._names_another(row):
+                named_by = ("name", fold(row.name)) if row.name else ("id", fold(row.account_id))
+                return AccountKey(named_by, row.account_id, row.name, Action.DELETE)
             message = (
                 f"No {current().singular} has the id {quote(row.account_id)} in this organisation. {self._hint(row)}"
             )
@@ -115,12 +128,12 @@ class DirectoryAccounts:
                 "Correct the one that is wrong, or give only one of the two."
             )
             return self._row_error(row, "name", "account_mismatch", message)
-        return AccountKey(account.id, account.id, account.name)
+        return _existing(account, row.action)
 
     def _by_name(self, row: RowRequest) -> AccountKey | RowError:
         found = self._directory.accounts_named(row.name)
         if len(found) == 1:
-            return AccountKey(found[0].id, found[0].id, found[0].name)
+            return _existing(found[0], row.action)
         if found:
             named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")
@@ -129,12 +142,27 @@ class DirectoryAccounts:
             )
             return self._row_error(row, "name", "ambiguous_account", message)
         by_id = self._directory.account(row.name)
+        if row.action is Action.CREATE or (by_id is None and (row.action is Action.DELETE or self._create_missing)):
+            return self._missing(row)
         if by_id is not None:
             hint = "It is the id of an account: put it in the column robot_account_id."
         else:
             hint = self._suggest(row.name)
         message = f"No {current().singular} is named {quote(row.name)} in this organisation. {hint}"
         return self._row_error(row, "name", "unknown_account", message)
+
+    def _missing(self, row: RowRequest) -> AccountKey | RowError:
+        """The key of an account that no account has the name of: the row creates it, or it is gone already."""
+        if row.action is not Action.DELETE and is_too_long(row.name):
+            message = f"The name is too long to create: it has at most {MAX_NAME} characters. Shorten it."
+            return self._row_error(row, "name", "name_too_long", message)
+        action = Action.DELETE if row.action is Action.DELETE else Action.CREATE
+        return AccountKey(("name", fold(row.name)), "", row.name, action)
+
+    def _names_another(self, row: RowRequest) -> bool:
+        """Whether a row with an id that no account has may still mean an account that exists."""
+        by_name = self._directory.accounts_named
+        return bool(by_name(row.account_id) or (row.name and by_name(row.name)))
 
     def _hint(self, row: RowRequest) -> str:
         """Suggest what the user means by an id of no account: often it is a name, or the row has a name that exists."""
@@ -143,8 +171,10 @@ class DirectoryAccounts:
         named = self._directory.account_named(row.name) if row.name else None
         if named is not None:
             return f"The account {quote(named.name)} has the id {quote(named.id)}."
+        if row.action is Action.CREATE:
+            return "The server makes the id of a new account: leave it blank."
         # A GUID is near no name: seeking one would only use up what may be spent on suggestions.
-        return _CHECK if _GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
+        return _CHECK if GUID.fullmatch(row.account_id) else self._suggest(row.account_id)
 
     def _suggest(self, text: str) -> str:
         return self._suggester.question(text) or _CHECK
@@ -154,8 +184,20 @@ class DirectoryAccounts:
         return RowError(row.row, self._columns.get(field, ""), value, code, message)
 
 
+def _existing(account: Account, action: Action) -> AccountKey:
+    """The key of an account that exists: a row that would create it updates it."""
+    action = Action.DELETE if action is Action.DELETE else Action.UPDATE
+    return AccountKey(account.id, account.id, account.name, action)
+
+
 def find_blind(row: RowRequest, columns: Mapping[str, str]) -> AccountKey | RowError:
     """Take the account by the row's id, since no accounts were read; a name alone cannot be looked up."""
+    if row.action is not Action.UPDATE:
+        message = (
+            f"An account is {'created' if row.action is Action.CREATE else 'deleted'} only where the accounts were "
+            f"read, and they were not. Give the application {needed_to_read_accounts()}."
+        )
+        return RowError(row.row, columns.get(ACTION_COLUMN, ""), row.action.value, "needs_directory", message)
     if row.account_id:
         return AccountKey(fold(row.account_id), row.account_id, row.name)
     if not row.name:
@@ -180,7 +222,7 @@ class SheetAccounts:
         folded = fold(row.account_id or row.name)
         account_id = folded if row.account_id else self._ids.get(folded)
         key = f"name {folded}" if account_id is None else f"id {account_id}"
-        return AccountKey(key, row.account_id, row.name)
+        return AccountKey(key, row.account_id, row.name, row.action)
 
 
 def identity_row_errors(rows: Sequence[RowRequest], columns: Mapping[str, str]) -> dict[int, RowError]:
@@ -230,6 +272,7 @@ def _no_account(row: RowRequest) -> RowError:
     return RowError(row.row, "", "", "missing_account", "The row names no account. Give its id or its name.")
 
 
+_UNKNOWN_GROUP = "unknown_group"
 _LISTS_REMEMBERED = 10_000  # distinct list cells; more than that and they hardly repeat
 
 
@@ -286,14 +329,25 @@ class GroupResolver:
 
 
 class DirectoryGroups:
-    """Finds groups in a directory that was read."""
+    """Finds groups in a directory that was read, and those that the run creates."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, new_groups: NewGroups) -> None:
         self._directory = directory
+        self._new_groups = new_groups
         self._suggester = NameSuggester(lambda: (group.name for group in directory.groups or ()))
 
     def __call__(self, text: str) -> GroupMatch:
-        """Find the group with this id or name, or say why there is none."""
+        """Find the group with this id or name, or the new group of this name; or say why there is none."""
+        found = self.existing(text)
+        if found.code != _UNKNOWN_GROUP:
+            return found
+        created = self._new_groups.create(text, lambda: self._suggester.may_be_near(text))
+        if isinstance(created, Group):
+            return GroupMatch(created.id)
+        return self._unknown(text, created) if created else found
+
+    def existing(self, text: str) -> GroupMatch:
+        """Find the group with this id or name among those that exist, or say why there is none."""
         found = self._directory.groups_matching(text)
         if len(found) == 1:
             everyone = fold(found[0].id) == fold(self._directory.everyone_id)
@@ -305,9 +359,11 @@ class DirectoryGroups:
             return GroupMatch(code="ambiguous_group", message=message)
         if is_everyone(text):
             return GroupMatch(everyone=True)
-        hint = self._suggester.question(text) or "Check the spelling, or create the group first."
-        message = f"No group has the id or the name {quote(text)} in this organisation. {hint}"
-        return GroupMatch(code="unknown_group", message=message)
+        return self._unknown(text, self._suggester.question(text) or "Check the spelling, or create the group first.")
+
+    def _unknown(self, text: str, advice: str) -> GroupMatch:
+        message = f"No group has the id or the name {quote(text)} in this organisation. {advice}"
+        return GroupMatch(code=_UNKNOWN_GROUP, message=message)
 
 
 class SheetGroups:
@@ -322,6 +378,6 @@ class SheetGroups:
             return GroupMatch(everyone=True)
         if not text.strip():
             return GroupMatch(
-                code="unknown_group", message="The list holds a blank where a group is expected. Remove it."
+                code=_UNKNOWN_GROUP, message="The list holds a blank where a group is expected. Remove it."
             )
         return GroupMatch(self.spelled.setdefault(fold(text), text))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
-from bulkid.model import DesiredState, RowError
-from bulkid.resources import current
+from bulkid.model import Action, DesiredState, RowError
+from bulkid.resources import ACTION_COLUMN, current
 from bulkid.text import quote, row_listing
 
 K = TypeVar("K", bound=Hashable)
@@ -38,7 +38,7 @@ def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | l
         error for every row, each naming rows that it contradicts.
     """
     rows = sorted(rows, key=lambda desired: desired.rows)
-    conflicts = [*_field_conflicts(rows), *_group_conflicts(rows, labels)]
+    conflicts = [*_action_conflicts(rows), *_field_conflicts(rows), *_group_conflicts(rows, labels)]
     if conflicts:
         return _row_errors(rows, conflicts, labels)
     first = rows[0]
@@ -52,6 +52,8 @@ def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | l
         remove=() if exact is not None else _union(desired.remove for desired in rows),
         exact=exact,
         rows=tuple(chain.from_iterable(desired.rows for desired in rows)),
+        # Of an update and a creation: the account does not exist, or it is not known whether it does.
+        action=next((desired.action for desired in rows if desired.action is not Action.UPDATE), Action.UPDATE),
     )
 
 
@@ -69,6 +71,20 @@ def _joint_values(rows: Sequence[DesiredState]) -> tuple[str | None, ...]:
     if len(given) < 2:  # noqa: PLR2004 - nothing to join: that row's own tuple, or the one that sets nothing
         return given[0] if given else rows[0].values
     return tuple(next((value for value in column if value is not None), None) for column in zip(*given, strict=True))
+
+
+def _action_conflicts(rows: Sequence[DesiredState]) -> Iterator[RowConflict]:
+    """Find the rows of which some delete the account and others change or create it."""
+    deleting = [row for desired in rows if desired.action is Action.DELETE for row in desired.rows]
+    if not deleting:
+        return
+    changing = [row for desired in rows if desired.action is not Action.DELETE for row in desired.rows]
+    for desired in rows if changing else ():
+        others, verb = (changing, "change") if desired.action is Action.DELETE else (deleting, "delete")
+        does = verb if len(others) > 1 else f"{verb}s"
+        message = f"This row {desired.action.value}s the account, but {row_listing(others, len(others))} {does} it."
+        for row in desired.rows:
+            yield RowConflict(row, ACTION_COLUMN, desired.action.value, message)
 
 
 def _field_conflicts(rows: Sequence[DesiredState]) -> Iterator[RowConflict]:

@@ -25,16 +25,36 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
     without one keeps it. Without an account (blind) everything desired is sent. The state before may stand in for a
     present state that cannot be read.
 
+    The change of an account to create carries all that is desired; where the account exists already, it is an update.
+    The change of an account to delete is empty where there is none.
+
     Raises:
         PermissionDeniedError: An exact list of groups is desired, and the present groups cannot be known, as when
             a run is resumed that may no longer read.
     """
+    if desired.action is Action.DELETE:
+        return _deletion(desired, account)
+    if desired.action is Action.CREATE and account is None:
+        return _creation(desired)
     add, remove = _membership(desired, account, directory)
     if account is None:
         sets_fields = desired.values.count(None) < len(desired.values)
         return Change(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
     values = _carried(desired.values, account.values)
     return Change(account.id, account.name, values, values is not account.values, add, remove, account)
+
+
+def _creation(desired: DesiredState) -> Change:
+    add = desired.add if desired.exact is None else desired.exact
+    sets_fields = desired.values.count(None) < len(desired.values)
+    return Change("", desired.name, desired.values, sets_fields, add, (), None, Action.CREATE)
+
+
+def _deletion(desired: DesiredState, account: Account | None) -> Change:
+    nothing = current().nothing
+    if account is None:
+        return Change(desired.account_id, desired.name, nothing, False, (), (), None)  # noqa: FBT003 - sets no field
+    return Change(account.id, account.name, nothing, False, (), (), account, Action.DELETE)  # noqa: FBT003 - the same
 
 
 def changed_fields(change: Change) -> Iterator[tuple[Field, str | None, str]]:
@@ -117,9 +137,16 @@ def shortfall(change: Change, after: Account, directory: Directory) -> str:
 def describe(change: Change, directory: Directory) -> str:
     """Describe a change on one line: ``display name: Roby -> Robbie; + Finance; - Trainees``; "" when it is empty.
 
-    Groups go by name where it is known. Without the state before, the old display name is left out. No name can be
-    taken for a separator: :func:`split_description` takes the line apart.
+    Groups go by name where it is known. Without the state before, the old display name is left out. A creation is
+    ``created: display name "X"; + Finance``, a deletion ``deleted``. No name can be taken for a separator:
+    :func:`split_description` takes the line apart.
     """
+    if change.action is Action.DELETE:
+        return "deleted"
+    if change.action is Action.CREATE:
+        parts = [f'{field.label} "{value}"' for field, _, value in changed_fields(change) if value]
+        parts += [f"+ {directory.group_name(group)}" for group in change.add]
+        return f"created: {join_description(parts)}" if parts else "created"
     parts = []
     if change.sets_fields:
         parts += [field.describe_change(before, after) for field, before, after in changed_fields(change)]
@@ -222,6 +249,10 @@ class Plan:
         """The changes with this action, in the order of the sheet."""
         return tuple([change for change in self.changes if change.action is action])
 
+    def count_of(self, action: Action) -> int:
+        """How many changes have this action."""
+        return sum(change.action is action for change in self.changes)
+
     @property
     def by_account(self) -> tuple[Change, ...]:
         """The changes that go out as the PUT of their own account; group requests carry the other updates."""
@@ -237,18 +268,20 @@ class Plan:
     @property
     def requests(self) -> dict[str, int]:
         """How many requests of each method the changes take, when none has to be repeated."""
-        created, deleted = (len(self.changes_of(action)) for action in (Action.CREATE, Action.DELETE))
         return {
             "PUT": self.planned_puts,
-            "POST": len(self.new_groups) + created,
-            "DELETE": -(-deleted // DELETE_BATCH),
+            "POST": len(self.new_groups) + self.count_of(Action.CREATE),
+            "DELETE": -(-self.count_of(Action.DELETE) // DELETE_BATCH),
         }
 
     @property
     def naive_puts(self) -> int:
-        """How many PUTs one per good row would take, of the rows that this plan covers."""
+        """How many PUTs one per good row that updates an account would take, of the rows that this plan covers."""
         return sum(
-            len(desired.rows) for desired_states in (self.changing, self.unchanged) for desired in desired_states
+            len(desired.rows)
+            for desired_states in (self.changing, self.unchanged)
+            for desired in desired_states
+            if desired.action is Action.UPDATE
         )
 
     @property
@@ -282,11 +315,23 @@ def build_plan(resolution: Resolution, directory: Directory) -> Plan:
         else:
             changes.append(change)
             changing.append(desired)
-    return Plan(tuple(changes), tuple(changing), tuple(unchanged), notes=resolution.warnings)
+    new_groups = _needed_groups(resolution.new_groups, changes)
+    return Plan(tuple(changes), tuple(changing), tuple(unchanged), notes=resolution.warnings, new_groups=new_groups)
+
+
+def _needed_groups(new_groups: tuple[Group, ...], changes: Iterable[Change]) -> tuple[Group, ...]:
+    """Give the groups that some change needs, of those that the run may create."""
+    if not new_groups:
+        return ()
+    needed = {group_id for change in changes for group_id in change.add}
+    return tuple([group for group in new_groups if group.id in needed])
 
 
 def limit_changes(plan: Plan, first: int | None) -> Plan:
-    """Keep only the first accounts that change, for a trial; the others are left out, not forgotten."""
+    """Keep only the first accounts that change, for a trial; the others are left out, not forgotten.
+
+    A new group that only these others need is not created.
+    """
     if first is None or first >= len(plan.changes):
         return plan
     kept = max(first, 0)
@@ -297,4 +342,5 @@ def limit_changes(plan: Plan, first: int | None) -> Plan:
         skipped=plan.changing[kept:] + plan.skipped,
         skipped_changes=plan.changes[kept:] + plan.skipped_changes,
         strategy=None,  # it was for all of them
+        new_groups=_needed_groups(plan.new_groups, plan.changes[:kept]),
     )

@@ -1,10 +1,11 @@
 """From the texts of a sheet to ids: every row becomes part of one account's desired state, or has an error."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from bulkid.model import DesiredState, RowError, RowRequest
+from bulkid.model import Action, DesiredState, Group, RowError, RowRequest
+from bulkid.planning.creation import NewGroups, ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
     AccountKey,
@@ -19,7 +20,7 @@ from bulkid.planning.lookup import (
     needed_to_read_accounts,
 )
 from bulkid.planning.merge import SheetLabels, merge
-from bulkid.resources import current
+from bulkid.resources import ACTION_COLUMN, current
 from bulkid.text import count_of, fold, quote
 
 
@@ -30,29 +31,42 @@ class Resolution:
     desired_states: tuple[DesiredState, ...] = field(repr=False)  # in the order of each account's first good row
     row_errors: tuple[RowError, ...] = field(repr=False)  # by row
     warnings: tuple[str, ...]  # sentences for a person
+    new_groups: tuple[Group, ...] = ()  # groups that rows name, that do not exist, and that the run may create
 
 
 FindAccount = Callable[[RowRequest], AccountKey | RowError]
 
+_CHANGES_ALONE = ResolveOptions()
 
-def resolve(requests: Iterable[RowRequest], directory: Directory, columns: Mapping[str, str]) -> Resolution:
+
+def resolve(
+    requests: Iterable[RowRequest],
+    directory: Directory,
+    columns: Mapping[str, str],
+    options: ResolveOptions = _CHANGES_ALONE,
+) -> Resolution:
     """Turn rows into one desired state per account, in the server's ids, and collect every error of every row.
 
     Without accounts (blind) rows must give ids; without groups, group texts are taken as ids. Both are said in the
     warnings. A row with an error takes no part in its account's desired state.
 
-    Row numbers are distinct. ``columns`` are the headers of the sheet by field, for ``RowError.column``.
+    Row numbers are distinct. ``columns`` are the headers of the sheet by field, for ``RowError.column``. Without
+    ``options`` rows may change accounts that exist, and create them, but no groups.
     """
-    groups = DirectoryGroups(directory) if directory.groups is not None else SheetGroups()
-    labels = SheetLabels(columns, directory.group_name)
-    find: FindAccount = DirectoryAccounts(directory, columns).find
+    new_groups = NewGroups(options)
+    groups = DirectoryGroups(directory, new_groups) if directory.groups is not None else SheetGroups()
+    labels = SheetLabels(columns, lambda group_id: new_groups.name_of(group_id) or directory.group_name(group_id))
+    find: FindAccount = DirectoryAccounts(directory, columns, options).find
     mismatches: Mapping[int, RowError] = {}
     if directory.accounts is None:
         requests, find = list(requests), partial(find_blind, columns=columns)
         mismatches = identity_row_errors(requests, columns)
-    row_reader = _RowReader(find, GroupResolver(groups), columns, directory)
+    added = removed = GroupResolver(groups)
+    if options.creates_groups and isinstance(groups, DirectoryGroups):
+        removed = GroupResolver(groups.existing)  # what does not exist cannot be left
+    row_reader = _RowReader(find, added, removed, columns, directory, may_delete=options.allow_delete)
     found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
-    return Resolution(found, row_errors, _blind_warnings(directory, groups))
+    return Resolution(found, row_errors, _blind_warnings(directory, groups), new_groups.groups)
 
 
 def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str]) -> tuple[RowError, ...]:
@@ -64,7 +78,8 @@ def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str
     rows = list(requests)
     mismatches = identity_row_errors(rows, columns)
     accounts = SheetAccounts(row for row in rows if row.row not in mismatches)
-    row_reader = _RowReader(accounts.find, GroupResolver(SheetGroups()), columns, None)
+    groups = GroupResolver(SheetGroups())
+    row_reader = _RowReader(accounts.find, groups, groups, columns, None, may_delete=True)
     return _merge_rows(rows, row_reader, mismatches, SheetLabels(columns, str))[1]
 
 
@@ -72,30 +87,45 @@ class _RowReader:
     """Resolves one row by itself. A check of the sheet alone has no directory."""
 
     def __init__(
-        self, find: FindAccount, groups: GroupResolver, columns: Mapping[str, str], directory: Directory | None
+        self,
+        find: FindAccount,
+        added: GroupResolver,
+        removed: GroupResolver,
+        columns: Mapping[str, str],
+        directory: Directory | None,
+        *,
+        may_delete: bool,
     ) -> None:
         self._find = find
-        self._groups = groups
+        self._added = added
+        self._removed = removed
+        self._may_delete = may_delete
         self._columns = columns
         self._organization = None if directory is None else directory.organization_id
         self._exact_refusal = "" if directory is None else _exact_refusal(directory)
 
-    def read(self, row: RowRequest) -> tuple[str, DesiredState] | list[RowError]:
+    def read(self, row: RowRequest) -> tuple[Hashable, DesiredState] | list[RowError]:
         """Give the row's desired state with the key of its account; or all its errors."""
         account_key = self._find(row)
-        add = self._groups.resolve(row.add)
-        remove = self._groups.resolve(row.remove)
-        exact = None if row.exact is None else self._groups.resolve(row.exact)
+        add = self._added.resolve(row.add)
+        remove = self._removed.resolve(row.remove)
+        exact = None if row.exact is None else self._added.resolve(row.exact)
         row_errors = [account_key] if isinstance(account_key, RowError) else []
+        if row.action is Action.DELETE and not self._may_delete:
+            message = (
+                "The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. "
+                "--allow-delete allows them."
+            )
+            row_errors.append(self._row_error(row, ACTION_COLUMN, row.action.value, "deletion_not_allowed", message))
         if row.partition and self._organization is not None:
             row_errors += self._partition_errors(row, self._organization)
         if row.add or row.remove or exact is not None:
             row_errors += self._group_errors(row, add, remove, exact)
         if row_errors or isinstance(account_key, RowError):
             return row_errors
-        key, account_id, name = account_key
+        key, account_id, name, action = account_key
         ids = None if exact is None else exact.ids
-        return key, DesiredState(account_id, name, row.values, add.ids, remove.ids, ids, (row.row,))
+        return key, DesiredState(account_id, name, row.values, add.ids, remove.ids, ids, (row.row,), action)
 
     def _partition_errors(self, row: RowRequest, organization: str) -> list[RowError]:
         if row.partition == organization or fold(row.partition) == fold(organization):
@@ -137,7 +167,8 @@ class _RowReader:
         row_errors = []
         for group_id in add.ids:
             if group_id in removed:
-                added, text = self._text_of(row.add, group_id), self._text_of(row.remove, group_id)
+                added = self._text_of(self._added, row.add, group_id)
+                text = self._text_of(self._removed, row.remove, group_id)
                 as_what = "" if text == added else f" (as {quote(text)})"
                 message = (
                     f"The group {quote(added)} is both added and removed{as_what}. Take it out of one of the two lists."
@@ -145,9 +176,9 @@ class _RowReader:
                 row_errors.append(self._row_error(row, "groups_to_remove", text, "add_and_remove", message))
         return row_errors
 
-    def _text_of(self, texts: tuple[str, ...], group_id: str) -> str:
+    def _text_of(self, groups: GroupResolver, texts: tuple[str, ...], group_id: str) -> str:
         """Find which text of the row meant this group."""
-        return next((text for text in texts if group_id in self._groups.resolve((text,)).ids), group_id)
+        return next((text for text in texts if group_id in groups.resolve((text,)).ids), group_id)
 
     def _row_error(self, row: RowRequest, field: str, value: str, code: str, message: str) -> RowError:
         return RowError(row.row, self._columns.get(field, ""), value, code, message)
@@ -158,7 +189,7 @@ def _merge_rows(
 ) -> tuple[tuple[DesiredState, ...], tuple[RowError, ...]]:
     """Read all rows and merge those for the same account."""
     row_errors: list[RowError] = []
-    positions: dict[str, int] = {}
+    positions: dict[Hashable, int] = {}
     found: list[DesiredState | list[DesiredState]] = []  # most accounts have one row, and need no list
     for row in requests:
         result = row_reader.read(row)

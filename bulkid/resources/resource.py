@@ -115,7 +115,7 @@ class Resource:
     @cached_property
     def action_columns(self) -> tuple[str, ...]:
         """The columns of an export of one action. A deletion may have no others that a run reads."""
-        return (self.id_column, "name", _PARTITION[0], "action", *INFORMATION_COLUMNS)
+        return (self.id_column, "name", _PARTITION[0], ACTION_COLUMN, *INFORMATION_COLUMNS)
 
     @cached_property
     def nothing(self) -> tuple[None, ...]:

@@ -155,11 +155,17 @@ class Preview:
     skipped: int  # accounts that --first leaves for later
     warnings: tuple[str, ...]
     excess: "Excess | None"  # how the plan exceeds --max-change
+    excess_deletions: "Excess | None" = None  # how it exceeds --max-delete
 
     @property
     def invalid_rows(self) -> int:
         """The number of rows with at least one error."""
         return count_invalid_rows(self.row_errors)
+
+    @property
+    def excesses(self) -> "tuple[Excess, ...]":
+        """How the plan exceeds its limits; each is a reason not to send it without ``yes_really``."""
+        return tuple(each for each in (self.excess, self.excess_deletions) if each is not None)
 
 
 @dataclass(frozen=True, slots=True)

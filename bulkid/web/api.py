@@ -192,7 +192,7 @@ def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> model
         naive_puts=found.plan.naive_puts,
         eta_s=found.eta_s,
         warnings=list(warnings_of(found)),
-        too_much=None if found.excess is None else found.excess.sentence,
+        too_much=". ".join(each.sentence for each in found.excesses) or None,
         accounts=[models.Change.model_validate(line) for line in lines.changes],
     )
 

@@ -307,9 +307,9 @@ class Console:
                 f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
                 f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
-        if seen.excess is not None and first is None and not really:
+        if seen.excesses and first is None and not really:
             raise NotConfirmedError(
-                f"{seen.excess.sentence}: nothing was sent.",
+                f"{'. '.join(each.sentence for each in seen.excesses)}: nothing was sent.",
                 hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
             )
 

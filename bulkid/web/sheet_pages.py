@@ -419,8 +419,8 @@ def trial_size(upload: Upload, changes: int) -> int:
 
 def warnings_of(preview: Preview) -> list[str]:
     """What to know before starting, except that the plan is large: the page says that beside the button."""
-    too_much = preview.excess.sentence if preview.excess is not None else None
-    return [warning for warning in preview.warnings if too_much is None or not warning.startswith(too_much)]
+    too_much = tuple(each.sentence for each in preview.excesses)
+    return [warning for warning in preview.warnings if not warning.startswith(too_much)]
 
 
 async def start(request: web.Request) -> web.StreamResponse:

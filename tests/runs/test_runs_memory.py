@@ -18,6 +18,7 @@ from bulkid.consume import consume, limit_malloc, return_freed_memory
 from bulkid.journal.store import Journal
 from bulkid.model import Account, Change, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.cover import cover, groups_where_possible
+from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, diff
 from bulkid.planning.preconditions import Precondition
@@ -136,7 +137,7 @@ async def test_precomputed_changes_are_compared_once_and_freed() -> None:
     run_input = PrecomputedInput("p.json", origin, [expected])
     rows = await run_input.read()
     assert (rows.count, rows.accounts, rows.lookup().ids) == (1, 1, ("a",))
-    assert rows.resolve(Directory("o", [account], ())).desired_states == (expected.desired,)
+    assert rows.resolve(Directory("o", [account], ()), ResolveOptions()).desired_states == (expected.desired,)
     assert run_input.expected == []
 
 

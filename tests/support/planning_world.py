@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from bulkid.model import Account, Change, Group, RowRequest
+from bulkid.model import Account, Action, Change, Group, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.text import fold
 from tests.support.examples import examples
@@ -32,6 +32,7 @@ COLUMNS = {
     "groups_to_add": "Add",
     "groups_to_remove": "Remove",
     "groups": "Groups",
+    "action": "Action",
     "partition_global_id": "Org",
 }
 
@@ -65,8 +66,9 @@ def request(
     remove: tuple[str, ...] = (),
     exact: tuple[str, ...] | None = None,
     partition: str = "",
+    action: Action = Action.UPDATE,
 ) -> RowRequest:
-    return RowRequest(row, account_id, name, (display_name,), add, remove, exact, partition)
+    return RowRequest(row, account_id, name, (display_name,), add, remove, exact, partition, action)
 
 
 def put(state: Account, change: Change) -> Account:

@@ -32,7 +32,7 @@ from bulkid.runs.execution.apply import apply
 from bulkid.runs.execution.connection import Connection, connect, hold_lock
 from bulkid.runs.execution.directory_reader import read_directory
 from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude, nothing_summary
-from bulkid.runs.execution.planner import prepare, preview_of, require_within_limit, strategy_for
+from bulkid.runs.execution.planner import prepare, preview_of, require_within_limits, strategy_for
 from bulkid.runs.execution.reconcile import (
     RESUMED,
     Comparison,
@@ -202,7 +202,7 @@ class Execution:
         """Check the token's scope and the change limit, and ask the user to confirm the plan."""
         if preview.plan.by_account:
             connection.require_write()  # do not ask the user to confirm what the server would refuse
-        require_within_limit(preview.excess, self.options)
+        require_within_limits(preview.excesses, self.options)
         asked_at = self.context.clock.monotonic()
         async with self._unlisted_until_agreed():
             try:

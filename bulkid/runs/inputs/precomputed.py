@@ -9,6 +9,7 @@ from typing import Any
 from bulkid.consume import consume, return_freed_memory
 from bulkid.errors import UsageError
 from bulkid.model import RowError, SheetRow
+from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.preconditions import Precondition, resolve_preconditions
 from bulkid.planning.resolve import Resolution
@@ -75,8 +76,9 @@ class PrecomputedRows(Rows):
         ids = tuple([item.desired.account_id for item in self.expected])
         return AccountLookup(ids, (), groups=any(item.desired.add or item.desired.remove for item in self.expected))
 
-    def resolve(self, directory: Directory) -> Resolution:
+    def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Compare every account with the state that its change expects. This empties the list of changes."""
+        del options
         return resolve_preconditions(consume(self.expected), directory, self.origin.expected_state)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from bulkid.consume import consume
 from bulkid.journal.store import Journal
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
+from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution, resolve
 from bulkid.planning.strategy import wanted_accounts
@@ -72,13 +73,13 @@ class Rows:
         exact = any(request.exact is not None for request in requests)
         return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
 
-    def resolve(self, directory: Directory) -> Resolution:
-        """Turn the rows into desired states and row errors. This releases the requests.
+    def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
+        """Turn the rows into desired states and row errors, as far as the options allow. This releases the requests.
 
         Raises:
             PermissionDeniedError: The accounts were not read, and their present state is needed.
         """
-        return resolve(self.release(), directory, self.info.columns())
+        return resolve(self.release(), directory, self.info.columns(), options)
 
 
 @dataclass(frozen=True, slots=True)

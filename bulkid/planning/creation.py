@@ -1,0 +1,103 @@
+"""What a run may do besides changing accounts that exist, and the groups that it creates."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from bulkid.model import NEW_GROUP, Group
+from bulkid.text import fold, quote
+
+MAX_NAME: Final = 256
+"""UTF-16 code units of the name of an account or group that a run creates. The API documents no limit; a longer text
+is a slip."""
+
+GUID: Final = re.compile(r"\{?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\}?")
+"""A text that is an id, and the name of nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveOptions:
+    """What the rows of a sheet may ask for besides changing accounts that exist.
+
+    Args:
+        create_missing: Rows whose name no account has create it.
+        create_groups: Groups that do not exist are created, unless an existing name is near.
+        new_groups: Names of groups that are created where they do not exist.
+        allow_delete: Rows may delete accounts.
+        new_id: Makes the id of a group: the client makes it, as the API has it.
+    """
+
+    create_missing: bool = False
+    create_groups: bool = False
+    new_groups: tuple[str, ...] = ()
+    allow_delete: bool = False
+    new_id: Callable[[], str] = lambda: str(uuid4())
+
+    @property
+    def creates_groups(self) -> bool:
+        """Whether any group may be created."""
+        return self.create_groups or bool(self.new_groups)
+
+
+class NewGroups:
+    """The groups that rows name and that the run may create: one for each name without regard to case."""
+
+    def __init__(self, options: ResolveOptions) -> None:
+        self._options = options
+        self._named = {fold(name): name for name in reversed(options.new_groups)}
+        self._by_name: dict[str, Group] = {}
+        self._by_id: dict[str, Group] = {}
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All of them, in the order in which the rows name them first."""
+        return tuple(self._by_name.values())
+
+    def name_of(self, group_id: str) -> str:
+        """Give the name of such a group by its id; "" for the id of another."""
+        group = self._by_id.get(group_id)
+        return "" if group is None else group.name
+
+    def create(self, text: str, near: Callable[[], str]) -> Group | str:
+        """Give the new group that a text means, or say why there is none.
+
+        Args:
+            text: The name, which no existing group has.
+            near: Gives a sentence if an existing name is near, or may be; "" when none is.
+
+        Returns:
+            The group; or a sentence that says what to do, "" where the options create no group of this name.
+        """
+        key = fold(text)
+        group = self._by_name.get(key)
+        if group is not None:
+            return group
+        named = self._named.get(key)
+        if named is None and not self._options.create_groups:
+            return ""
+        refusal = _name_refusal(text)
+        if not refusal and named is None and (doubt := near()):
+            refusal = f"{doubt} To create it all the same, name it: --new-group {quote(text)}."
+        if refusal:
+            return refusal
+        group = self._by_name[key] = Group(self._options.new_id(), named or text, NEW_GROUP)
+        self._by_id[group.id] = group
+        return group
+
+
+def _name_refusal(text: str) -> str:
+    """Say why no group may have this name; "" when one may."""
+    if not text.strip():
+        return "A group needs a name."
+    if GUID.fullmatch(text):
+        return "It is an id, and no name: check it, or give the name of the group to create."
+    if is_too_long(text):
+        return f"It is too long to create: a name has at most {MAX_NAME} characters."
+    return ""
+
+
+def is_too_long(name: str) -> bool:
+    """Whether no account and no group can be created with a name, for its length."""
+    return 2 * len(name) > MAX_NAME and len(name.encode("utf-16-le", "surrogatepass")) > 2 * MAX_NAME
