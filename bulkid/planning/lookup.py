@@ -329,9 +329,9 @@ class GroupResolver:
 
 
 class DirectoryGroups:
-    """Finds groups in a directory that was read, and those that the run creates."""
+    """Finds groups in a directory that was read, and those that the run may create."""
 
-    def __init__(self, directory: Directory, new_groups: NewGroups) -> None:
+    def __init__(self, directory: Directory, new_groups: NewGroups | None = None) -> None:
         self._directory = directory
         self._new_groups = new_groups
         self._suggester = NameSuggester(lambda: (group.name for group in directory.groups or ()))
@@ -339,7 +339,7 @@ class DirectoryGroups:
     def __call__(self, text: str) -> GroupMatch:
         """Find the group with this id or name, or the new group of this name; or say why there is none."""
         found = self.existing(text)
-        if found.code != _UNKNOWN_GROUP:
+        if found.code != _UNKNOWN_GROUP or self._new_groups is None:
             return found
         created = self._new_groups.create(text, lambda: self._suggester.may_be_near(text))
         if isinstance(created, Group):
