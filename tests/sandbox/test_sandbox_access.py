@@ -45,7 +45,7 @@ def claims(token: str) -> dict[str, Any]:
         "/identityx/connect/token",
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 async def test_an_unknown_path_is_an_html_page_with_200(talk: Talk, method: str, path: str) -> None:
     got = await talk.ask(method, talk.origin + path, token=None, json={})
     assert got.status == 200

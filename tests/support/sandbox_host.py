@@ -109,17 +109,17 @@ class Hosted:
     def requests(self) -> Counter[str]:
         """How many API requests of each method came in so far; those for tokens are not counted."""
         counts: Counter[str] = Counter()
-        for (method, _), times in self.portal.call(lambda: [*self.sandbox.served.items()]):
+        for (method, _), times in dict(self.sandbox.served).items():
             counts[method] += times
         return counts
 
     def sent(self, method: str) -> list[LogEntry]:
         """The requests of a method that came in, in order."""
-        return [entry for entry in self.portal.call(lambda: [*self.sandbox.log]) if entry.method == method]
+        return [entry for entry in tuple(self.sandbox.log) if entry.method == method]
 
-    def puts(self) -> list[Any]:
+    def puts(self) -> list[LogEntry]:
         """The PUTs that came in, in order."""
-        return [entry for entry in tuple(self.sandbox.log) if entry.method == "PUT"]
+        return self.sent("PUT")
 
 
 @contextmanager
@@ -148,11 +148,17 @@ def always(host: Hosted, method: str, fault: str, **options: Any) -> None:
 
 def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:
     """Have the server do something once it has carried out so many PUTs, before it answers the last of them."""
+    after_requests(host, "PUT", count, act)
+
+
+def after_requests(host: Hosted, method: str, count: int, act: Callable[[], object]) -> None:
+    """Have the server do something once it has carried out so many requests, before it answers the last of them."""
     note = host.sandbox._note
 
     def noted(*arguments: Any) -> None:
         note(*arguments)
-        if len(host.puts()) == count and host.puts()[-1] is host.sandbox.log[-1]:
+        sent = host.sent(method)
+        if len(sent) == count and sent[-1] is host.sandbox.log[-1]:
             act()
 
     host.sandbox._note = noted  # type: ignore[method-assign]  # the moment is the server's
@@ -184,7 +190,12 @@ def meanwhile(act: Callable[[threading.Event], object]) -> Iterator[None]:
 
 def wait_for_puts(host: Hosted, count: int) -> None:
     """Wait until so many PUTs have come in."""
+    wait_for_requests(host, "PUT", count)
+
+
+def wait_for_requests(host: Hosted, method: str, count: int) -> None:
+    """Wait until so many requests of a method have come in."""
     deadline = time.monotonic() + LONGEST_S
-    while len(host.puts()) < count:
+    while len(host.sent(method)) < count:
         assert time.monotonic() < deadline, "the run does not go on"
         time.sleep(0.01)
