@@ -21,7 +21,10 @@ from bulkid.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "jobs" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "jobs/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def _every_text() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "bulkid").rglob("*.py")):
         for line, text in _strings(path):
             yield f"{path.relative_to(ROOT)}:{line}", text
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "jobs").glob("*.*")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "jobs").glob("*.*")]
     pages += [*(ROOT / "bulkid" / "web").glob("templates/*.html"), *(ROOT / "bulkid" / "web").glob("static/*.js")]
     for path in sorted(pages):
         for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
