@@ -1,6 +1,6 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Self
@@ -409,6 +409,26 @@ class Journal:
         if unsettled:
             query = query.where(entries.c.status == _PENDING)
         yield from map(codec.item_of, self.database.pages(query, entries.c.entry))
+
+    def items(self, run_id: str, numbers: Collection[int]) -> dict[int, RunItem]:
+        """Return some items of a run, by their numbers."""
+        query = select(*_ENTRY_COLUMNS).where(entries.c.run == self._run(run_id))
+        wanted, found = sorted(numbers), dict[int, RunItem]()
+        for start in range(0, len(wanted), PAGE):
+            part = query.where(entries.c.entry.in_(wanted[start : start + PAGE]))
+            found.update((item.number, item) for item in map(codec.item_of, self.database.fetch(part)))
+        return found
+
+    @repeated
+    def replace_group(self, run_id: str, old: str, new: str) -> None:
+        """Write another id for a group in what the items of a run ask for.
+
+        ``old`` is an id that bulkid made, a GUID that is no part of any other text.
+        """
+        run = self._run(run_id)
+        replaced = func.replace(entries.c.wish, codec.dumps(old), codec.dumps(new))
+        with self.database.write() as connection:
+            connection.execute(update(entries).values(wish=replaced).where(entries.c.run == run))
 
     # --- what came of it
 

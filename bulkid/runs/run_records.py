@@ -18,6 +18,9 @@ from bulkid.text import fold
 UNDO, PLAN = "undo", "plan"
 """Keys of a run's stored options: the run that it undoes, and the plan file that it applies."""
 
+NEW_GROUPS = "new_groups"
+"""Key of a run's stored options: the names of the groups that it creates, by their ids; written with the plan."""
+
 APPROVED = "approved"
 """Key of a run's stored options: the hash of the plan that was approved for it."""
 

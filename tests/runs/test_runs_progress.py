@@ -23,7 +23,7 @@ async def snapshot_after(reply: Reply) -> Snapshot:
     granted = await engine.admit("PUT", lambda: True)
     assert granted is not None
     await engine.exchange(SendTask(0, put(0)), granted)
-    return Progress(engine, 9, 9, (), clock.monotonic).snapshot()
+    return Progress(engine, 9, {"PUT": 9}, (), clock.monotonic).snapshot()
 
 
 @pytest.mark.parametrize("kind", [ReplyKind.OK, ReplyKind.REFUSED])

@@ -1,6 +1,10 @@
-"""Sending one PUT per account: journal intents, send, journal outcomes, and read back what no response confirmed."""
+"""Sending one PUT per account: journal intents, send, journal outcomes, and read back what no response confirmed.
 
-from collections.abc import AsyncIterator, Sequence
+The senders of creations, deletions and group requests settle accounts by the `AccountSender`, too, so that one count of
+failures holds for all of them.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.clock import Clock
@@ -53,11 +57,12 @@ class AccountSender:
     clock: Clock = field(init=False)
     stop: Stop = field(init=False)
     unconfirmed: list[UnconfirmedAccount] = field(default_factory=list)
+    unknown: dict[int, str] = field(default_factory=dict)  # creations and deletions that nothing shows, with the reason
     failures: int = 0  # accounts settled as failed
     suspects: set[int] = field(default_factory=set)  # members of refused batches, until they are updated
     _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
-    _submitted: int = 0  # number of changes of the present pass that were given to the engine
     _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
+    _not_submitted: int = 0  # number of changes of the last `send_each` that were not given to the engine
     _pause: Stop = field(default_factory=Stop)
     _without_answer: int = 0  # unconfirmed accounts whose last response was not a success
     _read_back: int = 0  # unconfirmed accounts that reading back has confirmed
@@ -74,7 +79,7 @@ class AccountSender:
     @property
     def unfinished(self) -> bool:
         """Whether an account is not settled."""
-        return self.progress.updated + self.progress.failed < self.progress.total
+        return self.progress.settled < self.progress.total
 
     @property
     def too_many_unconfirmed(self) -> bool:
@@ -84,7 +89,18 @@ class AccountSender:
         there are more of them than reading back has confirmed so far.
         """
         suspects = self._without_answer + max(0, len(self.unconfirmed) - self._without_answer - self._read_back)
+        return self.too_many_with(suspects)
+
+    def too_many_with(self, suspects: int) -> bool:
+        """Whether too many accounts would have failed if so many more had failed, and those that nothing shows."""
+        suspects += len(self.unknown)
         return suspects > 0 and self.bound.exceeded(self.failures + suspects, self.bounded_accounts)
+
+    @property
+    def on_forbidden(self) -> OnForbidden:
+        """What a 403 on a request for one account can mean."""
+        granted = self.connection.known.write_accounts is True
+        return OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
 
     async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Send one PUT per account.
@@ -96,22 +112,72 @@ class AccountSender:
             BulkidError: An error that would fail every further request, too.
             InterruptedRunError: A stop was requested while accounts were read back.
         """
+        organization_id, on_forbidden = self.connection.organization_id, self.on_forbidden
+
+        def task(number: int, change: Change) -> Task:
+            return Task(number, put_account(organization_id, change), None, on_forbidden)
+
         while changes and not self.stop.requested:
-            self._pause, self._submitted = Stop(), 0
-            async with task_group() as tasks:
-                tasks.start_soon(self._forward_stop, self._pause)
-                await self.connection.engine.run(self._chunks(changes), self._settled, self._pause)
-                tasks.cancel_scope.cancel()
-            if self.stop.requested or not self._pause.requested:
+            left = await self.send_each(changes, task, self._settled)
+            if self.stop.requested or not self.paused:
                 return
             log.info("accounts.unconfirmed", accounts=len(self.unconfirmed), failed=self.failures)
             async with until_stopped(self.stop):
                 await self.verify()
             if self.too_many or self.too_many_unconfirmed:
                 return
-            changes = [*self._changes.items(), *changes[self._submitted :]]
-            self._sent_again |= self._changes.keys()
-            self._changes.clear()
+            self._sent_again.update(number for number, _ in left[: len(left) - self._not_submitted])
+            changes = left
+
+    async def send_each(
+        self,
+        changes: Sequence[tuple[int, Change]],
+        task: Callable[[int, Change], Task],
+        on_settled: Callable[[Settled], None],
+    ) -> Sequence[tuple[int, Change]]:
+        """Send one request for each change, until all are settled, a stop was requested, or `pause` was called.
+
+        Args:
+            changes: In the order of their numbers.
+            task: Makes the task of a change; its key is the number.
+            on_settled: Takes the result; it must take the change, too, by `take`.
+
+        Returns:
+            The changes that are not settled. First those that were given to the engine: a request may have left.
+
+        Raises:
+            BulkidError: An error that would fail every further request, too.
+        """
+        self._not_submitted = len(changes)
+        await self.run(self._chunks(changes, task), on_settled)
+        left = [*self._changes.items(), *changes[len(changes) - self._not_submitted :]]
+        self._changes.clear()
+        return left
+
+    async def run(self, source: AsyncIterator[Sequence[Task]], on_settled: Callable[[Settled], None]) -> None:
+        """Settle the tasks of a source, until a stop was requested, or `pause` was called.
+
+        Raises:
+            BulkidError: An error that would fail every further request, too.
+        """
+        self._pause = Stop()
+        async with task_group() as tasks:
+            tasks.start_soon(self._forward_stop, self._pause)
+            await self.connection.engine.run(source, on_settled, self._pause)
+            tasks.cancel_scope.cancel()
+
+    def take(self, number: int) -> Change:
+        """Return the change that was settled by `send_each`, once."""
+        return self._changes.pop(number)
+
+    def pause(self, reason: str) -> None:
+        """Let `run` and `send_each` end once the requests in flight have settled."""
+        self._pause.request(reason)
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` ended the last `run` or `send_each`, or a stop."""
+        return self._pause.requested
 
     async def _forward_stop(self, pause: Stop) -> None:
         await self.stop.wait()
@@ -119,33 +185,35 @@ class AccountSender:
         await self.stop.wait_aborted()
         pause.abort()
 
-    async def _chunks(self, changes: Sequence[tuple[int, Change]]) -> AsyncIterator[Sequence[Task]]:
-        organization_id = self.connection.organization_id
-        granted = self.connection.known.write_accounts is True
-        on_forbidden = OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
+    async def _chunks(
+        self, changes: Sequence[tuple[int, Change]], task: Callable[[int, Change], Task]
+    ) -> AsyncIterator[Sequence[Task]]:
         for start in range(0, len(changes), INTENT_CHUNK):
             await self.writer.wait_for_capacity()
             chunk = changes[start : start + INTENT_CHUNK]
-            numbers = [number for number, _ in chunk]
-            await in_thread(self.journal.intend, self.run_id, numbers, self.clock.now(), Via.ACCOUNT)
+            await self.intend([number for number, _ in chunk], Via.ACCOUNT)
             self._changes.update(chunk)
-            self._submitted = start + len(chunk)
-            yield [Task(number, put_account(organization_id, change), None, on_forbidden) for number, change in chunk]
+            self._not_submitted = len(changes) - start - len(chunk)
+            yield [task(number, change) for number, change in chunk]
+
+    async def intend(self, numbers: Sequence[int], via: Via) -> None:
+        """Journal that requests for some run items may leave from now on."""
+        await in_thread(self.journal.intend, self.run_id, numbers, self.clock.now(), via)
 
     def _settled(self, settled: Settled) -> None:
         change = self._changes.pop(settled.key)
         reply = settled.reply
         if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
-            self._record_update(settled.key, _updated(settled))
+            self.record(settled.key, _updated(settled))
             return
         if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._sent_again:
             self._without_answer += reply.kind is not ReplyKind.OK
             self.progress.unverified += 1
             self.unconfirmed.append(UnconfirmedAccount(settled.key, change, settled))
             if self.too_many_unconfirmed:
-                self._pause.request("unconfirmed accounts")
+                self.pause("unconfirmed accounts")
         else:
-            self.fail(settled.key, _failed(settled, reply.error_code, reply.error))
+            self.fail(settled.key, failed_outcome(settled, reply.error_code, reply.error))
 
     def _confirmed(self, change: Change, settled: Settled) -> bool:
         if matches_exactly(change, settled.reply.payload):
@@ -164,7 +232,7 @@ class AccountSender:
         self._record_failure(number, outcome)
         if self.too_many:
             self.stop.request("Stopped: too many accounts failed")
-            self._pause.request(self.stop.reason)
+            self.pause(self.stop.reason)
 
     def _record_failure(self, number: int, outcome: Outcome) -> None:
         self.failures += 1
@@ -178,7 +246,8 @@ class AccountSender:
             error=outcome.error,
         )
 
-    def _record_update(self, number: int, outcome: Outcome) -> None:
+    def record(self, number: int, outcome: Outcome) -> None:
+        """Settle an account that the run changed."""
         self.progress.updated += 1
         if self.suspects:
             self.suspects.discard(number)
@@ -226,13 +295,14 @@ class AccountSender:
             raise InterruptedRunError(f"{self.stop.reason}.")
         async with until_stopped(self.stop):
             await self.verify()
-        if self.unconfirmed and not self.too_many:
+        unclear = len(self.unconfirmed) + len(self.unknown)
+        if unclear and not self.too_many:
             sent_all = self.progress.done >= self.progress.total
             stopped = "" if sent_all else f"Stopped, as they are more than the limit of {self.bound} (max_failures): "
             blind = self.directory.blind
             why = "cannot be read back (blind)" if blind else "reading back does not show whether they exist"
             raise ConnectionFailedError(
-                f"{stopped}{count_of(len(self.unconfirmed), 'account')} got no clear response, and {why}: pending.",
+                f"{stopped}{count_of(unclear, 'account')} got no clear response, and {why}: pending.",
                 hint="Sending them again is safe.",
             )
 
@@ -242,7 +312,7 @@ class AccountSender:
         finished_at = self.clock.now()
         if isinstance(after, Account) and confirms(account.change, after):
             self._read_back += 1
-            self._record_update(account.number, _updated(settled)._replace(finished_at=finished_at))
+            self.record(account.number, _updated(settled)._replace(finished_at=finished_at))
             return
         if isinstance(after, Absent):
             code, error = "account_gone", "The account does not exist any more."
@@ -251,7 +321,7 @@ class AccountSender:
             code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
         else:
             code, error = reply.error_code, reply.error
-        self._record_failure(account.number, _failed(settled, code, error)._replace(finished_at=finished_at))
+        self._record_failure(account.number, failed_outcome(settled, code, error)._replace(finished_at=finished_at))
 
 
 def too_many_failures(failures: int, bound: FailureBound) -> TooManyFailuresError:
@@ -293,7 +363,8 @@ _SINGLE_REFUSALS = {
 """What a reply of this kind means for its account when the run went on after it."""
 
 
-def _failed(settled: Settled, code: str, error: str) -> Outcome:
+def failed_outcome(settled: Settled, code: str, error: str) -> Outcome:
+    """Make the outcome of an account whose own request failed; without words, of those of its last reply."""
     code = code or settled.reply.kind.value
     meaning = _SINGLE_REFUSALS.get(settled.reply.kind)
     if meaning is not None:

@@ -1,4 +1,4 @@
-"""Applying a plan: send group requests, then one PUT per account, then read back what no response confirmed."""
+"""Applying a plan: new groups, creations, updates (group requests, then account PUTs), and deletions last."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from operator import itemgetter
@@ -7,14 +7,20 @@ from typing import Any
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
-from bulkid.model import FailureBound, RunRecord, Status
-from bulkid.runs.concurrency import task_group
+from bulkid.model import CHANGED, Change, FailureBound, Group, Outcome, RunRecord, Status
+from bulkid.planning.plan import DELETE_BATCH
+from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection
+from bulkid.runs.execution.creation_sender import CreationSender
+from bulkid.runs.execution.deletion_sender import DeletionSender
 from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
+from bulkid.runs.execution.new_group_sender import NewGroupSender, NewGroupsResult
 from bulkid.runs.execution.progress import Progress
-from bulkid.runs.execution.reconcile import SendPlan
-from bulkid.text import count_of
+from bulkid.runs.execution.reconcile import SendPlan, needs_any
+from bulkid.runs.options import Hooks
+from bulkid.runs.run_records import NEW_GROUPS
+from bulkid.text import count_of, fold
 
 
 async def apply(
@@ -26,7 +32,7 @@ async def apply(
     *,
     settled: Mapping[Status, int],
 ) -> None:
-    """Send the changes, group requests first, and read back what no response confirmed.
+    """Send the changes, and read back what no response confirmed.
 
     Args:
         plan: What to send. Its list of batches is empty afterwards.
@@ -40,23 +46,28 @@ async def apply(
         TooManyFailuresError: More accounts failed than allowed.
         ConnectionFailedError: Accounts are left that cannot be confirmed.
         InterruptedRunError: A stop was requested.
+        PermissionDeniedError: The token itself shows that the server will refuse the changes.
     """
     accounts, failed, context = plan.accounts, plan.failed, connection.context
     bound = bound or FailureBound()
     if bound.exceeded(failed, accounts + failed):
         raise too_many_failures(failed, bound)
     if accounts:
-        by_account, batches = plan.by_account, plan.batches
-        if by_account:
+        if plan.by_account or plan.creations or plan.deletions:
             connection.require_write()
-        puts = len(by_account) + len(batches)
+        if plan.new_groups:
+            connection.require_write_groups()
         progress = Progress(
             connection.engine,
             accounts,
-            puts,
+            {
+                "POST": len(plan.new_groups) + len(plan.creations),
+                "PUT": len(plan.by_account) + len(plan.batches),
+                "DELETE": -(-len(plan.deletions) // DELETE_BATCH),
+            },
             connection.rules,
             context.clock.monotonic,
-            updated_before=settled.get(Status.UPDATED, 0),
+            updated_before=sum(settled.get(status, 0) for status in CHANGED),
             failed_before=settled.get(Status.FAILED, 0),
         )
         async with task_group() as tasks:
@@ -74,25 +85,12 @@ async def apply(
                 tasks.start_soon(background)
                 context.hooks.stage("send")
                 context.hooks.progress(progress)
-                group_sender: GroupSender | None = None
                 try:
-                    if batches:
-                        names = CurrentGroups(
-                            connection.engine, connection.organization_id, plan.directory, context.clock
-                        )
-                        group_sender = GroupSender(sender, plan.by_group, names)
-                        carried = await group_sender.send(batches)
-                        by_account = sorted([*by_account, *carried], key=itemgetter(0))
-                        progress.puts += len(carried)
-                    await sender.send(by_account)
-                    await sender.finish(context.hooks)
+                    await _send(plan, sender, record, context.hooks)
                 except (ConnectionFailedError, InterruptedRunError) as error:
                     if not sender.too_many:
                         raise
                     log.info("run.ended_early", reason=error.message)  # too many accounts failed before
-                finally:
-                    if group_sender is not None:
-                        await group_sender.remember_refusals()
             tasks.cancel_scope.cancel()
         if sender.too_many:
             raise too_many_failures(sender.failures, bound)
@@ -103,3 +101,88 @@ async def apply(
             f"Nothing was sent for {count_of(count, 'account')}, because it is not known whether {exist}: {reason}.",
             hint="They are pending.",
         )
+
+
+async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks: Hooks) -> None:
+    """Send each kind of change after the other. A stop, or too many failures, leaves the kinds that follow unsent."""
+    connection, options = sender.connection, sender.connection.options
+    carried: Mapping[int, int] = {}
+    if plan.new_groups:
+        created = await _create_groups(plan, sender)
+        carried = created.carried
+        plan = await _with_created_groups(plan, created, sender, record)
+    by_account, deletions = plan.by_account, plan.deletions
+    if plan.creations:
+        updates = await CreationSender(sender, options.max_attempts).send(plan.creations)
+        by_account = sorted([*by_account, *updates], key=itemgetter(0))
+    if plan.batches or carried:
+        names = CurrentGroups(connection.engine, connection.organization_id, plan.directory, connection.context.clock)
+        group_sender = GroupSender(sender, plan.by_group, names)
+        try:
+            left = await group_sender.send(plan.batches, carried)
+            sender.progress.requests["PUT"] += len(left)
+            await sender.send(sorted([*by_account, *left], key=itemgetter(0)))
+        finally:
+            await group_sender.remember_refusals()
+    else:
+        await sender.send(by_account)
+    if deletions and not sender.stop.requested:
+        async with until_stopped(sender.stop):
+            await sender.verify()  # too many failures of updates leave all deletions unsent
+        if not (sender.too_many or sender.too_many_unconfirmed):
+            await DeletionSender(sender, options.max_attempts).send(deletions)
+    await sender.finish(hooks)
+
+
+async def _create_groups(plan: SendPlan, sender: AccountSender) -> NewGroupsResult:
+    connection = sender.connection
+    names = CurrentGroups(connection.engine, connection.organization_id, plan.directory, connection.context.clock)
+    changes = dict(plan.by_account) | plan.by_group
+    options = connection.options
+    new_groups = NewGroupSender(sender, names, changes, plan.by_group, options.group_batch, options.max_attempts)
+    return await new_groups.send(plan.new_groups)
+
+
+async def _with_created_groups(
+    plan: SendPlan, created: NewGroupsResult, sender: AccountSender, record: RunRecord
+) -> SendPlan:
+    """Fail the accounts whose group could not be created, and use the ids that groups have where they differ."""
+    if created.replaced:
+        plan = plan.with_groups(created.replaced)
+        sender.directory = plan.directory
+        await _journal_replaced(created.replaced, sender, record)
+    plan.batches.extend(created.batches)
+    if created.failed:
+        plan = _without_failed(plan, created.failed, sender)
+    return plan
+
+
+async def _journal_replaced(replaced: Mapping[str, Group], sender: AccountSender, record: RunRecord) -> None:
+    """Journal that the items of the run ask for other groups than those that the run was to create."""
+    journal, known = sender.journal, dict(record.options.get(NEW_GROUPS, {}))
+
+    def write() -> None:
+        for group_id in list(known):
+            if (group := replaced.get(fold(group_id))) is not None:
+                journal.replace_group(record.run_id, group_id, group.id)
+                del known[group_id]
+        journal.update_run(record.run_id, options={**record.options, NEW_GROUPS: known})
+
+    await in_thread(write)
+
+
+def _without_failed(plan: SendPlan, failed: Mapping[str, Outcome], sender: AccountSender) -> SendPlan:
+    """Settle the accounts that need a group which could not be created; return the plan of the others."""
+    numbers: set[int] = set()
+    for number, change in (*plan.by_account, *plan.by_group.items(), *plan.creations):
+        if (group_id := needs_any(change, failed)) is not None:
+            numbers.add(number)
+            sender.fail(number, failed[group_id])
+    for batch in plan.batches:
+        batch.leave_out(numbers)
+    by_group: dict[int, Change] = {number: change for number, change in plan.by_group.items() if number not in numbers}
+    return plan._replace(
+        by_account=[each for each in plan.by_account if each[0] not in numbers],
+        by_group=by_group,
+        creations=tuple([each for each in plan.creations if each[0] not in numbers]),
+    )

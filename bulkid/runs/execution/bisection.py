@@ -100,6 +100,10 @@ class BatchQueue:
         """Whether no batch is waiting or in flight."""
         return not self._waiting and not self._in_flight
 
+    def is_open(self, number: int) -> bool:
+        """Whether a batch of a run item has not passed yet."""
+        return self._open_batches[number] > 0
+
     def next(self, most: int) -> list[Batch]:
         """Return at most ``most`` batches that may leave now; none if all are done or must wait for a response."""
         ready: list[Batch] = []

@@ -28,7 +28,7 @@ from bulkid.journal.locks import LockHandle
 from bulkid.journal.quota.ledger import JournalLedger
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
-from bulkid.resources import current
+from bulkid.resources import GROUP_SCOPE, current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.text import humanize_seconds, listing
@@ -76,10 +76,20 @@ class Connection:
                 "application scope, and name it in BULKID_SCOPE if that is set.",
             )
 
+    def require_write_groups(self) -> None:
+        """Raise a :class:`PermissionDeniedError` if the token itself shows that the server will create no group."""
+        if self.known.write_groups is False:
+            raise PermissionDeniedError(
+                f"The token may not create groups: it lacks the scope {GROUP_SCOPE}.Write.",
+                hint=f"Grant {GROUP_SCOPE} (or {GROUP_SCOPE}.Write) to the external application as an application "
+                "scope, and name it in BULKID_SCOPE if that is set.",
+            )
+
     def sent(self) -> dict[str, int]:
-        """Return the number of requests sent so far by method; a POST is a token request."""
+        """Return the number of requests sent so far by method; token requests are POSTs, too."""
         token_requests = self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
-        return {"GET": self.stats.sent["GET"], "PUT": self.stats.sent["PUT"], "POST": token_requests}
+        sent = {method: self.stats.sent[method] for method in ("GET", "PUT", "POST", "DELETE")}
+        return {**sent, "POST": sent["POST"] + token_requests}
 
     async def identify(self) -> None:
         """Fetch a token, take the organisation from it unless the target names one, and open the engine.

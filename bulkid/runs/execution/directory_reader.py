@@ -5,7 +5,7 @@ the list until one reading is complete (:mod:`bulkid.runs.execution.account_list
 """
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Self
@@ -189,6 +189,26 @@ async def read_accounts_again(
     """
     lookup = AccountLookup(tuple(ids), (), groups=False)
     reader = await _AccountReader(engine, organization_id, lookup, consume).read()
+    return reader.directory(None)
+
+
+async def find_accounts_named(engine: Engine, organization_id: str, names: Collection[str]) -> Directory:
+    """Find out which accounts have some names now, by pages or by searches, whichever takes fewer requests.
+
+    Returns:
+        A directory of these accounts alone. No account has another of the names, unless its ``uncertain`` says that
+        this is not known.
+
+    Raises:
+        ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
+    """
+    wanted = frozenset(map(fold, names))
+
+    def leave_out(account: Account) -> str:
+        return "" if fold(account.name) in wanted else fold(account.id)
+
+    lookup = AccountLookup((), tuple(names), groups=False)
+    reader = await _AccountReader(engine, organization_id, lookup, leave_out).read()
     return reader.directory(None)
 
 

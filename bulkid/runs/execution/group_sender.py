@@ -7,6 +7,7 @@ show its change then, or that no group request could carry, is sent by its own P
 from array import array
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import anyio
 
@@ -14,6 +15,7 @@ from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OnForbidden
 from bulkid.engine.engine import Engine
 from bulkid.engine.sender import Settled, Task
+from bulkid.engine.signals import Stop
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.endpoints import list_groups, parse_groups, put_group
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
@@ -44,6 +46,8 @@ _BATCHES_AT_ONCE = 256
 """Group requests whose intents are journaled at a time: a sheet may need 33,000 of them."""
 
 _TOO_LARGE = 413
+
+_NONE: Mapping[int, int] = MappingProxyType({})
 
 _REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 """Replies that refuse one batch for good, because of the group or one of its members."""
@@ -112,10 +116,15 @@ class GroupSender:
     _refused: list[GroupRefusal] = field(default_factory=list)  # of groups that refused their check
     _settled_event: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, batches: list[Batch]) -> list[tuple[int, Change]]:
+    async def send(self, batches: list[Batch], carried: Mapping[int, int] = _NONE) -> list[tuple[int, Change]]:
         """Send the batches, split those that are refused, and settle each account by its state when read back.
 
         The list is empty afterwards, to free its memory. After a stop is requested no account is read back.
+
+        Args:
+            batches: Requests to groups that exist.
+            carried: Accounts that the POSTs of new groups have carried, with the HTTP status: they are settled like
+                those of a batch that has passed.
 
         Returns:
             The changes that must be sent by account, in the order of their numbers.
@@ -125,7 +134,20 @@ class GroupSender:
             InterruptedRunError: A stop was requested while groups or accounts were read.
         """
         self.queue.add(batches)
-        connection, stop = self.sender.connection, self.sender.stop
+        stop = self.sender.stop
+        for number, status in carried.items():
+            self._attempts[number] += 1
+            if not self.queue.is_open(number):
+                self._accept(number, status)
+        if batches:
+            await self._send_batches(batches, stop)
+        individual: list[int] = []
+        if not stop.requested:
+            async with until_stopped(stop):
+                individual = await self._read_back()
+        return [(number, self.changes[number]) for number in sorted({*individual, *self.queue.individual})]
+
+    async def _send_batches(self, batches: list[Batch], stop: Stop) -> None:
         async with until_stopped(stop):
             await self.names.read()
         for group_id in dict.fromkeys(batch.group_id for batch in batches):
@@ -134,13 +156,8 @@ class GroupSender:
         batches.clear()
         async with task_group() as tasks:
             tasks.start_soon(self._refresh_names)
-            await connection.engine.run(self._batches_to_send(), self._settled, stop)
+            await self.sender.connection.engine.run(self._batches_to_send(), self._settled, stop)
             tasks.cancel_scope.cancel()
-        individual: list[int] = []
-        if not stop.requested:
-            async with until_stopped(stop):
-                individual = await self._read_back()
-        return [(number, self.changes[number]) for number in sorted({*individual, *self.queue.individual})]
 
     # --- requests
 
@@ -164,12 +181,12 @@ class GroupSender:
             self._intended[number] = 1
         sender = self.sender
         await sender.writer.wait_for_capacity()
-        await in_thread(sender.journal.intend, sender.run_id, sorted(numbers), sender.clock.now(), Via.GROUP)
+        await sender.intend(sorted(numbers), Via.GROUP)
 
     def _task(self, batch: Batch) -> Task:
         self._last_key += 1
         self._in_flight[self._last_key] = batch
-        self.sender.progress.puts += batch.check or batch.root is not None  # the plan counted whole batches
+        self.sender.progress.requests["PUT"] += batch.check or batch.root is not None  # the plan counted whole batches
         granted = self.sender.connection.known.write_groups is True
         # With the scope, a 403 is about this group or a member, which is sent by account: the run goes on.
         on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
@@ -209,9 +226,7 @@ class GroupSender:
             self._attempts[number] += settled.attempts
         if kind is ReplyKind.OK:
             for number in self.queue.accepted(batch):
-                self._accepted.append(number)
-                self._status[number] = settled.reply.status or 0
-                self.sender.progress.unverified += 1
+                self._accept(number, settled.reply.status or 0)
         else:
             log.info(
                 "group.refused",
@@ -223,6 +238,12 @@ class GroupSender:
             )
             self._refusals.append((batch, settled))
         self._settled_event.set()
+
+    def _accept(self, number: int, status: int) -> None:
+        """Note that all requests which carry an account's change have passed: it must be read back."""
+        self._accepted.append(number)
+        self._status[number] = status
+        self.sender.progress.unverified += 1
 
     async def _handle_refusals(self) -> None:
         """Split the refused batches, except those of groups that were deleted."""

@@ -1,7 +1,7 @@
 """The live progress of a run. The terminal and the console poll it, so that showing it does not slow down sending."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bulkid.engine.engine import Engine
@@ -18,12 +18,12 @@ class Snapshot:
     updated: int
     failed: int
     per_second: float
-    quota_left: int | None  # PUTs that may leave at once; None: no quota
-    quota_opens_in: float | None  # seconds until the next PUT may leave, when none is left
+    quota_left: int | None  # requests that may leave at once; None: no quota
+    quota_opens_in: float | None  # seconds until the next request may leave, when none is left
     server_retry_in: float | None  # seconds until the next request, while the server throttles or is not reachable
     eta_s: float | None  # seconds until the end; None: not known
     server_away: bool = False  # with ``server_retry_in``: the server is not reachable, or answers 503
-    pace_opens_in: float | None = None  # seconds until the next PUT, while the server reports that no request is left
+    pace_opens_in: float | None = None  # seconds until the next request, while the server reports that none is left
 
     @property
     def server_limit(self) -> str:
@@ -44,16 +44,24 @@ class Snapshot:
         return f"quota used, opens in {short_duration(self.quota_opens_in)}"
 
 
+METHODS = ("POST", "PUT", "DELETE")
+"""The methods that change something, in the order in which a run sends them."""
+
+
 @dataclass(slots=True)
 class Progress:
-    """Counts settled accounts, and reads the engine's statistics. A snapshot counts those of earlier attempts too."""
+    """Counts settled accounts, and reads the engine's statistics. A snapshot counts those of earlier attempts too.
+
+    What it says of the quota is about the method that is sent at present.
+    """
 
     engine: Engine
     total: int  # accounts of this attempt
-    puts: int  # requests for them that are planned so far
+    requests: dict[str, int]  # for them that are planned so far, by method
     rules: tuple[QuotaRule, ...]
     monotonic: Callable[[], float]
-    updated: int = 0
+    updated: int = 0  # created and deleted ones too
+    unchanged: int = 0  # accounts that were to be created, and that existed already as wanted
     failed: int = 0
     unverified: int = 0
     updated_before: int = 0  # accounts, by earlier attempts at the run
@@ -65,15 +73,22 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Accounts of this attempt that need no further PUT, verified or not."""
-        return self.updated + self.failed + self.unverified
+        """Accounts of this attempt that need no further request, verified or not."""
+        return self.settled + self.unverified
+
+    @property
+    def settled(self) -> int:
+        """Accounts of this attempt that have an outcome."""
+        return self.updated + self.unchanged + self.failed
 
     def snapshot(self) -> Snapshot:
         """Return the present progress."""
         engine, before = self.engine, self.updated_before + self.failed_before
         per_second = engine.stats.per_second(self.monotonic())
-        left = engine.quota.left("PUT")
-        seconds_until_free = engine.quota.seconds_until_free("PUT") if left == 0 else None
+        remaining = self._remaining()
+        method = next((method for method in METHODS if remaining[method]), "PUT")
+        left = engine.quota.left(method)
+        seconds_until_free = engine.quota.seconds_until_free(method) if left == 0 else None
         return Snapshot(
             done=self.done + before,
             total=self.total + before,
@@ -84,24 +99,42 @@ class Progress:
             quota_opens_in=seconds_until_free,
             server_retry_in=engine.breaker.seconds_until_free(),
             server_away=engine.breaker.server_away,
-            eta_s=self._eta(per_second, left, seconds_until_free),
-            pace_opens_in=engine.pacing.seconds_until_free("PUT"),
+            eta_s=self._eta(per_second, remaining, method),
+            pace_opens_in=engine.pacing.seconds_until_free(method),
         )
 
-    def _eta(self, per_second: float, left: int | None, seconds_until_free: float | None) -> float | None:
-        """Return the seconds left: what the quota takes at least, else what the present speed takes."""
+    def _remaining(self) -> dict[str, int]:
+        """Return how many planned requests are not settled, by method: they are sent one method after the other."""
+        settled = self.engine.stats.settled - self._settled_before
+        remaining = {}
+        for method in METHODS:
+            planned = self.requests.get(method, 0)
+            remaining[method] = max(0, planned - settled)
+            settled = max(0, settled - planned)
+        return remaining
+
+    def _eta(self, per_second: float, remaining: Mapping[str, int], sending: str) -> float | None:
+        """Return the seconds left: what the slowest quota takes at least, else what the present speed takes."""
         if self.done >= self.total:
             return 0.0
-        remaining = max(0, self.puts - (self.engine.stats.settled - self._settled_before))
-        by_speed = remaining / per_second if per_second > 0 else None
+        by_speed = sum(remaining.values()) / per_second if per_second > 0 else None
         by_quota = 0.0
         for rule in self.rules:
-            if rule.method == "PUT" and left is not None:
-                over = remaining - left
-                if over > 0:
-                    windows = -(-over // rule.count)
-                    by_quota = max(by_quota, (windows - 1) * rule.seconds + (seconds_until_free or rule.seconds))
+            if (count := remaining.get(rule.method, 0)) and rule.count > 0:
+                by_quota = max(by_quota, self._seconds_of(rule, count, begun=rule.method == sending))
         return by_quota or by_speed
+
+    def _seconds_of(self, rule: QuotaRule, remaining: int, *, begun: bool) -> float:
+        """Return the seconds that a rule takes at least. Of a method that is not sent yet the window is unused."""
+        if not begun:
+            return (-(-remaining // rule.count) - 1) * rule.seconds
+        quota = self.engine.quota
+        left = quota.left(rule.method)
+        if left is None or remaining <= left:
+            return 0.0
+        seconds_until_free = quota.seconds_until_free(rule.method) if left == 0 else None
+        windows = -(-(remaining - left) // rule.count)
+        return (windows - 1) * rule.seconds + (seconds_until_free or rule.seconds)
 
 
 class Tally:

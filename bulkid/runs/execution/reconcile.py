@@ -4,12 +4,12 @@ A trial (``--first``) leaves accounts for later, and its preview does not show t
 its own: a resume has it confirmed, and checks its change limit. Resuming an interrupted trial finishes the trial first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bulkid.model import NEW_GROUP, Account, Action, Change, Group, Outcome, RunItem, Status, Via
+from bulkid.model import NEW_GROUP, Account, Action, Change, DesiredState, Group, Outcome, RunItem, Status, Via
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
@@ -102,6 +102,31 @@ class SendPlan(NamedTuple):
         """The number of accounts to change."""
         return len(self.by_account) + len(self.by_group) + len(self.creations) + len(self.deletions)
 
+    def with_groups(self, replaced: Mapping[str, Group]) -> "SendPlan":
+        """Return the plan with other groups in place of some new ones, given by their folded ids."""
+
+        def of(change: Change) -> Change:
+            if needs_any(change, replaced) is None:
+                return change
+            return change._replace(add=tuple([_id_in_place(group_id, replaced) for group_id in change.add]))
+
+        return self._replace(
+            directory=self.directory.with_groups(tuple(replaced.values())),
+            by_account=[(number, of(change)) for number, change in self.by_account],
+            by_group={number: of(change) for number, change in self.by_group.items()},
+            creations=tuple([(number, of(change)) for number, change in self.creations]),
+        )
+
+
+def needs_any(change: Change, group_ids: Collection[str]) -> str | None:
+    """Return the folded id of the first group that an account joins by a change and that is among some groups."""
+    return next((key for group_id in change.add if (key := fold(group_id)) in group_ids), None)
+
+
+def _id_in_place(group_id: str, replaced: Mapping[str, Group]) -> str:
+    group = replaced.get(fold(group_id))
+    return group_id if group is None else group.id
+
 
 def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], strategy: Strategy | None) -> SendPlan:
     """Reduce a plan to what sending needs, without the accounts and their states before, which the journal has.
@@ -115,9 +140,9 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     directory = directory.without_accounts()
     taken = [(number, change._replace(before=None)) for number, change in changes]
     updates = [each for each in taken if each[1].action is Action.UPDATE]
-    new_groups = _new_groups(directory, updates)
     creations = tuple([each for each in taken if each[1].action is Action.CREATE])
     deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
+    new_groups = _new_groups(directory, updates, creations)
     if strategy is None or not (strategy.cover.batches or new_groups):
         return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
     by_account = [taken[place] for place in strategy.cover.by_account]
@@ -128,17 +153,39 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     return SendPlan(directory, by_account, by_group, batches, new_groups, creations, deletions)
 
 
-def _new_groups(directory: Directory, updates: Sequence[tuple[int, Change]]) -> tuple[NewGroup, ...]:
-    """Return the groups that the run creates, each with the existing accounts that join it."""
-    new = [group for group in directory.groups or () if group.type == NEW_GROUP]
+def _new_groups(
+    directory: Directory, updates: Sequence[tuple[int, Change]], creations: Sequence[tuple[int, Change]]
+) -> tuple[NewGroup, ...]:
+    """Return the groups that the changes need and that the run creates, each with the existing accounts that join."""
+    new = new_groups_in(directory)
     if not new:
         return ()
-    members: dict[str, list[int]] = {fold(group.id): [] for group in new}
+    members: dict[str, list[int]] = {fold(group.id): [] for group in _needed(new, (*updates, *creations))}
     for number, change in updates:
         for group_id in change.add:
             if (joining := members.get(fold(group_id))) is not None:
                 joining.append(number)
-    return tuple([NewGroup(group, tuple(members[fold(group.id)])) for group in new])
+    return tuple([NewGroup(group, tuple(members[fold(group.id)])) for group in new if fold(group.id) in members])
+
+
+def new_groups_in(directory: Directory) -> tuple[Group, ...]:
+    """Return the groups of a directory that the run creates."""
+    return tuple([group for group in directory.groups or () if group.type == NEW_GROUP])
+
+
+def new_groups_of(items: Iterable[RunItem], names: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the names of the groups to create that some run items need, by their ids; ``names`` has those of all."""
+    if not names:
+        return names
+    needed = {fold(group) for item in items for group in (*item.desired.add, *(item.desired.exact or ()))}
+    return {group_id: name for group_id, name in names.items() if fold(group_id) in needed}
+
+
+def _needed(new_groups: tuple[Group, ...], changes: Iterable[tuple[int, Change]]) -> tuple[Group, ...]:
+    if not new_groups:
+        return ()
+    joined = {fold(group_id) for _, change in changes for group_id in change.add}
+    return tuple([group for group in new_groups if fold(group.id) in joined])
 
 
 def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
@@ -153,6 +200,8 @@ class Comparison(NamedTuple):
     settled: list[tuple[int, Outcome]]
     changes: list[tuple[int, Change]]  # to send
     unknown: dict[int, str]  # pending, because it is not known whether the account exists; with the reason
+    existing: list[RunItem]  # to create, and found: with the state before the update that they need instead
+    replaced: Mapping[str, str] = MappingProxyType({})  # ids of new groups, with those of the groups to use instead
 
     @property
     def failed(self) -> set[int]:
@@ -169,18 +218,23 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
     settled: list[tuple[int, Outcome]] = []
     changes: list[tuple[int, Change]] = []
     unknown: dict[int, str] = {}
+    existing: list[RunItem] = []
     blind = directory.accounts is None
 
     def fail(item: RunItem, code: str, error: str) -> None:
         settled.append((item.number, Outcome(Status.FAILED, error_code=code, error=error, finished_at=now)))
 
     for item in items:
-        found = directory.find(item.desired.account_id)
-        if isinstance(found, Unknown) and not blind:
+        action = item.desired.action
+        found = directory.find(item.desired.account_id) if action is not Action.CREATE else _named(item, directory)
+        if isinstance(found, Unknown) and not (blind and action is Action.UPDATE):
             unknown[item.number] = found.reason
             continue
         account = found if isinstance(found, Account) else None
-        if isinstance(found, Absent):
+        if isinstance(found, Absent) and action is Action.DELETE:
+            settled.append((item.number, _done(item, Status.DELETED, now)))
+            continue
+        if isinstance(found, Absent) and action is Action.UPDATE:
             fail(item, "account_gone", "The account does not exist any more.")
             continue
         desired = without_exact_list(item, directory) if with_preconditions else item.desired
@@ -191,13 +245,35 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
         change = diff(desired, account, directory)
         if not change.empty:
             changes.append((item.number, change))
-        elif item.intended:
-            # A request for it may have left, and the account is correct now: reading it has confirmed the change.
-            via = item.outcome.via or Via.ACCOUNT
-            settled.append((item.number, Outcome(Status.UPDATED, via=via, finished_at=now)))
+            if action is Action.CREATE and account is not None:
+                settled.append((item.number, Outcome(Status.PENDING, account_id=account.id)))
+                if not item.intended:
+                    existing.append(item._replace(before=account, changes=describe(change, directory)))
+        elif action is Action.CREATE and not item.desired.account_id:
+            settled.append((item.number, _done(item, Status.CREATED, now)._replace(account_id=change.account_id)))
         else:
-            settled.append((item.number, Outcome(Status.UNCHANGED, finished_at=now)))
-    return Comparison(settled, changes, unknown)
+            settled.append((item.number, _done(item, Status.UPDATED, now)))
+    return Comparison(settled, changes, unknown, existing)
+
+
+def _named(item: RunItem, directory: Directory) -> Account | Absent | Unknown:
+    """Find the account that has the name of an account to create."""
+    found = directory.accounts_named(item.desired.name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        return Unknown("several accounts have its name, apart from case")
+    if directory.accounts is None:
+        return Unknown("the accounts were not read")
+    return Unknown(directory.uncertain.rstrip(".")) if directory.uncertain else Absent()
+
+
+def _done(item: RunItem, status: Status, now: float) -> Outcome:
+    """Make the outcome of an item whose account is as wanted now: it was so before if no request for it has left."""
+    if not item.intended:
+        return Outcome(Status.UNCHANGED, finished_at=now)
+    # A request for it may have left: reading the account has confirmed the change.
+    return Outcome(status, via=item.outcome.via or Via.ACCOUNT, finished_at=now)
 
 
 def items_to_resume(unsettled: Sequence[RunItem]) -> tuple[list[RunItem], bool]:
@@ -214,8 +290,56 @@ def is_deferred(item: RunItem) -> bool:
     return item.outcome.error_code == DEFERRED.error_code and not item.intended
 
 
-def remaining_plan(items: Sequence[RunItem], changes: Sequence[tuple[int, Change]], strategy: Strategy | None) -> Plan:
+def with_new_groups(
+    items: Sequence[RunItem], directory: Directory, names: Mapping[str, str]
+) -> tuple[list[RunItem], Directory, dict[str, str]]:
+    """Find out which groups that a run was to create exist by now.
+
+    Args:
+        items: Run items.
+        directory: The groups as they are now.
+        names: The names of the groups to create by their ids, as they are journaled.
+
+    Returns:
+        The items, with the ids of groups that have taken such a name meanwhile; the directory, with the groups that
+        are still to be created; and the ids that have replaced others.
+    """
+    new: list[Group] = []
+    replaced: dict[str, Group] = {}
+    for group_id, name in names.items():
+        if directory.group_with_id(group_id) is None:
+            named = [group for group in directory.groups_alike(name) if fold(group.name) == fold(name)]
+            if named:
+                replaced[fold(group_id)] = named[0]
+            else:
+                new.append(Group(group_id, name, NEW_GROUP))
+    directory = directory.with_groups(new)
+    if not replaced:
+        return list(items), directory, {}
+    found = [item._replace(desired=_with_ids(item.desired, replaced)) for item in items]
+    return found, directory, {group_id: replaced[key].id for group_id in names if (key := fold(group_id)) in replaced}
+
+
+def _with_ids(desired: DesiredState, replaced: Mapping[str, Group]) -> DesiredState:
+    add = tuple([_id_in_place(group_id, replaced) for group_id in desired.add])
+    if desired.exact is None:
+        return desired._replace(add=add)
+    return desired._replace(add=add, exact=tuple([_id_in_place(group_id, replaced) for group_id in desired.exact]))
+
+
+def remaining_plan(
+    items: Sequence[RunItem],
+    changes: Sequence[tuple[int, Change]],
+    strategy: Strategy | None,
+    directory: Directory,
+) -> Plan:
     """Make a plan of the run items that can still be sent; ``changes`` are those that still differ, by number."""
     desired_states = {item.number: item.desired for item in items}
     changing = tuple([desired_states.pop(number) for number, _ in changes])
-    return Plan(tuple([change for _, change in changes]), changing, tuple(desired_states.values()), strategy=strategy)
+    return Plan(
+        tuple([change for _, change in changes]),
+        changing,
+        tuple(desired_states.values()),
+        strategy=strategy,
+        new_groups=_needed(new_groups_in(directory), changes),
+    )

@@ -1,6 +1,6 @@
 """One run from its input to its report: the order of the stages, and how each early end is concluded."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,13 +17,14 @@ from bulkid.errors import (
     DeclinedError,
     InterruptedRunError,
     LockedError,
+    PermissionDeniedError,
     StateError,
     StoppedAtPromptError,
     UsageError,
 )
 from bulkid.journal.store import ASKING, Journal
 from bulkid.logs import log
-from bulkid.model import Change, RowError, RunItem, RunRecord, RunStatus, Status
+from bulkid.model import Action, Change, RowError, RunItem, RunRecord, RunStatus, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
@@ -42,13 +43,16 @@ from bulkid.runs.execution.reconcile import (
     compare,
     is_deferred,
     items_to_resume,
+    new_groups_in,
+    new_groups_of,
     remaining_plan,
     send_plan_of,
+    with_new_groups,
 )
 from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunInput, RunJournal
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_answers, with_run_metrics
-from bulkid.runs.run_records import APPROVED, has_preconditions, owner_of
+from bulkid.runs.run_records import APPROVED, NEW_GROUPS, has_preconditions, owner_of
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of
 
@@ -200,7 +204,8 @@ class Execution:
 
     async def _confirm(self, connection: Connection, preview: Preview) -> None:
         """Check the token's scope and the change limit, and ask the user to confirm the plan."""
-        if preview.plan.by_account:
+        plan = preview.plan
+        if plan.by_account or any(change.action is not Action.UPDATE for change in plan.changes):
             connection.require_write()  # do not ask the user to confirm what the server would refuse
         require_within_limits(preview.excesses, self.options)
         asked_at = self.context.clock.monotonic()
@@ -246,12 +251,25 @@ class Execution:
         directory, plan, found = await self._compared(connection, items, reconfirmed=reconfirmed)
         if reconfirmed:
             await self._confirm_deferred(connection, directory, plan, items, found.changes)
-        await in_thread(self.journal.settle, self.record.run_id, found.settled)
+
+        await in_thread(self._journal_comparison, found)
         failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
         directory = directory.without_accounts()
         items.clear()
         del plan, found  # frees the accounts, as each change is read
         return send_plan_of(directory, consume(changes), strategy)._replace(failed=failed, unknown=unknown)
+
+    def _journal_comparison(self, found: Comparison) -> None:
+        run_id = self.record.run_id
+        if found.replaced:
+            for group_id, existing in found.replaced.items():
+                self.journal.replace_group(run_id, group_id, existing)
+            new_groups = self.record.options.get(NEW_GROUPS, {})
+            self._store_options(
+                {NEW_GROUPS: {key: name for key, name in new_groups.items() if key not in found.replaced}}
+            )
+        self.journal.plan_again(run_id, found.existing)
+        self.journal.settle(run_id, found.settled)
 
     async def preview_pending(self) -> Preview:
         """Compute what a resume would send now, without changing the journal."""
@@ -284,14 +302,18 @@ class Execution:
     ) -> tuple[Directory, Plan, Comparison]:
         """Compare run items with the directory. Return it, the plan of what still differs, and the comparison."""
         self.context.hooks.stage("directory")
+        names = new_groups_of(items, self.record.options.get(NEW_GROUPS, {}))
         async with until_stopped(self.context.stop):
-            directory = await self._directory_for(connection, items)
+            directory = await self._directory_for(connection, items, names)
+        items, directory, replaced = with_new_groups(items, directory, names)
         with_preconditions = has_preconditions(self.record, reconfirmed=reconfirmed)
         found = compare(items, directory, self.context.clock.now(), with_preconditions=with_preconditions)
         strategy = await strategy_for([change for _, change in found.changes], directory, connection, self.options)
         excluded = found.failed | found.unknown.keys()
-        plan = remaining_plan([item for item in items if item.number not in excluded], found.changes, strategy)
-        return directory, plan, found
+        plan = remaining_plan(
+            [item for item in items if item.number not in excluded], found.changes, strategy, directory
+        )
+        return directory, plan, found._replace(replaced=replaced)
 
     async def _confirm_deferred(
         self,
@@ -319,9 +341,12 @@ class Execution:
     def _store_approval(self) -> None:
         """Journal the hash of the plan that was just confirmed, if another user approved it."""
         if self.options.approved:
-            options = {**self.record.options, APPROVED: self.options.approved}
-            self.record = replace(self.record, options=options)
-            self.journal.update_run(self.record.run_id, options=options)
+            self._store_options({APPROVED: self.options.approved})
+
+    def _store_options(self, more: Mapping[str, Any]) -> None:
+        options = {**self.record.options, **more}
+        self.record = replace(self.record, options=options)
+        self.journal.update_run(self.record.run_id, options=options)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
@@ -382,22 +407,35 @@ class Execution:
         def write() -> None:
             self.journal.add_items(self.record.run_id, items)
             self._store_approval()
+            new_groups = new_groups_in(preview.directory)
+            if new_groups:
+                self._store_options({NEW_GROUPS: {group.id: group.name for group in new_groups}})
             self.journal.update_run(self.record.run_id, phase="planned", counters=self.metrics())
 
         await in_thread(write)
         log.info("run.planned", changes=len(plan.changes), accounts=plan.accounts, planned_puts=plan.planned_puts)
 
-    async def _directory_for(self, connection: Connection, items: Sequence[RunItem]) -> Directory:
+    async def _directory_for(
+        self, connection: Connection, items: Sequence[RunItem], new_groups: Collection[str]
+    ) -> Directory:
         if not self.options.read:
             return Directory(connection.organization_id, None, None)
-        ids = tuple(item.desired.account_id for item in items)
-        # Only an exact list of groups needs the groups, to find Everyone.
-        groups = any(item.desired.exact is not None for item in items)
+        ids = tuple([item.desired.account_id for item in items if item.desired.action is not Action.CREATE])
+        names = tuple([item.desired.name for item in items if item.desired.action is Action.CREATE])
+        # Only an exact list of groups needs the groups, to find Everyone; and groups that the run creates.
+        groups = bool(new_groups) or any(item.desired.exact is not None for item in items)
+        lookup = AccountLookup(ids, names, groups=groups, group_texts=frozenset(new_groups))
         directory, warnings = await read_directory(
-            connection.engine, connection.organization_id, AccountLookup(ids, (), groups=groups), connection.known
+            connection.engine, connection.organization_id, lookup, connection.known
         )
         for warning in warnings:
             self.context.hooks.note(warning)
+        if new_groups and directory.groups is None:
+            raise PermissionDeniedError(
+                "The run creates groups, and the groups cannot be read.",
+                hint="Grant PM.Group (or PM.Group.Read and PM.Group.Write) to the external application, and name it in "
+                "BULKID_SCOPE if that is set.",
+            )
         return directory
 
     async def _apply(self, connection: Connection, plan: SendPlan) -> None:
