@@ -93,7 +93,7 @@ class LifeServer:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def add(self, name: str, display_name: str = "", groups: Sequence[str] = ()) -> str:
-        account_id = f"id-{next(self._numbers)}"
+        account_id = next(each for number in self._numbers if (each := f"id-{number}") not in self.accounts)
         self.accounts[account_id] = {
             "id": account_id,
             "name": name,
