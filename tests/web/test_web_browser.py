@@ -544,7 +544,8 @@ def _out_of_date(console: World) -> str:
 
 
 async def _unreachable(*_arguments: object, **_more: object) -> NoReturn:
-    raise ConnectionFailedError("The server does not answer.", hint="Check the address.")
+    address = f"https://cloud.uipath.com/{'acme' * 12}/identity_"
+    raise ConnectionFailedError(f"The server does not answer: {address}.", hint="Check the address.")
 
 
 def _outcome_pages(page: Any, address: str, console: World) -> Iterator[str]:
@@ -577,6 +578,12 @@ def _outcome_pages(page: Any, address: str, console: World) -> Iterator[str]:
         page.click("button:has-text('Continue to preview')")
         page.wait_for_selector("button:has-text('Try again')")
         yield "preview-failed"
+        patch.setattr(runs, "export", _unreachable)
+        page.goto(address)
+        page.click("button:has-text('Download current accounts')")
+        page.wait_for_selector("[data-export-error]")
+        yield "home-export-refused"
+        page.go_back()
     page.evaluate("document.querySelector('main [name=csrf]').value = 'old'")
     page.click("button:has-text('Try again')")
     page.wait_for_selector("text=The form has expired.")
