@@ -8,7 +8,6 @@ import pytest
 from hypothesis import settings
 
 from tests.support.examples import SOAK
-from tests.support.sandbox_host import end_serving
 
 # The tests start some two hundred processes: without stored bytecode each of them would compile the package again, and
 # each worker all the tests. The workers and processes take this from here.
@@ -44,5 +43,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """End the thread that has served the sandboxes of the tests."""
-    end_serving()
+    """End the thread that has served the sandboxes of the tests; the process that only hands out tests has none."""
+    sandbox_host = sys.modules.get("tests.support.sandbox_host")
+    if sandbox_host is not None:
+        sandbox_host.end_serving()

@@ -55,8 +55,6 @@ def test_a_call_in_this_process_and_a_copy_of_a_process_give_what_a_new_process_
             renames(each.folder, 3)
         for arguments in (
             ("no-such-command",),
-            ("check", str(SAMPLES / "with_errors.csv")),
-            ("check", "no.csv", "--json"),
             ("plan", "sheet.csv", "--client-secret", "wrong-secret", "-vv", "--log-format", "json"),
             ("run", "sheet.csv"),  # shows the plan and finds nobody to ask
             ("run", "sheet.csv", "--yes", "--json"),

@@ -248,15 +248,7 @@ def at_the_prompt(world: World, do: Callable[[Terminal, "subprocess.Popen[str]"]
     """Start a run at a terminal, do something once it asks; gives the exit code and what was shown."""
     terminal = Terminal()
     try:
-        process = subprocess.Popen(
-            [*COMMAND, "run", "ask.csv"],
-            cwd=world.bulkid.folder,
-            env=world.bulkid.settings(),
-            stdin=terminal.slave,
-            stdout=subprocess.DEVNULL,
-            stderr=terminal.slave,
-            text=True,
-        )
+        process = world.bulkid.start("run", "ask.csv", terminal=terminal.slave)
         os.close(terminal.slave)
         try:
             terminal.wait_for("[y/N]")
@@ -268,7 +260,7 @@ def at_the_prompt(world: World, do: Callable[[Terminal, "subprocess.Popen[str]"]
             terminal.read(0.2)
         finally:
             process.kill()
-            process.wait(LONGEST_S)
+            process.communicate(timeout=LONGEST_S)
         no_traceback(terminal.shown)
         return process.returncode, terminal.shown
     finally:

@@ -72,26 +72,31 @@ class Bulkid:
             check=False,
         )
 
-    def start(self, *arguments: str, new: bool = False, **more: Any) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, new: bool = False, terminal: int | None = None, **more: Any
+    ) -> "subprocess.Popen[str]":
         """Start the command as a process and return at once.
 
         Args:
             arguments: Of the command.
             new: With an interpreter of its own, where its start matters; otherwise, on Linux, as a copy of a process
                 that has imported the command line (:mod:`tests.support.forked_command`).
+            terminal: A terminal's descriptor, for its standard input and standard error.
             more: Arguments of ``Popen``; they have an interpreter of its own too.
         """
         env = self.settings()
         alike = _of_interpreter(env) == _of_interpreter(clean_environment())
         if sys.platform == "linux" and alike and not new and not more:
-            return cast("subprocess.Popen[str]", ForkedCommand(arguments, folder=self.folder, env=env))
+            return cast(
+                "subprocess.Popen[str]", ForkedCommand(arguments, folder=self.folder, env=env, terminal=terminal)
+            )
         return subprocess.Popen(
             [sys.executable, "-m", "bulkid", *arguments],
             cwd=self.folder,
             env=env,
-            stdin=more.pop("stdin", subprocess.DEVNULL),
+            stdin=more.pop("stdin", subprocess.DEVNULL if terminal is None else terminal),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if terminal is None else terminal,
             text=True,
             encoding="utf-8",
             **more,

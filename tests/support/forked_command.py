@@ -46,9 +46,12 @@ class ForkedCommand:
         arguments: Of the command.
         folder: The working directory.
         env: The whole environment; its variables for the interpreter are those of :data:`INTERPRETER`.
+        terminal: A descriptor that is its standard input and standard error, of which ``stderr`` then has nothing.
     """
 
-    def __init__(self, arguments: tuple[str, ...], *, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], *, folder: Path, env: Mapping[str, str], terminal: int | None = None
+    ) -> None:
         self.args = ["bulkid", *arguments]
         self.returncode: int | None = None
         self._reported = b""
@@ -59,6 +62,8 @@ class ForkedCommand:
         with Path(os.devnull).open("rb") as nothing:
             template = _template()
             handed = [template_end.fileno(), nothing.fileno(), copy_out, copy_err]
+            if terminal is not None:
+                handed = [template_end.fileno(), terminal, copy_out, terminal]
             socket.send_fds(template, [_LENGTH.pack(len(request))], handed)
             template.sendall(request)
         template_end.close()

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import pytest
 
-from bulkid import runs
+from bulkid import runs, web
 from bulkid.errors import ConnectionFailedError
 from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
@@ -28,6 +28,8 @@ from tests.support.web_console import SAMPLES, World, hosted_world, run_id_of, s
 from tests.support.web_users import PASSWORD, add_users
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+STATIC = Path(web.__file__).parent / "static"
 
 LARGE = SandboxOptions(limits=())
 """An organisation that has the accounts of every sheet here."""
@@ -515,6 +517,17 @@ def _team_pages(page: Any, address: str) -> Iterator[str]:
         with page.expect_navigation():
             page.click("button:has-text('Sign in')")
     yield "signin-team-throttled"
+
+
+def test_no_colour_depends_on_the_width_so_that_axe_checks_them_at_one() -> None:
+    sheets = [path.read_text(encoding="utf-8") for path in STATIC.glob("*.css")]
+    blocks = [block for text in sheets for block in re.findall(r"@media [^{]*width[^{]*\{(.*?\n)\}", text, re.DOTALL)]
+    assert len(blocks) == sum(len(re.findall(r"@media [^{]*width", text)) for text in sheets) > 2
+    rules = [rule for block in blocks for rule in re.findall(r"([^{}]+)\{([^{}]*)\}", block)]
+    coloured = [
+        where.strip() for where, what in rules if re.search(r"color|background|fill|stroke|opacity|filter", what)
+    ]
+    assert [where for where in coloured if not where.endswith("::before")] == []  # axe-core reads no generated text
 
 
 def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pixels(

@@ -140,12 +140,12 @@ async def test_an_upload_that_is_not_there_is_not_found_anywhere(console: World)
         assert page.status in {400, 404}, upload
 
 
-async def test_ten_thousand_columns_make_no_endless_page(console: World) -> None:
-    header = ",".join(["name", "display_name", *(f"column {number}" for number in range(10_000))])
+async def test_four_thousand_columns_make_no_endless_page(console: World) -> None:
+    header = ",".join(["name", "display_name", *(f"column {number}" for number in range(4_000))])
     page = await console.browser.upload("wide.csv", f"{header}\nrobot-0001,x\n".encode())
     assert page.status == 200
     assert len(page.text) < 300_000
-    assert "9,962 more columns are not shown" in page.text
+    assert "3,962 more columns are not shown" in page.text
     await _lives(console)
 
 

@@ -135,7 +135,7 @@ class Clock:
         raise AssertionError(seconds)
 
 
-@pytest.mark.parametrize(("step_s", "lasts_s"), [(60.0, SESSION_S), (IDLE_S - 1.0, SESSION_S), (IDLE_S, 0.0)])
+@pytest.mark.parametrize(("step_s", "lasts_s"), [(300.0, SESSION_S), (IDLE_S - 1.0, SESSION_S), (IDLE_S, 0.0)])
 async def test_a_session_ends_when_it_is_idle_and_after_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float, lasts_s: float
 ) -> None:
