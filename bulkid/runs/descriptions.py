@@ -140,6 +140,22 @@ def _day(time: str) -> str:
     return time.partition("T")[0]
 
 
+class DeletedAccount(NamedTuple):
+    """An account that a plan deletes, as lists show it."""
+
+    name: str
+    account_id: str
+    last_login: str  # as the server wrote it; "never"; "" where it is not known
+    created: str  # as the server wrote it; "" where it is not known
+
+
+def deleted_accounts(preview: Preview) -> Iterator[DeletedAccount]:
+    """Yield every account that a plan deletes."""
+    for change in preview.plan.changes_of(Action.DELETE):
+        login, created = ("", "") if change.before is None else (change.before.last_login, change.before.created)
+        yield DeletedAccount(change.name, change.account_id, login or ("never" if created else ""), created)
+
+
 class GroupCount(NamedTuple):
     """How many accounts join and leave one group."""
 
@@ -236,9 +252,9 @@ def _group_counts(joins: Counter[str], leaves: Counter[str], directory: Director
 class ActionCounts:
     """How many accounts a plan creates, changes and deletes."""
 
-    create: int
-    update: int
-    delete: int
+    create: int = 0
+    update: int = 0
+    delete: int = 0
 
     @property
     def total(self) -> int:

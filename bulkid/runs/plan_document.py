@@ -98,10 +98,8 @@ def _changes(preview: Preview) -> Iterator[Cells]:
 
 def _deletions(preview: Preview) -> Iterator[Cells]:
     """Yield every account that would be deleted."""
-    for change in preview.plan.changes_of(Action.DELETE):
-        login, created = ("", "") if change.before is None else (change.before.last_login, change.before.created)
-        login = login or ("never" if created else "")
-        yield tuple(map(printable_line, (change.name, change.account_id, login, created)))
+    for account in descriptions.deleted_accounts(preview):
+        yield tuple(map(printable_line, account))
 
 
 def _invalid_rows(preview: Preview) -> Iterator[Cells]:

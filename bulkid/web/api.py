@@ -13,6 +13,7 @@ from bulkid.report.formats import exporters
 from bulkid.report.text_files import report_object
 from bulkid.runs import RunListItem, summary_of
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.descriptions import count_actions, deleted_accounts
 from bulkid.text import listing, quote
 from bulkid.web import api_models as models
 from bulkid.web.api_models import Operation
@@ -179,20 +180,26 @@ def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> model
     if found is None or state == "making":
         return models.Preview(preview=job.preview_id, state=state, plan=plan, error=error)
     lines = preview_page(job, "changes", "", offset, limit)
+    counts = count_actions(found.plan.changes)
     return models.Preview(
         preview=job.preview_id,
         state="ready",
         plan=plan,
         error=error,
         base_url=found.base_url,
-        changes=len(found.plan.changes),
+        changes=counts.total,
+        creations=counts.create,
+        deletions=counts.delete,
         unchanged=len(found.plan.unchanged),
         invalid_rows=found.invalid_rows,
+        new_groups=[group.name for group in found.plan.new_groups],
+        requests=found.plan.requests,
         planned_puts=found.plan.planned_puts,
         naive_puts=found.plan.naive_puts,
         eta_s=found.eta_s,
         warnings=list(warnings_of(found)),
         too_much=". ".join(each.sentence for each in found.excesses) or None,
+        deleted=[models.DeletedAccount.model_validate(each) for each in deleted_accounts(found)],
         accounts=[models.Change.model_validate(line) for line in lines.changes],
     )
 
@@ -208,6 +215,7 @@ async def start(request: web.Request) -> web.Response:
         partial(note, request),
         first=body.first,
         really=body.really,
+        deletions=body.deletions,
     )
     return answer(run_answer(console, await found_run(request, job.run_id)), 201)
 

@@ -106,8 +106,16 @@ class Start(_Body):
         Field(description="A trial: apply only this many of the accounts that change."),
     ] = None
     really: Annotated[
-        bool, Field(description="Confirm a plan that changes more of the organisation than max_change allows.")
+        bool,
+        Field(
+            description="Confirm a plan that changes or deletes more of the organisation than max_change and "
+            "max_delete allow."
+        ),
     ] = False
+    deletions: Annotated[
+        Annotated[int, Field(ge=0, le=_MAX_INTEGER)] | None,
+        Field(description="How many accounts will be deleted: required if the plan, or the trial, deletes any."),
+    ] = None
 
 
 class Reject(_Body):
@@ -191,13 +199,23 @@ class Sheet(Answer):
 class Change(Answer):
     """What changes of one account."""
 
-    account_id: str
+    action: Action
+    account_id: Annotated[str, Field(description="Empty for an account that will be created.")]
     name: str
     rows: list[Count]
     display_before: str | None
     display_after: str | None
     add: list[str]
     remove: list[str]
+
+
+class DeletedAccount(Answer):
+    """An account that will be deleted."""
+
+    account_id: str
+    name: str
+    last_login: Annotated[str, Field(description="As the server wrote it; never; empty where it is not known.")]
+    created: Annotated[str, Field(description="As the server wrote it; empty where it is not known.")]
 
 
 class Preview(Answer):
@@ -208,14 +226,19 @@ class Preview(Answer):
     plan: Annotated[str | None, Field(description="The plan's hash, once it is ready.")]
     error: Message | None
     base_url: str = ""
-    changes: Count = 0
+    changes: Annotated[Count, Field(description="Accounts that are created, changed or deleted.")] = 0
+    creations: Count = 0
+    deletions: Count = 0
     unchanged: Count = 0
     invalid_rows: Count = 0
+    new_groups: Annotated[list[str], Field(description="Names of the groups that will be created.")] = []
+    requests: Annotated[dict[str, Count], Field(description="Requests that the changes take, by method.")] = {}
     planned_puts: Count = 0
     naive_puts: Count = 0
     eta_s: float = 0.0
     warnings: list[str] = []
     too_much: str | None = None
+    deleted: Annotated[list[DeletedAccount], Field(description="Every account that will be deleted.")] = []
     accounts: list[Change] = []
 
 
@@ -398,7 +421,7 @@ _UPLOAD_FORM: Final[Schema] = {
 _ERRORS: Final = {
     400: "The request is not valid, or cannot be done; the message says why.",
     401: "The token is missing, unknown or revoked.",
-    403: "The token's role does not allow this, or its owner is an author of the plan and cannot approve it.",
+    403: "The token's role does not allow this, or its owner is an author of the plan and cannot start or approve it.",
     404: "The sheet, preview, run or report does not exist.",
     409: "The state of the run does not allow this, its pending rows must be previewed and started first, or another "
     "export is being made.",

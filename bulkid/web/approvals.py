@@ -10,7 +10,7 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import BulkidError, UsageError
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.audit import note
-from bulkid.web.auth.access import Principal, Role, same_user
+from bulkid.web.auth.access import Principal, Role, is_another_user, same_user
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.request_bodies import form_of
@@ -30,14 +30,18 @@ class ApprovalQueue:
 
 
 async def approval_queue(console: Console, principal: Principal) -> ApprovalQueue:
-    """The plans that wait for the user, and those of the user; none where the console requires no approval."""
-    if not console.policy.required or not principal.may(Role.OPERATOR):
+    """The plans that wait for the user, and those of the user.
+
+    Where the console requires no approval, these are the plans that delete accounts.
+    """
+    if not principal.may(Role.OPERATOR):
         return ApprovalQueue()
-    person, uploads = principal.person, await in_thread(console.uploads.all)
-    ready = [each for each in uploads if each.is_open and each.changes]
+    person, policy, uploads = principal.person, console.policy, await in_thread(console.uploads.all)
+    ready = [each for each in uploads if each.is_open and each.changes and (policy.required or each.deletions)]
+    starts_own = not policy.required and principal.may(Role.ADMIN)
     return ApprovalQueue(
-        to_approve=[each for each in ready if console.policy.may_start(person, each.by)],
-        waiting=[each for each in ready if _is_author(person, each)],
+        to_approve=[each for each in ready if is_another_user(person, each.by)],
+        waiting=[each for each in ready if _is_author(person, each) and not starts_own],
         rejected=[each for each in uploads if each.rejected_by and _is_author(person, each)],
     )
 

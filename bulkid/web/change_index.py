@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final
 
-from bulkid.model import Change
+from bulkid.model import Action, Change
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields
 from bulkid.resources import current
@@ -14,6 +14,8 @@ from bulkid.text import fold
 
 _JOINS: Final = 1
 _LEAVES: Final = 2
+_CREATES: Final = 4
+_DELETES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,11 @@ def index_changes(changes: Iterable[Change], directory: Directory) -> ChangeInde
     groups: dict[str, GroupChanges] = {}
     for index, change in enumerate(changes):
         bits = (_JOINS if change.add else 0) | (_LEAVES if change.remove else 0)
-        for each, _, after in changed_fields(change):
-            bits |= of_field[keys[each.key][0 if after else 1]]
+        if change.action is not Action.UPDATE:
+            bits |= _CREATES if change.action is Action.CREATE else _DELETES
+        else:
+            for each, _, after in changed_fields(change):
+                bits |= of_field[keys[each.key][0 if after else 1]]
         every_bits.append(bits)
         for group_id in change.add:
             _group(groups, group_id, directory).joins.append(index)
@@ -111,8 +116,9 @@ def _group(groups: dict[str, GroupChanges], group_id: str, directory: Directory)
 
 
 def _possible_kinds() -> list[ChangeKind]:
-    """Every kind that a plan can have, those of fields first."""
-    kinds, bit = [], _LEAVES
+    """Every kind that a plan can have, those of whole accounts and of fields first."""
+    kinds = [ChangeKind("created", "New accounts", _CREATES), ChangeKind("deleted", "Deletions", _DELETES)]
+    bit = _DELETES
     for each in current().fields:
         for key, words in zip(_field_keys(each.key), (each.change_words()[1], each.removal_words()[1]), strict=True):
             bit <<= 1

@@ -18,10 +18,10 @@ from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.descriptions import Destination, destination
+from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
 from bulkid.runs.doctor import ORGANIZATION
 from bulkid.text import count_of
-from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, with_authors
+from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, is_another_user, with_authors
 from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
@@ -66,6 +66,10 @@ class ServeOptions:
 
 class NotConfirmedError(UsageError):
     """A plan changes more of the organisation than the limit, and the user has not confirmed that."""
+
+
+class DeletionsNotConfirmedError(UsageError):
+    """The user has not entered how many accounts a plan deletes, or another number."""
 
 
 @dataclass(slots=True)
@@ -171,10 +175,10 @@ class Console:
 
     def _note_preview(self, upload: Upload, preview: runs.Preview | None) -> None:
         """Note with the upload how many accounts wait for an approval; the home page shows it after a restart too."""
-        if not self.policy.required:
-            return
-        blocked = preview is None or (preview.row_errors and not upload.reading.skip_invalid)
-        self.uploads.mark_previewed(upload, 0 if preview is None or blocked else len(preview.plan.changes))
+        blocked = preview is None or bool(preview.row_errors and not upload.reading.skip_invalid)
+        counts = ActionCounts() if preview is None or blocked else count_actions(preview.plan.changes)
+        if self.policy.required or counts.delete or upload.deletions:
+            self.uploads.mark_previewed(upload, counts.total, counts.delete)
 
     async def reject(
         self, upload_preview: UploadPreview, preview_id: str, principal: Principal, comment: str
@@ -182,16 +186,17 @@ class Console:
         """Reject the plan that a preview shows, for good; the comment says why.
 
         Raises:
-            UsageError: The preview is not the one that was shown, the console requires no approval, or there is no
+            UsageError: The preview is not the one that was shown, the plan requires no approval, or there is no
                 comment.
             RefusedError: The user is an author of the plan.
         """
-        if not self.policy.required:
-            raise UsageError("This console requires no approval: there is nothing to reject.")
         shown, upload = upload_preview.preview, upload_preview.upload
+        deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
+        if not (self.policy.required or deletes):
+            raise UsageError("This plan requires no approval: there is nothing to reject.")
         if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
             raise _preview_outdated()
-        if not self.policy.may_start(principal.person, upload.by):
+        if not is_another_user(principal.person, upload.by):
             raise RefusedError(403, f"{principal.person} is an author of this plan and cannot reject it.", _REMOVE)
         if not comment:
             raise UsageError("Enter a comment that says why you reject the plan.")
@@ -215,13 +220,16 @@ class Console:
         *,
         first: int | None = None,
         really: bool = False,
+        deletions: int | None = None,
     ) -> Job:
         """Run a sheet as its preview showed it, or its first accounts that change, for a trial.
 
         With ``require_approval`` this approves the plan: the user must not be one of its authors, and the run sends
-        nothing unless the plan that it computes has the hash of the one that was shown. ``note`` writes the start, the
-        approval and a refusal into the audit log. ``first``: how many accounts a trial changes. ``really``: the user
-        confirms a plan that changes more of the organisation than ``max_change`` allows.
+        nothing unless the plan that it computes has the hash of the one that was shown. The same holds of a plan that
+        deletes accounts, unless the user is an admin. ``note`` writes the start, the approval and a refusal into the
+        audit log. ``first``: how many accounts a trial changes. ``really``: the user confirms a plan that changes or
+        deletes more of the organisation than ``max_change`` and ``max_delete`` allow. ``deletions``: how many accounts
+        the user expects to be deleted.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
@@ -234,6 +242,8 @@ class Console:
             raise _preview_outdated()
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
+        _require_deletions_confirmed(deletions_of(seen, first), deletions)
+        approves = self.policy.approves(principal, deletes=deletions_of(seen) > 0)
         options = replace(
             upload.reading.options(self.options),
             first=first,
@@ -242,7 +252,7 @@ class Console:
             note=upload.note,
         )
         approved = await in_thread(runs.plan_hash, seen, options)
-        if self.policy.required:
+        if approves:
             options = replace(options, approved=approved)
         stale = ""  # how the plan differs from the one that was shown
 
@@ -250,7 +260,7 @@ class Console:
             nonlocal stale
             _require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
             if await in_thread(runs.plan_hash, now, options) == approved:
-                if self.policy.required:  # in the audit log before anything is sent
+                if approves:  # in the audit log before anything is sent
                     await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await in_thread(self.uploads.mark_used, upload)
                 return True
@@ -306,6 +316,12 @@ class Console:
                 403,
                 f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
                 f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
+            )
+        if deletions_of(seen) and not self.policy.may_delete(principal, upload.by):
+            raise RefusedError(
+                403,
+                f"This plan deletes accounts, and {principal.person} is an author of it: nothing was sent.",
+                "An admin, or another operator who is no author of the plan, must start it.",
             )
         if seen.excesses and first is None and not really:
             raise NotConfirmedError(
@@ -401,6 +417,25 @@ class Console:
             authors, now = await self.authors_of(run), self.clock.now()
             found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.person, authors)
         return await self.upload_previews.get(found)
+
+
+def deletions_of(preview: runs.Preview, first: int | None = None) -> int:
+    """How many accounts a plan deletes, or its first accounts that change."""
+    changes = preview.plan.changes if first is None else preview.plan.changes[:first]
+    return count_actions(changes).delete
+
+
+def _require_deletions_confirmed(count: int, confirmed: int | None) -> None:
+    """Raise DeletionsNotConfirmedError unless the user has entered how many accounts will be deleted."""
+    if count == (confirmed or 0):
+        return
+    will = f"{count_of(count, 'account')} will be deleted"
+    if confirmed is None:
+        raise DeletionsNotConfirmedError(
+            f"{will}, and you have not entered their number: nothing was sent.", hint=f"Enter {count:,} to confirm it."
+        )
+    hint = f"Check the accounts, and enter {count:,} to confirm it." if count else "Leave the number out."
+    raise DeletionsNotConfirmedError(f"You entered {confirmed:,}, but {will}: nothing was sent.", hint=hint)
 
 
 def _require_not_rejected(upload: Upload) -> None:

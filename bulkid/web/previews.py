@@ -11,7 +11,7 @@ import anyio
 
 from bulkid import runs
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.model import Change, DesiredState, RowError
+from bulkid.model import Action, Change, DesiredState, RowError
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.resources import DISPLAY_NAME, current
 from bulkid.runs.concurrency import in_thread
@@ -233,6 +233,7 @@ class AccountChange:
     fields: tuple[FieldChange, ...]  # all that the resource has, in its order
     add: tuple[str, ...]  # names of groups
     remove: tuple[str, ...]
+    action: Action = Action.UPDATE
 
     @property
     def display_before(self) -> str | None:
@@ -303,7 +304,12 @@ def problems_of(row_errors: Sequence[RowError], search: str, column: str = "") -
 def _line(change: Change, desired: DesiredState, preview: runs.Preview) -> AccountChange:
     names = preview.directory.group_name
     present = current().nothing if change.before is None else change.before.values
-    after = {field.key: value for field, _, value in changed_fields(change)}
+    after: dict[str, str | None]
+    if change.action is Action.CREATE:
+        present = ("",) * len(present)
+        after = {key: value or None for key, value in zip(current().keys, change.values, strict=True)}
+    else:
+        after = {field.key: value for field, _, value in changed_fields(change)}
     return AccountChange(
         account_id=change.account_id,
         name=change.name,
@@ -316,6 +322,7 @@ def _line(change: Change, desired: DesiredState, preview: runs.Preview) -> Accou
         ),
         add=tuple(map(names, change.add)),
         remove=tuple(map(names, change.remove)),
+        action=change.action,
     )
 
 

@@ -20,12 +20,24 @@ from bulkid.model import MAX_NOTE
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.descriptions import advice, destination, estimate, sending_details
+from bulkid.runs.descriptions import (
+    ActionCounts,
+    actions_sentence,
+    advice,
+    count_actions,
+    deleted_accounts,
+    deletion_warning,
+    destination,
+    estimate,
+    forecast,
+    new_groups_line,
+    sending_details,
+)
 from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
-from bulkid.web.auth.access import Principal, RefusedError, Role, same_user
+from bulkid.web.auth.access import Principal, RefusedError, Role, is_another_user, same_user
 from bulkid.web.change_index import ChangeFilter
-from bulkid.web.console import Console, NotConfirmedError, console_of
+from bulkid.web.console import Console, DeletionsNotConfirmedError, NotConfirmedError, console_of
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page, redirect
 from bulkid.web.previews import UploadPreview, preview_page, problems_of
@@ -324,6 +336,7 @@ class StartForm:
     first: str = ""  # how many accounts a trial changes, as entered
     trial: bool = False  # whether the user chose a trial
     really: bool = False  # whether the user confirmed a plan that exceeds the limit
+    deletions: str = ""  # how many accounts are to be deleted, as entered
     error: BulkidError | None = None
     field: str = ""  # the name of the field that the error is about; "" where it is about none
 
@@ -351,13 +364,20 @@ async def _preview_page_of(
     only = ChangeFilter(request.query.get("kind", "")[:100], request.query.get("group", "")[:200])
     pager = Pager(request, path=address)
     found = await in_thread(partial(preview_page, job, kind, search, pager.offset, pager.size, only=only))
-    changes = len(job.result.plan.changes)
+    counts = count_actions(job.result.plan.changes)
+    changes, policy = counts.total, console.policy
+    approval = policy.approves(principal, deletes=counts.delete > 0)
     return "preview.html", {
         **subject,
         "labels": [field.label for field in current().fields],
         "job": job,
         "preview": job.result,
         "place": destination(job.result.base_url, job.result.organization_id, sandbox=console.options.sandbox),
+        "actions": counts,
+        "deleted": list(deleted_accounts(job.result)),
+        "deletion_warning": deletion_warning(job.result),
+        "new_groups": new_groups_line(job.result),
+        "forecast": forecast(job.result),
         "estimate": f"{estimate(job.result)} {console_words(advice(job.result))}".strip(),
         "details": sending_details(job.result),
         "found": found,
@@ -367,9 +387,11 @@ async def _preview_page_of(
         "filtered": partial(_filtered, address, {"kind": only.kind, "group": only.group, "search": search}),
         "pager": pager.of(found.total),
         "warnings": warnings_of(job.result),
-        "needs_other_user": not console.policy.may_start(principal.person, upload.by),
-        "approval": console.policy.required,
-        "effect": effect_of(upload, changes, approval=console.policy.required),
+        "needs_other_user": not policy.may_start(principal.person, upload.by)
+        or (counts.delete > 0 and not policy.may_delete(principal, upload.by)),
+        "approval": approval,
+        "may_reject": (policy.required or counts.delete > 0) and is_another_user(principal.person, upload.by),
+        "effect": effect_of(upload, counts, approval=approval),
         "trial_size": trial_size(upload, changes),
     }
 
@@ -399,17 +421,17 @@ class Effect:
     trial: str  # where no script of the page fills in the number
 
 
-def effect_of(upload: Upload, changes: int, *, approval: bool) -> Effect:
+def effect_of(upload: Upload, counts: ActionCounts, *, approval: bool) -> Effect:
     """The effect of starting a plan."""
-    verb, noun = ("Undo", "change") if upload.undo_of else ("Update", "account")
+    of_each = ((counts.create, "Create"), (counts.update, "Update"), (counts.delete, "Delete"))
+    verbs = [verb for count, verb in of_each if count]
+    if verbs == ["Update"] and upload.undo_of:
+        verb, noun, everything = "Undo", "change", f"Undo {count_of(counts.update, 'change')}"
+    else:
+        verb, noun, everything = verbs[0] if len(verbs) == 1 else "Change", "account", actions_sentence(counts)
     if approval:
-        verb = f"Approve and {verb.lower()}"
-    return Effect(
-        verb,
-        noun,
-        f"{verb} {count_of(changes, noun)}",
-        "Approve and start the trial" if approval else "Start the trial",
-    )
+        verb, everything = f"Approve and {verb.lower()}", f"Approve and {everything[:1].lower()}{everything[1:]}"
+    return Effect(verb, noun, everything, "Approve and start the trial" if approval else "Start the trial")
 
 
 def trial_size(upload: Upload, changes: int) -> int:
@@ -423,17 +445,43 @@ def warnings_of(preview: Preview) -> list[str]:
     return [warning for warning in preview.warnings if not warning.startswith(too_much)]
 
 
+_FIELDS: Final = ((NotConfirmedError, "really"), (DeletionsNotConfirmedError, "deletions"))
+"""The fields of the form that starts a run at which errors stand."""
+
+
+def number_of_deletions(text: str) -> int | None:
+    """How many accounts a user expects to be deleted, as entered: ``1234`` or ``1,234``; None for nothing.
+
+    Raises:
+        DeletionsNotConfirmedError: It is not a number.
+    """
+    digits = text.replace(",", "")
+    if not digits:
+        return None
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):  # noqa: PLR2004
+        raise DeletionsNotConfirmedError(
+            f"{text!r} is not a number of accounts: nothing was sent.", hint="Enter how many accounts will be deleted."
+        )
+    return int(digits)
+
+
 async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed, or show the preview with what is wrong with the form."""
     upload_preview, sent = await upload_preview_of(request), await form_of(request)
     console, job = console_of(request), upload_preview.preview
     changes = 0 if job is None or job.result is None else len(job.result.plan.changes)
-    form = StartForm(sent.get("first", "").strip()[:40], sent.get("scope") == "first", bool(sent.get("really")))
+    form = StartForm(
+        sent.get("first", "").strip()[:40],
+        sent.get("scope") == "first",
+        bool(sent.get("really")),
+        sent.get("deletions", "").strip()[:40],
+    )
     try:
         first = first_of(form, sent.get("scope", ""), trial_size(upload_preview.upload, changes))
     except UsageError as error:
         return await preview_again(request, upload_preview, replace(form, error=error, field="first"))
     try:
+        deletions = number_of_deletions(form.deletions)
         started = await console.start(
             upload_preview,
             sent.get("preview", ""),
@@ -441,9 +489,10 @@ async def start(request: web.Request) -> web.StreamResponse:
             partial(note, request),
             first=first,
             really=form.really,
+            deletions=deletions,
         )
     except BulkidError as error:
-        field = "really" if isinstance(error, NotConfirmedError) else ""
+        field = next((name for kind, name in _FIELDS if isinstance(error, kind)), "")
         return await preview_again(request, upload_preview, replace(form, error=error, field=field))
     raise HTTPSeeOther(f"/runs/{started.run_id}")
 

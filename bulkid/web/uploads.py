@@ -72,7 +72,8 @@ class Upload:
     undo_of: str = ""  # the run to undo: then there is no file, the journal of the run takes its place
     rest_of: str = ""  # the run whose pending rows are to be sent: then there is no file either
     used: bool = False  # a run was begun with it whose plan is in the journal: the file is not needed any more
-    changes: int = 0  # with approval: accounts that its preview changes; 0 where there is nothing to approve
+    changes: int = 0  # accounts that its preview changes, if that needs an approval; 0: there is nothing to approve
+    deletions: int = 0  # the same of accounts that its preview deletes
     rejected_by: str = ""  # the user who rejected its plan, which cannot be started then; empty for others
     rejected_at: float = 0.0  # seconds since the epoch
     comment: str = ""  # why it was rejected
@@ -257,11 +258,11 @@ class Uploads:
         with suppress(OSError, UsageError):  # it was removed meanwhile
             self.update(upload.upload_id, used=True)
 
-    def mark_previewed(self, upload: Upload, changes: int) -> None:
-        """Note how many accounts the preview of an upload changes, unless it is read in another way by now."""
+    def mark_previewed(self, upload: Upload, changes: int, deletions: int) -> None:
+        """Note what the preview of an upload changes and deletes, unless it is read in another way by now."""
         with self._lock, suppress(OSError, UsageError):
             if self.get(upload.upload_id).reading == upload.reading:
-                self.update(upload.upload_id, changes=changes)
+                self.update(upload.upload_id, changes=changes, deletions=deletions)
 
     def update(self, upload_id: str, **values: Any) -> Upload:  # noqa: ANN401
         """Change some values in the record of an upload; raise UnknownUploadError where it was removed."""

@@ -207,12 +207,12 @@ def test_each_change_of_the_whole_life_has_its_mark() -> None:
     made = the_whole_life()
     marked = [list(descriptions.marked_changes(change, made.directory)) for change in made.plan.changes]
     assert marked == [
+        [("~", "display name: Four -> New Four")],
         [("+", "new account"), ("+", 'display name "Bot One"'), ("+", "Finance"), ("+", "Night Shift")],
         [("+", "new account")],
         [("-", "delete account old-1 (last login 2024-03-01, created 2023-11-30)")],
         [("-", "delete account old-2 (never logged in, created 2023-11-30)")],
         [("-", "delete account old-3")],
-        [("~", "display name: Four -> New Four")],
     ]
 
 

@@ -56,18 +56,14 @@ def deletion(account: Account) -> Change:
 def with_changes(
     preview: Preview, *more: Change, new_groups: Sequence[str] = (), rules: tuple[QuotaRule, ...] = ()
 ) -> Preview:
-    """A preview with more changes, in front of its own, and with new groups. A group's id is its name in lower case."""
+    """A preview with more changes, after its own, and with new groups. A group's id is its name in lower case."""
     groups = tuple(Group(name.lower(), name, NEW_GROUP) for name in new_groups)
     known, plan = preview.directory, preview.plan
     states = tuple(
         DesiredState(each.account_id, each.name, each.values, each.add, (), None, (100 + number,), each.action)
         for number, each in enumerate(more)
     )
-    strategy = plan.strategy
-    assert strategy is None, "its numbers would be those of other changes"
-    plan = replace(
-        plan, changes=(*more, *plan.changes), changing=(*states, *plan.changing), new_groups=groups, strategy=strategy
-    )
+    plan = replace(plan, changes=(*plan.changes, *more), changing=(*plan.changing, *states), new_groups=groups)
     rules = rules or preview.rules
     return replace(
         preview,

@@ -2,7 +2,8 @@
 
 A plan has authors: the users who wrote any part of it, or pressed a button that made it. With ``--require-approval``
 only another user may start it, which approves exactly the plan with the hash that this user saw. The table in
-``docs/console.md`` says by what a user becomes an author.
+``docs/console.md`` says by what a user becomes an author. A plan that deletes accounts is started by an admin, or by
+another user in the same way, also without ``--require-approval``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -100,6 +101,12 @@ def with_authors(authors: Iterable[str], *more: str) -> Authors:
     return tuple(found.values())
 
 
+def is_another_user(person: str, authors: Iterable[str]) -> bool:
+    """Whether a user is none of the authors of a plan; no user is one of a plan without known authors."""
+    keys = {user_key(author) for author in authors}
+    return bool(keys) and user_key(person) not in keys
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovalPolicy:
     """The rules of one console. ``required``: the user who starts a plan must not be one of its authors."""
@@ -111,10 +118,15 @@ class ApprovalPolicy:
 
         A plan without any known author can be approved by no user: its origin is not known.
         """
-        if not self.required:
-            return True
-        keys = {user_key(author) for author in authors}
-        return bool(keys) and user_key(person) not in keys
+        return not self.required or is_another_user(person, authors)
+
+    def may_delete(self, principal: Principal, authors: Iterable[str]) -> bool:
+        """Whether a user may start a plan that deletes accounts: an admin may, and another user than its authors."""
+        return principal.may(Role.ADMIN) or is_another_user(principal.person, authors)
+
+    def approves(self, principal: Principal, *, deletes: bool) -> bool:
+        """Whether the start of a plan is an approval: if required, or if it ``deletes`` and the user is no admin."""
+        return self.required or (deletes and not principal.may(Role.ADMIN))
 
     def resume_needs_preview(self, *, approved: str, unseen: bool) -> bool:
         """Whether the pending rows of a run must be previewed and started, instead of being sent by a resume.
