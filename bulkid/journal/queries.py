@@ -43,7 +43,11 @@ _OF_KIND: Final[Mapping[ChangeKind, ColumnElement[bool]]] = {  # by the descript
         not_(entries.c.changes.startswith("+ ")),
         not_(entries.c.changes.startswith("- ")),
     ),
-    ChangeKind.JOINS: or_(entries.c.changes.startswith("+ "), entries.c.changes.contains("; + ")),
+    ChangeKind.JOINS: or_(
+        entries.c.changes.startswith("+ "),
+        entries.c.changes.startswith("created: + "),
+        entries.c.changes.contains("; + "),
+    ),
     ChangeKind.LEAVES: or_(entries.c.changes.startswith("- "), entries.c.changes.contains("; - ")),
 }
 

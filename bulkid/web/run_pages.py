@@ -153,6 +153,10 @@ async def run(request: web.Request) -> web.StreamResponse:
     )
 
 
+_CREATED_IN_GROUP: Final = "created: + "
+"""The beginning of the description of a new account that has groups and no other value."""
+
+
 class ChangeParts(NamedTuple):
     """The description of a row's changes, in parts."""
 
@@ -161,8 +165,10 @@ class ChangeParts(NamedTuple):
 
 
 def change_parts(changes: str) -> ChangeParts:
-    """Take ``display name: Roby -> Robbie; + Finance; - Trainees`` apart."""
+    """Take ``display name: Roby -> Robbie; + Finance; - Trainees`` apart, or ``created: + Finance``."""
     parts = split_description(changes)
+    if parts and parts[0].startswith(_CREATED_IN_GROUP):
+        parts[:1] = ["created", parts[0].removeprefix(_CREATED_IN_GROUP[:-2])]
     fields = [part for part in parts if part[:2] not in {"+ ", "- "}]
     return ChangeParts("; ".join(fields), tuple((part[0], part[2:]) for part in parts if part[:2] in {"+ ", "- "}))
 
@@ -187,6 +193,11 @@ def open_rows_of(line: RunListItem) -> int:
     return sum(line.counts[status] for status in RETRY_STATUSES)
 
 
+def _can_be_undone(line: RunListItem) -> bool:
+    """Whether the run did more than delete accounts, which no undo brings back."""
+    return any(line.counts[status] for status in CHANGED if status is not Status.DELETED)
+
+
 def actions_of(console: Console, line: RunListItem, upload: Upload | None, undone: Collection[str]) -> dict[str, bool]:
     """What a user with the role for it can do with a run at present."""
     job = console.job_runner.job(line.run.run_id)
@@ -198,7 +209,7 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
         "retry": not going and open_rows_of(line) > 0 and not resumable,
-        "undo": not going and sum(line.counts[status] for status in CHANGED) > 0 and line.run.run_id not in undone,
+        "undo": not going and _can_be_undone(line) and line.run.run_id not in undone,
         "again": not going and line.run.phase != "planned" and upload is not None,
     }
 

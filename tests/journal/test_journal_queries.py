@@ -152,6 +152,7 @@ def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> N
 def test_rows_are_found_by_the_kind_of_their_changes(journal: Journal) -> None:
     misleading = join_description(["display name: a; - c -> b; + Finance"])
     words = [misleading, "display name: a -> b; + Finance; - Trainees", "+ Finance", "- 100 %", ""]
+    words += ['created: display name "A"; + Finance', "created: + Finance; + HR", "created", "deleted"]
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(number + 2) for number in range(len(words))])
     journal.add_items(RUN, [entry(number)._replace(changes=text) for number, text in enumerate(words)])
@@ -159,6 +160,6 @@ def test_rows_are_found_by_the_kind_of_their_changes(journal: Journal) -> None:
     def found(kind: ChangeKind) -> list[str]:
         return [row.changes for row in row_page(journal, RUN, kind=kind)[0]]
 
-    assert found(ChangeKind.FIELDS) == words[:2]
-    assert found(ChangeKind.JOINS) == words[1:3]
+    assert found(ChangeKind.FIELDS) == [*words[:2], *words[5:8]]
+    assert found(ChangeKind.JOINS) == [*words[1:3], *words[5:7]]
     assert found(ChangeKind.LEAVES) == [words[1], words[3]]

@@ -88,7 +88,7 @@ figures = st.builds(
         counters=st.fixed_dictionaries(
             {},
             optional={
-                "requests": st.dictionaries(st.sampled_from(["GET", "PUT", "POST"]), st.integers(0, 10**6)),
+                "requests": st.dictionaries(st.sampled_from(["GET", "PUT", "POST", "DELETE"]), st.integers(0, 10**6)),
                 "throttled": st.integers(0, 10**6),
                 "elapsed_s": st.floats(0, 1e6),
             },

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkid.model import RunStatus, Status
 from bulkid.planning.plan import join_description
-from bulkid.web.run_pages import change_parts
+from bulkid.runs import RunListItem
+from bulkid.web.run_pages import actions_of, change_parts
+from tests.support.journal_data import record
 from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
 
 names = st.one_of(st.text(min_size=1, max_size=8), st.text(";+- \\\\", min_size=1, max_size=8))
@@ -129,3 +132,28 @@ def test_the_parts_of_a_description_are_all_of_it(field: str, groups: list[tuple
 @pytest.mark.parametrize("text", ["", "display name: + a -> - b", "display name: (none) -> x"])
 def test_a_description_without_groups_is_left_as_it_is(text: str) -> None:
     assert change_parts(text) == (text, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "groups"),
+    [
+        ("created", "created", ()),
+        ("created: + Finance; + HR", "created", (("+", "Finance"), ("+", "HR"))),
+        ('created: display name "A"; + Finance', 'created: display name "A"', (("+", "Finance"),)),
+        ("deleted", "deleted", ()),
+    ],
+)
+def test_creations_and_deletions_are_taken_apart(text: str, fields: str, groups: tuple[tuple[str, str], ...]) -> None:
+    assert change_parts(text) == (fields, groups)
+
+
+@pytest.mark.parametrize(
+    ("changed", "offered"),
+    [({Status.DELETED: 3}, False), ({Status.CREATED: 1}, True), ({Status.UPDATED: 1, Status.DELETED: 3}, True)],
+)
+async def test_an_undo_is_offered_where_one_can_bring_anything_back(
+    console: World, changed: dict[Status, int], offered: bool
+) -> None:
+    run = record("20260131-081500-aaaa", status=RunStatus.COMPLETED, finished_at=1_770_000_000.0)
+    line = RunListItem(run, {status: changed.get(status, 0) for status in Status})
+    assert actions_of(console.console, line, None, ())["undo"] is offered
