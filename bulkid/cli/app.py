@@ -187,17 +187,22 @@ def resume(
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
     *,
+    recreate: Annotated[
+        bool,
+        typer.Option("--recreate", help="Create the accounts again that the run deleted; they get new ids."),
+    ] = False,
     show_all: ShowAllOption = False,
     settings: Settings,
 ) -> int:
     """Put back what a run changed.
 
-    Shows the changes and asks, like run. An account that has changed since is skipped and listed. An undo is
-    itself a run: it can be resumed, and undone.
+    Shows the changes and asks, like run. An account that has changed since is skipped and listed. An account that the
+    run created is deleted with --allow-delete, if it is as the run left it and has never logged in. An undo is itself
+    a run: it can be resumed, and undone.
     """
     from bulkid.cli import commands
 
-    return commands.undo(run, settings, show_all=show_all)
+    return commands.undo(run, settings, recreate=recreate, show_all=show_all)
 
 
 @_command("runs")

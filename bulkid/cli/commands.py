@@ -159,13 +159,14 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
     return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 
-def undo(text: str, settings: Settings, *, show_all: bool = False) -> int:
-    """Put back what a run changed."""
+def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: bool = False) -> int:
+    """Put back what a run changed; with ``recreate`` create the accounts again that it deleted."""
     record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
-        raise _no_terminal(f"Undo it without being asked: bulkid undo {text} --yes")
+        options = " --recreate" * recreate
+        raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
     use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
-    return _run(partial(library.undo, text), settings, use_sandbox=use_sandbox, show_all=show_all)
+    return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=use_sandbox, show_all=show_all)
 
 
 def resume(

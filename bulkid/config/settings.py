@@ -351,7 +351,9 @@ class Settings:
         repeatable=True,
         commands=("plan", "run", "serve"),
     )
-    allow_delete: bool = SENDING.setting(False, "accept rows that delete accounts", commands=("plan", "run", "serve"))
+    allow_delete: bool = SENDING.setting(
+        False, "delete accounts where the sheet or the undo asks for it", commands=("plan", "run", "undo", "serve")
+    )
     max_delete: ChangeBound | None = SENDING.setting(
         None,
         "refuse a plan that deletes more accounts than this, without --yes-really",
@@ -359,7 +361,7 @@ class Settings:
         "a whole number, or a percentage of the organisation's accounts such as 1%",
         default_text="10",
         metavar="N|N%",
-        commands=("plan", "run", "serve"),
+        commands=("plan", "run", "undo", "serve"),
     )
     wait: float = SENDING.setting(
         0.0,

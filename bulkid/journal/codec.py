@@ -200,7 +200,7 @@ def dump_state_before(before: Account | None, desired: DesiredState) -> str | No
     """Write the state before a run, without what the desired state says too."""
     if before is None:
         return None
-    # Id and name mostly repeat the desired state's; an undo does not need the times of creation and of the last login.
+    # Id and name mostly repeat the desired state's. A deletion alone needs the last login, and nothing the creation.
     written: dict[str, object] = {
         "values": {key: value for key, value in zip(current().keys, before.values, strict=True) if value is not None},
         "groups": before.group_ids,
@@ -209,6 +209,8 @@ def dump_state_before(before: Account | None, desired: DesiredState) -> str | No
         written["id"] = before.id
     if before.name != desired.name:
         written["name"] = before.name
+    if desired.action is Action.DELETE and before.last_login:
+        written["last_login"] = before.last_login
     return dumps(written)
 
 
@@ -222,6 +224,7 @@ def _load_before(text: str | None, desired: DesiredState) -> Account | None:
         name=found.get("name", desired.name),
         values=_values(found["values"]),
         group_ids=None if group_ids is None else _shared(group_ids),
+        last_login=found.get("last_login", ""),
     )
 
 

@@ -1,28 +1,57 @@
 """Changes for a known state, as of an undo or a plan file: whether an account still has it, and what differs if not.
 
 A sheet says what an account shall become whatever it is now. Such changes apply to an account *that is as expected*,
-and leave one alone that has changed since.
+and leave one alone that has changed since. A creation expects that no account has its name. A deletion expects of the
+whole account that it is as it was, and that it has not logged in since.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import CHANGED, Account, DesiredState, RowError, RunItem, Status
+from bulkid.model import CHANGED, NEW_GROUP, Account, Action, DesiredState, Group, RowError, RunItem, Status
 from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.export_rows import account_time, has_time
 from bulkid.planning.plan import diff
 from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
 
+DELETION_NOT_UNDONE = "deletion_not_undone"
+"""The code of the error of a row whose account the undone run deleted."""
+
 
 class Precondition(NamedTuple):
-    """What is wanted of one account, and the state that this was worked out for."""
+    """What is wanted of one account, and the state that this was worked out for.
+
+    A creation with a state before makes an account again that a run deleted. A deletion without an id finds its account
+    by the name: it undoes a creation of which no answer came.
+    """
 
     desired: DesiredState  # in ids, without an exact list
     before: Account | None  # the state expected; None: not known (blind), so that nothing is compared
     partial: bool = False  # whether each attribute by itself may be as expected or correct already
     description: str = ""  # the change, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class PreconditionRules:
+    """What holds for all changes of one input.
+
+    Args:
+        expected_state: Ends messages: ``as run 20260131-081500-x7k2 left it``.
+        allow_delete: Whether accounts may be deleted.
+        recreate: Whether accounts that a run deleted are made again.
+        new_groups: Groups that the changes may name before they exist. One that another id has by now is that group.
+        creates_groups: Whether the groups of these that do not exist are created; else they are gone.
+    """
+
+    expected_state: str
+    allow_delete: bool = False
+    recreate: bool = False
+    new_groups: tuple[Group, ...] = ()
+    creates_groups: bool = False
 
 
 class _Attribute(NamedTuple):
@@ -63,11 +92,17 @@ def item_conflict(item: RunItem, present: Account | None, directory: Directory) 
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
     """
+    if _is_creation(item):
+        if present is None or item.intended or _is_made(item.desired, present, directory):
+            return ""
+        return f"an account of this name exists, with the id {quote(present.id)}"
     if item.before is None:
         return ""
     require_accounts(directory)
     if present is None:
         return "it does not exist any more"
+    if item.desired.action is Action.DELETE:
+        return deletion_conflict(item.before, present, directory)
     return precondition_conflict(item.desired, item.before, present, directory, partial=item.intended)
 
 
@@ -99,22 +134,23 @@ def require_accounts(directory: Directory) -> None:
         )
 
 
-def resolve_preconditions(items: Iterable[Precondition], directory: Directory, expected_state: str) -> Resolution:
+def resolve_preconditions(items: Iterable[Precondition], directory: Directory, rules: PreconditionRules) -> Resolution:
     """Compare every account with what is expected of it, and let those through that are as expected.
 
-    Every row of the others gets an error, which ends with ``expected_state``: ``as run 20260131-081500-x7k2 left it``.
+    Every row of the others gets an error.
 
     Raises:
         PermissionDeniedError: The accounts were not read, and something is expected of them.
     """
+    resolver = _Resolver(directory, rules)
     desired_states: list[DesiredState] = []
     row_errors: list[RowError] = []
     count = 0
     for precondition in items:
         count += 1
-        if precondition.before is not None:
+        if precondition.before is not None or precondition.desired.action is not Action.UPDATE:
             require_accounts(directory)
-        found = _resolve(precondition, directory, expected_state)
+        found = resolver.resolve(precondition)
         if isinstance(found, DesiredState):
             desired_states.append(found)
         else:
@@ -124,55 +160,188 @@ def resolve_preconditions(items: Iterable[Precondition], directory: Directory, e
     warnings: tuple[str, ...] = ()
     if directory.accounts is None and count:
         warnings = (f"Nothing is compared with the present state: {count_of(count, 'account')} taken by id.",)
-    return Resolution(tuple(desired_states), tuple(row_errors), warnings)
+    return Resolution(tuple(desired_states), tuple(row_errors), warnings, resolver.new_groups_of(desired_states))
 
 
-def _resolve(precondition: Precondition, directory: Directory, expected_state: str) -> DesiredState | tuple[str, str]:
-    """Give the desired state in the server's ids; or a code, and a sentence that says why the account is left alone."""
-    desired = precondition.desired
-    found = directory.find(desired.account_id)
-    if isinstance(found, Absent):
-        return "account_gone", f"The account {quote(desired.name or desired.account_id)} does not exist any more."
-    if isinstance(found, Unknown) and directory.accounts is not None:
-        named = quote(desired.name or desired.account_id)
-        return (
-            "unknown_account",
-            f"Whether the account {named} still exists is not known: {found.reason}. It is left alone.",
-        )
-    account = found if isinstance(found, Account) else None
-    if refused := _group_refusal(precondition, directory):
-        return refused
-    everyone = fold(directory.everyone_id)
-    add = tuple(_as_the_server_writes(group, directory) for group in desired.add if fold(group) != everyone)
-    remove = tuple(_as_the_server_writes(group, directory) for group in desired.remove)
-    desired = desired._replace(add=add, remove=remove)
-    if account is None:
+_Refusal = tuple[str, str]
+"""A code, and a sentence that says why an account is left alone."""
+
+
+class _Resolver:
+    """Compares accounts with what is expected of them."""
+
+    def __init__(self, directory: Directory, rules: PreconditionRules) -> None:
+        self._directory = directory
+        self._rules = rules
+        self._everyone = fold(directory.everyone_id)
+        self._stand_ins, self._new = _place_new_groups(directory, rules)
+
+    def new_groups_of(self, desired_states: Iterable[DesiredState]) -> tuple[Group, ...]:
+        """Return the groups that do not exist yet and that some accounts are to join."""
+        if not self._new:
+            return ()
+        joined = {fold(group) for desired in desired_states for group in desired.add}
+        return tuple([group for key, group in self._new.items() if key in joined])
+
+    def resolve(self, precondition: Precondition) -> DesiredState | _Refusal:
+        """Give the desired state in the server's ids; or say why the account is left alone."""
+        match precondition.desired.action:
+            case Action.CREATE:
+                return self._creation(precondition)
+            case Action.DELETE:
+                return self._deletion(precondition)
+            case _:
+                return self._update(precondition)
+
+    def _update(self, precondition: Precondition) -> DesiredState | _Refusal:
+        directory, desired = self._directory, precondition.desired
+        found = directory.find(desired.account_id)
+        if isinstance(found, Absent):
+            return "account_gone", f"The account {quote(desired.name or desired.account_id)} does not exist any more."
+        if isinstance(found, Unknown) and directory.accounts is not None:
+            return _unknown(desired, found)
+        account = found if isinstance(found, Account) else None
+        if refused := self._group_refusal(precondition):
+            return refused
+        desired = self._in_servers_ids(desired)
+        if account is None:
+            return desired
+        desired = desired._replace(account_id=account.id, name=account.name)
+        if precondition.before is not None:
+            expected = self._expected(precondition.before)
+            if conflict := precondition_conflict(desired, expected, account, directory, partial=precondition.partial):
+                return self._changed_since(conflict)
         return desired
-    desired = desired._replace(account_id=account.id, name=account.name)
-    if precondition.before is not None:
-        conflict = precondition_conflict(desired, precondition.before, account, directory, partial=precondition.partial)
-        if conflict:
-            return "changed_since", f"The account is not {expected_state}: {conflict}. It is left alone."
-    return desired
+
+    def _creation(self, precondition: Precondition) -> DesiredState | _Refusal:
+        desired = precondition.desired
+        if precondition.before is not None:
+            state = self._find_deleted(precondition, precondition.before)
+            if not isinstance(state, Absent):
+                return state
+        found = self._named(desired.name)
+        if isinstance(found, Unknown):
+            return _unknown(desired, found)
+        if refused := self._group_refusal(precondition):
+            return refused
+        desired = self._in_servers_ids(desired)
+        if isinstance(found, Absent):
+            return desired
+        if _is_made(desired, found, self._directory):
+            return _nothing_for(found, desired)
+        message = f"An account named {quote(found.name)} exists already, with the id {quote(found.id)}"
+        return "account_exists", f"{message}. It is left alone."
+
+    def _find_deleted(self, precondition: Precondition, deleted: Account) -> DesiredState | _Refusal | Absent:
+        """Say what becomes of an account that a run deleted, or was to delete; Absent if it is to be made again."""
+        desired = precondition.desired
+        kept = self._directory.find(deleted.id) if precondition.partial else Absent()
+        if isinstance(kept, Unknown):
+            return _unknown(desired, kept)
+        if isinstance(kept, Account):
+            return _nothing_for(kept, desired)
+        return kept if self._rules.recreate else (DELETION_NOT_UNDONE, deletion_not_undone(desired.name))
+
+    def _deletion(self, precondition: Precondition) -> DesiredState | _Refusal:
+        desired = precondition.desired
+        found = self._directory.find(desired.account_id) if desired.account_id else self._named(desired.name)
+        if isinstance(found, Unknown):
+            return _unknown(desired, found)
+        if isinstance(found, Absent):
+            return desired
+        if precondition.before is not None:
+            expected = self._expected(precondition.before)
+            if conflict := deletion_conflict(expected, found, self._directory, partial=precondition.partial):
+                return self._changed_since(conflict)
+        if not self._rules.allow_delete:
+            message = f"The account {quote(found.name)} would be deleted, and deletions are not allowed"
+            return "deletion_not_allowed", f"{message}. It is left alone. Add --allow-delete to delete it."
+        return desired._replace(account_id=found.id, name=found.name)
+
+    def _changed_since(self, conflict: str) -> _Refusal:
+        message = f"The account is not {self._rules.expected_state}: {conflict}. It is left alone."
+        return "changed_since", message
+
+    def _named(self, name: str) -> Account | Absent | Unknown:
+        """Find the account that has a name, apart from case."""
+        if self._directory.uncertain:
+            return Unknown(self._directory.uncertain.rstrip("."))
+        found = self._directory.accounts_named(name)
+        if len(found) > 1:
+            return Unknown(f"several {current().plural} have its name, apart from case")
+        return found[0] if found else Absent()
+
+    # --- groups
+
+    def _expected(self, before: Account) -> Account:
+        """Replace ids of new groups by those of the groups that took their place."""
+        if before.group_ids is None or not self._stand_ins:
+            return before
+        return before._replace(group_ids=tuple([self._stand_ins.get(fold(each), each) for each in before.group_ids]))
+
+    def _in_servers_ids(self, desired: DesiredState) -> DesiredState:
+        add = tuple([self._as_the_server_writes(group) for group in desired.add if fold(group) != self._everyone])
+        return desired._replace(add=add, remove=tuple(map(self._as_the_server_writes, desired.remove)))
+
+    def _as_the_server_writes(self, group_id: str) -> str:
+        group = self._directory.group_with_id(group_id)
+        return self._stand_ins.get(fold(group_id), group_id) if group is None else group.id
+
+    def _group_refusal(self, precondition: Precondition) -> _Refusal | None:
+        """Say why the groups of a change cannot be changed, with a code; None when they can."""
+        desired, directory = precondition.desired, self._directory
+        if self._everyone and any(fold(group) == self._everyone for group in desired.remove):
+            return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
+        if directory.groups is not None:
+            for group in (*desired.add, *desired.remove):
+                key = fold(group)
+                if directory.group_with_id(group) is None and key not in self._stand_ins and key not in self._new:
+                    change = f" ({precondition.description})" if precondition.description else ""
+                    return "group_gone", f"The group {quote(group)} does not exist any more{change}."
+        return None
 
 
-def _group_refusal(precondition: Precondition, directory: Directory) -> tuple[str, str] | None:
-    """Say why the groups of a change cannot be changed, with a code; None when they can."""
-    desired = precondition.desired
-    everyone = fold(directory.everyone_id)
-    if everyone and any(fold(group) == everyone for group in desired.remove):
-        return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
-    if directory.groups is not None:
-        for group in (*desired.add, *desired.remove):
-            if directory.group_with_id(group) is None:
-                change = f" ({precondition.description})" if precondition.description else ""
-                return "group_gone", f"The group {quote(group)} does not exist any more{change}."
-    return None
+def _place_new_groups(directory: Directory, rules: PreconditionRules) -> tuple[dict[str, str], dict[str, Group]]:
+    """Return the ids that stand in for those of new groups, and the groups to create; both by the folded new id."""
+    stand_ins: dict[str, str] = {}
+    new: dict[str, Group] = {}
+    for group in rules.new_groups:
+        if directory.groups is None or directory.group_with_id(group.id) is not None:
+            continue
+        named = existing_group(group, directory)
+        if named is not None:
+            stand_ins[fold(group.id)] = named.id
+        elif rules.creates_groups:
+            new[fold(group.id)] = Group(group.id, group.name, NEW_GROUP)
+    return stand_ins, new
 
 
-def _as_the_server_writes(group_id: str, directory: Directory) -> str:
-    group = directory.group_with_id(group_id)
-    return group_id if group is None else group.id
+def existing_group(group: Group, directory: Directory) -> Group | None:
+    """Find a group by its id, or else the one that has its name apart from case; None where neither exists."""
+    by_id = directory.group_with_id(group.id)
+    if by_id is not None:
+        return by_id
+    return next((each for each in directory.groups_alike(group.name) if fold(each.name) == fold(group.name)), None)
+
+
+def _unknown(desired: DesiredState, found: Unknown) -> _Refusal:
+    named = quote(desired.name or desired.account_id)
+    message = f"Whether the account {named} still exists is not known: {found.reason}. It is left alone."
+    return "unknown_account", message
+
+
+def _nothing_for(account: Account, desired: DesiredState) -> DesiredState:
+    """Give a desired state for which nothing is sent: the account is as wanted."""
+    nothing = current().nothing
+    return desired._replace(
+        account_id=account.id, name=account.name, values=nothing, add=(), remove=(), action=Action.UPDATE
+    )
+
+
+def _is_made(desired: DesiredState, account: Account, directory: Directory) -> bool:
+    """Whether an account already has all that a creation gives it."""
+    update = desired._replace(account_id=account.id, action=Action.UPDATE, remove=())
+    return account.group_ids is not None and diff(update, account, directory).empty
 
 
 def _attributes(desired: DesiredState, before: Account, present: Account, directory: Directory) -> Iterator[_Attribute]:
@@ -193,6 +362,50 @@ def _attributes(desired: DesiredState, before: Account, present: Account, direct
             yield _Attribute(was_in == is_in, is_in == member, description)
 
 
+def deletion_conflict(before: Account, present: Account, directory: Directory, *, partial: bool = False) -> str:
+    """Describe how an account differs from the state that its deletion was worked out for; "" where it does not.
+
+    Fields, groups (but Everyone) and the last login count. A value that is not known (None) is what a server makes of
+    a creation without it: none, or the name. With ``partial`` the account may lack values and groups.
+    """
+    parts = list(_differing_values(before, present, partial=partial))
+    if before.group_ids is not None:
+        parts += _differing_groups(before.group_ids, present.group_ids, directory, partial=partial)
+    if _has_logged_in_since(before.last_login, present.last_login):
+        expected = quote(before.last_login) if has_time(before.last_login) else "none"
+        parts.append(f"last login: expected {expected}, found {quote(present.last_login)}")
+    return "; ".join(parts)
+
+
+def _differing_values(before: Account, present: Account, *, partial: bool) -> Iterator[str]:
+    for field, was, now in zip(current().fields, before.values, present.values, strict=True):
+        expected = {"", before.name} if was is None else {was, ""} if partial else {was}
+        if not any(field.equal(now, each) for each in expected):
+            yield field.describe_conflict(was, now)
+
+
+def _differing_groups(
+    before: tuple[str, ...], present: tuple[str, ...] | None, directory: Directory, *, partial: bool
+) -> Iterator[str]:
+    if present is None:
+        yield "the server does not say which groups it is in"
+        return
+    everyone = fold(directory.everyone_id)
+    were, are = ({fold(group): group for group in groups if fold(group) != everyone} for groups in (before, present))
+    lacking = () if partial else [were[key] for key in were if key not in are]
+    yield from (f"in {directory.group_name(group)}: expected yes, found no" for group in lacking)
+    joined = [are[key] for key in are if key not in were]
+    yield from (f"in {directory.group_name(group)}: expected no, found yes" for group in joined)
+
+
+def _has_logged_in_since(before: str, present: str) -> bool:
+    """Whether an account has logged in later than before, or may have; times as the server wrote them."""
+    if not has_time(present) or present == before:
+        return False
+    was, now = account_time(before), account_time(present)
+    return was is None or now is None or now > was
+
+
 def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
@@ -208,12 +421,28 @@ def may_have_changed(item: RunItem) -> bool:
     return outcome.status in CHANGED or _uncertain(item)
 
 
+def is_irreversible(item: RunItem) -> bool:
+    """Whether the run deleted the account for certain: it can only be made again, with another id."""
+    return item.desired.action is Action.DELETE and item.outcome.status is Status.DELETED
+
+
+def deletion_not_undone(name: str) -> str:
+    """Say of an account that a run deleted that an undo does not bring it back."""
+    return (
+        f"The run deleted the account {quote(name)}, and a deletion cannot be undone. --recreate makes an account of "
+        "the same name, display name and groups again, with a new id."
+    )
+
+
 def undo_obstacle(item: RunItem) -> str:
     """Say why an account cannot be put back; "" when it can."""
+    desired = item.desired
+    if _is_creation(item):
+        return ""
     if item.before is None:
         return "The run was blind: what the account was like before it is not known, so it cannot be put back."
-    desired = item.desired
-    if item.before.group_ids is None and (desired.add or desired.remove or desired.exact is not None):
+    touches_groups = desired.add or desired.remove or desired.exact is not None or desired.action is Action.DELETE
+    if item.before.group_ids is None and touches_groups:
         return (
             "The server did not say which groups the account was in before the run, so they cannot be put back: set "
             "them with a sheet."
@@ -224,14 +453,49 @@ def undo_obstacle(item: RunItem) -> str:
 def inverse(item: RunItem) -> Precondition:
     """Work out what puts an account back as it was before a run: only what the run itself changed.
 
+    A creation is undone by a deletion; a deletion by a creation, of an account with another id.
+    """
+    if _is_creation(item):
+        return _inverse_of_creation(item)
+    if item.desired.action is Action.DELETE:
+        return _inverse_of_deletion(item)
+    return _inverse_of_update(item)
+
+
+def _is_creation(item: RunItem) -> bool:
+    """Whether the account did not exist before the run; else the run updated the one that has the name."""
+    return item.desired.action is Action.CREATE and item.before is None
+
+
+def _inverse_of_creation(item: RunItem) -> Precondition:
+    """Delete the account, which the run left with what its POST carried, and which has never logged in."""
+    desired = item.desired
+    groups = desired.add if desired.exact is None else desired.exact
+    left = Account(desired.account_id, desired.name, desired.values, groups)
+    gone = DesiredState(
+        desired.account_id, desired.name, current().nothing, (), (), None, desired.rows, action=Action.DELETE
+    )
+    return Precondition(gone, left, partial=_uncertain(item), description=_run_change(item))
+
+
+def _inverse_of_deletion(item: RunItem) -> Precondition:
+    """Create an account with the name, the values and the groups of the one that the run deleted."""
+    before = _require_before(item)
+    values = tuple([value or None for value in before.values])
+    again = DesiredState(
+        "", before.name, values, before.group_ids or (), (), None, item.desired.rows, action=Action.CREATE
+    )
+    return Precondition(again, before, partial=_uncertain(item), description=_run_change(item))
+
+
+def _inverse_of_update(item: RunItem) -> Precondition:
+    """Put back the fields and groups that the run changed.
+
     A group that the account was in already is not removed, and one that it was not in is not added back. With an
     exact list of groups the run may seem to have removed Everyone, which no request can: :func:`resolve_preconditions`
     ignores it.
     """
-    before, desired = item.before, item.desired
-    if before is None:
-        msg = "nothing is known of the state before"
-        raise ValueError(msg)
+    before, desired = _require_before(item), item.desired
     held = before.group_ids or ()
     were = frozenset(map(fold, held))
     wanted = desired.add if desired.exact is None else desired.exact
@@ -255,7 +519,17 @@ def inverse(item: RunItem) -> Precondition:
         exact=None,
         rows=desired.rows,
     )
-    return Precondition(back, left, partial=_uncertain(item), description=f"the run's change: {item.changes}")
+    return Precondition(back, left, partial=_uncertain(item), description=_run_change(item))
+
+
+def _require_before(item: RunItem) -> Account:
+    if item.before is None:
+        raise ValueError("nothing is known of the state before")
+    return item.before
+
+
+def _run_change(item: RunItem) -> str:
+    return f"the run's change: {item.changes}"
 
 
 def _uncertain(item: RunItem) -> bool:

@@ -4,6 +4,7 @@ import os
 import platform
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -28,7 +29,7 @@ from bulkid.runs.inputs.sheet import JournaledSheet, Source, open_sheet_input, s
 from bulkid.runs.inputs.undo import undo_input
 from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, PlanResult, Preview, RunOptions, RunResult, Target
-from bulkid.runs.run_records import PLAN, UNDO, dump_options, load_options, new_record, same_target
+from bulkid.runs.run_records import PLAN, RECREATE, UNDO, dump_options, load_options, new_record, same_target
 from bulkid.sheet import SheetInfo
 
 # --- plans
@@ -68,7 +69,12 @@ async def plan(
 
 
 async def plan_undo(
-    text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
+    text: str,
+    target: Target,
+    options: RunOptions | None = None,
+    context: Context | None = None,
+    *,
+    recreate: bool = False,
 ) -> PlanResult:
     """Compute what :func:`undo` would send. This reads the directory and changes nothing.
 
@@ -78,8 +84,8 @@ async def plan_undo(
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        run_input, target = await _open_undo(stack, journal, text, target, context)
         options = replace(options or RunOptions(), skip_invalid=True, read=True)
+        run_input, target = await _open_undo(stack, journal, text, target, context, recreate=recreate)
         return await _plan(run_input, target, options, context, journal=journal, started_at=started_at)
 
 
@@ -218,22 +224,30 @@ async def run_plan(
 
 @notifies
 async def undo(
-    text: str, target: Target, options: RunOptions | None = None, context: Context | None = None
+    text: str,
+    target: Target,
+    options: RunOptions | None = None,
+    context: Context | None = None,
+    *,
+    recreate: bool = False,
 ) -> RunResult:
     """Put back what a run changed. This is a run like any other: it can be undone.
 
     Accounts that were changed since, or that do not exist any more, are invalid rows of the undo; it puts the others
-    back.
+    back. Accounts that the run created are deleted if ``options.allow_delete`` says so, and if they are as the run left
+    them and have never logged in; else their rows are invalid, too. Groups that the run created stay. A deletion cannot
+    be undone: its rows are invalid, unless ``recreate``.
 
     Args:
         text: The run's id, the beginning of it, or ``last`` for the newest.
         target: The credentials; the address and organisation may be empty, and must otherwise be those of the run.
         options: How to send and report; None for the defaults.
         context: The runtime dependencies; None for the defaults.
+        recreate: Make accounts of the same name, display name and groups again that the run deleted, with new ids.
 
     Raises:
-        UsageError: There is no such run, it changed nothing, it was blind, or it belongs to another server or
-            organisation.
+        UsageError: There is no such run, it changed nothing, it was blind, it only deleted accounts, or it belongs to
+            another server or organisation.
         LockedError: A process works on the run.
         StateError: The state directory cannot be used.
         DeclinedError: The user did not agree: nothing was sent, there is no run.
@@ -241,20 +255,26 @@ async def undo(
     context = context or Context()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
-        run_input, target = await _open_undo(stack, journal, text, target, context)
         options = replace(options or RunOptions(), skip_invalid=True, read=True)
+        run_input, target = await _open_undo(stack, journal, text, target, context, recreate=recreate)
         return await _begin(run_input, target, options, context, journal=journal, stack=stack)
 
 
 async def _open_undo(
-    stack: AsyncExitStack, journal: Journal, text: str, target: Target, context: Context
+    stack: AsyncExitStack,
+    journal: Journal,
+    text: str,
+    target: Target,
+    context: Context,
+    *,
+    recreate: bool,
 ) -> tuple[RunInput, Target]:
     """Lock the run to undo, so that no process works on it, and compute the changes that put it back."""
     undone = await in_thread(finish.find, journal, text)
     target = same_target(undone, target)
     base_of(target)
     await lock_run(stack, journal, undone, context, then="undone")
-    return await in_thread(undo_input, journal, undone), target
+    return await in_thread(partial(undo_input, journal, undone, recreate=recreate)), target
 
 
 async def _begin(
@@ -368,7 +388,8 @@ async def _reopen(
     run_input: RunInput
     if UNDO in record.options:
         undone = await in_thread(finish.find, journal, str(record.options[UNDO]))
-        run_input = await in_thread(undo_input, journal, undone)
+        recreate = bool(record.options.get(RECREATE))
+        run_input = await in_thread(partial(undo_input, journal, undone, recreate=recreate))
     elif record.phase == "read":
         await in_thread(journal.forget_plan, record.run_id)
         if PLAN in record.options:

@@ -157,11 +157,11 @@ def resumable_runs(journal: Journal) -> Iterator[RunRecord]:
 def undone_by(records: Iterable[RunRecord]) -> Mapping[str, str]:
     """The runs whose changes other runs have put back, each with the newest of these; ``records`` are newest first.
 
-    To resume one of them would make the changes again.
+    To resume one of them would make the changes again. An undo that left every account alone has put nothing back.
     """
     newest: dict[str, str] = {}
     for record in records:
-        if UNDO in record.options and record.phase == "planned":
+        if UNDO in record.options and record.phase == "planned" and record.counters.get("accounts"):
             newest.setdefault(str(record.options[UNDO]), record.run_id)
     return newest
 

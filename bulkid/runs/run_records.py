@@ -21,6 +21,9 @@ UNDO, PLAN = "undo", "plan"
 NEW_GROUPS = "new_groups"
 """Key of a run's stored options: the names of the groups that it creates, by their ids; written with the plan."""
 
+RECREATE = "recreate"
+"""Key of an undo's stored options: whether it makes accounts again that the run deleted."""
+
 APPROVED = "approved"
 """Key of a run's stored options: the hash of the plan that was approved for it."""
 

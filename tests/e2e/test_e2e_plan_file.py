@@ -12,6 +12,7 @@ import pytest
 from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import SECRET, Bulkid, connected_to, crash
 from tests.support.command_output import all_text, assert_clear, assert_no_secret, statuses, summary_of
+from tests.support.plan_files import in_version_1
 from tests.support.processes import Life
 from tests.support.sandbox_host import Hosted, hosted, wait_for_puts
 from tests.support.server_state import HEADERS, MIXED, id_of, settle, slowly, state_of
@@ -63,6 +64,8 @@ def test_what_one_plans_another_applies(planner: Bulkid, applier: Bulkid, host: 
     assert plan["counts"] == {
         "rows": 7,
         "changing": 5,
+        "creating": 0,
+        "deleting": 0,
         "unchanged": 1,
         "left_out": 0,
         "invalid_rows": 0,
@@ -111,7 +114,8 @@ def test_what_no_longer_fits_is_refused_row_by_row(planner: Bulkid, applier: Bul
 
 def as_version_6_wrote_it(bulkid: Bulkid, run_id: str, path: Path) -> None:
     """Put the changes of a plan file into a further cell of each row, where versions up to 6 kept them."""
-    text_of = {row: json.dumps(each) for each in json.loads(path.read_bytes())["accounts"] for row in each["rows"]}
+    accounts = [in_version_1(each) for each in json.loads(path.read_bytes())["accounts"]]
+    text_of = {row: json.dumps(each) for each in accounts for row in each["rows"]}
     with closing(sqlite3.connect(bulkid.folder / "state" / "bulkid.db")) as database, database:
         run, sheet = database.execute("select run, sheet from runs where run_id = ?", (run_id,)).fetchone()
         kept = json.loads(sheet)
@@ -163,7 +167,7 @@ def test_a_plan_of_another_place_is_refused(planner: Bulkid, applier: Bulkid, ho
     assert_clear(applier(*arguments), 2, "plan.json", "another", plan["organization_id"])
     path.write_text(json.dumps({**plan, "sandbox": True}), encoding="utf-8")
     assert_clear(applier(*arguments), 2, "plan.json", "--sandbox")
-    path.write_text(json.dumps({**plan, "version": 2}), encoding="utf-8")
+    path.write_text(json.dumps({**plan, "version": 3}), encoding="utf-8")
     newer = applier(*arguments, "--json")
     assert_clear(newer, 2, "plan.json", "newer bulkid")
     assert summary_of(newer)["status"] == "refused"

@@ -15,22 +15,14 @@ from bulkid.errors import SheetError
 from bulkid.model import Account, Change, RowRequest
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan
-from bulkid.planning.preconditions import resolve_preconditions
+from bulkid.planning.preconditions import PreconditionRules, resolve_preconditions
 from bulkid.planning.resolve import resolve
 from bulkid.runs.inputs.plan_file import read_plan_input
-from bulkid.runs.inputs.plan_format import (
-    PlanFile,
-    json_schema,
-    load_account,
-    load_plan,
-    plan_head,
-    plan_parts,
-    planned_accounts,
-    precondition_of,
-    read_plan,
-)
+from bulkid.runs.inputs.plan_format import PlanFile, json_schema, plan_head, plan_parts, planned_accounts
+from bulkid.runs.inputs.plan_parser import load_account, load_plan, precondition_of, read_plan
 from bulkid.runs.options import Preview
 from bulkid.sheet import SheetInfo
+from tests.support.plan_files import in_version_1
 from tests.support.planning_world import (
     COLUMNS,
     LAW,
@@ -88,7 +80,7 @@ def test_what_is_written_is_read_back_as_the_same_changes(sheet: list[RowRequest
     assert again["counts"]["changing"] == len(again["accounts"]) == len(preview.plan.changes)
     assert [item["rows"] for item in again["accounts"]] == sorted(item["rows"] for item in again["accounts"])
     assert {row_error["row"] for row_error in again["faults"]} == {row_error.row for row_error in preview.row_errors}
-    resolution = resolve_preconditions([precondition_of(each) for each in plan.accounts], known, "")
+    resolution = resolve_preconditions([precondition_of(each) for each in plan.accounts], known, PreconditionRules(""))
     assert resolution.row_errors == ()
     read = build_plan(resolution, known)
     assert set(map(in_lower_case, read.changes)) == set(map(in_lower_case, preview.plan.changes))
@@ -112,7 +104,9 @@ def test_an_account_is_changed_only_where_it_still_is_as_planned_from(
 
     present = directory(tuple(now(number, was) for number, was in enumerate(before)))
     plan = load_plan(written(sheet, directory(before)), "plan.json")
-    resolution = resolve_preconditions([precondition_of(each) for each in plan.accounts], present, "as it was")
+    resolution = resolve_preconditions(
+        [precondition_of(each) for each in plan.accounts], present, PreconditionRules("as it was")
+    )
     applied = build_plan(resolution, present)
     assert all(row_error.code == "changed_since" for row_error in resolution.row_errors)
     for change in applied.changes:  # exactly what was planned, of exactly what it was planned from
@@ -151,7 +145,7 @@ def a_plan(**change: Any) -> dict[str, Any]:
 
 ROWS_TWICE = [{"id": "g-fin", "name": ""}, {"id": "G-FIN", "name": ""}]
 NONSENSE = {
-    "a newer version": ({"version": 2}, "newer bulkid", "version 2"),
+    "a newer version": ({"version": 3}, "newer bulkid", "version 3"),
     "another format": ({"format": "bulkid report"}, "not a plan file", "format"),
     "an unknown field": ({"accounts__1__colour": "red"}, "accounts[1].colour"),
     "a misspelt id": ({"accounts__0__id": "../RobotAccount "}, "accounts[0].id", "is not an id"),
@@ -228,7 +222,9 @@ def test_whatever_stands_anywhere_a_plan_is_read_or_refused_in_words(data: st.Da
     except SheetError as error:
         assert error.message.startswith("plan.json")  # noqa: PT017 - whether it is raised is for the data to say
         return
-    resolve_preconditions([precondition_of(each) for each in read.accounts], directory(), "as it was")
+    resolve_preconditions(
+        [precondition_of(each) for each in read.accounts], directory(), PreconditionRules("as it was")
+    )
 
 
 def taken(data: bytes) -> object:
@@ -259,7 +255,8 @@ def test_a_file_read_account_by_account_says_what_it_says_as_a_whole(
         assert taken(bytes(written)) == "refused"
         return
     assert taken(bytes(written)) == (loaded.head, loaded.expected)
-    texts = [json.dumps(account) for account in json.loads(written.removeprefix(b"\xef\xbb\xbf"))["accounts"]]
+    found = json.loads(written.removeprefix(b"\xef\xbb\xbf"))["accounts"]
+    texts = [json.dumps(in_version_1(account)) for account in found]
     assert [precondition_of(load_account(text)) for text in texts] == loaded.expected
 
 

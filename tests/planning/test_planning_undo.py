@@ -10,6 +10,7 @@ from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, describe, diff
 from bulkid.planning.preconditions import (
     Precondition,
+    PreconditionRules,
     inverse,
     item_conflict,
     may_have_changed,
@@ -65,7 +66,7 @@ def sent(plan: Plan, state: State) -> State:
 def resolved(items: list[RunItem], state: State) -> tuple[Resolution, Plan]:
     known = directory(state)
     items = [inverse(item) for item in items if may_have_changed(item)]
-    resolution = resolve_preconditions(items, known, "as it was left")
+    resolution = resolve_preconditions(items, known, PreconditionRules("as it was left"))
     return resolution, build_plan(resolution, known)
 
 
@@ -211,7 +212,7 @@ def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
     back = inverse(rename)
     assert (back.desired.values[0], back.desired.add, back.desired.remove) == ("Roby", (), ())
     renamed = account(display_name="Robbie", groups=("g-fin",))
-    assert resolve_preconditions([back], directory((renamed,)), "").desired_states == (back.desired,)
+    assert resolve_preconditions([back], directory((renamed,)), PreconditionRules("")).desired_states == (back.desired,)
 
 
 def test_an_empty_display_name_is_put_back_as_empty() -> None:
@@ -233,35 +234,39 @@ def test_the_message_says_what_was_expected_and_what_was_found() -> None:
 def test_accounts_and_groups_that_are_gone_are_named() -> None:
     back = inverse(item(WISH, account(groups=("G-TRA",))))
     left = account(display_name="Robbie", groups=("g-fin",))
-    gone = resolve_preconditions([back], directory(ACCOUNTS[1:]), "as it was left")
+    gone = resolve_preconditions([back], directory(ACCOUNTS[1:]), PreconditionRules("as it was left"))
     assert [(row_error.row, row_error.code) for row_error in gone.row_errors] == [
         (2, "account_gone"),
         (5, "account_gone"),
     ]
     assert "Roby01" in gone.row_errors[0].message
-    groupless = resolve_preconditions([back], directory((left,), groups=GROUPS[:2]), "as it was left")
+    groupless = resolve_preconditions(
+        [back], directory((left,), groups=GROUPS[:2]), PreconditionRules("as it was left")
+    )
     assert [row_error.code for row_error in groupless.row_errors] == ["group_gone", "group_gone"]
     assert '"G-TRA" does not exist any more (the run\'s change: the change)' in groupless.row_errors[0].message
-    joined_gone = resolve_preconditions([back], directory((left,), groups=GROUPS[:1] + GROUPS[2:]), "as it was left")
+    joined_gone = resolve_preconditions(
+        [back], directory((left,), groups=GROUPS[:1] + GROUPS[2:]), PreconditionRules("as it was left")
+    )
     assert [row_error.code for row_error in joined_gone.row_errors] == ["group_gone", "group_gone"]
     assert '"g-fin" does not exist any more' in joined_gone.row_errors[0].message
-    assert resolve_preconditions([back], directory((left,), groups=None), "").row_errors == ()
+    assert resolve_preconditions([back], directory((left,), groups=None), PreconditionRules("")).row_errors == ()
 
 
 def test_nobody_is_taken_out_of_everyone() -> None:
     item = Precondition(WISH._replace(remove=(EVERYONE_ID.lower(),)), account())
-    (row_error, _) = resolve_preconditions([item], directory(), "").row_errors
+    (row_error, _) = resolve_preconditions([item], directory(), PreconditionRules("")).row_errors
     assert row_error.code == "everyone_cannot_be_removed"
 
 
 def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
     back = inverse(item(WISH, account()))
     with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
-        resolve_preconditions([back], directory(None), "")
+        resolve_preconditions([back], directory(None), PreconditionRules(""))
     with pytest.raises(PermissionDeniedError):
         item_conflict(item(WISH, account(), PENDING), None, directory(None))
     assert item_conflict(item(WISH, None, PENDING), None, directory(None)) == ""
-    blind = resolve_preconditions([Precondition(WISH, None)], directory(None), "")
+    blind = resolve_preconditions([Precondition(WISH, None)], directory(None), PreconditionRules(""))
     assert blind.desired_states == (WISH,)
     assert "1 account" in blind.warnings[0]
 
@@ -272,7 +277,7 @@ def test_an_account_that_was_not_found_is_left_alone_and_gone_only_where_that_is
 ) -> None:
     known = Directory("org", [], [], absent=absent, unknown={"a1": "the server does not look it up (HTTP 400: no id)"})
     expected = Precondition(DesiredState("a1", "Roby", ("New",), (), (), None, (2, 5)), account("a1", "Roby"))
-    found = resolve_preconditions([expected], known, "as it was")
+    found = resolve_preconditions([expected], known, PreconditionRules("as it was"))
     assert not found.desired_states
     assert [(row_error.row, row_error.code) for row_error in found.row_errors] == [(2, code), (5, code)]
     assert ("HTTP 400" in found.row_errors[0].message) == (code == "unknown_account")

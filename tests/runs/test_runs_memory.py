@@ -21,7 +21,7 @@ from bulkid.planning.cover import cover, groups_where_possible
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, diff
-from bulkid.planning.preconditions import Precondition
+from bulkid.planning.preconditions import Precondition, PreconditionRules
 from bulkid.planning.strategy import Strategy
 from bulkid.runs import Preview
 from bulkid.runs.execution.bisection import Batch, BatchQueue
@@ -133,8 +133,8 @@ def test_each_account_is_freed_as_its_change_is_read() -> None:
 async def test_precomputed_changes_are_compared_once_and_freed() -> None:
     account = Account("a", "robot", ("Robot",), ())
     expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
-    origin = Origin("The plan p.json", "as it was", "https://x", "o")
-    run_input = PrecomputedInput("p.json", origin, [expected])
+    origin = Origin("The plan p.json", "https://x", "o")
+    run_input = PrecomputedInput("p.json", origin, PreconditionRules("as it was"), [expected])
     rows = await run_input.read()
     assert (rows.count, rows.accounts, rows.lookup().ids) == (1, 1, ("a",))
     assert rows.resolve(Directory("o", [account], ()), ResolveOptions()).desired_states == (expected.desired,)
@@ -205,7 +205,8 @@ async def test_memory_of_precomputed_changes_goes_back_once_journaled(monkeypatc
     journal = SimpleNamespace(add_rows=lambda _run, rows: done.append(f"{len(rows)} rows journaled"))
     account = Account("a", "robot", ("Robot",), ())
     expected = Precondition(DesiredState("a", "robot", ("New",), (), (), None, (2,)), account)
-    run_input = PrecomputedInput("p.json", Origin("The plan p.json", "as it was", "https://x", "o"), [expected])
+    origin = Origin("The plan p.json", "https://x", "o")
+    run_input = PrecomputedInput("p.json", origin, PreconditionRules("as it was"), [expected])
     await run_input.read(RunJournal(cast("Journal", journal), "run"))
     assert done == ["1 rows journaled", "memory returned"]
 

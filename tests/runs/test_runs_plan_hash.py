@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bulkid.model import Account, Change, ChangeBound, DesiredState
+from bulkid.model import NEW_GROUP, Account, Action, Change, ChangeBound, DesiredState, Group
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
-from bulkid.runs import Preview, RunOptions, plan_hash
+from bulkid.runs import Preview, RunOptions, plan_hash, sent_of
 from bulkid.sheet import SheetInfo
 
 OPTIONS = RunOptions()
@@ -94,6 +94,11 @@ def test_a_plan_that_sends_or_requests_something_else_has_another_hash(other: Pr
         {"yes_really": True},
         {"max_change": ChangeBound(count=5)},
         {"max_change": ChangeBound(percent=5)},
+        {"create_missing": True},
+        {"create_groups": True},
+        {"new_groups": ("Newcomers",)},
+        {"allow_delete": True},
+        {"max_delete": ChangeBound(count=5)},
     ],
 )
 def test_options_that_decide_what_is_sent_are_part_of_the_hash(other: dict[str, Any]) -> None:
@@ -110,6 +115,52 @@ def test_options_that_decide_what_is_sent_are_part_of_the_hash(other: dict[str, 
 )
 def test_what_a_change_leaves_as_it_is_and_what_it_takes_to_send_it_are_no_part(other: Preview) -> None:
     assert plan_hash(other, OPTIONS) == plan_hash(BASE, OPTIONS)
+
+
+def creation(name: str = "made", **more: Any) -> Change:
+    made = Change("", name, ("Made",), sets_fields=True, add=("g2",), remove=(), before=None, action=Action.CREATE)
+    return made._replace(**more)
+
+
+def deletion(**more: Any) -> Change:
+    before = account(1, last_login="2026-01-31T08:15:00Z")._replace(**more)
+    made = Change("id-1", "robot-1", (None,), sets_fields=False, add=(), remove=(), before=before)
+    return made._replace(action=Action.DELETE)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (creation(), creation("other")),
+        (creation(), creation(add=())),
+        (creation(), creation(values=("Other",))),
+        (creation(), creation()._replace(action=Action.UPDATE)),
+        (deletion(), deletion()._replace(action=Action.UPDATE)),
+        (deletion(), deletion(last_login="")),
+        (deletion(), deletion(group_ids=("g1", "g2"))),
+        (deletion(), deletion(values=("Renamed",))),
+    ],
+)
+def test_a_creation_and_all_that_a_deletion_ends_are_part_of_the_hash(one: Change, other: Change) -> None:
+    assert plan_hash(preview(one), OPTIONS) != plan_hash(preview(other), OPTIONS)
+    assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(one), OPTIONS)
+
+
+def with_new_group(group_id: str, name: str = "Newcomers") -> Preview:
+    made = preview(change(1, add=("g2", group_id)), creation(add=(group_id,)))
+    changing = tuple(each._replace(add=(group_id,)) for each in made.plan.changing)
+    plan = replace(made.plan, changing=changing, new_groups=(Group(group_id, name, NEW_GROUP),))
+    return replace(made, plan=plan)
+
+
+def test_a_new_group_counts_by_its_name_since_each_plan_gives_it_another_id() -> None:
+    assert plan_hash(with_new_group("id-1"), OPTIONS) == plan_hash(with_new_group("id-2"), OPTIONS)
+    assert plan_hash(with_new_group("id-1"), OPTIONS) != plan_hash(with_new_group("id-1", "Others"), OPTIONS)
+    one, other = with_new_group("id-1").plan, with_new_group("id-2").plan
+    sent = [sent_of(each, one) for each in one.changes]
+    assert sent == [sent_of(each, other) for each in other.changes]
+    named = replace(one, new_groups=())  # an existing group of that id
+    assert sent != [sent_of(each, named) for each in one.changes]
 
 
 def test_the_hash_does_not_cover_a_name_that_the_change_leaves_as_it_is() -> None:

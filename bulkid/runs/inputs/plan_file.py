@@ -10,15 +10,15 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
 from bulkid.journal.store import Journal
-from bulkid.model import Outcome, RunItem, RunRecord, Status
-from bulkid.planning.preconditions import Precondition
+from bulkid.model import Group, Outcome, RunItem, RunRecord, Status
+from bulkid.planning.preconditions import Precondition, PreconditionRules
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, RunJournal
 from bulkid.runs.options import Preview, RunOptions, Target
-from bulkid.runs.run_records import PLAN
+from bulkid.runs.run_records import NEW_GROUPS, PLAN
 from bulkid.sheet import SheetInfo
 from bulkid.text import printable_line
 
@@ -149,20 +149,32 @@ class PlanFileInput(PrecomputedInput):
 
 
 def read_plan_input(path: Path, source: str = "") -> PlanFileInput:
-    """Read a plan file; ``source`` is its name for messages, empty for its path.
+    """Read a plan file.
+
+    Args:
+        path: The file.
+        source: Its name for messages; empty for its path.
 
     Raises:
         SheetError: The file cannot be read, or is not a valid plan file.
     """
-    from bulkid.runs.inputs.plan_format import read_plan
+    from bulkid.runs.inputs.plan_parser import read_plan
 
     require_plan_file(path)
     source = source or printable_line(str(path))
     loaded = read_plan(path)
     head = loaded.head
     place = {"base_url": head.base_url, "organization_id": head.organization_id, "sandbox": head.sandbox}
-    stored = {"path": str(path.absolute()), PLAN: {"fingerprint": loaded.fingerprint, **place}}
-    return PlanFileInput(source, _origin(source, place), loaded.expected, stored_options=stored, blind=head.blind)
+    new_groups = {group.id: group.name for group in loaded.new_groups}
+    kept = {"fingerprint": loaded.fingerprint, **place, **({NEW_GROUPS: new_groups} if new_groups else {})}
+    return PlanFileInput(
+        source,
+        _origin(source, place),
+        _rules(kept),
+        loaded.expected,
+        stored_options={"path": str(path.absolute()), PLAN: kept},
+        blind=head.blind,
+    )
 
 
 def read_plan_input_again(record: RunRecord) -> PlanFileInput:
@@ -191,12 +203,14 @@ def journaled_plan_input(journal: Journal, record: RunRecord) -> PlanFileInput:
             Precondition(item.desired, item.before, description=item.changes)
             for item in journal.iter_planned_changes(record.run_id)
         ]
-    return PlanFileInput(record.source, _origin(record.source, record.options[PLAN]), expected, journaled=info)
+    kept = record.options[PLAN]
+    rules = _rules(kept)
+    return PlanFileInput(record.source, _origin(record.source, kept), rules, expected, journaled=info)
 
 
 def _changes_in_cells(journal: Journal, record: RunRecord) -> list[Precondition]:
     """Read the changes from the last cell of each row, where versions up to 6 of the schema have them."""
-    from bulkid.runs.inputs.plan_format import load_account, precondition_of
+    from bulkid.runs.inputs.plan_parser import load_account, precondition_of
 
     texts = dict.fromkeys(cells[-1] for _, cells, _ in journal.iter_rows(record.run_id))
     return [precondition_of(load_account(text)) for text in texts]
@@ -205,8 +219,13 @@ def _changes_in_cells(journal: Journal, record: RunRecord) -> list[Precondition]
 def _origin(source: str, place: Mapping[str, Any]) -> Origin:
     return Origin(
         what=f"The plan {source}",
-        expected_state="as it was when the plan was made",
         base_url=place["base_url"],
         organization_id=place["organization_id"],
         sandbox=place["sandbox"],
     )
+
+
+def _rules(kept: Mapping[str, Any]) -> PreconditionRules:
+    """Return what holds for all changes of a plan file; ``kept`` are the values in the run's record."""
+    new_groups = tuple([Group(group_id, name) for group_id, name in kept.get(NEW_GROUPS, {}).items()])
+    return PreconditionRules("as it was when the plan was made", new_groups=new_groups, creates_groups=True)

@@ -1,46 +1,46 @@
 """The format of plan files: versioned JSON, see ``docs/plan_file.md`` and ``docs/plan_file.schema.json``.
 
-A user may have edited a file. Reading it validates every field, and the file as a whole.
+The classes of its parts, and writing. :mod:`bulkid.runs.inputs.plan_parser` reads it.
 """
 
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from hashlib import sha256
-from io import BytesIO
-from itertools import takewhile
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-import orjson
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from bulkid import __version__
 from bulkid.clock import iso_utc
-from bulkid.errors import SheetError
-from bulkid.model import Account, Change, DesiredState
+from bulkid.model import Action, Change
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields, describe
-from bulkid.planning.preconditions import Precondition
 from bulkid.redaction import encodable
 from bulkid.resources import Resource, current
 from bulkid.runs.options import Preview
-from bulkid.text import fold
 
 FORMAT: Final = "bulkid plan"
-VERSION: Final = 1
+VERSION: Final = 2
 """Increase it with every change of the format, so that an older bulkid refuses a newer file."""
-
-_AGAIN = "Make the plan again: bulkid plan SOURCE --out FILE"
-_BOM = b"\xef\xbb\xbf"
 
 
 def _usable_id(text: str) -> str:
     if text != text.strip() or text in {"", ".", ".."}:
         msg = "is not an id"
+        raise ValueError(msg)
+    return _usable_text(text)
+
+
+def _usable_id_or_none(text: str) -> str:
+    return _usable_id(text) if text else text
+
+
+def usable_name(text: str) -> str:
+    """Return a name that is printable on one line and not surrounded by blanks; else raise a :class:`ValueError`."""
+    if text != text.strip() or not text:
+        msg = "is not a name"
         raise ValueError(msg)
     return _usable_text(text)
 
@@ -53,6 +53,7 @@ def _usable_text(text: str) -> str:
 
 
 Id = Annotated[str, Field(max_length=1024), AfterValidator(_usable_id)]
+Guid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 Row = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -67,6 +68,14 @@ class PlannedGroup:
 
     id: Id
     name: Annotated[str, Field(description="For readers; the id counts.")]
+
+
+@strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class PlannedNewGroup:
+    """A group to create."""
+
+    id: Annotated[Guid, Field(description="Made by bulkid; the accounts that join name it.")]
+    name: Annotated[str, Field(max_length=256), AfterValidator(usable_name)]
 
 
 @strict_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -86,6 +95,8 @@ class PlanCounts:
 
     rows: Annotated[Count, Field(description="Rows of the sheet.")]
     changing: Annotated[Count, Field(description="Accounts that change: those of the file.")]
+    creating: Annotated[Count, Field(description="Accounts of these that are created.")]
+    deleting: Annotated[Count, Field(description="Accounts of these that are deleted.")]
     unchanged: Annotated[Count, Field(description="Accounts that were already correct.")]
     left_out: Annotated[Count, Field(description="Accounts that --first left for later.")]
     invalid_rows: Count
@@ -98,7 +109,7 @@ class PlanFile:
     """A plan of bulkid: the changes of each account, computed from a sheet and the directory."""
 
     format: Literal["bulkid plan"]
-    version: Literal[1]
+    version: Literal[2]
     created_at: Annotated[str, Field(description="UTC, ISO 8601.")]
     created_by: Annotated[str, Field(description="The version of bulkid that wrote it.")]
     base_url: Annotated[str, Field(min_length=1, description="The identity base of the server.")]
@@ -110,19 +121,22 @@ class PlanFile:
     sheet: Annotated[str, Field(description="The worksheet; empty for text.")]
     blind: Annotated[bool, Field(description="Whether the accounts were not read.")]
     counts: PlanCounts
-    accounts: tuple[Any, ...]  # of the classes that _types makes for the resource
+    new_groups: Annotated[
+        tuple[PlannedNewGroup, ...], Field(description="Groups to create first, if they do not exist by then.")
+    ]
+    accounts: tuple[Any, ...]  # of the classes that plan_types makes for the resource
     faults: Annotated[tuple[PlannedFault, ...], Field(description="The errors of the rows that the plan skips.")]
 
 
-_LISTS = frozenset({"accounts", "faults"})
+_LISTS = frozenset({"new_groups", "accounts", "faults"})
 _JSON: TypeAdapter[object] = TypeAdapter(object)
 
 PlannedAccount: TypeAlias = Any
-"""The changes of one account, of the class that ``_types`` makes."""
+"""The changes of one account, of the class that ``plan_types`` makes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Types:
+class PlanTypes:
     """The classes for the parts of a plan file that have a member for each field of a resource."""
 
     state_before: Any
@@ -130,17 +144,42 @@ class _Types:
     plan: type[PlanFile]
     plan_adapter: TypeAdapter[PlanFile]
     account_adapter: TypeAdapter[PlannedAccount]
+    update_adapter: TypeAdapter[PlannedAccount]  # of an account of version 1
 
 
 @lru_cache(maxsize=4)
-def _types(resource: Resource) -> _Types:
+def plan_types(resource: Resource) -> PlanTypes:
+    """Make the classes for a resource."""
     before: dict[str, Any] = {
         field.key: Annotated[str, Field(description="Empty if it had none.")] for field in resource.fields
     }
     before["group_ids"] = Annotated[
         tuple[str, ...] | None, Field(description="Null if the server did not return them.")
     ]
-    state_before = _strict_class("StateBefore", "An account as it was when the plan was made.", before)
+    about_before = "An account as it was when the plan was made."
+    last_login = Annotated[
+        str | None, Field(description="Of a deletion: as the server wrote it, empty if there was none; else null.")
+    ]
+    state_before = _strict_class("StateBefore", about_before, {**before, "last_login": last_login})
+    action: dict[str, Any] = {
+        "action": Annotated[
+            Literal["update", "create", "delete"], Field(description="What the plan does with the account.")
+        ],
+        "id": Annotated[str, Field(max_length=1024, description="Empty in a creation."), _ID_OR_NONE],
+    }
+    account = _strict_class("PlannedAccount", "The changes of one account.", _members(resource, state_before, action))
+    first_before = _strict_class("StateBefore", about_before, before)
+    update = _strict_class("PlannedUpdate", "The changes of one account.", _members(resource, first_before, {"id": Id}))
+    accounts = Annotated[tuple[account, ...], Field(description="In the order of the sheet.")]  # type: ignore[valid-type]
+    plan = _strict_class("PlanFile", PlanFile.__doc__ or "", {"accounts": accounts}, base=PlanFile)
+    return PlanTypes(state_before, account, plan, TypeAdapter(plan), TypeAdapter(account), TypeAdapter(update))
+
+
+_ID_OR_NONE: Final = AfterValidator(_usable_id_or_none)
+
+
+def _members(resource: Resource, state_before: Any, identity: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a class
+    """Return the members of an account; ``identity`` are those that name it and its action."""
     new_values: dict[str, Any] = {
         field.key: Annotated[
             Annotated[str, AfterValidator(_usable_text)] | None,
@@ -148,22 +187,21 @@ def _types(resource: Resource) -> _Types:
         ]
         for field in resource.fields
     }
-    members: dict[str, Any] = {
+    return {
         "rows": Annotated[
             tuple[Row, ...], Field(min_length=1, description="Rows of the sheet, as a spreadsheet numbers them.")
         ],
-        "id": Id,
+        **identity,
         "name": Annotated[str, Field(description="Its unique name; empty if it is not known.")],
-        "before": Annotated[state_before | None, Field(description="Null in a blind plan: nothing is compared.")],
+        "before": Annotated[
+            state_before | None,
+            Field(description="Null in a creation, and in a blind plan: nothing is compared."),
+        ],
         **new_values,
         "groups_to_add": tuple[PlannedGroup, ...],
         "groups_to_remove": tuple[PlannedGroup, ...],
         "changes": Annotated[str, Field(description="The changes as text for readers; not read back.")],
     }
-    account = _strict_class("PlannedAccount", "The changes of one account.", members)
-    accounts = Annotated[tuple[account, ...], Field(description="In the order of the sheet.")]  # type: ignore[valid-type]
-    plan = _strict_class("PlanFile", PlanFile.__doc__ or "", {"accounts": accounts}, base=PlanFile)
-    return _Types(state_before, account, plan, TypeAdapter(plan), TypeAdapter(account))
 
 
 def _strict_class(name: str, description: str, members: dict[str, Any], base: type = object) -> Any:  # noqa: ANN401 - mypy cannot know it
@@ -184,7 +222,7 @@ def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
 def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
     """Make a plan file without its accounts; ``created_at`` is in seconds since the epoch."""
     plan, directory = preview.plan, preview.directory
-    return _types(current()).plan(
+    return plan_types(current()).plan(
         format=FORMAT,
         version=VERSION,
         created_at=iso_utc(created_at),
@@ -198,12 +236,15 @@ def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
         counts=PlanCounts(
             rows=preview.rows,
             changing=len(plan.changes),
+            creating=len(plan.changes_of(Action.CREATE)),
+            deleting=len(plan.changes_of(Action.DELETE)),
             unchanged=len(plan.unchanged),
             left_out=preview.skipped,
             invalid_rows=preview.invalid_rows,
             planned_puts=plan.planned_puts,
             naive_puts=plan.naive_puts,
         ),
+        new_groups=tuple([PlannedNewGroup(id=group.id, name=group.name) for group in plan.new_groups]),
         accounts=(),
         faults=tuple(
             PlannedFault(
@@ -224,13 +265,18 @@ def _planned(rows: tuple[int, ...], change: Change, directory: Directory) -> Pla
     def groups(ids: tuple[str, ...]) -> tuple[PlannedGroup, ...]:
         return tuple(PlannedGroup(id=group, name=directory.group_name(group)) for group in ids)
 
-    types = _types(current())
-    texts = {} if before is None else {key: text or "" for key, text in zip(current().keys, before.values, strict=True)}
+    types = plan_types(current())
+    state = None
+    if before is not None:
+        texts = {key: text or "" for key, text in zip(current().keys, before.values, strict=True)}
+        last_login = encodable(before.last_login) if change.action is Action.DELETE else None
+        state = types.state_before(**texts, group_ids=before.group_ids, last_login=last_login)
     return types.account(
         rows=rows,
+        action=change.action.value,
         id=change.account_id,
         name=change.name,
-        before=None if before is None else types.state_before(**texts, group_ids=before.group_ids),
+        before=state,
         **{**dict.fromkeys(current().keys), **{field.key: value for field, _, value in changed_fields(change)}},
         groups_to_add=groups(change.add),
         groups_to_remove=groups(change.remove),
@@ -263,177 +309,7 @@ def _list_parts(items: Iterable[object]) -> Iterator[bytes]:
     yield after
 
 
-# --- reading
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedPlan:
-    """The content of a plan file."""
-
-    head: PlanFile  # without its accounts
-    expected: list[Precondition]
-    fingerprint: str
-
-
-def read_plan(path: Path) -> LoadedPlan:
-    """Read a plan file account by account, since 100,000 parsed accounts take 150 MB.
-
-    Raises:
-        SheetError: The file cannot be read, is damaged, is not a plan file, or is inconsistent.
-    """
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise SheetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    fingerprint = sha256(data).hexdigest()
-    try:
-        head, accounts = _as_written(data.removeprefix(_BOM))
-        return _loaded(head, accounts, str(path), fingerprint)
-    except (ValidationError, ValueError):  # edited or damaged: read it as a whole, or find what is wrong
-        plan = load_plan(data, str(path))
-        return _loaded(replace(plan, accounts=()), plan.accounts, str(path), fingerprint)
-
-
-def _loaded(head: PlanFile, accounts: Iterable[PlannedAccount], label: str, fingerprint: str) -> LoadedPlan:
-    expected = [precondition_of(account) for account in _consistent(accounts, label, blind=head.blind)]
-    return LoadedPlan(head, expected, fingerprint)
-
-
-_OPENING, _CLOSING = b'\n  "accounts": [\n', b"\n  ]"
-
-
-def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
-    """Parse a file that has each account on a line of its own, as :func:`plan_parts` writes it.
-
-    A JSON string contains no line break, so a line that is valid as an account is an account.
-
-    Raises:
-        ValueError: The file has another layout, or a mistake; the iterator raises it, too.
-    """
-    start = data.index(_OPENING) + len(_OPENING)
-    end = data.index(_CLOSING, start)
-    rest = data[: start - 1] + data[end + 1 :]
-    head = _types(current()).plan_adapter.validate_json(rest)
-    if head.accounts or rest.count(b'"accounts"') > 1:
-        raise ValueError("the accounts appear twice")
-    lines = BytesIO(data)
-    lines.seek(start)
-    return head, _accounts(takewhile(lambda line: not line.startswith(_CLOSING[1:]), lines))
-
-
-def _accounts(lines: Iterable[bytes]) -> Iterator[PlannedAccount]:
-    more, adapter = True, _types(current()).account_adapter
-    for line in lines:
-        if not more:
-            raise ValueError("a comma is missing")
-        more = line.endswith(b",\n")
-        yield adapter.validate_json(line.removesuffix(b",\n"))
-    if more:
-        raise ValueError("a comma is left over")
-
-
-def load_plan(data: bytes, label: str) -> PlanFile:
-    """Parse the bytes of a plan file; ``label`` is its name for messages.
-
-    Raises:
-        SheetError: The file is damaged, is not a plan file, or is inconsistent; the message names the place.
-    """
-    data = data.removeprefix(_BOM)  # some editors on Windows write it
-    try:
-        plan = _types(current()).plan_adapter.validate_json(data)
-    except ValidationError as error:
-        _require_format(data, label)  # only after an error: it parses all accounts once more
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        extra = first["type"] == "unexpected_keyword_argument"
-        message = "no plan has such a field" if extra else first["msg"].removeprefix("Value error, ")
-        raise _invalid_plan(label, _place(first["loc"]), message[:1].lower() + message[1:]) from None
-    for _ in _consistent(plan.accounts, label, blind=plan.blind):
-        pass
-    return plan
-
-
-def _require_format(data: bytes, label: str) -> None:
-    """Raise if the bytes are not a plan file at all, or if a newer bulkid wrote them."""
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise SheetError(
-            f"{label} is not valid JSON (line {error.lineno}, column {error.colno}), so it is damaged or not a plan.",
-            hint=_AGAIN,
-        ) from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise SheetError(f'{label} is not a plan file: its "format" is not "{FORMAT}".', hint=_AGAIN)
-    version = found.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise SheetError(
-            f"{label} was written by a newer bulkid (version {version} of the format, this one knows {VERSION}).",
-            hint="Update bulkid, or make the plan again with this one.",
-        )
-
-
-def _invalid_plan(label: str, place: str, message: str) -> SheetError:
-    return SheetError(f"{label}: {place}: {message}.", hint=f"The file may have been edited. {_AGAIN}")
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Write a place in the file as ``accounts[3].rows[0]``, counted from 0."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".") or "the file"
-
-
-def _consistent(accounts: Iterable[PlannedAccount], label: str, *, blind: bool) -> Iterator[PlannedAccount]:
-    """Yield the accounts of a plan. Raise a :class:`SheetError` if they are inconsistent."""
-    ids: set[str] = set()
-    rows: set[int] = set()
-    for number, account in enumerate(accounts):
-        place = f"accounts[{number}]"
-        if fold(account.id) in ids:
-            raise _invalid_plan(label, f"{place}.id", f"the account {account.id} appears twice")
-        ids.add(fold(account.id))
-        if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
-            raise _invalid_plan(label, f"{place}.rows", "a row appears twice")
-        rows.update(account.rows)
-        add, remove = ([fold(group.id) for group in groups] for groups in _group_lists(account))
-        if len({*add, *remove}) < len(add) + len(remove):
-            raise _invalid_plan(label, place, "a group appears twice")
-        if not (add or remove) and _values(account).count(None) == len(current().keys):
-            raise _invalid_plan(label, place, "the account has no changes")
-        if (account.before is None) is not blind:
-            message = "must be null in a blind plan, and must not be null in any other"
-            raise _invalid_plan(label, f"{place}.before", message)
-        yield account
-
-
-def _group_lists(account: PlannedAccount) -> tuple[tuple[PlannedGroup, ...], tuple[PlannedGroup, ...]]:
-    return account.groups_to_add, account.groups_to_remove
-
-
-def _values(holder: object) -> tuple[Any, ...]:
-    return tuple([getattr(holder, key) for key in current().keys])
-
-
-# --- using
-
-
-def precondition_of(account: PlannedAccount) -> Precondition:
-    """Return the change of one account with the state that it was planned for."""
-    add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _group_lists(account))
-    desired = DesiredState(account.id, account.name, _values(account), add, remove, None, account.rows)
-    before = account.before
-    if before is None:
-        state = None
-    else:
-        # One string per group, not one per membership.
-        held = None if before.group_ids is None else tuple([sys.intern(group) for group in before.group_ids])
-        state = Account(account.id, account.name, _values(before), held)
-    return Precondition(desired, state, description=account.changes)
-
-
-def load_account(text: str) -> PlannedAccount:
-    """Parse one account, as runs of versions up to 6 of the database schema have it in a cell."""
-    return _types(current()).account_adapter.validate_json(text)
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of plan files, as in ``docs/plan_file.schema.json``."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_types(current()).plan_adapter.json_schema()}
+    schema = plan_types(current()).plan_adapter.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,23 +1,23 @@
 """Precomputed changes as the input of a run: an undo or a plan file. Each is for a known state of its account."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from bulkid.consume import consume, return_freed_memory
 from bulkid.errors import UsageError
-from bulkid.model import RowError, SheetRow
+from bulkid.model import Action, RowError, SheetRow
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
-from bulkid.planning.preconditions import Precondition, resolve_preconditions
+from bulkid.planning.preconditions import Precondition, PreconditionRules, existing_group, resolve_preconditions
 from bulkid.planning.resolve import Resolution
-from bulkid.resources import current
+from bulkid.resources import ACTION_COLUMN, current
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, AccountLookup, Rows, RunJournal
 from bulkid.sheet import CLEAR, SheetInfo, list_cell
-from bulkid.text import fold
+from bulkid.text import fold, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,6 @@ class Origin:
     """The server and organisation that changes were computed for, and how messages name them."""
 
     what: str  # begins a sentence: "Run 20260131-081500-x7k2", "The plan changes.json"
-    expected_state: str  # ends a sentence: "as run 20260131-081500-x7k2 left it"
     base_url: str
     organization_id: str
     sandbox: bool = False  # whether the server was an embedded sandbox, whose address changes with each run
@@ -65,6 +64,7 @@ class PrecomputedRows(Rows):
 
     expected: list[Precondition] = field(kw_only=True, repr=False)  # each account once; empty after resolve
     origin: Origin = field(kw_only=True)
+    rules: PreconditionRules = field(kw_only=True)
 
     def require_place(self, base_url: str, organization_id: str) -> None:
         """Raise for another server or organisation than that of the changes."""
@@ -72,14 +72,25 @@ class PrecomputedRows(Rows):
         self.origin.require_organization(organization_id)
 
     def lookup(self) -> AccountLookup:
-        """Return the ids of all accounts, and whether groups change."""
-        ids = tuple([item.desired.account_id for item in self.expected])
-        return AccountLookup(ids, (), groups=any(item.desired.add or item.desired.remove for item in self.expected))
+        """Return the ids of all accounts, the names of those without one, and whether groups count."""
+        ids = tuple([account_id for item in self.expected if (account_id := _known_id(item))])
+        names = tuple([item.desired.name for item in self.expected if not item.desired.account_id])
+        groups = bool(self.rules.new_groups) or any(
+            desired.add or desired.remove or desired.action is not Action.UPDATE for desired, *_ in self.expected
+        )
+        return AccountLookup(ids, names, groups)
 
     def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Compare every account with the state that its change expects. This empties the list of changes."""
-        del options
-        return resolve_preconditions(consume(self.expected), directory, self.origin.expected_state)
+        rules = replace(self.rules, allow_delete=options.allow_delete)
+        found = resolve_preconditions(consume(self.expected), directory, rules)
+        return replace(found, warnings=(*found.warnings, *self._groups_that_stay(directory)))
+
+    def _groups_that_stay(self, directory: Directory) -> Iterator[str]:
+        """Say of the groups that the undone run created that nothing removes them."""
+        for group in () if self.rules.creates_groups else self.rules.new_groups:
+            if (found := existing_group(group, directory)) is not None:
+                yield f"The group {quote(found.name)}, which the run created, stays."
 
 
 @dataclass
@@ -88,6 +99,7 @@ class PrecomputedInput:
 
     source: str  # the name of the changes for messages
     origin: Origin
+    rules: PreconditionRules
     expected: list[Precondition] = field(repr=False)  # each account once; empty after the rows are resolved
     command: str = "run"
     stored_options: Mapping[str, Any] = field(default_factory=dict)
@@ -101,6 +113,8 @@ class PrecomputedInput:
     def info(self) -> SheetInfo:
         """The columns of a sheet that requests these changes, so that their ``retry.csv`` can be run."""
         columns = current().change_columns
+        if any(item.desired.action is not Action.UPDATE for item in self.expected):
+            columns = (*columns, ACTION_COLUMN)
         return self.journaled or SheetInfo(self.source, "csv", "", "utf-8", ",", columns, columns)
 
     async def read(self, journal: RunJournal | None = None, /) -> PrecomputedRows:
@@ -110,7 +124,14 @@ class PrecomputedInput:
         row_errors = [RowError(row, "", "", each.code, each.message) for each in self.unplannable for row in each.rows]
         count = len(row_errors) + sum(len(item.desired.rows) for item in self.expected)
         return PrecomputedRows(
-            self.info, [], row_errors, count, len(self.expected), expected=self.expected, origin=self.origin
+            self.info,
+            [],
+            row_errors,
+            count,
+            len(self.expected),
+            expected=self.expected,
+            origin=self.origin,
+            rules=self.rules,
         )
 
     async def _journal(self, journal: RunJournal) -> None:
@@ -127,7 +148,8 @@ class PrecomputedInput:
         for row, place in places:
             each = sources[place]
             if isinstance(each, Precondition):
-                yield SheetRow(row, _cells(each), None, (), each.desired.account_id, each.desired.name)
+                cells = _cells(each)[: len(self.info.headers)]
+                yield SheetRow(row, cells, None, (), each.desired.account_id, each.desired.name)
             else:
                 cells = (each.account_id, each.name, *("" for _ in self.info.headers[2:]))
                 row_error = RowError(row, "", "", each.code, each.message)
@@ -141,4 +163,10 @@ def _rows_of(each: Precondition | Unplannable) -> tuple[int, ...]:
 def _cells(item: Precondition) -> tuple[str, ...]:
     desired = item.desired
     values = ("" if value is None else value or CLEAR for value in desired.values)
-    return (desired.account_id, desired.name, *values, list_cell(desired.add), list_cell(desired.remove))
+    lists = (list_cell(desired.add), list_cell(desired.remove))
+    return (desired.account_id, desired.name, *values, *lists, desired.action.value)
+
+
+def _known_id(item: Precondition) -> str:
+    """Return the id of a change's account; of one that a run may have deleted, its former id."""
+    return item.desired.account_id or (item.before.id if item.before is not None and item.partial else "")

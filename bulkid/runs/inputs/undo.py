@@ -1,50 +1,101 @@
 """An undo as the input of a run: the changes that put back what an earlier run changed, from its journal."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from bulkid.errors import UsageError
 from bulkid.journal.store import Journal
-from bulkid.model import RunRecord
-from bulkid.planning.preconditions import Precondition, inverse, may_have_changed, undo_obstacle
+from bulkid.model import Group, RunItem, RunRecord
+from bulkid.planning.preconditions import (
+    DELETION_NOT_UNDONE,
+    Precondition,
+    PreconditionRules,
+    deletion_not_undone,
+    inverse,
+    is_irreversible,
+    may_have_changed,
+    undo_obstacle,
+)
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
-from bulkid.runs.run_records import UNDO
+from bulkid.runs.run_records import NEW_GROUPS, RECREATE, UNDO
+from bulkid.text import count_of, listing, quote
+
+_NAMED = 20
+"""Deleted accounts that a message names at most."""
 
 
-def undo_input(journal: Journal, undone: RunRecord) -> PrecomputedInput:
+def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -> PrecomputedInput:
     """Compute the changes that put a run's accounts back.
+
+    Args:
+        journal: Contains the run.
+        undone: The run.
+        recreate: Make accounts again that the run deleted; else they are left out.
 
     Raises:
         UsageError: The run changed nothing, or nothing that it changed can be put back.
     """
     expected: list[Precondition] = []
     unplannable: list[Unplannable] = []
+    deleted: list[str] = []
     for item in journal.iter_items(undone.run_id):
         if not may_have_changed(item):
             continue
-        obstacle = undo_obstacle(item)
-        if obstacle:
-            unplannable.append(
-                Unplannable(item.desired.account_id, item.desired.name, item.desired.rows, "no_state_before", obstacle)
-            )
+        if is_irreversible(item) and not recreate:
+            deleted.append(item.desired.name)
+            unplannable.append(_unplannable(item, DELETION_NOT_UNDONE, deletion_not_undone(item.desired.name)))
+        elif obstacle := undo_obstacle(item):
+            unplannable.append(_unplannable(item, "no_state_before", obstacle))
         else:
             expected.append(inverse(item))
     if not (expected or unplannable):
         raise UsageError(f"Run {undone.run_id} changed nothing: there is nothing to undo.")
     if not expected:
-        raise UsageError(
-            f"Run {undone.run_id} cannot be undone: {unplannable[0].message[:1].lower()}{unplannable[0].message[1:]}",
-            hint="A run that reads the accounts first (without --no-read) can be.",
-        )
+        raise _cannot_be_undone(undone, unplannable, deleted)
     origin = Origin(
         what=f"Run {undone.run_id}",
-        expected_state=f"as run {undone.run_id} left it",
         base_url=undone.base_url,
         organization_id=undone.organization_id,
         sandbox=bool(undone.options.get("sandbox")),
     )
+    rules = PreconditionRules(
+        f"as run {undone.run_id} left it", recreate=recreate, new_groups=created_groups(undone.options)
+    )
     return PrecomputedInput(
         f"undo of {undone.run_id}",
         origin,
+        rules,
         expected,
         command="undo",
-        stored_options={"path": "", UNDO: undone.run_id},
+        stored_options={"path": "", UNDO: undone.run_id, RECREATE: recreate},
         unplannable=unplannable,
+    )
+
+
+def created_groups(options: Mapping[str, Any]) -> tuple[Group, ...]:
+    """Return the groups that a run created, or was to create, from the options in its record."""
+    return tuple([Group(group_id, name) for group_id, name in (options.get(NEW_GROUPS) or {}).items()])
+
+
+def _unplannable(item: RunItem, code: str, message: str) -> Unplannable:
+    return Unplannable(item.desired.account_id, item.desired.name, item.desired.rows, code, message)
+
+
+def _cannot_be_undone(undone: RunRecord, unplannable: Sequence[Unplannable], deleted: Sequence[str]) -> UsageError:
+    if not deleted:
+        reason = unplannable[0].message
+        return UsageError(
+            f"Run {undone.run_id} cannot be undone: {reason[:1].lower()}{reason[1:]}",
+            hint="A run that reads the accounts first (without --no-read) can be.",
+        )
+    shown = [quote(name) for name in deleted[:_NAMED]]
+    if len(deleted) > _NAMED:
+        shown.append(count_of(len(deleted) - _NAMED, "other"))
+    accounts = "account" if len(deleted) == 1 else "accounts"
+    return UsageError(
+        f"Run {undone.run_id} cannot be undone: it deleted the {accounts} {listing(shown)}, and a deletion cannot be "
+        "undone.",
+        hint="Nothing was sent.",
+        cli_hint=f"To make accounts of the same name, display name and groups again, with new ids: "
+        f"bulkid undo {undone.run_id} --recreate",
     )
