@@ -41,7 +41,9 @@ def with_actual_status(journal: Journal, record: RunRecord) -> RunRecord:
     """The record, corrected where it says ``running`` although no process holds the run any more."""
     if record.status is not RunStatus.RUNNING or journal.is_locked(lock_name(record)):
         return record
-    return replace(record, status=RunStatus.INTERRUPTED)
+    # A run keeps its end before it gives its lock up: one that ended since the record was read says so now.
+    latest = journal.get_run(record.run_id) or record
+    return replace(latest, status=RunStatus.INTERRUPTED) if latest.status is RunStatus.RUNNING else latest
 
 
 def report(
