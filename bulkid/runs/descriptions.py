@@ -328,15 +328,15 @@ def question(preview: Preview, *, undo: bool = False) -> tuple[str, ...]:
     if preview.directory.blind:
         notes.append("This run cannot be undone, because it does not read the accounts first.")
         return (*notes, f"{actions_sentence(counts)}?")
+    how = "bulkid undo --allow-delete" if counts.create else "bulkid undo"
     if counts.delete:
-        rest = " You can reverse the rest with bulkid undo." if counts.total > counts.delete else ""
-        return (*notes, f"{actions_sentence(counts)}: {IRREVERSIBLE}{rest}", deletion_prompt(counts.delete))
+        rest = f" You can reverse the rest with {how}." if counts.total > counts.delete else ""
+        return (*notes, f"{actions_sentence(counts)}. {IRREVERSIBLE}{rest}", deletion_prompt(counts.delete))
     if undo and not counts.create:
         return (
             *notes,
             f"Undo the changes to {count_of(counts.update, 'account')}? You can reverse this with bulkid undo.",
         )
-    how = "bulkid undo --allow-delete" if counts.create else "bulkid undo"
     return (*notes, f"{actions_sentence(counts)}? You can reverse this with {how}.")
 
 

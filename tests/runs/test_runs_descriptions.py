@@ -238,14 +238,14 @@ def test_the_forecast_names_the_requests_and_the_waiting_of_each_method() -> Non
 def test_the_question_says_what_happens_and_what_can_be_reversed() -> None:
     assert descriptions.question(the_whole_life()) == (
         (
-            "Create 2, update 1 and delete 3 accounts: Deletions cannot be undone. "
-            "You can reverse the rest with bulkid undo."
+            "Create 2, update 1 and delete 3 accounts. Deletions cannot be undone. "
+            "You can reverse the rest with bulkid undo --allow-delete."
         ),
         "Type the number of accounts to delete (3) to go on:",
     )
     deletes, creates = with_changes(preview_of(), deletion(OLD)), with_changes(preview_of(), creation("bot-1"))
     assert descriptions.question(deletes, undo=True) == (
-        "Delete 1 account: Deletions cannot be undone.",
+        "Delete 1 account. Deletions cannot be undone.",
         "Type the number of accounts to delete (1) to go on:",
     )
     assert descriptions.question(creates) == (

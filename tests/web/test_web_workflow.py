@@ -323,3 +323,42 @@ async def test_a_defect_in_a_preview_or_a_run_ends_neither_the_console_nor_other
     await console.browser.post(f"{path}/preview")
     run_id = run_id_of(await console.browser.start(path))
     assert "2 updated" in (await console.browser.run_ended(run_id)).text
+
+
+LIFE = b"""name,display_name,groups_to_add,action
+bot-0001,Bot One,Finance,create
+robot-0001,New name 1,,
+robot-0007,,,delete
+"""
+
+
+async def test_accounts_are_created_and_deleted_and_the_report_says_so(tmp_path: Path) -> None:
+    async with world(tmp_path, allow_delete=True) as console:
+        path = await console.browser.preview("life.csv", LIFE)
+        gone = console.sandbox.state.account_named("robot-0007").id
+        seen = (await console.browser.preview_page(path)).text
+        listed = seen[seen.index('id="to-delete"') : seen.index('<form class="start"')]
+        assert "robot-0007" in listed
+        assert gone in listed
+        refused = await console.browser.start(path, scope="all", deletions="2")
+        assert "You entered 2, but 1 account will be deleted: nothing was sent." in refused.text
+        run_id = run_id_of(await console.browser.start(path, scope="all", deletions="1"))
+        ended = (await console.browser.run_ended(run_id)).text
+        assert "1 updated, 1 created, 1 deleted." in ended
+        for status in ("updated", "created", "deleted"):
+            assert f'<span class="badge {status}">{status}</span>' in ended
+        assert all(f"{noun}s settled" in ended for noun in ("Account", "Creation", "Deletion")), (
+            "a plot for each method"
+        )
+        assert f'action="/runs/{run_id}/undo"' in ended
+        rows = _report((await console.browser.get(f"/runs/{run_id}/download/csv")).body)
+        assert [(row["status"], row["changes"]) for row in rows] == [
+            ("created", 'created: display name "Bot One"; + Finance'),
+            ("updated", "display name: Robot 1 -> New name 1"),
+            ("deleted", "deleted"),
+        ]
+        only = (await console.browser.get(f"/runs/{run_id}?status=deleted")).text
+        assert "robot-0007</th>" in only
+        assert "bot-0001</th>" not in only
+        assert console.sandbox.state.account_named("bot-0001").display_name == "Bot One"
+        assert not console.sandbox.state.has_account_named("robot-0007")
