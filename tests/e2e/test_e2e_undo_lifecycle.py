@@ -1,12 +1,16 @@
 """``undo`` of runs that created and deleted accounts, and plan files with such changes."""
 
 import json
+import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.bulkid_command import connected_to
+from bulkid import runs
+from tests.support.bulkid_command import SECRET, connected_to, crash
 from tests.support.command_output import all_text, assert_clear, summary_of
 from tests.support.sandbox_host import Hosted, hosted
 from tests.support.server_state import id_of, state_of
@@ -73,6 +77,84 @@ def test_creations_are_deleted_with_leave_and_deletions_named_or_made_again(tmp_
     assert id_of(host, "robot-0002") != deleted
     assert_clear(bulkid("undo", summary_of(some)["run_id"], "--yes"), 2, "cannot be undone", '"bot-1"', "--recreate")
     assert json.loads(bulkid("runs", "--json").stdout)[0]["run_id"] == summary_of(back)["run_id"]
+
+
+def random_rows(chance: random.Random, host: Hosted) -> list[tuple[str, ...]]:
+    """Creations, some of them of accounts that exist; deletions and updates."""
+    groups = [*(group.name for group in host.sandbox.state.groups.values() if group.type == "custom"), "Newcomers"]
+    quoted = ['"{}"'.format(name.replace('"', '""')) for name in groups]
+    known = chance.sample([account.name for account in host.sandbox.state.accounts.values()], 18)
+    deleted, updated, met = known[:6], known[6:15], known[15:]
+    rows = [(name, "", "", "delete") for name in deleted]
+    for name, action in (
+        *((name, "update") for name in updated),
+        *((name, "create") for name in (*met, *(f"bot-{number}" for number in range(9)))),
+    ):
+        some = "; ".join(chance.sample(quoted, chance.randint(0, 3)))
+        rows.append((name, chance.choice(["", f"New {chance.random()}"]), some, action))
+    chance.shuffle(rows)
+    return rows
+
+
+def without_answers(folder: Path) -> None:
+    """Make every other item of the run in the journal one whose request may have left, and of which no answer came."""
+    with closing(sqlite3.connect(folder / "state" / "bulkid.db")) as database, database:
+        database.execute(
+            "update entries set account_id = '' "
+            "where status = 'created' and entry % 2 and run = (select max(run) from runs)"
+        )
+        lost = database.execute(
+            "update entries set status = 'pending' where status in ('updated', 'created', 'deleted') and entry % 2 "
+            "and run = (select max(run) from runs)"
+        )
+        assert lost.rowcount
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_for_any_sheet_the_undo_gives_the_accounts_before_but_for_new_ids(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    with hosted(accounts=40, seed=seed + 1, list_everyone=chance.random() < 0.5) as host:
+        path = sheet_of(tmp_path, [SHEET[0], *random_rows(chance, host)])
+        target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
+        context = runs.Context(state_dir=tmp_path / "state")
+        options = runs.RunOptions(
+            report_dir=tmp_path / "reports", yes_really=True, create_groups=True, allow_delete=True
+        )
+
+        async def undone(run_id: str) -> str:
+            result = await runs.undo(run_id, target, options, context, recreate=True)
+            assert (result.exit_code, result.error) == (0, None), result.summary
+            return str(result.run.run_id)
+
+        before = by_name(host)
+        done = await runs.run(path, target, options, context)
+        assert (done.exit_code, done.error) == (0, None), done.summary
+        after = by_name(host)
+        first = await undone(done.run.run_id)
+        assert by_name(host) == before
+        await undone(first)
+        assert by_name(host) == after
+        await undone("last")
+        assert by_name(host) == before
+        again = await runs.run(path, target, options, context)
+        assert by_name(host) == after
+        without_answers(tmp_path)
+        await undone(again.run.run_id)
+        assert by_name(host) == before
+
+
+def test_an_undo_that_was_interrupted_is_resumed_with_what_it_was_allowed(tmp_path: Path, host: Hosted) -> None:
+    sheet_of(tmp_path, SHEET)
+    bulkid, before = connected_to(tmp_path, host.url), by_name(host)
+    assert bulkid("run", "sheet.csv", "--yes", "--quiet", "--create-groups", "--allow-delete").returncode == 0
+    for stage in ("connect", "send"):
+        crash(bulkid, stage, "undo", "last", "--yes", "--allow-delete", "--recreate")
+        resumed = bulkid("resume", "--yes", "--json")
+        assert resumed.returncode == 0, all_text(resumed)
+        assert by_name(host) == before
+        assert bulkid("undo", "last", "--yes", "--quiet", "--allow-delete", "--recreate").returncode == 0
+        assert "bot-1" in by_name(host)
 
 
 def test_a_plan_file_creates_and_deletes_exactly_once(tmp_path: Path, host: Hosted) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.journal.codec import item_of, item_values
-from bulkid.model import Account, DesiredState, Outcome, RunItem, Status, Via
+from bulkid.model import Account, Action, DesiredState, Outcome, RunItem, Status, Via
 
 FEW_TEXTS = st.sampled_from(["", "a", "b", "A", "a b"])
 GROUP_IDS = st.lists(FEW_TEXTS, max_size=4).map(tuple)
@@ -28,8 +28,9 @@ DESIRED = st.builds(
     remove=GROUP_IDS,
     exact=st.none() | GROUP_IDS,
     rows=st.lists(st.integers(2, 5), max_size=2).map(tuple),
+    action=st.sampled_from(Action),
 )
-# When an account was made or last used is not stored.
+# When an account was made is not stored, and when it was last used of deletions alone.
 ACCOUNTS = st.tuples(FEW_TEXTS, FEW_TEXTS, st.tuples(FEW_TEXTS), st.none() | GROUP_IDS).map(
     lambda fields: Account(*fields)
 )
@@ -43,6 +44,19 @@ def _read_back(items: list[RunItem]) -> list[RunItem]:
 @given(st.lists(ITEMS, max_size=8))
 def test_entries_that_share_groups_and_outcomes_come_back_each_as_it_was(items: list[RunItem]) -> None:
     assert _read_back(items) == items
+
+
+def test_the_last_login_is_kept_of_a_deletion_whose_resume_compares_it() -> None:
+    before = Account("a", "robot", ("Robot",), ("g",), "2026-01-01T00:00:00Z", "2026-01-31T08:15:00Z")
+    desired = DesiredState("a", "robot", (None,), (), (), None, (2,))
+    update, deletion = _read_back(
+        [
+            RunItem(0, desired._replace(action=action), before, "", Outcome(Status.PENDING))
+            for action in list(Action)[::2]
+        ]
+    )
+    assert update.before == before._replace(created="", last_login="")
+    assert deletion.before == before._replace(created="")
 
 
 def test_more_kinds_of_outcomes_than_are_remembered_come_back_each_as_it_was_also_a_second_time() -> None:

@@ -128,7 +128,7 @@ def _require_own_organization(allowed: bool | None, organization_id: str, refusa
 def _require_ids_alone(lookup: AccountLookup, refusal: str) -> None:
     """Raise a :class:`PermissionDeniedError` if rows need the accounts, which cannot be read."""
     if lookup.names:
-        what = f"the sheet gives accounts by name ({_sample(lookup.names)})"
+        what = f"accounts are given by name ({_sample(lookup.names)})"
     elif lookup.exact:
         what = "the sheet gives exact lists of groups, which bulkid must compare with the present groups"
     else:

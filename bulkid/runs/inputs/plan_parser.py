@@ -222,16 +222,16 @@ def _place(location: tuple[int | str, ...]) -> str:
 def _consistent(head: PlanFile, accounts: Iterable[PlannedAccount], label: str) -> Iterator[PlannedAccount]:
     """Yield the accounts of a plan. Raise a :class:`SheetError` if they, or its new groups, are inconsistent."""
     _require_distinct(head.new_groups, label)
-    accounts_seen: set[str] = set()
+    ids: set[str] = set()
+    names: set[str] = set()  # of creations, which have no id
     rows: set[int] = set()
     for number, account in enumerate(accounts):
         place = f"accounts[{number}]"
         action = action_of(account)
-        key = f"name {fold(account.name)}" if action is Action.CREATE else f"id {fold(account.id)}"
-        if key in accounts_seen:
-            what = ("name", account.name) if action is Action.CREATE else ("id", account.id)
-            raise _invalid_plan(label, f"{place}.{what[0]}", f"the account {what[1]} appears twice")
-        accounts_seen.add(key)
+        member, text, seen = ("name", account.name, names) if action is Action.CREATE else ("id", account.id, ids)
+        if fold(text) in seen:
+            raise _invalid_plan(label, f"{place}.{member}", f"the account {text} appears twice")
+        seen.add(fold(text))
         if len(set(account.rows)) < len(account.rows) or not rows.isdisjoint(account.rows):
             raise _invalid_plan(label, f"{place}.rows", "a row appears twice")
         rows.update(account.rows)
