@@ -167,7 +167,7 @@ class Change(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether the account is already correct, so that nothing needs to be sent."""
-        return self.action is Action.UPDATE and not (self.sets_fields or self.add or self.remove)
+        return not (self.sets_fields or self.add or self.remove) and self.action is Action.UPDATE
 
 
 # --- requests and replies

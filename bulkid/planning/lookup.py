@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from bulkid.model import Account, Action, Group, RowError, RowRequest
+from bulkid.model import Action, Group, RowError, RowRequest
 from bulkid.planning.creation import GUID, MAX_NAME, NewGroups, ResolveOptions, is_too_long
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.merge import rows_with_other_values
@@ -80,13 +80,17 @@ _CHECK = "Check the spelling, and that it is the right organisation."
 _FIELD_GETTERS: Mapping[str, Callable[[RowRequest], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
 
 
+_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
+_DELETE: Final = Action.DELETE
+
+
 class AccountKey(NamedTuple):
     """The account that a row means. Rows with the same key are for the same account."""
 
     key: str | tuple[str, str]  # the id of an account that exists, else what the row names it by
     account_id: str  # "" of an account that does not exist and is named by its name
     name: str
-    action: Action = Action.UPDATE  # what the row does with it: an account that exists is updated, not created
+    action: Action = _UPDATE  # what the row does with it: an account that exists is updated, not created
 
 
 class DirectoryAccounts:
@@ -128,12 +132,13 @@ class DirectoryAccounts:
                 "Correct the one that is wrong, or give only one of the two."
             )
             return self._row_error(row, "name", "account_mismatch", message)
-        return _existing(account, row.action)
+        return AccountKey(account.id, account.id, account.name, _DELETE if row.action is _DELETE else _UPDATE)
 
     def _by_name(self, row: RowRequest) -> AccountKey | RowError:
         found = self._directory.accounts_named(row.name)
         if len(found) == 1:
-            return _existing(found[0], row.action)
+            account = found[0]
+            return AccountKey(account.id, account.id, account.name, _DELETE if row.action is _DELETE else _UPDATE)
         if found:
             named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")
@@ -182,12 +187,6 @@ class DirectoryAccounts:
     def _row_error(self, row: RowRequest, field: str, code: str, message: str) -> RowError:
         value = row.name if field == "name" else row.account_id
         return RowError(row.row, self._columns.get(field, ""), value, code, message)
-
-
-def _existing(account: Account, action: Action) -> AccountKey:
-    """The key of an account that exists: a row that would create it updates it."""
-    action = Action.DELETE if action is Action.DELETE else Action.UPDATE
-    return AccountKey(account.id, account.id, account.name, action)
 
 
 def find_blind(row: RowRequest, columns: Mapping[str, str]) -> AccountKey | RowError:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from bulkid.model import Action, DesiredState, Group, RowError, RowRequest
 from bulkid.planning.creation import NewGroups, ResolveOptions
@@ -36,6 +37,7 @@ class Resolution:
 
 FindAccount = Callable[[RowRequest], AccountKey | RowError]
 
+_DELETE: Final = Action.DELETE  # a member of an enum takes longer to find than a global name
 _CHANGES_ALONE = ResolveOptions()
 
 
@@ -111,7 +113,7 @@ class _RowReader:
         remove = self._removed.resolve(row.remove)
         exact = None if row.exact is None else self._added.resolve(row.exact)
         row_errors = [account_key] if isinstance(account_key, RowError) else []
-        if row.action is Action.DELETE and not self._may_delete:
+        if row.action is _DELETE and not self._may_delete:
             message = (
                 "The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. "
                 "--allow-delete allows them."
