@@ -72,6 +72,7 @@ from bulkid.model import ChangeBound, FailureBound, QuotaRule
         (v.quota, "PUT=20/5", (QuotaRule("PUT", 20, 5.0),)),
         (v.quota, "put = 160 / 300;GET=300/0.5", (QuotaRule("PUT", 160, 300.0), QuotaRule("GET", 300, 0.5))),
         (v.quota, ["Post=1/86400"], (QuotaRule("POST", 1, 86400.0),)),
+        (v.quota, "delete=160/300", (QuotaRule("DELETE", 160, 300.0),)),
         (v.quota, "None", ()),
         (v.quota, ["none"], ()),
         (v.secret, "hush hush\r\n", Secret("hush hush")),
