@@ -22,7 +22,7 @@ from bulkid.sandbox.server import Sandbox
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
-    *(ROOT / name for name in ("README.md", "SECURITY.md", "jobs/README.md")),
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "jobs/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
@@ -124,6 +124,7 @@ def test_every_option_that_a_page_names_exists() -> None:
     for command in app.registered_commands:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
     known |= {"--collector", "--cov", "--hypothesis-profile"}  # node_exporter's and pytest's
+    known |= {"--check", "--platform", "--strict"}  # ruff's, mypy's and mkdocs'
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"
@@ -136,7 +137,7 @@ def test_every_command_that_a_setting_names_exists() -> None:
 
 
 def test_every_variable_that_a_page_names_exists() -> None:
-    known = {line.env for line in SETTINGS} | {"BULKID_REQUIRE_ALL"}
+    known = {line.env for line in SETTINGS} | {"BULKID_REQUIRE_ALL", "BULKID_AXE"}
     for page in PAGES:
         named = set(re.findall(r"BULKID_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names variables that do not exist"
