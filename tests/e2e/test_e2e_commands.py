@@ -131,7 +131,7 @@ def test_plan_shows_what_would_change_on_standard_output_and_changes_nothing(tmp
     planned = summary_of(bulkid("plan", "sheet.csv", "--json", "--quota", "PUT=1/60"), extra=["eta_s"])
     assert (planned["eta_s"], planned["planned_puts"], planned["naive_puts"]) == (60.0, 2, 3)
     assert (planned["unchanged"], planned["invalid"], planned["pending"]) == (1, 1, 2)
-    assert planned["requests"] == {"GET": 1, "PUT": 0, "POST": 1}
+    assert planned["requests"] == {"GET": 1, "PUT": 0, "POST": 1, "DELETE": 0}
     renames(tmp_path, 2, name="good.csv")
     assert bulkid("plan", "good.csv", "--quiet").returncode == 0
     assert len(server.puts()) == before
