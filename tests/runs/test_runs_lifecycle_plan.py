@@ -182,6 +182,20 @@ async def test_the_groups_of_a_trial_have_names_also_where_only_skipped_accounts
     assert preview.directory.group_name(skipped.add[0]) == "Research"
 
 
+async def test_a_plan_that_is_computed_again_has_the_same_hash_though_its_groups_have_other_ids(tmp_path: Path) -> None:
+    rows = [("robot 1", "Marketing", ""), ("robot 2", "Research", ""), ("New", "Research", "create")]
+    async with robots(5).served() as server:
+        for first in (None, 1, 2):
+            given = options(tmp_path, create_groups=True, first=first)
+            whole, *cut = [
+                preview_of(await planned(server, tmp_path, rows, create_groups=True, first=limit))
+                for limit in (None, first, first)
+            ]
+            hashes = {runs.plan_hash(each, given) for each in (whole, *cut)}
+            assert len(hashes) == 1
+            assert len({each.plan.new_groups[0].id for each in (whole, *cut)}) == 3
+
+
 def test_ids_of_groups_come_from_the_random_source() -> None:
     halves = iter([0.5, 0.25, 0.125, 0.999999])
     made = resolve_options(runs.RunOptions(), lambda: next(halves)).new_id()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
-from bulkid.model import Account, Action, Change, ChangeBound, DesiredState
+from bulkid.model import NEW_GROUP, Account, Action, Change, ChangeBound, DesiredState, Group
 from bulkid.planning.plan import Plan, changed_fields, limit_changes
 from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
@@ -41,7 +41,7 @@ def plan_hash(preview: Preview, options: RunOptions) -> str:
 
 def sent_of(change: Change, plan: Plan) -> tuple[object, ...]:
     """Return the parts of a change of a plan that are shown and sent, without what the change leaves as it is."""
-    return _sent(change, _names_of(plan))
+    return _sent(change, _names_of(plan.new_groups))
 
 
 def _sent(change: Change, names: _Names) -> tuple[object, ...]:
@@ -61,8 +61,8 @@ def _whole(before: Account | None) -> tuple[object, ...] | None:
     return (before.values, groups, before.last_login)
 
 
-def _names_of(plan: Plan) -> _Names:
-    return {group.id: ("new group", group.name) for group in plan.new_groups}
+def _names_of(groups: Iterable[Group]) -> _Names:
+    return {group.id: ("new group", group.name) for group in groups if group.type == NEW_GROUP}
 
 
 def _with_names(group_ids: tuple[str, ...], names: _Names) -> tuple[object, ...]:
@@ -87,8 +87,9 @@ def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
         "allow_delete": options.allow_delete,
         "max_delete": _bound(options.max_delete),
     }
-    names = _names_of(plan)
-    yield ["new groups", *sorted(name for _, name in names.values())]
+    yield ["new groups", *sorted(group.name for group in plan.new_groups)]
+    # The plan of a trial does not create the groups that only skipped accounts need; the directory has these, too.
+    names = _names_of((*(preview.directory.groups or ()), *plan.new_groups))
     yield ["requested"]
     requested = [*plan.changing, *plan.unchanged, *plan.skipped]
     yield from (_requested(each, names) for each in sorted(requested, key=lambda each: each.rows))
