@@ -1,5 +1,6 @@
 """Rows that create and delete accounts, and groups that do not exist: what each row becomes, and the plan of all."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
@@ -528,6 +529,30 @@ def test_nothing_is_created_or_deleted_unasked(
     needed = {group for change in plan.changes for group in change.add}
     assert all(group.id in needed for group in plan.new_groups)
     assert needed <= {group.id for group in (*GROUPS, *plan.new_groups)}
+
+
+@LAW
+@given(sheets(), OPTIONS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing_but_the_order_of_the_plan(
+    sheet: list[RowRequest], may: ResolveOptions, chance: random.Random
+) -> None:
+    shuffled = chance.sample(sheet, len(sheet))
+    one, other = (resolve(rows, directory(), COLUMNS, may) for rows in (sheet, shuffled))
+    assert set(one.row_errors) == set(other.row_errors)
+    assert set(_with_group_names(one)) == set(_with_group_names(other))
+
+
+def _with_group_names(result: Resolution) -> list[DesiredState]:
+    """The desired states with the names of new groups in place of their ids."""
+    names = {group.id: fold(group.name) for group in result.new_groups}
+
+    def named(group_ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.get(each, each) for each in group_ids)
+
+    return [
+        found._replace(add=named(found.add), exact=None if found.exact is None else named(found.exact))
+        for found in result.desired_states
+    ]
 
 
 @LAW
