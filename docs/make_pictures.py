@@ -1,8 +1,8 @@
 """Make the pictures of the docs from real runs on the sandbox.
 
-Call it as ``python docs/make_pictures.py``. ``terminal.svg`` is a recording of ``bulkid run``, coloured by rich; the
-pictures of the console are made by a test that opens its pages in Chromium. It needs Linux or macOS, Chromium, and the
-packages for development.
+Call it as ``python docs/make_pictures.py``. ``terminal.svg`` is a recording of ``bulkid run``, coloured by rich;
+``run_rate.svg`` is the console's plot of a run of 640 accounts; the pictures of the console are made by a test that
+opens its pages in Chromium. It needs Linux or macOS, Chromium, the packages for development, and a minute.
 """
 
 import io
@@ -13,12 +13,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jinja2
 from rich.console import Console
 from rich.text import Text
+
+from bulkid.journal.store import open_journal
+from bulkid.report.rate import Rate
+from bulkid.runs.rates import run_rates
+from bulkid.text import count_of
+from bulkid.web.pages import TEMPLATES
+from bulkid.web.plots import plot_of
 
 HERE = Path(__file__).resolve().parent
 COMMAND = ("bulkid", "run", "sample_data/robot_accounts.csv", "--sandbox")
 COLUMNS = 100
+RATE_COMMAND = ("bulkid", "run", "sample_data/migration.csv", "--sandbox", "--via", "accounts", "--first", "640")
+PLOT_WIDTH, PLOT_LEFT, PLOT_RIGHT = 640, 44, 16  # pixels: of the plot, and beside it
 BROWSER_TEST = "tests/web/test_web_browser.py::test_the_documented_pages_show_a_preview_and_a_run"
 
 
@@ -75,9 +85,52 @@ def terminal_svg(recorded: str) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
+def record_rate() -> Rate:
+    """Run RATE_COMMAND, which takes four windows of the sandbox's quota; returns the rate of its PUTs."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKID_")}
+        subprocess.run(
+            [sys.executable, "-m", *RATE_COMMAND, "--yes", "--yes-really", "--report-dir", f"{folder}/reports"],
+            cwd=HERE.parent,
+            env={**kept, "BULKID_STATE_DIR": f"{folder}/state"},
+            check=True,
+        )
+        with open_journal(Path(folder) / "state") as journal:
+            (rate,) = run_rates(journal, journal.list_runs()[0])
+    return rate
+
+
+def rate_svg(rate: Rate) -> str:
+    """The plot as the console draws it, in its light colours, as a picture of its own."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    environment.globals["count_of"] = count_of
+    environment.filters["number"] = lambda value: f"{value:,}"
+    macros = environment.get_template("rate_plot.html").module
+    plot = plot_of(rate)
+    page = str(macros.rate_plot(plot, rate.caption))
+    drawn = page[page.index("<svg") : page.index("</svg>") + len("</svg>")]
+    css = (TEMPLATES.parent / "static" / "console.css").read_text(encoding="utf-8")
+    colours = css[css.index(":root") : css.index("}") + 1].replace("  color-scheme: light dark;\n", "")
+    rules = re.findall(r"^\.plot (?:rect|text|line|\.(?:own|stripes|gap|grid|axis))\b[^{]*\{[^}]*\}", css, re.MULTILINE)
+    width, height = PLOT_LEFT + PLOT_WIDTH + PLOT_RIGHT, plot.height + 4
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {width} {height:g}" width="{width}">',
+            "<style>" + colours,
+            *(rule.replace("rem", "em") for rule in rules),
+            ".plot { font: 16px system-ui, sans-serif; } .plot .paper { fill: var(--paper); opacity: 1; }</style>",
+            '<rect class="paper" width="100%" height="100%"></rect>',
+            drawn.replace('width="100%" height', f'x="{PLOT_LEFT}" overflow="visible" width="{PLOT_WIDTH}" height', 1),
+            "</svg>",
+            "",
+        ]
+    )
+
+
 def main() -> None:
     """Write all pictures beside this script."""
     (HERE / "terminal.svg").write_text(terminal_svg(record_terminal()), encoding="utf-8")
+    (HERE / "run_rate.svg").write_text(rate_svg(record_rate()), encoding="utf-8")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", BROWSER_TEST],
         cwd=HERE.parent,
