@@ -311,3 +311,10 @@ def test_a_run_whose_rows_were_not_whole_needs_the_same_file_again(
     path.write_text(text, encoding="utf-8")
     resumed = applier("resume", "--yes", "--json")
     assert (resumed.returncode, summary_of(resumed)["run_id"], summary_of(resumed)["updated"]) == (0, run_id, 3)
+
+
+def test_a_plan_file_of_an_older_version_is_applied(tmp_path: Path) -> None:
+    older = Path(__file__).parents[1] / "planning" / "fixtures" / "plan_v1.json"
+    assert json.loads(older.read_bytes())["version"] == 1
+    done = Bulkid(tmp_path)("run", "--plan", str(older), "--sandbox", "--yes", "--json")
+    assert (done.returncode, summary_of(done)["updated"]) == (0, 6), all_text(done)
