@@ -254,3 +254,16 @@ def test_creations_and_updates_of_one_run_are_counted_together(tmp_path: Path) -
     with open_journal(tmp_path / "state") as journal:
         (record,) = journal.list_runs()
     assert (record.counters["requests"]["POST"], record.counters["answers"]["POST"]) == (2, {"2xx": 2})
+
+
+def test_few_names_are_searched_for_and_many_are_looked_up_by_pages(tmp_path: Path) -> None:
+    """Of 3,000 accounts, one name takes a page and a search, where the list would take four pages."""
+    server = LifeServer(groups=dict(GROUPS), fault=once("lost after"))
+    for number in range(3000):
+        server.add(f"other-{number:04}")
+    run_id = journal_run(tmp_path, creations(["zz"]))
+    assert go_on(tmp_path, server).exit_code == 0
+    posted = next(place for place, request in enumerate(server.sent) if request.method == "POST")
+    page, search = (request.path for request in server.sent[posted + 1 :])
+    assert ("searchTerm" in page, "searchTerm=zz" in search) == (False, True)
+    assert statuses(tmp_path, run_id) == {"zz": "created"}

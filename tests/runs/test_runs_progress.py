@@ -3,10 +3,10 @@
 import pytest
 
 from bulkid.cli.progress_line import progress_line
-from bulkid.engine.sender import SendTask
-from bulkid.model import Allowance, Reply, ReplyKind, Request
+from bulkid.engine.sender import SendTask, Task
+from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
-from tests.support.engine_world import OK, make_engine, put
+from tests.support.engine_world import OK, make_engine, put, settle
 from tests.support.fake_clock import FakeClock
 
 PACED = "rate-limited, continues in 40 s"
@@ -50,3 +50,46 @@ async def test_a_server_that_is_away_takes_nothing() -> None:
 async def test_a_server_that_limits_nothing_is_not_mentioned() -> None:
     assert (await snapshot_after(OK)).server_limit == ""
     assert "server" not in progress_line(await snapshot_after(OK._replace(allowance=Allowance(1, 40.0)))).plain
+
+
+CLOUD = (QuotaRule("PUT", 160, 300.0), QuotaRule("POST", 24_000, 300.0), QuotaRule("DELETE", 160, 300.0))
+
+
+async def progress_of(requests: dict[str, int], settled: int) -> Progress:
+    """The progress of a run that has settled so many of its requests, at two a second."""
+    clock = FakeClock()
+
+    async def send(_: Request) -> Reply:
+        await clock.sleep(0.5)
+        return OK
+
+    engine = make_engine(clock, send, rules=CLOUD, concurrency=1)
+    progress = Progress(engine, sum(requests.values()), requests, CLOUD, clock.monotonic)
+    await settle(engine, [Task(number, put(number)) for number in range(settled)])
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds"),
+    [
+        ({"POST": 10, "PUT": 0, "DELETE": 320}, 300.0),
+        ({"POST": 48_010, "PUT": 0, "DELETE": 320}, 300.0),
+        ({"POST": 10, "PUT": 480, "DELETE": 320}, 900.0),
+        ({"POST": 10, "PUT": 20, "DELETE": 20}, 20.0),
+    ],
+)
+async def test_the_time_left_is_that_of_the_slowest_method(requests: dict[str, int], seconds: float) -> None:
+    progress = await progress_of(requests, 10)
+    eta_s = progress.snapshot().eta_s
+    assert eta_s is not None
+    assert seconds - 1 <= eta_s <= seconds
+
+
+async def test_the_quota_that_is_shown_is_that_of_the_method_that_is_sent() -> None:
+    progress = await progress_of({"POST": 0, "PUT": 160, "DELETE": 3}, 159)
+    assert progress.snapshot().quota_left == 1
+    progress = await progress_of({"POST": 0, "PUT": 160, "DELETE": 3}, 160)
+    assert (progress.snapshot().quota_left, progress.engine.quota.left("PUT")) == (
+        progress.engine.quota.left("DELETE"),
+        0,
+    )

@@ -366,39 +366,40 @@ def _until(name: str, is_dead: Callable[[], bool]) -> Callable[..., None]:
 
 
 def killed_at(folder: Path, server: LifeServer, moment: int) -> bool:
-    """Work on the run until the moment before or after the server works on a request; return whether it came.
+    """Work on the run until a moment before or after the server works on a request; return whether it came."""
+    moments = itertools.count()
+    return killed_when(server, lambda *_: next(moments) == moment, lambda stop: go_on(folder, server, stop=stop))
 
-    From then on nothing is journaled, and nothing is sent.
+
+def killed_when(
+    server: LifeServer, is_last: Callable[[Request, str], bool], work: Callable[[runs.Stop], object]
+) -> bool:
+    """Let a run work until a request before or after which it is killed; return whether there was one.
+
+    From then on nothing is journaled, nothing is sent, and no answer comes.
     """
-    stop, moments = runs.Stop(), itertools.count()
-    came = False
-    usual = server.act
-
+    stop, came, usual, answer = runs.Stop(), False, server.act, server.answer
     with dead_journal() as die:
 
         def act(request: Request, when: str) -> None:
             nonlocal came
-            if came or next(moments) == moment:
-                if not came:
-                    die()
-                    stop.abort()
+            if came or is_last(request, when):
                 came = True
-                raise _HangError
+                die()
+                stop.abort()
+                raise _DeadError
             usual(request, when)
-
-        server.act = act
-        answer = server.answer
 
         async def hanging(request: Request) -> Reply:
             try:
                 return await answer(request)
-            except _HangError:
+            except _DeadError:
                 await anyio.sleep_forever()
                 raise AssertionError from None
 
-        server.answer = hanging  # type: ignore[method-assign]
+        server.act, server.answer = act, hanging  # type: ignore[method-assign]
         try:
-            go_on(folder, server, stop=stop)
+            work(stop)
         except BulkidError:
             assert came
         finally:
@@ -406,5 +407,5 @@ def killed_at(folder: Path, server: LifeServer, moment: int) -> bool:
     return came
 
 
-class _HangError(Exception):
+class _DeadError(Exception):
     """The client is dead: no answer reaches it."""

@@ -1,0 +1,38 @@
+"""Some items of a run, and groups that take the place of others in all of them."""
+
+from bulkid.journal.store import Journal
+from bulkid.model import Action
+from tests.support.journal_data import RUN, begin, entry, record
+
+OLD = "0c7f0a4e-5d5e-4a8e-9d43-000000000001"
+
+
+def test_items_are_found_by_their_numbers(journal: Journal) -> None:
+    begin(journal, 1500)
+    found = journal.items(RUN, [1499, 3, *range(100, 1200)])
+    assert sorted(found) == [3, *range(100, 1200), 1499]
+    assert all(item.number == number for number, item in found.items())
+    assert journal.items(RUN, []) == {}
+
+
+def test_a_group_takes_the_place_of_another_in_every_item_of_one_run(journal: Journal) -> None:
+    new, other = 'theirs "quoted" \\ %', "20260131-081500-aaaa"
+    for run_id in (RUN, other):
+        journal.create_run(record(run_id))
+        items = [item._replace(desired=item.desired._replace(rows=())) for item in map(entry, range(4))]
+        states = [
+            items[0].desired._replace(add=(OLD, "g-1")),
+            items[1].desired._replace(exact=("g-1", OLD), action=Action.CREATE),
+            items[2].desired._replace(remove=("g-1",)),
+            items[3].desired._replace(add=("g-1",), values=("New",)),
+        ]
+        journal.add_items(run_id, [item._replace(desired=each) for item, each in zip(items, states, strict=True)])
+    journal.replace_group(RUN, OLD, new)
+    found = [item.desired for item in journal.iter_items(RUN)]
+    assert found == [
+        states[0]._replace(add=(new, "g-1")),
+        states[1]._replace(exact=("g-1", new)),
+        states[2],
+        states[3],
+    ]
+    assert [item.desired for item in journal.iter_items(other)] == states
