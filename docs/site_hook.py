@@ -2,7 +2,8 @@
 
 The pages link to files of the whole repository: ``../README.md``, ``../jobs/migration.toml``. The site holds ``docs/``
 alone, so each linked file from elsewhere is added to it, under its path in the repository, and the links are rewritten.
-The README is the site's home page. No address of a repository is needed, and the site is whole without a network.
+The README is the site's home page, and ``docs/README.md`` gives the navigation. No address of a repository is needed,
+and the site is whole without a network.
 """
 
 import logging
@@ -19,6 +20,7 @@ NAMES: Final = {"README.md": "index.md", "docs/README.md": "contents.md", "LICEN
 """Names in the site of the files of the repository that have another name there."""
 
 _LINK: Final = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
+_LISTED: Final = re.compile(r"^- \[([^\]]+)\]\(([^)]+\.md)\)", re.MULTILINE)
 _FILE_OF_EXAMPLE: Final = re.compile(r"^(```\w+) (\w+\.\w+)$", re.MULTILINE)
 _LOADED: Final = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=["']?((?:https?:)?//[^"'\s>]+)""")
 
@@ -68,8 +70,19 @@ def adapted(markdown: str, page: str) -> str:
     return _FILE_OF_EXAMPLE.sub(r'\1 title="\2"', _LINK.sub(replace, markdown))
 
 
+def navigation(contents: str) -> list[dict[str, Any]]:
+    """The navigation for the text of ``docs/README.md``: its sections, with the pages that their items begin with."""
+    sections = [section.partition("\n") for section in contents.split("\n## ")[1:]]
+    listed = {
+        kind: [{title: name_in_site(target_of("docs/README.md", link))} for title, link in _LISTED.findall(items)]
+        for kind, _, items in sections
+    }
+    return [{"Home": "index.md"}, {"All pages": "contents.md"}, *({kind: pages} for kind, pages in listed.items())]
+
+
 def on_config(config: Any) -> None:  # noqa: ANN401 - mkdocs' own
-    """Parse lists as the hosting platform does."""
+    """Set the navigation, and parse lists as the hosting platform does."""
+    config.nav = navigation((ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
     config.markdown_extensions.insert(0, ListIndent())
 
 

@@ -5,6 +5,7 @@ Continuous integration builds the site with ``--strict``; nothing here needs mkd
 
 import importlib.util
 import re
+from collections import ChainMap
 from pathlib import Path
 from types import ModuleType
 
@@ -31,30 +32,21 @@ FENCED = re.compile(r"^( *)```.*?^ *```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(path.relative_to(ROOT).as_posix() for place in (ROOT, ROOT / "docs") for path in place.glob("*.md"))
 
 
-def _navigation() -> dict[str, list[tuple[str, str]]]:
-    """Titles and pages of the navigation, by section."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for line in CONFIG.partition("\nnav:\n")[2].splitlines():
-        indent, title, page = re.fullmatch(r"( *)- ([^:]+):(?: (\S+))?", line).groups()  # type: ignore[union-attr]
-        section = sections.setdefault(title if page is None else next(reversed(sections), ""), [])
-        if page is not None:
-            assert (len(indent) > 2) == bool(sections.keys() - {""})
-            section.append((title, page))
-    return sections
+def test_the_navigation_has_the_four_kinds_of_pages_in_the_order_of_the_contents() -> None:
+    sections = {kind: pages for section in HOOK.navigation(CONTENTS) for kind, pages in section.items()}
+    kinds = ["Home", "All pages", "Tutorial", "How-to guides", "Reference", "Explanation", "Project"]
+    assert list(sections) == kinds
+    assert sections["Tutorial"] == [{"Your first run": "tutorial.md"}]
+    assert sections["How-to guides"][:2] == [{"Connect": "connect.md"}, {"Change accounts": "change_accounts.md"}]
+    assert {"Examples of jobs": "jobs/README.md"} in sections["Reference"]
 
 
-@pytest.mark.parametrize("kind", ["Tutorial", "How-to guides", "Reference", "Explanation"])
-def test_the_navigation_has_the_pages_of_the_contents_in_their_order(kind: str) -> None:
-    listed = CONTENTS.partition(f"\n## {kind}\n")[2].partition("\n## ")[0]
-    pages = re.findall(r"^- \[([^\]]+)\]\(([^)]+\.md)\)", listed, re.MULTILINE)
-    assert pages
-    assert [(title, page) for title, page in _navigation()[kind] if "/" not in page] == [
-        (title, page) for title, page in pages if "/" not in page
+def test_every_page_is_once_in_the_navigation() -> None:
+    """A new page has a line in ``docs/README.md`` that begins with its link."""
+    sections = [pages for section in HOOK.navigation(CONTENTS) for pages in section.values()]
+    named = [
+        page for pages in sections for page in ([pages] if isinstance(pages, str) else [*ChainMap(*pages).values()])
     ]
-
-
-def test_every_page_is_in_the_navigation() -> None:
-    named = [page for section in _navigation().values() for _, page in section]
     pages = {f"docs/{path.relative_to(ROOT / 'docs').as_posix()}" for path in (ROOT / "docs").rglob("*.md")}
     linked = {path for path in HOOK.linked_files({"README.md", *pages}) if path.endswith(".md")}
     assert sorted(named) == sorted(HOOK.name_in_site(path) for path in pages | linked | {"README.md"})
@@ -106,6 +98,12 @@ def test_a_page_has_the_same_parts_in_the_site_as_on_the_hosting_platform(page: 
     tags = ("h1", "h2", "h3", "ul", "ol", "li", "pre", "table", "tr", "td", "a", "img", "strong", "em")
     counts = [{tag: len(re.findall(rf"<{tag}[ >]", html)) for tag in tags} for html in (in_site, on_platform)]
     assert counts[0] == counts[1]
+
+
+def test_continuous_integration_builds_the_site_so_that_warnings_fail_it() -> None:
+    (build,) = [line for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines() if "/mkdocs" in line]
+    assert " --strict " in build
+    assert "quiet" not in build, "mkdocs counts no warnings then"
 
 
 def test_the_theme_fetches_nothing() -> None:
