@@ -7,7 +7,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal.store import open_journal
-from bulkid.model import Action, FailureBound, Request
+from bulkid.model import Account, Action, FailureBound, Request
 from tests.support.life_server import (
     FAULTS,
     LifeServer,
@@ -235,6 +235,29 @@ def test_a_run_that_is_killed_creates_nothing_twice(moment: int, tmp_path: Path)
     if came:
         assert go_on(tmp_path, server).exit_code == 0
     assert (statuses(tmp_path, run_id), server.created) == ({"a": "created", "b": "created"}, ["a", "b"])
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_resume_calls_created_only_what_did_not_exist_before(existed: bool, tmp_path: Path) -> None:
+    """A PUT of an account that existed already may have left before the kill: the journal has its state before."""
+    server = LifeServer(groups=dict(GROUPS))
+    account_id = server.add("a", "Robot", ["g-1", "g-2"])
+    before = {0: Account(account_id, "a", ("Other",), ())} if existed else None
+    run_id = journal_run(tmp_path, creations(["a"]), befores=before)
+    with open_journal(tmp_path / "state") as journal:
+        journal.intend(run_id, [0], 0.0)
+    assert go_on(tmp_path, server).exit_code == 0
+    assert statuses(tmp_path, run_id) == {"a": "updated" if existed else "created"}
+
+
+@pytest.mark.parametrize("moment", range(6, 14))
+def test_a_kill_while_an_existing_account_is_updated_does_not_make_it_a_creation(moment: int, tmp_path: Path) -> None:
+    server = Faster(groups=dict(GROUPS))
+    server.display_name = "Other"
+    run_id = journal_run(tmp_path, creations(["a"]))
+    if killed_at(tmp_path, server, moment):
+        assert go_on(tmp_path, server).exit_code == 0
+    assert statuses(tmp_path, run_id) == {"a": "updated"}
 
 
 def test_creations_and_updates_of_one_run_are_counted_together(tmp_path: Path) -> None:

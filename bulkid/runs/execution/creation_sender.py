@@ -161,6 +161,8 @@ class CreationSender:
                 again.append((each.number, each.change))
         if others:
             await in_thread(sender.journal.plan_again, sender.run_id, others)
+        if differing:  # the ids must be known to a resume before a PUT leaves
+            await sender.writer.flush()
         return again, differing
 
     def _compare(self, doubtful: _Doubtful, item: RunItem, account: Account) -> tuple[Change | None, RunItem | None]:

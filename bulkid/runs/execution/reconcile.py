@@ -249,7 +249,7 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
                 settled.append((item.number, Outcome(Status.PENDING, account_id=account.id)))
                 if not item.intended:
                     existing.append(item._replace(before=account, changes=describe(change, directory)))
-        elif action is Action.CREATE and not item.desired.account_id:
+        elif action is Action.CREATE and not item.desired.account_id and item.before is None:
             settled.append((item.number, _done(item, Status.CREATED, now)._replace(account_id=change.account_id)))
         else:
             settled.append((item.number, _done(item, Status.UPDATED, now)))
