@@ -1,7 +1,8 @@
 """Write the sample sheets that fit the sandbox: ``python sample_data/make_samples.py``.
 
 The same files come out every time. ``robot_accounts.csv`` and ``robot_accounts.xlsx`` hold the same rows, one kind
-of change after the other; ``migration.csv`` is a long list by id, as a migration brings it along.
+of change after the other; ``migration.csv`` is a long list by id, as a migration brings it along. ``onboarding.csv``
+creates accounts, some of them in groups that do not exist yet; ``retire.csv`` deletes accounts that never logged in.
 """
 
 import csv
@@ -12,6 +13,7 @@ from datetime import datetime
 from itertools import cycle, islice
 from pathlib import Path
 
+from bulkid.model import SANDBOX_ORGANIZATION
 from bulkid.sandbox.fixtures import seeded_organization
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.organization import AccountRecord, GroupRecord, Organization
@@ -29,6 +31,16 @@ LINE_HEIGHT = 15  # points
 WIDTHS = (38, 16, 24, 40, 20, 26, 50)
 MIGRATION_HEADERS = ("robotAccountId", "displayName", "groupIDsToAdd", "groupIDsToRemove")
 MIGRATION_ROWS = 5000
+ONBOARDING_HEADERS = ("action", "name", "display_name", "groups_to_add")
+ONBOARDING_ROWS = 500
+ONBOARDED_TEAMS = (  # name, prefix of its robots, their groups: the first of each is new
+    ("Claims Desk", "CLM", ("Claims Desk", "Automation Users")),
+    ("Warehouse West", "WHW", ("Warehouse West", "Logistics", "Automation Users")),
+    ("Tax Returns", "TAX", ("Tax Returns", "Finance", "Automation Users")),
+    ("Payroll", "PAY", ("Payroll", "HR", "Automation Users")),
+)
+RETIRE_HEADERS = ("robot_account_id", "name", "partition_global_id", "action", "created", "last_login")
+RETIRED = 8
 CLEAR = "!clear"
 DEPARTMENTS = ("Finance", "Trainees", "HR", "Legal", "Logistics", "Payroll", "Procurement", "Customer Care")
 WORLD_NAMES = (
@@ -201,6 +213,22 @@ def migration_rows(directory: Organization) -> Iterator[tuple[str, ...]]:
         yield account.id, f"PROD {account.name}" if number % 5 == 0 else "", new.id, leaves
 
 
+def onboarding_rows() -> Iterator[tuple[str, ...]]:
+    """The rows of ``onboarding.csv``: the robots of four teams; three of these have no group yet."""
+    for number in range(ONBOARDING_ROWS):
+        team, prefix, groups = ONBOARDED_TEAMS[number % len(ONBOARDED_TEAMS)]
+        place = number // len(ONBOARDED_TEAMS) + 1
+        yield "create", f"{prefix}-{place:03d}", f"{team} robot {place}", "; ".join(groups)
+
+
+def retire_rows(directory: Organization) -> Iterator[tuple[str, ...]]:
+    """The rows of ``retire.csv``: the first robots that never logged in, as an export for a review writes them."""
+    robots = (account for account in directory.accounts.values() if account.name.startswith("robot-"))
+    unused = (account for account in robots if account.last_login is None)
+    for account in islice(unused, RETIRED):
+        yield account.id, account.name, SANDBOX_ORGANIZATION, "delete", account.created, ""
+
+
 def write_csv(path: Path, headers: Sequence[str], rows: Iterable[Sequence[str]], encoding: str) -> None:
     """Write a CSV file, with the same line ending on every system."""
     with path.open("w", encoding=encoding, newline="") as file:
@@ -251,6 +279,8 @@ def write_samples(folder: Path) -> None:
     write_csv(folder / "robot_accounts.csv", HEADERS, rows, "utf-8-sig")
     write_xlsx(folder / "robot_accounts.xlsx", HEADERS, rows)
     write_csv(folder / "migration.csv", MIGRATION_HEADERS, migration_rows(directory), "utf-8")
+    write_csv(folder / "onboarding.csv", ONBOARDING_HEADERS, onboarding_rows(), "utf-8")
+    write_csv(folder / "retire.csv", RETIRE_HEADERS, retire_rows(directory), "utf-8")
 
 
 if __name__ == "__main__":
