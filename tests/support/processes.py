@@ -230,10 +230,12 @@ def check_report(bulkid: Bulkid, run_id: str, rows: int) -> Counter[str]:
     folder = bulkid.run_folder(run_id)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     counts = Counter(progress_line["status"] for progress_line in report)
-    statuses = ("updated", "unchanged", "failed", "invalid", "pending")
+    statuses = ("updated", "created", "deleted", "unchanged", "failed", "invalid", "pending")
     assert {status: summary[status] for status in statuses} == {status: counts[status] for status in statuses}
     assert sum(counts.values()) == summary["rows"] == rows
-    assert (summary["status"] == "completed") == (not counts.keys() - {"updated", "unchanged"}), summary
+    assert (summary["status"] == "completed") == (not counts.keys() - {"updated", "created", "deleted", "unchanged"}), (
+        summary
+    )
     unsettled = counts["failed"] + counts["invalid"] + counts["pending"]
     expected = {"report.csv", "summary.json"} | ({"retry.csv"} if unsettled else set())
     assert {file.name for file in folder.iterdir()} == expected
