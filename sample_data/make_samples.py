@@ -39,7 +39,7 @@ ONBOARDED_TEAMS = (  # name, prefix of its robots, their groups: the first of ea
     ("Tax Returns", "TAX", ("Tax Returns", "Finance", "Automation Users")),
     ("Payroll", "PAY", ("Payroll", "HR", "Automation Users")),
 )
-RETIRE_HEADERS = ("robot_account_id", "name", "partition_global_id", "action", "created", "last_login")
+RETIRE_HEADERS = ("robot_account_id", "name", "partition_global_id", "action")
 RETIRED = 8
 CLEAR = "!clear"
 DEPARTMENTS = ("Finance", "Trainees", "HR", "Legal", "Logistics", "Payroll", "Procurement", "Customer Care")
@@ -222,11 +222,11 @@ def onboarding_rows() -> Iterator[tuple[str, ...]]:
 
 
 def retire_rows(directory: Organization) -> Iterator[tuple[str, ...]]:
-    """The rows of ``retire.csv``: the first robots that never logged in, as an export for a review writes them."""
+    """The rows of ``retire.csv``: the first robots that never logged in, as an export with an action writes them."""
     robots = (account for account in directory.accounts.values() if account.name.startswith("robot-"))
     unused = (account for account in robots if account.last_login is None)
     for account in islice(unused, RETIRED):
-        yield account.id, account.name, SANDBOX_ORGANIZATION, "delete", account.created, ""
+        yield account.id, account.name, SANDBOX_ORGANIZATION, "delete"
 
 
 def write_csv(path: Path, headers: Sequence[str], rows: Iterable[Sequence[str]], encoding: str) -> None:
