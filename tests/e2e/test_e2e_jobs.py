@@ -104,6 +104,14 @@ def test_the_migration_example_goes_on_where_its_time_ended(examples: Bulkid) ->
     assert f"Resuming {summary['run_id']}: " in again.stderr
 
 
+def test_the_onboarding_example_creates_accounts_and_groups(examples: Bulkid) -> None:
+    done = examples("run", "jobs/onboarding.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = only_summary(done, rows=500, created=500)
+    # Three groups, five hundred accounts, and a token.
+    assert (summary["requests"]["POST"], summary["requests"]["PUT"]) == (504, 0)
+
+
 # --- what wins, and what is refused
 
 

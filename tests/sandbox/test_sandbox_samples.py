@@ -46,7 +46,7 @@ def read_xlsx(path: Path) -> list[list[str]]:
 
 def test_the_files_in_the_repository_are_what_the_script_makes(script: ModuleType, tmp_path: Path) -> None:
     script.write_samples(tmp_path)
-    for name in ("robot_accounts.csv", "migration.csv"):
+    for name in ("robot_accounts.csv", "migration.csv", "onboarding.csv", "retire.csv"):
         assert (tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes()
     assert read_xlsx(tmp_path / "robot_accounts.xlsx") == read_xlsx(SAMPLES / "robot_accounts.xlsx")
 
