@@ -137,6 +137,17 @@ def test_group_requests_are_timed_against_the_sandbox() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the memory of a process is measured in another way there")
+def test_creations_and_deletions_are_measured_against_the_sandbox() -> None:
+    rows = [line.split(" | ") for line in script("lifecycle.py", "--accounts", "60").splitlines()[2:]]
+    requests = {cells[0].strip("| "): cells[2] for cells in rows}
+    assert "60 POST" in requests["create in three groups"]
+    assert "3 POST" in requests["into three new groups"]
+    assert "1 DELETE" in requests["delete"]
+    assert not any("PUT" in sent for sent in requests.values())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [("--server", "fast"), pytest.param((), marks=pytest.mark.soak)])
 def test_the_comparison_with_the_admins_script_runs_and_every_row_arrives(server: tuple[str, ...]) -> None:
     shown = script("throughput.py", "--rows", "60", "--runs", "1", "--warm-up", "0", *server)
