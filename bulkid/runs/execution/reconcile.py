@@ -13,7 +13,7 @@ from bulkid.model import NEW_GROUP, Account, Action, Change, DesiredState, Group
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
-from bulkid.planning.preconditions import item_conflict, without_exact_list
+from bulkid.planning.preconditions import existing_group, item_conflict, without_exact_list
 from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
@@ -307,17 +307,17 @@ def with_new_groups(
     new: list[Group] = []
     replaced: dict[str, Group] = {}
     for group_id, name in names.items():
-        if directory.group_with_id(group_id) is None:
-            named = [group for group in directory.groups_alike(name) if fold(group.name) == fold(name)]
-            if named:
-                replaced[fold(group_id)] = named[0]
-            else:
-                new.append(Group(group_id, name, NEW_GROUP))
+        group = Group(group_id, name, NEW_GROUP)
+        found = existing_group(group, directory)
+        if found is None:
+            new.append(group)
+        elif fold(found.id) != fold(group_id):
+            replaced[fold(group_id)] = found
     directory = directory.with_groups(new)
     if not replaced:
         return list(items), directory, {}
-    found = [item._replace(desired=_with_ids(item.desired, replaced)) for item in items]
-    return found, directory, {group_id: replaced[key].id for group_id in names if (key := fold(group_id)) in replaced}
+    changed = [item._replace(desired=_with_ids(item.desired, replaced)) for item in items]
+    return changed, directory, {group_id: replaced[key].id for group_id in names if (key := fold(group_id)) in replaced}
 
 
 def _with_ids(desired: DesiredState, replaced: Mapping[str, Group]) -> DesiredState:
