@@ -124,7 +124,7 @@ def create_group(organization_id: str, group: Group, members: Sequence[str]) -> 
         "name": group.name,
         "directoryUserMemberIDs": list(members),
     }
-    return Request("POST", "api/Group", _body(fields), idempotent=False)
+    return Request("POST", "api/Group", _body(fields), _GROUP_KEYS, idempotent=False)
 
 
 def _segment(identifier: str) -> str:

@@ -32,6 +32,7 @@ _KIND_BY_STATUS: dict[int, ReplyKind] = {
     HTTPStatus.TOO_EARLY: ReplyKind.SERVER_ERROR,
 }
 _BETWEEN_OBJECTS, _BLANKS = b'},{"', b" \t\r\n"
+_MEMBERS = re.compile(rb'"members"[ \t\r\n]*:[ \t\r\n]*\[')
 _NO_SUCH_PATH: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
@@ -53,10 +54,37 @@ def read_success(status: int, body: bytes, credential: int = 0, keys: tuple[str,
     if not 200 <= status < 300 or status in _EMPTY_RESPONSES:  # noqa: PLR2004 - the class of a status is its first digit
         return None
     try:
-        payload = decode_list(body, keys) if keys else orjson.loads(body)
+        payload = decode_keys(body, keys) if keys else orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
     return Reply(ReplyKind.OK, status, payload, None, "", "", credential)  # by place: 0.1 us less
+
+
+def decode_keys(body: bytes, keys: Sequence[str]) -> object:
+    """Decode an object, or a list of objects, and keep only some keys of each.
+
+    Raises:
+        JSONDecodeError: The body is no JSON.
+    """
+    if not body[:64].lstrip(_BLANKS).startswith(b"{"):
+        return decode_list(body, keys)
+    return _only(keys, _without_members(body, keys) or orjson.loads(body))
+
+
+def _without_members(body: bytes, keys: Sequence[str]) -> object:
+    """Decode an object without the content of its list ``members``, if that leaves all keys; None if it does not.
+
+    The members of a group of 100,000 would take 60 MB. No JSON text holds the quoted key without a backslash. Where the
+    last bracket is not that of the list, what is left is no JSON, or lacks a key.
+    """
+    members, end = _MEMBERS.search(body), body.rfind(b"]")
+    if members is None or end < members.end():
+        return None
+    try:
+        found = orjson.loads(body[: members.end()] + body[end:])
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and all(key in found for key in keys) else None
 
 
 def decode_list(body: bytes, keys: Sequence[str], part_size: int = 1 << 18) -> object:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkid.identity.responses import decode_list, parse_retry_after, read_response
+from bulkid.identity.responses import decode_keys, decode_list, parse_retry_after, read_response
 from bulkid.model import Reply, ReplyKind
 
 JSON = {"Content-Type": "application/json"}
@@ -200,3 +200,36 @@ def test_what_is_no_json_as_a_whole_is_none_in_parts(pieces: list[str]) -> None:
             decode_list(body, ("id",), 0)
     else:
         assert decode_list(body, ("id",), 0) == expected
+
+
+# --- one object with a long list
+
+MEMBER_VALUES = st.recursive(
+    st.none() | st.booleans() | st.text(st.sampled_from('"members":[]{}, \\é'), max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "name", "members", '"members":[']), inner)
+    ),
+    max_leaves=15,
+)
+KEYS = ("id", "name")
+
+
+@given(
+    st.dictionaries(st.sampled_from(["id", "name", "members", "x", '"members":[']), MEMBER_VALUES),
+    st.sampled_from([None, orjson.OPT_INDENT_2]),
+)
+@example({"id": "g", "members": [{"id": "a"}], "name": "n]"}, None)
+@example({"members": [{"id": "a"}], "id": "g", "name": "n", "x": ["y"]}, None)
+@example({"x": [{"members": [1]}], "id": "g", "name": "n", "members": []}, None)
+def test_an_object_without_its_members_has_the_same_keys(value: dict[str, object], option: int | None) -> None:
+    expected = {key: value[key] for key in KEYS if key in value}
+    assert decode_keys(orjson.dumps(value, option=option), KEYS) == expected
+
+
+def test_the_members_of_a_group_are_not_decoded() -> None:
+    """A list that is no JSON shows it: decoding it fails."""
+    assert decode_keys(b'{"id":"g","members":[not JSON],"name":"n"}', KEYS) == {"id": "g", "name": "n"}
+    assert decode_keys(b'[{"id":"g","x":1}]', KEYS) == [{"id": "g"}]
+    for cut in (b'{"id":"g","name":"n","members":[{"id":"a"},{"id', b'{"id":"g"', b'{"id":"g","members":[[1],{"a'):
+        with pytest.raises(orjson.JSONDecodeError):
+            decode_keys(cut, KEYS)
