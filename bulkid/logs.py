@@ -35,6 +35,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "info",
     "directory.read": "info",
     "token.fetched": "info",
+    "token.host_level_endpoint": "info",
     "token.scope_refused": "info",
     "request.retried": "info",
     "gate.closed": "info",

@@ -22,6 +22,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "redaction",
     "paths",
     "file_kind",
+    "secret_file",
     "clock",
     "logs",
     "resources",

@@ -403,6 +403,14 @@ def sandbox(
     token: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A ready token to accept beside those issued.")
     ] = None,
+    federated: Annotated[
+        str,
+        typer.Option(
+            metavar="issuer=...,...",
+            help="Accept client assertions (JWTs) with this issuer, subject and audience; with key=TEXT only those "
+            "that it signs (HS256); with at=host or at=organization only at that token endpoint.",
+        ),
+    ] = "",
     poisoned: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="An account (id or name) that no request can change, repeatable."),
@@ -435,6 +443,7 @@ def sandbox(
         port,
         quota=quota or [],
         faults=faults,
+        federated=federated,
         accounts=accounts,
         groups=groups,
         seed=seed,

@@ -378,13 +378,21 @@ def _unknown_variables() -> list[library.Finding]:
     ]
 
 
-def sandbox(host: str, port: int, *, quota: list[str], faults: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
+def sandbox(host: str, port: int, *, quota: list[str], faults: str, federated: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
     """Serve a simulated Identity Server until a signal comes."""
-    from bulkid.sandbox.options import SHORT_CLOUD_LIMITS, SandboxOptions, parse_faults, parse_limits
+    from bulkid.sandbox.options import (
+        SHORT_CLOUD_LIMITS,
+        SandboxOptions,
+        parse_faults,
+        parse_federated,
+        parse_limits,
+    )
 
     try:
         limits = tuple(parse_limits(",".join(quota))) if quota else SHORT_CLOUD_LIMITS
-        made = SandboxOptions(limits=limits, faults=parse_faults(faults), **options)
+        made = SandboxOptions(
+            limits=limits, faults=parse_faults(faults), federated=parse_federated(federated), **options
+        )
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
     run_event_loop(partial(_serve_sandbox, render.console(stderr=False), made, host, port))

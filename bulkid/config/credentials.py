@@ -13,9 +13,7 @@ from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.settings import SETTINGS, Setting, setting
 from bulkid.errors import UsageError
-
-_MAX_SECRET_BYTES = 64 * 1024  # no secret is longer, and /dev/zero must end
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # what Windows PowerShell's ">" writes
+from bulkid.secret_file import SecretTooLargeError, path_exists, read_secret_text
 
 
 def addresses_from(
@@ -59,31 +57,17 @@ def read_secret(path: Path, entry: Setting, source: str) -> Secret:
     """
     shown = str(path) if path_exists(path) else "the file it names"
     try:
-        secret: Secret = entry.parse(_file_text(path))
+        secret: Secret = entry.parse(read_secret_text(path))
         return secret  # noqa: TRY300 - the errors below are those of this one line
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     except ValueError:
         problem = "is not text"
+    except SecretTooLargeError:
+        problem = "is too large to be the file of a secret"
     except InvalidValueError as bad:
         problem = bad.problem
     raise UsageError(f"{source}: {shown} {problem}.", hint=f"It must hold {entry.allowed}.")
-
-
-def _file_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_MAX_SECRET_BYTES + 1)
-    if len(content) > _MAX_SECRET_BYTES:
-        raise InvalidValueError("is too large to be the file of a secret")
-    return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig").rstrip("\r\n")
-
-
-def path_exists(path: Path) -> bool:
-    """Whether a path exists; one that cannot be looked up does not."""
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be searched
-        return False
 
 
 CREDENTIALS = tuple(entry.name for entry in SETTINGS if entry.credential)

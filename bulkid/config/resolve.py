@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credentials import path_exists, read_secret, refuse_mixed
+from bulkid.config.credentials import read_secret, refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.file_kind import special_kind
 from bulkid.paths import default_config_dir
+from bulkid.secret_file import path_exists
 
 FILE_NAME = "bulkid.toml"
 
 _PREFIX = "BULKID_"
 _SECRET_FILES = {entry.name: f"{entry.name}_file" for entry in SETTINGS if entry.secret}
 _SECRET_PAIRS = {*_SECRET_FILES, *_SECRET_FILES.values()}
+_APPLICATION_LOGINS = ("client_secret", "client_secret_file", "client_assertion_file")  # an application uses one
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,15 @@ def load_settings(
     layers = [*upper, *_file_layers(_profile(upper, cwd), cwd, config_dir)]
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    unused = () if offline else _unused_logins(layers)
     for entry in SETTINGS:
-        if entry.name in _SECRET_PAIRS or (offline and _is_connection_setting(entry.name)):
+        if entry.name in (*_SECRET_PAIRS, *unused) or (offline and _is_connection_setting(entry.name)):
             continue
         layer = next((each for each in layers if entry.name in each.values), None)
         if layer is not None:
             found[entry.name] = _parsed(entry, layer, cwd)
             sources[entry.name] = layer.labels[entry.name]
-    wanted = [name for name in _SECRET_FILES if not (offline and _is_connection_setting(name))]
+    wanted = [name for name in _SECRET_FILES if name not in unused and not (offline and _is_connection_setting(name))]
     _resolve_secrets(wanted, layers, cwd, found, sources)
     if not (offline or found.get("sandbox")):
         user_dir = (config_dir or default_config_dir()).absolute()
@@ -94,6 +97,27 @@ def load_settings(
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
     return SETTINGS.kind(**found, sources=sources)
+
+
+def _unused_logins(layers: Sequence[_Layer]) -> tuple[str, ...]:
+    """The logins of an application that do not count, since a nearer place gives another one.
+
+    Raises:
+        UsageError: One place gives both a secret and an assertion.
+    """
+    layer = next((each for each in layers if not each.values.keys().isdisjoint(_APPLICATION_LOGINS)), None)
+    if layer is None:
+        return ()
+    secrets, assertion = _APPLICATION_LOGINS[:-1], _APPLICATION_LOGINS[-1]
+    secret = next((name for name in secrets if name in layer.values), None)
+    if assertion not in layer.values:
+        return (assertion,)
+    if secret is None:
+        return secrets
+    raise UsageError(
+        f"{layer.labels[secret]} and {layer.labels[assertion]} are both set.",
+        hint="Set only one of them: an application signs in with a secret or with an assertion.",
+    )
 
 
 def _is_connection_setting(name: str) -> bool:
@@ -290,7 +314,7 @@ def _parsed(entry: Setting, layer: _Layer, cwd: Path) -> object:
 
 
 def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
-    if entry.secret or entry.name in _SECRET_FILES.values():
+    if entry.secret or entry.holds_secret:
         shown = "the value"  # the path of a secret file may be the secret itself, put into the wrong variable
     return UsageError(f"{layer.labels[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")
 

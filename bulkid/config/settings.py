@@ -46,6 +46,7 @@ class Setting:
     relative_to_file: bool = False  # a relative path in bulkid.toml starts at that file, else at the working directory
     repeatable: bool = False  # the option may be given several times
     common: bool = False  # help pages show it first
+    holds_secret: bool = False  # it is the path of a file that holds a secret; a message may not show any other value
     credential: bool = False  # it is sent to the server of the setting url, or is a file that holds what is
     name: str = ""  # the field of ``Settings``. This and what follows is derived
     env: str = ""  # the environment variable
@@ -85,7 +86,9 @@ class Group:
 
     def secret_file(self, about: str, allowed: str, **named: Any) -> Any:  # noqa: ANN401 - Setting's columns
         """Make a field for the path of a file that holds a secret and nothing else."""
-        return self.setting(None, about, parse.path, allowed, option="", relative_to_file=True, **named)
+        return self.setting(
+            None, about, parse.path, allowed, option="", relative_to_file=True, holds_secret=True, **named
+        )
 
 
 class SettingsTable(Generic[S]):
@@ -188,6 +191,11 @@ class Settings:
     )
     client_secret_file: Path | None = CONNECTION.secret_file(
         "file that holds the client secret, and nothing else", _ONE_LINE_FILE, credential=True
+    )
+    client_assertion_file: Path | None = CONNECTION.secret_file(
+        "file that holds a JWT to sign in with in place of the client secret; read again for every token",
+        "the path of a file that can be read and holds one JWT",
+        credential=True,
     )
     access_token: Secret | None = CONNECTION.secret(
         "access token, taken as it is in place of client id and secret", parse.token, "the token alone", credential=True

@@ -82,7 +82,7 @@ class IdentityClient:
         # A proxy needs other requests: these, and an aiohttp that is not known, take the standard path.
         self._fast_path = FastPath(session, base, MAX_RESPONSE_BYTES) if proxy is None and is_supported() else None
         self._head = self._head_with_body = b""
-        tokens.connect(self._post_form)
+        tokens.connect(self._post_form, connection.base.host_level_path)
 
     async def send(self, request: Request) -> Reply:
         """Send a request once; whatever the network or the server does, there is a reply.
@@ -143,7 +143,7 @@ class IdentityClient:
         return self._exchange_standard(method, path, body, self._headers if body is None else self._headers_with_body)
 
     async def _post_form(self, path: str, form: bytes) -> Reply:
-        """Send a form without a token: what a token source needs."""
+        """Send a form without a token: what a token source needs. A path that begins with a slash is the host's."""
         headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header})
         reply = await self._exchange(self._exchange_standard("POST", path, form, headers))
         if reply.kind is ReplyKind.NOT_JSON:
@@ -200,7 +200,8 @@ class IdentityClient:
         if "?" in path:
             return URL(self._prefix + path, encoded=True)
         scheme, authority, base_path = self._base_parts
-        return URL.build(scheme=scheme, authority=authority, path=base_path + path, encoded=True)
+        whole = path if path.startswith("/") else base_path + path
+        return URL.build(scheme=scheme, authority=authority, path=whole, encoded=True)
 
     def _count_not_json(self, reply: Reply) -> None:
         """Raise `ConnectionFailedError` after some pages in a row before the API has ever answered: a wrong URL."""

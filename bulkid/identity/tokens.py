@@ -7,28 +7,28 @@ stops instead of failing row by row.
 The claims of a token (organisation, scopes, end) are read and not verified: the server does that.
 """
 
-import base64
-import binascii
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlencode
 
 import anyio
-import orjson
 
 from bulkid.clock import Clock, SystemClock, iso_utc
-from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
+from bulkid.errors import AuthenticationError, BulkidError, ConnectionFailedError, UsageError
+from bulkid.identity.client_assertion import ClientAssertion, read_client_assertion
+from bulkid.identity.jwt import seconds_claim, unverified_claims
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 from bulkid.resources import GROUP_SCOPE, current
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 MAX_SKEW_S = 60.0
 """A new token is fetched at most this long before the present one ends; for short lives a tenth of the life before."""
@@ -36,13 +36,12 @@ MAX_SKEW_S = 60.0
 FRESH_REFUSALS_AT_START = 2  # fresh tokens refused in a row before any was accepted: the credentials are wrong
 FRESH_REFUSALS_LATER = 5  # the same once a token was accepted: the credentials were right, so the limit is higher
 
-_JWT_PARTS = 3
 _SCOPE_PREFIX = "PM."
 _PERMANENT = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
 TokenPost = Callable[[str, bytes], Awaitable[Reply]]
-"""Sends a form (path relative to the identity base, body) and returns the reply."""
+"""Sends a form (path, body) and returns the reply. A path without a slash at its start is below the identity base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ class Token:
 class TokenSource(ABC):
     """Where access tokens come from. ``open_client`` connects it."""
 
-    def connect(self, post: TokenPost) -> None:  # noqa: B027 - optional: a ready token needs no endpoint
-        """Say how to reach the token endpoint."""
+    def connect(self, post: TokenPost, host_base: str = "") -> None:  # noqa: B027 - optional: a ready token needs none
+        """Say how to reach the token endpoint, and the path of the host-level identity base, if there is another."""
 
     @abstractmethod
     def secrets(self) -> tuple[str, ...]:
@@ -116,22 +115,20 @@ class StaticToken(TokenSource):
         )
 
 
-class ClientCredentials(TokenSource):
+class ApplicationTokens(TokenSource):
     """Tokens of an external application (OAuth client credentials), fetched when needed and before they end.
 
     However many requests need one at once, one request goes to the token endpoint. The scopes are separated by blanks;
     "" is for the first of the resource's ``requested_scopes`` that the application is granted.
 
     Raises:
-        UsageError: The id or the secret is empty.
+        UsageError: The id is empty.
     """
 
-    def __init__(self, client_id: str, secret: str, scope: str = "", clock: Clock | None = None) -> None:
-        if not client_id.strip() or not secret.strip("\r\n"):
-            missing = "BULKID_CLIENT_SECRET" if client_id.strip() else "BULKID_CLIENT_ID"
-            raise UsageError(f"{missing} is empty.", hint="Both the id and the secret of the application are needed.")
+    def __init__(self, client_id: str, scope: str = "", clock: Clock | None = None) -> None:
+        if not client_id.strip():
+            raise UsageError("BULKID_CLIENT_ID is empty.", hint="Set it to the id of the external application.")
         self._client_id = client_id.strip()
-        self._secret = secret.strip("\r\n")
         wanted = " ".join(scope.split())
         self._scope, *narrower = (wanted,) if wanted else current().requested_scopes
         self._fallback_scopes = narrower  # to request in its place where the server refuses it
@@ -145,17 +142,30 @@ class ClientCredentials(TokenSource):
         self._refresh_at: float | None = None  # monotonic seconds; None: only when refused
         self._expires_at: float | None = None
         self._temporary_failure: Reply | None = None  # why the latest fetch failed, when it did
-        self._permanent_failure: ConnectionFailedError | None = None
+        self._permanent_failure: BulkidError | None = None
         self._accepted_generation = 0
         self._fresh_refusals = 0
 
-    def connect(self, post: TokenPost) -> None:
+    def connect(self, post: TokenPost, host_base: str = "") -> None:  # noqa: ARG002 - not all need the host's base
         """Say how to reach the token endpoint."""
         self._post = post
 
     def secrets(self) -> tuple[str, ...]:
-        """The application's secret and the present token."""
-        return (self._secret,) if self._token is None else (self._secret, self._token.value)
+        """The application's own secrets and the present token."""
+        own = self._own_secrets()
+        return own if self._token is None else (*own, self._token.value)
+
+    @abstractmethod
+    def _own_secrets(self) -> tuple[str, ...]:
+        """What the application signs in with."""
+
+    @abstractmethod
+    async def _ask(self) -> Reply:
+        """Ask for a token, by one request or, where there are two endpoints, by two."""
+
+    @abstractmethod
+    def _hint(self, error_code: str) -> str:
+        """What to check where the endpoint refuses the application with this code."""
 
     async def current(self) -> Token | Reply:
         """The token to send now, fetched if need be; or why none could be fetched at present.
@@ -214,7 +224,7 @@ class ClientCredentials(TokenSource):
         """Fetch a token; where the endpoint refuses a scope that no user named, fetch one with fewer scopes."""
         while True:
             requested_at = self._clock.monotonic()
-            reply = await self._request_token()
+            reply = await self._ask()
             if not (self._fallback_scopes and reply.kind in _PERMANENT and reply.error_code == "invalid_scope"):
                 break
             refused, self._scope = self._scope, self._fallback_scopes.pop(0)  # also for the tokens to come
@@ -225,21 +235,21 @@ class ClientCredentials(TokenSource):
             self._explain_refusal(reply)
         return self._delay_refresh(reply)
 
-    async def _request_token(self) -> Reply:
-        """Send one request to the token endpoint."""
+    async def _request_token(self, credential: dict[str, str], path: str = TOKEN_PATH) -> Reply:
+        """Send one request to a token endpoint; ``credential`` is what proves who the application is."""
         if self._post is None:
             raise RuntimeError("the token source is not connected: open_client does that")
         form = {
             "grant_type": "client_credentials",
             "client_id": self._client_id,
-            "client_secret": self._secret,
+            **credential,
             "scope": self._scope,
         }
         self._tries += 1
         self.fetches += 1
         self._temporary_failure = None
         try:
-            reply = await self._post(TOKEN_PATH, urlencode(form).encode("ascii"))
+            reply = await self._post(path, urlencode(form).encode("ascii"))
         except ConnectionFailedError as wrong_address:
             self._permanent_failure = wrong_address
             raise
@@ -289,14 +299,12 @@ class ClientCredentials(TokenSource):
             )
             raise self._permanent_failure
         hints = {
-            "invalid_client": "Check BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (the secret may have expired), and that "
-            "BULKID_URL is the organisation that the application belongs to.",
             "invalid_scope": f"Check BULKID_SCOPE (asked for: {self._scope}): the application must have these as "
             "application scopes.",
             "unauthorized_client": "Check BULKID_CLIENT_ID: it must be a confidential application with application "
             "scopes.",
         }
-        hint = hints.get(reply.error_code, "Check BULKID_CLIENT_ID, BULKID_CLIENT_SECRET and BULKID_SCOPE.")
+        hint = hints.get(reply.error_code) or self._hint(reply.error_code)
         said = reply.error_code if reply.error in {"", reply.error_code} else f"{reply.error_code}, {reply.error}"
         self._give_up(f"The token endpoint refuses the credentials ({reply.status}: {said}).", hint)
 
@@ -305,6 +313,115 @@ class ClientCredentials(TokenSource):
         self._permanent_failure = AuthenticationError(message, hint=hint)
         self._token = None
         raise self._permanent_failure
+
+
+class ClientCredentials(ApplicationTokens):
+    """Tokens of an application that signs in with its secret.
+
+    Raises:
+        UsageError: The id or the secret is empty.
+    """
+
+    def __init__(self, client_id: str, secret: str, scope: str = "", clock: Clock | None = None) -> None:
+        super().__init__(client_id, scope, clock)
+        self._secret = secret.strip("\r\n")
+        if not self._secret:
+            raise UsageError("BULKID_CLIENT_SECRET is empty.", hint="Set it to the secret of the application.")
+
+    def _own_secrets(self) -> tuple[str, ...]:
+        return (self._secret,)
+
+    async def _ask(self) -> Reply:
+        return await self._request_token({"client_secret": self._secret})
+
+    def _hint(self, error_code: str) -> str:
+        if error_code == "invalid_client":
+            return (
+                "Check BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (the secret may have expired), and that BULKID_URL is "
+                "the organisation that the application belongs to."
+            )
+        return "Check BULKID_CLIENT_ID, BULKID_CLIENT_SECRET and BULKID_SCOPE."
+
+
+class FederatedCredentials(ApplicationTokens):
+    """Tokens of an application that signs in with a JWT from a file, which is read again for every token.
+
+    The organisation's token endpoint is asked first. Where it does not know the application, or is not there, the
+    host-level one is asked; the endpoint that issues the first token is the one for all later tokens.
+
+    A problem of the file is raised while there has been no token. Later the file may be just about to be replaced, so
+    it counts as temporary then: the present token is used while it lasts, and the file is read again.
+
+    Raises:
+        UsageError: The id is empty.
+    """
+
+    def __init__(self, client_id: str, path: Path, scope: str = "", clock: Clock | None = None) -> None:
+        super().__init__(client_id, scope, clock)
+        self._file = path
+        self._assertion: ClientAssertion | None = None  # the one sent last
+        self._host_path = ""  # of the host-level token endpoint; empty where there is no other
+        self._path = ""  # of the endpoint that has issued a token
+
+    def connect(self, post: TokenPost, host_base: str = "") -> None:
+        """Say how to reach the token endpoints."""
+        super().connect(post)
+        self._host_path = f"{host_base}/{TOKEN_PATH}" if host_base else ""
+
+    def _own_secrets(self) -> tuple[str, ...]:
+        return () if self._assertion is None else (self._assertion.value,)
+
+    async def _ask(self) -> Reply:
+        try:
+            self._assertion = await anyio.to_thread.run_sync(read_client_assertion, self._file, self._clock.now())
+        except BulkidError as problem:
+            self._tries += 1
+            if not self._path:
+                self._permanent_failure = problem
+                raise
+            return Reply(ReplyKind.NO_CONNECTION, error_code="client_assertion", error=str(problem))
+        credential = {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": self._assertion.value}
+        if self._path:
+            return await self._request_token(credential, self._path)
+        reply = await self._request_token(credential)
+        path = TOKEN_PATH
+        if self._host_path and (_is_no_endpoint(reply) or reply.error_code == _UNKNOWN_CLIENT):
+            path, first = self._host_path, reply
+            reply = await self._request_token(credential, path)
+            log.info("token.host_level_endpoint", first=first.error_code, then=reply.error_code)
+            if not _says_more(reply, first):
+                reply = first
+        if reply.kind is ReplyKind.OK:
+            self._path = path
+        return reply
+
+    def _hint(self, error_code: str) -> str:
+        says = f" The assertion says: {self._assertion.described()}." if self._assertion else ""
+        if error_code == _UNKNOWN_CLIENT:
+            return (
+                "Check BULKID_CLIENT_ID, and that the application has federated credentials with the issuer, subject "
+                f"and audience of the assertion.{says}"
+            )
+        return f"Check BULKID_CLIENT_ID, BULKID_CLIENT_ASSERTION_FILE and BULKID_SCOPE.{says}"
+
+
+_UNKNOWN_CLIENT = "invalid_client"
+_KNOWN_CLIENT = frozenset({"invalid_scope", "unauthorized_client"})  # refusals by an endpoint that knows the client
+
+
+def _is_no_endpoint(reply: Reply) -> bool:
+    """Whether an answer says that there is no token endpoint at its address: a web page, 404 or 405."""
+    if reply.kind is ReplyKind.NOT_JSON:
+        return reply.error_code == "not_json"
+    return reply.kind is ReplyKind.REFUSED and reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+
+
+def _says_more(host_reply: Reply, first: Reply) -> bool:
+    """Whether the host-level endpoint's answer counts: hosts also refuse requests for lack of an organisation."""
+    if _is_no_endpoint(host_reply):
+        return False
+    is_refusal = host_reply.kind in _PERMANENT
+    return not is_refusal or host_reply.error_code in _KNOWN_CLIENT or _is_no_endpoint(first)
 
 
 def _lifetime(expires_in: object, token: str) -> float | None:
@@ -351,19 +468,12 @@ class Capabilities:
 
 def read_claims(token: str) -> TokenClaims | None:
     """Read a token's claims without verifying them; None when it is no JWT (a personal access token is none)."""
-    parts = token.split(".")
-    if len(parts) != _JWT_PARTS:
-        return None
-    try:
-        encoded = parts[1].encode("ascii")
-        payload = orjson.loads(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)))
-    except (ValueError, binascii.Error):
-        return None
-    if not isinstance(payload, dict):
+    payload = unverified_claims(token)
+    if payload is None:
         return None
     organization = payload.get("prt_id")
-    expires_at = _seconds(payload.get("exp"))
-    issued_at = _seconds(payload.get("nbf", payload.get("iat")))
+    expires_at = seconds_claim(payload, "exp")
+    issued_at = seconds_claim(payload, "nbf" if "nbf" in payload else "iat")
     return TokenClaims(
         organization_id=organization.strip() if isinstance(organization, str) else "",
         scopes=_scopes(payload.get("scope")),
@@ -412,10 +522,3 @@ def _scopes(claim: object) -> frozenset[str]:
     if isinstance(claim, list):
         return frozenset(word for item in claim if isinstance(item, str) for word in item.split())
     return frozenset()
-
-
-def _seconds(claim: object) -> float | None:
-    """A NumericDate as a float; None for anything else."""
-    if isinstance(claim, bool) or not isinstance(claim, int | float) or not math.isfinite(claim):
-        return None
-    return float(claim)

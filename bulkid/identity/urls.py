@@ -55,6 +55,12 @@ class IdentityBase:
         """Host and port; the port only when it is not the scheme's own."""
         return URL(self.url, encoded=True).raw_authority
 
+    @property
+    def host_level_path(self) -> str:
+        """The path of the identity base of the whole host; empty where this is it, or the host has none."""
+        path = URL(self.url, encoded=True).raw_path
+        return "/identity_" if path.endswith("/identity_") and path != "/identity_" else ""
+
 
 def complete_url(address: str) -> IdentityBase:
     """Complete an address to the identity base; query and fragment are dropped.

@@ -16,9 +16,6 @@ from bulkid.config.settings import SETTINGS, Setting
 from bulkid.model import FailureBound
 from bulkid.runs.jobs.drop_folder import SETTLE_S
 
-SECRET_FILE_SETTINGS = frozenset(f"{entry.name}_file" for entry in SETTINGS if entry.secret)
-"""Settings whose value may be a secret that was put into the wrong place."""
-
 _TEXT: dict[str, Any] = {"type": "string"}
 _TEXTS: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 
@@ -59,7 +56,7 @@ def _schema_of(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a type
 
 def _field(entry: Setting) -> tuple[Any, Any]:
     schema = {"type": list(entry.json_types)} if entry.json_types else _schema_of(entry.kind)
-    kind = checked(entry.parse, entry.allowed, schema, entry.help, shown=entry.name not in SECRET_FILE_SETTINGS)
+    kind = checked(entry.parse, entry.allowed, schema, entry.help, shown=not entry.holds_secret)
     return kind, Field(default=None, alias=entry.key)
 
 

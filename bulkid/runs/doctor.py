@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc, local_time
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
+from bulkid.identity.client_assertion import read_client_assertion
 from bulkid.identity.endpoints import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal
 from bulkid.journal.store import Journal, open_journal
@@ -41,6 +42,7 @@ class Finding:
 ORGANIZATION: Final = "organisation"
 """The subject of the finding whose detail is the organisation's id."""
 
+_LOGIN: Final = "login"
 _READ: Final = "read accounts"
 _WRITE: Final = "write accounts"
 
@@ -54,7 +56,7 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
         state, journal = await _state(stack, context)
-        findings = [state, *_settings(target, context)]
+        findings = [state, *await _settings(target, context)]
         if journal is None or problems_of(findings):
             return findings
         try:
@@ -81,7 +83,7 @@ def verdict(findings: Sequence[Finding]) -> str:
     return f"Ready: you can read {accounts}. The token does not say whether you can change them."
 
 
-def _settings(target: Target, context: Context) -> list[Finding]:
+async def _settings(target: Target, context: Context) -> list[Finding]:
     """Check address and credentials without a request. Where the credentials can be used, the token is yet to come."""
     findings = []
     try:
@@ -92,8 +94,25 @@ def _settings(target: Target, context: Context) -> list[Finding]:
     try:
         tokens_of(target, context.clock)
     except BulkidError as error:
-        findings.append(_problem("token", error))
-    return findings
+        return [*findings, _problem("token", error)]
+    return [*findings, await _login(target, context)]
+
+
+async def _login(target: Target, context: Context) -> Finding:
+    """Say how bulkid signs in: with what kind of credentials, and how long an assertion is valid."""
+    if target.access_token:
+        return Finding(_LOGIN, ok=True, detail="access token, used as it is given")
+    if target.client_assertion_file is None:
+        return Finding(_LOGIN, ok=True, detail="client id and secret")
+    now = context.clock.now()
+    try:
+        assertion = await in_thread(read_client_assertion, target.client_assertion_file, now)
+    except BulkidError as error:
+        return _problem(_LOGIN, error)
+    detail = (
+        f"client id and assertion (JWT) from {target.client_assertion_file}: {_validity(assertion.expires_at, now)}"
+    )
+    return Finding(_LOGIN, ok=True, detail=detail)
 
 
 async def _state(stack: AsyncExitStack, context: Context) -> tuple[Finding, Journal | None]:
@@ -156,14 +175,18 @@ def _token(connection: Connection) -> str:
     claims = connection.claims
     if claims is None:
         return "used as it is given; bulkid cannot read its scopes or its end"
-    if claims.expires_at is None:
+    return _validity(claims.expires_at, connection.context.clock.now())
+
+
+def _validity(expires_at: float | None, now: float) -> str:
+    """Until when a JWT is valid by its own claim."""
+    if expires_at is None:
         return "valid; it names no end"
-    now = connection.context.clock.now()
     try:
-        end = local_time(claims.expires_at, now)
+        end = local_time(expires_at, now)
     except (ValueError, OverflowError, OSError):  # a claim may hold any number
         return "valid; its end is no date"
-    return f"{'valid until' if claims.expires_at > now else 'expired at'} {end}"
+    return f"{'valid until' if expires_at > now else 'expired at'} {end}"
 
 
 async def _probe(

@@ -31,7 +31,8 @@ class Target:
     Args:
         url: The identity base, or the address of the organisation or of the Orchestrator.
         client_id: The id of a confidential external application.
-        client_secret: Its secret; not needed with ``access_token``.
+        client_secret: Its secret; not needed with ``client_assertion_file`` or ``access_token``.
+        client_assertion_file: File with a JWT to sign in with in place of the secret; read again for every token.
         access_token: A token to use instead of requesting one.
         scope: Space-separated scopes to request; empty for those that bulkid needs.
         organization_id: The ``partitionGlobalId``; empty to take it from the token's ``prt_id``.
@@ -42,6 +43,7 @@ class Target:
     url: str
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    client_assertion_file: Path | None = field(default=None, repr=False)  # a mistaken value may be the JWT itself
     access_token: str = field(default="", repr=False)
     scope: str = ""
     organization_id: str = ""

@@ -62,6 +62,23 @@ FAULT_KINDS = tuple(each.name for each in fields(Faults) if each.name not in ("t
 
 
 @dataclass(frozen=True, slots=True)
+class FederatedCredential:
+    """Which client assertions (JWTs) the application may sign in with in place of its secret."""
+
+    issuer: str  # the claim iss
+    subject: str  # the claim sub
+    audience: str  # the claim aud, or one of it
+    key: str = field(default="", repr=False)  # of the signature (HS256); without one, no signature is checked
+    at: str = "both"  # which token endpoints take assertions: organization, host or both
+
+    def __post_init__(self) -> None:
+        if self.at not in ("both", "organization", "host"):
+            raise ValueError(f"Federated credentials count at=organization, at=host or at=both, not at={self.at}.")
+        if not (self.issuer and self.subject and self.audience):
+            raise ValueError("Federated credentials need an issuer, a subject and an audience.")
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxOptions:
     """All options of a sandbox; the defaults are those of ``bulkid sandbox``.
 
@@ -88,6 +105,7 @@ class SandboxOptions:
     # rights
     client_id: str = "sandbox"
     client_secret: str = field(default="sandbox-secret", repr=False)
+    federated: FederatedCredential | None = None  # None: no assertion is taken
     granted_scopes: tuple[str, ...] = ("PM.RobotAccount", "PM.Group")
     static_tokens: tuple[str, ...] = field(default=(), repr=False)  # opaque tokens that never expire
     token_lifetime_s: float = 3600.0
@@ -147,6 +165,15 @@ def parse_faults(text: str) -> Faults:
             raise ValueError(f"The fault {name} takes a number, not {value}.")
     pause = int(numbers.pop("retry_after_s", 1))
     return Faults(**numbers, retry_after_s=pause)
+
+
+def parse_federated(text: str) -> FederatedCredential | None:
+    """Read what the command line gives: ``issuer=...,subject=...,audience=...``, ``key``, ``at``; blank for none."""
+    given = dict(_pairs(text))
+    known = [item.name for item in fields(FederatedCredential)]
+    if unknown := given.keys() - set(known):
+        raise ValueError(f"Federated credentials have no {min(unknown)!r}; they have {', '.join(known)}.")
+    return FederatedCredential(**{"issuer": "", "subject": "", "audience": "", **given}) if given else None
 
 
 def parse_limits(text: str) -> tuple[QuotaRule, ...]:

@@ -171,6 +171,9 @@ class Sandbox:
         for prefix in self._prefixes:
             if path[: len(prefix)].lower() == prefix:
                 return await self._serve_api(request, path[len(prefix) :], query)
+        federated = self.options.federated
+        if federated and federated.at != "organization" and path.lower() == f"/identity_/{TOKEN_PATH}":
+            return await self._serve_token(request, at_host=True)
         if path.lower().startswith("/identity_/"):  # not in prefixes: refused
             return _response(messages.message(400, "The organization is missing from the address.", 1100))
         return _response(messages.html_page())
@@ -200,7 +203,7 @@ class Sandbox:
             _reset(request)
         return _truncated(answer) if fault == "truncated" else _response(answer)
 
-    async def _serve_token(self, request: web.Request) -> web.Response:
+    async def _serve_token(self, request: web.Request, *, at_host: bool = False) -> web.Response:
         if request.method != hdrs.METH_POST:
             return _response(SandboxResponse(405, headers={"Allow": "POST"}))
         if self.fault_injector.draw_token_error():
@@ -210,7 +213,7 @@ class Sandbox:
             return _response(messages.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
-            return _response(self.token_issuer.issue(form))
+            return _response(self.token_issuer.issue(form, at_host=at_host))
         except RefusalError as refusal:
             return _response(refusal.answer)
 

@@ -134,7 +134,8 @@ def test_the_options_and_variables_of_the_contract_are_all_there() -> None:
     )
     assert {line.option for line in SETTINGS if line.option} == set(options.split())
     variables = (
-        "URL CLIENT_ID CLIENT_SECRET CLIENT_SECRET_FILE ACCESS_TOKEN ACCESS_TOKEN_FILE SCOPE ORGANIZATION_ID STATE_DIR "
+        "URL CLIENT_ID CLIENT_SECRET CLIENT_SECRET_FILE CLIENT_ASSERTION_FILE ACCESS_TOKEN ACCESS_TOKEN_FILE "
+        "SCOPE ORGANIZATION_ID STATE_DIR "
         "TENANT CA_BUNDLE RATE QUOTA MAX_FAILURES SKIP_INVALID MAP IGNORE_COLUMN FORMAT NO_READ VERBOSE"
     )
     assert {f"BULKID_{name}" for name in variables.split()} <= {line.env for line in SETTINGS}
@@ -397,6 +398,41 @@ def test_a_file_named_nearer_beats_a_secret_given_further_off(place: Place) -> N
     (place.cwd / "secret").write_text("near", encoding="utf-8")
     loaded = place.load({"access_token_file": "secret"}, environ={"BULKID_ACCESS_TOKEN": "far"})
     assert loaded.access_token == Secret("near")
+
+
+@pytest.mark.parametrize("value", ["eyJhIjoxfQ.eyJhIjoxfQ.c2ln\x01", "hush\nhush"])
+def test_an_assertion_put_into_the_variable_for_its_file_is_not_repeated(place: Place, value: str) -> None:
+    message = place.refusal(environ={"BULKID_CLIENT_ASSERTION_FILE": value})
+    assert "BULKID_CLIENT_ASSERTION_FILE" in message
+    assert value[:4] not in message.replace("BULKID", "")
+
+
+def test_an_assertion_s_file_is_not_read_with_the_settings(place: Place) -> None:
+    loaded = place.load(environ={"BULKID_CLIENT_ASSERTION_FILE": "missing"})
+    assert loaded.client_assertion_file == place.cwd / "missing"
+    place.write('[profiles.acme]\nclient_assertion_file = "jwt"\n', user=True)
+    assert place.load({"profile": "acme"}).client_assertion_file == place.config / "jwt"
+
+
+@pytest.mark.parametrize("near", ["client_secret", "client_secret_file", "client_assertion_file"])
+@pytest.mark.parametrize("far", ["client_secret_file", "client_assertion_file"])
+def test_an_application_signs_in_with_what_the_nearest_place_gives(place: Place, near: str, far: str) -> None:
+    (place.cwd / "near").write_text("near", encoding="utf-8")
+    place.write(f'[default]\n{far} = "far"\n')
+    loaded = place.load(environ={f"BULKID_{near.upper()}": "near"})
+    if near == "client_assertion_file":
+        assert (loaded.client_assertion_file, loaded.client_secret) == (place.cwd / "near", None)
+        assert not loaded.is_given("client_secret")
+    else:
+        assert (loaded.client_assertion_file, loaded.client_secret) == (None, Secret("near"))
+        assert not loaded.is_given("client_assertion_file")
+
+
+@pytest.mark.parametrize("secret", ["CLIENT_SECRET", "CLIENT_SECRET_FILE"])
+def test_a_secret_and_an_assertion_in_one_place_are_one_too_many(place: Place, secret: str) -> None:
+    message = place.refusal(environ={f"BULKID_{secret}": "hush", "BULKID_CLIENT_ASSERTION_FILE": "jwt"})
+    assert f"variable BULKID_{secret} and environment variable BULKID_CLIENT_ASSERTION_FILE are both set" in message
+    assert "hush" not in message
 
 
 @pytest.mark.parametrize("key", ["client_secret", "client-secret", "access_token"])

@@ -146,6 +146,26 @@ def test_a_working_directory_does_not_name_the_files_of_the_user_s_secrets(world
         load_settings({}, environ={}, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
 
 
+@pytest.mark.parametrize("place", ["job", "working"])
+def test_the_address_of_another_file_does_not_get_the_user_s_assertion(world: World, place: str) -> None:
+    world.load({"url": ["working"] if place == "working" else []})
+    world.paths["user"].write_text("[default]\nclient_assertion_file = 'secret'\n")
+    job = {"url": "https://job.example.com/identity"} if place == "job" else None
+    with pytest.raises(UsageError, match="nothing was sent") as caught:
+        load_settings({}, environ={}, job=job, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
+    assert str(world.paths["user"]) in str(caught.value)
+
+
+def test_a_working_directory_does_not_name_the_file_of_the_user_s_assertion(world: World) -> None:
+    world.load({})
+    named = world.paths["user"].parent / "secret"
+    world.paths["working"].write_text(
+        f"[default]\nurl = 'https://evil.example.com/identity'\nclient_assertion_file = '{named}'\n"
+    )
+    with pytest.raises(UsageError, match="whose secrets are for the settings there"):
+        load_settings({}, environ={}, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
+
+
 def test_where_the_working_directory_is_the_user_s_own_all_is_one_file(world: World) -> None:
     world.load({"url": ["user"], "ca_bundle": ["user"], **USER})
     own = world.paths["user"].parent

@@ -331,6 +331,7 @@ def test_doctor_says_what_is_right_and_exits_by_what_is_wrong(tmp_path: Path, se
     subjects = [
         "state directory",
         "address",
+        "login",
         "token",
         "organisation",
         "read accounts",

@@ -15,8 +15,10 @@ from bulkid.errors import ConnectionFailedError, LockedError, PermissionDeniedEr
 from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import list_accounts
 from bulkid.identity.tokens import (
+    ApplicationTokens,
     Capabilities,
     ClientCredentials,
+    FederatedCredentials,
     StaticToken,
     TokenClaims,
     TokenSource,
@@ -87,7 +89,7 @@ class Connection:
 
     def sent(self) -> dict[str, int]:
         """Return the number of requests sent so far by method; token requests are POSTs, too."""
-        token_requests = self.tokens.fetches if isinstance(self.tokens, ClientCredentials) else 0
+        token_requests = self.tokens.fetches if isinstance(self.tokens, ApplicationTokens) else 0
         sent = {method: self.stats.sent[method] for method in ("GET", "PUT", "POST", "DELETE")}
         return {**sent, "POST": sent["POST"] + token_requests}
 
@@ -190,13 +192,24 @@ def tokens_of(target: Target, clock: Clock) -> TokenSource:
     """
     if target.access_token:
         return StaticToken(target.access_token)
+    if target.client_secret and target.client_assertion_file:
+        raise UsageError(
+            "Both a client secret and a client assertion are given.",
+            hint="Set only one of BULKID_CLIENT_SECRET and BULKID_CLIENT_ASSERTION_FILE.",
+        )
+    if target.client_id and target.client_assertion_file:
+        return FederatedCredentials(target.client_id, target.client_assertion_file, target.scope, clock)
     if target.client_id and target.client_secret:
         return ClientCredentials(target.client_id, target.client_secret, target.scope, clock)
-    given = {"BULKID_CLIENT_ID": target.client_id, "BULKID_CLIENT_SECRET": target.client_secret}
+    given = {
+        "BULKID_CLIENT_ID": target.client_id,
+        "BULKID_CLIENT_SECRET": target.client_secret or target.client_assertion_file,
+    }
     missing = [name for name, value in given.items() if not value]
     raise UsageError(
         f"No credentials are given: {listing(missing)} {'is' if len(missing) == 1 else 'are'} empty.",
-        hint="Set BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (or BULKID_CLIENT_SECRET_FILE), or BULKID_ACCESS_TOKEN.",
+        hint="Set BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (or BULKID_CLIENT_SECRET_FILE, or, for federated "
+        "credentials, BULKID_CLIENT_ASSERTION_FILE), or BULKID_ACCESS_TOKEN.",
     )
 
 
