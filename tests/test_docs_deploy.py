@@ -45,7 +45,7 @@ def test_the_workflow_may_ask_for_a_token_and_do_little_else() -> None:
 
 
 def test_the_script_of_the_workflow_is_one_and_writes_where_bulkid_reads() -> None:
-    step = next(step for step in steps() if step["name"] == "Run bulkid")
+    step = next(step for step in steps() if step.get("name") == "Run bulkid")
     script = step["run"]
     assert '> "$BULKID_CLIENT_ASSERTION_FILE.new"' in script
     assert {"AUDIENCE", "BULKID_CLIENT_ASSERTION_FILE"} <= step["env"].keys()
