@@ -22,6 +22,10 @@ DELETION_NOT_UNDONE = "deletion_not_undone"
 """The code of the error of a row whose account the undone run deleted."""
 
 
+CHANGED_SINCE = "changed_since"
+"""The code of the error of an account that is not as expected."""
+
+
 class Precondition(NamedTuple):
     """What is wanted of one account, and the state that this was worked out for.
 
@@ -104,6 +108,11 @@ def item_conflict(item: RunItem, present: Account | None, directory: Directory) 
     if item.desired.action is Action.DELETE:
         return deletion_conflict(item.before, present, directory)
     return precondition_conflict(item.desired, item.before, present, directory, partial=item.intended)
+
+
+def left_alone(conflict: str) -> str:
+    """Say of an account of a run that it is not as it was when the changes were planned."""
+    return f"The account is not as it was when the changes were planned: {conflict}. It is left alone."
 
 
 def without_exact_list(item: RunItem, directory: Directory) -> DesiredState:
@@ -260,7 +269,7 @@ class _Resolver:
 
     def _changed_since(self, conflict: str) -> _Refusal:
         message = f"The account is not {self._rules.expected_state}: {conflict}. It is left alone."
-        return "changed_since", message
+        return CHANGED_SINCE, message
 
     def _named(self, name: str) -> Account | Absent | Unknown:
         """Find the account that has a name, apart from case."""

@@ -7,7 +7,8 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal.store import open_journal
-from bulkid.model import Account, Action, FailureBound, Request
+from bulkid.model import Account, Action, FailureBound, Request, RunItem
+from bulkid.planning.preconditions import inverse
 from tests.support.life_server import (
     FAULTS,
     LifeServer,
@@ -40,6 +41,12 @@ def once(fault: str, method: str = "POST") -> Any:
         return fault
 
     return strike
+
+
+def item_of(folder: Path, run_id: str) -> RunItem:
+    with open_journal(folder / "state") as journal:
+        (item,) = journal.iter_items(run_id)
+    return item
 
 
 def always(fault: str, method: str = "POST") -> Any:
@@ -156,6 +163,20 @@ def test_an_account_found_after_an_unclear_answer_that_differs_is_updated(tmp_pa
     assert account is not None
     assert account["groupIds"] == ["g-1", "g-2"]
     assert rows_of(tmp_path, run_id)["a"].robot_account_id == account["id"]
+    assert item_of(tmp_path, run_id).before == Account(account["id"], "a", ("Robot",), ())
+
+
+def test_an_undo_does_not_delete_an_account_that_differed_when_a_resume_found_its_name(tmp_path: Path) -> None:
+    """Its POST may have left, or another client has created it."""
+    server = LifeServer(groups=dict(GROUPS))
+    run_id = journal_run(tmp_path, creations(["a"]))
+    assert killed_at(tmp_path, server, 2)
+    account_id = server.add("A", "Other", ["g-1"])
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"a": "updated"})
+    item = item_of(tmp_path, run_id)
+    assert (item.desired.account_id, item.before) == (account_id, Account(account_id, "A", ("Other",), ("g-1",)))
+    assert inverse(item).desired.action is Action.UPDATE
 
 
 def test_an_answer_that_does_not_show_the_groups_is_read_back(tmp_path: Path) -> None:
@@ -290,3 +311,44 @@ def test_few_names_are_searched_for_and_many_are_looked_up_by_pages(tmp_path: Pa
     page, search = (request.path for request in server.sent[posted + 1 :])
     assert ("searchTerm" in page, "searchTerm=zz" in search) == (False, True)
     assert statuses(tmp_path, run_id) == {"zz": "created"}
+
+
+def test_nothing_more_is_sent_while_creations_that_nothing_shows_may_be_too_many_failures(tmp_path: Path) -> None:
+    server = Changing(groups=dict(GROUPS), fault=once("lost after"))
+    states = [*creations(), wanted("old", account_id=server.add("old", "Old"), display_name="New")]
+    keep = wanted("keep", Action.DELETE, account_id=server.add("keep"))
+    run_id = journal_run(tmp_path, [*states, keep], max_failures=FailureBound(2), concurrency=1)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (3, {"pending": 14})
+    assert (server.count("POST"), server.count("PUT"), server.count("DELETE")) == (3, 0, 0)
+    assert result.error is not None
+    assert "more than the limit of 2 (max_failures)" in result.error.message
+
+
+@pytest.mark.parametrize("differs", [True, False])
+def test_an_approved_creation_leaves_an_account_alone_that_has_its_name_by_then(differs: bool, tmp_path: Path) -> None:
+    server = Faster(groups=dict(GROUPS))
+    server.display_name = "Other" if differs else "Robot"
+    run_id = journal_run(tmp_path, creations(["a"]), approved="0" * 64)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (int(differs), {"a": "failed" if differs else "unchanged"})
+    assert server.count("PUT") == 0
+    if differs:
+        row = rows_of(tmp_path, run_id)["a"]
+        assert row.error_code == "changed_since"
+        assert row.error == (
+            "The account is not as it was when the changes were planned: an account of this name exists, with the id "
+            '"id-0". It is left alone.'
+        )
+
+
+def test_a_creation_that_an_earlier_attempt_may_have_sent_is_created_whatever_the_answer_of_this_one(
+    tmp_path: Path,
+) -> None:
+    """The first POST is carried out only after the resume has looked for the name."""
+    server = LifeServer(groups=dict(GROUPS))
+    run_id = journal_run(tmp_path, creations(["a"]))
+    assert killed_at(tmp_path, server, 2)
+    assert (server.count("POST"), server.created) == (0, [])
+    result = go_on(tmp_path, Faster(server.accounts, server.groups))
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"a": "created"})

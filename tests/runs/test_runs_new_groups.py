@@ -245,3 +245,16 @@ def test_a_stop_before_the_groups_are_known_leaves_all_rows_pending(tmp_path: Pa
     server.act = lambda _request, _when: None
     assert go_on(tmp_path, server).exit_code == 0
     assert counts(tmp_path, run_id) == {"updated": 2, "created": 1}
+
+
+@pytest.mark.parametrize("refused", ["Finance", "Sales"])
+def test_an_account_that_joins_one_new_group_by_its_post_and_misses_another_fails_without_a_second_request(
+    refused: str, tmp_path: Path
+) -> None:
+    server, states = joining(3, locked={refused})
+    states = [state._replace(add=(OURS, SALES)) for state in states]
+    states.append(wanted("other", account_id=server.add("other"), display_name="New"))
+    run_id = journal_run(tmp_path, states, NEW)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"failed": 3, "updated": 1})
+    assert server.count("PUT") == 1

@@ -36,7 +36,7 @@ from bulkid.model import (
     SheetRow,
     Status,
 )
-from bulkid.runs.run_records import NEW_GROUPS, dump_options, new_record
+from bulkid.runs.run_records import APPROVED, NEW_GROUPS, dump_options, new_record
 from bulkid.sheet import SheetInfo
 from tests.support.hurried_clock import Hurried
 
@@ -292,6 +292,7 @@ def journal_run(
     context = runs.Context(state_dir=folder / "state")
     info = SheetInfo("robots.csv", "csv", "", "utf-8", ",", ("name",), ("name",))
     stored = {**dump_options(given), **({NEW_GROUPS: dict(new_groups)} if new_groups else {})}
+    stored |= {APPROVED: given.approved} if given.approved else {}
     record = new_record(context, info, URL, stored, command="run")
     with open_journal(folder / "state") as journal:
         journal.create_run(record)

@@ -7,7 +7,7 @@ from typing import Any
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
-from bulkid.model import CHANGED, Change, FailureBound, Group, Outcome, RunRecord, Status
+from bulkid.model import CHANGED, Change, FailureBound, Group, RunRecord, Status
 from bulkid.planning.plan import DELETE_BATCH
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
@@ -19,7 +19,7 @@ from bulkid.runs.execution.new_group_sender import NewGroupSender, NewGroupsResu
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.execution.reconcile import SendPlan, needs_any
 from bulkid.runs.options import Hooks
-from bulkid.runs.run_records import NEW_GROUPS
+from bulkid.runs.run_records import NEW_GROUPS, has_preconditions
 from bulkid.text import count_of, fold
 
 
@@ -113,8 +113,14 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
         plan = await _with_created_groups(plan, created, sender, record)
     by_account, deletions = plan.by_account, plan.deletions
     if plan.creations:
-        updates = await CreationSender(sender, options.max_attempts).send(plan.creations)
+        creation_sender = CreationSender(
+            sender, options.max_attempts, plan.sent_before, only_new=has_preconditions(record, reconfirmed=False)
+        )
+        updates = await creation_sender.send(plan.creations)
         by_account = sorted([*by_account, *updates], key=itemgetter(0))
+        if sender.too_many_unconfirmed:
+            await sender.finish(hooks)
+            return
     if plan.batches or carried:
         names = CurrentGroups(connection.engine, connection.organization_id, plan.directory, connection.context.clock)
         group_sender = GroupSender(sender, plan.by_group, names)
@@ -153,7 +159,7 @@ async def _with_created_groups(
         await _journal_replaced(created.replaced, sender, record)
     plan.batches.extend(created.batches)
     if created.failed:
-        plan = _without_failed(plan, created.failed, sender)
+        plan = _without_failed(plan, created, sender)
     return plan
 
 
@@ -171,13 +177,17 @@ async def _journal_replaced(replaced: Mapping[str, Group], sender: AccountSender
     await in_thread(write)
 
 
-def _without_failed(plan: SendPlan, failed: Mapping[str, Outcome], sender: AccountSender) -> SendPlan:
-    """Settle the accounts that need a group which could not be created; return the plan of the others."""
-    numbers: set[int] = set()
+def _without_failed(plan: SendPlan, created: NewGroupsResult, sender: AccountSender) -> SendPlan:
+    """Settle the accounts that need a group which could not be created; return the plan of the others.
+
+    The POST of another group may have carried such an account.
+    """
+    failed, numbers = created.failed, set[int]()
     for number, change in (*plan.by_account, *plan.by_group.items(), *plan.creations):
         if (group_id := needs_any(change, failed)) is not None:
             numbers.add(number)
             sender.fail(number, failed[group_id])
+            created.carried.pop(number, None)
     for batch in plan.batches:
         batch.leave_out(numbers)
     by_group: dict[int, Change] = {number: change for number, change in plan.by_group.items() if number not in numbers}

@@ -9,10 +9,12 @@ the last response     an account has the name               no account has the n
 unclear               created; if it differs, a PUT follows  POST again, while attempts are left
 a refusal             unchanged; if it differs, a PUT        failed, with the server's words
 ====================  ====================================  ==========================================
+
+Where the changes are for a known state, an account that some other client has created is left alone if it differs.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from bulkid.identity.endpoints import UnexpectedResponseError, create_account, p
 from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Request, RunItem, Status, Via
 from bulkid.planning.plan import confirms, describe, diff
+from bulkid.planning.preconditions import CHANGED_SINCE, item_conflict, left_alone
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import find_accounts_named
@@ -51,6 +54,8 @@ class CreationSender:
 
     sender: AccountSender
     max_posts: int  # POSTs of one account that may get no clear response
+    sent_before: Collection[int] = ()  # run items whose POST an earlier attempt may have sent
+    only_new: bool = False  # whether an account that some other client has created stays as it is
     _doubtful: list[_Doubtful] = field(default_factory=list)
     _under_way: set[int] = field(default_factory=set)  # a POST may have left, and has not been settled
     _unclear_posts: Counter[int] = field(default_factory=Counter)  # by run item
@@ -159,8 +164,10 @@ class CreationSender:
                 self._leave_unknown(each.number, directory.uncertain)
             elif self._settle_missing(each):
                 again.append((each.number, each.change))
-        if others:
+        if others:  # before their ids: with an id and no state before, an account is one that the run has created
             await in_thread(sender.journal.plan_again, sender.run_id, others)
+        for number, change in differing:
+            sender.writer.add(number, Outcome(Status.PENDING, account_id=change.account_id))
         if differing:  # the ids must be known to a resume before a PUT leaves
             await sender.writer.flush()
         return again, differing
@@ -168,20 +175,23 @@ class CreationSender:
     def _compare(self, doubtful: _Doubtful, item: RunItem, account: Account) -> tuple[Change | None, RunItem | None]:
         """Settle a creation whose account exists. If it differs from what is wanted, return the change.
 
-        An account that some other client has created is returned as the item of an update: with its state before.
+        An account that some other client may have created is returned as the item of an update: with its state before.
         """
-        number, settled = doubtful.number, doubtful.settled
-        own = number in self._accepted or self._unclear_posts[number] > 0
-        change = diff(item.desired, account, self.sender.directory)
+        number, settled, sender = doubtful.number, doubtful.settled, self.sender
+        accepted = number in self._accepted
+        own = accepted or self._unclear_posts[number] > 0 or number in self.sent_before
+        change = diff(item.desired, account, sender.directory)
         if change.empty and own:
-            self.sender.record(number, self._outcome(Status.CREATED, number, settled, account))
+            sender.record(number, self._outcome(Status.CREATED, number, settled, account))
         elif change.empty:
-            self.sender.progress.unchanged += 1
-            self.sender.writer.add(number, self._outcome(Status.UNCHANGED, number, settled, account))
+            sender.progress.unchanged += 1
+            sender.writer.add(number, self._outcome(Status.UNCHANGED, number, settled, account))
+        elif self.only_new and settled is not None and not own:
+            conflict = item_conflict(item._replace(intended=False), account, sender.directory)
+            sender.fail(number, failed_outcome(settled, CHANGED_SINCE, left_alone(conflict)))
         else:
-            self.sender.writer.add(number, Outcome(Status.PENDING, account_id=account.id))
-            before = None if own else item._replace(before=account, changes=describe(change, self.sender.directory))
-            return change._replace(before=None), before
+            before = item._replace(before=account, changes=describe(change, sender.directory))
+            return change._replace(before=None), None if accepted else before
         return None, None
 
     def _settle_missing(self, doubtful: _Doubtful) -> bool:

@@ -13,7 +13,13 @@ from bulkid.model import NEW_GROUP, Account, Action, Change, DesiredState, Group
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
-from bulkid.planning.preconditions import existing_group, item_conflict, without_exact_list
+from bulkid.planning.preconditions import (
+    CHANGED_SINCE,
+    existing_group,
+    item_conflict,
+    left_alone,
+    without_exact_list,
+)
 from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
@@ -94,6 +100,7 @@ class SendPlan(NamedTuple):
     new_groups: tuple[NewGroup, ...] = ()
     creations: tuple[tuple[int, Change], ...] = ()
     deletions: tuple[tuple[int, Change], ...] = ()
+    sent_before: frozenset[int] = frozenset()  # run items of creations that an earlier attempt may have sent
     failed: int = 0  # accounts that failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType({})  # why it is not known whether an account exists
 
@@ -239,17 +246,18 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
             continue
         desired = without_exact_list(item, directory) if with_preconditions else item.desired
         if with_preconditions and (conflict := item_conflict(item._replace(desired=desired), account, directory)):
-            error = f"The account is not as it was when the changes were planned: {conflict}. It is left alone."
-            fail(item, "changed_since", error)
+            fail(item, CHANGED_SINCE, left_alone(conflict))
             continue
         change = diff(desired, account, directory)
+        # Not one that an earlier attempt has found, and was to update.
+        new = action is Action.CREATE and not item.desired.account_id and item.before is None
         if not change.empty:
             changes.append((item.number, change))
             if action is Action.CREATE and account is not None:
                 settled.append((item.number, Outcome(Status.PENDING, account_id=account.id)))
-                if not item.intended:
+                if new:
                     existing.append(item._replace(before=account, changes=describe(change, directory)))
-        elif action is Action.CREATE and not item.desired.account_id and item.before is None:
+        elif new:
             settled.append((item.number, _done(item, Status.CREATED, now)._replace(account_id=change.account_id)))
         else:
             settled.append((item.number, _done(item, Status.UPDATED, now)))
