@@ -17,6 +17,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "__init__",  # the version, and nothing that an import of any module would have to pay for
     "model",
     "errors",
+    "extras",
     "consume",
     "text",
     "redaction",

@@ -20,11 +20,11 @@ from bulkid.clock import SystemClock, iso_utc
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, UsageError
+from bulkid.extras import require_extra
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.names import require_user_name
 from bulkid.text import count_of
 from bulkid.web.auth.access import Role
-from bulkid.web.auth.passwords import hash_password, require_good_password
 
 if TYPE_CHECKING:
     from bulkid.web.auth.users import LocalAuthenticator
@@ -60,6 +60,7 @@ async def _offer_links(
 
 def serve(settings: Settings) -> int:
     """Serve the console until a signal arrives; requests in flight then finish, a second signal ends it at once."""
+    require_extra("console", "The web console")
     from bulkid.web.auth.users import LocalAuthenticator
     from bulkid.web.console import Console
     from bulkid.web.server import serving
@@ -67,6 +68,7 @@ def serve(settings: Settings) -> int:
     out, err = render.console(stderr=False), render.console(stderr=True)
     served = serve_options_of(settings)
     context = context_of(settings)
+    context.after.require_extras()  # before a sheet is uploaded, not at its run
 
     async def abort_with(stop: Stop, console: Console) -> None:
         await stop.wait_aborted()
@@ -99,6 +101,7 @@ def serve(settings: Settings) -> int:
 
 @contextmanager
 def _open_store(settings: Settings) -> Iterator[ConsoleStore]:
+    require_extra("console", "The web console")
     with library.RunBrowser(settings.state_dir, database_url_of(settings)) as archive:
         yield ConsoleStore(archive.journal)
 
@@ -177,6 +180,8 @@ def change_password(settings: Settings, name: str) -> int:
 
 def _new_hash(name: str) -> str:
     """Ask for a new password twice, or read one line where standard input is no terminal; return its hash."""
+    from bulkid.web.auth.passwords import hash_password, require_good_password
+
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
     else:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bulkid.clock import iso_utc, local_time
 from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
+from bulkid.extras import MissingExtraError, require_extra
 from bulkid.identity.client_assertion import read_client_assertion
 from bulkid.identity.endpoints import account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal
@@ -137,6 +138,10 @@ def examine_recipients(recipients: Recipients) -> list[Finding]:
     """Check that a service takes the address of each recipient; sends nothing."""
     if not recipients:
         return []
+    try:
+        require_extra("notify", "A notification")
+    except MissingExtraError as error:
+        return [_problem("notify", error)]
     wrong = unusable(recipients)
     good = sum(1 for _ in recipients) - len(wrong)
     findings = [

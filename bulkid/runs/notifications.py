@@ -29,7 +29,8 @@ _COMMAND_NAMES = {"run_plan": "run --plan"}
 def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P, Coroutine[Any, Any, RunResult]]:
     """Make a command notify how it ended, once it has released its locks, also when there is no run.
 
-    Errors of notifications change neither its result nor the error that it raises.
+    Errors of notifications change neither its result nor the error that it raises. It does not begin without the
+    libraries that the actions after it need.
     """
     signature = inspect.signature(command)
 
@@ -37,6 +38,7 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> RunResult:
         bound = signature.bind(*args, **kwargs).arguments
         context: Context = bound.get("context") or Context()
+        context.after.require_extras()
         try:
             result = await command(*args, **kwargs)
         except DeclinedError:

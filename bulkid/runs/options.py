@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bulkid.clock import Clock, SystemClock
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, BulkidError
+from bulkid.extras import require_extra
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RowError, RunRecord, RunStatus
 from bulkid.notify.recipients import Recipients
 from bulkid.paths import default_state_dir
@@ -241,6 +242,13 @@ class PostRunOptions:
 
     recipients: Recipients = field(default_factory=Recipients)
     metrics_file: Path | None = None
+
+    def require_extras(self) -> None:
+        """Raise MissingExtraError if a library that the actions need is not installed."""
+        if self.recipients:
+            require_extra("notify", "A notification")
+        if self.metrics_file is not None:
+            require_extra("metrics", "A file of metrics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

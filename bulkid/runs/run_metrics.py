@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkid.clock import Clock
+from bulkid.extras import require_extra
 from bulkid.journal.queries import newest_runs
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
@@ -96,8 +97,10 @@ def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
     """The metrics of the newest run of every job on a state directory, as Prometheus text.
 
     Raises:
+        MissingExtraError: The library for metrics is not installed.
         StateError: The state directory cannot be used.
     """
+    require_extra("metrics", "The page of metrics")
     newest: dict[str, RunRecord] = {}
     succeeded: dict[str, float | None] = {}
     with open_journal(state_dir or default_state_dir(), database_url) as journal:

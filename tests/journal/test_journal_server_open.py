@@ -81,7 +81,7 @@ def test_a_missing_driver_is_told_with_what_installs_it(tmp_path: Path, monkeypa
         return real(name, *arguments, **more)  # type: ignore[arg-type]  # as it was called
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'bulkid[postgres]'" in str(refusal(tmp_path, f"postgresql://bulkid:{HUSH}@127.0.0.1/bulkid"))
+    assert 'pip install "bulkid[postgres]"' in str(refusal(tmp_path, f"postgresql://bulkid:{HUSH}@127.0.0.1/bulkid"))
 
 
 def test_a_user_without_the_right_to_make_tables_is_told(tmp_path: Path, postgres: Place) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
+from bulkid.extras import missing_extra
 from bulkid.journal.backends.base import Dialect, translated
 from bulkid.journal.errors import DatabaseLostError, DatabaseProblem
 from bulkid.journal.locks import LockHandle
@@ -128,10 +129,7 @@ class PostgresDialect(Dialect):
         try:
             return cls._shared(url.set(drivername="postgresql+psycopg"), state_dir.absolute())
         except ImportError:
-            raise StateError(
-                "The state is kept in PostgreSQL (BULKID_DATABASE_URL), whose driver is not installed here.",
-                hint="Install it: pip install 'bulkid[postgres]'",
-            ) from None
+            raise StateError(missing_extra("postgres", "The state in PostgreSQL (BULKID_DATABASE_URL)")) from None
         except (SQLAlchemyError, ValueError, TypeError):  # an option in its query that is none
             raise StateError("The state database's address (BULKID_DATABASE_URL) cannot be used.", hint=form) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
+from bulkid.extras import MissingExtraError
 from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify.message import message_of_failure
@@ -37,6 +38,7 @@ async def run_job(job: Job, context: Context) -> JobResult:
     attempt = JobAttempt(job, context)
     error = None
     try:
+        context.after.require_extras()
         async with within_schedule(job.schedule, context) as may_work:
             if not may_work:
                 pending = await in_thread(_has_pending, job, context)
@@ -47,7 +49,7 @@ async def run_job(job: Job, context: Context) -> JobResult:
     except BulkidError as caught:
         error = caught
         attempt.codes.append(caught.exit_code)
-        if caught is not attempt.reported_error:
+        if caught is not attempt.reported_error and not isinstance(caught, MissingExtraError):
             place = job.source if isinstance(job.source, Path) else job.source.folder
             await send_notification(
                 message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context
