@@ -84,13 +84,18 @@ def _packed(pieces: Iterable[Segment], width: int | None) -> Iterator[Line]:
 
 
 def _folded(piece: Segment, width: int) -> list[Segment]:
-    """Cut a text into lines of at most so many columns, letter by letter: no blank of a name is lost."""
+    """Cut a text into lines of at most so many columns, before a blank in a line's second half, or within a word.
+
+    A line begins with the blank before which it was cut: no blank of a name is lost.
+    """
     parts, used = [""], 0
     for letter in piece.text:
         length = cell_len(letter)
         if used + length > width:
-            parts.append("")
-            used = 0
+            line = parts[-1]
+            cut = len(line) if letter == " " else line.rfind(" ", len(line) // 2 + 1)
+            parts[-1:] = [line, ""] if cut < 0 else [line[:cut], line[cut:]]
+            used = cell_len(parts[-1])
         parts[-1] += letter
         used += length
     return [Segment(part, piece.style) for part in parts]

@@ -115,6 +115,15 @@ def test_every_deletion_is_listed_however_many_there_are(terminal: bool) -> None
     assert "  Delete 150 accounts: 2 DELETEs, no waiting" in lines
 
 
+@pytest.mark.parametrize(("width", "ends"), [(48, "logged"), (49, "in,"), (57, "created"), (80, "2023-11-30)")])
+def test_a_deletion_that_is_wider_than_a_line_breaks_between_words(width: int, ends: str) -> None:
+    lines = STYLE.sub("", shown(with_deletions(1), terminal=True, width=width)).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("PROD-0 "))
+    assert lines[at].endswith(ends)
+    text = "".join(line[9:] for line in lines[at : lines.index("", at)])
+    assert text == "- delete account old-0 (never logged in, created 2023-11-30)"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_hostile_name_stays_text(terminal: bool) -> None:
     known = directory([account("a-1", NASTY, NASTY, ("g-fin",))], [*GROUPS, Group("g-x", NASTY)])
