@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import orjson
 
@@ -189,7 +189,12 @@ else:
                 resource.setrlimit(kind, (lower, lower))
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Answer the parent, then end this process."""
     with suppress(BrokenPipeError):  # the parent does not want the rest
         main()
     os._exit(0)  # at once: the thread that listens holds what the interpreter would close
+
+
+if __name__ == "__main__":
+    run()

@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import IO, Any, BinaryIO, cast
 
 import orjson
@@ -42,6 +42,9 @@ START, NEXT = "start", "next"
 
 ROWS = b'{"rows":'
 """How an answer that holds rows begins."""
+
+CHILD_OF_PROGRAM = "--read-sheet-for-parent"
+"""The only argument by which the program without Python starts itself as the child; no option of the command line."""
 
 _BLOCK = 1 << 20
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
@@ -76,13 +79,20 @@ class CancelToken:
         end()
 
 
+def child_arguments() -> tuple[str, ...]:
+    """Return the arguments that make ``sys.executable`` the child: those of Python, or of the program without it."""
+    if getattr(sys, "frozen", False):
+        return (CHILD_OF_PROGRAM,)
+    return ("-P", "-m", "bulkid.sheet.isolated_child")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of the child process."""
 
     memory: int = 2 << 30  # bytes of address space (not held on macOS); a million rows of ten columns take half of it
     time_s: float = 120.0  # for one answer, and of processor time altogether; opening 100,000 rows takes a second
-    program: tuple[str, ...] = ("-P", "-m", "bulkid.sheet.isolated_child")  # as arguments of Python; for tests
+    program: tuple[str, ...] = field(default_factory=child_arguments)  # for tests
 
 
 Process = subprocess.Popen[bytes]
@@ -279,7 +289,7 @@ def _start(limits: Limits, *arguments: str) -> Process:
     Raises:
         OSError: The machine can start no process.
     """
-    return subprocess.Popen(  # noqa: S603 - this Python, a module of bulkid, and no shell
+    return subprocess.Popen(  # noqa: S603 - this Python or this program, and no shell
         [sys.executable, *limits.program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -48,6 +48,7 @@ DATA = RouteKind.DATA
 
 ROUTES: Final = (
     Route("GET", "/static/{name}", static, None, DATA, any_host=True),
+    Route("GET", "/health", site_pages.health, None, DATA, any_host=True),
     Route("GET", "/enter", site_pages.enter, None),
     Route("POST", "/signin", site_pages.sign_in, None),
     Route("POST", "/signout", site_pages.sign_out, VIEWER),

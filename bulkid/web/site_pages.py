@@ -279,6 +279,14 @@ async def connection(request: web.Request) -> web.StreamResponse:
     return page(request, "connection.html", at=at, findings=findings)
 
 
+async def health(_request: web.Request) -> web.Response:
+    """Say that the console answers; to probes, which have no session and may know no name of the console.
+
+    It does not look at the database: a console that waits for its database must not be started again for that.
+    """
+    return web.Response(text="ok\n")
+
+
 async def metrics(request: web.Request) -> web.Response:
     """The figures of every job's newest run as Prometheus text, for a scraper with a bearer token."""
     context = console_of(request).context

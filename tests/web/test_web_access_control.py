@@ -20,7 +20,7 @@ from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
 from tests.support.web_console import World, browser_at, run_id_of, sheet, world
 
-OPEN = {("GET", "/static/{name}"), ("GET", "/enter"), ("POST", "/signin")}
+OPEN = {("GET", "/static/{name}"), ("GET", "/health"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""
 
 

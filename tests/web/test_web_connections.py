@@ -161,11 +161,17 @@ async def test_a_program_under_a_foreign_host_name_is_told_the_address(tmp_path:
         assert "evil" not in page.text
 
 
-async def test_the_style_sheet_alone_is_served_under_any_host_name(console: World) -> None:
+async def test_a_probe_that_knows_the_address_alone_learns_that_the_console_answers(console: World) -> None:
+    async with console.another_browser() as stranger:
+        found = await stranger.get("/health", headers={"Host": "10.244.0.7:8766"})
+    assert (found.status, found.text) == (200, "ok\n")
+
+
+async def test_style_sheet_and_health_alone_are_served_under_any_host_name(console: World) -> None:
     elsewhere = {"Host": "evil.example.com"}
     assert (await console.browser.get("/static/console.css", headers=elsewhere)).status == 200
     for route in ROUTES:
-        if route.method == "GET" and not route.path.startswith("/static/"):
+        if route.method == "GET" and not route.path.startswith(("/static/", "/health")):
             path = re.sub(r"\{\w+\}", "x", route.path)
             assert (await console.browser.get(path, headers=elsewhere)).status == 421, path
 

@@ -77,7 +77,7 @@ class Route:
     role: Role | None  # the lowest role that may use it; None: no session is needed, as for the sign-in page
     kind: RouteKind = RouteKind.PAGE
     action: str = ""  # what a request does, as a noun, for the audit log; "" for what needs no entry
-    any_host: bool = False  # answers under any host name: it serves the page that says which name is right
+    any_host: bool = False  # answers under any host name: for the page that says which one is right, and for probes
     token_in_body: bool = False  # the handler checks the CSRF token: it is the first part of a multipart body
 
 
