@@ -9,8 +9,8 @@ Book: TypeAlias = Any
 Chart: TypeAlias = Any
 
 RATE_SHEET: Final = "Rate"
-CHART_ROWS: Final = 16
-"""Lines of usual height that the chart covers."""
+CHART_ROWS: Final = 19
+"""Lines of usual height that a chart takes: it covers 16, or more where a program draws lower lines; then a gap."""
 
 _COLOURS: Final = ("#1F5FA8", "#1A6B34", "#B3261E")
 _WHOLE_SECONDS: Final = "[h]:mm:ss"
