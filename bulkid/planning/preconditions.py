@@ -183,7 +183,8 @@ class _Resolver:
         self._directory = directory
         self._rules = rules
         self._everyone = fold(directory.everyone_id)
-        self._stand_ins, self._new = _place_new_groups(directory, rules)
+        self._stand_ins, self._missing = _place_new_groups(directory, rules)
+        self._new = self._missing if rules.creates_groups else {}
 
     def new_groups_of(self, desired_states: Iterable[DesiredState]) -> tuple[Group, ...]:
         """Return the groups that do not exist yet and that some accounts are to join."""
@@ -210,6 +211,11 @@ class _Resolver:
         if isinstance(found, Unknown) and directory.accounts is not None:
             return _unknown(desired, found)
         account = found if isinstance(found, Account) else None
+        if self._missing:  # no account is in a group that does not exist
+            desired = desired._replace(
+                remove=tuple([each for each in desired.remove if fold(each) not in self._missing])
+            )
+            precondition = precondition._replace(desired=desired)
         if refused := self._group_refusal(precondition):
             return refused
         desired = self._in_servers_ids(desired)
@@ -311,18 +317,18 @@ class _Resolver:
 
 
 def _place_new_groups(directory: Directory, rules: PreconditionRules) -> tuple[dict[str, str], dict[str, Group]]:
-    """Return the ids that stand in for those of new groups, and the groups to create; both by the folded new id."""
+    """Return the ids that stand in for those of new groups, and the groups that do not exist; both by folded new id."""
     stand_ins: dict[str, str] = {}
-    new: dict[str, Group] = {}
+    missing: dict[str, Group] = {}
     for group in rules.new_groups:
         if directory.groups is None or directory.group_with_id(group.id) is not None:
             continue
         named = existing_group(group, directory)
         if named is not None:
             stand_ins[fold(group.id)] = named.id
-        elif rules.creates_groups:
-            new[fold(group.id)] = Group(group.id, group.name, NEW_GROUP)
-    return stand_ins, new
+        else:
+            missing[fold(group.id)] = Group(group.id, group.name, NEW_GROUP)
+    return stand_ins, missing
 
 
 def existing_group(group: Group, directory: Directory) -> Group | None:
@@ -371,13 +377,21 @@ def _attributes(desired: DesiredState, before: Account, present: Account, direct
             yield _Attribute(was_in == is_in, is_in == member, description)
 
 
+def name_conflict(expected: str, present: Account) -> str:
+    """Say that an account has another name than the one to delete; "" if not. Names never change: it is another one."""
+    if not expected or fold(expected) == fold(present.name):
+        return ""
+    return f"name: expected {quote(expected)}, found {quote(present.name)}"
+
+
 def deletion_conflict(before: Account, present: Account, directory: Directory, *, partial: bool = False) -> str:
     """Describe how an account differs from the state that its deletion was worked out for; "" where it does not.
 
-    Fields, groups (but Everyone) and the last login count. A value that is not known (None) is what a server makes of
-    a creation without it: none, or the name. With ``partial`` the account may lack values and groups.
+    Name, fields, groups (but Everyone) and the last login count. A value that is not known (None) is what a server
+    makes of a creation without it: none, or the name. With ``partial`` the account may lack values and groups.
     """
-    parts = list(_differing_values(before, present, partial=partial))
+    parts = [conflict] if (conflict := name_conflict(before.name, present)) else []
+    parts += _differing_values(before, present, partial=partial)
     if before.group_ids is not None:
         parts += _differing_groups(before.group_ids, present.group_ids, directory, partial=partial)
     if _has_logged_in_since(before.last_login, present.last_login):
@@ -419,9 +433,9 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-PARTLY_DONE = frozenset({"not_applied", "group_gone"})
+PARTLY_DONE = frozenset({"not_applied", "group_gone", "group_not_created"})
 """Error codes of failed accounts that have part of the change, maybe: one that the server called changed, and that did
-not read so; one that waited for a group which was deleted, while other groups had taken it in."""
+not read so; one that waited for a group which was deleted, or could not be created, while others had taken it in."""
 
 
 def may_have_changed(item: RunItem) -> bool:
@@ -484,7 +498,9 @@ def _inverse_of_creation(item: RunItem) -> Precondition:
     gone = DesiredState(
         desired.account_id, desired.name, current().nothing, (), (), None, desired.rows, action=Action.DELETE
     )
-    return Precondition(gone, left, partial=_uncertain(item), description=_run_change(item))
+    # An account that is found by its name alone may be another client's: it must have all that the POST carried.
+    partial = _uncertain(item) and bool(desired.account_id)
+    return Precondition(gone, left, partial=partial, description=_run_change(item))
 
 
 def _inverse_of_deletion(item: RunItem) -> Precondition:
@@ -546,7 +562,10 @@ def _uncertain(item: RunItem) -> bool:
     outcome = item.outcome
     if outcome.status is Status.PENDING:
         return item.intended
-    return outcome.status is Status.FAILED and outcome.error_code in PARTLY_DONE
+    if outcome.status is not Status.FAILED or not item.intended:
+        return False
+    # The id of an account that a creation has failed for is known where the account was created.
+    return outcome.error_code in PARTLY_DONE or (_is_creation(item) and bool(item.desired.account_id))
 
 
 def _without(groups: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:

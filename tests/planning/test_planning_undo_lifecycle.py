@@ -202,15 +202,13 @@ def test_an_account_that_the_run_created_and_then_changed_is_deleted() -> None:
     assert change.action is Action.DELETE
     assert undo_obstacle(creation()) == ""
     assert not may_have_changed(creation(Outcome(Status.UNCHANGED)))
-    assert not may_have_changed(creation(Outcome(Status.FAILED, error_code="400")))
+    assert not may_have_changed(creation(Outcome(Status.FAILED, error_code="400"), account_id=""))
 
 
 def test_a_creation_of_which_no_answer_came_is_found_by_its_name() -> None:
     item = creation(OPEN, account_id="")
     _, undo = undone([item], (MADE._replace(name="BOT"),))
     assert [change.account_id for change in undo.changes] == ["made"]
-    part = MADE._replace(group_ids=(EVERYONE_ID,), values=("",))
-    assert len(undone([item], (part,))[1].changes) == 1
     touched = MADE._replace(values=("Other",))
     assert [each.code for each in undone([item], (touched,))[0].row_errors] == ["changed_since"]
     twice = (MADE, MADE._replace(id="other", name="BOT"))
@@ -218,6 +216,49 @@ def test_a_creation_of_which_no_answer_came_is_found_by_its_name() -> None:
         each.code for each in undone([item._replace(desired=CREATION._replace(name="Bot"))], twice)[0].row_errors
     ] == ["unknown_account"]
     assert undone([item], ACCOUNTS)[1].unchanged[0].name == "bot"
+
+
+PART = MADE._replace(group_ids=(EVERYONE_ID,), values=("",))
+"""An account that has nothing of what the creation gives it."""
+
+
+def test_an_account_that_is_found_by_its_name_is_deleted_only_where_it_has_all_that_the_run_gave_it() -> None:
+    """Intents are journaled ahead of the requests: another client may have created it, and the run nothing."""
+    resolution, undo = undone([creation(OPEN, account_id="")], (PART,))
+    assert [each.code for each in resolution.row_errors] == ["changed_since"]
+    assert undo.changes == ()
+    assert len(undone([creation(OPEN)], (PART,))[1].changes) == 1
+
+
+def test_an_account_that_the_run_created_and_could_not_make_right_is_deleted() -> None:
+    failed = creation(Outcome(Status.FAILED, 400, "refused"))
+    assert len(undone([failed], (PART,))[1].changes) == 1
+    for never in (creation(Outcome(Status.FAILED, 400, "refused"), account_id=""), failed._replace(intended=False)):
+        assert not may_have_changed(never)
+
+
+def test_an_account_of_another_name_is_not_deleted_by_the_id_of_one_that_is_gone() -> None:
+    other = MADE._replace(name="payroll")
+    (row_error,) = undone([creation()], (other,))[0].row_errors
+    assert (row_error.code, 'name: expected "bot", found "payroll"' in row_error.message) == ("changed_since", True)
+    assert undone([creation()], (MADE._replace(name="BOT"),))[1].changes
+
+
+def test_an_account_that_joined_a_new_group_and_missed_another_leaves_it_again() -> None:
+    never = Group("1e8a1c5e-6f0b-4b5b-9d5c-1a2b3c4d5e6f", "Never")
+    item = RunItem(
+        0,
+        wanted(2, "Roby01", Action.UPDATE, add=(NEW.id, never.id)),
+        account(),
+        "+ Newcomers; + Never",
+        Outcome(Status.FAILED, 400, "group_not_created"),
+        intended=True,
+    )
+    rules = PreconditionRules("as it was left", new_groups=(NEW, never))
+    resolution, undo = undone([item], (account(groups=(NEW.id,)),), rules)
+    assert resolution.row_errors == ()
+    assert [(change.add, change.remove) for change in undo.changes] == [((), (NEW.id,))]
+    assert not may_have_changed(creation(item.outcome, account_id="")._replace(intended=False))
 
 
 def deletion(outcome: Status = Status.DELETED, before: Account | None = MADE) -> RunItem:

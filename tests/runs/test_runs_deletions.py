@@ -206,6 +206,17 @@ def test_accounts_that_are_gone_before_anything_was_sent_are_unchanged(tmp_path:
     assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"robot-000": "unchanged", "robot-001": "deleted"})
 
 
+def test_a_resume_does_not_delete_an_account_of_another_name(tmp_path: Path) -> None:
+    server, states = populated(2)
+    run_id = journal_run(tmp_path, states)
+    server.accounts[states[0].account_id]["name"] = "payroll"
+    server.accounts[states[1].account_id]["name"] = "ROBOT-001"
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (1, {"robot-000": "failed", "robot-001": "deleted"})
+    row = rows_of(tmp_path, run_id)["robot-000"]
+    assert (row.error_code, 'name: expected "robot-000", found "payroll"' in row.error) == ("changed_since", True)
+
+
 @pytest.mark.parametrize("moment", range(6))
 def test_a_run_that_is_killed_deletes_what_is_left(moment: int, tmp_path: Path) -> None:
     server, states = populated(2)

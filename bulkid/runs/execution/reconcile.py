@@ -18,6 +18,7 @@ from bulkid.planning.preconditions import (
     existing_group,
     item_conflict,
     left_alone,
+    name_conflict,
     without_exact_list,
 )
 from bulkid.planning.strategy import Strategy
@@ -246,6 +247,9 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
             continue
         desired = without_exact_list(item, directory) if with_preconditions else item.desired
         if with_preconditions and (conflict := item_conflict(item._replace(desired=desired), account, directory)):
+            fail(item, CHANGED_SINCE, left_alone(conflict))
+            continue
+        if action is Action.DELETE and account is not None and (conflict := name_conflict(desired.name, account)):
             fail(item, CHANGED_SINCE, left_alone(conflict))
             continue
         change = diff(desired, account, directory)
