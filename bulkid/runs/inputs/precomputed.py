@@ -141,14 +141,15 @@ class PrecomputedInput:
         await in_thread(return_freed_memory)  # before the directory is read
 
     def _sheet_rows(self) -> Iterator[SheetRow]:
-        """Yield the rows in the order of their numbers."""
+        """Yield the rows in the order of their numbers. They name the groups to create, which may never have an id."""
+        new_groups = {group.id: group.name for group in self.rules.new_groups} if self.rules.creates_groups else {}
         sources: Sequence[Precondition | Unplannable] = [*self.expected, *self.unplannable]
         places = [(row, place) for place, each in enumerate(sources) for row in _rows_of(each)]
         places.sort()
         for row, place in places:
             each = sources[place]
             if isinstance(each, Precondition):
-                cells = _cells(each)[: len(self.info.headers)]
+                cells = _cells(each, new_groups)[: len(self.info.headers)]
                 yield SheetRow(row, cells, None, (), each.desired.account_id, each.desired.name)
             else:
                 cells = (each.account_id, each.name, *("" for _ in self.info.headers[2:]))
@@ -160,10 +161,11 @@ def _rows_of(each: Precondition | Unplannable) -> tuple[int, ...]:
     return each.desired.rows if isinstance(each, Precondition) else each.rows
 
 
-def _cells(item: Precondition) -> tuple[str, ...]:
+def _cells(item: Precondition, new_groups: Mapping[str, str]) -> tuple[str, ...]:
     desired = item.desired
     values = ("" if value is None else value or CLEAR for value in desired.values)
-    lists = (list_cell(desired.add), list_cell(desired.remove))
+    add = tuple([new_groups.get(group, group) for group in desired.add]) if new_groups else desired.add
+    lists = (list_cell(add), list_cell(desired.remove))
     return (desired.account_id, desired.name, *values, *lists, desired.action.value)
 
 
