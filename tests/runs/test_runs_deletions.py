@@ -206,6 +206,29 @@ def test_accounts_that_are_gone_before_anything_was_sent_are_unchanged(tmp_path:
     assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"robot-000": "unchanged", "robot-001": "deleted"})
 
 
+@pytest.mark.parametrize("approved", ["0" * 64, ""])
+def test_an_approved_deletion_leaves_an_account_alone_that_logged_in_while_the_run_sent_other_changes(
+    approved: str, tmp_path: Path
+) -> None:
+    server, states = populated(2)
+    change = wanted("other", account_id=server.add("other", "Old"), display_name="New")
+    befores = {number: Account(state.account_id, state.name, ("",), ()) for number, state in enumerate(states)}
+    befores[2] = Account(change.account_id, "other", ("Old",), ())
+
+    def log_in(request: Request, when: str) -> None:
+        if request.method == "PUT" and when == "after":
+            server.accounts[states[0].account_id]["lastLoginTime"] = "2026-02-01T00:00:00Z"
+
+    server.act = log_in
+    run_id = journal_run(tmp_path, [*states, change], befores=befores, approved=approved)
+    result = go_on(tmp_path, server)
+    expected = {"robot-000": "failed" if approved else "deleted", "robot-001": "deleted", "other": "updated"}
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (int(bool(approved)), expected)
+    if approved:
+        row = rows_of(tmp_path, run_id)["robot-000"]
+        assert (row.error_code, "last login: expected none" in row.error) == ("changed_since", True)
+
+
 def test_a_resume_does_not_delete_an_account_of_another_name(tmp_path: Path) -> None:
     server, states = populated(2)
     run_id = journal_run(tmp_path, states)

@@ -1,6 +1,6 @@
 """Applying a plan: new groups, creations, updates (group requests, then account PUTs), and deletions last."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +13,7 @@ from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection
 from bulkid.runs.execution.creation_sender import CreationSender
-from bulkid.runs.execution.deletion_sender import DeletionSender
+from bulkid.runs.execution.deletion_sender import DeletionSender, untouched
 from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
 from bulkid.runs.execution.new_group_sender import NewGroupSender, NewGroupsResult
 from bulkid.runs.execution.progress import Progress
@@ -111,7 +111,8 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
         created = await _create_groups(plan, sender)
         carried = created.carried
         plan = await _with_created_groups(plan, created, sender, record)
-    by_account, deletions = plan.by_account, plan.deletions
+    by_account = plan.by_account
+    deletions: Sequence[tuple[int, Change]] = plan.deletions
     if plan.creations:
         creation_sender = CreationSender(
             sender, options.max_attempts, plan.sent_before, only_new=has_preconditions(record, reconfirmed=False)
@@ -135,7 +136,10 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
     if deletions and not sender.stop.requested:
         async with until_stopped(sender.stop):
             await sender.verify()  # too many failures of updates leave all deletions unsent
-        if not (sender.too_many or sender.too_many_unconfirmed):
+            may_delete = not (sender.too_many or sender.too_many_unconfirmed)
+            if may_delete and plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
+                deletions = await untouched(sender, deletions)  # hours may have passed since the plan was made
+        if may_delete:
             await DeletionSender(sender, options.max_attempts).send(deletions)
     await sender.finish(hooks)
 

@@ -19,7 +19,8 @@ from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import DELETE_BATCH
-from bulkid.runs.concurrency import until_stopped
+from bulkid.planning.preconditions import CHANGED_SINCE, deletion_conflict, left_alone
+from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.text import fold
@@ -44,6 +45,40 @@ class _Answered(NamedTuple):
     change: Change
     settled: Settled | None  # None: cancelled
     alone: bool = False  # whether the request named no other account
+
+
+async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Sequence[_Deletion]:
+    """Read the accounts to delete again, and leave those alone that are not as they were when they were planned.
+
+    Raises:
+        ConnectionFailedError: The server does not respond.
+    """
+    items = await in_thread(sender.journal.items, sender.run_id, [number for number, _ in deletions])
+    present = await _read(sender, [change.account_id for _, change in deletions])
+    kept: list[_Deletion] = []
+    for number, change in deletions:
+        found, before = present.find(change.account_id), items[number].before
+        conflict = ""
+        if isinstance(found, Account) and before is not None:
+            conflict = deletion_conflict(before, found, sender.directory)
+        if conflict:
+            outcome = Outcome(Status.FAILED, None, CHANGED_SINCE, left_alone(conflict), finished_at=sender.clock.now())
+            sender.fail(number, outcome)
+        else:
+            kept.append((number, change))
+    return kept
+
+
+async def _read(sender: AccountSender, ids: Sequence[str]) -> Directory:
+    """Read some accounts again, and keep no others in memory."""
+    wanted = frozenset(map(fold, ids))
+
+    def leave_out(account: Account) -> str:
+        key = fold(account.id)
+        return "" if key in wanted else key
+
+    connection = sender.connection
+    return await read_accounts_again(connection.engine, connection.organization_id, ids, leave_out)
 
 
 @dataclass(slots=True)
@@ -149,12 +184,12 @@ class DeletionSender:
         if not self._to_read:
             return
         answered, self._to_read, self._suspects = self._to_read, [], 0
-        directory = await self._read(answered)
+        directory = await self._read_again(answered)
         later, late = directory, frozenset[int]()
         kept = [each for each in answered if _is_accepted(each) and isinstance(_state(each, directory), Account)]
         if kept:  # a server may respond from a cache
             await self.sender.clock.sleep(_SETTLING_S)
-            later, late = await self._read(kept), frozenset(each.number for each in kept)
+            later, late = await self._read_again(kept), frozenset(each.number for each in kept)
         again = [
             (each.number, each.change)
             for each in answered
@@ -165,16 +200,8 @@ class DeletionSender:
         self.sender.progress.requests["DELETE"] += -(-len(again) // size)
         self._add(again, size)
 
-    async def _read(self, answered: Sequence[_Answered]) -> Directory:
-        wanted = frozenset(fold(each.change.account_id) for each in answered)
-
-        def leave_out(account: Account) -> str:
-            key = fold(account.id)
-            return "" if key in wanted else key
-
-        connection = self.sender.connection
-        ids = [each.change.account_id for each in answered]
-        return await read_accounts_again(connection.engine, connection.organization_id, ids, leave_out)
+    async def _read_again(self, answered: Sequence[_Answered]) -> Directory:
+        return await _read(self.sender, [each.change.account_id for each in answered])
 
     def _settle(self, answered: _Answered, found: Account | Absent | Unknown) -> bool:
         """Settle an account by its present state; return True if it must be sent again."""
