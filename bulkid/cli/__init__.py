@@ -58,6 +58,14 @@ def sheet_child(arguments: Sequence[str]) -> Iterator[None]:
         yield
 
 
+def _answer_shell() -> None:
+    """Answer a shell that asks for completions, and exit."""
+    from bulkid.cli.app import app
+    from bulkid.cli.completion import answer_shell
+
+    answer_shell(app)
+
+
 def main() -> None:
     """Entry point of the ``bulkid`` command."""
     try:
@@ -68,6 +76,8 @@ def main() -> None:
         from bulkid.cli.stdio import wrap_standard_streams
 
         wrap_standard_streams()
+        if os.environ.get("_BULKID_COMPLETE"):
+            _answer_shell()
         with sheet_child(sys.argv[1:]):
             from bulkid.cli.app import app
 

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from bulkid import __version__
+from bulkid.cli import completion
 from bulkid.cli.error_handling import BulkidGroup, handle_errors
 from bulkid.cli.examples import EXAMPLES
 from bulkid.cli.help_pages import CONTEXT_SETTINGS, HelpfulCommand
 from bulkid.cli.options import Load, with_settings
 from bulkid.config.settings import Settings
+from bulkid.errors import EXIT_OK
 from bulkid.model import Action
 from bulkid.report.formats import exporters
 from bulkid.resources import current
@@ -45,7 +47,10 @@ ShowAllOption = Annotated[
     bool,
     typer.Option("--all", help="Show every change and every problem of rows, not only the first ones."),
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", autocompletion=completion.runs),
+]
 
 
 users_app = typer.Typer(
@@ -166,7 +171,12 @@ def run(
 @_command("resume")
 def resume(
     run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="A run's id; the newest that can be resumed if left out.")
+        str,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's id; the newest that can be resumed if left out.",
+            autocompletion=completion.runs,
+        ),
     ] = "",
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
@@ -185,7 +195,14 @@ def resume(
 
 @_command("undo", short_help="Undo the changes of a run, except on accounts that have changed since.")
 def undo(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or last.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's id, the beginning of it, or last.",
+            autocompletion=completion.undoable_runs,
+        ),
+    ],
     *,
     recreate: Annotated[
         bool,
@@ -313,6 +330,25 @@ def job_schema() -> int:
     return jobs.schema()
 
 
+@_command("completion", has_settings=False, short_help="Print a completion script for a shell.")
+def complete(
+    shell: Annotated[
+        str,
+        typer.Argument(
+            metavar="SHELL",
+            help="bash, zsh, fish or powershell.",
+            autocompletion=completion.words(completion.SHELLS),
+        ),
+    ],
+) -> int:
+    """Print a completion script for a shell.
+
+    With it, Tab completes commands, options, ids of runs, profiles, and worksheets of .xlsx files.
+    """
+    typer.echo(completion.script(shell))
+    return EXIT_OK
+
+
 @_command("serve", short_help="Serve the web console.")
 def serve(*, settings: Settings) -> int:
     """Serve the web console.
@@ -325,6 +361,7 @@ def serve(*, settings: Settings) -> int:
     return console.serve(settings)
 
 
+_ROLES = ("viewer", "operator", "admin")
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
 
 
@@ -332,7 +369,12 @@ UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's na
 def users_add(
     name: UserArgument,
     *,
-    role: Annotated[str, typer.Option(metavar="viewer|operator|admin", help="What the user may do.")] = "operator",
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="viewer|operator|admin", help="What the user may do.", autocompletion=completion.words(_ROLES)
+        ),
+    ] = "operator",
     settings: Settings,
 ) -> int:
     """Add a user; the password is asked for, or read from standard input."""
@@ -352,7 +394,14 @@ def users_remove(name: UserArgument, *, settings: Settings) -> int:
 @_command("role", group=users_app)
 def users_role(
     name: UserArgument,
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="What the user may do: viewer, operator or admin.")],
+    role: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROLE",
+            help="What the user may do: viewer, operator or admin.",
+            autocompletion=completion.words(_ROLES),
+        ),
+    ],
     *,
     settings: Settings,
 ) -> int:

@@ -73,6 +73,12 @@ EXAMPLES: Mapping[str, str] = {
     "job-schema": """
         bulkid job-schema > job.schema.json
         """,
+    "completion": """
+        # Load the file in ~/.bashrc: source ~/.bulkid.bash
+        bulkid completion bash > ~/.bulkid.bash
+        # Load the file in $PROFILE: . ~/bulkid.ps1
+        bulkid completion powershell > ~/bulkid.ps1
+        """,
     "serve": """
         bulkid serve
         # On a simulated server

@@ -58,20 +58,21 @@ def _write_parameters(command: TyperCommand | TyperGroup, ctx: Any, formatter: A
     for parameter in command.get_params(ctx):
         is_option = parameter.param_type_name == "option"
         section = getattr(parameter, "rich_help_panel", None) or _COMMON if is_option else "Arguments"
-        name = _option_name(parameter) if is_option else parameter.metavar or parameter.name
-        sections.setdefault(section, []).append((name, _text(parameter)))
+        sections.setdefault(section, []).append((option_name(parameter), parameter_text(parameter)))
     for section, listed in sections.items():
         _write_list(formatter, section, listed)
 
 
-def _option_name(option: Any) -> str:  # noqa: ANN401 - click's
-    """The names of an option, the short one first, and what its value is called."""
+def option_name(option: Any) -> str:  # noqa: ANN401 - click's
+    """The names of an option, the short one first, and what its value is called; the name of an argument."""
+    if option.param_type_name != "option":
+        return str(option.metavar or option.name)
     names = ", ".join(sorted(option.opts, key=len))
     switch = option.is_flag or option.count or not option.metavar
     return names if switch else f"{names} {option.metavar}"
 
 
-def _text(parameter: Any) -> str:  # noqa: ANN401 - click's
+def parameter_text(parameter: Any) -> str:  # noqa: ANN401 - click's
     """What a parameter does, and its default unless the text says it already."""
     default, text = parameter.default, parameter.help or ""
     if not parameter.show_default or isinstance(default, bool) or not isinstance(default, str | int | float):

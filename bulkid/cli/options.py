@@ -3,12 +3,14 @@
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bulkid.cli import completion
 from bulkid.config import parse
 from bulkid.config.resolve import load_settings
 from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings
@@ -90,11 +92,17 @@ def _parameter(entry: Setting) -> inspect.Parameter:
         metavar="" if switch else entry.metavar,
         show_default=False,
         count=counted,
+        autocompletion=completion.of_setting(entry.name, _choices(entry)),
         rich_help_panel=None if entry.common else f"{entry.group.name.capitalize()} options",
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=initial, annotation=Annotated[kind, option]
     )
+
+
+def _choices(entry: Setting) -> tuple[str, ...]:
+    """The words of which the value of an option is one, as its metavar lists them."""
+    return tuple(entry.metavar.split("|")) if re.fullmatch(r"[a-z]+(\|[a-z]+)+", entry.metavar) else ()
 
 
 def _present(options: Mapping[str, object]) -> dict[str, object]:

@@ -137,6 +137,16 @@ def parse_age(text: str, source: str) -> float:
         raise UsageError(f"{source}: {bad.shown} {bad.problem}.", hint="Give 12h, 90d or 4w, say.") from None
 
 
+def profile_names(cwd: Path, config_dir: Path | None = None) -> list[str]:
+    """Return the names of the profiles in the working directory's and the user's bulkid.toml.
+
+    Raises:
+        UsageError: A file cannot be read, or holds what is no setting.
+    """
+    paths = dict.fromkeys((cwd / FILE_NAME, (config_dir or default_config_dir()).absolute() / FILE_NAME))
+    return sorted({name for path in paths for name in _read_file(path) if name is not None})
+
+
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     """The ``BULKID_`` variables that no setting reads, each with the names it may have been meant for."""
     known = {entry.env.removeprefix(_PREFIX): entry.env for entry in SETTINGS}

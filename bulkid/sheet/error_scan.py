@@ -121,6 +121,22 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
         return ErrorScan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
 
 
+_LARGEST_BOOK = 1 << 20  # bytes of a workbook's list of worksheets
+
+
+def worksheet_names(stream: BinaryIO) -> list[str]:
+    """Return the names of the worksheets of an ``.xlsx`` or ``.xlsm``; none where their list is unusually long.
+
+    Raises:
+        ScanError, zipfile.BadZipFile, zlib.error, expat.ExpatError, OSError, ValueError: The file is damaged.
+    """
+    with Archive(stream) as archive:
+        book = main_part(archive)
+        if not book or archive.size(book) > _LARGEST_BOOK:
+            return []
+        return [each["name"] for each in _elements(archive, book, "sheet") if "name" in each]
+
+
 def _has_no_errors(archive: Archive, target: str, longest: int) -> ErrorScan | None:
     """Search a worksheet for anything unusual; None where there may be something."""
     columns: set[bytes] = set()
