@@ -125,6 +125,7 @@ def test_every_option_that_a_page_names_exists() -> None:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
     known |= {"--collector", "--cov", "--hypothesis-profile"}  # node_exporter's and pytest's
     known |= {"--check", "--platform", "--strict"}  # ruff's, mypy's and mkdocs'
+    known |= {"--data-urlencode", "--raw"}  # curl's and kubectl's
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"
