@@ -6,11 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
 
+from bulkid.cli.app import app
 from bulkid.config.settings import SETTINGS
-from tests.cli.test_cli_help import COMMANDS, ROOT
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs"
 PAGE = FOLDER / "bulkid.1"
@@ -32,9 +34,10 @@ def test_the_page_that_is_checked_in_is_the_one_that_is_made(make_man: ModuleTyp
 
 def test_every_command_option_and_variable_is_on_the_page() -> None:
     text = PAGE.read_text(encoding="utf-8").replace("\\-", "-")
-    for command in COMMANDS:
-        if command and not hasattr(ROOT.commands[command[0]], "commands"):
-            assert f'.SS "bulkid {" ".join(command)}"' in text
+    root: Any = typer.main.get_command(app)
+    for name, command in root.commands.items():
+        for inner in getattr(command, "commands", {"": command}):
+            assert f'.SS "bulkid {f"{name} {inner}".strip()}"\n' in text
     for entry in SETTINGS:
         assert f".B {entry.env}\n" in text
         assert not entry.option or re.search(rf"^\.B (-v, )?(--verbose|{entry.option})", text, re.MULTILINE)
