@@ -7,7 +7,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal.store import open_journal
-from bulkid.model import Account, Action, FailureBound, Request, RunItem
+from bulkid.model import Account, Action, FailureBound, Reply, ReplyKind, Request, RunItem
 from bulkid.planning.preconditions import inverse
 from tests.support.life_server import (
     FAULTS,
@@ -352,3 +352,26 @@ def test_a_creation_that_an_earlier_attempt_may_have_sent_is_created_whatever_th
     assert (server.count("POST"), server.created) == (0, [])
     result = go_on(tmp_path, Faster(server.accounts, server.groups))
     assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"a": "created"})
+
+
+class Late(LifeServer):
+    """Lists accounts without the new ones, for a number of lists after the first one is created."""
+
+    lists = 0
+
+    def _get_robotaccount(self, ids: list[str], body: Any, query: Any) -> Any:
+        if len(ids) > 1 or not self.created or not self.lists:
+            return super()._get_robotaccount(ids, body, query)
+        self.lists -= 1
+        return Reply(ReplyKind.OK, 200, {"totalCount": 0, "results": []})
+
+
+@pytest.mark.parametrize(("fault", "lists", "posts"), [("", 1, 1), ("lost after", 1, 2), ("lost after", 2, 2)])
+def test_a_server_that_lists_new_accounts_a_moment_late_is_asked_again(
+    fault: str, lists: int, posts: int, tmp_path: Path
+) -> None:
+    server = Late(groups=dict(GROUPS), shows_groups=False, fault=once(fault))
+    server.lists = lists
+    run_id = journal_run(tmp_path, creations(["a"]))
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, statuses(tmp_path, run_id), server.count("POST")) == (0, {"a": "created"}, posts)

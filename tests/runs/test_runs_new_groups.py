@@ -258,3 +258,25 @@ def test_an_account_that_joins_one_new_group_by_its_post_and_misses_another_fail
     result = go_on(tmp_path, server)
     assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"failed": 3, "updated": 1})
     assert server.count("PUT") == 1
+
+
+class Late(LifeServer):
+    """Lists the groups without those that were created, a number of times."""
+
+    lists = 2
+
+    def _get_group(self, ids: list[str], body: Any, query: Any) -> Reply:
+        reply = super()._get_group(ids, body, query)
+        if not self.count("POST") or not self.lists:
+            return reply
+        self.lists -= 1
+        return reply._replace(payload=[group for group in reply.payload if group["name"] in {"Everyone", "Old"}])
+
+
+def test_a_server_that_lists_a_new_group_a_moment_late_is_asked_again(tmp_path: Path) -> None:
+    server, states = joining(3)
+    late = Late(server.accounts, server.groups, fault=once("lost after"))
+    run_id = journal_run(tmp_path, states, NEW)
+    result = go_on(tmp_path, late)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (0, {"updated": 3})
+    assert (late.count("POST"), late.count("PUT"), len(members(late, OURS))) == (2, 0, 3)

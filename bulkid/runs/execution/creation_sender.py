@@ -23,12 +23,16 @@ from bulkid.engine.sender import Settled, Task
 from bulkid.identity.endpoints import UnexpectedResponseError, create_account, parse_account
 from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Request, RunItem, Status, Via
+from bulkid.planning.directory import Directory
 from bulkid.planning.plan import confirms, describe, diff
 from bulkid.planning.preconditions import CHANGED_SINCE, item_conflict, left_alone
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import find_accounts_named
 from bulkid.text import fold
+
+_SETTLING_S = 2.0
+"""Seconds after which names are looked up once more that no account has, although a POST seems to have created them."""
 
 
 class _Doubtful(NamedTuple):
@@ -142,8 +146,7 @@ class CreationSender:
             return [], []
         sender, again, differing = self.sender, list[tuple[int, Change]](), list[tuple[int, Change]]()
         log.info("creations.doubtful", accounts=len(self._doubtful), failed=sender.failures)
-        names = [each.change.name for each in self._doubtful]
-        directory = await find_accounts_named(sender.connection.engine, sender.connection.organization_id, names)
+        directory = await self._find()
         doubtful, self._doubtful = self._doubtful, []
         sender.progress.unverified -= len(doubtful)
         found = {each.number: directory.accounts_named(each.change.name) for each in doubtful}
@@ -172,6 +175,28 @@ class CreationSender:
             await sender.writer.flush()
         return again, differing
 
+    async def _find(self) -> Directory:
+        connection = self.sender.connection
+        names = [each.change.name for each in self._doubtful]
+        directory = await find_accounts_named(connection.engine, connection.organization_id, names)
+        if not directory.uncertain and any(self._may_be_late(each, directory) for each in self._doubtful):
+            await self.sender.clock.sleep(_SETTLING_S)
+            directory = await find_accounts_named(connection.engine, connection.organization_id, names)
+        return directory
+
+    def _may_be_late(self, doubtful: _Doubtful, directory: Directory) -> bool:
+        """Whether a POST seems to have created an account, although no account has the name.
+
+        The server has said so; or it refuses a POST after one that it may have carried out.
+        """
+        number = doubtful.number
+        seems_created = number in self._accepted or (not doubtful.unclear and self._may_have_left(number))
+        return seems_created and not directory.accounts_named(doubtful.change.name)
+
+    def _may_have_left(self, number: int) -> bool:
+        """Whether a POST of this run may have created the account, although the server did not say so."""
+        return self._unclear_posts[number] > 0 or number in self.sent_before
+
     def _compare(self, doubtful: _Doubtful, item: RunItem, account: Account) -> tuple[Change | None, RunItem | None]:
         """Settle a creation whose account exists. If it differs from what is wanted, return the change.
 
@@ -179,7 +204,7 @@ class CreationSender:
         """
         number, settled, sender = doubtful.number, doubtful.settled, self.sender
         accepted = number in self._accepted
-        own = accepted or self._unclear_posts[number] > 0 or number in self.sent_before
+        own = accepted or self._may_have_left(number)
         change = diff(item.desired, account, sender.directory)
         if change.empty and own:
             sender.record(number, self._outcome(Status.CREATED, number, settled, account))

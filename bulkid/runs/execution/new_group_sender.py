@@ -25,6 +25,9 @@ from bulkid.text import fold
 
 _CLEAR_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 
+_SETTLING_S = 2.0
+"""Seconds after which the list of groups is read once more."""
+
 NOT_CREATED = "group_not_created"
 """The error code of an account that needs a group which could not be created."""
 
@@ -146,12 +149,22 @@ class NewGroupSender:
             else:
                 doubtful.append((creation, settled))
         if doubtful:
-            await self.names.read()
+            await self._read_groups(doubtful)
             by_name = {fold(group.name): group for group in self.names.known.values()}
             for creation, settled in doubtful:
                 if self._must_be_sent_again(creation, settled, by_name):
                     again.append(creation)
         return again
+
+    async def _read_groups(self, doubtful: Sequence[tuple[_Creation, Settled]]) -> None:
+        """Read the list of groups; once more if it lacks one whose POST was refused after an unclear response."""
+        await self.names.read()
+        if any(
+            creation.unclear and settled.reply.kind in _CLEAR_REFUSALS and self.names.group(creation.group.id) is None
+            for creation, settled in doubtful
+        ):
+            await self.sender.clock.sleep(_SETTLING_S)  # a server may respond from a cache
+            await self.names.read()
 
     def _must_be_sent_again(self, creation: _Creation, settled: Settled, by_name: Mapping[str, Group]) -> bool:
         """Whether a group without a clear response is not in the list of groups, and its POST may pass yet."""
