@@ -124,6 +124,7 @@ def test_every_option_that_a_page_names_exists() -> None:
     for command in app.registered_commands:
         known |= {f"--{name.replace('_', '-')}" for name in inspect.signature(command.callback).parameters}
     known |= {"--collector", "--cov", "--hypothesis-profile"}  # node_exporter's and pytest's
+    known |= {"--no-deps", "--require-hashes", "--upgrade"}  # pip's and those of requirements/lock.py
     known |= {"--check", "--platform", "--strict"}  # ruff's, mypy's and mkdocs'
     known |= {"--data-urlencode", "--raw"}  # curl's and kubectl's
     for page in PAGES:
