@@ -145,7 +145,7 @@ class CreationSender:
         if not self._doubtful:
             return [], []
         sender, again, differing = self.sender, list[tuple[int, Change]](), list[tuple[int, Change]]()
-        log.info("creations.doubtful", accounts=len(self._doubtful), failed=sender.failures)
+        log.info("creations.unconfirmed", accounts=len(self._doubtful), failed=sender.failures)
         directory = await self._find()
         doubtful, self._doubtful = self._doubtful, []
         sender.progress.unverified -= len(doubtful)
