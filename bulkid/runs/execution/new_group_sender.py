@@ -137,7 +137,7 @@ class NewGroupSender:
         doubtful: list[tuple[_Creation, Settled]] = []
         for creation, settled in refused:
             log.info(
-                "new_group.refused",
+                "group.creation_refused",
                 group=creation.group.id,
                 members=len(creation.members),
                 http_status=settled.reply.status,
@@ -173,7 +173,7 @@ class NewGroupSender:
             self._created(creation, group, 0)
             return False
         if (other := by_name.get(fold(group.name))) is not None:
-            log.info("new_group.exists", group=group.id, other=other.id)
+            log.info("group.name_taken", group=group.id, other=other.id)
             self._result.replaced[fold(group.id)] = other
             self._leave_to_batches(other, [*creation.members, *creation.rest], self.batch_size)
             return False
