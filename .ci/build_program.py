@@ -8,7 +8,9 @@ data, and the modules that are imported by a computed name. The licences of all 
 """
 
 import argparse
+import re
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 from PyInstaller.__main__ import run
@@ -16,6 +18,27 @@ from PyInstaller.__main__ import run
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = ("psycopg", "apprise")
 """Packages that load modules or files of their own at run time, and are there only with some extras."""
+
+
+def installed(name: str) -> set[str]:
+    """The installed packages that a package and its extras need, with the package itself."""
+    waiting, found = [name], set[str]()
+    while waiting:
+        try:
+            package = metadata.distribution(waiting.pop())
+        except metadata.PackageNotFoundError:  # of another system, or of an extra that is not installed
+            continue
+        if package.name not in found:
+            found.add(package.name)
+            waiting += [
+                re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in package.requires or () if _is_needed(line)
+            ]
+    return found
+
+
+def _is_needed(requirement: str) -> bool:
+    """Whether a program contains it: all but what only developers install."""
+    return not re.search(r"extra == .(dev|docs|deploy|test|tests)\b", requirement)
 
 
 def main() -> None:
@@ -35,7 +58,7 @@ def main() -> None:
                 f"--specpath={work}",
                 "--collect-data=bulkid",
                 "--collect-submodules=bulkid",
-                "--recursive-copy-metadata=bulkid",
+                *(f"--copy-metadata={name}" for name in sorted(installed("bulkid"))),
                 *(f"--collect-all={name}" for name in OPTIONAL),
                 "--exclude-module=tkinter",
                 "--log-level=WARN",
