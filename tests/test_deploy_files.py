@@ -1,6 +1,6 @@
 """The files with which bulkid is deployed: manifests, units, the task, the image and the workflows.
 
-Their formats are checked by the schemas of Kubernetes and Compose and by systemd's own check. ``.ci/check_image`` builds
+Their formats are checked by the schemas of Kubernetes and Compose and by systemd itself. ``.ci/check_image`` builds
 the image and runs it, ``.ci/check_program.py`` does the same for the program without Python.
 """
 
