@@ -16,6 +16,9 @@ is a slip."""
 GUID: Final = re.compile(r"\{?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\}?")
 """A text that is an id, and the name of nothing."""
 
+DELETION_NOT_ALLOWED: Final = "deletion_not_allowed"
+"""The code of the error of a row that deletes an account where the options do not allow it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveOptions:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
 from bulkid.model import CHANGED, NEW_GROUP, Account, Action, DesiredState, Group, RowError, RunItem, Status
+from bulkid.planning.creation import DELETION_NOT_ALLOWED
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.export_rows import account_time, has_time
 from bulkid.planning.plan import diff
@@ -270,7 +271,7 @@ class _Resolver:
                 return self._changed_since(conflict)
         if not self._rules.allow_delete:
             message = f"The account {quote(found.name)} would be deleted, and deletions are not allowed"
-            return "deletion_not_allowed", f"{message}. It is left alone. Add --allow-delete to delete it."
+            return DELETION_NOT_ALLOWED, f"{message}. It is left alone. Add --allow-delete to delete it."
         return desired._replace(account_id=found.id, name=found.name)
 
     def _changed_since(self, conflict: str) -> _Refusal:

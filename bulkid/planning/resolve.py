@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from bulkid.model import Action, DesiredState, Group, RowError, RowRequest
-from bulkid.planning.creation import NewGroups, ResolveOptions
+from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
     AccountKey,
@@ -118,7 +118,7 @@ class _RowReader:
                 "The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. "
                 "--allow-delete allows them."
             )
-            row_errors.append(self._row_error(row, ACTION_COLUMN, row.action.value, "deletion_not_allowed", message))
+            row_errors.append(self._row_error(row, ACTION_COLUMN, row.action.value, DELETION_NOT_ALLOWED, message))
         if row.partition and self._organization is not None:
             row_errors += self._partition_errors(row, self._organization)
         if row.add or row.remove or exact is not None:

@@ -23,7 +23,7 @@ from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
-from bulkid.runs.rates import recent_rate, run_rates
+from bulkid.runs.rates import recent_rates, run_rates
 from bulkid.runs.run_records import UNDO, owner_of
 
 
@@ -290,9 +290,9 @@ class RunBrowser:
             self._rates[key] = run_rates(self.journal, record)
         return self._rates[key]
 
-    def recent_rate(self, target: Target, options: RunOptions, now: float) -> Rate | None:
-        """The rate of all runs on the target's organisation over the last hour; None: the organisation is not known."""
-        return recent_rate(self.journal, target, options, now)
+    def recent_rates(self, target: Target, options: RunOptions, now: float) -> tuple[Rate, ...]:
+        """The rates of all runs on the target's organisation over the last hour; see :func:`recent_rates`."""
+        return recent_rates(self.journal, target, options, now)
 
     def undone(self) -> Mapping[str, str]:
         """The runs that a later one has undone, each with that run; see :func:`undone_by`."""

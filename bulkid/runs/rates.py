@@ -15,7 +15,7 @@ from bulkid.runs.options import RunOptions, Target
 from bulkid.runs.run_records import load_options
 
 RECENT_S: Final = 3600.0
-"""Seconds that :func:`recent_rate` looks back."""
+"""Seconds that :func:`recent_rates` looks back."""
 
 
 def run_rates(journal: Journal, record: RunRecord) -> tuple[Rate, ...]:
@@ -32,21 +32,28 @@ def run_rates(journal: Journal, record: RunRecord) -> tuple[Rate, ...]:
     return tuple(found)
 
 
-def recent_rate(journal: Journal, target: Target, options: RunOptions, now: float) -> Rate | None:
-    """The rate of the PUTs of all runs on the target's organisation over the last hour, which ends ``now``.
+def recent_rates(journal: Journal, target: Target, options: RunOptions, now: float) -> tuple[Rate, ...]:
+    """The rate of all runs on the target's organisation over the last hour, which ends ``now``, for each method.
 
-    Where the target does not name the organisation, it is that of the newest run on its server. None: there is none.
+    A method whose requests have settled no account has none, except PUT. Where the target does not name the
+    organisation, it is that of the newest run on its server; where there is no such run, there is no rate.
     """
     rules = _rules(options.quota, target.url)
     organization_id = target.organization_id or newest_organization(journal, _address(target.url))
     if not organization_id:
-        return None
-    cut = intervals(now - RECENT_S, now, slowest(rules))
+        return ()
+    rates = [_recent_rate(journal, organization_id, rules, method, now) for method in NOUNS]
+    return tuple(each for each in rates if each.method == "PUT" or any(map(sum, each.points)))
+
+
+def _recent_rate(journal: Journal, organization_id: str, rules: tuple[QuotaRule, ...], method: str, now: float) -> Rate:
+    cut = intervals(now - RECENT_S, now, slowest(rules, method))
     before = replace(cut, start=cut.start - cut.window_s)  # what the first points count as well
-    found = settled_by_interval(journal, before.start, before.step_ms, organization_id=organization_id)
+    found = settled_by_interval(journal, before.start, before.step_ms, organization_id=organization_id, method=method)
     count = before.per_window + int(RECENT_S * 1000 // cut.step_ms)
-    known = {number: settled for number, settled in _settled(found).items() if number < count}
-    return Rate(cut, rate(before, known, count).points[before.per_window :])
+    in_bulk = method == "DELETE"
+    known = {number: settled for number, settled in _settled(found, in_bulk=in_bulk).items() if number < count}
+    return Rate(cut, rate(before, known, count).points[before.per_window :], method)
 
 
 def _settled(counts: list[tuple[int, Via, int]], *, in_bulk: bool = False) -> dict[int, Settled]:

@@ -20,6 +20,7 @@ from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
 from bulkid.runs.doctor import ORGANIZATION
+from bulkid.runs.run_records import RECREATE, UNDO
 from bulkid.text import count_of
 from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, is_another_user, with_authors
 from bulkid.web.auth.passwords import HASHER
@@ -294,7 +295,7 @@ class Console:
                 upload.rest_of, self.target, context, yes_really=really, approved=approved, reconfirm=True
             )
         if upload.undo_of:
-            return await runs.undo(upload.undo_of, self.target, options, context)
+            return await runs.undo(upload.undo_of, self.target, options, context, recreate=upload.recreate)
         return await runs.run(upload.path, self.target, options, context, name=upload.name)
 
     def _require_startable(
@@ -341,9 +342,10 @@ class Console:
 
     async def upload_of(self, run: RunRecord) -> Upload | None:
         """The sheet that a run was begun with here, as long as it is kept."""
-        undone = run.options.get("undo")
+        undone = run.options.get(UNDO)
         if undone:
-            return await in_thread(self.uploads.find_derived, undo_of=str(undone))
+            recreate = bool(run.options.get(RECREATE))
+            return await in_thread(self.uploads.find_derived, undo_of=str(undone), recreate=recreate)
         path = Path(str(run.options.get("path") or "."))
         try:
             upload = await in_thread(self.uploads.get, path.parent.name)

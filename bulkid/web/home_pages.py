@@ -16,7 +16,7 @@ from bulkid.web.approvals import approval_queue
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, page
-from bulkid.web.run_pages import recent_quota_plot
+from bulkid.web.run_pages import recent_quota_plots
 from bulkid.web.sse import live_state, state_from_journal
 
 RUNS_PER_PAGE: Final = 25
@@ -90,8 +90,9 @@ async def home_page(
         lines=latest[:_LATEST_RUNS],
         max_listed=_MAX_LISTED,
         open_runs=await in_thread(_open_runs, console, latest),
-        quota_plot=await recent_quota_plot(console),
+        quota_plots=await recent_quota_plots(console),
         resource=current(),
+        deletes=console.options.allow_delete,
     )
 
 

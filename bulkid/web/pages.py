@@ -77,6 +77,7 @@ def set_up_templates(app: web.Application) -> None:
         "seconds": humanize_seconds,
         "letters": column_letters,
         "console_words": console_words,
+        "day": day,
     }
     environment.tests["run_id"] = is_run_id
     environment.globals |= {
@@ -93,6 +94,11 @@ def set_up_templates(app: web.Application) -> None:
         "Status": Status,
         "RunStatus": RunStatus,
     }
+
+
+def day(time: str) -> str:
+    """The day of a time in ISO 8601, as the server wrote it; a text in another form stays whole."""
+    return time.partition("T")[0]
 
 
 def when(seconds: float | None) -> str:

@@ -194,7 +194,7 @@ class UploadPreviews:
             return await runs.plan_rest(upload.rest_of, self._target, context)
         options = upload.reading.options(self._options)
         if upload.undo_of:
-            return await runs.plan_undo(upload.undo_of, self._target, options, context)
+            return await runs.plan_undo(upload.undo_of, self._target, options, context, recreate=upload.recreate)
         return await runs.plan(upload.path, self._target, options, context, name=upload.name)
 
 

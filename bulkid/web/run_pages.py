@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
@@ -33,6 +34,7 @@ from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.plots import Plot, plot_of
 from bulkid.web.previews import UploadPreview
+from bulkid.web.request_bodies import form_of
 from bulkid.web.sse import live_state, state_from_journal
 from bulkid.web.uploads import Upload
 
@@ -43,16 +45,23 @@ _DISCONNECTED: Final = (ConnectionResetError, TimeoutError)
 """What sending an event raises when the browser has disconnected, or does not read any more."""
 
 
-async def recent_quota_plot(console: Console) -> Plot | None:
-    """The use of the quota in the last hour, for ``quota_plot.html``; None where the organisation is not known yet."""
-    rate = await in_thread(console.run_browser.recent_rate, console.target, console.options, console.clock.now())
-    return None if rate is None else plot_of(rate, "recent", ago=True, small=True)
+async def recent_quota_plots(console: Console) -> list[Plot]:
+    """The use of the quota in the last hour, for ``quota_plot.html``: a plot for PUT, and for each other method used.
+
+    There is none where the organisation is not known yet.
+    """
+    rates = await in_thread(console.run_browser.recent_rates, console.target, console.options, console.clock.now())
+    return [plot_of(rate, _plot_name("recent", index), ago=True, small=True) for index, rate in enumerate(rates)]
 
 
 async def _rate_plots(console: Console, line: RunListItem) -> list[Plot]:
-    """A plot for each method; the ids of the first begin as they always did."""
     rates = await in_thread(console.run_browser.rates, line.run)
-    return [plot_of(rate, f"rate{index or ''}") for index, rate in enumerate(rates)]
+    return [plot_of(rate, _plot_name("rate", index)) for index, rate in enumerate(rates)]
+
+
+def _plot_name(prefix: str, index: int) -> str:
+    """A name for the ids of a plot; those of the first have no number."""
+    return f"{prefix}{index or ''}"
 
 
 async def rate(request: web.Request) -> web.StreamResponse:
@@ -209,6 +218,7 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
         "retry": not going and open_rows_of(line) > 0 and not resumable,
+        "recreate": not going and line.counts[Status.DELETED] > 0,
         "undo": not going and _can_be_undone(line) and line.run.run_id not in undone,
         "again": not going and line.run.phase != "planned" and upload is not None,
     }
@@ -301,19 +311,20 @@ async def retry(request: web.Request) -> web.StreamResponse:
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
     authors, now = await console.authors_of(record, principal.person), console.clock.now()
-    derive = console.uploads.derive
-    made = await in_thread(derive, "retry", record.run_id, now, principal.person, authors, content=content)
+    derive = partial(console.uploads.derive, content=content, note=str(record.options.get("note") or ""))
+    made = await in_thread(derive, "retry", record.run_id, now, principal.person, authors)
     await note(request, "retry prepared", record.run_id)
     raise HTTPSeeOther(f"/sheets/{made.upload_id}")
 
 
 async def undo(request: web.Request) -> web.StreamResponse:
-    """Preview what would undo the changes of a run."""
-    console, principal = console_of(request), principal_of(request)
+    """Preview what would undo a run; a form with ``recreate`` also creates the accounts again that the run deleted."""
+    console, principal, form = console_of(request), principal_of(request), await form_of(request)
     record = (await found_run(request)).run
     console.require_same_server(record, then=f"Undo it in a terminal: bulkid undo {record.run_id}")
     authors, now = await console.authors_of(record, principal.person), console.clock.now()
-    made = await in_thread(console.uploads.derive, "undo", record.run_id, now, principal.person, authors)
+    derive = partial(console.uploads.derive, recreate=bool(form.get("recreate")))
+    made = await in_thread(derive, "undo", record.run_id, now, principal.person, authors)
     shown_at = await preview_made(console, await console.upload_previews.get(made))
     await note(request, "undo previewed", record.run_id)
     raise HTTPSeeOther(shown_at)

@@ -17,6 +17,7 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.model import MAX_NOTE
+from bulkid.planning.creation import DELETION_NOT_ALLOWED
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -54,7 +55,7 @@ from bulkid.web.sheet_mapping import (
     readings_of,
 )
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
-from bulkid.web.wording import console_words
+from bulkid.web.wording import ALLOW_DELETIONS, console_words
 
 _MALFORMED: Final = (ValueError, LookupError, HttpProcessingError)
 """What aiohttp's reader raises for a multipart body that is malformed or not complete."""
@@ -73,6 +74,14 @@ async def upload_preview_of(request: web.Request) -> UploadPreview:
 # --- uploading
 
 
+class NoteError(SheetError):
+    """The note of an upload cannot be kept; ``text`` is what the form shows again, on one line."""
+
+    def __init__(self, problem: str, note_text: str) -> None:
+        super().__init__(f"{problem}: the sheet was not kept.", hint="Correct the note and choose the sheet again.")
+        self.text = "".join(letter if letter.isprintable() else " " for letter in note_text)
+
+
 async def upload(request: web.Request) -> web.StreamResponse:
     """Receive a sheet."""
     header = request.headers.get(CSRF_HEADER)
@@ -80,6 +89,8 @@ async def upload(request: web.Request) -> web.StreamResponse:
         check_token(request, header)
     try:
         taken = await receive_sheet(request, trusted=header is not None)
+    except NoteError as error:
+        return form_again(request, error, "upload.html", note_error=error)
     except (SheetError, StorageFullError, RefusedError) as error:
         if isinstance(error, RefusedError) and error.status not in _BROKEN_OFF:
             raise
@@ -141,18 +152,16 @@ async def _read_note(reader: UploadReader, part: BodyPartReader) -> str:
     """The user's note about the run that the sheet begins.
 
     Raises:
-        SheetError: It is too long, or contains control characters.
+        NoteError: It is too long, or contains control characters.
     """
     most, content = 4 * MAX_NOTE + 1, b""  # bytes of UTF-8, and one that is too much
     while len(content) < most and (chunk := await reader.chunk(part, most)):
         content += chunk
     text = content.decode("utf-8", "replace").strip()
     if len(content) >= most or len(text) > MAX_NOTE:
-        raise SheetError(
-            f"The note is longer than {MAX_NOTE} characters: the sheet was not kept.", hint="Shorten it and try again."
-        )
+        raise NoteError(f"The note is longer than {MAX_NOTE} characters", text)
     if not is_text(text) or "\t" in text:
-        raise SheetError("The note contains control characters: the sheet was not kept.", hint="Type it again.")
+        raise NoteError("The note contains control characters", text)
     return text
 
 
@@ -376,6 +385,8 @@ async def _preview_page_of(
         "actions": counts,
         "deleted": list(deleted_accounts(job.result)),
         "deletion_warning": deletion_warning(job.result),
+        "deletions_refused": any(each.code == DELETION_NOT_ALLOWED for each in job.result.row_errors),
+        "allow_deletions": ALLOW_DELETIONS,
         "new_groups": new_groups_line(job.result),
         "forecast": forecast(job.result),
         "estimate": f"{estimate(job.result)} {console_words(advice(job.result))}".strip(),
@@ -418,6 +429,7 @@ class Effect:
     verb: str
     noun: str
     all: str  # "Update 176 accounts"
+    confirmed: str  # what the user ticks for a plan beyond the limit: "change all 176 accounts"
     trial: str  # where no script of the page fills in the number
 
 
@@ -429,9 +441,12 @@ def effect_of(upload: Upload, counts: ActionCounts, *, approval: bool) -> Effect
         verb, noun, everything = "Undo", "change", f"Undo {count_of(counts.update, 'change')}"
     else:
         verb, noun, everything = verbs[0] if len(verbs) == 1 else "Change", "account", actions_sentence(counts)
+    confirmed = f"change all {count_of(counts.total, 'account')}"
+    if verbs != ["Update"]:
+        confirmed = f"{everything[:1].lower()}{everything[1:]}"
     if approval:
         verb, everything = f"Approve and {verb.lower()}", f"Approve and {everything[:1].lower()}{everything[1:]}"
-    return Effect(verb, noun, everything, "Approve and start the trial" if approval else "Start the trial")
+    return Effect(verb, noun, everything, confirmed, "Approve and start the trial" if approval else "Start the trial")
 
 
 def trial_size(upload: Upload, changes: int) -> int:

@@ -77,6 +77,7 @@ class Upload:
     rejected_by: str = ""  # the user who rejected its plan, which cannot be started then; empty for others
     rejected_at: float = 0.0  # seconds since the epoch
     comment: str = ""  # why it was rejected
+    recreate: bool = False  # an undo creates the accounts again that its run deleted
     note: str = ""  # what the user wants to keep with the run, such as a ticket number
 
     @property
@@ -182,9 +183,14 @@ class Uploads:
         authors: Authors,
         *,
         content: bytes = b"",
+        note: str = "",
+        recreate: bool = False,
     ) -> Upload:
-        """Keep a plan that derives from a run: its undo or its rest, or a sheet of the rows that are not done."""
-        made = self.reserve(f"{kind} of {run_id}.csv", at, owner, authors)
+        """Keep a plan that derives from a run: its undo or its rest, or a sheet of the rows that are not done.
+
+        ``recreate``: the undo creates the accounts again that the run deleted.
+        """
+        made = replace(self.reserve(f"{kind} of {run_id}.csv", at, owner, authors), note=note, recreate=recreate)
         if kind == "retry":
             made = replace(made, retry_of=run_id)
         else:  # the journal of the run takes the place of the file
@@ -199,9 +205,12 @@ class Uploads:
             self.drop(made)
             raise
 
-    def find_derived(self, *, undo_of: str = "", rest_of: str = "") -> Upload | None:
+    def find_derived(self, *, undo_of: str = "", rest_of: str = "", recreate: bool = False) -> Upload | None:
         """The newest undo, or rest, of a run that no run was begun with yet."""
-        found = [each for each in self._found() if (each.undo_of, each.rest_of) == (undo_of, rest_of) and each.is_open]
+        wanted = (undo_of, rest_of, recreate)
+        found = [
+            each for each in self._found() if (each.undo_of, each.rest_of, each.recreate) == wanted and each.is_open
+        ]
         return max(found, key=lambda each: each.at, default=None)
 
     def write(self, upload: Upload, file: BinaryIO, chunk: bytes, written: int) -> int:

@@ -20,6 +20,20 @@ _REPLACED: Final = tuple(
         (r" because of --no-read", ": bulkid does not read the accounts"),
     )
 )
+ALLOW_DELETIONS: Final = (
+    'Ask the user who starts this console to start it with "--allow-delete" or BULKID_ALLOW_DELETE=1.'
+)
+"""What a user can do where the console does not allow deletions."""
+
+_SENTENCES: Final = {
+    "--allow-delete allows them.": ALLOW_DELETIONS,
+    "Add --allow-delete to delete it.": ALLOW_DELETIONS,
+    "--recreate makes an account of the same name, display name and groups again, with a new id.": (
+        "The page of the run offers to create an account of the same name, display name and groups, with a new id."
+    ),
+}
+"""Sentences about options of a terminal, each with what the user of the console can do instead."""
+
 _COMMAND_LINE: Final = re.compile(
     r"(?<![\w-])--[a-z]|`?\bbulkid (?:run|plan|check|resume|undo|runs|report|export|doctor)\b"
 )
@@ -41,6 +55,9 @@ def console_words(text: str) -> str:
         text = pattern.sub(words, text)
     kept = []
     for part in _PART_END.split(text.strip()):
+        if part in _SENTENCES:
+            kept.append(_SENTENCES[part])
+            continue
         whole = re.sub(_MARK, lambda _: next(values), part)
         if not _COMMAND_LINE.search(part):
             kept.append(whole)

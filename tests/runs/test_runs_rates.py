@@ -6,7 +6,7 @@ from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Outcome, QuotaRule, Status, Via
 from bulkid.report.rate import Settled
 from bulkid.runs.options import RunOptions, Target
-from bulkid.runs.rates import recent_rate, run_rates
+from bulkid.runs.rates import recent_rates, run_rates
 from bulkid.runs.run_records import dump_options
 from tests.support.journal_data import entry, good_row, record
 
@@ -58,7 +58,12 @@ def test_each_method_is_compared_with_its_own_quota(tmp_path: Path) -> None:
         stored = journal.get_run("run-1")
         assert stored is not None
         found = {rate.method: (rate.intervals.quota, rate.points) for rate in run_rates(journal, stored)}
+        recent = recent_rates(journal, Target(url=CLOUD), options, START + 1)
+        later = recent_rates(journal, Target(url=CLOUD), options, START + 3700)
     assert found == {"PUT": (7, (Settled(1),)), "POST": (9, (Settled(2),)), "DELETE": (2, (Settled(0, 3),))}
+    last = {rate.method: rate.points[-1] for rate in recent}
+    assert last == {"PUT": Settled(1), "POST": Settled(2), "DELETE": Settled(0, 3)}
+    assert [rate.method for rate in later] == ["PUT"], "of the others none was used in that hour"
 
 
 def test_the_last_hour_counts_all_runs_of_the_organisation_and_what_its_first_windows_began_with(
@@ -66,15 +71,13 @@ def test_the_last_hour_counts_all_runs_of_the_organisation_and_what_its_first_wi
 ) -> None:
     target, options = Target(url=CLOUD), RunOptions()
     with open_journal(tmp_path) as journal:
-        assert recent_rate(journal, target, options, START) is None
+        assert recent_rates(journal, target, options, START) == ()
         _run(journal, [-10.0, 30.0, 3599.0, 3601.0])
         _run(journal, [3599.5], run_id="run-2")
-        found = recent_rate(journal, target, options, START + 3600)
-        assert found is not None
+        (found,) = recent_rates(journal, target, options, START + 3600)
         assert found.span_s == 3600
         assert found.points[0] == Settled(1)  # from before the hour
         assert found.points[1] == Settled(2)
         assert found.points[-1] == Settled(2)
-        named = recent_rate(journal, Target(url=CLOUD, organization_id="another"), options, START + 3600)
-        assert named is not None
+        (named,) = recent_rates(journal, Target(url=CLOUD, organization_id="another"), options, START + 3600)
         assert not any(sum(point) for point in named.points)

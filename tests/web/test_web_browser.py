@@ -119,6 +119,39 @@ def test_the_whole_way_of_300_rows(chromium: Any, tmp_path: Path) -> None:
         assert report.read_text(encoding="utf-8-sig").count(",updated,") == 300
 
 
+def test_accounts_are_deleted_once_their_number_is_typed(chromium: Any, tmp_path: Path) -> None:
+    names = [f"robot-{number:04}" for number in range(1, 10)]
+    content = "\n".join(["name,display_name,action", "bot-0001,Bot One,create", *(f"{name},,delete" for name in names)])
+    with _opened(chromium, tmp_path, small_organization(), allow_delete=True) as (page, address, console):
+        ids = [console.sandbox.state.account_named(name).id for name in names]
+        _upload(page, address, "leavers.csv", content.encode())
+        page.click("button:has-text('Continue to preview')")
+        page.wait_for_selector("#lines")
+        listed = page.locator("[aria-label='Accounts to delete'] tbody tr").all_inner_texts()
+        assert [text.split()[1:3] for text in listed] == [list(each) for each in zip(names, ids, strict=True)]
+        tab_to(page, "#deletions")
+        page.keyboard.type("8")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#deletions-error:has-text('You entered 8, but 9 accounts will be deleted')")
+        number = page.get_by_role("textbox", name="Number of accounts that will be deleted")
+        assert number.evaluate("each => document.activeElement === each && each.value") == "8"
+        spoken = " ".join(page.inner_text(f"#{each}") for each in number.get_attribute("aria-describedby").split())
+        assert spoken.startswith("Enter 9 to confirm the deletions")
+        assert "You entered 8" in spoken
+        assert "DELETE" not in {method for method, _ in console.sandbox.served}
+        page.keyboard.press("Control+A")
+        page.keyboard.type("9")
+        page.keyboard.press("Enter")
+        _run_ended(page)
+        assert page.inner_text(".outcome").endswith("1 created, 9 deleted.")
+        assert page.locator("tbody .badge.deleted").count() == 9
+        with page.expect_download() as download:
+            page.click(".downloads a:has-text('csv')")
+        report = Path(download.value.path()).read_text(encoding="utf-8-sig")
+        assert (report.count(",deleted,deleted,"), report.count(",created,")) == (9, 1)
+        assert not any(map(console.sandbox.state.has_account_named, names))
+
+
 def test_the_documented_pages_show_a_preview_and_a_run(chromium: Any, tmp_path: Path) -> None:
     """With ``BULKID_SHOTS=docs`` this test makes the two pictures of docs/console.md."""
     size = {"width": 1100, "height": 720}

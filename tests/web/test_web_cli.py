@@ -183,7 +183,7 @@ async def test_with_a_user_the_console_asks_for_name_and_password(bulkid: Bulkid
         async with browser_at(address) as browser:
             page = await browser.post("/signin", {"name": "ada", "password": PASSWORD})
             assert page.status == 200
-            assert "Update robot accounts" in page.text
+            assert "Change robot accounts" in page.text
 
 
 @pytest.mark.parametrize(

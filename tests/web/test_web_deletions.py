@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from bulkid import runs
+from bulkid.runs.descriptions import ActionCounts
 from bulkid.web.auth.access import ApprovalPolicy, Principal, Role
 from bulkid.web.console import ServeOptions
+from bulkid.web.sheet_pages import effect_of
+from bulkid.web.uploads import Upload
 from tests.support.planning_world import account
 from tests.support.previews import creation, deletion, with_changes
 from tests.support.web_console import Browser, World, run_id_of, sheet
@@ -74,8 +77,9 @@ async def test_all_deletions_are_seen_and_what_is_new(console: World) -> None:
         'data-verb="Change"',
         "</span> new account</span>",
         "<ins>Bot One</ins>",
-        '<td data-label="Last login">2024-03-01T10:11:12Z</td><td data-label="Created">2023-11-30T00:00:00Z</td>',
-        '<td data-label="Last login">never</td><td data-label="Created">2023-11-30T00:00:00Z</td>',
+        '<td data-label="Last login">2024-03-01</td><td data-label="Created">2023-11-30</td>',
+        '<td data-label="Last login">never</td><td data-label="Created">2023-11-30</td>',
+        'Changes <span class="dim">123</span>',
         '<td data-label="Last login">not known</td>',
     ):
         assert words in seen
@@ -107,7 +111,7 @@ async def test_another_number_is_refused_at_its_field(console: World, entered: s
     field = re.search(r'<input id="deletions"[^>]*>', refused.text)
     assert field
     assert f'value="{entered}"' in field[0]
-    assert 'aria-invalid="true" aria-describedby="deletions-error" autofocus' in field[0]
+    assert 'aria-describedby="deletions-help deletions-error" aria-invalid="true" autofocus' in field[0]
     assert len(refusals(console)) == 1
     assert not any(method in {"PUT", "DELETE"} for method, _ in console.sandbox.served)
 
@@ -119,6 +123,22 @@ async def test_the_right_number_begins_the_run(console: World, entered: str) -> 
     assert began(started), started.text
     ended = await console.browser.run_ended(run_id_of(started))
     assert "The directory has changed since the preview" in ended.text, "what was seen is what is sent"
+
+
+@pytest.mark.parametrize(
+    ("counts", "confirmed"),
+    [
+        (ActionCounts(update=4_722), "change all 4,722 accounts"),
+        (ActionCounts(delete=20), "delete 20 accounts"),
+        (ActionCounts(1, 2, 120), "create 1, update 2 and delete 120 accounts"),
+    ],
+)
+@pytest.mark.parametrize("approval", [False, True])
+def test_the_tick_beside_a_plan_beyond_the_limit_says_what_is_done(
+    counts: ActionCounts, confirmed: str, *, approval: bool
+) -> None:
+    upload = Upload("1", Path("sheet.csv"), "sheet.csv", 0.0, "olaf", ("olaf",))
+    assert effect_of(upload, counts, approval=approval).confirmed == confirmed
 
 
 async def test_a_trial_wants_the_number_of_its_own_deletions(console: World) -> None:
@@ -154,7 +174,9 @@ async def test_an_operator_cannot_start_a_plan_of_its_own_that_deletes(tmp_path:
             json={"preview": token[1], "really": True, "deletions": 120},
         )
         assert status == 403, "a program neither"
-        assert "Waiting for another operator (1)" in (await olaf.get("/")).text
+        home = (await olaf.get("/")).text
+        assert "Waiting for another operator (1)" in home
+        assert "123 changes, of these 120 deletions" in home
         for other in (otto, ada):
             assert "Waiting for your approval (1)" in (await other.get("/")).text
         assert "Approve and create 1, update 2 and delete 120 accounts" in (await otto.preview_page(path)).text

@@ -125,7 +125,18 @@ def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None
     made = put(Uploads(tmp_path), "ada", 10)
     path = made.path.parent / "upload.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    later = {"owner", "rest_of", "used", "changes", "rejected_by", "rejected_at", "comment", "note", "deletions"}
+    later = {
+        "owner",
+        "rest_of",
+        "used",
+        "changes",
+        "rejected_by",
+        "rejected_at",
+        "comment",
+        "note",
+        "deletions",
+        "recreate",
+    }
     assert {"file", "name", "at", "by", "reading", "retry_of", "undo_of"} | later == record.keys()
     for name in later:
         del record[name]

@@ -11,7 +11,7 @@ from bulkid.report.rate import Intervals, Rate, Settled
 from bulkid.text import count_of
 from bulkid.web.pages import TEMPLATES
 from bulkid.web.plots import duration, grid_values, plot_of
-from bulkid.web.run_pages import recent_quota_plot
+from bulkid.web.run_pages import recent_quota_plots
 from tests.support.web_console import World, run_id_of, sheet
 
 points = st.lists(st.builds(Settled, st.integers(0, 10_000), st.integers(0, 10_000)), max_size=130)
@@ -85,13 +85,13 @@ def test_the_template_escapes_and_draws_whatever_there_is(found: tuple[Settled, 
 
 
 async def test_the_page_of_a_run_shows_its_rate_and_the_last_hour_has_it_too(console: World) -> None:
-    assert await recent_quota_plot(console.console) is None  # no run has reached the organisation
+    assert await recent_quota_plots(console.console) == []  # no run has reached the organisation
     path = await console.browser.preview("accounts.csv", sheet(30))
     page = await console.browser.run_ended(run_id_of(await console.browser.start(path)))
     assert '<h2 id="rate">' in page.text
     assert '<rect class="own"' in page.text
-    recent = await recent_quota_plot(console.console)
-    assert recent is not None
+    (recent,) = await recent_quota_plots(console.console)
+    assert "Use of the quota of PUT in the last hour" in (await console.browser.get("/")).text
     points = recent.rate.points
     assert recent.rate.span_s == 3600
     assert sum(sum(point) for point in points) == 30 * min(recent.rate.intervals.per_window, len(points))

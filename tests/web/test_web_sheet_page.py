@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bulkid.errors import SheetError
 from bulkid.resources import current
 from bulkid.sheet import SheetOptions, fields_for_headers, suggest_fields
-from bulkid.web.wording import console_words
+from bulkid.web.wording import ALLOW_DELETIONS, console_words
 from tests.support.web_console import Page, World, sheet
 from tests.support.web_users import signed_in, team
 
@@ -208,6 +208,10 @@ def test_suggestions_are_what_a_sheet_is_read_as_where_it_can_be_read(headers: l
         ('No group has the name "--force. Now". Choose one.', 'No group has the name "--force. Now". Choose one.'),
         ('Say which it is, e.g. --map "A=name". Or "this".', 'Or "this".'),
         ("Leave out --encoding.", "Choose the detected encoding."),
+        (
+            '"--allow-delete allows them". --allow-delete allows them.',
+            f'"--allow-delete allows them". {ALLOW_DELETIONS}',
+        ),
         ("robots.csv is empty.", "robots.csv is empty."),
         ("Everything is well -- so far.", "Everything is well -- so far."),
     ],

@@ -4,15 +4,27 @@ import csv
 import io
 import json
 import re
+from html import unescape
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from bulkid import runs
 from bulkid.model import Status
 from bulkid.sandbox.options import SandboxOptions
 from tests.support.postgres_server import shared_server
-from tests.support.web_console import SAMPLES, World, first_put, run_id_of, sheet, small_organization, world
+from tests.support.web_console import (
+    SAMPLES,
+    Browser,
+    Page,
+    World,
+    first_put,
+    run_id_of,
+    sheet,
+    small_organization,
+    world,
+)
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
@@ -362,3 +374,98 @@ async def test_accounts_are_created_and_deleted_and_the_report_says_so(tmp_path:
         assert "bot-0001</th>" not in only
         assert console.sandbox.state.account_named("bot-0001").display_name == "Bot One"
         assert not console.sandbox.state.has_account_named("robot-0007")
+
+
+async def test_a_console_that_does_not_allow_deletions_says_what_to_do(console: World) -> None:
+    advice = 'Ask the user who starts this console to start it with "--allow-delete" or BULKID_ALLOW_DELETE=1.'
+    assert "This console does not allow deletions." in (await console.browser.get("/")).text
+    path = await console.browser.preview("life.csv", LIFE)
+    seen = unescape((await console.browser.preview_page(path, "?show=invalid")).text)
+    assert f"This console does not allow deletions. {advice}" in seen
+    assert (
+        f"The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. {advice}"
+        in seen
+    )
+    fields = {f"field-{index}": field for index, field in enumerate(LIFE.decode().splitlines()[0].split(","))}
+    await console.browser.post(path, {**fields, "skip_invalid": "1", "continue": "1"})
+    run_id = run_id_of(await console.browser.start(path, scope="all"))
+    ended = unescape((await console.browser.run_ended(run_id)).text)
+    assert "1 updated, 1 created, 1 invalid." in ended
+    assert advice in ended
+    assert "--allow-delete allows them" not in ended, "words of a terminal"
+
+    seen = unescape((await console.browser.preview_page(await _undo(console.browser, run_id))).text)
+    assert f"This console does not allow deletions. {advice}" in seen
+
+
+async def test_deleted_accounts_are_created_again_with_and_without_the_rest_of_the_undo(tmp_path: Path) -> None:
+    async with world(tmp_path, allow_delete=True) as console:
+        browser, state = console.browser, console.sandbox.state
+
+        async def done(path: str, **form: str) -> tuple[str, str]:
+            run_id = run_id_of(await browser.start(path, scope="all", **form))
+            return run_id, (await browser.run_ended(run_id)).text
+
+        before = state.account_named("robot-0007")
+        run_id, ended = await done(await browser.preview("life.csv", LIFE), deletions="1")
+        assert "Undo and recreate 1 account (preview first)" in ended
+        plain = unescape((await browser.preview_page(await _undo(browser, run_id), "?show=invalid")).text)
+        assert "The page of the run offers to create an account of the same name" in plain
+        path = await _undo(browser, run_id, recreate="1")
+        assert "they get new ids" in (await browser.preview_page(path)).text
+        _, ended = await done(path, deletions="1")
+        assert "1 updated, 1 created, 1 deleted." in ended
+        after = state.account_named("robot-0007")
+        assert (after.display_name, after.id == before.id) == (before.display_name, False)
+        assert not state.has_account_named("bot-0001")
+
+        run_id, ended = await done(
+            await browser.preview("gone.csv", b"name,action\nrobot-0008,delete\n"), deletions="1"
+        )
+        assert ">Recreate 1 account (preview first)</button>" in ended
+        assert "Undo (preview first)" not in ended
+        path = await _undo(browser, run_id, recreate="1")
+        assert '<span class="for-all">Create 1 account</span>' in (await browser.preview_page(path)).text
+        assert "1 created." in (await done(path))[1]
+        assert state.has_account_named("robot-0008")
+
+
+async def test_a_retry_keeps_the_note_of_the_run_and_a_wrong_note_is_refused_at_its_field(tmp_path: Path) -> None:
+    refused = (
+        "The note is longer than 200 characters: the sheet was not kept. Correct the note and choose the sheet again."
+    )
+    async with world(tmp_path, sandbox=small_organization(poisoned=("robot-0002",)), max_attempts=1) as console:
+        browser = console.browser
+        answer = await _upload_with_note(browser, "<é>" * 70)
+        assert (answer.status, answer.url) == (400, f"{browser.base}/sheets")
+        assert f'<p id="note-error" class="field-error" role="alert">{refused}</p>' in answer.text
+        (field,) = re.findall(r'<input id="note"[^>]*>', unescape(answer.text).replace("<é>", "é"))
+        assert field.endswith(
+            f'value="{"é" * 70}" aria-describedby="note-error note-help" aria-invalid="true" autofocus>'
+        )
+        assert 'id="sheet-error"' not in answer.text
+
+        path = (await _upload_with_note(browser, "CHG-1")).url.removeprefix(browser.base)
+        await browser.post(f"{path}/preview")
+        run_id = run_id_of(await browser.start(path))
+        assert "1 failed" in (await browser.run_ended(run_id)).text
+        retry = await browser.post(f"/runs/{run_id}/retry")
+        path = retry.url.removeprefix(browser.base)
+        await browser.post(f"{path}/preview")
+        again = (await browser.run_ended(run_id_of(await browser.start(path)))).text
+        assert '<dt>Note</dt><dd class="any">CHG-1</dd>' in again
+
+
+async def _undo(browser: Browser, run_id: str, **form: str) -> str:
+    shown = await browser.post(f"/runs/{run_id}/undo", form)
+    return shown.url.removeprefix(browser.base).removesuffix("/preview")
+
+
+async def _upload_with_note(browser: Browser, note: str) -> Page:
+    form = aiohttp.FormData()
+    form.add_field("csrf", browser.csrf)
+    form.add_field("sheet", sheet(2), filename="accounts.csv")
+    form.add_field("note", note)
+    origin = {"Origin": browser.base}
+    async with browser.session.post(f"{browser.base}/sheets", data=form, headers=origin) as answer:
+        return await browser._read(answer)
