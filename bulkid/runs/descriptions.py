@@ -15,6 +15,7 @@ from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url, is_loopback
 from bulkid.model import SANDBOX_ORGANIZATION, Account, Action, Change, RunRecord, RunStatus
 from bulkid.planning.directory import Directory
+from bulkid.planning.export_rows import has_time
 from bulkid.planning.plan import changed_fields
 from bulkid.planning.strategy import minimum_seconds
 from bulkid.resources import current
@@ -131,7 +132,7 @@ def account_dates(account: Account | None) -> str:
     """
     if account is None or not (account.created or account.last_login):
         return ""
-    login = f"last login {_day(account.last_login)}" if account.last_login else "never logged in"
+    login = f"last login {_day(account.last_login)}" if has_time(account.last_login) else "never logged in"
     return f"{login}, created {_day(account.created)}" if account.created else login
 
 
@@ -153,7 +154,9 @@ def deleted_accounts(preview: Preview) -> Iterator[DeletedAccount]:
     """Yield every account that a plan deletes."""
     for change in preview.plan.changes_of(Action.DELETE):
         login, created = ("", "") if change.before is None else (change.before.last_login, change.before.created)
-        yield DeletedAccount(change.name, change.account_id, login or ("never" if created else ""), created)
+        if not has_time(login):
+            login = "never" if login or created else ""
+        yield DeletedAccount(change.name, change.account_id, login, created)
 
 
 class GroupCount(NamedTuple):

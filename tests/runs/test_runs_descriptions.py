@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bulkid import runs
 from bulkid.model import SANDBOX_ORGANIZATION, Account, QuotaRule, RunStatus
+from bulkid.planning.export_rows import has_time
 from bulkid.runs import descriptions
 from bulkid.text import short_duration
 from tests.support.planning_world import LAW, account, accounts, directory, request, rows
@@ -216,6 +217,13 @@ def test_each_change_of_the_whole_life_has_its_mark() -> None:
     ]
 
 
+def test_the_time_that_servers_write_for_none_is_no_login() -> None:
+    default = account("a-1", "one")._replace(created="2023-11-30T00:00:00", last_login="0001-01-01T00:00:00")
+    assert descriptions.account_dates(default) == "never logged in, created 2023-11-30"
+    (deleted,) = descriptions.deleted_accounts(with_changes(preview_of(), deletion(default)))
+    assert deleted.last_login == "never"
+
+
 def test_the_forecast_names_the_requests_and_the_waiting_of_each_method() -> None:
     made = the_whole_life()
     assert descriptions.estimate(made) == "Estimated time: about 1 minute (6 requests)."
@@ -278,4 +286,4 @@ def test_only_the_number_itself_confirms_deletions(typed: str, agreed: bool) -> 
 def test_dates_of_any_form_are_shown(created: str, last_login: str) -> None:
     words = descriptions.account_dates(Account("a", "b", ("",), (), created, last_login))
     assert bool(words) == bool(created or last_login)
-    assert words.startswith("never logged in") == (bool(created) and not last_login)
+    assert words.startswith("never logged in") == (bool(created or last_login) and not has_time(last_login))
