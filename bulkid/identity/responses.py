@@ -75,7 +75,8 @@ def _without_members(body: bytes, keys: Sequence[str]) -> object:
     """Decode an object without the content of its list ``members``, if that leaves all keys; None if it does not.
 
     The members of a group of 100,000 would take 60 MB. No JSON text holds the quoted key without a backslash. Where the
-    last bracket is not that of the list, what is left is no JSON, or lacks a key.
+    last bracket is not that of the list, what is left is no JSON, or lacks a key. An object is not taken whose list may
+    be within the value of a key.
     """
     members, end = _MEMBERS.search(body), body.rfind(b"]")
     if members is None or end < members.end():
@@ -84,7 +85,8 @@ def _without_members(body: bytes, keys: Sequence[str]) -> object:
         found = orjson.loads(body[: members.end()] + body[end:])
     except orjson.JSONDecodeError:
         return None
-    return found if isinstance(found, dict) and all(key in found for key in keys) else None
+    whole = isinstance(found, dict) and all(not isinstance(found.get(key, []), dict | list) for key in keys)
+    return found if whole else None
 
 
 def decode_list(body: bytes, keys: Sequence[str], part_size: int = 1 << 18) -> object:

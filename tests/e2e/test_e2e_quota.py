@@ -12,7 +12,7 @@ from bulkid.model import QuotaRule
 from bulkid.sandbox.options import Faults
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import statuses, summary_of
-from tests.support.sandbox_host import Hosted, hosted, meanwhile, set_faults, wait_for_puts
+from tests.support.sandbox_host import Hosted, after_puts, hosted, meanwhile, set_faults, wait_for_puts
 from tests.support.sheets import renames
 
 RULE = QuotaRule("PUT", 20, 0.5)
@@ -55,18 +55,17 @@ def test_no_rolling_window_holds_more_than_the_quota(tmp_path: Path, network: di
 @pytest.mark.slow
 def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
     renames(tmp_path, 40)
-    with hosted(limits=(RULE,), latency_s=0.02, jitter_s=0.05) as host:
+    rule = QuotaRule("PUT", 20, 1.0)
+    with hosted(limits=(rule,), latency_s=0.02, jitter_s=0.05) as host:
         bulkid = connected_to(tmp_path, host.url)
 
-        def take_half(ended: threading.Event) -> None:
-            """Another client of the same server."""
-            wait_for_puts(host, 1)
-            while not ended.wait(0.1):
-                for _ in range(2):
-                    host.portal.call(host.sandbox.limits.admit, "PUT", time.monotonic())
+        def take_the_rest() -> None:
+            """Another client of the same server takes what is left of the window, while three PUTs are on their way."""
+            while host.sandbox.limits.admit("PUT", time.monotonic()) is None:
+                pass
 
-        with meanwhile(take_half):
-            done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", OPTION, "--concurrency", "4")
+        after_puts(host, 5, take_the_rest)
+        done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "PUT=20/1", "--concurrency", "4")
         assert done.returncode == 0, done.stderr
         summary = summary_of(done)
         refused = [entry for entry in host.puts() if entry.status == 429]

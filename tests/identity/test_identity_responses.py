@@ -220,6 +220,7 @@ KEYS = ("id", "name")
 )
 @example({"id": "g", "members": [{"id": "a"}], "name": "n]"}, None)
 @example({"members": [{"id": "a"}], "id": "g", "name": "n", "x": ["y"]}, None)
+@example({"id": "g", "name": {"members": [None]}}, None)
 @example({"x": [{"members": [1]}], "id": "g", "name": "n", "members": []}, None)
 def test_an_object_without_its_members_has_the_same_keys(value: dict[str, object], option: int | None) -> None:
     expected = {key: value[key] for key in KEYS if key in value}
