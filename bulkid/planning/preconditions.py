@@ -5,7 +5,7 @@ and leave one alone that has changed since. A creation expects that no account h
 whole account that it is as it was, and that it has not logged in since.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -439,10 +439,13 @@ PARTLY_DONE = frozenset({"not_applied", "group_gone", "group_not_created"})
 not read so; one that waited for a group which was deleted, or could not be created, while others had taken it in."""
 
 
-def may_have_changed(item: RunItem) -> bool:
-    """Whether the run changed the account, or may have: its present state then decides."""
-    outcome = item.outcome
-    return outcome.status in CHANGED or _uncertain(item)
+def may_have_changed(item: RunItem, new_groups: Collection[str] = ()) -> bool:
+    """Whether the run changed the account, or may have: its present state then decides.
+
+    ``new_groups`` are the folded ids of the groups that the run created: the account may have joined them by their POST
+    although its own request failed.
+    """
+    return item.outcome.status in CHANGED or _uncertain(item, new_groups)
 
 
 def is_irreversible(item: RunItem) -> bool:
@@ -474,16 +477,18 @@ def undo_obstacle(item: RunItem) -> str:
     return ""
 
 
-def inverse(item: RunItem) -> Precondition:
+def inverse(item: RunItem, new_groups: Collection[str] = ()) -> Precondition:
     """Work out what puts an account back as it was before a run: only what the run itself changed.
 
-    A creation is undone by a deletion; a deletion by a creation, of an account with another id.
+    A creation is undone by a deletion; a deletion by a creation, of an account with another id. ``new_groups``: see
+    :func:`may_have_changed`.
     """
+    uncertain = _uncertain(item, new_groups)
     if _is_creation(item):
-        return _inverse_of_creation(item)
+        return _inverse_of_creation(item, partial=uncertain)
     if item.desired.action is Action.DELETE:
-        return _inverse_of_deletion(item)
-    return _inverse_of_update(item)
+        return _inverse_of_deletion(item, partial=uncertain)
+    return _inverse_of_update(item, partial=uncertain)
 
 
 def _is_creation(item: RunItem) -> bool:
@@ -491,30 +496,29 @@ def _is_creation(item: RunItem) -> bool:
     return item.desired.action is Action.CREATE and item.before is None
 
 
-def _inverse_of_creation(item: RunItem) -> Precondition:
+def _inverse_of_creation(item: RunItem, *, partial: bool) -> Precondition:
     """Delete the account, which the run left with what its POST carried, and which has never logged in."""
     desired = item.desired
-    groups = desired.add if desired.exact is None else desired.exact
-    left = Account(desired.account_id, desired.name, desired.values, groups)
+    left = Account(desired.account_id, desired.name, desired.values, _joined(desired))
     gone = DesiredState(
         desired.account_id, desired.name, current().nothing, (), (), None, desired.rows, action=Action.DELETE
     )
     # An account that is found by its name alone may be another client's: it must have all that the POST carried.
-    partial = _uncertain(item) and bool(desired.account_id)
+    partial = partial and bool(desired.account_id)
     return Precondition(gone, left, partial=partial, description=_run_change(item))
 
 
-def _inverse_of_deletion(item: RunItem) -> Precondition:
+def _inverse_of_deletion(item: RunItem, *, partial: bool) -> Precondition:
     """Create an account with the name, the values and the groups of the one that the run deleted."""
     before = _require_before(item)
     values = tuple([value or None for value in before.values])
     again = DesiredState(
         "", before.name, values, before.group_ids or (), (), None, item.desired.rows, action=Action.CREATE
     )
-    return Precondition(again, before, partial=_uncertain(item), description=_run_change(item))
+    return Precondition(again, before, partial=partial, description=_run_change(item))
 
 
-def _inverse_of_update(item: RunItem) -> Precondition:
+def _inverse_of_update(item: RunItem, *, partial: bool) -> Precondition:
     """Put back the fields and groups that the run changed.
 
     A group that the account was in already is not removed, and one that it was not in is not added back. With an
@@ -524,8 +528,7 @@ def _inverse_of_update(item: RunItem) -> Precondition:
     before, desired = _require_before(item), item.desired
     held = before.group_ids or ()
     were = frozenset(map(fold, held))
-    wanted = desired.add if desired.exact is None else desired.exact
-    added = tuple(group for group in wanted if fold(group) not in were)
+    added = tuple(group for group in _joined(desired) if fold(group) not in were)
     removed = _without(held, _without(held, desired.remove) if desired.exact is None else desired.exact)
     left = Account(
         id=before.id,
@@ -545,7 +548,7 @@ def _inverse_of_update(item: RunItem) -> Precondition:
         exact=None,
         rows=desired.rows,
     )
-    return Precondition(back, left, partial=_uncertain(item), description=_run_change(item))
+    return Precondition(back, left, partial=partial, description=_run_change(item))
 
 
 def _require_before(item: RunItem) -> Account:
@@ -558,15 +561,20 @@ def _run_change(item: RunItem) -> str:
     return f"the run's change: {item.changes}"
 
 
-def _uncertain(item: RunItem) -> bool:
-    """Whether a request may have done the whole of it, a part, or nothing."""
+def _uncertain(item: RunItem, new_groups: Collection[str]) -> bool:
+    """Whether requests may have done the whole of it, a part, or nothing."""
     outcome = item.outcome
     if outcome.status is Status.PENDING:
         return item.intended
     if outcome.status is not Status.FAILED or not item.intended:
         return False
-    # The id of an account that a creation has failed for is known where the account was created.
-    return outcome.error_code in PARTLY_DONE or (_is_creation(item) and bool(item.desired.account_id))
+    if _is_creation(item):
+        return bool(item.desired.account_id)  # known where the account was created
+    return outcome.error_code in PARTLY_DONE or any(fold(group) in new_groups for group in _joined(item.desired))
+
+
+def _joined(desired: DesiredState) -> tuple[str, ...]:
+    return desired.add if desired.exact is None else desired.exact
 
 
 def _without(groups: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:

@@ -261,6 +261,23 @@ def test_an_account_that_joined_a_new_group_and_missed_another_leaves_it_again()
     assert not may_have_changed(creation(item.outcome, account_id="")._replace(intended=False))
 
 
+def test_an_account_that_joined_a_new_group_and_whose_own_request_failed_leaves_it_again() -> None:
+    """The POST of the group has carried it; its display name was to be set by its own PUT."""
+    desired = wanted(2, "Roby01", Action.UPDATE, values=("New",), add=(NEW.id,))
+    item = RunItem(0, desired, account(), "", Outcome(Status.FAILED, 400, "refused"), intended=True)
+    new_groups = {NEW.id.lower()}
+    assert may_have_changed(item, new_groups)
+    assert not may_have_changed(item)
+    rules = PreconditionRules("as it was left", new_groups=(NEW,))
+    there = known((account(groups=(NEW.id,)),), NEW)
+    resolution = resolve_preconditions([inverse(item, new_groups)], there, rules)
+    assert resolution.row_errors == ()
+    (change,) = build_plan(resolution, there).changes
+    assert (change.sets_fields, change.add, change.remove) == (False, (), (NEW.id,))
+    made = creation(item.outcome, account_id="", add=(NEW.id,))
+    assert not may_have_changed(made, new_groups)
+
+
 def deletion(outcome: Status = Status.DELETED, before: Account | None = MADE) -> RunItem:
     desired = DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)
     return RunItem(0, desired, before, "deleted", Outcome(outcome), intended=True)

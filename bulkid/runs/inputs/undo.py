@@ -18,7 +18,7 @@ from bulkid.planning.preconditions import (
 )
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
 from bulkid.runs.run_records import NEW_GROUPS, RECREATE, UNDO
-from bulkid.text import count_of, listing, quote
+from bulkid.text import count_of, fold, listing, quote
 
 _NAMED = 20
 """Deleted accounts that a message names at most."""
@@ -38,8 +38,10 @@ def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -
     expected: list[Precondition] = []
     unplannable: list[Unplannable] = []
     deleted: list[str] = []
+    created = created_groups(undone.options)
+    new_groups = frozenset(fold(group.id) for group in created)
     for item in journal.iter_items(undone.run_id):
-        if not may_have_changed(item):
+        if not may_have_changed(item, new_groups):
             continue
         if is_irreversible(item) and not recreate:
             deleted.append(item.desired.name)
@@ -47,7 +49,7 @@ def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -
         elif obstacle := undo_obstacle(item):
             unplannable.append(_unplannable(item, "no_state_before", obstacle))
         else:
-            expected.append(inverse(item))
+            expected.append(inverse(item, new_groups))
     if not (expected or unplannable):
         raise UsageError(f"Run {undone.run_id} changed nothing: there is nothing to undo.")
     if not expected:
@@ -58,9 +60,7 @@ def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -
         organization_id=undone.organization_id,
         sandbox=bool(undone.options.get("sandbox")),
     )
-    rules = PreconditionRules(
-        f"as run {undone.run_id} left it", recreate=recreate, new_groups=created_groups(undone.options)
-    )
+    rules = PreconditionRules(f"as run {undone.run_id} left it", recreate=recreate, new_groups=created)
     return PrecomputedInput(
         f"undo of {undone.run_id}",
         origin,
