@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SAMPLES: Final = ROOT / "sample_data"
 PATIENCE_S: Final = 120.0
 INTERRUPTED: Final = 5
-KEPT: Final = ("SYSTEMROOT", "TEMP", "TMP")  # what a program of Windows needs
+KEPT: Final = ("SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA")  # what a program of Windows needs
 ON_WINDOWS: Final = sys.platform == "win32"
 
 
