@@ -31,7 +31,7 @@ def test_python_starts_a_module_and_the_program_starts_itself(monkeypatch: pytes
     assert child_arguments() == Limits().program == (CHILD_OF_PROGRAM,)
 
 
-@pytest.mark.parametrize(("content", "kind"), [(BOOK, "xlsx"), (TEXT, "csv")])
+@pytest.mark.parametrize(("content", "kind"), [(BOOK, "xlsx"), (TEXT, "csv")], ids=["xlsx", "csv"])
 @pytest.mark.usefixtures("frozen")
 def test_the_program_as_the_child_reads_a_sheet(content: bytes, kind: str) -> None:
     limits = _as_program(*child_arguments())
