@@ -179,7 +179,7 @@ class UploadPreviews:
                 job.result, job.error = preview, found.error
         except BulkidError as error:
             job.error = error
-        except Exception:
+        except Exception:  # of any kind: it is raised again, and logged
             job.error = InterruptedRunError(
                 "bulkid failed to make the preview with an internal error.", hint="The console's log contains details."
             )
