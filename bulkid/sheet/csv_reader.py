@@ -1,8 +1,8 @@
 """Records of a delimited text, by pandas' C tokeniser, in chunks of bounded memory.
 
 Always as text: pandas would otherwise empty ``NA``, turn ``00123`` into 123, and shift the columns of a sheet whose
-first record has a cell too many. ``dtype=object`` gives plain strings in every pandas from 2.2 on, without the array
-wrapper that ``dtype=str`` became in pandas 3.
+first record has a cell too many. ``dtype=object`` gives plain strings, without the array wrapper that ``dtype=str``
+became in pandas 3. Before 3.1, cells of a record that is longer than the columns could be dropped without an error.
 """
 
 import io
