@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -71,9 +72,11 @@ def _imports() -> Iterator[tuple[str, str, bool]]:
 
 IMPORTS = list(_imports())
 
+_distributions = cache(packages_distributions)  # reads what every library of the environment has: half a second
+
 
 def _distribution(module: str) -> str:
-    return canonicalize_name(packages_distributions()[module][0])
+    return canonicalize_name(_distributions()[module][0])
 
 
 def test_every_library_that_is_imported_is_required_and_the_other_way_round() -> None:
