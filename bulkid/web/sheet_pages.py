@@ -138,7 +138,7 @@ async def _read_form(request: web.Request, *, trusted: bool) -> Upload:
                 taken = await _receive_part(request, reader, part)
         if taken is not None:
             return await in_thread(console_of(request).uploads.keep, replace(taken, note=note_text))
-    except BaseException:
+    except BaseException:  # a cancellation too: no file of an upload that is not kept may stay
         if taken is not None:
             with anyio.CancelScope(shield=True):
                 await in_thread(console_of(request).uploads.drop, taken)
