@@ -79,6 +79,8 @@ def precondition_conflict(
     Returns:
         ``display name: expected "Robbie", found "Rob"; in Finance: expected yes, found no``; "" without a conflict.
     """
+    if present.values == before.values and present.group_ids == before.group_ids:
+        return ""  # nothing has changed, as is nearly always so
     attributes = list(_attributes(desired, before, present, directory))
     if all(attribute.as_wanted for attribute in attributes):
         return ""
@@ -222,7 +224,8 @@ class _Resolver:
         desired = self._in_servers_ids(desired)
         if account is None:
             return desired
-        desired = desired._replace(account_id=account.id, name=account.name)
+        if (account.id, account.name) != (desired.account_id, desired.name):
+            desired = desired._replace(account_id=account.id, name=account.name)
         if precondition.before is not None:
             expected = self._expected(precondition.before)
             if conflict := precondition_conflict(desired, expected, account, directory, partial=precondition.partial):
@@ -297,7 +300,8 @@ class _Resolver:
 
     def _in_servers_ids(self, desired: DesiredState) -> DesiredState:
         add = tuple([self._as_the_server_writes(group) for group in desired.add if fold(group) != self._everyone])
-        return desired._replace(add=add, remove=tuple(map(self._as_the_server_writes, desired.remove)))
+        remove = tuple(map(self._as_the_server_writes, desired.remove))
+        return desired if (add, remove) == (desired.add, desired.remove) else desired._replace(add=add, remove=remove)
 
     def _as_the_server_writes(self, group_id: str) -> str:
         group = self._directory.group_with_id(group_id)

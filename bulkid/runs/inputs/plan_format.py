@@ -46,7 +46,8 @@ def usable_name(text: str) -> str:
 
 
 def _usable_text(text: str) -> str:
-    if any(unicodedata.category(letter) == "Cc" for letter in text):
+    # No control character is printable, and this finds out in a fraction of the time.
+    if not text.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in text):
         msg = "contains a control character"
         raise ValueError(msg)
     return text
