@@ -2,7 +2,9 @@
 
 import gc
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,12 @@ from tests.support.examples import SOAK
 # each worker all the tests. The workers and processes take this from here.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Journals are written to the disk at every step, and the tests write thousands of them: where the system has a folder in
+# memory that is large enough, pytest's temporary folders are there. A killed process leaves the same files on either.
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that only this user may enter
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 settings.register_profile("fresh", deadline=None)
 settings.register_profile("repeatable", deadline=None, derandomize=True)

@@ -42,6 +42,7 @@ def _obstacle() -> str:
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.stock_debian,
     pytest.mark.timeout(MORE_THAN_THE_COMMANDS_S),
     pytest.mark.skipif(bool(_obstacle()), reason=_obstacle() or "none"),
 ]

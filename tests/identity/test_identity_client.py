@@ -54,6 +54,19 @@ async def reply_to(script: Script, timeout_s: float = 10.0) -> Reply:
         return reply
 
 
+async def reply_after(script: Script, timeout_s: float) -> Reply:
+    """Give the reply to a request that the server has seen, however late a busy machine lets it leave."""
+    async with (
+        wire_server(script) as server,
+        open_client(connection(server, timeout_s), StaticToken("1234")) as client,
+    ):
+        while True:
+            reply = await client.send(PUT)
+            if server.seen:
+                assert server.count("PUT") == 1
+                return reply
+
+
 # --- answers
 
 
@@ -225,7 +238,7 @@ async def never(_seen: Seen, _writer: asyncio.StreamWriter) -> None:
 
 
 async def test_no_answer_in_time_is_lost() -> None:
-    reply = await reply_to(never, timeout_s=0.5)
+    reply = await reply_after(never, timeout_s=0.5)
     assert reply == Reply(ReplyKind.LOST, error_code="timeout", error="No whole answer came within 0.5 s.")
 
 
@@ -237,7 +250,7 @@ async def test_an_answer_that_trickles_does_not_get_more_time() -> None:
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    assert (await reply_to(script, timeout_s=0.5)).error_code == "timeout"
+    assert (await reply_after(script, timeout_s=0.5)).error_code == "timeout"
 
 
 async def test_a_client_goes_on_after_a_request_that_was_out_of_time() -> None:
