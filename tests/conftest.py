@@ -16,8 +16,9 @@ from tests.support.examples import SOAK
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Journals are written to the disk at every step, and the tests write thousands of them: where the system has a folder in
-# memory that is large enough, pytest's temporary folders are there. A killed process leaves the same files on either.
+# Journals are written to the disk at every step, and the tests write thousands of them: where the system has a folder
+# in memory that is large enough, pytest's temporary folders are there. A process that is killed leaves the same files
+# on either.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that only this user may enter
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 2**30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from bulkid.model import EVERYONE
 from bulkid.text import fold
@@ -75,6 +75,11 @@ class ListCell:
 
 EMPTY_LIST = ListCell()
 
+KnownItems: TypeAlias = dict[str, tuple[str, str]]
+"""Items of lists as they stand in a cell, each trimmed and case folded. Those with a problem are not among them."""
+
+_MOST_KNOWN_ITEMS = 4096  # more than an organisation has groups; those of a hostile sheet must not pile up
+
 
 def trim(text: str) -> str:
     """Cut white space and invisible characters off both ends (no-break and zero-width spaces, byte order marks)."""
@@ -128,11 +133,13 @@ def text_problem(text: str) -> Problem | None:
     return None
 
 
-def parse_list(cell: str) -> ListCell:
+def parse_list(cell: str, known: KnownItems | None = None) -> ListCell:
     """Read a list cell: separated by ``;``, ``,``, ``|`` or new lines, or a JSON array.
 
     A name that holds a separator is written in double quotes (a double quote inside is doubled). Blank items and
     doubles are left out; names that differ by case alone may be those of two groups.
+
+    ``known`` has what was read of the items of earlier cells; those of this one are added to it.
     """
     text = trim(cell)
     if not text:
@@ -146,7 +153,7 @@ def parse_list(cell: str) -> ListCell:
         parts = [text] if _NEEDS_CARE.search(text) is None else _split(text)
     except _ListError as error:
         return ListCell(problems=(Problem("bad_list", str(error)),))
-    return _collect(parts)
+    return _collect(parts, {} if known is None else known)
 
 
 def list_cell(items: Iterable[str]) -> str:
@@ -158,22 +165,30 @@ class _ListError(ValueError):
     """The cell's list notation is broken; the message is for a person."""
 
 
-def _collect(parts: list[str]) -> ListCell:
+def _collect(parts: list[str], known: KnownItems) -> ListCell:
     items: list[str] = []
+    keys: list[str] = []
     problems: list[Problem] = []
     for part in parts:
-        item = trim(part)
-        if not item:
-            continue
-        problem = text_problem(item)
-        if is_clear(item):
-            problem = Problem("clear_not_alone", f"{CLEAR} stands alone in its cell: remove it or the other entries.")
-        if problem is not None:
-            problems.append(problem)
-        items.append(sys.intern(item))  # one string per group, not one per row that names it
+        found = known.get(part)
+        if found is None:
+            item = trim(part)
+            if not item:
+                continue
+            problem = text_problem(item)
+            if is_clear(item):
+                message = f"{CLEAR} stands alone in its cell: remove it or the other entries."
+                problem = Problem("clear_not_alone", message)
+            found = sys.intern(item), sys.intern(fold(item))  # one string per group, not one per row that names it
+            if problem is not None:
+                problems.append(problem)
+            elif len(known) < _MOST_KNOWN_ITEMS and len(part) <= MAX_TEXT:
+                known[part] = found
+        items.append(found[0])
+        keys.append(found[1])
     if not items:
         return EMPTY_LIST  # ";" and "[]" say no more than a blank cell does: only !clear clears
-    return ListCell(tuple(dict.fromkeys(items)), frozenset(map(fold, items)), problems=tuple(dict.fromkeys(problems)))
+    return ListCell(tuple(dict.fromkeys(items)), frozenset(keys), problems=tuple(dict.fromkeys(problems)))
 
 
 def _split(text: str) -> list[str]:

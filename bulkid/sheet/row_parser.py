@@ -7,7 +7,17 @@ from typing import Any, Final, TypeAlias
 
 from bulkid.model import EVERYONE, Action, RowError, RowRequest, SheetRow
 from bulkid.resources import ACTION_COLUMN, MEMBERSHIP_COLUMNS, current
-from bulkid.sheet.cells import CLEAR, EMPTY_LIST, ListCell, Problem, is_clear, parse_list, text_problem, trim
+from bulkid.sheet.cells import (
+    CLEAR,
+    EMPTY_LIST,
+    KnownItems,
+    ListCell,
+    Problem,
+    is_clear,
+    parse_list,
+    text_problem,
+    trim,
+)
 from bulkid.sheet.headers import column_label
 from bulkid.text import fold, listing, quote
 
@@ -78,6 +88,7 @@ class RowParser:
         self._partition = at.get("partition_global_id", -1)
         self._fields = tuple((field, at.get(field.key, -1)) for field in resource.fields)
         self._lists: dict[str, ListCell] = {}
+        self._list_items: KnownItems = {}
 
     def parse(self, row: int, cells: Sequence[str]) -> SheetRow:
         """Give a row, by its number in a spreadsheet, with its request or all of its errors; never raises.
@@ -187,7 +198,7 @@ class RowParser:
             return EMPTY_LIST
         parsed = self._lists.get(cell)
         if parsed is None:
-            parsed = parse_list(cell)
+            parsed = parse_list(cell, self._list_items)
             if len(self._lists) >= _CACHED_LISTS:
                 self._lists.clear()
             self._lists[cell] = parsed
