@@ -1,15 +1,15 @@
 """Processes that share one quota: never over it together, none of it unused, and none of them starved."""
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bulkid.sandbox.options import parse_limits
-from tests.support.bulkid_command import ROOT
+from tests.support.bulkid_command import ROOT, end_of
+from tests.support.forked_command import start_program
 from tests.support.postgres_server import shared_server
 from tests.support.processes import bulkid_for, most_in_any_window
 from tests.support.sandbox_host import hosted
@@ -37,7 +37,7 @@ async def main(url, folder, database, owner, count, seconds, accounts):
         async with connect(target, options, journal, context, owner=owner) as session:
             await session.identify()
             print("ready", flush=True)
-            await anyio.to_thread.run_sync(sys.stdin.readline)
+            await anyio.to_thread.run_sync(sys.stdin.read)
             name = f"{owner} was here"
             changes = [Change(account, "", (name,), True, (), (), None) for account in json.loads(accounts)]
             async def chunks():
@@ -64,30 +64,29 @@ def test_two_processes_share_one_quota_without_a_refusal_and_to_equal_parts(tmp_
     with hosted(accounts=3 * EACH, limits=parse_limits(limit)) as server:
         env = bulkid_for(server, tmp_path).settings()
         accounts = [account["id"] for account in server.accounts()]
-        started = {
-            owner: subprocess.Popen(
-                [
-                    *(sys.executable, "-c", _SEND, server.url, str(tmp_path / "state"), database, owner),
+        begin, release = os.pipe()
+        started = [
+            start_program(
+                _SEND,
+                (
+                    *(server.url, str(tmp_path / "state"), database, owner),
                     *(str(PER_WINDOW), str(WINDOW_S), json.dumps(mine)),
-                ],
-                cwd=ROOT,
+                ),
+                folder=ROOT,
                 env=env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+                stdin=begin,
             )
             for owner, mine in (("one", accounts[:EACH]), ("two", accounts[EACH : 2 * EACH]))
-        }
-        for process in started.values():
+        ]
+        os.close(begin)
+        for process in started:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        for process in started.values():
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        outputs = [process.communicate(timeout=100)[0] for process in started.values()]
+        os.close(release)
+        ended = [end_of(process) for process in started]
         puts = [entry for entry in server.log() if entry["method"] == "PUT"]
-    assert [json.loads(output) for output in outputs] == [[200] * EACH] * 2
+    assert [process.returncode for process in ended] == [0, 0], ended
+    assert [json.loads(process.stdout) for process in ended] == [[200] * EACH] * 2
     assert {entry["status"] for entry in puts} == {200}
     assert len(puts) == 2 * EACH
     arrivals = [entry["arrived"] for entry in puts]
