@@ -1,10 +1,12 @@
 """Bring a database to the newest schema, one version at a time, each in one transaction with its record."""
 
+import functools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import URL, Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect
@@ -155,12 +157,26 @@ def migrate(dialect: Dialect, now: float, *, steps: Mapping[int, Step] = STEPS, 
             if version == newest:
                 return
             if version is None:
-                metadata.create_all(connection)
+                for statement in _creation(f"{connection.dialect.name}+{connection.dialect.driver}"):
+                    connection.exec_driver_sql(statement)
                 version = newest
             else:
                 version += 1
                 steps[version](connection)
             connection.execute(insert(schema_version).values(version=version, applied_at=now))
+
+
+@functools.cache
+def _creation(driver: str) -> tuple[str, ...]:
+    """The statements that create all tables in an empty database, as the driver takes them.
+
+    A process compiles them once. ``create_all`` would compile them for each database, and look for each table first.
+    """
+    dialect = URL.create(driver).get_dialect()()
+    elements: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        elements += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return tuple(str(element.compile(dialect=dialect)) for element in elements)
 
 
 def _version(dialect: Dialect, connection: Connection, newest: int) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from bulkid.errors import StateError
 from bulkid.journal.backends.sqlite import SqliteDialect
@@ -293,6 +294,22 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
             call()
 
 
+def test_a_process_compiles_each_statement_once_however_many_files_it_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(folder: Path) -> None:
+        with open_journal(folder) as journal:
+            begin(journal, 2)
+            assert len(list(journal.report_rows(RUN))) == 2
+            assert sum(journal.counts(RUN).values()) == 2
+
+    use(tmp_path / "one")
+    compiled: list[str] = []
+    monkeypatch.setattr(SQLCompiler, "__init__", lambda _compiler, _dialect, statement, **_: compiled.append(statement))
+    use(tmp_path / "two")
+    assert compiled == []
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
 def test_opening_and_closing_leaks_nothing(tmp_path: Path) -> None:
     def open_files() -> int:
@@ -301,7 +318,7 @@ def test_opening_and_closing_leaks_nothing(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         begin(journal, 2000)
     before = open_files()
-    for _ in range(50):
+    for _ in range(10):
         journal = open_journal(tmp_path)
         read_to_the_end, dropped, closed_late = (journal.report_rows(RUN) for _ in range(3))
         assert len(list(read_to_the_end)) == 2000

@@ -1,5 +1,6 @@
 """SQLite: one file per state directory, for all processes of one machine."""
 
+import functools
 import os
 import platform
 import sqlite3
@@ -11,7 +12,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import Dialect as SqlDialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import LRUCache
 
 from bulkid.clock import Clock, boot_id
 from bulkid.errors import LockedError, StateError
@@ -26,6 +30,7 @@ BUSY_S = 30.0  # how long a transaction waits for another process's; they take m
 SHRINK_WAIT_S = 3.0  # how long `shrink` waits for other processes
 
 _WRITES = "bulkid_writes"
+_COMPILED = 500  # statements that are kept compiled, as many as SQLAlchemy keeps for an engine
 
 # https://www.sqlite.org/rescode.html. Primary codes are the low byte of the extended ones.
 _PRIMARY = {
@@ -156,17 +161,36 @@ def make_engine(path: Path) -> Engine:
     take back the last ones). Transactions are begun by us: the driver would begin them late, and only for writes, so
     that a report would not read one snapshot.
     """
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=QueuePool,
-        pool_size=4,
-        max_overflow=-1,  # a report being streamed holds one; it must never make a writer wait for a connection
-        connect_args={"check_same_thread": False, "timeout": BUSY_S, "isolation_level": None},
+    dialect, compiled = _for_all_files()
+    database = str(path.absolute())  # the working directory may change before the next connection
+
+    def connect() -> DBAPIConnection:
+        return dialect.connect(database, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+    engine = Engine(
+        # A report being streamed holds a connection; it must never make a writer wait for one.
+        QueuePool(connect, pool_size=4, max_overflow=-1, dialect=dialect),
+        dialect,
+        URL.create("sqlite", database=database),
+        execution_options={"compiled_cache": compiled},
         hide_parameters=True,
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+@functools.cache
+def _for_all_files() -> "tuple[SqlDialect, LRUCache[Any, Any]]":
+    """SQLAlchemy's dialect and the statements that it has compiled, which all files of a process share.
+
+    ``create_engine`` would give each file its own. A process that opens the same state again and again, as the console
+    does for each job, would compile every statement each time, which takes longer than to run them.
+    """
+    engine = create_engine("sqlite://")
+    engine.connect().close()  # with the first connection the dialect finds out what the library can do
+    engine.dispose()
+    return engine.dialect, LRUCache(_COMPILED)
 
 
 def _prepare(engine: Engine) -> bool:
