@@ -36,7 +36,8 @@ def server() -> Iterator[Hosted]:
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    with shared_server().database() as url:
+    """A database in which the commands make the tables."""
+    with shared_server().new_database() as url:
         yield url
 
 

@@ -30,6 +30,13 @@ def postgres(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
+def new_postgres(tmp_path: Path) -> Iterator[Place]:
+    """A database in PostgreSQL in which bulkid's tables are still to be made."""
+    with shared_server().new_database() as url:
+        yield Place(tmp_path / "state", url)
+
+
+@pytest.fixture
 def file_journal(tmp_path: Path) -> Iterator[Journal]:
     """A journal in a file of its own."""
     with Place(tmp_path / "state").open() as opened:

@@ -84,40 +84,42 @@ def test_a_missing_driver_is_told_with_what_installs_it(tmp_path: Path, monkeypa
     assert 'pip install "bulkid[postgres]"' in str(refusal(tmp_path, f"postgresql://bulkid:{HUSH}@127.0.0.1/bulkid"))
 
 
-def test_a_user_without_the_right_to_make_tables_is_told(tmp_path: Path, postgres: Place) -> None:
-    with role(postgres.url) as url:
+def test_a_user_without_the_right_to_make_tables_is_told(tmp_path: Path, new_postgres: Place) -> None:
+    with role(new_postgres.url) as url:
         assert "too few rights" in str(refusal(tmp_path, url))
-        postgres.open().close()
+        new_postgres.open().close()
         assert "too few rights" in str(refusal(tmp_path, url))  # there are tables now, of somebody else
 
 
-def test_another_program_s_schema_of_the_same_name_is_left_alone(tmp_path: Path, postgres: Place) -> None:
-    shared_server().execute(f"CREATE SCHEMA {SCHEMA}", f"CREATE TABLE {SCHEMA}.songs (title text)", url=postgres.url)
-    assert "schema named bulkid" in str(refusal(tmp_path, postgres.url))
+def test_another_program_s_schema_of_the_same_name_is_left_alone(tmp_path: Path, new_postgres: Place) -> None:
+    shared_server().execute(
+        f"CREATE SCHEMA {SCHEMA}", f"CREATE TABLE {SCHEMA}.songs (title text)", url=new_postgres.url
+    )
+    assert "schema named bulkid" in str(refusal(tmp_path, new_postgres.url))
 
 
-def test_a_database_of_a_newer_bulkid_is_told(tmp_path: Path, postgres: Place) -> None:
-    postgres.open().close()
-    shared_server().execute("INSERT INTO bulkid.schema_version VALUES (99, 2.0)", url=postgres.url)
-    assert "version 99" in str(refusal(tmp_path, postgres.url))
+def test_a_database_of_a_newer_bulkid_is_told(tmp_path: Path, new_postgres: Place) -> None:
+    new_postgres.open().close()
+    shared_server().execute("INSERT INTO bulkid.schema_version VALUES (99, 2.0)", url=new_postgres.url)
+    assert "version 99" in str(refusal(tmp_path, new_postgres.url))
 
 
-def test_tables_of_other_programs_in_the_same_database_are_in_nobody_s_way(postgres: Place) -> None:
-    shared_server().execute("CREATE TABLE public.runs (nonsense text)", url=postgres.url)
+def test_tables_of_other_programs_in_the_same_database_are_in_nobody_s_way(new_postgres: Place) -> None:
+    shared_server().execute("CREATE TABLE public.runs (nonsense text)", url=new_postgres.url)
     try:
-        with postgres.open() as journal:
+        with new_postgres.open() as journal:
             begin(journal, 3)
             assert sum(journal.counts(RUN).values()) == 3
     finally:
-        shared_server().execute("DROP TABLE public.runs", url=postgres.url)
+        shared_server().execute("DROP TABLE public.runs", url=new_postgres.url)
 
 
-def test_many_may_open_a_new_database_at_once(postgres: Place) -> None:
+def test_many_may_open_a_new_database_at_once(new_postgres: Place) -> None:
     troubles: list[BaseException] = []
 
     def work() -> None:
         try:
-            postgres.open().close()
+            new_postgres.open().close()
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             troubles.append(error)
 

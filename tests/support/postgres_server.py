@@ -14,13 +14,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from bulkid.journal.backends.postgres import SCHEMA
+from bulkid.journal.schema import VERSION, metadata, schema_version
 
 PASSWORD = "p@ss/w:rd"  # what must be quoted in a URL
 _QUOTED = "p%40ss%2Fw%3Ard"
@@ -32,7 +33,27 @@ _SETTINGS = {
     "jit": "off",
     "max_connections": "100",
     "shared_buffers": "32MB",
+    "max_wal_size": "128MB",
 }
+
+_CUT_OFF = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_DROP = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
+
+
+def _emptying() -> str:
+    """The statement that empties bulkid's tables; it drops them where they are not those of a new database."""
+    tables = [f"{SCHEMA}.{table.name}" for table in metadata.sorted_tables if table is not schema_version]
+    each = " ".join(  # to look into a table takes less than to truncate it
+        f"IF EXISTS (SELECT FROM {table}) THEN TRUNCATE {table} RESTART IDENTITY CASCADE; END IF;" for table in tables
+    )
+    versions = f"SELECT array_agg(version) FROM {SCHEMA}.{schema_version.name}"  # noqa: S608 - the names are ours
+    return (
+        f"DO $$ BEGIN BEGIN IF ({versions}) = ARRAY[{VERSION}] THEN {each} RETURN; END IF; "
+        f"EXCEPTION WHEN undefined_table THEN NULL; END; {_DROP}; END $$"
+    )
 
 
 def missing(reason: str) -> None:
@@ -72,22 +93,28 @@ class PostgresServer:
         """The URL of a database."""
         return f"{self.url.rpartition('/')[0]}/{name}"
 
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """A database without bulkid's tables, for one test; gives its URL.
+    def database(self) -> AbstractContextManager[str]:
+        """A database in which bulkid's tables are empty, or not there yet, for one test; gives its URL.
 
-        To make and drop one takes longer than most tests do, so each is used again.
+        To make databases and tables takes longer than most tests do, so each is used again. A test that shows how
+        tables are made, or that changes them, takes a :meth:`new_database`.
         """
+        return self._lent(before="", after=_emptying())
+
+    def new_database(self) -> AbstractContextManager[str]:
+        """A database without bulkid's tables, for one test; gives its URL."""
+        return self._lent(before=_DROP, after=_DROP)
+
+    @contextmanager
+    def _lent(self, *, before: str, after: str) -> Iterator[str]:
         name = self.free.pop() if self.free else self._made()
+        url = self.database_url(name)
+        if before:
+            self.execute(before, url=url)
         try:
-            yield self.database_url(name)
+            yield url
         finally:
-            self.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-                f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE",
-                url=self.database_url(name),
-            )
+            self.execute(_CUT_OFF, after, url=url)
             self.free.append(name)
 
     def _made(self) -> str:
@@ -168,7 +195,8 @@ def start_server() -> PostgresServer:
     initdb = _program("initdb")
     if initdb is None or _program("pg_ctl") is None:
         missing("PostgreSQL is not installed (initdb, pg_ctl)")
-    folder = Path(tempfile.mkdtemp(prefix="bulkid-postgres-"))
+    # Where the tests have their temporary folders: in memory, where it creates and removes the files of tables faster.
+    folder = Path(tempfile.mkdtemp(prefix="bulkid-postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     (folder / "password").write_text(PASSWORD, encoding="utf-8")
     if (user := _server_user()) is not None:
         for path in (folder, folder / "password"):
