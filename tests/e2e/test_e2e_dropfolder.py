@@ -68,15 +68,16 @@ def test_kills_of_a_job_with_five_files(kills: int, tmp_path: Path) -> None:
 
         whole = sorted(f"{number}.csv" for number in range(FILES))
         moments = Counter[str]()
-        for _ in range(kills):
+        for number in range(kills):
             before, known = world.now(), settled(journal_of(bulkid))
-            with Life(bulkid, "run", "job.toml", new=True) as life:
-                # Half of the kills come while rows are sent; the others anywhere, from the first import on.
+            new = number % 5 == 4
+            with Life(bulkid, "run", "job.toml", new=new) as life:
+                # Half of the kills come while rows are sent; the others anywhere, some while modules are imported.
                 if chance.random() < 0.5:
                     life.wait_for("send")
                     time.sleep(chance.random() * 0.3)
                 else:
-                    time.sleep(0.5 + chance.random() * 1.2)
+                    time.sleep(chance.random() + 0.3 * new)
                 life.kill()
             no_traceback(life.said)
             moments[list(life.began)[-1] if life.began else "start"] += 1

@@ -100,7 +100,7 @@ def apply(world: World, *, read: bool, seed: int) -> runs.RunResult:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("total", "read", "rows"), [(0.2, True, 300), (0.2, False, 300), (0.88, True, 100), (0.88, False, 100)]
+    ("total", "read", "rows"), [(0.2, True, 300), (0.2, False, 300), (0.88, True, 50), (0.88, False, 50)]
 )
 def test_every_fault_together(total: float, rows: int, server: Hosted, tmp_path: Path, *, read: bool) -> None:
     world = World(server, bulkid_for(server, tmp_path), rows)

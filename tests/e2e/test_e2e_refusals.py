@@ -25,13 +25,13 @@ def connected(folder: Path, url: str, **env: str) -> Bulkid:
 def test_an_account_that_is_always_refused_fails_alone(
     option: str, status: int, code: str, concurrency: str, tmp_path: Path
 ) -> None:
-    renames(tmp_path, 300)
-    with hosted(accounts=360, **{option: ("robot-0007",)}) as host:
+    renames(tmp_path, 120)
+    with hosted(accounts=150, **{option: ("robot-0007",)}) as host:
         bulkid = connected(tmp_path, host.url)
         summary = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--concurrency", concurrency))
-        assert (summary["updated"], summary["failed"], summary["pending"]) == (299, 1, 0)
+        assert (summary["updated"], summary["failed"], summary["pending"]) == (119, 1, 0)
         assert summary["requests"]["POST"] == 1, "one token"
-        assert summary["requests"]["PUT"] <= 301
+        assert summary["requests"]["PUT"] <= 121
         (failed,) = [row for row in bulkid.report() if row["status"] == "failed"]
         assert (failed["name"], failed["http_status"]) == ("robot-0007", str(status))
         assert failed["error_code"] == (code or "forbidden")

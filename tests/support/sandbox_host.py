@@ -196,6 +196,6 @@ def wait_for_puts(host: Hosted, count: int) -> None:
 def wait_for_requests(host: Hosted, method: str, count: int) -> None:
     """Wait until so many requests of a method have come in."""
     deadline = time.monotonic() + LONGEST_S
-    while len(host.sent(method)) < count:
+    while host.requests()[method] < count:
         assert time.monotonic() < deadline, "the run does not go on"
         time.sleep(0.01)
