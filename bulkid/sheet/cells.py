@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from bulkid.model import EVERYONE
 from bulkid.text import fold
@@ -58,8 +58,10 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListCell:
+_EVERYONE = fold(EVERYONE)
+
+
+class ListCell(NamedTuple):
     """A list cell as read."""
 
     items: tuple[str, ...] = ()  # names or ids, in the order of the cell, without doubles
@@ -70,7 +72,7 @@ class ListCell:
     @property
     def names_everyone(self) -> bool:
         """Whether the built-in group of all accounts is among the items, by its name."""
-        return fold(EVERYONE) in self.keys
+        return _EVERYONE in self.keys
 
 
 EMPTY_LIST = ListCell()
