@@ -19,14 +19,13 @@ from bulkid.notify.recipients import Recipients, addresses_in
 from bulkid.paths import default_state_dir
 from bulkid.planning.export_filter import ExportFilter
 from bulkid.report.prometheus import CONTENT_TYPE as METRICS_TYPE
-from bulkid.runs.check import check, check_opened, write_invalid_rows
+from bulkid.runs.account_export import ExportResult, export
 from bulkid.runs.commands import plan, plan_rest, plan_undo, resume, run, run_plan, undo
 from bulkid.runs.concurrency import OrganizationMutex, in_thread_until_cancelled, task_group
-from bulkid.runs.doctor import Finding, doctor, examine_recipients, verdict
+from bulkid.runs.connection_check import Finding, doctor, examine_recipients, verdict
 from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.execution.plan_hash import plan_hash, sent_of
 from bulkid.runs.execution.progress import Progress, Snapshot
-from bulkid.runs.export import ExportResult, export
 from bulkid.runs.history import (
     RunBrowser,
     RunListItem,
@@ -57,6 +56,7 @@ from bulkid.runs.options import (
 from bulkid.runs.pruning import Pruned, prune
 from bulkid.runs.run_metrics import metrics
 from bulkid.runs.run_records import system_user
+from bulkid.runs.sheet_check import check, check_opened, write_invalid_rows
 
 __all__ = [
     "METRICS_TYPE",

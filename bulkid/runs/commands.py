@@ -16,7 +16,6 @@ from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.report.writer import remove_report
-from bulkid.runs.check import offline_summary
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect
@@ -30,6 +29,7 @@ from bulkid.runs.inputs.undo import undo_input
 from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, PlanResult, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_records import PLAN, RECREATE, UNDO, dump_options, load_options, new_record, same_target
+from bulkid.runs.sheet_check import offline_summary
 from bulkid.sheet import SheetInfo
 
 # --- plans

@@ -18,8 +18,8 @@ from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.connection_check import ORGANIZATION
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
-from bulkid.runs.doctor import ORGANIZATION
 from bulkid.runs.run_records import RECREATE, UNDO
 from bulkid.text import count_of
 from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, is_another_user, with_authors

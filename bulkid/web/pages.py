@@ -17,8 +17,8 @@ from bulkid.clock import iso_utc
 from bulkid.journal.names import is_run_id
 from bulkid.model import MAX_NOTE, RunStatus, Status
 from bulkid.report.summary import status_label
+from bulkid.runs.connection_check import verdict
 from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
-from bulkid.runs.doctor import verdict
 from bulkid.sheet import EXTENSIONS, column_letters
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role

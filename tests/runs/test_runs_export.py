@@ -1,7 +1,6 @@
 """``runs.export`` as a program calls it: a list that changes while it is read, a stop, a file in the way."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from bulkid import runs
 from bulkid.engine.signals import Stop
 from bulkid.errors import InterruptedRunError
+from bulkid.runs import account_export
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.server import Sandbox
 
@@ -23,8 +23,7 @@ def target_of(server: Sandbox) -> runs.Target:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -> None:
     """Have something happen after each page that is read, told how many there were."""
-    module = sys.modules["bulkid.runs.export"]  # the function of this name hides it
-    real, pages = module.fetch, []
+    real, pages = account_export.fetch, []
 
     async def fetch(engine: Any, request: Any, what: str, **more: Any) -> object:
         payload = await real(engine, request, what, **more)
@@ -33,7 +32,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -
             happens(len(pages))
         return payload
 
-    monkeypatch.setattr(module, "fetch", fetch)
+    monkeypatch.setattr(account_export, "fetch", fetch)
 
 
 async def test_a_list_that_changes_once_while_it_is_read_is_read_again_and_whole(

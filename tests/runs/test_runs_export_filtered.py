@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bulkid.model import Account, Action, Group
 from bulkid.planning.export_rows import Exporter
 from bulkid.report.export_files import fits
 from bulkid.resources import ROBOT_ACCOUNTS
+from bulkid.runs import account_export
 from bulkid.sheet import fields_for_headers
 from bulkid.sheet.headers import unused_note
 from tests.support.bulkid_command import Bulkid
@@ -181,7 +181,7 @@ async def test_a_list_that_is_read_again_counts_each_account_once(tmp_path: Path
 async def test_a_worksheet_must_hold_the_accounts_that_match_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["bulkid.runs.export"], "MAX_EXPORT_ROWS", 3)  # the function of this name hides it
+    monkeypatch.setattr(account_export, "MAX_EXPORT_ROWS", 3)
     server, path = organization(), tmp_path / "some.xlsx"
     async with server.served():
         result = await runs.export(path, server.target, context=context(tmp_path), wanted=UNUSED)

@@ -3,7 +3,6 @@
 import html
 import io
 import json
-import sys
 from pathlib import Path
 
 import anyio
@@ -13,7 +12,7 @@ import pytest
 from bulkid.clock import iso_utc
 from bulkid.report.template_workbook import meanings, template_workbook
 from bulkid.resources import current
-from bulkid.runs import check
+from bulkid.runs import account_export, check
 from bulkid.web import export_pages
 from bulkid.web.auth.access import Role
 from tests.support.web_console import LONGEST_S, World, small_organization, world
@@ -88,8 +87,7 @@ async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> 
 async def test_an_error_names_the_file_without_the_temporary_folder(
     console: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["bulkid.runs.export"]  # the function of this name hides it
-    monkeypatch.setattr(module, "MAX_EXPORT_ROWS", 1)
+    monkeypatch.setattr(account_export, "MAX_EXPORT_ROWS", 1)
     await console.browser.get("/")
     answer = await console.browser.post("/export")
     assert answer.status == 400
