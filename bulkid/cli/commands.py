@@ -281,7 +281,7 @@ def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry
     return EXIT_OK
 
 
-def _result_lines(result: library.Pruned, *, dry: bool) -> list[str]:
+def _result_lines(result: "library.Pruned", *, dry: bool) -> list[str]:
     dropped = count_of(len(result.dropped), "run")
     if dry:
         lines = [f"{dropped} would be dropped."]
@@ -365,7 +365,7 @@ def doctor(settings: Settings, *, json: bool) -> int:
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
 
 
-def _unknown_variables() -> list[library.Finding]:
+def _unknown_variables() -> "list[library.Finding]":
     """Findings about ``BULKID_`` variables that no setting reads: most are typos."""
     return [
         library.Finding(

@@ -117,7 +117,7 @@ class _Loaded:
     file: JobFile
     settings: Settings
 
-    def job(self, target: library.Target, options: library.RunOptions) -> library.Job:
+    def job(self, target: library.Target, options: library.RunOptions) -> "library.Job":
         return library.Job(
             name=self.file.name,
             source=self.file.source,
@@ -178,7 +178,7 @@ def _require_yes(loaded: _Loaded, *, is_single: bool) -> None:
     )
 
 
-def _run_one(loaded: _Loaded, *, show_all: bool) -> library.JobResult:
+def _run_one(loaded: _Loaded, *, show_all: bool) -> "library.JobResult":
     settings = loaded.settings
 
     async def work() -> library.JobResult:
@@ -193,7 +193,7 @@ def _run_one(loaded: _Loaded, *, show_all: bool) -> library.JobResult:
     return run_event_loop(work)
 
 
-def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
+def _run_all(loaded: Sequence[_Loaded]) -> "list[library.JobResult]":
     results = run_event_loop(partial(_run_parallel, loaded))
     for loaded_job, result in zip(loaded, results, strict=True):
         for finished in result.runs:
@@ -201,7 +201,7 @@ def _run_all(loaded: Sequence[_Loaded]) -> list[library.JobResult]:
     return results
 
 
-async def _run_parallel(jobs: Sequence[_Loaded]) -> list[library.JobResult]:
+async def _run_parallel(jobs: Sequence[_Loaded]) -> "list[library.JobResult]":
     """Run jobs side by side until all have ended; results in their order."""
     _raise_file_limit()
     err, stop_group, organization_mutex = render.console(stderr=True), StopGroup(), library.OrganizationMutex()

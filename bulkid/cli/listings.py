@@ -10,11 +10,11 @@ from bulkid.cli.render import STATUS_STYLES
 from bulkid.cli.tables import Column, print_table
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.summary import note_of, status_label
-from bulkid.runs import Finding, verdict
 from bulkid.runs.descriptions import destination_of, outcome_parts
 from bulkid.text import printable_line
 
 if TYPE_CHECKING:
+    from bulkid.runs import Finding
     from bulkid.sandbox.options import SandboxOptions
 
 _RUNS: Final = (
@@ -65,8 +65,10 @@ def _source(record: RunRecord) -> Text:
     return source
 
 
-def print_findings(out: Console, findings: Sequence[Finding]) -> None:
+def print_findings(out: Console, findings: "Sequence[Finding]") -> None:
     """Print what ``doctor`` found, each problem with what to do, and what it comes to."""
+    from bulkid.runs import verdict
+
     rows = []
     for finding in findings:
         details = Text(printable_line(finding.detail))

@@ -1,12 +1,14 @@
 """The line of a run's progress, such as ``82 % ━━━━ 3,860/4,722 · about 51 s left · 0 failed``."""
 
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
 
-from bulkid.runs import Snapshot
 from bulkid.text import short_duration
+
+if TYPE_CHECKING:
+    from bulkid.runs import Snapshot
 
 MIN_BAR: Final = 4
 MAX_BAR: Final = 28
@@ -22,7 +24,7 @@ class _Part(NamedTuple):
     style: str = ""
 
 
-def progress_line(snapshot: Snapshot, width: int | None = None) -> Text:
+def progress_line(snapshot: "Snapshot", width: int | None = None) -> Text:
     """Make the line of at most ``width`` columns, of whole parts; None: all parts but the bar, for a pipe."""
     parts = _parts(snapshot)
     if width is None:
@@ -44,7 +46,7 @@ def _chosen(parts: dict[str, _Part], names: Collection[str]) -> dict[str, _Part]
     return {name: part for name, part in parts.items() if name in names}
 
 
-def _parts(snapshot: Snapshot) -> dict[str, _Part]:
+def _parts(snapshot: "Snapshot") -> dict[str, _Part]:
     """All parts of the line in their order; the bar as short as it may be."""
     parts = {
         "percent": _Part(f"{_percent(snapshot)} %"),
@@ -63,7 +65,7 @@ def _parts(snapshot: Snapshot) -> dict[str, _Part]:
     return parts
 
 
-def _percent(snapshot: Snapshot) -> int:
+def _percent(snapshot: "Snapshot") -> int:
     return 100 * snapshot.done // snapshot.total if snapshot.total else 100
 
 
@@ -71,7 +73,7 @@ def _width(parts: dict[str, _Part]) -> int:
     return _joined(parts, None).cell_len
 
 
-def _joined(parts: dict[str, _Part], snapshot: Snapshot | None) -> Text:
+def _joined(parts: dict[str, _Part], snapshot: "Snapshot | None") -> Text:
     """Join parts by dots, the bar and what stands beside it by blanks. Without a snapshot the bar has one colour."""
     line, before = Text(no_wrap=True), ""
     for name, part in parts.items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -12,10 +12,13 @@ from rich.text import Text
 
 from bulkid.report.summary import next_steps
 from bulkid.resources import current
-from bulkid.runs import ExportResult, RunResult
+from bulkid.runs import RunResult
 from bulkid.runs.descriptions import outcome_beginning, outcome_parts
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, printable, printable_line
+
+if TYPE_CHECKING:
+    from bulkid.runs import ExportResult
 
 PIPED_WIDTH = 160
 """Columns to assume where the output is no terminal, so that tables are not cut to 80."""
@@ -102,7 +105,7 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def print_export(out: Console, result: ExportResult) -> None:
+def print_export(out: Console, result: "ExportResult") -> None:
     """Print what was exported."""
     path, sent = _relative_path(result.path), _requests(result.requests)
     if result.matching is None:

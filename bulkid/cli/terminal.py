@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -24,8 +24,11 @@ from bulkid.cli.progress_line import progress_line
 from bulkid.cli.row_errors import print_row_errors
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
-from bulkid.runs import STAGES, Hooks, Preview, Progress, RunResult, descriptions
+from bulkid.runs import STAGES, Hooks, Preview, RunResult, descriptions
 from bulkid.text import printable_line
+
+if TYPE_CHECKING:
+    from bulkid.runs import Progress
 
 REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
@@ -47,7 +50,7 @@ class TerminalHooks(Hooks):
         ask: bool = False,
         show_all: bool = False,
         name: str = "",
-        show: Callable[[Progress], Awaitable[None]] | None = None,
+        show: "Callable[[Progress], Awaitable[None]] | None" = None,
     ) -> None:
         self._err = err
         self._quiet = settings.quiet
@@ -99,13 +102,13 @@ class TerminalHooks(Hooks):
             self._display.cancel()
             self._display = None
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: "Progress") -> None:
         """Show the sending until the next stage."""
         if not self._quiet:
             self._display = anyio.CancelScope()
             self._tasks.start_soon(self._show_until_cancelled, progress, self._display)
 
-    async def _show_until_cancelled(self, progress: Progress, scope: anyio.CancelScope) -> None:
+    async def _show_until_cancelled(self, progress: "Progress", scope: anyio.CancelScope) -> None:
         with scope:
             await self._show(progress)
 
@@ -211,7 +214,7 @@ def progress_bar(err: Console, name_width: int = 0) -> Bar:
     )
 
 
-async def show_progress(err: Console, progress: Progress, name: str = "", shared_bar: Bar | None = None) -> None:
+async def show_progress(err: Console, progress: "Progress", name: str = "", shared_bar: Bar | None = None) -> None:
     """Show ``progress`` until cancelled: live on a terminal, as a plain line now and then elsewhere.
 
     A job among several has a name, and a bar that is refreshed for all of them.

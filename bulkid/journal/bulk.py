@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.sql.expression import ClauseElement
 
+from bulkid.journal.codec import storable
+
 
 class ExecuteMany:
     """A statement to be run over many tuples of plain values (text, numbers, None).
@@ -53,16 +55,6 @@ def _storable(tuples: Sequence[tuple[Any, ...]]) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in text
-
-
-def storable(value: object) -> object:
-    """Replace by U+FFFD what a database may not take in a text; anything else stays as it is.
-
-    That is half a surrogate pair, from a broken cell or answer, and the character U+0000, which PostgreSQL refuses.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-    return value
 
 
 def ranges(links: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from bulkid.journal.bulk import storable
 from bulkid.model import (
     Account,
     Action,
@@ -48,6 +47,16 @@ def dumps(value: object) -> str:
         return orjson.dumps(value, default=_plain).decode()
     except orjson.JSONEncodeError:
         return orjson.dumps(_clean(value), default=_plain).decode()
+
+
+def storable(value: object) -> object:
+    """Replace by U+FFFD what a database may not take in a text; anything else stays as it is.
+
+    That is half a surrogate pair, from a broken cell or answer, and the character U+0000, which PostgreSQL refuses.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+    return value
 
 
 def _plain(value: object) -> object:

@@ -16,7 +16,7 @@ from bulkid.report.atomic import SHARED_FILE, AtomicFile, ReportError, reason
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 UNKNOWN: Final = "unknown"
 """The status class of requests whose responses are not counted: those for tokens, and those of older versions' runs."""
@@ -33,7 +33,7 @@ class RunMetrics:
 
 
 def render_metrics(all_metrics: Iterable[RunMetrics]) -> bytes:
-    """The metrics as a page. Its content type is :data:`CONTENT_TYPE`."""
+    """The metrics as a page. Its content type is :data:`METRICS_TYPE`."""
     from prometheus_client import generate_latest
 
     return generate_latest(_registry(all_metrics))

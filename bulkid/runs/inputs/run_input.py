@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bulkid.consume import consume
-from bulkid.journal.store import Journal
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
@@ -13,6 +12,9 @@ from bulkid.planning.resolve import Resolution, resolve
 from bulkid.planning.strategy import wanted_accounts
 from bulkid.sheet import SheetInfo
 from bulkid.text import fold
+
+if TYPE_CHECKING:
+    from bulkid.journal.store import Journal
 
 CHUNK_ROWS: Final = 10_000
 """Rows per call of a worker thread and per transaction: a compromise between overhead and memory."""
@@ -86,7 +88,7 @@ class Rows:
 class RunJournal:
     """Journals the input of one run. Call its methods in a worker thread."""
 
-    journal: Journal
+    journal: "Journal"
     run_id: str
 
     def add_rows(self, chunk: Sequence[SheetRow]) -> None:

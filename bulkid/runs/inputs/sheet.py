@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bulkid.engine.signals import Stop
 from bulkid.errors import UsageError
-from bulkid.journal.store import Journal
 from bulkid.model import RunRecord
 from bulkid.runs.concurrency import in_thread, in_thread_until_cancelled, until_stopped
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows, RunJournal
 from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
+
+if TYPE_CHECKING:
+    from bulkid.journal.store import Journal
 
 Source = str | Path | BinaryIO
 
@@ -60,7 +62,7 @@ class SheetInput:
 class JournaledSheet:
     """The rows of a sheet that are all in the journal of an interrupted run."""
 
-    journal: Journal
+    journal: "Journal"
     record: RunRecord
     command: str = "run"
 
