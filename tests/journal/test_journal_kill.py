@@ -10,6 +10,7 @@ from bulkid.errors import StateError
 from bulkid.journal.errors import StateFullError
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Status
+from tests.support.examples import examples
 from tests.support.journal_data import (
     PENDING,
     RUN,
@@ -28,7 +29,7 @@ import pathlib, sys
 from bulkid.journal.store import open_journal
 from bulkid.model import Outcome, Status
 journal = open_journal(pathlib.Path(sys.argv[1]), sys.argv[2])
-first, count = int(sys.argv[3]), 12_000
+first, count = int(sys.argv[3]), int(sys.argv[5])
 print("ready", flush=True)
 for start in range(first, count, 6):
     numbers = range(start, start + 6)
@@ -42,11 +43,13 @@ for start in range(first, count, 6):
 @pytest.mark.slow
 def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
     random = Random(20260131)
+    kills = examples(2, soak=5)
+    count = 2400 * kills  # more than the process settles before it is killed
     with place.open() as journal:
-        begin(journal, 12_000)
+        begin(journal, count)
     first = 0
-    for _ in range(5):
-        process = start_python(_SETTLE_FOR_EVER, *place.arguments, first, RUN)
+    for _ in range(kills):
+        process = start_python(_SETTLE_FOR_EVER, *place.arguments, first, RUN, count)
         assert process.stdout is not None
         lines = [process.stdout.readline()]
         for _ in range(random.randrange(4, 200)):
@@ -67,7 +70,7 @@ def test_every_acknowledged_settle_survives_a_kill(place: Place) -> None:
             assert intended <= {number for number, entry in found.items() if entry.intended}
             assert done <= {number for number, entry in found.items() if entry.intended}
             assert [entry.number for entry in journal.iter_items(RUN, unsettled=True)] == sorted(set(found) - done)
-            assert sum(journal.counts(RUN).values()) == 12_000
+            assert sum(journal.counts(RUN).values()) == count
         first = max(done) + 1
 
 

@@ -111,7 +111,7 @@ def test_another_process_holds_it_until_it_ends_and_no_longer(tmp_path: Path, ho
     finally:
         if how == "killed":
             process.kill()
-        _, errors = process.communicate("\n")
+        _, errors = process.communicate()
     assert errors == ""
     try_lock(tmp_path)
 

@@ -382,8 +382,7 @@ def test_four_processes_together_keep_one_quota(place: Place) -> None:
         assert process.stdout.readline() == "ready\n"
     for process in started:
         assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        process.stdin.close()
     sent = sorted(request for process in started for request in orjson.loads(finish(process)))
     assert len(sent) >= 40  # five windows, filled by all of them together
     for left, _ in sent:

@@ -50,7 +50,7 @@ class ForkedCommand:
         folder: The working directory.
         env: The whole environment; its variables for the interpreter are those of :data:`INTERPRETER`.
         terminal: A descriptor that is its standard input and standard error, of which ``stderr`` then has nothing.
-        stdin: A descriptor that is its standard input alone.
+        stdin: A descriptor that is its standard input alone; ``subprocess.PIPE``: the other end is ``stdin``.
         program: Python code that runs instead of the command.
     """
 
@@ -68,6 +68,10 @@ class ForkedCommand:
         self.returncode: int | None = None
         self._reported = b""
         self._control, template_end = socket.socketpair()
+        self.stdin: IO[str] | None = None
+        if stdin == subprocess.PIPE:
+            stdin, writing = os.pipe()
+            self.stdin = os.fdopen(writing, "w", encoding="utf-8")
         out, copy_out = os.pipe()
         err, copy_err = os.pipe()
         request = json.dumps([self.args, str(folder), dict(env), program]).encode()
@@ -79,6 +83,8 @@ class ForkedCommand:
             socket.send_fds(template, [_LENGTH.pack(len(request))], handed)
             template.sendall(request)
         template_end.close()
+        if self.stdin is not None and stdin is not None:
+            os.close(stdin)
         os.close(copy_out)
         os.close(copy_err)
         self.stdout: IO[str] = os.fdopen(out, encoding="utf-8")
@@ -122,7 +128,9 @@ class ForkedCommand:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read both streams to their ends, and wait for the process's."""
+        """Close its standard input, read both streams to their ends, and wait for the process's."""
+        if self.stdin is not None:
+            self.stdin.close()
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(self.stderr.read()), daemon=True)
         reader.start()
@@ -140,7 +148,10 @@ class ForkedCommand:
 def start_program(
     program: str, arguments: tuple[str, ...], *, folder: Path, env: Mapping[str, str], stdin: int
 ) -> "subprocess.Popen[str]":
-    """Start Python code as a process that reads from a descriptor: on Linux as a copy, which has imported bulkid."""
+    """Start Python code as a process that reads from a descriptor, or from ``subprocess.PIPE``.
+
+    On Linux it is a copy, which has imported bulkid.
+    """
     if sys.platform == "linux":
         copy = ForkedCommand(arguments, folder=folder, env=env, stdin=stdin, program=program)
         return cast("subprocess.Popen[str]", copy)

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from bulkid.model import (
     Status,
     Via,
 )
+from tests.support.forked_command import ROOT, start_program
 
 RUN = "20260131-081500-x7k2"
 PENDING = Outcome(Status.PENDING)
@@ -46,18 +46,9 @@ class Place:
 
 
 def start_python(script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Start another process that can import this project; its standard output and error can be read."""
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+    """Start another process that can import this project; its standard streams are pipes."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return start_program(script, tuple(map(str, arguments)), folder=ROOT, env=env, stdin=subprocess.PIPE)
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
