@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
+from tests.support.examples import examples
 
 WALL = 1_700_000_000.0
 
@@ -48,7 +49,7 @@ class World:
         return at, self.line.last_time
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, soak=1000), deadline=None)
 @given(moves)
 def test_in_a_file_it_is_exact_within_a_boot_and_never_fast_over_several(
     moves: list[tuple[str, int, float, float, float]],
@@ -72,7 +73,7 @@ def test_in_a_file_it_is_exact_within_a_boot_and_never_fast_over_several(
         history.append((at, now, world.boots))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, soak=1000), deadline=None)
 @given(moves)
 def test_on_a_server_whose_clock_is_set_it_is_never_fast_for_those_who_were_there(
     moves: list[tuple[str, int, float, float, float]],
@@ -94,7 +95,7 @@ def test_on_a_server_whose_clock_is_set_it_is_never_fast_for_those_who_were_ther
         history.append((at, now))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, soak=1000), deadline=None)
 @given(moves, st.booleans())
 def test_several_processes_on_a_server_never_see_it_ahead_and_none_sees_it_fast_when_it_is_set_forward(
     moves: list[tuple[str, int, float, float, float]], forward: bool

@@ -363,14 +363,14 @@ def test_a_report_may_wander_between_threads(journal: Journal) -> None:
 
 
 def test_threads_may_write_and_read_at_once(journal: Journal) -> None:
-    begin(journal, 400)
+    begin(journal, 160)
     troubles: list[BaseException] = []
 
     def work(part: int) -> None:
         try:
-            for number in range(part, 400, 4):
+            for number in range(part, 160, 4):
                 journal.settle(RUN, [(number, UPDATED)])
-                assert sum(journal.counts(RUN).values()) == 400
+                assert sum(journal.counts(RUN).values()) == 160
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             troubles.append(error)
 
@@ -380,7 +380,7 @@ def test_threads_may_write_and_read_at_once(journal: Journal) -> None:
     for thread in threads:
         thread.join()
     assert troubles == []
-    assert journal.counts(RUN)[Status.UPDATED] == 400
+    assert journal.counts(RUN)[Status.UPDATED] == 160
 
 
 def test_iterators_hold_only_a_page(journal: Journal) -> None:
