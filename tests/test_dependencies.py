@@ -4,7 +4,6 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -57,20 +56,22 @@ def _runs_at_import(tree: ast.Module) -> set[ast.AST]:
     return found
 
 
-def _imports() -> Iterator[tuple[str, str, bool]]:
+@cache
+def _imports() -> list[tuple[str, str, bool]]:
     """Each import of another library: the file, the module's first name, whether importing the file runs it."""
+    found: list[tuple[str, str, bool]] = []
     for path in sorted((ROOT / "bulkid").rglob("*.py")):
+        file = path.relative_to(ROOT).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"))
         at_import = _runs_at_import(tree)
         for node in ast.walk(tree):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            for name in {each.split(".")[0] for each in names} - sys.stdlib_module_names - {"bulkid", "_typeshed"}:
-                yield path.relative_to(ROOT).as_posix(), name, node in at_import
+            libraries = {each.split(".")[0] for each in names} - sys.stdlib_module_names - {"bulkid", "_typeshed"}
+            found.extend((file, name, node in at_import) for name in libraries)
+    return found
 
-
-IMPORTS = list(_imports())
 
 _distributions = cache(packages_distributions)  # reads what every library of the environment has: half a second
 
@@ -80,7 +81,7 @@ def _distribution(module: str) -> str:
 
 
 def test_every_library_that_is_imported_is_required_and_the_other_way_round() -> None:
-    imported = {_distribution(module) for _, module, _ in IMPORTS}
+    imported = {_distribution(module) for _, module, _ in _imports()}
     imported = {BROUGHT_BY.get(each, each) for each in imported}
     required = CORE.keys() | {name for extra in EXTRAS for name in BY_EXTRA[extra]}
     assert imported == required - NOT_IMPORTED
@@ -105,7 +106,7 @@ def test_all_is_every_extra_of_the_product_and_development_has_them_too() -> Non
 def test_the_core_runs_without_the_libraries_of_extras() -> None:
     homes = {module: HOMES[extra] for extra in reversed(EXTRAS) for module in EXTRAS[extra]}
     homes |= dict.fromkeys(EXTRAS["metrics"], HOMES["metrics"])
-    for path, module, at_import in IMPORTS:
+    for path, module, at_import in _imports():
         if module in homes:
             assert path.startswith(homes[module]), f"{path} imports {module}"
             assert path.startswith(HOMES["console"]) or not at_import, f"{path} cannot be imported without {module}"
