@@ -28,9 +28,12 @@ def adding(sets: Sequence[Sequence[int] | frozenset[int]]) -> list[Change]:
     return [change(number, [f"g-{group}" for group in sorted(groups)]) for number, groups in enumerate(sets)]
 
 
-@st.composite
-def group_sets(draw: st.DrawFn, accounts: int = 7, groups: int = 4) -> Sets:
-    return draw(st.lists(st.frozensets(st.integers(0, groups - 1), min_size=1), min_size=1, max_size=accounts))
+def group_sets(accounts: int = 7, groups: int = 4) -> st.SearchStrategy[Sets]:
+    return st.lists(st.frozensets(st.integers(0, groups - 1), min_size=1), min_size=1, max_size=accounts)
+
+
+SOME_IDS = st.lists(st.sampled_from(["g-a", "g-b", "g-c", "g-d", "g-e"]), unique=True)
+SPELL = st.sampled_from([str.lower, str.upper])
 
 
 @st.composite
@@ -38,9 +41,9 @@ def any_changes(draw: st.DrawFn) -> list[Change]:
     """Changes of every sort, the groups in any spelling."""
     made = []
     for number in range(draw(st.integers(0, 12))):
-        ids = draw(st.lists(st.sampled_from(["g-a", "g-b", "g-c", "g-d", "g-e"]), unique=True))
+        ids = draw(SOME_IDS)
         cut = draw(st.integers(0, len(ids)))
-        spelled = [draw(st.sampled_from([text, text.upper()])) for text in ids]
+        spelled = [draw(SPELL)(text) for text in ids]
         renames, blind = draw(st.booleans()) and draw(st.booleans()), draw(st.integers(0, 9)) == 0
         made.append(change(number, spelled[:cut], spelled[cut:], renames=renames, blind=blind))
     return made

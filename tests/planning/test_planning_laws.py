@@ -207,25 +207,25 @@ def test_a_state_confirms_a_change_exactly_when_nothing_falls_short(
                 assert put(found, change) != found
 
 
-@st.composite
-def any_rows(draw: st.DrawFn) -> list[RowRequest]:
-    texts = ANY_TEXT | st.sampled_from(["88-uv", "Roby01", "Finance", "everyone", "g-fin"])
-    cells = st.lists(texts, max_size=2).map(tuple)
-    made = st.builds(
+TEXTS = ANY_TEXT | st.sampled_from(["88-uv", "Roby01", "Finance", "everyone", "g-fin"])
+CELLS = st.lists(TEXTS, max_size=2).map(tuple)
+ANY_ROWS = st.lists(
+    st.builds(
         request,
-        account_id=texts,
-        name=texts,
-        display_name=st.none() | texts,
-        add=cells,
-        remove=cells,
-        exact=st.none() | cells,
-        partition=st.just("") | texts,
-    )
-    return [row._replace(row=number) for number, row in enumerate(draw(st.lists(made, max_size=4)), 2)]
+        account_id=TEXTS,
+        name=TEXTS,
+        display_name=st.none() | TEXTS,
+        add=CELLS,
+        remove=CELLS,
+        exact=st.none() | CELLS,
+        partition=st.just("") | TEXTS,
+    ),
+    max_size=4,
+).map(lambda made: [row._replace(row=number) for number, row in enumerate(made, 2)])
 
 
 @LAW
-@given(any_rows(), DIRECTORIES, st.sampled_from([COLUMNS, {}]))
+@given(ANY_ROWS, DIRECTORIES, st.sampled_from([COLUMNS, {}]))
 def test_no_text_of_any_kind_raises_and_each_row_still_has_one_place(
     sheet: list[RowRequest], known: Directory, columns: dict[str, str]
 ) -> None:

@@ -415,29 +415,39 @@ OPTIONS = st.builds(
 )
 
 
+ACTIONS = st.sampled_from([UPDATE, CREATE, CREATE, DELETE])
+KNOWN_ACCOUNTS = st.sampled_from(ACCOUNTS)
+IDS = {known.id: st.sampled_from(["", "", "gone", known.id]) for known in ACCOUNTS}
+NAMES = {known.id: NEW_NAMES | cased(known.name) for known in ACCOUNTS}
+NAMES_BESIDE_ID = {known.id: st.sampled_from(["", known.name]) for known in ACCOUNTS}
+NEW_DISPLAY_NAMES = st.sampled_from([None, "", "Robbie", "Four"])
+EXACT_GROUPS = st.none() | st.none() | SOME_GROUPS
+FEW_OR_NO_GROUPS = st.just(()) | SOME_GROUPS
+
+
 @st.composite
 def sheets(draw: st.DrawFn) -> list[RowRequest]:
     """Rows with every action, for accounts that exist and others; many at odds."""
     made = []
     for number in range(2, 2 + draw(st.integers(0, 6))):
-        action = draw(st.sampled_from([UPDATE, CREATE, CREATE, DELETE]))
-        known = draw(st.sampled_from(ACCOUNTS))
-        name = draw(NEW_NAMES | cased(known.name))
-        account_id = draw(st.sampled_from(["", "", "gone", known.id]))
+        action = draw(ACTIONS)
+        known = draw(KNOWN_ACCOUNTS)
+        name = draw(NAMES[known.id])
+        account_id = draw(IDS[known.id])
         if account_id == known.id:
-            name = draw(st.sampled_from(["", known.name]))
+            name = draw(NAMES_BESIDE_ID[known.id])
         if action is DELETE:
             made.append(request(number, account_id, name, action=action))
             continue
-        exact = draw(st.none() | st.none() | SOME_GROUPS)
+        exact = draw(EXACT_GROUPS)
         made.append(
             request(
                 number,
                 account_id,
                 name or known.name,
-                display_name=draw(st.sampled_from([None, "", "Robbie", "Four"])),
+                display_name=draw(NEW_DISPLAY_NAMES),
                 add=draw(SOME_GROUPS) if exact is None else (),
-                remove=draw(st.just(()) | SOME_GROUPS) if exact is None else (),
+                remove=draw(FEW_OR_NO_GROUPS) if exact is None else (),
                 exact=exact,
                 action=action,
             )

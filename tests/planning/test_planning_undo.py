@@ -37,6 +37,7 @@ from tests.support.planning_world import (
 )
 
 UPDATED, PENDING = Outcome(Status.UPDATED), Outcome(Status.PENDING)
+UNSETTLED = st.sampled_from([PENDING, Outcome(Status.FAILED, error_code="not_applied")])
 
 
 def items_of(plan: Plan, state: State) -> list[RunItem]:
@@ -134,11 +135,7 @@ def test_where_a_request_may_have_done_a_part_what_is_done_is_put_back(
     sheet: list[RowRequest], before: State, data: st.DataObject
 ) -> None:
     run = plan_of(sheet, before)
-    items = [
-        item._replace(outcome=data.draw(st.sampled_from([PENDING, Outcome(Status.FAILED, error_code="not_applied")])))
-        for item in items_of(run, before)
-        if may_have_changed(item)
-    ]
+    items = [item._replace(outcome=data.draw(UNSETTLED)) for item in items_of(run, before) if may_have_changed(item)]
     found = {each.id: each for each in before}
     for change in run.changes:
         some = change._replace(

@@ -48,28 +48,32 @@ def wanted(number: int, name: str, action: Action, **parts: tuple[str, ...]) -> 
     return DesiredState(known, name, values, parts.get("add", ()), parts.get("remove", ()), None, (number,), action)
 
 
+_GROUPS = st.lists(st.sampled_from([*OWN_GROUPS, NEW.id]), max_size=3, unique=True).map(tuple)
+_VALUES = st.sampled_from([NOTHING, ("Roby",), ("New",)])
+_ACTIONS = st.sampled_from([None, Action.UPDATE, Action.UPDATE, Action.DELETE])
+_LOGINS = st.sampled_from(LOGINS)
+
+
 @st.composite
 def desired_states(draw: st.DrawFn) -> tuple[DesiredState, ...]:
     """Updates and deletions of accounts that exist, and creations of others."""
-    groups = st.lists(st.sampled_from([*OWN_GROUPS, NEW.id]), max_size=3, unique=True).map(tuple)
-    values = st.sampled_from([NOTHING, ("Roby",), ("New",)])
     made = []
     for known in ACCOUNTS:
-        action = draw(st.sampled_from([None, Action.UPDATE, Action.UPDATE, Action.DELETE]))
+        action = draw(_ACTIONS)
         if action is Action.UPDATE:
-            add = draw(groups)
-            remove = tuple(group for group in draw(groups) if group not in {*add, NEW.id})
-            made.append(wanted(len(made) + 2, known.name, action, values=draw(values), add=add, remove=remove))
+            add = draw(_GROUPS)
+            remove = tuple(group for group in draw(_GROUPS) if group not in {*add, NEW.id})
+            made.append(wanted(len(made) + 2, known.name, action, values=draw(_VALUES), add=add, remove=remove))
         elif action is Action.DELETE:
             made.append(wanted(len(made) + 2, known.name, action))
     for number in range(draw(st.integers(0, 3))):
-        made.append(wanted(len(made) + 2, f"bot {number}", Action.CREATE, values=draw(values), add=draw(groups)))
+        made.append(wanted(len(made) + 2, f"bot {number}", Action.CREATE, values=draw(_VALUES), add=draw(_GROUPS)))
     return tuple(draw(st.permutations(made)))
 
 
 @st.composite
 def states(draw: st.DrawFn) -> State:
-    return tuple(each._replace(last_login=draw(st.sampled_from(LOGINS))) for each in draw(accounts()))
+    return tuple(each._replace(last_login=draw(_LOGINS)) for each in draw(accounts()))
 
 
 def known(state: State, *more: Group) -> Directory:

@@ -1,5 +1,6 @@
 """A small organisation for the planning tests, and a model of what the server's PUT does to it."""
 
+import functools
 from collections.abc import Sequence
 
 from hypothesis import HealthCheck, settings
@@ -82,6 +83,11 @@ def put(state: Account, change: Change) -> Account:
     return state._replace(values=(name,), group_ids=tuple(held))
 
 
+# Hypothesis checks a strategy each time that one is made, which takes a third of a law's time if strategies are made
+# while an example is drawn. So each is made once.
+
+
+@functools.cache
 def cased(text: str) -> st.SearchStrategy[str]:
     return st.sampled_from([each for each in (text, text.lower(), text.upper()) if fold(each) == fold(text)])
 
@@ -91,14 +97,27 @@ GROUP_LISTS = st.lists(GROUP_TEXTS, max_size=3).map(tuple)
 DISPLAY_NAMES = st.sampled_from([None, None, "", "Roby", "Robbie", "Four"])
 
 
+_SHOWN_NAMES = st.sampled_from(["", "Roby", "Robbie", "Four"])
+_ID_SETS = st.sets(st.sampled_from([group.id for group in GROUPS[1:]]))
+_ROW_KEYS = st.sampled_from(["id", "name", "both"])
+_EXACT_LISTS = st.none() | st.none() | GROUP_LISTS
+_REMOVE_LISTS = st.just(()) | GROUP_LISTS
+_UNKNOWN_GROUPS = st.just(()) | st.just(()) | st.just(("Finanze",))
+_KNOWN_ACCOUNTS = st.sampled_from(ACCOUNTS)
+
+
+@functools.cache
+def _ids_or_unknown(account_id: str) -> st.SearchStrategy[str]:
+    return st.just(account_id) | st.sampled_from([account_id, account_id, "nobody"])
+
+
 @st.composite
 def accounts(draw: st.DrawFn) -> tuple[Account, ...]:
     """The same accounts in any state."""
-    ids = st.sets(st.sampled_from([group.id for group in GROUPS[1:]]))
     return tuple(
         known._replace(
-            values=(draw(st.sampled_from(["", "Roby", "Robbie", "Four"])),),
-            group_ids=(EVERYONE_ID, *(draw(cased(group)) for group in sorted(draw(ids)))),
+            values=(draw(_SHOWN_NAMES),),
+            group_ids=(EVERYONE_ID, *(draw(cased(group)) for group in sorted(draw(_ID_SETS)))),
         )
         for known in ACCOUNTS
     )
@@ -109,16 +128,16 @@ def rows(draw: st.DrawFn, *, invalid: bool = True, most: int = 6) -> list[RowReq
     """Rows for these accounts; many of them for the same one, some of them at odds, some plainly wrong."""
     made = []
     for number in range(draw(st.integers(0, most))):
-        known = draw(st.sampled_from(ACCOUNTS))
-        by = draw(st.sampled_from(["id", "name", "both"]))
+        known = draw(_KNOWN_ACCOUNTS)
+        by = draw(_ROW_KEYS)
         account_id = draw(cased(known.id)) if by != "name" else ""
         name = draw(cased(known.name)) if by != "id" else ""
-        exact = draw(st.none() | st.none() | GROUP_LISTS)
+        exact = draw(_EXACT_LISTS)
         add = draw(GROUP_LISTS) if exact is None or invalid else ()
-        remove = draw(st.just(()) | GROUP_LISTS) if exact is None or invalid else ()
+        remove = draw(_REMOVE_LISTS) if exact is None or invalid else ()
         if invalid:
-            account_id = draw(st.just(account_id) | st.sampled_from([account_id, account_id, "nobody"]))
-            add = (*add, *draw(st.just(()) | st.just(()) | st.just(("Finanze",))))
+            account_id = draw(_ids_or_unknown(account_id))
+            add = (*add, *draw(_UNKNOWN_GROUPS))
         display = draw(DISPLAY_NAMES)
         made.append(request(number + 2, account_id, name, display_name=display, add=add, remove=remove, exact=exact))
     return made
