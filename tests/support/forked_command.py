@@ -19,12 +19,13 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, cast
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 120
@@ -168,17 +169,45 @@ def start_program(
 
 @functools.cache
 def _template() -> socket.socket:
-    """The way to the process that makes the copies; it ends with the process of the tests."""
-    here, there = socket.socketpair()
-    code = f"from tests.support.forked_command import main; main({there.fileno()})"
-    # Copies must not share the threads of a library for linear algebra.
-    env = {**os.environ, **INTERPRETER, "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL
-    )
+    """The way to the process that makes the copies; all processes of a test run share one, which ends with the last."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}"
+    path = Path(tempfile.gettempdir()) / f"bulkid-copies-{run}"
+    way = socket.socket(socket.AF_UNIX)
+    with _alone():
+        try:
+            way.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            path.unlink(missing_ok=True)  # that of a process that was killed
+            _start_template(path)
+            way.connect(str(path))
+    return way
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep others from starting a process that makes copies, or from ending one, meanwhile."""
+    import fcntl
+
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _start_template(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(64)
+        code = f"from tests.support.forked_command import main; main({listener.fileno()})"
+        # Copies must not share the threads of a library for linear algebra.
+        env = {**os.environ, **INTERPRETER, "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, env=env, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL
+        )
     _processes.append(process)
-    there.close()
-    return here
 
 
 _processes: list["subprocess.Popen[bytes]"] = []
@@ -188,7 +217,7 @@ _processes: list["subprocess.Popen[bytes]"] = []
 # --- in the process that makes the copies
 
 
-def main(control_fd: int) -> None:
+def main(listener_fd: int) -> None:
     """Make copies until the tests are over; each of them returns from :func:`_serve` and becomes the command."""
     import typer.main
 
@@ -201,7 +230,7 @@ def main(control_fd: int) -> None:
     typer.main.get_command = lambda _app: commands  # to make them takes a third of a short command; they keep no state
     gc.collect()
     gc.freeze()  # a collection in a copy would write to, and so copy, all that is here
-    arguments, folder, env, program = _serve(socket.socket(fileno=control_fd))
+    arguments, folder, env, program = _serve(socket.socket(fileno=listener_fd))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -229,36 +258,38 @@ def _end_process(code: int) -> None:
         os._exit(code & 0xFF)
 
 
-def _serve(control: socket.socket) -> Any:
+def _serve(listener: socket.socket) -> Any:
     """Fork for each request, report what becomes of the copies; returns in a copy alone, with its request."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the tests, which end this process
+    controls: list[socket.socket] = []
     copies: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([control, woken, *copies.values()], [], [])
+        ready, _, _ = select.select([listener, woken, *controls, *copies.values()], [], [])
         if woken in ready:
             os.read(woken, 4096)
             for pid, report in copies.items():
                 _report_end(pid, report)
-        for pid, report in list(copies.items()):
-            if report in ready:  # the test has closed its end: it has had the exit code, or is gone
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                copies.pop(pid).close()
-        if control in ready:
+        for pid in [pid for pid, report in copies.items() if report in ready]:
+            _forget(pid, copies)
+        for control in [each for each in controls if each in ready]:
             length, fds, _, _ = socket.recv_fds(control, _LENGTH.size, 4)
             if not length:
-                _end(copies)
+                controls.remove(control)
+                control.close()
+                if not controls:
+                    _end_unless_needed(listener, copies)
+                continue
             request = json.loads(_exactly(control, _LENGTH.unpack(length)[0]))
             report, *streams = fds
             # Signals wait until the copy has the handlers of a new interpreter.
             kept = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             pid = os.fork()
             if not pid:
-                for each in (control, *copies.values()):
+                for each in (listener, *controls, *copies.values()):
                     each.detach()
                 _become_new(streams, kept)
                 return request
@@ -267,6 +298,15 @@ def _serve(control: socket.socket) -> Any:
                 os.close(number)
             copies[pid] = socket.socket(fileno=report)
             copies[pid].sendall(b"%d\n" % pid)
+        if listener in ready:
+            controls.append(listener.accept()[0])
+
+
+def _forget(pid: int, copies: dict[int, socket.socket]) -> None:
+    """The test has closed its end: it has had the exit code, or is gone."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    copies.pop(pid).close()
 
 
 def _report_end(pid: int, report: socket.socket) -> None:
@@ -285,10 +325,15 @@ def _exactly(control: socket.socket, length: int) -> bytes:
     return data
 
 
-def _end(copies: dict[int, socket.socket]) -> NoReturn:
-    for pid in copies:
-        os.kill(pid, signal.SIGKILL)
-    os._exit(0)
+def _end_unless_needed(listener: socket.socket, copies: dict[int, socket.socket]) -> None:
+    """End with the last process of the tests, unless another one has come just now."""
+    with _alone():
+        if select.select([listener], [], [], 0)[0]:
+            return
+        Path(listener.getsockname()).unlink(missing_ok=True)
+        for pid in copies:
+            os.kill(pid, signal.SIGKILL)
+        os._exit(0)
 
 
 def _become_new(streams: list[int], mask: set[signal.Signals]) -> None:
