@@ -17,6 +17,7 @@ from bulkid.config.settings import SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
 from bulkid.model import FailureBound
 from tests.support.docs_tables import settings_table
+from tests.support.examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -610,7 +611,9 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 NAMES = st.sampled_from([line.name for line in SETTINGS])
-quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=examples(150, soak=2000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @quick
@@ -647,7 +650,7 @@ def test_whatever_is_wrong_with_a_secret_it_is_not_repeated(
         loads_or_refuses(shared, (secret,), **said)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100, soak=1000), deadline=None)
 @given(content=st.binary(max_size=60))
 def test_any_bytes_in_a_secret_file_give_a_secret_or_one_clear_refusal(shared: Place, content: bytes) -> None:
     (shared.cwd / "secret").write_bytes(content)
@@ -677,7 +680,7 @@ TOML_WORDS = st.lists(
 ).map(lambda words: "".join(words).encode())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100, soak=1000), deadline=None)
 @given(content=st.binary(max_size=60) | TOML_WORDS)
 def test_any_bytes_as_bulkid_toml_give_settings_or_one_clear_refusal(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

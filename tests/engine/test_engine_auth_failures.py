@@ -26,6 +26,7 @@ from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import chunks, get, make_engine, put, puts
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 
 CHECK = Request("GET", "api/RobotAccount/org?top=1")
@@ -221,7 +222,7 @@ async def test_a_quota_that_is_used_up_leaves_no_refusal_undecided() -> None:
     assert server.issued == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40, soak=1000), deadline=None)
 @given(
     count=st.integers(1, 60),
     refused=st.sets(st.integers(0, 59), max_size=20),

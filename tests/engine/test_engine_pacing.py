@@ -13,6 +13,7 @@ from bulkid.engine.sender import Settled
 from bulkid.engine.signals import Stop
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 
 
@@ -52,7 +53,7 @@ class Windows:
         return reply
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40, soak=1000), deadline=None)
 @given(
     count=st.integers(1, 150),
     limit=st.integers(8, 40),
@@ -105,7 +106,7 @@ ANY_ALLOWANCE = st.none() | st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(50, soak=1000), deadline=None)
 @given(
     allowances=st.lists(ANY_ALLOWANCE, min_size=1, max_size=30),
     kinds=st.lists(st.sampled_from([OK, NO_CONNECTION, Reply(ReplyKind.REFUSED, 400)]), max_size=9),

@@ -15,6 +15,7 @@ from bulkid.engine.ledger import Lease, SlotReport
 from bulkid.engine.quota import Quota, QuotaPermit
 from bulkid.errors import StateError
 from bulkid.model import QuotaRule
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 from tests.support.memory_ledger import MemoryLedger
 
@@ -124,7 +125,7 @@ rules = st.builds(QuotaRule, st.just("PUT"), st.integers(1, 5), st.sampled_from(
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40, soak=1000), deadline=None)
 @given(rule=rules, workers=st.integers(1, 6), each=st.integers(1, 6), seed=seeds, unanswered=st.sampled_from([0, 0.3]))
 def test_one_process_never_exceeds_a_window_and_leaves_nothing_unused(
     rule: QuotaRule, workers: int, each: int, seed: int, unanswered: float
@@ -136,7 +137,7 @@ def test_one_process_never_exceeds_a_window_and_leaves_nothing_unused(
     assert world.longest_idle() <= 1e-5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25, soak=1000), deadline=None)
 @example(
     rule=QuotaRule("PUT", 3, 16.0), clients=2, workers=2, seed=45, unanswered=0.3
 )  # two slots, one after the other
@@ -154,7 +155,7 @@ def test_several_processes_together_never_exceed_a_window_and_leave_nothing_unus
     assert world.free_slots_are_used_within(0.5 + 10 * poll + 1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20, soak=1000), deadline=None)
 @given(short=st.integers(1, 4), long=st.integers(1, 8), workers=st.integers(1, 5), seed=seeds)
 def test_several_rules_for_one_method_all_hold(short: int, long: int, workers: int, seed: int) -> None:
     both = [QuotaRule("PUT", short, 2.0), QuotaRule("PUT", long, 10.0)]

@@ -4,7 +4,7 @@ from collections import Counter
 from contextlib import suppress
 
 import anyio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine.retry import RetryPolicy
@@ -12,6 +12,7 @@ from bulkid.engine.signals import Stop
 from bulkid.errors import BulkidError
 from bulkid.model import Reply, ReplyKind, Request
 from tests.support.engine_world import LOST, NO_CONNECTION, NOT_JSON, OK, Server, get, make_engine, puts, settle
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 
 REPLIES = (
@@ -24,6 +25,7 @@ def class_of(reply: Reply) -> str:
     return "none" if reply.status is None else f"{reply.status // 100}xx"
 
 
+@settings(max_examples=examples(50, soak=1000))
 @given(st.lists(st.sampled_from(REPLIES), max_size=40), st.integers(1, 12), st.integers(1, 4))
 def test_every_request_that_left_is_in_one_class(replies: list[Reply], count: int, attempts: int) -> None:
     clock, told = FakeClock(), iter([OK, *replies])

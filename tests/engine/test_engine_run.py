@@ -40,6 +40,7 @@ from tests.support.engine_world import (
     puts,
     settle,
 )
+from tests.support.examples import examples
 from tests.support.fake_clock import WALL_START, FakeClock, run
 from tests.support.memory_ledger import MemoryLedger
 
@@ -634,7 +635,7 @@ KINDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40, soak=1000), deadline=None)
 @given(
     replies=st.lists(st.lists(KINDS, min_size=1, max_size=6), min_size=1, max_size=12),
     sizes=st.tuples(st.integers(0, 40), st.integers(1, 8), st.integers(1, 10)),

@@ -16,6 +16,7 @@ from bulkid.identity.endpoints import get_account, put_account
 from bulkid.identity.tokens import ClientCredentials, StaticToken, TokenClaims
 from bulkid.identity.urls import complete_url
 from bulkid.model import Change, Reply, ReplyKind, Request
+from tests.support.examples import examples
 from tests.support.identity_wire import (
     ORG,
     Script,
@@ -194,7 +195,7 @@ async def test_what_is_no_http_is_lost_and_never_a_crash(garbage: bytes) -> None
     assert reply.error
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40, soak=1000), deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

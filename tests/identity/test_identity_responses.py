@@ -169,7 +169,7 @@ def test_any_answer_becomes_a_reply(status: int, body: bytes, headers: dict[str,
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.sampled_from('},{"[]\\ aé'), max_size=6),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "name", "x", '},{"']), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
@@ -179,7 +179,7 @@ def only(keys: tuple[str, ...], decoded: object) -> object:
     return [{key: item[key] for key in keys if key in item} if isinstance(item, dict) else item for item in decoded]
 
 
-@given(VALUES | st.lists(st.dictionaries(st.sampled_from(["id", "name", "x"]), VALUES)), st.integers(0, 40))
+@given(VALUES | st.lists(st.dictionaries(st.sampled_from(["id", "name", "x"]), VALUES), max_size=5), st.integers(0, 40))
 @example([{"id": "},{"}, {"id": [{"id": 1}, {"id": 2}]}, {"x": 1}], 0)
 def test_a_list_that_is_decoded_in_parts_is_the_same_with_fewer_keys(value: object, part_size: int) -> None:
     body = orjson.dumps(value)
@@ -209,7 +209,7 @@ MEMBER_VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "name", "members", '"members":[']), inner)
     ),
-    max_leaves=15,
+    max_leaves=8,
 )
 KEYS = ("id", "name")
 

@@ -214,4 +214,4 @@ class Directory(RuleBasedStateMachine):
 
 
 TestDirectory = Directory.TestCase
-TestDirectory.settings = settings(max_examples=examples(40, soak=400), stateful_step_count=40)
+TestDirectory.settings = settings(max_examples=examples(25, soak=400), stateful_step_count=40)
