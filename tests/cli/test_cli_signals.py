@@ -59,15 +59,15 @@ def _check_moments(log: Path) -> None:
     found = [json.loads(progress_line) for progress_line in log.read_text("utf-8").splitlines()]
     assert len(found) > 5
     assert any(in_callback for _, in_callback, _, _ in found)  # where a KeyboardInterrupt would be dropped
-    for calls, _, ended, said in found:
-        assert ended == 5, f"at call {calls}: {said}"
-        assert "Traceback" not in said, f"at call {calls}: {said}"
-        assert "Exception ignored" not in said, f"at call {calls}: {said}"
+    for place, _, ended, said in found:
+        assert ended == 5, f"at {place}: {said}"
+        assert "Traceback" not in said, f"at {place}: {said}"
+        assert "Exception ignored" not in said, f"at {place}: {said}"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [28_000, pytest.param(12_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [1700, pytest.param(700, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGINT", step, "sandbox", "--port", "0", "--accounts", "20")
     with process:
@@ -82,7 +82,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, st
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [90_000, pytest.param(40_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [1900, pytest.param(700, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGINT", step, "run", str(SHEET), "--sandbox", "--yes", "--quiet")
     process.communicate()
@@ -92,7 +92,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path, step: in
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [130_000, pytest.param(60_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [2200, pytest.param(800, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGTERM", step, "serve", "--sandbox", "--port", "0")
     with process:
