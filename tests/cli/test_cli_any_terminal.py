@@ -10,7 +10,9 @@ import pytest
 
 from bulkid.cli.options import with_settings
 from bulkid.config.settings import Settings
-from tests.support.bulkid_command import ROOT, Bulkid
+from tests.support.bulkid_command import ROOT, Bulkid, end_of
+from tests.support.cli_runner import call_cli
+from tests.support.forked_command import ForkedCommand
 
 
 def with_code_page(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subprocess.CompletedProcess[bytes]:
@@ -27,6 +29,11 @@ def with_code_page(*arguments: str, cwd: Path, encoding: str = "cp1252") -> subp
     )
 
 
+def with_code_page_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """The same in this process: what a process has in addition is how its interpreter takes the arguments."""
+    return call_cli(arguments, folder=cwd, env=Bulkid(cwd, {"PYTHONIOENCODING": "cp1252"}).settings())
+
+
 def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name,groups_to_remove\n北京,x,Everyone\n", encoding="utf-8")
     (tmp_path / "北京.csv").write_text("name,groups_to_remove\n北京,Everyone\n", encoding="utf-8")
@@ -38,7 +45,7 @@ def test_a_name_that_the_code_page_lacks_is_shown_as_an_escape(tmp_path: Path) -
 
 def test_the_plan_of_such_a_name_is_printed_whole(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name\n北京,Zürich 東京\n", encoding="utf-8")
-    result = with_code_page("plan", "names.csv", "--sandbox", cwd=tmp_path)
+    result = with_code_page_here("plan", "names.csv", "--sandbox", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert rb"\u5317\u4eac" in result.stdout
     assert "Zürich".encode("cp1252") in result.stdout
@@ -46,7 +53,9 @@ def test_the_plan_of_such_a_name_is_printed_whole(tmp_path: Path) -> None:
 
 def test_json_is_utf_8_whatever_the_code_page(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name,display_name\n北京,東京\n", encoding="utf-8")
-    result = with_code_page("run", "names.csv", "--sandbox", "--yes", "--json", "--report-dir", "報告", cwd=tmp_path)
+    result = with_code_page_here(
+        "run", "names.csv", "--sandbox", "--yes", "--json", "--report-dir", "報告", cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     assert "報告" in json.loads(result.stdout.decode("utf-8"))["report"]
 
@@ -113,15 +122,17 @@ def test_json_names_the_report_that_was_written_where_another_program_holds_the_
 CLOSED = "import os, sys; [os.close(int(number)) for number in sys.argv[1]]; os.execv(sys.executable, sys.argv[2:])"
 
 
-def without_streams(numbers: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run bulkid as a service does that has closed some of the standard streams."""
-    command = [sys.executable, "-m", "bulkid", "--state-dir", str(cwd / "state"), *arguments]
+def without_streams(numbers: str, *arguments: str, cwd: Path, new: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run bulkid as a service does that has closed some of the standard streams; ``new``: with a new interpreter."""
+    if sys.platform == "linux" and not new:
+        return end_of(ForkedCommand(arguments, folder=cwd, env=Bulkid(cwd).settings(), without=numbers))
     return subprocess.run(
-        [sys.executable, "-c", CLOSED, numbers, *command],
+        [sys.executable, "-c", CLOSED, numbers, sys.executable, "-m", "bulkid", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=Bulkid(cwd).settings(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        text=True,
         timeout=60,
         check=False,
     )
@@ -131,9 +142,9 @@ def without_streams(numbers: str, *arguments: str, cwd: Path) -> subprocess.Comp
 @pytest.mark.parametrize("numbers", ["0", "1", "2", "012"])
 def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
-    result = without_streams(numbers, "run", "one.csv", "--sandbox", "--yes", cwd=tmp_path)
+    result = without_streams(numbers, "run", "one.csv", "--sandbox", "--yes", cwd=tmp_path, new=numbers == "012")
     assert result.returncode == 0, result.stderr
-    assert b"Traceback" not in result.stderr
+    assert "Traceback" not in result.stderr
     assert len(list((tmp_path / "reports").glob("*/report.csv"))) == 1
 
 
@@ -141,24 +152,17 @@ def test_a_missing_standard_stream_stops_nothing(numbers: str, tmp_path: Path) -
 def test_a_missing_standard_input_is_no_user_to_ask_and_no_sheet(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     asked = without_streams("0", "run", "one.csv", "--sandbox", cwd=tmp_path)
-    assert (asked.returncode, asked.stderr.startswith(b"bulkid: bulkid cannot ask for confirmation here")) == (2, True)
+    assert (asked.returncode, asked.stderr.startswith("bulkid: bulkid cannot ask for confirmation here")) == (2, True)
     empty = without_streams("0", "check", "-", cwd=tmp_path)
-    assert (empty.returncode, empty.stderr.startswith(b"bulkid: standard input is empty")) == (2, True)
+    assert (empty.returncode, empty.stderr.startswith("bulkid: standard input is empty")) == (2, True)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_an_output_that_cannot_be_written_is_reported(form: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
     with Path("/dev/full").open("wb") as full:
-        result = subprocess.run(
-            [sys.executable, "-m", "bulkid", "check", "one.csv", *form],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        env = Bulkid(tmp_path).settings()
+        result = end_of(ForkedCommand(("check", "one.csv", *form), folder=tmp_path, env=env, stdout=full.fileno()))
     assert result.returncode == 1
     assert result.stderr == "bulkid: The output cannot be written: No space left on device.\n"

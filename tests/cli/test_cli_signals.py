@@ -67,7 +67,7 @@ def _check_moments(log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [1700, pytest.param(700, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [800, pytest.param(300, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGINT", step, "sandbox", "--port", "0", "--accounts", "20")
     with process:

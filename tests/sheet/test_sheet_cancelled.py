@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +19,8 @@ from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file
 from bulkid.sheet import isolation as isolation_module
 from bulkid.sheet.isolation import Limits
+from tests.support.bulkid_command import Bulkid, end_of
+from tests.support.forked_command import ForkedCommand
 from tests.support.sheet_books import written
 
 BOOK = written(["name", "groups"], ["roby", "Ops"])
@@ -275,23 +277,30 @@ def test_a_signal_ends_a_command_that_waits_for_its_input(
     tmp_path: Path, command: tuple[str, ...], number: signal.Signals
 ) -> None:
     reading, writing = os.pipe()
-    settings = {**os.environ, "BULKID_STATE_DIR": str(tmp_path / "state")}
-    with subprocess.Popen(
+    process = _started_waiting(tmp_path, command, stdin=reading)
+    os.close(reading)
+    assert process.stdout is not None
+    assert "waiting" in process.stdout.readline()
+    process.send_signal(number)
+    done = end_of(process)
+    os.close(writing)
+    assert done.returncode == 5, done.stderr
+    assert "topped" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Fatal" not in done.stderr
+
+
+def _started_waiting(folder: Path, command: tuple[str, ...], *, stdin: int) -> "subprocess.Popen[str]":
+    settings = Bulkid(folder).settings()
+    if sys.platform == "linux":
+        forked = ForkedCommand(command, folder=folder, env=settings, stdin=stdin, program=WAITING)
+        return cast("subprocess.Popen[str]", forked)
+    return subprocess.Popen(
         [sys.executable, "-c", WAITING, *command],
-        stdin=reading,
+        stdin=stdin,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=tmp_path,
+        text=True,
+        cwd=folder,
         env=settings,
-    ) as process:
-        os.close(reading)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert b"waiting" in process.stdout.readline()
-        process.send_signal(number)
-        assert process.wait() == 5, process.stderr.read()
-        said = process.stderr.read().decode()
-    os.close(writing)
-    assert "topped" in said
-    assert "Traceback" not in said
-    assert "Fatal" not in said
+    )

@@ -17,6 +17,7 @@ from bulkid.runs import check
 from bulkid.sheet import SheetOptions, isolation, open_sheet, open_sheet_file, reader
 from bulkid.sheet.isolation import Limits, SpareChild, open_isolated, spare_child
 from bulkid.sheet.text_format import UncertainEncodingError
+from tests.support.forked_command import ForkedCommand
 
 ROWS = b'name,display_name,groups_to_add\nroby,NA,00123\n,,\nzo,"two\nlines, quoted",Ops\n'
 LAST_ROWS = "".join(f"r{number},Robot {number}\n" for number in range(250))
@@ -68,8 +69,25 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+class ForkedChild:
+    """A child as a copy of a process that has imported pandas, which takes a child most of its time."""
+
+    def __init__(self, limits: Limits, *arguments: str) -> None:
+        reading, writing = os.pipe()
+        *_, module = limits.program
+        program = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
+        env = isolation._environment()
+        self._copy = ForkedCommand(arguments, folder=Path.cwd(), env=env, stdin=reading, program=program)
+        os.close(reading)
+        self._copy.stderr.close()
+        self.stdin, self.stdout = os.fdopen(writing, "wb"), self._copy.stdout.buffer
+        self.kill, self.wait = self._copy.kill, self._copy.wait
+
+
 @pytest.mark.parametrize("case", TEXTS)
-def test_a_text_reads_the_same_as_in_this_process(case: str, tmp_path: Path) -> None:
+def test_a_text_reads_the_same_as_in_this_process(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform == "linux":
+        monkeypatch.setattr(isolation, "_start", ForkedChild)
     name, content, options = TEXTS[case]
     path = tmp_path / name
     path.write_bytes(content)

@@ -197,12 +197,16 @@ def _terminal(stack: ExitStack) -> Callable[[], tuple[bytes, bytes]]:
 
 @contextmanager
 def _streams() -> Iterator[None]:
-    """The standard streams as an interpreter makes them of the descriptors, in a system that speaks UTF-8."""
+    """The standard streams as an interpreter makes them of the descriptors, in a system that speaks UTF-8.
+
+    The variable ``PYTHONIOENCODING`` may name another encoding, without how its errors are handled.
+    """
     kept = sys.stdin, sys.stdout, sys.stderr
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     made = [
-        open(0, encoding="utf-8", errors="strict", closefd=False),  # noqa: SIM115 - closed below
-        open(1, "w", encoding="utf-8", errors="strict", closefd=False),  # noqa: SIM115 - as above
-        open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False),  # noqa: SIM115 - as above
+        open(0, encoding=encoding, errors="strict", closefd=False),  # noqa: SIM115 - closed below
+        open(1, "w", encoding=encoding, errors="strict", closefd=False),  # noqa: SIM115 - as above
+        open(2, "w", encoding=encoding, errors="backslashreplace", buffering=1, closefd=False),  # noqa: SIM115 - as above
     ]
     sys.stdin, sys.stdout, sys.stderr = made
     try:

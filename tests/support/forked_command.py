@@ -52,6 +52,8 @@ class ForkedCommand:
         env: The whole environment; its variables for the interpreter are those of :data:`INTERPRETER`.
         terminal: A descriptor that is its standard input and standard error, of which ``stderr`` then has nothing.
         stdin: A descriptor that is its standard input alone; ``subprocess.PIPE``: the other end is ``stdin``.
+        stdout: A descriptor that is its standard output, of which ``stdout`` then has nothing.
+        without: The numbers of standard streams that it lacks, such as ``"02"``.
         program: Python code that runs instead of the command.
     """
 
@@ -63,6 +65,8 @@ class ForkedCommand:
         env: Mapping[str, str],
         terminal: int | None = None,
         stdin: int | None = None,
+        stdout: int | None = None,
+        without: str = "",
         program: str = "",
     ) -> None:
         self.args = ["bulkid", *arguments]
@@ -75,12 +79,13 @@ class ForkedCommand:
             self.stdin = os.fdopen(writing, "w", encoding="utf-8")
         out, copy_out = os.pipe()
         err, copy_err = os.pipe()
-        request = json.dumps([self.args, str(folder), dict(env), program]).encode()
+        request = json.dumps([self.args, str(folder), dict(env), program, without]).encode()
         with Path(os.devnull).open("rb") as nothing:
             template = _template()
-            handed = [template_end.fileno(), nothing.fileno() if stdin is None else stdin, copy_out, copy_err]
+            streams = [nothing.fileno() if stdin is None else stdin, copy_out if stdout is None else stdout, copy_err]
             if terminal is not None:
-                handed = [template_end.fileno(), terminal, copy_out, terminal]
+                streams = [terminal, copy_out, terminal]
+            handed = [template_end.fileno(), *streams]
             socket.send_fds(template, [_LENGTH.pack(len(request))], handed)
             template.sendall(request)
         template_end.close()
@@ -230,7 +235,7 @@ def main(listener_fd: int) -> None:
     typer.main.get_command = lambda _app: commands  # to make them takes a third of a short command; they keep no state
     gc.collect()
     gc.freeze()  # a collection in a copy would write to, and so copy, all that is here
-    arguments, folder, env, program = _serve(socket.socket(fileno=listener_fd))
+    arguments, folder, env, program, _ = _serve(socket.socket(fileno=listener_fd))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -291,7 +296,7 @@ def _serve(listener: socket.socket) -> Any:
             if not pid:
                 for each in (listener, *controls, *copies.values()):
                     each.detach()
-                _become_new(streams, kept)
+                _become_new(streams, request[-1], kept)
                 return request
             signal.pthread_sigmask(signal.SIG_SETMASK, kept)
             for number in streams:
@@ -336,10 +341,15 @@ def _end_unless_needed(listener: socket.socket, copies: dict[int, socket.socket]
         os._exit(0)
 
 
-def _become_new(streams: list[int], mask: set[signal.Signals]) -> None:
+def _become_new(streams: list[int], without: str, mask: set[signal.Signals]) -> None:
     """Take the standard streams, and nothing else of the process that was copied."""
     signal.set_wakeup_fd(-1)
     for number, (name, source) in enumerate(zip(("stdin", "stdout", "stderr"), streams, strict=True)):
+        if str(number) in without:
+            os.close(number)
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
+            continue
         os.dup2(source, number)
         old, mode, buffering = getattr(sys, name), "r" if name == "stdin" else "w", 1 if name == "stderr" else -1
         made = open(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
