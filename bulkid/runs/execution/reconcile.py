@@ -147,9 +147,11 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     """
     directory = directory.without_accounts()
     taken = [(number, change._replace(before=None)) for number, change in changes]
-    updates = [each for each in taken if each[1].action is Action.UPDATE]
     creations = tuple([each for each in taken if each[1].action is Action.CREATE])
     deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
+    updates = taken
+    if creations or deletions:
+        updates = [each for each in taken if each[1].action is Action.UPDATE]
     new_groups = _new_groups(directory, updates, creations)
     if strategy is None or not (strategy.cover.batches or new_groups):
         return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
