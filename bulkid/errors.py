@@ -92,3 +92,8 @@ class LockedError(BulkidError):
 
     exit_code = EXIT_LOCKED
     holder = "another run"
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl+C, or was caused by it: Python 3.11 wraps what stops the making of a class."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or interrupted(error.__cause__))

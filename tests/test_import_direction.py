@@ -63,9 +63,6 @@ LIBRARIES = {  # which rooms may import a library (and what lies within it)
 SERVERS = {"sandbox", "web"}  # these have aiohttp's server side, not its client
 SERVER_SIDE = {"abc", "hdrs", "http_exceptions", "multipart", "typedefs", "web"}  # and web_*
 MOST_LINES = 600
-CYCLES = {  # imports that close a cycle and are still there, by importing and imported module; none may be added
-    ("bulkid.cli.error_handling", "bulkid.cli"),
-}
 
 
 def _package_of(module: str) -> str:
@@ -206,14 +203,9 @@ def _imported(module: str, source: str, modules: Mapping[str, str], *, is_packag
 
 
 def cycle(sources: Mapping[str, str], packages: frozenset[str] = frozenset()) -> list[str]:
-    """A cycle of imports among modules, given by name and text; empty when there is none. ``CYCLES`` do not count."""
+    """A cycle of imports among modules, given by name and text; empty when there is none."""
     graph = {
-        module: {
-            other
-            for other in _imported(module, source, sources, is_package=module in packages)
-            if (module, other) not in CYCLES
-        }
-        for module, source in sources.items()
+        module: _imported(module, source, sources, is_package=module in packages) for module, source in sources.items()
     }
     try:
         TopologicalSorter(graph).prepare()

@@ -15,11 +15,6 @@ _COLLECT_AFTER = 1_000_000
 millions of objects that stay, and hardly any cycle (the peak memory over 100,000 rows is the same with either)."""
 
 
-def interrupted(error: BaseException | None) -> bool:
-    """Whether an error is Ctrl+C, or was caused by it: Python 3.11 wraps what stops the making of a class."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or interrupted(error.__cause__))
-
-
 _COMMANDS_OF_SHEETS = frozenset({"check", "plan", "run"})
 _TEXTS, _WORKBOOKS = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
@@ -83,11 +78,11 @@ def main() -> None:
 
             app(prog_name="bulkid", args=sys.argv[1:])
     except (KeyboardInterrupt, RuntimeError) as error:
+        from bulkid.errors import EXIT_INTERRUPTED, interrupted
+
         # While modules are still being imported; once a command runs, it stops in its own way.
         if not interrupted(error):
             raise
-        from bulkid.errors import EXIT_INTERRUPTED
-
         sys.stderr.write("bulkid: stopped before anything was begun.\n")
         sys.exit(EXIT_INTERRUPTED)
     finally:

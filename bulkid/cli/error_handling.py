@@ -9,10 +9,9 @@ from typing import Any, ParamSpec
 
 import typer
 
-from bulkid.cli import interrupted
 from bulkid.cli.help_pages import HelpfulGroup
 from bulkid.cli.signals import pending_signals
-from bulkid.errors import EXIT_INTERRUPTED, BulkidError, DeclinedError
+from bulkid.errors import EXIT_INTERRUPTED, BulkidError, DeclinedError, interrupted
 from bulkid.text import printable
 
 P = ParamSpec("P")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.cli import interrupted
+from bulkid.errors import interrupted
 
 
 class _Interrupting:
