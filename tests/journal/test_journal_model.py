@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bulkid.journal.store import Journal
 from bulkid.model import Account, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.support.examples import examples
-from tests.support.journal_data import RUN, Place, record
+from tests.support.journal_data import RUN, TEMPORARY, Place, record
 from tests.support.postgres_server import shared_server
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -52,7 +52,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="bulkid-test-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="bulkid-test-", dir=TEMPORARY))
         self.place = self.made(self.folder)
         self.journal: Journal = self.place.open()
         self.journal.create_run(record())

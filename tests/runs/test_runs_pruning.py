@@ -26,6 +26,7 @@ from bulkid.runs import pruning
 from bulkid.runs.history import lock_name, run_lock
 from tests.support.examples import examples
 from tests.support.fake_clock import WALL_START, FakeClock
+from tests.support.journal_data import TEMPORARY
 
 DAY = 86_400.0
 MONTH = 30 * DAY
@@ -106,7 +107,7 @@ def test_what_is_old_and_unwanted_and_not_under_way_goes_and_all_else_stays(
     all_cases: list[Case], with_pending: bool, dry: bool
 ) -> None:
     all_cases = [case if case.ended else replace(case, began_before=0.0) for case in all_cases]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
+    with tempfile.TemporaryDirectory(dir=TEMPORARY) as folder, ExitStack() as held:
         state_dir = Path(folder)
         with open_journal(state_dir) as journal:
             made = {add(journal, case).run_id: case for case in all_cases}

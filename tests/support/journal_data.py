@@ -23,6 +23,8 @@ from bulkid.model import (
 )
 from tests.support.forked_command import ROOT, start_program
 
+TEMPORARY = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+"""Where the temporary folders of the tests are; None: where the system has them."""
 RUN = "20260131-081500-x7k2"
 PENDING = Outcome(Status.PENDING)
 UPDATED = Outcome(Status.UPDATED, 200, "", "", 1, Via.ACCOUNT, 1_770_000_000.25)
