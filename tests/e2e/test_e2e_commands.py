@@ -270,7 +270,7 @@ def test_the_first_failure_stops_a_run_that_allows_none(tmp_path: Path, server: 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send another process SIGINT alone")
 def test_a_run_under_way_can_be_reported_on_and_one_that_is_stopped_can_go_on(tmp_path: Path) -> None:
     renames(tmp_path, 40)
-    with hosted(latency_s=0.5) as host:
+    with hosted(accounts=60, latency_s=0.5) as host:
         bulkid = connected_to(tmp_path, host.url)
         process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--concurrency", "2")
         wait_for_puts(host, 5)

@@ -279,7 +279,7 @@ def test_a_server_that_cannot_be_reached_is_one_message(
 @pytest.mark.slow
 def test_a_server_that_comes_back_within_seconds_is_waited_for(tmp_path: Path) -> None:
     renames(tmp_path, 60)
-    with hosted(latency_s=0.03) as host:
+    with hosted(accounts=80, latency_s=0.03) as host:
         bulkid = connected_to(tmp_path, host.url)
 
         def interrupt(_: threading.Event) -> None:
@@ -302,7 +302,7 @@ def test_a_server_that_comes_back_within_seconds_is_waited_for(tmp_path: Path) -
 
 async def test_a_server_that_stays_away_ends_the_run_which_resume_then_finishes(tmp_path: Path) -> None:
     sheet = renames(tmp_path, 80)
-    with hosted(latency_s=0.02) as host:
+    with hosted(accounts=200, latency_s=0.02) as host:
         target = runs.Target(url=host.url, client_id="sandbox", client_secret=SECRET)
         options = runs.RunOptions(concurrency=4, report_dir=tmp_path / "reports", outage_limit_s=1.0)
         context = runs.Context(state_dir=tmp_path / "state")

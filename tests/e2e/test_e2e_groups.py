@@ -275,7 +275,7 @@ def test_killed_among_group_requests_and_resumed_nothing_settled_is_sent_again(a
 def test_group_requests_that_cannot_be_are_refused_before_anything_is_sent(
     scopes: tuple[str, ...], options: tuple[str, ...], exit_code: int, words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with hosted(granted_scopes=scopes) as host:
+    with hosted(accounts=80, granted_scopes=scopes) as host:
         names = emptied(host, 50)
         ids = [
             (host.sandbox.state.account_named(name).id, host.sandbox.state.group_named("Finance").id) for name in names
@@ -315,7 +315,7 @@ def test_group_requests_that_cannot_be_are_refused_before_anything_is_sent(
 def test_the_plan_says_what_it_chose_and_why(
     scope: str, options: tuple[str, ...], puts_planned: int, words: str, tmp_path: Path
 ) -> None:
-    with hosted() as host:
+    with hosted(accounts=150) as host:
         into_groups(tmp_path, emptied(host, 120), ["Finance"])
         bulkid = Bulkid(tmp_path, connected(host))
         bulkid.env["BULKID_SCOPE"] = scope

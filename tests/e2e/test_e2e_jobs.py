@@ -31,7 +31,7 @@ def examples(tmp_path: Path) -> Bulkid:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Hosted]:
-    with hosted() as started:
+    with hosted(accounts=60) as started:
         yield started
 
 
@@ -211,7 +211,7 @@ def test_until_holds_for_a_sheet_that_is_no_job_too(host: Hosted, tmp_path: Path
 
 @pytest.mark.slow
 def test_the_end_comes_in_a_throttle_wait_and_the_next_start_goes_on_first(tmp_path: Path) -> None:
-    with hosted(limits=_parse("PUT=10/600")) as strict:
+    with hosted(accounts=120, limits=_parse("PUT=10/600")) as strict:
         renames(tmp_path, 30, "Later")
         path = job(tmp_path, real(strict, "sheet.csv", 'quota = "none"', "concurrency = 4", 'max_duration = "3s"'))
         bulkid = with_secret(tmp_path)
@@ -259,7 +259,7 @@ def test_another_job_or_another_organisation_is_not_gone_on_with(host: Hosted, t
     assert done.returncode == 0, done.stderr
     only_summary(done, updated=2)
     assert "Going on" not in done.stderr
-    with hosted(organization_id="11111111-2222-3333-4444-555555555555") as elsewhere:
+    with hosted(accounts=60, organization_id="11111111-2222-3333-4444-555555555555") as elsewhere:
         moved = with_secret(tmp_path)("run", job(tmp_path, real(elsewhere, "sheet.csv", 'name = "one"')), "--json")
         assert moved.returncode == 0, moved.stderr
         only_summary(moved, updated=2)
@@ -267,7 +267,7 @@ def test_another_job_or_another_organisation_is_not_gone_on_with(host: Hosted, t
 
 @pytest.mark.slow
 def test_what_was_undone_since_is_not_gone_on_with(tmp_path: Path) -> None:
-    with hosted(limits=_parse("PUT=10/600")) as strict:
+    with hosted(accounts=120, limits=_parse("PUT=10/600")) as strict:
         before = {n: strict.display_name(f"robot-{n:04d}") or "" for n in range(1, 21)}
         renames(tmp_path, 20, "Undone")
         path = job(tmp_path, real(strict, "sheet.csv", 'quota = "none"', 'via = "accounts"', 'max_duration = "3s"'))
@@ -290,8 +290,8 @@ def test_what_was_undone_since_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_jobs_of_several_organisations_run_side_by_side_with_the_worst_exit_code(tmp_path: Path) -> None:
     bulkid = with_secret(tmp_path)
     with (
-        hosted(organization_id="11111111-0000-0000-0000-000000000001") as one,
-        hosted(organization_id="11111111-0000-0000-0000-000000000002") as two,
+        hosted(accounts=60, organization_id="11111111-0000-0000-0000-000000000001") as one,
+        hosted(accounts=60, organization_id="11111111-0000-0000-0000-000000000002") as two,
     ):
         renames(tmp_path, 3, "One", "one.csv")
         renames(tmp_path, 4, "Two", "two.csv")
@@ -318,7 +318,7 @@ def test_jobs_of_several_organisations_run_side_by_side_with_the_worst_exit_code
 def test_two_jobs_of_one_organisation_take_turns(tmp_path: Path) -> None:
     renames(tmp_path, 30, "First", "first.csv")
     renames(tmp_path, 30, "Second", "second.csv")
-    with hosted(latency_s=0.05) as host:
+    with hosted(accounts=60, latency_s=0.05) as host:
         jobs = [job(tmp_path, real(host, f"{name}.csv"), f"{name}.toml") for name in ("first", "second")]
         done = with_secret(tmp_path)("run", *jobs, "--json")
         assert done.returncode == 0, done.stderr
@@ -334,8 +334,8 @@ def test_two_jobs_of_one_organisation_take_turns(tmp_path: Path) -> None:
 def test_one_ctrl_c_stops_all_jobs_cleanly_and_each_can_go_on(tmp_path: Path) -> None:
     limits = _parse("PUT=5/600")
     with (
-        hosted(organization_id="22222222-0000-0000-0000-000000000001", limits=limits) as one,
-        hosted(organization_id="22222222-0000-0000-0000-000000000002", limits=limits) as two,
+        hosted(accounts=60, organization_id="22222222-0000-0000-0000-000000000001", limits=limits) as one,
+        hosted(accounts=60, organization_id="22222222-0000-0000-0000-000000000002", limits=limits) as two,
     ):
         jobs = []
         for host, name in ((one, "one"), (two, "two")):

@@ -84,7 +84,7 @@ def test_a_sheet_that_is_not_there_is_told_too(tmp_path: Path, server: Hosted) -
 
 
 def test_a_run_that_is_stopped_and_its_resume_are_each_told(tmp_path: Path) -> None:
-    with hosted(latency_s=0.05) as slow, receiver() as service:
+    with hosted(accounts=60, latency_s=0.05) as slow, receiver() as service:
         bulkid = telling(tmp_path, slow, always=service.address())
         process = bulkid.start("run", str(renames(tmp_path, 20, "Late")), "--yes", "--concurrency", "1")
         wait_for_puts(slow, 3)

@@ -251,7 +251,7 @@ def test_a_plan_made_in_the_sandbox_is_applied_in_the_next_one(tmp_path: Path) -
 def test_the_run_of_a_plan_that_is_killed_goes_on_without_the_file(stage: str, tmp_path: Path) -> None:
     rows = [(f"robot-{number:04d}", f" New {number}", "Finance", "", "") for number in range(1, 41)]
     sheet_of(tmp_path, [HEADERS, *rows])
-    with hosted(latency_s=0.05) as host:
+    with hosted(accounts=60, latency_s=0.05) as host:
         host.portal.call(lambda: slowly(host, delayed=False))
         bulkid = connected_to(tmp_path, host.url)
         path = plan_of(bulkid)

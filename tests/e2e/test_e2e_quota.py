@@ -39,7 +39,7 @@ def assert_all_updated(host: Hosted, bulkid: Bulkid, count: int) -> None:
 @pytest.mark.parametrize("network", [{}, {"latency_s": 0.03, "jitter_s": 0.15}], ids=["at once", "with jitter"])
 def test_no_rolling_window_holds_more_than_the_quota(tmp_path: Path, network: dict[str, float]) -> None:
     renames(tmp_path, 60)
-    with hosted(limits=(RULE,), **network) as host:
+    with hosted(accounts=80, limits=(RULE,), **network) as host:
         bulkid = connected_to(tmp_path, host.url)
         done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", OPTION)
         assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_no_rolling_window_holds_more_than_the_quota(tmp_path: Path, network: di
 def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
     renames(tmp_path, 40)
     rule = QuotaRule("PUT", 20, 1.0)
-    with hosted(limits=(rule,), latency_s=0.02, jitter_s=0.05) as host:
+    with hosted(accounts=80, limits=(rule,), latency_s=0.02, jitter_s=0.05) as host:
         bulkid = connected_to(tmp_path, host.url)
 
         def take_the_rest() -> None:
@@ -80,7 +80,7 @@ def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_while_the_server_says_retry_after_one_request_probes_and_the_others_wait(tmp_path: Path) -> None:
     renames(tmp_path, 60)
-    with hosted(latency_s=0.03) as host:
+    with hosted(accounts=80, latency_s=0.03) as host:
         bulkid = connected_to(tmp_path, host.url)
 
         def throttle(_: threading.Event) -> None:

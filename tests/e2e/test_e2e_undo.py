@@ -137,7 +137,7 @@ def test_what_cannot_be_undone_is_refused_and_nothing_is_sent(tmp_path: Path, ho
 @pytest.mark.slow
 def test_a_run_that_still_goes_is_not_undone_and_one_that_was_killed_is(tmp_path: Path) -> None:
     renames(tmp_path, 40)
-    with hosted(latency_s=0.3) as host:
+    with hosted(accounts=60, latency_s=0.3) as host:
         bulkid, before = connected_to(tmp_path, host.url), state_of(host)
         with Life(bulkid, "run", "sheet.csv", "--yes", "--concurrency", "2") as life:
             wait_for_puts(host, 6)
@@ -169,7 +169,7 @@ def test_a_run_that_still_goes_is_not_undone_and_one_that_was_killed_is(tmp_path
 def test_an_undo_that_is_killed_goes_on_when_it_is_resumed(stage: str, tmp_path: Path) -> None:
     rows = [(f"robot-{number:04d}", f"New {number}", "Finance", "", "") for number in range(1, 41)]
     sheet_of(tmp_path, [HEADERS, *rows])
-    with hosted(latency_s=0.05) as host:
+    with hosted(accounts=60, latency_s=0.05) as host:
         host.portal.call(lambda: slowly(host, delayed=False))
         bulkid, before = connected_to(tmp_path, host.url), state_of(host)
         run_id_of(bulkid, "run", "sheet.csv")
@@ -195,7 +195,7 @@ def test_an_undo_that_is_killed_goes_on_when_it_is_resumed(stage: str, tmp_path:
 @pytest.mark.slow
 def test_a_resumed_undo_overwrites_nobody_who_changed_an_account_meanwhile(tmp_path: Path) -> None:
     renames(tmp_path, 30)
-    with hosted(latency_s=0.1) as host:
+    with hosted(accounts=60, latency_s=0.1) as host:
         host.portal.call(lambda: slowly(host, delayed=False))
         bulkid = connected_to(tmp_path, host.url)
         run_id_of(bulkid, "run", "sheet.csv")
@@ -239,7 +239,7 @@ def test_what_went_by_group_is_put_back_by_group(tmp_path: Path, host: Hosted) -
 def test_a_run_killed_between_its_group_requests_is_undone_and_so_is_a_killed_undo(tmp_path: Path) -> None:
     joiners(tmp_path, 40)
     by_group = ("--via", "groups", "--group-batch", "4", "--concurrency", "1")
-    with hosted(latency_s=0.1) as host:
+    with hosted(accounts=60, latency_s=0.1) as host:
         bulkid, before = connected_to(tmp_path, host.url), state_of(host)
         for most, command in ((6, ("run", "sheet.csv")), (3, ("undo", "last"))):
             sent = len(host.puts())
