@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import islice
+from itertools import islice, repeat
 from typing import BinaryIO
 
 # --- how well a text reads as the words of a language, by the letters that follow each other
@@ -66,6 +66,7 @@ def _statistics() -> tuple[tuple[Costs, ...], Mapping[str, frozenset[str]]]:
     return costs, {language: frozenset(text) for language, text in loaded["common"].items()}
 
 
+@lru_cache(maxsize=1 << 14)  # most calls are for a letter
 def fold(word: str) -> str:
     """Lower the case letter by letter; the Turkish dotted capital stays, since no single small letter stands for it."""
     return "".join(letter if letter == "\u0130" else letter.lower() for letter in word)
@@ -135,19 +136,21 @@ def fit(word: str) -> Fit:
 def _latin_cost(pairs: list[tuple[str, str, bool]]) -> tuple[int, int]:
     if not pairs:
         return 0, 0
-    best = (len(pairs) * _UNKNOWN_LETTER + 1, 0)
-    for letters in _statistics()[0]:
-        whole = special = 0
-        for left, right, counts in pairs:
-            if right not in letters or (after := letters.get(left)) is None:
-                cost = _UNKNOWN_LETTER
-            else:
-                cost = after.get(right, _UNSEEN)
-            whole += cost
-            if counts:
-                special += cost
-        best = min(best, (whole, special))
-    return best
+    costs = [_pair_costs(left, right) for left, right, _ in pairs]
+    special = [each for each, (_, _, counts) in zip(costs, pairs, strict=True) if counts]
+    whole_by_language = map(sum, zip(*costs, strict=True))
+    special_by_language = map(sum, zip(*special, strict=True)) if special else repeat(0)
+    worst = (len(pairs) * _UNKNOWN_LETTER + 1, 0)
+    return min(worst, *zip(whole_by_language, special_by_language, strict=False))
+
+
+@lru_cache(maxsize=1 << 14)  # a sheet has few pairs of letters, in all code pages together
+def _pair_costs(left: str, right: str) -> tuple[int, ...]:
+    """Return what a letter behind another one costs in each language."""
+    return tuple(
+        _UNKNOWN_LETTER if right not in letters or left not in letters else letters[left].get(right, _UNSEEN)
+        for letters in _statistics()[0]
+    )
 
 
 def _breaks_case(word: str, at: int) -> bool:
