@@ -56,9 +56,8 @@ def test_a_call_in_this_process_and_a_copy_of_a_process_give_what_a_new_process_
         for arguments in (
             ("no-such-command",),
             ("plan", "sheet.csv", "--client-secret", "wrong-secret", "-vv", "--log-format", "json"),
-            ("run", "sheet.csv"),  # shows the plan and finds nobody to ask
-            ("run", "sheet.csv", "--yes", "--json"),
-            ("undo", "last", "--yes", "-v"),
+            ("run", "sheet.csv", "--yes", "--json", "-v"),
+            ("undo", "last"),  # shows the plan and finds no user to ask
         ):
             process = other.as_process(*arguments)
             assert_alike(one(*arguments), process, one, other)
