@@ -161,6 +161,7 @@ class PostgresDialect(Dialect):
             url.difference_update_query(["options"]),
             pool_size=4,
             max_overflow=-1,  # a report being streamed holds one; a writer must not wait for it
+            use_native_hstore=False,  # bulkid stores none, and the server would be asked for its type
             paramstyle="format",  # so that tuples of values can be handed to the driver as they are
             connect_args={name: value for name, value in defaults.items() if name not in url.query}
             | {"options": options.strip()},
