@@ -56,7 +56,7 @@ def pytest_collection() -> Iterator[object]:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        gc.set_threshold(10_000, 50, 50)
         gc.enable()
 
 
