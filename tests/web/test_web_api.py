@@ -143,47 +143,46 @@ async def test_a_viewer_s_token_changes_nothing(console: World) -> None:
             assert (await viewer.ask(route.method, path, json={}))[0] == 403, route
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "more", "status"),
-    [
-        ("GET", "/nowhere", {}, 404),
-        ("GET", "/runs/nope", {}, 404),
-        ("GET", "/runs?limit=0", {}, 400),
-        ("GET", "/runs?limit=1e3", {}, 400),
-        ("GET", "/runs?offset=-1", {}, 400),
-        ("GET", "/runs?limit=%2B1", {}, 400),
-        ("GET", "/runs?limit=1_0", {}, 400),
-        ("GET", "/runs?limit=5.0", {}, 400),
-        ("GET", "/runs?limit=101", {}, 400),
-        ("GET", "/sheets/nope", {}, 404),
-        ("PUT", "/runs", {}, 405),
-        ("POST", "/sheets", {"data": b"x"}, 415),
-        ("POST", "/sheets", {"json": {}}, 415),
-        ("PATCH", "/sheets/SHEET", {"data": b"{"}, 415),
-        ("PATCH", "/sheets/SHEET", {"json": []}, 400),
-        ("PATCH", "/sheets/SHEET", {"json": {"colour": 1}}, 400),
-        ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": "nothing"}}}, 400),
-        ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": 1}}}, 400),
-        ("PATCH", "/sheets/SHEET", {"json": {"skip_invalid": "yes"}}, 400),
-        ("PATCH", "/sheets/SHEET", {"json": {"ignore": ["a\0"]}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x"}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": "1"}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 1.0}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 0}}, 400),
-        ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": True}}, 400),
-    ],
-)
-async def test_every_refusal_has_the_one_shape(
-    console: World, method: str, path: str, more: dict[str, Any], status: int
-) -> None:
+REFUSED: list[tuple[str, str, dict[str, Any], int]] = [
+    ("GET", "/nowhere", {}, 404),
+    ("GET", "/runs/nope", {}, 404),
+    ("GET", "/runs?limit=0", {}, 400),
+    ("GET", "/runs?limit=1e3", {}, 400),
+    ("GET", "/runs?offset=-1", {}, 400),
+    ("GET", "/runs?limit=%2B1", {}, 400),
+    ("GET", "/runs?limit=1_0", {}, 400),
+    ("GET", "/runs?limit=5.0", {}, 400),
+    ("GET", "/runs?limit=101", {}, 400),
+    ("GET", "/sheets/nope", {}, 404),
+    ("PUT", "/runs", {}, 405),
+    ("POST", "/sheets", {"data": b"x"}, 415),
+    ("POST", "/sheets", {"json": {}}, 415),
+    ("PATCH", "/sheets/SHEET", {"data": b"{"}, 415),
+    ("PATCH", "/sheets/SHEET", {"json": []}, 400),
+    ("PATCH", "/sheets/SHEET", {"json": {"colour": 1}}, 400),
+    ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": "nothing"}}}, 400),
+    ("PATCH", "/sheets/SHEET", {"json": {"map": {"a": 1}}}, 400),
+    ("PATCH", "/sheets/SHEET", {"json": {"skip_invalid": "yes"}}, 400),
+    ("PATCH", "/sheets/SHEET", {"json": {"ignore": ["a\0"]}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {"preview": "x"}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": "1"}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 1.0}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": 0}}, 400),
+    ("POST", "/sheets/SHEET/start", {"json": {"preview": "x", "first": True}}, 400),
+]
+"""Method, path, body and status of requests that are refused."""
+
+
+async def test_every_refusal_has_the_one_shape(console: World) -> None:
     program = Program(console)
     _, taken = await program.upload(sheet(1))
-    found, body = await program.ask(method, path.replace("SHEET", taken["sheet"]), **more)
-    assert found == status
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message", "hint"}
-    assert body["error"]["message"]
+    for method, path, more, status in REFUSED:
+        found, body = await program.ask(method, path.replace("SHEET", taken["sheet"]), **more)
+        assert found == status, (method, path, more)
+        assert set(body) == {"error"}, (method, path, more)
+        assert set(body["error"]) == {"code", "message", "hint"}, (method, path, more)
+        assert body["error"]["message"], (method, path, more)
 
 
 @pytest.mark.parametrize(

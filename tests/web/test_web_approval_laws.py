@@ -120,7 +120,7 @@ def test_no_sequence_of_actions_of_one_user_alone_changes_an_account(
     number = count(1)
 
     @settings(
-        max_examples=examples(8, soak=15),
+        max_examples=examples(5, soak=15),
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -40,7 +40,7 @@ async def test_the_link_of_the_terminal_lets_in_and_a_signal_ends_the_console(bu
 
 @pytest.mark.slow
 async def test_a_console_that_is_killed_in_the_middle_of_a_run_offers_to_go_on_with_it(bulkid: Bulkid) -> None:
-    with hosted(accounts=6000, latency_s=0.05) as server:
+    with hosted(accounts=600, latency_s=0.05) as server:
         bulkid.env.update(
             BULKID_URL=server.url,
             BULKID_CLIENT_ID="sandbox",
@@ -87,7 +87,7 @@ def _puts(server: Hosted) -> int:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are asked to end by signals here")
 async def test_the_end_by_a_signal_settles_what_is_in_flight_and_keeps_the_run(bulkid: Bulkid) -> None:
-    with hosted(accounts=6000, latency_s=0.1) as server:
+    with hosted(accounts=600, latency_s=0.1) as server:
         bulkid.env.update(
             BULKID_URL=server.url,
             BULKID_CLIENT_ID="sandbox",

@@ -26,14 +26,14 @@ async def test_an_export_of_the_console_comes_back_as_a_sheet_that_changes_nothi
     assert answer.status == 200, answer.text
     assert answer.headers["Content-Disposition"].startswith('attachment; filename="robot-accounts-20')
     table = pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")
-    assert len(table) == 600
+    assert len(table) == 200
     path = await console.browser.preview("export.xlsx", answer.body)
     preview = await console.browser.preview_page(path)
     assert 'name="preview"' not in preview.text  # there is nothing to start
     assert not any(method == "PUT" for method, _ in console.sandbox.served)
     audit = (await console.browser.get("/audit")).text
     assert "accounts exported" in audit
-    assert "600 accounts." in audit
+    assert "200 accounts." in audit
 
 
 async def test_a_viewer_may_export_and_a_program_too(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_an_error_names_the_file_without_the_temporary_folder(
     await console.browser.get("/")
     answer = await console.browser.post("/export")
     assert answer.status == 400
-    assert "<p>accounts.xlsx: a worksheet holds 1 accounts, and there are 600.</p>" in answer.text
+    assert "<p>accounts.xlsx: a worksheet holds 1 accounts, and there are 200.</p>" in answer.text
 
 
 def members(console: World, group: str) -> list[str]:
@@ -109,7 +109,7 @@ async def test_the_form_chooses_accounts_and_an_action(console: World) -> None:
     assert list(table.columns) == list(current().action_columns)
     assert sorted(table["name"]) == expected
     assert set(table["action"]) == {"delete"}
-    sentence = f"{len(expected)} of 600 robot accounts match."
+    sentence = f"{len(expected)} of 200 robot accounts match."
     assert json.loads(answer.headers["Bulkid-Notes"]) == [sentence]
     audit = html.unescape((await console.browser.get("/audit")).text)
     chosen = 'Accounts: in the group "finance", named "ROBOT-00*". Action: delete.'
@@ -126,7 +126,7 @@ async def test_the_form_chooses_accounts_without_a_recent_login(console: World) 
     table = pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")
     assert list(table["name"]) == ["robot-0001"]
     assert list(table.columns) == list(current().export_columns)
-    assert json.loads(answer.headers["Bulkid-Notes"]) == ["1 of 600 robot accounts matches."]
+    assert json.loads(answer.headers["Bulkid-Notes"]) == ["1 of 200 robot accounts matches."]
 
 
 async def test_an_export_without_a_match_is_an_empty_sheet_and_a_sentence(console: World) -> None:
@@ -135,7 +135,7 @@ async def test_an_export_without_a_match_is_an_empty_sheet_and_a_sentence(consol
     assert answer.status == 200
     assert len(pd.read_excel(io.BytesIO(answer.body), dtype=str, engine="calamine")) == 0
     (sentence,) = json.loads(answer.headers["Bulkid-Notes"])
-    assert sentence == "No account of 600 robot accounts matches: the file holds no account."
+    assert sentence == "No account of 200 robot accounts matches: the file holds no account."
 
 
 @pytest.mark.parametrize(
@@ -228,10 +228,10 @@ async def test_the_home_page_shows_the_connection_once_it_was_checked(console: W
     home = (await console.browser.get("/")).text
     assert 'data-load="/status/summary"' in home
     summary = await console.browser.get("/status/summary")
-    assert '<span class="badge completed">ok</span> Ready: you can read and change 600 accounts.' in summary.text
+    assert '<span class="badge completed">ok</span> Ready: you can read and change 200 accounts.' in summary.text
     home = (await console.browser.get("/")).text
     assert "data-load" not in home
-    assert '<span class="badge completed">ok</span> Ready: you can read and change 600 accounts.' in home
+    assert '<span class="badge completed">ok</span> Ready: you can read and change 200 accounts.' in home
     before = len(console.sandbox.served)
     await console.browser.get("/status/summary")
     assert len(console.sandbox.served) == before
