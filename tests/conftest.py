@@ -18,10 +18,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # Journals are written to the disk at every step, and the tests write thousands of them: where the system has a folder
-# in memory that is large enough, pytest's temporary folders are there. A process that is killed leaves the same files
-# on either.
+# in memory that is large enough and where this user may write (in a new root of debootstrap only root may), pytest's
+# temporary folders are there. A process that is killed leaves the same files on either.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that only this user may enter
-if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 2**30:
+if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 * 2**30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 settings.register_profile("fresh", deadline=None)
