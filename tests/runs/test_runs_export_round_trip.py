@@ -15,6 +15,7 @@ from bulkid.planning.export_rows import ExportedAccount, Exporter
 from bulkid.planning.plan import Plan, build_plan
 from bulkid.planning.resolve import resolve
 from bulkid.report.export_files import fits, open_export
+from bulkid.report.xlsx_files import _NOT_XML
 from bulkid.resources import ROBOT_ACCOUNTS
 from bulkid.sheet import fields_for_headers, list_cell, open_sheet, parse_list
 from bulkid.sheet.headers import near_miss
@@ -145,8 +146,10 @@ def test_an_export_that_is_run_unchanged_sends_nothing(world: World, by_id: bool
     ]
 
 
-def can_be_listed(group: Group, directory: Directory) -> bool:
-    """Whether somebody who edits a list can give the group, by its id."""
+def can_be_listed(group: Group, directory: Directory, kind: str) -> bool:
+    """Whether an edited list of such a file can give the group, by its id."""
+    if kind == "xlsx" and _NOT_XML.search(group.id):  # the writer replaces what no XML file can hold
+        return False
     cell = parse_list(list_cell([group.id]))
     return cell.items == (group.id,) and not cell.problems and directory.groups_matching(group.id) == (group,)
 
@@ -162,7 +165,7 @@ def test_an_export_that_is_edited_in_one_cell_sends_just_that_edit(
     at = [index for index, row in enumerate(rows) if row.cells is not None]
     if not at:
         return
-    known = [group for group in world.groups if can_be_listed(group, world.directory)]
+    known = [group for group in world.groups if can_be_listed(group, world.directory, kind)]
     if data is None:
         index, column, groups, name = 0, 3, known[1:], "New name"
     else:
