@@ -138,9 +138,11 @@ def test_what_a_junction_leads_to_does_not_open(files: Path, monkeypatch: pytest
         kept = {name: getattr(facts, name) for name in ("st_mode", "st_dev", "st_ino", "st_nlink")}
         return SimpleNamespace(**kept, st_reparse_tag=0xA0000003)
 
-    monkeypatch.setattr(file_kind.os, "lstat", lstat)
-    with pytest.raises(NotAFileError, match="it is a link, not a folder"):
-        open_regular(files / "sheet.csv")
+    # Put back before the fixtures end: since Python 3.13 the removal of a folder fails where this lstat is called.
+    with monkeypatch.context() as patched:
+        patched.setattr(file_kind.os, "lstat", lstat)
+        with pytest.raises(NotAFileError, match="it is a link, not a folder"):
+            open_regular(files / "sheet.csv")
 
 
 def test_a_file_that_is_replaced_while_it_is_opened_is_refused(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
