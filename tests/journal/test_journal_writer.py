@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import pytest
 from sqlalchemy import event
@@ -284,6 +285,24 @@ async def test_a_failed_flush_keeps_its_outcomes_in_order(file_journal: Journal)
 
     with pytest.raises(StateFullError):
         await run()
+
+
+async def test_what_is_added_while_a_group_fails_is_kept_and_written_after_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(journal, 1)
+    async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
+
+        def failing(*_: object) -> None:
+            anyio.from_thread.run_sync(writer.add, 0, UPDATED)
+            raise StateError("The disk is full.")
+
+        writer.add(0, FAILED)
+        with monkeypatch.context() as full:
+            full.setattr(journal, "settle", failing)
+            with pytest.raises(StateError):
+                await writer.flush()
+    assert updated(journal) == 1
 
 
 async def test_an_outcome_that_belongs_nowhere_stops_the_run(journal: Journal) -> None:
