@@ -130,6 +130,23 @@ def test_a_lock_of_a_dead_run_on_another_host_is_taken_over_once_its_heartbeat_i
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_heartbeat_that_looks_old_and_goes_on_keeps_its_lock(
+    postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the server's clock was set forward, say."""
+    with postgres.open() as one, elsewhere(postgres).open() as two:
+        handle = one.acquire_lock(ORGANIZATION, RECORD)
+        sessions = advisory_locks(two)
+        monkeypatch.setattr(server_lock.platform, "node", lambda: "another host")
+        monkeypatch.setattr(server_lock, "STALE_S", 0.0)
+        with pytest.raises(LockedError, match="20260131-081500-x7k2"):
+            take(two)
+        assert advisory_locks(two) == sessions, "the session of the owner was ended"
+        handle.confirm()
+        handle.release()
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process by a signal")
 def test_one_that_is_stopped_but_lives_on_this_host_keeps_its_lock(postgres: Place) -> None:
     with holder(postgres) as process, postgres.open() as journal:
