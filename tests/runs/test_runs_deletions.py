@@ -17,6 +17,7 @@ from tests.support.life_server import (
     killed_at,
     rows_of,
     statuses,
+    waits,
     wanted,
 )
 
@@ -149,13 +150,18 @@ def test_an_account_that_still_exists_after_a_204_has_failed(tmp_path: Path) -> 
     assert (row.error_code, row.error) == ("not_applied", "The server answered 204, but the account still exists.")
 
 
-def test_a_server_that_shows_deleted_accounts_a_moment_longer_is_asked_again(tmp_path: Path) -> None:
+def test_a_server_that_shows_deleted_accounts_a_moment_longer_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion_sender, "_SETTLING_S", 2.125)  # as long as no other wait
     server, states = populated(3)
     lying = Lying(server.accounts)
     lying.late = 2
     run_id = journal_run(tmp_path, states)
-    result = go_on(tmp_path, lying)
+    with waits() as waited:
+        result = go_on(tmp_path, lying)
     assert (result.exit_code, counts(tmp_path, run_id)) == (0, {"deleted": 3})
+    assert 2.125 in waited
 
 
 def test_nothing_is_deleted_after_too_many_updates_have_failed(tmp_path: Path) -> None:

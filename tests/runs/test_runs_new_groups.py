@@ -9,6 +9,7 @@ from bulkid import runs
 from bulkid.identity.tokens import TokenClaims
 from bulkid.journal.store import open_journal
 from bulkid.model import Action, DesiredState, FailureBound, Reply, Request
+from bulkid.runs.execution import new_group_sender
 from tests.support.life_server import (
     FAULTS,
     LifeServer,
@@ -19,6 +20,7 @@ from tests.support.life_server import (
     refusal,
     rows_of,
     statuses,
+    waits,
     wanted,
 )
 
@@ -273,10 +275,15 @@ class Late(LifeServer):
         return reply._replace(payload=[group for group in reply.payload if group["name"] in {"Everyone", "Old"}])
 
 
-def test_a_server_that_lists_a_new_group_a_moment_late_is_asked_again(tmp_path: Path) -> None:
+def test_a_server_that_lists_a_new_group_a_moment_late_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_group_sender, "_SETTLING_S", 2.125)  # as long as no other wait
     server, states = joining(3)
     late = Late(server.accounts, server.groups, fault=once("lost after"))
     run_id = journal_run(tmp_path, states, NEW)
-    result = go_on(tmp_path, late)
+    with waits() as waited:
+        result = go_on(tmp_path, late)
     assert (result.exit_code, counts(tmp_path, run_id)) == (0, {"updated": 3})
     assert (late.count("POST"), late.count("PUT"), len(members(late, OURS))) == (2, 0, 3)
+    assert 2.125 in waited

@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkid import runs
-from bulkid.model import FailureBound
+from bulkid.model import FailureBound, Reply
+from bulkid.runs.execution import group_sender
 from tests.support.examples import examples
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
+from tests.support.life_server import LifeServer, counts, go_on, journal_run, waits, wanted
 
 HEADERS = ("id", "display_name")
 
@@ -53,6 +55,35 @@ async def test_verification_looks_an_account_up_that_the_list_misses(tmp_path: P
     async with server.served():
         result = await runs.run(renames(tmp_path, ids(60)), server.target, options(tmp_path), context(tmp_path))
     assert (result.exit_code, result.summary["updated"]) == (0, 60)
+
+
+class LateMembers(LifeServer):
+    """Lists the accounts once more without their groups after a PUT."""
+
+    lists = 1
+
+    def _get_robotaccount(self, ids: list[str], body: Any, query: Any) -> Reply:
+        reply = super()._get_robotaccount(ids, body, query)
+        if len(ids) > 1 or not self.count("PUT") or not self.lists:
+            return reply
+        self.lists -= 1
+        shown = [{**each, "groupIds": []} for each in reply.payload["results"]]
+        return reply._replace(payload={**reply.payload, "results": shown})
+
+
+def test_a_server_that_shows_new_members_a_moment_late_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_sender, "_SETTLING_S", 2.125)  # as long as no other wait
+    server = LateMembers(groups={"g-1": "Finance"})
+    run_id = journal_run(
+        tmp_path, [wanted(name, account_id=server.add(name), add=("g-1",)) for name in ids(20)], via="groups"
+    )
+    with waits() as waited:
+        result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (0, {"updated": 20})
+    assert (server.count("PUT"), server.lists) == (1, 0)
+    assert 2.125 in waited
 
 
 async def test_an_account_of_which_a_look_up_says_nothing_stays_pending_and_is_resumed(tmp_path: Path) -> None:

@@ -326,6 +326,20 @@ def go_on(folder: Path, server: LifeServer, hooks: runs.Hooks | None = None, **m
         return anyio.run(runs.resume, "", target, context)
 
 
+@contextmanager
+def waits() -> Iterator[list[float]]:
+    """Give the seconds of each wait that a run begins meanwhile."""
+    waited: list[float] = []
+    sleep = Hurried.sleep
+
+    async def noted(self: Hurried, seconds: float) -> None:
+        waited.append(seconds)
+        await sleep(self, seconds)
+
+    with patch.object(Hurried, "sleep", noted):
+        yield waited
+
+
 def rows_of(folder: Path, run_id: str) -> dict[str, Any]:
     """The rows of the report, by name."""
     with open_journal(folder / "state") as journal:
