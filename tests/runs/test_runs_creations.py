@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from bulkid import runs
+from bulkid.journal import writer
 from bulkid.journal.store import open_journal
 from bulkid.model import Account, Action, FailureBound, Reply, ReplyKind, Request, RunItem
 from bulkid.planning.preconditions import inverse
+from bulkid.runs.execution import creation_sender
 from tests.support.life_server import (
     FAULTS,
     LifeServer,
@@ -18,6 +20,7 @@ from tests.support.life_server import (
     killed_at,
     rows_of,
     statuses,
+    waits,
     wanted,
 )
 
@@ -145,6 +148,27 @@ def test_an_account_that_another_client_created_otherwise_is_updated_and_its_sta
         (item,) = journal.iter_items(run_id)
     assert item.before is not None
     assert (item.before.values, item.before.group_ids, item.before.id) == (("Other",), ("g-1", "g-3"), account["id"])
+
+
+def test_the_id_of_an_account_that_another_client_created_is_journaled_before_its_put_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill, a resume must not take the account for one that the run has created."""
+    monkeypatch.setattr(writer, "COMMIT_DELAY_S", 1e9)  # no outcome is written only because time has passed
+    journaled: list[str] = []
+
+    class Watched(Faster):
+        display_name = "Other"
+
+        def _put_robotaccount(self, ids: list[str], body: Any, query: Any) -> Any:
+            journaled.append(item_of(tmp_path, run_id).desired.account_id)
+            return super()._put_robotaccount(ids, body, query)
+
+    server = Watched(groups=dict(GROUPS))
+    run_id = journal_run(tmp_path, creations(["a"]))
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, statuses(tmp_path, run_id)) == (0, {"a": "updated"})
+    assert journaled == list(server.accounts)
 
 
 def test_an_account_found_after_an_unclear_answer_that_differs_is_updated(tmp_path: Path) -> None:
@@ -368,10 +392,14 @@ class Late(LifeServer):
 
 @pytest.mark.parametrize(("fault", "lists", "posts"), [("", 1, 1), ("lost after", 1, 2), ("lost after", 2, 2)])
 def test_a_server_that_lists_new_accounts_a_moment_late_is_asked_again(
-    fault: str, lists: int, posts: int, tmp_path: Path
+    fault: str, lists: int, posts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(creation_sender, "_SETTLING_S", 2.125)  # as long as no other wait
     server = Late(groups=dict(GROUPS), shows_groups=False, fault=once(fault))
     server.lists = lists
     run_id = journal_run(tmp_path, creations(["a"]))
-    result = go_on(tmp_path, server)
+    with waits() as waited:
+        result = go_on(tmp_path, server)
     assert (result.exit_code, statuses(tmp_path, run_id), server.count("POST")) == (0, {"a": "created"}, posts)
+    # After a lost answer a missing account does not mean that it was created: the POST is sent again without a wait.
+    assert (2.125 in waited) == (lists == posts)
