@@ -205,6 +205,22 @@ def test_a_size_that_is_refused_without_saying_so_is_found_out_once() -> None:
     assert len(queue.individual) <= 2
 
 
+def test_a_size_that_has_passed_is_not_lowered_for_one_refusal_that_no_part_repeats() -> None:
+    class Fickle(Server):
+        def put(self, queue: BatchQueue, batch: Batch) -> list[int]:
+            if batch.group_id == "g1" and len(batch) == 8 and 8 in self.sizes:
+                queue.refused(batch)
+                return []
+            return super().put(queue, batch)
+
+    queue, server = BatchQueue(), Fickle()
+    queue.add([batch_of("g0", range(8)), batch_of("g1", range(8, 16))])
+    complete, _ = drive(queue, server)
+    assert {*complete, *queue.individual} == set(range(16))
+    assert server.sizes.count(8) == 1
+    assert queue.limit is None
+
+
 def test_once_a_size_has_passed_batches_go_side_by_side() -> None:
     queue = BatchQueue()
     queue.add(batch_of(f"g{number}", range(number * 1000, number * 1000 + 200)) for number in range(10))
