@@ -327,6 +327,8 @@ def precondition_of(account: PlannedAccount) -> Precondition:
     """Return the change of one account with the state that it was planned for."""
     add, remove = (tuple([sys.intern(group.id) for group in groups]) for groups in _group_lists(account))
     values = _values(account)
+    if values == current().nothing:
+        values = current().nothing  # one tuple for all accounts whose fields stay as they are
     desired = DesiredState(account.id, account.name, values, add, remove, None, account.rows, action_of(account))
     before = account.before
     if before is None:
