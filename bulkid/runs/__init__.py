@@ -242,3 +242,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type checker has the ty
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(module), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

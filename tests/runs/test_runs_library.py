@@ -35,6 +35,7 @@ def _imported_for_the_type_checker() -> dict[str, str]:
 def test_each_name_is_what_the_type_checker_takes_it_for() -> None:
     found = _imported_for_the_type_checker()
     assert found.keys() == set(runs.__all__)
+    assert found.keys() <= set(dir(runs))
     for name, module in found.items():
         assert getattr(runs, name) is getattr(import_module(module), name)
 
