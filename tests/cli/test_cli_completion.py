@@ -93,7 +93,7 @@ def test_a_state_that_cannot_be_read_offers_nothing(bulkid: Bulkid, damage: str)
         (state / FILE_NAME).write_bytes(b"" if damage == "empty" else b"hush" * 5000)
     if damage == "toml":
         (bulkid.folder / "bulkid.toml").write_text("[[[")
-    env = {"BULKID_DATABASE_URL": "postgresql+psycopg://nowhere.invalid/x"} if damage == "server" else {}
+    env = {"BULKID_DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"} if damage == "server" else {}
     if damage == "level":
         env = {"BULKID_STATE_DIR": "\x01"}
     assert offered(Bulkid(bulkid.folder, {**bulkid.env, **env}), "report", "") == []

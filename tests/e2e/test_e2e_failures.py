@@ -208,7 +208,8 @@ def unreachable(
         proxy = stack.enter_context(refusing_proxy(server))
         attempts = {
             "down": (away.url, {}),
-            "no such host": ("https://host.invalid/identity", {}),
+            # A name server that does not answer is given up before the connection is.
+            "no such host": ("https://host.invalid/identity", {"RES_OPTIONS": "timeout:1 attempts:1"}),
             "unknown certificate": (stack.enter_context(over_tls(server)), {}),
             "refusing proxy": ("https://identity.example/identity", {"HTTPS_PROXY": proxy}),
         }

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -55,7 +56,11 @@ async def test_a_port_that_nobody_listens_on() -> None:
     assert "Nothing answers at 127.0.0.1:" in reply.error
 
 
-async def test_a_host_that_does_not_exist() -> None:
+async def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_found(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", not_found)  # no test asks a name server, which may take its time
     reply = await reply_from("https://no-such-host.invalid")
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "host_not_found")
     assert "BULKID_URL" in reply.error
