@@ -102,11 +102,13 @@ async def test_a_trial_leads_to_a_review_of_the_rest_and_sends_nothing_by_itself
 
 
 async def test_a_run_is_paused_and_only_then_stopped_at_once(tmp_path: Path) -> None:
-    async with world(tmp_path, sandbox=small_organization(latency_s=0.05), concurrency=1) as console:
+    async with world(tmp_path, sandbox=small_organization(), concurrency=1) as console:
+        injector = console.sandbox.fault_injector
+        injector.faults = replace(injector.faults, slow_s=3600.0)
+        injector.draw = lambda method, _: "slow" if method == "PUT" else ""  # type: ignore[method-assign]  # the fault is the test's
         path = await console.browser.preview("accounts.csv", sheet(40))
         run_id = run_id_of(await console.browser.start(path))
-        await first_put(console)
-        console.sandbox.options = replace(console.sandbox.options, latency_s=3600)  # it answers nothing more
+        await first_put(console)  # which is not answered any more
         going = (await console.browser.get(f"/runs/{run_id}")).text
         assert (_visible(going, "pause"), _visible(going, "stop")) == (True, False)
         assert re.search(r"<title>\d+ % · accounts.csv · bulkid</title>", going)
