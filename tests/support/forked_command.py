@@ -212,11 +212,7 @@ def _start_template(path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, env=env, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL
         )
-    _processes.append(process)
-
-
-_processes: list["subprocess.Popen[bytes]"] = []
-"""Kept, since an object that is dropped warns of its process that still runs."""
+    process.returncode = 0  # it ends with the last process of the tests; the object must not warn that it still runs
 
 
 # --- in the process that makes the copies
